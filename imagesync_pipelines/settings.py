@@ -1,0 +1,88 @@
+"""The settings that every room shares, read from the environment and from `.env`.
+
+What belongs here: values that more than one room needs, and the one function that loads any settings class and turns
+a wrong value into one clear line. What does not: a room's own settings, which are in `<room>/settings.py`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+S = TypeVar("S", bound=BaseSettings)
+
+
+class SettingsError(Exception):
+    """A setting is missing or wrong; the message names the variable and what to do, one line per variable."""
+
+
+class Settings(BaseSettings):
+    """The settings shared by all rooms; every field is the variable IMAGESYNC_<FIELD>, as `.env.example` lists them."""
+
+    model_config = SettingsConfigDict(env_prefix="IMAGESYNC_", env_file=".env", extra="ignore", env_ignore_empty=True)
+
+    environment: Literal["development", "production"] = Field(
+        "development", description="production refuses plain http to other machines"
+    )
+    home: Path = Field(Path(".imagesync"), description="folder of the embedded database, raw pages, plans, DAGSTER_HOME")
+    database_url: SecretStr | None = Field(None, description="PostgreSQL for our tables; empty: an embedded server")
+    dagster_url: SecretStr | None = Field(None, description="PostgreSQL for Dagster; empty: the same server")
+    storage_url: str | None = Field(None, description="raw pages and plans, e.g. s3://bucket/prefix; empty: a folder")
+    timezone: str = Field("Europe/Berlin", description="time zone of the schedules")
+    webserver_url: str = Field("http://127.0.0.1:3000", description="where people open the Dagster UI; used in links")
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="apprise targets of alerts, separated by blanks or commas"
+    )
+    alert_repeat_minutes: int = Field(60, ge=0, description="the same failure is sent again after this many minutes")
+    brake_share: float = Field(0.10, ge=0, le=1, description="removals above this share of what is there are held back")
+    brake_count: int = Field(500, ge=0, description="removals above this number are held back")
+    brake_bare: int = Field(25, ge=0, description="removals leaving more products than this without image are held back")
+    brake_floor: int = Field(5, ge=0, description="up to this many removals the share is not looked at")
+    allowed_image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="hosts in private networks that pictures may be fetched from, separated by blanks or commas"
+    )
+    lock_wait_seconds: float = Field(60, ge=0, description="how long a second run waits for the first before it refuses")
+
+    @field_validator("alert_urls", "allowed_image_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def load_settings(kind: type[S], **overrides: object) -> S:
+    """Read one settings class from the environment and `.env`.
+
+    Raises SettingsError with one line per wrong variable: its name as written in the environment, what was wrong.
+    The wrong value itself is not repeated: it may be a secret.
+    """
+    try:
+        return kind(**overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        prefix = str(kind.model_config.get("env_prefix") or "")
+        lines = []
+        for item in error.errors(include_input=False, include_url=False):
+            field = str(item["loc"][0]) if item["loc"] else ""
+            info = kind.model_fields.get(field)
+            alias = info.validation_alias if info is not None and isinstance(info.validation_alias, str) else None
+            name = (alias or prefix + field).upper() or kind.__name__
+            lines.append(f"{name}: {item['msg'].removeprefix('Value error, ')}")
+        raise SettingsError("\n".join(lines)) from None
+
+
+def check_transport(name: str, url: str, environment: str) -> str | None:
+    """Judge an upstream's URL: None when fine, a warning for plain http to another machine.
+
+    Raises SettingsError for plain http in production and for what is no http(s) URL; `name` is the variable.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise SettingsError(f"{name}: not an http or https URL; it should look like https://host/path/")
+    if parts.scheme == "https" or parts.hostname in LOOPBACK_HOSTS:
+        return None
+    if environment == "production":
+        raise SettingsError(f"{name}: plain http to {parts.hostname} is refused in production; use https")
+    return f"{name}: plain http to {parts.hostname}: credentials can be read on the way; use https"
