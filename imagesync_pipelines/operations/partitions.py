@@ -1,0 +1,150 @@
+"""Page partitions of Dagster: names of blocks of pages, ranges, runs in flight, the outcome of every block of a range.
+
+What belongs here: what any room with page partitions needs. What does not: asking an API how many pages it has, and
+which partitions definition a room uses.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import dagster as dg
+
+from imagesync_pipelines.operations.metadata import markdown_list, names
+
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+PARTITION_TAG = "dagster/partition"
+
+IN_FLIGHT = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+# Fixed for ever: partitions are compared as text, so the width decides their order.
+_DIGITS = 6
+_BLOCK = re.compile(r"(\d{6})-(\d{6})")
+
+
+class BadBlockError(ValueError):
+    """A partition key is no block of pages, or the blocks that exist were made with another block size."""
+
+
+class PartitionOrderError(ValueError):
+    """A partition would be added after a later one, and ranges of partitions follow the order of adding."""
+
+
+def block_key(first: int, pages_per_block: int) -> str:
+    """The key of the block that starts at page `first` (pages count from 1): `000001-000010`."""
+    last = first + pages_per_block - 1
+    if first < 1 or pages_per_block < 1 or last >= 10**_DIGITS:
+        raise BadBlockError(f"Pages {first} to {last} make no block; pages go from 1 to {10**_DIGITS - 1:,}.")
+    return f"{first:0{_DIGITS}}-{last:0{_DIGITS}}"
+
+
+def page_blocks(pages: int, pages_per_block: int) -> list[str]:
+    """The keys of all blocks that hold pages 1 to `pages`, ascending.
+
+    The last block has its full width, so that its key stays when the source grows by a page.
+    """
+    return [block_key(first, pages_per_block) for first in range(1, pages + 1, pages_per_block)]
+
+
+def block_pages(key: str) -> range:
+    """The pages of a block, ascending. Raises BadBlockError for a key that is none."""
+    found = _BLOCK.fullmatch(key)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise BadBlockError(f"{key!r} is no block of pages; one looks like 000001-000010.")
+    return range(int(found[1]), int(found[2]) + 1)
+
+
+def check_block_size(existing: Iterable[str], pages_per_block: int) -> None:
+    """Raise BadBlockError when partitions exist that were made with another block size."""
+    for key in existing:
+        pages = block_pages(key)
+        if key != block_key(pages.start - (pages.start - 1) % pages_per_block, pages_per_block):
+            raise BadBlockError(
+                f"The page partitions hold {len(pages)} pages each ({key}), but the setting says {pages_per_block}. "
+                "Set it back, or remove the stored pages and their partitions with the room's reset-pages command."
+            )
+
+
+def missing_blocks(existing: Collection[str], wanted: Sequence[str]) -> list[str]:
+    """The wanted blocks to add after the existing ones, ascending.
+
+    Raises PartitionOrderError when one of them belongs before an existing block: Dagster's ranges follow the order of
+    adding, so such a range would name other pages than it says.
+    """
+    held = set(existing)
+    missing = sorted(key for key in wanted if key not in held)
+    if missing and held and missing[0] < max(held):
+        raise PartitionOrderError(
+            f"Partition {missing[0]} is missing although {max(held)} is there. Ranges of partitions follow the order "
+            "of adding: remove all page partitions with the room's reset-pages command, they are then added in order."
+        )
+    return missing
+
+
+def extra_blocks(existing: Iterable[str], wanted: Collection[str]) -> list[str]:
+    """The existing blocks that the source no longer has, ascending."""
+    held = set(wanted)
+    return sorted(key for key in existing if key not in held)
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags that make a run materialise all partitions from `first` to `last`, both included."""
+    return {RANGE_START_TAG: first, RANGE_END_TAG: last}
+
+
+def partitions_of(run: dg.DagsterRun) -> tuple[str, str] | None:
+    """First and last partition of a run, twice the same for a run of one partition, None for a run without."""
+    single = run.tags.get(PARTITION_TAG)
+    first = run.tags.get(RANGE_START_TAG, single)
+    last = run.tags.get(RANGE_END_TAG, single)
+    return (first, last) if first is not None and last is not None else None
+
+
+def blocks_in_flight(instance: dg.DagsterInstance, blocks: Collection[str]) -> set[str]:
+    """Those of the blocks that an unfinished run of any job may still write; they must not be deleted."""
+    ranges = [partitions_of(run) for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))]
+    return {block for block in blocks for held in ranges if held is not None and held[0] <= block <= held[1]}
+
+
+def report_partitions(
+    context: dg.AssetExecutionContext,
+    landed: Mapping[str, Mapping[str, int | float | str]],
+    failed: Mapping[str, str],
+) -> None:
+    """Mark every partition of a run as what it became: `landed` (key → metadata) done, `failed` (key → reason) not.
+
+    With a failed partition this raises dg.Failure after the others were marked, so that what depends on the asset does
+    not run. Call it last, and return a MaterializeResult without metadata after it. A run that names no partitions
+    marks exactly those that landed; use that for a run that reads a part only.
+    Raises ValueError when the run names a partition that neither landed nor failed: Dagster would mark it as done.
+    """
+    key = context.asset_key
+    named = list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else None
+    forgotten = [] if named is None else [name for name in named if name not in landed and name not in failed]
+    if forgotten:
+        raise ValueError(
+            f"Partitions {names(forgotten)} of {key.to_user_string()} were neither read nor failed; a run that reads a "
+            "part only must not name partitions."
+        )
+    if named is None or failed:
+        for name, stats in landed.items():
+            context.log_event(dg.AssetMaterialization(asset_key=key, partition=name, metadata=dict(stats)))
+    if failed:
+        raise dg.Failure(
+            f"{len(failed)} of {len(landed) + len(failed)} partitions of {key.to_user_string()} failed: "
+            f"{names(sorted(failed))}. The others are kept; run the failed ones again.",
+            metadata={
+                "failed_partitions": len(failed),
+                "reasons": markdown_list([f"{name}: {failed[name]}" for name in sorted(failed)]),
+            },
+            allow_retries=False,
+        )
+    if named is not None:
+        for name, stats in landed.items():
+            context.add_asset_metadata(dict(stats), partition_key=name)
