@@ -1,14 +1,14 @@
 """Values that the Dagster UI shows well: bounded tables, counts, metrics, links.
 
 What belongs here: turning frames, numbers and foreign text into metadata of an event, small enough to be shown inline
-and safe against text that pretends to be Markdown. What does not: pictures (thumbnails.py) and summaries (summaries.py).
+and safe against text that pretends to be Markdown. What does not: pictures (thumbnails.py), summaries (summaries.py).
 """
 
 import math
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
-from numbers import Integral
+from operator import index
 from urllib.parse import quote, urlsplit
 
 import dagster as dg
@@ -150,9 +150,7 @@ def _length(lines: Collection[str]) -> int:
 
 
 def _number(value: Number) -> dg.MetadataValue:
-    if isinstance(value, Integral):
-        return dg.MetadataValue.int(int(value))
-    return dg.MetadataValue.float(float(value))
+    return dg.MetadataValue.float(float(value)) if isinstance(value, float) else dg.MetadataValue.int(index(value))
 
 
 def _cell(value: object) -> Cell:
