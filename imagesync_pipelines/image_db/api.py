@@ -1,0 +1,127 @@
+"""The HTTP contract of the image database, and nothing but: one endpoint, its pages, its end (contract sections 1, 2).
+
+What belongs here: the path, the parameters, the envelope, what "past the end" looks like. What does not: records
+(records.py), the order in which pages are read (reading.py), retries and credentials (upstream/session.py).
+"""
+
+import json
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import parse_qs, urlsplit
+
+import orjson
+
+PATH = "all-files-and-articles/"
+_PAST_THE_END = {"detail": "Invalid page."}
+
+
+class BadPageError(Exception):
+    """A body that is no page of the image database; the message says what is wrong with it."""
+
+
+class PastTheEndError(Exception):
+    """The API says that it has no page of this number; the end of the data, not a failure."""
+
+
+class Answer(Protocol):
+    """What this module needs of an HTTP answer."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class Session(Protocol):
+    """What this module needs of upstream/session.py: a GET below the configured base URL."""
+
+    def get(self, path: str, params: dict[str, Any]) -> Answer: ...
+
+
+class Envelope(NamedTuple):
+    """A page as received: the API's count of records, the next page (None: this is the last), raw results."""
+
+    api_count: int
+    next_page: int | None
+    results: list[Any]
+
+
+class PageAnswer(NamedTuple):
+    """One page read over HTTP: its number, its body as received, and what its envelope says; `length` in records."""
+
+    page: int
+    body: bytes
+    api_count: int
+    next_page: int | None
+    length: int
+
+
+def fetch_page(session: Session, page: int, page_size: int) -> PageAnswer:
+    """Read one page. `page_size` is sent as is; the API ignores it (contract section 2).
+
+    Raises PastTheEndError for a page that the API does not have, BadPageError for a body that is no page, and what
+    the session raises for failing calls.
+    """
+    answer = session.get(PATH, {"page": page, "page_size": page_size})
+    if is_past_the_end(answer):
+        raise PastTheEndError(f"the image database has no page {page}")
+    envelope = parse_page(answer.body)
+    return PageAnswer(page, answer.body, envelope.api_count, envelope.next_page, len(envelope.results))
+
+
+def is_past_the_end(answer: Answer) -> bool:
+    """Whether this answer is the API's own word that the page does not exist: a 404 with exactly its body.
+
+    Any other 404 (a proxy's, a wrong base URL) is an error: taken for the end it would look like a short catalogue.
+    """
+    if answer.status != 404:
+        return False
+    try:
+        return bool(orjson.loads(answer.body) == _PAST_THE_END)
+    except orjson.JSONDecodeError:
+        return False
+
+
+def parse_page(body: bytes) -> Envelope:
+    """The envelope of one page. Raises BadPageError for what is no JSON and for JSON that is no page."""
+    document = _load(body)
+    if not isinstance(document, dict):
+        raise BadPageError("the answer is JSON but no page: an object with count, next and results was expected")
+    count, link, results = document.get("count"), document.get("next"), document.get("results")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise BadPageError("the page has no usable count: a whole number was expected")
+    if not isinstance(results, list):
+        raise BadPageError("the page has no usable results: a list was expected")
+    if link is not None and not isinstance(link, str):
+        raise BadPageError("the page has no usable next: a URL or null was expected")
+    return Envelope(count, next_page_of(link), results)
+
+
+def next_page_of(link: str | None) -> int | None:
+    """The page number in a `next` link; None without a link.
+
+    Only the query is read: the link's host and scheme are another machine's, and credentials must not follow it.
+    Raises BadPageError for a link without a page number.
+    """
+    if link is None:
+        return None
+    try:
+        page = int(parse_qs(urlsplit(link).query)["page"][-1])
+    except (KeyError, ValueError):
+        raise BadPageError("the page's next link names no page number; the walk cannot go on from it") from None
+    return page
+
+
+def _load(body: bytes) -> Any:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:  # the standard library also takes lone surrogates and NaN, which cost one record and not its page
+        return json.loads(body, parse_int=_whole)
+    except (ValueError, RecursionError) as error:
+        raise BadPageError(f"the answer is not JSON, perhaps cut short: {str(error)[:100]}") from None
+
+
+def _whole(digits: str) -> int | float:
+    """A whole number; one too long for any column becomes a float, which no identity accepts."""
+    return int(digits) if len(digits) < 20 else float(digits)

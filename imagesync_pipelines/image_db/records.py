@@ -1,0 +1,238 @@
+"""Records of the image database: validated at the boundary, made canonical, fingerprinted.
+
+What belongs here: one page's bytes to records and rejects, and what a record's fields mean. What does not: HTTP
+(api.py), matching and choosing (rules.py), keeping records (planning.py).
+
+The canonical record is what the contract's section 3 lists without `stock`: texts trimmed and free of NUL, links
+de-duplicated and sorted, exports sorted by id. Keys that the contract does not know are left out (the raw pages keep
+them), so a counter that the source adds one day cannot rewrite the catalogue every night.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Annotated, Any, NamedTuple, NotRequired
+
+import orjson
+from pydantic import AllowInfNan, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from imagesync_pipelines.image_db.api import next_page_of, parse_page
+from imagesync_pipelines.imaging.formats import is_showable, kind_of
+
+_JPEGS = frozenset({"jpg_k", "jpg_g"})
+_TRIMMED = ConfigDict(str_strip_whitespace=True)
+_Whole = Annotated[int, Field(strict=True)]
+_FileId = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
+# Longer than our columns is a reject, not a shorter text: half a URL is no URL (contract section 4).
+_Url = Annotated[str, StringConstraints(max_length=500, pattern=r"^(https?://[^/\s].*)?$")]
+_Type = Annotated[str, StringConstraints(max_length=50)]
+_Word = Annotated[str, StringConstraints(max_length=255)]
+_Number = Annotated[str, StringConstraints(max_length=255), Field(coerce_numbers_to_str=True)]
+_Pixels = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+@with_config(_TRIMMED)
+class _Original(TypedDict):
+    file_id: _FileId
+    db_id: NotRequired[_Whole | None]
+    type: NotRequired[_Type | None]
+    format: NotRequired[_Word | None]
+    imported_at: NotRequired[_Word | None]
+    is_processed: NotRequired[bool | None]
+    uploaded_from: NotRequired[_Word | None]
+    file_url: NotRequired[_Url | None]
+
+
+@with_config(_TRIMMED)
+class _Export(TypedDict):
+    id: NotRequired[_Whole | None]
+    type: NotRequired[_Word | None]
+    filename: NotRequired[_Word | None]
+    file_size: NotRequired[Annotated[float, AllowInfNan(False)] | None]
+    resolution: NotRequired[tuple[_Pixels, _Pixels] | None]
+    created: NotRequired[_Word | None]
+    image_url: NotRequired[_Url | None]
+
+
+@with_config(_TRIMMED)
+class _Link(TypedDict):
+    number: _Number
+    variant: NotRequired[_Number | None]
+    front: NotRequired[bool | None]
+
+
+class _Record(TypedDict):
+    original_file: _Original
+    exported_files: list[_Export]
+    articles: list[_Link]
+
+
+class _Page(TypedDict):
+    count: Annotated[int, Field(strict=True, ge=0)]
+    next: str | None
+    results: list[_Record]
+
+
+_PAGE = TypeAdapter(_Page)
+_RECORD = TypeAdapter(_Record)
+
+
+class Link(NamedTuple):
+    """One article a record names: the number (a SKU), the variant code beside it, and whether it is a front view."""
+
+    number: str
+    variant: str
+    front: bool
+
+
+class Record(NamedTuple):
+    """One image at the source. `canonical` is JSON; `newest_export` is None when nothing was exported yet.
+
+    `showable`: whether at least one of its files is one that a browser can show.
+    """
+
+    external_id: str
+    fingerprint: str
+    canonical: bytes
+    image_type: str
+    file_url: str
+    links: tuple[Link, ...]
+    newest_export: datetime | None
+    showable: bool
+
+
+class Reject(NamedTuple):
+    """A record that cannot be used. `external_id` is None when even that is not legible; `raw` is JSON as received."""
+
+    external_id: str | None
+    reason: str
+    raw: str
+
+
+class PageContent(NamedTuple):
+    """One page: the API's count, the number of the next page (None: the last), its records and rejects."""
+
+    api_count: int
+    next_page: int | None
+    records: list[Record]
+    rejects: list[Reject]
+
+
+def read_page(body: bytes) -> PageContent:
+    """Records and rejects of one page as received.
+
+    The whole page is validated at once; only when that fails each record is looked at alone, so that one bad record
+    costs nobody else. Raises BadPageError when the body is no page at all.
+    """
+    if rb"\u0000" not in body:  # PostgreSQL keeps no NUL; cleaning is for the rare page that has one
+        try:
+            page = _PAGE.validate_json(body)
+        except ValidationError:
+            pass
+        else:
+            records = [_record(item) for item in page["results"]]
+            return PageContent(page["count"], next_page_of(page["next"]), records, [])
+    return _read_one_by_one(body)
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """A moment of the API (ISO 8601); without an offset it is UTC; None for what is no moment."""
+    try:
+        moment = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def newest_export(exports: Iterable[_Export]) -> datetime | None:
+    """When the newest export was made: the only hint of a change that the API gives (contract 3.1)."""
+    return max((moment for export in exports if (moment := parse_time(export.get("created")))), default=None)
+
+
+def _record(item: _Record) -> Record:
+    """The record made canonical; `item` is validated, is ours alone and is changed."""
+    original, exports = item["original_file"], item["exported_files"]
+    links = sorted(
+        {Link(link["number"], link.get("variant") or "", bool(link.get("front"))) for link in item["articles"]}
+    )
+    exports.sort(key=_export_order)
+    canonical = orjson.dumps(
+        {
+            "original_file": original,
+            "exported_files": exports,
+            "articles": [{"number": link[0], "variant": link[1], "front": link[2]} for link in links],
+        },
+        option=orjson.OPT_SORT_KEYS,
+    )
+    return Record(
+        external_id=str(original["file_id"]),
+        fingerprint=blake2b(canonical, digest_size=16).hexdigest(),
+        canonical=canonical,
+        image_type=original.get("type") or "",
+        file_url=original.get("file_url") or "",
+        links=tuple(links),
+        newest_export=newest_export(exports),
+        showable=_has_showable(original, exports),
+    )
+
+
+def export_kind(export: Mapping[str, Any]) -> str:
+    """The file kind of an export; `jpg_k` and `jpg_g` are the API's names for small and large JPEGs."""
+    name = (export.get("type") or "").lower()
+    return "jpeg" if name in _JPEGS else kind_of(name, export.get("image_url") or "")
+
+
+def _has_showable(original: _Original, exports: Iterable[_Export]) -> bool:
+    if any(is_showable(export_kind(export), export.get("image_url")) for export in exports):
+        return True
+    url = original.get("file_url") or ""
+    return is_showable(kind_of(original.get("format"), url), url)
+
+
+def _export_order(export: _Export) -> tuple[int, str, str]:
+    return export.get("id") or 0, export.get("created") or "", export.get("image_url") or ""
+
+
+def _read_one_by_one(body: bytes) -> PageContent:
+    """The slow way for a page with something wrong in it: every record validated alone."""
+    envelope = parse_page(body)
+    records: list[Record] = []
+    rejects: list[Reject] = []
+    for raw in envelope.results:
+        try:
+            records.append(_record(_RECORD.validate_python(_without_nul(raw))))
+        except ValidationError as error:
+            rejects.append(Reject(_legible_id(raw), _reason(error), json.dumps(raw)))
+    return PageContent(envelope.api_count, envelope.next_page, records, rejects)
+
+
+def _without_nul(value: Any) -> Any:
+    """The same JSON value without NUL characters, which no column of PostgreSQL can keep."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value
+
+
+def _legible_id(raw: Any) -> str | None:
+    """The file_id of a record that does not validate, so that what we already have of it can be protected."""
+    original = raw.get("original_file") if isinstance(raw, dict) else None
+    file_id = original.get("file_id") if isinstance(original, dict) else None
+    if isinstance(file_id, str) and file_id.isascii() and file_id.isdigit() and len(file_id) < 20:
+        file_id = int(file_id)
+    if isinstance(file_id, int) and not isinstance(file_id, bool) and 0 < file_id < 2**63:
+        return str(file_id)
+    return None
+
+
+def _reason(error: ValidationError) -> str:
+    """One line for people: the field, what is wrong with it, and how many more there are."""
+    problems = error.errors(include_url=False, include_input=False)
+    field = ".".join(str(part) for part in problems[0]["loc"]) or "the record"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{field}: {problems[0]['msg']}{more}"

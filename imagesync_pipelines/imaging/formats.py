@@ -1,0 +1,144 @@
+"""Which file of a picture serves which purpose: a product page, a list, a thumbnail, a download.
+
+What belongs here: file kinds, candidates and the choice among them, for any system that offers one picture in several
+files. What does not: how a system names its files (its room's rules.py) and opening a file (validation.py).
+
+The rule is PNG before JPEG before the original, but only among files that are large enough for the purpose: taken
+literally it gives every product page a 200-pixel PNG (contracts/image_db.md, section 7).
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+WEB_KINDS = frozenset({"png", "jpeg", "webp", "gif"})
+THUMBNAIL_PIXELS = 200
+_KINDS = {"jpg": "jpeg", "jpe": "jpeg", "tif": "tiff"}
+_PREFERRED = {"png": 2, "jpeg": 1}
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+class Purpose(StrEnum):
+    """What a file is wanted for."""
+
+    DETAIL = "detail"
+    LIST = "list"
+    THUMBNAIL = "thumbnail"
+    DOWNLOAD = "download"
+
+
+class Role(StrEnum):
+    """Where a file comes from: the original itself or an export; small and large name exports of two qualities."""
+
+    ORIGINAL = "original"
+    EXPORT = "export"
+    SMALL = "small export"
+    LARGE = "large export"
+
+
+class Candidate(NamedTuple):
+    """One file of a picture. `kind` as kind_of gives it; width and height in pixels, 0 when unknown; size in KiB."""
+
+    url: str
+    kind: str
+    role: Role
+    width: int = 0
+    height: int = 0
+    size_kib: float | None = None
+    created: datetime | None = None
+    id: int = 0
+
+
+class Choice(NamedTuple):
+    """The file chosen and the reason, for people."""
+
+    candidate: Candidate
+    because: str
+
+
+def kind_of(name: str | None, url: str = "") -> str:
+    """The kind of a file: png, jpeg, tiff, psd …, from the system's own word or else from the URL's extension."""
+    word = (name or "").strip().lower()
+    if not word:
+        word = urlsplit(url).path.rpartition(".")[2].lower() if "." in url else ""
+    return _KINDS.get(word, word)
+
+
+def is_showable(kind: str, url: str | None) -> bool:
+    """Whether a browser can show this file."""
+    return bool(url) and kind in WEB_KINDS
+
+
+def choose(candidates: Sequence[Candidate], purpose: Purpose, min_height: int = 600) -> Choice | None:
+    """The file for a purpose, or None when no file serves it; the order of `candidates` does not matter.
+
+    `min_height` (pixels) is what a product page and a list need. For a download anything with a URL serves; for the
+    other purposes only what a browser can show.
+    """
+    if purpose is Purpose.DOWNLOAD:
+        return _for_download([one for one in candidates if one.url])
+    showable = [one for one in candidates if is_showable(one.kind, one.url)]
+    if purpose is Purpose.THUMBNAIL:
+        return _for_thumbnail(showable)
+    return _for_page(showable, min_height, Role.SMALL if purpose is Purpose.LIST else Role.LARGE)
+
+
+def _for_page(showable: Sequence[Candidate], min_height: int, role: Role) -> Choice | None:
+    def order(one: Candidate) -> tuple:
+        return _PREFERRED.get(one.kind, 0), one.width * one.height, one.role is role, *_newest(one)
+
+    enough = [one for one in showable if one.height >= min_height]
+    if enough:
+        best = max(enough, key=order)
+        return Choice(best, f"{_named(best)} is the preferred file of at least {min_height} pixels height")
+    unmeasured = [one for one in showable if not one.height and one.role is Role.ORIGINAL]
+    if unmeasured:
+        best = max(unmeasured, key=order)
+        return Choice(best, f"the original: no export is {min_height} pixels high")
+    if showable:
+        best = max(showable, key=lambda one: (one.width * one.height, *order(one)))
+        return Choice(best, f"{_named(best)} is the largest there is, below {min_height} pixels height")
+    return None
+
+
+def _for_thumbnail(showable: Sequence[Candidate]) -> Choice | None:
+    def order(one: Candidate) -> tuple:
+        distance = min(abs(one.width - THUMBNAIL_PIXELS), abs(one.height - THUMBNAIL_PIXELS))
+        return -distance, _PREFERRED.get(one.kind, 0), one.role is Role.SMALL, *_newest(one)
+
+    measured = [one for one in showable if one.width and one.height]
+    if not measured:
+        return None
+    best = max(measured, key=order)
+    return Choice(best, f"{_named(best)} is nearest to {THUMBNAIL_PIXELS} pixels")
+
+
+def _for_download(candidates: Sequence[Candidate]) -> Choice | None:
+    def order(one: Candidate) -> tuple:
+        return one.width * one.height, *_newest(one)
+
+    originals = [one for one in candidates if one.role is Role.ORIGINAL]
+    tiffs = [one for one in candidates if one.kind == "tiff"]
+    pictures = [one for one in originals if one.kind in WEB_KINDS or one.kind == "tiff"]
+    if pictures:
+        return Choice(max(pictures, key=order), "the original opens everywhere")
+    if tiffs:
+        return Choice(max(tiffs, key=order), "the TIFF: the original needs a special program")
+    if originals:
+        return Choice(max(originals, key=order), "the original: there is no TIFF")
+    if candidates:
+        best = max(candidates, key=order)
+        return Choice(best, f"{_named(best)}: there is neither an original nor a TIFF")
+    return None
+
+
+def _newest(one: Candidate) -> tuple[datetime, int, str]:
+    """The last tie-breaks: the newest, then the highest id, then the URL, so that the choice never flips."""
+    return one.created or _LONG_AGO, one.id, one.url
+
+
+def _named(one: Candidate) -> str:
+    size = f"{one.width}x{one.height}" if one.width and one.height else "of unknown size"
+    return f"{one.kind.upper()} {size} ({one.role})"
