@@ -1,0 +1,143 @@
+"""What came back: reading a body under deadline and cap, judging a status, parsing JSON.
+
+What belongs here: everything about one answer of an API. What does not: sending, redirects, retries (session.py) and
+pictures (fetch.py). Failures are returned, not raised, see retries.py.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import orjson
+import requests
+import urllib3
+
+from imagesync_pipelines.upstream.errors import (
+    BadAnswer,
+    BodyTooLarge,
+    CredentialsError,
+    DeadlineExceeded,
+    MalformedJson,
+    NotFound,
+    NotJson,
+    RateLimited,
+    TruncatedBody,
+    Unavailable,
+    UpstreamError,
+)
+from imagesync_pipelines.upstream.redaction import excerpt
+
+_CHUNK = 64 * 1024
+_ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+_JSON_STARTS = b'{["-0123456789tfn'
+_KINDS: dict[int, type[UpstreamError]] = {
+    401: CredentialsError,
+    403: CredentialsError,
+    404: NotFound,
+    410: NotFound,
+    429: RateLimited,
+    500: Unavailable,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A good answer. body is decompressed; data is the parsed JSON when JSON was asked for; url has no query."""
+
+    status: int
+    url: str
+    seconds: float
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    data: object = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a call goes, for messages: host and path without query; and what must not be shown."""
+
+    host: str
+    path: str
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def error(
+        self,
+        kind: type[UpstreamError],
+        what: str,
+        *,
+        status: int | None = None,
+        retry_after: float | None = None,
+        body: bytes = b"",
+        sent: bool = True,
+    ) -> UpstreamError:
+        """Make an error of this place."""
+        shown = excerpt(body, self.secrets)
+        return kind(
+            what, host=self.host, path=self.path, status=status, retry_after=retry_after, excerpt=shown, sent=sent
+        )
+
+
+def failure_of_status(place: Place, status: int, body: bytes, retry_after: float | None) -> UpstreamError | None:
+    """Turn a status into the error it means; None for 2xx. 401 and 403 show nothing of the body but the status."""
+    if 200 <= status < 300:
+        return None
+    kind = _KINDS.get(status, BadAnswer)
+    if kind is CredentialsError:
+        what = f"refused the credentials (HTTP {status}); check the user name and password, or the token, set for it"
+        return place.error(kind, what, status=status)
+    return place.error(kind, f"HTTP {status}", status=status, retry_after=retry_after, body=body)
+
+
+def read_body(
+    response: requests.Response, place: Place, max_bytes: int, deadline: float, clock: Callable[[], float]
+) -> bytes | UpstreamError:
+    """Read a body piece by piece and decompress it; never holds more than max_bytes and one piece.
+
+    A body shorter than its Content-Length, or with a broken chunk or gzip stream, is a TruncatedBody.
+    """
+    status = response.status_code
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in _ENCODINGS:
+        return place.error(BadAnswer, "the body is compressed in a way that was not asked for", status=status)
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        while piece := response.raw.read1(_CHUNK, decode_content=True):
+            pieces.append(piece)
+            size += len(piece)
+            if size > max_bytes:
+                return place.error(BodyTooLarge, f"the body is larger than {max_bytes} bytes", status=status)
+            if clock() > deadline:
+                what = f"the body was not complete in time; {size} bytes had come"
+                return place.error(DeadlineExceeded, what, status=status)
+    except (urllib3.exceptions.TimeoutError, TimeoutError):
+        return place.error(Unavailable, f"the body stopped coming after {size} bytes", status=status)
+    except (urllib3.exceptions.HTTPError, OSError, ValueError):
+        return place.error(TruncatedBody, f"the body broke off after {size} bytes", status=status)
+    return b"".join(pieces)
+
+
+def parse_json(place: Place, status: int, content_type: str, body: bytes) -> object | UpstreamError:
+    """Parse a JSON body, or say what came instead: markup and other things are NotJson, cut JSON is MalformedJson."""
+    text = body.removeprefix(b"\xef\xbb\xbf").strip()
+    if not text:
+        return place.error(MalformedJson, "the body is empty where JSON was expected", status=status)
+    try:
+        data: object = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        pass
+    else:
+        return data
+    if text[0] in _JSON_STARTS:
+        return place.error(MalformedJson, f"the JSON is cut or broken ({len(body)} bytes)", status=status, body=text)
+    what = f"{_name_of(text, content_type)} came where JSON was expected"
+    return place.error(NotJson, what, status=status, body=text)
+
+
+def _name_of(text: bytes, content_type: str) -> str:
+    start = text[:500].lower()
+    if start.startswith(b"<"):
+        return "HTML" if b"<html" in start or b"<!doctype html" in start else "XML"
+    return content_type.split(";")[0].strip().lower() or "something without a content type"

@@ -1,0 +1,126 @@
+"""The errors of talking to an outside system: one named class per kind, safe to log, to show and to pickle.
+
+What belongs here: the family of UpstreamError. What does not: deciding when one is raised (session, fetch) and what a
+room does about it. No error holds a request, an answer, a header or a query, so no error can leak a credential.
+"""
+
+# Kinds are named after what happened, as in "except NotFound"; N818 would have them all end in Error.
+# ruff: noqa: N818
+
+from typing import ClassVar
+
+
+class UpstreamError(Exception):
+    """A call to an outside system failed; `str` is one line for people: where, what, after how many attempts.
+
+    host: name of the system, with its port when it is not the usual one; empty when the URL names none.
+    path: the path without the query. status: HTTP status, or None when there was no answer.
+    attempts: how often the call was made. retryable: the same call may succeed later.
+    sent: the request may have reached the system. ambiguous: the call was not idempotent and may have had its effect
+    although no good answer came.
+    retry_after: seconds the other side asked us to wait, or None. excerpt: a few printable characters of the answer.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        host: str = "",
+        path: str = "",
+        status: int | None = None,
+        attempts: int = 1,
+        retry_after: float | None = None,
+        excerpt: str = "",
+        sent: bool = True,
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.host = host
+        self.path = path
+        self.status = status
+        self.attempts = attempts
+        self.retry_after = retry_after
+        self.excerpt = excerpt
+        self.sent = sent
+        self.ambiguous = False
+
+    def __str__(self) -> str:
+        """Give the whole line."""
+        where = f"{self.host}{self.path}"
+        answer = f"; the answer begins: {self.excerpt}" if self.excerpt else ""
+        tries = f" ({self.attempts} attempts)" if self.attempts > 1 else ""
+        return f"{where}: {self.what}{answer}{tries}" if where else f"{self.what}{answer}{tries}"
+
+
+class CredentialsError(UpstreamError):
+    """The system refused our credentials (401, 403), or they cannot be sent at all; never tried again by itself."""
+
+
+class NotFound(UpstreamError):
+    """404 or 410: the system says that this very thing is not there."""
+
+
+class RateLimited(UpstreamError):
+    """429: too many calls; `retry_after` says what the system asked for."""
+
+    retryable = True
+
+
+class Unavailable(UpstreamError):
+    """No connection, no answer in time, or 500, 502, 503, 504."""
+
+    retryable = True
+
+
+class DeadlineExceeded(UpstreamError):
+    """The call as a whole took longer than it may."""
+
+    retryable = True
+
+
+class TruncatedBody(UpstreamError):
+    """The body ended before it was complete, or its compression is broken."""
+
+    retryable = True
+
+
+class AlteredBody(UpstreamError):
+    """The body is longer than announced, or its checksum is not the one that the caller knows."""
+
+    retryable = True
+
+
+class MalformedJson(UpstreamError):
+    """The body looks like JSON and is none: most often it was cut."""
+
+    retryable = True
+
+
+class NotJson(UpstreamError):
+    """HTML, XML or something else came where JSON was expected."""
+
+
+class BodyTooLarge(UpstreamError):
+    """The body, once decompressed, is larger than this call may hold."""
+
+
+class RedirectRefused(UpstreamError):
+    """A redirect to another origin, too many of them, or one on a call that changes something."""
+
+
+class InsecureConnection(UpstreamError):
+    """The certificate of the system could not be verified."""
+
+
+class UnprovenBody(UpstreamError):
+    """A picture came without a length, and the caller knows no checksum: a cut could not be noticed."""
+
+
+class UrlRefused(UpstreamError):
+    """A URL that is data points where we do not go: its form, its port, or an address that is not public."""
+
+
+class BadAnswer(UpstreamError):
+    """Any other answer that is not the one asked for."""

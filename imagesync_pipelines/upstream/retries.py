@@ -1,0 +1,103 @@
+"""Trying again: which wait comes before which attempt, and when to give up.
+
+What belongs here: backoff with full jitter, Retry-After in its forms, the one loop that makes attempts. What does not:
+how an attempt is made (session, fetch). An attempt returns its error instead of raising it, so that the library's
+exception, which holds URL and headers, never becomes the context of ours.
+"""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from math import isfinite
+from typing import Literal, TypeVar
+
+from imagesync_pipelines.upstream.errors import UpstreamError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Time and chance, replaced in tests: a clock in seconds, a sleep, a number in [0, 1), the time of day."""
+
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    random: Callable[[], float] = random.random
+    wall: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how long: attempts, first and longest backoff in seconds, seconds for the call as a whole."""
+
+    tries: int
+    backoff_first: float
+    backoff_max: float
+    total_deadline: float
+
+
+def retry_after_seconds(
+    headers: Mapping[str, str], header: str, unit: Literal["seconds", "milliseconds"], now: float
+) -> float | None:
+    """Read how long the other side asks us to wait; None when it does not say, or says nonsense.
+
+    A date counts from the answer's own Date header when there is one: the two clocks need not agree.
+    """
+    text = headers.get(header, "").strip()
+    try:
+        number = float(text)
+    except ValueError:
+        moment = _moment(text)
+        if moment is None:
+            return None
+        return max(0.0, moment - (_moment(headers.get("Date", "")) or now))
+    if not isfinite(number) or number < 0:
+        return None
+    return number / 1000 if unit == "milliseconds" else number
+
+
+def _moment(text: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    aware: datetime = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return float(aware.timestamp())
+
+
+def pause_after(attempt: int, asked: float | None, patience: Patience, timing: Timing) -> float:
+    """Give the seconds to wait after this attempt (from 1): full jitter, never less than what was asked for."""
+    ceiling = min(patience.backoff_max, patience.backoff_first * 2 ** min(attempt - 1, 60))
+    return max(asked or 0.0, timing.random() * ceiling)
+
+
+def call_with_retries(
+    attempt: Callable[[float], T | UpstreamError],
+    patience: Patience,
+    timing: Timing,
+    may_repeat: Callable[[UpstreamError], bool],
+) -> T:
+    """Make attempts until one succeeds; each gets the clock's value at which the whole call must be over.
+
+    Raises the last error: at once when it may not be repeated, after the last attempt, or as soon as the next wait
+    does not fit into the deadline; the error says which.
+    """
+    deadline = timing.clock() + patience.total_deadline
+    number = 0
+    while True:
+        number += 1
+        outcome = attempt(deadline)
+        if not isinstance(outcome, UpstreamError):
+            return outcome
+        outcome.attempts = number
+        if number >= patience.tries or not may_repeat(outcome):
+            raise outcome
+        pause = pause_after(number, outcome.retry_after, patience, timing)
+        if timing.clock() + pause >= deadline:
+            why = "it asks to wait" if outcome.retry_after and pause == outcome.retry_after else "the next try is in"
+            outcome.what += f"; {why} {pause:.0f} s, beyond the {patience.total_deadline:.0f} s this call may take"
+            raise outcome
+        timing.sleep(pause)

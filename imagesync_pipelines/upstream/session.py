@@ -1,0 +1,342 @@
+"""One polite, bounded, discreet way to call an HTTP API; every room's `api.py` stands on it.
+
+What belongs here: a call with its deadline, retries, redirects, size cap and credentials. What does not: any system's
+paths or fields (the room's `api.py`), judging an answer (answers.py), URLs that are data (fetch.py).
+"""
+
+import base64
+import http.cookiejar
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Self
+from urllib.parse import urljoin, urlsplit
+
+import requests
+import urllib3
+from pydantic import SecretStr
+
+from imagesync_pipelines.upstream.answers import Answer, Place, failure_of_status, parse_json, read_body
+from imagesync_pipelines.upstream.errors import (
+    CredentialsError,
+    DeadlineExceeded,
+    InsecureConnection,
+    RedirectRefused,
+    Unavailable,
+    UpstreamError,
+)
+from imagesync_pipelines.upstream.redaction import quiet_urllib3
+from imagesync_pipelines.upstream.retries import Patience, Timing, call_with_retries, retry_after_seconds
+
+MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+_HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class BasicAuth:
+    """A user and a password for HTTP Basic."""
+
+    user: str
+    password: SecretStr
+
+
+HeaderAuth = Callable[[], Mapping[str, SecretStr]]
+"""Gives the headers that carry the credentials; asked before every attempt, so that a token may be renewed."""
+
+Param = str | int | float | SecretStr | None
+"""A query parameter: None is left out, a SecretStr is also removed from whatever the system answers."""
+
+
+@dataclass(frozen=True)
+class SessionPolicy:
+    """How one system is called; times in seconds, sizes in bytes.
+
+    total_deadline covers a whole call with its retries; it is overrun by one read at most. max_bytes counts the body
+    after decompression. retry_after_header and retry_after_unit are the system's own way to ask for a pause.
+    """
+
+    base_url: str
+    auth: BasicAuth | HeaderAuth | None = field(default=None, repr=False)
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+    total_deadline: float = 180.0
+    max_bytes: int = 64 * 1024 * 1024
+    tries: int = 4
+    backoff_first: float = 0.5
+    backoff_max: float = 30.0
+    verify_tls: bool = True
+    retry_after_header: str = "Retry-After"
+    retry_after_unit: Literal["seconds", "milliseconds"] = "seconds"
+    user_agent: str = "imagesync_pipelines"
+
+    def __post_init__(self) -> None:
+        """Refuse a base URL that is none, or that carries credentials: a URL is shown, they must not be."""
+        parts = urlsplit(self.base_url)
+        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+            raise ValueError("base_url is no http or https URL")
+        if "@" in parts.netloc or parts.query or parts.fragment:
+            raise ValueError("base_url must hold neither user name nor query; credentials go into auth")
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call as it goes out, the same in every attempt."""
+
+    method: str
+    url: str
+    params: Mapping[str, str] = field(repr=False)
+    json: object = field(repr=False)
+    expect_json: bool
+    secrets: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Redirect:
+    status: int
+    location: str = field(repr=False)
+
+
+class UpstreamSession:
+    """Calls one system under one policy; may be shared between threads, each gets its own connections."""
+
+    def __init__(self, policy: SessionPolicy, *, timing: Timing | None = None) -> None:
+        quiet_urllib3()
+        self._policy = policy
+        self._timing = timing or Timing()
+        self._patience = Patience(policy.tries, policy.backoff_first, policy.backoff_max, policy.total_deadline)
+        self._local = threading.local()
+        self._lock = threading.Lock()
+        self._opened: list[requests.Session] = []
+        self._calls = 0
+        self._bytes = 0
+
+    def __enter__(self) -> Self:
+        """Give the session; it closes its connections at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connections."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections of all threads; a later call opens new ones."""
+        with self._lock:
+            opened, self._opened, self._local = self._opened, [], threading.local()
+        for session in opened:
+            session.close()
+
+    def get(self, path: str, params: Mapping[str, Param] | None = None, *, expect_json: bool = False) -> Answer:
+        """GET a path below the base URL; with expect_json the body is parsed into `data` before it counts as good.
+
+        Raises UpstreamError of the kind that fits; what is transient has been tried again before.
+        """
+        return self.request("GET", path, params, expect_json=expect_json)
+
+    def get_json(self, path: str, params: Mapping[str, Param] | None = None) -> object:
+        """GET a path and give the parsed JSON; raises NotJson and MalformedJson beside the errors of `get`."""
+        return self.get(path, params, expect_json=True).data
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        params: Mapping[str, Param] | None = None,
+        *,
+        json: object = None,
+        idempotent: bool | None = None,
+        expect_json: bool = False,
+    ) -> Answer:
+        """Make one call; idempotent says that doing it twice does no harm, the default is True for GET and HEAD only.
+
+        A call that is not idempotent is tried again only when it surely was not carried out (no connection, 429);
+        otherwise the error is raised at once, with `ambiguous` set.
+        """
+        parts = urlsplit(path)
+        if parts.scheme or parts.netloc or parts.query or parts.fragment:
+            raise ValueError("path must be relative to base_url and without a query; the query goes into params")
+        repeatable = method in _SAFE_METHODS if idempotent is None else idempotent
+        given = {name: value for name, value in (params or {}).items() if value is not None}
+        call = _Call(
+            method=method,
+            url=f"{self._policy.base_url.rstrip('/')}/{path.lstrip('/')}",
+            params={n: v.get_secret_value() if isinstance(v, SecretStr) else str(v) for n, v in given.items()},
+            json=json,
+            expect_json=expect_json,
+            secrets=tuple(value.get_secret_value() for value in given.values() if isinstance(value, SecretStr)),
+        )
+
+        def attempt(deadline: float) -> Answer | UpstreamError:
+            outcome = self._follow(call, deadline)
+            if isinstance(outcome, UpstreamError):
+                refused = outcome.status is not None and 300 <= outcome.status < 500
+                outcome.ambiguous = outcome.sent and not repeatable and not refused
+            return outcome
+
+        return call_with_retries(attempt, self._patience, self._timing, lambda e: e.retryable and not e.ambiguous)
+
+    def _follow(self, call: _Call, deadline: float) -> Answer | UpstreamError:
+        """Send the call and follow redirects, inside its own origin only."""
+        url = call.url
+        params: Mapping[str, str] | None = call.params
+        place = _place(url)
+        for _ in range(MAX_REDIRECTS + 1):
+            outcome = self._exchange(call, url, params, deadline)
+            if not isinstance(outcome, _Redirect):
+                return outcome
+            try:
+                target = urljoin(url, outcome.location)
+            except ValueError:
+                target = ""
+            if call.method not in _SAFE_METHODS:
+                what = "a call that may change something was redirected"
+                return place.error(RedirectRefused, what, status=outcome.status)
+            if _origin(target) != _origin(url):
+                what = f"redirected to another origin, {_origin(target)}; is base_url right?"
+                return place.error(RedirectRefused, what, status=outcome.status)
+            url, params = target, None
+        return place.error(RedirectRefused, f"more than {MAX_REDIRECTS} redirects")
+
+    def _exchange(
+        self, call: _Call, url: str, params: Mapping[str, str] | None, deadline: float
+    ) -> Answer | UpstreamError | _Redirect:
+        """Send one request and read its answer whole."""
+        policy, clock = self._policy, self._timing.clock
+        started = clock()
+        credentials = _credentials(policy.auth)
+        place = _place(url, (*call.secrets, *_secrets(policy.auth, credentials)))
+        if deadline <= started:
+            return place.error(DeadlineExceeded, f"not done within {policy.total_deadline:.0f} s", sent=False)
+        if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
+            what = "the credentials are empty or hold characters that cannot be sent, for example a line break"
+            return place.error(CredentialsError, what, sent=False)
+        with self._lock:
+            self._calls += 1
+        try:
+            response = self._session().request(
+                call.method,
+                url,
+                params=params,
+                json=call.json,
+                headers=credentials,
+                timeout=(min(policy.connect_timeout, deadline - started), min(policy.read_timeout, deadline - started)),
+                verify=policy.verify_tls,
+                allow_redirects=False,
+                stream=True,
+            )
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            return _no_answer(place, error)
+        with response:
+            location = response.headers.get("Location")
+            if response.status_code in _REDIRECTS and location:
+                return _Redirect(response.status_code, location)
+            body = read_body(response, place, policy.max_bytes, deadline, clock)
+            with self._lock:
+                self._bytes += response.raw.tell()
+        asked = retry_after_seconds(
+            response.headers, policy.retry_after_header, policy.retry_after_unit, self._timing.wall()
+        )
+        failure = failure_of_status(
+            place, response.status_code, b"" if isinstance(body, UpstreamError) else body, asked
+        )
+        if failure is not None:
+            return failure
+        if isinstance(body, UpstreamError):
+            return body
+        data = None
+        if call.expect_json:
+            data = parse_json(place, response.status_code, response.headers.get("Content-Type", ""), body)
+            if isinstance(data, UpstreamError):
+                return data
+        address = f"{_origin(url)}{place.path}"
+        return Answer(response.status_code, address, clock() - started, dict(response.headers), body, data)
+
+    def _session(self) -> requests.Session:
+        """Give this thread's own requests.Session."""
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = requests.Session()
+            # An auth in place keeps requests from reading .netrc; proxies of the environment are still honoured.
+            session.auth = _leave_as_is
+            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+            session.headers.update(
+                {
+                    "User-Agent": self._policy.user_agent,
+                    "Accept": "application/json",
+                    "Accept-Encoding": "gzip, deflate",
+                }
+            )
+            self._local.session = session
+            with self._lock:
+                self._opened.append(session)
+        return session
+
+    @property
+    def calls(self) -> int:
+        """How many HTTP requests were made, retries and redirects included."""
+        return self._calls
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes of bodies were received, as they came over the wire."""
+        return self._bytes
+
+
+def _leave_as_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
+    return prepared
+
+
+def _credentials(auth: BasicAuth | HeaderAuth | None) -> dict[str, str]:
+    """Give the headers that carry the credentials."""
+    if auth is None:
+        return {}
+    if isinstance(auth, BasicAuth):
+        pair = f"{auth.user}:{auth.password.get_secret_value()}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    return {name: value.get_secret_value() for name, value in auth().items()}
+
+
+def _secrets(auth: BasicAuth | HeaderAuth | None, credentials: Mapping[str, str]) -> tuple[str, ...]:
+    """Give every text that must not be shown: user, password, whole header values and the token inside them."""
+    named = (auth.user, auth.password.get_secret_value()) if isinstance(auth, BasicAuth) else ()
+    return (*named, *credentials.values(), *(value.split(" ")[-1] for value in credentials.values()))
+
+
+def _place(url: str, secrets: tuple[str, ...] = ()) -> Place:
+    parts = urlsplit(url)
+    return Place(parts.netloc.rpartition("@")[2], parts.path, secrets)
+
+
+def _origin(url: str) -> str:
+    """Give scheme, host and port; the port is always named, so that equal origins are equal texts."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        port = 0
+    return f"{parts.scheme}://{parts.hostname or '?'}:{port}"
+
+
+def _no_answer(place: Place, error: Exception) -> UpstreamError:
+    """Name a failure before any answer; the library's own text is not used: it holds the URL with its query."""
+    cause = error.args[0] if error.args else None
+    reason = cause.reason if isinstance(cause, urllib3.exceptions.MaxRetryError) else cause
+    if isinstance(error, requests.exceptions.SSLError):
+        return place.error(InsecureConnection, "the TLS certificate could not be verified", sent=False)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return place.error(Unavailable, "the proxy of the environment refused or failed", sent=False)
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return place.error(Unavailable, "no connection in time", sent=False)
+    if isinstance(reason, urllib3.exceptions.NameResolutionError):
+        return place.error(Unavailable, "the host name cannot be resolved", sent=False)
+    if isinstance(reason, urllib3.exceptions.NewConnectionError):
+        return place.error(Unavailable, "no connection", sent=False)
+    if isinstance(error, requests.exceptions.Timeout):
+        return place.error(Unavailable, "no answer in time")
+    return place.error(Unavailable, f"the connection broke before an answer came ({type(error).__name__})")
