@@ -1,0 +1,27 @@
+"""`imagesync history`: past runs, from Dagster's own records.
+
+What belongs here: printing. What does not: reading the records (operations/history.py).
+"""
+
+import click
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.operations.history import history as read_history
+
+
+@click.command("history")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="how many runs")
+@click.option("--room", help="runs of this room only")
+def history(limit: int, room: str | None) -> None:
+    """Print past runs: when, how they ended, what they changed."""
+    with runs.installation() as (_, instance):
+        lines = read_history(instance, limit=limit, room=room)
+    columns = ("run", "job", "status", "started", "seconds", "added", "updated", "deleted", "products", "error")
+    rows = []
+    for line in lines:
+        started = line.started.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.started else ""
+        seconds = round((line.completed - line.started).total_seconds(), 1) if line.started and line.completed else None
+        numbers = (line.added, line.updated, line.deleted, line.products_affected)
+        rows.append((line.run_id[:8], line.job, line.status, started, seconds, *numbers, line.error[:200]))
+    print_table(f"the last {len(rows)} runs", columns, rows)

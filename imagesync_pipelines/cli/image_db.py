@@ -1,0 +1,49 @@
+"""`imagesync sync image-db` and `imagesync image-db …`: the image database on a terminal.
+
+What belongs here: options and printing. What does not: the work (runs.py and the room).
+"""
+
+import click
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.cli.output import print_outcome, progress_bars
+from imagesync_pipelines.image_db import automation
+from imagesync_pipelines.settings import Settings, load_settings
+
+
+@click.command("image-db")
+@click.option("--dry-run", is_flag=True, help="stop after the plan: nothing is written to product_image")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="read N pages only (never removes)")
+@click.option("--page-size", type=click.IntRange(min=1), metavar="N", help="sent to the API as is (default 100)")
+@click.option("--skip-pages", type=click.IntRange(min=0), default=0, metavar="N", help="start after page N")
+@click.option("--force", is_flag=True, help="write unchanged rows too; never a wipe, pins stay")
+@click.option("--sku", "skus", multiple=True, metavar="SKU", help="this product only; may be given several times")
+@click.option("--lift-brake", is_flag=True, help="let removals happen that the brake would hold back")
+@click.pass_context
+def sync(context: click.Context, **options: object) -> None:
+    """Image database → product_image."""
+    settings = load_settings(Settings)
+    with progress_bars() as progress:
+        outcome = runs.sync_image_db(settings=settings, progress=progress, **options)  # type: ignore[arg-type]
+    context.exit(print_outcome(outcome, settings.webserver_url))
+
+
+@click.group("image-db")
+def group() -> None:
+    """Upkeep of the image database's pages."""
+
+
+@group.command("reset-pages")
+def reset_pages() -> None:
+    """Forget the page partitions and stored pages, after the block size was changed; product_image is not touched."""
+    with runs.installation() as (house, instance):
+        removed = automation.reset_pages(house, instance)
+    click.echo(f"forgot {removed} page blocks; the next synchronisation reads all pages again")
+
+
+@group.command("discover")
+def discover() -> None:
+    """Ask the image database how many pages it has and make the page partitions equal to that (one call)."""
+    with runs.installation() as (house, instance):
+        found = automation.discover_pages(house, instance)
+    click.echo(f"{found.pages} pages in {len(found.blocks)} blocks; added {len(found.added)}, removed {len(found.removed)}")

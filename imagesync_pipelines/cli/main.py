@@ -1,0 +1,59 @@
+"""The `imagesync` command: its groups, and how every error ends on a terminal.
+
+What belongs here: the root command, exit codes, logging to the terminal. What does not: the commands, one file per room.
+Exit codes: 0 success, 3 completed with warnings (see the summary), 1 failed, 2 wrong options (click's own).
+"""
+
+import logging
+import sys
+import warnings
+
+import click
+
+from imagesync_pipelines.cli import demo, history, house, image_db, plans, quarantine, servers
+from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.upstream.errors import UpstreamError
+
+FAILED = 1
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="imagesync-pipelines")
+@click.option("--debug", is_flag=True, help="one log line per image, and full error traces")
+@click.pass_context
+def root(context: click.Context, debug: bool) -> None:
+    """Keeps product images right in every system that shows them."""
+    context.obj = debug
+    warnings.filterwarnings("ignore", module=r"dagster\..*")
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
+    logging.getLogger("imagesync").setLevel(logging.DEBUG if debug else logging.INFO)
+
+
+@root.group()
+def sync() -> None:
+    """Synchronise one room now."""
+
+
+sync.add_command(image_db.sync)
+root.add_command(image_db.group)
+root.add_command(plans.plan)
+root.add_command(plans.apply)
+root.add_command(quarantine.group)
+root.add_command(history.history)
+root.add_command(house.env)
+root.add_command(house.clean)
+root.add_command(servers.dev)
+root.add_command(servers.sandbox)
+root.add_command(demo.demo)
+
+
+def main() -> None:
+    """Entry point of the console script: people get one clear line, not a trace."""
+    try:
+        root(standalone_mode=True)
+    except (SettingsError, StorageError, UpstreamError) as error:
+        if "--debug" in sys.argv:
+            raise
+        click.secho(str(error), fg="red", err=True)
+        sys.exit(FAILED)

@@ -1,0 +1,69 @@
+"""How the terminal shows things: a progress bar, a summary table, a list.
+
+What belongs here: rendering with rich. What does not: what the numbers mean (operations, rooms).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from imagesync_pipelines.operations.progress import Progress
+from imagesync_pipelines.runs import Outcome, Status
+
+EXIT_CODES = {Status.COMPLETED: 0, Status.FAILED: 1, Status.PARTIAL: 3}
+COLOURS = {Status.COMPLETED: "green", Status.FAILED: "red", Status.PARTIAL: "yellow"}
+
+
+def console() -> Console:
+    """A console on standard output, as wide as the terminal; 120 columns where there is none."""
+    found = Console()
+    return found if found.is_terminal else Console(width=120)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Progress]:
+    """Bars on standard error, one per stage of the run; nothing where standard error is not a terminal."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, Any] = {}
+
+        def report(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows as a table; numbers to the right."""
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    console().print(table)
+
+
+def print_outcome(outcome: Outcome, link: str) -> int:
+    """Print how a run ended, its numbers, warnings and error; returns the process's exit code."""
+    summary: Mapping[str, Any] = outcome.summary
+    click.secho(f"{outcome.status}: run {outcome.run_id}", fg=COLOURS[outcome.status], bold=True)
+    names = ("images_added", "images_updated", "images_deleted", "kept", "rejected", "held_back", "refused",
+             "products_affected", "api_calls", "seconds")  # fmt: skip
+    numbers = [(name.replace("_", " "), summary[name]) for name in names if name in summary]
+    if numbers:
+        click.echo("  " + ", ".join(f"{name} {value}" for name, value in numbers))
+    for warning in summary.get("warnings", ()):
+        click.secho(f"  warning: {warning}", fg="yellow")
+    if outcome.error:
+        click.secho(f"  error: {outcome.error}", fg="red")
+    click.echo(f"  in the UI: {link}/runs/{outcome.run_id}")
+    return EXIT_CODES[outcome.status]

@@ -1,0 +1,46 @@
+"""`imagesync plan` and `imagesync apply`: what was about to change, and doing it later.
+
+What belongs here: printing a stored plan, starting its application. What does not: planning and applying (sync, rooms).
+"""
+
+import click
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage import plans as stored
+
+SHOWN = 40
+
+
+@click.command("plan")
+@click.argument("plan_id", type=int, required=False)
+@click.option("--room", default="image_db", show_default=True, help="whose last plan")
+def plan(plan_id: int | None, room: str) -> None:
+    """Print the last plan (or plan PLAN_ID): its numbers and the first rows that change."""
+    with runs.installation() as (house, _):
+        plans = stored.Plans(house.engine(), house.storage)
+        found = plans.header(plan_id) if plan_id is not None else plans.latest(room)
+        if found is None:
+            raise click.ClickException(f"{room} has no plan yet; make one with --dry-run")
+        rows = plans.load(found.id)
+    click.secho(f"plan {found.id} of {found.room}, made {found.created_at:%Y-%m-%d %H:%M:%S %Z}", bold=True)
+    applied = f"applied {found.applied_at:%Y-%m-%d %H:%M:%S}" if found.applied_at else "not applied"
+    click.echo(f"  {applied}; " + ", ".join(f"{name} {number}" for name, number in found.counts.items()))
+    changes = rows[rows["change"] != "keep"]
+    columns = ["change", "key", "group", "reason"]
+    if len(changes):
+        title = f"the first {min(SHOWN, len(changes))} of {len(changes)} rows that change"
+        print_table(title, columns, changes.loc[:, columns].head(SHOWN).fillna("").values.tolist())
+
+
+@click.command("apply")
+@click.argument("plan_id", type=int, metavar="PLAN")
+@click.option("--replan", is_flag=True, help="plan products again that moved since, instead of refusing them")
+@click.pass_context
+def apply(context: click.Context, plan_id: int, replan: bool) -> None:
+    """Apply the stored plan PLAN (its number is printed by a dry run and by `imagesync plan`)."""
+    settings = load_settings(Settings)
+    with progress_bars() as progress:
+        outcome = runs.apply_plan(plan_id, replan=replan, settings=settings, progress=progress)
+    context.exit(print_outcome(outcome, settings.webserver_url))

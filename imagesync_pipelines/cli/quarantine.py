@@ -1,0 +1,76 @@
+"""`imagesync quarantine list|replay|drop`: what was set aside, and trying it again.
+
+What belongs here: printing and starting a replay. What does not: the table (storage/quarantine.py).
+"""
+
+import click
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTable
+
+
+@click.group("quarantine")
+def group() -> None:
+    """Items that were set aside with their reason; they are tried again at every run."""
+
+
+@group.command("list")
+@click.option("--room", default="image_db", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
+def list_items(room: str, limit: int) -> None:
+    """Print what is in quarantine."""
+    with runs.installation() as (house, _):
+        entries = QuarantineTable(house.engine(), room).list()
+    columns = ("id", "stage", "key", "attempts", "last seen", "reason")
+    rows = [(e.id, e.stage, e.key, e.attempts, f"{e.last_seen:%Y-%m-%d %H:%M}", e.reason) for e in entries[:limit]]
+    print_table(f"{len(entries)} items of {room} in quarantine", columns, rows)
+
+
+@group.command("replay")
+@click.argument("ids", type=int, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="all items of the room")
+@click.option("--room", type=click.Choice(["image_db"]), default="image_db", show_default=True)
+@click.pass_context
+def replay(context: click.Context, ids: tuple[int, ...], everything: bool, room: str) -> None:
+    """Try items again now, from the stored pages."""
+    settings = load_settings(Settings)
+    with runs.installation(settings) as (house, _):
+        entries = _chosen(QuarantineTable(house.engine(), room), ids, everything)
+    if not entries:
+        click.echo("nothing to replay")
+        return
+    images = sorted({entry.key.rpartition("/")[2] for entry in entries})
+    with progress_bars() as progress:
+        outcome = runs.replay_image_db(images, settings=settings, progress=progress)
+    code = print_outcome(outcome, settings.webserver_url)
+    with runs.installation(settings) as (house, _):
+        left = {entry.id for entry in QuarantineTable(house.engine(), room).list()}
+    done = sum(entry.id not in left for entry in entries)
+    click.echo(f"  {done} of {len(entries)} left the quarantine")
+    context.exit(code)
+
+
+@group.command("drop")
+@click.argument("ids", type=int, nargs=-1, required=True)
+@click.option("--room", default="image_db", show_default=True)
+def drop(ids: tuple[int, ...], room: str) -> None:
+    """Forget items: they come back when they fail again."""
+    with runs.installation() as (house, _):
+        table = QuarantineTable(house.engine(), room)
+        entries = _chosen(table, ids, everything=False)
+        table.drop([entry.id for entry in entries])
+    click.echo(f"dropped {len(entries)} of {room}")
+
+
+def _chosen(table: QuarantineTable, ids: tuple[int, ...], everything: bool) -> list[QuarantineEntry]:
+    """The entries asked for; an id that is not in the room's quarantine is an error that names it."""
+    entries = table.list()
+    if everything:
+        return list(entries)
+    known = {entry.id: entry for entry in entries}
+    missing = [str(number) for number in ids if number not in known]
+    if missing:
+        raise click.ClickException(f"not in quarantine: {', '.join(missing)}; see `imagesync quarantine list`")
+    return [known[number] for number in ids]

@@ -1,0 +1,16 @@
+"""How long work tells how far it is, without knowing who watches.
+
+What belongs here: the shape of a progress report and the one that nobody sees. What does not: bars (cli/output.py).
+"""
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Called with a stage's name, how much is done and, where it is known, of how much."""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None: ...
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """A progress report that nobody sees; the default in Dagster's own workers, where the UI shows the steps."""

@@ -1,0 +1,125 @@
+"""A synchronisation from Python: one call, one Dagster run, one outcome.
+
+What belongs here: starting a job of the code location in this process, on the installation's own Dagster instance,
+so that the run is in the UI's history. What does not: what the jobs do (the rooms), options on a terminal (cli).
+
+    from imagesync_pipelines.runs import sync_image_db
+
+    outcome = sync_image_db(dry_run=True)
+    print(outcome.status, outcome.summary)
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.image_db import automation
+from imagesync_pipelines.operations import history
+from imagesync_pipelines.operations.progress import Progress, silent
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.home import House, open_house
+
+
+class Status(StrEnum):
+    """How a run ended. Partial: what could be done is done, and the warnings say what could not."""
+
+    COMPLETED = "completed"
+    PARTIAL = "completed with warnings"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished run: `summary` is the mission's summary (DESIGN.md, Report), empty when the run broke before it."""
+
+    run_id: str
+    status: Status
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@contextmanager
+def installation(settings: Settings | None = None) -> Iterator[tuple[House, dg.DagsterInstance]]:
+    """The home of this installation and its Dagster instance; starts the embedded database when there is one.
+
+    Child processes and Dagster itself read the home from the environment, so the variables of House.environment() are
+    set in this process.
+    """
+    house = open_house(settings or load_settings(Settings))
+    os.environ.update(house.environment())
+    with dg.DagsterInstance.from_config(str(house.dagster_home)) as instance:
+        yield house, instance
+
+
+def sync_image_db(
+    *,
+    dry_run: bool = False,
+    limit: int | None = None,
+    skip_pages: int = 0,
+    page_size: int | None = None,
+    force: bool = False,
+    skus: Sequence[str] = (),
+    lift_brake: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Synchronise the image database into `product_image`, as the job image_db__sync does every night.
+
+    dry_run: stop after the plan. limit, skip_pages: read so many pages after so many (a partial walk never removes).
+    page_size: sent as is. force: write unchanged rows too. skus: these products only, from fresh stored pages when
+    there are any. lift_brake: let removals happen that the brake would hold back.
+    Raises SettingsError for wrong settings; everything that happens in the run itself is in the Outcome.
+    """
+    options = automation.SyncOptions(
+        dry_run=dry_run,
+        limit=limit,
+        skip_pages=skip_pages,
+        page_size=page_size,
+        force=force,
+        skus=tuple(skus),
+        lift_brake=lift_brake,
+    )
+    with installation(settings) as (house, instance):
+        return _run(instance, automation.plan_run(house, instance, options), progress)
+
+
+def apply_plan(
+    plan_id: int, *, replan: bool = False, settings: Settings | None = None, progress: Progress = silent
+) -> Outcome:
+    """Apply a stored plan of the image database; with replan, products that moved since are planned again first."""
+    with installation(settings) as (_, instance):
+        return _run(instance, automation.apply_run(plan_id, replan=replan), progress)
+
+
+def replay_image_db(
+    external_ids: Sequence[str], *, settings: Settings | None = None, progress: Progress = silent
+) -> Outcome:
+    """Try these images again from the stored pages, without a call to the image database and without removals."""
+    with installation(settings) as (_, instance):
+        return _run(instance, automation.replay_run(external_ids), progress)
+
+
+def _run(instance: dg.DagsterInstance, request: automation.JobRun, progress: Progress) -> Outcome:
+    """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
+    definitions = build_definitions(resources={"progress": progress})
+    job = definitions.resolve_job_def(request.job)
+    quiet: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    result = job.execute_in_process(
+        run_config={**request.run_config, **quiet},
+        instance=instance,
+        tags=dict(request.tags),
+        asset_selection=[dg.AssetKey(list(key)) for key in request.assets] or None,
+        raise_on_error=False,
+    )
+    line = history.run_line(instance, result.run_id)
+    summary = line.summary
+    if not result.success:
+        return Outcome(result.run_id, Status.FAILED, summary, line.error)
+    partial = bool(summary.get("warnings"))
+    return Outcome(result.run_id, Status.PARTIAL if partial else Status.COMPLETED, summary)
