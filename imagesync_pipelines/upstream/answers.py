@@ -4,6 +4,7 @@ What belongs here: everything about one answer of an API. What does not: sending
 pictures (fetch.py). Failures are returned, not raised, see retries.py.
 """
 
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -16,6 +17,7 @@ from imagesync_pipelines.upstream.errors import (
     BodyTooLarge,
     CredentialsError,
     DeadlineExceeded,
+    InsecureConnection,
     MalformedJson,
     NotFound,
     NotJson,
@@ -79,15 +81,34 @@ class Place:
         )
 
 
-def failure_of_status(place: Place, status: int, body: bytes, retry_after: float | None) -> UpstreamError | None:
-    """Turn a status into the error it means; None for 2xx. 401 and 403 show nothing of the body but the status."""
-    if 200 <= status < 300:
-        return None
+def failure_of_status(place: Place, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
+    """Turn a status that is not the one asked for into the error it means; 401 and 403 show nothing of the body."""
     kind = _KINDS.get(status, BadAnswer)
     if kind is CredentialsError:
         what = f"refused the credentials (HTTP {status}); check the user name and password, or the token, set for it"
         return place.error(kind, what, status=status)
     return place.error(kind, f"HTTP {status}", status=status, retry_after=retry_after, body=body)
+
+
+def failure_without_answer(place: Place, error: Exception) -> UpstreamError:
+    """Name a failure before any answer; the library's own text is not used: it holds the URL with its query."""
+    cause = error.args[0] if error.args else None
+    reason = cause.reason if isinstance(cause, urllib3.exceptions.MaxRetryError) else cause
+    if isinstance(error, ValueError):
+        return place.error(UpstreamError, f"the request could not be made ({type(error).__name__})", sent=False)
+    if isinstance(reason, Exception) and any(isinstance(e, ssl.SSLCertVerificationError) for e in reason.args):
+        return place.error(InsecureConnection, "the TLS certificate could not be verified", sent=False)
+    if isinstance(error, requests.exceptions.ProxyError):
+        return place.error(Unavailable, "the proxy of the environment refused or failed", sent=False)
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return place.error(Unavailable, "no connection in time", sent=False)
+    if isinstance(reason, urllib3.exceptions.NameResolutionError):
+        return place.error(Unavailable, "the host name cannot be resolved", sent=False)
+    if isinstance(reason, urllib3.exceptions.NewConnectionError):
+        return place.error(Unavailable, "no connection", sent=False)
+    if isinstance(error, requests.exceptions.Timeout):
+        return place.error(Unavailable, "no answer in time")
+    return place.error(Unavailable, f"the connection broke before an answer came ({type(error).__name__})")
 
 
 def read_body(

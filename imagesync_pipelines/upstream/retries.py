@@ -65,12 +65,12 @@ def _moment(text: str) -> float | None:
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     aware: datetime = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return float(aware.timestamp())
+    return aware.timestamp()
 
 
 def pause_after(attempt: int, asked: float | None, patience: Patience, timing: Timing) -> float:
     """Give the seconds to wait after this attempt (from 1): full jitter, never less than what was asked for."""
-    ceiling = min(patience.backoff_max, patience.backoff_first * 2 ** min(attempt - 1, 60))
+    ceiling = min(patience.backoff_max, patience.backoff_first * 2.0 ** min(attempt - 1, 60))
     return max(asked or 0.0, timing.random() * ceiling)
 
 

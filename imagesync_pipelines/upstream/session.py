@@ -4,11 +4,10 @@ What belongs here: a call with its deadline, retries, redirects, size cap and cr
 paths or fields (the room's `api.py`), judging an answer (answers.py), URLs that are data (fetch.py).
 """
 
-import base64
 import http.cookiejar
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Literal, Self
@@ -18,13 +17,19 @@ import requests
 import urllib3
 from pydantic import SecretStr
 
-from imagesync_pipelines.upstream.answers import Answer, Place, failure_of_status, parse_json, read_body
+from imagesync_pipelines.upstream.answers import (
+    Answer,
+    Place,
+    failure_of_status,
+    failure_without_answer,
+    parse_json,
+    read_body,
+)
+from imagesync_pipelines.upstream.auth import BasicAuth, HeaderAuth, credential_headers, secret_texts
 from imagesync_pipelines.upstream.errors import (
     CredentialsError,
     DeadlineExceeded,
-    InsecureConnection,
     RedirectRefused,
-    Unavailable,
     UpstreamError,
 )
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
@@ -35,18 +40,6 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-
-
-@dataclass(frozen=True)
-class BasicAuth:
-    """A user and a password for HTTP Basic."""
-
-    user: str
-    password: SecretStr
-
-
-HeaderAuth = Callable[[], Mapping[str, SecretStr]]
-"""Gives the headers that carry the credentials; asked before every attempt, so that a token may be renewed."""
 
 Param = str | int | float | SecretStr | None
 """A query parameter: None is left out, a SecretStr is also removed from whatever the system answers."""
@@ -92,6 +85,7 @@ class _Call:
     params: Mapping[str, str] = field(repr=False)
     json: object = field(repr=False)
     expect_json: bool
+    accept: frozenset[int]
     secrets: tuple[str, ...] = field(repr=False)
 
 
@@ -132,12 +126,21 @@ class UpstreamSession:
         for session in opened:
             session.close()
 
-    def get(self, path: str, params: Mapping[str, Param] | None = None, *, expect_json: bool = False) -> Answer:
-        """GET a path below the base URL; with expect_json the body is parsed into `data` before it counts as good.
+    def get(
+        self,
+        path: str,
+        params: Mapping[str, Param] | None = None,
+        *,
+        expect_json: bool = False,
+        accept: Collection[int] = (),
+    ) -> Answer:
+        """GET a path below the base URL.
 
-        Raises UpstreamError of the kind that fits; what is transient has been tried again before.
+        With expect_json the body is parsed into `data` before the answer counts as good. A status in `accept` is an
+        answer as well (a 404 that means the end of the pages); every other one but 2xx is raised as the UpstreamError
+        that fits, after what is transient has been tried again.
         """
-        return self.request("GET", path, params, expect_json=expect_json)
+        return self.request("GET", path, params, expect_json=expect_json, accept=accept)
 
     def get_json(self, path: str, params: Mapping[str, Param] | None = None) -> object:
         """GET a path and give the parsed JSON; raises NotJson and MalformedJson beside the errors of `get`."""
@@ -152,6 +155,7 @@ class UpstreamSession:
         json: object = None,
         idempotent: bool | None = None,
         expect_json: bool = False,
+        accept: Collection[int] = (),
     ) -> Answer:
         """Make one call; idempotent says that doing it twice does no harm, the default is True for GET and HEAD only.
 
@@ -169,6 +173,7 @@ class UpstreamSession:
             params={n: v.get_secret_value() if isinstance(v, SecretStr) else str(v) for n, v in given.items()},
             json=json,
             expect_json=expect_json,
+            accept=frozenset(accept),
             secrets=tuple(value.get_secret_value() for value in given.values() if isinstance(value, SecretStr)),
         )
 
@@ -209,8 +214,8 @@ class UpstreamSession:
         """Send one request and read its answer whole."""
         policy, clock = self._policy, self._timing.clock
         started = clock()
-        credentials = _credentials(policy.auth)
-        place = _place(url, (*call.secrets, *_secrets(policy.auth, credentials)))
+        credentials = credential_headers(policy.auth)
+        place = _place(url, (*call.secrets, *secret_texts(policy.auth, credentials)))
         if deadline <= started:
             return place.error(DeadlineExceeded, f"not done within {policy.total_deadline:.0f} s", sent=False)
         if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
@@ -231,31 +236,29 @@ class UpstreamSession:
                 stream=True,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            return _no_answer(place, error)
+            return failure_without_answer(place, error)
         with response:
+            status = response.status_code
             location = response.headers.get("Location")
-            if response.status_code in _REDIRECTS and location:
-                return _Redirect(response.status_code, location)
+            if status in _REDIRECTS and location:
+                return _Redirect(status, location)
             body = read_body(response, place, policy.max_bytes, deadline, clock)
             with self._lock:
                 self._bytes += response.raw.tell()
         asked = retry_after_seconds(
             response.headers, policy.retry_after_header, policy.retry_after_unit, self._timing.wall()
         )
-        failure = failure_of_status(
-            place, response.status_code, b"" if isinstance(body, UpstreamError) else body, asked
-        )
-        if failure is not None:
-            return failure
+        if not 200 <= status < 300 and status not in call.accept:
+            return failure_of_status(place, status, b"" if isinstance(body, UpstreamError) else body, asked)
         if isinstance(body, UpstreamError):
             return body
         data = None
         if call.expect_json:
-            data = parse_json(place, response.status_code, response.headers.get("Content-Type", ""), body)
+            data = parse_json(place, status, response.headers.get("Content-Type", ""), body)
             if isinstance(data, UpstreamError):
                 return data
         address = f"{_origin(url)}{place.path}"
-        return Answer(response.status_code, address, clock() - started, dict(response.headers), body, data)
+        return Answer(status, address, clock() - started, dict(response.headers), body, data)
 
     def _session(self) -> requests.Session:
         """Give this thread's own requests.Session."""
@@ -292,22 +295,6 @@ def _leave_as_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest
     return prepared
 
 
-def _credentials(auth: BasicAuth | HeaderAuth | None) -> dict[str, str]:
-    """Give the headers that carry the credentials."""
-    if auth is None:
-        return {}
-    if isinstance(auth, BasicAuth):
-        pair = f"{auth.user}:{auth.password.get_secret_value()}".encode()
-        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-    return {name: value.get_secret_value() for name, value in auth().items()}
-
-
-def _secrets(auth: BasicAuth | HeaderAuth | None, credentials: Mapping[str, str]) -> tuple[str, ...]:
-    """Give every text that must not be shown: user, password, whole header values and the token inside them."""
-    named = (auth.user, auth.password.get_secret_value()) if isinstance(auth, BasicAuth) else ()
-    return (*named, *credentials.values(), *(value.split(" ")[-1] for value in credentials.values()))
-
-
 def _place(url: str, secrets: tuple[str, ...] = ()) -> Place:
     parts = urlsplit(url)
     return Place(parts.netloc.rpartition("@")[2], parts.path, secrets)
@@ -321,22 +308,3 @@ def _origin(url: str) -> str:
     except ValueError:
         port = 0
     return f"{parts.scheme}://{parts.hostname or '?'}:{port}"
-
-
-def _no_answer(place: Place, error: Exception) -> UpstreamError:
-    """Name a failure before any answer; the library's own text is not used: it holds the URL with its query."""
-    cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, urllib3.exceptions.MaxRetryError) else cause
-    if isinstance(error, requests.exceptions.SSLError):
-        return place.error(InsecureConnection, "the TLS certificate could not be verified", sent=False)
-    if isinstance(error, requests.exceptions.ProxyError):
-        return place.error(Unavailable, "the proxy of the environment refused or failed", sent=False)
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return place.error(Unavailable, "no connection in time", sent=False)
-    if isinstance(reason, urllib3.exceptions.NameResolutionError):
-        return place.error(Unavailable, "the host name cannot be resolved", sent=False)
-    if isinstance(reason, urllib3.exceptions.NewConnectionError):
-        return place.error(Unavailable, "no connection", sent=False)
-    if isinstance(error, requests.exceptions.Timeout):
-        return place.error(Unavailable, "no answer in time")
-    return place.error(Unavailable, f"the connection broke before an answer came ({type(error).__name__})")
