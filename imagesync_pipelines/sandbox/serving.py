@@ -1,0 +1,85 @@
+"""Running a stand-in as a real server on loopback.
+
+What belongs here: starting and stopping one ASGI app under uvicorn in a thread. What does not: what the app does.
+"""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.types import ASGIApp
+
+LOOPBACK = "127.0.0.1"
+START_SECONDS = 10.0
+
+
+class ServingError(Exception):
+    """A stand-in could not be started; the message says which port and what to do."""
+
+
+def bind(port: int = 0) -> socket.socket:
+    """A listening socket on loopback, on a free port when `port` is 0; raises ServingError when the port is taken."""
+    # The protocol is named, because asyncio sets TCP_NODELAY only then; without it every answer takes 40 ms.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+    except OSError as error:
+        listener.close()
+        raise ServingError(
+            f"port {port} on {LOOPBACK} cannot be used ({error.strerror}); choose another port"
+        ) from error
+    listener.listen(128)
+    return listener
+
+
+@contextmanager
+def running(*served: tuple[ASGIApp, socket.socket]) -> Iterator[None]:
+    """Serve each app on its socket for as long as the context lasts; all are asked to stop before any is waited for."""
+    started: list[tuple[uvicorn.Server, threading.Thread]] = []
+    try:
+        for app, listener in served:
+            server = uvicorn.Server(_config(app))
+            thread = threading.Thread(target=server.run, args=([listener],), name="sandbox", daemon=True)
+            thread.start()
+            started.append((server, thread))
+        for server, thread in started:
+            _wait_until_started(server, thread)
+        yield
+    finally:
+        for server, _ in started:
+            server.should_exit = True
+        for _, thread in started:
+            thread.join()
+        for _, listener in served:
+            listener.close()
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    # h11 on asyncio wherever it runs: faults write to the connection below ASGI and must find the same one everywhere.
+    return uvicorn.Config(
+        app,
+        http="h11",
+        loop="asyncio",
+        lifespan="off",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> None:
+    pause = threading.Event()
+    waited = 0.0
+    while not server.started:
+        if not thread.is_alive() or waited > START_SECONDS:
+            raise ServingError(
+                "the sandbox's server did not start; run with another port or look at the system's limits"
+            )
+        pause.wait(0.01)
+        waited += 0.01

@@ -1,0 +1,173 @@
+"""Between a stand-in and its caller: every call is counted here and meets its fault here.
+
+What belongs here: doing faults to answers and writing calls down, for any ASGI app. What does not: choosing faults
+(faults.py) and what the app itself answers.
+"""
+
+import asyncio
+import socket
+import struct
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from imagesync_pipelines.sandbox.clock import SandboxClock
+from imagesync_pipelines.sandbox.faults import Fault, FaultKind, FaultPlan
+from imagesync_pipelines.sandbox.ledger import NO_STATUS, Call, Ledger
+
+DRIP_PIECES = 20
+
+Place = tuple[str, str]
+RawHeaders = list[tuple[bytes, bytes]]
+
+
+def observed(
+    app: ASGIApp, place_of: Callable[[Scope], Place | None], faults: FaultPlan, ledger: Ledger, clock: SandboxClock
+) -> ASGIApp:
+    """Wrap an app: its calls are in the ledger and meet the fault plan.
+
+    `place_of` gives the endpoint and the part (page, file name) of a call, or None for what is not to be seen.
+    """
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        place = place_of(scope) if scope["type"] == "http" else None
+        if place is None:
+            await app(scope, receive, send)
+            return
+        endpoint, part = place
+        fault = faults.take(endpoint, part)
+        status = NO_STATUS
+        started = time.perf_counter()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with ledger.in_flight(endpoint):
+            try:
+                if fault is None:
+                    await app(scope, receive, noting)
+                else:
+                    status = await _with_fault(fault, app, scope, receive, send)
+            finally:
+                headers = Headers(scope=scope)
+                ledger.add(
+                    Call(
+                        at=clock.now(),
+                        endpoint=endpoint,
+                        part=part,
+                        method=scope["method"],
+                        path=scope["path"],
+                        query=scope["query_string"].decode("latin-1"),
+                        host=headers.get("host", ""),
+                        accept_encoding=headers.get("accept-encoding", ""),
+                        with_credentials="authorization" in headers,
+                        status=status,
+                        fault="" if fault is None else fault.kind.value,
+                        seconds=time.perf_counter() - started,
+                    )
+                )
+
+    return watched
+
+
+async def _with_fault(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> int:
+    """Answer one call with its fault and give the status that was sent."""
+    if fault.kind is FaultKind.ANSWER:
+        headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fault.headers]
+        await _send(send, fault.status, headers, fault.body)
+        return fault.status
+    if fault.kind is FaultKind.TIMEOUT:
+        await _hung_up(receive)
+        return NO_STATUS
+    if fault.kind is FaultKind.RESET:
+        _reset(_transport(send))
+        await _hung_up(receive)
+        return NO_STATUS
+    if fault.kind is FaultKind.LATENCY:
+        await asyncio.sleep(fault.seconds)
+
+    status, headers, body = await _answer_of(app, scope, receive)
+    if fault.kind is FaultKind.ALTERED:
+        middle = len(body) // 2
+        body = body[:middle] + bytes(byte ^ 0xFF for byte in body[middle : middle + 16]) + body[middle + 16 :]
+    if fault.kind is FaultKind.DRIP:
+        await _drip(send, status, headers, body, fault.seconds)
+    elif fault.kind in (FaultKind.TRUNCATED, FaultKind.LENGTH, FaultKind.NO_LENGTH):
+        _write_raw(_transport(send), fault, status, headers, body)
+        await _hung_up(receive)
+    else:
+        await _send(send, status, headers, body)
+    return status
+
+
+async def _answer_of(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[int, RawHeaders, bytes]:
+    """What the app would have answered."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+    headers: RawHeaders = []
+    body = bytearray()
+
+    async def keep(message: Message) -> None:
+        nonlocal status, headers
+        if message["type"] == "http.response.start":
+            status, headers = message["status"], list(message["headers"])
+        else:
+            body.extend(message.get("body", b""))
+
+    await app(scope, receive, keep)
+    return status, headers, bytes(body)
+
+
+async def _send(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": _with_length(headers, len(body))})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _drip(send: Send, status: int, headers: RawHeaders, body: bytes, seconds: float) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": _with_length(headers, len(body))})
+    size = max(1, -(-len(body) // DRIP_PIECES))
+    for start in range(0, len(body), size):
+        await asyncio.sleep(seconds / DRIP_PIECES)
+        await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _with_length(headers: RawHeaders, length: int) -> RawHeaders:
+    others = [(name, value) for name, value in headers if name != b"content-length"]
+    return [*others, (b"content-length", str(length).encode())]
+
+
+def _write_raw(transport: asyncio.Transport, fault: Fault, status: int, headers: RawHeaders, body: bytes) -> None:
+    """Write an answer that no honest server sends, and close the connection behind it."""
+    if fault.kind is FaultKind.NO_LENGTH:
+        sent = [(name, value) for name, value in headers if name != b"content-length"] + [(b"connection", b"close")]
+    else:
+        sent = _with_length(headers, max(0, len(body) + fault.length))
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+    lines = b"".join(name + b": " + value + b"\r\n" for name, value in sent)
+    transport.write(head + lines + b"\r\n" + (body[: len(body) // 2] if fault.kind is FaultKind.TRUNCATED else body))
+    transport.close()
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    """Close so that the caller sees a reset, not an orderly end: a linger of 0 s makes the kernel send RST."""
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+def _transport(send: Send) -> asyncio.Transport:
+    """The connection under an ASGI `send`: ASGI has no word for a broken answer, so uvicorn's own cycle is asked."""
+    transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]
+    return transport
+
+
+async def _hung_up(receive: Receive) -> None:
+    """Wait until the connection is gone, so that uvicorn adds nothing of its own behind what was written."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
