@@ -1,0 +1,88 @@
+"""Opening our database: an engine on a schema that is as new as the code.
+
+What belongs here: database URLs, the engine's options, the upgrade at start. What does not: tables (schema.py), what an
+upgrade does (migrations/), the embedded server (embedded.py).
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseUnreachable, StorageError
+from imagesync_pipelines.storage.schema import SCHEMA
+
+APPLICATION_NAME = "imagesync"
+# The newest migration; a database at this version is opened without loading Alembic (a test compares them).
+HEAD = "0001"
+VERSION_TABLE = "alembic_version"
+# Any number that nothing else in this database uses as an advisory lock ("imgsync" in ASCII).
+UPGRADE_LOCK = 0x696D6773796E63
+
+
+def with_driver(url: str, driver: str) -> str:
+    """The same PostgreSQL URL with the driver named: psycopg for us, psycopg2 for Dagster.
+
+    Takes postgres:// and postgresql://, with or without a driver. Raises StorageError for anything else; the URL is not
+    repeated, it may hold a password.
+    """
+    try:
+        parsed = sa.make_url(url.strip())
+    except ArgumentError:
+        raise StorageError(
+            "The database URL cannot be read; it should look like postgresql://user:password@host:5432/database"
+        ) from None
+    backend = parsed.get_backend_name() if parsed.drivername != "postgres" else "postgresql"
+    if backend not in {"postgres", "postgresql"}:
+        raise StorageError(f"The database must be PostgreSQL (postgresql://…), not {parsed.drivername}")
+    return parsed.set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
+
+
+def open_database(url: str) -> sa.Engine:
+    """An engine on the database, upgraded to this code's schema first when it is older.
+
+    Several processes may open one database at once: one upgrades, the others wait. Raises DatabaseTooNew when a newer
+    version of the program upgraded it, DatabaseUnreachable when it does not answer.
+    """
+    engine = sa.create_engine(
+        with_driver(url, "psycopg"), pool_pre_ping=True, connect_args={"application_name": APPLICATION_NAME}
+    )
+    try:
+        with engine.begin() as connection:
+            if _version(connection) != HEAD:
+                _upgrade(connection)
+    except OperationalError as error:
+        engine.dispose()
+        raise DatabaseUnreachable(f"The database does not answer: {str(error.orig).strip()}") from error
+    except StorageError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def _version(connection: sa.Connection) -> str | None:
+    """The version that the database is at; None when it has none of our tables."""
+    if connection.execute(sa.text("SELECT to_regclass(:name)"), {"name": f"{SCHEMA}.{VERSION_TABLE}"}).scalar() is None:
+        return None
+    version: str | None = connection.execute(sa.text(f"SELECT version_num FROM {SCHEMA}.{VERSION_TABLE}")).scalar()  # noqa: S608
+    return version
+
+
+def _upgrade(connection: sa.Connection) -> None:
+    """Run the missing migrations in the connection's transaction, under a lock that ends with it."""
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.attributes["connection"] = connection
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    version = _version(connection)
+    if version is not None and version not in known:
+        raise DatabaseTooNew(
+            f"The database is at version {version}, this program knows up to {HEAD}. "
+            "Install the newer program, or use another database; nothing was changed."
+        )
+    command.upgrade(config, "head")

@@ -1,0 +1,51 @@
+"""What can go wrong with our storage, as named errors.
+
+What belongs here: the exception classes of storage, so that the command line can show any of them as one clear line.
+What does not: the errors of upstreams or of settings. Every message says what happened and what to do about it.
+"""
+
+# ruff: noqa: N818 - the names say what happened, as people would
+
+
+class StorageError(Exception):
+    """Something about the database, the home folder or a stored file; the message is written for people."""
+
+
+class EmbeddedServerError(StorageError):
+    """The embedded PostgreSQL could not be set up, started, joined or stopped."""
+
+
+class DatabaseUnreachable(StorageError):
+    """The database did not answer; nothing was changed."""
+
+
+class DatabaseTooNew(StorageError):
+    """The database was upgraded by a newer version of this program."""
+
+
+class PageMissing(StorageError):
+    """A raw page is not stored, or its file is gone."""
+
+
+class PageDamaged(StorageError):
+    """The file of a raw page is not what was written."""
+
+
+class WalkMissing(StorageError):
+    """There is no walk with that id."""
+
+
+class PlanMissing(StorageError):
+    """There is no plan with that id, or its file is gone."""
+
+
+class PlanDamaged(StorageError):
+    """The file of a plan cannot be read."""
+
+
+class PinRefused(StorageError):
+    """A pin names a product that we do not have."""
+
+
+class RoomBusy(StorageError):
+    """Another run holds the lock of the room."""

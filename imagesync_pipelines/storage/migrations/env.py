@@ -1,0 +1,28 @@
+"""Alembic's entry point: it runs our migrations on the connection that database.py hands over.
+
+What belongs here: the wiring to Alembic. What does not: migrations (versions/). A new one is made with
+`python -m imagesync_pipelines.storage.migrations.new "what it does"`.
+"""
+
+import sqlalchemy as sa
+from alembic import context
+
+from imagesync_pipelines.storage.database import VERSION_TABLE
+from imagesync_pipelines.storage.schema import SCHEMA, metadata
+
+
+def _run() -> None:
+    connection = context.config.attributes["connection"]
+    connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+    context.configure(
+        connection=connection,
+        target_metadata=metadata,
+        version_table=VERSION_TABLE,
+        version_table_schema=SCHEMA,
+        include_schemas=True,
+        include_name=lambda name, kind, _: kind != "schema" or name == SCHEMA,
+    )
+    context.run_migrations()
+
+
+_run()

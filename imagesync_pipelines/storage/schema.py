@@ -1,0 +1,207 @@
+"""Our tables, in the PostgreSQL schema `imagesync` (SQLAlchemy Core).
+
+What belongs here: tables, columns, constraints, indexes. What does not: queries (one file per concern beside this one)
+and changes of existing databases (migrations/). A migrated database equals this metadata; a test compares them.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
+
+SCHEMA = "imagesync"
+
+metadata = sa.MetaData(
+    schema=SCHEMA,
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    },
+)
+
+
+def _identity() -> sa.Column[int]:
+    return sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
+
+
+def _moment(name: str, *, nullable: bool = False, default_now: bool = False) -> sa.Column:
+    return sa.Column(
+        name, sa.TIMESTAMP(timezone=True), nullable=nullable, server_default=sa.func.now() if default_now else None
+    )
+
+
+product = sa.Table(
+    "product",
+    metadata,
+    _identity(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("erp_id", sa.String(50), nullable=False, comment="the ERP's own id, as text"),
+    sa.Column("sku", sa.String(50), nullable=False),
+    sa.Column("parent_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="RESTRICT")),
+    sa.Column("variant_code", sa.String(10)),
+    sa.Column("legacy_sku", sa.String(50)),
+    sa.Column("base_sku", sa.String(50)),
+    sa.Column("name", sa.String(255), nullable=False, server_default=""),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    _moment("created_at", default_now=True),
+    _moment("updated_at", default_now=True),
+    sa.CheckConstraint("kind IN ('parent', 'variant')", name="kind"),
+    sa.UniqueConstraint("kind", "erp_id"),
+    # Deferred: two rows of the ERP may swap their SKUs in one load.
+    sa.UniqueConstraint("kind", "sku", deferrable=True, initially="DEFERRED"),
+    sa.Index(None, "parent_id"),
+    sa.Index(None, "sku"),
+)
+
+product_image = sa.Table(
+    "product_image",
+    metadata,
+    _identity(),
+    sa.Column("product_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="RESTRICT"), nullable=False),
+    sa.Column("external_id", sa.String(255), nullable=False),
+    sa.Column("image_url", sa.String(500), nullable=False),
+    sa.Column("thumbnail_url", sa.String(500)),
+    sa.Column("image_type", sa.String(50), nullable=False, server_default=""),
+    sa.Column("is_primary", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("is_front", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("alt_text", sa.String(255), nullable=False, server_default=""),
+    sa.Column("metadata", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    _moment("last_synced", default_now=True),
+    sa.Column("fingerprint", sa.Text, nullable=False, server_default=""),
+    sa.Column("original_url", sa.Text, comment="says what the picture is when its id changes"),
+    _moment("newest_export", nullable=True),
+    sa.Column("matched_by", sa.String(50), nullable=False, server_default=""),
+    sa.Column("chosen_because", sa.String(255), nullable=False, server_default=""),
+    sa.Column("width", sa.Integer),
+    sa.Column("height", sa.Integer),
+    sa.Column("image_format", sa.String(20)),
+    sa.UniqueConstraint("product_id", "external_id"),
+    # Deferred and no partial unique index: a set-based flip of primaries has two of them for a moment.
+    ExcludeConstraint(
+        ("product_id", "="),
+        name="product_image_one_primary",
+        using="btree",
+        where=sa.text("is_primary"),
+        deferrable=True,
+        initially="DEFERRED",
+    ),
+    sa.Index(None, "product_id", "priority", "id"),
+    sa.Index(None, "external_id"),
+    sa.Index(None, "last_synced"),
+)
+
+pin = sa.Table(
+    "pin",
+    metadata,
+    sa.Column(
+        "product_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="RESTRICT"), primary_key=True
+    ),
+    sa.Column("external_id", sa.String(255), nullable=False),
+    sa.Column("pinned_by", sa.Text, nullable=False),
+    _moment("pinned_at", default_now=True),
+)
+
+walk = sa.Table(
+    "walk",
+    metadata,
+    _identity(),
+    sa.Column("room", sa.Text, nullable=False),
+    _moment("started_at", default_now=True),
+    _moment("ended_at", nullable=True),
+    sa.Column("page_size", sa.Integer, nullable=False, comment="records per page, as asked"),
+    sa.Column("page_length", sa.Integer, comment="records per page, as seen"),
+    sa.Column("block_size", sa.Integer, nullable=False, comment="pages per partition"),
+    sa.Column("first_count", sa.Integer),
+    sa.Column("last_count", sa.Integer),
+    sa.Column("pages", sa.Integer),
+    sa.Column("state", sa.Text, nullable=False, server_default="open"),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.CheckConstraint("state IN ('open', 'proven', 'unproven')", name="state"),
+    sa.Index(None, "room", "id"),
+)
+
+raw_page = sa.Table(
+    "raw_page",
+    metadata,
+    sa.Column("walk_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.walk.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("page", sa.Integer, primary_key=True),
+    sa.Column("room", sa.Text, nullable=False),
+    sa.Column("path", sa.Text, nullable=False, comment="below the storage root"),
+    sa.Column("sha256", sa.Text, nullable=False, comment="of the body as received"),
+    sa.Column("records", sa.Integer, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False, comment="of the body as received"),
+    _moment("fetched_at", default_now=True),
+    sa.Column("api_count", sa.Integer, comment="the count that this page itself named"),
+)
+
+quarantine = sa.Table(
+    "quarantine",
+    metadata,
+    _identity(),
+    sa.Column("room", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("key", sa.Text, nullable=False),
+    sa.Column("group_key", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("payload", sa.Text),
+    _moment("first_seen", default_now=True),
+    _moment("last_seen", default_now=True),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("run_id", sa.Text),
+    sa.UniqueConstraint("room", "stage", "key"),
+)
+
+intent = sa.Table(
+    "intent",
+    metadata,
+    sa.Column("room", sa.Text, primary_key=True),
+    sa.Column("group_key", sa.Text, primary_key=True),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    _moment("started_at", default_now=True),
+    sa.Column("run_id", sa.Text),
+)
+
+plan = sa.Table(
+    "plan",
+    metadata,
+    _identity(),
+    sa.Column("room", sa.Text, nullable=False),
+    _moment("created_at", default_now=True),
+    sa.Column("run_id", sa.Text),
+    sa.Column("path", sa.Text, nullable=False, comment="folder below the storage root"),
+    sa.Column("scope", JSONB, nullable=False),
+    sa.Column("counts", JSONB, nullable=False),
+    sa.Column("cost", JSONB, nullable=False),
+    # The walk may be pruned before the plan: the number stays readable, so it is no foreign key.
+    sa.Column("walk_id", sa.BigInteger),
+    _moment("applied_at", nullable=True),
+    sa.Column("applied_run", sa.Text),
+    sa.Index(None, "room", "id"),
+)
+
+unmatched_article = sa.Table(
+    "unmatched_article",
+    metadata,
+    _identity(),
+    sa.Column("number", sa.Text, nullable=False),
+    sa.Column("variant", sa.Text),
+    sa.Column("external_id", sa.String(255), nullable=False),
+    sa.Column("image_type", sa.Text),
+    sa.Column("image_url", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("candidates", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
+    _moment("seen_at", default_now=True),
+    sa.Index(None, "number"),
+)
+
+unused_image = sa.Table(
+    "unused_image",
+    metadata,
+    sa.Column("external_id", sa.String(255), primary_key=True),
+    sa.Column("image_type", sa.Text),
+    sa.Column("image_url", sa.Text),
+    sa.Column("reason", sa.Text, nullable=False),
+    _moment("seen_at", default_now=True),
+)

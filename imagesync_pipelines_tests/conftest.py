@@ -1,0 +1,84 @@
+"""What every test may use: a real PostgreSQL, one per pytest worker, and a fresh migrated database per test."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import hypothesis
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.database import open_database
+from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, stop_server
+from imagesync_pipelines.storage.home import House, open_house
+
+hypothesis.settings.register_profile("default", max_examples=50, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+TEMPLATE = "imagesync_template"
+
+
+@pytest.fixture(autouse=True)
+def _own_settings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """No test reads this machine's settings: the variables go, and so does a `.env` in the working directory."""
+    for name in list(os.environ):
+        if name.startswith(("IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "DAGSTER_HOME")):
+            monkeypatch.delenv(name)
+    monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedServer]:
+    """The PostgreSQL of this pytest worker, with a migrated template database in it."""
+    home = Path(tempfile.mkdtemp(prefix="imagesync-tests-"))
+    server = ensure_server(home)
+    _execute(server, f"CREATE DATABASE {TEMPLATE}")
+    open_database(server.url(TEMPLATE, "psycopg")).dispose()
+    yield server
+    stop_server(home)
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def database_url(server: EmbeddedServer) -> Iterator[str]:
+    """The URL (driver psycopg) of a fresh database with our tables, empty."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+    yield server.url(name, "psycopg")
+    _drop(server, name)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[sa.Engine]:
+    """An engine on a fresh database with our tables, empty."""
+    engine = open_database(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def house(server: EmbeddedServer, database_url: str, tmp_path: Path) -> Iterator[House]:
+    """A house of its own: fresh database for us and another for Dagster on the worker's server, a home in tmp_path."""
+    name = f"test_dagster_{uuid.uuid4().hex[:12]}"
+    _execute(server, f"CREATE DATABASE {name}")
+    yield open_house(
+        Settings(home=tmp_path / "home", database_url=database_url, dagster_url=server.url(name, "psycopg2"))
+    )
+    _drop(server, name)
+
+
+def _execute(server: EmbeddedServer, statement: str) -> None:
+    engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text(statement))
+
+
+def _drop(server: EmbeddedServer, name: str) -> None:
+    # A test may stop or break the server; its database is gone with it.
+    with suppress(sa.exc.OperationalError):
+        _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
