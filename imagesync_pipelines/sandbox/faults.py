@@ -217,8 +217,8 @@ def fault_from_json(values: Mapping[str, object]) -> Fault:
     kinds = [kind.value for kind in FaultKind]
     if values.get("kind") not in kinds:
         raise FaultError(f"kind is one of {', '.join(kinds)}")
-    for name, kinds in _NUMBERS.items():
-        if name in values and type(values[name]) not in kinds:
+    for name, types in _NUMBERS.items():
+        if name in values and type(values[name]) not in types:
             raise FaultError(f"{name} is a number")
     headers = values.get("headers", {})
     if not isinstance(headers, Mapping):

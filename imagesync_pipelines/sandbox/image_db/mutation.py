@@ -169,15 +169,25 @@ def _reorder(bench: _Bench) -> Mutation:
 
 def _chosen(bench: _Bench, file_id: int | None, fits: Callable[[Record], bool]) -> tuple[int, Record]:
     """The named record, or one from the seed that is well-formed and fits."""
-    if file_id is not None:
-        return file_id, bench.catalogue.record(file_id)
-    ids = bench.catalogue.file_ids()
+    ids = bench.catalogue.file_ids() if file_id is None else [file_id]
     for candidate in bench.rng.sample(ids, len(ids)):
         record = bench.catalogue.record(candidate)
-        lists = isinstance(record.get("articles"), list) and isinstance(record.get("exported_files"), list)
-        if lists and fits(record):
+        if is_well_formed(record) and fits(record):
             return candidate, record
-    raise MutationError("no record fits this change")
+    raise MutationError(
+        "no record fits this change" if file_id is None else f"this change does not fit record {file_id}"
+    )
+
+
+def is_well_formed(record: Record) -> bool:
+    """Whether an operator can work on the record: odd ones are left alone."""
+    links, exports = record.get("articles"), record.get("exported_files")
+    return (
+        isinstance(links, list)
+        and isinstance(exports, list)
+        and all(isinstance(link, dict) and isinstance(link.get("number"), str) for link in links)
+        and all(isinstance(export, dict) and "type" in export for export in exports)
+    )
 
 
 def _linked(record: Record, number: str | None, file_id: int) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from random import Random
 
 from imagesync_pipelines.sandbox.image_db.catalogue import Catalogue
-from imagesync_pipelines.sandbox.image_db.mutation import Mutation, MutationError, Mutator
+from imagesync_pipelines.sandbox.image_db.mutation import Mutation, MutationError, Mutator, is_well_formed
 from imagesync_pipelines.sandbox.image_db.records import Record
 
 # Shares of all records; at least one of each. At the real size: 12, 10, 8, 6, 4, 4 and 5.
@@ -55,4 +55,4 @@ def _next(catalogue: Catalogue, fresh: Iterator[int]) -> int:
 
 
 def _is_ordinary(record: Record) -> bool:
-    return bool(record.get("articles")) and bool(record.get("exported_files"))
+    return is_well_formed(record) and bool(record["articles"]) and bool(record["exported_files"])

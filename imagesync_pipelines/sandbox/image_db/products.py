@@ -30,7 +30,8 @@ _FIGURES = (
 _THINGS = (
     ("mit Schirm", "with umbrella"), ("mit Korb", "with basket"), ("am Fenster", "at the window"),
     ("im Schnee", "in snow"), ("mit Äpfeln", "with apples"), ("auf Schlitten", "on a sledge"),
-    ("unterm Baum", "under a tree"), ("mit Flöte", "with flute"), ("auf der Brücke", "on the bridge"), ("mit Stern", "with star"),
+    ("unterm Baum", "under a tree"), ("mit Flöte", "with flute"),
+    ("auf der Brücke", "on the bridge"), ("mit Stern", "with star"),
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from imagesync_pipelines.sandbox.image_db.control import control_routes
 from imagesync_pipelines.sandbox.image_db.media import media_app, media_place
 from imagesync_pipelines.sandbox.image_db.mutation import Mutation, Mutator
 from imagesync_pipelines.sandbox.image_db.night import demo_changes as night_of_changes
+from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.products import write_erp_csv
 from imagesync_pipelines.sandbox.ledger import Ledger
 from imagesync_pipelines.sandbox.serving import bind, running
@@ -68,17 +69,22 @@ def image_db_sandbox(
     password: str = PASSWORD,
     port: int = 0,
     media_port: int = 0,
+    with_odd_records: bool = False,
     **switches: Any,
 ) -> Iterator[Sandbox]:
     """Run the stand-in on free ports of loopback.
 
-    Without a catalogue one of `records` records is made from the seed. `switches` are the fields of Switches
-    (honour_page_size, unstable_order, stock_drift, latency, session_authentication_first, link_origin).
+    Without a catalogue one of `records` records is made from the seed. `with_odd_records` spreads one record of every
+    odd way over the table; one repeats a file_id and some have none, so no walk of it is provable. `switches` are
+    the fields of Switches (honour_page_size, unstable_order, stock_drift, latency, session_authentication_first, link_origin).
     """
     catalogue = catalogue if catalogue is not None else build_catalogue(seed, records)
     clock = clock if clock is not None else SandboxClock()
     plan, ledger, mutator = FaultPlan(), Ledger(), Mutator(catalogue, clock)
     plan.add(*faults)
+    if with_odd_records:
+        for nth, record in enumerate(odd_records(catalogue).values()):
+            mutator.mutate("insert", record=record, position=nth * len(catalogue) // 60)
     api_socket, media_socket = bind(port), bind(media_port)
     # Two host names, as in the contract: credentials for the API must not follow to the media host.
     url = f"http://localhost:{api_socket.getsockname()[1]}/api/"
