@@ -5,10 +5,13 @@ What belongs here: the path, the parameters, the envelope, what "past the end" l
 """
 
 import json
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 import orjson
+
+from imagesync_pipelines.upstream.errors import NotFound
+from imagesync_pipelines.upstream.session import UpstreamSession
 
 PATH = "all-files-and-articles/"
 _PAST_THE_END = {"detail": "Invalid page."}
@@ -20,21 +23,6 @@ class BadPageError(Exception):
 
 class PastTheEndError(Exception):
     """The API says that it has no page of this number; the end of the data, not a failure."""
-
-
-class Answer(Protocol):
-    """What this module needs of an HTTP answer."""
-
-    @property
-    def status(self) -> int: ...
-    @property
-    def body(self) -> bytes: ...
-
-
-class Session(Protocol):
-    """What this module needs of upstream/session.py: a GET below the configured base URL."""
-
-    def get(self, path: str, params: dict[str, Any]) -> Answer: ...
 
 
 class Envelope(NamedTuple):
@@ -55,28 +43,34 @@ class PageAnswer(NamedTuple):
     length: int
 
 
-def fetch_page(session: Session, page: int, page_size: int) -> PageAnswer:
+def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswer:
     """Read one page. `page_size` is sent as is; the API ignores it (contract section 2).
 
     Raises PastTheEndError for a page that the API does not have, BadPageError for a body that is no page, and what
     the session raises for failing calls.
     """
-    answer = session.get(PATH, {"page": page, "page_size": page_size})
-    if is_past_the_end(answer):
-        raise PastTheEndError(f"the image database has no page {page}")
-    envelope = parse_page(answer.body)
-    return PageAnswer(page, answer.body, envelope.api_count, envelope.next_page, len(envelope.results))
+    params = {"page": page, "page_size": page_size}
+    try:
+        body = session.get(PATH, params).body
+        try:
+            envelope = parse_page(body)
+        except BadPageError:  # the session's own check is stricter than ours, but it retries and names what came
+            body = session.get(PATH, params, expect_json=True).body
+            envelope = parse_page(body)
+    except NotFound as error:
+        if is_past_the_end(error):
+            raise PastTheEndError(f"the image database has no page {page}") from None
+        raise
+    return PageAnswer(page, body, envelope.api_count, envelope.next_page, len(envelope.results))
 
 
-def is_past_the_end(answer: Answer) -> bool:
-    """Whether this answer is the API's own word that the page does not exist: a 404 with exactly its body.
+def is_past_the_end(error: NotFound) -> bool:
+    """Whether this is the API's own word that the page does not exist: a 404 with exactly its body.
 
     Any other 404 (a proxy's, a wrong base URL) is an error: taken for the end it would look like a short catalogue.
     """
-    if answer.status != 404:
-        return False
     try:
-        return bool(orjson.loads(answer.body) == _PAST_THE_END)
+        return error.status == 404 and bool(orjson.loads(error.excerpt) == _PAST_THE_END)
     except orjson.JSONDecodeError:
         return False
 

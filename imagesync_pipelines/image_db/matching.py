@@ -15,7 +15,7 @@ VARIANT_SKU = "variant sku"
 VARIANT_BY_CODE = "parent's variant by code"
 PARENT_SKU = "parent sku"
 RULES = (VARIANT_SKU, VARIANT_BY_CODE, PARENT_SKU)
-_LOOKED_AT = 200
+_LOOKED_AT = 50
 
 
 class Match(NamedTuple):
