@@ -1,0 +1,225 @@
+"""Whether a body is a whole picture: every byte of it is decoded before it is shown or stored anywhere.
+
+What belongs here: decoding, its limits, the child process for what is large or risky. What does not: fetching
+(upstream/fetch.py) and which file serves which purpose (formats.py). A full decode finds what is cut; a byte that was
+altered inside a JPEG is found by a checksum only, which the caller has to know.
+"""
+
+import hashlib
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from PIL import Image, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PSD")
+_LABELS: dict[str, frozenset[str]] = {
+    "JPEG": frozenset({"image/jpeg", "image/jpg", "image/pjpeg"}),
+    "PNG": frozenset({"image/png", "image/x-png"}),
+    "GIF": frozenset({"image/gif"}),
+    "WEBP": frozenset({"image/webp"}),
+    "BMP": frozenset({"image/bmp", "image/x-bmp", "image/x-ms-bmp"}),
+    "TIFF": frozenset({"image/tiff", "image/x-tiff"}),
+    "PSD": frozenset(
+        {"image/vnd.adobe.photoshop", "image/x-photoshop", "image/psd", "image/x-psd", "application/x-photoshop"}
+    ),
+}
+_NO_LABEL = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-download"})
+_PNG_END = b"IEND\xaeB`\x82"
+
+
+class Fault(StrEnum):
+    """What is wrong with a body that is no good picture."""
+
+    EMPTY = "empty"
+    NO_IMAGE = "no image"
+    MARKUP = "markup"
+    BROKEN = "broken"
+    TOO_LARGE = "too large"
+    LIMITS = "over the limits"
+    MISLABELLED = "mislabelled"
+
+
+class BadImage(Exception):  # noqa: N818 -- named after what it says, as the errors of upstream are
+    """A body that is not accepted as a picture: `fault` is the kind, `reason` one line for people."""
+
+    def __init__(self, fault: Fault, reason: str) -> None:
+        super().__init__(fault, reason)
+        self.fault = fault
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """Give the reason."""
+        return self.reason
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What a full decode found; width and height in pixels, of the first frame."""
+
+    format: str
+    width: int
+    height: int
+    frames: int
+    mode: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DecodeLimits:
+    """How far decoding may go; here_pixels is the most that is decoded in this process, all frames together.
+
+    max_pixels is for one frame. child_memory is in bytes, child_cpu and child_seconds (of the clock) in seconds.
+    """
+
+    here_pixels: int = 20_000_000
+    max_pixels: int = 150_000_000
+    child_memory: int = 2 * 1024**3
+    child_cpu: int = 30
+    child_seconds: float = 60.0
+
+
+def check_image(
+    body: bytes,
+    *,
+    content_type: str = "",
+    limits: DecodeLimits | None = None,
+    known: Callable[[str], ImageFacts | None] | None = None,
+) -> ImageFacts:
+    """Decode a picture whole and say what it is, or raise BadImage.
+
+    content_type is what the sender claims; a claim that says nothing (octet-stream) is not held against it. known
+    gives the facts of content decoded before, by SHA-256: it is not decoded again. TIFF, PSD, WebP and everything over
+    here_pixels is decoded in a child process under limits.
+    """
+    limits = limits or DecodeLimits()
+    if not body:
+        raise BadImage(Fault.EMPTY, "the body is empty")
+    sha256 = hashlib.sha256(body).hexdigest()
+    facts = known(sha256) if known is not None else None
+    if facts is None:
+        _refuse_markup(body)
+        facts = None if _is_risky(body) else _decode(body, sha256, limits.max_pixels, limits.here_pixels)
+        if facts is None:
+            facts = _decode_in_child(body, sha256, limits)
+    label = content_type.split(";")[0].strip().lower()
+    if label not in _NO_LABEL and label not in _LABELS[facts.format]:
+        raise BadImage(Fault.MISLABELLED, f"the body is {facts.format} but is labelled {label[:80]}")
+    return facts
+
+
+def _refuse_markup(body: bytes) -> None:
+    start = body[:4096].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith(b"<"):
+        name = "SVG" if b"<svg" in start else "HTML" if b"<html" in start or b"<!doctype html" in start else "XML"
+        raise BadImage(Fault.MARKUP, f"the body is {name}, which is not accepted as a picture")
+
+
+def _is_risky(body: bytes) -> bool:
+    """Whether a body is decoded in a child whatever its size.
+
+    TIFF and PSD have the largest decoders; WebP takes memory for the whole canvas before its size can be judged.
+    """
+    return body[:4] in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"8BPS"} or body[:4] + body[8:12] == b"RIFFWEBP"
+
+
+def _decode(body: bytes, sha256: str, max_pixels: int, here_pixels: int | None) -> ImageFacts | None:
+    """Decode every frame; None when that is more than here_pixels (None: no such limit). Raises BadImage."""
+    try:
+        with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+            name = "JPEG" if image.format == "MPO" else str(image.format)
+            width, height = image.size
+            if width * height > max_pixels:
+                raise BadImage(Fault.TOO_LARGE, f"{width} x {height} pixels; {max_pixels} pixels are allowed")
+            # Pillow counts the layers of a PSD; the composite, which ends the file, is what is looked at.
+            frames = 1 if name == "PSD" else int(getattr(image, "n_frames", 1))
+            if here_pixels is not None and width * height * frames > here_pixels:
+                return None
+            facts = ImageFacts(name, width, height, frames, image.mode, sha256)
+            if name == "JPEG":
+                # A reduced decode is several times faster and still reads all the data.
+                image.draft(None, (max(1, width // 8), max(1, height // 8)))
+            image.load()
+            for frame in range(1, frames):
+                image.seek(frame)
+                image.load()
+    except BadImage:
+        raise
+    except Image.DecompressionBombError:
+        raise BadImage(Fault.TOO_LARGE, f"far more than the {max_pixels} pixels that are allowed") from None
+    except UnidentifiedImageError:
+        raise BadImage(Fault.NO_IMAGE, f"the body is no picture of a known kind ({len(body)} bytes)") from None
+    except MemoryError:
+        raise BadImage(Fault.LIMITS, "decoding needs more memory than it may have") from None
+    except Exception as error:  # noqa: BLE001 -- a hostile file makes decoders raise anything
+        raise BadImage(Fault.BROKEN, f"the picture cannot be decoded: {str(error)[:120]}") from None
+    _check_end(name, body)
+    return facts
+
+
+def _check_end(name: str, body: bytes) -> None:
+    """Look at what Pillow leaves out: the checksums and the last chunk of a PNG, the trailer of a GIF."""
+    if name == "PNG":
+        try:
+            with Image.open(io.BytesIO(body), formats=["PNG"]) as image:
+                image.verify()
+        except Exception as error:  # noqa: BLE001 -- as above
+            raise BadImage(Fault.BROKEN, f"a checksum inside the PNG is wrong: {str(error)[:120]}") from None
+    if (name == "PNG" and _PNG_END not in body) or (name == "GIF" and not body.rstrip(b"\0").endswith(b";")):
+        raise BadImage(Fault.BROKEN, f"the end of the {name} is missing")
+
+
+def _decode_in_child(body: bytes, sha256: str, limits: DecodeLimits) -> ImageFacts:
+    """Decode in a process of its own, which gets the body on stdin and nothing of our environment."""
+    order = [sha256, str(limits.max_pixels), str(limits.child_memory), str(limits.child_cpu)]
+    try:
+        child = subprocess.run(  # noqa: S603 -- our own interpreter and module
+            [sys.executable, "-I", "-W", "ignore", "-m", __spec__.name, *order],
+            input=body,
+            capture_output=True,
+            timeout=limits.child_seconds,
+            env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
+            start_new_session=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BadImage(Fault.LIMITS, f"decoding took longer than {limits.child_seconds:.0f} s") from None
+    if child.returncode == -signal.SIGXCPU:
+        raise BadImage(Fault.LIMITS, f"decoding took more than {limits.child_cpu} s of processor time")
+    try:
+        answer = json.loads(child.stdout)
+    except ValueError:
+        raise BadImage(Fault.LIMITS, f"the decoder ended without an answer (exit {child.returncode})") from None
+    if "fault" in answer:
+        raise BadImage(Fault(answer["fault"]), str(answer["reason"]))
+    return ImageFacts(**answer)
+
+
+def _answer_parent(sha256: str, max_pixels: int, memory: int, cpu: int) -> None:
+    """Be the child: take the limits, decode what comes on stdin, write facts or fault as JSON."""
+    body = sys.stdin.buffer.read()
+    Image.preinit()
+    Image.init()
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    try:
+        facts = _decode(body, sha256, max_pixels, None)
+    except BadImage as error:
+        answer: dict[str, object] = {"fault": error.fault, "reason": error.reason}
+    else:
+        answer = asdict(facts) if facts is not None else {}
+    sys.stdout.write(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    _answer_parent(sys.argv[1], *(int(number) for number in sys.argv[2:5]))

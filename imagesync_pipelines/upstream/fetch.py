@@ -1,0 +1,264 @@
+"""Fetching a picture from a URL that is data: the only place that opens such a URL.
+
+What belongs here: one careful GET: no credentials, no cookies, no proxy, and the very address that was judged. What
+does not: which URLs may be opened (addresses.py) and whether the body is a picture (imaging/validation.py).
+"""
+
+import hashlib
+import http.client
+import os
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from functools import cache
+from urllib.parse import urljoin
+
+import certifi
+
+from imagesync_pipelines.upstream.addresses import Destination, Resolve, judge_url, resolve_host
+from imagesync_pipelines.upstream.answers import Place, failure_of_status
+from imagesync_pipelines.upstream.errors import (
+    AlteredBody,
+    BadAnswer,
+    BodyTooLarge,
+    CredentialsError,
+    DeadlineExceeded,
+    InsecureConnection,
+    RedirectRefused,
+    TruncatedBody,
+    Unavailable,
+    UnprovenBody,
+    UpstreamError,
+    UrlRefused,
+)
+from imagesync_pipelines.upstream.retries import Patience, Timing, call_with_retries, retry_after_seconds
+
+_CHUNK = 64 * 1024
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_CHECKSUM_LENGTHS = {"md5": 32, "sha256": 64}
+
+
+@dataclass(frozen=True)
+class FetchPolicy:
+    """How pictures are fetched; times in seconds, sizes in bytes.
+
+    allowed_hosts are the hosts that may have private addresses and any port. total_deadline covers a whole fetch with
+    its retries and redirects; the connection is cut when it is over.
+    """
+
+    allowed_hosts: frozenset[str] = frozenset()
+    connect_timeout: float = 10.0
+    read_timeout: float = 30.0
+    total_deadline: float = 120.0
+    max_bytes: int = 128 * 1024 * 1024
+    max_redirects: int = 5
+    tries: int = 3
+    backoff_first: float = 0.5
+    backoff_max: float = 10.0
+    user_agent: str = "imagesync_pipelines"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A body that came whole. content_type is what the server claims; url is where it came from, without the query."""
+
+    url: str
+    content_type: str
+    sha256: str
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Redirect:
+    location: str = field(repr=False)
+
+
+def fetch_image(
+    url: str,
+    policy: FetchPolicy,
+    *,
+    checksum: str | None = None,
+    timing: Timing | None = None,
+    resolve: Resolve = resolve_host,
+) -> Fetched:
+    """Fetch one picture whole, or raise the UpstreamError that says why not.
+
+    checksum is what the caller knows about the body, as `sha256:<hex>` or `md5:<hex>`; without it a body that does
+    not announce its length is refused. Raises ValueError for a checksum that is neither.
+    """
+    algorithm, _, expected = (checksum or "").lower().partition(":")
+    if checksum is not None and len(expected) != _CHECKSUM_LENGTHS.get(algorithm):
+        raise ValueError("checksum must be sha256:<64 hex digits> or md5:<32 hex digits>")
+    timing = timing or Timing()
+
+    def attempt(deadline: float) -> Fetched | UpstreamError:
+        outcome = _follow(url, policy, checksum is not None, timing, resolve, deadline)
+        if isinstance(outcome, UpstreamError) or checksum is None:
+            return outcome
+        if hashlib.new(algorithm, outcome.body, usedforsecurity=False).hexdigest() == expected:
+            return outcome
+        return AlteredBody(f"{outcome.url}: the {algorithm} checksum is not the one that was listed", status=200)
+
+    patience = Patience(policy.tries, policy.backoff_first, policy.backoff_max, policy.total_deadline)
+    return call_with_retries(attempt, patience, timing, lambda error: error.retryable)
+
+
+def _follow(
+    url: str, policy: FetchPolicy, has_checksum: bool, timing: Timing, resolve: Resolve, deadline: float
+) -> Fetched | UpstreamError:
+    """Make the request and follow redirects, each judged as the first URL was."""
+    secure = False
+    for _ in range(policy.max_redirects + 1):
+        there = judge_url(url, policy.allowed_hosts, resolve)
+        if isinstance(there, UpstreamError):
+            return there
+        place = Place(there.name, there.path)
+        if secure and there.scheme != "https":
+            return place.error(RedirectRefused, "redirected from https to plain http")
+        secure = there.scheme == "https"
+        outcome = _exchange(there, place, policy, has_checksum, timing, deadline)
+        if not isinstance(outcome, _Redirect):
+            return outcome
+        try:
+            url = urljoin(f"{there.scheme}://{there.name}{there.target}", outcome.location)
+        except ValueError:
+            return place.error(UrlRefused, "redirected to a URL that cannot be read")
+    return place.error(RedirectRefused, f"more than {policy.max_redirects} redirects")
+
+
+def _exchange(
+    there: Destination, place: Place, policy: FetchPolicy, has_checksum: bool, timing: Timing, deadline: float
+) -> Fetched | UpstreamError | _Redirect:
+    """Send one request to an address that was judged, and read the answer."""
+    try:
+        with _connection(there, policy, deadline - timing.clock()) as connection:
+            headers = {"Host": there.name, "User-Agent": policy.user_agent, "Accept": "image/*, */*;q=0.1"}
+            headers |= {"Accept-Encoding": "identity", "Connection": "close"}
+            connection.request("GET", there.target, headers=headers)
+            response = connection.getresponse()
+            location = response.headers.get("Location")
+            if response.status in _REDIRECTS and location:
+                return _Redirect(location)
+            if response.status != 200:
+                asked = retry_after_seconds(dict(response.headers), "Retry-After", "seconds", timing.wall())
+                return _failure(place, response.status, asked)
+            body = _read(response, place, policy.max_bytes, has_checksum)
+            if isinstance(body, UpstreamError):
+                return _late(place, policy) if timing.clock() >= deadline else body
+            origin = f"{there.scheme}://{there.name}{there.path}"
+            content_type = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+            return Fetched(origin, content_type, hashlib.sha256(body).hexdigest(), body)
+    except ssl.SSLCertVerificationError:
+        return place.error(InsecureConnection, "the TLS certificate could not be verified")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        if timing.clock() >= deadline:
+            return _late(place, policy)
+        what = "no answer in time" if isinstance(error, TimeoutError) else "the connection failed or broke"
+        return place.error(Unavailable, f"{what} ({type(error).__name__})")
+
+
+def _late(place: Place, policy: FetchPolicy) -> UpstreamError:
+    return place.error(DeadlineExceeded, f"not done within {policy.total_deadline:.0f} s")
+
+
+def _failure(place: Place, status: int, retry_after: float | None) -> UpstreamError:
+    failure = failure_of_status(place, status, b"", retry_after)
+    if isinstance(failure, CredentialsError):
+        return place.error(BadAnswer, f"HTTP {status}; pictures are fetched without credentials", status=status)
+    return failure
+
+
+@contextmanager
+def _connection(there: Destination, policy: FetchPolicy, left: float) -> Iterator[http.client.HTTPConnection]:
+    """Connect to the first judged address that answers; the certificate is checked against the name.
+
+    A timer cuts the connection when the time that is left is over: a server that sends one byte now and then would
+    never run into a read timeout.
+    """
+    raw = _connect(there, max(0.001, min(policy.connect_timeout, left)))
+    raw.settimeout(policy.read_timeout)
+    with raw.dup() as handle:
+        timer = threading.Timer(max(0.0, left), _cut, [handle])
+        timer.daemon = True
+        timer.start()
+        try:
+            with raw:
+                wrapped = raw
+                if there.scheme == "https":
+                    wrapped = _tls_context(_ca_file()).wrap_socket(raw, server_hostname=there.host)
+                with wrapped:
+                    connection = http.client.HTTPConnection(there.host, there.port)
+                    connection.sock = wrapped
+                    yield connection
+        finally:
+            timer.cancel()
+            timer.join()
+
+
+def _connect(there: Destination, timeout: float) -> socket.socket:
+    """Try the addresses in turn; all were judged."""
+    *others, last = there.addresses
+    for address in others:
+        with suppress(OSError):
+            return socket.create_connection((address, there.port), timeout)
+    return socket.create_connection((last, there.port), timeout)
+
+
+def _cut(handle: socket.socket) -> None:
+    with suppress(OSError):
+        handle.shutdown(socket.SHUT_RDWR)
+
+
+def _ca_file() -> str:
+    """Give the certificates that requests would use."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+
+
+@cache
+def _tls_context(ca_file: str) -> ssl.SSLContext:
+    """Make a TLS context once per file: reading the certificates takes longer than a small picture."""
+    return ssl.create_default_context(cafile=ca_file)
+
+
+def _read(
+    response: http.client.HTTPResponse, place: Place, max_bytes: int, has_checksum: bool
+) -> bytes | UpstreamError:
+    """Read the body whole and compare it with the length that was announced."""
+    lengths = {value.strip() for value in response.headers.get_all("Content-Length", [])}
+    announced = None
+    if lengths and not response.chunked:
+        text = lengths.pop()
+        if lengths or not (text.isascii() and text.isdigit()):
+            return place.error(BadAnswer, "the announced length is no number, or there are several", status=200)
+        announced = int(text)
+    if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+        return place.error(BadAnswer, "the body is compressed although that was not asked for", status=200)
+    if announced is None and not has_checksum:
+        return place.error(UnprovenBody, "the body has no length and its checksum is not known", status=200)
+    if announced is not None and announced > max_bytes:
+        what = f"{announced} bytes are announced, {max_bytes} are allowed"
+        return place.error(BodyTooLarge, what, status=200)
+    if response.will_close and not response.chunked:
+        # Reading to the end of the connection is what shows a body that is longer than announced.
+        response.length = None
+    pieces: list[bytes] = []
+    size = 0
+    limit = max_bytes if announced is None else announced
+    try:
+        while piece := response.read1(_CHUNK):
+            pieces.append(piece)
+            size += len(piece)
+            if size > limit:
+                break
+    except http.client.IncompleteRead:
+        return place.error(TruncatedBody, f"the body broke off after {size} bytes", status=200)
+    if size > limit:
+        if announced is None:
+            return place.error(BodyTooLarge, f"the body is larger than {max_bytes} bytes", status=200)
+        return place.error(AlteredBody, f"the body is longer than the {announced} bytes announced", status=200)
+    if size < (announced or 1):
+        return place.error(TruncatedBody, f"{size} bytes came instead of {announced or 'a picture'}", status=200)
+    return b"".join(pieces)
