@@ -1,7 +1,7 @@
 """Alembic's entry point: it runs our migrations on the connection that database.py hands over.
 
-What belongs here: the wiring to Alembic. What does not: migrations (versions/). A new one is made with
-`python -m imagesync_pipelines.storage.migrations.new "what it does"`.
+What belongs here: the wiring to Alembic. What does not: migrations (versions/, plain SQL; a new one also raises HEAD in
+database.py).
 """
 
 import sqlalchemy as sa
@@ -13,7 +13,9 @@ from imagesync_pipelines.storage.schema import SCHEMA, metadata
 
 def _run() -> None:
     connection = context.config.attributes["connection"]
-    connection.execute(sa.text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+    # Asked first: where an administrator made the schema, we may have no right to make one.
+    if connection.execute(sa.text("SELECT to_regnamespace(:name)"), {"name": SCHEMA}).scalar() is None:
+        connection.execute(sa.text(f"CREATE SCHEMA {SCHEMA}"))
     context.configure(
         connection=connection,
         target_metadata=metadata,

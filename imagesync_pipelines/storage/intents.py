@@ -1,0 +1,45 @@
+"""Intents: a call to a remote target that was begun and whose outcome is not written yet.
+
+What belongs here: the `intent` table. What does not: the calls, and reading a target again (the engine). A row exists
+only between the commit before a call and the commit of its outcome, so a row found at a start means: unknown.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from imagesync_pipelines.storage.schema import intent
+
+
+@dataclass(frozen=True)
+class IntentEntry:
+    """One call whose outcome is unknown: its group, the fingerprint it wanted to reach, since when, of which run."""
+
+    group: str
+    fingerprint: str
+    started_at: datetime
+    run_id: str | None
+
+
+def begin_intent(engine: sa.Engine, room: str, group: str, fingerprint: str, run_id: str | None) -> None:
+    """Write and commit that a group is about to be written; a second attempt on it replaces the first."""
+    values = {"fingerprint": fingerprint, "run_id": run_id, "started_at": sa.func.now()}
+    statement = insert(intent).values(room=room, group_key=group, **values)
+    with engine.begin() as connection:
+        connection.execute(statement.on_conflict_do_update(index_elements=["room", "group_key"], set_=values))
+
+
+def open_intents(engine: sa.Engine, room: str) -> list[IntentEntry]:
+    """The groups of a room whose outcome is unknown, the oldest first."""
+    columns = (intent.c.group_key.label("group"), intent.c.fingerprint, intent.c.started_at, intent.c.run_id)
+    query = sa.select(*columns).where(intent.c.room == room).order_by(intent.c.started_at, intent.c.group_key)
+    with engine.connect() as connection:
+        return [IntentEntry(**row._mapping) for row in connection.execute(query)]
+
+
+def close_intents(connection: sa.Connection, room: str, groups: Collection[str]) -> None:
+    """Take intents away in the caller's transaction, the one that writes what their groups now hold."""
+    connection.execute(intent.delete().where(intent.c.room == room, intent.c.group_key.in_(groups)))

@@ -1,0 +1,143 @@
+"""Plans: what was about to change, kept so that it can be looked at and applied later.
+
+What belongs here: the `plan` table and its Parquet files below <root>/plans/<room>/<id>/. What does not: making,
+judging and applying plans (the engine and the rooms).
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.storage.errors import PlanDamaged, PlanMissing
+from imagesync_pipelines.storage.files import remove_folder, write_whole
+from imagesync_pipelines.storage.schema import plan
+
+
+@dataclass(frozen=True)
+class NewPlan:
+    """What a plan is filed under: scope, counts and cost are JSON; `walk_id` is the walk it was made from."""
+
+    room: str
+    run_id: str | None
+    scope: Mapping[str, Any]
+    counts: Mapping[str, int]
+    cost: Mapping[str, float]
+    walk_id: int | None
+
+
+@dataclass(frozen=True)
+class PlanHeader:
+    """A stored plan without its rows; `path` is its folder below the storage root."""
+
+    id: int
+    room: str
+    created_at: datetime
+    run_id: str | None
+    path: str
+    scope: Mapping[str, Any]
+    counts: Mapping[str, int]
+    cost: Mapping[str, float]
+    walk_id: int | None
+    applied_at: datetime | None
+    applied_run: str | None
+
+
+@dataclass(frozen=True)
+class Plans:
+    """The stored plans of all rooms below the storage root."""
+
+    engine: sa.Engine
+    root: UPath
+
+    def save(self, rows: pd.DataFrame, payload: pd.DataFrame | None, new: NewPlan) -> int:
+        """Keep a plan (the engine's PLAN columns) with the payload of the rows that change; returns its id."""
+        with self.engine.begin() as connection:
+            sequence = sa.func.pg_get_serial_sequence(plan.fullname, "id")
+            plan_id = int(connection.execute(sa.select(sa.func.nextval(sequence))).scalar_one())
+        path = f"plans/{new.room}/{plan_id}"
+        for name, frame in (("rows", rows), ("payload", payload)):
+            if frame is not None:
+                write_whole(self.root / path / f"{name}.parquet", _parquet(frame))
+        # The row comes last: a plan that can be found is whole.
+        values = {
+            "room": new.room,
+            "run_id": new.run_id,
+            "scope": dict(new.scope),
+            "counts": dict(new.counts),
+            "cost": dict(new.cost),
+            "walk_id": new.walk_id,
+        }
+        with self.engine.begin() as connection:
+            connection.execute(plan.insert().values(id=plan_id, path=path, **values))
+        return plan_id
+
+    def header(self, plan_id: int) -> PlanHeader:
+        """A plan without its rows. Raises PlanMissing."""
+        with self.engine.connect() as connection:
+            row = connection.execute(sa.select(plan).where(plan.c.id == plan_id)).one_or_none()
+        if row is None:
+            raise PlanMissing(f"There is no plan {plan_id}; `imagesync plan` prints the last one.")
+        return PlanHeader(**row._mapping)
+
+    def latest(self, room: str) -> PlanHeader | None:
+        """The newest plan of a room without its rows; None when there is none."""
+        query = sa.select(plan).where(plan.c.room == room).order_by(plan.c.id.desc()).limit(1)
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else PlanHeader(**row._mapping)
+
+    def load(self, plan_id: int) -> pd.DataFrame:
+        """The rows of a plan as they were saved. Raises PlanMissing, PlanDamaged."""
+        rows = self._read(plan_id, "rows")
+        if rows is None:
+            raise PlanMissing(f"The file of plan {plan_id} is gone; plan again.")
+        return rows
+
+    def load_payload(self, plan_id: int) -> pd.DataFrame | None:
+        """The payload of a plan as it was saved; None when it was saved without. Raises PlanMissing, PlanDamaged."""
+        return self._read(plan_id, "payload")
+
+    def mark_applied(self, plan_id: int, run_id: str) -> None:
+        """Note that a run applied a plan; the newest application counts. Raises PlanMissing."""
+        update = plan.update().where(plan.c.id == plan_id).values(applied_at=sa.func.now(), applied_run=run_id)
+        with self.engine.begin() as connection:
+            if connection.execute(update).rowcount == 0:
+                raise PlanMissing(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
+
+    def prune(self, room: str, keep: int) -> int:
+        """Forget all plans of a room but the newest `keep`, with their files; returns how many went."""
+        with self.engine.begin() as connection:
+            newest = sa.select(plan.c.id).where(plan.c.room == room).order_by(plan.c.id.desc())
+            old = connection.execute(newest.offset(keep)).scalars().all()
+            connection.execute(plan.delete().where(plan.c.id.in_(old)))
+        # Files after rows, and by number: so those that an earlier prune or save left when it was killed go too.
+        folder = self.root / "plans" / room
+        if old and folder.exists():
+            for place in list(folder.iterdir()):
+                if place.name.isdigit() and int(place.name) <= max(old):
+                    remove_folder(place)
+        return len(old)
+
+    def _read(self, plan_id: int, name: str) -> pd.DataFrame | None:
+        path = self.root / self.header(plan_id).path / f"{name}.parquet"
+        try:
+            body = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            return pd.read_parquet(io.BytesIO(body), page_checksum_verification=True)
+        except (pa.ArrowException, OSError) as error:
+            raise PlanDamaged(f"The file of plan {plan_id} is damaged ({name}: {error}); plan again.") from error
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd", write_page_checksum=True)
+    return buffer.getvalue()

@@ -1,0 +1,117 @@
+"""Quarantine: items that could not be synchronised, with the reason, until they can or a person drops them.
+
+What belongs here: the `quarantine` table of all rooms. What does not: deciding what goes in, and trying again (the
+engine and the rooms). An item is its room, stage and key; meeting it again raises `attempts`.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from imagesync_pipelines.storage.schema import quarantine
+
+
+class Item(Protocol):
+    """What the engine hands over; `payload` is the raw item as text, for replaying it."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def group(self) -> str | None: ...
+    @property
+    def stage(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def payload(self) -> str | None: ...
+
+
+@dataclass(frozen=True)
+class QuarantineEntry:
+    """One item in quarantine; `group_key` is the engine's group, where there is one."""
+
+    id: int
+    room: str
+    stage: str
+    key: str
+    group_key: str | None
+    reason: str
+    payload: str | None
+    first_seen: datetime
+    last_seen: datetime
+    attempts: int
+    run_id: str | None
+
+
+@dataclass(frozen=True)
+class QuarantineTable:
+    """The quarantine of one room; satisfies the engine's Quarantine. `run_id` is noted on what is put in."""
+
+    engine: sa.Engine
+    room: str
+    run_id: str | None = None
+
+    def put(self, items: Sequence[Item]) -> None:
+        """Put items in, all or none; one that is there already keeps `first_seen` and gets the newest reason."""
+        rows = {
+            (_text(item.stage), _text(item.key)): {
+                "room": self.room,
+                "stage": _text(item.stage),
+                "key": _text(item.key),
+                "group_key": None if item.group is None else _text(item.group),
+                "reason": _text(item.reason),
+                "payload": None if item.payload is None else _text(item.payload),
+                "run_id": self.run_id,
+            }
+            for item in items
+        }
+        if not rows:
+            return
+        statement = insert(quarantine)
+        statement = statement.on_conflict_do_update(
+            index_elements=["room", "stage", "key"],
+            set_={
+                **{name: statement.excluded[name] for name in ("group_key", "reason", "payload", "run_id")},
+                "last_seen": sa.func.now(),
+                "attempts": quarantine.c.attempts + 1,
+            },
+        )
+        with self.engine.begin() as connection:
+            connection.execute(statement, list(rows.values()))
+
+    def clear(self, keys: Collection[str]) -> None:
+        """Take out what has succeeded since, whatever stage it failed in."""
+        self._delete(quarantine.c.key.in_([_text(key) for key in keys]))
+
+    def list(self) -> "list[QuarantineEntry]":
+        """Everything of the room, the newest first."""
+        query = sa.select(quarantine).where(quarantine.c.room == self.room)
+        with self.engine.connect() as connection:
+            found = connection.execute(query.order_by(quarantine.c.last_seen.desc(), quarantine.c.id))
+            return [QuarantineEntry(**row._mapping) for row in found]
+
+    def get(self, entry_id: int) -> QuarantineEntry | None:
+        """One item of the room by its number; None when it is not there (any more)."""
+        query = sa.select(quarantine).where(quarantine.c.room == self.room, quarantine.c.id == entry_id)
+        with self.engine.connect() as connection:
+            row = connection.execute(query).first()
+        return None if row is None else QuarantineEntry(**row._mapping)
+
+    def drop(self, ids: Collection[int]) -> int:
+        """Forget items by their numbers; returns how many there were. They come back when they fail again."""
+        return self._delete(quarantine.c.id.in_(ids))
+
+    def _delete(self, condition: sa.ColumnElement[bool]) -> int:
+        with self.engine.begin() as connection:
+            return int(
+                connection.execute(quarantine.delete().where(quarantine.c.room == self.room, condition)).rowcount
+            )
+
+
+def _text(value: str) -> str:
+    """What PostgreSQL can keep: NUL and lone surrogates, which upstreams do send, become a replacement character."""
+    return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
