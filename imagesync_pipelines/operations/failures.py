@@ -52,7 +52,8 @@ def run_failure(events: Iterable[dg.DagsterEvent]) -> RunFailure | None:
     if steps:
         error_class, message = _step_error(steps[0])
         return RunFailure(names, error_class, clean_text(message, ()))
-    error: StoredError | None = failed[-1].job_failure_data.error
+    # A run that Dagster's monitoring declares dead ends with an event without data.
+    error: StoredError | None = getattr(failed[-1].event_specific_data, "error", None)
     if error is not None:
         root = root_error(error)
         return RunFailure((), root.cls_name or _DIED, clean_text(error_message(root), ()))

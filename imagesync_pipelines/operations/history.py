@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.operations.failures import FAILURE_EVENTS, run_failure
+from imagesync_pipelines.operations.failures import FAILURE_EVENTS, RunFailure, run_failure
 from imagesync_pipelines.operations.summaries import SUMMARY_KEY
 
 SUMMARY_EVENTS = frozenset({dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION})
@@ -87,6 +87,11 @@ def _claimed_room(run: dg.DagsterRun) -> str | None:
     return rooms.pop() if len(rooms) == 1 else None
 
 
+def _failed_room(failure: RunFailure | None) -> str | None:
+    steps = [step for step in failure.steps if "/" in step] if failure is not None else []
+    return steps[0].split("/", maxsplit=1)[0] if steps else None
+
+
 def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | None) -> RunLine:
     run = record.dagster_run
     stored = instance.get_records_for_run(
@@ -102,7 +107,7 @@ def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | Non
     return RunLine(
         run_id=run.run_id,
         job=run.job_name,
-        room=claimed or (asset_key.path[0] if asset_key is not None else None),
+        room=claimed or (asset_key.path[0] if asset_key is not None else _failed_room(failure)),
         status=_STATUS.get(run.status, "in_progress"),
         started=_time(record.start_time),
         completed=_time(record.end_time),
