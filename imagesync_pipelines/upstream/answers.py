@@ -7,6 +7,7 @@ pictures (fetch.py). Failures are returned, not raised, see retries.py.
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 import orjson
 import requests
@@ -28,6 +29,7 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.redaction import excerpt
 
+DEFAULT_PORTS = {"http": 80, "https": 443}
 _CHUNK = 64 * 1024
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _JSON_STARTS = b'{["-0123456789tfn'
@@ -81,6 +83,22 @@ class Place:
         )
 
 
+def place_of(url: str, secrets: tuple[str, ...] = ()) -> Place:
+    """Give host and path of a URL, without user name and query."""
+    parts = urlsplit(url)
+    return Place(parts.netloc.rpartition("@")[2], parts.path, secrets)
+
+
+def origin_of(url: str) -> str:
+    """Give scheme, host and port; the port is always named, so that equal origins are equal texts."""
+    parts = urlsplit(url)
+    try:
+        port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
+    except ValueError:
+        port = 0
+    return f"{parts.scheme}://{parts.hostname or '?'}:{port}"
+
+
 def failure_of_status(place: Place, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
     """Turn a status that is not the one asked for into the error it means; 401 and 403 show nothing of the body."""
     kind = _KINDS.get(status, BadAnswer)
@@ -94,7 +112,7 @@ def failure_without_answer(place: Place, error: Exception) -> UpstreamError:
     """Name a failure before any answer; the library's own text is not used: it holds the URL with its query."""
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, urllib3.exceptions.MaxRetryError) else cause
-    if isinstance(error, ValueError):
+    if isinstance(error, ValueError | requests.exceptions.InvalidJSONError):
         return place.error(UpstreamError, f"the request could not be made ({type(error).__name__})", sent=False)
     if isinstance(reason, Exception) and any(isinstance(e, ssl.SSLCertVerificationError) for e in reason.args):
         return place.error(InsecureConnection, "the TLS certificate could not be verified", sent=False)

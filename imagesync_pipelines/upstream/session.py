@@ -18,11 +18,13 @@ import urllib3
 from pydantic import SecretStr
 
 from imagesync_pipelines.upstream.answers import (
+    DEFAULT_PORTS,
     Answer,
-    Place,
     failure_of_status,
     failure_without_answer,
+    origin_of,
     parse_json,
+    place_of,
     read_body,
 )
 from imagesync_pipelines.upstream.auth import BasicAuth, HeaderAuth, credential_headers, secret_texts
@@ -39,7 +41,6 @@ MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 Param = str | int | float | SecretStr | None
 """A query parameter: None is left out, a SecretStr is also removed from whatever the system answers."""
@@ -70,7 +71,7 @@ class SessionPolicy:
     def __post_init__(self) -> None:
         """Refuse a base URL that is none, or that carries credentials: a URL is shown, they must not be."""
         parts = urlsplit(self.base_url)
-        if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        if parts.scheme not in DEFAULT_PORTS or not parts.hostname:
             raise ValueError("base_url is no http or https URL")
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("base_url must hold neither user name nor query; credentials go into auth")
@@ -93,6 +94,14 @@ class _Call:
 class _Redirect:
     status: int
     location: str = field(repr=False)
+
+
+class _OwnRedirects(requests.Session):
+    """Knows no redirects: even when told not to follow them, requests would read the redirect's body without a cap."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Say that there is none; `_follow` reads the Location itself."""
+        return None
 
 
 class UpstreamSession:
@@ -190,7 +199,7 @@ class UpstreamSession:
         """Send the call and follow redirects, inside its own origin only."""
         url = call.url
         params: Mapping[str, str] | None = call.params
-        place = _place(url)
+        place = place_of(url)
         for _ in range(MAX_REDIRECTS + 1):
             outcome = self._exchange(call, url, params, deadline)
             if not isinstance(outcome, _Redirect):
@@ -202,8 +211,8 @@ class UpstreamSession:
             if call.method not in _SAFE_METHODS:
                 what = "a call that may change something was redirected"
                 return place.error(RedirectRefused, what, status=outcome.status)
-            if _origin(target) != _origin(url):
-                what = f"redirected to another origin, {_origin(target)}; is base_url right?"
+            if origin_of(target) != origin_of(url):
+                what = f"redirected to another origin, {origin_of(target)}; is base_url right?"
                 return place.error(RedirectRefused, what, status=outcome.status)
             url, params = target, None
         return place.error(RedirectRefused, f"more than {MAX_REDIRECTS} redirects")
@@ -215,7 +224,7 @@ class UpstreamSession:
         policy, clock = self._policy, self._timing.clock
         started = clock()
         credentials = credential_headers(policy.auth)
-        place = _place(url, (*call.secrets, *secret_texts(policy.auth, credentials)))
+        place = place_of(url, (*call.secrets, *secret_texts(policy.auth, credentials)))
         if deadline <= started:
             return place.error(DeadlineExceeded, f"not done within {policy.total_deadline:.0f} s", sent=False)
         if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
@@ -257,14 +266,14 @@ class UpstreamSession:
             data = parse_json(place, status, response.headers.get("Content-Type", ""), body)
             if isinstance(data, UpstreamError):
                 return data
-        address = f"{_origin(url)}{place.path}"
+        address = f"{origin_of(url)}{place.path}"
         return Answer(status, address, clock() - started, dict(response.headers), body, data)
 
     def _session(self) -> requests.Session:
         """Give this thread's own requests.Session."""
         session: requests.Session | None = getattr(self._local, "session", None)
         if session is None:
-            session = requests.Session()
+            session = _OwnRedirects()
             # An auth in place keeps requests from reading .netrc; proxies of the environment are still honoured.
             session.auth = _leave_as_is
             session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
@@ -293,18 +302,3 @@ class UpstreamSession:
 
 def _leave_as_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
-
-
-def _place(url: str, secrets: tuple[str, ...] = ()) -> Place:
-    parts = urlsplit(url)
-    return Place(parts.netloc.rpartition("@")[2], parts.path, secrets)
-
-
-def _origin(url: str) -> str:
-    """Give scheme, host and port; the port is always named, so that equal origins are equal texts."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-    except ValueError:
-        port = 0
-    return f"{parts.scheme}://{parts.hostname or '?'}:{port}"
