@@ -220,6 +220,9 @@ def fault_from_json(values: Mapping[str, object]) -> Fault:
     for name, types in _NUMBERS.items():
         if name in values and type(values[name]) not in types:
             raise FaultError(f"{name} is a number")
+    for name in ("endpoint", "part", "body"):
+        if not isinstance(values.get(name, ""), str):
+            raise FaultError(f"{name} is a text")
     headers = values.get("headers", {})
     if not isinstance(headers, Mapping):
         raise FaultError("headers is an object of names and values")

@@ -68,6 +68,11 @@ class Ledger:
                 if endpoint in (None, where) and status in (None, answered)
             )
 
+    def under_way(self, endpoint: str) -> int:
+        """How many calls of one endpoint have not ended yet."""
+        with self._lock:
+            return self._in_flight[endpoint]
+
     def peak(self, endpoint: str) -> int:
         """The largest number of calls of one endpoint that were under way at the same moment."""
         with self._lock:

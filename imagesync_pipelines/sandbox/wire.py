@@ -19,6 +19,7 @@ from imagesync_pipelines.sandbox.faults import Fault, FaultKind, FaultPlan
 from imagesync_pipelines.sandbox.ledger import NO_STATUS, Call, Ledger
 
 DRIP_PIECES = 20
+_BELOW_HTTP = (FaultKind.TIMEOUT, FaultKind.RESET, FaultKind.TRUNCATED, FaultKind.LENGTH, FaultKind.NO_LENGTH)
 
 Place = tuple[str, str]
 RawHeaders = list[tuple[bytes, bytes]]
@@ -39,71 +40,95 @@ def observed(
             return
         endpoint, part = place
         fault = faults.take(endpoint, part)
-        status = NO_STATUS
         started = time.perf_counter()
+        status = NO_STATUS
+        noted = False
+
+        def note(answered: int) -> None:
+            """Write the call down, once, and before the caller can have the whole answer: a test may look at once."""
+            nonlocal noted
+            if noted:
+                return
+            noted = True
+            headers = Headers(scope=scope)
+            ledger.add(
+                Call(
+                    at=clock.now(),
+                    endpoint=endpoint,
+                    part=part,
+                    method=scope["method"],
+                    path=scope["path"],
+                    query=scope["query_string"].decode("latin-1"),
+                    host=headers.get("host", ""),
+                    accept_encoding=headers.get("accept-encoding", ""),
+                    with_credentials="authorization" in headers,
+                    status=answered,
+                    fault="" if fault is None else fault.kind.value,
+                    seconds=time.perf_counter() - started,
+                )
+            )
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+            elif not message.get("more_body", False):
+                note(status)
             await send(message)
 
         with ledger.in_flight(endpoint):
             try:
                 if fault is None:
                     await app(scope, receive, noting)
+                elif fault.kind in _BELOW_HTTP:
+                    await _break(fault, app, scope, receive, _transport(send), note)
                 else:
-                    status = await _with_fault(fault, app, scope, receive, send)
+                    await _disturb(fault, app, scope, receive, noting)
             finally:
-                headers = Headers(scope=scope)
-                ledger.add(
-                    Call(
-                        at=clock.now(),
-                        endpoint=endpoint,
-                        part=part,
-                        method=scope["method"],
-                        path=scope["path"],
-                        query=scope["query_string"].decode("latin-1"),
-                        host=headers.get("host", ""),
-                        accept_encoding=headers.get("accept-encoding", ""),
-                        with_credentials="authorization" in headers,
-                        status=status,
-                        fault="" if fault is None else fault.kind.value,
-                        seconds=time.perf_counter() - started,
-                    )
-                )
+                note(status)
 
     return watched
 
 
-async def _with_fault(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> int:
-    """Answer one call with its fault and give the status that was sent."""
+async def _disturb(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one call with its fault, in proper HTTP."""
     if fault.kind is FaultKind.ANSWER:
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fault.headers]
         await _send(send, fault.status, headers, fault.body)
-        return fault.status
-    if fault.kind is FaultKind.TIMEOUT:
-        await _hung_up(receive)
-        return NO_STATUS
-    if fault.kind is FaultKind.RESET:
-        _reset(_transport(send))
-        await _hung_up(receive)
-        return NO_STATUS
+        return
     if fault.kind is FaultKind.LATENCY:
         await asyncio.sleep(fault.seconds)
-
     status, headers, body = await _answer_of(app, scope, receive)
+    if fault.kind is FaultKind.DRIP:
+        await _drip(send, status, headers, body, fault.seconds)
+        return
     if fault.kind is FaultKind.ALTERED:
         middle = len(body) // 2
         body = body[:middle] + bytes(byte ^ 0xFF for byte in body[middle : middle + 16]) + body[middle + 16 :]
-    if fault.kind is FaultKind.DRIP:
-        await _drip(send, status, headers, body, fault.seconds)
-    elif fault.kind in (FaultKind.TRUNCATED, FaultKind.LENGTH, FaultKind.NO_LENGTH):
-        _write_raw(_transport(send), fault, status, headers, body)
-        await _hung_up(receive)
+    await _send(send, status, headers, body)
+
+
+async def _break(
+    fault: Fault,
+    app: ASGIApp,
+    scope: Scope,
+    receive: Receive,
+    transport: asyncio.Transport,
+    note: Callable[[int], None],
+) -> None:
+    """Answer one call as no honest server does, below HTTP, and wait until the connection is gone."""
+    if fault.kind is FaultKind.TIMEOUT:
+        note(NO_STATUS)
+    elif fault.kind is FaultKind.RESET:
+        note(NO_STATUS)
+        _reset(transport)
     else:
-        await _send(send, status, headers, body)
-    return status
+        status, headers, body = await _answer_of(app, scope, receive)
+        note(status)
+        _write_raw(transport, fault, status, headers, body)
+    # uvicorn would add an answer of its own behind what was written as soon as this returned.
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _answer_of(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[int, RawHeaders, bytes]:
@@ -131,10 +156,10 @@ async def _send(send: Send, status: int, headers: RawHeaders, body: bytes) -> No
 async def _drip(send: Send, status: int, headers: RawHeaders, body: bytes, seconds: float) -> None:
     await send({"type": "http.response.start", "status": status, "headers": _with_length(headers, len(body))})
     size = max(1, -(-len(body) // DRIP_PIECES))
-    for start in range(0, len(body), size):
-        await asyncio.sleep(seconds / DRIP_PIECES)
-        await send({"type": "http.response.body", "body": body[start : start + size], "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    pieces = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
+    for nth, piece in enumerate(pieces, start=1):
+        await asyncio.sleep(seconds / len(pieces))
+        await send({"type": "http.response.body", "body": piece, "more_body": nth < len(pieces)})
 
 
 def _with_length(headers: RawHeaders, length: int) -> RawHeaders:
@@ -165,9 +190,3 @@ def _transport(send: Send) -> asyncio.Transport:
     """The connection under an ASGI `send`: ASGI has no word for a broken answer, so uvicorn's own cycle is asked."""
     transport: asyncio.Transport = send.__self__.transport  # type: ignore[attr-defined]
     return transport
-
-
-async def _hung_up(receive: Receive) -> None:
-    """Wait until the connection is gone, so that uvicorn adds nothing of its own behind what was written."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

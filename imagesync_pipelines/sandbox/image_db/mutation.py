@@ -14,6 +14,7 @@ from typing import Any
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.image_db.catalogue import Catalogue
+from imagesync_pipelines.sandbox.image_db.pictures import UNKNOWN_SIZE, pictures_of
 from imagesync_pipelines.sandbox.image_db.records import UPLOAD, Record
 
 # An upload of two days ago: whatever its export took, none of its stamps is in the future.
@@ -108,7 +109,8 @@ def _delete(bench: _Bench, file_id: int | None = None) -> Mutation:
 def _re_export(bench: _Bench, file_id: int | None = None) -> Mutation:
     """New exports with new ids and URLs, the old URLs are gone; nothing else says that anything changed."""
     chosen, record = _chosen(bench, file_id, lambda found: bool(found["exported_files"]))
-    size = next((one["resolution"] for one in record["exported_files"] if one["type"] == "tiff"), [1500, 2000])
+    tiffs = [picture for picture in pictures_of(record).values() if picture.kind == "tiff"]
+    size = (tiffs[0].width, tiffs[0].height) if tiffs else UNKNOWN_SIZE
     record["exported_files"] = bench.catalogue.workshop.exports(bench.clock.now(), *size)
     record["original_file"]["is_processed"] = True
     bench.catalogue.replace(chosen, record)

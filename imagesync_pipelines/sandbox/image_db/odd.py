@@ -106,7 +106,8 @@ def odd_records(catalogue: Catalogue) -> dict[str, object]:
 def fuzzed_record(rng: Random) -> Any:
     """Garbage that JSON can carry: an ordinary-looking record with some values replaced, or anything at all.
 
-    About three quarters still have a legible file_id. Texts may hold NUL, never lone surrogates: no UTF-8 server can send those.
+    About three quarters still have a legible file_id. Texts may hold NUL, never lone surrogates, which no UTF-8 server
+    can send.
     """
     if rng.random() < 0.1:
         return _anything(rng, 3)

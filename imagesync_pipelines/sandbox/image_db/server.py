@@ -76,7 +76,8 @@ def image_db_sandbox(
 
     Without a catalogue one of `records` records is made from the seed. `with_odd_records` spreads one record of every
     odd way over the table; one repeats a file_id and some have none, so no walk of it is provable. `switches` are
-    the fields of Switches (honour_page_size, unstable_order, stock_drift, latency, session_authentication_first, link_origin).
+    the fields of Switches: honour_page_size, unstable_order, stock_drift, latency, session_authentication_first,
+    link_origin.
     """
     catalogue = catalogue if catalogue is not None else build_catalogue(seed, records)
     clock = clock if clock is not None else SandboxClock()

@@ -6,7 +6,7 @@ What belongs here: legal records that trip a naive client. What does not: record
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
-from imagesync_pipelines.sandbox.image_db.records import Record, Workshop
+from imagesync_pipelines.sandbox.image_db.records import UPLOAD, Record, Workshop
 
 FULL_SET = ("png", "jpg_k", "jpg_g", "tiff", "psd")
 
@@ -79,10 +79,9 @@ def _unprocessed(workshop: Workshop, records: Sequence[Record]) -> None:
 
 def _only_the_original(workshop: Workshop, records: Sequence[Record]) -> None:
     """The only usable file is a JPEG original: once with no export at all, once beside a psd placeholder."""
+    imported = datetime.fromisoformat("2025-06-12T08:30:15.204117+00:00")
     for record, kinds in zip(records, ((), ("psd",)), strict=True):
-        original = record["original_file"]
-        imported = datetime.fromisoformat(original["imported_at"])
-        record["original_file"] = workshop.original("Produktfoto", False, imported, original["uploaded_from"])
+        record["original_file"] = workshop.original("Produktfoto", False, imported, UPLOAD)
         record["exported_files"] = workshop.exports(imported, 1500, 2000, kinds) if kinds else []
         record["articles"] = [workshop.link(*workshop.some_variant(), front=True)]
 
