@@ -7,12 +7,14 @@ upgrade does (migrations/), the embedded server (embedded.py).
 from pathlib import Path
 
 import sqlalchemy as sa
-from sqlalchemy.exc import ArgumentError, OperationalError
+from psycopg.errors import InsufficientPrivilege
+from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
 from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseUnreachable, StorageError
 from imagesync_pipelines.storage.schema import SCHEMA
 
 APPLICATION_NAME = "imagesync"
+CONNECT_SECONDS = 10
 # The newest migration; a database at this version is opened without loading Alembic (a test compares them).
 HEAD = "0001"
 VERSION_TABLE = "alembic_version"
@@ -45,7 +47,9 @@ def open_database(url: str) -> sa.Engine:
     version of the program upgraded it, DatabaseUnreachable when it does not answer.
     """
     engine = sa.create_engine(
-        with_driver(url, "psycopg"), pool_pre_ping=True, connect_args={"application_name": APPLICATION_NAME}
+        with_driver(url, "psycopg"),
+        pool_pre_ping=True,
+        connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS},
     )
     try:
         with engine.begin() as connection:
@@ -54,6 +58,14 @@ def open_database(url: str) -> sa.Engine:
     except OperationalError as error:
         engine.dispose()
         raise DatabaseUnreachable(f"The database does not answer: {str(error.orig).strip()}") from error
+    except ProgrammingError as error:
+        engine.dispose()
+        if not isinstance(error.orig, InsufficientPrivilege):
+            raise
+        raise StorageError(
+            f"The database user may not create our tables ({str(error.orig).strip()}). "
+            f"An administrator can allow it with: CREATE SCHEMA {SCHEMA} AUTHORIZATION {engine.url.username}"
+        ) from error
     except StorageError:
         engine.dispose()
         raise

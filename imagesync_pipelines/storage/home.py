@@ -6,7 +6,6 @@ them (the other files of storage/), and Dagster itself, which only ever sees the
 
 import os
 from dataclasses import dataclass, field
-from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.database import open_database, with_driver
+from imagesync_pipelines.storage.database import with_driver
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server
 from imagesync_pipelines.storage.files import open_root
 
@@ -28,18 +27,10 @@ class House:
 
     home: Path
     dagster_home: Path
-    storage: UPath
+    storage_root: UPath
     database_url: str = field(repr=False)
     dagster_url: str = field(repr=False)
     given: dict[str, str] = field(repr=False)
-
-    def engine(self) -> sa.Engine:
-        """Our database, migrated; one engine per House, however often it is asked for."""
-        return self._engine
-
-    @cached_property
-    def _engine(self) -> sa.Engine:
-        return open_database(self.database_url)
 
     def environment(self) -> dict[str, str]:
         """The variables with which any child process, in any working directory, finds this same house."""
@@ -76,14 +67,14 @@ def open_house(settings: Settings) -> House:
         dagster_url = with_driver(settings.dagster_url.get_secret_value(), "psycopg2")
 
     if settings.storage_url is not None:
-        storage = open_root(settings.storage_url)
+        storage_root = open_root(settings.storage_url)
         given["IMAGESYNC_STORAGE_URL"] = settings.storage_url
     else:
-        storage = UPath(home / "storage")
+        storage_root = UPath(home / "storage")
     return House(
         home=home,
         dagster_home=dagster_home,
-        storage=storage,
+        storage_root=storage_root,
         database_url=database_url,
         dagster_url=dagster_url,
         given=given,

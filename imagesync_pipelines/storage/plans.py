@@ -4,6 +4,7 @@ What belongs here: the `plan` table and its Parquet files below <root>/plans/<ro
 judging and applying plans (the engine and the rooms).
 """
 
+import hashlib
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from datetime import datetime
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 import sqlalchemy as sa
 from upath import UPath
 
@@ -34,13 +34,14 @@ class NewPlan:
 
 @dataclass(frozen=True)
 class PlanHeader:
-    """A stored plan without its rows; `path` is its folder below the storage root."""
+    """A stored plan without its rows; `path` is its folder below the storage root, `files` the SHA-256 by file."""
 
     id: int
     room: str
     created_at: datetime
     run_id: str | None
     path: str
+    files: Mapping[str, str]
     scope: Mapping[str, Any]
     counts: Mapping[str, int]
     cost: Mapping[str, float]
@@ -62,9 +63,12 @@ class Plans:
             sequence = sa.func.pg_get_serial_sequence(plan.fullname, "id")
             plan_id = int(connection.execute(sa.select(sa.func.nextval(sequence))).scalar_one())
         path = f"plans/{new.room}/{plan_id}"
-        for name, frame in (("rows", rows), ("payload", payload)):
+        files: dict[str, str] = {}
+        for name, frame in (("rows.parquet", rows), ("payload.parquet", payload)):
             if frame is not None:
-                write_whole(self.root / path / f"{name}.parquet", _parquet(frame))
+                body = _parquet(frame)
+                files[name] = hashlib.sha256(body).hexdigest()
+                write_whole(self.root / path / name, body)
         # The row comes last: a plan that can be found is whole.
         values = {
             "room": new.room,
@@ -75,7 +79,7 @@ class Plans:
             "walk_id": new.walk_id,
         }
         with self.engine.begin() as connection:
-            connection.execute(plan.insert().values(id=plan_id, path=path, **values))
+            connection.execute(plan.insert().values(id=plan_id, path=path, files=files, **values))
         return plan_id
 
     def header(self, plan_id: int) -> PlanHeader:
@@ -95,14 +99,12 @@ class Plans:
 
     def load(self, plan_id: int) -> pd.DataFrame:
         """The rows of a plan as they were saved. Raises PlanMissing, PlanDamaged."""
-        rows = self._read(plan_id, "rows")
-        if rows is None:
-            raise PlanMissing(f"The file of plan {plan_id} is gone; plan again.")
-        return rows
+        return self._read(self.header(plan_id), "rows.parquet")
 
     def load_payload(self, plan_id: int) -> pd.DataFrame | None:
         """The payload of a plan as it was saved; None when it was saved without. Raises PlanMissing, PlanDamaged."""
-        return self._read(plan_id, "payload")
+        header = self.header(plan_id)
+        return self._read(header, "payload.parquet") if "payload.parquet" in header.files else None
 
     def mark_applied(self, plan_id: int, run_id: str) -> None:
         """Note that a run applied a plan; the newest application counts. Raises PlanMissing."""
@@ -125,19 +127,17 @@ class Plans:
                     remove_folder(place)
         return len(old)
 
-    def _read(self, plan_id: int, name: str) -> pd.DataFrame | None:
-        path = self.root / self.header(plan_id).path / f"{name}.parquet"
+    def _read(self, header: PlanHeader, name: str) -> pd.DataFrame:
         try:
-            body = path.read_bytes()
+            body = (self.root / header.path / name).read_bytes()
         except FileNotFoundError:
-            return None
-        try:
-            return pd.read_parquet(io.BytesIO(body), page_checksum_verification=True)
-        except (pa.ArrowException, OSError) as error:
-            raise PlanDamaged(f"The file of plan {plan_id} is damaged ({name}: {error}); plan again.") from error
+            raise PlanMissing(f"{header.path}/{name} of plan {header.id} is gone; plan again.") from None
+        if hashlib.sha256(body).hexdigest() != header.files[name]:
+            raise PlanDamaged(f"{header.path}/{name} is not what was written; plan {header.id} is damaged, plan again.")
+        return pd.read_parquet(io.BytesIO(body))
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd", write_page_checksum=True)
+    frame.to_parquet(buffer, index=False, compression="zstd")
     return buffer.getvalue()

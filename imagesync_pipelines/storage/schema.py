@@ -171,6 +171,7 @@ plan = sa.Table(
     _moment("created_at", default_now=True),
     sa.Column("run_id", sa.Text),
     sa.Column("path", sa.Text, nullable=False, comment="folder below the storage root"),
+    sa.Column("files", JSONB, nullable=False, comment="sha256 of each file in the folder"),
     sa.Column("scope", JSONB, nullable=False),
     sa.Column("counts", JSONB, nullable=False),
     sa.Column("cost", JSONB, nullable=False),

@@ -20,7 +20,7 @@ UNPROVEN = "unproven"
 
 @dataclass(frozen=True)
 class Walk:
-    """One walk: `page_size` was asked, `page_length` seen; `block_size` is pages per partition; `reason`: why unproven."""
+    """One walk: `page_size` was asked, `page_length` seen; `block_size`: pages per partition."""
 
     id: int
     room: str

@@ -1,27 +1,140 @@
-"""The migrated database is the one that schema.py describes, and only an older one is upgraded."""
+"""A migrated database is the one that schema.py describes; older ones are upgraded, newer ones are refused."""
 
+import os
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
+from imagesync_pipelines.storage import database as code
 from imagesync_pipelines.storage import schema
+from imagesync_pipelines.storage.embedded import EmbeddedServer, _programs
+from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseUnreachable, StorageError
+
+
+def _dump(url: str) -> list[str]:
+    """The schema as PostgreSQL itself writes it, without Alembic's table and what is random in a dump."""
+    address = sa.make_url(url)
+    arguments = [
+        "-s",
+        "-n",
+        schema.SCHEMA,
+        "-T",
+        "*.alembic_version",
+        "-h",
+        str(address.query["host"]),
+        "-U",
+        "postgres",
+    ]
+    text = subprocess.run(
+        [_programs() / "pg_dump", *arguments, str(address.database)], check=True, capture_output=True, text=True
+    ).stdout
+    return [line for line in text.splitlines() if line and not re.match(r"--|\\(un)?restrict", line)]
+
+
+@pytest.fixture
+def empty_url(server: EmbeddedServer, request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh database without any table; it goes with the server."""
+    name = f"empty_{os.urandom(6).hex()}"
+    engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    return server.url(name, "psycopg")
 
 
 def test_a_migrated_database_equals_the_schema(database: sa.Engine) -> None:
+    options = {
+        "include_schemas": True,
+        "version_table_schema": schema.SCHEMA,
+        "compare_type": True,
+        "compare_server_default": True,
+        "include_name": lambda name, kind, _: kind != "schema" or name == schema.SCHEMA,
+    }
     with database.connect() as connection:
-        context = MigrationContext.configure(
-            connection,
-            opts={
-                "include_schemas": True,
-                "version_table_schema": schema.SCHEMA,
-                "compare_type": True,
-                "compare_server_default": True,
-                "include_name": lambda name, kind, _: kind != "schema" or name == schema.SCHEMA,
-            },
-        )
+        context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, schema.metadata) == []
 
 
-def test_the_house_names_both_drivers(house) -> None:
-    assert house.environment()["IMAGESYNC_DAGSTER_URL"].startswith("postgresql+psycopg2://")
-    assert house.database_url.startswith("postgresql+psycopg://")
+def test_postgresql_itself_sees_no_difference_between_migrations_and_schema(database_url: str, empty_url: str) -> None:
+    engine = sa.create_engine(empty_url)
+    with engine.begin() as connection:
+        connection.execute(sa.schema.CreateSchema(schema.SCHEMA))
+        schema.metadata.create_all(connection)
+    engine.dispose()
+    assert _dump(database_url) == _dump(empty_url)
+
+
+def test_the_head_named_in_the_code_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", "imagesync_pipelines:storage/migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == code.HEAD
+
+
+def test_opening_at_once_upgrades_once(empty_url: str) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        engines = list(pool.map(lambda _: code.open_database(empty_url), range(4)))
+    with engines[0].connect() as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM imagesync.alembic_version")).scalars().all() == [
+            code.HEAD
+        ]
+    for engine in engines:
+        engine.dispose()
+
+
+def test_a_newer_database_is_refused_and_left_alone(database: sa.Engine, database_url: str) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.text("UPDATE imagesync.alembic_version SET version_num = '9999'"))
+    before = _dump(database_url)
+    with pytest.raises(DatabaseTooNew, match=r"version 9999.*Install the newer program"):
+        code.open_database(database_url)
+    assert _dump(database_url) == before
+
+
+def test_a_user_without_rights_gets_one_clear_line(database: sa.Engine, empty_url: str) -> None:
+    engine = sa.create_engine(empty_url)
+    role = f"guest_{os.urandom(4).hex()}"
+    with engine.begin() as connection:
+        connection.execute(sa.text(f"CREATE ROLE {role} LOGIN"))
+    engine.dispose()
+    url = sa.make_url(empty_url).set(username=role).render_as_string(hide_password=False)
+    with pytest.raises(
+        StorageError, match=rf"may not create our tables .* CREATE SCHEMA imagesync AUTHORIZATION {role}"
+    ):
+        code.open_database(url)
+
+
+def test_our_connections_carry_our_name(database: sa.Engine) -> None:
+    with database.connect() as connection:
+        assert connection.execute(sa.text("SHOW application_name")).scalar() == "imagesync"
+
+
+def test_a_database_that_does_not_answer_is_said_so() -> None:
+    with pytest.raises(DatabaseUnreachable, match="does not answer"):
+        code.open_database("postgresql://nobody:hidden@127.0.0.1:1/none")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://u:p%40ss@h:5433/d?sslmode=require",
+        "postgresql://u:p%40ss@h:5433/d?sslmode=require",
+        "postgresql+psycopg2://u:p%40ss@h:5433/d?sslmode=require",
+        " postgresql+asyncpg://u:p%40ss@h:5433/d?sslmode=require\n",
+    ],
+    ids=["postgres", "postgresql", "psycopg2", "blanks around"],
+)
+def test_any_form_of_a_postgresql_url_is_taken(url: str) -> None:
+    assert code.with_driver(url, "psycopg") == "postgresql+psycopg://u:p%40ss@h:5433/d?sslmode=require"
+
+
+@pytest.mark.parametrize("url", ["sqlite:///x.db", "mysql://u:hidden@h/d", "hidden", ""])
+def test_another_database_is_refused_without_repeating_the_url(url: str) -> None:
+    with pytest.raises(StorageError, match=r"postgresql://") as caught:
+        code.with_driver(url, "psycopg")
+    assert "hidden" not in str(caught.value)

@@ -1,0 +1,96 @@
+"""A stored plan comes back as it was saved, and is found only when it is whole."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.storage.errors import PlanDamaged, PlanMissing
+from imagesync_pipelines.storage.plans import NewPlan, Plans
+
+ROWS = pd.DataFrame(
+    {
+        "key": pd.Series(["1/10", "1/11", "2/10"], dtype="str"),
+        "key_before": pd.Series([pd.NA, "1/9", pd.NA], dtype="str"),
+        "position": pd.Series([1, pd.NA, 2**40], dtype="Int64"),
+        "change": pd.Series(["add", "update", "remove"], dtype="str"),
+    }
+)
+PAYLOAD = pd.DataFrame({"key": ["1/10"], "metadata": ['{"größe": 1}'], "width": pd.Series([None], dtype="Int64")})
+
+
+def _new(room: str = "image_db") -> NewPlan:
+    return NewPlan(room, "run-1", {"groups": None}, {"add": 1, "update": 1}, {"calls": 0, "minutes": 0.5}, walk_id=3)
+
+
+@pytest.fixture(params=["folder", "memory"])
+def plans(request: pytest.FixtureRequest, database: sa.Engine, tmp_path: Path) -> Plans:
+    """Stored plans, in a folder and in another kind of store."""
+    root = UPath(tmp_path / "storage") if request.param == "folder" else UPath(f"memory://{tmp_path.name}")
+    return Plans(database, root)
+
+
+def test_a_plan_comes_back_as_it_was_saved(plans: Plans) -> None:
+    plan = plans.save(ROWS, PAYLOAD, _new())
+    pd.testing.assert_frame_equal(plans.load(plan), ROWS)
+    pd.testing.assert_frame_equal(plans.load_payload(plan), PAYLOAD)
+    header = plans.header(plan)
+    assert (header.room, header.run_id, header.walk_id, header.applied_at) == ("image_db", "run-1", 3, None)
+    assert (header.scope, header.counts, header.cost) == (_new().scope, _new().counts, _new().cost)
+
+
+def test_a_plan_without_rows_or_payload_is_a_plan(plans: Plans) -> None:
+    plan = plans.save(ROWS.iloc[:0], None, _new())
+    pd.testing.assert_frame_equal(plans.load(plan), ROWS.iloc[:0])
+    assert plans.load_payload(plan) is None
+
+
+def test_the_latest_plan_is_the_rooms_own(plans: Plans) -> None:
+    assert plans.latest("image_db") is None
+    plans.save(ROWS, None, _new())
+    newest = plans.save(ROWS, None, _new())
+    plans.save(ROWS, None, _new("plytix"))
+    assert plans.latest("image_db") == plans.header(newest)
+
+
+def test_an_applied_plan_says_so(plans: Plans) -> None:
+    plan = plans.save(ROWS, None, _new())
+    plans.mark_applied(plan, "run-2")
+    assert plans.header(plan).applied_run == "run-2"
+    assert plans.header(plan).applied_at >= plans.header(plan).created_at
+
+
+def test_pruning_keeps_the_newest_plans_of_the_room_with_their_files(plans: Plans) -> None:
+    ids = [plans.save(ROWS, PAYLOAD, _new()) for _ in range(4)]
+    other = plans.save(ROWS, None, _new("plytix"))
+    assert plans.prune("image_db", keep=2) == 2
+    assert plans.prune("image_db", keep=2) == 0
+    for gone in ids[:2]:
+        with pytest.raises(PlanMissing, match=f"no plan {gone}"):
+            plans.load(gone)
+    for kept in (*ids[2:], other):
+        assert len(plans.load(kept)) == 3
+    assert len(list(plans.root.glob("plans/image_db/*/*"))) == 4
+
+
+@pytest.mark.parametrize("damage", ["cut short", "one byte changed", "emptied"])
+def test_a_damaged_plan_is_never_applied(plans: Plans, damage: str) -> None:
+    plan = plans.save(pd.concat([ROWS] * 1000), None, _new())
+    file = plans.root / plans.header(plan).path / "rows.parquet"
+    body = bytearray(file.read_bytes())
+    if damage == "one byte changed":
+        body[200] ^= 0xFF
+    file.write_bytes(bytes(body[: {"cut short": -10, "emptied": 0}.get(damage, len(body))]))
+    with pytest.raises(PlanDamaged, match=f"plan {plan} is damaged.*plan again"):
+        plans.load(plan)
+
+
+def test_a_plan_that_is_gone_is_said_so(plans: Plans) -> None:
+    plan = plans.save(ROWS, None, _new())
+    (plans.root / plans.header(plan).path / "rows.parquet").unlink()
+    with pytest.raises(PlanMissing, match="plan again"):
+        plans.load(plan)
+    with pytest.raises(PlanMissing, match="no plan 999"):
+        plans.mark_applied(999, "run")

@@ -1,0 +1,76 @@
+"""An item in quarantine keeps its reason, counts its attempts and never stops the others from going in."""
+
+from dataclasses import dataclass
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.quarantine import QuarantineTable
+
+
+@dataclass(frozen=True)
+class Item:
+    """The shape of the engine's QuarantineItem."""
+
+    key: str
+    stage: str = "apply"
+    reason: str = "it broke"
+    group: str | None = None
+    payload: str | None = None
+
+
+def test_meeting_an_item_again_counts_the_attempts_and_takes_the_newest_reason(database: sa.Engine) -> None:
+    QuarantineTable(database, "image_db", "run-1").put([Item("1/7", reason="first", group="1")])
+    (before,) = QuarantineTable(database, "image_db").list()
+    QuarantineTable(database, "image_db", "run-2").put([Item("1/7", reason="second", payload="{}")])
+    (after,) = QuarantineTable(database, "image_db").list()
+    assert (before.attempts, after.attempts) == (1, 2)
+    assert (after.reason, after.payload, after.run_id) == ("second", "{}", "run-2")
+    assert after.first_seen == before.first_seen
+    assert after.last_seen > before.last_seen
+
+
+def test_the_same_item_twice_in_one_call_is_one(database: sa.Engine) -> None:
+    table = QuarantineTable(database, "image_db")
+    table.put([Item("a", reason="one"), Item("a", reason="two"), Item("a", stage="records")])
+    assert sorted((e.stage, e.reason, e.attempts) for e in table.list()) == [
+        ("apply", "two", 1),
+        ("records", "it broke", 1),
+    ]
+
+
+def test_clearing_takes_a_key_out_whatever_stage_it_failed_in(database: sa.Engine) -> None:
+    table, other = QuarantineTable(database, "image_db"), QuarantineTable(database, "plytix")
+    for one in (table, other):
+        one.put([Item("a"), Item("a", stage="records"), Item("b")])
+    table.clear({"a"})
+    assert [entry.key for entry in table.list()] == ["b"]
+    assert len(other.list()) == 3
+
+
+def test_dropping_and_finding_by_number_stay_in_the_room(database: sa.Engine) -> None:
+    table, other = QuarantineTable(database, "image_db"), QuarantineTable(database, "plytix")
+    table.put([Item("a")])
+    (entry,) = table.list()
+    assert other.get(entry.id) is None
+    assert other.drop([entry.id]) == 0
+    assert table.get(entry.id) == entry
+    assert table.drop([entry.id]) == 1
+    assert table.get(entry.id) is None
+
+
+@pytest.mark.parametrize("text", ["nul \x00 inside", "half a pair \ud83d", "Zinnfigur größer 漢字"])
+def test_text_that_postgresql_refuses_does_not_stop_the_others(database: sa.Engine, text: str) -> None:
+    table = QuarantineTable(database, "image_db")
+    table.put([Item(text, reason=text, payload=text, group=text), Item("fine")])
+    assert len(table.list()) == 2
+    table.clear([text])
+    assert [entry.key for entry in table.list()] == ["fine"]
+
+
+def test_nothing_in_nothing_out(database: sa.Engine) -> None:
+    table = QuarantineTable(database, "image_db")
+    table.put([])
+    table.clear([])
+    assert table.drop([]) == 0
+    assert table.list() == []

@@ -1,0 +1,73 @@
+"""A walk is open, then proven or unproven; a proof can be lost and never comes back."""
+
+import pytest
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.storage.errors import WalkMissing
+from imagesync_pipelines.storage.raw_pages import RawPages
+from imagesync_pipelines.storage.walks import (
+    OPEN,
+    PROVEN,
+    UNPROVEN,
+    finish_walk,
+    get_walk,
+    latest_walk,
+    start_walk,
+    void_walk,
+)
+
+COUNTS = {"page_length": 20, "first_count": 2489, "last_count": 2489, "pages": 125}
+
+
+def test_a_walk_keeps_what_was_asked_and_what_was_seen(database: sa.Engine) -> None:
+    walk = start_walk(database, "image_db", page_size=100, block_size=10)
+    assert get_walk(database, walk).state == OPEN
+    done = finish_walk(database, walk, state=PROVEN, **COUNTS)
+    assert (done.page_size, done.page_length, done.block_size, done.pages) == (100, 20, 10, 125)
+    assert (done.state, done.reason) == (PROVEN, "")
+    assert done == get_walk(database, walk)
+
+
+def test_a_walk_ends_when_its_last_page_came(database: sa.Engine) -> None:
+    walk = start_walk(database, "image_db", page_size=100, block_size=10)
+    pages = RawPages(database, UPath("memory://walks"), "image_db")
+    times = [pages.put(walk, page, b"x", records=1).fetched_at for page in (2, 1)]
+    done = finish_walk(database, walk, state=PROVEN, **COUNTS)
+    assert done.ended_at == max(times)
+    assert done.started_at <= min(times)
+
+
+def test_a_walk_that_was_voided_while_open_does_not_become_proven(database: sa.Engine) -> None:
+    walk = start_walk(database, "image_db", page_size=100, block_size=10)
+    void_walk(database, walk, "pages 1-10 were read again by themselves")
+    done = finish_walk(database, walk, state=PROVEN, **COUNTS)
+    assert (done.state, done.reason) == (UNPROVEN, "pages 1-10 were read again by themselves")
+    assert done.pages == 125
+
+
+def test_voiding_takes_a_proof_away_and_the_first_reason_stays(database: sa.Engine) -> None:
+    walk = start_walk(database, "image_db", page_size=100, block_size=10)
+    finish_walk(database, walk, state=PROVEN, **COUNTS)
+    assert void_walk(database, walk, "first").reason == "first"
+    assert void_walk(database, walk, "second").reason == "first"
+    assert get_walk(database, walk).state == UNPROVEN
+
+
+def test_the_latest_walk_is_the_rooms_own(database: sa.Engine) -> None:
+    assert latest_walk(database, "image_db") is None
+    walk = start_walk(database, "image_db", page_size=100, block_size=10)
+    start_walk(database, "another", page_size=100, block_size=10)
+    assert latest_walk(database, "image_db").id == walk
+
+
+@pytest.mark.parametrize("act", [void_walk, lambda e, w, _: finish_walk(e, w, state=PROVEN, **COUNTS)])
+def test_a_walk_that_is_not_there_is_said_so(database: sa.Engine, act: object) -> None:
+    with pytest.raises(WalkMissing, match=r"no walk 77.*new walk"):
+        act(database, 77, "reason")  # type: ignore[operator]
+
+
+def test_a_walk_does_not_end_open(database: sa.Engine) -> None:
+    walk = start_walk(database, "image_db", page_size=100, block_size=10)
+    with pytest.raises(ValueError, match="proven or unproven"):
+        finish_walk(database, walk, state=OPEN, **COUNTS)
