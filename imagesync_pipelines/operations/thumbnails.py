@@ -39,7 +39,7 @@ class Picture:
 
 
 def linked(pictures: Sequence[Picture]) -> dg.MarkdownMetadataValue:
-    """The first pictures by their URLs, which the browser fetches; as many of twelve as stay inline, and the exact count.
+    """The first pictures by their URLs, which the browser fetches: as many as stay inline, twelve at most.
 
     A picture whose URL a browser should not open is shown by its label.
     """

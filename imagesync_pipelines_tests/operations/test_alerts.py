@@ -22,6 +22,8 @@ from imagesync_pipelines.operations.alerts import (
     build_run_failure_alert,
     is_due,
     memory_key,
+    recall,
+    remember,
     send_alert,
 )
 from imagesync_pipelines.operations.failures import RunFailure
@@ -65,12 +67,6 @@ def receiver() -> Iterator[Receiver]:
     server.shutdown()
     thread.join()
     server.server_close()
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 class WorkConfig(dg.Config):
@@ -120,7 +116,11 @@ class Ticking:
 
     def tick(self) -> SensorExecutionData:
         with dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursor, repository_def=DEFINITIONS.get_repository_def()
+            instance=self.instance,
+            cursor=self.cursor,
+            repository_def=DEFINITIONS.get_repository_def(),
+            # As in the daemon; runs that were started in process name no repository.
+            repository_name="__repository__",
         ) as context:
             data = build_run_failure_alert().evaluate_tick(context)
         self.cursor = data.cursor
@@ -217,6 +217,14 @@ def test_an_unreadable_memory_sends_rather_than_keeps_quiet(ticking: Ticking, re
     fail(ticking.instance)
     ticking.tick()
     assert len(receiver.messages) == 1
+
+
+def test_what_was_sent_is_remembered_in_postgresql(postgres_instance: dg.DagsterInstance) -> None:
+    log = logging.getLogger(__name__)
+    assert recall(postgres_instance, "imagesync/alerts/x", log) is None
+    for sent in (Sent(NOW), Sent(NOW, 3)):
+        remember(postgres_instance, "imagesync/alerts/x", sent, log)
+        assert recall(postgres_instance, "imagesync/alerts/x", log) == sent
 
 
 def test_a_run_that_died_without_a_failed_step_is_told(ticking: Ticking, receiver: Receiver) -> None:

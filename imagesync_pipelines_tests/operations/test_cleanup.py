@@ -1,7 +1,5 @@
 """Pruning on a real PostgreSQL deletes old log lines and step details, and nothing that somebody still reads."""
 
-import os
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -16,7 +14,7 @@ from imagesync_pipelines.operations.partitions import page_blocks, range_tags, r
 from imagesync_pipelines.operations.summaries import summary_metadata
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import House
-from imagesync_pipelines_tests.operations.test_summaries import FakeSummary
+from imagesync_pipelines_tests.operations.fakes import FakeSummary
 
 BLOCKS = page_blocks(30, 10)
 PAGES = dg.DynamicPartitionsDefinition(name="pages")
@@ -42,14 +40,10 @@ def every_product_has_one_primary() -> dg.AssetCheckResult:
 
 
 @pytest.fixture
-def instance(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance on the house's PostgreSQL, as in production."""
-    for name, value in house.environment().items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("DAGSTER_HOME", os.fspath(house.dagster_home))
-    with dg.DagsterInstance.from_config(os.fspath(house.dagster_home)) as opened:
-        opened.add_dynamic_partitions("pages", BLOCKS)
-        yield opened
+def instance(postgres_instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """The instance on PostgreSQL, with three blocks of pages."""
+    postgres_instance.add_dynamic_partitions("pages", BLOCKS)
+    return postgres_instance
 
 
 def work(instance: dg.DagsterInstance) -> list[str]:
@@ -63,7 +57,7 @@ def counts(house: House) -> dict[str | None, int]:
     engine = sa.create_engine(house.dagster_url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         rows = connection.execute(sa.text("SELECT dagster_event_type, count(*) FROM event_logs GROUP BY 1"))
-        return {kind: number for kind, number in rows}
+        return {row[0]: row[1] for row in rows}
 
 
 def tomorrow() -> datetime:
@@ -145,7 +139,7 @@ def test_the_job_prunes_and_says_how_much(instance: dg.DagsterInstance) -> None:
 
 
 def test_another_kind_of_event_log_is_refused() -> None:
-    with dg.DagsterInstance.ephemeral() as instance, pytest.raises(TypeError, match="no database"):
+    with pytest.raises(TypeError, match="no database"):
         prune_events(type("Elsewhere", (), {"event_log_storage": object()})(), before=tomorrow())  # type: ignore[arg-type]
 
 

@@ -1,14 +1,12 @@
 """History tells every run from Dagster's own records, with the summary of its last event or the error that ended it."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import pytest
 
 from imagesync_pipelines.operations.history import history, run_line
 from imagesync_pipelines.operations.partitions import page_blocks, range_tags, report_partitions
 from imagesync_pipelines.operations.summaries import stage, summary_metadata
-from imagesync_pipelines_tests.operations.test_summaries import FakeSummary
+from imagesync_pipelines_tests.operations.fakes import FakeSummary
 
 BLOCKS = page_blocks(1500, 10)
 PAGES = dg.DynamicPartitionsDefinition(name="pages")
@@ -55,12 +53,6 @@ DEFINITIONS = dg.Definitions(
     jobs=[dg.define_asset_job("image_db__sync", selection=dg.AssetSelection.key_prefixes("image_db")), tidy_job],
     executor=dg.in_process_executor,
 )
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def run(instance: dg.DagsterInstance, job: str, error: str = "") -> str:

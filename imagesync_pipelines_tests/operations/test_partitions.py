@@ -1,7 +1,5 @@
 """Blocks of pages have stable names in order, and a range run marks every block as what it became."""
 
-from collections.abc import Iterator
-
 import dagster as dg
 import pytest
 from hypothesis import given
@@ -29,10 +27,10 @@ PAGES = dg.DynamicPartitionsDefinition(name="pages")
 
 
 @pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        ephemeral.add_dynamic_partitions("pages", BLOCKS)
-        yield ephemeral
+def instance(instance: dg.DagsterInstance) -> dg.DagsterInstance:
+    """The instance in memory, with six blocks of pages."""
+    instance.add_dynamic_partitions("pages", BLOCKS)
+    return instance
 
 
 @given(pages=st.integers(1, 5000), size=st.integers(1, 200))

@@ -1,8 +1,7 @@
 """A stage records its summary whether it succeeds or fails, and its error is for people and without secrets."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import dagster as dg
 import pytest
@@ -18,34 +17,10 @@ from imagesync_pipelines.operations.summaries import (
 )
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.upstream.errors import CredentialsError, Unavailable
+from imagesync_pipelines_tests.operations.fakes import FakeSummary
 
 CANARY = "canary-7f3a"
 SECRETS = (SecretStr(CANARY),)
-
-
-@dataclass(frozen=True)
-class FakeSummary:
-    """Stands in for the engine's summary: the same two methods."""
-
-    images_added: int = 3
-    warnings: tuple[str, ...] = ()
-
-    def as_json(self) -> dict[str, object]:
-        return {
-            "status": "completed",
-            "images_added": self.images_added,
-            "error_message": None,
-            "warnings": list(self.warnings),
-        }
-
-    def metrics(self) -> Mapping[str, int | float]:
-        return {"images/added": self.images_added}
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as ephemeral:
-        yield ephemeral
 
 
 def run(
