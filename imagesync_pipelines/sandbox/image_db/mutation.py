@@ -14,7 +14,7 @@ from typing import Any
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.image_db.catalogue import Catalogue
-from imagesync_pipelines.sandbox.image_db.pictures import UNKNOWN_SIZE, pictures_of
+from imagesync_pipelines.sandbox.image_db.pictures import UNKNOWN_SIZE, file_id_of, pictures_of
 from imagesync_pipelines.sandbox.image_db.records import UPLOAD, Record
 
 # An upload of two days ago: whatever its export took, none of its stamps is in the future.
@@ -57,21 +57,17 @@ class Mutator:
     def mutate(self, operator: str, **arguments: Any) -> Mutation:
         """Make one change now.
 
-        Operators and what may be named: insert(position=0, record=None), delete(file_id), re_export(file_id),
-        add_link(file_id, number, variant, front), remove_link(file_id, number), refront(file_id, number),
-        change_type(file_id, image_type), reorder(). Raises MutationError, CatalogueError.
+        Operators and what may be named: insert(position=0), insert_record(record, position=0), delete(file_id),
+        re_export(file_id), add_link(file_id, number, variant, front), remove_link(file_id, number),
+        refront(file_id, number), change_type(file_id, image_type), reorder(). Raises MutationError, CatalogueError.
         """
-        if operator not in _OPERATORS:
-            raise MutationError(f"no operator is called {operator}; there are {', '.join(sorted(_OPERATORS))}")
+        self._check(operator, arguments)
         with self._lock, self._bench.catalogue.lock:
-            try:
-                signature(_OPERATORS[operator]).bind(self._bench, **arguments)
-            except TypeError as error:
-                raise MutationError(f"{operator}: {error}") from error
             return _OPERATORS[operator](self._bench, **arguments)
 
     def after_pages(self, pages: int, operator: str, **arguments: Any) -> None:
         """Make a change as soon as so many more pages were served: during a walk, between two pages."""
+        self._check(operator, arguments)
         with self._lock:
             self._scripted.append((self._pages + pages, operator, arguments))
 
@@ -84,17 +80,28 @@ class Mutator:
             for _, operator, arguments in due:
                 self.mutate(operator, **arguments)
 
+    def _check(self, operator: str, arguments: Mapping[str, Any]) -> None:
+        if operator not in _OPERATORS:
+            raise MutationError(f"no operator is called {operator}; there are {', '.join(sorted(_OPERATORS))}")
+        try:
+            signature(_OPERATORS[operator]).bind(self._bench, **arguments)
+        except TypeError as error:
+            raise MutationError(f"{operator}: {error}") from error
 
-def _insert(bench: _Bench, position: int = 0, record: object = None) -> Mutation:
+
+def _insert(bench: _Bench, position: int = 0) -> Mutation:
     """A new upload with its exports; in front of the table by default, so that every page moves."""
     workshop = bench.catalogue.workshop
-    if record is None:
-        made = workshop.record(bench.clock.now() - LONGEST_EXPORT, UPLOAD)
-        made["articles"] = made["articles"] or [workshop.link(*workshop.some_variant())]
-        bench.catalogue.insert(made, position)
-        return Mutation("insert", made["original_file"]["file_id"], f"at row {position}")
+    made = workshop.record(bench.clock.now() - LONGEST_EXPORT, UPLOAD)
+    made["articles"] = made["articles"] or [workshop.link(*workshop.some_variant())]
+    bench.catalogue.insert(made, position)
+    return Mutation("insert", made["original_file"]["file_id"], f"at row {position}")
+
+
+def _insert_record(bench: _Bench, record: object, position: int = 0) -> Mutation:
+    """The given record, odd or not, null too."""
     bench.catalogue.insert(record, position)
-    return Mutation("insert", None, f"the given record at row {position}")
+    return Mutation("insert_record", file_id_of(record), f"at row {position}")
 
 
 def _delete(bench: _Bench, file_id: int | None = None) -> Mutation:
@@ -201,6 +208,7 @@ def _linked(record: Record, number: str | None, file_id: int) -> str:
 
 _OPERATORS: Mapping[str, Callable[..., Mutation]] = {
     "insert": _insert,
+    "insert_record": _insert_record,
     "delete": _delete,
     "re_export": _re_export,
     "add_link": _add_link,

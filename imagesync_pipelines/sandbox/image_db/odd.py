@@ -22,7 +22,8 @@ _NUMBERS = (0, 1, -1, 803721, 2**31, 2**53 + 1, 2**63 - 1, -(2**63), 0.5, -0.0, 
 def odd_records(catalogue: Catalogue) -> dict[str, object]:
     """One record for each way to be odd, by the name of the way; file_ids are new unless the way is about them.
 
-    Deterministic from the catalogue; the catalogue itself is not changed, put them in with mutate("insert", record=…).
+    Deterministic from the catalogue; the catalogue itself is not changed, put them in with
+    mutate("insert_record", record=…).
     """
     model = next(record for record in catalogue.records() if record["exported_files"] and record["articles"])
     odd: dict[str, object] = {}

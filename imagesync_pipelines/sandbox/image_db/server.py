@@ -85,7 +85,7 @@ def image_db_sandbox(
     plan.add(*faults)
     if with_odd_records:
         for nth, record in enumerate(odd_records(catalogue).values()):
-            mutator.mutate("insert", record=record, position=nth * len(catalogue) // 60)
+            mutator.mutate("insert_record", record=record, position=nth * len(catalogue) // 60)
     api_socket, media_socket = bind(port), bind(media_port)
     # Two host names, as in the contract: credentials for the API must not follow to the media host.
     url = f"http://localhost:{api_socket.getsockname()[1]}/api/"

@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 import requests
 
+from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.image_db.app import Switches
 from imagesync_pipelines.sandbox.image_db.catalogue import build_catalogue
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
@@ -23,14 +25,14 @@ def shared() -> Iterator[Sandbox]:
 
 
 @pytest.fixture
-def sandbox(shared: Sandbox) -> Iterator[Sandbox]:
+def sandbox(shared: Sandbox) -> Sandbox:
     """60 records on 3 pages; the test before may have turned switches."""
     shared.faults.clear()
     shared.ledger.clear()
     fresh = Switches(shared.username, shared.password, shared.media_url)
     for name, value in vars(fresh).items():
         setattr(shared.switches, name, value)
-    yield shared
+    return shared
 
 
 def get(sandbox: Sandbox, query: str = "", **options: object) -> requests.Response:
@@ -279,19 +281,20 @@ def test_a_change_during_a_walk_shifts_the_pages(
 def test_latency_is_per_page_and_calls_overlap(sandbox: Sandbox) -> None:
     sandbox.switches.latency = 0.2
     started = time.perf_counter()
-    get(sandbox)
-    assert time.perf_counter() - started >= 0.2
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda page: get(sandbox, f"?page={page}"), (1, 2, 3, 1)))
+    assert 0.2 <= time.perf_counter() - started < 0.7
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert sandbox.ledger.peak("all-files-and-articles") == 4
 
 
 def test_one_page_can_fail_for_good_while_the_others_answer(sandbox: Sandbox) -> None:
-    from imagesync_pipelines.sandbox import faults
-
     sandbox.faults.add(faults.server_error(500).at("all-files-and-articles", "2").for_good())
     assert [get(sandbox, f"?page={page}").status_code for page in (1, 2, 3, 2)] == [200, 500, 200, 500]
     assert sandbox.ledger.as_json() == {"all-files-and-articles": {"200": 2, "500": 2}}
 
 
-def test_a_page_without_latency_takes_at_most_three_milliseconds() -> None:
+def test_a_page_without_latency_takes_milliseconds() -> None:
     with image_db_sandbox(build_catalogue(records=2000)) as sandbox, requests.Session() as session:
         session.auth = (sandbox.username, sandbox.password)
         times = []
@@ -299,7 +302,7 @@ def test_a_page_without_latency_takes_at_most_three_milliseconds() -> None:
             started = time.perf_counter()
             session.get(f"{sandbox.url}{PATH}?page={page}", timeout=5)
             times.append(time.perf_counter() - started)
-    assert sorted(times)[len(times) // 2] < 0.010, "three times the target, because machines of a CI are busy"
+    assert sorted(times)[len(times) // 2] < 0.010, "the target is 0.003 on a machine that does nothing else"
 
 
 def test_queries_in_links_are_readable_again(sandbox: Sandbox) -> None:
