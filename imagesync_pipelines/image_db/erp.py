@@ -7,7 +7,6 @@ What belongs here: reading and validating. What does not: our own product table 
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,10 @@ _SOURCE_NAMES = {
     "name": ("name",),
     "is_active": ("is_active",),
 }
+_NUMBERS = frozenset({"erp_id", "parent_erp_id", "sku"})
 _LENGTHS = {"erp_id": 50, "sku": 50, "variant_code": 10, "legacy_sku": 50, "base_sku": 50, "name": 255}
-_TRUE = frozenset({"1", "t", "true", "y", "yes"})
-_FALSE = frozenset({"0", "f", "false", "n", "no"})
+_TRUE = frozenset({"1", "1.0", "t", "true", "y", "yes"})
+_FALSE = frozenset({"0", "0.0", "f", "false", "n", "no"})
 
 
 class ErpError(Exception):
@@ -136,21 +136,24 @@ def _in_our_columns(kind: str, source: pd.DataFrame) -> pd.DataFrame:
         if found is None and ours in ("erp_id", "sku"):
             have = ", ".join(sorted(names)) or "none"
             raise ErpError(f"the ERP's {kind}s have no column {theirs[0]}; the columns are: {have}")
-        values = [None] * len(source) if found is None else [_text(value) for value in source[found]]
+        read = _number if ours in _NUMBERS else _text
+        values = [None] * len(source) if found is None else [read(value) for value in source[found]]
         rows[ours] = pd.Series(values, index=source.index, dtype=object)
     rows["name"] = rows["name"].map(lambda name: name or "")
     return rows
 
 
 def _text(value: Any) -> str | None:
-    """A value as trimmed text, None for nothing; a number that pandas made a float is written without its `.0`."""
-    if value is None or value is pd.NA or value is pd.NaT:
-        return None
-    if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
-        value = int(value)
-    if isinstance(value, float) and math.isnan(value):
+    """A value as trimmed text, None for nothing."""
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return None
     return str(value).replace("\0", "").strip() or None
+
+
+def _number(value: Any) -> str | None:
+    """An id or a SKU as text; whole numbers that a table program made decimals lose their `.0` again."""
+    text = _text(value)
+    return text.removesuffix(".0") if text and text[:-2].isdecimal() else text
 
 
 def _id_order(kind: str, erp_id: str | None) -> tuple[str, int, str]:

@@ -96,7 +96,8 @@ class Matcher:
         ]
         alike = sorted(looked_at, key=lambda sku: (-SequenceMatcher(None, number, sku).ratio(), sku))
         for sku in alike[:limit]:
-            found.setdefault(sku, Near(sku, self._all[sku].name, "its number is spelt much alike"))
+            why = "it has this very number" if sku == number else "its number is spelt much alike"
+            found.setdefault(sku, Near(sku, self._all[sku].name, why))
         return tuple(found.values())[:limit]
 
     def _misspellings(self) -> dict[str, list[str]]:

@@ -4,7 +4,8 @@ What belongs here: pure functions from the record store and the product rows to 
 themselves (rules.py, matching.py), the values written for a row (payload.py), the plan (sync/).
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 from pathlib import Path
@@ -109,27 +110,24 @@ def plan_wanted(records: Path, products: pd.DataFrame, min_height: int) -> Plann
     )
 
 
-def rejected_rows(rejects: Iterable[PageReject], current: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
+def rejected_rows(rejects: Sequence[PageReject], current: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
     """The rejects as the engine's `rejected` frame: key, group (may be NA), reason.
 
     A reject whose file_id is legible protects every row that its image has in `current`: what we cannot read is not
     gone. Where another page had the same image in good order (`wanted`), the good record counts.
     """
-    owners = current["key"].str.partition("/")[2]
-    by_image = pd.DataFrame({"key": current["key"], "group": current["group"]}).groupby(owners, sort=False)
+    rows_of = defaultdict(list)
+    illegible = {reject.external_id for _, _, reject in rejects}
+    for key, group in zip(current["key"], current["group"], strict=True):
+        if (external_id := key.partition("/")[2]) in illegible:
+            rows_of[external_id].append((key, group))
     good = set(wanted["key"])
     rows: dict[str, tuple[str, str | None, str]] = {}
     for page, place, reject in rejects:
         reason = f"page {page}: {reject.reason}"
-        name = reject.external_id
-        if name is None:
-            rows[f"page {page}, reject {place}"] = (f"page {page}, reject {place}", None, reason)
-        elif name in by_image.groups:
-            for key, group in by_image.get_group(name).itertuples(index=False, name=None):
-                if key not in good:
-                    rows[key] = (key, group, reason)
-        else:
-            rows[f"?/{name}"] = (f"?/{name}", None, reason)
+        name = f"?/{reject.external_id}" if reject.external_id else f"page {page}, reject {place}"
+        there = rows_of.get(reject.external_id or "", [(name, None)])
+        rows.update({key: (key, group, reason) for key, group in there if key not in good})
     return _rejected(list(rows.values()))
 
 

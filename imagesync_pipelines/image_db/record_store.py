@@ -174,6 +174,6 @@ def _publish(draft: IO[bytes], path: Path, losers: set[int]) -> None:
                 for group in range(parquet.num_row_groups):
                     table = parquet.read_row_group(group)
                     keep = [index for index in range(len(table)) if first + index not in losers]
-                    writer.write_table(table.take(keep))
+                    writer.write_table(table.take(pa.array(keep, pa.int64())))
                     first += len(table)
-    part.replace(path)
+    part.rename(path)

@@ -26,7 +26,7 @@ _TRIMMED = ConfigDict(str_strip_whitespace=True)
 _Whole = Annotated[int, Field(strict=True)]
 _FileId = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
 # Longer than our columns is a reject, not a shorter text: half a URL is no URL (contract section 4).
-_Url = Annotated[str, StringConstraints(max_length=500, pattern=r"^(https?://[^/\s].*)?$")]
+_Url = Annotated[str, StringConstraints(max_length=500, pattern=r"(?i)^(https?://[^/\s].*)?$")]
 _Type = Annotated[str, StringConstraints(max_length=50)]
 _Word = Annotated[str, StringConstraints(max_length=255)]
 _Number = Annotated[str, StringConstraints(max_length=255), Field(coerce_numbers_to_str=True)]

@@ -53,27 +53,27 @@ def facts_of(page: int, content: PageContent, fetched_at: datetime) -> PageFacts
 
 
 def prove(pages: Iterable[PageFacts], started_at: datetime, ended_at: datetime, max_seconds: float) -> WalkProof:
-    """Judge a walk from the facts of its pages, in any order; a page read twice counts as it was read last.
+    """Judge a walk from the facts of its pages, each page once, in any order.
 
     Complete means: every page from 1 to the last is there, only the last has no next page, all say the same count,
     the different file_ids are as many, every record has a legible one, every page was fetched within the walk, and
     the walk took at most `max_seconds`.
     """
-    latest: dict[int, tuple[datetime, int, int, bool]] = {}
+    seen: dict[int, tuple[datetime, int, int, bool]] = {}
     owner: dict[str, int] = {}
     total = 0
     for facts in pages:
-        latest[facts.page] = facts.fetched_at, facts.api_count, facts.unidentified, facts.is_last
+        seen[facts.page] = facts.fetched_at, facts.api_count, facts.unidentified, facts.is_last
         total += len(facts.file_ids)
         owner.update(dict.fromkeys(facts.file_ids, facts.page))
-    numbers = sorted(latest)
-    counts = [latest[page][1] for page in numbers]
+    numbers = sorted(seen)
+    counts = [seen[page][1] for page in numbers]
     reason = (
-        _gaps(numbers, [page for page in numbers if latest[page][3]])
+        _gaps(numbers, [page for page in numbers if seen[page][3]])
         or _counts(counts)
-        or _unidentified({page: latest[page][2] for page in numbers if latest[page][2]})
+        or _unidentified({page: seen[page][2] for page in numbers if seen[page][2]})
         or _distinct(len(owner), counts[0])
-        or _times([latest[page][0] for page in numbers], started_at, ended_at, max_seconds)
+        or _times([seen[page][0] for page in numbers], started_at, ended_at, max_seconds)
     )
     return WalkProof(
         complete=not reason,

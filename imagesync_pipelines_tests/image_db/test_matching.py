@@ -1,0 +1,97 @@
+"""Article numbers to products: the rules in their order, whole texts only, and what an unmatched number may mean."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesync_pipelines.image_db.matching import Matcher, Near
+from imagesync_pipelines.image_db.rules import Product
+
+PRODUCTS = [
+    Product(1, "parent", "11400", name="Engel"),
+    Product(2, "variant", "803721", 1, "BE", "11400-BE", "11400", "Engel bemalt"),
+    Product(3, "variant", "803722", 1, "BL", "11400-BL", "11400", "Engel blank"),
+    Product(4, "parent", "TM", name="Trommler"),
+    Product(5, "variant", "100002", 4, "BE"),
+    Product(6, "variant", "100003", 4, "BE"),
+    Product(7, "parent", "214808"),
+    Product(8, "variant", "214808", None, "BE"),
+    Product(9, "parent", "9410"),
+    Product(10, "variant", "666666", 1, "OX", is_active=False),
+    Product(11, "variant", " 777777 ", None, " BE "),
+]
+MATCHED = {
+    "a variant's SKU": ("803721", "BE", 2, "variant sku"),
+    "the number names the variant, the code does not": ("803721", "BL", 2, "variant sku"),
+    "blanks around": (" 803721 ", " BE ", 2, "variant sku"),
+    "a SKU with blanks in the ERP": ("777777", "", 11, "variant sku"),
+    "a variant before a parent of the same SKU": ("214808", "BE", 8, "variant sku"),
+    "a parent's SKU with a code of its variant": ("11400", "BL", 3, "parent's variant by code"),
+    "a parent's SKU with a code that no variant has": ("11400", "ZZ", 1, "parent sku"),
+    "a parent's SKU without a code": ("11400", "", 1, "parent sku"),
+    "a parent without variants": ("9410", "BE", 9, "parent sku"),
+    "a parent's SKU with letters": ("TM", "", 4, "parent sku"),
+    "the code of an inactive variant": ("11400", "OX", 1, "parent sku"),
+}
+
+
+@pytest.mark.parametrize(("number", "variant", "product_id", "rule"), MATCHED.values(), ids=MATCHED.keys())
+def test_a_number_finds_its_product_and_says_how(number: str, variant: str, product_id: int, rule: str) -> None:
+    match = Matcher(PRODUCTS).match(number, variant)
+    assert match.product is not None
+    assert (match.product.id, match.rule, match.reason) == (product_id, rule, "")
+
+
+UNMATCHED = {
+    "empty": ("", "BE", "no article number"),
+    "blanks": ("  ", "", "no article number"),
+    "trap 9: a prefix of a SKU": ("80372", "BE", "no product 80372"),
+    "trap 9: a SKU is its prefix": ("8037210", "BE", "no product 8037210"),
+    "trap 9: number and variant joined": ("11400-BE", "", "no product 11400-BE"),
+    "trap 9: a number that pandas made a float": ("803721.0", "BE", "no product"),
+    "another case": ("tm", "", "no product tm"),
+    "an inactive product": ("666666", "OX", "no longer active"),
+    "two variants of one code": ("TM", "BE", "several variants with the code BE: 100002, 100003"),
+}
+
+
+@pytest.mark.parametrize(("number", "variant", "reason"), UNMATCHED.values(), ids=UNMATCHED.keys())
+def test_a_number_without_a_product_says_why(number: str, variant: str, reason: str) -> None:
+    match = Matcher(PRODUCTS).match(number, variant)
+    assert match.product is None
+    assert reason in match.reason
+
+
+NEAREST = {
+    "a digit too few": ("80372", "", ["803721", "803722"]),
+    "two digits swapped": ("803271", "", ["803721"]),
+    "the legacy SKU": ("11400-BL", "", ["803722"]),
+    "number and variant make a legacy SKU": ("11400", "BE", ["803721", "803722", "11400"]),
+    "nothing like it": ("55555555", "", []),
+    "nothing": ("", "BE", []),
+}
+
+
+@pytest.mark.parametrize(("number", "variant", "skus"), NEAREST.values(), ids=NEAREST.keys())
+def test_the_nearest_candidates_of_a_number(number: str, variant: str, skus: list[str]) -> None:
+    assert [near.sku for near in Matcher(PRODUCTS).nearest(number, variant)] == skus
+
+
+def test_a_candidate_comes_with_its_name_and_why() -> None:
+    assert Matcher(PRODUCTS).nearest("11400-BL")[0] == Near("803722", "Engel blank", "11400-BL is its old number")
+
+
+@given(
+    st.permutations(PRODUCTS),
+    st.sampled_from(["803721", "11400", "TM", "80372", "11400-BE"]),
+    st.sampled_from(["", "BE"]),
+)
+def test_the_order_of_the_products_does_not_matter(products: list[Product], number: str, variant: str) -> None:
+    assert Matcher(products).match(number, variant) == Matcher(PRODUCTS).match(number, variant)
+    assert Matcher(products).nearest(number, variant) == Matcher(PRODUCTS).nearest(number, variant)
+
+
+def test_at_most_three_candidates_are_given_however_many_are_alike() -> None:
+    matcher = Matcher(Product(number, "variant", str(100000 + number)) for number in range(20000))
+    near = matcher.nearest("1100057")
+    assert [one.sku for one in near] == ["100057", "110005", "110007"]
