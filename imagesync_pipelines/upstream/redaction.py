@@ -14,6 +14,7 @@ MASK = "***"
 EXCERPT_LENGTH = 80
 _SCAN_LENGTH = 4000
 _QUERY = re.compile(r"\?[^\s'\"<>)]*")
+_PARAMETERS = re.compile(r"[?&][\w.%~-]+=[^\s'\"<>)]*")
 _USERINFO = re.compile(r"//[^/\s@'\"]*@")
 
 
@@ -33,10 +34,10 @@ def redact(text: str, secrets: Iterable[str]) -> str:
 
 
 def excerpt(body: bytes, secrets: Iterable[str] = ()) -> str:
-    """Give the first 80 printable characters of a body, on one line and without the secrets."""
+    """Give the first 80 printable characters of a body, on one line, without the secrets and without URL parameters."""
     text = " ".join(body[:_SCAN_LENGTH].decode("utf-8", "replace").split())
     clean = redact("".join(character for character in text if character.isprintable()), secrets)
-    return clean[:EXCERPT_LENGTH]
+    return _USERINFO.sub(f"//{MASK}@", _PARAMETERS.sub(f"?{MASK}", clean))[:EXCERPT_LENGTH]
 
 
 def hide_urls(record: logging.LogRecord) -> bool:
