@@ -23,7 +23,7 @@ from imagesync_pipelines.sandbox.image_db.records import (
     Record,
     Workshop,
 )
-from imagesync_pipelines.sandbox.image_db.specials import apply_specials
+from imagesync_pipelines.sandbox.image_db.specials import SPECIALS, apply_specials
 
 RECORDS = 2489
 DESKTOP_SHARE = 1900 / 2489
@@ -40,12 +40,12 @@ class CatalogueError(Exception):
 class Catalogue:
     """The records and the ERP's products. Safe between threads; every choice comes from the seed."""
 
-    def __init__(self, seed: int, products: Products, workshop: Workshop, records: Sequence[Record]) -> None:
+    def __init__(self, seed: int, products: Products, workshop: Workshop, rows: list[bytes]) -> None:
         self.seed = seed
         self.products = products
         self.workshop = workshop
         self.lock = threading.RLock()
-        self._rows = [orjson.dumps(record) for record in records]
+        self._rows = rows
         self._pictures: dict[str, Picture] | None = None
 
     def __len__(self) -> int:
@@ -131,11 +131,19 @@ def build_catalogue(
     variants = max(1, round(parents * VARIANTS / PARENTS)) if variants is None else variants
     products = build_products(rng, parents, variants)
     workshop = Workshop(rng, products, max(LAST_FILE_ID, records * 20))
-    made = [workshop.record(imported_at, source) for imported_at, source in _arrivals(rng, records)]
-    rng.shuffle(made)
-    apply_specials(workshop, made)
-    rng.shuffle(made)
-    return Catalogue(seed, products, workshop, made)
+    chosen = dict.fromkeys(rng.sample(range(records), min(records, SPECIALS)))
+    special: dict[int, Record] = {}
+    rows: list[bytes] = []
+    for nth, (imported_at, source) in enumerate(_arrivals(rng, records)):
+        record = workshop.record(imported_at, source)
+        if nth in chosen:
+            special[nth] = record
+        rows.append(orjson.dumps(record))
+    apply_specials(workshop, [special[nth] for nth in chosen])
+    for nth, record in special.items():
+        rows[nth] = orjson.dumps(record)
+    rng.shuffle(rows)
+    return Catalogue(seed, products, workshop, rows)
 
 
 def _arrivals(rng: Random, records: int) -> list[tuple[datetime, str]]:

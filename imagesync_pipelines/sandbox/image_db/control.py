@@ -17,7 +17,7 @@ from imagesync_pipelines.sandbox.faults import FaultError, FaultPlan, fault_from
 from imagesync_pipelines.sandbox.image_db.app import Switches
 from imagesync_pipelines.sandbox.image_db.catalogue import Catalogue, CatalogueError
 from imagesync_pipelines.sandbox.image_db.mutation import MutationError, Mutator
-from imagesync_pipelines.sandbox.image_db.night import demo_changes
+from imagesync_pipelines.sandbox.image_db.night import pass_a_night
 from imagesync_pipelines.sandbox.ledger import Ledger
 
 ROOT = "/__sandbox__/"
@@ -80,7 +80,7 @@ def control_routes(
         return _json(asdict(mutator.mutate(operator, **values)))
 
     async def night(request: Request) -> Response:
-        return _json([asdict(change) for change in demo_changes(mutator, catalogue)])
+        return _json([asdict(change) for change in pass_a_night(mutator, catalogue)])
 
     async def switch(request: Request) -> Response:
         values = await _object(request)

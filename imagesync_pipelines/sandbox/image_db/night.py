@@ -14,7 +14,7 @@ from imagesync_pipelines.sandbox.image_db.records import Record
 INSERTED, RE_EXPORTED, LINKED, REFRONTED, RETYPED, MOVED, DELETED = 0.005, 0.004, 0.0032, 0.0024, 0.0016, 0.0016, 0.002
 
 
-def demo_changes(mutator: Mutator, catalogue: Catalogue) -> list[Mutation]:
+def pass_a_night(mutator: Mutator, catalogue: Catalogue) -> list[Mutation]:
     """Change about 2 % of the records and give what was done, in order.
 
     Each change is to another record. At the real size 9 product images disappear (5 deleted records, 4 moved links).

@@ -1,11 +1,9 @@
-"""The image database's stand-in, ready to use: one context manager for tests, one blocking call for the command line.
+"""The image database's stand-in, ready to use: a context manager that tests, benchmarks and the command line share.
 
-What belongs here: putting the parts together. What does not: the parts.
+What belongs here: putting the parts together. What does not: the parts, and running it for good (serve.py).
 """
 
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +16,6 @@ from imagesync_pipelines.sandbox.image_db.catalogue import RECORDS, Catalogue, b
 from imagesync_pipelines.sandbox.image_db.control import control_routes
 from imagesync_pipelines.sandbox.image_db.media import media_app, media_place
 from imagesync_pipelines.sandbox.image_db.mutation import Mutation, Mutator
-from imagesync_pipelines.sandbox.image_db.night import demo_changes as night_of_changes
 from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.products import write_erp_csv
 from imagesync_pipelines.sandbox.ledger import Ledger
@@ -26,7 +23,6 @@ from imagesync_pipelines.sandbox.serving import bind, running
 from imagesync_pipelines.sandbox.wire import observed
 
 USERNAME, PASSWORD = "imagesync", "sandbox-only"
-PORT, MEDIA_PORT = 8801, 8802
 
 
 @dataclass(frozen=True)
@@ -96,41 +92,3 @@ def image_db_sandbox(
     media = observed(media_app(catalogue), media_place, plan, ledger, clock)
     with running((api, api_socket), (media, media_socket)):
         yield Sandbox(url, media_url, username, password, catalogue, ledger, plan, clock, settings, mutator)
-
-
-def demo_changes(sandbox: Sandbox) -> list[Mutation]:
-    """Let a believable night pass at the image database and give what changed; see night.py."""
-    return night_of_changes(sandbox.mutator, sandbox.catalogue)
-
-
-def serve(
-    announce: Callable[[str], None],
-    *,
-    port: int = PORT,
-    media_port: int = MEDIA_PORT,
-    seed: int = 1,
-    records: int = RECORDS,
-    latency: float = 0.0,
-    erp_folder: Path | None = None,
-) -> None:
-    """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
-
-    `announce` is given the lines for the terminal: URLs, credentials, ERP files. Fixed ports keep the media URLs the
-    same after a restart. Raises ServingError when a port is taken.
-    """
-    stop = threading.Event()
-    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with image_db_sandbox(seed=seed, records=records, port=port, media_port=media_port, latency=latency) as sandbox:
-            announce(f"IMAGE_API_URL={sandbox.url}")
-            announce(f"IMAGE_API_USERNAME={sandbox.username}")
-            announce(f"IMAGE_API_PASSWORD={sandbox.password}")
-            announce(f"# pictures: {sandbox.media_url}  control: {sandbox.url.removesuffix('api/')}__sandbox__/state")
-            if erp_folder is not None:
-                parents, variants = sandbox.write_erp_csv(erp_folder)
-                announce(f"ERP_PARENTS_FILE={parents}")
-                announce(f"ERP_VARIANTS_FILE={variants}")
-            stop.wait()
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)

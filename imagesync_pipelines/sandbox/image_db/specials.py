@@ -141,3 +141,5 @@ _SPECIALS: tuple[tuple[Callable[[Workshop, Sequence[Record]], None], int], ...] 
     (_strange_numbers, 4),
     (_stocks, 1),
 )
+
+SPECIALS = sum(needed for _, needed in _SPECIALS)

@@ -9,7 +9,7 @@ import pytest
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.image_db.catalogue import Catalogue, CatalogueError, build_catalogue
 from imagesync_pipelines.sandbox.image_db.mutation import MutationError, Mutator
-from imagesync_pipelines.sandbox.image_db.night import demo_changes
+from imagesync_pipelines.sandbox.image_db.night import pass_a_night
 from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.records import Record
 
@@ -134,7 +134,7 @@ def test_a_script_runs_after_so_many_pages_from_now(catalogue: Catalogue, mutato
 def test_the_same_changes_from_the_same_seed_give_the_same_catalogue() -> None:
     def after(seed: int) -> list[Any]:
         catalogue = build_catalogue(seed, records=60)
-        demo_changes(Mutator(catalogue, SandboxClock(MOMENT)), catalogue)
+        pass_a_night(Mutator(catalogue, SandboxClock(MOMENT)), catalogue)
         return catalogue.records()
 
     assert after(3) == after(3)
@@ -178,7 +178,7 @@ def test_operators_leave_odd_records_alone(catalogue: Catalogue, mutator: Mutato
 def test_a_demo_night_is_believable_at_the_real_size() -> None:
     catalogue = build_catalogue()
     before = by_id(catalogue)
-    done = demo_changes(Mutator(catalogue, SandboxClock(MOMENT)), catalogue)
+    done = pass_a_night(Mutator(catalogue, SandboxClock(MOMENT)), catalogue)
     after = by_id(catalogue)
     operators = Counter(change.operator for change in done)
     assert set(operators) == {"insert", "delete", "re_export", "add_link", "remove_link", "refront", "change_type"}
@@ -194,7 +194,7 @@ def test_a_demo_night_is_believable_at_the_real_size() -> None:
 
 
 def test_a_demo_night_fits_a_small_catalogue_and_refuses_a_tiny_one(catalogue: Catalogue, mutator: Mutator) -> None:
-    assert demo_changes(mutator, catalogue)
+    assert pass_a_night(mutator, catalogue)
     tiny = build_catalogue(records=3)
     with pytest.raises(MutationError, match="too small"):
-        demo_changes(Mutator(tiny, SandboxClock()), tiny)
+        pass_a_night(Mutator(tiny, SandboxClock()), tiny)

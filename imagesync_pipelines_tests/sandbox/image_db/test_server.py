@@ -1,9 +1,6 @@
 """Proves that the stand-in can be steered over HTTP and served from the command line."""
 
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +10,9 @@ import requests
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.image_db.catalogue import build_catalogue
-from imagesync_pipelines.sandbox.image_db.server import Sandbox, demo_changes, image_db_sandbox
-
-SERVE = """
-import sys
-from pathlib import Path
-from imagesync_pipelines.sandbox.image_db.server import serve
-serve(lambda line: print(line, flush=True), port=0, media_port=0, records=30, erp_folder=Path(sys.argv[1]))
-"""
+from imagesync_pipelines.sandbox.image_db.serve import demo_changes, serve
+from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
+from imagesync_pipelines.sandbox.serving import bind
 
 
 @pytest.fixture
@@ -138,18 +130,39 @@ def test_demo_changes_can_be_asked_of_a_running_sandbox(sandbox: Sandbox) -> Non
 
 
 def test_serve_announces_what_a_client_needs_and_stops_on_sigterm(tmp_path: Path) -> None:
-    process = subprocess.Popen([sys.executable, "-c", SERVE, str(tmp_path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        lines = dict(process.stdout.readline().strip().partition("=")[::2] for _ in range(6))
-        answer = requests.get(
-            lines["IMAGE_API_URL"] + "all-files-and-articles/",
-            auth=(lines["IMAGE_API_USERNAME"], lines["IMAGE_API_PASSWORD"]),
-            timeout=5,
-        )
-        assert answer.json()["count"] == 30
-        assert Path(lines["ERP_PARENTS_FILE"]).read_text(encoding="utf-8").startswith("id,sku,")
-        assert Path(lines["ERP_VARIANTS_FILE"]).exists()
-    finally:
-        os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(10) == 0
+    lines: list[str] = []
+    counts: list[int] = []
+
+    def announce(line: str) -> None:
+        lines.append(line)
+        if line.startswith("ERP_VARIANTS_FILE"):
+            told = dict(text.split("=", 1) for text in lines if not text.startswith("#"))
+            credentials = told["IMAGE_API_USERNAME"], told["IMAGE_API_PASSWORD"]
+            url = told["IMAGE_API_URL"] + "all-files-and-articles/"
+            counts.append(requests.get(url, auth=credentials, timeout=5).json()["count"])
+            assert Path(told["ERP_PARENTS_FILE"]).read_text(encoding="utf-8").startswith("id,sku,")
+            assert Path(told["ERP_VARIANTS_FILE"]).exists()
+            assert told["IMAGESYNC_ALLOWED_IMAGE_HOSTS"] == "127.0.0.1"
+            signal.raise_signal(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    serve(announce, port=0, media_port=0, records=30, erp_folder=tmp_path)
+    assert counts == [30]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_served_urls_are_the_same_after_a_restart(tmp_path: Path) -> None:
+    def told() -> list[str]:
+        lines: list[str] = []
+
+        def announce(line: str) -> None:
+            lines.append(line)
+            if line.startswith("ERP_VARIANTS_FILE"):
+                signal.raise_signal(signal.SIGINT)
+
+        serve(announce, port=ports[0], media_port=ports[1], records=3, erp_folder=tmp_path)
+        return lines
+
+    with bind() as one, bind() as other:
+        ports = one.getsockname()[1], other.getsockname()[1]
+    assert told() == told()
