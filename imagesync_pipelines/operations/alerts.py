@@ -97,7 +97,10 @@ def send_alert(targets: Sequence[SecretStr], message: Message) -> list[str]:
             sender = apprise.Apprise()
             known = sender.add(target.get_secret_value())
             reached = known and sender.notify(
-                body=message.body, title=message.title, body_format=apprise.NotifyFormat.TEXT
+                body=message.body,
+                title=message.title,
+                notify_type=apprise.NotifyType.FAILURE,
+                body_format=apprise.NotifyFormat.TEXT,
             )
         kind = target.get_secret_value().partition("://")[0][:20]
         if not known:
