@@ -37,6 +37,9 @@ def server() -> Iterator[EmbeddedServer]:
     """The PostgreSQL of this pytest worker, with a migrated template database in it."""
     home = Path(tempfile.mkdtemp(prefix="imagesync-tests-"))
     server = ensure_server(home)
+    # Nothing here has to survive a power cut.
+    _execute(server, "ALTER SYSTEM SET fsync = off")
+    _execute(server, "SELECT pg_reload_conf()")
     _execute(server, f"CREATE DATABASE {TEMPLATE}")
     open_database(server.url(TEMPLATE, "psycopg")).dispose()
     yield server

@@ -79,10 +79,16 @@ def ensure_server(home: Path) -> EmbeddedServer:
     The data is in <home>/postgres. Any number of processes may call this at once. Raises EmbeddedServerError.
     """
     home = home.resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    with _exclusive(home):
-        _hold(home, os.getpid())
-        return _start_or_join(home / "postgres")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with _exclusive(home):
+            _hold(home, os.getpid())
+            return _start_or_join(home / "postgres")
+    except OSError as error:
+        raise EmbeddedServerError(
+            f"The embedded database in {home} cannot be used: {error}. "
+            "Does the folder belong to another user? Set IMAGESYNC_HOME to one of yours, or IMAGESYNC_DATABASE_URL."
+        ) from error
 
 
 def stop_server(home: Path) -> None:
@@ -111,11 +117,9 @@ def _hold(home: Path, pid: int) -> None:
         if os.getpid() != pid:
             return
         # The home may be gone by now (`imagesync clean`); then there is nothing to stop.
-        with suppress(FileNotFoundError), _exclusive(home):
-            with suppress(BlockingIOError):
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                _stop(home / "postgres")
-            handle.close()
+        with handle, suppress(FileNotFoundError, BlockingIOError), _exclusive(home):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _stop(home / "postgres")
 
     atexit.register(release)
 
@@ -126,6 +130,8 @@ def _start_or_join(data: Path) -> EmbeddedServer:
         return running
     if not (data / "PG_VERSION").exists():
         _initialise(data)
+    if _server_user() is not None:
+        _let_through(data)
     folder = _socket_folder(data)
     settings = " ".join(f"-c {name}={shlex.quote(value)}" for name, value in SERVER_SETTINGS.items())
     options = f"{settings} -k {shlex.quote(str(folder))}"
@@ -186,7 +192,6 @@ def _initialise(data: Path) -> None:
     if user is not None:
         os.chown(fresh, user.pw_uid, user.pw_gid)
         _let_through(fresh)
-        _let_through(_programs())
     _run(
         "initdb", "-D", str(fresh), "-U", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C",
         "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
