@@ -134,6 +134,7 @@ def _decode(body: bytes, sha256: str, max_pixels: int, here_pixels: int | None) 
     """Decode every frame; None when that is more than here_pixels (None: no such limit). Raises BadImage."""
     try:
         with Image.open(io.BytesIO(body), formats=FORMATS) as image:
+            # MPO is what Pillow calls a JPEG that is followed by further pictures.
             name = "JPEG" if image.format == "MPO" else str(image.format)
             width, height = image.size
             if width * height > max_pixels:
@@ -143,7 +144,7 @@ def _decode(body: bytes, sha256: str, max_pixels: int, here_pixels: int | None) 
             if here_pixels is not None and width * height * frames > here_pixels:
                 return None
             facts = ImageFacts(name, width, height, frames, image.mode, sha256)
-            if name == "JPEG":
+            if image.format == "JPEG":
                 # A reduced decode is several times faster and still reads all the data.
                 image.draft(None, (max(1, width // 8), max(1, height // 8)))
             image.load()
