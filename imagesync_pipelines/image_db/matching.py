@@ -4,9 +4,8 @@ What belongs here: the match and, where there is none, the nearest candidates fo
 the other rules (rules.py) and the frames made of matches (planning.py).
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
-from difflib import SequenceMatcher
 from typing import NamedTuple
 
 from imagesync_pipelines.image_db.rules import Product
@@ -15,7 +14,6 @@ VARIANT_SKU = "variant sku"
 VARIANT_BY_CODE = "parent's variant by code"
 PARENT_SKU = "parent sku"
 RULES = (VARIANT_SKU, VARIANT_BY_CODE, PARENT_SKU)
-_LOOKED_AT = 50
 
 
 class Match(NamedTuple):
@@ -81,8 +79,8 @@ class Matcher:
     def nearest(self, number: str, variant: str = "", limit: int = 3) -> tuple[Near, ...]:
         """Up to `limit` products that an unmatched number may have meant, best first, the same every time.
 
-        Old numbers of products first, then SKUs one or two slips away. The cost does not grow with the catalogue: only
-        SKUs that share a spelling with one character left out are compared.
+        Old numbers of products first, then SKUs that are spelt the same once a character of either is left out, the
+        most such spellings first: that finds a digit too many, too few, wrong or swapped at any size of catalogue.
         """
         number, variant = number.strip(), variant.strip()
         if not number:
@@ -91,11 +89,8 @@ class Matcher:
         for old in dict.fromkeys((f"{number}-{variant}", number)):
             for product in self._by_legacy.get(old, []):
                 found.setdefault(product.sku, Near(product.sku, product.name, f"{old} is its old number"))
-        looked_at = sorted({sku for key in _spellings(number) for sku in self._misspellings().get(key, ())})[
-            :_LOOKED_AT
-        ]
-        alike = sorted(looked_at, key=lambda sku: (-SequenceMatcher(None, number, sku).ratio(), sku))
-        for sku in alike[:limit]:
+        alike = Counter(sku for key in _spellings(number) for sku in self._misspellings().get(key, ()))
+        for sku in sorted(alike, key=lambda sku: (-alike[sku], sku))[:limit]:
             why = "it has this very number" if sku == number else "its number is spelt much alike"
             found.setdefault(sku, Near(sku, self._all[sku].name, why))
         return tuple(found.values())[:limit]

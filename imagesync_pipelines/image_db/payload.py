@@ -19,8 +19,6 @@ from imagesync_pipelines.image_db.records import newest_export
 from imagesync_pipelines.image_db.rules import alt_text, candidates_of, priority
 from imagesync_pipelines.imaging.formats import Purpose, choose
 
-_COLUMNS = ("key", "external_id", "is_front", "matched_by", "product_name", "fingerprint", "min_height")
-
 
 class MissingRecordError(Exception):
     """A planned image is not in the record store: the plan and the records do not belong together; plan again."""
@@ -48,7 +46,8 @@ def open_payload(
     image_format. The records are read once, in the order of the file, into a temporary file, because keys are asked
     for product by product; memory holds a place in that file per image, not its record.
     """
-    rows = {key: _Row(*values) for key, *values in matched.loc[:, list(_COLUMNS)].itertuples(index=False, name=None)}
+    columns = [matched[name].to_numpy(dtype=object) for name in _Row._fields]
+    rows = dict(zip(matched["key"].to_numpy(dtype=object), map(_Row, *columns), strict=True))
     with tempfile.TemporaryFile() as spool:
         places: dict[str, tuple[int, int]] = {}
         start = 0

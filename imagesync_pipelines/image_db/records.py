@@ -88,10 +88,7 @@ class Link(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One image at the source. `canonical` is JSON; `newest_export` is None when nothing was exported yet.
-
-    `showable`: whether at least one of its files is one that a browser can show.
-    """
+    """One image at the source; `canonical` is JSON, `showable` whether a browser can show at least one of its files."""
 
     external_id: str
     fingerprint: str
@@ -99,7 +96,6 @@ class Record(NamedTuple):
     image_type: str
     file_url: str
     links: tuple[Link, ...]
-    newest_export: datetime | None
     showable: bool
 
 
@@ -146,7 +142,7 @@ def parse_time(text: str | None) -> datetime | None:
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def newest_export(exports: Iterable[_Export]) -> datetime | None:
+def newest_export(exports: Iterable[Mapping[str, Any]]) -> datetime | None:
     """When the newest export was made: the only hint of a change that the API gives (contract 3.1)."""
     return max((moment for export in exports if (moment := parse_time(export.get("created")))), default=None)
 
@@ -173,7 +169,6 @@ def _record(item: _Record) -> Record:
         image_type=original.get("type") or "",
         file_url=original.get("file_url") or "",
         links=tuple(links),
-        newest_export=newest_export(exports),
         showable=_has_showable(original, exports),
     )
 
