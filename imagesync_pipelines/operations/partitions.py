@@ -23,6 +23,8 @@ IN_FLIGHT = (
     dg.DagsterRunStatus.CANCELING,
 )
 
+Stats = Mapping[str, int | float | str]
+
 # Fixed for ever: partitions are compared as text, so the width decides their order.
 _DIGITS = 6
 _BLOCK = re.compile(r"(\d{6})-(\d{6})")
@@ -114,28 +116,26 @@ def blocks_in_flight(instance: dg.DagsterInstance, blocks: Collection[str]) -> s
 
 def report_partitions(
     context: dg.AssetExecutionContext,
-    landed: Mapping[str, Mapping[str, int | float | str]],
+    landed: Mapping[str, Stats],
     failed: Mapping[str, str],
 ) -> None:
     """Mark every partition of a run as what it became: `landed` (key → metadata) done, `failed` (key → reason) not.
 
     With a failed partition this raises dg.Failure after the others were marked, so that what depends on the asset does
-    not run. Call it last, and return a MaterializeResult without metadata after it. A run that names no partitions
-    marks exactly those that landed; use that for a run that reads a part only.
+    not run. Call it last, and return a MaterializeResult without metadata after it. Partitions that landed although the
+    run does not name them are marked too; a run that reads a part only names none.
     Raises ValueError when the run names a partition that neither landed nor failed: Dagster would mark it as done.
     """
     key = context.asset_key
-    named = list(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else None
-    forgotten = [] if named is None else [name for name in named if name not in landed and name not in failed]
+    named = set(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else set()
+    forgotten = sorted(name for name in named if name not in landed and name not in failed)
     if forgotten:
         raise ValueError(
             f"Partitions {names(forgotten)} of {key.to_user_string()} were neither read nor failed; a run that reads a "
             "part only must not name partitions."
         )
-    if named is None or failed:
-        for name, stats in landed.items():
-            context.log_event(dg.AssetMaterialization(asset_key=key, partition=name, metadata=dict(stats)))
     if failed:
+        log_landed(context, key, landed)
         raise dg.Failure(
             f"{len(failed)} of {len(landed) + len(failed)} partitions of {key.to_user_string()} failed: "
             f"{names(sorted(failed))}. The others are kept; run the failed ones again.",
@@ -145,6 +145,13 @@ def report_partitions(
             },
             allow_retries=False,
         )
-    if named is not None:
-        for name, stats in landed.items():
-            context.add_asset_metadata(dict(stats), partition_key=name)
+    # Dagster itself marks those that the run names; the others, like a block that appeared meanwhile, it does not know.
+    log_landed(context, key, {name: stats for name, stats in landed.items() if name not in named})
+    for name in sorted(named):
+        context.add_asset_metadata(dict(landed[name]), partition_key=name)
+
+
+def log_landed(context: dg.AssetExecutionContext, key: dg.AssetKey, landed: Mapping[str, Stats]) -> None:
+    """Mark partitions (key → metadata) of a Dagster asset as done; the asset need not be part of this run."""
+    for name, stats in landed.items():
+        context.log_event(dg.AssetMaterialization(asset_key=key, partition=name, metadata=dict(stats)))

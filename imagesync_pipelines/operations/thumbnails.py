@@ -6,13 +6,13 @@ onto the event of every partition.
 
 The UI shows Markdown of fewer than 1,000 characters inline, and longer behind a button "Show Markdown". Twelve pictures
 never fit inline when they are embedded, so there are two ways: `linked` stays inline and lets the browser fetch the
-pictures; `embedded` is longer, opens with a click, and works where the browser cannot reach the source.
+pictures; `from_urls` embeds them: it opens with a click, and works where the browser cannot reach the source.
 """
 
 import base64
 import io
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import dagster as dg
 from PIL import Image
@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from imagesync_pipelines.operations.metadata import INLINE_CHARACTERS, escape_markdown, safe_url
 from imagesync_pipelines.operations.summaries import error_text
 
-MAX_PICTURES = 12
+SHOWN = 12
 EDGE_PIXELS = 48
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 MAX_PIXELS = 20_000_000
@@ -30,44 +30,43 @@ _WEBP_QUALITY = 40
 _HEAD = ("| | |", "|---|---|")
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """One picture to show: what to call it, and the URL of its smallest file."""
 
     label: str
     url: str
 
 
-def linked(pictures: Sequence[Picture]) -> dg.MarkdownMetadataValue:
-    """The first pictures by their URLs, which the browser fetches: as many as stay inline, twelve at most.
+def linked(pictures: Sequence[tuple[str, str]]) -> dg.MarkdownMetadataValue:
+    """Pictures (label, URL) that the browser fetches: as many as stay inline, twelve at most.
 
     A picture whose URL a browser should not open is shown by its label.
     """
     rows: list[str] = []
-    for picture in pictures[:MAX_PICTURES]:
-        url = safe_url(picture.url)
-        row = _row(f"![]({url})" if url else "", picture.label)
+    for label, target in pictures[:SHOWN]:
+        url = safe_url(target)
+        row = _row(f"![]({url})" if url else "", label)
         if rows and sum(len(line) + 1 for line in (*_HEAD, *rows, row)) > INLINE_CHARACTERS - 40:
             break
         rows.append(row)
     return _table(rows, len(pictures))
 
 
-def embedded(
-    pictures: Sequence[Picture], fetch: Callable[[str], bytes], secrets: Collection[SecretStr] = ()
+def from_urls(
+    pictures: Sequence[tuple[str, str]], fetch: Callable[[str], bytes], secrets: Collection[SecretStr] = ()
 ) -> dg.MarkdownMetadataValue:
-    """The first twelve pictures, fetched, made small and embedded; each is 48 pixels at most and about 500 bytes.
+    """The first twelve pictures (label, URL), fetched and embedded; each at most 48 pixels and about 500 bytes.
 
     A picture that cannot be fetched or decoded is told with its reason in its place: a thumbnail never fails a run.
     """
     rows: list[str] = []
-    for picture in pictures[:MAX_PICTURES]:
+    for label, url in pictures[:SHOWN]:
         try:
-            body = shrink(fetch(picture.url))
+            body = shrink(fetch(url))
         except Exception as error:  # noqa: BLE001
-            rows.append(_row(escape_markdown(f"no picture: {error_text(error, secrets)}", limit=120), picture.label))
+            rows.append(_row(escape_markdown(f"no picture: {error_text(error, secrets)}", limit=120), label))
         else:
-            rows.append(_row(f"![](data:image/webp;base64,{base64.b64encode(body).decode()})", picture.label))
+            rows.append(_row(f"![](data:image/webp;base64,{base64.b64encode(body).decode()})", label))
     return _table(rows, len(pictures))
 
 

@@ -15,6 +15,7 @@ from imagesync_pipelines.operations.partitions import (
     blocks_in_flight,
     check_block_size,
     extra_blocks,
+    log_landed,
     missing_blocks,
     page_blocks,
     partitions_of,
@@ -172,6 +173,27 @@ def test_a_named_block_that_was_not_read_is_never_marked(instance: dg.DagsterIns
     assert not success
     assert assets == set()
     assert instance.get_materialized_partitions(dg.AssetKey("pages")) == set()
+
+
+def test_a_block_that_appeared_during_the_run_is_marked_with_the_others(instance: dg.DagsterInstance) -> None:
+    @dg.asset(partitions_def=PAGES, backfill_policy=dg.BackfillPolicy.single_run())
+    def pages(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        report_partitions(context, {key: {"records": 1} for key in BLOCKS}, {})
+        return dg.MaterializeResult()
+
+    assert dg.materialize([pages], instance=instance, tags=range_tags(BLOCKS[0], BLOCKS[4])).success
+    marked = instance.fetch_materializations(dg.AssetKey("pages"), limit=50).records
+    assert sorted(record.partition_key or "" for record in marked) == BLOCKS
+
+
+def test_another_asset_may_mark_the_blocks_it_read(instance: dg.DagsterInstance) -> None:
+    @dg.asset
+    def records(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        log_landed(context, dg.AssetKey("pages"), {BLOCKS[1]: {"records": 5}})
+        return dg.MaterializeResult()
+
+    assert dg.materialize([records], instance=instance).success
+    assert instance.get_materialized_partitions(dg.AssetKey("pages")) == {BLOCKS[1]}
 
 
 def test_the_failure_names_the_blocks_and_their_reasons(instance: dg.DagsterInstance) -> None:
