@@ -8,11 +8,11 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 import pandas as pd
+from upath import UPath
 
 from imagesync_pipelines.image_db.record_store import read_canonical
 from imagesync_pipelines.image_db.records import newest_export
@@ -37,7 +37,7 @@ class _Row(NamedTuple):
 
 @contextmanager
 def open_payload(
-    records: Path, matched: pd.DataFrame
+    records: UPath, matched: pd.DataFrame
 ) -> Iterator[Callable[[Sequence[str]], dict[str, dict[str, Any]]]]:
     """A function from keys to their values, for the keys in `matched` (rows of Planned.matched that change).
 

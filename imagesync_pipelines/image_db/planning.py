@@ -8,11 +8,11 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 import pandas as pd
+from upath import UPath
 
 from imagesync_pipelines.image_db.matching import RULES, Matcher
 from imagesync_pipelines.image_db.record_store import PageReject, Row, read_canonical, read_rows
@@ -52,6 +52,7 @@ class Planned:
     unusable: key, group, reason; matched images without a file to show. Not a failure, but their rows stay as they are.
     unmatched: number, variant, external_id, image_type, image_url, reason, candidates (list of {sku, name, why}).
     unused: external_id, image_type, image_url, reason; images that no product shows although no number is wrong.
+    read_ids: the external ids of all images that were looked at.
     """
 
     wanted: pd.DataFrame
@@ -59,6 +60,7 @@ class Planned:
     unusable: pd.DataFrame
     unmatched: pd.DataFrame
     unused: pd.DataFrame
+    read_ids: frozenset[str]
 
 
 def image_key(product_id: int | str, external_id: str) -> str:
@@ -72,7 +74,7 @@ def products_of(frame: pd.DataFrame) -> list[Product]:
     return [Product(*values) for values in columns.where(columns.notna(), None).itertuples(index=False, name=None)]
 
 
-def plan_wanted(records: Path, products: pd.DataFrame, min_height: int) -> Planned:
+def plan_wanted(records: UPath, products: pd.DataFrame, min_height: int) -> Planned:
     """What should be, from the record store and all products (active or not: only active ones get images).
 
     The same article linked twice by one record is one row, front if any of its links is. A row's fingerprint covers
@@ -85,7 +87,9 @@ def plan_wanted(records: Path, products: pd.DataFrame, min_height: int) -> Plann
     unusable: list[tuple[str, str, str]] = []
     unmatched: dict[tuple[str, str, str], tuple[str, str]] = {}
     unused: dict[str, tuple[str, str]] = {}
+    read_ids: set[str] = set()
     for row in read_rows(records):
+        read_ids.add(row.external_id)
         found = _match_links(matcher, row, unmatched)
         if not row.links:
             unused[row.external_id] = row.image_type, NO_ARTICLE
@@ -107,6 +111,7 @@ def plan_wanted(records: Path, products: pd.DataFrame, min_height: int) -> Plann
             [(external_id, kind, urls[external_id], reason) for external_id, (kind, reason) in unused.items()],
             columns=["external_id", "image_type", "image_url", "reason"],
         ),
+        read_ids=frozenset(read_ids),
     )
 
 
@@ -208,7 +213,7 @@ def _unmatched(
     return pd.DataFrame(rows, columns=columns)
 
 
-def _picture_urls(records: Path, external_ids: Collection[str]) -> dict[str, str]:
+def _picture_urls(records: UPath, external_ids: Collection[str]) -> dict[str, str]:
     """A URL to look at each of these images with: the thumbnail, else what a browser shows, else the original."""
     urls: dict[str, str] = {}
     for external_id, canonical in read_canonical(records, external_ids):

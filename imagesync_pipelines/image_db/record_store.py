@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
-from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from upath import UPath
 
 from imagesync_pipelines.image_db.records import Link, PageContent, Record, Reject
 from imagesync_pipelines.image_db.walk import PageFacts, facts_of
@@ -78,11 +78,11 @@ class Stored:
     facts: tuple[PageFacts, ...]
 
 
-def write_records(path: Path, pages: Iterable[ReadPage]) -> Stored:
+def write_records(path: UPath, pages: Iterable[ReadPage]) -> Stored:
     """Write the records of `pages` as one Parquet file, each image once.
 
     An image seen on several pages counts as on the page fetched last (of equal times, the higher page). The file
-    appears under its name only when it is whole; `path` may be any universal-pathlib path.
+    appears under its name only when it is whole.
     """
     facts: list[PageFacts] = []
     rejects: list[PageReject] = []
@@ -113,7 +113,7 @@ def write_records(path: Path, pages: Iterable[ReadPage]) -> Stored:
     return Stored(len(seen), len(losers), conflicts, tuple(rejects), tuple(facts))
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: UPath) -> Iterator[Row]:
     """All records without their canonical JSON, in the order of the file, a row group at a time."""
     columns = ["external_id", "fingerprint", "image_type", "file_url", "showable"]
     with path.open("rb") as file:
@@ -130,7 +130,7 @@ def read_rows(path: Path) -> Iterator[Row]:
                 yield Row._make((*row, own))
 
 
-def read_canonical(path: Path, external_ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
+def read_canonical(path: UPath, external_ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """External id and canonical JSON of the images asked for, in the order of the file; unknown ids are left out."""
     wanted = set(external_ids)
     if not wanted:
@@ -161,7 +161,7 @@ def _table(records: list[Record]) -> pa.Table:
     return pa.table(arrays, schema=_SCHEMA)
 
 
-def _publish(draft: IO[bytes], path: Path, losers: set[int]) -> None:
+def _publish(draft: IO[bytes], path: UPath, losers: set[int]) -> None:
     """Copy the finished draft under its name, without the rows that a later page has newer."""
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from upath import UPath
 
 from imagesync_pipelines.image_db.payload import MissingRecordError, open_payload
 from imagesync_pipelines.image_db.planning import (
@@ -36,25 +37,25 @@ Plan = Callable[..., Planned]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    return tmp_path / "records.parquet"
+def store(tmp_path: Path) -> UPath:
+    return UPath(tmp_path) / "records.parquet"
 
 
-def written(store: Path, *records: Any) -> Stored:
+def written(store: UPath, *records: Any) -> Stored:
     return write_records(store, [ReadPage(1, START, read_page(page(*records)))])
 
 
-def planned(store: Path, *records: Any, products: pd.DataFrame = PRODUCTS, min_height: int = 600) -> Planned:
+def planned(store: UPath, *records: Any, products: pd.DataFrame = PRODUCTS, min_height: int = 600) -> Planned:
     written(store, *records)
     return plan_wanted(store, products, min_height)
 
 
-def values(store: Path, plan: Planned) -> dict[str, dict[str, Any]]:
+def values(store: UPath, plan: Planned) -> dict[str, dict[str, Any]]:
     with open_payload(store, plan.matched) as payload:
         return payload(list(plan.wanted["key"]))
 
 
-def test_an_image_is_wanted_once_for_each_product_it_names(store: Path) -> None:
+def test_an_image_is_wanted_once_for_each_product_it_names(store: UPath) -> None:
     plan = planned(store, record(7, links=[link("803721"), link("803722"), link("11400", "")]))
     assert list(plan.wanted.columns) == ["key", "group", "position", "fingerprint", "content"]
     assert sorted(plan.wanted["key"]) == ["1/7", "2/7", "3/7"]
@@ -64,23 +65,23 @@ def test_an_image_is_wanted_once_for_each_product_it_names(store: Path) -> None:
     assert plan.wanted["key"].is_unique
 
 
-def test_trap_11_the_same_article_linked_again_is_one_row_and_front_if_any_link_is(store: Path) -> None:
+def test_trap_11_the_same_article_linked_again_is_one_row_and_front_if_any_link_is(store: UPath) -> None:
     links = [link(front=False), link(front=True), link(front=False), link("11400", "BE", front=False)]
     plan = planned(store, record(7, links=links))
     assert plan.matched[["key", "is_front", "matched_by"]].values.tolist() == [["2/7", True, "variant sku"]]
 
 
-def test_trap_10_front_belongs_to_the_link(store: Path) -> None:
+def test_trap_10_front_belongs_to_the_link(store: UPath) -> None:
     plan = planned(store, record(7, links=[link("803721", front=True), link("803722", front=False)]))
     assert {key: row["priority"] for key, row in values(store, plan).items()} == {"2/7": 1, "3/7": 2}
 
 
-def test_trap_9_a_parent_may_hold_an_image(store: Path) -> None:
+def test_trap_9_a_parent_may_hold_an_image(store: UPath) -> None:
     plan = planned(store, record(7, links=[link("11400", "")]))
     assert plan.matched[["key", "matched_by"]].values.tolist() == [["1/7", "parent sku"]]
 
 
-def test_what_matches_nothing_is_a_row_for_a_person(store: Path) -> None:
+def test_what_matches_nothing_is_a_row_for_a_person(store: UPath) -> None:
     plan = planned(store, record(7, links=[link("803721"), link("80372", "BE"), link("")]), record(8, links=[]))
     assert list(plan.wanted["key"]) == ["2/7"]
     rows = {row["number"]: row for row in plan.unmatched.to_dict("records")}
@@ -98,22 +99,23 @@ def test_what_matches_nothing_is_a_row_for_a_person(store: Path) -> None:
     ]
 
 
-def test_an_inactive_product_gets_no_images_and_is_named(store: Path) -> None:
+def test_an_inactive_product_gets_no_images_and_is_named(store: UPath) -> None:
     plan = planned(store, record(7, links=[link("999999", "OX")]))
     assert plan.wanted.empty
     assert "no longer active" in plan.unmatched["reason"][0]
 
 
-def test_an_image_without_a_showable_file_is_kept_out_with_its_reason(store: Path) -> None:
+def test_an_image_without_a_showable_file_is_kept_out_with_its_reason(store: UPath) -> None:
     plan = planned(store, record(7, exports=[]), record(8))
     assert list(plan.wanted["key"]) == ["2/8"]
     assert plan.unusable.to_dict("records") == [
         {"key": "2/7", "group": "2", "reason": "no format a browser can show yet"}
     ]
     assert list(plan.unused["external_id"]) == ["7"]
+    assert plan.read_ids == {"7", "8"}
 
 
-def test_nothing_at_all_gives_empty_frames_of_the_right_shape(store: Path) -> None:
+def test_nothing_at_all_gives_empty_frames_of_the_right_shape(store: UPath) -> None:
     plan = planned(store)
     assert [len(frame) for frame in (plan.wanted, plan.matched, plan.unusable, plan.unmatched, plan.unused)] == [0] * 5
     assert plan.wanted.dtypes.astype(str).to_dict() == planned(store, record(1)).wanted.dtypes.astype(str).to_dict()
@@ -137,14 +139,14 @@ CHANGES = {
 
 @pytest.mark.parametrize(("raw", "products", "min_height", "same"), CHANGES.values(), ids=CHANGES.keys())
 def test_a_row_is_rewritten_exactly_when_something_in_it_changed(
-    store: Path, raw: dict, products: pd.DataFrame, min_height: int, same: bool
+    store: UPath, raw: dict, products: pd.DataFrame, min_height: int, same: bool
 ) -> None:
     before = planned(store, record(7)).wanted.set_index("key")["fingerprint"]["2/7"]
     after = planned(store, raw, products=products, min_height=min_height).wanted.set_index("key")["fingerprint"]["2/7"]
     assert (before == after) is same
 
 
-def test_the_payload_has_every_column_of_a_product_image(store: Path) -> None:
+def test_the_payload_has_every_column_of_a_product_image(store: UPath) -> None:
     plan = planned(store, record(7, links=[link(stock=5)]))
     row = values(store, plan)["2/7"]
     assert "stock" not in row.pop("metadata")
@@ -166,14 +168,14 @@ def test_the_payload_has_every_column_of_a_product_image(store: Path) -> None:
     }
 
 
-def test_an_original_of_unknown_size_has_no_size_and_no_thumbnail(store: Path) -> None:
+def test_an_original_of_unknown_size_has_no_size_and_no_thumbnail(store: UPath) -> None:
     plan = planned(store, record(7, exports=[], format="jpeg", file_url=MEDIA + "a.jpg", type=None))
     row = values(store, plan)["2/7"]
     assert (row["image_url"], row["thumbnail_url"], row["width"], row["height"]) == (MEDIA + "a.jpg", None, None, None)
     assert (row["image_type"], row["alt_text"], row["newest_export"], row["priority"]) == ("", "Engel bemalt", None, 3)
 
 
-def test_the_payload_is_only_of_the_keys_asked_for_in_any_order(store: Path) -> None:
+def test_the_payload_is_only_of_the_keys_asked_for_in_any_order(store: UPath) -> None:
     plan = planned(store, *(record(number, links=[link(), link("803722")]) for number in range(1, 30)))
     keys = ["3/29", "2/1", "2/29"]
     with open_payload(store, plan.matched[plan.matched["key"].isin(keys)]) as payload:
@@ -183,7 +185,7 @@ def test_the_payload_is_only_of_the_keys_asked_for_in_any_order(store: Path) -> 
             payload(["2/2"])
 
 
-def test_a_plan_whose_records_are_gone_says_so(store: Path) -> None:
+def test_a_plan_whose_records_are_gone_says_so(store: UPath) -> None:
     plan = planned(store, record(7))
     written(store, record(8))
     with pytest.raises(MissingRecordError, match="for example 7; plan again"), open_payload(store, plan.matched):
@@ -194,7 +196,7 @@ def current(*keys: str) -> pd.DataFrame:
     return pd.DataFrame({"key": list(keys), "group": [key.partition("/")[0] for key in keys]}, dtype="str")
 
 
-def test_a_legible_reject_protects_every_row_of_its_image(store: Path) -> None:
+def test_a_legible_reject_protects_every_row_of_its_image(store: UPath) -> None:
     stored = written(store, record(7), record(8, type="x" * 51), record(None), record(9, type="x" * 51))
     rejected = rejected_rows(
         stored.rejects, current("2/7", "2/8", "3/8", "2/88"), plan_wanted(store, PRODUCTS, 600).wanted
@@ -204,19 +206,19 @@ def test_a_legible_reject_protects_every_row_of_its_image(store: Path) -> None:
     assert rejected["reason"].str.startswith("page 1: original_file.").all()
 
 
-def test_a_reject_whose_image_was_also_read_in_good_order_protects_nothing(store: Path) -> None:
+def test_a_reject_whose_image_was_also_read_in_good_order_protects_nothing(store: UPath) -> None:
     stored = written(store, record(7), record(7, type="x" * 51))
     rejected = rejected_rows(stored.rejects, current("2/7"), plan_wanted(store, PRODUCTS, 600).wanted)
     assert rejected.empty
 
 
-def test_rejects_without_anything_there_are_still_reported(store: Path) -> None:
+def test_rejects_without_anything_there_are_still_reported(store: UPath) -> None:
     stored = written(store, record(8, type="x" * 51))
     rejected = rejected_rows(stored.rejects, current(), plan_wanted(store, PRODUCTS, 600).wanted)
     assert list(rejected["key"]) == ["?/8"]
 
 
-def test_single_products_are_a_scope_of_their_groups(store: Path) -> None:
+def test_single_products_are_a_scope_of_their_groups(store: UPath) -> None:
     plan = planned(store, record(7, links=[link(), link("803722"), link("0")]), record(8, exports=[]))
     groups = groups_of_skus([" 803721 "], PRODUCTS)
     assert groups == frozenset({"2"})
@@ -232,7 +234,7 @@ def test_a_sku_that_nobody_has_is_named() -> None:
         groups_of_skus(["803721", "4711"], PRODUCTS)
 
 
-def test_trap_12_nothing_is_kept_between_two_plans(store: Path) -> None:
+def test_trap_12_nothing_is_kept_between_two_plans(store: UPath) -> None:
     first = planned(store, record(7))
     second = planned(store, record(7, exports=[export("png", 1, (900, 800))]))
     assert values(store, second)["2/7"]["image_format"] == "png"
