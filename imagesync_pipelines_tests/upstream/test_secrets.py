@@ -34,7 +34,7 @@ def echo(status: int, prefix: bytes) -> Script:
         headers = "\n".join(f"{name}: {value}" for name, value in request.headers.items())
         kind, _, value = request.headers.get("authorization", "").partition(" ")
         credentials = f"{base64.b64decode(value).decode() if kind == 'Basic' else value} {QUERY_TOKEN}"
-        return [http(status, prefix + f"{credentials} {headers} {request.target}".encode(), {"X-Echo": headers[:500]})]
+        return [http(status, prefix + f"{request.target} {credentials} {headers}".encode(), {"X-Echo": headers[:500]})]
 
     return script
 
