@@ -21,15 +21,16 @@ hypothesis.settings.register_profile("default", max_examples=50, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 TEMPLATE = "imagesync_template"
+OUR_VARIABLES = ("IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "DAGSTER_HOME")
 
 
 @pytest.fixture(autouse=True)
-def _own_settings(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """No test reads this machine's settings: the variables go, and so does a `.env` in the working directory."""
+def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No test sees this machine's settings or home: the variables go, and `.env` and `.imagesync` are out of reach."""
     for name in list(os.environ):
-        if name.startswith(("IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "DAGSTER_HOME")):
+        if name.startswith(OUR_VARIABLES):
             monkeypatch.delenv(name)
-    monkeypatch.setitem(Settings.model_config, "env_file", None)
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(scope="session")

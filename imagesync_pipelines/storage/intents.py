@@ -42,4 +42,5 @@ def open_intents(engine: sa.Engine, room: str) -> list[IntentEntry]:
 
 def close_intents(connection: sa.Connection, room: str, groups: Collection[str]) -> None:
     """Take intents away in the caller's transaction, the one that writes what their groups now hold."""
-    connection.execute(intent.delete().where(intent.c.room == room, intent.c.group_key.in_(groups)))
+    closed = intent.c.group_key == sa.any_(sa.literal(list(groups), sa.ARRAY(sa.Text)))
+    connection.execute(intent.delete().where(intent.c.room == room, closed))

@@ -97,6 +97,12 @@ class Plans:
             row = connection.execute(query).first()
         return None if row is None else PlanHeader(**row._mapping)
 
+    def all(self, room: str) -> list[PlanHeader]:
+        """All stored plans of a room without their rows, the newest first."""
+        query = sa.select(plan).where(plan.c.room == room).order_by(plan.c.id.desc())
+        with self.engine.connect() as connection:
+            return [PlanHeader(**row._mapping) for row in connection.execute(query)]
+
     def load(self, plan_id: int) -> pd.DataFrame:
         """The rows of a plan as they were saved. Raises PlanMissing, PlanDamaged."""
         return self._read(self.header(plan_id), "rows.parquet")

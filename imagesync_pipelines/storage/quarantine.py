@@ -85,7 +85,8 @@ class QuarantineTable:
 
     def clear(self, keys: Collection[str]) -> None:
         """Take out what has succeeded since, whatever stage it failed in."""
-        self._delete(quarantine.c.key.in_([_text(key) for key in keys]))
+        texts = [_text(key) for key in keys]
+        self._delete(quarantine.c.key == sa.any_(sa.literal(texts, sa.ARRAY(sa.Text))))
 
     def list(self) -> "list[QuarantineEntry]":
         """Everything of the room, the newest first."""
@@ -103,7 +104,7 @@ class QuarantineTable:
 
     def drop(self, ids: Collection[int]) -> int:
         """Forget items by their numbers; returns how many there were. They come back when they fail again."""
-        return self._delete(quarantine.c.id.in_(ids))
+        return self._delete(quarantine.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger))))
 
     def _delete(self, condition: sa.ColumnElement[bool]) -> int:
         with self.engine.begin() as connection:

@@ -6,7 +6,7 @@ written after the file is whole and names it by its content, so a row never poin
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -105,10 +105,11 @@ class RawPages:
         with self.engine.connect() as connection:
             return [PageEntry(**row._mapping) for row in connection.execute(query)]
 
-    def iterate(self, walk_id: int) -> Iterator[StoredPage]:
-        """The pages of a walk in page order, one in memory at a time. Raises PageMissing, PageDamaged."""
+    def iterate(self, walk_id: int, only: Collection[int] | None = None) -> Iterator[StoredPage]:
+        """The pages of a walk (or `only` these) in page order, one in memory at a time. Raises PageMissing, PageDamaged."""
         for entry in self.entries(walk_id):
-            yield StoredPage(entry, self._body(entry))
+            if only is None or entry.page in only:
+                yield StoredPage(entry, self._body(entry))
 
     def prune(self, keep_walks: int) -> int:
         """Forget old walks with their pages; returns how many walks went.

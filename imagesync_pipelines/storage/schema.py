@@ -116,6 +116,8 @@ walk = sa.Table(
     sa.Column("first_count", sa.Integer),
     sa.Column("last_count", sa.Integer),
     sa.Column("pages", sa.Integer),
+    sa.Column("calls", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0", comment="received over the wire"),
     sa.Column("state", sa.Text, nullable=False, server_default="open"),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.CheckConstraint("state IN ('open', 'proven', 'unproven')", name="state"),

@@ -32,6 +32,8 @@ class Walk:
     first_count: int | None
     last_count: int | None
     pages: int | None
+    calls: int
+    bytes: int
     state: str
     reason: str
 
@@ -53,6 +55,8 @@ def finish_walk(
     first_count: int | None,
     last_count: int | None,
     pages: int | None,
+    calls: int = 0,
+    received: int = 0,
 ) -> Walk:
     """End a walk as PROVEN or UNPROVEN and return it as it is now; it ended when its last page came.
 
@@ -72,6 +76,8 @@ def finish_walk(
         first_count=first_count,
         last_count=last_count,
         pages=pages,
+        calls=calls,
+        bytes=received,
     )
 
 

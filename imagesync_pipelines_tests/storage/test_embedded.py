@@ -25,6 +25,28 @@ sys.stdin.readline()
 """
 
 
+# Imports first: the interpreter itself may lie below a folder that only root may pass.
+ORDINARY_USER = """
+import os, pwd, sys
+from pathlib import Path
+import sqlalchemy.dialects.postgresql.psycopg, psycopg
+import sqlalchemy as sa
+from imagesync_pipelines.storage.embedded import ensure_server, stop_server
+from imagesync_pipelines.storage.errors import EmbeddedServerError
+os.setgroups([])
+os.setgid(pwd.getpwnam("pgserver").pw_gid)
+os.setuid(pwd.getpwnam("pgserver").pw_uid)
+own, roots = Path(sys.argv[1]), Path(sys.argv[2])
+server = ensure_server(own)
+with sa.create_engine(server.url("postgres", "psycopg")).connect() as connection:
+    print(connection.execute(sa.text("SELECT 41 + 1")).scalar(), (own / "postgres").owner())
+try:
+    ensure_server(roots)
+except EmbeddedServerError as error:
+    print(error)
+"""
+
+
 @pytest.fixture
 def home() -> Iterator[Path]:
     """An empty home, not below pytest's folder: that one is closed to the user that stands in for root."""
@@ -153,6 +175,22 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
     (home / "postgres" / "PG_VERSION").write_text("16\n")
     with pytest.raises(EmbeddedServerError, match=r"(?s)embedded PostgreSQL failed \(pg_ctl start\).*version"):
         ensure_server(home)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
+def test_an_ordinary_user_has_a_server_too_but_not_on_the_home_of_another(home: Path) -> None:
+    ensure_server(home / "of root")
+    (home / "own").mkdir()
+    shutil.chown(home / "own", "pgserver")
+    done = subprocess.run(
+        [sys.executable, "-c", ORDINARY_USER, str(home / "own"), str(home / "of root")],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    stop_server(home / "of root")
+    answer, refusal = done.stdout.splitlines()
+    assert answer == "42 pgserver"
+    assert "Does the folder belong to another user? Set IMAGESYNC_HOME" in refusal
+    assert not (home / "own" / "postgres" / "postmaster.pid").exists()
 
 
 def test_starting_costs_about_a_second_and_joining_next_to_nothing(home: Path) -> None:

@@ -68,6 +68,13 @@ def test_text_that_postgresql_refuses_does_not_stop_the_others(database: sa.Engi
     assert [entry.key for entry in table.list()] == ["fine"]
 
 
+def test_the_keys_of_a_large_run_are_cleared_in_one_go(database: sa.Engine) -> None:
+    table = QuarantineTable(database, "image_db")
+    table.put([Item(str(number)) for number in range(0, 1000, 2)])
+    table.clear({str(number) for number in range(100_000)} - {"4"})
+    assert [entry.key for entry in table.list()] == ["4"]
+
+
 def test_nothing_in_nothing_out(database: sa.Engine) -> None:
     table = QuarantineTable(database, "image_db")
     table.put([])

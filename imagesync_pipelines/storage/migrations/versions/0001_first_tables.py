@@ -120,6 +120,8 @@ STATEMENTS = (
         first_count INTEGER,
         last_count INTEGER,
         pages INTEGER,
+        calls INTEGER DEFAULT '0' NOT NULL,
+        bytes BIGINT DEFAULT '0' NOT NULL,
         state TEXT DEFAULT 'open' NOT NULL,
         reason TEXT DEFAULT '' NOT NULL,
         CONSTRAINT walk_pkey PRIMARY KEY (id),
@@ -130,6 +132,7 @@ STATEMENTS = (
     "COMMENT ON COLUMN imagesync.walk.page_size IS 'records per page, as asked'",
     "COMMENT ON COLUMN imagesync.walk.page_length IS 'records per page, as seen'",
     "COMMENT ON COLUMN imagesync.walk.block_size IS 'pages per partition'",
+    "COMMENT ON COLUMN imagesync.walk.bytes IS 'received over the wire'",
     """
     CREATE TABLE imagesync.pin (
         product_id BIGINT NOT NULL,
