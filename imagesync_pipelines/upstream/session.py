@@ -28,12 +28,7 @@ from imagesync_pipelines.upstream.answers import (
     read_body,
 )
 from imagesync_pipelines.upstream.auth import BasicAuth, HeaderAuth, credential_headers, secret_texts
-from imagesync_pipelines.upstream.errors import (
-    CredentialsError,
-    DeadlineExceeded,
-    RedirectRefused,
-    UpstreamError,
-)
+from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceeded, RedirectRefused, UpstreamError
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
 from imagesync_pipelines.upstream.retries import Patience, Timing, call_with_retries, retry_after_seconds
 
@@ -50,8 +45,9 @@ Param = str | int | float | SecretStr | None
 class SessionPolicy:
     """How one system is called; times in seconds, sizes in bytes.
 
-    total_deadline covers a whole call with its retries; it is overrun by one read at most. max_bytes counts the body
-    after decompression. retry_after_header and retry_after_unit are the system's own way to ask for a pause.
+    total_deadline covers a whole call with its retries; it is overrun by one read at most (the head of an answer is
+    one). max_bytes counts the body after decompression. retry_after_header and retry_after_unit are the system's own
+    way to ask for a pause.
     """
 
     base_url: str

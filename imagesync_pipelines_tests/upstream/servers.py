@@ -9,6 +9,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
 
 CERTIFICATE = Path(__file__).parent / "images_example.pem"
 
@@ -130,3 +134,10 @@ class FakeTime:
     def sleep(self, seconds: float) -> None:
         self.sleeps.append(seconds)
         self.now += seconds
+
+
+def session_for(url: str, fake: FakeTime | None = None, **policy: Any) -> UpstreamSession:
+    """Give a session on url/api/ that never really sleeps."""
+    fake = fake or FakeTime()
+    timing = Timing(clock=fake.clock, sleep=fake.sleep, random=lambda: 1.0, wall=lambda: 0.0)
+    return UpstreamSession(SessionPolicy(f"{url}/api/", **policy), timing=timing)
