@@ -4,7 +4,7 @@ What belongs here: the match and, where there is none, the nearest candidates fo
 the other rules (rules.py) and the frames made of matches (planning.py).
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -13,6 +13,13 @@ from imagesync_pipelines.image_db.rules import Product
 VARIANT_SKU = "variant sku"
 VARIANT_BY_CODE = "parent's variant by code"
 PARENT_SKU = "parent sku"
+_SLIPS = (
+    "it has this very number",
+    "two characters are swapped",
+    "a character is missing",
+    "a character too many",
+    "one character differs",
+)
 RULES = (VARIANT_SKU, VARIANT_BY_CODE, PARENT_SKU)
 
 
@@ -79,20 +86,21 @@ class Matcher:
     def nearest(self, number: str, variant: str = "", limit: int = 3) -> tuple[Near, ...]:
         """Up to `limit` products that an unmatched number may have meant, best first, the same every time.
 
-        Old numbers of products first, then SKUs that are spelt the same once a character of either is left out, the
-        most such spellings first: that finds a digit too many, too few, wrong or swapped at any size of catalogue.
+        Old numbers of products first, then SKUs one slip away. None for the number of an inactive product: it is no
+        slip. The cost does not grow with the catalogue: only SKUs that share a spelling with one character left out
+        are compared.
         """
         number, variant = number.strip(), variant.strip()
-        if not number:
+        if not number or number in self._inactive:
             return ()
         found: dict[str, Near] = {}
         for old in dict.fromkeys((f"{number}-{variant}", number)):
             for product in self._by_legacy.get(old, []):
                 found.setdefault(product.sku, Near(product.sku, product.name, f"{old} is its old number"))
-        alike = Counter(sku for key in _spellings(number) for sku in self._misspellings().get(key, ()))
-        for sku in sorted(alike, key=lambda sku: (-alike[sku], sku))[:limit]:
-            why = "it has this very number" if sku == number else "its number is spelt much alike"
-            found.setdefault(sku, Near(sku, self._all[sku].name, why))
+        alike = {sku for key in _spellings(number) for sku in self._misspellings().get(key, ())}
+        slips = sorted((place, sku) for sku in alike if (place := _slip(number, sku)) is not None)
+        for place, sku in slips[:limit]:
+            found.setdefault(sku, Near(sku, self._all[sku].name, _SLIPS[place]))
         return tuple(found.values())[:limit]
 
     def _misspellings(self) -> dict[str, list[str]]:
@@ -106,3 +114,15 @@ class Matcher:
 
 def _spellings(text: str) -> set[str]:
     return {text} | {text[:index] + text[index + 1 :] for index in range(len(text))}
+
+
+def _slip(number: str, sku: str) -> int | None:
+    """Which of _SLIPS makes `number` of `sku`, two texts that share a spelling; None when it takes more than one."""
+    if len(number) != len(sku):
+        return 2 if len(number) < len(sku) else 3
+    differing = [at for at, (one, other) in enumerate(zip(number, sku, strict=True)) if one != other]
+    if len(differing) < 2:
+        return 4 if differing else 0
+    first, last = differing[0], differing[-1]
+    swapped = last == first + 1 and number[first] == sku[last] and number[last] == sku[first]
+    return 1 if swapped else None

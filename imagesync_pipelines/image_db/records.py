@@ -32,6 +32,18 @@ _Word = Annotated[str, StringConstraints(max_length=255)]
 _Number = Annotated[str, StringConstraints(max_length=255), Field(coerce_numbers_to_str=True)]
 _Pixels = Annotated[int, Field(ge=0, lt=2**31)]
 
+# What is wrong, in words for people; pydantic's own words for the rest.
+_PROBLEMS = {
+    "missing": "missing",
+    "dict_type": "not an object",
+    "list_type": "not a list",
+    "int_type": "not a whole number",
+    "string_type": "not a text",
+    "string_too_long": "longer than {max_length} characters, more than our column holds",
+    "string_pattern_mismatch": "not an http or https URL",
+    "tuple_type": "not a width and a height",
+}
+
 
 @with_config(_TRIMMED)
 class _Original(TypedDict):
@@ -229,5 +241,6 @@ def _reason(error: ValidationError) -> str:
     """One line for people: the field, what is wrong with it, and how many more there are."""
     problems = error.errors(include_url=False, include_input=False)
     field = ".".join(str(part) for part in problems[0]["loc"]) or "the record"
+    words = _PROBLEMS.get(problems[0]["type"], problems[0]["msg"]).format_map(problems[0].get("ctx", {}))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"{field}: {problems[0]['msg']}{more}"
+    return f"{field}: {words}{more}"

@@ -67,6 +67,9 @@ NEAREST = {
     "two digits swapped": ("803271", "", ["803721"]),
     "the legacy SKU": ("11400-BL", "", ["803722"]),
     "number and variant make a legacy SKU": ("11400", "BE", ["803721", "803722", "11400"]),
+    "two neighbours differ but are not swapped": ("803371", "", []),
+    "more than one slip": ("873201", "", []),
+    "the number of an inactive product": ("666666", "", []),
     "nothing like it": ("55555555", "", []),
     "nothing": ("", "BE", []),
 }

@@ -161,6 +161,26 @@ def test_a_record_that_cannot_be_used_is_a_reject_that_names_the_field(
     assert "\n" not in reject.reason
 
 
+WORDS = {
+    "no URL": (record(file_url="ftp://h/a.psd"), "original_file.file_url: not an http or https URL"),
+    "too long": (
+        record(type="x" * 51),
+        "original_file.type: longer than 50 characters, more than our column holds",
+    ),
+    "missing": ({"original_file": {"file_id": 1}}, "exported_files: missing (and 1 more)"),
+    "no object": (7, "the record: not an object"),
+    "a size that is none": (
+        record(exports=[export(resolution="9x9")]),
+        "exported_files.0.resolution: not a width and a height",
+    ),
+}
+
+
+@pytest.mark.parametrize(("raw", "reason"), WORDS.values(), ids=WORDS.keys())
+def test_the_reason_is_in_words_for_people(raw: Any, reason: str) -> None:
+    assert only_reject(raw).reason == reason
+
+
 def test_a_number_of_five_thousand_digits_costs_one_record() -> None:
     body = page(record(424242), record(2)).replace(b'"file_id": 424242', b'"file_id": ' + b"9" * 5000)
     content = read_page(body)
