@@ -37,6 +37,7 @@ SUPERUSER = "postgres"
 START_SECONDS = 120
 LOCK_FILE = "postgres.lock"
 HANDLES_FILE = "postgres.handles"
+LEFT_RUNNING_FILE = "postgres.left_running"
 # The path of a Unix socket has at most 107 bytes; PostgreSQL adds its file name to the folder.
 SOCKET_FOLDER_BYTES = 107 - len("/.s.PGSQL.5432")
 
@@ -52,6 +53,7 @@ SERVER_SETTINGS = {
     "jit": "off",
     "timezone": "UTC",
     "log_timezone": "UTC",
+    "log_checkpoints": "off",
     "log_min_messages": "warning",
     "log_min_error_statement": "panic",
 }
@@ -91,11 +93,17 @@ def ensure_server(home: Path) -> EmbeddedServer:
         ) from error
 
 
+def leave_running(home: Path) -> None:
+    """Let the server outlive its last user, until stop_server: Dagster's own commands use it without holding it."""
+    (home.resolve() / LEFT_RUNNING_FILE).touch()
+
+
 def stop_server(home: Path) -> None:
     """Stop the server of this home, whoever still uses it; nothing happens when none runs."""
     home = home.resolve()
     if (home / "postgres").is_dir():
         with _exclusive(home):
+            (home / LEFT_RUNNING_FILE).unlink(missing_ok=True)
             _stop(home / "postgres")
 
 
@@ -119,7 +127,8 @@ def _hold(home: Path, pid: int) -> None:
         # The home may be gone by now (`imagesync clean`); then there is nothing to stop.
         with handle, suppress(FileNotFoundError, BlockingIOError), _exclusive(home):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            _stop(home / "postgres")
+            if not (home / LEFT_RUNNING_FILE).exists():
+                _stop(home / "postgres")
 
     atexit.register(release)
 
@@ -146,8 +155,7 @@ def _start_or_join(data: Path) -> EmbeddedServer:
 def _running(data: Path) -> EmbeddedServer | None:
     """The server that works on this data folder, or None; a pid file that a dead server left is removed.
 
-    A process id alone proves nothing (after a restart of a container it belongs to somebody else): a server's working
-    directory is its data folder.
+    A process id alone proves nothing: after a restart of a container it belongs to somebody else.
     """
     pid_file = data / "postmaster.pid"
     deadline = time.monotonic() + START_SECONDS
@@ -156,7 +164,7 @@ def _running(data: Path) -> EmbeddedServer | None:
             lines = pid_file.read_text().splitlines()
         except FileNotFoundError:
             return None
-        if not lines or not _works_in(int(lines[0]), data):
+        if not lines or not _serves(int(lines[0]), data):
             pid_file.unlink(missing_ok=True)
             return None
         if len(lines) >= 8 and lines[7].strip() == "ready":
@@ -169,11 +177,12 @@ def _running(data: Path) -> EmbeddedServer | None:
         time.sleep(0.05)
 
 
-def _works_in(pid: int, data: Path) -> bool:
+def _serves(pid: int, data: Path) -> bool:
+    """Whether this process is PostgreSQL on this data folder; a container may show no more than its command line."""
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and Path(process.cwd()) == data
-    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return process.name() == "postgres" and str(data) in process.cmdline()
+    except psutil.NoSuchProcess:
         return False
 
 

@@ -106,7 +106,10 @@ class RawPages:
             return [PageEntry(**row._mapping) for row in connection.execute(query)]
 
     def iterate(self, walk_id: int, only: Collection[int] | None = None) -> Iterator[StoredPage]:
-        """The pages of a walk (or `only` these) in page order, one in memory at a time. Raises PageMissing, PageDamaged."""
+        """The pages of a walk, or `only` these, in page order and one in memory at a time.
+
+        Raises PageMissing, PageDamaged.
+        """
         for entry in self.entries(walk_id):
             if only is None or entry.page in only:
                 yield StoredPage(entry, self._body(entry))
@@ -126,8 +129,9 @@ class RawPages:
         # Also folders that an earlier prune left when it was killed: every folder has a walk before its first page.
         rooms_folder = self.root / "raw_pages" / self.room
         if rooms_folder.exists():
+            walks = {str(walk_id) for walk_id in self._walk_ids()}
             for folder in list(rooms_folder.iterdir()):
-                if folder.name not in {str(walk_id) for walk_id in self._walk_ids()}:
+                if folder.name not in walks:
                     remove_folder(folder)
         return int(gone)
 

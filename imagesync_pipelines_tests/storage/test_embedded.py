@@ -13,7 +13,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, stop_server
+from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, leave_running, stop_server
 from imagesync_pipelines.storage.errors import EmbeddedServerError
 
 USER = """
@@ -94,6 +94,20 @@ def test_a_killed_process_does_not_keep_the_server_from_stopping(home: Path) -> 
     other = _user(home)
     assert int(other.stdout.readline()) == pid
     other.communicate("done\n")
+    assert not _runs(pid)
+
+
+def test_a_server_that_is_left_running_outlives_its_users_until_it_is_stopped(home: Path) -> None:
+    user = _user(home)
+    pid = int(user.stdout.readline())
+    leave_running(home)
+    user.communicate("done\n")
+    assert _runs(pid)
+    stop_server(home)
+    assert not _runs(pid)
+    after = _user(home)
+    pid = int(after.stdout.readline())
+    after.communicate("done\n")
     assert not _runs(pid)
 
 

@@ -53,6 +53,7 @@ def test_the_latest_plan_is_the_rooms_own(plans: Plans) -> None:
     newest = plans.save(ROWS, None, _new())
     plans.save(ROWS, None, _new("plytix"))
     assert plans.latest("image_db") == plans.header(newest)
+    assert [header.id for header in plans.all("image_db")] == [newest, newest - 1]
 
 
 def test_an_applied_plan_says_so(plans: Plans) -> None:

@@ -41,6 +41,13 @@ def test_pages_come_back_as_received_in_page_order(pages: RawPages) -> None:
     assert pages.get(12) == bodies[12]
 
 
+def test_some_pages_of_a_walk_can_be_read_alone(pages: RawPages) -> None:
+    walk = _walk(pages)
+    for page in range(1, 6):
+        pages.put(walk, page, str(page).encode(), records=1)
+    assert [stored.body for stored in pages.iterate(walk, only={4, 2, 9})] == [b"2", b"4"]
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(st.binary(max_size=300))
 def test_any_bytes_survive(pages: RawPages, body: bytes) -> None:

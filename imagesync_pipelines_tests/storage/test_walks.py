@@ -17,7 +17,7 @@ from imagesync_pipelines.storage.walks import (
     void_walk,
 )
 
-COUNTS = {"page_length": 20, "first_count": 2489, "last_count": 2489, "pages": 125}
+COUNTS = {"page_length": 20, "first_count": 2489, "last_count": 2489, "pages": 125, "calls": 127, "received": 2**33}
 
 
 def test_a_walk_keeps_what_was_asked_and_what_was_seen(database: sa.Engine) -> None:
@@ -25,6 +25,7 @@ def test_a_walk_keeps_what_was_asked_and_what_was_seen(database: sa.Engine) -> N
     assert get_walk(database, walk).state == OPEN
     done = finish_walk(database, walk, state=PROVEN, **COUNTS)
     assert (done.page_size, done.page_length, done.block_size, done.pages) == (100, 20, 10, 125)
+    assert (done.first_count, done.last_count, done.calls, done.bytes) == (2489, 2489, 127, 2**33)
     assert (done.state, done.reason) == (PROVEN, "")
     assert done == get_walk(database, walk)
 
