@@ -22,6 +22,7 @@ from imagesync_pipelines.imaging.formats import Purpose, choose
 NO_ARTICLE = "the image names no article"
 NOT_SHOWABLE = "no format a browser can show yet"
 
+_ROWS_PER_PART = 20_000
 _REJECTED = ("key", "group", "reason")
 
 
@@ -30,7 +31,7 @@ class UnknownSkuError(Exception):
 
 
 class _Match(NamedTuple):
-    """One wanted product image: everything that payload.py needs beside the record."""
+    """One wanted product image: everything that payload.py needs beside the record, and the engine's content."""
 
     key: str
     product_id: int
@@ -40,6 +41,7 @@ class _Match(NamedTuple):
     product_name: str
     fingerprint: str
     min_height: int
+    content: str | None
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def plan_wanted(records: UPath, products: pd.DataFrame, min_height: int) -> Plan
     `min_height` in pixels is what a product page needs.
     """
     matcher = Matcher(products_of(products))
+    parts: list[pd.DataFrame] = []
     matches: list[_Match] = []
-    contents: list[str] = []
     unusable: list[tuple[str, str, str]] = []
     unmatched: dict[tuple[str, str, str], tuple[str, str]] = {}
     unused: dict[str, tuple[str, str]] = {}
@@ -99,12 +101,14 @@ def plan_wanted(records: UPath, products: pd.DataFrame, min_height: int) -> Plan
             unusable += [(key, group, NOT_SHOWABLE) for key, group in keys]
         else:
             matches += [_matched(row, *match, min_height) for match in found]
-            contents += [row.file_url] * len(found)
+        if len(matches) >= _ROWS_PER_PART:  # columns of text need a quarter of what rows of Python objects need
+            parts.append(_frame(matches))
+            matches.clear()
     urls = _picture_urls(records, {key[0] for key in unmatched} | unused.keys())
-    matched = pd.DataFrame.from_records(matches, columns=_Match._fields)
+    rows = pd.concat([*parts, _frame(matches)], ignore_index=True)
     return Planned(
-        wanted=_wanted(matched, contents),
-        matched=matched,
+        wanted=_wanted(rows),
+        matched=rows.drop(columns="content"),
         unusable=_rejected(unusable),
         unmatched=_unmatched(matcher, unmatched, urls),
         unused=pd.DataFrame(
@@ -180,17 +184,25 @@ def _matched(row: Row, product: Product, is_front: bool, rule: str, min_height: 
     parts = (row.fingerprint, str(is_front), rule, str(RULES_VERSION), str(min_height), product.name)
     fingerprint = blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
     key = image_key(product.id, row.external_id)
-    return _Match(key, product.id, row.external_id, is_front, rule, product.name, fingerprint, min_height)
+    content = row.file_url or None
+    return _Match(key, product.id, row.external_id, is_front, rule, product.name, fingerprint, min_height, content)
 
 
-def _wanted(matched: pd.DataFrame, contents: list[str]) -> pd.DataFrame:
+def _frame(matches: list[_Match]) -> pd.DataFrame:
+    types = {"product_id": "int64", "is_front": "bool", "min_height": "int64"}
+    return pd.DataFrame.from_records(matches, columns=_Match._fields).astype(
+        {name: types.get(name, "str") for name in _Match._fields}
+    )
+
+
+def _wanted(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "key": matched["key"].astype("str"),
-            "group": matched["product_id"].astype("int64").astype("str"),
-            "position": pd.Series(pd.NA, index=matched.index, dtype="Int64"),
-            "fingerprint": matched["fingerprint"].astype("str"),
-            "content": pd.Series([url or None for url in contents], index=matched.index, dtype="str"),
+            "key": rows["key"],
+            "group": rows["product_id"].astype("str"),
+            "position": pd.Series(pd.NA, index=rows.index, dtype="Int64"),
+            "fingerprint": rows["fingerprint"],
+            "content": rows["content"],
         }
     )
 

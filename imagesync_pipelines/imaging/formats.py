@@ -134,9 +134,9 @@ def _for_download(candidates: Sequence[Candidate]) -> Choice | None:
     return None
 
 
-def _newest(one: Candidate) -> tuple[datetime, int, str]:
-    """The last tie-breaks: the newest, then the highest id, then the URL, so that the choice never flips."""
-    return one.created or _LONG_AGO, one.id, one.url
+def _newest(one: Candidate) -> tuple:
+    """The last tie-breaks: the newest, the highest id, then everything else, so that the choice never flips."""
+    return one.created or _LONG_AGO, one.id, one.url, one.kind, one.role, one.width, one.height
 
 
 def _named(one: Candidate) -> str:

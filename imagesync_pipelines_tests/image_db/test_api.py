@@ -112,6 +112,10 @@ def test_a_body_that_is_no_json_is_asked_for_again_with_the_sessions_own_check()
     assert [strict for _, _, strict in session.asked] == [False, True]
 
 
+def test_a_body_that_came_cut_and_then_whole_is_a_page() -> None:
+    assert fetch_page(FakeSession([page(record())[:-9], page(record())]), 1, 100).length == 1
+
+
 def test_a_lone_surrogate_costs_no_page() -> None:
     body = page(record(type="Szene")).replace(b"Szene", b"\\ud800")
     assert fetch_page(FakeSession([body]), 1, 100).length == 1

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from upath import UPath
 
+from imagesync_pipelines.image_db import planning
 from imagesync_pipelines.image_db.payload import MissingRecordError, open_payload
 from imagesync_pipelines.image_db.planning import (
     Planned,
@@ -232,6 +233,16 @@ def test_single_products_are_a_scope_of_their_groups(store: UPath) -> None:
 def test_a_sku_that_nobody_has_is_named() -> None:
     with pytest.raises(UnknownSkuError, match="4711"):
         groups_of_skus(["803721", "4711"], PRODUCTS)
+
+
+def test_a_plan_made_in_parts_is_the_plan_made_at_once(store: UPath, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [record(number, file_url=None if number == 3 else MEDIA + "a.psd") for number in range(1, 8)]
+    whole = planned(store, *records)
+    monkeypatch.setattr(planning, "_ROWS_PER_PART", 1)
+    parts = planned(store, *records)
+    pd.testing.assert_frame_equal(parts.wanted, whole.wanted)
+    pd.testing.assert_frame_equal(parts.matched, whole.matched)
+    assert whole.wanted["content"].isna().sum() == 1
 
 
 def test_trap_12_nothing_is_kept_between_two_plans(store: UPath) -> None:

@@ -98,6 +98,9 @@ def test_exactly_one_image_is_primary_and_the_same_every_night(images: list, pin
         ("", "Szene", "Szene"),
         ("Engel", "", "Engel"),
         ("", "", ""),
+        ("x" * 300, "Szene", "x" * 246 + "… - Szene"),
+        ("x" * 300, "", "x" * 254 + "…"),
+        ("x" * 247, "Szene", "x" * 247 + " - Szene"),
     ],
 )
 def test_alt_text(name: str, image_type: str, expected: str) -> None:
