@@ -60,6 +60,21 @@ def test_a_child_in_another_folder_reaches_the_same_embedded_house(home: Path, t
         assert connection.execute(sa.text("SELECT current_database()")).scalar() == "dagster"
 
 
+def test_several_processes_may_open_and_migrate_a_fresh_house_at_once(home: Path, tmp_path: Path) -> None:
+    code = CHILD + "from imagesync_pipelines.storage.database import open_database\nopen_database(house.database_url)\n"
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    environment["IMAGESYNC_HOME"] = str(home)
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        for _ in range(3)
+    ]
+    said = [(child.communicate(), child.returncode) for child in children]
+    assert [(code, errors) for (_, errors), code in said if code] == []
+    assert len({out for (out, _), _ in said}) == 1
+
+
 def test_a_child_reaches_the_same_house_on_a_database_of_ours(house: House, tmp_path: Path) -> None:
     assert _as_a_child_sees_it(house, tmp_path) == _as_seen_here(house)
     assert not (house.home / "postgres").exists()
