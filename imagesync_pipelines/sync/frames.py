@@ -1,0 +1,109 @@
+"""The tables that go in and out of the engine: their columns, their types, and what is refused.
+
+What belongs here: the columns of wanted, current, rejected and plan, and the checks on them. What does not: the rules
+of planning (plan.py). No function here changes the frame it is given.
+"""
+
+from collections.abc import Collection
+
+import pandas as pd
+
+from imagesync_pipelines.sync.model import Scope
+
+# wanted and current. content may be NA; position may be NA, which means: has none.
+ROW_COLUMNS = ("key", "group", "position", "fingerprint", "content")
+# Rows that cannot be used; group may be NA.
+REJECTED_COLUMNS = ("key", "group", "reason")
+# A plan. key_before, position_before and fingerprint_before are NA where the target has no such row, position and
+# fingerprint_after where none is wanted.
+PLAN_COLUMNS = (
+    "key",
+    "key_before",
+    "group",
+    "position",
+    "position_before",
+    "change",
+    "reason",
+    "fingerprint_before",
+    "fingerprint_after",
+)
+
+_EXAMPLES = 3
+
+
+def check_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Wanted or current rows as the engine works with them: ROW_COLUMNS only, in their types, a plain row index.
+
+    Raises ValueError, with `name` and examples, for a missing column, a null key, group or fingerprint, a position that
+    is no whole number, and a key that is there twice.
+    """
+    _need_columns(frame, name, ROW_COLUMNS)
+    for column in ("key", "group", "fingerprint"):
+        nulls = int(frame[column].isna().sum())
+        if nulls:
+            raise ValueError(f"{name}: {nulls} rows have no {column}; every row needs one")
+    rows = frame.loc[:, list(ROW_COLUMNS)].reset_index(drop=True)
+    try:
+        positions = rows["position"].astype("Int64")
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: position must be a whole number or NA ({error})") from None
+    texts: dict[str, str] = dict.fromkeys(("key", "group", "fingerprint", "content"), "str")
+    rows = rows.assign(position=positions).astype(texts)
+    if not rows["key"].is_unique:
+        twice = rows.loc[rows["key"].duplicated(), "key"]
+        raise ValueError(f"{name}: {len(twice)} keys are there more than once, such as {_examples(twice)}")
+    return rows
+
+
+def check_rejected(frame: pd.DataFrame | None) -> pd.DataFrame:
+    """Rejected rows in their types; None gives an empty frame. A key may be rejected for several reasons.
+
+    Raises ValueError for a missing column, a null key and a null reason.
+    """
+    if frame is None:
+        return pd.DataFrame({column: pd.Series(dtype="str") for column in REJECTED_COLUMNS})
+    _need_columns(frame, "rejected", REJECTED_COLUMNS)
+    for column in ("key", "reason"):
+        nulls = int(frame[column].isna().sum())
+        if nulls:
+            raise ValueError(f"rejected: {nulls} rows have no {column}; every row needs one")
+    return frame.loc[:, list(REJECTED_COLUMNS)].astype("str").reset_index(drop=True)
+
+
+def check_plan(frame: pd.DataFrame) -> None:
+    """Raises ValueError when a column of a plan is missing."""
+    _need_columns(frame, "plan", PLAN_COLUMNS)
+
+
+def in_scope(groups: pd.Series, scope: Scope) -> pd.Series:
+    """Which rows of a column of groups lie in the scope (True/False); a group that is NA lies in none of groups."""
+    if scope.groups is None:
+        return pd.Series(True, index=groups.index)
+    return groups.isin(list(scope.groups))
+
+
+def check_scope(wanted: pd.DataFrame, scope: Scope) -> None:
+    """Raises ValueError when `wanted` has rows outside the scope: then its maker and the scope's disagree."""
+    outside = wanted.loc[~in_scope(wanted["group"], scope), "key"]
+    if len(outside):
+        raise ValueError(f"wanted: {len(outside)} rows lie outside the scope, such as {_examples(outside)}")
+
+
+def check_groups_agree(keys: pd.Series, before: pd.Series, after: pd.Series) -> None:
+    """Raises ValueError when a key has one group in current and another in wanted; NA on either side is no group."""
+    moved = keys[before.notna() & after.notna() & (before != after)]
+    if len(moved):
+        raise ValueError(
+            f"{len(moved)} keys have another group in wanted than in current, such as {_examples(moved)}; "
+            "a key belongs to one group for good, so make the group a part of it"
+        )
+
+
+def _need_columns(frame: pd.DataFrame, name: str, columns: Collection[str]) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{name}: the columns {', '.join(missing)} are missing")
+
+
+def _examples(keys: pd.Series) -> str:
+    return ", ".join(repr(key) for key in keys.head(_EXAMPLES))

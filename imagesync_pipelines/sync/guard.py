@@ -1,0 +1,88 @@
+"""The guard: which removals of a plan may happen.
+
+What belongs here: proof and brake. What does not: planning (plan.py) and fields that depend on the whole group, which a
+room computes after the guard. The guard holds removals back and nothing else; a rename is no removal.
+"""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from imagesync_pipelines.sync.frames import check_plan
+from imagesync_pipelines.sync.model import Brake, Change, Scope
+
+HELD_BACK = "held back: "
+_LIFT = "If they are right, run once with the brake lifted."
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """What the guard says of a plan.
+
+    plan: what may be applied. held: the removals that were held back, with why (PLAN columns, change still `remove`).
+    warnings: a sentence for people per reason, empty when nothing was held back.
+    """
+
+    plan: pd.DataFrame
+    held: pd.DataFrame
+    warnings: tuple[str, ...]
+
+
+def guard(plan: pd.DataFrame, scope: Scope, brake: Brake) -> Guarded:
+    """Turn removals that may not happen into `keep` with the reason "held back: …".
+
+    A removal needs the scope's complete proof or the source's word about its key (`scope.absent`). Those that have it
+    are all held back when they are more than the brake allows. Raises ValueError when a column of a plan is missing.
+    """
+    check_plan(plan)
+    removed = plan["change"] == Change.REMOVE
+    unproven = removed & ~_proven(plan, scope)
+    because = _why_unproven(scope)
+    why = pd.Series(HELD_BACK + because, index=plan.index, dtype="str")
+    warnings = [f"{int(unproven.sum())} removals are held back: {because}."] if unproven.any() else []
+    tripped = _why_tripped(plan, removed & ~unproven, brake)
+    if tripped:
+        why[removed & ~unproven] = HELD_BACK + tripped
+        warnings.append(f"All {int((removed & ~unproven).sum())} removals are held back: {tripped}. {_LIFT}")
+    held_back = removed if tripped else unproven
+    held = plan[held_back].assign(reason=why[held_back])
+    kept = plan.assign(
+        change=plan["change"].mask(held_back, str(Change.KEEP)), reason=plan["reason"].mask(held_back, why)
+    )
+    return Guarded(kept, held.reset_index(drop=True), tuple(warnings))
+
+
+def _proven(plan: pd.DataFrame, scope: Scope) -> pd.Series:
+    if scope.proof is not None and scope.proof.complete:
+        return pd.Series(True, index=plan.index)
+    return plan["key"].isin(list(scope.absent))
+
+
+def _why_unproven(scope: Scope) -> str:
+    if scope.proof is None:
+        return "only a part of the source was read, so nothing shows that they are gone"
+    return f"walk {scope.proof.walk_id} does not show that they are gone ({scope.proof.reason or 'it is not complete'})"
+
+
+def _why_tripped(plan: pd.DataFrame, removed: pd.Series, brake: Brake) -> str:
+    """Why the brake holds these removals back; empty when it does not."""
+    removals = int(removed.sum())
+    if brake.lifted or not removals:
+        return ""
+    if removals > brake.count:
+        return f"{removals} removals are more than {brake.count}"
+    # Additions count as rows: else a brake that trips today would let the same removals pass tomorrow.
+    rows = int((plan["change"] != Change.REJECT).sum())
+    if removals > brake.floor and removals > brake.share * rows:
+        return f"{removals} removals of {rows} rows are more than {brake.share:.0%}"
+    bare = _bare_groups(plan, removed)
+    if bare > brake.bare:
+        return f"{bare} groups would be left without any row, more than {brake.bare}"
+    return ""
+
+
+def _bare_groups(plan: pd.DataFrame, removed: pd.Series) -> int:
+    """How many groups would lose their last row."""
+    losing = plan.loc[removed, "group"]
+    staying = plan.loc[~removed & (plan["change"] != Change.REJECT), "group"]
+    return int(losing[~losing.isin(staying)].nunique())

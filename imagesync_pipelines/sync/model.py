@@ -1,0 +1,149 @@
+"""The words of the engine: changes, scope and its proof, the brake, and what passes between engine and adapter.
+
+What belongs here: enums, frozen dataclasses, named tuples, and the digest of a group. What does not: frames and their
+columns (frames.py), what an adapter must offer (targets.py), and any rule.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from typing import NamedTuple
+
+
+class Change(StrEnum):
+    """What a plan does with a row. `keep` leaves it as it is; `reject` tells of a row that cannot be used."""
+
+    ADD = "add"
+    UPDATE = "update"
+    REMOVE = "remove"
+    KEEP = "keep"
+    REJECT = "reject"
+
+
+# The changes that write to the target.
+EFFECTS = (Change.ADD, Change.UPDATE, Change.REMOVE)
+
+
+class Outcome(StrEnum):
+    """What became of a row: done, failed, refused (the target moved since the plan), unknown (the answer was lost)."""
+
+    DONE = "done"
+    FAILED = "failed"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Whether a walk saw everything in its scope; `reason` says why it did not, and is empty when it did."""
+
+    walk_id: int
+    complete: bool
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What `wanted` speaks about.
+
+    groups: the groups it covers; None: everything. proof: of the walk that read them; None: there was no walk.
+    absent: keys about which the source itself said that they are gone; they may go without a proof.
+    """
+
+    groups: frozenset[str] | None
+    proof: Proof | None
+    absent: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Brake:
+    """Above which removals are held back, all of them.
+
+    share: of all rows, from 0 to 1, looked at only above `floor` removals. count: removals. bare: groups left without
+    any row. lifted: a person said for this one run that the removals are right.
+    """
+
+    share: float
+    count: int
+    bare: int
+    floor: int
+    lifted: bool = False
+
+
+@dataclass(frozen=True)
+class PlanCost:
+    """What applying a plan will take: calls to the target, bytes to move, minutes at the target's pace."""
+
+    calls: int
+    bytes: int
+    minutes: float
+
+
+class PlanRow(NamedTuple):
+    """One row of a plan as an adapter gets it; None stands for the frame's NA.
+
+    key_before: the key that the target has it under now; None for an addition, another key for a rename.
+    """
+
+    key: str
+    key_before: str | None
+    group: str
+    position: int | None
+    change: Change
+    reason: str
+    fingerprint_before: str | None
+    fingerprint_after: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupWork:
+    """All rows of one group that change, by position, then key.
+
+    state_before: the digest that the group had when the plan was made (`group_state`); None: do not compare.
+    """
+
+    group: str
+    rows: tuple[PlanRow, ...]
+    state_before: str | None
+
+
+class RowResult(NamedTuple):
+    """What became of one row of a GroupWork; `reason` is for people and is never empty when it was not done."""
+
+    key: str
+    group: str
+    change: Change
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A group that is about to be written to a remote target; `fingerprint` is the digest of the rows it is to get."""
+
+    group: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class QuarantineItem:
+    """An item that could not be synchronised: where it failed (`stage`), why, and its raw form for replaying it."""
+
+    key: str
+    group: str | None
+    stage: str
+    reason: str
+    payload: str | None
+
+
+def group_state(rows: Iterable[tuple[str, str, int | None]]) -> str:
+    """The digest of one group from its rows (key, fingerprint, position); their order does not matter.
+
+    A group without rows has a digest too: `group_state(())`.
+    """
+    digest = blake2b(digest_size=16)
+    # repr quotes the texts, so that no two sets of rows run into the same bytes.
+    for row in sorted(repr((str(key), str(fingerprint), position)) for key, fingerprint, position in rows):
+        digest.update(row.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
