@@ -10,7 +10,7 @@ so that the run is in the UI's history. What does not: what the jobs do (the roo
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,10 +20,11 @@ import dagster as dg
 
 from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.image_db import automation
-from imagesync_pipelines.operations import history
-from imagesync_pipelines.operations.progress import Progress, silent
-from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.home import House, open_house
+from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.operations import history, orphans
+from imagesync_pipelines.sync.progress import Progress, silent
+from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.settings import Settings
 
 
 class Status(StrEnum):
@@ -45,16 +46,17 @@ class Outcome:
 
 
 @contextmanager
-def installation(settings: Settings | None = None) -> Iterator[tuple[House, dg.DagsterInstance]]:
-    """The home of this installation and its Dagster instance; starts the embedded database when there is one.
+def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.DagsterInstance]]:
+    """This installation and its Dagster instance, for the length of a `with` block.
 
-    Child processes and Dagster itself read the home from the environment, so the variables of House.environment() are
-    set in this process.
+    Child processes and Dagster itself find the house through the environment, so the variables of House.environment()
+    are set in this process. Runs whose process died are closed first: they would hold their place for hours.
     """
-    house = open_house(settings or load_settings(Settings))
-    os.environ.update(house.environment())
-    with dg.DagsterInstance.from_config(str(house.dagster_home)) as instance:
-        yield house, instance
+    with open_installation(settings) as installation:
+        os.environ.update(installation.house.environment())
+        with dg.DagsterInstance.from_config(str(installation.house.dagster_home)) as instance:
+            orphans.close_orphans(instance)
+            yield installation, instance
 
 
 def sync_image_db(
@@ -85,15 +87,16 @@ def sync_image_db(
         skus=tuple(skus),
         lift_brake=lift_brake,
     )
-    with installation(settings) as (house, instance):
-        return _run(instance, automation.plan_run(house, instance, options), progress)
+    with opened(settings) as (installation, instance):
+        request = automation.plan_run(instance, options, ImageDbResource(), installation.settings)
+        return _run(instance, request, progress)
 
 
 def apply_plan(
     plan_id: int, *, replan: bool = False, settings: Settings | None = None, progress: Progress = silent
 ) -> Outcome:
     """Apply a stored plan of the image database; with replan, products that moved since are planned again first."""
-    with installation(settings) as (_, instance):
+    with opened(settings) as (_, instance):
         return _run(instance, automation.apply_run(plan_id, replan=replan), progress)
 
 
@@ -101,7 +104,7 @@ def replay_image_db(
     external_ids: Sequence[str], *, settings: Settings | None = None, progress: Progress = silent
 ) -> Outcome:
     """Try these images again from the stored pages, without a call to the image database and without removals."""
-    with installation(settings) as (_, instance):
+    with opened(settings) as (_, instance):
         return _run(instance, automation.replay_run(external_ids), progress)
 
 
@@ -113,7 +116,7 @@ def _run(instance: dg.DagsterInstance, request: automation.JobRun, progress: Pro
     result = job.execute_in_process(
         run_config={**request.run_config, **quiet},
         instance=instance,
-        tags=dict(request.tags),
+        tags={**request.tags, **orphans.process_tags()},
         asset_selection=[dg.AssetKey(list(key)) for key in request.assets] or None,
         raise_on_error=False,
     )

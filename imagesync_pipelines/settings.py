@@ -4,6 +4,7 @@ What belongs here: values that more than one room needs, and the one function th
 a wrong value into one clear line. What does not: a room's own settings, which are in `<room>/settings.py`.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -23,12 +24,14 @@ class SettingsError(Exception):
 class Settings(BaseSettings):
     """The settings shared by all rooms; every field is the variable IMAGESYNC_<FIELD>, as `.env.example` lists them."""
 
-    model_config = SettingsConfigDict(env_prefix="IMAGESYNC_", env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="IMAGESYNC_", extra="ignore", env_ignore_empty=True)
 
     environment: Literal["development", "production"] = Field(
         "development", description="production refuses plain http to other machines"
     )
-    home: Path = Field(Path(".imagesync"), description="folder of the embedded database, raw pages, plans, DAGSTER_HOME")
+    home: Path = Field(
+        Path(".imagesync"), description="folder of the embedded database, raw pages, plans, DAGSTER_HOME"
+    )
     database_url: SecretStr | None = Field(None, description="PostgreSQL for our tables; empty: an embedded server")
     dagster_url: SecretStr | None = Field(None, description="PostgreSQL for Dagster; empty: the same server")
     storage_url: str | None = Field(None, description="raw pages and plans, e.g. s3://bucket/prefix; empty: a folder")
@@ -40,12 +43,16 @@ class Settings(BaseSettings):
     alert_repeat_minutes: int = Field(60, ge=0, description="the same failure is sent again after this many minutes")
     brake_share: float = Field(0.10, ge=0, le=1, description="removals above this share of what is there are held back")
     brake_count: int = Field(500, ge=0, description="removals above this number are held back")
-    brake_bare: int = Field(25, ge=0, description="removals leaving more products than this without image are held back")
+    brake_bare: int = Field(
+        25, ge=0, description="removals leaving more products than this without image are held back"
+    )
     brake_floor: int = Field(5, ge=0, description="up to this many removals the share is not looked at")
     allowed_image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="hosts in private networks that pictures may be fetched from, separated by blanks or commas"
     )
-    lock_wait_seconds: float = Field(60, ge=0, description="how long a second run waits for the first before it refuses")
+    lock_wait_seconds: float = Field(
+        60, ge=0, description="how long a second run waits for the first before it refuses"
+    )
 
     @field_validator("alert_urls", "allowed_image_hosts", mode="before")
     @classmethod
@@ -54,13 +61,13 @@ class Settings(BaseSettings):
 
 
 def load_settings(kind: type[S], **overrides: object) -> S:
-    """Read one settings class from the environment and `.env`.
+    """Read one settings class from the environment and `.env` (or the file that IMAGESYNC_ENV_FILE names).
 
     Raises SettingsError with one line per wrong variable: its name as written in the environment, what was wrong.
     The wrong value itself is not repeated: it may be a secret.
     """
     try:
-        return kind(**overrides)  # type: ignore[arg-type]
+        return kind(_env_file=os.environ.get("IMAGESYNC_ENV_FILE", ".env"), **overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         prefix = str(kind.model_config.get("env_prefix") or "")
         lines = []

@@ -15,7 +15,7 @@ from imagesync_pipelines.operations.history import history as read_history
 @click.option("--room", help="runs of this room only")
 def history(limit: int, room: str | None) -> None:
     """Print past runs: when, how they ended, what they changed."""
-    with runs.installation() as (_, instance):
+    with runs.opened() as (_, instance):
         lines = read_history(instance, limit=limit, room=room)
     columns = ("run", "job", "status", "started", "seconds", "added", "updated", "deleted", "products", "error")
     rows = []

@@ -10,15 +10,19 @@ from pathlib import Path
 import click
 
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.embedded import stop_server
+from imagesync_pipelines.storage.embedded import leave_running, stop_server
 from imagesync_pipelines.storage.home import open_house
 
 
 @click.command()
 def env() -> None:
-    """Print what Dagster's own commands need: eval "$(imagesync env)"."""
-    for name, value in sorted(open_house(load_settings(Settings)).environment().items()):
+    """Print what Dagster's own commands need: eval "$(imagesync env)". The embedded database is left running for them."""
+    settings = load_settings(Settings)
+    house = open_house(settings)
+    for name, value in sorted(house.environment().items()):
         click.echo(f"export {name}={shlex.quote(value)}")
+    if settings.database_url is None:
+        leave_running(house.home)
 
 
 @click.command()

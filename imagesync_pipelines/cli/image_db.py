@@ -8,6 +8,7 @@ import click
 from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import print_outcome, progress_bars
 from imagesync_pipelines.image_db import automation
+from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.settings import Settings, load_settings
 
 
@@ -20,7 +21,7 @@ from imagesync_pipelines.settings import Settings, load_settings
 @click.option("--sku", "skus", multiple=True, metavar="SKU", help="this product only; may be given several times")
 @click.option("--lift-brake", is_flag=True, help="let removals happen that the brake would hold back")
 @click.pass_context
-def sync(context: click.Context, **options: object) -> None:
+def sync(context: click.Context, /, **options: object) -> None:
     """Image database → product_image."""
     settings = load_settings(Settings)
     with progress_bars() as progress:
@@ -36,14 +37,16 @@ def group() -> None:
 @group.command("reset-pages")
 def reset_pages() -> None:
     """Forget the page partitions and stored pages, after the block size was changed; product_image is not touched."""
-    with runs.installation() as (house, instance):
-        removed = automation.reset_pages(house, instance)
+    with runs.opened() as (installation, instance):
+        removed = automation.reset_pages(installation, instance)
     click.echo(f"forgot {removed} page blocks; the next synchronisation reads all pages again")
 
 
 @group.command("discover")
 def discover() -> None:
     """Ask the image database how many pages it has and make the page partitions equal to that (one call)."""
-    with runs.installation() as (house, instance):
-        found = automation.discover_pages(house, instance)
-    click.echo(f"{found.pages} pages in {len(found.blocks)} blocks; added {len(found.added)}, removed {len(found.removed)}")
+    with runs.opened() as (installation, instance):
+        found = automation.discover_pages(instance, ImageDbResource(), installation.settings)
+    click.echo(
+        f"{found.pages} pages in {len(found.blocks)} blocks; added {len(found.added)}, removed {len(found.removed)}"
+    )

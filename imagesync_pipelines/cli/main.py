@@ -57,3 +57,7 @@ def main() -> None:
             raise
         click.secho(str(error), fg="red", err=True)
         sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

@@ -13,8 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from imagesync_pipelines.operations.progress import Progress
 from imagesync_pipelines.runs import Outcome, Status
+from imagesync_pipelines.sync.progress import Progress
 
 EXIT_CODES = {Status.COMPLETED: 0, Status.FAILED: 1, Status.PARTIAL: 3}
 COLOURS = {Status.COMPLETED: "green", Status.FAILED: "red", Status.PARTIAL: "yellow"}
@@ -29,7 +29,13 @@ def console() -> Console:
 @contextmanager
 def progress_bars() -> Iterator[Progress]:
     """Bars on standard error, one per stage of the run; nothing where standard error is not a terminal."""
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         tasks: dict[str, Any] = {}
 

@@ -18,8 +18,8 @@ SHOWN = 40
 @click.option("--room", default="image_db", show_default=True, help="whose last plan")
 def plan(plan_id: int | None, room: str) -> None:
     """Print the last plan (or plan PLAN_ID): its numbers and the first rows that change."""
-    with runs.installation() as (house, _):
-        plans = stored.Plans(house.engine(), house.storage)
+    with runs.opened() as (installation, _):
+        plans = stored.Plans(installation.engine, installation.storage)
         found = plans.header(plan_id) if plan_id is not None else plans.latest(room)
         if found is None:
             raise click.ClickException(f"{room} has no plan yet; make one with --dry-run")

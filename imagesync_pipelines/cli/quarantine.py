@@ -21,8 +21,8 @@ def group() -> None:
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def list_items(room: str, limit: int) -> None:
     """Print what is in quarantine."""
-    with runs.installation() as (house, _):
-        entries = QuarantineTable(house.engine(), room).list()
+    with runs.opened() as (installation, _):
+        entries = QuarantineTable(installation.engine, room).list()
     columns = ("id", "stage", "key", "attempts", "last seen", "reason")
     rows = [(e.id, e.stage, e.key, e.attempts, f"{e.last_seen:%Y-%m-%d %H:%M}", e.reason) for e in entries[:limit]]
     print_table(f"{len(entries)} items of {room} in quarantine", columns, rows)
@@ -36,8 +36,8 @@ def list_items(room: str, limit: int) -> None:
 def replay(context: click.Context, ids: tuple[int, ...], everything: bool, room: str) -> None:
     """Try items again now, from the stored pages."""
     settings = load_settings(Settings)
-    with runs.installation(settings) as (house, _):
-        entries = _chosen(QuarantineTable(house.engine(), room), ids, everything)
+    with runs.opened(settings) as (installation, _):
+        entries = _chosen(QuarantineTable(installation.engine, room), ids, everything)
     if not entries:
         click.echo("nothing to replay")
         return
@@ -45,8 +45,8 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, room:
     with progress_bars() as progress:
         outcome = runs.replay_image_db(images, settings=settings, progress=progress)
     code = print_outcome(outcome, settings.webserver_url)
-    with runs.installation(settings) as (house, _):
-        left = {entry.id for entry in QuarantineTable(house.engine(), room).list()}
+    with runs.opened(settings) as (installation, _):
+        left = {entry.id for entry in QuarantineTable(installation.engine, room).list()}
     done = sum(entry.id not in left for entry in entries)
     click.echo(f"  {done} of {len(entries)} left the quarantine")
     context.exit(code)
@@ -57,8 +57,8 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, room:
 @click.option("--room", default="image_db", show_default=True)
 def drop(ids: tuple[int, ...], room: str) -> None:
     """Forget items: they come back when they fail again."""
-    with runs.installation() as (house, _):
-        table = QuarantineTable(house.engine(), room)
+    with runs.opened() as (installation, _):
+        table = QuarantineTable(installation.engine, room)
         entries = _chosen(table, ids, everything=False)
         table.drop([entry.id for entry in entries])
     click.echo(f"dropped {len(entries)} of {room}")

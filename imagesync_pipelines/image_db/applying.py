@@ -12,6 +12,8 @@ import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.image_db import rules
+from imagesync_pipelines.image_db.planning import image_key
+from imagesync_pipelines.storage.copying import copy_rows
 from imagesync_pipelines.storage.schema import pin, product_image
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult, group_state
 
@@ -82,11 +84,6 @@ class _Row(NamedTuple):
     newest_export: Any
     is_primary: bool
     pinned: str | None
-
-
-def image_key(product_id: int | str, external_id: str) -> str:
-    """The engine's key of a product image: the product's id and the image's external id."""
-    return f"{product_id}/{external_id}"
 
 
 def split_key(key: str) -> tuple[int, str]:
@@ -262,16 +259,14 @@ def _upsert(
     if not keys:
         return
     connection.execute(sa.text(_STAGE))
-    with (
-        connection.connection.cursor() as cursor,
-        cursor.copy(f"COPY product_image_stage ({', '.join(_COPIED)}) FROM STDIN") as copy,  # type: ignore[attr-defined]
-    ):
-        for key in keys:
-            product_id, external_id = split_key(key)
-            values = payload[key]
-            flags = (product_id, external_id, primaries[product_id] == external_id)
-            copy.write_row((*flags, *(values[name] for name in PAYLOAD_COLUMNS)))
+    rows = (_stage_row(key, payload[key], primaries) for key in keys)
+    copy_rows(connection, "product_image_stage", _COPIED, rows)
     connection.execute(sa.text(_UPSERT))
+
+
+def _stage_row(key: str, values: Mapping[str, Any], primaries: Mapping[int, str | None]) -> tuple[Any, ...]:
+    product_id, external_id = split_key(key)
+    return (product_id, external_id, primaries[product_id] == external_id, *(values[name] for name in PAYLOAD_COLUMNS))
 
 
 def _flip_kept(

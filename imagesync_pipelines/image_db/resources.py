@@ -3,11 +3,14 @@
 What belongs here: opening the client from settings. What does not: the HTTP contract (api.py), the settings themselves.
 """
 
+from collections.abc import Callable
+
 import dagster as dg
 
 from imagesync_pipelines.image_db.settings import ImageDbSettings, missing_variables
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport, load_settings
-from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.auth import BasicAuth
+from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
 
 
 class ImageDbResource(dg.ConfigurableResource):
@@ -17,8 +20,8 @@ class ImageDbResource(dg.ConfigurableResource):
         """The room's settings; raises SettingsError naming the variable that is wrong."""
         return load_settings(ImageDbSettings)
 
-    def session(self, shared: Settings, warn: list[str] | None = None) -> UpstreamSession:
-        """A session on the API. A warning about plain http is appended to `warn`.
+    def session(self, shared: Settings, warn: Callable[[str], None]) -> UpstreamSession:
+        """A session on the API; `warn` is told about plain http.
 
         Raises SettingsError when a variable is missing, or when plain http is refused in production.
         """
@@ -27,8 +30,8 @@ class ImageDbResource(dg.ConfigurableResource):
         if missing or settings.image_api_url is None or settings.image_api_password is None:
             raise SettingsError(f"not set: {', '.join(missing)}. Put them into .env (see .env.example).")
         warning = check_transport("IMAGE_API_URL", settings.image_api_url, shared.environment)
-        if warning and warn is not None:
-            warn.append(warning)
+        if warning:
+            warn(warning)
         return UpstreamSession(
             SessionPolicy(
                 base_url=settings.image_api_url,

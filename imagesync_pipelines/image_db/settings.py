@@ -19,7 +19,7 @@ _VARIANTS_QUERY = (
 class ImageDbSettings(BaseSettings):
     """What the image database room needs to know; every field is the variable of the same name in capitals."""
 
-    model_config = SettingsConfigDict(env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
     image_api_url: str | None = Field(None, description="base URL of the image database's API, e.g. https://host/api/")
     image_api_username: str | None = Field(None, description="user of the API (HTTP Basic)")
@@ -39,6 +39,9 @@ class ImageDbSettings(BaseSettings):
     image_db_own_images_first: bool = Field(False, description="show a variant's own images before its parent's")
     image_db_detail_min_height: int = Field(600, ge=1, description="pixels a picture needs for a product page")
     image_db_fresh_hours: float = Field(26, gt=0, description="hours after which the product images count as stale")
+
+    image_db_max_unmatched_share: float = Field(0.2, ge=0, le=1, description="article links that may have no product")
+    image_db_max_reject_share: float = Field(0.01, ge=0, le=1, description="records that may be set aside")
 
     erp_database_url: SecretStr | None = Field(None, description="any SQLAlchemy URL of the ERP's database")
     erp_parents_query: str = Field(_PARENTS_QUERY, description="SQL giving the parent products")

@@ -1,21 +1,24 @@
-"""The Dagster resources that every room's assets share: this installation, and who watches the progress.
+"""The Dagster resource that every room's assets share: this installation.
 
-What belongs here: handing assets what lies outside Dagster. What does not: a room's client (<room>/resources.py).
+What belongs here: handing assets the settings, the database and the folders. What does not: a room's own client
+(<room>/resources.py).
 """
+
+from contextlib import AbstractContextManager
 
 import dagster as dg
 
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.home import House, open_house
+from imagesync_pipelines.storage.installation import Installation, open_installation
 
 
 class HouseResource(dg.ConfigurableResource):
-    """This installation: its settings, database and folders, read from the environment when a run starts."""
+    """This installation, read from IMAGESYNC_* when a run needs it."""
 
     def settings(self) -> Settings:
         """The shared settings; raises SettingsError naming the variable that is wrong."""
         return load_settings(Settings)
 
-    def open(self) -> House:
-        """The home with its database, migrated; joins or starts the embedded server when there is one."""
-        return open_house(self.settings())
+    def open(self) -> AbstractContextManager[Installation]:
+        """The installation, for the length of a `with` block."""
+        return open_installation(self.settings())

@@ -103,6 +103,13 @@ def stage(
         raise dg.Failure(message, metadata=metadata, allow_retries=retry) from None
 
 
+def run_started(context: dg.AssetExecutionContext) -> datetime:
+    """When the run began, which is earlier than its last stage."""
+    record = context.instance.get_run_record_by_id(context.run_id)
+    started = record.start_time if record is not None else None
+    return datetime.fromtimestamp(started, UTC) if started is not None else datetime.now(UTC)
+
+
 def is_permanent(error: BaseException) -> bool:
     """Whether the same work would fail in the same way again, as the error itself says."""
     return isinstance(error, SettingsError) or getattr(error, "retryable", None) is False

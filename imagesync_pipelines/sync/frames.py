@@ -6,6 +6,7 @@ of planning (plan.py). No function here changes the frame it is given.
 
 from collections.abc import Collection
 
+import numpy as np
 import pandas as pd
 
 from imagesync_pipelines.sync.model import Scope
@@ -80,6 +81,12 @@ def in_scope(groups: pd.Series, scope: Scope) -> pd.Series:
     if scope.groups is None:
         return pd.Series(True, index=groups.index)
     return groups.isin(list(scope.groups))
+
+
+def among(values: pd.Series, members: pd.Series) -> pd.Series:
+    """Which values are among the members (True/False); Series.isin takes seconds for a million text members."""
+    codes, _ = pd.factorize(pd.concat([members, values], ignore_index=True))
+    return pd.Series(np.isin(codes[len(members) :], codes[: len(members)]), index=values.index)
 
 
 def check_scope(wanted: pd.DataFrame, scope: Scope) -> None:

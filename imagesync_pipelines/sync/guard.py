@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from imagesync_pipelines.sync.frames import check_plan
+from imagesync_pipelines.sync.frames import among, check_plan
 from imagesync_pipelines.sync.model import Brake, Change, Scope
 
 HELD_BACK = "held back: "
@@ -85,4 +85,4 @@ def _bare_groups(plan: pd.DataFrame, removed: pd.Series) -> int:
     """How many groups would lose their last row."""
     losing = plan.loc[removed, "group"]
     staying = plan.loc[~removed & (plan["change"] != Change.REJECT), "group"]
-    return int(losing[~losing.isin(staying)].nunique())
+    return int(losing[~among(losing, staying)].nunique())

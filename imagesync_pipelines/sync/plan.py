@@ -13,6 +13,7 @@ import pandas as pd
 
 from imagesync_pipelines.sync.frames import (
     PLAN_COLUMNS,
+    among,
     check_groups_agree,
     check_rejected,
     check_rows,
@@ -59,12 +60,12 @@ def build_plan(
     current = check_rows(current, "current")
     current = current[in_scope(current["group"], scope)]
     rejects = _rejects_in_scope(rejected, scope)
-    wanted = wanted[~wanted["key"].isin(rejects["key"])]
+    wanted = wanted[~among(wanted["key"], rejects["key"])]
     joined = _join(wanted, current)
     kinds = _kinds(joined, scope, force=force)
     plan = _plan_rows(joined, kinds)
     # A rejected key is not wanted, so the join took it for gone; it stays, whatever the proof.
-    spared = plan["key"].isin(rejects["key"])
+    spared = among(plan["key"], rejects["key"])
     renames = _renames(wanted, current, plan[~spared], scope, match_position=match_position)
     plan = _with_rejects(plan, spared, rejects)
     plan = _with_renames(plan, renames)
@@ -138,12 +139,12 @@ def _renames(
     removed = plan["change"] == Change.REMOVE
     if not proven:
         removed &= plan["key"].isin(list(scope.absent))
-    new = wanted[wanted["key"].isin(plan.loc[plan["change"] == Change.ADD, "key"])]
-    old = current[current["key"].isin(plan.loc[removed, "key"])]
+    new = wanted[among(wanted["key"], plan.loc[plan["change"] == Change.ADD, "key"])]
+    old = current[among(current["key"], plan.loc[removed, "key"])]
     pairs = _pairs(new, old, "content")
     if not match_position:
         return pairs
-    rest = _pairs(new[~new["key"].isin(pairs["key"])], old[~old["key"].isin(pairs["key_before"])], "position")
+    rest = _pairs(new[~among(new["key"], pairs["key"])], old[~among(old["key"], pairs["key_before"])], "position")
     return pd.concat([pairs, rest], ignore_index=True)
 
 
@@ -166,9 +167,10 @@ def _with_renames(plan: pd.DataFrame, renames: pd.DataFrame) -> pd.DataFrame:
         return plan
     before = plan[["key", "position_before", "fingerprint_before"]].rename(columns={"key": "key_before"})
     found = renames.merge(before, on="key_before")
-    after = plan.loc[plan["key"].isin(renames["key"]), ["key", "group", "position", "fingerprint_after"]]
+    new = among(plan["key"], renames["key"])
+    after = plan.loc[new, ["key", "group", "position", "fingerprint_after"]]
     updates = after.merge(found, on="key").assign(change=str(Change.UPDATE), reason=RENAMED)
-    settled = plan["key"].isin(renames["key"]) | plan["key"].isin(renames["key_before"])
+    settled = new | among(plan["key"], renames["key_before"])
     return pd.concat([plan[~settled], updates[list(PLAN_COLUMNS)]], ignore_index=True)
 
 

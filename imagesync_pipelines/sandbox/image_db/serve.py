@@ -30,17 +30,20 @@ def serve(
     seed: int = 1,
     records: int = RECORDS,
     latency: float = 0.0,
+    nights: int = 0,
     erp_folder: Path | None = None,
 ) -> None:
     """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
 
     `announce` is given the lines for the terminal: URLs, credentials, ERP files. Fixed ports keep the media URLs the
-    same after a restart. Raises ServingError when a port is taken.
+    same after a restart; `nights` nights of changes have passed at the start. Raises ServingError when a port is taken.
     """
     stop = threading.Event()
     before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
     try:
         with image_db_sandbox(seed=seed, records=records, port=port, media_port=media_port, latency=latency) as sandbox:
+            for _ in range(nights):
+                demo_changes(sandbox)
             announce(f"IMAGE_API_URL={sandbox.url}")
             announce(f"IMAGE_API_USERNAME={sandbox.username}")
             announce(f"IMAGE_API_PASSWORD={sandbox.password}")

@@ -1,0 +1,126 @@
+"""`imagesync dev` and `imagesync sandbox`: the processes that stay up.
+
+What belongs here: starting servers, and stopping every one of them by its own process id. What does not: what they do.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from pathlib import Path
+
+import click
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.cli import sandboxed
+from imagesync_pipelines.image_db import automation
+from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.sandbox.image_db import serve as sandbox_server
+from imagesync_pipelines.settings import Settings, load_settings
+
+STOP_SECONDS = 20
+
+
+@click.command("sandbox")
+@click.option("--port", default=sandbox_server.PORT, show_default=True)
+@click.option("--media-port", default=sandbox_server.MEDIA_PORT, show_default=True)
+@click.option("--latency", default=0.0, help="seconds that every answer takes")
+@click.option("--nights", default=0, help="how many nights of changes have passed")
+@click.option("--erp-folder", type=click.Path(path_type=Path), help="write the ERP's two files here")
+def sandbox(port: int, media_port: int, latency: float, nights: int, erp_folder: Path | None) -> None:
+    """Run the image database's stand-in until Ctrl-C and print the variables that point to it."""
+    sandbox_server.serve(
+        click.echo, port=port, media_port=media_port, latency=latency, nights=nights, erp_folder=erp_folder
+    )
+
+
+@click.command("dev")
+@click.option("--port", default=3000, show_default=True, help="of the Dagster UI; the next free one if it is taken")
+@click.option("--real", is_flag=True, help="the sources of .env instead of the sandbox")
+def dev(port: int, real: bool) -> None:
+    """Dagster UI, daemon and sandbox on one home; stays up until Ctrl-C."""
+    port = _free_port(port)
+    with nullcontext() if real or sandboxed.is_configured() else sandboxed.environment() as place:
+        os.environ["IMAGESYNC_WEBSERVER_URL"] = f"http://127.0.0.1:{port}"
+        with runs.opened() as (installation, instance), ExitStack() as servers:
+            environment = {**os.environ, **installation.house.environment()}
+            started = []
+            if place is not None:
+                started += servers.enter_context(_running({"sandbox": sandboxed.server_command(place)}, environment))
+                sandboxed.wait_until_up(place)
+            blocks = automation.known_blocks(instance, ImageDbResource(), load_settings(Settings))
+            click.echo(f"{len(blocks)} page partitions")
+            started += servers.enter_context(_running(_dagster_commands(port), environment))
+            click.secho(f"Dagster UI: http://127.0.0.1:{port}   (Ctrl-C stops everything)", bold=True)
+            _wait(started)
+
+
+def _dagster_commands(port: int) -> dict[str, list[str]]:
+    """Webserver and daemon on the code location of workspace.yaml, or of the package when there is none here."""
+    where = ["-w", "workspace.yaml"] if Path("workspace.yaml").exists() else ["-m", "imagesync_pipelines.definitions"]
+    scripts = Path(sys.executable).parent
+    webserver = shutil.which("dagster-webserver", path=str(scripts)) or "dagster-webserver"
+    daemon = shutil.which("dagster-daemon", path=str(scripts)) or "dagster-daemon"
+    return {
+        "webserver": [webserver, "-h", "127.0.0.1", "-p", str(port), "--log-level", "warning", *where],
+        "daemon": [daemon, "run", "--log-level", "warning", *where],
+    }
+
+
+@contextmanager
+def _running(
+    commands: Mapping[str, list[str]], environment: Mapping[str, str]
+) -> Iterator[list[tuple[str, "subprocess.Popen[bytes]"]]]:
+    """Start the commands, each in a process group of its own; stop exactly these at the end."""
+    started: list[tuple[str, subprocess.Popen[bytes]]] = []
+    try:
+        for name, command in commands.items():
+            process = subprocess.Popen(command, env=dict(environment), start_new_session=True)  # noqa: S603
+            started.append((name, process))
+        yield started
+    finally:
+        for _, process in reversed(started):
+            _signal(process, signal.SIGINT)
+        for _, process in reversed(started):
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                _signal(process, signal.SIGKILL)
+                process.wait()
+
+
+def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, number)
+
+
+def _wait(processes: list[tuple[str, "subprocess.Popen[bytes]"]]) -> None:
+    """Return at Ctrl-C or SIGTERM; raise when one of the processes ends by itself."""
+    stop = threading.Event()
+    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not stop.wait(0.5):
+            for name, process in processes:
+                if process.poll() is not None:
+                    raise click.ClickException(f"{name} ended with exit code {process.returncode}; see its lines above")
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+def _free_port(wanted: int) -> int:
+    """The wanted port, or the next one that nobody listens on."""
+    for port in range(wanted, wanted + 50):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise click.ClickException(f"no free port from {wanted} to {wanted + 49}")

@@ -1,0 +1,350 @@
+"""The Dagster assets of the image database, thin: read the configuration, call the room, return metadata.
+
+What belongs here: names, descriptions, configuration, metadata. What does not: the work (stages.py, pages.py), checks
+(checks.py), and when things run (automation.py).
+"""
+
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from imagesync_pipelines.image_db import pages, plan_stages, stages, telling
+from imagesync_pipelines.image_db.batch import Batches
+from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.operations import metadata as shown
+from imagesync_pipelines.operations import partitions, thumbnails
+from imagesync_pipelines.operations.freshness import fresh_within
+from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.operations.summaries import run_started, stage, summary_metadata
+from imagesync_pipelines.settings import load_settings
+from imagesync_pipelines.sync.progress import Progress
+
+ROOM = "image_db"
+OWNERS = ["team:product-images"]
+PAGES = dg.DynamicPartitionsDefinition(name="image_db_pages")
+API_POOL = "image_db_api"
+WRITE_POOL = "image_db_write"
+
+SOURCE = dg.AssetSpec(
+    [ROOM, "source"],
+    description="The image database: records of pictures with their exports and the articles they show (HTTP API).",
+    group_name=ROOM,
+    kinds={"rest", "json"},
+    owners=OWNERS,
+)
+ERP = dg.AssetSpec(
+    [ROOM, "erp"],
+    description="The ERP: parent products and variants, from SQL or from files.",
+    group_name=ROOM,
+    kinds={"erp"},
+    owners=OWNERS,
+)
+
+PRODUCT_IMAGE_COLUMNS = {
+    "product_id": ("bigint", "our product, parent or variant"),
+    "external_id": ("varchar(255)", "the image's file_id at the source"),
+    "image_url": ("varchar(500)", "the picture for a product page"),
+    "thumbnail_url": ("varchar(500)", "the picture for a list"),
+    "image_type": ("varchar(50)", "the source's own word, e.g. Produktfoto"),
+    "is_primary": ("boolean", "shown first; exactly one per product with images"),
+    "is_front": ("boolean", "a front view of this very product"),
+    "priority": ("integer", "1 Produktfoto and front, 2 Produktfoto, 3 front, 4 the rest"),
+    "alt_text": ("varchar(255)", "product name and image type"),
+    "metadata": ("jsonb", "the canonical record without stock"),
+    "last_synced": ("timestamptz", "when the row was last written"),
+}
+
+
+class ErpConfig(dg.Config):
+    """How to take over the ERP's products."""
+
+    lift_brake: bool = Field(False, description="let products become inactive even when unusually many are missing")
+
+
+class PagesConfig(dg.Config):
+    """How to read the pages."""
+
+    page_size: int | None = Field(None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
+
+
+class RecordsConfig(dg.Config):
+    """Which part to read. All empty: every stored page of the latest walk."""
+
+    limit: int | None = Field(None, description="read so many pages only; such a run never removes")
+    skip_pages: int = Field(0, description="start after this page: skip 5 with limit 3 reads pages 6 to 8")
+    page_size: int | None = Field(None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
+    skus: list[str] = Field(default_factory=list, description="these products only, from fresh stored pages if any")
+    external_ids: list[str] = Field(default_factory=list, description="these images only, from the stored pages")
+
+
+class PlanConfig(dg.Config):
+    """How to plan."""
+
+    force: bool = Field(False, description="write unchanged rows too; never a wipe, pins stay")
+    lift_brake: bool = Field(False, description="let removals happen that the brake would hold back")
+
+
+class ApplyConfig(dg.Config):
+    """Which plan to apply, and how."""
+
+    plan_id: int | None = Field(None, description="a stored plan; empty: this run's, else the newest")
+    replan: bool = Field(False, description="plan products again that moved since the plan, instead of refusing them")
+    dry_run: bool = Field(False, description="do nothing: the plan is made and can be looked at")
+
+
+def build_assets() -> list[Any]:
+    """All Dagster assets of this room, in the order in which data flows."""
+    fresh = fresh_within(load_settings(ImageDbSettings).image_db_fresh_hours)
+    common: Any = {"group_name": ROOM, "owners": OWNERS, "key_prefix": [ROOM], "freshness_policy": fresh}
+
+    @dg.asset(**common, kinds={"postgres", "erp"}, deps=[ERP], retry_policy=dg.RetryPolicy(max_retries=1, delay=5))
+    def erp_products(
+        context: dg.AssetExecutionContext, config: ErpConfig, house: HouseResource, image_db: ImageDbResource
+    ) -> dg.MaterializeResult:
+        """The ERP's products, parents and variants, in our product table.
+
+        Rows that cannot be used are set aside with their reason. A product that the ERP no longer has becomes inactive
+        and is never deleted; an ERP that gives nothing, or far fewer products than before, changes nothing.
+        """
+        with stage(context, context.asset_key), house.open() as place:
+            done = stages.take_over_products(place, image_db.settings(), lift_brake=config.lift_brake)
+            for warning in done.warnings:
+                context.log.warning(warning)
+            return dg.MaterializeResult(
+                metadata={
+                    **shown.row_count(done.written.total),
+                    **shown.metrics(
+                        {
+                            "products/added": done.written.added,
+                            "products/updated": done.written.updated,
+                            "products/deactivated": done.written.deactivated,
+                            "products/set_aside": len(done.set_aside),
+                        }
+                    ),
+                    "warnings": shown.markdown_list(done.warnings),
+                    "set_aside": shown.markdown_table(done.set_aside),
+                }
+            )
+
+    @dg.asset(
+        **common,
+        kinds={"rest", "json"},
+        deps=[SOURCE],
+        partitions_def=PAGES,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool=API_POOL,
+        retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    )
+    def api_pages(
+        context: dg.AssetExecutionContext,
+        config: PagesConfig,
+        house: HouseResource,
+        image_db: ImageDbResource,
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.MaterializeResult:
+        """The API's pages as received, compressed, in blocks of consecutive pages.
+
+        All blocks together are a new walk, repeated when it does not prove to be complete. Some blocks alone are read
+        again into the latest walk, which then proves nothing until the next one: removals wait, the rest goes on.
+        """
+        settings = image_db.settings()
+        with stage(context, context.asset_key, pages.secrets(settings)), house.open() as place:
+            blocks = list(context.partition_keys)
+            everything = blocks == sorted(context.instance.get_dynamic_partitions(str(PAGES.name)))
+            size = config.page_size or settings.image_api_page_size
+            reader = pages.Reader(place.engine, place.storage, settings, size, progress)
+            with image_db.session(place.settings, context.log.warning) as session:
+                if everything:
+                    landed = pages.read_all(reader, session)
+                else:
+                    landed = pages.read_spans(reader, session, [partitions.block_pages(block) for block in blocks])
+            for note in landed.notes:
+                context.log.warning(note)
+            context.log.info(landed.sentence())
+            grown = _add_grown_blocks(context, landed, settings) if everything else []
+            spans = {block: partitions.block_pages(block) for block in [*blocks, *grown]}
+            partitions.report_partitions(context, *pages.by_block(landed, spans))
+            return dg.MaterializeResult()
+
+    @dg.asset(
+        **common,
+        kinds={"python", "parquet"},
+        deps=[api_pages],
+        pool=API_POOL,
+        retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    )
+    def records(
+        context: dg.AssetExecutionContext,
+        config: RecordsConfig,
+        house: HouseResource,
+        image_db: ImageDbResource,
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.MaterializeResult:
+        """Validated records, canonical and each once, with the proof that the walk was complete (or why not).
+
+        A record that does not validate goes to quarantine with its reason; the others go on.
+        """
+        settings = image_db.settings()
+        with stage(context, context.asset_key, pages.secrets(settings)), house.open() as place:
+            part = stages.Part(
+                limit=config.limit,
+                skip_pages=config.skip_pages,
+                page_size=config.page_size,
+                skus=tuple(config.skus),
+                external_ids=tuple(config.external_ids),
+            )
+            made = stages.make_records(
+                place,
+                settings,
+                part,
+                context.run_id,
+                lambda: image_db.session(place.settings, context.log.warning),
+                progress,
+            )
+            about = made.about
+            for warning in about.warnings:
+                context.log.warning(warning)
+            if made.landed is not None:
+                context.log.info(made.landed.sentence())
+                keys = partitions.page_blocks(max(made.landed.pages, default=0), settings.image_db_pages_per_block)
+                known = set(context.instance.get_dynamic_partitions(str(PAGES.name)))
+                spans = {block: partitions.block_pages(block) for block in keys if block in known}
+                partitions.log_landed(context, dg.AssetKey([ROOM, "api_pages"]), pages.whole_blocks(made.landed, spans))
+            size = Batches(place.storage).records(context.run_id).stat().st_size
+            return dg.MaterializeResult(
+                metadata={
+                    **shown.row_count(about.records),
+                    **shown.size_bytes(size),
+                    **shown.metrics(
+                        {
+                            "records/valid": about.records,
+                            "records/rejected": len(about.rejects),
+                            "records/repeated": about.repeated,
+                            "records/conflicts": about.conflicts,
+                        }
+                    ),
+                    "walk": about.walk_id,
+                    "walk_is_complete": about.complete,
+                    "walk_is_incomplete_because": about.reason or "-",
+                    "rejects": shown.markdown_table(stages.rejects_frame(about)),
+                }
+            )
+
+    @dg.asset(**common, kinds={"pandas", "parquet"}, deps=[records, erp_products])
+    def plan(
+        context: dg.AssetExecutionContext,
+        config: PlanConfig,
+        house: HouseResource,
+        image_db: ImageDbResource,
+    ) -> dg.MaterializeResult:
+        """What would change in product_image, row by row with its reason; nothing is changed yet.
+
+        Removals need the proof of a complete walk and pass the brake; what is held back is listed.
+        """
+        with stage(context, context.asset_key) as work, house.open() as place:
+            made = plan_stages.make_plan(
+                place, image_db.settings(), context.run_id, force=config.force, lift_brake=config.lift_brake
+            )
+            work.summary = telling.plan_summary(made, work.started_at)
+            for line in telling.plan_lines(made):
+                context.log.info(line)
+            for warning in made.warnings:
+                context.log.warning(warning)
+            fetch = telling.picture_fetcher(place.settings)
+            return dg.MaterializeResult(
+                metadata={
+                    **summary_metadata(work.summary),
+                    **shown.row_count(len(made.plan)),
+                    **shown.metrics({f"plan/{name}": number for name, number in made.counts().items()}),
+                    "plan_id": made.plan_id,
+                    "apply_it_with": f"imagesync apply {made.plan_id}",
+                    "cost": telling.plan_cost(made),
+                    "changes": shown.markdown_table(telling.changes(made)),
+                    "held_back": shown.markdown_table(made.held.loc[:, ["key", "reason"]]),
+                    "matched_by": shown.markdown_table(telling.matched_by(made)),
+                    "unmatched": len(made.planned.unmatched),
+                    "pictures": thumbnails.from_urls(telling.pictures(place, made, thumbnails.SHOWN), fetch),
+                }
+            )
+
+    @dg.asset(
+        **common,
+        kinds={"postgres"},
+        deps=[plan],
+        pool=WRITE_POOL,
+        output_required=False,
+        retry_policy=dg.RetryPolicy(max_retries=1, delay=10),
+    )
+    def product_images(
+        context: dg.AssetExecutionContext,
+        config: ApplyConfig,
+        house: HouseResource,
+        image_db: ImageDbResource,
+        progress: dg.ResourceParam[Progress],
+    ) -> Any:
+        """The images of every product as shops and the ERP show them: the plan, applied product by product.
+
+        A product whose images changed since the plan is refused and planned again next time; a row that the database
+        does not take goes to quarantine, the others go on. Exactly one image per product is primary; a pin stays.
+        """
+        if config.dry_run:
+            context.log.info("Dry run: nothing was applied; see the plan.")
+            return
+        with stage(context, context.asset_key) as work, house.open() as place:
+            done = plan_stages.apply_plan(
+                place,
+                image_db.settings(),
+                context.run_id,
+                plan_id=config.plan_id,
+                replan=config.replan,
+                progress=progress,
+            )
+            work.summary = summary = telling.applied_summary(done, run_started(context))
+            context.log.info(telling.applied_line(done))
+            for warning in summary.warnings:
+                context.log.warning(warning)
+            yield dg.MaterializeResult(
+                metadata={
+                    **summary_metadata(summary),
+                    **shown.row_count(done.rows),
+                    **shown.columns(PRODUCT_IMAGE_COLUMNS),
+                    "plan_id": done.header.id,
+                    "unmatched_articles": int(done.header.scope.get("unmatched", 0)),
+                    "errors": shown.markdown_list(done.applied.errors),
+                    "dagster/table_name": "imagesync.product_image",
+                }
+            )
+
+    @dg.asset(**common, kinds={"postgres", "table"}, deps=[plan])
+    def unmatched_articles(
+        context: dg.AssetExecutionContext, house: HouseResource, image_db: ImageDbResource
+    ) -> dg.MaterializeResult:
+        """Article numbers that no product has, with the nearest candidates, and images without any article.
+
+        The list for a product manager: each line is a number to correct in the image database or in the ERP.
+        """
+        with stage(context, context.asset_key), house.open() as place:
+            found = plan_stages.write_unmatched(place, image_db.settings(), context.run_id)
+            return dg.MaterializeResult(
+                metadata={
+                    **shown.row_count(len(found.unmatched)),
+                    **shown.metrics({"articles/unmatched": len(found.unmatched), "images/unused": len(found.unused)}),
+                    "unmatched": shown.markdown_table(telling.unmatched(found)),
+                    "unused": shown.markdown_table(found.unused.loc[:, ["external_id", "image_type", "reason"]]),
+                    "dagster/table_name": "imagesync.unmatched_article",
+                }
+            )
+
+    return [SOURCE, ERP, erp_products, api_pages, records, plan, product_images, unmatched_articles]
+
+
+def _add_grown_blocks(context: dg.AssetExecutionContext, landed: pages.Landed, settings: ImageDbSettings) -> list[str]:
+    """Add partitions for pages that came into being while the walk was under way, and give their keys."""
+    known = context.instance.get_dynamic_partitions(str(PAGES.name))
+    wanted = partitions.page_blocks(max(landed.pages, default=1), settings.image_db_pages_per_block)
+    added = partitions.missing_blocks(known, wanted)
+    if added:
+        context.instance.add_dynamic_partitions(str(PAGES.name), added)
+    return added

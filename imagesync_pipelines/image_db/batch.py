@@ -1,0 +1,130 @@
+"""The records of one reading, kept for planning: the record file and what is known about how it was read.
+
+What belongs here: writing a batch from stored pages, finding the newest, forgetting old ones. What does not: the file
+itself (record_store.py), what should be done with the records (planning.py).
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from upath import UPath
+
+from imagesync_pipelines.image_db.record_store import PageReject, ReadPage, Stored, write_records
+from imagesync_pipelines.image_db.records import Reject
+
+_FOLDER = "records/image_db"
+
+
+class BatchMissingError(Exception):
+    """There are no records to plan from; the message says what to run."""
+
+    retryable = False
+
+
+class RejectLine(BaseModel):
+    """A record that was set aside: where it was, whose it is when that is legible, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    page: int
+    place: int
+    external_id: str | None
+    reason: str
+
+
+class About(BaseModel):
+    """What is known about a batch.
+
+    scope: all (every stored page of a walk), pages (some pages), skus (some products), images (some images); only `all`
+    with `complete` proves that what is not in it is gone. api_calls and bytes_downloaded are those of the reading.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    made_at: datetime
+    walk_id: int
+    scope: Literal["all", "pages", "skus", "images"]
+    complete: bool
+    reason: str
+    skus: tuple[str, ...] = ()
+    external_ids: tuple[str, ...] = ()
+    records: int = 0
+    repeated: int = 0
+    conflicts: int = 0
+    rejects: tuple[RejectLine, ...] = ()
+    warnings: tuple[str, ...] = ()
+    api_calls: int = 0
+    bytes_downloaded: int = 0
+
+    def page_rejects(self) -> tuple[PageReject, ...]:
+        """The rejects as planning.py takes them; the raw text is in quarantine, not here."""
+        return tuple(
+            PageReject(line.page, line.place, Reject(line.external_id, line.reason, "")) for line in self.rejects
+        )
+
+
+class Batches:
+    """The batches below one storage root; a batch is a folder named by its run."""
+
+    def __init__(self, storage: UPath) -> None:
+        self._root = storage / _FOLDER
+
+    def write(self, name: str, pages: Iterable[ReadPage]) -> Stored:
+        """Write the records of `pages` as the batch `name`; it counts once `describe` was called."""
+        return write_records(self.records(name), pages)
+
+    def describe(self, name: str, about: About) -> None:
+        """Complete the batch with what is known about it."""
+        path = self._root / name / "about.json"
+        part = path.with_name("about.json.part")
+        part.write_text(about.model_dump_json(), encoding="utf-8")
+        part.replace(path)
+
+    def records(self, name: str) -> UPath:
+        """The record file of a batch."""
+        return self._root / name / "records.parquet"
+
+    def about(self, name: str) -> About:
+        """What is known about a batch. Raises BatchMissingError when it is not there (any more)."""
+        try:
+            text = (self._root / name / "about.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise BatchMissingError(
+                f"the records of {name} are no longer kept; materialise image_db/records and plan again"
+            ) from None
+        return About.model_validate_json(text)
+
+    def newest(self) -> str:
+        """The name of the newest batch. Raises BatchMissingError when there is none."""
+        found = self._by_age()
+        if not found:
+            raise BatchMissingError(
+                "there are no records to plan from yet; materialise image_db/api_pages and image_db/records"
+            )
+        return found[0]
+
+    def of_run(self, run_id: str) -> str:
+        """The batch that this run made, or else the newest. Raises BatchMissingError."""
+        return run_id if (self._root / run_id / "about.json").exists() else self.newest()
+
+    def prune(self, keep: int, used: Iterable[str]) -> None:
+        """Forget all but the newest `keep` batches and those in `used`."""
+        kept = {*self._by_age()[:keep], *used}
+        for name in self._by_age():
+            if name not in kept:
+                for file in (self._root / name).iterdir():
+                    file.unlink()
+                (self._root / name).rmdir()
+
+    def _by_age(self) -> list[str]:
+        if not self._root.exists():
+            return []
+        made = [
+            (self.about(path.name).made_at, path.name)
+            for path in self._root.iterdir()
+            if (path / "about.json").exists()
+        ]
+        return [name for _, name in sorted(made, reverse=True)]

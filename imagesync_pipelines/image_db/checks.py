@@ -1,0 +1,111 @@
+"""The asset checks of this room: true sentences about what was read and what is shown.
+
+What belongs here: the checks, blocking and reporting. What does not: the guard, which keeps bad news from doing harm
+before anything is written (sync/guard.py).
+"""
+
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from imagesync_pipelines.image_db.assets import ROOM
+from imagesync_pipelines.image_db.batch import About, Batches
+from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.plans import Plans
+
+_RECORDS = dg.AssetKey([ROOM, "records"])
+_PLAN = dg.AssetKey([ROOM, "plan"])
+_PRODUCT_IMAGES = dg.AssetKey([ROOM, "product_images"])
+
+_WITHOUT_ONE_PRIMARY = """
+SELECT count(*) FROM (
+    SELECT product_id FROM imagesync.product_image GROUP BY product_id HAVING count(*) FILTER (WHERE is_primary) <> 1
+) wrong
+"""
+
+_WITHOUT_URL = "SELECT count(*) FROM imagesync.product_image WHERE image_url !~ '^https?://[^/]+/.+'"
+
+
+def build_checks() -> list[Any]:
+    """All checks of this room."""
+
+    @dg.asset_check(asset=_RECORDS, name="every_page_was_read")
+    def every_page_was_read(context: dg.AssetCheckExecutionContext, house: HouseResource) -> dg.AssetCheckResult:
+        """The walk proved that it saw every image; without that nothing is removed."""
+        with house.open() as place:
+            about = _about(place, context.run.run_id)
+        return dg.AssetCheckResult(
+            passed=about.complete or about.scope != "all",
+            severity=dg.AssetCheckSeverity.WARN,
+            description=about.reason or "every page was read",
+            metadata={"walk": about.walk_id, "records": about.records},
+        )
+
+    @dg.asset_check(asset=_RECORDS, name="few_records_are_rejected")
+    def few_records_are_rejected(
+        context: dg.AssetCheckExecutionContext, house: HouseResource, image_db: ImageDbResource
+    ) -> dg.AssetCheckResult:
+        """No more records are set aside than the setting IMAGE_DB_MAX_REJECT_SHARE allows."""
+        with house.open() as place:
+            about = _about(place, context.run.run_id)
+        return _share(
+            len(about.rejects), len(about.rejects) + about.records, image_db.settings().image_db_max_reject_share
+        )
+
+    @dg.asset_check(asset=_PLAN, name="few_articles_are_unmatched")
+    def few_articles_are_unmatched(
+        context: dg.AssetCheckExecutionContext, house: HouseResource, image_db: ImageDbResource
+    ) -> dg.AssetCheckResult:
+        """No more article links are without a product than the setting IMAGE_DB_MAX_UNMATCHED_SHARE allows."""
+        with house.open() as place:
+            header = Plans(place.engine, place.storage).latest(ROOM)
+        unmatched = int(header.scope.get("unmatched", 0)) if header is not None else 0
+        matched = int(header.scope.get("matched", 0)) if header is not None else 0
+        return _share(unmatched, unmatched + matched, image_db.settings().image_db_max_unmatched_share)
+
+    @dg.asset_check(asset=_PRODUCT_IMAGES, name="every_product_has_one_primary")
+    def every_product_has_one_primary(house: HouseResource) -> dg.AssetCheckResult:
+        """Each product with images shows exactly one of them first."""
+        return _none_of(house, _WITHOUT_ONE_PRIMARY, "products without exactly one primary image")
+
+    @dg.asset_check(asset=_PRODUCT_IMAGES, name="every_image_has_a_usable_url")
+    def every_image_has_a_usable_url(house: HouseResource) -> dg.AssetCheckResult:
+        """Each product image names a picture that a browser can ask for."""
+        return _none_of(house, _WITHOUT_URL, "product images without a usable URL")
+
+    return [
+        every_page_was_read,
+        few_records_are_rejected,
+        few_articles_are_unmatched,
+        every_product_has_one_primary,
+        every_image_has_a_usable_url,
+    ]
+
+
+def _about(place: Installation, run_id: str) -> About:
+    batches = Batches(place.storage)
+    return batches.about(batches.of_run(run_id))
+
+
+def _share(bad: int, all_of_them: int, allowed: float) -> dg.AssetCheckResult:
+    share = bad / all_of_them if all_of_them else 0.0
+    return dg.AssetCheckResult(
+        passed=share <= allowed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{bad} of {all_of_them}: {share:.1%} ({allowed:.1%} are allowed)",
+        metadata={"number": bad, "share": share},
+    )
+
+
+def _none_of(house: HouseResource, query: str, what: str) -> dg.AssetCheckResult:
+    with house.open() as place, place.engine.connect() as connection:
+        number = int(connection.scalar(sa.text(query)) or 0)
+    return dg.AssetCheckResult(
+        passed=number == 0,
+        severity=dg.AssetCheckSeverity.ERROR,
+        description=f"{number} {what}",
+        metadata={"number": number},
+    )

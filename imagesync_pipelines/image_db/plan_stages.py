@@ -1,0 +1,237 @@
+"""The plan and what comes of it, each a function without Dagster: plan, apply, unmatched articles.
+
+What belongs here: joining planning, engine and storage, one function per Dagster asset. What does not: the stages before
+the plan (stages.py), the engine itself (sync), what the UI shows (assets.py).
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import sqlalchemy as sa
+
+from imagesync_pipelines.image_db import products, unmatched
+from imagesync_pipelines.image_db.applying import ProductImageTarget, read_current, repair_primaries
+from imagesync_pipelines.image_db.batch import About, Batches
+from imagesync_pipelines.image_db.pages import ROOM
+from imagesync_pipelines.image_db.payload import open_payload
+from imagesync_pipelines.image_db.planning import Planned, cut_to, groups_of_skus, plan_wanted, rejected_rows
+from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.image_db.stages import brake_of
+from imagesync_pipelines.storage.errors import PlanMissing
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.locks import room_lock
+from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
+from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.sync.applying import Applied, apply_database
+from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.model import EFFECTS, Change, Proof, Scope, group_state
+from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.progress import Progress
+
+KEPT_PLANS = 20
+ROWS_PER_BATCH = 2000
+# The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
+SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError)
+
+
+@dataclass(frozen=True)
+class PlanMade:
+    """A stored plan and what there is to tell about it.
+
+    plan: the engine's PLAN columns after the guard. held: the rows that the guard held back. planned: what was wanted.
+    """
+
+    plan_id: int
+    plan: pd.DataFrame
+    held: pd.DataFrame
+    planned: Planned
+    about: About
+    batch: str
+    warnings: tuple[str, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Rows per change, all five of them."""
+        found = self.plan["change"].value_counts()
+        return {str(change): int(found.get(change, 0)) for change in Change}
+
+
+@dataclass(frozen=True)
+class PlanApplied:
+    """What came of applying a plan. rows: in product_image afterwards; repaired: products whose primary was set right."""
+
+    header: PlanHeader
+    about: About
+    applied: Applied
+    repaired: int
+    rows: int
+    warnings: tuple[str, ...]
+
+
+def make_plan(
+    place: Installation,
+    settings: ImageDbSettings,
+    run_id: str,
+    *,
+    force: bool = False,
+    lift_brake: bool = False,
+    batch: str | None = None,
+    only_groups: Collection[str] | None = None,
+) -> PlanMade:
+    """Plan from a batch of records (this run's, or else the newest) and store the plan.
+
+    only_groups: these products only, as when planning again. Raises BatchMissingError, UnknownSkuError.
+    """
+    batches = Batches(place.storage)
+    name = batch or batches.of_run(run_id)
+    about = batches.about(name)
+    all_products = products.read_products(place.engine)
+    planned = plan_wanted(batches.records(name), all_products, settings.image_db_detail_min_height)
+    current = read_current(place.engine)
+    scope, wanted_here, current_here = _cut(about, planned, current, all_products, only_groups)
+    rejects = rejected_rows(about.page_rejects(), current_here, wanted_here.wanted)
+    rejected = pd.concat([rejects, wanted_here.unusable], ignore_index=True).drop_duplicates("key")
+    plan = build_plan(wanted_here.wanted, current_here, scope, rejected=rejected, force=force)
+    guarded = guard(plan, scope, brake_of(place.settings, lifted=lift_brake))
+    changing = guarded.plan["change"].isin(EFFECTS)
+    states = group_states(current[current["group"].isin(set(guarded.plan.loc[changing, "group"]))])
+    rows = guarded.plan.assign(state=guarded.plan["group"].map(states).fillna(group_state(())).where(changing))
+    payload = wanted_here.matched[wanted_here.matched["key"].isin(set(guarded.plan.loc[changing, "key"]))]
+    made = PlanMade(0, guarded.plan, guarded.held, wanted_here, about, name, (*about.warnings, *guarded.warnings))
+    plans = Plans(place.engine, place.storage)
+    plan_id = plans.save(rows, payload, _new_plan(made, run_id))
+    plans.prune(ROOM, KEPT_PLANS)
+    return replace(made, plan_id=plan_id)
+
+
+def apply_plan(
+    place: Installation,
+    settings: ImageDbSettings,
+    run_id: str,
+    *,
+    plan_id: int | None = None,
+    replan: bool = False,
+    progress: Progress,
+) -> PlanApplied:
+    """Apply a stored plan (this run's, or else the newest) under the room's lock.
+
+    Products whose images changed since the plan was made are refused with that reason; with `replan` they are planned
+    again from the same records and applied. Raises RoomBusy, PlanMissing.
+    """
+    plans = Plans(place.engine, place.storage)
+    header = plans.header(plan_id) if plan_id is not None else _plan_of(plans, run_id)
+    about = Batches(place.storage).about(str(header.scope["batch"]))
+    with room_lock(place.engine, ROOM, place.settings.lock_wait_seconds):
+        applied = _apply(place, plans, header, run_id, progress)
+        refused = applied.refused_in
+        if replan and refused:
+            again = make_plan(place, settings, run_id, batch=str(header.scope["batch"]), only_groups=refused)
+            second = _apply(place, plans, plans.header(again.plan_id), run_id, progress)
+            applied = replace(applied, refused=0, refused_in=frozenset(), errors=()).plus(second)
+        repaired = repair_primaries(place.engine)
+    plans.mark_applied(header.id, run_id)
+    with place.engine.connect() as connection:
+        rows = connection.scalar(sa.select(sa.func.count()).select_from(product_image)) or 0
+    warnings = [*header.scope.get("warnings", ()), *_warnings(applied, header, run_id)]
+    return PlanApplied(header, about, applied, repaired, rows, tuple(warnings))
+
+
+def write_unmatched(place: Installation, settings: ImageDbSettings, run_id: str) -> Planned:
+    """Replace the tables of unmatched articles and unused images by what this run's records (or the newest) show."""
+    batches = Batches(place.storage)
+    all_products = products.read_products(place.engine)
+    planned = plan_wanted(batches.records(batches.of_run(run_id)), all_products, settings.image_db_detail_min_height)
+    unmatched.write(place.engine, planned.unmatched, planned.unused)
+    return planned
+
+
+def _cut(
+    about: About,
+    planned: Planned,
+    current: pd.DataFrame,
+    all_products: pd.DataFrame,
+    only_groups: Collection[str] | None,
+) -> tuple[Scope, Planned, pd.DataFrame]:
+    """The scope of this plan with wanted and current cut to it.
+
+    Of a part of the pages only the images read are in scope: of all others it says nothing.
+    """
+    proof = Proof(about.walk_id, about.complete, about.reason)
+    if only_groups is not None:
+        groups = frozenset(only_groups)
+    elif about.scope == "skus":
+        groups = groups_of_skus(about.skus, all_products)
+    elif about.scope == "images":
+        named = external_ids_of(planned.wanted["key"]).isin(about.external_ids)
+        there = external_ids_of(current["key"]).isin(about.external_ids)
+        groups = frozenset(planned.wanted.loc[named, "group"]) | frozenset(current.loc[there, "group"])
+    elif about.scope == "pages":
+        read = set(planned.read_ids)
+        return Scope(None, None), planned, current[external_ids_of(current["key"]).isin(read)]
+    else:
+        return Scope(None, proof), planned, current
+    return Scope(groups, None), cut_to(planned, groups), current
+
+
+def external_ids_of(keys: pd.Series) -> pd.Series:
+    """The image's part of the engine's keys."""
+    return keys.str.split("/", n=1).str[1]
+
+
+def _new_plan(made: PlanMade, run_id: str) -> NewPlan:
+    return NewPlan(
+        room=ROOM,
+        run_id=run_id,
+        scope={
+            "kind": made.about.scope,
+            "batch": made.batch,
+            "skus": list(made.about.skus),
+            "warnings": list(made.warnings),
+        },
+        counts=made.counts(),
+        cost={"calls": 0, "rows": sum(made.counts()[str(change)] for change in EFFECTS)},
+        walk_id=made.about.walk_id,
+    )
+
+
+def _plan_of(plans: Plans, run_id: str) -> PlanHeader:
+    """This run's plan, or the newest of the room."""
+    header = next((found for found in plans.all(ROOM) if found.run_id == run_id), plans.latest(ROOM))
+    if header is None:
+        raise PlanMissing("there is no plan yet; materialise image_db/plan first")
+    return header
+
+
+def _warnings(applied: Applied, header: PlanHeader, run_id: str) -> list[str]:
+    found = []
+    if header.applied_at is not None and header.applied_run != run_id:
+        found.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
+    if applied.failed:
+        found.append(f"{applied.failed} images could not be written and are in quarantine: {applied.errors[0]}")
+    if applied.refused:
+        found.append(
+            f"{applied.refused} rows of {len(applied.refused_in)} products were refused, because their images changed "
+            "since the plan was made; plan again, or apply it with --replan."
+        )
+    return found
+
+
+def _apply(place: Installation, plans: Plans, header: PlanHeader, run_id: str, progress: Progress) -> Applied:
+    rows = plans.load(header.id)
+    matched = plans.load_payload(header.id)
+    if matched is None:
+        raise PlanMissing(f"plan {header.id} was stored without the rows it needs; plan again")
+    changing = rows[rows["change"].isin(EFFECTS)]
+    states = dict(zip(changing["group"], changing["state"], strict=True))
+    total = len(changing)
+    with open_payload(Batches(place.storage).records(str(header.scope["batch"])), matched) as payload:
+        return apply_database(
+            rows.drop(columns="state"),
+            ProductImageTarget(place.engine, payload),
+            QuarantineTable(place.engine, ROOM, run_id),
+            states=states,
+            rows_per_batch=ROWS_PER_BATCH,
+            fatal=SERVER_GONE,
+            on_progress=lambda done: progress("rows written", done, total),
+        )

@@ -1,0 +1,135 @@
+"""What a plan and its application have to tell: summaries, sentences for the log, small tables for the UI.
+
+What belongs here: pure functions over what the stages return. What does not: the stages (stages.py, plan_stages.py) and
+Dagster's metadata (assets.py).
+"""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pandas as pd
+
+from imagesync_pipelines.image_db.batch import Batches
+from imagesync_pipelines.image_db.payload import open_payload
+from imagesync_pipelines.image_db.plan_stages import PlanApplied, PlanMade
+from imagesync_pipelines.image_db.planning import Planned
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync.model import EFFECTS
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
+
+THUMBNAIL_BYTES = 2 * 1024 * 1024
+THUMBNAIL_SECONDS = 5.0
+
+
+def plan_summary(made: PlanMade, started_at: datetime) -> Summary:
+    """The summary of a run that ends with its plan: nothing was changed yet, so only what was found is counted."""
+    counts = made.counts()
+    return Summary(
+        status="completed",
+        started_at=started_at,
+        completed_at=datetime.now(UTC),
+        warnings=made.warnings,
+        kept=counts["keep"],
+        rejected=len(made.about.rejects),
+        held_back=len(made.held),
+        api_calls=made.about.api_calls,
+        bytes_downloaded=made.about.bytes_downloaded,
+    )
+
+
+def plan_lines(made: PlanMade) -> list[str]:
+    """The plan in a few lines for the log: what was looked at, how it matched, what would change."""
+    rules = ", ".join(
+        f"{number} by {rule}" for rule, number in made.planned.matched["matched_by"].value_counts().items()
+    )
+    counts = ", ".join(f"{number} {name}" for name, number in made.counts().items())
+    return [
+        f"{made.about.records} images and {made.planned.wanted['group'].nunique()} products with images were checked: "
+        f"{len(made.planned.matched)} matches ({rules or 'none'}), {len(made.planned.unmatched)} article links without "
+        f"a product, {len(made.planned.unused)} images that no product shows.",
+        f"Plan {made.plan_id}: {counts}; {len(made.held)} removals held back.",
+    ]
+
+
+def plan_cost(made: PlanMade) -> str:
+    """What applying the plan costs, in a sentence."""
+    rows = sum(made.counts()[str(change)] for change in EFFECTS)
+    return f"{rows} rows of our own database; no call to the image database."
+
+
+def changes(made: PlanMade) -> pd.DataFrame:
+    """The rows that change, of every kind some first: change, product image, reason."""
+    changing = made.plan[made.plan["change"].isin(EFFECTS)]
+    order = changing.groupby("change").cumcount()
+    return changing.assign(order=order).sort_values(["order", "change"]).loc[:, ["change", "key", "reason"]]
+
+
+def matched_by(made: PlanMade) -> pd.DataFrame:
+    """How many product images each matching rule found."""
+    found = made.planned.matched["matched_by"].value_counts()
+    return pd.DataFrame({"rule": found.index, "product images": found.to_numpy()})
+
+
+def unmatched(planned: Planned) -> pd.DataFrame:
+    """The unmatched articles as a person reads them: number, variant, image, reason, nearest candidates."""
+    frame = planned.unmatched.loc[:, ["number", "variant", "external_id", "reason", "candidates"]]
+    names = [", ".join(f"{near['sku']} {near['name']}" for near in candidates) for candidates in frame["candidates"]]
+    return frame.assign(candidates=names).rename(columns={"external_id": "image"})
+
+
+def pictures(place: Installation, made: PlanMade, limit: int) -> list[tuple[str, str]]:
+    """Label and thumbnail URL of the first rows that are added or updated."""
+    written = made.plan[made.plan["change"].isin(["add", "update"])].head(limit)
+    chosen = made.planned.matched[made.planned.matched["key"].isin(set(written["key"]))]
+    if chosen.empty:
+        return []
+    with open_payload(Batches(place.storage).records(made.batch), chosen) as payload:
+        rows = payload(list(chosen["key"]))
+    return [
+        (f"{values['alt_text'] or key}", str(values["thumbnail_url"] or values["image_url"]))
+        for key, values in rows.items()
+    ]
+
+
+def picture_fetcher(settings: Settings) -> Callable[[str], bytes]:
+    """A function that fetches one small picture under the rules for URLs that are data."""
+    policy = FetchPolicy(
+        allowed_hosts=frozenset(settings.allowed_image_hosts),
+        max_bytes=THUMBNAIL_BYTES,
+        total_deadline=THUMBNAIL_SECONDS,
+    )
+    return lambda url: fetch_image(url, policy).body
+
+
+def applied_summary(done: PlanApplied, started_at: datetime) -> Summary:
+    """The summary of a run that applied a plan, with the mission's names."""
+    applied = done.applied
+    return Summary(
+        status="completed",
+        started_at=started_at,
+        completed_at=datetime.now(UTC),
+        images_added=applied.added,
+        images_updated=applied.updated,
+        images_deleted=applied.removed,
+        products_affected=len(applied.affected),
+        warnings=done.warnings,
+        kept=applied.kept,
+        rejected=len(done.about.rejects) + applied.failed,
+        held_back=int(done.header.scope.get("held_back", 0)),
+        failed=applied.failed,
+        refused=applied.refused,
+        api_calls=done.about.api_calls,
+        bytes_downloaded=done.about.bytes_downloaded,
+    )
+
+
+def applied_line(done: PlanApplied) -> str:
+    """The application in one line for the log."""
+    applied = done.applied
+    return (
+        f"Plan {done.header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
+        f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} products; "
+        f"{done.repaired} products got their primary back; {done.rows} product images now."
+    )

@@ -1,0 +1,59 @@
+"""The summary of a run: the mission's names, and the numbers that are plotted.
+
+What belongs here: the summary as data. What does not: writing it anywhere (operations/summaries.py).
+"""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run. status is in_progress, completed or failed; warnings say what could not be done. seconds: of the run."""
+
+    status: str
+    started_at: datetime
+    completed_at: datetime | None
+    images_added: int = 0
+    images_updated: int = 0
+    images_deleted: int = 0
+    products_affected: int = 0
+    error_message: str = ""
+    warnings: tuple[str, ...] = ()
+    kept: int = 0
+    rejected: int = 0
+    held_back: int = 0
+    failed: int = 0
+    refused: int = 0
+    api_calls: int = 0
+    bytes_downloaded: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """From start to end, 0 while it runs."""
+        return round((self.completed_at - self.started_at).total_seconds(), 2) if self.completed_at else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as JSON values, times in ISO 8601."""
+        values = asdict(self)
+        values["started_at"] = self.started_at.isoformat()
+        values["completed_at"] = self.completed_at.isoformat() if self.completed_at else None
+        values["warnings"] = list(self.warnings)
+        return {**values, "seconds": self.seconds}
+
+    def metrics(self) -> dict[str, int | float]:
+        """The numbers that the UI plots over time."""
+        return {
+            "images/added": self.images_added,
+            "images/updated": self.images_updated,
+            "images/deleted": self.images_deleted,
+            "images/kept": self.kept,
+            "images/rejected": self.rejected,
+            "images/held_back": self.held_back,
+            "images/failed": self.failed,
+            "products/affected": self.products_affected,
+            "api/calls": self.api_calls,
+            "bytes/downloaded": self.bytes_downloaded,
+            "seconds": self.seconds,
+        }
