@@ -1,17 +1,18 @@
 """A plan into a database: batches of whole groups, each one transaction; a bad group costs nobody else.
 
-What belongs here: batching, halving, counting, quarantine. What does not: the effects (a room's applying.py) and remote
-targets, whose answers can be lost (remote.py).
+What belongs here: a plan's rows as work, batching, halving, counting, quarantine. What does not: the effects (a room's
+applying.py) and remote targets, whose answers can be lost (remote.py).
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-
-from typing import Any
+from itertools import chain, groupby
+from operator import attrgetter
 
 import pandas as pd
 
+from imagesync_pipelines.sync.frames import check_plan
 from imagesync_pipelines.sync.model import (
     EFFECTS,
     Change,
@@ -20,17 +21,25 @@ from imagesync_pipelines.sync.model import (
     PlanRow,
     QuarantineItem,
     RowResult,
+    group_state,
 )
+from imagesync_pipelines.sync.targets import DatabaseTarget, Quarantine
 
 APPLY_STAGE = "apply"
 SHOWN_ERRORS = 20
+REASON_CHARACTERS = 500
+NO_ANSWER = "the target gave no answer for this row"
+# Rows of a plan that are Python objects at one time; a frame of a million of them is a tenth of their size.
+_SLICE = 20_000
+_CHANGES = {str(change): change for change in Change}
 
 
 @dataclass(frozen=True)
 class Applied:
     """What came of a plan, in rows; `errors` are at most 20 sentences, the numbers are exact.
 
-    affected: the groups in which something was written; refused_in: the groups that moved since the plan.
+    kept: of groups that were not refused. affected: the groups in which something was written. refused_in: the groups
+    that were not written, because they moved since the plan or an earlier outcome is unknown.
     """
 
     added: int = 0
@@ -45,11 +54,17 @@ class Applied:
     refused_in: frozenset[str] = frozenset()
     errors: tuple[str, ...] = ()
 
+    @property
+    def error_count(self) -> int:
+        """How many rows were not written although the plan said so."""
+        return self.failed + self.refused + self.unknown
+
     def plus(self, other: "Applied") -> "Applied":
-        """Two applications as one; a group counts once."""
-        numbers = ("added", "updated", "removed", "kept", "rejected", "failed", "refused", "unknown")
+        """This and what came of planning the refused groups again; a group counts once, and so does a reject."""
+        numbers = ("added", "updated", "removed", "kept", "failed", "refused", "unknown")
         return Applied(
             **{name: getattr(self, name) + getattr(other, name) for name in numbers},
+            rejected=max(self.rejected, other.rejected),
             affected=self.affected | other.affected,
             refused_in=self.refused_in | other.refused_in,
             errors=(*self.errors, *other.errors)[:SHOWN_ERRORS],
@@ -58,35 +73,44 @@ class Applied:
 
 @dataclass
 class Tally:
-    """Results as they come in; `result` gives the frozen sum."""
+    """Results as they come in, and what they mean for the quarantine. Used from one thread."""
 
+    quarantine: Quarantine
     numbers: Counter[str] = field(default_factory=Counter)
     affected: set[str] = field(default_factory=set)
     refused_in: set[str] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
+    undone: set[str] = field(default_factory=set)
 
     def take(self, results: Iterable[RowResult]) -> None:
-        """Count results."""
+        """Count results and put the failed ones in quarantine, at once: a crash later on must not lose them."""
+        failed = []
         for result in results:
             if result.outcome is Outcome.DONE:
                 self.numbers[result.change] += 1
                 self.affected.add(result.group)
                 continue
             self.numbers[result.outcome] += 1
+            self.undone.add(result.key)
             if result.outcome is Outcome.REFUSED:
                 self.refused_in.add(result.group)
+            elif result.outcome is Outcome.FAILED:
+                failed.append(QuarantineItem(result.key, result.group, APPLY_STAGE, result.reason, None))
             if len(self.errors) < SHOWN_ERRORS:
                 self.errors.append(f"{result.key}: {result.outcome}: {result.reason}")
+        if failed:
+            self.quarantine.put(failed)
 
     def result(self, plan: pd.DataFrame) -> Applied:
-        """The sum, with the rows of the plan that needed nothing."""
-        quiet = plan["change"].value_counts()
+        """The sum, with the rows of the plan that needed nothing; takes out of quarantine what is as wanted now."""
+        self._release(plan)
+        kept = plan.loc[plan["change"] == Change.KEEP, "group"]
         return Applied(
             added=self.numbers[Change.ADD],
             updated=self.numbers[Change.UPDATE],
             removed=self.numbers[Change.REMOVE],
-            kept=int(quiet.get(str(Change.KEEP), 0)),
-            rejected=int(quiet.get(str(Change.REJECT), 0)),
+            kept=int((~kept.isin(list(self.refused_in))).sum()),
+            rejected=int((plan["change"] == Change.REJECT).sum()),
             failed=self.numbers[Outcome.FAILED],
             refused=self.numbers[Outcome.REFUSED],
             unknown=self.numbers[Outcome.UNKNOWN],
@@ -95,23 +119,23 @@ class Tally:
             errors=tuple(self.errors),
         )
 
-
-def group_works(plan: pd.DataFrame, states: Mapping[str, str] | None = None) -> Iterator[GroupWork]:
-    """The rows of a plan that change, group by group in the order of the plan; `states` as they were planned."""
-    changing = plan[plan["change"].isin(EFFECTS)]
-    members: dict[str, list[PlanRow]] = {}
-    columns = [changing[name].astype(object).where(changing[name].notna(), None) for name in PlanRow._fields]
-    for values in zip(*columns, strict=True):
-        row = PlanRow(*values[:4], Change(values[4]), *values[5:])
-        members.setdefault(row.group, []).append(row)
-    for group, rows in members.items():
-        yield GroupWork(group, tuple(rows), None if states is None else states.get(group))
+    def _release(self, plan: pd.DataFrame) -> None:
+        """Clear what was done, and what an earlier run did before it could say so: it is unchanged by now."""
+        waiting = {item.key for item in self.quarantine.list()} - self.undone
+        if not waiting:
+            return
+        rows = plan[plan["key"].isin(list(waiting))]
+        rejected = rows.loc[rows["change"] == Change.REJECT, "key"]
+        as_wanted = rows["change"].isin(EFFECTS) | rows["fingerprint_after"].notna()
+        released = set(rows.loc[as_wanted, "key"]) - set(rejected)
+        if released:
+            self.quarantine.clear(released)
 
 
 def apply_database(
     plan: pd.DataFrame,
-    target: Any,
-    quarantine: Any,
+    target: DatabaseTarget,
+    quarantine: Quarantine,
     *,
     states: Mapping[str, str] | None = None,
     rows_per_batch: int = 1000,
@@ -120,22 +144,64 @@ def apply_database(
 ) -> Applied:
     """Apply the changing rows of a guarded plan.
 
+    states: the digests of the groups when the plan was made (see group_works); the target refuses groups that moved.
     A batch that raises is halved down to the one group that cannot be written: its rows fail with the error's text and
     go to quarantine, the others are written. Errors in `fatal` (the server is gone) are raised as they are: what was
-    written stays, and the next run plans what is missing.
+    written stays, and the next run plans what is missing. on_progress gets the number of rows done so far.
     """
-    tally, done = Tally(), 0
+    tally, done = Tally(quarantine), 0
     for batch in _batches(group_works(plan, states), rows_per_batch):
-        results = _apply_halving(batch, target, fatal)
-        failed = [result for result in results if result.outcome is Outcome.FAILED]
-        quarantine.put([QuarantineItem(r.key, r.group, APPLY_STAGE, r.reason, None) for r in failed])
-        written = [result.key for result in results if result.outcome is Outcome.DONE]
-        quarantine.clear(written)
-        tally.take(results)
+        tally.take(_apply_halving(batch, target, fatal))
         done += sum(len(work.rows) for work in batch)
         if on_progress is not None:
             on_progress(done)
     return tally.result(plan)
+
+
+def group_works(plan: pd.DataFrame, states: Mapping[str, str] | None = None) -> Iterator[GroupWork]:
+    """The rows of a plan that change, group by group.
+
+    states: the digest of every group when the plan was made, as from `group_states`; a group that is not in it (or is
+    NA, as a stored column has it) had no rows then. None: nothing is to be compared.
+    """
+    check_plan(plan)
+    changing = plan[plan["change"].isin(EFFECTS)].sort_values(["group", "position", "key"])
+    slices = (changing.iloc[start : start + _SLICE] for start in range(0, len(changing), _SLICE))
+    rows = chain.from_iterable(map(_plan_rows, slices))
+    for group, members in groupby(rows, key=attrgetter("group")):
+        yield GroupWork(group, tuple(members), None if states is None else _planned_state(states, group))
+
+
+def answers(works: Sequence[GroupWork], results: Iterable[RowResult]) -> list[RowResult]:
+    """One result per row; a row that the target did not speak about is UNKNOWN, never done."""
+    told = {result.key: result for result in results}
+    return [
+        told.get(row.key) or RowResult(row.key, row.group, row.change, Outcome.UNKNOWN, NO_ANSWER)
+        for work in works
+        for row in work.rows
+    ]
+
+
+def same_for_all(work: GroupWork, outcome: Outcome, reason: str) -> list[RowResult]:
+    """The same result for every row of a group."""
+    return [RowResult(row.key, row.group, row.change, outcome, reason) for row in work.rows]
+
+
+def error_reason(error: BaseException) -> str:
+    """An error's kind and first line, for people."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}"[:REASON_CHARACTERS] if text else type(error).__name__
+
+
+def _plan_rows(rows: pd.DataFrame) -> Iterator[PlanRow]:
+    columns = {name: rows[name].astype(object).where(rows[name].notna(), None).tolist() for name in PlanRow._fields}
+    columns["change"] = [_CHANGES[change] for change in columns["change"]]
+    return map(PlanRow._make, zip(*columns.values(), strict=True))
+
+
+def _planned_state(states: Mapping[str, str], group: str) -> str:
+    state: object = states.get(group)
+    return state if isinstance(state, str) else group_state(())
 
 
 def _batches(works: Iterable[GroupWork], rows_per_batch: int) -> Iterator[list[GroupWork]]:
@@ -151,14 +217,15 @@ def _batches(works: Iterable[GroupWork], rows_per_batch: int) -> Iterator[list[G
         yield batch
 
 
-def _apply_halving(works: Sequence[GroupWork], target: Any, fatal: tuple[type[BaseException], ...]) -> list[RowResult]:
+def _apply_halving(
+    works: Sequence[GroupWork], target: DatabaseTarget, fatal: tuple[type[BaseException], ...]
+) -> list[RowResult]:
     try:
-        return list(target.apply(works))
+        return answers(works, target.apply(works))
     except fatal:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a row does to a target, the other groups go on
         if len(works) == 1:
-            reason = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"[:500]
-            return [RowResult(row.key, row.group, row.change, Outcome.FAILED, reason) for row in works[0].rows]
+            return same_for_all(works[0], Outcome.FAILED, error_reason(error))
     middle = len(works) // 2
     return _apply_halving(works[:middle], target, fatal) + _apply_halving(works[middle:], target, fatal)

@@ -30,6 +30,7 @@ PLAN_COLUMNS = (
 )
 
 _EXAMPLES = 3
+_ONE_GROUP = "a key belongs to one group for good, so make the group a part of it"
 
 
 def check_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -52,7 +53,7 @@ def check_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     rows = rows.assign(position=positions).astype(texts)
     if not rows["key"].is_unique:
         twice = rows.loc[rows["key"].duplicated(), "key"]
-        raise ValueError(f"{name}: {len(twice)} keys are there more than once, such as {_examples(twice)}")
+        raise ValueError(f"{name}: {len(twice)} keys are there more than once, {_such(twice)}")
     return rows
 
 
@@ -93,16 +94,26 @@ def check_scope(wanted: pd.DataFrame, scope: Scope) -> None:
     """Raises ValueError when `wanted` has rows outside the scope: then its maker and the scope's disagree."""
     outside = wanted.loc[~in_scope(wanted["group"], scope), "key"]
     if len(outside):
-        raise ValueError(f"wanted: {len(outside)} rows lie outside the scope, such as {_examples(outside)}")
+        raise ValueError(f"wanted: {len(outside)} rows lie outside the scope, {_such(outside)}")
 
 
-def check_groups_agree(keys: pd.Series, before: pd.Series, after: pd.Series) -> None:
+def refuse_moved_keys(keys: pd.Series, before: pd.Series, after: pd.Series) -> None:
     """Raises ValueError when a key has one group in current and another in wanted; NA on either side is no group."""
     moved = keys[before.notna() & after.notna() & (before != after)]
     if len(moved):
         raise ValueError(
-            f"{len(moved)} keys have another group in wanted than in current, such as {_examples(moved)}; "
-            "a key belongs to one group for good, so make the group a part of it"
+            f"{len(moved)} keys have another group in wanted than in current, {_such(moved)}; {_ONE_GROUP}"
+        )
+
+
+def refuse_keys_elsewhere(wanted: pd.Series, outside: pd.Series) -> None:
+    """Raises ValueError when a wanted key is in current in a group outside the scope."""
+    if outside.empty:
+        return
+    elsewhere = wanted[among(wanted, outside)]
+    if len(elsewhere):
+        raise ValueError(
+            f"{len(elsewhere)} wanted keys lie in current outside the scope, {_such(elsewhere)}; {_ONE_GROUP}"
         )
 
 
@@ -112,5 +123,5 @@ def _need_columns(frame: pd.DataFrame, name: str, columns: Collection[str]) -> N
         raise ValueError(f"{name}: the columns {', '.join(missing)} are missing")
 
 
-def _examples(keys: pd.Series) -> str:
-    return ", ".join(repr(key) for key in keys.head(_EXAMPLES))
+def _such(keys: pd.Series) -> str:
+    return "such as " + ", ".join(repr(key) for key in keys.head(_EXAMPLES))

@@ -14,11 +14,12 @@ import pandas as pd
 from imagesync_pipelines.sync.frames import (
     PLAN_COLUMNS,
     among,
-    check_groups_agree,
     check_rejected,
     check_rows,
     check_scope,
     in_scope,
+    refuse_keys_elsewhere,
+    refuse_moved_keys,
 )
 from imagesync_pipelines.sync.model import Change, Scope, group_state
 
@@ -58,10 +59,13 @@ def build_plan(
     wanted = check_rows(wanted, "wanted")
     check_scope(wanted, scope)
     current = check_rows(current, "current")
-    current = current[in_scope(current["group"], scope)]
+    here = in_scope(current["group"], scope)
+    refuse_keys_elsewhere(wanted["key"], current.loc[~here, "key"])
+    current = current[here]
     rejects = _rejects_in_scope(rejected, scope)
     wanted = wanted[~among(wanted["key"], rejects["key"])]
     joined = _join(wanted, current)
+    refuse_moved_keys(joined["key"], joined["group_before"], joined["group_after"])
     kinds = _kinds(joined, scope, force=force)
     plan = _plan_rows(joined, kinds)
     # A rejected key is not wanted, so the join took it for gone; it stays, whatever the proof.
@@ -92,9 +96,7 @@ def _rejects_in_scope(rejected: pd.DataFrame | None, scope: Scope) -> pd.DataFra
 def _join(wanted: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     """Outer join on the key, without content. Columns: key; group, position, fingerprint, each _before and _after."""
     carried = ["key", "group", "position", "fingerprint"]
-    joined = current[carried].merge(wanted[carried], on="key", how="outer", suffixes=("_before", "_after"))
-    check_groups_agree(joined["key"], joined["group_before"], joined["group_after"])
-    return joined
+    return current[carried].merge(wanted[carried], on="key", how="outer", suffixes=("_before", "_after"))
 
 
 def _kinds(joined: pd.DataFrame, scope: Scope, *, force: bool) -> np.ndarray:

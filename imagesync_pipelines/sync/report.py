@@ -10,7 +10,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Summary:
-    """One run. status is in_progress, completed or failed; warnings say what could not be done. seconds: of the run."""
+    """One run, in rows. status is in_progress, completed or failed; warnings say what could not be done.
+
+    held_back: removals that the guard kept; failed: rows in quarantine; refused: rows of groups that moved since the
+    plan; unknown: rows whose answer was lost.
+    """
 
     status: str
     started_at: datetime
@@ -26,6 +30,7 @@ class Summary:
     held_back: int = 0
     failed: int = 0
     refused: int = 0
+    unknown: int = 0
     api_calls: int = 0
     bytes_downloaded: int = 0
 

@@ -1,0 +1,105 @@
+"""The engine's law: what the target holds once a guarded plan was applied, as a plain slow function.
+
+What belongs here: the law alone, row by row and with none of the engine's own code, so that it can judge the engine.
+The tests of the engine and of every room compare with it. What does not: anything that production calls.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from imagesync_pipelines.sync.model import Brake, Scope
+
+
+class _Row(NamedTuple):
+    key: str
+    group: str
+    position: int | None
+    fingerprint: str
+    content: str | None
+
+
+def target_state(
+    wanted: pd.DataFrame,
+    current: pd.DataFrame,
+    scope: Scope,
+    brake: Brake,
+    *,
+    rejected: pd.DataFrame | None = None,
+    match_position: bool = False,
+) -> pd.DataFrame:
+    """What `current` becomes (key, group, position, fingerprint, content; by key), rows outside the scope included.
+
+    Every wanted row is there as wanted, unless its key was rejected. A row that is not wanted stays, unless it is in
+    scope, not rejected, proven to be gone, and the brake lets it go. A rename takes the old row away without the brake.
+    """
+    bad = set() if rejected is None else set(rejected["key"])
+    now = _rows(current)
+    want = {key: row for key, row in _rows(wanted).items() if key not in bad}
+    here = {key: row for key, row in now.items() if scope.groups is None or row.group in scope.groups}
+    gone = {key: row for key, row in here.items() if key not in want and key not in bad and _proven(key, scope)}
+    new = {key: row for key, row in want.items() if key not in here}
+    renamed = _renamed(new, gone, match_position=match_position)
+    leaving = {key for key in gone if key not in renamed.values()}
+    after = {key: row for key, row in now.items() if key not in renamed.values()}
+    for key, row in want.items():
+        same = key in now and now[key][:4] == row[:4]
+        after[key] = now[key] if same else row
+    rows_in_scope = len(here) + len(new) - len(renamed)
+    staying = {row.group for key, row in after.items() if key not in leaving}
+    bare = {here[key].group for key in leaving} - staying
+    if not _brake_holds(len(leaving), rows_in_scope, len(bare), brake):
+        after = {key: row for key, row in after.items() if key not in leaving}
+    return _frame(after[key] for key in sorted(after))
+
+
+def _proven(key: str, scope: Scope) -> bool:
+    return key in scope.absent or (scope.proof is not None and scope.proof.complete)
+
+
+def _brake_holds(removals: int, rows: int, bare: int, brake: Brake) -> bool:
+    if brake.lifted:
+        return False
+    too_large_a_share = removals > brake.floor and removals > brake.share * rows
+    return too_large_a_share or removals > brake.count or bare > brake.bare
+
+
+def _renamed(new: Mapping[str, _Row], gone: Mapping[str, _Row], *, match_position: bool) -> dict[str, str]:
+    """The old key of every new one that is a rename: first by content, then by position."""
+    renamed = _paired(new.values(), gone.values(), "content")
+    if match_position:
+        rest = [row for row in new.values() if row.key not in renamed]
+        free = [row for row in gone.values() if row.key not in renamed.values()]
+        renamed |= _paired(rest, free, "position")
+    return renamed
+
+
+def _paired(new: Iterable[_Row], gone: Iterable[_Row], same: str) -> dict[str, str]:
+    left, right = _alike(new, same), _alike(gone, same)
+    return {
+        after.key: before.key
+        for value in left.keys() & right.keys()
+        for after, before in zip(left[value], right[value], strict=False)
+    }
+
+
+def _alike(rows: Iterable[_Row], same: str) -> dict[tuple[str, object], list[_Row]]:
+    """Rows of one group with the same value, by position (those without come last), then key."""
+    found: dict[tuple[str, object], list[_Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (row.position is None, row.position or 0, row.key)):
+        if getattr(row, same) is not None:
+            found[row.group, getattr(row, same)].append(row)
+    return found
+
+
+def _rows(frame: pd.DataFrame) -> dict[str, _Row]:
+    plain = frame.loc[:, list(_Row._fields)].astype(object)
+    values = plain.where(plain.notna(), None).itertuples(index=False, name=None)
+    return {row.key: row for row in map(_Row._make, values)}
+
+
+def _frame(rows: Iterable[_Row]) -> pd.DataFrame:
+    types = {"key": "str", "group": "str", "position": "Int64", "fingerprint": "str", "content": "str"}
+    return pd.DataFrame(list(rows), columns=list(_Row._fields)).astype(types)

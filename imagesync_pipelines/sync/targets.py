@@ -1,0 +1,74 @@
+"""What a room hands to the engine: targets, the log of intents, the quarantine.
+
+What belongs here: the protocols, and what their calls promise. What does not: implementations (rooms, storage).
+"""
+
+from collections.abc import Collection, Sequence
+from typing import Protocol
+
+import pandas as pd
+
+from imagesync_pipelines.sync.model import GroupWork, Intent, QuarantineItem, RowResult
+
+
+class AnswerLost(Exception):  # noqa: N818 - it says what happened
+    """A remote call was sent and its answer never came: whether it had an effect is unknown."""
+
+
+class DatabaseTarget(Protocol):
+    """A database of ours: the effect and its state are one transaction."""
+
+    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
+        """Write the groups in one transaction and answer for every row; when it raises, nothing was written.
+
+        A group whose digest is not `state_before` is not written; its rows are REFUSED.
+        """
+
+
+class RemoteTarget(Protocol):
+    """Somebody else's system behind an API. Called from several threads, never for one group at the same time."""
+
+    def apply(self, work: GroupWork) -> Sequence[RowResult]:
+        """Write one group and answer for every row. Raises AnswerLost when the outcome of a call is unknown.
+
+        Any other error fails the whole group, and its content is taken for unknown until it was read again.
+        """
+
+    def read(self, groups: Sequence[str]) -> pd.DataFrame:
+        """What the target holds of these groups now (frames.ROW_COLUMNS); a group that is not there has no rows."""
+
+
+class IntentLog(Protocol):
+    """Which groups are being written to a remote target, in our database. Called from several threads."""
+
+    def open_intents(self) -> Sequence[Intent]:
+        """The intents without an outcome."""
+
+    def begin(self, intent: Intent) -> None:
+        """Write and commit an intent; one that is open for the group already is replaced."""
+
+    def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
+        """Close the intent of a group and record what the target holds since its DONE rows, in one transaction."""
+
+    def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
+        """Close the intents of groups and record `current` as what the target holds of them, in one transaction."""
+
+
+class QuarantinedKey(Protocol):
+    """An item in quarantine, as far as the engine looks at it."""
+
+    @property
+    def key(self) -> str: ...
+
+
+class Quarantine(Protocol):
+    """Where items wait that could not be synchronised. Called from one thread."""
+
+    def put(self, items: Sequence[QuarantineItem]) -> None:
+        """Put items in; one that is there already gets the newest reason."""
+
+    def list(self) -> Sequence[QuarantinedKey]:
+        """Everything that is in."""
+
+    def clear(self, keys: Collection[str]) -> None:
+        """Take out what has succeeded since."""
