@@ -1,0 +1,70 @@
+"""Hypothesis strategies: small worlds of wanted, current, rejected rows, scopes and brakes in which things collide."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+from hypothesis import strategies as st
+
+from imagesync_pipelines.sync.model import Brake, Proof, Scope
+from imagesync_pipelines_tests.sync.fakes import Row, frame, rejects
+
+GROUPS = ("g1", "g2", "g3", "g4")
+NEVER = Brake(share=1.0, count=10**6, bare=10**6, floor=0)
+
+
+@dataclass(frozen=True)
+class World:
+    """Everything that a plan is made from."""
+
+    wanted: pd.DataFrame
+    current: pd.DataFrame
+    rejected: pd.DataFrame
+    scope: Scope
+    brake: Brake
+    match_position: bool
+
+
+def _row(group: str, number: int) -> st.SearchStrategy[Row]:
+    return st.builds(
+        lambda position, fingerprint, content: (f"{group}/{number}", group, position, fingerprint, content),
+        st.one_of(st.none(), st.integers(0, 3)),
+        st.sampled_from(("f1", "f2")),
+        st.one_of(st.none(), st.sampled_from(("c1", "c2", "c3"))),
+    )
+
+
+def tables(max_size: int = 14) -> st.SearchStrategy[list[Row]]:
+    """Rows of a few groups with few values, so that keys, contents and positions meet; keys are unique."""
+    rows = st.tuples(st.sampled_from(GROUPS), st.integers(0, 5)).flatmap(lambda which: _row(*which))
+    return st.lists(rows, max_size=max_size, unique_by=lambda row: row[0])
+
+
+def brakes() -> st.SearchStrategy[Brake]:
+    limits = st.integers(0, 4)
+    return st.builds(Brake, st.sampled_from((0.0, 0.2, 0.5, 1.0)), limits, limits, limits, st.booleans())
+
+
+@st.composite
+def scopes(draw: st.DrawFn) -> Scope:
+    groups = draw(st.one_of(st.none(), st.frozensets(st.sampled_from(GROUPS))))
+    proof = draw(st.sampled_from((None, Proof(7, False, "page 3 is missing"), Proof(7, True, ""))))
+    absent = draw(st.frozensets(st.builds("{}/{}".format, st.sampled_from(GROUPS), st.integers(0, 5)), max_size=3))
+    return Scope(groups, proof, absent)
+
+
+@st.composite
+def worlds(draw: st.DrawFn, brake: Brake | None = None, *, with_rejects: bool = True) -> World:
+    """A world; with `brake` given, that one."""
+    scope = draw(scopes())
+    wanted = [row for row in draw(tables()) if scope.groups is None or row[1] in scope.groups]
+    current = draw(tables())
+    known = [row[:2] for row in (*wanted, *current)] + [("g1/9", "g1"), ("page 4, reject 2", None)]
+    bad = draw(st.lists(st.sampled_from(known), max_size=2)) if with_rejects else []
+    return World(
+        frame(*wanted),
+        frame(*current),
+        rejects(*((key, group, "no file_id") for key, group in bad)),
+        scope,
+        brake or draw(brakes()),
+        draw(st.booleans()),
+    )
