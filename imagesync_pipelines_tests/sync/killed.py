@@ -23,7 +23,8 @@ CREATE TABLE far (key text PRIMARY KEY, grp text, position int, fingerprint text
 CREATE TABLE ledger (LIKE far INCLUDING ALL);
 CREATE TABLE effect (key text, change text);
 CREATE TABLE open_intent (grp text PRIMARY KEY, fingerprint text);
-INSERT INTO far VALUES ('g1/old', 'g1', 1, 'f', 'same'), ('g2/gone', 'g2', 1, 'f', NULL), ('g2/kept', 'g2', 2, 'f', NULL);
+INSERT INTO far VALUES
+    ('g1/old', 'g1', 1, 'f', 'same'), ('g2/gone', 'g2', 1, 'f', NULL), ('g2/kept', 'g2', 2, 'f', NULL);
 INSERT INTO ledger SELECT * FROM far;
 """
 WANTED = (

@@ -1,8 +1,9 @@
-"""kill -9 of a real process, once per stage: the second run ends where an uninterrupted one does, nothing twice or lost."""
+"""kill -9 of a real process, once per stage: the second run ends where an uninterrupted one does."""
 
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -11,8 +12,8 @@ from imagesync_pipelines_tests.sync.killed import EFFECTS, TABLES, WANTED
 
 
 def child(kind: str, url: str, stage: str) -> int:
-    module = "imagesync_pipelines_tests.sync.killed"
-    return subprocess.run([sys.executable, "-m", module, kind, url, stage], timeout=60, check=False).returncode
+    command = [sys.executable, "-m", "imagesync_pipelines_tests.sync.killed", kind, url, stage]
+    return subprocess.run(command, cwd=Path(__file__).parents[2], timeout=60, check=False).returncode
 
 
 def query(url: str, sql: str) -> list[tuple]:
