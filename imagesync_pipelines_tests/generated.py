@@ -1,0 +1,131 @@
+"""The two committed files that are written by a program: `.env.example` and the snapshot of what Dagster loads.
+
+What belongs here: making their text. What does not: comparing them with what is committed (test_definitions.py,
+test_root_files.py). After a change that is meant, renew both and look at the difference:
+
+    python -m imagesync_pipelines_tests.generated
+"""
+
+import inspect
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from pydantic_settings import BaseSettings
+
+from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+ENV_EXAMPLE = ROOT / ".env.example"
+SNAPSHOT = Path(__file__).parent / "definitions.json"
+
+SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
+    ("All rooms", Settings),
+    ("The image database and the ERP", ImageDbSettings),
+)
+
+_HEAD = """\
+# Every variable imagesync reads, with its default. Copy to .env (git-ignored) and fill in what is yours.
+# A variable in the environment wins over .env.
+"""
+
+
+def variables(kind: type[BaseSettings]) -> dict[str, tuple[object, str]]:
+    """The variables of one settings class: name → (default, description)."""
+    prefix = str(kind.model_config.get("env_prefix") or "")
+    return {
+        (prefix + name).upper(): (field.default, field.description or "") for name, field in kind.model_fields.items()
+    }
+
+
+def env_example() -> str:
+    """The text of `.env.example`; a variable without a default is a comment, so that a copy changes nothing."""
+    parts = [_HEAD]
+    for title, kind in SETTINGS:
+        parts.append(f"# --- {title}\n")
+        parts += [_variable(name, default, text) for name, (default, text) in variables(kind).items()]
+    return "\n".join(parts)
+
+
+def snapshot(definitions: dg.Definitions) -> dict[str, Any]:
+    """What Dagster loads, as plain values: a change here is a change that people see in the UI."""
+    repository = definitions.get_repository_def()
+    graph = repository.asset_graph
+    return {
+        "assets": {key.to_user_string(): _asset(graph, key) for key in sorted(graph.get_all_asset_keys())},
+        "checks": {
+            f"{key.asset_key.to_user_string()}: {key.name}": {"blocking": graph.get(key).blocking}
+            for key in sorted(graph.asset_check_keys, key=str)
+        },
+        "jobs": {
+            name: sorted(node.name for node in repository.get_job(name).nodes)
+            for name in sorted(repository.job_names)
+            if not name.startswith("__")
+        },
+        "schedules": {
+            schedule.name: {
+                "job": schedule.job_name,
+                "cron": schedule.cron_schedule,
+                "time zone": schedule.execution_timezone,
+                "at first": schedule.default_status.value,
+            }
+            for schedule in sorted(repository.schedule_defs, key=lambda schedule: schedule.name)
+        },
+        "sensors": {
+            sensor.name: {
+                "kind": sensor.sensor_type.value,
+                "seconds between": sensor.minimum_interval_seconds,
+                "at first": sensor.default_status.value,
+            }
+            for sensor in sorted(repository.sensor_defs, key=lambda sensor: sensor.name)
+        },
+        "resources": sorted(repository.get_top_level_resources()),
+    }
+
+
+def renew() -> None:
+    """Write both files; settings of this machine play no part."""
+    for _, kind in SETTINGS:
+        for name in variables(kind):
+            os.environ.pop(name, None)
+    os.environ["IMAGESYNC_ENV_FILE"] = os.devnull
+    ENV_EXAMPLE.write_text(env_example(), encoding="utf-8")
+    SNAPSHOT.write_text(json.dumps(snapshot(build_definitions()), indent=2) + "\n", encoding="utf-8")
+
+
+def _asset(graph: AssetGraph, key: dg.AssetKey) -> dict[str, Any]:
+    node = graph.get(key)
+    policy = node.backfill_policy
+    return {
+        "after": sorted(parent.to_user_string() for parent in node.parent_keys),
+        "group": node.group_name,
+        "owners": sorted(node.owners),
+        "kinds": sorted(node.kinds),
+        "says": inspect.cleandoc(node.description or "").splitlines()[0],
+        "external": node.is_external,
+        "partitions": getattr(node.partitions_def, "name", None),
+        "backfill": policy.policy_type.value if policy is not None else None,
+        "pools": [] if node.is_external else sorted(node.pools or ()),
+    }
+
+
+def _variable(name: str, default: object, text: str) -> str:
+    shown = "#" if default is None or default == () else ""
+    return f"# {text}\n{shown}{name}={_written(default)}\n"
+
+
+def _written(default: object) -> str:
+    if default is None or default == ():
+        return ""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+if __name__ == "__main__":
+    renew()

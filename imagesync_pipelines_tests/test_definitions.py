@@ -1,0 +1,183 @@
+"""What Dagster loads: the rules that every definition keeps, the committed snapshot, and loading in a bare process."""
+
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines_tests import generated
+
+# Yields nothing on a dry run, so that what it writes is not marked as written; Dagster then wants no result type.
+MAY_YIELD_NOTHING = {"image_db/product_images"}
+
+LOADED = """
+import sys
+from imagesync_pipelines.definitions import defs
+import dagster as dg
+dg.Definitions.validate_loadable(defs)
+import psutil
+assert not psutil.Process().children(recursive=True), psutil.Process().children(recursive=True)
+print(len(defs.get_repository_def().asset_graph.get_all_asset_keys()))
+"""
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    """All definitions, without any environment of this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        for _, kind in generated.SETTINGS:
+            for name in generated.variables(kind):
+                patch.delenv(name, raising=False)
+        patch.setenv("IMAGESYNC_ENV_FILE", os.devnull)
+        return build_definitions()
+
+
+def asset_functions(definitions: dg.Definitions) -> dict[str, Any]:
+    """The Python function of every asset that can be materialised."""
+    found = {}
+    for asset in definitions.assets or ():
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable:
+            function = asset.op.compute_fn.decorated_fn  # type: ignore[union-attr]
+            found[asset.key.to_user_string()] = function
+    return found
+
+
+def test_every_asset_keeps_the_rules_of_the_house(definitions: dg.Definitions) -> None:
+    graph = definitions.get_repository_def().asset_graph
+    broken = []
+    for key in graph.get_all_asset_keys():
+        node, name = graph.get(key), key.to_user_string()
+        first_line = inspect.cleandoc(node.description or "").partition("\n")[0]
+        rules = {
+            "a key of room and noun": re.fullmatch(r"[a-z_]+/[a-z_]+", name) is not None,
+            "a description that begins with a sentence": re.fullmatch(r"[A-Z].{20,}\.", first_line) is not None,
+            "an owner": bool(node.owners),
+            "kinds": bool(node.kinds),
+            "its room as group": node.group_name == key.path[0],
+            "freshness": node.is_external or node.freshness_policy is not None,
+            "a range in one run": node.partitions_def is None or node.backfill_policy == dg.BackfillPolicy.single_run(),
+            "something before it": node.is_external or bool(node.parent_keys),
+        }
+        broken += [f"{name} lacks {rule}" for rule, kept in rules.items() if not kept]
+    assert not broken
+
+
+def test_every_asset_function_says_that_it_returns_metadata_only(definitions: dg.Definitions) -> None:
+    functions = asset_functions(definitions)
+    others = {name for name, made in functions.items() if made.__annotations__["return"] is not dg.MaterializeResult}
+    assert len(functions) == 6
+    assert others == MAY_YIELD_NOTHING
+
+
+def test_what_calls_an_api_or_writes_product_images_waits_in_a_pool(definitions: dg.Definitions) -> None:
+    graph = definitions.get_repository_def().asset_graph
+    pools = {key.to_user_string(): node.pools for key in graph.get_all_asset_keys() if (node := graph.get(key)).pools}
+    assert pools == {
+        "image_db/api_pages": {"image_db_api"},
+        "image_db/records": {"image_db_api"},
+        "image_db/product_images": {"image_db_write"},
+    }
+
+
+def test_every_job_is_named_by_its_room_and_described(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    for name in repository.job_names:
+        if not name.startswith("__"):
+            job = repository.get_job(name)
+            assert (job.description or "").endswith("."), name
+            assert name.startswith("image_db__") or name == "prune_events_job"
+            assert job.executor_def is dg.in_process_executor
+
+
+def test_every_option_of_a_run_is_explained_in_the_launchpad(definitions: dg.Definitions) -> None:
+    unexplained = []
+    for name, function in asset_functions(definitions).items():
+        config = function.__annotations__.get("config")
+        for option, field in (config.model_fields if config is not None else {}).items():
+            if not field.description:
+                unexplained.append(f"{name}: {option}")
+    assert not unexplained
+
+
+def test_every_schedule_and_sensor_is_described_and_names_its_time_zone(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    for schedule in repository.schedule_defs:
+        assert schedule.execution_timezone == "Europe/Berlin", schedule.name
+        assert (schedule.description or "").endswith("."), schedule.name
+    for sensor in repository.sensor_defs:
+        assert (sensor.description or "").endswith("."), sensor.name
+
+
+def test_every_check_is_a_true_sentence_with_a_description(definitions: dg.Definitions) -> None:
+    graph = definitions.get_repository_def().asset_graph
+    for key in graph.asset_check_keys:
+        assert re.fullmatch(r"(every|few|no)_[a-z_]+", key.name)
+        assert (graph.get(key).description or "").endswith("."), key.name
+
+
+def test_what_dagster_loads_is_what_is_committed(definitions: dg.Definitions) -> None:
+    committed = json.loads(generated.SNAPSHOT.read_text(encoding="utf-8"))
+    assert generated.snapshot(definitions) == committed, (
+        "what Dagster loads has changed; if it is meant: python -m imagesync_pipelines_tests.generated"
+    )
+
+
+def test_a_bare_process_without_any_environment_loads_everything_and_starts_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", LOADED],
+        cwd=tmp_path, env={"PATH": os.defpath, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == 8
+    assert done.stderr == ""
+    assert not list(tmp_path.iterdir()), "loading wrote files"
+
+
+@pytest.mark.parametrize(
+    ("environment", "status"),
+    [
+        pytest.param({}, "STOPPED", id="nothing set"),
+        pytest.param({"IMAGE_API_URL": "https://images.example/api/"}, "STOPPED", id="no credentials"),
+        pytest.param(
+            {
+                "IMAGE_API_URL": "https://images.example/api/",
+                "IMAGE_API_USERNAME": "reader",
+                "IMAGE_API_PASSWORD": "secret",
+                "ERP_DATABASE_URL": "postgresql+psycopg://erp.example/erp",
+            },
+            "RUNNING",
+            id="everything set",
+        ),
+    ],
+)
+def test_schedule_and_sensor_run_from_the_start_only_with_credentials(
+    environment: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    repository = build_definitions().get_repository_def()
+    assert repository.get_schedule_def("image_db__sync__daily").default_status.value == status
+    assert repository.get_sensor_def("image_db__page_discovery").default_status.value == status
+    assert repository.get_sensor_def("run_failure_alert").default_status.value == "RUNNING"
+
+
+def test_the_schedule_follows_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGE_DB_SCHEDULE", "30 4 * * 1-5")
+    monkeypatch.setenv("IMAGESYNC_TIMEZONE", "Europe/Vienna")
+    schedule = build_definitions().get_repository_def().get_schedule_def("image_db__sync__daily")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 4 * * 1-5", "Europe/Vienna")
+
+
+def test_resources_can_be_replaced_by_name() -> None:
+    replaced = dg.ResourceDefinition.hardcoded_resource("mine")
+    repository = build_definitions({"image_db": replaced}).get_repository_def()
+    assert repository.get_top_level_resources()["image_db"] is not None
+    assert set(repository.get_top_level_resources()) == {"house", "image_db", "progress"}

@@ -1,0 +1,153 @@
+"""The files at the top of the repository: read by Dagster's own schemas, equal to what generates them, complete."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from dagster._config import process_config, resolve_to_config_type
+from dagster._core.instance.config import dagster_instance_config_schema
+from dagster._core.workspace.config_schema import WORKSPACE_CONFIG_SCHEMA
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from imagesync_pipelines.storage.home import dagster_yaml
+from imagesync_pipelines_tests import generated
+
+ROOT = generated.ROOT
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    """pyproject.toml's own table."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def read_yaml(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def instance_errors(document: dict[str, Any]) -> list[str]:
+    """What Dagster's own schema has against a dagster.yaml."""
+    result = process_config(resolve_to_config_type(dagster_instance_config_schema()), document)
+    return [error.message for error in result.errors or ()]
+
+
+def test_dagster_yaml_is_accepted_by_dagsters_own_schema(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGESYNC_DAGSTER_URL", "postgresql+psycopg2://localhost/dagster")
+    assert instance_errors(read_yaml("dagster.yaml")) == []
+
+
+def test_dagsters_own_schema_finds_a_misspelt_key_in_dagster_yaml() -> None:
+    assert instance_errors({**read_yaml("dagster.yaml"), "run_monitorin": {"enabled": True}})
+
+
+def test_the_package_ships_the_dagster_yaml_of_the_repository() -> None:
+    assert dagster_yaml() == (ROOT / "dagster.yaml").read_text(encoding="utf-8")
+
+
+def test_dagster_keeps_its_runs_and_waits_in_pools() -> None:
+    document = read_yaml("dagster.yaml")
+    assert set(document["retention"]) == {"schedule", "sensor"}, "events are pruned by our job, runs never"
+    assert document["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
+    assert document["run_retries"]["retry_on_asset_or_op_failure"] is False
+    assert document["storage"] == {"postgres": {"postgres_url": {"env": "IMAGESYNC_DAGSTER_URL"}}}
+
+
+def test_workspace_yaml_names_the_definitions_for_any_checkout() -> None:
+    document = read_yaml("workspace.yaml")
+    result = process_config(WORKSPACE_CONFIG_SCHEMA, document)
+    assert result.success, result.errors
+    assert document == {
+        "load_from": [
+            {
+                "python_module": {
+                    "module_name": "imagesync_pipelines.definitions",
+                    "location_name": "imagesync_pipelines",
+                    "working_directory": ".",
+                }
+            }
+        ]
+    }
+
+
+def test_env_example_has_every_variable_with_its_default_and_nothing_else() -> None:
+    committed = generated.ENV_EXAMPLE.read_text(encoding="utf-8")
+    named = re.findall(r"^#?([A-Z][A-Z0-9_]+)=", committed, flags=re.MULTILINE)
+    declared = [name for _, kind in generated.SETTINGS for name in generated.variables(kind)]
+    assert named == declared
+    assert committed == generated.env_example(), "renew it: python -m imagesync_pipelines_tests.generated"
+
+
+def test_a_copied_env_example_changes_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = tmp_path / "copied.env"
+    copy.write_text(generated.env_example(), encoding="utf-8")
+    for _, kind in generated.SETTINGS:
+        assert kind(_env_file=copy) == kind(_env_file=None)  # type: ignore[call-arg]
+
+
+def test_env_example_holds_no_secret() -> None:
+    filled = re.findall(
+        r"^([A-Z_]*(?:PASSWORD|USERNAME|ALERT_URLS|DATABASE_URL)[A-Z_]*=.+)$",
+        generated.ENV_EXAMPLE.read_text(encoding="utf-8"),
+        flags=re.MULTILINE,
+    )
+    assert filled == []
+
+
+def test_every_settings_class_of_the_package_is_in_env_example() -> None:
+    declaring = {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "imagesync_pipelines").rglob("*.py")
+        if re.search(r"^class \w+\(BaseSettings\)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    }
+    assert declaring == {f"{kind.__module__.replace('.', '/')}.py" for _, kind in generated.SETTINGS}
+
+
+def test_setup_py_only_calls_setup() -> None:
+    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree)
+    assert [ast.unparse(node) for node in tree.body[1:]] == ["from setuptools import setup", "setup()"]
+
+
+def test_the_lock_pins_every_dependency_exactly_and_names_no_index(project: dict[str, Any]) -> None:
+    lines = [
+        line
+        for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
+    unpinned = [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+(\[[a-z,_-]+\])?==[A-Za-z0-9.+!]+", line)]
+    assert unpinned == []
+    locked = {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
+    assert len(locked) == len(lines), "a package is locked twice"
+    wanted = [Requirement(text) for text in project["project"]["dependencies"]]
+    wanted += [Requirement(text) for text in project["project"]["optional-dependencies"]["dev"]]
+    missing = [wish.name for wish in wanted if canonicalize_name(wish.name) not in locked]
+    assert missing == []
+    for wish in wanted:
+        version = str(locked[canonicalize_name(wish.name)].specifier).removeprefix("==")
+        assert wish.specifier.contains(version), f"{wish} is locked at {version}"
+
+
+def test_the_project_depends_on_what_the_mission_names(project: dict[str, Any]) -> None:
+    named = {canonicalize_name(Requirement(text).name) for text in project["project"]["dependencies"]}
+    assert {"dagster", "dagster-webserver", "dagster-postgres", "requests", "pandas", "boto3", "pytest"} <= named
+    assert project["project"]["scripts"] == {"imagesync": "imagesync_pipelines.cli.main:main"}
+    assert "dagster" not in project["tool"], "Dagster's servers would then overlook workspace.yaml"
+
+
+def test_dg_and_workspace_name_the_same_code_location(project: dict[str, Any]) -> None:
+    module = read_yaml("workspace.yaml")["load_from"][0]["python_module"]
+    dg_project = project["tool"]["dg"]["project"]
+    assert dg_project["code_location_name"] == module["location_name"]
+    assert dg_project["code_location_target_module"] == module["module_name"]
+
+
+def test_no_file_of_the_repository_names_this_machine_or_a_package_index() -> None:
+    forbidden = re.compile(r"(?i)(^|[\s\"'=(])/work/|/tmp/spec|--index-url|--extra-index-url|simple/\s*$")
+    places = ["Makefile", "pyproject.toml", "requirements.lock", "setup.py", "dagster.yaml", "workspace.yaml"]
+    guilty = [name for name in [*places, ".env.example"] if forbidden.search((ROOT / name).read_text(encoding="utf-8"))]
+    assert guilty == []
