@@ -5,7 +5,7 @@ What belongs here: reading and validating. What does not: our own product table 
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,7 +72,7 @@ def judge(parents: pd.DataFrame, variants: pd.DataFrame) -> ErpProducts:
     """Parents and variants as read, with the contract's column names in any case, to usable rows and the others.
 
     Rows without id or SKU, with a value that is too long for the column, or with an id or SKU that an earlier row of
-    the same kind has (in the order of the ids) are set aside. A variant whose parent is not there is kept without.
+    the same kind has (in the order of the ids) are set aside. A variant may name a parent that is not there.
     """
     rows = pd.concat([_in_our_columns("parent", parents), _in_our_columns("variant", variants)], ignore_index=True)
     if rows.empty:
@@ -86,7 +86,8 @@ def judge(parents: pd.DataFrame, variants: pd.DataFrame) -> ErpProducts:
         raise ErpError(
             f"the ERP gave no usable product ({len(rows)} rows, the first: {reasons[0]}); nothing was changed"
         )
-    usable, warnings = _without_strange_parents(usable)
+    usable.loc[usable["kind"] == "parent", "parent_erp_id"] = None
+    warnings = _strange_parents(usable, set(rows.loc[rows["kind"] == "parent", "erp_id"]))
     set_aside = rows.loc[bad, ["kind", "erp_id", "sku"]].assign(reason=reasons[bad]).reset_index(drop=True)
     return ErpProducts(usable, set_aside, warnings)
 
@@ -207,16 +208,13 @@ def _flag(text: str | None) -> bool | None:
     return True if word in _TRUE else False if word in _FALSE else None
 
 
-def _without_strange_parents(rows: pd.DataFrame) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Variants whose parent is not among the parents keep no parent; parents have none."""
-    parents = set(rows.loc[rows["kind"] == "parent", "erp_id"])
-    rows.loc[rows["kind"] == "parent", "parent_erp_id"] = None
-    strange = rows["parent_erp_id"].notna() & ~rows["parent_erp_id"].isin(parents)
+def _strange_parents(usable: pd.DataFrame, parents: Collection[str | None]) -> tuple[str, ...]:
+    """A warning when variants name a parent that the ERP does not have."""
+    strange = usable["parent_erp_id"].notna() & ~usable["parent_erp_id"].isin(list(parents))
     if not strange.any():
-        return rows, ()
-    example = rows[strange].iloc[0]
-    rows.loc[strange, "parent_erp_id"] = None
-    return rows, (
+        return ()
+    example = usable[strange].iloc[0]
+    return (
         f"{int(strange.sum())} variants name a parent that the ERP does not have, for example {example['sku']} "
-        f"(parent {example['parent_erp_id']}); they are kept without a parent",
+        f"(parent {example['parent_erp_id']})",
     )

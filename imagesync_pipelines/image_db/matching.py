@@ -40,7 +40,7 @@ class Near(NamedTuple):
 
 
 class Matcher:
-    """Finds products by article number; built once from all product rows, only active products are found.
+    """Finds products by article number; built once from all product rows; those that left the ERP are not found.
 
     Texts are compared trimmed and whole, never by prefix: a prefix attaches pictures to the wrong product.
     """
@@ -49,13 +49,13 @@ class Matcher:
         self._variants: dict[str, Product] = {}
         self._parents: dict[str, Product] = {}
         self._by_code: dict[tuple[int, str], list[Product]] = defaultdict(list)
-        self._inactive: set[str] = set()
+        self._left: set[str] = set()
         self._by_legacy: dict[str, list[Product]] = defaultdict(list)
         self._all: dict[str, Product] = {}
         for product in sorted(products, key=lambda product: product.id):
             sku = product.sku.strip()
-            if not product.is_active:
-                self._inactive.add(sku)
+            if not product.in_erp:
+                self._left.add(sku)
                 continue
             (self._parents if product.kind == "parent" else self._variants).setdefault(sku, product)
             self._all.setdefault(sku, product)
@@ -74,8 +74,8 @@ class Matcher:
             return Match(product, VARIANT_SKU, "")
         parent = self._parents.get(number)
         if parent is None:
-            if number in self._inactive:
-                return Match(None, "", f"product {number} is no longer active in the ERP")
+            if number in self._left:
+                return Match(None, "", f"product {number} is no longer in the ERP")
             return Match(None, "", f"the ERP has no product {number}")
         variants = self._by_code.get((parent.id, variant), []) if variant else []
         if len(variants) > 1:
@@ -86,12 +86,12 @@ class Matcher:
     def nearest(self, number: str, variant: str = "", limit: int = 3) -> tuple[Near, ...]:
         """Up to `limit` products that an unmatched number may have meant, best first, the same every time.
 
-        Old numbers of products first, then SKUs one slip away. None for the number of an inactive product: it is no
-        slip. The cost does not grow with the catalogue: only SKUs that share a spelling with one character left out
-        are compared.
+        Old numbers of products first, then SKUs one slip away. None for the number of a product that left the ERP: it
+        is no slip. The cost does not grow with the catalogue: only SKUs that share a spelling with one character left
+        out are compared.
         """
         number, variant = number.strip(), variant.strip()
-        if not number or number in self._inactive:
+        if not number or number in self._left:
             return ()
         found: dict[str, Near] = {}
         for old in dict.fromkeys((f"{number}-{variant}", number)):

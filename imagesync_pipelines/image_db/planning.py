@@ -77,7 +77,7 @@ def products_of(frame: pd.DataFrame) -> list[Product]:
 
 
 def plan_wanted(records: UPath, products: pd.DataFrame, min_height: int) -> Planned:
-    """What should be, from the record store and all products (active or not: only active ones get images).
+    """What should be, from the record store and all products (those that left the ERP get no images).
 
     The same article linked twice by one record is one row, front if any of its links is. A row's fingerprint covers
     the record, the link, the product's name and the rules, so that a change of any of them rewrites the row.

@@ -1,11 +1,13 @@
-"""The ERP's products in our `product` table: added, renamed, moved, made inactive, never deleted.
+"""The ERP's products in our `product` table: added, renamed, moved, marked when they left, never deleted.
 
 What belongs here: writing the frame that erp.py read, in one transaction, and reading the table back for the rules.
-What does not: reading the ERP (erp.py) and anything about images: a product that left the ERP becomes inactive, and
-its images go through plan, guard and brake like any others.
+What does not: reading the ERP (erp.py) and anything about images: the images of a product that left the ERP go through
+plan, guard and brake like any others.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
@@ -15,54 +17,82 @@ from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import Brake
 
 COLUMNS = ("kind", "erp_id", "sku", "parent_erp_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active")
+_ASIDE = ("kind", "erp_id", "sku")
 
-_STAGE = """
-CREATE TEMPORARY TABLE erp_stage (
-    kind text, erp_id text, sku text, parent_erp_id text, variant_code text, legacy_sku text, base_sku text,
-    name text, is_active boolean
-) ON COMMIT DROP
+_STAGE = (
+    # One load at a time, and no batch of images in between: a batch locks its products (primaries.py).
+    "LOCK TABLE imagesync.product IN EXCLUSIVE MODE",
+    """
+    CREATE TEMPORARY TABLE erp_stage (
+        kind text, erp_id text, sku text, parent_erp_id text, variant_code text, legacy_sku text, base_sku text,
+        name text, is_active boolean
+    ) ON COMMIT DROP
+    """,
+    "CREATE TEMPORARY TABLE erp_aside (kind text, erp_id text, sku text) ON COMMIT DROP",
+)
+_INDEXES = (
+    "CREATE INDEX ON erp_stage (kind, erp_id)",
+    "CREATE INDEX ON erp_stage (kind, sku)",
+    "ANALYZE erp_stage",
+)
+
+# A SKU that the ERP gives to this row while a product keeps it that the ERP has too, but in a row that cannot be used.
+_TAKEN = """
+WITH taken AS (
+    DELETE FROM erp_stage s USING imagesync.product p, erp_aside a
+     WHERE p.kind = s.kind AND p.sku = s.sku AND p.erp_id <> s.erp_id AND p.left_erp_at IS NULL
+       AND a.kind = p.kind AND a.erp_id = p.erp_id
+    RETURNING s.kind, s.erp_id, s.sku
+)
+INSERT INTO erp_aside SELECT DISTINCT * FROM taken
+"""
+
+_ADOPT = """
+UPDATE imagesync.product p
+   SET erp_id = s.erp_id, updated_at = now()
+  FROM (SELECT DISTINCT ON (s.kind, s.erp_id) s.erp_id, p.id
+          FROM erp_stage s JOIN imagesync.product p ON p.kind = s.kind AND p.sku = s.sku AND p.erp_id <> s.erp_id
+         WHERE NOT EXISTS (SELECT 1 FROM erp_stage t WHERE t.kind = p.kind AND t.erp_id = p.erp_id)
+           AND NOT EXISTS (SELECT 1 FROM imagesync.product q WHERE q.kind = s.kind AND q.erp_id = s.erp_id)
+         ORDER BY s.kind, s.erp_id, p.left_erp_at DESC NULLS FIRST, p.id) s
+ WHERE p.id = s.id
 """
 
 _UPDATE = """
 UPDATE imagesync.product p
-   SET sku = s.sku, variant_code = s.variant_code, legacy_sku = s.legacy_sku, base_sku = s.base_sku, name = s.name,
-       is_active = s.is_active, updated_at = now()
-  FROM erp_stage s
- WHERE p.kind = s.kind AND p.erp_id = s.erp_id
-   AND (p.sku, p.variant_code, p.legacy_sku, p.base_sku, p.name, p.is_active)
-       IS DISTINCT FROM (s.sku, s.variant_code, s.legacy_sku, s.base_sku, s.name, s.is_active)
+   SET sku = s.sku, parent_id = s.parent_id, variant_code = s.variant_code, legacy_sku = s.legacy_sku,
+       base_sku = s.base_sku, name = s.name, is_active = s.is_active, left_erp_at = NULL, updated_at = now()
+  FROM (SELECT e.*, o.id AS parent_id FROM erp_stage e LEFT JOIN imagesync.product o
+            ON o.kind = 'parent' AND o.erp_id = e.parent_erp_id AND o.left_erp_at IS NULL) s
+ WHERE s.kind = :kind AND p.kind = s.kind AND p.erp_id = s.erp_id
+   AND (p.sku, p.parent_id, p.variant_code, p.legacy_sku, p.base_sku, p.name, p.is_active, p.left_erp_at)
+       IS DISTINCT FROM
+       (s.sku, s.parent_id, s.variant_code, s.legacy_sku, s.base_sku, s.name, s.is_active, NULL)
 """
 
 _INSERT = """
-INSERT INTO imagesync.product (kind, erp_id, sku, variant_code, legacy_sku, base_sku, name, is_active)
-SELECT s.kind, s.erp_id, s.sku, s.variant_code, s.legacy_sku, s.base_sku, s.name, s.is_active
-  FROM erp_stage s
- WHERE NOT EXISTS (SELECT 1 FROM imagesync.product p WHERE p.kind = s.kind AND p.erp_id = s.erp_id)
+INSERT INTO imagesync.product (kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active)
+SELECT s.kind, s.erp_id, s.sku, o.id, s.variant_code, s.legacy_sku, s.base_sku, s.name, s.is_active
+  FROM erp_stage s LEFT JOIN imagesync.product o
+    ON o.kind = 'parent' AND o.erp_id = s.parent_erp_id AND o.left_erp_at IS NULL
+ WHERE s.kind = :kind
+   AND NOT EXISTS (SELECT 1 FROM imagesync.product p WHERE p.kind = s.kind AND p.erp_id = s.erp_id)
 """
 
-_PARENTS = """
-UPDATE imagesync.product v
-   SET parent_id = w.parent_id, updated_at = now()
-  FROM (SELECT s.erp_id, p.id AS parent_id
-          FROM erp_stage s LEFT JOIN imagesync.product p ON p.kind = 'parent' AND p.erp_id = s.parent_erp_id
-         WHERE s.kind = 'variant') w
- WHERE v.kind = 'variant' AND v.erp_id = w.erp_id AND v.parent_id IS DISTINCT FROM w.parent_id
-"""
-
+# `replaced`: another product of the ERP has the SKU by now, so this one is surely not there under it.
 _GONE = """
-SELECT p.id FROM imagesync.product p
- WHERE p.is_active
+SELECT p.id, EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.sku = p.sku) AS replaced
+  FROM imagesync.product p
+ WHERE p.left_erp_at IS NULL
    AND NOT EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.erp_id = p.erp_id)
-   AND NOT EXISTS (SELECT 1
-                     FROM unnest(CAST(:kinds AS text[]), CAST(:erp_ids AS text[]), CAST(:skus AS text[]))
-                          AS a (kind, erp_id, sku)
-                    WHERE a.kind = p.kind AND (a.erp_id = p.erp_id OR a.sku = p.sku))
+   AND NOT EXISTS (SELECT 1 FROM erp_aside a WHERE a.kind = p.kind AND a.erp_id = p.erp_id)
+   AND NOT EXISTS (SELECT 1 FROM erp_aside a WHERE a.kind = p.kind AND a.erp_id IS NULL AND a.sku = p.sku)
 """
 
 
 @dataclass(frozen=True)
 class ProductsWritten:
-    """What one load of the ERP changed; `warnings` are sentences for the run's summary."""
+    """What one load of the ERP changed; `deactivated` left the ERP; `warnings` are sentences for the run's summary."""
 
     added: int
     updated: int
@@ -75,61 +105,76 @@ def write_products(engine: sa.Engine, rows: pd.DataFrame, set_aside: pd.DataFram
     """Bring `product` up to what the ERP says, in one transaction.
 
     `rows` has the columns COLUMNS, `set_aside` kind, erp_id, sku (both from erp.py): what the ERP has but cannot be
-    used is not gone. Products that the ERP no longer has become inactive, unless more of
-    them are missing than the brake allows: then all stay active and a warning says so, because a half-read ERP looks
-    exactly like a great clearance.
+    used is not gone. Products that the ERP no longer has get `left_erp_at` and become inactive, unless more of them
+    are missing than the brake allows: then all stay and a warning says so, because a half-read ERP looks exactly like
+    a great clearance. A SKU that comes back under a new id of the ERP is the same product: its images and pins stay.
     """
-    records = rows.loc[:, list(COLUMNS)].astype(object).where(rows.loc[:, list(COLUMNS)].notna(), None)
     with engine.begin() as connection:
-        connection.execute(sa.text(_STAGE))
-        copy_rows(connection, "erp_stage", COLUMNS, records.itertuples(index=False, name=None))
-        updated = connection.execute(sa.text(_UPDATE)).rowcount
-        added = connection.execute(sa.text(_INSERT)).rowcount
-        connection.execute(sa.text(_PARENTS))
-        aside = {
-            "kinds": set_aside["kind"].tolist(),
-            "erp_ids": _texts(set_aside["erp_id"]),
-            "skus": _texts(set_aside["sku"]),
-        }
-        gone = list(connection.scalars(sa.text(_GONE), aside))
-        active = connection.scalar(sa.select(sa.func.count()).where(product.c.is_active)) or 0
-        warning = _too_many_gone(len(gone), active, brake)
-        if gone and not warning:
-            connection.execute(product.update().where(product.c.id.in_(gone)).values(is_active=False))
+        _execute(connection, _STAGE)
+        copy_rows(connection, "erp_stage", COLUMNS, _tuples(rows, COLUMNS))
+        copy_rows(connection, "erp_aside", _ASIDE, _tuples(set_aside, _ASIDE))
+        _execute(connection, _INDEXES)
+        taken = 0
+        while found := connection.execute(sa.text(_TAKEN)).rowcount:
+            taken += found
+        connection.execute(sa.text(_ADOPT))
+        left, warning = _mark_gone(connection, brake)
+        updated = added = 0
+        for kind in ("parent", "variant"):  # variants find their new parents
+            updated += connection.execute(sa.text(_UPDATE), {"kind": kind}).rowcount
+            added += connection.execute(sa.text(_INSERT), {"kind": kind}).rowcount
         total = connection.scalar(sa.select(sa.func.count()).select_from(product)) or 0
-    return ProductsWritten(
-        added=added,
-        updated=updated,
-        deactivated=0 if warning else len(gone),
-        total=total,
-        warnings=(warning,) if warning else (),
-    )
-
-
-def _texts(column: pd.Series) -> list[str | None]:
-    return [None if pd.isna(value) else str(value) for value in column]
-
-
-def _too_many_gone(gone: int, active: int, brake: Brake) -> str:
-    """The warning when the brake holds deactivations back, else an empty text."""
-    if brake.lifted or gone <= brake.floor:
-        return ""
-    if gone <= brake.count and gone <= brake.share * active:
-        return ""
-    return (
-        f"The ERP no longer has {gone} of {active} active products; that is more than the brake allows, so they stay "
-        "active. If it is right, run once with the brake lifted (--lift-brake)."
-    )
+    warnings = [warning] if warning else []
+    if taken:
+        warnings.append(
+            f"{taken} rows of the ERP have the SKU of a product whose own row cannot be used; they are not taken over."
+        )
+    return ProductsWritten(added, updated, left, total, tuple(warnings))
 
 
 def read_products(engine: sa.Engine) -> pd.DataFrame:
-    """All products, active or not, as the rules need them.
+    """All products, those that left the ERP too, as the rules need them.
 
-    Columns: id, kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active; ordered by id.
+    Columns: id, kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active (the ERP's flag),
+    in_erp; ordered by id.
     """
-    columns = [product.c[name] for name in ("id", "kind", "erp_id", "sku", "parent_id")]
-    columns += [product.c[name] for name in ("variant_code", "legacy_sku", "base_sku", "name", "is_active")]
+    names = ("id", "kind", "erp_id", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active")
+    columns = [*(product.c[name] for name in names), product.c.left_erp_at.is_(None).label("in_erp")]
     with engine.connect() as connection:
         rows = connection.execute(sa.select(*columns).order_by(product.c.id)).all()
-    frame = pd.DataFrame.from_records(rows, columns=[column.name for column in columns])
-    return frame.astype({"id": "int64", "parent_id": "Int64", "is_active": "bool"})
+    frame = pd.DataFrame.from_records(rows, columns=[*names, "in_erp"])
+    return frame.astype({"id": "int64", "parent_id": "Int64", "is_active": "bool", "in_erp": "bool"})
+
+
+def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.execute(sa.text(statement))
+
+
+def _tuples(frame: pd.DataFrame, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+    values = frame.loc[:, list(columns)].astype(object)
+    return values.where(values.notna(), None).itertuples(index=False, name=None)
+
+
+def _mark_gone(connection: sa.Connection, brake: Brake) -> tuple[int, str]:
+    """Mark the products that the ERP no longer has; returns how many, and the warning when the brake held some back."""
+    still = connection.scalar(sa.select(sa.func.count()).where(product.c.left_erp_at.is_(None))) or 0
+    gone = connection.execute(sa.text(_GONE)).all()
+    warning = _too_many_gone(len(gone), still, brake)
+    left = [row.id for row in gone if row.replaced or not warning]
+    if left:
+        leave = product.update().where(product.c.id == sa.any_(sa.literal(left, sa.ARRAY(sa.BigInteger))))
+        connection.execute(leave.values(left_erp_at=sa.func.now(), is_active=False, updated_at=sa.func.now()))
+    return len(left), warning
+
+
+def _too_many_gone(gone: int, still: int, brake: Brake) -> str:
+    """The warning when the brake holds them back, else an empty text; `still` are the products not known to be gone."""
+    if brake.lifted or gone <= brake.floor:
+        return ""
+    if gone <= brake.count and gone <= brake.share * still:
+        return ""
+    return (
+        f"The ERP no longer has {gone} of {still} products; that is more than the brake allows, so they stay as they "
+        "are. If it is right, run once with the brake lifted (--lift-brake)."
+    )

@@ -20,7 +20,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Product(NamedTuple):
-    """A product as our table has it; `kind` is parent or variant, `parent_id` our own id of the parent."""
+    """A product as our table has it; `kind` is parent or variant, `parent_id` our own id of the parent.
+
+    `in_erp` is False once the ERP no longer has it. The ERP's own flag (active or not) decides nothing here: pictures
+    of a product that is not sold at the moment are right as well (contract section 5.1).
+    """
 
     id: int
     kind: str
@@ -30,7 +34,7 @@ class Product(NamedTuple):
     legacy_sku: str | None = None
     base_sku: str | None = None
     name: str = ""
-    is_active: bool = True
+    in_erp: bool = True
 
 
 class Shown(NamedTuple):

@@ -43,13 +43,26 @@ product = sa.Table(
     sa.Column("legacy_sku", sa.String(50)),
     sa.Column("base_sku", sa.String(50)),
     sa.Column("name", sa.String(255), nullable=False, server_default=""),
-    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true(), comment="the ERP's own flag"),
+    sa.Column(
+        "left_erp_at",
+        sa.TIMESTAMP(timezone=True),
+        comment="since when the ERP no longer has it; is_active is then false",
+    ),
     _moment("created_at", default_now=True),
     _moment("updated_at", default_now=True),
     sa.CheckConstraint("kind IN ('parent', 'variant')", name="kind"),
     sa.UniqueConstraint("kind", "erp_id"),
-    # Deferred: two rows of the ERP may swap their SKUs in one load.
-    sa.UniqueConstraint("kind", "sku", deferrable=True, initially="DEFERRED"),
+    # Deferred: two rows of the ERP may swap their SKUs in one load. The SKU of a product that left may be given again.
+    ExcludeConstraint(
+        ("kind", "="),
+        ("sku", "="),
+        name="product_one_sku",
+        using="btree",
+        where=sa.text("left_erp_at IS NULL"),
+        deferrable=True,
+        initially="DEFERRED",
+    ),
     sa.Index(None, "parent_id"),
     sa.Index(None, "sku"),
 )

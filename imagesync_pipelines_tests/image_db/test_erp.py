@@ -130,9 +130,9 @@ def test_a_parent_and_a_variant_may_share_id_and_sku() -> None:
     assert list(products.rows["kind"]) == ["parent", "variant"]
 
 
-def test_a_variant_of_an_unknown_parent_is_kept_without_parent_and_said() -> None:
+def test_a_variant_of_an_unknown_parent_is_kept_and_said() -> None:
     products = judge(parents({}), variants({"parent_id": 77.0}, {"parent_id": 1}))
-    assert list(products.rows["parent_erp_id"])[1:] == [None, "1"]
+    assert list(products.rows["parent_erp_id"])[1:] == ["77", "1"]
     assert "1 variants name a parent" in products.warnings[0]
     assert "v1 (parent 77)" in products.warnings[0]
 

@@ -17,7 +17,7 @@ PRODUCTS = [
     Product(7, "parent", "214808"),
     Product(8, "variant", "214808", None, "BE"),
     Product(9, "parent", "9410"),
-    Product(10, "variant", "666666", 1, "OX", is_active=False),
+    Product(10, "variant", "666666", 1, "OX", in_erp=False),
     Product(11, "variant", " 777777 ", None, " BE "),
 ]
 MATCHED = {
@@ -31,7 +31,7 @@ MATCHED = {
     "a parent's SKU without a code": ("11400", "", 1, "parent sku"),
     "a parent without variants": ("9410", "BE", 9, "parent sku"),
     "a parent's SKU with letters": ("TM", "", 4, "parent sku"),
-    "the code of an inactive variant": ("11400", "OX", 1, "parent sku"),
+    "the code of a variant that left the ERP": ("11400", "OX", 1, "parent sku"),
 }
 
 
@@ -50,7 +50,7 @@ UNMATCHED = {
     "trap 9: number and variant joined": ("11400-BE", "", "no product 11400-BE"),
     "trap 9: a number that pandas made a float": ("803721.0", "BE", "no product"),
     "another case": ("tm", "", "no product tm"),
-    "an inactive product": ("666666", "OX", "no longer active"),
+    "a product that left the ERP": ("666666", "OX", "no longer in the ERP"),
     "two variants of one code": ("TM", "BE", "several variants with the code BE: 100002, 100003"),
 }
 
@@ -69,7 +69,7 @@ NEAREST = {
     "number and variant make a legacy SKU": ("11400", "BE", ["803721", "803722", "11400"]),
     "two neighbours differ but are not swapped": ("803371", "", []),
     "more than one slip": ("873201", "", []),
-    "the number of an inactive product": ("666666", "", []),
+    "the number of a product that left the ERP": ("666666", "", []),
     "nothing like it": ("55555555", "", []),
     "nothing": ("", "BE", []),
 }

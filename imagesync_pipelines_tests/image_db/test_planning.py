@@ -31,7 +31,7 @@ PRODUCTS = pd.DataFrame(
         (3, "variant", "803722", 1, "BL", "11400-BL", "11400", "Engel blank", True),
         (4, "variant", "999999", None, "OX", None, None, "Alt", False),
     ],
-    columns=["id", "kind", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active"],
+    columns=["id", "kind", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name", "in_erp"],
 ).astype({"parent_id": "Int64"})
 
 Plan = Callable[..., Planned]
@@ -100,10 +100,10 @@ def test_what_matches_nothing_is_a_row_for_a_person(store: UPath) -> None:
     ]
 
 
-def test_an_inactive_product_gets_no_images_and_is_named(store: UPath) -> None:
+def test_a_product_that_left_the_erp_gets_no_images_and_is_named(store: UPath) -> None:
     plan = planned(store, record(7, links=[link("999999", "OX")]))
     assert plan.wanted.empty
-    assert "no longer active" in plan.unmatched["reason"][0]
+    assert "no longer in the ERP" in plan.unmatched["reason"][0]
 
 
 def test_an_image_without_a_showable_file_is_kept_out_with_its_reason(store: UPath) -> None:
