@@ -4,16 +4,14 @@ What belongs here: the path, the parameters, the envelope, what "past the end" l
 (records.py), the order in which pages are read (reading.py), retries and credentials (upstream/session.py).
 """
 
-import json
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-import orjson
-
-from imagesync_pipelines.upstream.errors import NotFound
+from imagesync_pipelines.upstream.answers import load_json
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 PATH = "all-files-and-articles/"
+NOT_FOUND = 404
 _PAST_THE_END = {"detail": "Invalid page."}
 
 
@@ -49,35 +47,26 @@ def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswe
     Raises PastTheEndError for a page that the API does not have, BadPageError for a body that is no page, and what
     the session raises for failing calls.
     """
-    params = {"page": page, "page_size": page_size}
-    try:
-        body = session.get(PATH, params).body
-        try:
-            envelope = parse_page(body)
-        except BadPageError:  # the session's own check is stricter than ours, but it retries and names what came
-            body = session.get(PATH, params, expect_json=True).body
-            envelope = parse_page(body)
-    except NotFound as error:
-        if is_past_the_end(error):
-            raise PastTheEndError(f"the image database has no page {page}") from None
-        raise
-    return PageAnswer(page, body, envelope.api_count, envelope.next_page, len(envelope.results))
-
-
-def is_past_the_end(error: NotFound) -> bool:
-    """Whether this is the API's own word that the page does not exist: a 404 with exactly its body.
-
-    Any other 404 (a proxy's, a wrong base URL) is an error: taken for the end it would look like a short catalogue.
-    """
-    try:
-        return error.status == 404 and bool(orjson.loads(error.excerpt) == _PAST_THE_END)
-    except orjson.JSONDecodeError:
-        return False
+    answer = session.get(PATH, {"page": page, "page_size": page_size}, expect_json=True, accept={NOT_FOUND})
+    if answer.status == NOT_FOUND:
+        # Any other 404 (a wrong base URL) is an error: taken for the end it would look like a short catalogue.
+        if answer.data == _PAST_THE_END:
+            raise PastTheEndError(f"the image database has no page {page}")
+        raise BadPageError(f"{answer.url} does not exist (HTTP 404); is IMAGE_API_URL right?")
+    envelope = _envelope(answer.data)
+    return PageAnswer(page, answer.body, envelope.api_count, envelope.next_page, len(envelope.results))
 
 
 def parse_page(body: bytes) -> Envelope:
     """The envelope of one page. Raises BadPageError for what is no JSON and for JSON that is no page."""
-    document = _load(body)
+    try:
+        document = load_json(body)
+    except ValueError as error:
+        raise BadPageError(f"the answer is not JSON, perhaps cut short: {str(error)[:100]}") from None
+    return _envelope(document)
+
+
+def _envelope(document: object) -> Envelope:
     if not isinstance(document, dict):
         raise BadPageError("the answer is JSON but no page: an object with count, next and results was expected")
     count, link, results = document.get("count"), document.get("next"), document.get("results")
@@ -103,19 +92,3 @@ def next_page_of(link: str | None) -> int | None:
     except (KeyError, ValueError):
         raise BadPageError("the page's next link names no page number; the walk cannot go on from it") from None
     return page
-
-
-def _load(body: bytes) -> Any:
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        pass
-    try:  # the standard library also takes lone surrogates and NaN, which cost one record and not its page
-        return json.loads(body, parse_int=_whole)
-    except (ValueError, RecursionError) as error:
-        raise BadPageError(f"the answer is not JSON, perhaps cut short: {str(error)[:100]}") from None
-
-
-def _whole(digits: str) -> int | float:
-    """A whole number; one too long for any column becomes a float, which no identity accepts."""
-    return int(digits) if len(digits) < 20 else float(digits)

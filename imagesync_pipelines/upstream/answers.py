@@ -4,6 +4,7 @@ What belongs here: everything about one answer of an API. What does not: sending
 pictures (fetch.py). Failures are returned, not raised, see retries.py.
 """
 
+import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -164,15 +165,28 @@ def parse_json(place: Place, status: int, content_type: str, body: bytes) -> obj
     if not text:
         return place.error(MalformedJson, "the body is empty where JSON was expected", status=status)
     try:
-        data: object = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return load_json(text)
+    except ValueError:
         pass
-    else:
-        return data
     if text[0] in _JSON_STARTS:
         return place.error(MalformedJson, f"the JSON is cut or broken ({len(body)} bytes)", status=status, body=text)
     what = f"{_name_of(text, content_type)} came where JSON was expected"
     return place.error(NotJson, what, status=status, body=text)
+
+
+def load_json(body: bytes) -> object:
+    """Parse JSON as systems really send it: with lone surrogates, NaN, and numbers of any length too.
+
+    A whole number of 20 digits or more becomes a float. Raises ValueError for what is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        return json.loads(body, parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _name_of(text: bytes, content_type: str) -> str:

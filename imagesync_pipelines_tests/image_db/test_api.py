@@ -1,49 +1,34 @@
 """The page contract: envelope, next link, the end of the data and what only looks like it."""
 
 import json
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from imagesync_pipelines.image_db.api import (
     BadPageError,
+    PageAnswer,
     PastTheEndError,
     fetch_page,
-    is_past_the_end,
     next_page_of,
     parse_page,
 )
-from imagesync_pipelines.upstream.errors import NotFound, NotJson
+from imagesync_pipelines.upstream.errors import MalformedJson, NotJson
 from imagesync_pipelines_tests.image_db.made_up import page, record
+from imagesync_pipelines_tests.upstream.servers import Served, http, in_turn, serve, session_for
 
 
-@dataclass
-class Answer:
-    body: bytes
+def fetch(*answers: bytes, number: int = 1, page_size: int = 100) -> tuple[PageAnswer, Served]:
+    """Fetch a page from a server that gives these answers in turn."""
+    with serve(in_turn(*answers)) as server, session_for(server.url) as session:
+        return fetch_page(session, number, page_size), server
 
 
-@dataclass
-class FakeSession:
-    """Gives the answers in turn and remembers what was asked."""
-
-    answers: list[Any]
-    asked: list[tuple[str, dict, bool]] = field(default_factory=list)
-
-    def get(self, path: str, params: dict, *, expect_json: bool = False) -> Answer:
-        self.asked.append((path, dict(params), expect_json))
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return Answer(answer)
-
-
-def test_a_page_is_asked_for_by_number_and_size_and_comes_as_received() -> None:
+def test_a_page_is_one_request_by_number_and_size_and_comes_as_received() -> None:
     body = page(record(1), record(2), count=25, following="http://db07.internal/api/x/?page=2&page_size=7")
-    session = FakeSession([body])
-    answer = fetch_page(session, 1, 7)
-    assert session.asked == [("all-files-and-articles/", {"page": 1, "page_size": 7}, False)]
-    assert (answer.page, answer.body, answer.api_count, answer.next_page, answer.length) == (1, body, 25, 2, 2)
+    answer, server = fetch(http(200, body), page_size=7)
+    assert [request.target for request in server.requests] == ["/api/all-files-and-articles/?page=1&page_size=7"]
+    assert answer == (1, body, 25, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -65,22 +50,27 @@ def test_a_next_link_without_a_page_number_is_an_error_not_the_end(link: str) ->
         next_page_of(link)
 
 
-@pytest.mark.parametrize(
-    ("status", "body", "expected"),
-    [
-        (404, '{"detail":"Invalid page."}', True),
-        (404, '{ "detail" : "Invalid page." }', True),
-        (404, '{"detail":"Not found."}', False),
-        (404, "<html>not found</html>", False),
-        (404, "", False),
-        (410, '{"detail":"Invalid page."}', False),
-    ],
-)
-def test_trap_3_only_the_apis_own_words_are_the_end_of_the_data(status: int, body: str, expected: bool) -> None:
-    error = NotFound("HTTP", host="images.example.com", status=status, excerpt=body)
-    assert is_past_the_end(error) is expected
-    with pytest.raises(PastTheEndError if expected else NotFound):
-        fetch_page(FakeSession([error]), 126, 100)
+END = {
+    "the API's own words": (http(404, b'{"detail":"Invalid page."}'), PastTheEndError),
+    "written with blanks": (http(404, b'{ "detail" : "Invalid page." }'), PastTheEndError),
+    "another detail": (http(404, b'{"detail":"Not found."}'), BadPageError),
+    "more than the detail": (http(404, b'{"detail":"Invalid page.","code":1}'), BadPageError),
+    "a proxy's page": (http(404, b"<html>not found</html>"), NotJson),
+    "nothing": (http(404, b""), MalformedJson),
+    "cut short": (http(404, b'{"detail":"Invalid pa'), MalformedJson),
+    "the words with another status": (http(200, b'{"detail":"Invalid page."}'), BadPageError),
+}
+
+
+@pytest.mark.parametrize(("answer", "error"), END.values(), ids=END.keys())
+def test_trap_3_only_the_apis_own_words_are_the_end_of_the_data(answer: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        fetch(answer, number=126)
+
+
+def test_a_404_of_another_kind_asks_for_the_setting() -> None:
+    with pytest.raises(BadPageError, match=r"/api/all-files-and-articles/ does not exist .* is IMAGE_API_URL right"):
+        fetch(http(404, b'{"detail":"Not found."}'))
 
 
 @pytest.mark.parametrize(
@@ -105,17 +95,31 @@ def test_a_body_cut_short_is_an_error() -> None:
         parse_page(page(record())[:-20])
 
 
-def test_a_body_that_is_no_json_is_asked_for_again_with_the_sessions_own_check() -> None:
-    session = FakeSession([b"<html>maintenance</html>", NotJson("HTML came where JSON was expected")])
-    with pytest.raises(NotJson):
-        fetch_page(session, 1, 100)
-    assert [strict for _, _, strict in session.asked] == [False, True]
+def test_html_instead_of_a_page_is_named_as_such() -> None:
+    with pytest.raises(NotJson, match="HTML came where JSON was expected"):
+        fetch(http(200, b"<html>maintenance</html>", {"Content-Type": "text/html"}))
 
 
 def test_a_body_that_came_cut_and_then_whole_is_a_page() -> None:
-    assert fetch_page(FakeSession([page(record())[:-9], page(record())]), 1, 100).length == 1
+    answer, server = fetch(http(200, page(record())[:-9]), http(200, page(record())))
+    assert (answer.length, len(server.requests)) == (1, 2)
 
 
-def test_a_lone_surrogate_costs_no_page() -> None:
-    body = page(record(type="Szene")).replace(b"Szene", b"\\ud800")
-    assert fetch_page(FakeSession([body]), 1, 100).length == 1
+ODD = {
+    "a lone surrogate": b"\\ud800",
+    "a byte order mark in a text": b"\\ufeff",
+    "a NUL": b"\\u0000",
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_an_odd_text_costs_no_page_and_no_second_request(odd: bytes) -> None:
+    answer, server = fetch(http(200, page(record(type="Szene"), record(2)).replace(b"Szene", odd)))
+    assert (answer.length, len(server.requests)) == (2, 1)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "9" * 25, "9" * 5000])
+def test_an_odd_number_costs_no_page_and_no_second_request(number: str) -> None:
+    body = page(record(file_id=4711), record(2)).replace(b"4711", number.encode())
+    answer, server = fetch(http(200, body))
+    assert (answer.length, len(server.requests)) == (2, 1)
