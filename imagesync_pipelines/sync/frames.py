@@ -86,6 +86,8 @@ def in_scope(groups: pd.Series, scope: Scope) -> pd.Series:
 
 def among(values: pd.Series, members: pd.Series) -> pd.Series:
     """Which values are among the members (True/False); Series.isin takes seconds for a million text members."""
+    if members.empty:
+        return pd.Series(False, index=values.index)
     codes, _ = pd.factorize(pd.concat([members, values], ignore_index=True))
     return pd.Series(np.isin(codes[len(members) :], codes[: len(members)]), index=values.index)
 

@@ -66,14 +66,14 @@ def build_plan(
     wanted = wanted[~among(wanted["key"], rejects["key"])]
     joined = _join(wanted, current)
     refuse_moved_keys(joined["key"], joined["group_before"], joined["group_after"])
-    kinds = _kinds(joined, scope, force=force)
-    plan = _plan_rows(joined, kinds)
+    plan = _plan_rows(joined, _kinds(joined, scope, force=force))
     # A rejected key is not wanted, so the join took it for gone; it stays, whatever the proof.
     spared = among(plan["key"], rejects["key"])
-    renames = _renames(wanted, current, plan[~spared], scope, match_position=match_position)
-    plan = _with_rejects(plan, spared, rejects)
+    new, old = _rename_candidates(plan[~spared], joined, wanted, current, scope)
+    renames = _renames(new, old, match_position=match_position)
     plan = _with_renames(plan, renames)
-    return plan.sort_values(["group", "position", "key"], ignore_index=True, kind="stable")
+    plan = _with_rejects(plan, spared, rejects)
+    return plan.sort_values(["group", "position"], ignore_index=True, kind="stable")
 
 
 def group_states(current: pd.DataFrame) -> dict[str, str]:
@@ -94,9 +94,14 @@ def _rejects_in_scope(rejected: pd.DataFrame | None, scope: Scope) -> pd.DataFra
 
 
 def _join(wanted: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
-    """Outer join on the key, without content. Columns: key; group, position, fingerprint, each _before and _after."""
-    carried = ["key", "group", "position", "fingerprint"]
-    return current[carried].merge(wanted[carried], on="key", how="outer", suffixes=("_before", "_after"))
+    """Outer join on the key, without content, sorted by the key.
+
+    Columns: key; group, position, fingerprint and row (where it is in wanted or current), each _before and _after.
+    """
+    carried = ["key", "group", "position", "fingerprint", "row"]
+    before = current.assign(row=np.arange(len(current)))[carried]
+    after = wanted.assign(row=np.arange(len(wanted)))[carried]
+    return before.merge(after, on="key", how="outer", suffixes=("_before", "_after"))
 
 
 def _kinds(joined: pd.DataFrame, scope: Scope, *, force: bool) -> np.ndarray:
@@ -133,54 +138,64 @@ def _plan_rows(joined: pd.DataFrame, kinds: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _renames(
-    wanted: pd.DataFrame, current: pd.DataFrame, plan: pd.DataFrame, scope: Scope, *, match_position: bool
-) -> pd.DataFrame:
-    """Additions that are a removal's row under a new key. Columns: key, key_before."""
-    proven = scope.proof is not None and scope.proof.complete
-    removed = plan["change"] == Change.REMOVE
-    if not proven:
-        removed &= plan["key"].isin(list(scope.absent))
-    new = wanted[among(wanted["key"], plan.loc[plan["change"] == Change.ADD, "key"])]
-    old = current[among(current["key"], plan.loc[removed, "key"])]
+def _rename_candidates(
+    plan: pd.DataFrame, joined: pd.DataFrame, wanted: pd.DataFrame, current: pd.DataFrame, scope: Scope
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Additions, and removals that are proven, with the index of the plan. Columns: group, position, content."""
+    added = plan[plan["change"] == Change.ADD]
+    removed = plan[plan["change"] == Change.REMOVE]
+    if scope.proof is None or not scope.proof.complete:
+        removed = removed[removed["key"].isin(list(scope.absent))]
+    new = added[["group", "position"]]
+    old = removed[["group"]].assign(position=removed["position_before"])
+    return (
+        new.assign(content=wanted["content"].array.take(joined.loc[new.index, "row_after"].astype(int))),
+        old.assign(content=current["content"].array.take(joined.loc[old.index, "row_before"].astype(int))),
+    )
+
+
+def _renames(new: pd.DataFrame, old: pd.DataFrame, *, match_position: bool) -> pd.DataFrame:
+    """Which addition is which removal's row under a new key. Columns: new, old, as places in the plan."""
     pairs = _pairs(new, old, "content")
     if not match_position:
         return pairs
-    rest = _pairs(new[~among(new["key"], pairs["key"])], old[~among(old["key"], pairs["key_before"])], "position")
+    rest = _pairs(new[~new.index.isin(pairs["new"])], old[~old.index.isin(pairs["old"])], "position")
     return pd.concat([pairs, rest], ignore_index=True)
 
 
 def _pairs(new: pd.DataFrame, old: pd.DataFrame, same: str) -> pd.DataFrame:
     """New and old rows of one group with the same value in the column `same`; several of them pair by position, key."""
-    return _numbered(new, same).merge(
-        _numbered(old, same).rename(columns={"key": "key_before"}), on=["group", same, "nth"]
-    )[["key", "key_before"]]
-
-
-def _numbered(rows: pd.DataFrame, same: str) -> pd.DataFrame:
-    """Columns key, group, `same`, nth: which of the rows with the same value in its group this one is."""
-    rows = rows[rows[same].notna()].sort_values(["position", "key"])
-    return rows.assign(nth=rows.groupby(["group", same]).cumcount())[["key", "group", same, "nth"]]
+    rows = pd.concat([new.assign(is_new=True), old.assign(is_new=False)])
+    rows = rows[rows[same].notna()].sort_values("position", kind="stable")  # the places in the plan go by key
+    alike = rows.groupby(["group", same], sort=False).ngroup()
+    nth = rows.groupby([alike, "is_new"], sort=False).cumcount()
+    numbered = pd.DataFrame({"row": rows.index, "alike": alike.array, "nth": nth.array})
+    is_new = rows["is_new"].to_numpy()
+    pairs = numbered[is_new].merge(numbered[~is_new], on=["alike", "nth"], suffixes=("_new", "_old"))
+    return pd.DataFrame({"new": pairs["row_new"], "old": pairs["row_old"]})
 
 
 def _with_renames(plan: pd.DataFrame, renames: pd.DataFrame) -> pd.DataFrame:
     """The plan with each pair of addition and removal as one update."""
     if renames.empty:
         return plan
-    before = plan[["key", "position_before", "fingerprint_before"]].rename(columns={"key": "key_before"})
-    found = renames.merge(before, on="key_before")
-    new = among(plan["key"], renames["key"])
-    after = plan.loc[new, ["key", "group", "position", "fingerprint_after"]]
-    updates = after.merge(found, on="key").assign(change=str(Change.UPDATE), reason=RENAMED)
-    settled = new | among(plan["key"], renames["key_before"])
-    return pd.concat([plan[~settled], updates[list(PLAN_COLUMNS)]], ignore_index=True)
+    plan = plan.copy()
+    for column in ("key_before", "position_before", "fingerprint_before"):
+        plan.loc[renames["new"], column] = plan.loc[renames["old"], column].array
+    plan.loc[renames["new"], ["change", "reason"]] = [str(Change.UPDATE), RENAMED]
+    return plan[~plan.index.isin(renames["old"])]
 
 
 def _with_rejects(plan: pd.DataFrame, spared: pd.Series, rejects: pd.DataFrame) -> pd.DataFrame:
-    """The plan with the rows of rejected keys kept for that reason, and a row per reject."""
+    """The plan with the rows of rejected keys kept for that reason, and after them a row per reject."""
     if rejects.empty:
         return plan
+    spared = spared.loc[plan.index]
+    rejects = rejects.sort_values(["key", "reason"])
     reasons = rejects.drop_duplicates("key").set_index("key")["reason"]
-    kept = plan[spared].assign(change=str(Change.KEEP), reason=plan.loc[spared, "key"].map(reasons))
+    kept = plan.assign(
+        change=plan["change"].mask(spared, str(Change.KEEP)),
+        reason=plan["reason"].mask(spared, plan["key"].map(reasons)),
+    )
     rows = rejects.assign(change=str(Change.REJECT)).reindex(columns=list(PLAN_COLUMNS)).astype(plan.dtypes.to_dict())
-    return pd.concat([plan[~spared], kept, rows], ignore_index=True)
+    return pd.concat([kept, rows], ignore_index=True)

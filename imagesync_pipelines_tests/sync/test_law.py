@@ -69,9 +69,9 @@ def test_what_was_held_back_is_held_back_again_and_never_slips_through_the_next_
 
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(world: World, random: Random) -> None:
+    tables = (world.wanted, world.current, world.rejected)
     shuffled = World(
-        *(table.sample(frac=1, random_state=random.randrange(2**31)) for table in (world.wanted, world.current)),
-        world.rejected,
+        *(table.sample(frac=1, random_state=random.randrange(2**31)) for table in tables),
         world.scope,
         world.brake,
         world.match_position,

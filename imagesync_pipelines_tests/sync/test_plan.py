@@ -115,8 +115,8 @@ def test_a_rejected_key_keeps_its_row_for_that_reason_beside_a_row_that_tells_of
 
 def test_a_key_that_is_rejected_for_two_reasons_tells_both_and_keeps_its_row_once() -> None:
     bad = rejects(("a", "g", "no file_id"), ("a", "g", "no date"))
-    assert sorted(changes(build_plan(frame(A), frame(A), WHOLE, rejected=bad))) == [
-        ("keep", "a", "no file_id"),
+    assert changes(build_plan(frame(A), frame(A), WHOLE, rejected=bad)) == [
+        ("keep", "a", "no date"),
         ("reject", "a", "no date"),
         ("reject", "a", "no file_id"),
     ]
