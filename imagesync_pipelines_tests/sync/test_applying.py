@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.sync.applying import SHOWN_ERRORS, Applied, answers, apply_database, group_works
@@ -69,6 +69,7 @@ def test_everything_is_counted_and_progress_is_told_in_rows() -> None:
     assert told == [2, 3]
 
 
+@settings(max_examples=20)
 @given(st.sets(st.integers(0, 19)))
 def test_bad_groups_fail_alone_whatever_their_number_and_place(bad: set[int]) -> None:
     wanted = many(20)
