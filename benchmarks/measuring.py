@@ -1,0 +1,94 @@
+"""How things are measured: wall time, processor time and peak memory, each measurement in a process of its own.
+
+What belongs here: stopwatch, memory, starting a measuring process. What does not: what is measured.
+"""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Span:
+    """One measured step; `cpu` is this process alone, without the database server's."""
+
+    name: str
+    seconds: float
+    cpu: float
+    peak_bytes: int
+
+
+@dataclass
+class Stopwatch:
+    """Spans in the order in which they were measured; peak_bytes is above what was in use when the span began."""
+
+    spans: list[Span] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Measure what happens inside the `with` block."""
+        before = _reset_peak()
+        wall, cpu = time.perf_counter(), time.process_time()
+        yield
+        seconds, used = time.perf_counter() - wall, time.process_time() - cpu
+        self.spans.append(Span(name, seconds, used, max(0, peak_bytes() - before)))
+
+    def seconds(self, *names: str) -> float:
+        """The wall time of the named steps together; of all without a name."""
+        return sum(span.seconds for span in self.spans if not names or span.name in names)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """The spans as plain values."""
+        return [asdict(span) for span in self.spans]
+
+
+def peak_bytes() -> int:
+    """The most memory this process had resident since it began, or since the last step began on Linux.
+
+    Linux passes ru_maxrss on from the parent, so the kernel's own line is read there.
+    """
+    line = _status().get("VmHWM")
+    return int(line.split()[0]) * 1024 if line else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def in_own_process(module: str, **arguments: Any) -> dict[str, Any]:
+    """Run `python -m module` with the arguments as JSON and give the JSON that it prints as its last line."""
+    command = [sys.executable, "-m", module, json.dumps(arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=quiet_environment())
+    answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return answer
+
+
+def quiet_environment() -> Mapping[str, str]:
+    """This environment without our own settings and with telemetry off: no benchmark meets a real system."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("IMAGE", "ERP_", "DAGSTER_"))}
+    return {
+        **kept,
+        "IMAGESYNC_ENV_FILE": os.devnull,
+        "RUNTIME__DLTHUB_TELEMETRY": "false",
+        "DO_NOT_TRACK": "1",
+        "NO_PROXY": "localhost,127.0.0.1",
+    }
+
+
+def _reset_peak() -> int:
+    """Let the kernel forget the peak so far, where it can; returns what is resident now."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return 0
+    return int(_status()["VmRSS"].split()[0]) * 1024
+
+
+def _status() -> dict[str, str]:
+    path = Path("/proc/self/status")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}

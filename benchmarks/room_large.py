@@ -1,0 +1,82 @@
+"""A large catalogue through the room's functions: from page bytes to committed rows in product_image.
+
+What belongs here: one measurement, run in a process of its own by run.py. What does not: reading pages over HTTP and
+Dagster, which room_small.py shows.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import Stopwatch
+from benchmarks.pages import MadePages, read_made
+from imagesync_pipelines.image_db import plan_stages, stages
+from imagesync_pipelines.image_db.batch import About, Batches
+from imagesync_pipelines.image_db.record_store import ReadPage
+from imagesync_pipelines.image_db.records import read_page
+from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.sync.progress import silent
+
+STEPS = ("records", "plan", "apply")
+
+
+def measure(home: Path, made: MadePages) -> dict[str, Any]:
+    """The same pages twice: a first run that adds everything and a second that writes nothing."""
+    watch = Stopwatch()
+    with open_installation(Settings(home=home)) as place:
+        settings = ImageDbSettings(erp_parents_file=made.parents, erp_variants_file=made.variants)
+        with watch.step("products"):
+            stages.take_over_products(place, settings)
+        first = _run(watch, place, settings, made, "first")
+        second = _run(watch, place, settings, made, "second")
+    return {"spans": watch.as_json(), "first": first, "second": second}
+
+
+def plan_alone(home: Path) -> dict[str, Any]:
+    """The plan of the newest records once more, in a fresh process: its memory, not its time, is what counts."""
+    watch = Stopwatch()
+    with open_installation(Settings(home=home)) as place, watch.step("plan"):
+        plan_stages.make_plan(place, ImageDbSettings(), "alone", force=True)
+    return {"spans": watch.as_json()}
+
+
+def _run(
+    watch: Stopwatch, place: Installation, settings: ImageDbSettings, made: MadePages, run_id: str
+) -> dict[str, int]:
+    batches, now = Batches(place.storage), datetime.now(UTC)
+    with watch.step(f"{run_id} records"):
+        stored = batches.write(run_id, _read(made, now))
+        batches.describe(
+            run_id,
+            About(run_id=run_id, made_at=now, walk_id=1, scope="all", complete=True, reason="", records=stored.records),
+        )
+    with watch.step(f"{run_id} plan"):
+        plan_stages.make_plan(place, settings, run_id)
+    with watch.step(f"{run_id} apply"):
+        done = plan_stages.apply_plan(place, settings, run_id, progress=silent)
+    applied = done.applied
+    return {
+        "records": stored.records,
+        "rows": done.rows,
+        "added": applied.added,
+        "updated": applied.updated,
+        "removed": applied.removed,
+        "failed": applied.failed,
+    }
+
+
+def _read(made: MadePages, now: datetime) -> Iterator[ReadPage]:
+    for page, body in enumerate(made.bodies(), 1):
+        yield ReadPage(page, now, read_page(body))
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[1])
+    folder = Path(arguments["home"])
+    result = plan_alone(folder) if arguments.get("plan_alone") else measure(folder, read_made(Path(arguments["pages"])))
+    print(json.dumps(result))

@@ -1,0 +1,175 @@
+"""`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
+
+What belongs here: which measurements there are, ratios between them, the table. What does not: the measurements. Name
+some (`python -m benchmarks.run small large rivals engine`) to run only those; `--images` changes the large catalogue.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.measuring import in_own_process, quiet_environment
+from benchmarks.pages import make_pages
+
+SMALL, LARGE = 2_489, 100_000
+ROW_AT_A_TIME, NESTED = 10_000, 10_000
+PAGE_SIZES = (100, 20)
+ROOM, ROOM_STEPS = "benchmarks.room_large", ("first records", "first plan", "first apply")
+Spans = list[dict[str, Any]]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the named measurements, or all of them."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("names", nargs="*", help="small, large, rivals, engine; nothing: all")
+    parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
+    given = parser.parse_args(arguments)
+    console = Console(width=130)
+    for line in machine.describe():
+        console.print(line, style="dim", highlight=False)
+    available: dict[str, Callable[[Console], None]] = {
+        "small": small,
+        "large": partial(large, images=given.images, rivals=False),
+        "rivals": partial(large, images=given.images, rivals=True),
+        "engine": engine,
+    }
+    unknown = set(given.names) - available.keys()
+    if unknown:
+        parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
+    for name in given.names or ("small", "rivals", "engine"):
+        available[name](console)
+
+
+def small(console: Console) -> None:
+    """The catalogue of real size: own time of two runs, and two whole Dagster runs."""
+    with _folder() as folder:
+        make_pages(folder / "pages", SMALL, 20)
+        (folder / "dagster").mkdir()
+        own = in_own_process("benchmarks.room_small", home=str(folder / "room"), pages=str(folder / "pages"))
+        whole = in_own_process("benchmarks.room_small", home=str(folder / "dagster"), images=SMALL)
+    table = Table(title=f"{SMALL:,} images: own seconds after the HTTP answers", title_justify="left")
+    steps = list(dict.fromkeys(span["name"].partition(" ")[2] for span in own["spans"]))
+    for column in ("run", *steps, "own time", "rows written", "a whole Dagster run, HTTP included"):
+        table.add_column(column, justify="left" if column == "run" else "right")
+    for at, run in enumerate(("first", "second")):
+        seconds = [_seconds(own["spans"], f"{run} {step}") for step in steps]
+        cells = [f"{value:.2f}" for value in seconds]
+        dagster = whole["runs"][at]
+        table.add_row(
+            run,
+            *cells,
+            f"{sum(seconds):.2f}",
+            str(own["written"][run]),
+            f"{dagster['seconds']:.1f} s, {dagster['status']}",
+        )
+    console.print(table)
+
+
+def large(console: Console, *, images: int, rivals: bool) -> None:
+    """The large catalogue through the room and, on the same pages, through its rivals."""
+    table = Table(title=f"{images:,} images: page bytes to committed rows", title_justify="left")
+    for column in ("what", "images", "own seconds", "images/s", "room is", "peak MB", "remarks"):
+        table.add_column(column, justify="left" if column in {"what", "remarks"} else "right")
+    with _folder() as folder:
+        rates = []
+        for size in PAGE_SIZES:
+            pages = folder / f"pages_{size}"
+            made = make_pages(pages, images, size)
+            home = folder / f"room_{size}"
+            found = in_own_process(ROOM, home=str(home), pages=str(pages))
+            alone = in_own_process(ROOM, home=str(home), plan_alone=True)
+            rates.append(_add_room(table, found, alone, images, size))
+        what = f"{made.bytes / images:,.0f} bytes, {made.exports / images:.1f} exports"
+        console.print(f"An image on average: {what}, {made.links / images:.2f} links.")
+        if rivals:
+            _add_rivals(table, folder, images, rates[0])
+    console.print(table)
+
+
+def engine(console: Console) -> None:
+    """The engine alone, which prints its own lines."""
+    console.print("The engine alone", style="bold")
+    subprocess.run([sys.executable, "-m", "benchmarks.plan_million"], check=True, env=quiet_environment())
+
+
+def _add_room(table: Table, found: dict[str, Any], alone: dict[str, Any], images: int, size: int) -> float:
+    spans: Spans = found["spans"]
+    own = sum(_seconds(spans, step) for step in ROOM_STEPS)
+    peak = max(span["peak_bytes"] for span in spans)
+    parts = ", ".join(f"{step.partition(' ')[2]} {_seconds(spans, step):.1f} s" for step in ROOM_STEPS)
+    _add(table, f"room, pages of {size}", images, own, "", peak, parts)
+    again = sum(_seconds(spans, step.replace("first", "second")) for step in ROOM_STEPS)
+    written = sum(found["second"][name] for name in ("added", "updated", "removed"))
+    _add(table, "  nothing changed", images, again, "", None, f"{written} rows written")
+    memory = alone["spans"][0]["peak_bytes"]
+    _add(
+        table, "  the plan's memory", images, None, "", memory, f"{memory / images:,.0f} bytes per image, fresh process"
+    )
+    return images / own
+
+
+def _add_rivals(table: Table, folder: Path, images: int, room: float) -> None:
+    pages, size = str(folder / f"pages_{PAGE_SIZES[0]}"), PAGE_SIZES[0]
+    with _served(pages) as url:
+        for nested, number in ((False, images), (True, min(images, NESTED))):
+            home = str(folder / f"dlt_{nested}")
+            found = in_own_process(
+                "benchmarks.rivals.dlt_rest", home=home, url=url, images=number, page_size=size, nested=nested
+            )
+            http = _seconds(found["spans"], "http")
+            own = sum(_seconds(found["spans"], step) for step in ("extract", "normalize", "load")) - http
+            name = "dlt rest_api, merge, child tables" if nested else "dlt rest_api, merge, lists as JSON"
+            sample = "" if number == images else f"a sample of {number:,}; "
+            remark = f"{sample}{http:.1f} s of HTTP taken off"
+            _add(table, name, number, own, f"{room / (number / own):.1f} ×", found["peak_bytes"], remark)
+    number = min(images, ROW_AT_A_TIME)
+    home = str(folder / "rows")
+    found = in_own_process("benchmarks.rivals.row_at_a_time", home=home, pages=pages, images=number)
+    own = _seconds(found["spans"], "rows")
+    ratio = f"{room / (found['images'] / own):.1f} ×"
+    _add(table, "row at a time", found["images"], own, ratio, None, f"a sample of {number:,}; does less than the room")
+
+
+def _add(
+    table: Table, name: str, images: int, seconds: float | None, ratio: str, peak: float | None, remark: str
+) -> None:
+    speed = ("", "") if seconds is None else (f"{seconds:.1f}", f"{images / seconds:,.0f}")
+    table.add_row(name, f"{images:,}", *speed, ratio, "" if peak is None else f"{peak / 1e6:,.0f}", remark)
+
+
+def _seconds(spans: Spans, name: str) -> float:
+    return float(next(span["seconds"] for span in spans if span["name"] == name))
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder for one measurement's pages and databases, removed afterwards."""
+    with tempfile.TemporaryDirectory(prefix="imagesync-bench-") as name:
+        yield Path(name)
+
+
+@contextmanager
+def _served(pages: str) -> Iterator[str]:
+    """The URL of a local server with these pages, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.page_server", json.dumps({"pages": pages})]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=quiet_environment()) as server:
+        try:
+            assert server.stdout is not None
+            yield f"http://127.0.0.1:{server.stdout.readline().strip()}/api/"
+        finally:
+            server.terminate()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
