@@ -11,11 +11,12 @@ import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.image_db import products, unmatched
-from imagesync_pipelines.image_db.applying import ProductImageTarget, read_current, repair_primaries
+from imagesync_pipelines.image_db.applying import ProductImageTarget, read_current
 from imagesync_pipelines.image_db.batch import About, Batches
 from imagesync_pipelines.image_db.pages import ROOM
 from imagesync_pipelines.image_db.payload import open_payload
 from imagesync_pipelines.image_db.planning import Planned, cut_to, groups_of_skus, plan_wanted, rejected_rows
+from imagesync_pipelines.image_db.primaries import repair_primaries
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.image_db.stages import brake_of
 from imagesync_pipelines.storage.errors import PlanMissing

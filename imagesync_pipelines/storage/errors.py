@@ -44,7 +44,7 @@ class PlanDamaged(StorageError):
 
 
 class PinRefused(StorageError):
-    """A pin names a product that we do not have."""
+    """A pin names an image that the product does not have, or a product that we do not have."""
 
 
 class RoomBusy(StorageError):
