@@ -1,0 +1,316 @@
+"""The traps of contracts/image_db.md that lie in reading the API (1, 2, 3, 6, 12, 13), against the running sandbox."""
+
+import base64
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pydantic import SecretStr
+
+from imagesync_pipelines.sandbox.faults import Fault, answer, html_page, redirect, server_error
+from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
+from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
+from imagesync_pipelines.upstream.errors import CredentialsError
+from imagesync_pipelines_tests.e2e.rooms import PageFailedError, Room, Rooms, assert_same_tables, from_scratch
+
+PAGES = 7
+NOT_FOUND = answer(404, '{"detail":"Invalid page."}', "application/json")
+NULL = answer(200, "null", "application/json")
+EMPTY = answer(200, '{"count":130,"next":null,"previous":null,"results":[]}', "application/json")
+
+
+def synced(rooms: Rooms, sandbox: Sandbox, **settings: object) -> Room:
+    """A room after its first synchronisation."""
+    room = rooms.make(sandbox, **settings)
+    room.sync()
+    sandbox.ledger.clear()
+    return room
+
+
+def calls_of(sandbox: Sandbox) -> int:
+    """The calls of the listing since the ledger was cleared."""
+    return sandbox.ledger.count(ENDPOINT)
+
+
+@pytest.mark.parametrize("asked", [1, 20, 50, 100, 500])
+@pytest.mark.parametrize("honoured", [False, True], ids=["ignored", "honoured"])
+def test_trap_01_every_record_is_read_whatever_page_size_the_server_makes_of_it(
+    rooms: Rooms, honoured: bool, asked: int
+) -> None:
+    with image_db_sandbox(records=45, honour_page_size=honoured) as sandbox:
+        room = rooms.make(sandbox)
+        landed = room.walk(asked)
+        assert landed.complete, landed.reason
+        assert sum(entry.records for entry in landed.pages.values()) == 45
+        assert landed.calls == len(landed.pages) == -(-45 // (asked if honoured else 20))
+        ignored = [note for note in landed.notes if "whatever is asked" in note]
+        assert len(ignored) == (1 if not honoured and asked != 20 else 0)
+
+
+def test_trap_01_a_last_page_that_is_full_is_not_followed_by_a_call_past_the_end(rooms: Rooms) -> None:
+    with image_db_sandbox(records=40) as sandbox:
+        landed = rooms.make(sandbox).walk()
+        assert landed.complete
+        assert calls_of(sandbox) == 2
+
+
+@pytest.mark.parametrize(
+    ("operator", "arguments"),
+    [("insert", {}), ("delete", {}), ("insert", {"position": 125})],
+    ids=["insert in front", "delete in front", "insert near the end"],
+)
+def test_trap_01_a_catalogue_that_grows_or_shrinks_during_a_walk_is_walked_again(
+    rooms: Rooms, sandbox: Sandbox, operator: str, arguments: dict[str, int]
+) -> None:
+    room = rooms.make(sandbox)
+    sandbox.after_pages(3, operator, **arguments)
+    result = room.sync()
+    assert result.landed is not None
+    assert result.landed.complete
+    assert any("repeated 1 times" in note for note in result.landed.notes)
+    assert calls_of(sandbox) >= 2 * PAGES
+    assert_same_tables(room, from_scratch(rooms, sandbox))
+
+
+def test_trap_01_rows_that_change_places_between_the_pages_are_noticed(rooms: Rooms) -> None:
+    with image_db_sandbox(records=130, unstable_order=True) as sandbox:
+        room = rooms.make(sandbox)
+        landed = room.walk()
+        assert not landed.complete
+        assert "different images were read, but the API counts 130" in landed.reason
+        assert calls_of(sandbox) == 3 * PAGES
+
+
+def test_trap_01_a_count_that_lies_proves_nothing(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = synced(rooms, sandbox)
+    body = b'{"count":9999,"next":null,"previous":null,"results":[]}'
+    sandbox.faults.add(answer(200, body, "application/json").at(ENDPOINT, "7").for_good())
+    before = room.stamps()
+    result = room.sync()
+    assert not result.records.about.complete
+    assert result.written == (0, 0, 0)
+    assert room.stamps() == before
+
+
+def test_trap_02_a_next_link_to_another_host_gets_neither_a_call_nor_the_credentials(rooms: Rooms) -> None:
+    with (
+        image_db_sandbox(records=20) as other,
+        image_db_sandbox(records=130, link_origin=other.url.removesuffix("/api/")) as sandbox,
+    ):
+        room = rooms.make(sandbox)
+        result = room.sync()
+        assert result.landed is not None
+        assert result.landed.complete
+        assert other.ledger.count() == 0
+        calls = sandbox.ledger.calls(ENDPOINT)
+        assert len(calls) == PAGES
+        assert all(call.with_credentials and call.host.startswith("localhost:") for call in calls)
+        assert all(call.endpoint == ENDPOINT for call in sandbox.ledger.calls() if call.with_credentials)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_trap_02_a_redirect_to_another_host_is_refused_and_gets_no_credentials(
+    rooms: Rooms, sandbox: Sandbox, status: int
+) -> None:
+    room = synced(rooms, sandbox)
+    before = room.stamps()
+    with image_db_sandbox(records=20) as other:
+        sandbox.faults.add(redirect(f"{other.url}all-files-and-articles/?page=3", status).at(ENDPOINT, "3").for_good())
+        with pytest.raises(PageFailedError, match="redirected to another origin"):
+            room.sync()
+        assert other.ledger.count() == 0
+    assert room.stamps() == before
+
+
+@pytest.mark.parametrize(
+    ("fault", "page"),
+    [
+        (server_error(500), "4"),
+        (html_page(404), "4"),
+        (html_page(), "7"),
+        (NULL, "4"),
+        (NULL, "7"),
+        (EMPTY, "4"),
+        (NOT_FOUND, "4"),
+        (NOT_FOUND, "7"),
+        (server_error(502), "7"),
+    ],
+    ids=["500", "a proxy's 404", "HTML", "null", "null at the end", "empty", "404 inside", "404 at the end", "502"],
+)
+def test_trap_03_a_page_that_fails_is_not_the_end_of_the_data(
+    rooms: Rooms, sandbox: Sandbox, fault: Fault, page: str
+) -> None:
+    room = synced(rooms, sandbox)
+    before = room.stamps()
+    sandbox.mutate("delete", file_id=sandbox.catalogue.file_ids()[-1])  # so that there would be something to remove
+    sandbox.faults.add(fault.at(ENDPOINT, page).for_good())
+    try:
+        result = room.sync()
+    except PageFailedError:
+        pass
+    else:
+        assert not result.records.about.complete
+        assert result.written[2] == 0
+        assert any("Nothing is removed" in warning for warning in result.done.warnings)
+    assert room.stamps() == before
+    sandbox.faults.clear()
+    room.sync()
+    assert_same_tables(room, from_scratch(rooms, sandbox))
+
+
+def test_trap_03_a_first_page_without_an_end_is_no_empty_catalogue(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = synced(rooms, sandbox)
+    before = room.stamps()
+    body = b'{"count":0,"next":null,"previous":null,"results":[]}'
+    sandbox.faults.add(answer(200, body, "application/json").at(ENDPOINT).for_good())
+    result = room.sync()
+    assert result.written == (0, 0, 0)
+    assert len(result.plan.held) == len(before)
+    assert room.stamps() == before
+
+
+def test_trap_03_more_removals_than_the_brake_allows_wait_until_it_is_lifted(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = synced(rooms, sandbox)
+    for file_id in sandbox.catalogue.file_ids()[:40]:
+        sandbox.mutate("delete", file_id=file_id)
+    assert room.sync().written == (0, 0, 0)
+    assert room.sync().written == (0, 0, 0)
+    result = room.sync(lift_brake=True)
+    assert result.written[2] > 20
+    assert_same_tables(room, from_scratch(rooms, sandbox))
+
+
+def test_trap_03_where_no_walk_is_ever_proven_additions_go_on_and_removals_wait(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = synced(rooms, sandbox)
+    number = room.scalar("SELECT sku FROM imagesync.product WHERE kind = 'variant' ORDER BY id LIMIT 1")
+    gone = room.table()["external_id"][0]
+    sandbox.mutate("delete", file_id=int(gone))
+    new = sandbox.mutate("insert").file_id
+    assert new is not None
+    sandbox.mutate("add_link", file_id=new, number=number)
+    for walk in range(3):
+        sandbox.after_pages(walk * PAGES + 3, "insert")
+    result = room.sync()
+    assert not result.records.about.complete
+    assert room.rows(new)
+    assert room.rows(gone)
+    assert len(result.plan.held) >= 1
+    room.sync()
+    assert not room.rows(gone)
+    assert_same_tables(room, from_scratch(rooms, sandbox))
+
+
+def test_trap_06_every_run_reads_everything_because_the_source_cannot_say_what_is_new(
+    rooms: Rooms, sandbox: Sandbox
+) -> None:
+    room = synced(rooms, sandbox)
+    shown = room.table()["external_id"][0]
+    imported = sandbox.catalogue.record(int(shown))["original_file"]["imported_at"]
+    before = {row["product_id"]: row["image_url"] for row in room.rows(shown)}
+    sandbox.mutate("re_export", file_id=int(shown))
+    assert sandbox.catalogue.record(int(shown))["original_file"]["imported_at"] == imported
+    result = room.sync()
+    assert calls_of(sandbox) == PAGES
+    assert {call.query for call in sandbox.ledger.calls(ENDPOINT)} == {
+        f"page={page}&page_size=100" for page in range(1, PAGES + 1)
+    }
+    assert result.written == (0, len(before), 0)
+    assert all(row["image_url"] != before[row["product_id"]] for row in room.rows(shown))
+
+
+def test_trap_12_force_writes_every_row_again_and_never_wipes(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = synced(rooms, sandbox)
+    before, table = room.stamps(), room.table()
+    result = room.sync(force=True)
+    after = room.stamps()
+    assert result.written == (0, len(before), 0)
+    assert [stamp[0] for stamp in after] == [stamp[0] for stamp in before]
+    assert all(new[2] > old[2] for new, old in zip(after, before, strict=True))
+    assert table.equals(room.table())
+
+
+def test_trap_12_force_over_a_source_that_fails_takes_nothing_away(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = synced(rooms, sandbox)
+    before = room.stamps()
+    sandbox.faults.add(server_error(503).at(ENDPOINT).for_good())
+    with pytest.raises(Exception, match="503"):
+        room.sync(force=True)
+    assert room.stamps() == before
+
+
+def test_trap_12_a_walk_never_reads_its_own_cache(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = synced(rooms, sandbox, image_api_cache_enabled=True, image_api_cache_timeout=3600)
+    room.sync()
+    assert calls_of(sandbox) == PAGES
+
+
+@pytest.mark.parametrize(
+    ("cache", "calls"),
+    [
+        ({"image_api_cache_enabled": True}, 0),
+        ({"image_api_cache_enabled": False}, PAGES),
+        ({"image_api_cache_timeout": 0}, PAGES),
+    ],
+    ids=["fresh", "disabled", "too old at once"],
+)
+def test_trap_12_one_product_is_synchronised_from_fresh_cached_pages_only(
+    rooms: Rooms, sandbox: Sandbox, cache: dict[str, object], calls: int
+) -> None:
+    room = synced(rooms, sandbox, **cache)
+    sku = room.scalar("SELECT p.sku FROM imagesync.product_image i JOIN imagesync.product p ON p.id = i.product_id")
+    room.sync(skus=[sku])
+    assert calls_of(sandbox) == calls
+
+
+def test_trap_12_cached_pages_that_became_stale_are_read_again(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = synced(rooms, sandbox)
+    sku = room.scalar("SELECT sku FROM imagesync.product WHERE kind = 'variant' LIMIT 1")
+    room.execute("UPDATE imagesync.raw_page SET fetched_at = :then", then=datetime.now(UTC) - timedelta(hours=2))
+    room.sync(skus=[sku])
+    assert calls_of(sandbox) == PAGES
+    room.sync(skus=[sku])
+    assert calls_of(sandbox) == PAGES
+
+
+@pytest.mark.parametrize("session_first", [False, True], ids=["401", "403"])
+@pytest.mark.parametrize("password", ["wrong", ""], ids=["wrong", "empty"])
+def test_trap_12_refused_credentials_are_a_failure_at_once_and_the_catalogue_keeps_its_images(
+    rooms: Rooms, sandbox: Sandbox, session_first: bool, password: str
+) -> None:
+    room = synced(rooms, sandbox)
+    before = room.stamps()
+    sandbox.switches.session_authentication_first = session_first
+    room.settings = room.settings.model_copy(update={"image_api_password": SecretStr(password)})
+    with pytest.raises(CredentialsError) as refused:
+        room.sync()
+    assert calls_of(sandbox) == 1
+    assert room.waits == []
+    assert refused.value.status == (403 if session_first else 401)
+    assert base64.b64encode(f"{sandbox.username}:wrong".encode()).decode() not in str(refused.value)
+    assert room.stamps() == before
+    walk = room.scalar("SELECT state || ': ' || reason FROM imagesync.walk ORDER BY id DESC LIMIT 1")
+    assert walk.startswith("unproven: the walk was broken off")
+
+
+def test_trap_12_credentials_that_end_during_a_walk_stop_it_within_the_calls_under_way(
+    rooms: Rooms, sandbox: Sandbox
+) -> None:
+    room = synced(rooms, sandbox)
+    body = '{"detail":"Invalid username/password."}'
+    sandbox.faults.add(answer(401, body, "application/json").at(ENDPOINT).after(2).for_good())
+    with pytest.raises(CredentialsError):
+        room.sync()
+    assert calls_of(sandbox) <= 2 + room.settings.image_api_concurrency
+
+
+def test_trap_13_many_products_cost_one_walk(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = synced(rooms, sandbox, image_api_cache_enabled=False)
+    with room.place.engine.connect() as connection:
+        skus = list(connection.exec_driver_sql("SELECT sku FROM imagesync.product ORDER BY id LIMIT 20").scalars())
+    room.sync(skus=skus)
+    assert calls_of(sandbox) == PAGES
+
+
+def test_trap_13_the_pages_are_read_concurrently_and_within_bounds(rooms: Rooms, sandbox: Sandbox) -> None:
+    sandbox.switches.latency = 0.05
+    rooms.make(sandbox, image_api_concurrency=3).walk()
+    assert sandbox.ledger.peak(ENDPOINT) in (2, 3)
