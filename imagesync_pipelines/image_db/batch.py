@@ -1,18 +1,23 @@
 """The records of one reading, kept for planning: the record file and what is known about how it was read.
 
-What belongs here: writing a batch from stored pages, finding the newest, forgetting old ones. What does not: the file
-itself (record_store.py), what should be done with the records (planning.py).
+What belongs here: writing a batch from stored pages, what a plan found unmatched in it, finding the newest, forgetting
+old ones. What does not: the file itself (record_store.py), what should be done with the records (planning.py).
 """
 
+import io
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+import orjson
+import pandas as pd
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
 from imagesync_pipelines.image_db.record_store import PageReject, ReadPage, Stored, write_records
 from imagesync_pipelines.image_db.records import Reject
+from imagesync_pipelines.storage.files import remove_folder, write_whole
 
 _FOLDER = "records/image_db"
 
@@ -66,6 +71,14 @@ class About(BaseModel):
         )
 
 
+@dataclass(frozen=True)
+class Unmatched:
+    """What a plan found that no product shows; the two frames of planning.Planned with these names."""
+
+    unmatched: pd.DataFrame
+    unused: pd.DataFrame
+
+
 class Batches:
     """The batches below one storage root; a batch is a folder named by its run."""
 
@@ -78,10 +91,7 @@ class Batches:
 
     def describe(self, name: str, about: About) -> None:
         """Complete the batch with what is known about it."""
-        path = self._root / name / "about.json"
-        part = path.with_name("about.json.part")
-        part.write_text(about.model_dump_json(), encoding="utf-8")
-        part.replace(path)
+        write_whole(self._root / name / "about.json", about.model_dump_json().encode())
 
     def records(self, name: str) -> UPath:
         """The record file of a batch."""
@@ -96,6 +106,23 @@ class Batches:
                 f"the records of {name} are no longer kept; materialise image_db/records and plan again"
             ) from None
         return About.model_validate_json(text)
+
+    def keep_unmatched(self, name: str, found: Unmatched) -> None:
+        """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""
+        texts = [orjson.dumps(candidates).decode() for candidates in found.unmatched["candidates"]]
+        _write_frame(self._root / name / "unmatched.parquet", found.unmatched.assign(candidates=texts))
+        _write_frame(self._root / name / "unused.parquet", found.unused)
+
+    def unmatched(self, name: str) -> Unmatched:
+        """What the plan of a batch found unmatched. Raises BatchMissingError when it was never planned."""
+        try:
+            frame = _read_frame(self._root / name / "unmatched.parquet")
+            unused = _read_frame(self._root / name / "unused.parquet")
+        except FileNotFoundError:
+            raise BatchMissingError(
+                f"nothing was planned from the records of {name}; materialise image_db/plan"
+            ) from None
+        return Unmatched(frame.assign(candidates=[orjson.loads(text) for text in frame["candidates"]]), unused)
 
     def newest(self) -> str:
         """The name of the newest batch. Raises BatchMissingError when there is none."""
@@ -115,9 +142,7 @@ class Batches:
         kept = {*self._by_age()[:keep], *used}
         for name in self._by_age():
             if name not in kept:
-                for file in (self._root / name).iterdir():
-                    file.unlink()
-                (self._root / name).rmdir()
+                remove_folder(self._root / name)
 
     def _by_age(self) -> list[str]:
         if not self._root.exists():
@@ -128,3 +153,13 @@ class Batches:
             if (path / "about.json").exists()
         ]
         return [name for _, name in sorted(made, reverse=True)]
+
+
+def _write_frame(path: UPath, frame: pd.DataFrame) -> None:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    write_whole(path, buffer.getvalue())
+
+
+def _read_frame(path: UPath) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(path.read_bytes()))

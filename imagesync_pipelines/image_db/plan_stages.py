@@ -1,22 +1,24 @@
 """The plan and what comes of it, each a function without Dagster: plan, apply, unmatched articles.
 
-What belongs here: joining planning, engine and storage, one function per Dagster asset. What does not: the stages before
-the plan (stages.py), the engine itself (sync), what the UI shows (assets.py).
+What belongs here: joining planning, engine and storage, one function per Dagster asset. What does not: the stages
+before the plan (stages.py), the engine itself (sync), what the UI shows (assets.py).
 """
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import pandas as pd
+import psycopg
 import sqlalchemy as sa
 
 from imagesync_pipelines.image_db import products, unmatched
 from imagesync_pipelines.image_db.applying import ProductImageTarget, read_current
-from imagesync_pipelines.image_db.batch import About, Batches
+from imagesync_pipelines.image_db.batch import About, Batches, Unmatched
 from imagesync_pipelines.image_db.pages import ROOM
 from imagesync_pipelines.image_db.payload import open_payload
 from imagesync_pipelines.image_db.planning import Planned, cut_to, groups_of_skus, plan_wanted, rejected_rows
 from imagesync_pipelines.image_db.primaries import repair_primaries
+from imagesync_pipelines.image_db.record_store import read_rows
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.image_db.stages import brake_of
 from imagesync_pipelines.storage.errors import PlanMissing
@@ -27,14 +29,14 @@ from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.applying import Applied, apply_database
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import EFFECTS, Change, Proof, Scope, group_state
+from imagesync_pipelines.sync.model import EFFECTS, Change, Outcome, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.progress import Progress
 
 KEPT_PLANS = 20
 ROWS_PER_BATCH = 2000
 # The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
-SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError)
+SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class PlanMade:
 
 @dataclass(frozen=True)
 class PlanApplied:
-    """What came of applying a plan. rows: in product_image afterwards; repaired: products whose primary was set right."""
+    """What came of applying a plan.
+
+    rows: in product_image afterwards. repaired: products whose primary was set right.
+    """
 
     header: PlanHeader
     about: About
@@ -89,6 +94,7 @@ def make_plan(
     about = batches.about(name)
     all_products = products.read_products(place.engine)
     planned = plan_wanted(batches.records(name), all_products, settings.image_db_detail_min_height)
+    batches.keep_unmatched(name, Unmatched(planned.unmatched, planned.unused))
     current = read_current(place.engine)
     scope, wanted_here, current_here = _cut(about, planned, current, all_products, only_groups)
     rejects = rejected_rows(about.page_rejects(), current_here, wanted_here.wanted)
@@ -97,7 +103,7 @@ def make_plan(
     guarded = guard(plan, scope, brake_of(place.settings, lifted=lift_brake))
     changing = guarded.plan["change"].isin(EFFECTS)
     states = group_states(current[current["group"].isin(set(guarded.plan.loc[changing, "group"]))])
-    rows = guarded.plan.assign(state=guarded.plan["group"].map(states).fillna(group_state(())).where(changing))
+    rows = guarded.plan.assign(state=guarded.plan["group"].map(states))
     payload = wanted_here.matched[wanted_here.matched["key"].isin(set(guarded.plan.loc[changing, "key"]))]
     made = PlanMade(0, guarded.plan, guarded.held, wanted_here, about, name, (*about.warnings, *guarded.warnings))
     plans = Plans(place.engine, place.storage)
@@ -125,11 +131,11 @@ def apply_plan(
     about = Batches(place.storage).about(str(header.scope["batch"]))
     with room_lock(place.engine, ROOM, place.settings.lock_wait_seconds):
         applied = _apply(place, plans, header, run_id, progress)
-        refused = applied.refused_in
-        if replan and refused:
-            again = make_plan(place, settings, run_id, batch=str(header.scope["batch"]), only_groups=refused)
-            second = _apply(place, plans, plans.header(again.plan_id), run_id, progress)
-            applied = replace(applied, refused=0, refused_in=frozenset(), errors=()).plus(second)
+        if replan and applied.refused:
+            batch, refused = str(header.scope["batch"]), applied.refused_in
+            again = plans.header(make_plan(place, settings, run_id, batch=batch, only_groups=refused).plan_id)
+            applied = _without_refused(applied).plus(_apply(place, plans, again, run_id, progress))
+            plans.mark_applied(again.id, run_id)
         repaired = repair_primaries(place.engine)
     plans.mark_applied(header.id, run_id)
     with place.engine.connect() as connection:
@@ -138,13 +144,19 @@ def apply_plan(
     return PlanApplied(header, about, applied, repaired, rows, tuple(warnings))
 
 
-def write_unmatched(place: Installation, settings: ImageDbSettings, run_id: str) -> Planned:
-    """Replace the tables of unmatched articles and unused images by what this run's records (or the newest) show."""
+def write_unmatched(place: Installation, run_id: str) -> Unmatched:
+    """Bring the tables of unmatched articles and unused images up to what this run's plan (or the newest) found.
+
+    A plan from a part of the pages says nothing about other images: their rows stay. Raises PlanMissing.
+    """
     batches = Batches(place.storage)
-    all_products = products.read_products(place.engine)
-    planned = plan_wanted(batches.records(batches.of_run(run_id)), all_products, settings.image_db_detail_min_height)
-    unmatched.write(place.engine, planned.unmatched, planned.unused)
-    return planned
+    name = str(_plan_of(Plans(place.engine, place.storage), run_id).scope["batch"])
+    found = batches.unmatched(name)
+    partial = batches.about(name).scope == "pages"
+    unmatched.write(
+        place.engine, found, [row.external_id for row in read_rows(batches.records(name))] if partial else None
+    )
+    return found
 
 
 def _cut(
@@ -189,6 +201,9 @@ def _new_plan(made: PlanMade, run_id: str) -> NewPlan:
             "batch": made.batch,
             "skus": list(made.about.skus),
             "warnings": list(made.warnings),
+            "matched": len(made.planned.matched),
+            "unmatched": len(made.planned.unmatched),
+            "held_back": len(made.held),
         },
         counts=made.counts(),
         cost={"calls": 0, "rows": sum(made.counts()[str(change)] for change in EFFECTS)},
@@ -204,12 +219,20 @@ def _plan_of(plans: Plans, run_id: str) -> PlanHeader:
     return header
 
 
+def _without_refused(applied: Applied) -> Applied:
+    """The same without the refused rows, which are planned again."""
+    told = tuple(error for error in applied.errors if f": {Outcome.REFUSED}: " not in error)
+    return replace(applied, refused=0, refused_in=frozenset(), errors=told)
+
+
 def _warnings(applied: Applied, header: PlanHeader, run_id: str) -> list[str]:
     found = []
     if header.applied_at is not None and header.applied_run != run_id:
         found.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
     if applied.failed:
-        found.append(f"{applied.failed} images could not be written and are in quarantine: {applied.errors[0]}")
+        found.append(
+            f"{applied.failed} images could not be written and are in quarantine, see `imagesync quarantine list`."
+        )
     if applied.refused:
         found.append(
             f"{applied.refused} rows of {len(applied.refused_in)} products were refused, because their images changed "
@@ -226,10 +249,12 @@ def _apply(place: Installation, plans: Plans, header: PlanHeader, run_id: str, p
     changing = rows[rows["change"].isin(EFFECTS)]
     states = dict(zip(changing["group"], changing["state"], strict=True))
     total = len(changing)
+    newest = plans.latest(ROOM)
+    resumed = header.applied_at is None and newest is not None and newest.id == header.id
     with open_payload(Batches(place.storage).records(str(header.scope["batch"])), matched) as payload:
         return apply_database(
             rows.drop(columns="state"),
-            ProductImageTarget(place.engine, payload),
+            ProductImageTarget(place.engine, payload, resumed),
             QuarantineTable(place.engine, ROOM, run_id),
             states=states,
             rows_per_batch=ROWS_PER_BATCH,
