@@ -14,8 +14,8 @@ from imagesync_pipelines.image_db import automation as image_db_automation
 from imagesync_pipelines.image_db import checks as image_db_checks
 from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.operations import alerts, cleanup
-from imagesync_pipelines.sync.progress import silent
 from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.sync.progress import silent
 
 
 def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -40,4 +40,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
     )
 
 
-defs = build_definitions()
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster's own commands load. Settings are read only when it is called, so that importing cannot fail."""
+    return build_definitions()

@@ -20,11 +20,13 @@ import dagster as dg
 
 from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.image_db import automation
+from imagesync_pipelines.image_db.assets import ROOM
 from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.operations import history, orphans
-from imagesync_pipelines.sync.progress import Progress, silent
-from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.sync.progress import Progress, silent
 
 
 class Status(StrEnum):
@@ -37,12 +39,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One finished run: `summary` is the mission's summary (DESIGN.md, Report), empty when the run broke before it."""
+    """One finished run.
+
+    summary: the mission's summary (status, started_at, images_added …), empty when the run broke before it knew one.
+    plan: the plan that the run made, if it made one; `plan.applied_at` is None after a dry run.
+    """
 
     run_id: str
     status: Status
     summary: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    plan: PlanHeader | None = None
 
 
 @contextmanager
@@ -89,26 +96,32 @@ def sync_image_db(
     )
     with opened(settings) as (installation, instance):
         request = automation.plan_run(instance, options, ImageDbResource(), installation.settings)
-        return _run(instance, request, progress)
+        return _run(installation, instance, request, progress)
 
 
 def apply_plan(
     plan_id: int, *, replan: bool = False, settings: Settings | None = None, progress: Progress = silent
 ) -> Outcome:
-    """Apply a stored plan of the image database; with replan, products that moved since are planned again first."""
-    with opened(settings) as (_, instance):
-        return _run(instance, automation.apply_run(plan_id, replan=replan), progress)
+    """Apply a stored plan of the image database; with replan, products that moved since are planned again first.
+
+    Raises PlanMissing, before any run is started, when there is no such plan.
+    """
+    with opened(settings) as (installation, instance):
+        Plans(installation.engine, installation.storage).header(plan_id)
+        return _run(installation, instance, automation.apply_run(plan_id, replan=replan), progress)
 
 
 def replay_image_db(
     external_ids: Sequence[str], *, settings: Settings | None = None, progress: Progress = silent
 ) -> Outcome:
     """Try these images again from the stored pages, without a call to the image database and without removals."""
-    with opened(settings) as (_, instance):
-        return _run(instance, automation.replay_run(external_ids), progress)
+    with opened(settings) as (installation, instance):
+        return _run(installation, instance, automation.replay_run(external_ids), progress)
 
 
-def _run(instance: dg.DagsterInstance, request: automation.JobRun, progress: Progress) -> Outcome:
+def _run(
+    installation: Installation, instance: dg.DagsterInstance, request: automation.JobRun, progress: Progress
+) -> Outcome:
     """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
     definitions = build_definitions(resources={"progress": progress})
     job = definitions.resolve_job_def(request.job)
@@ -121,8 +134,9 @@ def _run(instance: dg.DagsterInstance, request: automation.JobRun, progress: Pro
         raise_on_error=False,
     )
     line = history.run_line(instance, result.run_id)
-    summary = line.summary
+    plans = Plans(installation.engine, installation.storage).all(ROOM)
+    plan = next((plan for plan in plans if plan.run_id == result.run_id), None)
     if not result.success:
-        return Outcome(result.run_id, Status.FAILED, summary, line.error)
-    partial = bool(summary.get("warnings"))
-    return Outcome(result.run_id, Status.PARTIAL if partial else Status.COMPLETED, summary)
+        return Outcome(result.run_id, Status.FAILED, line.summary, line.error, plan)
+    partial = bool(line.summary.get("warnings"))
+    return Outcome(result.run_id, Status.PARTIAL if partial else Status.COMPLETED, line.summary, plan=plan)

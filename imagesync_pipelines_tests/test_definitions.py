@@ -22,10 +22,10 @@ LOADED = """
 import sys
 from imagesync_pipelines.definitions import defs
 import dagster as dg
-dg.Definitions.validate_loadable(defs)
+dg.Definitions.validate_loadable(defs())
 import psutil
 assert not psutil.Process().children(recursive=True), psutil.Process().children(recursive=True)
-print(len(defs.get_repository_def().asset_graph.get_all_asset_keys()))
+print(len(defs().get_repository_def().asset_graph.get_all_asset_keys()))
 """
 
 

@@ -16,7 +16,10 @@ from imagesync_pipelines.storage.home import open_house
 
 @click.command()
 def env() -> None:
-    """Print what Dagster's own commands need: eval "$(imagesync env)". The embedded database is left running for them."""
+    """Print what Dagster's own commands need: eval "$(imagesync env)".
+
+    The embedded database is left running for them.
+    """
     settings = load_settings(Settings)
     house = open_house(settings)
     for name, value in sorted(house.environment().items()):

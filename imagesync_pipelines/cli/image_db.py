@@ -47,6 +47,4 @@ def discover() -> None:
     """Ask the image database how many pages it has and make the page partitions equal to that (one call)."""
     with runs.opened() as (installation, instance):
         found = automation.discover_pages(instance, ImageDbResource(), installation.settings)
-    click.echo(
-        f"{found.pages} pages in {len(found.blocks)} blocks; added {len(found.added)}, removed {len(found.removed)}"
-    )
+    click.echo(found.sentence())

@@ -1,7 +1,7 @@
 """The `imagesync` command: its groups, and how every error ends on a terminal.
 
-What belongs here: the root command, exit codes, logging to the terminal. What does not: the commands, one file per room.
-Exit codes: 0 success, 3 completed with warnings (see the summary), 1 failed, 2 wrong options (click's own).
+What belongs here: the root command, exit codes, logging to the terminal. What does not: the commands, one file per
+room. Exit codes: 0 success, 3 completed with warnings (see the summary), 1 failed, 2 wrong options (click's own).
 """
 
 import logging
@@ -11,22 +11,35 @@ import warnings
 import click
 
 from imagesync_pipelines.cli import demo, history, house, image_db, plans, quarantine, servers
+from imagesync_pipelines.image_db.api import BadPageError
+from imagesync_pipelines.operations.partitions import BadBlockError, PartitionOrderError
+from imagesync_pipelines.sandbox.serving import ServingError
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 FAILED = 1
+# Errors whose text is written for people; any other is a mistake of ours and shows its trace.
+FOR_PEOPLE = (
+    SettingsError, StorageError, UpstreamError, BadPageError, BadBlockError, PartitionOrderError, ServingError,
+)  # fmt: skip
+
+
+class TerminalHandler(logging.Handler):
+    """Log lines on standard error as it is at that moment, so that they do not tear a progress bar apart."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one line."""
+        click.echo(self.format(record), err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="imagesync-pipelines")
 @click.option("--debug", is_flag=True, help="one log line per image, and full error traces")
-@click.pass_context
-def root(context: click.Context, debug: bool) -> None:
+def root(debug: bool) -> None:
     """Keeps product images right in every system that shows them."""
-    context.obj = debug
     warnings.filterwarnings("ignore", module=r"dagster\..*")
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level=logging.WARNING)
+    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level="WARNING", handlers=[TerminalHandler()])
     logging.getLogger("imagesync").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
@@ -52,7 +65,7 @@ def main() -> None:
     """Entry point of the console script: people get one clear line, not a trace."""
     try:
         root(standalone_mode=True)
-    except (SettingsError, StorageError, UpstreamError) as error:
+    except FOR_PEOPLE as error:
         if "--debug" in sys.argv:
             raise
         click.secho(str(error), fg="red", err=True)

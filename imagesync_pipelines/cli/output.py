@@ -14,6 +14,7 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from imagesync_pipelines.runs import Outcome, Status
+from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.progress import Progress
 
 EXIT_CODES = {Status.COMPLETED: 0, Status.FAILED: 1, Status.PARTIAL: 3}
@@ -58,6 +59,15 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     console().print(table)
 
 
+def print_plan_line(plan: PlanHeader) -> None:
+    """Print a plan's numbers, and how to apply it when nobody has."""
+    counts = ", ".join(f"{name} {number}" for name, number in plan.counts.items())
+    if plan.applied_at is not None:
+        click.echo(f"  plan {plan.id}: {counts}; applied {plan.applied_at:%Y-%m-%d %H:%M:%S %Z}")
+    else:
+        click.echo(f"  plan {plan.id}: {counts}; nothing is written yet, apply it with: imagesync apply {plan.id}")
+
+
 def print_outcome(outcome: Outcome, link: str) -> int:
     """Print how a run ended, its numbers, warnings and error; returns the process's exit code."""
     summary: Mapping[str, Any] = outcome.summary
@@ -67,6 +77,8 @@ def print_outcome(outcome: Outcome, link: str) -> int:
     numbers = [(name.replace("_", " "), summary[name]) for name in names if name in summary]
     if numbers:
         click.echo("  " + ", ".join(f"{name} {value}" for name, value in numbers))
+    if outcome.plan is not None and outcome.plan.applied_at is None:
+        print_plan_line(outcome.plan)
     for warning in summary.get("warnings", ()):
         click.secho(f"  warning: {warning}", fg="yellow")
     if outcome.error:

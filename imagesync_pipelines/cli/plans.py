@@ -6,7 +6,7 @@ What belongs here: printing a stored plan, starting its application. What does n
 import click
 
 from imagesync_pipelines import runs
-from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
+from imagesync_pipelines.cli.output import print_outcome, print_plan_line, print_table, progress_bars
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage import plans as stored
 
@@ -25,8 +25,7 @@ def plan(plan_id: int | None, room: str) -> None:
             raise click.ClickException(f"{room} has no plan yet; make one with --dry-run")
         rows = plans.load(found.id)
     click.secho(f"plan {found.id} of {found.room}, made {found.created_at:%Y-%m-%d %H:%M:%S %Z}", bold=True)
-    applied = f"applied {found.applied_at:%Y-%m-%d %H:%M:%S}" if found.applied_at else "not applied"
-    click.echo(f"  {applied}; " + ", ".join(f"{name} {number}" for name, number in found.counts.items()))
+    print_plan_line(found)
     changes = rows[rows["change"] != "keep"]
     columns = ["change", "key", "group", "reason"]
     if len(changes):

@@ -1,16 +1,18 @@
 """The Dagster assets of the image database, thin: read the configuration, call the room, return metadata.
 
-What belongs here: names, descriptions, configuration, metadata. What does not: the work (stages.py, pages.py), checks
-(checks.py), and when things run (automation.py).
+What belongs here: names, descriptions, metadata. What does not: the work (stages.py, plan_stages.py, pages.py), a run's
+options (options.py), checks (checks.py), and when things run (automation.py).
 """
 
+import logging
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
 
 from imagesync_pipelines.image_db import pages, plan_stages, stages, telling
 from imagesync_pipelines.image_db.batch import Batches
+from imagesync_pipelines.image_db.options import ApplyConfig, ErpConfig, PagesConfig, PlanConfig, RecordsConfig
 from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.operations import metadata as shown
@@ -19,6 +21,7 @@ from imagesync_pipelines.operations.freshness import fresh_within
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import run_started, stage, summary_metadata
 from imagesync_pipelines.settings import load_settings
+from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync.progress import Progress
 
 ROOM = "image_db"
@@ -26,6 +29,9 @@ OWNERS = ["team:product-images"]
 PAGES = dg.DynamicPartitionsDefinition(name="image_db_pages")
 API_POOL = "image_db_api"
 WRITE_POOL = "image_db_write"
+
+# Heard on a terminal only; what the UI shows goes through the context of the run.
+logger = logging.getLogger("imagesync.image_db")
 
 SOURCE = dg.AssetSpec(
     [ROOM, "source"],
@@ -42,57 +48,6 @@ ERP = dg.AssetSpec(
     owners=OWNERS,
 )
 
-PRODUCT_IMAGE_COLUMNS = {
-    "product_id": ("bigint", "our product, parent or variant"),
-    "external_id": ("varchar(255)", "the image's file_id at the source"),
-    "image_url": ("varchar(500)", "the picture for a product page"),
-    "thumbnail_url": ("varchar(500)", "the picture for a list"),
-    "image_type": ("varchar(50)", "the source's own word, e.g. Produktfoto"),
-    "is_primary": ("boolean", "shown first; exactly one per product with images"),
-    "is_front": ("boolean", "a front view of this very product"),
-    "priority": ("integer", "1 Produktfoto and front, 2 Produktfoto, 3 front, 4 the rest"),
-    "alt_text": ("varchar(255)", "product name and image type"),
-    "metadata": ("jsonb", "the canonical record without stock"),
-    "last_synced": ("timestamptz", "when the row was last written"),
-}
-
-
-class ErpConfig(dg.Config):
-    """How to take over the ERP's products."""
-
-    lift_brake: bool = Field(False, description="let products become inactive even when unusually many are missing")
-
-
-class PagesConfig(dg.Config):
-    """How to read the pages."""
-
-    page_size: int | None = Field(None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
-
-
-class RecordsConfig(dg.Config):
-    """Which part to read. All empty: every stored page of the latest walk."""
-
-    limit: int | None = Field(None, description="read so many pages only; such a run never removes")
-    skip_pages: int = Field(0, description="start after this page: skip 5 with limit 3 reads pages 6 to 8")
-    page_size: int | None = Field(None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
-    skus: list[str] = Field(default_factory=list, description="these products only, from fresh stored pages if any")
-    external_ids: list[str] = Field(default_factory=list, description="these images only, from the stored pages")
-
-
-class PlanConfig(dg.Config):
-    """How to plan."""
-
-    force: bool = Field(False, description="write unchanged rows too; never a wipe, pins stay")
-    lift_brake: bool = Field(False, description="let removals happen that the brake would hold back")
-
-
-class ApplyConfig(dg.Config):
-    """Which plan to apply, and how."""
-
-    plan_id: int | None = Field(None, description="a stored plan; empty: this run's, else the newest")
-    replan: bool = Field(False, description="plan products again that moved since the plan, instead of refusing them")
-    dry_run: bool = Field(False, description="do nothing: the plan is made and can be looked at")
-
 
 def build_assets() -> list[Any]:
     """All Dagster assets of this room, in the order in which data flows."""
@@ -108,10 +63,10 @@ def build_assets() -> list[Any]:
         Rows that cannot be used are set aside with their reason. A product that the ERP no longer has becomes inactive
         and is never deleted; an ERP that gives nothing, or far fewer products than before, changes nothing.
         """
-        with stage(context, context.asset_key), house.open() as place:
-            done = stages.take_over_products(place, image_db.settings(), lift_brake=config.lift_brake)
-            for warning in done.warnings:
-                context.log.warning(warning)
+        settings = image_db.settings()
+        with stage(context, context.asset_key, pages.secrets(settings)), house.open() as place:
+            done = stages.take_over_products(place, settings, lift_brake=config.lift_brake)
+            _tell(context, [telling.products_line(done)], done.warnings)
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(done.written.total),
@@ -152,7 +107,9 @@ def build_assets() -> list[Any]:
         settings = image_db.settings()
         with stage(context, context.asset_key, pages.secrets(settings)), house.open() as place:
             blocks = list(context.partition_keys)
-            everything = blocks == sorted(context.instance.get_dynamic_partitions(str(PAGES.name)))
+            known = context.instance.get_dynamic_partitions(str(PAGES.name))
+            partitions.check_block_size(known, settings.image_db_pages_per_block)
+            everything = blocks == sorted(known)
             size = config.page_size or settings.image_api_page_size
             reader = pages.Reader(place.engine, place.storage, settings, size, progress)
             with image_db.session(place.settings, context.log.warning) as session:
@@ -160,9 +117,7 @@ def build_assets() -> list[Any]:
                     landed = pages.read_all(reader, session)
                 else:
                     landed = pages.read_spans(reader, session, [partitions.block_pages(block) for block in blocks])
-            for note in landed.notes:
-                context.log.warning(note)
-            context.log.info(landed.sentence())
+            _tell(context, [landed.sentence()], landed.notes)
             grown = _add_grown_blocks(context, landed, settings) if everything else []
             spans = {block: partitions.block_pages(block) for block in [*blocks, *grown]}
             partitions.report_partitions(context, *pages.by_block(landed, spans))
@@ -199,20 +154,18 @@ def build_assets() -> list[Any]:
                 place,
                 settings,
                 part,
-                context.run_id,
+                context.run.run_id,
                 lambda: image_db.session(place.settings, context.log.warning),
                 progress,
             )
             about = made.about
-            for warning in about.warnings:
-                context.log.warning(warning)
+            _tell(context, [made.landed.sentence()] if made.landed is not None else [], about.warnings)
             if made.landed is not None:
-                context.log.info(made.landed.sentence())
                 keys = partitions.page_blocks(max(made.landed.pages, default=0), settings.image_db_pages_per_block)
                 known = set(context.instance.get_dynamic_partitions(str(PAGES.name)))
                 spans = {block: partitions.block_pages(block) for block in keys if block in known}
                 partitions.log_landed(context, dg.AssetKey([ROOM, "api_pages"]), pages.whole_blocks(made.landed, spans))
-            size = Batches(place.storage).records(context.run_id).stat().st_size
+            size = Batches(place.storage).records(context.run.run_id).stat().st_size
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(about.records),
@@ -245,13 +198,12 @@ def build_assets() -> list[Any]:
         """
         with stage(context, context.asset_key) as work, house.open() as place:
             made = plan_stages.make_plan(
-                place, image_db.settings(), context.run_id, force=config.force, lift_brake=config.lift_brake
+                place, image_db.settings(), context.run.run_id, force=config.force, lift_brake=config.lift_brake
             )
-            work.summary = telling.plan_summary(made, work.started_at)
-            for line in telling.plan_lines(made):
-                context.log.info(line)
-            for warning in made.warnings:
-                context.log.warning(warning)
+            work.summary = telling.plan_summary(made, run_started(context))
+            _tell(context, telling.plan_lines(made), made.warnings)
+            if logger.isEnabledFor(logging.DEBUG):
+                _tell_each_image(telling.match_lines(made))
             fetch = telling.picture_fetcher(place.settings)
             return dg.MaterializeResult(
                 metadata={
@@ -283,7 +235,7 @@ def build_assets() -> list[Any]:
         house: HouseResource,
         image_db: ImageDbResource,
         progress: dg.ResourceParam[Progress],
-    ) -> Any:
+    ) -> Iterator[dg.MaterializeResult]:
         """The images of every product as shops and the ERP show them: the plan, applied product by product.
 
         A product whose images changed since the plan is refused and planned again next time; a row that the database
@@ -296,20 +248,20 @@ def build_assets() -> list[Any]:
             done = plan_stages.apply_plan(
                 place,
                 image_db.settings(),
-                context.run_id,
+                context.run.run_id,
                 plan_id=config.plan_id,
                 replan=config.replan,
                 progress=progress,
             )
             work.summary = summary = telling.applied_summary(done, run_started(context))
-            context.log.info(telling.applied_line(done))
-            for warning in summary.warnings:
-                context.log.warning(warning)
+            _tell(context, [telling.applied_line(done)], summary.warnings)
+            if logger.isEnabledFor(logging.DEBUG):
+                _tell_each_image(telling.row_lines(Plans(place.engine, place.storage).load(done.header.id)))
             yield dg.MaterializeResult(
                 metadata={
                     **summary_metadata(summary),
                     **shown.row_count(done.rows),
-                    **shown.columns(PRODUCT_IMAGE_COLUMNS),
+                    **shown.columns(telling.PRODUCT_IMAGE_COLUMNS),
                     "plan_id": done.header.id,
                     "unmatched_articles": int(done.header.scope.get("unmatched", 0)),
                     "errors": shown.markdown_list(done.applied.errors),
@@ -326,7 +278,7 @@ def build_assets() -> list[Any]:
         The list for a product manager: each line is a number to correct in the image database or in the ERP.
         """
         with stage(context, context.asset_key), house.open() as place:
-            found = plan_stages.write_unmatched(place, image_db.settings(), context.run_id)
+            found = plan_stages.write_unmatched(place, context.run.run_id)
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(len(found.unmatched)),
@@ -338,6 +290,21 @@ def build_assets() -> list[Any]:
             )
 
     return [SOURCE, ERP, erp_products, api_pages, records, plan, product_images, unmatched_articles]
+
+
+def _tell(context: dg.AssetExecutionContext, lines: Iterable[str], warnings: Iterable[str]) -> None:
+    """A few lines about a stage, in the run's log and on a terminal; a terminal shows warnings in the summary."""
+    for line in lines:
+        context.log.info(line)
+        logger.info(line)
+    for warning in warnings:
+        context.log.warning(warning)
+
+
+def _tell_each_image(lines: Iterable[str]) -> None:
+    """Lines about single images: an event each would cost more than the image itself."""
+    for line in lines:
+        logger.debug(line)
 
 
 def _add_grown_blocks(context: dg.AssetExecutionContext, landed: pages.Landed, settings: ImageDbSettings) -> list[str]:

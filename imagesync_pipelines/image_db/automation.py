@@ -66,6 +66,11 @@ class Discovered:
     added: tuple[str, ...]
     removed: tuple[str, ...]
 
+    def sentence(self) -> str:
+        """What was found, for a tick of the sensor and for a terminal."""
+        changed = f"added {len(self.added)}, removed {len(self.removed)}"
+        return f"{self.pages} pages in {len(self.blocks)} blocks; {changed}."
+
 
 def plan_run(instance: dg.DagsterInstance, options: SyncOptions, image_db: ImageDbResource, shared: Settings) -> JobRun:
     """The run that does what was asked: all pages in one range, or a part of them without partitions."""
@@ -110,7 +115,7 @@ def known_blocks(instance: dg.DagsterInstance, image_db: ImageDbResource, shared
     """
     try:
         return discover_pages(instance, image_db, shared).blocks
-    except UpstreamError:
+    except (UpstreamError, api.BadPageError):
         known = instance.get_dynamic_partitions(str(PAGES.name))
         if known:
             return tuple(known)
@@ -163,7 +168,7 @@ def build_jobs() -> list[Any]:
         dg.define_asset_job(
             SYNC_JOB,
             selection=_ROOM,
-            description="Read all pages, plan, and apply the plan. Choose all partitions: a part of them never removes.",
+            description="Read all pages, plan, apply the plan. Choose all partitions: a part of them never removes.",
         ),
         dg.define_asset_job(
             DRY_RUN_JOB,
@@ -214,10 +219,7 @@ def build_discovery_sensor(settings: ImageDbSettings) -> dg.SensorDefinition:
     def discovery(
         context: dg.SensorEvaluationContext, house: HouseResource, image_db: ImageDbResource
     ) -> dg.SkipReason:
-        found = discover_pages(context.instance, image_db, house.settings())
-        return dg.SkipReason(
-            f"{found.pages} pages in {len(found.blocks)} blocks; added {len(found.added)}, removed {len(found.removed)}."
-        )
+        return dg.SkipReason(discover_pages(context.instance, image_db, house.settings()).sentence())
 
     return discovery
 

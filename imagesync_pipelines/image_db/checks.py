@@ -66,12 +66,12 @@ def build_checks() -> list[Any]:
         matched = int(header.scope.get("matched", 0)) if header is not None else 0
         return _share(unmatched, unmatched + matched, image_db.settings().image_db_max_unmatched_share)
 
-    @dg.asset_check(asset=_PRODUCT_IMAGES, name="every_product_has_one_primary")
+    @dg.asset_check(asset=_PRODUCT_IMAGES, name="every_product_has_one_primary", blocking=True)
     def every_product_has_one_primary(house: HouseResource) -> dg.AssetCheckResult:
         """Each product with images shows exactly one of them first."""
         return _none_of(house, _WITHOUT_ONE_PRIMARY, "products without exactly one primary image")
 
-    @dg.asset_check(asset=_PRODUCT_IMAGES, name="every_image_has_a_usable_url")
+    @dg.asset_check(asset=_PRODUCT_IMAGES, name="every_image_has_a_usable_url", blocking=True)
     def every_image_has_a_usable_url(house: HouseResource) -> dg.AssetCheckResult:
         """Each product image names a picture that a browser can ask for."""
         return _none_of(house, _WITHOUT_URL, "product images without a usable URL")

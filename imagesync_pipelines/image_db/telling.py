@@ -4,15 +4,15 @@ What belongs here: pure functions over what the stages return. What does not: th
 Dagster's metadata (assets.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 
 import pandas as pd
 
-from imagesync_pipelines.image_db.batch import Batches
+from imagesync_pipelines.image_db.batch import Batches, Unmatched
 from imagesync_pipelines.image_db.payload import open_payload
 from imagesync_pipelines.image_db.plan_stages import PlanApplied, PlanMade
-from imagesync_pipelines.image_db.planning import Planned
+from imagesync_pipelines.image_db.stages import ProductsTaken
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync.model import EFFECTS
@@ -21,6 +21,21 @@ from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
 THUMBNAIL_BYTES = 2 * 1024 * 1024
 THUMBNAIL_SECONDS = 5.0
+
+# Name → type and meaning, as the UI's page of the Dagster asset lists them.
+PRODUCT_IMAGE_COLUMNS = {
+    "product_id": ("bigint", "our product, parent or variant"),
+    "external_id": ("varchar(255)", "the image's file_id at the source"),
+    "image_url": ("varchar(500)", "the picture for a product page"),
+    "thumbnail_url": ("varchar(500)", "the picture for a list"),
+    "image_type": ("varchar(50)", "the source's own word, e.g. Produktfoto"),
+    "is_primary": ("boolean", "shown first; exactly one per product with images"),
+    "is_front": ("boolean", "a front view of this very product"),
+    "priority": ("integer", "1 Produktfoto and front, 2 Produktfoto, 3 front, 4 the rest"),
+    "alt_text": ("varchar(255)", "product name and image type"),
+    "metadata": ("jsonb", "the canonical record without stock"),
+    "last_synced": ("timestamptz", "when the row was last written"),
+}
 
 
 def plan_summary(made: PlanMade, started_at: datetime) -> Summary:
@@ -37,6 +52,33 @@ def plan_summary(made: PlanMade, started_at: datetime) -> Summary:
         api_calls=made.about.api_calls,
         bytes_downloaded=made.about.bytes_downloaded,
     )
+
+
+def products_line(taken: ProductsTaken) -> str:
+    """The ERP's products in one line for the log."""
+    written = taken.written
+    return (
+        f"{written.total} products: {written.added} added, {written.updated} updated, {written.deactivated} left the "
+        f"ERP, {len(taken.set_aside)} set aside."
+    )
+
+
+def match_lines(made: PlanMade) -> Iterator[str]:
+    """One line per match of an image with a product, and one per article link without; for debugging."""
+    matched = made.planned.matched
+    for key, rule in zip(matched["key"], matched["matched_by"], strict=True):
+        yield f"{key}: matched by {rule}"
+    unmatched = made.planned.unmatched
+    for external_id, number, reason in zip(
+        unmatched["external_id"], unmatched["number"], unmatched["reason"], strict=True
+    ):
+        yield f"image {external_id}: article {number} is not matched, {reason}"
+
+
+def row_lines(rows: pd.DataFrame) -> Iterator[str]:
+    """One line per row of a plan (the engine's PLAN columns); for debugging."""
+    for key, change, reason in zip(rows["key"], rows["change"], rows["reason"], strict=True):
+        yield f"{key}: {change}, {reason}" if reason else f"{key}: {change}"
 
 
 def plan_lines(made: PlanMade) -> list[str]:
@@ -72,9 +114,9 @@ def matched_by(made: PlanMade) -> pd.DataFrame:
     return pd.DataFrame({"rule": found.index, "product images": found.to_numpy()})
 
 
-def unmatched(planned: Planned) -> pd.DataFrame:
+def unmatched(found: Unmatched) -> pd.DataFrame:
     """The unmatched articles as a person reads them: number, variant, image, reason, nearest candidates."""
-    frame = planned.unmatched.loc[:, ["number", "variant", "external_id", "reason", "candidates"]]
+    frame = found.unmatched.loc[:, ["number", "variant", "external_id", "reason", "candidates"]]
     names = [", ".join(f"{near['sku']} {near['name']}" for near in candidates) for candidates in frame["candidates"]]
     return frame.assign(candidates=names).rename(columns={"external_id": "image"})
 
@@ -130,6 +172,6 @@ def applied_line(done: PlanApplied) -> str:
     applied = done.applied
     return (
         f"Plan {done.header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
-        f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} products; "
-        f"{done.repaired} products got their primary back; {done.rows} product images now."
+        f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "
+        f"products; {done.repaired} products got their primary back; {done.rows} product images now."
     )

@@ -68,6 +68,8 @@ def markdown_link(label: object, url: str) -> str:
 
 def markdown_list(texts: Collection[object]) -> dg.MarkdownMetadataValue:
     """Foreign texts as a bounded Markdown list that stays inline, with the exact count of those left out."""
+    if not texts:
+        return dg.MetadataValue.md("none")
     lines: list[str] = []
     for text in list(texts)[:SHOWN_ROWS]:
         line = f"- {escape_markdown(text, limit=200)}"

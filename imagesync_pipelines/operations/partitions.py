@@ -33,9 +33,13 @@ _BLOCK = re.compile(r"(\d{6})-(\d{6})")
 class BadBlockError(ValueError):
     """A partition key is no block of pages, or the blocks that exist were made with another block size."""
 
+    retryable = False
+
 
 class PartitionOrderError(ValueError):
     """A partition would be added after a later one, and ranges of partitions follow the order of adding."""
+
+    retryable = False
 
 
 def block_key(first: int, pages_per_block: int) -> str:

@@ -105,7 +105,7 @@ def stage(
 
 def run_started(context: dg.AssetExecutionContext) -> datetime:
     """When the run began, which is earlier than its last stage."""
-    record = context.instance.get_run_record_by_id(context.run_id)
+    record = context.instance.get_run_record_by_id(context.run.run_id)
     started = record.start_time if record is not None else None
     return datetime.fromtimestamp(started, UTC) if started is not None else datetime.now(UTC)
 
