@@ -158,15 +158,18 @@ def rejects_frame(about: About) -> pd.DataFrame:
 
 
 def _stored_pages_are_fresh(reader: Reader) -> bool:
-    """Whether every page of the latest walk is stored and none is older than the cache may be."""
+    """Whether the stored pages of the latest walk hold the whole source and none is older than the cache may be."""
     settings = reader.settings
     walk = walks.latest_walk(reader.engine, ROOM)
-    if not settings.image_api_cache_enabled or walk is None or walk.ended_at is None or walk.pages is None:
+    if not settings.image_api_cache_enabled or walk is None or walk.ended_at is None:
         return False
     entries = reader.raw.entries(walk.id)
     oldest = datetime.now(UTC) - timedelta(seconds=settings.image_api_cache_timeout)
-    return [entry.page for entry in entries] == list(range(1, walk.pages + 1)) and all(
-        entry.fetched_at >= oldest for entry in entries
+    return (
+        bool(entries)
+        and [entry.page for entry in entries] == list(range(1, len(entries) + 1))
+        and sum(entry.records for entry in entries) >= max(entry.api_count or 0 for entry in entries)
+        and all(entry.fetched_at >= oldest for entry in entries)
     )
 
 

@@ -1,0 +1,88 @@
+"""Batches of records on disk: whole or not there, found by run or by age, forgotten when nobody needs them."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from upath import UPath
+
+from imagesync_pipelines.image_db.batch import About, Batches, BatchMissingError, RejectLine, Unmatched
+from imagesync_pipelines.image_db.record_store import ReadPage, read_rows
+from imagesync_pipelines.image_db.records import read_page
+from imagesync_pipelines_tests.image_db.made_up import page, record
+
+START = datetime(2026, 3, 1, 3, tzinfo=UTC)
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> Batches:
+    return Batches(UPath(tmp_path))
+
+
+def about(run_id: str, hours: int = 0) -> About:
+    return About(
+        run_id=run_id,
+        made_at=START + timedelta(hours=hours),
+        walk_id=1,
+        scope="all",
+        complete=True,
+        reason="",
+        rejects=(RejectLine(page=2, place=1, external_id="7", reason="no type"),),
+    )
+
+
+def make(batches: Batches, run_id: str, hours: int) -> None:
+    batches.write(run_id, [ReadPage(1, START, read_page(page(record(1), record(2))))])
+    batches.describe(run_id, about(run_id, hours))
+
+
+def test_a_batch_is_read_as_it_was_written(batches: Batches) -> None:
+    make(batches, "one", 0)
+    assert batches.about("one") == about("one")
+    assert [row.external_id for row in read_rows(batches.records("one"))] == ["1", "2"]
+    assert [(line.page, line.place, line.reject.external_id) for line in about("one").page_rejects()] == [(2, 1, "7")]
+
+
+def test_a_batch_counts_only_once_it_is_described(batches: Batches) -> None:
+    make(batches, "one", 0)
+    batches.write("two", [])
+    assert (batches.newest(), batches.of_run("two")) == ("one", "one")
+    with pytest.raises(BatchMissingError, match="the records of two"):
+        batches.about("two")
+
+
+def test_a_run_finds_its_own_batch_or_else_the_newest(batches: Batches) -> None:
+    for hours, name in ((3, "a"), (5, "b"), (1, "c")):
+        make(batches, name, hours)
+    assert (batches.newest(), batches.of_run("c"), batches.of_run("other")) == ("b", "c", "b")
+
+
+def test_without_any_batch_it_says_what_to_run(batches: Batches) -> None:
+    with pytest.raises(BatchMissingError, match="materialise image_db/api_pages and image_db/records"):
+        batches.newest()
+
+
+def test_old_batches_are_forgotten_unless_somebody_needs_them(batches: Batches) -> None:
+    for hours, name in enumerate("abcd"):
+        make(batches, name, hours)
+    batches.prune(2, used=["a", "not there"])
+    there = [name for name in "abcd" if batches.of_run(name) == name]
+    assert there == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_what_matched_nothing_is_kept_with_its_candidates(batches: Batches, empty: bool) -> None:
+    columns = ["number", "variant", "external_id", "image_type", "image_url", "reason", "candidates"]
+    near = [{"sku": "803721", "name": "Engel", "why": "a character is missing"}]
+    rows = [("80372", "", "7", "Szene", "u", "why", near), ("1", "", "8", "Szene", "u", "why", [])]
+    unused = pd.DataFrame([("9", "Szene", "u", "why")], columns=["external_id", "image_type", "image_url", "reason"])
+    found = Unmatched(pd.DataFrame([] if empty else rows, columns=columns), unused.iloc[:0] if empty else unused)
+    make(batches, "one", 0)
+    with pytest.raises(BatchMissingError, match="image_db/plan"):
+        batches.unmatched("one")
+    batches.keep_unmatched("one", found)
+    read = batches.unmatched("one")
+    assert read.unmatched.to_dict("records") == found.unmatched.to_dict("records")
+    assert read.unused.to_dict("records") == found.unused.to_dict("records")
+    assert list(read.unmatched.columns) == columns

@@ -1,0 +1,149 @@
+"""From pages to a batch of records: which pages are taken or read, what it proves, and what goes into quarantine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.image_db.batch import Batches, BatchMissingError
+from imagesync_pipelines.image_db.stages import KEPT_BATCHES, NO_END, Part
+from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines_tests.image_db.source import PER_PAGE, Room, image, running
+
+SKU = "100001"
+
+
+@pytest.fixture
+def room(database: sa.Engine, tmp_path: Path) -> Iterator[Room]:
+    with running(database, tmp_path / "home", [image(number, SKU) for number in range(1, 11)], [SKU]) as room:
+        yield room
+
+
+def calls(room: Room) -> int:
+    return len(room.server.requests)
+
+
+@pytest.mark.parametrize(
+    ("part", "span"),
+    [
+        (Part(), None),
+        (Part(limit=3), range(1, 4)),
+        (Part(limit=3, skip_pages=5), range(6, 9)),
+        (Part(skip_pages=2), range(3, NO_END)),
+    ],
+)
+def test_skip_and_limit_name_pages(part: Part, span: range | None) -> None:
+    assert part.span() == span
+
+
+def test_without_pages_there_are_no_records(room: Room) -> None:
+    with pytest.raises(BatchMissingError, match="image_db/api_pages"):
+        room.records()
+
+
+def test_a_whole_walk_is_taken_as_stored_without_a_call_and_is_proof(room: Room) -> None:
+    room.walk()
+    before = calls(room)
+    about = room.records().about
+    assert calls(room) == before == 3
+    assert (about.scope, about.complete, about.reason, about.records, about.warnings) == ("all", True, "", 10, ())
+    assert (about.api_calls, about.bytes_downloaded > 0) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("part", "records", "requests"),
+    [
+        (Part(limit=1, page_size=PER_PAGE), {"1", "2", "3", "4"}, 1),
+        (Part(limit=1, skip_pages=1, page_size=PER_PAGE), {"5", "6", "7", "8"}, 1),
+        (Part(skip_pages=1, page_size=PER_PAGE), {"5", "6", "7", "8", "9", "10"}, 2),
+    ],
+    ids=["a limit", "one page in the middle", "to the end"],
+)
+def test_a_part_reads_its_pages_and_proves_nothing(room: Room, part: Part, records: set[str], requests: int) -> None:
+    room.walk()
+    before = calls(room)
+    about = room.records(part).about
+    assert calls(room) - before == requests
+    assert (about.scope, about.complete, about.records) == ("pages", False, len(records))
+    assert room.plan().planned.read_ids == records
+    # From now on the walk is made of pages of two times.
+    again = room.records().about
+    assert (again.scope, again.complete, again.records) == ("all", False, 10)
+    assert "were read again" in again.reason
+
+
+CACHE: dict[str, tuple[dict[str, Any], int]] = {
+    "fresh pages are taken": ({}, 0),
+    "stale ones are read again": ({"image_api_cache_timeout": 0}, 3),
+    "the cache is switched off": ({"image_api_cache_enabled": False}, 3),
+}
+
+
+@pytest.mark.parametrize(("changed", "requests"), CACHE.values(), ids=CACHE.keys())
+def test_a_run_for_some_products_reads_only_when_it_must(room: Room, changed: dict[str, Any], requests: int) -> None:
+    room.walk()
+    room.settings = room.settings.model_copy(update=changed)
+    before = calls(room)
+    about = room.records(Part(skus=(SKU,), page_size=PER_PAGE)).about
+    assert (calls(room) - before, about.scope, about.records) == (requests, "skus", 10)
+
+
+@pytest.mark.parametrize("first", [Part(limit=1), Part(limit=1, skip_pages=1)], ids=["the first page", "a later page"])
+def test_fresh_pages_that_are_only_a_part_are_not_taken_for_all(room: Room, first: Part) -> None:
+    room.records(first)
+    about = room.records(Part(skus=(SKU,), page_size=PER_PAGE)).about
+    assert (about.scope, about.records) == ("skus", 10)
+
+
+def test_a_run_for_some_images_takes_the_stored_pages_however_old(room: Room) -> None:
+    room.walk()
+    room.settings = room.settings.model_copy(update={"image_api_cache_enabled": False})
+    before = calls(room)
+    about = room.records(Part(external_ids=("1",))).about
+    assert (calls(room) - before, about.scope, about.complete) == (0, "images", True)
+
+
+def test_rejects_go_into_quarantine_with_their_page_and_come_out_when_in_order_or_gone(room: Room) -> None:
+    room.source.records[4] = image(5, SKU, type=7)
+    room.source.records[5] = image(6, SKU, file_url="no URL")
+    room.source.records.append(None)
+    room.walk()
+    about = room.records().about
+    assert [(line.page, line.external_id) for line in about.rejects] == [(2, "5"), (2, "6"), (3, None)]
+    assert (about.records, about.complete) == (8, False)
+    table = QuarantineTable(room.place.engine, "image_db")
+    assert {entry.key: entry.attempts for entry in table.list()} == {"5": 1, "6": 1, "page 3, reject 1": 1}
+    payload = next(entry.payload for entry in table.list() if entry.key == "5")
+    assert payload is not None
+    assert '"file_id": 5' in payload
+    room.source.records[4] = image(5, SKU)
+    # A part that shows the image in order frees it; what was not read stays where it is.
+    room.records(Part(limit=1, skip_pages=1, page_size=PER_PAGE))
+    assert {entry.key: entry.attempts for entry in table.list()} == {"6": 2, "page 3, reject 1": 1}
+    del room.source.records[5], room.source.records[-1]
+    room.walk()
+    assert room.records().about.complete
+    assert table.list() == []
+
+
+def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(room: Room) -> None:
+    room.walk()
+    room.records()
+    plan_id, first = room.plan().plan_id, room.run_id
+    room.records()
+    second = room.run_id
+    for _ in range(KEPT_BATCHES):
+        room.records()
+    batches = Batches(room.place.storage)
+    assert batches.newest() == room.run_id
+    assert batches.about(first).records == 10
+    with pytest.raises(BatchMissingError, match="no longer kept"):
+        batches.about(second)
+    assert room.apply(plan_id=plan_id).applied.added == 10
+    Plans(room.place.engine, room.place.storage).prune("image_db", 0)
+    room.records()
+    with pytest.raises(BatchMissingError):
+        batches.about(first)
