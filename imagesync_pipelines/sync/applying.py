@@ -125,9 +125,8 @@ class Tally:
         if not waiting:
             return
         rows = plan[plan["key"].isin(list(waiting))]
-        rejected = rows.loc[rows["change"] == Change.REJECT, "key"]
         as_wanted = rows["change"].isin(EFFECTS) | rows["fingerprint_after"].notna()
-        released = set(rows.loc[as_wanted, "key"]) - set(rejected)
+        released = set(rows.loc[as_wanted, "key"])
         if released:
             self.quarantine.clear(released)
 

@@ -96,13 +96,15 @@ def test_a_group_that_gets_another_row_is_not_left_bare() -> None:
     assert guard(plan, PROVEN, Brake(1.0, 99, 0, 0)).held.empty
 
 
-def test_additions_that_go_through_do_not_release_the_brake_the_next_night() -> None:
-    current, gone = rows(10), 4
-    wanted = [*current[gone:], *((f"n{n}", "g000", None, "f", None) for n in range(10))]
-    brake = Brake(share=0.15, count=99, bare=99, floor=0)
-    assert len(guard(build_plan(frame(*wanted), frame(*current), PROVEN), PROVEN, brake).held) == gone
-    there = frame(*{row[0]: row for row in (*current, *wanted)}.values())
-    assert len(guard(build_plan(frame(*wanted), there, PROVEN), PROVEN, brake).held) == gone
+@pytest.mark.parametrize(("share", "held"), [(0.15, 4), (0.25, 0)], ids=["above the share", "below the share"])
+def test_additions_that_went_through_do_not_release_the_brake_the_next_night(share: float, held: int) -> None:
+    current = rows(10)
+    wanted = [*current[4:], *((f"n{n}", "g000", None, "f", None) for n in range(10))]
+    both = {row[0]: row for row in (*current, *wanted)}.values()
+    brake = Brake(share=share, count=99, bare=99, floor=0)
+    for there in (current, both):
+        guarded = guard(build_plan(frame(*wanted), frame(*there), PROVEN), PROVEN, brake)
+        assert len(guarded.held) == held, "4 of 20 rows, before the additions as after them"
 
 
 def test_unproven_and_braked_removals_each_get_their_own_reason() -> None:

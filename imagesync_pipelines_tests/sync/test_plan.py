@@ -76,12 +76,12 @@ def test_the_same_position_under_a_new_key_is_a_rename_when_positions_are_compar
 
 
 def test_content_goes_before_position_and_several_of_the_same_content_pair_by_position() -> None:
-    current = frame(("o1", "g", 1, "f", "same"), ("o2", "g", 2, "f", "same"), ("o3", "g", 3, "f", "other"))
+    current = frame(("o1", "g", 2, "f", "same"), ("o2", "g", 1, "f", "same"), ("o3", "g", 3, "f", "other"))
     wanted = frame(("n1", "g", 3, "f", "same"), ("n2", "g", 4, "f", "same"), ("n3", "g", 1, "f", "new"))
     plan = build_plan(wanted, current, WHOLE, match_position=True)
     found = {key: (change, before) for key, change, before in plan[["key", "change", "key_before"]].values}
-    assert found["n1"] == ("update", "o1")
-    assert found["n2"] == ("update", "o2")
+    assert found["n1"] == ("update", "o2")
+    assert found["n2"] == ("update", "o1")
     assert found["n3"][0] == "add", "position 1 was the place of a row that its content had claimed"
     assert found["o3"][0] == "remove"
 
