@@ -35,6 +35,10 @@ NO_END = 10**6
 OpenSession = Callable[[], AbstractContextManager[UpstreamSession]]
 
 
+class PagesFailedError(Exception):
+    """Pages that a run asked for could not be read; the message names the first, with its reason."""
+
+
 @dataclass(frozen=True)
 class ProductsTaken:
     """What came of the ERP's products; set_aside: kind, erp_id, sku, reason."""
@@ -99,7 +103,8 @@ def make_records(
 ) -> RecordsMade:
     """Make the batch of records that a plan is made from; pages are read only when the part asks for it.
 
-    Raises BatchMissingError when there are no stored pages to take, and the session's errors.
+    Raises BatchMissingError when there are no stored pages to take, PagesFailedError when one that was to be read
+    could not be (the others are kept), and the session's errors.
     """
     reader = Reader(place.engine, place.storage, settings, part.page_size or settings.image_api_page_size, progress)
     landed: Landed | None = None
@@ -110,6 +115,12 @@ def make_records(
     elif part.skus and not _stored_pages_are_fresh(reader):
         with open_session() as session:
             landed = read_all(reader, session)
+    if landed is not None and landed.failed:
+        page = min(landed.failed)
+        raise PagesFailedError(
+            f"{len(landed.failed)} of {len(landed.failed) + len(landed.pages)} pages could not be read, the first: "
+            f"page {page}: {landed.failed[page]}. Nothing was changed; the pages that were read are kept."
+        )
     walk = walks.latest_walk(place.engine, ROOM)
     if walk is None:
         raise BatchMissingError("no pages are stored yet; materialise all partitions of image_db/api_pages")

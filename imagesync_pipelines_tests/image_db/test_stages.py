@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.image_db.batch import Batches, BatchMissingError
-from imagesync_pipelines.image_db.stages import KEPT_BATCHES, NO_END, Part
+from imagesync_pipelines.image_db.stages import KEPT_BATCHES, NO_END, PagesFailedError, Part
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines_tests.image_db.source import PER_PAGE, Room, image, running
@@ -147,3 +147,17 @@ def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(room:
     room.records()
     with pytest.raises(BatchMissingError):
         batches.about(first)
+
+
+@pytest.mark.parametrize(
+    "part", [Part(limit=3, page_size=PER_PAGE), Part(skus=(SKU,), page_size=PER_PAGE)], ids=["a limit", "a product"]
+)
+def test_a_page_that_fails_for_good_ends_the_run_and_the_others_are_kept(room: Room, part: Part) -> None:
+    room.source.broken[2] = b'{"count": 10, "next": null, "results": 7}'
+    with pytest.raises(PagesFailedError, match=r"1 of 3 pages could not be read, the first: page 2: .*usable results"):
+        room.records(part)
+    with pytest.raises(BatchMissingError):
+        Batches(room.place.storage).newest()
+    room.source.broken.clear()
+    assert room.records(Part(limit=1, skip_pages=1, page_size=PER_PAGE)).about.records == 4
+    assert room.records().about.records == 10
