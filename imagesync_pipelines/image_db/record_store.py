@@ -8,10 +8,12 @@ hundred bytes per image; the canonical JSON is read only for the rows that chang
 import shutil
 import tempfile
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
-from typing import IO, Any, NamedTuple
+from operator import attrgetter
+from typing import IO, Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -90,7 +92,7 @@ def write_records(path: UPath, pages: Iterable[ReadPage]) -> Stored:
     losers: set[int] = set()
     conflicts = row = 0
     with tempfile.TemporaryFile() as draft:
-        with _writer(draft) as writer:
+        with _writer(draft) as writer, _Behind(writer) as behind:
             waiting: list[Record] = []
             for page, fetched_at, content in pages:
                 facts.append(facts_of(page, content, fetched_at))
@@ -105,9 +107,9 @@ def write_records(path: UPath, pages: Iterable[ReadPage]) -> Stored:
                     waiting.append(record)
                     row += 1
                 if len(waiting) >= ROWS_PER_GROUP:
-                    writer.write_table(_table(waiting))
+                    behind.write(_table(waiting))
                     waiting.clear()
-            writer.write_table(_table(waiting))
+            behind.write(_table(waiting))
         draft.seek(0)
         _publish(draft, path, losers)
     return Stored(len(seen), len(losers), conflicts, tuple(rejects), tuple(facts))
@@ -145,6 +147,32 @@ def read_canonical(path: UPath, external_ids: Collection[str]) -> Iterator[tuple
                 yield from zip((ids[index] for index in rows), column.to_pylist(), strict=True)
 
 
+class _Behind:
+    """Writes row groups in a thread, one behind the pages: compressing needs no Python and uses another core.
+
+    An error of the writer is raised by the next write or at the end.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self._write = writer.write_table
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="records")
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown()
+        if kind is None and self._pending is not None:
+            self._pending.result()
+
+    def write(self, table: pa.Table) -> None:
+        """Hand a row group over; waits for the one before."""
+        if self._pending is not None:
+            self._pending.result()
+        self._pending = self._pool.submit(self._write, table)
+
+
 def _writer(file: IO[bytes]) -> Any:
     return pq.ParquetWriter(file, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=["image_type"])
 
@@ -152,13 +180,16 @@ def _writer(file: IO[bytes]) -> Any:
 def _table(records: list[Record]) -> pa.Table:
     links = [link for record in records for link in record.links]
     ends = accumulate((len(record.links) for record in records), initial=0)
-    parts = [pa.array([getattr(link, field.name) for link in links], field.type) for field in _LINK]
+    parts = _columns(links, _LINK)
     lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.StructArray.from_arrays(parts, Link._fields))
-    arrays = [
-        lists if field.name == "links" else pa.array([getattr(record, field.name) for record in records], field.type)
-        for field in _SCHEMA
-    ]
+    arrays = _columns(records, pa.struct([field for field in _SCHEMA if field.name != "links"]))
+    arrays.insert(_SCHEMA.get_field_index("links"), lists)
     return pa.table(arrays, schema=_SCHEMA)
+
+
+def _columns(rows: list[Record] | list[Link], fields: Any) -> list[pa.Array]:
+    """An array per field, from the attribute of the same name."""
+    return [pa.array(list(map(attrgetter(field.name), rows)), field.type) for field in fields]
 
 
 def _publish(draft: IO[bytes], path: UPath, losers: set[int]) -> None:

@@ -11,6 +11,7 @@ them), so a counter that the source adds one day cannot rewrite the catalogue ev
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple, NotRequired
 
@@ -145,6 +146,7 @@ def read_page(body: bytes) -> PageContent:
     return _read_one_by_one(body)
 
 
+@lru_cache(maxsize=1024)  # the exports of one record mostly have one time, and each is asked for several times
 def parse_time(text: str | None) -> datetime | None:
     """A moment of the API (ISO 8601); without an offset it is UTC; None for what is no moment."""
     try:
@@ -156,7 +158,8 @@ def parse_time(text: str | None) -> datetime | None:
 
 def newest_export(exports: Iterable[Mapping[str, Any]]) -> datetime | None:
     """When the newest export was made: the only hint of a change that the API gives (contract 3.1)."""
-    return max((moment for export in exports if (moment := parse_time(export.get("created")))), default=None)
+    moments = [parse_time(text) for text in {export.get("created") for export in exports}]
+    return max((moment for moment in moments if moment is not None), default=None)
 
 
 def _record(item: _Record) -> Record:
