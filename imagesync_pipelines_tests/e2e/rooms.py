@@ -4,6 +4,7 @@ What belongs here: what the tests in e2e/ and faults/ share. What does not: test
 """
 
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,16 @@ _WITHOUT_ONE_PRIMARY = """
 SELECT count(*) FROM (
     SELECT product_id FROM imagesync.product_image GROUP BY product_id HAVING count(*) FILTER (WHERE is_primary) <> 1
 ) wrong
+"""
+
+_WRITES = """
+SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables
+ WHERE schemaname = 'imagesync' AND relname IN ('product', 'product_image')
+"""
+
+_OTHERS = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 
 _IMAGE = """
@@ -160,6 +171,13 @@ class Room:
             self.unmatched(run_id)
         return Synced(landed, records, plan, done)
 
+    def sync_up_to_the_plan(self, run_id: str) -> PlanMade:
+        """A dry run: everything is read and planned, nothing is written to product_image."""
+        self.products()
+        self.walk()
+        self.records(run_id, stages.Part())
+        return self.plan(run_id)
+
     def table(self) -> pd.DataFrame:
         """product_image as every installation should have it, in a fixed order."""
         with self.place.engine.connect() as connection:
@@ -181,14 +199,10 @@ class Room:
         with self.place.engine.begin() as connection:
             connection.execute(sa.text(statement), values)
 
-    def pin(self, product_id: int, external_id: int | str) -> None:
-        """A person's choice of a product's primary image."""
-        self.execute(
-            "INSERT INTO imagesync.pin (product_id, external_id, pinned_by) VALUES (:product, :image, 'a person') "
-            "ON CONFLICT (product_id) DO UPDATE SET external_id = EXCLUDED.external_id",
-            product=product_id,
-            image=str(external_id),
-        )
+    def writes(self) -> dict[str, int]:
+        """Rows of `product` and `product_image` ever written, as PostgreSQL itself counts them."""
+        self.place.engine.dispose()
+        return writes(self.place.engine)
 
     def stamps(self) -> list[tuple[Any, ...]]:
         """Id, version (xmin) and time of writing of every row: the same before and after when none was written."""
@@ -199,6 +213,16 @@ class Room:
     def assert_one_primary_each(self) -> None:
         """Exactly one primary per product that has images."""
         assert self.scalar(_WITHOUT_ONE_PRIMARY) == 0
+
+
+def writes(engine: sa.Engine) -> dict[str, int]:
+    """Rows of `product` and `product_image` ever written; a connection reports its numbers when it ends."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for _ in range(200):
+            if connection.scalar(sa.text(_OTHERS)) == 0:
+                break
+            time.sleep(0.05)
+        return {name: int(number) for name, number in connection.execute(sa.text(_WRITES))}
 
 
 def assert_same_tables(left: Room, right: Room) -> None:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.image_db import plan_stages
+from imagesync_pipelines.image_db.pinning import pin_image
 from imagesync_pipelines.image_db.stages import Part
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.rooms import Room, Rooms
@@ -49,7 +50,7 @@ def _change(room: Room, sandbox: Sandbox) -> None:
     broken = sandbox.catalogue.record(shown[7])
     broken["articles"] = None
     sandbox.catalogue.replace(shown[7], broken)
-    room.pin(room.rows(shown[8])[0]["product_id"], shown[8])
+    pin_image(room.place.engine, room.rows(shown[8])[0]["product_id"], str(shown[8]), "a person")
     renamed = room.rows(shown[9])[0]["sku"]
     for row in (*sandbox.catalogue.products.parents, *sandbox.catalogue.products.variants):
         row["name"] = "Another name" if row["sku"] == renamed else row["name"]

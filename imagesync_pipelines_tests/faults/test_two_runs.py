@@ -1,0 +1,82 @@
+"""Two runs at once on one installation: the second waits or is refused, and nothing is written twice."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from imagesync_pipelines.sandbox.image_db.server import Sandbox
+from imagesync_pipelines.storage.errors import RoomBusy
+from imagesync_pipelines.storage.locks import room_lock
+from imagesync_pipelines_tests.e2e.rooms import Room, Rooms, Synced, assert_same_tables, from_scratch
+
+
+def test_a_second_run_is_refused_while_another_applies_and_names_it(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = rooms.make(sandbox)
+    with (
+        room_lock(room.place.engine, "image_db", 0),
+        pytest.raises(RoomBusy, match=r"synchronised already \(.*process"),
+    ):
+        room.sync()
+    assert room.stamps() == []
+    room.sync()
+    assert_same_tables(room, from_scratch(rooms, sandbox))
+
+
+def test_a_second_run_waits_for_the_first_and_then_finds_nothing_to_do_twice(rooms: Rooms, sandbox: Sandbox) -> None:
+    room = rooms.make(sandbox, shared={"lock_wait_seconds": 30})
+    release, held = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with room_lock(room.place.engine, "image_db", 0):
+            held.set()
+            release.wait(30)
+
+    with ThreadPoolExecutor(2) as pool:
+        pool.submit(hold)
+        assert held.wait(10)
+        second = pool.submit(room.sync)
+        assert not second.done()
+        release.set()
+        assert second.result(30).written[0] > 100
+    assert_same_tables(room, from_scratch(rooms, sandbox))
+
+
+@pytest.mark.parametrize("there_before", [False, True])
+def test_runs_at_the_same_moment_end_as_one_run_does(rooms: Rooms, sandbox: Sandbox, there_before: bool) -> None:
+    room = rooms.make(sandbox, shared={"lock_wait_seconds": 30})
+    if there_before:
+        room.sync()
+        for file_id in room.table()["external_id"].unique()[:8]:
+            sandbox.mutate("re_export", file_id=int(file_id))
+    both = threading.Barrier(2)
+
+    def run(_: int) -> Synced:
+        both.wait(10)
+        return room.sync()
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(run, range(2)))
+    room.assert_one_primary_each()
+    assert [result.done.applied.failed for result in results] == [0, 0]
+    assert len({stamp[1] for stamp in room.stamps()}) <= 2, "one of the two wrote; the other found it done"
+    assert room.sync().written == (0, 0, 0)
+    assert_same_tables(room, from_scratch(rooms, sandbox))
+
+
+def test_a_plan_from_before_another_run_writes_nothing_that_the_other_run_changed(
+    rooms: Rooms, sandbox: Sandbox
+) -> None:
+    room: Room = from_scratch(rooms, sandbox)
+    shown = room.table()["external_id"].unique()
+    sandbox.mutate("re_export", file_id=int(shown[0]))
+    stale = room.new_run()
+    room.sync_up_to_the_plan(stale)
+    sandbox.mutate("re_export", file_id=int(shown[0]))
+    room.sync()
+    after = room.stamps()
+    done = room.apply(stale)
+    assert (done.applied.added, done.applied.updated, done.applied.removed) == (0, 0, 0)
+    assert done.applied.refused == len(room.rows(shown[0]))
+    assert any("changed since" in error for error in done.applied.errors)
+    assert room.stamps() == after
