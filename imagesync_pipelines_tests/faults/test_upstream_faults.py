@@ -149,7 +149,6 @@ def test_a_host_that_nobody_answers_on_is_a_clear_message(room: Room) -> None:
     assert room.sync().landed is not None
 
 
-@pytest.mark.xfail(reason="make_records goes on with the pages that were read and says nothing of the failed one")
 @pytest.mark.parametrize("part", ["pages", "products"])
 def test_a_page_that_fails_in_a_partial_run_fails_that_run_too(
     rooms: Rooms, room: Room, sandbox: Sandbox, part: str
