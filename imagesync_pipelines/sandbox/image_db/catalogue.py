@@ -31,6 +31,7 @@ DESKTOP_FROM = datetime(2023, 5, 2, 7, tzinfo=UTC)
 DESKTOP_DAYS = 25
 LATER_FROM = datetime(2023, 6, 1, 7, tzinfo=UTC)
 LATER_DAYS = 870
+LARGEST_STOCK = 10**9
 
 
 class CatalogueError(Exception):
@@ -159,9 +160,12 @@ def _arrivals(rng: Random, records: int) -> list[tuple[datetime, str]]:
 
 
 def drift_stock(records: Sequence[Any], seed: int, call: int) -> None:
-    """Move every known stock by -2 to 2, differently on every call: stock is never the same twice (contract trap 5)."""
+    """Move every known stock by -2 to 2, differently on every call: stock is never the same twice (contract trap 5).
+
+    An absurd stock stays as it is: moved past 64 bits it could not be sent.
+    """
     for record in records:
         links = record.get("articles") if isinstance(record, dict) else None
         for link in links if isinstance(links, list) else ():
-            if isinstance(link, dict) and type(link.get("stock")) is int:
+            if isinstance(link, dict) and type(link.get("stock")) is int and abs(link["stock"]) <= LARGEST_STOCK:
                 link["stock"] += crc32(f"{seed}/{call}/{link.get('number')}".encode("utf-8", "replace")) % 5 - 2

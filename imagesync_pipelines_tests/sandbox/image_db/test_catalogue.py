@@ -8,6 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from imagesync_pipelines.sandbox.image_db.catalogue import Catalogue, CatalogueError, build_catalogue, drift_stock
@@ -367,3 +368,11 @@ def test_a_thousand_more_records_need_no_more_time_each() -> None:
     started = time.perf_counter()
     assert len(build_catalogue(records=10_000)) == 10_000
     assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("stock", [2**63 - 1, -(2**63)])
+def test_a_stock_at_the_end_of_64_bits_can_be_sent_after_any_drift(stock: int) -> None:
+    for call in range(20):
+        record = {"articles": [{"number": "803721", "stock": stock}]}
+        drift_stock([record], 1, call)
+        assert orjson.loads(orjson.dumps(record)) == record
