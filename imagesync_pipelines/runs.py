@@ -20,10 +20,11 @@ import dagster as dg
 
 from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.image_db import automation
-from imagesync_pipelines.image_db.assets import ROOM
+from imagesync_pipelines.image_db.assets import API_POOL, ROOM, WRITE_POOL
 from imagesync_pipelines.image_db.resources import ImageDbResource
-from imagesync_pipelines.operations import history, orphans
+from imagesync_pipelines.operations import history, orphans, pools
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.database import check_answers
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.progress import Progress, silent
@@ -60,8 +61,11 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
     are set in this process. Runs whose process died are closed first: they would hold their place for hours.
     """
     with open_installation(settings) as installation:
+        if installation.settings.dagster_url is not None:
+            check_answers(installation.house.dagster_url, "IMAGESYNC_DAGSTER_URL")
         os.environ.update(installation.house.environment())
         with dg.DagsterInstance.from_config(str(installation.house.dagster_home)) as instance:
+            pools.make_pools(instance, (API_POOL, WRITE_POOL))
             orphans.close_orphans(instance)
             yield installation, instance
 
@@ -94,8 +98,10 @@ def sync_image_db(
         skus=tuple(skus),
         lift_brake=lift_brake,
     )
+    image_db = ImageDbResource()
+    image_db.settings()  # a wrong setting is told before a database is started
     with opened(settings) as (installation, instance):
-        request = automation.plan_run(instance, options, ImageDbResource(), installation.settings)
+        request = automation.plan_run(instance, options, image_db, installation.settings)
         return _run(installation, instance, request, progress)
 
 

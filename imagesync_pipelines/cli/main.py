@@ -7,6 +7,7 @@ room. Exit codes: 0 success, 3 completed with warnings (see the summary), 1 fail
 import logging
 import sys
 import warnings
+from typing import Any
 
 import click
 
@@ -39,7 +40,8 @@ class TerminalHandler(logging.Handler):
 def root(debug: bool) -> None:
     """Keeps product images right in every system that shows them."""
     warnings.filterwarnings("ignore", module=r"dagster\..*")
-    logging.basicConfig(format="%(asctime)s %(levelname)-7s %(message)s", level="WARNING", handlers=[TerminalHandler()])
+    lines: Any = {"format": "%(asctime)s %(levelname)-7s %(message)s", "datefmt": "%H:%M:%S"}
+    logging.basicConfig(**lines, level=logging.WARNING, handlers=[TerminalHandler()])
     logging.getLogger("imagesync").setLevel(logging.DEBUG if debug else logging.INFO)
 
 

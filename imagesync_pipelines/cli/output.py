@@ -37,7 +37,8 @@ def progress_bars() -> Iterator[Progress]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    terminal = Console(stderr=True)
+    with Bars(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as bars:
         tasks: dict[str, Any] = {}
 
         def report(stage: str, done: int, total: int | None) -> None:

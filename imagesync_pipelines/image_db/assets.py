@@ -29,6 +29,7 @@ OWNERS = ["team:product-images"]
 PAGES = dg.DynamicPartitionsDefinition(name="image_db_pages")
 API_POOL = "image_db_api"
 WRITE_POOL = "image_db_write"
+RESET_PAGES = "imagesync image-db reset-pages"
 
 # Heard on a terminal only; what the UI shows goes through the context of the run.
 logger = logging.getLogger("imagesync.image_db")
@@ -108,7 +109,7 @@ def build_assets() -> list[Any]:
         with stage(context, context.asset_key, pages.secrets(settings)), house.open() as place:
             blocks = list(context.partition_keys)
             known = context.instance.get_dynamic_partitions(str(PAGES.name))
-            partitions.check_block_size(known, settings.image_db_pages_per_block)
+            partitions.check_block_size(known, settings.image_db_pages_per_block, RESET_PAGES)
             everything = blocks == sorted(known)
             size = config.page_size or settings.image_api_page_size
             reader = pages.Reader(place.engine, place.storage, settings, size, progress)

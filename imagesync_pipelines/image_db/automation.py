@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.image_db import api
-from imagesync_pipelines.image_db.assets import PAGES, ROOM
+from imagesync_pipelines.image_db.assets import PAGES, RESET_PAGES, ROOM
 from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.image_db.settings import ImageDbSettings, missing_variables
 from imagesync_pipelines.operations import partitions
@@ -132,7 +132,7 @@ def discover_pages(instance: dg.DagsterInstance, image_db: ImageDbResource, shar
     """
     settings = image_db.settings()
     existing = instance.get_dynamic_partitions(str(PAGES.name))
-    partitions.check_block_size(existing, settings.image_db_pages_per_block)
+    partitions.check_block_size(existing, settings.image_db_pages_per_block, RESET_PAGES)
     with image_db.session(shared, logger.warning) as session:
         page = api.fetch_page(session, 1, settings.image_api_page_size)
     pages = max(1, -(-page.api_count // page.length)) if page.length else 1

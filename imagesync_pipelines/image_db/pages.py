@@ -210,8 +210,9 @@ def _read(
         entry = reader.raw.put(walk_id, answer.page, answer.body, answer.length, answer.api_count)
         entries[answer.page] = entry
         facts[answer.page] = facts_of(answer.page, read_page(answer.body), entry.fetched_at)
-        expected = -(-answer.api_count // answer.length) if to_the_end and answer.page == 1 and answer.length else None
-        reader.progress("pages read", len(entries), expected or (None if to_the_end else len(span)))
+        first = entries.get(span.start)
+        predicted = -(-answer.api_count // first.records) if first is not None and first.records else None
+        reader.progress("pages read", len(entries), predicted if to_the_end else len(span))
 
     pace = Pace(reader.settings.image_api_concurrency, reader.settings.image_api_pause)
     last = None if to_the_end else span.stop - 1

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-from imagesync_pipelines.operations.summaries import ERROR_CLASS_KEY, clean_text
+from imagesync_pipelines.operations.summaries import ERROR_CLASS_KEY, STOPPED, clean_text
 
 FAILURE_EVENTS = frozenset({dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE})
 
 _DIED = "RunDied"
+_INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
 class StoredError(Protocol):
@@ -92,6 +93,8 @@ def _step_error(event: dg.DagsterEvent) -> tuple[str, str]:
     name = (root.cls_name if root is not None else None) or _DIED
     message = error_message(root) if root is not None else ""
     told = data.user_failure_data
+    if name == _INTERRUPTED:
+        return name, STOPPED
     if told is None:
         return name, f"{name}: {message}" if message != name else name
     known = told.metadata.get(ERROR_CLASS_KEY)

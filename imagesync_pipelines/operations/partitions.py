@@ -66,14 +66,17 @@ def block_pages(key: str) -> range:
     return range(int(found[1]), int(found[2]) + 1)
 
 
-def check_block_size(existing: Iterable[str], pages_per_block: int) -> None:
-    """Raise BadBlockError when partitions exist that were made with another block size."""
+def check_block_size(existing: Iterable[str], pages_per_block: int, reset_command: str) -> None:
+    """Raise BadBlockError when partitions exist that were made with another block size.
+
+    `reset_command` is what a person can type to forget all page partitions of the room.
+    """
     for key in existing:
         pages = block_pages(key)
         if key != block_key(pages.start - (pages.start - 1) % pages_per_block, pages_per_block):
             raise BadBlockError(
                 f"The page partitions hold {len(pages)} pages each ({key}), but the setting says {pages_per_block}. "
-                "Set it back, or remove the stored pages and their partitions with the room's reset-pages command."
+                f"Set it back, or forget the stored pages and their partitions with `{reset_command}`."
             )
 
 

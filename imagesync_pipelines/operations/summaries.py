@@ -23,6 +23,7 @@ from imagesync_pipelines.upstream.redaction import MASK, redact
 # The names under which history.py and alerts.py find these again.
 SUMMARY_KEY = "summary"
 ERROR_CLASS_KEY = "error_class"
+STOPPED = "Stopped before it was done; what was written is kept."
 MESSAGE_CHARACTERS = 500
 TRACEBACK_CHARACTERS = 4000
 
@@ -76,7 +77,8 @@ def stage(
     """Run an asset's work; when it raises, record its summary as failed and raise a dg.Failure that people understand.
 
     A failure is not tried again when trying cannot help: a wrong setting, and every error that says `retryable = False`
-    (refused credentials, an answer that will be the same). All others are left to the asset's RetryPolicy.
+    (refused credentials, an answer that will be the same). All others are left to the asset's RetryPolicy. A stage that
+    somebody stopped (Ctrl-C, the UI's terminate) has failed and is not tried again either.
     No text that Dagster stores from here holds one of the `secrets` or the user part of a URL; a dg.Failure that the
     work raised itself goes on as it is.
     """
@@ -84,8 +86,9 @@ def stage(
     try:
         yield work
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
-        observe_failure(context, asset_key, work, "Stopped before it was done; what was written is kept.")
-        raise
+        observe_failure(context, asset_key, work, STOPPED)
+        # Left as it is, the interruption would be answered by the RetryPolicy: the step would run again.
+        raise dg.Failure(STOPPED, allow_retries=False) from None
     except dg.Failure as failure:
         observe_failure(context, asset_key, work, clean_text(failure.description or "It failed.", secrets))
         raise

@@ -13,6 +13,8 @@ from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseUnreachable, StorageError
 from imagesync_pipelines.storage.schema import SCHEMA
 
+# The settings that hold database URLs, as a message names them.
+URL_VARIABLES = "IMAGESYNC_DATABASE_URL or IMAGESYNC_DAGSTER_URL"
 APPLICATION_NAME = "imagesync"
 CONNECT_SECONDS = 10
 # The newest migration; a database at this version is opened without loading Alembic (a test compares them).
@@ -32,11 +34,13 @@ def with_driver(url: str, driver: str) -> str:
         parsed = sa.make_url(url.strip())
     except ArgumentError:
         raise StorageError(
-            "The database URL cannot be read; it should look like postgresql://user:password@host:5432/database"
+            f"{URL_VARIABLES}: cannot be read; it should look like postgresql://user:password@host:5432/database"
         ) from None
     backend = parsed.get_backend_name() if parsed.drivername != "postgres" else "postgresql"
     if backend not in {"postgres", "postgresql"}:
-        raise StorageError(f"The database must be PostgreSQL (postgresql://…), not {parsed.drivername}")
+        raise StorageError(
+            f"{URL_VARIABLES}: the database must be PostgreSQL (postgresql://…), not {parsed.drivername}"
+        )
     return parsed.set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
 
 
@@ -57,19 +61,35 @@ def open_database(url: str) -> sa.Engine:
                 _upgrade(connection)
     except OperationalError as error:
         engine.dispose()
-        raise DatabaseUnreachable(f"The database does not answer: {str(error.orig).strip()}") from error
+        raise DatabaseUnreachable(f"The database does not answer: {_one_line(error)}") from error
     except ProgrammingError as error:
         engine.dispose()
         if not isinstance(error.orig, InsufficientPrivilege):
             raise
         raise StorageError(
-            f"The database user may not create our tables ({str(error.orig).strip()}). "
+            f"The database user may not create our tables ({_one_line(error)}). "
             f"An administrator can allow it with: CREATE SCHEMA {SCHEMA} AUTHORIZATION {engine.url.username}"
         ) from error
     except StorageError:
         engine.dispose()
         raise
     return engine
+
+
+def check_answers(url: str, variable: str) -> None:
+    """Raise DatabaseUnreachable, naming the variable, when nobody answers at a URL: Dagster itself tries for long."""
+    engine = sa.create_engine(
+        with_driver(url, "psycopg"), poolclass=sa.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS}
+    )
+    try:
+        engine.connect().close()
+    except OperationalError as error:
+        raise DatabaseUnreachable(f"{variable}: the database does not answer: {_one_line(error)}") from error
+
+
+def _one_line(error: sa.exc.DBAPIError) -> str:
+    """What the database said, without the statement and without line breaks."""
+    return " ".join(str(error.orig).split())
 
 
 def _version(connection: sa.Connection) -> str | None:

@@ -41,7 +41,7 @@ def test_blocks_cover_every_page_once_in_the_order_of_their_names(pages: int, si
     assert covered == list(range(1, len(keys) * size + 1))
     assert pages <= covered[-1] < pages + size
     assert keys == sorted(keys)
-    check_block_size(keys, size)
+    check_block_size(keys, size, "imagesync image-db reset-pages")
 
 
 def test_a_source_that_grows_by_a_page_keeps_its_blocks() -> None:
@@ -65,7 +65,7 @@ def test_pages_that_make_no_block_are_refused(first: int, size: int) -> None:
 @pytest.mark.parametrize("size", [5, 20, 7])
 def test_another_block_size_is_refused_with_the_way_out(size: int) -> None:
     with pytest.raises(BadBlockError, match="reset-pages"):
-        check_block_size(BLOCKS, size)
+        check_block_size(BLOCKS, size, "imagesync image-db reset-pages")
 
 
 def test_missing_and_extra_blocks_are_found_in_order() -> None:

@@ -87,11 +87,12 @@ def test_a_stage_that_fails_before_it_counted_reports_zeros(instance: dg.Dagster
         pytest.param(CredentialsError("refused", host="api.example"), 1, id="refused credentials"),
         pytest.param(SettingsError("IMAGE_API_URL: missing"), 1, id="wrong setting"),
         pytest.param(dg.Failure("bad", allow_retries=False), 1, id="a Failure that says so"),
+        pytest.param(dg.DagsterExecutionInterruptedError(), 1, id="stopped by somebody"),
         pytest.param(Unavailable("no answer", host="api.example"), 2, id="no answer"),
         pytest.param(RuntimeError("broke"), 2, id="a step that broke"),
     ],
 )
-def test_only_what_may_help_is_tried_again(instance: dg.DagsterInstance, error: Exception, attempts: int) -> None:
+def test_only_what_may_help_is_tried_again(instance: dg.DagsterInstance, error: BaseException, attempts: int) -> None:
     def work(current: Stage) -> None:
         raise error
 
