@@ -1,0 +1,137 @@
+"""`imagesync demo`, `dev` and `sandbox` as people run them: they work from nothing and leave no process behind."""
+
+import fcntl
+import json
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from imagesync_pipelines.storage.embedded import stop_server
+from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of, shell
+
+SANDBOX_PORTS = (8801, 8802)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 180) -> None:
+    """Return as soon as `what` is true; fail with what the process said when it ends or takes too long."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "it took too long"
+        time.sleep(0.3)
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=5).status_code == 200
+    except requests.RequestException:
+        return False
+
+
+@pytest.fixture
+def ports_are_free() -> Iterator[None]:
+    """Demo and dev use the sandbox's own ports: one test at a time, of all pytest workers of this machine."""
+    with (Path(tempfile.gettempdir()) / "imagesync-tests-sandbox-ports.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for port in SANDBOX_PORTS:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError:
+                    pytest.skip(f"port {port} is taken by another program")
+        yield
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ports_are_free")
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_dev_shows_the_partitions_and_stops_every_process_it_started(tmp_path: Path, stop: signal.Signals) -> None:
+    port, home = free_port(), tmp_path / "home"
+    process = subprocess.Popen(
+        [*COMMAND, "dev", "--port", str(port)], cwd=tmp_path, text=True, stderr=subprocess.STDOUT,
+        stdout=(tmp_path / "shown.txt").open("w"), env=environment_of(None, {"IMAGESYNC_HOME": str(home)}),
+    )  # fmt: skip
+    try:
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}/server_info"), process)
+        wait_for(lambda: len(partition_keys(port)) == 13, process)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 3, "sandbox, webserver, daemon"
+        assert "Dagster UI: http://127.0.0.1" in (tmp_path / "shown.txt").read_text()
+    finally:
+        process.send_signal(stop)
+        process.wait(120)
+        stop_server(home)
+    assert process.returncode == 0, (tmp_path / "shown.txt").read_text()
+    _, alive = psutil.wait_procs(children, timeout=30)
+    assert [child.cmdline() for child in alive] == []
+    assert not answers(f"http://127.0.0.1:{port}/server_info")
+    assert "Traceback" not in (tmp_path / "shown.txt").read_text()
+
+
+def partition_keys(port: int) -> list[str]:
+    """The page partitions as the UI is given them; empty while the code location is still being loaded."""
+    query = {"query": "{ assetNodes { assetKey { path } partitionKeys } }"}
+    try:
+        answer = requests.post(f"http://127.0.0.1:{port}/graphql", json=query, timeout=20).json()
+    except (requests.RequestException, json.JSONDecodeError):
+        return []
+    nodes = (answer.get("data") or {}).get("assetNodes") or []
+    return next((node["partitionKeys"] for node in nodes if node["assetKey"]["path"][-1] == "api_pages"), [])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ports_are_free")
+def test_demo_ends_with_a_table_of_three_runs_and_says_how_to_go_on(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    try:
+        done = shell(None, tmp_path, "demo", IMAGESYNC_HOME=str(home))
+    finally:
+        stop_server(home)
+    assert done.code == 0, done.out + done.err
+    assert "Traceback" not in done.err
+    numbers = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:8]]
+        for line in done.out.splitlines()
+        if line.startswith("│")
+    }
+    first, second, third = list(numbers.values())[:3]
+    assert int(first[0]) > 2000
+    assert second[:3] == ["0", "0", "0"], "the second run writes nothing"
+    assert any(int(cell) for cell in third[:3])
+    for heading in ("added", "updated", "removed", "kept", "rejected", "affected", "calls", "seconds"):
+        assert heading in done.out
+    assert "make dev" in done.out
+
+
+@pytest.mark.slow
+def test_sandbox_prints_the_variables_that_point_to_it_and_stops_at_sigterm(tmp_path: Path) -> None:
+    port, media = free_port(), free_port()
+    process = subprocess.Popen(
+        [*COMMAND, "sandbox", "--port", str(port), "--media-port", str(media), "--erp-folder", str(tmp_path)],
+        cwd=tmp_path, env=environment_of(None, {"PYTHONUNBUFFERED": "1"}), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(lambda: answers(f"http://localhost:{port}/__sandbox__/state"), process)
+    wait_for(lambda: (tmp_path / "variants.csv").exists(), process)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    variables = dict(re.findall(r"^([A-Z_]+)=(.+)$", out, flags=re.MULTILINE))
+    assert variables["IMAGE_API_URL"] == f"http://localhost:{port}/api/"
+    assert Path(variables["ERP_PARENTS_FILE"]).exists()
+    assert {"IMAGE_API_USERNAME", "IMAGE_API_PASSWORD", "ERP_VARIANTS_FILE"} <= set(variables)
