@@ -138,6 +138,7 @@ def test_a_terminal_sees_a_progress_bar(place: World, tmp_path: Path) -> None:
         assert stage in shown
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_that_history_then_shows_as_failed(place: World, tmp_path: Path) -> None:
     slow = Fault(FaultKind.LATENCY, ENDPOINT, times=None, seconds=2)
     place.sandbox.ledger.clear()
