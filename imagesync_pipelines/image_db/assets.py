@@ -311,7 +311,8 @@ def _tell_each_image(lines: Iterable[str]) -> None:
 def _add_grown_blocks(context: dg.AssetExecutionContext, landed: pages.Landed, settings: ImageDbSettings) -> list[str]:
     """Add partitions for pages that came into being while the walk was under way, and give their keys."""
     known = context.instance.get_dynamic_partitions(str(PAGES.name))
-    wanted = partitions.page_blocks(max(landed.pages, default=1), settings.image_db_pages_per_block)
+    last = max([*landed.pages, *landed.failed], default=1)
+    wanted = partitions.page_blocks(last, settings.image_db_pages_per_block)
     added = partitions.missing_blocks(known, wanted)
     if added:
         context.instance.add_dynamic_partitions(str(PAGES.name), added)

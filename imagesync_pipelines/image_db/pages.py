@@ -19,6 +19,7 @@ from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.image_db.walk import PageFacts, WalkProof, facts_of, prove
 from imagesync_pipelines.storage import walks
 from imagesync_pipelines.storage.raw_pages import PageEntry, RawPages
+from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.progress import Progress
 from imagesync_pipelines.upstream.session import UpstreamSession
 
@@ -75,26 +76,33 @@ def secrets(settings: ImageDbSettings) -> Collection[SecretStr]:
 def read_all(reader: Reader, session: UpstreamSession) -> Landed:
     """Walk over all pages, and again (setting) while a walk does not prove to be complete.
 
-    A page that fails for good ends it at once: the pages that were read stay, and the walk proves nothing. Raises the
-    session's errors when the API cannot be reached or refuses us.
+    A walk that lacks images which we show is confirmed by another one (setting): a record that is deleted and one that
+    is added between two pages can hide a third from a walk that looks complete, but hardly twice the same. Only what
+    both lack may be removed. A page that fails for good ends it at once: the pages that were read stay, and the walk
+    proves nothing. Raises the session's errors when the API cannot be reached or refuses us.
     """
     calls, received = session.calls, session.bytes
-    repeats = reader.settings.image_db_walk_repeats
-    for attempt in range(1 + repeats):  # noqa: B007 - the number of the last walk is told below
+    shown = _shown_images(reader.engine) if reader.settings.image_db_confirm_removals else frozenset[str]()
+    most = 1 + reader.settings.image_db_walk_repeats + bool(shown)
+    lacking: frozenset[str] | None = None
+    for number in range(1, most + 1):  # noqa: B007 - told below
         walk_id = _start(reader)
         entries: dict[int, PageEntry] = {}
         facts: dict[int, PageFacts] = {}
         with _voided_on_error(reader, walk_id):
             reading = _read(reader, session, walk_id, entries, facts, range(1, 2), to_the_end=True)
         proof = _proof(reader, walk_id, reading, facts)
+        if proof.complete:
+            before, lacking = lacking, shown.difference(*(fact.file_ids for fact in facts.values()))
+            if lacking and (before is None or not lacking <= before):
+                why = f"it lacks {len(lacking)} images that are shown, which no second walk has confirmed"
+                proof = proof._replace(complete=False, reason=why)
         _finish(reader, walk_id, reading, proof, session.calls - calls, session.bytes - received)
         if proof.complete or reading.failed:
             break
     if proof.complete:
         reader.raw.prune(keep_walks=KEPT_WALKS)
-    repeated = (f"the walk was repeated {attempt} times, because the catalogue changed while it was read",) * (
-        attempt > 0
-    )
+    again = (f"all pages were read {number} times, because the catalogue had changed",) * (number > 1)
     return Landed(
         walk_id=walk_id,
         pages=entries,
@@ -102,7 +110,7 @@ def read_all(reader: Reader, session: UpstreamSession) -> Landed:
         last_page=reading.last_page,
         complete=proof.complete,
         reason=proof.reason,
-        notes=(*reading.notes, *repeated),
+        notes=(*reading.notes, *again),
         calls=session.calls - calls,
         bytes=session.bytes - received,
     )
@@ -174,6 +182,12 @@ def whole_blocks(landed: Landed, blocks: Mapping[str, range]) -> dict[str, dict[
         if all(page in landed.pages for page in numbers if page <= end) and (landed.last_page or numbers[-1] <= end)
     }
     return by_block(landed, {block: numbers for block, numbers in whole.items() if numbers[0] in landed.pages})[0]
+
+
+def _shown_images(engine: sa.Engine) -> frozenset[str]:
+    """The external ids of all images that some product shows."""
+    with engine.connect() as connection:
+        return frozenset(connection.scalars(sa.select(product_image.c.external_id).distinct()))
 
 
 def _start(reader: Reader) -> int:

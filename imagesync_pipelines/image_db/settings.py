@@ -35,6 +35,9 @@ class ImageDbSettings(BaseSettings):
     image_db_pages_per_block: int = Field(10, ge=1, description="consecutive pages in one partition")
     image_db_walk_max_seconds: float = Field(3600, gt=0, description="a walk that took longer proves nothing")
     image_db_walk_repeats: int = Field(2, ge=0, description="further walks when one does not prove to be complete")
+    image_db_confirm_removals: bool = Field(
+        True, description="before images are removed, read all pages again: a record can hide between two pages"
+    )
     image_db_schedule: str = Field("0 3 * * *", description="when the daily run starts (cron, in IMAGESYNC_TIMEZONE)")
     image_db_own_images_first: bool = Field(False, description="show a variant's own images before its parent's")
     image_db_detail_min_height: int = Field(600, ge=1, description="pixels a picture needs for a product page")

@@ -121,12 +121,13 @@ def make_records(
             f"{len(landed.failed)} of {len(landed.failed) + len(landed.pages)} pages could not be read, the first: "
             f"page {page}: {landed.failed[page]}. Nothing was changed; the pages that were read are kept."
         )
-    walk = walks.latest_walk(place.engine, ROOM)
+    walk = walks.get_walk(place.engine, landed.walk_id) if landed is not None else None
+    walk = walk or walks.latest_walk(place.engine, ROOM)
     if walk is None:
         raise BatchMissingError("no pages are stored yet; materialise all partitions of image_db/api_pages")
     only = set(landed.pages) if landed is not None and span is not None else None
     batches = Batches(place.storage)
-    stored = batches.write(run_id, _read_pages(reader, walk.id, only, progress))
+    stored = batches.write(run_id, _read_pages(reader, walk, only, progress))
     proof = prove(stored.facts, walk.started_at, walk.ended_at or datetime.now(UTC), settings.image_db_walk_max_seconds)
     complete = walk.state == walks.PROVEN and proof.complete and only is None
     reason = "" if complete else walk.reason or proof.reason or "only a part of the pages was taken"
@@ -184,11 +185,19 @@ def _stored_pages_are_fresh(reader: Reader) -> bool:
     )
 
 
-def _read_pages(reader: Reader, walk_id: int, only: Collection[int] | None, progress: Progress) -> Iterator[ReadPage]:
-    """The stored pages of a walk, one in memory at a time."""
-    entries = reader.raw.entries(walk_id)
-    for done, stored in enumerate(reader.raw.iterate(walk_id, only), 1):
-        yield ReadPage(stored.entry.page, stored.entry.fetched_at, read_page(stored.body))
+def _read_pages(
+    reader: Reader, walk: walks.Walk, only: Collection[int] | None, progress: Progress
+) -> Iterator[ReadPage]:
+    """The stored pages of a walk, one in memory at a time.
+
+    The pages of the walk itself count as fetched at one moment, because pages read side by side come in any order, and
+    a record that two of them have must not change with that order; a page read again later counts as newer.
+    """
+    entries = reader.raw.entries(walk.id)
+    for done, stored in enumerate(reader.raw.iterate(walk.id, only), 1):
+        again = walk.ended_at is not None and stored.entry.fetched_at > walk.ended_at
+        moment = stored.entry.fetched_at if again else walk.started_at
+        yield ReadPage(stored.entry.page, moment, read_page(stored.body))
         progress("pages validated", done, len(only) if only is not None else len(entries))
 
 

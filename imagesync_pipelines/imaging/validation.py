@@ -32,6 +32,8 @@ _LABELS: dict[str, frozenset[str]] = {
     ),
 }
 _NO_LABEL = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-download"})
+# Inside a scan this marker cannot occur: a byte FF of the data is followed by 00.
+_JPEG_END = b"\xff\xd9"
 _PNG_END = b"IEND\xaeB`\x82"
 
 
@@ -166,15 +168,29 @@ def _decode(body: bytes, sha256: str, max_pixels: int, here_pixels: int | None) 
 
 
 def _check_end(name: str, body: bytes) -> None:
-    """Look at what Pillow leaves out: the checksums and the last chunk of a PNG, the trailer of a GIF."""
+    """Look at what Pillow leaves out: a PNG's checksums and last chunk, a GIF's trailer, a JPEG's end marker."""
     if name == "PNG":
         try:
             with Image.open(io.BytesIO(body), formats=["PNG"]) as image:
                 image.verify()
         except Exception as error:  # noqa: BLE001 -- as above
             raise BadImage(Fault.BROKEN, f"a checksum inside the PNG is wrong: {str(error)[:120]}") from None
-    if (name == "PNG" and _PNG_END not in body) or (name == "GIF" and not body.rstrip(b"\0").endswith(b";")):
+    is_whole = {
+        "PNG": lambda: _PNG_END in body,
+        "GIF": lambda: body.rstrip(b"\0").endswith(b";"),
+        "JPEG": lambda: _JPEG_END in body[_scan_of_jpeg(body) :],
+    }
+    if not is_whole.get(name, lambda: True)():
         raise BadImage(Fault.BROKEN, f"the end of the {name} is missing")
+
+
+def _scan_of_jpeg(body: bytes) -> int:
+    """Where the first scan of a JPEG begins; what is before it may hold a whole small JPEG with an end of its own."""
+    place = 2
+    while body[place : place + 1] == b"\xff" and body[place + 1 : place + 2] != b"\xda":
+        length = int.from_bytes(body[place + 2 : place + 4], "big")
+        place += 1 if body[place + 1 : place + 2] == b"\xff" else 2 + length
+    return place
 
 
 def _decode_in_child(body: bytes, sha256: str, limits: DecodeLimits) -> ImageFacts:

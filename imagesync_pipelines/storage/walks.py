@@ -99,9 +99,13 @@ def get_walk(engine: sa.Engine, walk_id: int) -> Walk:
 
 
 def latest_walk(engine: sa.Engine, room: str) -> Walk | None:
-    """The newest walk of a room, whatever its state; None when there is none."""
+    """The newest walk of a room that came to its end, proven or not; None when there is none.
+
+    One that is under way in another run, or was broken off, holds a part of the source only.
+    """
+    ended = sa.select(walk).where(walk.c.room == room, walk.c.ended_at.is_not(None))
     with engine.connect() as connection:
-        row = connection.execute(sa.select(walk).where(walk.c.room == room).order_by(walk.c.id.desc()).limit(1)).first()
+        row = connection.execute(ended.order_by(walk.c.id.desc()).limit(1)).first()
     return None if row is None else Walk(**row._mapping)
 
 

@@ -10,7 +10,7 @@ from upath import UPath
 
 from imagesync_pipelines.storage.errors import PageDamaged, PageMissing, WalkMissing
 from imagesync_pipelines.storage.raw_pages import RawPages
-from imagesync_pipelines.storage.walks import PROVEN, UNPROVEN, finish_walk, latest_walk, start_walk
+from imagesync_pipelines.storage.walks import PROVEN, UNPROVEN, finish_walk, get_walk, start_walk
 
 NO_COUNTS = {"page_length": None, "first_count": None, "last_count": None, "pages": None}
 
@@ -118,7 +118,7 @@ def test_pruning_keeps_the_newest_walks_and_the_newest_proof(pages: RawPages) ->
     assert [bool(pages.entries(walk)) for walk in walks] == [walk in kept for walk in walks]
     assert len(_files(pages)) == 3
     assert pages.get(1, walks[1]) == f"page of {walks[1]}".encode()
-    assert latest_walk(pages.engine, "another").id == elsewhere
+    assert get_walk(pages.engine, elsewhere).room == "another"
 
 
 def test_pruning_everything_leaves_no_page_and_no_walk(pages: RawPages) -> None:
@@ -127,7 +127,8 @@ def test_pruning_everything_leaves_no_page_and_no_walk(pages: RawPages) -> None:
     finish_walk(pages.engine, walk, state=PROVEN, **NO_COUNTS)
     assert pages.prune(keep_walks=0) == 1
     assert _files(pages) == []
-    assert latest_walk(pages.engine, "image_db") is None
+    with pytest.raises(WalkMissing):
+        get_walk(pages.engine, walk)
 
 
 def test_pruning_clears_what_a_killed_prune_left(pages: RawPages) -> None:

@@ -55,10 +55,13 @@ def test_voiding_takes_a_proof_away_and_the_first_reason_stays(database: sa.Engi
     assert get_walk(database, walk).state == UNPROVEN
 
 
-def test_the_latest_walk_is_the_rooms_own(database: sa.Engine) -> None:
-    assert latest_walk(database, "image_db") is None
+def test_the_latest_walk_is_the_rooms_own_and_came_to_its_end(database: sa.Engine) -> None:
     walk = start_walk(database, "image_db", page_size=100, block_size=10)
-    start_walk(database, "another", page_size=100, block_size=10)
+    assert latest_walk(database, "image_db") is None
+    finish_walk(database, walk, state=PROVEN, **COUNTS)
+    other = start_walk(database, "another", page_size=100, block_size=10)
+    finish_walk(database, other, state=PROVEN, **COUNTS)
+    start_walk(database, "image_db", page_size=100, block_size=10)
     assert latest_walk(database, "image_db").id == walk
 
 
