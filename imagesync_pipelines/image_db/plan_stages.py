@@ -249,8 +249,8 @@ def _apply(place: Installation, plans: Plans, header: PlanHeader, run_id: str, p
     changing = rows[rows["change"].isin(EFFECTS)]
     states = dict(zip(changing["group"], changing["state"], strict=True))
     total = len(changing)
-    newest = plans.latest(ROOM)
-    resumed = header.applied_at is None and newest is not None and newest.id == header.id
+    resumed = header.applied_at is None and header.applied_run is not None
+    plans.mark_begun(header.id, run_id)
     with open_payload(Batches(place.storage).records(str(header.scope["batch"])), matched) as payload:
         return apply_database(
             rows.drop(columns="state"),

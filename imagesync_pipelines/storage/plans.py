@@ -112,11 +112,17 @@ class Plans:
         header = self.header(plan_id)
         return self._read(header, "payload.parquet") if "payload.parquet" in header.files else None
 
+    def mark_begun(self, plan_id: int, run_id: str) -> None:
+        """Note that a run begins to apply a plan; it was broken off when mark_applied does not follow. Raises PlanMissing."""
+        self._mark(plan_id, applied_at=None, applied_run=run_id)
+
     def mark_applied(self, plan_id: int, run_id: str) -> None:
         """Note that a run applied a plan; the newest application counts. Raises PlanMissing."""
-        update = plan.update().where(plan.c.id == plan_id).values(applied_at=sa.func.now(), applied_run=run_id)
+        self._mark(plan_id, applied_at=sa.func.now(), applied_run=run_id)
+
+    def _mark(self, plan_id: int, **values: object) -> None:
         with self.engine.begin() as connection:
-            if connection.execute(update).rowcount == 0:
+            if connection.execute(plan.update().where(plan.c.id == plan_id).values(**values)).rowcount == 0:
                 raise PlanMissing(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
 
     def prune(self, room: str, keep: int) -> int:

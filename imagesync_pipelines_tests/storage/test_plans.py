@@ -95,3 +95,12 @@ def test_a_plan_that_is_gone_is_said_so(plans: Plans) -> None:
         plans.load(plan)
     with pytest.raises(PlanMissing, match="no plan 999"):
         plans.mark_applied(999, "run")
+
+
+def test_an_application_that_began_and_did_not_end_can_be_told_from_one_that_never_began(plans: Plans) -> None:
+    plan = plans.save(ROWS, None, _new())
+    assert (plans.header(plan).applied_at, plans.header(plan).applied_run) == (None, None)
+    plans.mark_begun(plan, "run-2")
+    assert (plans.header(plan).applied_at, plans.header(plan).applied_run) == (None, "run-2")
+    with pytest.raises(PlanMissing):
+        plans.mark_begun(999, "run-2")
