@@ -208,17 +208,17 @@ def build_assets() -> list[Any]:
             fetch = telling.picture_fetcher(place.settings)
             return dg.MaterializeResult(
                 metadata={
-                    **summary_metadata(work.summary),
-                    **shown.row_count(len(made.plan)),
                     **shown.metrics({f"plan/{name}": number for name, number in made.counts().items()}),
-                    "plan_id": made.plan_id,
                     "apply_it_with": f"imagesync apply {made.plan_id}",
                     "cost": telling.plan_cost(made),
                     "changes": shown.markdown_table(telling.changes(made)),
+                    "pictures": thumbnails.from_urls(telling.pictures(place, made, thumbnails.SHOWN), fetch),
                     "held_back": shown.markdown_table(made.held.loc[:, ["key", "reason"]]),
                     "matched_by": shown.markdown_table(telling.matched_by(made)),
                     "unmatched": len(made.planned.unmatched),
-                    "pictures": thumbnails.from_urls(telling.pictures(place, made, thumbnails.SHOWN), fetch),
+                    "plan_id": made.plan_id,
+                    **shown.row_count(len(made.plan)),
+                    **summary_metadata(work.summary),
                 }
             )
 

@@ -113,7 +113,7 @@ class Plans:
         return self._read(header, "payload.parquet") if "payload.parquet" in header.files else None
 
     def mark_begun(self, plan_id: int, run_id: str) -> None:
-        """Note that a run begins to apply a plan; it was broken off when mark_applied does not follow. Raises PlanMissing."""
+        """Note that a run begins to apply a plan; broken off when mark_applied does not follow. Raises PlanMissing."""
         self._mark(plan_id, applied_at=None, applied_run=run_id)
 
     def mark_applied(self, plan_id: int, run_id: str) -> None:
