@@ -27,7 +27,7 @@ def plan(plan_id: int | None, room: str) -> None:
     click.secho(f"plan {found.id} of {found.room}, made {found.created_at:%Y-%m-%d %H:%M:%S %Z}", bold=True)
     print_plan_line(found)
     changes = rows[rows["change"] != "keep"]
-    columns = ["change", "key", "group", "reason"]
+    columns = ["change", "product", "key", "reason"]
     if len(changes):
         title = f"the first {min(SHOWN, len(changes))} of {len(changes)} rows that change"
         print_table(title, columns, changes.loc[:, columns].head(SHOWN).fillna("").values.tolist())

@@ -43,7 +43,7 @@ SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.Operation
 class PlanMade:
     """A stored plan and what there is to tell about it.
 
-    plan: the engine's PLAN columns after the guard. held: the rows that the guard held back. planned: what was wanted.
+    plan: the engine's PLAN columns after the guard, and `product`, its SKU and name for people. held: the rows that the guard held back. planned: what was wanted.
     """
 
     plan_id: int
@@ -99,15 +99,16 @@ def make_plan(
     scope, wanted_here, current_here = _cut(about, planned, current, all_products, only_groups)
     rejects = rejected_rows(about.page_rejects(), current_here, wanted_here.wanted)
     rejected = pd.concat([rejects, wanted_here.unusable], ignore_index=True).drop_duplicates("key")
-    plan = build_plan(wanted_here.wanted, current_here, scope, rejected=rejected, force=force)
-    guarded = guard(plan, scope, brake_of(place.settings, lifted=lift_brake))
+    built = build_plan(wanted_here.wanted, current_here, scope, rejected=rejected, force=force)
+    guarded = guard(built, scope, brake_of(place.settings, lifted=lift_brake))
     changing = guarded.plan["change"].isin(EFFECTS)
     states = group_states(current[current["group"].isin(set(guarded.plan.loc[changing, "group"]))])
-    rows = guarded.plan.assign(state=guarded.plan["group"].map(states))
+    label = (all_products["sku"] + " " + all_products["name"]).set_axis(all_products["id"].astype("str"))
+    plan = guarded.plan.assign(product=guarded.plan["group"].map(label))
     payload = wanted_here.matched[wanted_here.matched["key"].isin(set(guarded.plan.loc[changing, "key"]))]
-    made = PlanMade(0, guarded.plan, guarded.held, wanted_here, about, name, (*about.warnings, *guarded.warnings))
+    made = PlanMade(0, plan, guarded.held, wanted_here, about, name, (*about.warnings, *guarded.warnings))
     plans = Plans(place.engine, place.storage)
-    plan_id = plans.save(rows, payload, _new_plan(made, run_id))
+    plan_id = plans.save(plan.assign(state=plan["group"].map(states)), payload, _new_plan(made, run_id))
     plans.prune(ROOM, KEPT_PLANS)
     return replace(made, plan_id=plan_id)
 
@@ -253,7 +254,7 @@ def _apply(place: Installation, plans: Plans, header: PlanHeader, run_id: str, p
     plans.mark_begun(header.id, run_id)
     with open_payload(Batches(place.storage).records(str(header.scope["batch"])), matched) as payload:
         return apply_database(
-            rows.drop(columns="state"),
+            rows.drop(columns=["state", "product"]),
             ProductImageTarget(place.engine, payload, resumed),
             QuarantineTable(place.engine, ROOM, run_id),
             states=states,

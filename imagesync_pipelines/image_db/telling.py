@@ -11,7 +11,7 @@ import pandas as pd
 
 from imagesync_pipelines.image_db.batch import Batches, Unmatched
 from imagesync_pipelines.image_db.payload import open_payload
-from imagesync_pipelines.image_db.plan_stages import PlanApplied, PlanMade
+from imagesync_pipelines.image_db.plan_stages import PlanApplied, PlanMade, external_ids_of
 from imagesync_pipelines.image_db.stages import ProductsTaken
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
@@ -102,10 +102,11 @@ def plan_cost(made: PlanMade) -> str:
 
 
 def changes(made: PlanMade) -> pd.DataFrame:
-    """The rows that change, of every kind some first: change, product image, reason."""
+    """The rows that change, of every kind some first: change, product (SKU and name), image, reason."""
     changing = made.plan[made.plan["change"].isin(EFFECTS)]
     order = changing.groupby("change").cumcount()
-    return changing.assign(order=order).sort_values(["order", "change"]).loc[:, ["change", "key", "reason"]]
+    told = changing.assign(order=order, image=external_ids_of(changing["key"])).sort_values(["order", "change"])
+    return told.loc[:, ["change", "product", "image", "reason"]]
 
 
 def matched_by(made: PlanMade) -> pd.DataFrame:
