@@ -43,7 +43,8 @@ SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.Operation
 class PlanMade:
     """A stored plan and what there is to tell about it.
 
-    plan: the engine's PLAN columns after the guard, and `product`, its SKU and name for people. held: the rows that the guard held back. planned: what was wanted.
+    plan: the engine's PLAN columns after the guard, and `product`: SKU and name, for people. held: the rows that the
+    guard held back. planned: what was wanted.
     """
 
     plan_id: int
