@@ -18,17 +18,21 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Span:
-    """One measured step; `cpu` is this process alone, without the database server's."""
+    """One measured step; `cpu` and memory are this process alone, without the database server's.
+
+    above_bytes: the peak above what was resident when the step began; peak_bytes: the peak itself.
+    """
 
     name: str
     seconds: float
     cpu: float
+    above_bytes: int
     peak_bytes: int
 
 
 @dataclass
 class Stopwatch:
-    """Spans in the order in which they were measured; peak_bytes is above what was in use when the span began."""
+    """Spans in the order in which they were measured."""
 
     spans: list[Span] = field(default_factory=list)
 
@@ -39,19 +43,16 @@ class Stopwatch:
         wall, cpu = time.perf_counter(), time.process_time()
         yield
         seconds, used = time.perf_counter() - wall, time.process_time() - cpu
-        self.spans.append(Span(name, seconds, used, max(0, peak_bytes() - before)))
-
-    def seconds(self, *names: str) -> float:
-        """The wall time of the named steps together; of all without a name."""
-        return sum(span.seconds for span in self.spans if not names or span.name in names)
+        peak = _peak()
+        self.spans.append(Span(name, seconds, used, max(0, peak - before), peak))
 
     def as_json(self) -> list[dict[str, Any]]:
         """The spans as plain values."""
         return [asdict(span) for span in self.spans]
 
 
-def peak_bytes() -> int:
-    """The most memory this process had resident since it began, or since the last step began on Linux.
+def _peak() -> int:
+    """The most memory this process had resident since the last step began (on Linux; elsewhere since it began).
 
     Linux passes ru_maxrss on from the parent, so the kernel's own line is read there.
     """
@@ -74,6 +75,7 @@ def quiet_environment() -> Mapping[str, str]:
         **kept,
         "IMAGESYNC_ENV_FILE": os.devnull,
         "RUNTIME__DLTHUB_TELEMETRY": "false",
+        "RUNTIME__LOG_LEVEL": "ERROR",
         "DO_NOT_TRACK": "1",
         "NO_PROXY": "localhost,127.0.0.1",
     }

@@ -104,7 +104,7 @@ def _run(
     with watch.step(f"{run_id} apply"):
         plan_stages.apply_plan(place, settings, run_id, progress=silent)
     with watch.step(f"{run_id} unmatched"):
-        plan_stages.write_unmatched(place, settings, run_id)
+        plan_stages.write_unmatched(place, run_id)
 
 
 def _no_session() -> Any:

@@ -106,13 +106,13 @@ def engine(console: Console) -> None:
 def _add_room(table: Table, found: dict[str, Any], alone: dict[str, Any], images: int, size: int) -> float:
     spans: Spans = found["spans"]
     own = sum(_seconds(spans, step) for step in ROOM_STEPS)
-    peak = max(span["peak_bytes"] for span in spans)
+    peak = _peak(spans)
     parts = ", ".join(f"{step.partition(' ')[2]} {_seconds(spans, step):.1f} s" for step in ROOM_STEPS)
     _add(table, f"room, pages of {size}", images, own, "", peak, parts)
     again = sum(_seconds(spans, step.replace("first", "second")) for step in ROOM_STEPS)
     written = sum(found["second"][name] for name in ("added", "updated", "removed"))
     _add(table, "  nothing changed", images, again, "", None, f"{written} rows written")
-    memory = alone["spans"][0]["peak_bytes"]
+    memory = alone["spans"][0]["above_bytes"]
     _add(
         table, "  the plan's memory", images, None, "", memory, f"{memory / images:,.0f} bytes per image, fresh process"
     )
@@ -132,13 +132,21 @@ def _add_rivals(table: Table, folder: Path, images: int, room: float) -> None:
             name = "dlt rest_api, merge, child tables" if nested else "dlt rest_api, merge, lists as JSON"
             sample = "" if number == images else f"a sample of {number:,}; "
             remark = f"{sample}{http:.1f} s of HTTP taken off"
-            _add(table, name, number, own, f"{room / (number / own):.1f} ×", found["peak_bytes"], remark)
+            _add(table, name, number, own, f"{room / (number / own):.1f} ×", _peak(found["spans"]), remark)
     number = min(images, ROW_AT_A_TIME)
     home = str(folder / "rows")
     found = in_own_process("benchmarks.rivals.row_at_a_time", home=home, pages=pages, images=number)
     own = _seconds(found["spans"], "rows")
     ratio = f"{room / (found['images'] / own):.1f} ×"
-    _add(table, "row at a time", found["images"], own, ratio, None, f"a sample of {number:,}; does less than the room")
+    _add(
+        table,
+        "row at a time",
+        found["images"],
+        own,
+        ratio,
+        _peak(found["spans"]),
+        f"a sample of {number:,}; does less than the room",
+    )
 
 
 def _add(
@@ -150,6 +158,11 @@ def _add(
 
 def _seconds(spans: Spans, name: str) -> float:
     return float(next(span["seconds"] for span in spans if span["name"] == name))
+
+
+def _peak(spans: Spans) -> int:
+    """The most memory that the measuring process had resident in any of its steps."""
+    return max(span["peak_bytes"] for span in spans)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import dlt
 import requests
 from dlt.sources.rest_api import rest_api_resources
 
-from benchmarks.measuring import Stopwatch, peak_bytes
+from benchmarks.measuring import Stopwatch
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
 
@@ -49,7 +49,7 @@ def measure(home: Path, url: str, images: int, page_size: int, nested: bool) -> 
             pipeline.load()
         with pipeline.sql_client() as client:
             rows = client.execute_sql("SELECT count(*) FROM image")[0][0]
-    return {"spans": watch.as_json(), "rows": rows, "peak_bytes": peak_bytes()}
+    return {"spans": watch.as_json(), "rows": rows}
 
 
 def _resources(url: str, pages: int, nested: bool) -> list[Any]:

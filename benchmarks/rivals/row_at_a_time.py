@@ -21,7 +21,8 @@ from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
 
-PRODUCT = "SELECT id, name FROM imagesync.product WHERE sku = %s ORDER BY kind DESC LIMIT 1"
+# Sorted here: with ORDER BY and LIMIT PostgreSQL may walk all products in that order, which would flatter us.
+PRODUCT = "SELECT kind, id, name FROM imagesync.product WHERE sku = %s"
 SELECT = "SELECT id FROM imagesync.product_image WHERE product_id = %s AND external_id = %s FOR UPDATE"
 INSERT = """
 INSERT INTO imagesync.product_image (image_url, image_type, is_front, alt_text, metadata, product_id, external_id)
@@ -55,10 +56,10 @@ def _write(connection: psycopg.Connection[Any], record: dict[str, Any]) -> int:
     original, exports, rows = record["original_file"], record["exported_files"], 0
     url = next((export["image_url"] for export in exports if export["image_url"]), original["file_url"])
     for link in record["articles"]:
-        found = connection.execute(PRODUCT, (link["number"],)).fetchone()
-        if found is None:
+        found = connection.execute(PRODUCT, (link["number"],)).fetchall()
+        if not found:
             continue
-        product_id, name = found
+        _, product_id, name = max(found)  # a variant before a parent of the same number
         values = (url, original["type"] or "", bool(link["front"]), name, Jsonb(record))
         key = (product_id, str(original["file_id"]))
         with connection.transaction():
