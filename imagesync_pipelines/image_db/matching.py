@@ -63,7 +63,7 @@ class Matcher:
                 self._by_code[product.parent_id, product.variant_code.strip()].append(product)
             for old in {product.legacy_sku, product.base_sku} - {None, "", sku}:
                 self._by_legacy[str(old).strip()].append(product)
-        self._misspelt: dict[str, list[str]] = {}
+        self._characters = frozenset("".join(self._all))
 
     def match(self, number: str, variant: str = "") -> Match:
         """The product of a number: a variant's SKU, else a parent's (with the code, its variant of that code)."""
@@ -97,23 +97,25 @@ class Matcher:
         for old in dict.fromkeys((f"{number}-{variant}", number)):
             for product in self._by_legacy.get(old, []):
                 found.setdefault(product.sku, Near(product.sku, product.name, f"{old} is its old number"))
-        alike = {sku for key in _spellings(number) for sku in self._misspellings().get(key, ())}
+        alike = self._all.keys() & _one_slip_from(number, self._characters)
         slips = sorted((place, sku) for sku in alike if (place := _slip(number, sku)) is not None)
         for place, sku in slips[:limit]:
             found.setdefault(sku, Near(sku, self._all[sku].name, _SLIPS[place]))
         return tuple(found.values())[:limit]
 
-    def _misspellings(self) -> dict[str, list[str]]:
-        """SKUs by every spelling with at most one character left out; made when the first number does not match."""
-        if not self._misspelt:
-            for sku in sorted(self._all):
-                for key in _spellings(sku):
-                    self._misspelt.setdefault(key, []).append(sku)
-        return self._misspelt
 
-
-def _spellings(text: str) -> set[str]:
-    return {text} | {text[:index] + text[index + 1 :] for index in range(len(text))}
+def _one_slip_from(number: str, characters: Iterable[str]) -> set[str]:
+    """The number itself and every text made of it by one slip, with these characters."""
+    halves = [(number[:at], number[at:]) for at in range(len(number) + 1)]
+    found = {number}
+    for before, after in halves:
+        found.update(before + one + after for one in characters)
+        if after:
+            found.add(before + after[1:])
+            found.update(before + one + after[1:] for one in characters)
+        if len(after) > 1:
+            found.add(before + after[1] + after[0] + after[2:])
+    return found
 
 
 def _slip(number: str, sku: str) -> int | None:

@@ -142,7 +142,7 @@ def read_products(engine: sa.Engine) -> pd.DataFrame:
     columns = [*(product.c[name] for name in names), product.c.left_erp_at.is_(None).label("in_erp")]
     with engine.connect() as connection:
         rows = connection.execute(sa.select(*columns).order_by(product.c.id)).all()
-    frame = pd.DataFrame.from_records(rows, columns=[*names, "in_erp"])
+    frame = pd.DataFrame.from_records([tuple(row) for row in rows], columns=[*names, "in_erp"])
     return frame.astype({"id": "int64", "parent_id": "Int64", "is_active": "bool", "in_erp": "bool"})
 
 
