@@ -35,6 +35,13 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = Field(None, description="PostgreSQL for our tables; empty: an embedded server")
     dagster_url: SecretStr | None = Field(None, description="PostgreSQL for Dagster; empty: the same server")
     storage_url: str | None = Field(None, description="raw pages and plans, e.g. s3://bucket/prefix; empty: a folder")
+    s3_endpoint_url: str | None = Field(
+        None, description="object store of the photos, e.g. https://minio.example.com; empty: an embedded one"
+    )
+    s3_access_key: str | None = Field(None, description="access key of the object store")
+    s3_secret_key: SecretStr | None = Field(None, description="secret key of the object store")
+    s3_region: str = Field("us-east-1", description="region of the object store; MinIO takes any")
+    s3_bucket: str = Field("product-images", description="bucket that holds the photos")
     timezone: str = Field("Europe/Berlin", description="time zone of the schedules")
     webserver_url: str = Field("http://127.0.0.1:3000", description="where people open the Dagster UI; used in links")
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
