@@ -1,0 +1,171 @@
+"""What the sandbox's head office has when it starts: companies, brands, stores, products and their photos, from a seed.
+
+What belongs here: made-up rows, the odd ones of the contract among them, and which of them a store sees. What does not:
+writing them anywhere (filling.py), what happens to them later (operators.py).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from random import Random
+from uuid import UUID
+
+from imagesync_pipelines.sandbox.head_office.photos import kind_of
+
+# Dishes with quotes, accents and other scripts: contract, "What a faithful simulator must do".
+DISHES = (
+    'Nasi Goreng "Spesial"',
+    "Crème brûlée d'été",
+    "宮保雞丁",
+    "Суп «Харчо»",
+    "كبسة دجاج",
+    "Sate Ayam; 10 tusuk",
+    "Phở bò tái",
+    "Fish & Chips <large>",
+    "Käsespätzle",
+    "แกงเขียวหวาน",
+    "Es Teh 50% \\ less sugar",
+    "Pizza 'Quattro' 🍕",
+)
+BRAND_SHARES = (0.5, 0.3, 0.2)
+DAYS_BACK = 400
+HIDDEN_PER_REASON = 2
+
+
+@dataclass(frozen=True)
+class Brand:
+    """A brand of a company."""
+
+    id: UUID
+    company: UUID
+    name: str
+    is_active: bool = True
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store and the brands that are linked to it; `granted` says whether the sandbox's account may read it."""
+
+    id: UUID
+    company: UUID
+    code: str
+    name: str
+    brands: tuple[UUID, ...]
+    is_active: bool = True
+    granted: bool = True
+
+
+@dataclass(frozen=True)
+class Product:
+    """A product with its one photo; `updated_at` is the photo's, `kind` its file's (photos.py)."""
+
+    id: UUID
+    brand: UUID
+    sku: str
+    name: str
+    photo_id: UUID
+    kind: str
+    filename: str
+    updated_at: datetime
+    is_active: bool = True
+
+    @property
+    def object_key(self) -> str:
+        """The key of the photo in the bucket, as head office makes it (contract section 2)."""
+        return f"products/{self.id}/primary.{self.kind}"
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """All rows at the start.
+
+    The first of `stores` sees every one of the photos that were asked for, each other store a part of them.
+    `closed_store` is granted but not active, `foreign_store` active but another company's and not granted.
+    """
+
+    seed: int
+    companies: tuple[tuple[UUID, str], ...]
+    brands: tuple[Brand, ...]
+    stores: tuple[Store, ...]
+    closed_store: Store
+    foreign_store: Store
+    products: tuple[Product, ...]
+    hidden: tuple[Product, ...]
+
+    def seen_by(self, store: Store) -> tuple[Product, ...]:
+        """The products whose photos this store lists at the start."""
+        return tuple(product for product in self.products if product.brand in store.brands)
+
+
+def make_beginning(seed: int, photos: int, stores: int, now: datetime) -> Beginning:
+    """Rows for so many photos and stores, the same for the same seed and time.
+
+    Beside them there are a few products with photos that no store may list: not active, of a brand that is not active,
+    of another company.
+    """
+    rng = Random(f"{seed}/head office")  # noqa: S311 - made-up rows, no secret
+    main, other = _uuid(rng), _uuid(rng)
+    brands = [Brand(_uuid(rng), main, name) for name in ("Warung Satu", "Kedai Dua", "Dapur Tiga")]
+    closed_brand = Brand(_uuid(rng), main, "Closed Kitchen", is_active=False)
+    other_brand = Brand(_uuid(rng), other, "Elsewhere")
+    linked = (*(brand.id for brand in brands), closed_brand.id)
+    shops = [
+        Store(_uuid(rng), main, f"ST{nth:03}", f"Store {nth}", linked if nth == 1 else _some(rng, linked))
+        for nth in range(1, stores + 1)
+    ]
+    closed_store = Store(_uuid(rng), main, "ST900", "Closed store", linked, is_active=False)
+    foreign_store = Store(_uuid(rng), other, "ST901", "Store of others", (other_brand.id,), granted=False)
+    choose = [brand.id for brand in brands]
+    products = [
+        _product(rng, nth, rng.choices(choose, BRAND_SHARES)[0] if nth >= len(choose) else choose[nth], now)
+        for nth in range(photos)
+    ]
+    hidden = [
+        _product(rng, photos + nth * len(reasons) + place, brand, now, is_active=active)
+        for reasons in [((brands[0].id, False), (closed_brand.id, True), (other_brand.id, True))]
+        for nth in range(HIDDEN_PER_REASON)
+        for place, (brand, active) in enumerate(reasons)
+    ]
+    return Beginning(
+        seed=seed,
+        companies=((main, "Main company"), (other, "Other company")),
+        brands=(*brands, closed_brand, other_brand),
+        stores=tuple(shops),
+        closed_store=closed_store,
+        foreign_store=foreign_store,
+        products=tuple(products),
+        hidden=tuple(hidden),
+    )
+
+
+def _product(rng: Random, nth: int, brand: UUID, now: datetime, *, is_active: bool = True) -> Product:
+    updated_at = _stamp(rng, nth, now)
+    kind = kind_of(nth)
+    return Product(
+        id=_uuid(rng),
+        brand=brand,
+        # Leading zeros: a sku is text.
+        sku=f"{5018970 + nth * 13:08}",
+        name=f"{DISHES[nth % len(DISHES)]} {nth + 1}",
+        photo_id=_uuid(rng),
+        kind=kind,
+        filename=f"Menu_Image_{updated_at:%Y%m%d%H%M%S}.{kind}",
+        updated_at=updated_at,
+        is_active=is_active,
+    )
+
+
+def _stamp(rng: Random, nth: int, now: datetime) -> datetime:
+    """When a photo was changed: some without a fraction of a second, and ten of every forty at one and the same time."""
+    if nth % 40 < 10:
+        return now.replace(microsecond=250_000) - timedelta(days=30 + nth // 40)
+    at = now - timedelta(seconds=rng.uniform(3600, DAYS_BACK * 86_400))
+    return at.replace(microsecond=0) if nth % 7 == 0 else at
+
+
+def _some(rng: Random, linked: tuple[UUID, ...]) -> tuple[UUID, ...]:
+    """Some of the brands: the first always, so that every store has photos, and never all of the active ones."""
+    return (linked[0], rng.choice(linked[1:3]))
+
+
+def _uuid(rng: Random) -> UUID:
+    return UUID(int=rng.getrandbits(128), version=4)
