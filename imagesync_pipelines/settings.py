@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = Field(None, description="secret key of the object store")
     s3_region: str = Field("us-east-1", description="region of the object store; MinIO takes any")
     s3_bucket: str = Field("product-images", description="bucket that holds the photos")
+    accounts: Path | None = Field(None, description="TOML file of edge stores, child accounts and Plytix accounts")
     timezone: str = Field("Europe/Berlin", description="time zone of the schedules")
     webserver_url: str = Field("http://127.0.0.1:3000", description="where people open the Dagster UI; used in links")
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(

@@ -1,0 +1,223 @@
+"""The accounts file: one TOML file of everything that exists several times, such as the edge stores.
+
+What belongs here: reading IMAGESYNC_ACCOUNTS, its sections, its errors. What does not: what there is once per
+installation (settings.py). A secret in the file is only ever `env:NAME`, a variable of the environment or of `.env`.
+
+    [edge.head_office]
+    url = "https://ho.example"
+    username = "edge"
+    password = "env:HO_PASSWORD"
+
+    [edge.stores.jakarta-1]
+    store_id = "5f0c1e0a-8d35-4b61-9c55-0d9a1f6f8f10"
+    dsn = "env:JAKARTA_1_DSN"
+    capacity_gb = 20
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from dotenv import dotenv_values
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
+from sqlalchemy.exc import ArgumentError
+
+from imagesync_pipelines.settings import Settings, SettingsError, check_transport
+
+_STORE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_REFERENCE = "env:"
+
+
+class AccountsError(SettingsError):
+    """The accounts file is missing or wrong; the message names section and key, one line per problem."""
+
+
+@dataclass(frozen=True)
+class HeadOffice:
+    """How to reach a head office: its root URL and the account there."""
+
+    url: str
+    username: str
+    password: SecretStr = field(repr=False)
+
+
+@dataclass(frozen=True)
+class EdgeStore:
+    """One edge store. dsn: its database, None: the embedded database `database_name`; capacity_gb: None is unknown."""
+
+    name: str
+    store_id: str
+    head_office: HeadOffice
+    dsn: SecretStr | None = field(default=None, repr=False)
+    capacity_gb: float | None = None
+
+    @property
+    def database_name(self) -> str:
+        """The name of its database on the embedded server."""
+        return f"edge_{self.name}"
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The accounts file as read; `warnings` are sentences for people (plain http, for one)."""
+
+    edge_stores: Mapping[str, EdgeStore] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    def edge_store(self, name: str) -> EdgeStore:
+        """The store of this name. Raises AccountsError naming those that there are."""
+        store = self.edge_stores.get(name)
+        if store is None:
+            known = ", ".join(sorted(self.edge_stores)) or "none"
+            raise AccountsError(f"There is no edge store {name!r} in the accounts file; it has: {known}.")
+        return store
+
+
+def _from_environment(value: object, info: ValidationInfo) -> object:
+    """The value of the variable that `env:NAME` names; any other value as it is."""
+    if not isinstance(value, str) or not value.startswith(_REFERENCE):
+        return value
+    name = value.removeprefix(_REFERENCE).strip()
+    found = (info.context or {}).get(name)
+    if not found:
+        raise ValueError(f"the variable {name} is not set; set it in the environment or in .env")
+    return found
+
+
+def _only_from_environment(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str) or not value.startswith(_REFERENCE):
+        raise ValueError('a secret is not written into this file; write "env:NAME" and set the variable NAME')
+    return _from_environment(value, info)
+
+
+def _database(value: object, info: ValidationInfo) -> object:
+    found = _from_environment(value, info)
+    if not isinstance(found, str):
+        return found
+    try:
+        url = sa.make_url(found.strip())
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername.split("+")[0] not in {"postgres", "postgresql"}:
+        raise ValueError("not a PostgreSQL URL; it should look like postgresql://user@host:5432/database")
+    if found is value and url.password is not None:
+        raise ValueError('it holds a password, and a secret is not written into this file; write "env:NAME"')
+    return found
+
+
+_Text = Annotated[str, Field(min_length=1), BeforeValidator(_from_environment)]
+_Secret = Annotated[SecretStr, BeforeValidator(_only_from_environment)]
+_Dsn = Annotated[SecretStr, BeforeValidator(_database)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+class _HeadOffice(_Section):
+    url: _Text
+    username: _Text
+    password: _Secret
+
+
+class _Store(_Section):
+    store_id: UUID
+    dsn: _Dsn | None = None
+    url: _Text | None = None
+    username: _Text | None = None
+    password: _Secret | None = None
+    capacity_gb: Annotated[float, Field(gt=0)] | None = None
+
+
+class _Edge(_Section):
+    head_office: _HeadOffice | None = None
+    stores: dict[str, _Store] = Field(default_factory=dict)
+
+
+class _File(BaseModel):
+    # Sections of other rooms are theirs to judge.
+    model_config = ConfigDict(extra="ignore")
+
+    edge: _Edge = Field(default_factory=_Edge)
+
+
+def load_accounts(settings: Settings) -> Accounts:
+    """Read the accounts file; without IMAGESYNC_ACCOUNTS there are no accounts.
+
+    Raises AccountsError with one line per problem: section, key, what is wrong; values are not repeated.
+    """
+    if settings.accounts is None:
+        return Accounts()
+    document = _document(settings.accounts)
+    try:
+        file = _File.model_validate(document, context=_variables())
+    except ValidationError as error:
+        problems = error.errors(include_input=False, include_url=False)
+        raise AccountsError("\n".join(_line(item["loc"], item["msg"], item["type"]) for item in problems)) from None
+    warnings: list[str] = []
+    stores = {}
+    for name, section in file.edge.stores.items():
+        stores[name] = store = _edge_store(name, section, file.edge.head_office)
+        warning = check_transport(
+            f"IMAGESYNC_ACCOUNTS: url of store {name}", store.head_office.url, settings.environment
+        )
+        warnings += [] if warning is None or warning in warnings else [warning]
+    _refuse_shared_databases(stores)
+    return Accounts(stores, tuple(warnings))
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+    except OSError as error:
+        raise AccountsError(f"IMAGESYNC_ACCOUNTS: {path} cannot be read ({error.strerror or error})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise AccountsError(f"IMAGESYNC_ACCOUNTS: {path} is no TOML: {error}") from None
+
+
+def _variables() -> dict[str, str | None]:
+    """What `env:NAME` may name: the environment, and below it the `.env` that the settings are read from."""
+    return {**dotenv_values(os.environ.get("IMAGESYNC_ENV_FILE", ".env")), **os.environ}
+
+
+def _line(place: tuple[int | str, ...], message: str, kind: str) -> str:
+    """One problem in one line: `[edge.stores.x] dsn: what is wrong`."""
+    words = {"missing": "missing", "extra_forbidden": "there is no such key"}.get(kind, message)
+    section, key = ".".join(str(part) for part in place[:-1]), place[-1]
+    where = f"[{section}] {key}" if section else f"[{key}]"
+    return f"{where}: {words.removeprefix('Value error, ')}"
+
+
+def _edge_store(name: str, section: _Store, default: _HeadOffice | None) -> EdgeStore:
+    """A store with its own head office where it names one, else with the common one."""
+    here = f"[edge.stores.{name}]"
+    if not _STORE_NAME.fullmatch(name):
+        raise AccountsError(f"{here}: a store's name has lower-case letters, digits, - and _, at most 40 of them")
+    own = (section.url, section.username, section.password)
+    if None in own and any(value is not None for value in own):
+        raise AccountsError(f"{here}: url, username and password go together; write all three, or none of them")
+    if section.url is not None and section.username is not None and section.password is not None:
+        head_office = HeadOffice(section.url, section.username, section.password)
+    elif default is not None:
+        head_office = HeadOffice(default.url, default.username, default.password)
+    else:
+        raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
+    return EdgeStore(name, str(section.store_id), head_office, section.dsn, section.capacity_gb)
+
+
+def _refuse_shared_databases(stores: Mapping[str, EdgeStore]) -> None:
+    """Two stores in one database would each take the other's photos for superfluous."""
+    owners: dict[str, str] = {}
+    for name, store in stores.items():
+        if store.dsn is None:
+            continue
+        dsn = store.dsn.get_secret_value().strip()
+        if dsn in owners:
+            raise AccountsError(f"[edge.stores.{name}] dsn: the database of store {owners[dsn]}; each needs its own")
+        owners[dsn] = name
