@@ -119,12 +119,8 @@ def make_beginning(seed: int, photos: int, stores: int, now: datetime) -> Beginn
         _product(rng, nth, rng.choices(choose, BRAND_SHARES)[0] if nth >= len(choose) else choose[nth], now)
         for nth in range(photos)
     ]
-    hidden = [
-        _product(rng, photos + nth * len(reasons) + place, brand, now, is_active=active)
-        for reasons in [((brands[0].id, False), (closed_brand.id, True), (other_brand.id, True))]
-        for nth in range(HIDDEN_PER_REASON)
-        for place, (brand, active) in enumerate(reasons)
-    ]
+    reasons = [(brands[0].id, False), (closed_brand.id, True), (other_brand.id, True)] * HIDDEN_PER_REASON
+    hidden = [_product(rng, photos + nth, brand, now, is_active=active) for nth, (brand, active) in enumerate(reasons)]
     return Beginning(
         seed=seed,
         companies=((main, "Main company"), (other, "Other company")),
@@ -155,7 +151,7 @@ def _product(rng: Random, nth: int, brand: UUID, now: datetime, *, is_active: bo
 
 
 def _stamp(rng: Random, nth: int, now: datetime) -> datetime:
-    """When a photo was changed: some without a fraction of a second, and ten of every forty at one and the same time."""
+    """When a photo was changed: some without a fraction of a second, and of forty ten at the same time."""
     if nth % 40 < 10:
         return now.replace(microsecond=250_000) - timedelta(days=30 + nth // 40)
     at = now - timedelta(seconds=rng.uniform(3600, DAYS_BACK * 86_400))

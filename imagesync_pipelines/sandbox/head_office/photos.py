@@ -1,7 +1,7 @@
 """The photos of the sandbox's head office: real files, made from a seed, each with bytes of its own.
 
-What belongs here: bytes of JPEG, PNG and WebP between 40 and 500 KB, and bodies that only claim to be a photo. What does
-not: which product has which photo (beginning.py).
+What belongs here: bytes of JPEG, PNG and WebP between 40 and 500 KB, and a decompression bomb. What does not: which
+product has which photo (beginning.py).
 
 Encoding is what costs, so a few dozen pictures are drawn per seed and kept; a photo is one of them with its own label
 in a comment of the file. So two photos never have the same checksum, and a thousand of them take a second.
