@@ -1,0 +1,29 @@
+"""What a person may choose for one run, as the launchpad of the Dagster UI explains it.
+
+What belongs here: the configuration of the Dagster assets of this room. What does not: settings of the installation
+(settings.py), and what the options do (stages.py).
+"""
+
+import dagster as dg
+from pydantic import Field
+
+
+class ListingConfig(dg.Config):
+    """How to list a store's photos."""
+
+    full: bool = Field(
+        False, description="list everything, not only what changed since the cursor; finds what vanished"
+    )
+    dry_run: bool = Field(False, description="write nothing into the store's database")
+
+
+class PlanConfig(dg.Config):
+    """How to plan."""
+
+    lift_brake: bool = Field(False, description="let removals happen that the brake would hold back")
+
+
+class ApplyConfig(dg.Config):
+    """Which plan to apply."""
+
+    plan_id: int | None = Field(None, description="a stored plan of this store; empty: this run's")
