@@ -8,7 +8,7 @@ from imagesync_pipelines.sandbox.faults import HTML_PAGE, Fault, answer, server_
 from imagesync_pipelines.sandbox.head_office.photos import bomb
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD
 
-TOKEN_EXPIRED = (
+EXPIRED_ANSWER = (
     '{"detail":"Given token not valid for any token type","code":"token_not_valid","messages":[{"token_class":'
     '"AccessToken","token_type":"access","message":"Token is invalid or expired"}]}'
 )
@@ -20,7 +20,7 @@ NO_SUCH_KEY = (
 
 def token_expired() -> Fault:
     """A 401 as for an expired token (contract section 1), whatever the token; for another endpoint use `.at`."""
-    return answer(401, TOKEN_EXPIRED, "application/json", WWW_Authenticate='Bearer realm="api"')
+    return answer(401, EXPIRED_ANSWER, "application/json", WWW_Authenticate='Bearer realm="api"')
 
 
 def forbidden() -> Fault:

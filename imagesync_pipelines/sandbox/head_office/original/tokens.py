@@ -102,9 +102,10 @@ class Tokens:
     def _read(self, token: str, kind: str) -> tuple[dict[str, Any] | None, str]:
         """The claims of a good token, or None and what is wrong with it."""
         # The time is the sandbox's, which the library does not know.
-        unchecked = {"verify_exp": False, "verify_iat": False}
         try:
-            claims: dict[str, Any] = jwt.decode(token, self.secret, [SIGNED_WITH], options=unchecked)
+            claims: dict[str, Any] = jwt.decode(
+                token, self.secret, [SIGNED_WITH], options={"verify_exp": False, "verify_iat": False}
+            )
         except jwt.InvalidTokenError:
             return None, INVALID
         if claims["exp"] <= self.now().timestamp():

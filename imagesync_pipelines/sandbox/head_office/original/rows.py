@@ -1,0 +1,99 @@
+"""The rows of the original's listing: which photos a store sees, in what order, in what words (contract section 2).
+
+What belongs here: reading head office's tables as the original does. What does not: HTTP (app.py).
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.sandbox.head_office.original.answers import Crashed
+from imagesync_pipelines.sandbox.head_office.original.model import IMAGE_HOST, Order, Original, Stamps
+from imagesync_pipelines.web.head_office import tables as t
+
+# A `since` without a time zone is read in the server's own: seven hours off for who meant UTC.
+SERVER_ZONE = ZoneInfo("Asia/Jakarta")
+SHOWN_OF_CHECKSUM = 8
+
+
+def since_of(text: str | None) -> datetime | None:
+    """The moment that `since` means; a raw plus sign has become a space by then, which crashes as any junk does."""
+    if not text:
+        return None
+    try:
+        since = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Crashed from error
+    return since if since.tzinfo is not None else since.replace(tzinfo=SERVER_ZONE)
+
+
+def is_active_store(connection: sa.Connection, store_id: UUID) -> bool:
+    """Whether there is such a store and it is active."""
+    return bool(connection.scalar(sa.select(t.store.c.is_active).where(t.store.c.id == store_id)))
+
+
+def photo(connection: sa.Connection, photo_id: UUID) -> sa.Row[Any] | None:
+    """The row of one photo, of whatever store."""
+    return connection.execute(sa.select(t.photo).where(t.photo.c.id == photo_id)).one_or_none()
+
+
+def page(
+    connection: sa.Connection, original: Original, store_id: UUID, since: datetime | None, limit: int, offset: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """How many photos there are in all, and one page of them as JSON."""
+    seen = _seen_by(store_id)
+    if since is not None:
+        seen = seen.where(t.photo.c.updated_at >= since)
+    total = connection.scalar(sa.select(sa.func.count()).select_from(seen.subquery())) or 0
+    first = t.photo.c.sort_order if original.switches.order is Order.ARBITRARY else t.photo.c.updated_at
+    shuffled = sa.func.md5(sa.cast(t.photo.c.id, sa.Text) + str(original.next_call()))
+    found = connection.execute(seen.order_by(first, shuffled).limit(limit).offset(offset))
+    return total, [_as_json(original, row) for row in found]
+
+
+def _seen_by(store_id: UUID) -> sa.Select[Any]:
+    """The scope of a store: its company's brands that are linked to it; brand and product are active."""
+    return (
+        sa.select(t.photo, t.product.c.sku, t.product.c.name)
+        .join(t.product, t.product.c.id == t.photo.c.product_id)
+        .join(t.brand, t.brand.c.id == t.product.c.brand_id)
+        .join(t.store_brand, t.store_brand.c.brand_id == t.brand.c.id)
+        .join(t.store, t.store.c.id == t.store_brand.c.store_id)
+        .where(t.store.c.id == store_id, t.brand.c.company_id == t.store.c.company_id)
+        .where(t.brand.c.is_active, t.product.c.is_active)
+    )
+
+
+def _as_json(original: Original, row: sa.Row[Any]) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "product_id": str(row.product_id),
+        "product_sku": row.sku,
+        "product_name": row.name,
+        "object_key": row.object_key,
+        "filename": row.filename,
+        "size": row.size,
+        "content_type": row.content_type,
+        "checksum": row.checksum,
+        "version": row.version,
+        "is_primary": row.is_primary,
+        "sort_order": row.sort_order,
+        "updated_at": _stamp(original, row.updated_at),
+        "image_url": _image_url(original, row),
+    }
+
+
+def _stamp(original: Original, moment: datetime) -> str:
+    written = moment.astimezone(UTC).isoformat()
+    return written.replace("+00:00", "Z") if original.switches.stamps is Stamps.ZULU else written
+
+
+def _image_url(original: Original, row: sa.Row[Any]) -> str | None:
+    """A URL that no other machine can reach; without a checksum it changes every second."""
+    if not row.object_key:
+        return f"/media/product_photos/{row.filename}" if row.filename else None
+    version = row.checksum[:SHOWN_OF_CHECKSUM] or str(int(original.now().timestamp()))
+    return f"{IMAGE_HOST}/{original.bucket}/{row.object_key}?v={version}"
