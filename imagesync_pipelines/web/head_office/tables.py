@@ -1,0 +1,181 @@
+"""The head office's tables (PostgreSQL, schema `head_office`) and their upgrade.
+
+What belongs here: columns, keys, indexes, and the scope of a store as one query. What does not: who writes the rows
+(catalogue.py, photos.py) and who reads them (listing.py, download.py, health.py).
+
+Contract: contracts/edge.md, sections 2 and 5. New against the original: `photo_deletion` remembers for each store
+which photos it no longer has, `account_store` says who may read which store, `sync_report` keeps what stores report.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+SCHEMA = "head_office"
+# Any two numbers that nothing else in this database uses as advisory locks ("hoffice" and its successor).
+UPGRADE_LOCK = 0x686F6666696365
+WRITE_LOCK = UPGRADE_LOCK + 1
+
+metadata = sa.MetaData(schema=SCHEMA)
+_MOMENT = TIMESTAMP(timezone=True)
+
+version = sa.Table("version", metadata, sa.Column("number", sa.Integer, nullable=False))
+
+company = sa.Table(
+    "company",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+)
+
+brand = sa.Table(
+    "brand",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("company_id", sa.ForeignKey(company.c.id), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.UniqueConstraint("company_id", "name"),
+)
+
+store = sa.Table(
+    "store",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("company_id", sa.ForeignKey(company.c.id), nullable=False),
+    sa.Column("code", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+)
+
+store_brand = sa.Table(
+    "store_brand",
+    metadata,
+    sa.Column("store_id", sa.ForeignKey(store.c.id), primary_key=True),
+    sa.Column("brand_id", sa.ForeignKey(brand.c.id), primary_key=True),
+)
+
+product = sa.Table(
+    "product",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("brand_id", sa.ForeignKey(brand.c.id), nullable=False),
+    sa.Column("sku", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.UniqueConstraint("brand_id", "sku"),
+)
+
+# No default of the database's clock: `updated_at` comes from the service's one clock.
+photo = sa.Table(
+    "photo",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("product_id", sa.ForeignKey(product.c.id, ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("object_key", sa.String(500), nullable=False, server_default=""),
+    sa.Column("filename", sa.String(255), nullable=False, server_default=""),
+    sa.Column("size", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("content_type", sa.String(100), nullable=False, server_default="image/jpeg"),
+    sa.Column("checksum", sa.String(64), nullable=False, server_default=""),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("is_primary", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("sort_order", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("updated_at", _MOMENT, nullable=False),
+    sa.Index("photo_updated", "updated_at", "id"),
+)
+
+# A photo that this store had and has no more: deleted, replaced, or out of the store's scope.
+photo_deletion = sa.Table(
+    "photo_deletion",
+    metadata,
+    sa.Column("store_id", sa.ForeignKey(store.c.id), primary_key=True),
+    sa.Column("photo_id", sa.Uuid, primary_key=True),
+    sa.Column("product_id", sa.Uuid, nullable=False),
+    sa.Column("deleted_at", _MOMENT, nullable=False),
+    sa.Index("photo_deletion_deleted", "store_id", "deleted_at"),
+)
+
+account = sa.Table(
+    "account",
+    metadata,
+    sa.Column("id", sa.Uuid, primary_key=True),
+    sa.Column("username", sa.Text, nullable=False, unique=True),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column("all_stores", sa.Boolean, nullable=False, server_default=sa.false()),
+)
+
+account_store = sa.Table(
+    "account_store",
+    metadata,
+    sa.Column("account_id", sa.ForeignKey(account.c.id), primary_key=True),
+    sa.Column("store_id", sa.ForeignKey(store.c.id), primary_key=True),
+)
+
+# A refresh token is good once; its id is kept until it would have expired anyway.
+spent_token = sa.Table(
+    "spent_token",
+    metadata,
+    sa.Column("jti", sa.Text, primary_key=True),
+    sa.Column("expires_at", _MOMENT, nullable=False, index=True),
+)
+
+# No foreign key to photo: a store may report a photo that is gone by now.
+sync_report = sa.Table(
+    "sync_report",
+    metadata,
+    sa.Column("store_id", sa.ForeignKey(store.c.id), primary_key=True),
+    sa.Column("photo_id", sa.Uuid, primary_key=True),
+    sa.Column("status", sa.Text, nullable=False),
+    sa.Column("synced_at", _MOMENT),
+    sa.Column("error", sa.Text),
+    sa.Column("reported_at", _MOMENT, nullable=False),
+    sa.CheckConstraint("status IN ('synced', 'failed')", name="sync_report_status"),
+)
+
+# What leads from each version of the tables to the next; version 1 is `metadata` as it was first.
+UPGRADES: tuple[tuple[str, ...], ...] = ()
+VERSION = 1 + len(UPGRADES)
+
+
+class TablesTooNew(Exception):  # noqa: N818 - the name says what happened
+    """A newer version of this program upgraded the head office's tables; nothing was changed."""
+
+
+def create_tables(engine: sa.Engine) -> None:
+    """Make the tables, or bring older ones up to this code's version; nothing happens when they are.
+
+    Several processes may call this at once: one works, the others wait. Raises TablesTooNew.
+    """
+    with engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
+        connection.execute(sa.schema.CreateSchema(SCHEMA, if_not_exists=True))
+        if not sa.inspect(connection).has_table("version", schema=SCHEMA):
+            metadata.create_all(connection)
+            connection.execute(version.insert().values(number=VERSION))
+            return
+        there = connection.execute(sa.select(version.c.number)).scalar_one()
+        if there > VERSION:
+            raise TablesTooNew(
+                f"The head office's tables are at version {there}, this program knows up to {VERSION}. "
+                "Install the newer program; nothing was changed."
+            )
+        for statements in UPGRADES[there - 1 :]:
+            for statement in statements:
+                connection.execute(sa.text(statement))
+        connection.execute(version.update().values(number=VERSION))
+
+
+def scope() -> sa.Select:
+    """Which store has which photo: columns store_id, photo_id, product_id (contract section 2, V2's scope).
+
+    The company's brands that are linked to the store, active brands and active products. Whether the store itself is
+    active does not matter here: an inactive store is refused as a whole.
+    """
+    return (
+        sa.select(store.c.id.label("store_id"), photo.c.id.label("photo_id"), photo.c.product_id)
+        .join_from(store, store_brand, store_brand.c.store_id == store.c.id)
+        .join(brand, (brand.c.id == store_brand.c.brand_id) & (brand.c.company_id == store.c.company_id))
+        .join(product, product.c.brand_id == brand.c.id)
+        .join(photo, photo.c.product_id == product.c.id)
+        .where(brand.c.is_active, product.c.is_active)
+    )
