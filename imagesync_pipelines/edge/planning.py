@@ -1,0 +1,137 @@
+"""The mirror of the head office and a store's table to a plan: what is written, what needs bytes, what it costs.
+
+What belongs here: pure functions over frames. What does not: reading them (storage/mirror.py, store.py), the rules
+themselves (rules.py), effects (applying.py).
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from imagesync_pipelines.edge.model import Photo
+from imagesync_pipelines.edge.rules import UNKNOWN_PRODUCT, why_unusable
+from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.model import Brake, Change, PlanCost, Scope
+from imagesync_pipelines.sync.plan import build_plan
+
+# What applying needs of every row that is added or updated; photo is the JSON of Photo.as_json.
+PAYLOAD_COLUMNS = ("key", "needs_bytes", "size", "photo")
+_WRITTEN = (Change.ADD, Change.UPDATE)
+
+PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
+
+
+@dataclass(frozen=True)
+class PhotoPlan:
+    """A guarded plan of a store's photos.
+
+    plan: the engine's PLAN columns. held: the removals that were held back. payload: PAYLOAD_COLUMNS of the rows that
+    are added or updated; keep it beside a stored plan. waiting: photos (id to product id) whose product the store does
+    not have; they are rejects of the plan.
+    """
+
+    plan: pd.DataFrame
+    held: pd.DataFrame
+    payload: pd.DataFrame
+    waiting: Mapping[str, str]
+    cost: PlanCost
+    warnings: tuple[str, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Rows per change, all five of them."""
+        found = self.plan["change"].value_counts()
+        return {str(change): int(found.get(change, 0)) for change in Change}
+
+
+def plan_photos(
+    mirror: pd.DataFrame,
+    current: pd.DataFrame,
+    scope: Scope,
+    brake: Brake,
+    *,
+    unknown_products: Collection[str] = (),
+    max_bytes: int,
+    pace_seconds: float = 0.0,
+) -> PhotoPlan:
+    """Plan from what the head office lists (mirror) and what the store has (current, as store.read_current gives it).
+
+    mirror: key (photo id), group_key (product id), fingerprint, payload (Photo.as_json, as JSON text or a mapping);
+    rows that are gone are not in it. unknown_products: those that the store does not have. max_bytes: of one photo.
+    Only rows whose checksum is not that of the store's picture need bytes; a replaced photo with the same bytes is an
+    update without them. Raises ValueError for frames that are not as described.
+    """
+    listed = _listed(mirror, frozenset(unknown_products), max_bytes)
+    there = _in_group_of(listed, current)
+    usable = listed["reject"] == ""
+    rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
+    built = build_plan(listed[usable], there, scope, rejected=rejected)
+    guarded = guard(built, scope, brake)
+    payload = _payload(guarded.plan, listed, there)
+    fetched = payload[payload["needs_bytes"]]
+    calls, size = len(fetched), int(fetched["size"].sum())
+    return PhotoPlan(
+        plan=guarded.plan,
+        held=guarded.held,
+        payload=payload,
+        waiting=_waiting(listed, current),
+        cost=PlanCost(calls, size, round(calls * pace_seconds / 60, 1)),
+        warnings=guarded.warnings,
+    )
+
+
+def photos_of(payload: pd.DataFrame) -> PhotosByKey:
+    """Look up photos, and whether they need bytes, in a payload; the frame is small, the photos are made as asked."""
+    rows = payload.set_index("key")
+
+    def look_up(keys: Sequence[str]) -> Mapping[str, tuple[Photo, bool]]:
+        found = rows.loc[list(keys)]
+        photos = zip(found.index, found["photo"], found["needs_bytes"], strict=True)
+        return {key: (Photo.from_payload(orjson.loads(text)), bool(needs)) for key, text, needs in photos}
+
+    return look_up
+
+
+def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd.DataFrame:
+    """The mirror as the engine's wanted rows, with size, photo (JSON text) and why it cannot be used ('': it can)."""
+    rows: list[tuple[Any, ...]] = []
+    for payload in mirror["payload"]:
+        text = payload if isinstance(payload, str) else orjson.dumps(payload).decode()
+        photo = Photo.from_payload(orjson.loads(text))
+        reject = why_unusable(photo, max_bytes) or (UNKNOWN_PRODUCT if photo.product_id in unknown else "")
+        rows.append((photo.checksum, photo.size, text, reject))
+    found = pd.DataFrame(rows, columns=["content", "size", "photo", "reject"], index=mirror.index)
+    return found.astype({"content": "str", "size": "int64", "photo": "str", "reject": "str"}).assign(
+        key=mirror["key"].astype("str"),
+        group=mirror["group_key"].astype("str"),
+        position=pd.Series(pd.NA, index=mirror.index, dtype="Int64"),
+        fingerprint=mirror["fingerprint"].astype("str"),
+    )
+
+
+def _in_group_of(listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
+    """Current with a photo that moved to another product in that product's group: it is one row that changes."""
+    moved_to = current["key"].map(listed.set_index("key")["group"])
+    return current.assign(group=moved_to.where(moved_to.notna(), current["group"]))
+
+
+def _payload(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
+    rows = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
+    wanted = listed.set_index("key").loc[rows["key"]]
+    pictures = current[current["has_bytes"]].set_index("key")["checksum"]
+    held = rows["key_before"].map(pictures)
+    return pd.DataFrame(
+        {
+            "key": rows["key"].array,
+            "needs_bytes": (held.array != wanted["content"].array) | held.isna().array,
+            "size": wanted["size"].array,
+            "photo": wanted["photo"].array,
+        }
+    )
+
+
+def _waiting(listed: pd.DataFrame, current: pd.DataFrame) -> dict[str, str]:
+    waiting = listed[(listed["reject"] == UNKNOWN_PRODUCT) & ~listed["key"].isin(current["key"])]
+    return dict(zip(waiting["key"], waiting["group"], strict=True))

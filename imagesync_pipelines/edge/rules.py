@@ -1,0 +1,33 @@
+"""The pure rules of writing photos: which can be used, which need bytes, what a mismatch means.
+
+What belongs here: plain functions over values, each from a section of the contract. What does not: frames
+(planning.py), fetching (downloads.py), the order in which photos are shown (web/edge_photos).
+"""
+
+from imagesync_pipelines.edge.model import Photo
+
+NO_IMAGE_UPSTREAM = "no image upstream"
+UNKNOWN_PRODUCT = "the store does not have this product yet; the photo waits for it"
+_MISMATCH = "checksum mismatch: listed {listed}"
+
+
+def why_unusable(photo: Photo, max_bytes: int) -> str:
+    """Why a listed photo is not to be fetched; '' when it is. What the store has of it stays (contract section 5)."""
+    if not photo.has_image:
+        return NO_IMAGE_UPSTREAM
+    if photo.size > max_bytes:
+        return f"listed with {photo.size} bytes; {max_bytes} are allowed (EDGE_MAX_PHOTO_MB)"
+    return ""
+
+
+def mismatch_reason(listed: str, received: str) -> str:
+    """What a row says whose bytes are not the listed ones; both are MD5 checksums."""
+    return f"{_MISMATCH.format(listed=listed)}, received {received}"
+
+
+def is_second_mismatch(error_before: str, listed: str) -> bool:
+    """Whether the row said so before of the same listed checksum.
+
+    Once may be a replacement during the run (contract section 7); twice in a row is corruption, or a stale listing.
+    """
+    return error_before.startswith(_MISMATCH.format(listed=listed))
