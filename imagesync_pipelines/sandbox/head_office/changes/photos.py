@@ -21,18 +21,26 @@ from imagesync_pipelines.sandbox.head_office.changes.bench import (
 from imagesync_pipelines.sandbox.head_office.filling import checksum_of
 from imagesync_pipelines.sandbox.head_office.photos import CONTENT_TYPES, JPEG, PhotoFile, make_photo
 from imagesync_pipelines.web.head_office import tables as t
+from imagesync_pipelines.web.head_office.photos import put_photo
 
 STALE = checksum_of(b"some other photo")
 
 
 def replace(bench: Bench, product_id: UUID | None = None, kind: str | None = None) -> Mutation:
-    """A product's photo is uploaded anew: other bytes, a new id, version 1 again.
+    """A product's photo is uploaded anew: other bytes, a new id, the same kind unless one (jpg, png, webp) is named.
 
-    The key stays the same unless `kind` (jpg, png, webp) is another than before; the old object is gone then.
+    In the original, and when silent, the version is 1 again, and the key stays the same if the kind does.
     """
     product = choose_product(bench, product_id)
     kind = kind if kind is not None else _kind_of(bench, product.id)
-    return _upload(bench, "replace", product, make_photo(bench.beginning.seed, bench.next_label(product.sku), kind))
+    file = make_photo(bench.beginning.seed, bench.next_label(product.sku), kind)
+    if bench.silent:
+        return _upload(bench, "replace", product, file)
+    with bench.office.engine.connect() as connection:
+        gone = tuple(connection.scalars(sa.select(t.photo.c.id).where(t.photo.c.product_id == product.id)))
+    name = _filename(bench.office.clock(), file)
+    photo_id = put_photo(bench.office, product.id, file.content, filename=name, content_type=file.content_type)
+    return Mutation("replace", product.id, photo_id, gone, f"{product.sku} has a new photo")
 
 
 def replace_with(
@@ -184,7 +192,7 @@ def _insert(
             id=photo_id,
             product_id=product_id,
             object_key=key,
-            filename=f"Menu_Image_{stamp:%Y%m%d%H%M%S}.{file.extension}",
+            filename=_filename(stamp, file),
             size=len(file.content),
             content_type=file.content_type,
             checksum=checksum_of(file.content),
@@ -194,6 +202,10 @@ def _insert(
             updated_at=stamp,
         )
     )
+
+
+def _filename(stamp: datetime, file: PhotoFile) -> str:
+    return f"Menu_Image_{stamp:%Y%m%d%H%M%S}.{file.extension}"
 
 
 def _delete_rows(connection: sa.Connection, product_id: UUID) -> tuple[UUID, ...]:
