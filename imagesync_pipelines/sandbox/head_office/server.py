@@ -128,7 +128,9 @@ def _serve(
     engine: sa.Engine, s3: S3Place, beginning: Beginning, clock: SandboxClock, *, original: bool, port: int
 ) -> Iterator[HeadOfficeSandbox]:
     secret = secrets.token_hex(32)
-    office = HeadOffice(engine, s3_client(s3), s3.bucket, HeadOfficeSettings(), SecretStr(secret), clock.now)
+    # The defaults, whatever this machine's environment says.
+    settings = HeadOfficeSettings.model_construct()
+    office = HeadOffice(engine, s3_client(s3), s3.bucket, settings, SecretStr(secret), clock.now)
     add_account(office, USERNAME, hash_password(PASSWORD))
     for store in (*beginning.stores, beginning.closed_store):
         grant(office, USERNAME, store.id)
