@@ -15,6 +15,7 @@ from imagesync_pipelines.storage.objects import S3Place, ensure_bucket, s3_clien
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tables import create_tables
+from imagesync_pipelines_tests.web.head_office.serving import Client, Shop, open_shop, served
 
 
 @dataclass
@@ -54,3 +55,16 @@ def office(database_url: str, object_store: S3Place, clock: SetClock) -> Iterato
     yield HeadOffice(engine, client, bucket, HeadOfficeSettings(), SecretStr("s" * 32), clock)
     client.close()
     engine.dispose()
+
+
+@pytest.fixture
+def shop(office: HeadOffice) -> Shop:
+    """A company with a store, a brand and a product."""
+    return open_shop(office)
+
+
+@pytest.fixture
+def client(office: HeadOffice, shop: Shop) -> Iterator[Client]:
+    """A logged-in client of the office over real HTTP."""
+    with served(office, shop.store) as client:
+        yield client

@@ -1,0 +1,136 @@
+"""How every store is doing, from what it reported.
+
+What belongs here: the view over all stores, for the API and the command line. What does not: taking reports
+(status.py).
+"""
+
+from typing import Any, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from imagesync_pipelines.web.head_office.access import REFUSALS, Caller, readable
+from imagesync_pipelines.web.head_office.listing import Moment
+from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.tables import photo, scope, store, sync_report
+from imagesync_pipelines.web.head_office.tokens import Office
+
+SHOWN_FAILURES = 20
+
+router = APIRouter(prefix="/api/v1/sync", tags=["reports"])
+
+
+class Failure(BaseModel):
+    """A photo that the store could not take."""
+
+    photo_id: UUID
+    error: str | None
+    reported_at: Moment
+
+
+class StoreHealth(BaseModel):
+    """One store; all counts are of photos that it sees now."""
+
+    store_id: UUID
+    code: str
+    name: str
+    is_active: bool
+    last_report_at: Moment | None = Field(description="null: this store never reported")
+    photos: int = Field(description="photos with bytes")
+    without_image: int = Field(description="rows without bytes; no store can have these")
+    synced: int
+    failed: int
+    waiting: int = Field(description="photos not reported as synced, the failed ones included")
+    lag_seconds: float = Field(description="how long the oldest waiting photo has waited; 0 when none does")
+    failures: list[Failure] = Field(description="the newest failures, 20 at most")
+
+
+class Health(BaseModel):
+    """All stores that the account may read."""
+
+    stores: list[StoreHealth]
+    server_time: Moment
+
+
+class HealthAnswer(BaseModel):
+    """The envelope."""
+
+    status: Literal["success"] = "success"
+    data: Health
+
+
+@router.get("/health/", responses={code: REFUSALS[code] for code in (401, 503, "default")})
+def health(office: Office, caller: Caller) -> HealthAnswer:
+    """How far every store is: last report, synced and failed photos, lag."""
+    with office.engine.connect() as connection:
+        which = readable(connection, caller)
+    return HealthAnswer(data=store_health(office, which))
+
+
+def store_health(office: HeadOffice, which: sa.ColumnElement[bool]) -> Health:
+    """The health of the stores that a condition on the store table names, by code."""
+    now = office.clock()
+    with office.engine.connect() as connection:
+        rows = connection.execute(_counts(which)).mappings().all()
+        failures = connection.execute(_failures(which)).all()
+    shown: dict[UUID, list[Failure]] = {}
+    for one in failures:
+        shown.setdefault(one.store_id, []).append(
+            Failure(photo_id=one.photo_id, error=one.error, reported_at=one.reported_at)
+        )
+    stores = []
+    for row in rows:
+        fields: dict[str, Any] = dict(row)
+        oldest = fields.pop("oldest")
+        fields["lag_seconds"] = 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
+        stores.append(StoreHealth(**fields, failures=shown.get(row["store_id"], [])))
+    return Health(stores=stores, server_time=now)
+
+
+def _counts(which: sa.ColumnElement[bool]) -> sa.Select:
+    seen = (
+        scope().add_columns(photo.c.updated_at, ((photo.c.checksum != "") & (photo.c.size > 0)).label("has_bytes"))
+        .where(which).subquery()
+    )  # fmt: skip
+    about = (sync_report.c.store_id == seen.c.store_id) & (sync_report.c.photo_id == seen.c.photo_id)
+    waiting = seen.c.has_bytes & (sync_report.c.status.is_(None) | (sync_report.c.status != "synced"))
+    counts = (
+        sa.select(
+            seen.c.store_id,
+            sa.func.count().filter(seen.c.has_bytes).label("photos"),
+            sa.func.count().filter(~seen.c.has_bytes).label("without_image"),
+            sa.func.count().filter(sync_report.c.status == "synced").label("synced"),
+            sa.func.count().filter(sync_report.c.status == "failed").label("failed"),
+            sa.func.count().filter(waiting).label("waiting"),
+            sa.func.min(seen.c.updated_at).filter(waiting).label("oldest"),
+        )
+        .select_from(seen).outerjoin(sync_report, about).group_by(seen.c.store_id).subquery()
+    )  # fmt: skip
+    last = (
+        sa.select(sa.func.max(sync_report.c.reported_at)).where(sync_report.c.store_id == store.c.id).scalar_subquery()
+    )
+    numbers = ("photos", "without_image", "synced", "failed", "waiting")
+    return (
+        sa.select(
+            store.c.id.label("store_id"), store.c.code, store.c.name, store.c.is_active,
+            last.label("last_report_at"), counts.c.oldest,
+            *(sa.func.coalesce(counts.c[name], 0).label(name) for name in numbers),
+        )
+        .outerjoin(counts, counts.c.store_id == store.c.id).where(which).order_by(store.c.code)
+    )  # fmt: skip
+
+
+def _failures(which: sa.ColumnElement[bool]) -> sa.Select:
+    """The newest failures of each store, of photos that it still sees."""
+    seen = scope().where(which).subquery()
+    about = (sync_report.c.store_id == seen.c.store_id) & (sync_report.c.photo_id == seen.c.photo_id)
+    newest = sa.func.row_number().over(
+        partition_by=sync_report.c.store_id, order_by=(sync_report.c.reported_at.desc(), sync_report.c.photo_id)
+    )
+    failed = (
+        sa.select(sync_report, newest.label("place"))
+        .join(seen, about).where(sync_report.c.status == "failed").subquery()
+    )  # fmt: skip
+    return sa.select(failed).where(failed.c.place <= SHOWN_FAILURES).order_by(failed.c.store_id, failed.c.place)
