@@ -221,3 +221,50 @@ unused_image = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     _moment("seen_at", default_now=True),
 )
+
+mirror = sa.Table(
+    "mirror",
+    metadata,
+    sa.Column("room", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("group_key", sa.Text, nullable=False),
+    sa.Column("fingerprint", sa.Text, nullable=False),
+    sa.Column("payload", JSONB, nullable=False),
+    _moment("source_updated_at", nullable=True),
+    sa.Column(
+        "seen_walk", sa.BigInteger, comment="the walk that brought the row as it is; NULL: a reading since a cursor"
+    ),
+    sa.Column(
+        "changed_at",
+        sa.TIMESTAMP(timezone=True),
+        nullable=False,
+        server_default=sa.func.now(),
+        comment="when we saw it change, gone and back included",
+    ),
+    _moment("gone_at", nullable=True),
+    sa.Column("gone_because", sa.Text),
+    sa.CheckConstraint("(gone_at IS NULL) = (gone_because IS NULL)", name="gone"),
+    sa.Index(None, "room", "account", "group_key"),
+    sa.Index(None, "room", "account", "changed_at"),
+)
+
+cursor = sa.Table(
+    "cursor",
+    metadata,
+    sa.Column("room", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+    _moment("moved_at", default_now=True),
+)
+
+report_outbox = sa.Table(
+    "report_outbox",
+    metadata,
+    sa.Column("room", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("payload", JSONB, nullable=False),
+    _moment("queued_at", default_now=True),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+)

@@ -1,0 +1,269 @@
+"""Listing a store's photos at the head office (HO), into the mirror (contract sections 2, 5 and 7).
+
+What belongs here: pages to a proof, what is new, what is gone, when the cursor moves. What does not: HTTP (api.py), the
+tables of mirror and cursor (storage/), what the store's own database has.
+
+Three things are believed: a row that HO lists is there; a photo is gone when HO says so about its very id (deleted_ids,
+404); a photo that is not listed is gone only when a walk over everything proved to be complete.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.accounts import EdgeStore
+from imagesync_pipelines.edge.api import HeadOfficeApi, Reject
+from imagesync_pipelines.edge.model import Photo
+from imagesync_pipelines.edge.settings import EdgeSettings
+from imagesync_pipelines.edge.walk import Walk, walk_until_proven
+from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
+from imagesync_pipelines.storage.mirror import (
+    Merged,
+    count_live,
+    left_behind,
+    mark_gone,
+    mark_missing_gone,
+    merge,
+    mirror_at,
+    read_gone,
+    staged_changes,
+    staged_keys,
+    staging,
+)
+from imagesync_pipelines.storage.walks import PROVEN, UNPROVEN, finish_walk, start_walk
+from imagesync_pipelines.upstream.errors import UpstreamError
+
+ROOM = "edge"
+DELETED = "the head office says that it was deleted"
+NOT_FOUND = "the head office answers 404 to its id"
+NOT_LISTED = "it is not in a complete listing"
+# The reasons that are HO's word about the very photo: such a photo may be removed without a walk that proves it.
+WORD_OF_HO = (DELETED, NOT_FOUND)
+
+MarkPending = Callable[[Sequence[Photo]], object]
+"""Notes in the store's own database, and commits, that these photos are to be written; called in portions."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a listing found.
+
+    full: everything was asked for, not only what changed since the cursor. walk_id: of a full walk, else None.
+    complete: everything asked for was surely seen; reason: why not, '' when it was. seen: different photos listed;
+    unusable: those without an image upstream; rejects: rows that could not be read, to be rejects of the plan too.
+    new, changed (those that came back among them) and gone: rows of the mirror that this listing wrote. absent: all
+    ids that HO itself called gone, in this and earlier listings, for the plan's scope. mirror_at: when the mirror last
+    changed, None: it is empty. lag_seconds: age, by HO's clock, of the oldest change since the cursor that this listing
+    brought; 0: nothing new; None: not known. calls, bytes: of this listing.
+    """
+
+    full: bool
+    walk_id: int | None
+    complete: bool
+    reason: str
+    seen: int
+    new: int
+    changed: int
+    gone: int
+    unusable: int
+    rejects: tuple[Reject, ...]
+    absent: frozenset[str]
+    mirror_at: datetime | None
+    cursor_before: datetime | None
+    cursor_after: datetime | None
+    lag_seconds: float | None
+    calls: int
+    bytes: int
+    warnings: tuple[str, ...]
+
+
+class _Gone(NamedTuple):
+    """Photos that HO itself calls gone, and what could not be found out about others."""
+
+    deleted: frozenset[str] = frozenset()
+    not_found: frozenset[str] = frozenset()
+    warning: str = ""
+
+
+class _Kept(NamedTuple):
+    """What was written to the mirror; `oldest`: of the changes since the cursor, None when there were none."""
+
+    merged: Merged
+    gone: int
+    oldest: datetime | None
+
+
+def take_listing(
+    engine: sa.Engine,
+    store: EdgeStore,
+    api: HeadOfficeApi,
+    settings: EdgeSettings,
+    *,
+    full: bool,
+    mark_pending: MarkPending,
+) -> Listed:
+    """List a store's photos, all of them or what changed since the cursor, and bring the mirror up to date.
+
+    Without a cursor everything is listed. A walk that does not prove to be complete is made again, up to
+    EDGE_WALK_REPEATS times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Photos that
+    are new or changed are given to `mark_pending` before mirror and cursor move in one transaction. Raises
+    StoreUnknown and every other error of the API with nothing changed. Call it under the store's lock.
+    """
+    calls, received = api.calls, api.bytes
+    with engine.connect() as connection:
+        value = read_cursor(connection, ROOM, store.name)
+        connection.commit()
+        before = None if value is None else datetime.fromisoformat(value)
+        since = None if full or before is None else before - timedelta(minutes=settings.overlap_minutes)
+        walk_id = None
+        if since is None:
+            walk_id = start_walk(engine, walk_room(store.name), page_size=settings.page_size, block_size=1)
+        with staging(connection):
+            walk = walk_until_proven(
+                connection,
+                api,
+                store.store_id,
+                since=since,
+                page_size=settings.page_size,
+                repeats=settings.walk_repeats,
+            )
+            reason = walk.reason() or ("" if since else _nothing_left(connection, store.name, walk))
+            all_seen = since is None and not reason
+            gone = _called_gone(connection, store, api, settings.concurrency, walk, all_seen)
+            kept = _keep(connection, store.name, gone, walk_id, all_seen, before, mark_pending)
+            after = None if reason else _cursor(walk)
+            if after is not None:
+                move_cursor(connection, ROOM, store.name, after.isoformat())
+            connection.commit()
+            changed_at = mirror_at(connection, ROOM, store.name)
+            absent = read_gone(connection, ROOM, store.name, WORD_OF_HO)
+    calls, received = api.calls - calls, api.bytes - received
+    if walk_id is not None:
+        _finish(engine, walk_id, walk, reason, settings.page_size, calls, received)
+    return Listed(
+        full=since is None,
+        walk_id=walk_id,
+        complete=not reason,
+        reason=reason,
+        seen=walk.distinct,
+        new=kept.merged.new,
+        changed=kept.merged.changed + kept.merged.revived,
+        gone=kept.gone,
+        unusable=walk.unusable,
+        rejects=tuple(walk.rejects),
+        absent=absent,
+        mirror_at=changed_at,
+        cursor_before=before,
+        cursor_after=after or before,
+        lag_seconds=_lag(walk, before, kept.oldest),
+        calls=calls,
+        bytes=received,
+        warnings=tuple(_warnings(walk, reason, gone)),
+    )
+
+
+def walk_room(store_name: str) -> str:
+    """The name under which the walks of a store are kept (storage/walks.py)."""
+    return f"{ROOM}/{store_name}"
+
+
+def _nothing_left(connection: sa.Connection, name: str, walk: Walk) -> str:
+    """Why a walk over everything that saw nothing proves nothing: an unlinked brand empties a store's scope too."""
+    there = 0 if walk.distinct else count_live(connection, ROOM, name)
+    connection.commit()
+    return f"HO lists no photo at all, but there were {there}; nothing is removed on that" if there else ""
+
+
+def _called_gone(
+    connection: sa.Connection, store: EdgeStore, api: HeadOfficeApi, threads: int, walk: Walk, all_seen: bool
+) -> _Gone:
+    """What HO calls gone: its deleted_ids, and what it answers 404 about.
+
+    It is asked about the other photos of products that got a new one: a replaced photo has a new id (contract 5). A
+    complete listing of everything answers that without asking.
+    """
+    deleted = walk.deleted - staged_keys(connection, walk.deleted)
+    others = [] if all_seen else left_behind(connection, ROOM, store.name)
+    connection.commit()
+    asked = [key for key in others if key not in deleted]
+
+    def ask(photo_id: str) -> bool | UpstreamError:
+        try:
+            return api.photo_exists(photo_id, store.store_id)
+        except UpstreamError as error:
+            return error
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="replaced") as pool:
+        answers = dict(zip(asked, pool.map(ask, asked), strict=True))
+    failures = [answer for answer in answers.values() if isinstance(answer, UpstreamError)]
+    warning = ""
+    if failures:
+        warning = f"HO did not say whether {len(failures)} replaced photos are gone, so they stay: {failures[0]}"
+    return _Gone(frozenset(deleted), frozenset(key for key, there in answers.items() if there is False), warning)
+
+
+def _keep(
+    connection: sa.Connection,
+    name: str,
+    gone: _Gone,
+    walk_id: int | None,
+    all_seen: bool,
+    before: datetime | None,
+    mark_pending: MarkPending,
+) -> _Kept:
+    """Write the mirror in a transaction that the caller commits; the store is told first."""
+    oldest = None
+    for payloads in staged_changes(connection, ROOM, name):
+        photos = [Photo.from_payload(payload) for payload in payloads]
+        mark_pending(photos)
+        late = [photo.updated_at for photo in photos if before is not None and photo.updated_at > before]
+        oldest = min([*late, *([oldest] if oldest else [])], default=None)
+    merged = merge(connection, ROOM, name, walk_id)
+    count = mark_gone(connection, ROOM, name, gone.deleted, DELETED)
+    count += mark_gone(connection, ROOM, name, gone.not_found, NOT_FOUND)
+    if all_seen:
+        count += mark_missing_gone(connection, ROOM, name, NOT_LISTED)
+    return _Kept(merged, count, oldest)
+
+
+def _cursor(walk: Walk) -> datetime | None:
+    """HO's own time (never ours) up to which everything was seen; a row from HO's future must not hide what follows."""
+    if walk.newest is None or walk.ho_time is None:
+        return walk.newest
+    return min(walk.newest, walk.ho_time)
+
+
+def _lag(walk: Walk, before: datetime | None, oldest: datetime | None) -> float | None:
+    if before is None or walk.ho_time is None:
+        return None
+    return 0.0 if oldest is None else max(0.0, (walk.ho_time - oldest).total_seconds())
+
+
+def _finish(
+    engine: sa.Engine, walk_id: int, walk: Walk, reason: str, page_size: int, calls: int, received: int
+) -> None:
+    finish_walk(
+        engine,
+        walk_id,
+        state=UNPROVEN if reason else PROVEN,
+        reason=reason,
+        page_length=page_size,
+        first_count=walk.totals[0],
+        last_count=walk.totals[-1],
+        pages=len(walk.totals),
+        calls=calls,
+        received=received,
+    )
+
+
+def _warnings(walk: Walk, reason: str, gone: _Gone) -> list[str]:
+    warnings = []
+    if reason:
+        warnings.append(f"the listing did not prove to be complete: {reason}; the cursor stays")
+    if walk.rejects:
+        warnings.append(f"{len(walk.rejects)} rows of the listing cannot be read, such as: {walk.rejects[0].reason}")
+    return [*warnings, *([gone.warning] if gone.warning else [])]

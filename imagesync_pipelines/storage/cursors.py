@@ -1,0 +1,28 @@
+"""Cursors: how far the incremental readings of a source have come, per room and account.
+
+What belongs here: the `cursor` table. What does not: what a value means and when it may move (the rooms); it moves in
+the transaction that brings the mirror up to date, so that neither is ever ahead of the other.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from imagesync_pipelines.storage.schema import cursor
+
+
+def read_cursor(connection: sa.Connection, room: str, account: str) -> str | None:
+    """The value of a cursor; None when it was never moved."""
+    query = sa.select(cursor.c.value).where(cursor.c.room == room, cursor.c.account == account)
+    value: str | None = connection.execute(query).scalar()
+    return value
+
+
+def move_cursor(connection: sa.Connection, room: str, account: str, value: str) -> None:
+    """Put a cursor at a value, in the caller's transaction; one that is there already is not written."""
+    values = {"value": value, "moved_at": sa.func.now()}
+    statement = insert(cursor).values(room=room, account=account, **values)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["room", "account"], set_=values, where=cursor.c.value != statement.excluded.value
+        )
+    )

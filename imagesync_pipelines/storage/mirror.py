@@ -1,0 +1,201 @@
+"""The mirror: what a source held when it was last read, row by row, with what has left it.
+
+What belongs here: the `mirror` table, and the staging of a reading before it is merged. What does not: reading the
+source, and judging whether a reading proves anything (the rooms). Rows that are gone stay as tombstones.
+
+A reading is staged in a temporary table of one connection, page by page, so that its size costs no memory and its
+length holds no transaction open. `merge` and `mark_gone` then bring the mirror up to date, in the caller's transaction.
+"""
+
+# ruff: noqa: S608 - statements are put together from constants of this module only
+
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import pandas as pd
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.copying import copy_rows
+from imagesync_pipelines.storage.schema import SCHEMA, mirror
+
+MIRROR_COLUMNS = ("key", "group_key", "fingerprint", "payload")
+_BATCH = 1000
+_STAGED = ("key", "group_key", "fingerprint", "payload", "source_updated_at")
+
+_CREATE = """
+CREATE TEMPORARY TABLE mirror_staged (
+    place BIGINT GENERATED ALWAYS AS IDENTITY,
+    key TEXT NOT NULL, group_key TEXT, fingerprint TEXT, payload JSONB, source_updated_at TIMESTAMP WITH TIME ZONE
+)
+"""
+_ONCE = """
+DELETE FROM mirror_staged older USING mirror_staged newer WHERE older.key = newer.key AND older.place < newer.place
+"""
+# A staged row without a payload was seen but not legible: it keeps its row of the mirror alive and changes nothing.
+_JOINED = f"""
+  FROM mirror_staged s
+  LEFT JOIN {SCHEMA}.mirror m ON m.room = :room AND m.account = :account AND m.key = s.key
+ WHERE s.payload IS NOT NULL
+"""
+_DIFFERS = "(m.key IS NULL OR m.gone_at IS NOT NULL OR m.fingerprint <> s.fingerprint)"
+_COUNT = f"""
+SELECT count(*) FILTER (WHERE m.key IS NULL),
+       count(*) FILTER (WHERE m.gone_at IS NULL AND m.fingerprint <> s.fingerprint),
+       count(*) FILTER (WHERE m.gone_at IS NOT NULL),
+       count(*) FILTER (WHERE m.gone_at IS NULL AND m.fingerprint = s.fingerprint)
+{_JOINED}
+"""
+_CHANGED = f"SELECT s.payload {_JOINED} AND {_DIFFERS} ORDER BY s.place"
+_MERGE = f"""
+INSERT INTO {SCHEMA}.mirror
+       (room, account, key, group_key, fingerprint, payload, source_updated_at, seen_walk)
+SELECT :room, :account, s.key, s.group_key, s.fingerprint, s.payload, s.source_updated_at, :walk
+{_JOINED} AND ({_DIFFERS} OR m.payload <> s.payload)
+ON CONFLICT (room, account, key) DO UPDATE
+   SET group_key = excluded.group_key, fingerprint = excluded.fingerprint, payload = excluded.payload,
+       source_updated_at = excluded.source_updated_at, seen_walk = excluded.seen_walk,
+       changed_at = CASE WHEN mirror.gone_at IS NULL AND mirror.fingerprint = excluded.fingerprint
+                         THEN mirror.changed_at ELSE now() END,
+       gone_at = NULL, gone_because = NULL
+"""
+_LIVE = f"FROM {SCHEMA}.mirror m WHERE m.room = :room AND m.account = :account AND m.gone_at IS NULL"
+_UNSEEN = "NOT EXISTS (SELECT 1 FROM mirror_staged s WHERE s.key = m.key)"
+_LEFT_BEHIND = f"""
+SELECT m.key {_LIVE} AND {_UNSEEN}
+   AND EXISTS (SELECT 1 FROM mirror_staged s
+                LEFT JOIN {SCHEMA}.mirror o
+                  ON o.room = :room AND o.account = :account AND o.key = s.key AND o.gone_at IS NULL
+                WHERE s.group_key = m.group_key AND o.key IS NULL)
+ ORDER BY m.key
+"""
+_GONE = f"""
+UPDATE {SCHEMA}.mirror m SET gone_at = now(), changed_at = now(), gone_because = :because
+ WHERE m.room = :room AND m.account = :account
+"""
+_GONE_KEYS = f"{_GONE} AND m.key = ANY(CAST(:keys AS text[])) AND m.gone_because IS DISTINCT FROM :because"
+
+
+class MirrorRow(NamedTuple):
+    """One row of a reading; payload is JSON text. Without payload: the key was seen, its row was not legible."""
+
+    key: str
+    group_key: str | None
+    fingerprint: str | None
+    payload: str | None
+    source_updated_at: datetime | None
+
+
+class Merged(NamedTuple):
+    """How many staged rows were new, changed, back after they were gone, or as before (those are not written)."""
+
+    new: int
+    changed: int
+    revived: int
+    unchanged: int
+
+
+@contextmanager
+def staging(connection: sa.Connection) -> Iterator[None]:
+    """Give the connection an empty staging table for the length of a `with` block; it must not be in a transaction."""
+    connection.execute(sa.text(_CREATE))
+    connection.commit()
+    try:
+        yield
+    finally:
+        # A connection that broke has lost its table; one that failed in the middle goes back without it.
+        connection.invalidate()
+
+
+def stage(connection: sa.Connection, rows: Iterable[MirrorRow]) -> None:
+    """Add rows of a reading, and commit. Of a key that comes twice the later row counts."""
+    copy_rows(connection, "pg_temp.mirror_staged", _STAGED, rows)
+    connection.commit()
+
+
+def stage_nothing(connection: sa.Connection) -> None:
+    """Empty the staging table, for reading again from the start, and commit."""
+    connection.execute(sa.text("TRUNCATE mirror_staged"))
+    connection.commit()
+
+
+def settle_staging(connection: sa.Connection) -> int:
+    """Drop what came twice, commit, and return how many different keys are staged."""
+    connection.execute(sa.text(_ONCE))
+    connection.execute(sa.text("ANALYZE mirror_staged"))
+    count = int(connection.execute(sa.text("SELECT count(*) FROM mirror_staged")).scalar_one())
+    connection.commit()
+    return count
+
+
+def staged_keys(connection: sa.Connection, keys: Collection[str]) -> frozenset[str]:
+    """Which of these keys are staged."""
+    query = sa.text("SELECT key FROM mirror_staged WHERE key = ANY(CAST(:keys AS text[]))")
+    return frozenset(connection.execute(query, {"keys": list(keys)}).scalars()) if keys else frozenset()
+
+
+def staged_changes(connection: sa.Connection, room: str, account: str) -> Iterator[list[Any]]:
+    """The payloads (parsed) of staged rows that are new, changed or back, in portions; before `merge`."""
+    values = {"room": room, "account": account}
+    for rows in connection.execute(sa.text(_CHANGED), values, execution_options={"yield_per": _BATCH}).partitions():
+        yield [row[0] for row in rows]
+
+
+def merge(connection: sa.Connection, room: str, account: str, walk_id: int | None) -> Merged:
+    """Bring the mirror up to what is staged, in the caller's transaction; rows that are as before are not written.
+
+    A payload that differs although the fingerprint does not is kept as well, without counting as a change.
+    """
+    values = {"room": room, "account": account}
+    merged = Merged(*connection.execute(sa.text(_COUNT), values).one())
+    connection.execute(sa.text(_MERGE), {**values, "walk": walk_id})
+    return merged
+
+
+def left_behind(connection: sa.Connection, room: str, account: str) -> list[str]:
+    """Keys that were not staged although another key is new, or back, in their group; before `merge`."""
+    return list(connection.execute(sa.text(_LEFT_BEHIND), {"room": room, "account": account}).scalars())
+
+
+def mark_gone(connection: sa.Connection, room: str, account: str, keys: Collection[str], because: str) -> int:
+    """Note that the source no longer has these keys, in the caller's transaction; returns how many rows that changed.
+
+    A row that is gone for another reason gets this one.
+    """
+    if not keys:
+        return 0
+    values = {"room": room, "account": account, "because": because, "keys": list(keys)}
+    return int(connection.execute(sa.text(_GONE_KEYS), values).rowcount)
+
+
+def mark_missing_gone(connection: sa.Connection, room: str, account: str, because: str) -> int:
+    """Note as gone what is not staged: only after a reading that was proven to hold everything."""
+    values = {"room": room, "account": account, "because": because}
+    return int(connection.execute(sa.text(f"{_GONE} AND m.gone_at IS NULL AND {_UNSEEN}"), values).rowcount)
+
+
+def count_live(connection: sa.Connection, room: str, account: str) -> int:
+    """How many rows are not gone."""
+    return int(connection.execute(sa.text(f"SELECT count(*) {_LIVE}"), {"room": room, "account": account}).scalar_one())
+
+
+def read_mirror(connection: sa.Connection, room: str, account: str) -> pd.DataFrame:
+    """What the source holds, as MIRROR_COLUMNS, ordered by key; payload is JSON text, and what is gone is left out."""
+    query = sa.text(f"SELECT m.key, m.group_key, m.fingerprint, m.payload::text {_LIVE} ORDER BY m.key")
+    rows = connection.execute(query, {"room": room, "account": account}).all()
+    return pd.DataFrame(rows, columns=list(MIRROR_COLUMNS), dtype="str")
+
+
+def read_gone(connection: sa.Connection, room: str, account: str, because: Collection[str]) -> frozenset[str]:
+    """The keys that are gone for one of these reasons."""
+    reasons = mirror.c.gone_because == sa.any_(sa.literal(list(because), sa.ARRAY(sa.Text)))
+    query = sa.select(mirror.c.key).where(mirror.c.room == room, mirror.c.account == account, reasons)
+    return frozenset(connection.execute(query).scalars())
+
+
+def mirror_at(connection: sa.Connection, room: str, account: str) -> datetime | None:
+    """When the mirror last changed, gone and back included; None: it is empty."""
+    query = sa.select(sa.func.max(mirror.c.changed_at)).where(mirror.c.room == room, mirror.c.account == account)
+    moment: datetime | None = connection.execute(query).scalar()
+    return moment
