@@ -1,7 +1,7 @@
 """A store's own database: its table of photos, what is there now, what waits, and the lock of the store.
 
-What belongs here: opening, reading and marking. What does not: making and upgrading the table (store_schema.py),
-writing photos (applying.py), hashing what is stored (scrub.py). A blob is never read here.
+What belongs here: opening, reading, marking. What does not: making and upgrading the table (store_schema.py),
+the statements that write photos (writing.py), hashing what is stored (scrub.py). A blob is never read here.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +14,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from imagesync_pipelines.edge import writing
 from imagesync_pipelines.edge.model import Photo, fingerprint
 from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, with_driver
 from imagesync_pipelines.storage.errors import StorageError
@@ -38,23 +39,6 @@ SELECT id::text, product_id::text, coalesce(object_key, ''), coalesce(filename, 
        coalesce(sort_order, 0), coalesce(updated_at, :long_ago), image_binary IS NOT NULL,
        coalesce(sync_status, 'pending'), coalesce(sync_error, '')
   FROM {table}
-"""
-
-_LISTED = """
-  FROM unnest(CAST(:photo_id AS uuid[]), CAST(:product_id AS uuid[]), CAST(:object_key AS text[]),
-              CAST(:filename AS text[]), CAST(:size AS int[]), CAST(:content_type AS text[]),
-              CAST(:checksum AS text[]), CAST(:version AS int[]), CAST(:is_primary AS boolean[]),
-              CAST(:sort_order AS int[]), CAST(:updated_at AS timestamptz[]))
-       AS w (id, product_id, object_key, filename, size, content_type, checksum, version, is_primary, sort_order,
-             updated_at)
-"""
-
-# What a row says of its picture stays as it is until the new picture is there: only the status changes.
-_MARK = """
-INSERT INTO {table} (id, product_id, object_key, filename, size, content_type, checksum, version, is_primary,
-                     sort_order, updated_at, sync_status)
-SELECT w.*, 'pending' {listed}
-    ON CONFLICT (id) DO UPDATE SET sync_status = 'pending'
 """
 
 _PARK = """
@@ -147,10 +131,7 @@ def mark_pending(database: StoreDatabase, photos: Sequence[Photo]) -> int:
         unknown = _unknown(connection, database, {photo.product_id for photo in usable})
         there = [photo for photo in usable if photo.product_id not in unknown]
         waiting = [photo for photo in usable if photo.product_id in unknown]
-        if there:
-            fields = Photo._fields[:2] + Photo._fields[4:-1]
-            columns = {name: [getattr(photo, name) for photo in there] for name in fields}
-            connection.execute(sa.text(_MARK.format(table=database.table, listed=_LISTED)), columns)
+        writing.mark_pending(connection, database.table, there)
         _park(connection, {photo.photo_id: photo.product_id for photo in waiting})
     return len(usable)
 
@@ -237,8 +218,8 @@ def _reset(database: StoreDatabase, which: str) -> int:
 def _frame(rows: Sequence[sa.Row[Any]]) -> pd.DataFrame:
     """One part of the table as CURRENT_COLUMNS."""
     found = []
-    for photo_id, product_id, *kept, has_bytes, status, error in rows:
-        photo = Photo(photo_id, product_id, "", "", *kept, "")
+    for photo_id, product_id, *kept, has_bytes, status, error in map(tuple, rows):
+        photo = Photo._make((photo_id, product_id, "", "", *kept, ""))
         digest, is_done = fingerprint(photo), status == "synced" and has_bytes
         content = photo.checksum if is_done else None
         shown = digest if is_done else f"{status} {digest}"
