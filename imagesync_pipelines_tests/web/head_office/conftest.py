@@ -1,70 +1,75 @@
-"""A head office for the tests: a fresh database, one object store per session with a bucket per test, a set clock."""
+"""One head office for the whole session, behind real HTTP; every test works in a company of its own."""
 
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
+from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
-from imagesync_pipelines.storage.objects import S3Place, ensure_bucket, s3_client
+from imagesync_pipelines.storage.objects import s3_client
+from imagesync_pipelines.web.head_office.catalogue import grant
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tables import create_tables
-from imagesync_pipelines_tests.web.head_office.serving import Client, Shop, open_shop, served
+from imagesync_pipelines_tests.web.head_office.serving import USERNAME, Client, Shop, add_caller, open_shop, served
 
 
 @dataclass
 class SetClock:
-    """A clock that moves one second at every look, and further when a test says so."""
+    """A clock that moves one millisecond at every look, and further when a test says so."""
 
     now: datetime = datetime(2026, 2, 3, 10, 0, tzinfo=UTC)
 
     def __call__(self) -> datetime:
-        """The next second."""
-        self.now += timedelta(seconds=1)
+        """The next moment."""
+        self.now += timedelta(milliseconds=1)
         return self.now
 
 
 @pytest.fixture(scope="session")
-def object_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Place]:
-    """The embedded object store of this session."""
-    folder: Path = tmp_path_factory.mktemp("objects")
-    with embedded_s3(folder) as place:
-        yield place
-
-
-@pytest.fixture
 def clock() -> SetClock:
     """The head office's clock."""
     return SetClock()
 
 
-@pytest.fixture
-def office(database_url: str, object_store: S3Place, clock: SetClock) -> Iterator[HeadOffice]:
-    """An empty head office."""
-    engine = sa.create_engine(database_url)
+@pytest.fixture(scope="session")
+def office(server: EmbeddedServer, clock: SetClock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeadOffice]:
+    """A head office with an account and nothing else."""
+    name = f"head_office_{uuid.uuid4().hex[:12]}"
+    admin = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+    engine = sa.create_engine(server.url(name, "psycopg"), pool_size=20)
     create_tables(engine)
-    client = s3_client(object_store)
-    bucket = f"test-{uuid.uuid4().hex[:12]}"
-    ensure_bucket(client, bucket)
-    yield HeadOffice(engine, client, bucket, HeadOfficeSettings(), SecretStr("s" * 32), clock)
-    client.close()
+    with embedded_s3(tmp_path_factory.mktemp("objects")) as place:
+        client = s3_client(place)
+        office = HeadOffice(engine, client, place.bucket, HeadOfficeSettings(), SecretStr("s" * 32), clock)
+        add_caller(office)
+        yield office
+        client.close()
     engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def service(office: HeadOffice) -> Iterator[Client]:
+    """The service on loopback, and the session's tokens."""
+    with served(office) as client:
+        yield client
 
 
 @pytest.fixture
 def shop(office: HeadOffice) -> Shop:
-    """A company with a store, a brand and a product."""
+    """A company with two stores, a brand and a product."""
     return open_shop(office)
 
 
 @pytest.fixture
-def client(office: HeadOffice, shop: Shop) -> Iterator[Client]:
-    """A logged-in client of the office over real HTTP."""
-    with served(office, shop.store) as client:
-        yield client
+def client(service: Client, office: HeadOffice, shop: Shop) -> Client:
+    """A logged-in client that may read the first store of the test's company."""
+    grant(office, USERNAME, shop.store)
+    return Client(service.url, shop.store, service.access)

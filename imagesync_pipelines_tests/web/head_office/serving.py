@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import requests
 
@@ -29,16 +29,20 @@ class Shop:
     product: UUID
 
 
+def add_caller(office: HeadOffice) -> None:
+    """Add the account that the tests log in with; it may read nothing yet."""
+    catalogue.add_account(office, USERNAME, hash_password(PASSWORD))
+
+
 def open_shop(office: HeadOffice) -> Shop:
-    """Fill an empty head office."""
-    company = catalogue.add_company(office, "Company")
+    """Add a company of its own."""
+    name = uuid4().hex[:12]
+    company = catalogue.add_company(office, name)
     brand = catalogue.add_brand(office, company, "Brand")
-    store = catalogue.add_store(office, company, "S1", "Store 1")
-    other = catalogue.add_store(office, company, "S2", "Store 2")
+    store = catalogue.add_store(office, company, f"{name}-1", "Store 1")
+    other = catalogue.add_store(office, company, f"{name}-2", "Store 2")
     for one in (store, other):
         catalogue.link_brand(office, one, brand)
-    catalogue.add_account(office, USERNAME, hash_password(PASSWORD))
-    catalogue.grant(office, USERNAME, store)
     return Shop(company, brand, store, other, catalogue.add_product(office, brand, "05018970", "Soup"))
 
 
@@ -47,13 +51,13 @@ class Client:
     """An edge as far as HTTP goes."""
 
     url: str
-    store: UUID
+    store: UUID | None = None
     access: str = ""
     refresh: str = ""
 
-    def log_in(self) -> None:
+    def log_in(self, username: str = USERNAME) -> None:
         """Get tokens."""
-        answer = self.post("/api/v1/token/", {"username": USERNAME, "password": PASSWORD})
+        answer = self.post("/api/v1/token/", {"username": username, "password": PASSWORD})
         assert answer.status_code == 200, answer.text
         self.access, self.refresh = answer.json()["access"], answer.json()["refresh"]
 
@@ -80,10 +84,10 @@ class Client:
 
 
 @contextmanager
-def served(office: HeadOffice, store: UUID) -> Iterator[Client]:
-    """The office on loopback."""
+def served(office: HeadOffice) -> Iterator[Client]:
+    """The office on loopback, and a client that is logged in."""
     listener = bind()
     with running((build_app(office), listener)):
-        client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", store)
+        client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}")
         client.log_in()
         yield client

@@ -28,7 +28,7 @@ def test_a_download_gives_the_bytes_and_says_what_they_are(client: Client, photo
     assert headers["Content-Length"] == str(len(BODY))
     assert headers["Content-Type"] == "image/jpeg"
     assert (headers["X-Checksum"], headers["X-Version"], headers["ETag"]) == (CHECKSUM, "1", f'"{CHECKSUM}"')
-    assert headers["Content-Disposition"].startswith("attachment; filename=\"5_ ____.jpg\"; filename*=UTF-8''5%22")
+    assert headers["Content-Disposition"].startswith("attachment; filename=\"5_ _____.jpg\"; filename*=UTF-8''5%22")
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
@@ -97,7 +97,7 @@ def test_a_missing_object_is_named(client: Client, office: HeadOffice, photo_id:
 
 def test_a_row_without_an_object_has_no_image_data(client: Client, office: HeadOffice, photo_id: UUID) -> None:
     with office.engine.begin() as connection:
-        connection.execute(photo.update().values(object_key="", checksum="", size=0))
+        connection.execute(photo.update().where(photo.c.id == photo_id).values(object_key="", checksum="", size=0))
     assert client.download(photo_id).json()["message"] == "No image data available"
     assert client.page()["photos"][0]["image_url"] is None
 
@@ -119,7 +119,9 @@ def test_the_length_is_the_objects_own_when_the_row_is_wrong(
     client: Client, office: HeadOffice, photo_id: UUID
 ) -> None:
     with office.engine.begin() as connection:
-        connection.execute(photo.update().values(size=5, content_type="text/html\r\nX-Evil: 1"))
+        connection.execute(
+            photo.update().where(photo.c.id == photo_id).values(size=5, content_type="text/html\r\nX-Evil: 1")
+        )
     answer = client.download(photo_id)
     assert answer.content == BODY
     assert answer.headers["Content-Type"] == "application/octet-stream"

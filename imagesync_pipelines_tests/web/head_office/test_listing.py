@@ -8,8 +8,9 @@ import pytest
 
 from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.tokens import hash_password
 from imagesync_pipelines_tests.web.head_office.conftest import SetClock
-from imagesync_pipelines_tests.web.head_office.serving import PHOTOS, Client, Shop
+from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, PHOTOS, USERNAME, Client, Shop
 
 FIELDS = {
     "id", "product_id", "product_sku", "product_name", "object_key", "filename", "size", "content_type", "checksum",
@@ -32,7 +33,7 @@ def test_a_page_has_the_fields_of_the_contract(client: Client, office: HeadOffic
     assert {*row} == FIELDS
     assert (row["id"], row["product_sku"], row["size"]) == (str(photo_id), "05018970", 7)
     assert row["image_url"].endswith(f"/{row['object_key']}?v={row['checksum'][:8]}")
-    assert re.fullmatch(r"2026-02-03T10:00:\d\d\.000000Z", row["updated_at"])
+    assert re.fullmatch(r"2026-02-03T10:\d\d:\d\d\.\d{6}Z", row["updated_at"])
 
 
 def test_every_photo_comes_once_over_all_pages_although_the_stamps_are_equal(
@@ -115,12 +116,13 @@ def test_a_store_is_checked(
 
 
 def test_a_revoked_grant_works_at_once(client: Client, office: HeadOffice, shop: Shop) -> None:
-    catalogue.revoke(office, "edge-1", shop.store)
+    catalogue.revoke(office, USERNAME, shop.store)
     assert client.get(PHOTOS, store_id=shop.store).status_code == 403
 
 
 def test_an_account_of_all_stores_reads_every_store(client: Client, office: HeadOffice, shop: Shop) -> None:
-    catalogue.add_account(office, "edge-1", "x", all_stores=True)
+    catalogue.add_account(office, "operator", hash_password(PASSWORD), all_stores=True)
+    client.log_in("operator")
     assert client.get(PHOTOS, store_id=shop.other_store).status_code == 200
 
 
