@@ -72,3 +72,14 @@ def note_attempt(engine: sa.Engine, room: str, account: str, keys: Collection[st
     update = table.update().where(table.c.room == room, table.c.account == account, those)
     with engine.begin() as connection:
         connection.execute(update.values(attempts=table.c.attempts + 1))
+
+
+def drop_after(engine: sa.Engine, room: str, account: str, attempts: int) -> int:
+    """Drop reports whose sending failed at least that often; returns how many."""
+    hopeless = table.c.attempts >= attempts
+    with engine.begin() as connection:
+        return int(
+            connection.execute(
+                table.delete().where(table.c.room == room, table.c.account == account, hopeless)
+            ).rowcount
+        )
