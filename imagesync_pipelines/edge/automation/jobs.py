@@ -1,0 +1,71 @@
+"""The jobs of the edge room: which Dagster assets run together, and the scrub, which is no asset.
+
+What belongs here: jobs and the op of the scrub. What does not: what they do (stages.py, plan_stages.py, repairing.py), when they run
+(schedules.py, sensors.py).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.edge import repairing, telling
+from imagesync_pipelines.edge.assets import BINARIES, STORES, WRITE_POOL
+from imagesync_pipelines.edge.automation.starting import DRY_RUN_JOB, SCRUB_JOB, SYNC_JOB
+from imagesync_pipelines.edge.desk import ROOM
+from imagesync_pipelines.edge.resources import EdgeResource
+from imagesync_pipelines.operations import metadata as shown
+from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.sync.progress import Progress
+
+_ROOM = dg.AssetSelection.groups(ROOM)
+_PLAN = dg.AssetSelection.assets([ROOM, "plan"])
+
+
+def build_jobs() -> list[Any]:
+    """All jobs of this room; each run of one is a store."""
+    dry = {"ops": {f"{ROOM}__photo_listing": {"config": {"full": False, "dry_run": True}}}}
+    return [
+        dg.define_asset_job(
+            SYNC_JOB,
+            selection=_ROOM,
+            description="List a store's photos at the head office, plan, download and verify, report back.",
+        ),
+        dg.define_asset_job(
+            DRY_RUN_JOB,
+            selection=_PLAN.upstream() & _ROOM,
+            config=dry,
+            description="List and plan; nothing is written into the store's database. Apply it later with its number.",
+        ),
+        _build_scrub(),
+    ]
+
+
+def _build_scrub() -> dg.JobDefinition:
+    @dg.op(
+        name="scrub_store",
+        description="Hashes a store's photos inside its database, and fetches again those that differ.",
+        pool=WRITE_POOL,
+    )
+    def scrub_store(
+        context: dg.OpExecutionContext, house: HouseResource, edge: EdgeResource, progress: dg.ResourceParam[Progress]
+    ) -> None:
+        name = context.partition_key
+        with house.open() as place, edge.desk(place, name) as desk, edge.head_office(place.settings, name) as api:
+            found = repairing.scrub_and_repair(desk, api, context.run.run_id, progress=progress)
+        context.log.info(telling.scrub_line(name, found))
+        metadata = {
+            **shown.metrics({"photos/hashed": found.hashed, "photos/differing": len(found.differing)}),
+            "differing": shown.markdown_list(found.differing),
+        }
+        context.log_event(dg.AssetObservation(asset_key=BINARIES, partition=name, metadata=metadata))
+
+    @dg.job(
+        name=SCRUB_JOB,
+        partitions_def=STORES,
+        executor_def=dg.in_process_executor,
+        description="Hashes every photo of a store inside its database, and repairs from the head office what differs.",
+    )
+    def scrub() -> None:
+        scrub_store()
+
+    return scrub

@@ -1,0 +1,105 @@
+"""How a run of the edge room is started, whoever starts it: for which store, with which configuration.
+
+What belongs here: descriptions of runs, the partitions, which stores are at work. What does not: when runs start
+(schedules.py, sensors.py), what the jobs do (jobs.py).
+
+One run is one store: a store that fails stops no other. Two runs of one store never work at the same time: Dagster's
+pools queue their steps, and each step holds the lock in the store's own database.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.accounts import Accounts
+from imagesync_pipelines.edge.assets import STORES
+from imagesync_pipelines.edge.desk import ROOM
+from imagesync_pipelines.edge.settings import EdgeSettings
+from imagesync_pipelines.operations import partitions
+from imagesync_pipelines.operations.launching import JobRun
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+
+SYNC_JOB = "edge__sync"
+DRY_RUN_JOB = "edge__dry_run"
+SCRUB_JOB = "edge__scrub"
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """What a person may ask of one synchronisation; see runs.sync_edge."""
+
+    full: bool = False
+    dry_run: bool = False
+    lift_brake: bool = False
+
+
+def sync_run(store: str, options: SyncOptions) -> JobRun:
+    """The run that brings one store up to date, or that stops after its plan."""
+    ops: dict[str, Any] = {
+        f"{ROOM}__photo_listing": {"config": {"full": options.full, "dry_run": options.dry_run}},
+        f"{ROOM}__plan": {"config": {"lift_brake": options.lift_brake}},
+    }
+    return JobRun(DRY_RUN_JOB if options.dry_run else SYNC_JOB, {"ops": ops}, {partitions.PARTITION_TAG: store})
+
+
+def apply_run(store: str, plan_id: int) -> JobRun:
+    """The run that applies a stored plan of a store, and reports it to the head office."""
+    ops = {f"{ROOM}__photo_binaries": {"config": {"plan_id": plan_id}}}
+    assets = ((ROOM, "photo_binaries"), (ROOM, "status_report"))
+    return JobRun(SYNC_JOB, {"ops": ops}, {partitions.PARTITION_TAG: store}, assets)
+
+
+def scrub_run(store: str) -> JobRun:
+    """The run that hashes what a store has, and repairs what differs."""
+    return JobRun(SCRUB_JOB, tags={partitions.PARTITION_TAG: store})
+
+
+def request_of(run: JobRun) -> dg.RunRequest:
+    """A run as schedules and sensors ask Dagster for it."""
+    return dg.RunRequest(run_config=dict(run.run_config), partition_key=run.tags[partitions.PARTITION_TAG])
+
+
+def keep_partitions(instance: dg.DagsterInstance, accounts: Accounts) -> list[str]:
+    """Make the partitions equal to the stores of the accounts file and return these.
+
+    A store that left the file keeps its partition while a run of it is unfinished.
+    """
+    wanted = sorted(accounts.edge_stores)
+    existing = instance.get_dynamic_partitions(str(STORES.name))
+    added = [name for name in wanted if name not in existing]
+    if added:
+        instance.add_dynamic_partitions(str(STORES.name), added)
+    extra = {name for name in existing if name not in accounts.edge_stores}
+    for name in sorted(extra - in_flight(instance, extra)):
+        instance.delete_dynamic_partition(str(STORES.name), name)
+    return wanted
+
+
+def in_flight(instance: dg.DagsterInstance, stores: Collection[str]) -> set[str]:
+    """Those of the stores that an unfinished run of any job works on."""
+    if not stores:
+        return set()
+    running = instance.get_runs(dg.RunsFilter(statuses=list(partitions.IN_FLIGHT)))
+    busy = {run.tags.get(partitions.PARTITION_TAG, "") for run in running if _is_ours(run)}
+    return busy & set(stores)
+
+
+def read_settings() -> tuple[Settings, EdgeSettings]:
+    """The settings that the definitions themselves depend on: times, and whether there are stores at all."""
+    return load_settings(Settings), load_settings(EdgeSettings)
+
+
+def chosen_stores(accounts: Accounts, names: Collection[str]) -> list[str]:
+    """The stores asked for, or all of them. Raises SettingsError when there is none, AccountsError for a wrong name."""
+    if not accounts.edge_stores:
+        raise SettingsError(
+            "IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>]."
+        )
+    return [accounts.edge_store(name).name for name in names] or sorted(accounts.edge_stores)
+
+
+def _is_ours(run: dg.DagsterRun) -> bool:
+    keys = run.asset_selection or ()
+    return run.job_name.startswith(f"{ROOM}__") or any(key.path[0] == ROOM for key in keys)

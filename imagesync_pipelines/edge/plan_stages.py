@@ -1,0 +1,292 @@
+"""A store's plan and what comes of it, each a function without Dagster: plan, apply.
+
+What belongs here: joining planning, engine and storage, one function per Dagster asset. What does not: the listing
+before the plan and the report after it (stages.py), effects (applying.py), what the UI shows (assets.py, telling.py).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+import pandas as pd
+
+from imagesync_pipelines.edge import reporting, store
+from imagesync_pipelines.edge.api import HeadOfficeApi
+from imagesync_pipelines.edge.applying import PhotosApplied, apply_photos
+from imagesync_pipelines.edge.desk import ROOM, Desk
+from imagesync_pipelines.edge.downloads import OpenPhoto, open_downloads, policy_of
+from imagesync_pipelines.edge.listing import NOT_FOUND, WORD_OF_HO
+from imagesync_pipelines.edge.model import Photo
+from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, keep_note, need_note, read_note
+from imagesync_pipelines.edge.planning import PhotoPlan, plan_photos
+from imagesync_pipelines.edge.sources import from_bucket, from_head_office
+from imagesync_pipelines.settings import Settings, SettingsError
+from imagesync_pipelines.storage import mirror
+from imagesync_pipelines.storage.errors import PlanMissing
+from imagesync_pipelines.storage.objects import s3_place
+from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
+from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.frames import PLAN_COLUMNS
+from imagesync_pipelines.sync.model import EFFECTS, Brake, Change, PlanCost, Proof, Scope
+from imagesync_pipelines.sync.progress import Progress
+
+KEPT_PLANS = 50
+GIGABYTE = 1024**3
+
+
+@dataclass(frozen=True)
+class PlanMade:
+    """A stored plan of one store and what there is to tell about it; plan_id None: nothing was to be planned.
+
+    plan: the engine's PLAN columns after the guard, and `product`: SKU and name, for people. held: the removals that
+    the guard held back.
+    """
+
+    listed: ListingNote
+    plan_id: int | None
+    plan: pd.DataFrame
+    held: pd.DataFrame
+    cost: PlanCost
+    warnings: tuple[str, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows per change, all five of them."""
+        found = self.plan["change"].value_counts()
+        return {str(change): int(found.get(change, 0)) for change in Change}
+
+
+@dataclass(frozen=True)
+class PlanApplied:
+    """What came of applying a store's plan; plan_id None: there was none, because nothing was to be done.
+
+    verified: photos proven by checksum and decode. calls: to the head office, the listing's included.
+    """
+
+    plan_id: int | None
+    table: str
+    applied: Applied
+    note: AppliedNote
+    verified: int
+    calls: int
+    held_back: int
+    warnings: tuple[str, ...]
+
+
+def make_plan(desk: Desk, run_id: str, *, lift_brake: bool) -> PlanMade:
+    """Plan from the mirror and the store's database, and store the plan; none when the listing found nothing to do.
+
+    Photos of products that the store does not have wait for them. Raises NoteMissingError without a listing.
+    """
+    listed = need_note(desk.place.storage, desk.name, ListingNote)
+    if listed.quiet and listed.run_id == run_id:
+        nothing = pd.DataFrame(columns=[*PLAN_COLUMNS, "product"], dtype="str")
+        return PlanMade(listed, None, nothing, nothing, PlanCost(0, 0, 0.0), listed.warnings)
+    return plan_store(desk, listed, run_id, lift_brake=lift_brake)
+
+
+def apply_plan(
+    desk: Desk,
+    api: HeadOfficeApi,
+    run_id: str,
+    *,
+    plan_id: int | None,
+    started_at: datetime,
+    progress: Progress,
+) -> PlanApplied:
+    """Apply a stored plan of the store (this run's, or else its newest) under the store's lock.
+
+    Photos that cannot be fetched or proven keep the picture that is there and are tried again at the next run. Raises
+    RoomBusy, PlanMissing, and what ends a whole run: the store's database or the head office is gone.
+    """
+    listed = need_note(desk.place.storage, desk.name, ListingNote)
+    before = read_note(desk.place.storage, desk.name, AppliedNote)
+    if plan_id is None and listed.quiet and listed.run_id == run_id:
+        note = _applied_note(desk, run_id, started_at, before, settled_at=listed.mirror_at)
+        return PlanApplied(None, desk.database.table, Applied(), note, 0, listed.calls, 0, listed.warnings)
+    plans = Plans(desk.place.engine, desk.place.storage)
+    header = _header(plans, desk, run_id, plan_id)
+    calls = api.calls
+    with store.store_lock(desk.database, desk.place.settings.lock_wait_seconds):
+        done = _apply(desk, api, plans, header, run_id, progress)
+    plans.mark_applied(header.id, run_id)
+    own_listing = listed.calls if listed.run_id == run_id else 0
+    settled = not done.applied.refused and not done.gone
+    note = _applied_note(
+        desk, run_id, started_at, before, done=done, settled_at=_moment(header.scope["mirror_at"]) if settled else None
+    )
+    return PlanApplied(
+        plan_id=header.id,
+        table=desk.database.table,
+        applied=done.applied,
+        note=note,
+        verified=done.verified,
+        calls=own_listing + api.calls - calls,
+        held_back=int(header.scope["held_back"]),
+        warnings=(*header.scope["warnings"], *_warnings(done, header, run_id)),
+    )
+
+
+def plan_store(desk: Desk, listed: ListingNote, run_id: str, *, lift_brake: bool) -> PlanMade:
+    """Plan from the mirror and the store's database whatever the listing found, and store the plan."""
+    with desk.place.engine.connect() as connection:
+        wanted = mirror.read_mirror(connection, ROOM, desk.name)
+        absent = mirror.read_gone(connection, ROOM, desk.name, WORD_OF_HO)
+        mirror_at = mirror.mirror_at(connection, ROOM, desk.name)
+    current = store.read_current(desk.database)
+    # A photo that is only marked as pending is no photo yet: writing it is an addition.
+    current = current[current["has_bytes"] | ~current["key"].isin(wanted["key"])]
+    # What the head office lists in a form that cannot be read is there: it is left alone.
+    current = current[~current["key"].isin(listed.illegible)]
+    # A full walk proves what is gone as long as the mirror is as that walk left it.
+    proven = listed.full and listed.walk_id is not None and listed.mirror_at == mirror_at
+    proof = Proof(listed.walk_id, listed.complete, listed.reason) if proven and listed.walk_id is not None else None
+    planned = plan_photos(
+        wanted,
+        current,
+        Scope(None, proof, absent),
+        _brake(desk.place.settings, lifted=lift_brake),
+        unknown_products=store.unknown_products(desk.database, set(wanted["group_key"])),
+        max_bytes=desk.settings.max_photo,
+        pace_seconds=desk.settings.pace_ms / 1000,
+    )
+    if not listed.dry_run:
+        store.keep_waiting(desk.database, planned.waiting)
+    plan = planned.plan.assign(product=planned.plan["group"].map(_labels(planned)))
+    warnings = (*listed.warnings, *planned.warnings)
+    plans = Plans(desk.place.engine, desk.place.storage)
+    new = NewPlan(
+        room=ROOM,
+        run_id=run_id,
+        scope={
+            "store": desk.name,
+            "warnings": list(warnings),
+            "held_back": len(planned.held),
+            "mirror_at": mirror_at.isoformat() if mirror_at is not None else None,
+        },
+        counts=planned.counts(),
+        cost={"calls": planned.cost.calls, "bytes": planned.cost.bytes, "minutes": planned.cost.minutes},
+        walk_id=listed.walk_id,
+    )
+    plan_id = plans.save(plan, planned.payload, new)
+    plans.prune(ROOM, KEPT_PLANS)
+    return PlanMade(listed, plan_id, plan, planned.held, planned.cost, warnings)
+
+
+def _apply(
+    desk: Desk, api: HeadOfficeApi, plans: Plans, header: PlanHeader, run_id: str, progress: Progress
+) -> PhotosApplied:
+    rows, payload = plans.load(header.id), plans.load_payload(header.id)
+    if payload is None:
+        raise PlanMissing(f"plan {header.id} was stored without the rows it needs; plan again")
+    total = int(rows["change"].isin(EFFECTS).sum())
+    plans.mark_begun(header.id, run_id)
+    done = apply_photos(
+        rows.drop(columns=["product"]),
+        payload,
+        desk.database,
+        open_downloads(_open_photo(desk, api), policy_of(desk.settings)),
+        QuarantineTable(desk.place.engine, quarantine_room(desk.name), run_id),
+        rows_per_commit=desk.settings.rows_per_commit,
+        on_written=lambda written: reporting.queue(desk.place.engine, desk.name, written),
+        on_progress=lambda number: progress("photos written", number, total),
+    )
+    if done.gone:
+        with desk.place.engine.begin() as connection:
+            mirror.mark_gone(connection, ROOM, desk.name, done.gone, NOT_FOUND)
+    return done
+
+
+def quarantine_room(store_name: str) -> str:
+    """The name under which a store's items are in quarantine: two stores have the same photos."""
+    return f"{ROOM}/{store_name}"
+
+
+def _open_photo(desk: Desk, api: HeadOfficeApi) -> OpenPhoto:
+    if desk.settings.bytes_from == "ho":
+        return from_head_office(api, desk.store.store_id)
+    place = s3_place(desk.place.settings)
+    if place is None:
+        raise SettingsError("EDGE_BYTES_FROM is s3, so IMAGESYNC_S3_ENDPOINT_URL and its keys are needed.")
+    return from_bucket(place, desk.settings)
+
+
+def _brake(settings: Settings, *, lifted: bool) -> Brake:
+    return Brake(settings.brake_share, settings.brake_count, settings.brake_bare, settings.brake_floor, lifted)
+
+
+def _labels(planned: PhotoPlan) -> dict[str, str]:
+    """SKU and name by product id, of the photos that are written."""
+    photos = [Photo.from_payload(orjson.loads(text)) for text in planned.payload["photo"]]
+    return {photo.product_id: f"{photo.product_sku} {photo.product_name}".strip() for photo in photos}
+
+
+def _header(plans: Plans, desk: Desk, run_id: str, plan_id: int | None) -> PlanHeader:
+    """The plan asked for, or this run's, or the store's newest; never another store's."""
+    if plan_id is not None:
+        header = plans.header(plan_id)
+        if header.room != ROOM or header.scope.get("store") != desk.name:
+            raise PlanMissing(f"Plan {plan_id} is none of the store {desk.name}; `imagesync plan {plan_id}` shows it.")
+        return header
+    mine = [found for found in plans.all(ROOM) if found.scope.get("store") == desk.name]
+    if not mine:
+        raise PlanMissing(f"there is no plan for store {desk.name} yet; materialise edge/plan first")
+    return next((found for found in mine if found.run_id == run_id), mine[0])
+
+
+def _applied_note(
+    desk: Desk,
+    run_id: str,
+    started_at: datetime,
+    before: AppliedNote | None,
+    *,
+    settled_at: datetime | None,
+    done: PhotosApplied | None = None,
+) -> AppliedNote:
+    """What the checks look at, kept; settled_at: the state of the mirror that the store now has."""
+    used = store.storage_used(desk.database)
+    capacity = desk.store.capacity_gb
+    numbers: dict[str, Any] = {}
+    if done is not None:
+        numbers = {
+            "tried": done.downloads,
+            "failed": done.failed,
+            "mismatched": len(done.mismatched),
+            "bytes_downloaded": done.bytes,
+        }
+    note = AppliedNote(
+        run_id=run_id,
+        settled_at=settled_at,
+        seconds=(datetime.now(UTC) - started_at).total_seconds(),
+        photos=dict(used.photos),
+        database_bytes=used.database_bytes,
+        grown_bytes=None if before is None else used.database_bytes - before.database_bytes,
+        capacity_bytes=None if capacity is None else int(capacity * GIGABYTE),
+        **numbers,
+    )
+    keep_note(desk.place.storage, desk.name, note)
+    return note
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+def _warnings(done: PhotosApplied, header: PlanHeader, run_id: str) -> list[str]:
+    found = []
+    if header.applied_at is not None and header.applied_run != run_id:
+        found.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
+    if done.failed:
+        found.append(f"{done.failed} photos could not be fetched or proven; the next run tries them again.")
+    if done.mismatched:
+        found.append(f"The bytes of {len(done.mismatched)} photos are not what the head office lists, twice in a row.")
+    if done.unsettled:
+        found.append(f"{len(done.unsettled)} photos changed at the head office meanwhile; the next listing decides.")
+    if done.applied.refused:
+        found.append(
+            f"{done.applied.refused} rows of {len(done.applied.refused_in)} products were refused, because they "
+            "changed at the store since the plan was made; plan again."
+        )
+    return found
