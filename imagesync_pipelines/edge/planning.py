@@ -64,7 +64,7 @@ def plan_photos(
     update without them. Raises ValueError for frames that are not as described.
     """
     listed = _listed(mirror, frozenset(unknown_products), max_bytes)
-    there = _in_group_of(listed, current)
+    there = _in_group_of(listed, _without_announced(current, listed))
     usable = listed["reject"] == ""
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
     built = build_plan(listed[usable], there, scope, rejected=rejected)
@@ -111,6 +111,11 @@ def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd
     )
 
 
+def _without_announced(current: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    """Current without photos that are only marked as pending: writing them is an addition, or the end of a rename."""
+    return current[current["has_bytes"] | ~current["key"].isin(listed["key"])]
+
+
 def _in_group_of(listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     """Current with a photo that moved to another product in that product's group: it is one row that changes."""
     moved_to = current["key"].map(listed.set_index("key")["group"])
@@ -121,11 +126,11 @@ def _payload(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) ->
     rows = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
     wanted = listed.set_index("key").loc[rows["key"]]
     pictures = current[current["has_bytes"]].set_index("key")["checksum"]
-    held = rows["key_before"].map(pictures)
+    held = rows["key_before"].map(pictures).fillna("").astype("str")
     return pd.DataFrame(
         {
             "key": rows["key"].array,
-            "needs_bytes": (held.array != wanted["content"].array) | held.isna().array,
+            "needs_bytes": held.to_numpy() != wanted["content"].to_numpy(),
             "size": wanted["size"].array,
             "photo": wanted["photo"].array,
         }

@@ -91,7 +91,7 @@ SELECT string_agg(a.attname, ', ' ORDER BY k.place)
 
 
 class _Column(NamedTuple):
-    """A column as it is: its width in characters, whether an INSERT must name it, PostgreSQL's letter for its storage."""
+    """A column as it is: its width in characters, whether an INSERT must name it, the letter of its storage."""
 
     length: int | None
     needs_value: bool

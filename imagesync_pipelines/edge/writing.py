@@ -43,6 +43,9 @@ UPDATE {{table}} t SET {", ".join(f"{name} = w.{name}" for name in _KEPT)}, last
 RETURNING t.id::text
 """  # noqa: S608 - names are constants of this module
 
+# The new id may be there already, pending and without a picture.
+_MAKE_ROOM = "DELETE FROM {table} WHERE id = ANY(CAST(:ids AS uuid[])) AND image_binary IS NULL"
+
 _RENAME = """
 UPDATE {table} t SET id = w.after
   FROM unnest(CAST(:before AS uuid[]), CAST(:after AS uuid[])) AS w (before, after)
@@ -109,6 +112,7 @@ def rename(connection: sa.Connection, table: str, ids: Sequence[tuple[str, str]]
     """Give rows, picture and all, new ids: pairs of the id before and after."""
     if ids:
         before, after = zip(*ids, strict=True)
+        connection.execute(sa.text(_MAKE_ROOM.format(table=table)), {"ids": list(after)})
         statement = sa.text(_RENAME.format(table=table))
         connection.execute(statement, {"before": list(before), "after": list(after)})
 
