@@ -6,6 +6,7 @@ applying.py) and remote targets, whose answers can be lost (remote.py).
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from operator import attrgetter
@@ -138,6 +139,7 @@ def apply_database(
     *,
     states: Mapping[str, str] | None = None,
     rows_per_batch: int = 1000,
+    writers: int = 1,
     fatal: tuple[type[BaseException], ...] = (),
     on_progress: Callable[[int], None] | None = None,
 ) -> Applied:
@@ -146,11 +148,13 @@ def apply_database(
     states: the digests of the groups when the plan was made (see group_works); the target refuses groups that moved.
     A batch that raises is halved down to the one group that cannot be written: its rows fail with the error's text and
     go to quarantine, the others are written. Errors in `fatal` (the server is gone) are raised as they are: what was
-    written stays, and the next run plans what is missing. on_progress gets the number of rows done so far.
+    written stays, no further batch is begun, and the next run plans what is missing. writers: how many batches are
+    applied at the same time, each in a thread of its own. on_progress gets the number of rows done so far.
     """
     tally, done = Tally(quarantine), 0
-    for batch in _batches(group_works(plan, states), rows_per_batch):
-        tally.take(_apply_halving(batch, target, fatal))
+    batches = _batches(group_works(plan, states), rows_per_batch)
+    for batch, results in _as_they_end(batches, lambda works: _apply_halving(works, target, fatal), writers):
+        tally.take(results)
         done += sum(len(work.rows) for work in batch)
         if on_progress is not None:
             on_progress(done)
@@ -164,11 +168,12 @@ def group_works(plan: pd.DataFrame, states: Mapping[str, str] | None = None) -> 
     NA, as a stored column has it) had no rows then. None: nothing is to be compared.
     """
     check_plan(plan)
+    without_rows = group_state(())
     changing = plan[plan["change"].isin(EFFECTS)].sort_values(["group", "position", "key"])
     slices = (changing.iloc[start : start + _SLICE] for start in range(0, len(changing), _SLICE))
     rows = chain.from_iterable(map(_plan_rows, slices))
     for group, members in groupby(rows, key=attrgetter("group")):
-        yield GroupWork(group, tuple(members), None if states is None else _planned_state(states, group))
+        yield GroupWork(group, tuple(members), None if states is None else _planned_state(states, group, without_rows))
 
 
 def answers(works: Sequence[GroupWork], results: Iterable[RowResult]) -> list[RowResult]:
@@ -198,9 +203,9 @@ def _plan_rows(rows: pd.DataFrame) -> Iterator[PlanRow]:
     return map(PlanRow._make, zip(*columns.values(), strict=True))
 
 
-def _planned_state(states: Mapping[str, str], group: str) -> str:
+def _planned_state(states: Mapping[str, str], group: str, without_rows: str) -> str:
     state: object = states.get(group)
-    return state if isinstance(state, str) else group_state(())
+    return state if isinstance(state, str) else without_rows
 
 
 def _batches(works: Iterable[GroupWork], rows_per_batch: int) -> Iterator[list[GroupWork]]:
@@ -214,6 +219,28 @@ def _batches(works: Iterable[GroupWork], rows_per_batch: int) -> Iterator[list[G
         rows += len(work.rows)
     if batch:
         yield batch
+
+
+def _as_they_end(
+    batches: Iterable[list[GroupWork]], apply: Callable[[list[GroupWork]], list[RowResult]], writers: int
+) -> Iterator[tuple[list[GroupWork], list[RowResult]]]:
+    """Batches with their results; the next batch is made ready here while others are written."""
+    running: dict[Future[list[RowResult]], list[GroupWork]] = {}
+    with ThreadPoolExecutor(writers, thread_name_prefix="apply") as pool:
+        for batch in batches:
+            while len(running) == writers:
+                yield from _ended(running)
+            running[pool.submit(apply, batch)] = batch
+        while running:
+            yield from _ended(running)
+
+
+def _ended(
+    running: dict[Future[list[RowResult]], list[GroupWork]],
+) -> Iterator[tuple[list[GroupWork], list[RowResult]]]:
+    ended, _ = wait(running, return_when=FIRST_COMPLETED)
+    for future in ended:
+        yield running.pop(future), future.result()
 
 
 def _apply_halving(

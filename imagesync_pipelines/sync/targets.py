@@ -16,7 +16,8 @@ class AnswerLost(Exception):  # noqa: N818 - it says what happened
 
 
 class DatabaseTarget(Protocol):
-    """A database of ours: the effect and its state are one transaction."""
+    """A database of ours: the effect and its state are one transaction. Called from several threads with more than one
+    writer, never for one group at the same time."""
 
     def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
         """Write the groups in one transaction and answer for every row; when it raises, nothing was written.

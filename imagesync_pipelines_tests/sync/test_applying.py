@@ -1,5 +1,9 @@
 """A plan into a database: batches of whole groups, halving around bad ones, quarantine, counts, crashes."""
 
+import threading
+import time
+from collections.abc import Sequence
+
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -8,6 +12,7 @@ from hypothesis import strategies as st
 from imagesync_pipelines.sync.applying import SHOWN_ERRORS, Applied, answers, apply_database, group_works
 from imagesync_pipelines.sync.model import (
     Change,
+    GroupWork,
     Outcome,
     PlanRow,
     Proof,
@@ -128,6 +133,53 @@ def test_a_server_that_is_gone_is_raised_and_not_halved() -> None:
         apply_database(plan, target, quarantine, fatal=(ServerGoneError,))
     assert target.sizes == [0]
     assert quarantine.items == {}
+
+
+class TwoAtOnce(FakeDatabase):
+    """Its calls meet in pairs, so that it only comes to an end when two writers are at work; writes one at a time."""
+
+    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
+        if len(works) > 1:  # the parts of a halved batch come one after the other
+            self.meeting.wait(timeout=10)
+        with self.lock:
+            return super().apply(works)
+
+    def __init__(self, *args: object, **options: object) -> None:
+        super().__init__(*args, **options)  # type: ignore[arg-type]
+        self.meeting, self.lock = threading.Barrier(2), threading.Lock()
+
+
+def test_two_writers_apply_two_batches_at_the_same_time_and_reach_the_same() -> None:
+    wanted = many(8)
+    target, quarantine = TwoAtOnce({}, rows_of(frame(*wanted)), poison={"g002/1"}), FakeQuarantine()
+    told: list[int] = []
+    plan = build_plan(frame(*wanted), frame(), WHOLE)
+    applied = apply_database(plan, target, quarantine, states={}, rows_per_batch=4, writers=2, on_progress=told.append)
+    assert (applied.added, applied.failed) == (14, 2)
+    assert target.rows == {row[0]: row for row in wanted if row[1] != "g002"}
+    assert set(quarantine.items) == {"g002/0", "g002/1"}
+    assert told == [4, 8, 12, 16]
+
+
+def test_when_the_server_is_gone_batches_under_way_end_and_no_further_one_begins() -> None:
+    class ServerGoneError(Exception):
+        pass
+
+    class HalfGone(TwoAtOnce):
+        def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
+            if works[0].group == "g000":
+                self.meeting.wait(timeout=10)
+                raise ServerGoneError("terminating connection")
+            results = super().apply(works)
+            time.sleep(0.3)  # so that the other one has been heard of
+            return results
+
+    wanted = many(20)
+    target = HalfGone({}, rows_of(frame(*wanted)))
+    plan = build_plan(frame(*wanted), frame(), WHOLE)
+    with pytest.raises(ServerGoneError):
+        apply_database(plan, target, FakeQuarantine(), rows_per_batch=4, writers=2, fatal=(ServerGoneError,))
+    assert set(target.rows) == {"g002/0", "g002/1", "g003/0", "g003/1"}
 
 
 def test_a_group_that_moved_since_the_plan_is_refused_with_its_reason_and_the_others_go_on() -> None:
