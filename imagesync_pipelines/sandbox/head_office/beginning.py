@@ -29,6 +29,7 @@ DISHES = (
 BRAND_SHARES = (0.5, 0.3, 0.2)
 DAYS_BACK = 400
 HIDDEN_PER_REASON = 2
+FIRST_SKU, SKU_STEP = 5018970, 13
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _product(rng: Random, nth: int, brand: UUID, now: datetime, *, is_active: bo
         id=_uuid(rng),
         brand=brand,
         # Leading zeros: a sku is text.
-        sku=f"{5018970 + nth * 13:08}",
+        sku=f"{FIRST_SKU + nth * SKU_STEP:08}",
         name=f"{DISHES[nth % len(DISHES)]} {nth + 1}",
         photo_id=_uuid(rng),
         kind=kind,

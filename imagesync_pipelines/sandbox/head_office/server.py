@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from random import Random
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +20,7 @@ from starlette.types import ASGIApp
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import FaultPlan
 from imagesync_pipelines.sandbox.head_office.beginning import Beginning, make_beginning
-from imagesync_pipelines.sandbox.head_office.changes.bench import Bench, Mutation
+from imagesync_pipelines.sandbox.head_office.changes.bench import Bench, Mutation, open_bench
 from imagesync_pipelines.sandbox.head_office.changes.mutator import mutate
 from imagesync_pipelines.sandbox.head_office.filling import fill
 from imagesync_pipelines.sandbox.head_office.original.app import original_app
@@ -152,7 +151,7 @@ def _serve(
         ledger=ledger,
         clock=clock,
         switches=switches,
-        bench=Bench(office, beginning, original, Random(f"{beginning.seed}/changes")),  # noqa: S311 - no secret
+        bench=open_bench(office, beginning, silent=original),
         watch=watch,
     )
     with running((observed(watched(app, watch), place, faults, ledger, clock), listener)):

@@ -14,11 +14,14 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from imagesync_pipelines.sandbox.head_office.beginning import Beginning
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.changes import changing
 from imagesync_pipelines.web.head_office.office import HeadOffice
+
+_BY_ID = aggregate_order_by(sa.literal(","), t.photo.c.id)
 
 
 class MutationError(Exception):
@@ -49,17 +52,23 @@ class Bench:
     silent: bool
     rng: Random
     chosen: set[UUID] = field(default_factory=set)
-    made: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def next_label(self, sku: str) -> str:
         """A label that no photo had before."""
-        self.made += 1
-        return f"{sku}/{self.made}"
+        return f"{sku}/{self.rng.getrandbits(64):016x}"
 
     def uuid(self) -> UUID:
         """A new id, from the seed."""
         return UUID(int=self.rng.getrandbits(128), version=4)
+
+
+def open_bench(office: HeadOffice, beginning: Beginning, *, silent: bool) -> Bench:
+    """A bench for what head office has now: the same choices for the same data, others after a change and a restart."""
+    with office.engine.connect() as connection:
+        there = connection.scalar(sa.select(sa.func.md5(sa.func.string_agg(sa.cast(t.photo.c.id, sa.Text), _BY_ID))))
+    rng = Random(f"{beginning.seed}/changes/{there}")  # noqa: S311 - made-up changes, no secret
+    return Bench(office, beginning, silent, rng)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.sandbox.head_office.beginning import SKU_STEP
 from imagesync_pipelines.sandbox.head_office.changes.bench import (
     Bench,
     Mutation,
@@ -173,7 +174,9 @@ def _kind_of(bench: Bench, product_id: UUID) -> str:
 def _new_product(bench: Bench, brand_id: UUID | None) -> tuple[UUID, str]:
     if brand_id is not None and brand_id not in {brand.id for brand in bench.beginning.brands}:
         raise MutationError(f"there is no brand {brand_id}")
-    return bench.uuid(), f"{bench.rng.randrange(10**7):08}"
+    with bench.office.engine.connect() as connection:
+        last = connection.scalar(sa.select(sa.func.max(t.product.c.sku)))
+    return bench.uuid(), f"{int(last or 0) + SKU_STEP:08}"
 
 
 def _insert_product(bench: Bench, connection: sa.Connection, product_id: UUID, sku: str, brand_id: UUID | None) -> None:
