@@ -161,7 +161,7 @@ class PhotoBodies:
                 "GET",
                 url,
                 headers={"User-Agent": "imagesync_pipelines", **headers},
-                timeout=urllib3.Timeout(min(CONNECT_SECONDS, left), min(self._settings.timeout, left)),
+                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, left), read=min(self._settings.timeout, left)),
                 retries=False,
                 redirect=False,
                 preload_content=False,
