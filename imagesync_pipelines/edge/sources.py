@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
-from obstore import GetResult
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
@@ -22,6 +22,10 @@ from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.objects import S3Place
 from imagesync_pipelines.upstream.answers import Place, place_of
 from imagesync_pipelines.upstream.errors import CredentialsError, TruncatedBody, Unavailable
+
+if TYPE_CHECKING:
+    # It is in obstore's types only.
+    from obstore import GetResult
 
 _CHUNK = 1024 * 1024
 
@@ -84,7 +88,7 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
 class _Object:
     """An object that is being read, from its first byte on."""
 
-    found: GetResult
+    found: "GetResult"
     where: Place
     start: int = 0
     etag: str = ""
