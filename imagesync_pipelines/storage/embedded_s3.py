@@ -69,7 +69,11 @@ def _start(folder: Path, port: int, access_key: str, secret_key: str, log: Path)
     # The keys go through the environment: a command line can be read by every user of the machine.
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
     environment = {**inherited, "RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"', "RCLONE_CONFIG": ""}
-    command = [str(_program()), "serve", "s3", "--addr", f"{LOOPBACK}:{port}", "--no-cleanup", str(folder)]
+    command = [
+        str(_program()), "serve", "s3", "--addr", f"{LOOPBACK}:{port}", "--no-cleanup",
+        # What another server over the same folder wrote is seen after this.
+        "--dir-cache-time", "2s", "--poll-interval", "0", str(folder),
+    ]  # fmt: skip
     with log.open("wb") as output:
         return subprocess.Popen(  # noqa: S603 - our own program and arguments
             command,

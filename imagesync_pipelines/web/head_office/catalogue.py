@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.web.head_office.changes import changing, of_products
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import (
@@ -26,7 +27,7 @@ from imagesync_pipelines.web.head_office.tables import (
 )
 
 
-class UnknownRowError(Exception):
+class UnknownRowError(StorageError):
     """A company, brand, store, product, photo or account that is named does not exist; nothing was changed."""
 
 
@@ -100,6 +101,15 @@ def grant(office: HeadOffice, username: str, store_id: UUID) -> None:
             raise UnknownRowError(f"There is no store {store_id}.")
         row = {"account_id": found, "store_id": store_id}
         connection.execute(insert(account_store).values(row).on_conflict_do_nothing())
+
+
+def find_store(office: HeadOffice, code: str) -> UUID:
+    """The id of the store with this code; raises UnknownRowError."""
+    with office.engine.connect() as connection:
+        found: UUID | None = connection.execute(sa.select(store.c.id).where(store.c.code == code)).scalar()
+    if found is None:
+        raise UnknownRowError(f"There is no store with the code {code}; see `imagesync head-office health`.")
+    return found
 
 
 def revoke(office: HeadOffice, username: str, store_id: UUID) -> None:

@@ -10,6 +10,8 @@ which photos it no longer has, `account_store` says who may read which store, `s
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
+from imagesync_pipelines.storage.errors import DatabaseTooNew
+
 SCHEMA = "head_office"
 # Any two numbers that nothing else in this database uses as advisory locks ("hoffice" and its successor).
 UPGRADE_LOCK = 0x686F6666696365
@@ -137,14 +139,10 @@ UPGRADES: tuple[tuple[str, ...], ...] = ()
 VERSION = 1 + len(UPGRADES)
 
 
-class TablesTooNew(Exception):  # noqa: N818 - the name says what happened
-    """A newer version of this program upgraded the head office's tables; nothing was changed."""
-
-
 def create_tables(engine: sa.Engine) -> None:
     """Make the tables, or bring older ones up to this code's version; nothing happens when they are.
 
-    Several processes may call this at once: one works, the others wait. Raises TablesTooNew.
+    Several processes may call this at once: one works, the others wait. Raises DatabaseTooNew.
     """
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
@@ -155,7 +153,7 @@ def create_tables(engine: sa.Engine) -> None:
             return
         there = connection.execute(sa.select(version.c.number)).scalar_one()
         if there > VERSION:
-            raise TablesTooNew(
+            raise DatabaseTooNew(
                 f"The head office's tables are at version {there}, this program knows up to {VERSION}. "
                 "Install the newer program; nothing was changed."
             )

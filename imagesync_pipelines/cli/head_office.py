@@ -1,0 +1,104 @@
+"""`imagesync head-office …`: running the head-office service and filling it.
+
+What belongs here: options and what is printed. What does not: what the commands do (web/head_office).
+"""
+
+from pathlib import Path
+
+import click
+import sqlalchemy as sa
+
+from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.web.head_office import catalogue
+from imagesync_pipelines.web.head_office import serve as server
+from imagesync_pipelines.web.head_office.health import store_health
+from imagesync_pipelines.web.head_office.importing import import_folder
+from imagesync_pipelines.web.head_office.opening import open_head_office
+from imagesync_pipelines.web.head_office.tokens import hash_password
+
+WARNINGS = 3
+
+
+@click.group("head-office")
+def group() -> None:
+    """The head office: the service that edge stores read their photos from."""
+
+
+@group.command("serve")
+@click.option("--host", default=server.HOST, show_default=True, help="address to listen on; put a TLS proxy in front")
+@click.option("--port", default=server.PORT, show_default=True)
+def serve(host: str, port: int) -> None:
+    """Answer requests until Ctrl-C."""
+    with open_head_office() as office:
+        click.echo(f"Head office: http://{host}:{port}   documentation: http://{host}:{port}/docs   (Ctrl-C stops it)")
+        server.serve(office, host=host, port=port)
+
+
+@group.command("add-account")
+@click.argument("username")
+@click.option("--all-stores", is_flag=True, help="the account reads every store, without grants")
+@click.password_option(envvar="HO_ACCOUNT_PASSWORD", help="asked for when it is not in HO_ACCOUNT_PASSWORD")
+def add_account(username: str, all_stores: bool, password: str) -> None:
+    """Add an account, or give an existing one a new password."""
+    with open_head_office() as office:
+        catalogue.add_account(office, username, hash_password(password), all_stores=all_stores)
+    click.echo(f"account {username} may log in")
+
+
+@group.command("add-store")
+@click.argument("code")
+@click.argument("name")
+@click.option("--company", required=True, help="made when it is not there")
+@click.option("--brand", "brands", multiple=True, required=True, help="what the store sells; made when it is not there")
+def add_store(code: str, name: str, company: str, brands: tuple[str, ...]) -> None:
+    """Add a store to a company and let it see brands; prints the id that edges need."""
+    with open_head_office() as office:
+        company_id = catalogue.add_company(office, company)
+        store_id = catalogue.add_store(office, company_id, code, name)
+        for brand in brands:
+            catalogue.link_brand(office, store_id, catalogue.add_brand(office, company_id, brand))
+    click.echo(f"store {code}: store_id {store_id}")
+
+
+@group.command("grant")
+@click.argument("username")
+@click.argument("codes", nargs=-1, required=True)
+def grant(username: str, codes: tuple[str, ...]) -> None:
+    """Let an account read stores, named by their codes."""
+    with open_head_office() as office:
+        for code in codes:
+            catalogue.grant(office, username, catalogue.find_store(office, code))
+    click.echo(f"{username} may read {', '.join(codes)}")
+
+
+@group.command("import-folder")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--company", required=True, help="made when it is not there")
+@click.option("--brand", required=True, help="made when it is not there")
+@click.pass_context
+def import_pictures(context: click.Context, folder: Path, company: str, brand: str) -> None:
+    """Make each picture named <sku>.jpg, .png, .webp or .gif the photo of its product."""
+    with open_head_office() as office:
+        brand_id = catalogue.add_brand(office, catalogue.add_company(office, company), brand)
+        imported = import_folder(office, brand_id, folder)
+    click.echo(f"{imported.written} written, {imported.unchanged} unchanged, {len(imported.refused)} refused")
+    for name, reason in imported.refused:
+        click.secho(f"  {name}: {reason}", fg="yellow")
+    context.exit(WARNINGS if imported.refused else 0)
+
+
+@group.command("health")
+def health() -> None:
+    """Print how far every store is."""
+    with open_head_office() as office:
+        stores = store_health(office, sa.true()).stores
+    columns = ("store", "name", "photos", "synced", "failed", "waiting", "lag minutes", "last report", "store_id")
+    rows = [
+        (
+            one.code, one.name if one.is_active else f"{one.name} (inactive)", one.photos, one.synced, one.failed,
+            one.waiting, round(one.lag_seconds / 60),
+            "never" if one.last_report_at is None else f"{one.last_report_at:%Y-%m-%d %H:%M %Z}", str(one.store_id),
+        )
+        for one in stores
+    ]  # fmt: skip
+    print_table(f"{len(rows)} stores", columns, rows)

@@ -1,0 +1,31 @@
+"""Running the head-office service in this process.
+
+What belongs here: the server around the app. What does not: the app (app.py), its parts (opening.py).
+"""
+
+import uvicorn
+
+from imagesync_pipelines.storage.objects import ensure_bucket
+from imagesync_pipelines.web.head_office.app import build_app
+from imagesync_pipelines.web.head_office.office import HeadOffice
+
+HOST, PORT = "127.0.0.1", 8002
+# Downloads under way get this many seconds when the service is asked to stop.
+STOP_SECONDS = 20
+
+
+def serve(office: HeadOffice, *, host: str = HOST, port: int = PORT) -> None:
+    """Answer requests until SIGINT or SIGTERM; to be called from the main thread.
+
+    Raises ObjectStoreError when the bucket is neither there nor can be made. Transport encryption is the proxy's.
+    """
+    ensure_bucket(office.s3, office.bucket)
+    uvicorn.run(
+        build_app(office),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
