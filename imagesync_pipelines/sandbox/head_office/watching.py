@@ -5,9 +5,11 @@ what was reported. What does not: answering (original.py, web/head_office), faul
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
@@ -70,22 +72,24 @@ class Watch:
                 self.failed.append(error)
 
     def reported(self, body: bytes) -> None:
-        """Keep one accepted batch."""
-        sent = orjson.loads(body)
-        batch = sent.get("sync_batch") or []
-        with self.lock:
-            self.batches += 1
-            self.reports += [
-                Report(
-                    self.batches,
-                    str(sent["store_id"]),
-                    str(row["photo_id"]),
-                    str(row["status"]),
-                    row.get("synced_at"),
-                    row.get("error"),
-                )
-                for row in batch
-            ]
+        """Keep one batch that was accepted; the original accepts anything, so what is no report is passed over."""
+        with suppress(orjson.JSONDecodeError):
+            sent = orjson.loads(body)
+            rows = [row for row in sent.get("sync_batch") or [] if isinstance(row, dict)]
+            with self.lock:
+                self.batches += 1
+                self.reports += [_report(self.batches, str(sent["store_id"]), row) for row in rows]
+
+
+def _report(batch: int, store_id: str, row: Mapping[str, Any]) -> Report:
+    return Report(
+        batch=batch,
+        store_id=store_id,
+        photo_id=str(row.get("photo_id")),
+        status=str(row.get("status")),
+        synced_at=row.get("synced_at"),
+        error=row.get("error"),
+    )
 
 
 def place(scope: Scope) -> Place:

@@ -103,6 +103,7 @@ def test_a_missing_object_is_a_500_in_either_shape(read_original: Caller, shape:
         pytest.param({"sync_batch": [{"photo_id": "x", "status": "dancing"}] * 3}, 3, id="nothing is checked"),
         pytest.param({"sync_batch": []}, 0, id="an empty batch"),
         pytest.param({}, 0, id="no batch"),
+        pytest.param({"sync_batch": [{}, 1]}, 2, id="no reports"),
     ],
 )
 def test_any_report_is_a_success(read_original: Caller, body: dict[str, Any], number: int) -> None:
@@ -123,3 +124,9 @@ def test_any_report_is_a_success(read_original: Caller, body: dict[str, Any], nu
 )
 def test_a_report_that_the_original_cannot_read(read_original: Caller, options: dict[str, Any], status: int) -> None:
     assert read_original.report(**options).status_code == status
+
+
+def test_a_form_without_a_batch_is_a_success_and_reports_nothing(read_original: Caller) -> None:
+    before = read_original.sandbox.reports()
+    assert read_original.report(data={"store_id": str(read_original.store)}).status_code == 200
+    assert read_original.sandbox.reports() == before

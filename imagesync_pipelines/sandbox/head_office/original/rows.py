@@ -44,7 +44,7 @@ def page(
     connection: sa.Connection, original: Original, store_id: UUID, since: datetime | None, limit: int, offset: int
 ) -> tuple[int, list[dict[str, Any]]]:
     """How many photos there are in all, and one page of them as JSON."""
-    seen = _seen_by(store_id)
+    seen = t.scope().where(t.store.c.id == store_id).with_only_columns(t.photo, t.product.c.sku, t.product.c.name)
     if since is not None:
         seen = seen.where(t.photo.c.updated_at >= since)
     total = connection.scalar(sa.select(sa.func.count()).select_from(seen.subquery())) or 0
@@ -52,19 +52,6 @@ def page(
     shuffled = sa.func.md5(sa.cast(t.photo.c.id, sa.Text) + str(original.next_call()))
     found = connection.execute(seen.order_by(first, shuffled).limit(limit).offset(offset))
     return total, [_as_json(original, row) for row in found]
-
-
-def _seen_by(store_id: UUID) -> sa.Select[Any]:
-    """The scope of a store: its company's brands that are linked to it; brand and product are active."""
-    return (
-        sa.select(t.photo, t.product.c.sku, t.product.c.name)
-        .join(t.product, t.product.c.id == t.photo.c.product_id)
-        .join(t.brand, t.brand.c.id == t.product.c.brand_id)
-        .join(t.store_brand, t.store_brand.c.brand_id == t.brand.c.id)
-        .join(t.store, t.store.c.id == t.store_brand.c.store_id)
-        .where(t.store.c.id == store_id, t.brand.c.company_id == t.store.c.company_id)
-        .where(t.brand.c.is_active, t.product.c.is_active)
-    )
 
 
 def _as_json(original: Original, row: sa.Row[Any]) -> dict[str, Any]:
