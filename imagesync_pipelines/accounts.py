@@ -21,6 +21,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -164,9 +165,7 @@ def load_accounts(settings: Settings) -> Accounts:
     stores = {}
     for name, section in file.edge.stores.items():
         stores[name] = store = _edge_store(name, section, file.edge.head_office)
-        warning = check_transport(
-            f"IMAGESYNC_ACCOUNTS: url of store {name}", store.head_office.url, settings.environment
-        )
+        warning = _judge_url(f"[edge.stores.{name}] url", store.head_office.url, settings.environment)
         warnings += [] if warning is None or warning in warnings else [warning]
     _refuse_shared_databases(stores)
     return Accounts(stores, tuple(warnings))
@@ -209,6 +208,17 @@ def _edge_store(name: str, section: _Store, default: _HeadOffice | None) -> Edge
     else:
         raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
     return EdgeStore(name, str(section.store_id), head_office, section.dsn, section.capacity_gb)
+
+
+def _judge_url(where: str, url: str, environment: str) -> str | None:
+    """None for a good URL, a warning for plain http; a URL is shown, so it must not hold a password."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise AccountsError(f"{where}: it must hold neither user name nor query; write username and password instead")
+    try:
+        return check_transport(where, url, environment)
+    except SettingsError as error:
+        raise AccountsError(str(error)) from None
 
 
 def _refuse_shared_databases(stores: Mapping[str, EdgeStore]) -> None:

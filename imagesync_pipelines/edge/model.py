@@ -14,7 +14,7 @@ import orjson
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-_MD5 = r"^([0-9a-f]{32})?$"
+_MD5 = r"^([0-9a-fA-F]{32})?$"
 _Whole = Annotated[int, Field(strict=True, ge=-(2**31), lt=2**31)]
 _Size = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 
