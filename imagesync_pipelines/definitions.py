@@ -9,30 +9,52 @@ from typing import Any
 
 import dagster as dg
 
+from imagesync_pipelines.edge import assets as edge_assets
+from imagesync_pipelines.edge import checks as edge_checks
+from imagesync_pipelines.edge.automation import jobs as edge_jobs
+from imagesync_pipelines.edge.automation import schedules as edge_schedules
+from imagesync_pipelines.edge.automation import sensors as edge_sensors
+from imagesync_pipelines.edge.automation.starting import read_settings as read_edge_settings
+from imagesync_pipelines.edge.resources import EdgeResource
 from imagesync_pipelines.image_db import assets as image_db_assets
 from imagesync_pipelines.image_db import automation as image_db_automation
 from imagesync_pipelines.image_db import checks as image_db_checks
 from imagesync_pipelines.image_db.resources import ImageDbResource
-from imagesync_pipelines.operations import alerts, cleanup
+from imagesync_pipelines.operations import alerts, check_alerts, cleanup
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.sync.progress import silent
 
 
 def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
     """All definitions; `resources` replaces the ordinary ones of the same names, in tests and on the command line."""
+    shared, image_db = image_db_automation.read_settings()
+    _, edge = read_edge_settings()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # backfill_policy, the one way to run a range in one run
-        image_db = image_db_assets.build_assets()
-    shared, room = image_db_automation.read_settings()
+        # backfill_policy, the one way to say how many runs a range is; partitions of a check, one result per store.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        assets = [*image_db_assets.build_assets(), *edge_assets.build_assets()]
+        checks = [*image_db_checks.build_checks(), *edge_checks.build_checks()]
     return dg.Definitions(
-        assets=image_db,
-        asset_checks=image_db_checks.build_checks(),
-        jobs=[*image_db_automation.build_jobs(), cleanup.prune_events_job],
-        schedules=[image_db_automation.build_schedule(shared, room), cleanup.build_schedule(shared)],
-        sensors=[image_db_automation.build_discovery_sensor(room), alerts.build_run_failure_alert()],
+        assets=assets,
+        asset_checks=checks,
+        jobs=[*image_db_automation.build_jobs(), *edge_jobs.build_jobs(), cleanup.prune_events_job],
+        schedules=[
+            image_db_automation.build_schedule(shared, image_db),
+            *edge_schedules.build_schedules(shared, edge),
+            cleanup.build_schedule(shared),
+        ],
+        sensors=[
+            image_db_automation.build_discovery_sensor(image_db),
+            edge_sensors.build_new_photos_sensor(shared, edge),
+            edge_sensors.build_overdue_sensor(shared, edge),
+            alerts.build_run_failure_alert(),
+            check_alerts.build_failed_check_alert(),
+        ],
         resources={
             "house": HouseResource(),
             "image_db": ImageDbResource(),
+            "edge": EdgeResource(),
             "progress": dg.ResourceDefinition.hardcoded_resource(silent),
             **(resources or {}),
         },

@@ -10,7 +10,7 @@ so that the run is in the UI's history. What does not: what the jobs do (the roo
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,12 +18,17 @@ from typing import Any
 
 import dagster as dg
 
+from imagesync_pipelines.accounts import load_accounts
 from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.edge import assets as edge_assets
+from imagesync_pipelines.edge.automation import starting as edge
+from imagesync_pipelines.edge.desk import ROOM as EDGE
 from imagesync_pipelines.image_db import automation
-from imagesync_pipelines.image_db.assets import API_POOL, ROOM, WRITE_POOL
+from imagesync_pipelines.image_db.assets import API_POOL, WRITE_POOL
 from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.operations import history, orphans, pools
-from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.operations.launching import JobRun
+from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
@@ -65,7 +70,7 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
             check_answers(installation.house.dagster_url, "IMAGESYNC_DAGSTER_URL")
         os.environ.update(installation.house.environment())
         with dg.DagsterInstance.from_config(str(installation.house.dagster_home)) as instance:
-            pools.make_pools(instance, (API_POOL, WRITE_POOL))
+            pools.make_pools(instance, (API_POOL, WRITE_POOL, edge_assets.API_POOL, edge_assets.WRITE_POOL))
             orphans.close_orphans(instance)
             yield installation, instance
 
@@ -108,13 +113,18 @@ def sync_image_db(
 def apply_plan(
     plan_id: int, *, replan: bool = False, settings: Settings | None = None, progress: Progress = silent
 ) -> Outcome:
-    """Apply a stored plan of the image database; with replan, products that moved since are planned again first.
+    """Apply a stored plan of any room; with replan, products that moved since are planned again first (image_db).
 
     Raises PlanMissing, before any run is started, when there is no such plan.
     """
     with opened(settings) as (installation, instance):
-        Plans(installation.engine, installation.storage).header(plan_id)
-        return _run(installation, instance, automation.apply_run(plan_id, replan=replan), progress)
+        header = Plans(installation.engine, installation.storage).header(plan_id)
+        if header.room == EDGE:
+            edge.keep_partitions(instance, load_accounts(installation.settings))
+            request = edge.apply_run(str(header.scope["store"]), plan_id)
+        else:
+            request = automation.apply_run(plan_id, replan=replan)
+        return _run(installation, instance, request, progress)
 
 
 def replay_image_db(
@@ -125,9 +135,45 @@ def replay_image_db(
         return _run(installation, instance, automation.replay_run(external_ids), progress)
 
 
-def _run(
-    installation: Installation, instance: dg.DagsterInstance, request: automation.JobRun, progress: Progress
-) -> Outcome:
+def sync_edge(
+    *,
+    stores: Sequence[str] = (),
+    full: bool = False,
+    dry_run: bool = False,
+    lift_brake: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Iterator[tuple[str, Outcome]]:
+    """Bring edge stores (all of the accounts file, or those named) up to their head office, one run after the other.
+
+    full: list everything, which finds what vanished. dry_run: stop after the plan. lift_brake: let removals happen that
+    the brake would hold back. Gives each store's outcome as soon as its run has ended; one that fails stops no other.
+    Raises SettingsError for wrong settings and AccountsError for the accounts file, before any run.
+    """
+    options = edge.SyncOptions(full=full, dry_run=dry_run, lift_brake=lift_brake)
+    yield from _run_stores(stores, lambda name: edge.sync_run(name, options), settings, progress)
+
+
+def scrub_edge(
+    *, stores: Sequence[str] = (), settings: Settings | None = None, progress: Progress = silent
+) -> Iterator[tuple[str, Outcome]]:
+    """Hash what edge stores have, inside their databases, and fetch again what differs; otherwise as sync_edge."""
+    yield from _run_stores(stores, edge.scrub_run, settings, progress)
+
+
+def _run_stores(
+    stores: Sequence[str], request: Callable[[str], JobRun], settings: Settings | None, progress: Progress
+) -> Iterator[tuple[str, Outcome]]:
+    edge.read_settings()  # a wrong setting is told before a database is started
+    accounts = load_accounts(settings or load_settings(Settings))
+    chosen = edge.chosen_stores(accounts, stores)
+    with opened(settings) as (installation, instance):
+        edge.keep_partitions(instance, accounts)
+        for name in chosen:
+            yield name, _run(installation, instance, request(name), progress)
+
+
+def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> Outcome:
     """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
     definitions = build_definitions(resources={"progress": progress})
     job = definitions.resolve_job_def(request.job)
@@ -140,7 +186,7 @@ def _run(
         raise_on_error=False,
     )
     line = history.run_line(instance, result.run_id)
-    plans = Plans(installation.engine, installation.storage).all(ROOM)
+    plans = Plans(installation.engine, installation.storage).all(request.job.partition("__")[0])
     plan = next((plan for plan in plans if plan.run_id == result.run_id), None)
     if not result.success:
         return Outcome(result.run_id, Status.FAILED, line.summary, line.error, plan)

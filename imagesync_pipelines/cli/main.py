@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from imagesync_pipelines.cli import demo, history, house, image_db, plans, quarantine, servers
+from imagesync_pipelines.cli import demo, edge, head_office, history, house, image_db, plans, quarantine, servers
 from imagesync_pipelines.image_db.api import BadPageError
 from imagesync_pipelines.operations.partitions import BadBlockError, PartitionOrderError
 from imagesync_pipelines.sandbox.serving import ServingError
@@ -51,7 +51,10 @@ def sync() -> None:
 
 
 sync.add_command(image_db.sync)
+sync.add_command(edge.sync)
 root.add_command(image_db.group)
+root.add_command(edge.group)
+root.add_command(head_office.group)
 root.add_command(plans.plan)
 root.add_command(plans.apply)
 root.add_command(quarantine.group)

@@ -1,13 +1,13 @@
 """The weekly scrub as a stage: hash what a store has, fetch again what differs.
 
-What belongs here: joining scrub, plan and application. What does not: the hashing (scrub.py), the plan
+What belongs here: joining scrub, plan and application. What does not: the hashing (scrubbing.py), the plan
 (plan_stages.py).
 """
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from imagesync_pipelines.edge import scrub, store
+from imagesync_pipelines.edge import scrubbing, store
 from imagesync_pipelines.edge.api import HeadOfficeApi
 from imagesync_pipelines.edge.desk import Desk
 from imagesync_pipelines.edge.notes import ListingNote, need_note
@@ -30,7 +30,7 @@ def scrub_and_repair(desk: Desk, api: HeadOfficeApi, run_id: str, *, progress: P
     Raises NoteMissingError when the store was never listed, and the errors of make_plan and apply_plan.
     """
     with store.store_lock(desk.database, desk.place.settings.lock_wait_seconds):
-        found = scrub.scrub(desk.database, on_progress=lambda done, total: progress("photos hashed", done, total))
+        found = scrubbing.scrub(desk.database, on_progress=lambda done, total: progress("photos hashed", done, total))
     if not found.differing:
         return Scrubbed(found.hashed, (), None)
     listed = need_note(desk.place.storage, desk.name, ListingNote)

@@ -5,8 +5,8 @@ the Dagster assets themselves (assets.py) and what they do.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -16,6 +16,7 @@ from imagesync_pipelines.image_db.assets import PAGES, RESET_PAGES, ROOM
 from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.image_db.settings import ImageDbSettings, missing_variables
 from imagesync_pipelines.operations import partitions
+from imagesync_pipelines.operations.launching import JobRun
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
@@ -45,16 +46,6 @@ class SyncOptions:
     force: bool = False
     skus: tuple[str, ...] = ()
     lift_brake: bool = False
-
-
-@dataclass(frozen=True)
-class JobRun:
-    """A run to start: its job, configuration, tags, and the Dagster assets when not all of the job's."""
-
-    job: str
-    run_config: Mapping[str, Any] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    assets: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)

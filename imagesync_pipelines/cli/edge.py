@@ -1,0 +1,140 @@
+"""`imagesync sync edge` and `imagesync edge …`: the edge stores on a terminal.
+
+What belongs here: options and printing. What does not: the work (runs.py and the room), the photo server (serving.py).
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import click
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.accounts import load_accounts
+from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, progress_bars
+from imagesync_pipelines.edge import store, store_schema
+from imagesync_pipelines.edge.automation.starting import chosen_stores
+from imagesync_pipelines.edge.desk import Desk, open_desk
+from imagesync_pipelines.edge.probe import probe
+from imagesync_pipelines.edge.resources import EdgeResource
+from imagesync_pipelines.edge.settings import EdgeSettings
+from imagesync_pipelines.runs import Outcome, Status
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.installation import open_installation
+
+_WORST_FIRST = (Status.FAILED, Status.PARTIAL, Status.COMPLETED)
+
+stores_option = click.option(
+    "--store",
+    "stores",
+    multiple=True,
+    metavar="NAME",
+    help="this store only; may be given several times (default: all)",
+)
+
+
+@click.command("edge")
+@stores_option
+@click.option("--full", is_flag=True, help="list everything, not only what changed; finds what vanished")
+@click.option("--dry-run", is_flag=True, help="stop after the plan: nothing is written into a store's database")
+@click.option("--lift-brake", is_flag=True, help="let removals happen that the brake would hold back")
+@click.pass_context
+def sync(context: click.Context, stores: tuple[str, ...], full: bool, dry_run: bool, lift_brake: bool) -> None:
+    """Head office → the photos in every edge store's database."""
+    settings = load_settings(Settings)
+    with progress_bars() as progress:
+        outcomes = runs.sync_edge(
+            stores=stores, full=full, dry_run=dry_run, lift_brake=lift_brake, settings=settings, progress=progress
+        )
+        context.exit(_print_each(outcomes, settings.webserver_url))
+
+
+@click.group("edge")
+def group() -> None:
+    """Upkeep of the edge stores."""
+
+
+@group.command("check")
+@click.option("--store", "name", required=True, metavar="NAME", help="the store whose head office is tried out")
+@click.pass_context
+def check(context: click.Context, name: str) -> None:
+    """Try out a store's head office step by step, as an edge uses it; nothing is written anywhere."""
+    settings = load_settings(EdgeSettings)
+    account = load_accounts(load_settings(Settings)).edge_store(name)
+    failed = False
+    with EdgeResource().head_office(load_settings(Settings), name) as api:
+        for step in probe(api, account, settings):
+            failed = failed or not step.ok
+            mark = click.style("ok    ", fg="green") if step.ok else click.style("FAILED", fg="red")
+            click.echo(f"{mark}  {step.name}: {step.detail} ({step.seconds:.2f} s)")
+    context.exit(EXIT_CODES[Status.FAILED if failed else Status.COMPLETED])
+
+
+@group.command("reset-failed")
+@stores_option
+@click.option("--all", "everything", is_flag=True, help="every photo, not only failed ones: for starting over")
+def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
+    """Make failed photos pending again, so that the next run tries them afresh; pictures stay and are served."""
+    reset = store.reset_all if everything else store.reset_failed
+    with _desks(stores) as desks:
+        for desk in desks:
+            with _held(desk):
+                number = reset(desk.database)
+            click.echo(f"{desk.name}: {number} photos are pending; the next run takes them up")
+
+
+@group.command("migrate")
+@stores_option
+def migrate(stores: tuple[str, ...]) -> None:
+    """Add the columns and indexes that a store's table of photos lacks; nothing is ever dropped."""
+    with _desks(stores) as desks:
+        for desk in desks:
+            with _held(desk):
+                added = store_schema.migrate(desk.database)
+            for sentence in added:
+                click.echo(f"{desk.name}: {sentence}: added")
+            if not added:
+                click.echo(f"{desk.name}: nothing is missing")
+
+
+@group.command("scrub")
+@stores_option
+@click.pass_context
+def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
+    """Hash every stored photo inside its database, and fetch again from the head office what differs."""
+    settings = load_settings(Settings)
+    with progress_bars() as progress:
+        outcomes = runs.scrub_edge(stores=stores, settings=settings, progress=progress)
+        context.exit(_print_each(outcomes, settings.webserver_url))
+
+
+@contextmanager
+def _desks(stores: tuple[str, ...]) -> Iterator[Iterator[Desk]]:
+    """The stores asked for, or all, opened one after the other."""
+    settings = load_settings(EdgeSettings)
+    with open_installation() as place:
+        accounts = load_accounts(place.settings)
+
+        def opened() -> Iterator[Desk]:
+            for name in chosen_stores(accounts, stores):
+                with open_desk(place, settings, accounts.edge_store(name)) as desk:
+                    yield desk
+
+        yield opened()
+
+
+@contextmanager
+def _held(desk: Desk) -> Iterator[None]:
+    """Hold a store while no run works on it; it has a table then."""
+    with store.store_lock(desk.database, desk.place.settings.lock_wait_seconds):
+        store_schema.create_or_check(desk.database)
+        yield
+
+
+def _print_each(outcomes: Iterable[tuple[str, Outcome]], link: str) -> int:
+    """Print every store's outcome as it comes; the exit code is that of the worst."""
+    seen = []
+    for name, outcome in outcomes:
+        click.secho(f"store {name}", bold=True)
+        print_outcome(outcome, link)
+        seen.append(outcome.status)
+    return next(EXIT_CODES[status] for status in _WORST_FIRST if status in seen)
