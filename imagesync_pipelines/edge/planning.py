@@ -126,7 +126,7 @@ def _payload(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) ->
     rows = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
     wanted = listed.set_index("key").loc[rows["key"]]
     pictures = current[current["has_bytes"]].set_index("key")["checksum"]
-    held = rows["key_before"].map(pictures).fillna("").astype("str")
+    held = rows["key_before"].map(pictures.to_dict().get)
     return pd.DataFrame(
         {
             "key": rows["key"].array,

@@ -46,7 +46,8 @@ def scrub(database: StoreDatabase, *, on_progress: Callable[[int, int], None] = 
     count = sa.text(f"SELECT count(*) FROM {database.table} WHERE image_binary IS NOT NULL")  # noqa: S608 - ours
     with database.engine.connect() as connection:
         total = int(connection.scalar(count) or 0)
-    hashed, differing, after = 0, [], "00000000-0000-0000-0000-000000000000"
+    hashed, after = 0, "00000000-0000-0000-0000-000000000000"
+    differing: list[str] = []
     while True:
         with database.engine.begin() as connection:
             values = {"after": after, "rows": ROWS_PER_STATEMENT, "reason": SCRUBBED}
