@@ -1,18 +1,16 @@
-"""A cap on request bodies, before anything reads them.
+"""A cap on request bodies, whoever sends them.
 
 What belongs here: that cap, as ASGI middleware. What does not: what a body may say (the endpoints).
 """
 
-from starlette.responses import JSONResponse
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from imagesync_pipelines.web.head_office.answers import Problem
 
 LARGEST_BODY = 8 * 1024 * 1024
 
 
 class BodyLimit:
-    """Answers 413 to a body that says it is too large, and hangs up on one that turns out to be."""
+    """Lets an endpoint read so much of a body and no more; then the request is answered with 413."""
 
     def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY) -> None:
         self._app = app
@@ -20,21 +18,14 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        lengths = [value for name, value in scope["headers"] if name == b"content-length"]
-        if any(value.isdigit() and int(value) > self._largest for value in lengths):
-            problem = Problem(message=f"The body is larger than {self._largest} bytes; send it in parts")
-            await JSONResponse(problem.model_dump(exclude_none=True), 413)(scope, receive, send)
-            return
         read = 0
 
         async def counted() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
-            # Told to the app as a lost connection: it stops reading and answers nobody.
-            return {"type": "http.disconnect"} if read > self._largest else message
+            if read > self._largest:
+                raise HTTPException(413, f"The body is larger than {self._largest} bytes; send it in parts")
+            return message
 
         await self._app(scope, counted, send)

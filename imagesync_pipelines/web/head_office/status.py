@@ -25,8 +25,8 @@ router = APIRouter(prefix="/api/v1/sync/product-photos", tags=["reports"])
 
 
 def _storable(text: str) -> str:
-    """PostgreSQL's text holds no NUL; what is too long is cut, a report is not lost for it."""
-    return text.replace("\x00", "")[:ERROR_CHARACTERS]
+    """What the database cannot hold (NUL, half a surrogate pair) goes, what is too long is cut: no report is lost."""
+    return text.replace("\x00", "").encode(errors="replace").decode()[:ERROR_CHARACTERS]
 
 
 def _parse_moment(value: object) -> object:

@@ -15,7 +15,7 @@ import jwt
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
 from pwdlib import PasswordHash
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.web.head_office.answers import Problem, TokenProblem, TokenRefused
@@ -24,23 +24,32 @@ from imagesync_pipelines.web.head_office.tables import account, spent_token
 
 ALGORITHM = "HS256"
 Kind = Literal["access", "refresh"]
-# PostgreSQL's text cannot hold a NUL, so no account has one in its name.
-_NUL = "\x00"
 
 router = APIRouter(prefix="/api/v1/token", tags=["tokens"])
+
+
+def _clean(text: str) -> str:
+    """Text that a database can hold: no NUL, no half of a surrogate pair (JSON can carry both)."""
+    if "\x00" in text:
+        raise ValueError("no text")
+    text.encode()
+    return text
+
+
+Text = Annotated[str, AfterValidator(_clean)]
 
 
 class Login(BaseModel):
     """A user name and its password."""
 
-    username: str = Field(max_length=150, examples=["edge-jakarta"])
-    password: str = Field(max_length=1000, examples=["a long password"])
+    username: Text = Field(max_length=150, examples=["edge-jakarta"])
+    password: Text = Field(max_length=1000, examples=["a long password"])
 
 
 class RefreshToken(BaseModel):
     """A refresh token."""
 
-    refresh: str = Field(max_length=4000)
+    refresh: Text = Field(max_length=4000)
 
 
 class TokenPair(BaseModel):
@@ -68,13 +77,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 def log_in(office: Office, login: Login) -> TokenPair:
     """Get a pair of tokens for a user name and a password."""
     with office.engine.connect() as connection:
-        found = connection.execute(
-            sa.select(account).where(account.c.username == login.username.replace(_NUL, ""))
-        ).one_or_none()
+        found = connection.execute(sa.select(account).where(account.c.username == login.username)).one_or_none()
     if found is None:
         # The same work as for a wrong password, so that the time does not tell which names exist.
         hash_password(login.password)
-    elif _hasher().verify(login.password, found.password_hash) and found.is_active and _NUL not in login.username:
+    elif _hasher().verify(login.password, found.password_hash) and found.is_active:
         return _issue(office, found.id)
     raise TokenRefused(TokenProblem(detail="No active account found with the given credentials"))
 
@@ -89,8 +96,8 @@ def refresh(office: Office, body: RefreshToken) -> TokenPair:
     owner = UUID(claims["user_id"])
     with office.engine.begin() as connection:
         expires = datetime.fromtimestamp(claims["exp"], UTC)
-        spent = insert(spent_token).values(jti=claims["jti"], expires_at=expires).on_conflict_do_nothing()
-        if connection.execute(spent).rowcount == 0:
+        spend = insert(spent_token).values(jti=claims["jti"], expires_at=expires).on_conflict_do_nothing()
+        if connection.execute(spend.returning(spent_token.c.jti)).first() is None:
             raise TokenRefused(TokenProblem(detail="Token is blacklisted", code="token_not_valid"))
         connection.execute(spent_token.delete().where(spent_token.c.expires_at < office.clock()))
         active = connection.execute(sa.select(account.c.is_active).where(account.c.id == owner)).scalar()

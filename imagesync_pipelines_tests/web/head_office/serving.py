@@ -54,6 +54,7 @@ class Client:
     store: UUID | None = None
     access: str = ""
     refresh: str = ""
+    username: str = USERNAME
 
     def log_in(self, username: str = USERNAME) -> None:
         """Get tokens."""
