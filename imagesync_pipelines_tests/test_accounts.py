@@ -116,7 +116,8 @@ def _store(lines: str = "", name: str = "bali", office: str = OFFICE) -> str:
         "no TOML", "no head office", "an unknown key", "no capacity", "no id", "an id that is none",
         "half a head office", "a name that is no partition", "a plain password", "a variable that is not set",
         "a password in a dsn", "another database", "a secret that is no dsn", "a number for an id",
-        "an unknown key of the room", "no section", "another protocol", "a password in a URL", "one database for two stores",
+        "an unknown key of the room", "no section", "another protocol", "a password in a URL",
+        "one database for two stores",
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_with_section_and_key(text: str, said: str) -> None:

@@ -138,7 +138,8 @@ def staged_keys(connection: sa.Connection, keys: Collection[str]) -> frozenset[s
 def staged_changes(connection: sa.Connection, room: str, account: str) -> Iterator[list[Any]]:
     """The payloads (parsed) of staged rows that are new, changed or back, in portions; before `merge`."""
     values = {"room": room, "account": account}
-    for rows in connection.execute(sa.text(_CHANGED), values, execution_options={"yield_per": _BATCH}).partitions():
+    found = connection.execute(sa.text(_CHANGED).execution_options(yield_per=_BATCH), values)
+    for rows in found.partitions(_BATCH):
         yield [row[0] for row in rows]
 
 
