@@ -17,8 +17,10 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from pydantic_settings import BaseSettings
 
 from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
 
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
@@ -27,6 +29,8 @@ SNAPSHOT = Path(__file__).parent / "definitions.json"
 SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("All rooms", Settings),
     ("The image database and the ERP", ImageDbSettings),
+    ("Edge stores", EdgeSettings),
+    ("The head office as a service (imagesync head-office serve)", HeadOfficeSettings),
 )
 
 _HEAD = """\

@@ -18,6 +18,12 @@ from imagesync_pipelines_tests import generated
 # Yields nothing on a dry run, so that what it writes is not marked as written; Dagster then wants no result type.
 MAY_YIELD_NOTHING = {"image_db/product_images"}
 
+# Pages are one reading, so a range is one run; stores have nothing to do with one another, so each is a run.
+BACKFILL = {
+    "image_db": dg.BackfillPolicy.single_run(),
+    "edge": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+}
+
 LOADED = """
 import sys
 from imagesync_pipelines.definitions import defs
@@ -63,7 +69,7 @@ def test_every_asset_keeps_the_rules_of_the_house(definitions: dg.Definitions) -
             "kinds": bool(node.kinds),
             "its room as group": node.group_name == key.path[0],
             "freshness": node.is_external or node.freshness_policy is not None,
-            "a range in one run": node.partitions_def is None or node.backfill_policy == dg.BackfillPolicy.single_run(),
+            "its way with ranges": node.partitions_def is None or node.backfill_policy == BACKFILL[key.path[0]],
             "something before it": node.is_external or bool(node.parent_keys),
         }
         broken += [f"{name} lacks {rule}" for rule, kept in rules.items() if not kept]
@@ -73,7 +79,7 @@ def test_every_asset_keeps_the_rules_of_the_house(definitions: dg.Definitions) -
 def test_every_asset_function_says_that_it_returns_metadata_only(definitions: dg.Definitions) -> None:
     functions = asset_functions(definitions)
     others = {name for name, made in functions.items() if made.__annotations__["return"] is not dg.MaterializeResult}
-    assert len(functions) == 6
+    assert len(functions) == 10
     assert others == MAY_YIELD_NOTHING
 
 
@@ -84,6 +90,9 @@ def test_what_calls_an_api_or_writes_product_images_waits_in_a_pool(definitions:
         "image_db/api_pages": {"image_db_api"},
         "image_db/records": {"image_db_api"},
         "image_db/product_images": {"image_db_write"},
+        "edge/photo_listing": {"edge_api"},
+        "edge/photo_binaries": {"edge_write"},
+        "edge/status_report": {"edge_api"},
     }
 
 
@@ -93,7 +102,7 @@ def test_every_job_is_named_by_its_room_and_described(definitions: dg.Definition
         if not name.startswith("__"):
             job = repository.get_job(name)
             assert (job.description or "").endswith("."), name
-            assert name.startswith("image_db__") or name == "prune_events_job"
+            assert name.startswith(("image_db__", "edge__")) or name == "prune_events_job"
             assert job.executor_def is dg.in_process_executor
 
 
@@ -136,7 +145,7 @@ def test_a_bare_process_without_any_environment_loads_everything_and_starts_noth
         cwd=tmp_path, env={"PATH": os.defpath, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 8
+    assert int(done.stdout) == 13
     assert done.stderr == ""
     assert not list(tmp_path.iterdir()), "loading wrote files"
 
@@ -166,7 +175,28 @@ def test_schedule_and_sensor_run_from_the_start_only_with_credentials(
     repository = build_definitions().get_repository_def()
     assert repository.get_schedule_def("image_db__sync__daily").default_status.value == status
     assert repository.get_sensor_def("image_db__page_discovery").default_status.value == status
-    assert repository.get_sensor_def("run_failure_alert").default_status.value == "RUNNING"
+    for alert in ("run_failure_alert", "failed_check_alert"):
+        assert repository.get_sensor_def(alert).default_status.value == "RUNNING"
+
+
+@pytest.mark.parametrize(
+    ("environment", "status"),
+    [
+        pytest.param({}, "STOPPED", id="no accounts file"),
+        pytest.param({"IMAGESYNC_ACCOUNTS": "accounts.toml"}, "RUNNING", id="an accounts file"),
+    ],
+)
+def test_the_edge_runs_from_the_start_only_with_an_accounts_file_and_the_scrub_never(
+    environment: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    repository = build_definitions().get_repository_def()
+    for name in ("edge__sync__hourly", "edge__sync__daily_full"):
+        assert repository.get_schedule_def(name).default_status.value == status
+    for name in ("edge__new_photos", "edge__overdue_runs"):
+        assert repository.get_sensor_def(name).default_status.value == status
+    assert repository.get_schedule_def("edge__scrub__weekly").default_status.value == "STOPPED"
 
 
 def test_the_schedule_follows_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,4 +210,4 @@ def test_resources_can_be_replaced_by_name() -> None:
     replaced = dg.ResourceDefinition.hardcoded_resource("mine")
     repository = build_definitions({"image_db": replaced}).get_repository_def()
     assert repository.get_top_level_resources()["image_db"] is not None
-    assert set(repository.get_top_level_resources()) == {"house", "image_db", "progress"}
+    assert set(repository.get_top_level_resources()) == {"house", "image_db", "edge", "progress"}
