@@ -15,8 +15,7 @@ from benchmarks.measuring import Stopwatch
 from benchmarks.pages import MadePages, read_made
 from imagesync_pipelines.image_db import plan_stages, stages
 from imagesync_pipelines.image_db.batch import About, Batches
-from imagesync_pipelines.image_db.record_store import ReadPage
-from imagesync_pipelines.image_db.records import read_page
+from imagesync_pipelines.image_db.parsing import RawPage, parse
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
@@ -50,7 +49,7 @@ def _run(
 ) -> dict[str, int]:
     batches, now = Batches(place.storage), datetime.now(UTC)
     with watch.step(f"{run_id} records"):
-        stored = batches.write(run_id, _read(made, now))
+        stored = batches.write(run_id, parse(_read(made, now), settings.image_db_detail_min_height, made.bytes))
         batches.describe(
             run_id,
             About(run_id=run_id, made_at=now, walk_id=1, scope="all", complete=True, reason="", records=stored.records),
@@ -70,9 +69,9 @@ def _run(
     }
 
 
-def _read(made: MadePages, now: datetime) -> Iterator[ReadPage]:
+def _read(made: MadePages, now: datetime) -> Iterator[RawPage]:
     for page, body in enumerate(made.bodies(), 1):
-        yield ReadPage(page, now, read_page(body))
+        yield RawPage(page, now, body)
 
 
 if __name__ == "__main__":

@@ -32,13 +32,18 @@ class Envelope(NamedTuple):
 
 
 class PageAnswer(NamedTuple):
-    """One page read over HTTP: its number, its body as received, and what its envelope says; `length` in records."""
+    """One page read over HTTP: its number, its body as received, what its envelope says, the file_id of each record."""
 
     page: int
     body: bytes
     api_count: int
     next_page: int | None
-    length: int
+    file_ids: tuple[str | None, ...]
+
+    @property
+    def length(self) -> int:
+        """How many records it has."""
+        return len(self.file_ids)
 
 
 def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswer:
@@ -54,7 +59,8 @@ def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswe
             raise PastTheEndError(f"the image database has no page {page}")
         raise BadPageError(f"{answer.url} does not exist (HTTP 404); is IMAGE_API_URL right?")
     envelope = _envelope(answer.data)
-    return PageAnswer(page, answer.body, envelope.api_count, envelope.next_page, len(envelope.results))
+    file_ids = tuple(map(legible_id, envelope.results))
+    return PageAnswer(page, answer.body, envelope.api_count, envelope.next_page, file_ids)
 
 
 def parse_page(body: bytes) -> Envelope:
@@ -92,3 +98,14 @@ def next_page_of(link: str | None) -> int | None:
     except (KeyError, ValueError):
         raise BadPageError("the page's next link names no page number; the walk cannot go on from it") from None
     return page
+
+
+def legible_id(raw: Any) -> str | None:
+    """The file_id of a raw record, valid or not; None when not even that can be read."""
+    original = raw.get("original_file") if isinstance(raw, dict) else None
+    file_id = original.get("file_id") if isinstance(original, dict) else None
+    if isinstance(file_id, str) and file_id.isascii() and file_id.isdigit() and len(file_id) < 20:
+        file_id = int(file_id)
+    if isinstance(file_id, int) and not isinstance(file_id, bool) and 0 < file_id < 2**63:
+        return str(file_id)
+    return None

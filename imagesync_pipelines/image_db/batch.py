@@ -15,7 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
-from imagesync_pipelines.image_db.record_store import PageReject, ReadPage, Stored, write_records
+from imagesync_pipelines.image_db.record_store import Chunk, PageReject, Stored, write_chunks
 from imagesync_pipelines.image_db.records import Reject
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 
@@ -85,9 +85,9 @@ class Batches:
     def __init__(self, storage: UPath) -> None:
         self._root = storage / _FOLDER
 
-    def write(self, name: str, pages: Iterable[ReadPage]) -> Stored:
-        """Write the records of `pages` as the batch `name`; it counts once `describe` was called."""
-        return write_records(self.records(name), pages)
+    def write(self, name: str, chunks: Iterable[Chunk]) -> Stored:
+        """Write the records of `chunks` as the batch `name`; it counts once `describe` was called."""
+        return write_chunks(self.records(name), chunks)
 
     def describe(self, name: str, about: About) -> None:
         """Complete the batch with what is known about it."""

@@ -1,12 +1,16 @@
 """Article numbers of the image database to products of the ERP (contract section 5.1).
 
-What belongs here: the match and, where there is none, the nearest candidates for a person to look at. What does not:
-the other rules (rules.py) and the frames made of matches (planning.py).
+What belongs here: the match and, where there is none, the nearest candidates for a person to look at; and which
+products of a large catalogue can matter at all, so that only those become Python objects. What does not: the other
+rules (rules.py) and the frames made of matches (planning.py).
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
+
+import pandas as pd
+import pyarrow as pa
 
 from imagesync_pipelines.image_db.rules import Product
 
@@ -102,6 +106,35 @@ class Matcher:
         for place, sku in slips[:limit]:
             found.setdefault(sku, Near(sku, self._all[sku].name, _SLIPS[place]))
         return tuple(found.values())[:limit]
+
+
+def products_of(frame: pd.DataFrame) -> list[Product]:
+    """Product rows from a frame with the columns of rules.Product, as products.read_products gives it."""
+    columns = [pa.array(frame[name], from_pandas=True).to_pylist() for name in Product._fields]
+    return list(map(Product._make, zip(*columns, strict=True)))
+
+
+def may_match(products: pd.DataFrame, numbers: Collection[str]) -> pd.DataFrame:
+    """The products that a Matcher needs for these numbers: it answers as if it had all of them."""
+    named = products["sku"].str.strip().isin(_trimmed(numbers))
+    parents = products.loc[named & (products["kind"] == "parent"), "id"]
+    return products[named | products["parent_id"].isin(parents)]
+
+
+def may_resemble(products: pd.DataFrame, links: Collection[tuple[str, str]]) -> pd.DataFrame:
+    """The products that a Matcher needs to name the nearest ones for these unmatched numbers with their codes."""
+    numbers = _trimmed(number for number, _ in links)
+    skus = products["sku"].str.strip()
+    spelled = frozenset(skus)
+    characters = frozenset("".join(spelled))
+    alike = {sku for number in numbers if number for sku in spelled & _one_slip_from(number, characters)}
+    old = [*numbers, *{f"{number.strip()}-{variant.strip()}" for number, variant in links}]
+    renamed = products["legacy_sku"].str.strip().isin(old) | products["base_sku"].str.strip().isin(old)
+    return products[skus.isin([*alike, *numbers]) | renamed]
+
+
+def _trimmed(numbers: Iterable[str]) -> list[str]:
+    return list({number.strip() for number in numbers})
 
 
 def _one_slip_from(number: str, characters: Iterable[str]) -> set[str]:

@@ -14,9 +14,8 @@ from upath import UPath
 
 from imagesync_pipelines.image_db import api
 from imagesync_pipelines.image_db.reading import Pace, Reading, read_walk
-from imagesync_pipelines.image_db.records import read_page
 from imagesync_pipelines.image_db.settings import ImageDbSettings
-from imagesync_pipelines.image_db.walk import PageFacts, WalkProof, facts_of, prove
+from imagesync_pipelines.image_db.walk import PageFacts, WalkProof, facts_received, prove
 from imagesync_pipelines.storage import walks
 from imagesync_pipelines.storage.raw_pages import PageEntry, RawPages
 from imagesync_pipelines.storage.schema import product_image
@@ -223,7 +222,7 @@ def _read(
     def keep(answer: api.PageAnswer) -> None:
         entry = reader.raw.put(walk_id, answer.page, answer.body, answer.length, answer.api_count)
         entries[answer.page] = entry
-        facts[answer.page] = facts_of(answer.page, read_page(answer.body), entry.fetched_at)
+        facts[answer.page] = facts_received(answer, entry.fetched_at)
         first = entries.get(span.start)
         predicted = -(-answer.api_count // first.records) if first is not None and first.records else None
         reader.progress("pages read", len(entries), predicted if to_the_end else len(span))

@@ -1,96 +1,119 @@
 """The values of the rows that change: everything of a product image but its product, primary flag and last_synced.
 
-What belongs here: reading the canonical records of the keys that change, and the columns made of them. What does not:
-which rows change (the plan) and writing them (applying.py).
+What belongs here: reading the records of the keys that change, and the columns made of them. What does not: which rows
+change (the plan) and writing them (applying.py).
 """
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from datetime import datetime
+from typing import IO, NamedTuple
 
-import orjson
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from upath import UPath
 
-from imagesync_pipelines.image_db.record_store import read_canonical
-from imagesync_pipelines.image_db.records import newest_export
-from imagesync_pipelines.image_db.rules import alt_text, candidates_of, priority
-from imagesync_pipelines.imaging.formats import Purpose, choose
+from imagesync_pipelines.image_db.record_store import WRITTEN, read_canonical, read_table
+from imagesync_pipelines.image_db.rules import alt_text, priority
 
 
 class MissingRecordError(Exception):
     """A planned image is not in the record store: the plan and the records do not belong together; plan again."""
 
 
-class _Row(NamedTuple):
-    """One row of `matched`, without its key."""
+class Values(NamedTuple):
+    """The values of one product image, in the order in which they are copied; metadata is JSON text."""
 
-    external_id: str
+    image_url: str
+    thumbnail_url: str | None
+    image_type: str
     is_front: bool
-    matched_by: str
-    product_name: str
+    priority: int
+    alt_text: str
+    metadata: str
     fingerprint: str
-    min_height: int
+    original_url: str | None
+    newest_export: datetime | None
+    matched_by: str
+    chosen_because: str
+    width: int | None
+    height: int | None
+    image_format: str
+
+
+Payload = Callable[[Sequence[str]], dict[str, Values]]
 
 
 @contextmanager
-def open_payload(
-    records: UPath, matched: pd.DataFrame
-) -> Iterator[Callable[[Sequence[str]], dict[str, dict[str, Any]]]]:
+def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
     """A function from keys to their values, for the keys in `matched` (rows of Planned.matched that change).
 
-    The values are the columns of product_image: image_url, thumbnail_url, image_type, is_front, priority, alt_text,
-    metadata (JSON text), fingerprint, original_url, newest_export, matched_by, chosen_because, width, height,
-    image_format. The records are read once, in the order of the file, into a temporary file, because keys are asked
-    for product by product; memory holds a place in that file per image, not its record.
+    The records are read once, in the order of the file. Because keys are asked for product by product, their JSON goes
+    through a temporary file: memory holds its place there and the chosen files, a few hundred bytes per image.
+    Raises MissingRecordError when the record store does not have all of them.
     """
-    columns = [matched[name].to_numpy(dtype=object) for name in _Row._fields]
-    rows = dict(zip(matched["key"].to_numpy(dtype=object), map(_Row, *columns), strict=True))
+    ids = pa.array(matched["external_id"], pa.string())
+    table = read_table(records, WRITTEN)
+    table = table.filter(pc.is_in(table["external_id"], ids)).combine_chunks()
+    record_of = pc.index_in(ids, table["external_id"].combine_chunks())
+    if record_of.null_count:
+        missing = ids.filter(pc.is_null(record_of)).unique()
+        raise MissingRecordError(
+            f"{len(missing)} planned images are not among the stored records, for example {missing[0]}; plan again"
+        )
+    row_of = {key: row for row, key in enumerate(matched["key"])}
+    links = matched.loc[:, ["product_name", "is_front", "matched_by", "fingerprint"]]
     with tempfile.TemporaryFile() as spool:
-        places: dict[str, tuple[int, int]] = {}
-        start = 0
-        for external_id, canonical in read_canonical(records, {row.external_id for row in rows.values()}):
-            spool.write(canonical)
-            places[external_id] = len(canonical), start
-            start += len(canonical)
-        spool.flush()
-        missing = sorted({row.external_id for row in rows.values()} - places.keys())
-        if missing:
-            raise MissingRecordError(
-                f"{len(missing)} planned images are not among the stored records, for example {missing[0]}; plan again"
-            )
+        starts = _spool(spool, records, table["external_id"].combine_chunks())
 
-        def values_of(keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-            return {key: _values(rows[key], os.pread(spool.fileno(), *places[rows[key].external_id])) for key in keys}
+        def values_of(keys: Sequence[str]) -> dict[str, Values]:
+            rows = [row_of[key] for key in keys]
+            places = record_of.take(pa.array(rows, pa.int64()))
+            texts = [
+                os.pread(spool.fileno(), starts[place + 1] - starts[place], starts[place]).decode()
+                for place in places.to_pylist()
+            ]
+            files = {name: column.to_pylist() for name, column in _columns(table.take(places))}
+            names, fronts, rules, fingerprints = (links[name].take(rows).tolist() for name in links.columns)
+            kinds = files["image_type"]
+            columns = (
+                files["image_url"],
+                files["thumbnail_url"],
+                kinds,
+                fronts,
+                map(priority, kinds, fronts),
+                map(alt_text, names, kinds),
+                texts,
+                fingerprints,
+                [url or None for url in files["file_url"]],
+                files["newest_export"],
+                rules,
+                files["chosen_because"],
+                files["width"],
+                files["height"],
+                files["image_format"],
+            )
+            return dict(zip(keys, map(Values._make, zip(*columns, strict=True)), strict=True))
 
         yield values_of
 
 
-def _values(row: _Row, canonical: bytes) -> dict[str, Any]:
-    record: Mapping[str, Any] = orjson.loads(canonical)
-    candidates = candidates_of(record)
-    detail = choose(candidates, Purpose.DETAIL, row.min_height)
-    if detail is None:
-        raise MissingRecordError(f"image {row.external_id} has no file that a browser can show; plan again")
-    thumbnail = choose(candidates, Purpose.THUMBNAIL)
-    original = record["original_file"]
-    image_type = original.get("type") or ""
-    return {
-        "image_url": detail.candidate.url,
-        "thumbnail_url": thumbnail.candidate.url if thumbnail else None,
-        "image_type": image_type,
-        "is_front": row.is_front,
-        "priority": priority(image_type, row.is_front),
-        "alt_text": alt_text(row.product_name, image_type),
-        "metadata": canonical.decode(),
-        "fingerprint": row.fingerprint,
-        "original_url": original.get("file_url") or None,
-        "newest_export": newest_export(record["exported_files"]),
-        "matched_by": row.matched_by,
-        "chosen_because": detail.because,
-        "width": detail.candidate.width or None,
-        "height": detail.candidate.height or None,
-        "image_format": detail.candidate.kind,
-    }
+def _columns(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
+    return zip(table.column_names, table.columns, strict=True)
+
+
+def _spool(spool: IO[bytes], records: UPath, wanted: pa.Array) -> list[int]:
+    """Write the JSON of the wanted images, which are in the order of the file; where each begins, and the end."""
+    starts = [np.zeros(1, dtype=np.int64)]
+    for ids, texts in read_canonical(records):
+        chosen = texts.filter(pc.is_in(ids, wanted))
+        ends = np.frombuffer(chosen.buffers()[1], np.int32, len(chosen) + 1, chosen.offset * 4).astype(np.int64)
+        spool.write(memoryview(chosen.buffers()[2])[ends[0] : ends[-1]] if len(chosen) else b"")
+        starts.append(ends[1:] - ends[0] + starts[-1][-1])
+    spool.flush()
+    found: list[int] = np.concatenate(starts).tolist()
+    return found

@@ -18,7 +18,7 @@ from imagesync_pipelines.image_db.pages import ROOM
 from imagesync_pipelines.image_db.payload import open_payload
 from imagesync_pipelines.image_db.planning import Planned, cut_to, groups_of_skus, plan_wanted, rejected_rows
 from imagesync_pipelines.image_db.primaries import repair_primaries
-from imagesync_pipelines.image_db.record_store import read_rows
+from imagesync_pipelines.image_db.record_store import read_external_ids
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.image_db.stages import brake_of
 from imagesync_pipelines.storage.errors import PlanMissing
@@ -94,7 +94,7 @@ def make_plan(
     name = batch or batches.of_run(run_id)
     about = batches.about(name)
     all_products = products.read_products(place.engine)
-    planned = plan_wanted(batches.records(name), all_products, settings.image_db_detail_min_height)
+    planned = plan_wanted(batches.records(name), all_products)
     batches.keep_unmatched(name, Unmatched(planned.unmatched, planned.unused))
     current = read_current(place.engine)
     scope, wanted_here, current_here = _cut(about, planned, current, all_products, only_groups)
@@ -155,9 +155,7 @@ def write_unmatched(place: Installation, run_id: str) -> Unmatched:
     name = str(_plan_of(Plans(place.engine, place.storage), run_id).scope["batch"])
     found = batches.unmatched(name)
     partial = batches.about(name).scope == "pages"
-    unmatched.write(
-        place.engine, found, [row.external_id for row in read_rows(batches.records(name))] if partial else None
-    )
+    unmatched.write(place.engine, found, read_external_ids(batches.records(name)) if partial else None)
     return found
 
 
@@ -182,8 +180,7 @@ def _cut(
         there = external_ids_of(current["key"]).isin(about.external_ids)
         groups = frozenset(planned.wanted.loc[named, "group"]) | frozenset(current.loc[there, "group"])
     elif about.scope == "pages":
-        read = set(planned.read_ids)
-        return Scope(None, None), planned, current[external_ids_of(current["key"]).isin(read)]
+        return Scope(None, None), planned, current[external_ids_of(current["key"]).isin(planned.read_ids)]
     else:
         return Scope(None, proof), planned, current
     return Scope(groups, None), cut_to(planned, groups), current

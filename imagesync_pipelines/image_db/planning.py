@@ -8,40 +8,27 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, NamedTuple
 
-import orjson
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from upath import UPath
 
-from imagesync_pipelines.image_db.matching import RULES, Matcher
-from imagesync_pipelines.image_db.record_store import PageReject, Row, read_canonical, read_rows
-from imagesync_pipelines.image_db.rules import RULES_VERSION, Product, candidates_of
-from imagesync_pipelines.imaging.formats import Purpose, choose
+from imagesync_pipelines.image_db.matching import RULES, Match, Matcher, may_match, may_resemble, products_of
+from imagesync_pipelines.image_db.record_store import PageReject, read_table
+from imagesync_pipelines.image_db.rules import RULES_VERSION
+from imagesync_pipelines.storage.copying import frame_of
 
 NO_ARTICLE = "the image names no article"
 NOT_SHOWABLE = "no format a browser can show yet"
 
-_ROWS_PER_PART = 20_000
 _REJECTED = ("key", "group", "reason")
+_LINK = ("number", "variant", "front")
 
 
 class UnknownSkuError(Exception):
     """A product was asked for that the ERP does not have; the message names it."""
-
-
-class _Match(NamedTuple):
-    """One wanted product image: everything that payload.py needs beside the record, and the engine's content."""
-
-    key: str
-    product_id: int
-    external_id: str
-    is_front: bool
-    matched_by: str
-    product_name: str
-    fingerprint: str
-    min_height: int
-    content: str | None
 
 
 @dataclass(frozen=True)
@@ -49,12 +36,12 @@ class Planned:
     """What should be, as frames.
 
     wanted: key, group, position (NA), fingerprint, content (the original's URL); for the engine.
-    matched: key, product_id, external_id, is_front, matched_by, product_name, fingerprint, min_height; a row per row of
-    wanted. With the record store it is all that payload.py needs, so keep it beside a stored plan.
+    matched: key, product_id, external_id, is_front, matched_by, product_name, fingerprint; a row per row of wanted.
+    With the record store it is all that payload.py needs, so keep it beside a stored plan.
     unusable: key, group, reason; matched images without a file to show. Not a failure, but their rows stay as they are.
     unmatched: number, variant, external_id, image_type, image_url, reason, candidates (list of {sku, name, why}).
     unused: external_id, image_type, image_url, reason; images that no product shows although no number is wrong.
-    read_ids: the external ids of all images that were looked at.
+    read_ids: the external ids of all images that were looked at, each once.
     """
 
     wanted: pd.DataFrame
@@ -62,7 +49,7 @@ class Planned:
     unusable: pd.DataFrame
     unmatched: pd.DataFrame
     unused: pd.DataFrame
-    read_ids: frozenset[str]
+    read_ids: pd.Series
 
 
 def image_key(product_id: int | str, external_id: str) -> str:
@@ -70,52 +57,31 @@ def image_key(product_id: int | str, external_id: str) -> str:
     return f"{product_id}/{external_id}"
 
 
-def products_of(frame: pd.DataFrame) -> list[Product]:
-    """Product rows from a frame with the columns of rules.Product, as products.read_products gives it."""
-    columns = frame.loc[:, list(Product._fields)].astype(object)
-    return [Product(*values) for values in columns.where(columns.notna(), None).itertuples(index=False, name=None)]
-
-
-def plan_wanted(records: UPath, products: pd.DataFrame, min_height: int) -> Planned:
+def plan_wanted(records: UPath, products: pd.DataFrame) -> Planned:
     """What should be, from the record store and all products (those that left the ERP get no images).
 
     The same article linked twice by one record is one row, front if any of its links is. A row's fingerprint covers
-    the record, the link, the product's name and the rules, so that a change of any of them rewrites the row.
-    `min_height` in pixels is what a product page needs.
+    the record with its chosen files, the link, the product's name and the rules, so that a change of any of them
+    rewrites the row. Works on columns: each distinct article link is matched once, however many images have it.
     """
-    matcher = Matcher(products_of(products))
-    parts: list[pd.DataFrame] = []
-    matches: list[_Match] = []
-    unusable: list[tuple[str, str, str]] = []
-    unmatched: dict[tuple[str, str, str], tuple[str, str]] = {}
-    unused: dict[str, tuple[str, str]] = {}
-    read_ids: set[str] = set()
-    for row in read_rows(records):
-        read_ids.add(row.external_id)
-        found = _match_links(matcher, row, unmatched)
-        if not row.links:
-            unused[row.external_id] = row.image_type, NO_ARTICLE
-        elif not row.showable:
-            unused[row.external_id] = row.image_type, NOT_SHOWABLE
-            keys = [(image_key(product.id, row.external_id), str(product.id)) for product, _, _ in found]
-            unusable += [(key, group, NOT_SHOWABLE) for key, group in keys]
-        else:
-            matches += [_matched(row, *match, min_height) for match in found]
-        if len(matches) >= _ROWS_PER_PART:  # columns of text need a quarter of what rows of Python objects need
-            parts.append(_frame(matches))
-            matches.clear()
-    urls = _picture_urls(records, {key[0] for key in unmatched} | unused.keys())
-    rows = pd.concat([*parts, _frame(matches)], ignore_index=True)
+    table = read_table(records)
+    linked = _links(table)
+    pairs, codes = _distinct(linked)
+    matches = _match(products, pairs)
+    found = np.array([match.product is not None for match in matches], dtype=bool)[codes]
+    hits, named = _product_images(linked[found], codes[found], matches)
+    showable = np.asarray(pc.is_valid(table["image_url"]))[hits["record"]]
+    rows = _matched(table, hits[showable], named)
+    hidden = _matched(table, hits[~showable], named)
     return Planned(
-        wanted=_wanted(rows),
-        matched=rows.drop(columns="content"),
-        unusable=_rejected(unusable),
-        unmatched=_unmatched(matcher, unmatched, urls),
-        unused=pd.DataFrame(
-            [(external_id, kind, urls[external_id], reason) for external_id, (kind, reason) in unused.items()],
-            columns=["external_id", "image_type", "image_url", "reason"],
-        ),
-        read_ids=frozenset(read_ids),
+        wanted=_wanted(table, hits[showable], rows),
+        matched=rows,
+        unusable=pd.DataFrame(
+            {"key": hidden["key"], "group": hidden["product_id"].astype("str"), "reason": NOT_SHOWABLE}
+        ).astype("str"),
+        unmatched=_unmatched(table, linked[~found], products, dict(zip(pairs, matches, strict=True))),
+        unused=_unused(table),
+        read_ids=table["external_id"].to_pandas(),
     )
 
 
@@ -125,18 +91,18 @@ def rejected_rows(rejects: Sequence[PageReject], current: pd.DataFrame, wanted: 
     A reject whose file_id is legible protects every row that its image has in `current`: what we cannot read is not
     gone. Where another page had the same image in good order (`wanted`), the good record counts.
     """
+    illegible = {reject.external_id for _, _, reject in rejects if reject.external_id is not None}
+    there = current[current["key"].str.split("/", n=1).str[1].isin(illegible)] if illegible else current.iloc[:0]
     rows_of = defaultdict(list)
-    illegible = {reject.external_id for _, _, reject in rejects}
-    for key, group in zip(current["key"], current["group"], strict=True):
-        if (external_id := key.partition("/")[2]) in illegible:
-            rows_of[external_id].append((key, group))
-    good = set(wanted["key"])
+    for key, group in zip(there["key"], there["group"], strict=True):
+        rows_of[key.partition("/")[2]].append((key, group))
+    good = set(there.loc[there["key"].isin(wanted["key"]), "key"])
     rows: dict[str, tuple[str, str | None, str]] = {}
     for page, place, reject in rejects:
         reason = f"page {page}: {reject.reason}"
         name = f"?/{reject.external_id}" if reject.external_id else f"page {page}, reject {place}"
-        there = rows_of.get(reject.external_id or "", [(name, None)])
-        rows.update({key: (key, group, reason) for key, group in there if key not in good})
+        found = rows_of.get(reject.external_id or "", [(name, None)])
+        rows.update({key: (key, group, reason) for key, group in found if key not in good})
     return _rejected(list(rows.values()))
 
 
@@ -163,48 +129,94 @@ def cut_to(planned: Planned, groups: Collection[str]) -> Planned:
     )
 
 
-def _match_links(
-    matcher: Matcher, row: Row, unmatched: dict[tuple[str, str, str], tuple[str, str]]
-) -> list[tuple[Product, bool, str]]:
-    """Product, front and rule of each product that this record's links name; the others go to `unmatched`."""
-    found: dict[int, tuple[Product, bool, str]] = {}
-    for number, variant, front in row.links:
-        product, rule, reason = matcher.match(number, variant)
-        if product is None:
-            unmatched[row.external_id, number, variant] = row.image_type, reason
-            continue
-        if product.id in found:
-            _, was_front, was_rule = found[product.id]
-            front, rule = front or was_front, min(rule, was_rule, key=RULES.index)
-        found[product.id] = product, front, rule
-    return list(found.values())
+def _links(table: pa.Table) -> pd.DataFrame:
+    """All article links: record (its place in the table), number, variant, front."""
+    lists = table["links"].combine_chunks()
+    parts = pc.list_flatten(lists)
+    columns = {"record": pc.list_parent_indices(lists), **{name: parts.field(name) for name in _LINK}}
+    return frame_of(pa.table(columns))
 
 
-def _matched(row: Row, product: Product, is_front: bool, rule: str, min_height: int) -> _Match:
-    parts = (row.fingerprint, str(is_front), rule, str(RULES_VERSION), str(min_height), product.name)
-    fingerprint = blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
-    key = image_key(product.id, row.external_id)
-    content = row.file_url or None
-    return _Match(key, product.id, row.external_id, is_front, rule, product.name, fingerprint, min_height, content)
+def _distinct(linked: pd.DataFrame) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """The distinct pairs of number and variant code, and for each link the place of its pair."""
+    numbers, number = pd.factorize(linked["number"])
+    variants, variant = pd.factorize(linked["variant"])
+    pairs, codes = np.unique(numbers * max(1, len(variant)) + variants, return_inverse=True)
+    firsts, seconds = np.divmod(pairs, max(1, len(variant)))
+    return list(zip(number.take(firsts), variant.take(seconds), strict=True)), codes
 
 
-def _frame(matches: list[_Match]) -> pd.DataFrame:
-    types = {"product_id": "int64", "is_front": "bool", "min_height": "int64"}
-    return pd.DataFrame.from_records(matches, columns=_Match._fields).astype(
-        {name: types.get(name, "str") for name in _Match._fields}
+def _match(products: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Match]:
+    matcher = Matcher(products_of(may_match(products, {number for number, _ in pairs})))
+    return [matcher.match(number, variant) for number, variant in pairs]
+
+
+def _product_images(
+    linked: pd.DataFrame, codes: np.ndarray, matches: Sequence[Match]
+) -> tuple[pd.DataFrame, dict[int, str]]:
+    """Each product with each of its images once: record, product_id, front, rule (place in RULES); and their names."""
+    hits = [match for match in matches if match.product is not None]
+    names = {match.product.id: match.product.name for match in hits if match.product is not None}
+    ids = np.array([match.product.id if match.product else 0 for match in matches], dtype=np.int64)
+    rules = np.array([RULES.index(match.rule) if match.rule else 0 for match in matches], dtype=np.int8)
+    found = pd.DataFrame(
+        {
+            "record": linked["record"].to_numpy(),
+            "product_id": ids[codes],
+            "front": linked["front"].to_numpy(dtype=bool),
+            "rule": rules[codes],
+        }
+    )
+    if found.duplicated(["record", "product_id"]).any():
+        found = found.groupby(["record", "product_id"], sort=False, as_index=False).agg({"front": "any", "rule": "min"})
+    return found, names
+
+
+def _matched(table: pa.Table, hits: pd.DataFrame, names: dict[int, str]) -> pd.DataFrame:
+    """The rows of Planned.matched; a fingerprint is that of the record with what the match adds."""
+    ids, codes = np.unique(hits["product_id"].to_numpy(), return_inverse=True)
+    name = [names[product_id] for product_id in ids.tolist()]
+    digests = [blake2b(f"{RULES_VERSION}\n{text}".encode(), digest_size=8).hexdigest() for text in name]
+    own = table.select(["external_id", "fingerprint"]).take(pa.array(hits["record"]))
+    front, rule = pa.array(hits["front"]), pa.array(hits["rule"])
+    link = pc.binary_join_element_wise(pc.if_else(front, "front", "other"), rule.cast(pa.string()), "")
+    fingerprint = pc.binary_join_element_wise(own["fingerprint"], pa.array(digests, pa.string()).take(codes), link, "-")
+    product_id = pa.array(hits["product_id"])
+    return frame_of(
+        pa.table(
+            {
+                "key": pc.binary_join_element_wise(product_id.cast(pa.string()), own["external_id"], "/"),
+                "product_id": product_id,
+                "external_id": own["external_id"],
+                "is_front": front,
+                "matched_by": pa.array(RULES).take(rule),
+                "product_name": pa.array(name, pa.string()).take(codes),
+                "fingerprint": fingerprint,
+            }
+        )
     )
 
 
-def _wanted(rows: pd.DataFrame) -> pd.DataFrame:
+def _wanted(table: pa.Table, hits: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """What the engine needs of the matched rows; the content is the original's URL, which survives a new id."""
+    urls = table["file_url"].take(pa.array(hits["record"]))
     return pd.DataFrame(
         {
             "key": rows["key"],
             "group": rows["product_id"].astype("str"),
             "position": pd.Series(pd.NA, index=rows.index, dtype="Int64"),
             "fingerprint": rows["fingerprint"],
-            "content": rows["content"],
+            "content": pc.if_else(pc.equal(urls, ""), None, urls).to_pandas(),
         }
     )
+
+
+def _unused(table: pa.Table) -> pd.DataFrame:
+    """The images that no product shows: those without any article, and those without a file to show."""
+    bare = pc.equal(pc.list_value_length(table["links"]), 0)
+    reason = pc.if_else(bare, NO_ARTICLE, pc.if_else(pc.is_valid(table["image_url"]), None, NOT_SHOWABLE))
+    shown = table.select(["external_id", "image_type"]).append_column("image_url", table["picture_url"])
+    return frame_of(shown.append_column("reason", reason).filter(pc.is_valid(reason)))
 
 
 def _rejected(rows: list[tuple[str, str, str]] | list[tuple[str, str | None, str]]) -> pd.DataFrame:
@@ -212,25 +224,23 @@ def _rejected(rows: list[tuple[str, str, str]] | list[tuple[str, str | None, str
 
 
 def _unmatched(
-    matcher: Matcher, unmatched: dict[tuple[str, str, str], tuple[str, str]], urls: dict[str, str]
+    table: pa.Table, linked: pd.DataFrame, products: pd.DataFrame, matches: dict[tuple[str, str], Match]
 ) -> pd.DataFrame:
-    near: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    rows = []
-    for (external_id, number, variant), (image_type, reason) in unmatched.items():
-        if (number, variant) not in near:
-            near[number, variant] = [candidate._asdict() for candidate in matcher.nearest(number, variant)]
-        candidates = near[number, variant]
-        rows.append((number, variant, external_id, image_type, urls[external_id], reason, candidates))
-    columns = ["number", "variant", "external_id", "image_type", "image_url", "reason", "candidates"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _picture_urls(records: UPath, external_ids: Collection[str]) -> dict[str, str]:
-    """A URL to look at each of these images with: the thumbnail, else what a browser shows, else the original."""
-    urls: dict[str, str] = {}
-    for external_id, canonical in read_canonical(records, external_ids):
-        record = orjson.loads(canonical)
-        candidates = candidates_of(record)
-        choice = choose(candidates, Purpose.THUMBNAIL) or choose(candidates, Purpose.LIST)
-        urls[external_id] = choice.candidate.url if choice else record["original_file"].get("file_url") or ""
-    return urls
+    """The links that matched nothing, each once per image, with what may have been meant."""
+    links = linked.drop_duplicates(["record", "number", "variant"])
+    pairs = list(zip(links["number"], links["variant"], strict=True))
+    wanted = set(pairs)
+    matcher = Matcher(products_of(may_resemble(products, wanted)) if wanted else ())
+    near = {pair: [candidate._asdict() for candidate in matcher.nearest(*pair)] for pair in wanted}
+    images = table.select(["external_id", "image_type", "picture_url"]).take(pa.array(links["record"])).to_pandas()
+    return pd.DataFrame(
+        {
+            "number": links["number"].to_numpy(),
+            "variant": links["variant"].to_numpy(),
+            "external_id": images["external_id"],
+            "image_type": images["image_type"],
+            "image_url": images["picture_url"],
+            "reason": pd.Series([matches[pair].reason for pair in pairs], dtype="str"),
+            "candidates": pd.Series([near[pair] for pair in pairs], dtype="object"),
+        }
+    )

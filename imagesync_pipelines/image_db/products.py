@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.copying import copy_rows
+from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import Brake
 
@@ -92,6 +93,20 @@ SELECT p.id, EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.sku =
 """
 
 
+_READ = """
+SELECT id, kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active, left_erp_at IS NULL
+  FROM imagesync.product ORDER BY id
+"""
+_TEXTS = ("kind", "erp_id", "sku", "variant_code", "legacy_sku", "base_sku", "name")
+_READ_TYPES = {
+    name: pa.int64() if name in ("id", "parent_id") else pa.string() if name in _TEXTS else pa.bool_()
+    for name in (
+        "id", "kind", "erp_id", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active",
+        "in_erp",
+    )
+}  # fmt: skip
+
+
 @dataclass(frozen=True)
 class ProductsWritten:
     """What one load of the ERP changed; `deactivated` left the ERP; `warnings` are sentences for the run's summary."""
@@ -142,12 +157,9 @@ def read_products(engine: sa.Engine) -> pd.DataFrame:
     Columns: id, kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active (the ERP's flag),
     in_erp; ordered by id.
     """
-    names = ("id", "kind", "erp_id", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active")
-    columns = [*(product.c[name] for name in names), product.c.left_erp_at.is_(None).label("in_erp")]
     with engine.connect() as connection:
-        rows = connection.execute(sa.select(*columns).order_by(product.c.id)).all()
-    frame = pd.DataFrame.from_records([tuple(row) for row in rows], columns=[*names, "in_erp"])
-    return frame.astype({"id": "int64", "parent_id": "Int64", "is_active": "bool", "in_erp": "bool"})
+        table = read_columns(connection, _READ, _READ_TYPES)
+    return frame_of(table).astype({"parent_id": "Int64"})
 
 
 def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:

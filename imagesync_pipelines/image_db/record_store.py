@@ -1,28 +1,26 @@
 """Valid records in one Parquet file: written page by page, read column by column.
 
 What belongs here: the file, its columns, and that it holds each image once. What does not: what records mean
-(records.py) and where the file lies (the caller). A plan reads everything but `canonical`, so that it needs a few
-hundred bytes per image; the canonical JSON is read only for the rows that change.
+(records.py) and where the file lies (the caller). A plan reads what it matches by, so that it needs a few hundred bytes
+per image; the chosen files and the canonical JSON are read only for the rows that change.
 """
 
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
-from operator import attrgetter
 from typing import IO, Any, NamedTuple, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
+from imagesync_pipelines.image_db.choosing import Chosen
 from imagesync_pipelines.image_db.records import Link, PageContent, Record, Reject
 from imagesync_pipelines.image_db.walk import PageFacts, facts_of
-
-ROWS_PER_GROUP = 5000
 
 _LINK = pa.struct([("number", pa.string()), ("variant", pa.string()), ("front", pa.bool_())])
 _SCHEMA = pa.schema(
@@ -32,10 +30,19 @@ _SCHEMA = pa.schema(
         ("image_type", pa.string()),
         ("file_url", pa.string()),
         ("links", pa.list_(_LINK)),
-        ("showable", pa.bool_()),
+        ("image_url", pa.string()),
+        ("thumbnail_url", pa.string()),
+        ("chosen_because", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("image_format", pa.string()),
+        ("newest_export", pa.timestamp("us", "UTC")),
+        ("picture_url", pa.string()),
         ("canonical", pa.binary()),
     ]
 )
+MATCHED_BY = ("external_id", "fingerprint", "image_type", "file_url", "links", "image_url", "picture_url")
+WRITTEN = tuple(name for name in _SCHEMA.names if name not in ("links", "fingerprint", "canonical", "picture_url"))
 
 
 class ReadPage(NamedTuple):
@@ -54,15 +61,14 @@ class PageReject(NamedTuple):
     reject: Reject
 
 
-class Row(NamedTuple):
-    """What a plan needs of a record."""
+@dataclass(frozen=True)
+class Chunk:
+    """The records of some pages as columns; origins: when a page was fetched, its number, its number of records."""
 
-    external_id: str
-    fingerprint: str
-    image_type: str
-    file_url: str
-    showable: bool
-    links: tuple[Link, ...]
+    table: pa.Table
+    origins: tuple[tuple[datetime, int, int], ...]
+    facts: tuple[PageFacts, ...]
+    rejects: tuple[PageReject, ...]
 
 
 @dataclass(frozen=True)
@@ -80,8 +86,22 @@ class Stored:
     facts: tuple[PageFacts, ...]
 
 
-def write_records(path: UPath, pages: Iterable[ReadPage]) -> Stored:
-    """Write the records of `pages` as one Parquet file, each image once.
+def chunk_of(pages: Sequence[ReadPage]) -> Chunk:
+    """Some pages as columns, with what there is to tell about each."""
+    return Chunk(
+        table=_table([record for read in pages for record in read.content.records]),
+        origins=tuple((read.fetched_at, read.page, len(read.content.records)) for read in pages),
+        facts=tuple(facts_of(read.page, read.content, read.fetched_at) for read in pages),
+        rejects=tuple(
+            PageReject(read.page, place, reject)
+            for read in pages
+            for place, reject in enumerate(read.content.rejects, 1)
+        ),
+    )
+
+
+def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
+    """Write the records of `chunks` as one Parquet file, each image once.
 
     An image seen on several pages counts as on the page fetched last (of equal times, the higher page). The file
     appears under its name only when it is whole.
@@ -93,58 +113,47 @@ def write_records(path: UPath, pages: Iterable[ReadPage]) -> Stored:
     conflicts = row = 0
     with tempfile.TemporaryFile() as draft:
         with _writer(draft) as writer, _Behind(writer) as behind:
-            waiting: list[Record] = []
-            for page, fetched_at, content in pages:
-                facts.append(facts_of(page, content, fetched_at))
-                rejects += [PageReject(page, place, reject) for place, reject in enumerate(content.rejects, 1)]
-                for record in content.records:
-                    mine = (fetched_at, page, row, record.fingerprint)
-                    other = seen.get(record.external_id)
-                    if other is not None:
+            for chunk in chunks:
+                behind.write(chunk.table)
+                facts += chunk.facts
+                rejects += chunk.rejects
+                origins = ((moment, page) for moment, page, records in chunk.origins for _ in range(records))
+                ids, fingerprints = chunk.table["external_id"].to_pylist(), chunk.table["fingerprint"].to_pylist()
+                for (fetched_at, page), external_id, fingerprint in zip(origins, ids, fingerprints, strict=True):
+                    mine = (fetched_at, page, row, fingerprint)
+                    other = seen.setdefault(external_id, mine)
+                    if other is not mine:
                         losers.add(min(mine, other)[2])
-                        conflicts += other[3] != record.fingerprint
-                    seen[record.external_id] = mine if other is None else max(mine, other)
-                    waiting.append(record)
+                        conflicts += other[3] != fingerprint
+                        seen[external_id] = max(mine, other)
                     row += 1
-                if len(waiting) >= ROWS_PER_GROUP:
-                    behind.write(_table(waiting))
-                    waiting.clear()
-            behind.write(_table(waiting))
         draft.seek(0)
         _publish(draft, path, losers)
     return Stored(len(seen), len(losers), conflicts, tuple(rejects), tuple(facts))
 
 
-def read_rows(path: UPath) -> Iterator[Row]:
-    """All records without their canonical JSON, in the order of the file, a row group at a time."""
-    columns = ["external_id", "fingerprint", "image_type", "file_url", "showable"]
+def read_table(path: UPath, columns: Sequence[str] = MATCHED_BY) -> pa.Table:
+    """These columns of all records, in the order of the file.
+
+    links: list of {number, variant, front}; image_url is null when no browser can show any file of the record.
+    """
+    with path.open("rb") as file:
+        return pq.read_table(file, columns=list(columns), use_threads=False).combine_chunks()
+
+
+def read_external_ids(path: UPath) -> list[str]:
+    """The external ids of all records, in the order of the file."""
+    found: list[str] = read_table(path, ["external_id"])["external_id"].to_pylist()
+    return found
+
+
+def read_canonical(path: UPath) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """External ids and canonical JSON (binary) of all records in the order of the file, a row group at a time."""
     with path.open("rb") as file:
         parquet = pq.ParquetFile(file)
         for group in range(parquet.num_row_groups):
-            table = parquet.read_row_group(group, columns=[*columns, "links"])
-            lists = table["links"].combine_chunks()
-            parts = lists.flatten()
-            links = list(map(Link, *(parts.field(name).to_pylist() for name in Link._fields)))
-            offsets = lists.offsets.to_pylist()
-            values = [table[name].to_pylist() for name in columns]
-            for index, row in enumerate(zip(*values, strict=True)):
-                own = tuple(links[offsets[index] - offsets[0] : offsets[index + 1] - offsets[0]])
-                yield Row._make((*row, own))
-
-
-def read_canonical(path: UPath, external_ids: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """External id and canonical JSON of the images asked for, in the order of the file; unknown ids are left out."""
-    wanted = set(external_ids)
-    if not wanted:
-        return
-    with path.open("rb") as file:
-        parquet = pq.ParquetFile(file)
-        for group in range(parquet.num_row_groups):
-            ids = parquet.read_row_group(group, columns=["external_id"])["external_id"].to_pylist()
-            rows = [index for index, external_id in enumerate(ids) if external_id in wanted]
-            if rows:
-                column = parquet.read_row_group(group, columns=["canonical"])["canonical"].take(rows)
-                yield from zip((ids[index] for index in rows), column.to_pylist(), strict=True)
+            table = parquet.read_row_group(group, columns=["external_id", "canonical"])
+            yield table["external_id"].combine_chunks(), table["canonical"].combine_chunks()
 
 
 class _Behind:
@@ -174,22 +183,30 @@ class _Behind:
 
 
 def _writer(file: IO[bytes]) -> Any:
-    return pq.ParquetWriter(file, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=["image_type"])
+    few = ["image_type", "chosen_because", "width", "height", "image_format"]
+    return pq.ParquetWriter(file, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=few)
 
 
 def _table(records: list[Record]) -> pa.Table:
+    """The records as columns. Columns are made by unzipping, which is twice as fast as asking each record for each."""
     links = [link for record in records for link in record.links]
     ends = accumulate((len(record.links) for record in records), initial=0)
-    parts = _columns(links, _LINK)
+    parts = _arrays(links, Link._fields, _LINK)
     lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.StructArray.from_arrays(parts, Link._fields))
-    arrays = _columns(records, pa.struct([field for field in _SCHEMA if field.name != "links"]))
-    arrays.insert(_SCHEMA.get_field_index("links"), lists)
-    return pa.table(arrays, schema=_SCHEMA)
+    own = dict(zip(Record._fields, _arrays(records, Record._fields, _SCHEMA), strict=True))
+    chosen = [record.chosen for record in records]
+    found = dict(zip(Chosen._fields, _arrays(chosen, Chosen._fields, _SCHEMA), strict=True))
+    arrays = {**own, **found, "links": lists}
+    return pa.table([arrays[name] for name in _SCHEMA.names], schema=_SCHEMA)
 
 
-def _columns(rows: list[Record] | list[Link], fields: Any) -> list[pa.Array]:
-    """An array per field, from the attribute of the same name."""
-    return [pa.array(list(map(attrgetter(field.name), rows)), field.type) for field in fields]
+def _arrays(rows: Sequence[tuple], names: Sequence[str], types: Any) -> list[Any]:
+    """An array per field; None for a field that is no column of its own."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return [
+        pa.array(values, types.field(name).type) if name not in ("links", "chosen") else None
+        for name, values in zip(names, columns, strict=True)
+    ]
 
 
 def _publish(draft: IO[bytes], path: UPath, losers: set[int]) -> None:

@@ -1,7 +1,7 @@
 """Records of the image database: validated at the boundary, made canonical, fingerprinted.
 
-What belongs here: one page's bytes to records and rejects, and what a record's fields mean. What does not: HTTP
-(api.py), matching and choosing (rules.py), keeping records (planning.py).
+What belongs here: one page's bytes to records and rejects. What does not: HTTP (api.py), which of a record's files is
+shown (choosing.py), matching (matching.py), keeping records (record_store.py).
 
 The canonical record is what the contract's section 3 lists without `stock`: texts trimmed and free of NUL, links
 de-duplicated and sorted, exports sorted by id. Keys that the contract does not know are left out (the raw pages keep
@@ -9,9 +9,6 @@ them), so a counter that the source adds one day cannot rewrite the catalogue ev
 """
 
 import json
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
-from functools import lru_cache
 from hashlib import blake2b
 from typing import Annotated, Any, NamedTuple, NotRequired
 
@@ -19,10 +16,9 @@ import orjson
 from pydantic import AllowInfNan, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from imagesync_pipelines.image_db.api import next_page_of, parse_page
-from imagesync_pipelines.imaging.formats import is_showable, kind_of
+from imagesync_pipelines.image_db.api import legible_id, next_page_of, parse_page
+from imagesync_pipelines.image_db.choosing import CHOICE_VERSION, Chosen, choose_files
 
-_JPEGS = frozenset({"jpg_k", "jpg_g"})
 _TRIMMED = ConfigDict(str_strip_whitespace=True)
 _Whole = Annotated[int, Field(strict=True)]
 _FileId = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
@@ -88,6 +84,8 @@ class _Page(TypedDict):
     results: list[_Record]
 
 
+# Pixels that a product page needs unless the settings say otherwise.
+MIN_HEIGHT = 600
 _PAGE = TypeAdapter(_Page)
 _RECORD = TypeAdapter(_Record)
 
@@ -101,7 +99,10 @@ class Link(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One image at the source; `canonical` is JSON, `showable` whether a browser can show at least one of its files."""
+    """One image at the source.
+
+    `canonical` is JSON; the fingerprint covers it and the rule of choice; `file_url` is the original's, '' without one.
+    """
 
     external_id: str
     fingerprint: str
@@ -109,7 +110,7 @@ class Record(NamedTuple):
     image_type: str
     file_url: str
     links: tuple[Link, ...]
-    showable: bool
+    chosen: Chosen
 
 
 class Reject(NamedTuple):
@@ -129,8 +130,8 @@ class PageContent(NamedTuple):
     rejects: list[Reject]
 
 
-def read_page(body: bytes) -> PageContent:
-    """Records and rejects of one page as received.
+def read_page(body: bytes, min_height: int = MIN_HEIGHT) -> PageContent:
+    """Records and rejects of one page as received; `min_height` in pixels is what a product page needs.
 
     The whole page is validated at once; only when that fails each record is looked at alone, so that one bad record
     costs nobody else. Raises BadPageError when the body is no page at all.
@@ -141,34 +142,19 @@ def read_page(body: bytes) -> PageContent:
         except ValidationError:
             pass
         else:
-            records = [_record(item) for item in page["results"]]
+            records = [_record(item, min_height) for item in page["results"]]
             return PageContent(page["count"], next_page_of(page["next"]), records, [])
-    return _read_one_by_one(body)
+    return _read_one_by_one(body, min_height)
 
 
-@lru_cache(maxsize=1024)  # the exports of one record mostly have one time, and each is asked for several times
-def parse_time(text: str | None) -> datetime | None:
-    """A moment of the API (ISO 8601); without an offset it is UTC; None for what is no moment."""
-    try:
-        moment = datetime.fromisoformat(text) if text else None
-    except ValueError:
-        return None
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def newest_export(exports: Iterable[Mapping[str, Any]]) -> datetime | None:
-    """When the newest export was made: the only hint of a change that the API gives (contract 3.1)."""
-    moments = [parse_time(text) for text in {export.get("created") for export in exports}]
-    return max((moment for moment in moments if moment is not None), default=None)
-
-
-def _record(item: _Record) -> Record:
+def _record(item: _Record, min_height: int) -> Record:
     """The record made canonical; `item` is validated, is ours alone and is changed."""
-    original, exports = item["original_file"], item["exported_files"]
-    links = sorted(
-        {Link(link["number"], link.get("variant") or "", bool(link.get("front"))) for link in item["articles"]}
-    )
-    exports.sort(key=_export_order)
+    original, exports, articles = item["original_file"], item["exported_files"], item["articles"]
+    links = [Link(link["number"], link.get("variant") or "", bool(link.get("front"))) for link in articles]
+    if len(links) > 1:
+        links = sorted(set(links))
+    if len(exports) > 1:
+        exports.sort(key=_export_order)
     canonical = orjson.dumps(
         {
             "original_file": original,
@@ -177,44 +163,32 @@ def _record(item: _Record) -> Record:
         },
         option=orjson.OPT_SORT_KEYS,
     )
+    digest = blake2b(canonical, digest_size=16, salt=b"%d/%d" % (CHOICE_VERSION, min_height))
     return Record(
         external_id=str(original["file_id"]),
-        fingerprint=blake2b(canonical, digest_size=16).hexdigest(),
+        fingerprint=digest.hexdigest(),
         canonical=canonical,
         image_type=original.get("type") or "",
         file_url=original.get("file_url") or "",
         links=tuple(links),
-        showable=_has_showable(original, exports),
+        chosen=choose_files(original, exports, min_height),
     )
-
-
-def export_kind(export: Mapping[str, Any]) -> str:
-    """The file kind of an export; `jpg_k` and `jpg_g` are the API's names for small and large JPEGs."""
-    name = (export.get("type") or "").lower()
-    return "jpeg" if name in _JPEGS else kind_of(name, export.get("image_url") or "")
-
-
-def _has_showable(original: _Original, exports: Iterable[_Export]) -> bool:
-    if any(is_showable(export_kind(export), export.get("image_url")) for export in exports):
-        return True
-    url = original.get("file_url") or ""
-    return is_showable(kind_of(original.get("format"), url), url)
 
 
 def _export_order(export: _Export) -> tuple[int, str, str]:
     return export.get("id") or 0, export.get("created") or "", export.get("image_url") or ""
 
 
-def _read_one_by_one(body: bytes) -> PageContent:
+def _read_one_by_one(body: bytes, min_height: int) -> PageContent:
     """The slow way for a page with something wrong in it: every record validated alone."""
     envelope = parse_page(body)
     records: list[Record] = []
     rejects: list[Reject] = []
     for raw in envelope.results:
         try:
-            records.append(_record(_RECORD.validate_python(_without_nul(raw))))
+            records.append(_record(_RECORD.validate_python(_without_nul(raw)), min_height))
         except ValidationError as error:
-            rejects.append(Reject(_legible_id(raw), _reason(error), json.dumps(raw)))
+            rejects.append(Reject(legible_id(raw), _reason(error), json.dumps(raw)))
     return PageContent(envelope.api_count, envelope.next_page, records, rejects)
 
 
@@ -227,17 +201,6 @@ def _without_nul(value: Any) -> Any:
     if isinstance(value, dict):
         return {_without_nul(key): _without_nul(item) for key, item in value.items()}
     return value
-
-
-def _legible_id(raw: Any) -> str | None:
-    """The file_id of a record that does not validate, so that what we already have of it can be protected."""
-    original = raw.get("original_file") if isinstance(raw, dict) else None
-    file_id = original.get("file_id") if isinstance(original, dict) else None
-    if isinstance(file_id, str) and file_id.isascii() and file_id.isdigit() and len(file_id) < 20:
-        file_id = int(file_id)
-    if isinstance(file_id, int) and not isinstance(file_id, bool) and 0 < file_id < 2**63:
-        return str(file_id)
-    return None
 
 
 def _reason(error: ValidationError) -> str:

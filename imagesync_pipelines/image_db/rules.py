@@ -6,16 +6,12 @@ What belongs here: plain functions over rows, each from a section of the contrac
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
-
-from imagesync_pipelines.image_db.records import export_kind, parse_time
-from imagesync_pipelines.imaging.formats import Candidate, Role, kind_of
+from typing import NamedTuple
 
 # Part of every row's fingerprint: raising it rewrites the rows that the rules of this room give.
 RULES_VERSION = 1
 ALT_TEXT_LENGTH = 255
 
-_ROLES = {"jpg_k": Role.SMALL, "jpg_g": Role.LARGE}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -120,21 +116,3 @@ def choose_numbers(
         tried = numbers_to_try(product, parent, own_images_first)
         chosen[product.id] = next((number for number in tried if number in numbers_with_images), None)
     return chosen
-
-
-def candidates_of(record: Mapping[str, Any]) -> list[Candidate]:
-    """The files of a canonical record; placeholders without a URL are left out."""
-    original = record["original_file"]
-    found = []
-    if original.get("file_url"):
-        kind = kind_of(original.get("format"), original["file_url"])
-        found.append(Candidate(original["file_url"], kind, Role.ORIGINAL))
-    for export in record["exported_files"]:
-        if not export.get("image_url"):
-            continue
-        kind, role = export_kind(export), _ROLES.get((export.get("type") or "").lower(), Role.EXPORT)
-        width, height = export.get("resolution") or (0, 0)
-        moment = parse_time(export.get("created"))
-        size = export.get("file_size")
-        found.append(Candidate(export["image_url"], kind, role, width, height, size, moment, export.get("id") or 0))
-    return found

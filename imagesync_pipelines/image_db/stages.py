@@ -14,8 +14,8 @@ import pandas as pd
 from imagesync_pipelines.image_db import erp, products
 from imagesync_pipelines.image_db.batch import About, Batches, BatchMissingError, RejectLine
 from imagesync_pipelines.image_db.pages import ROOM, Landed, Reader, read_all, read_spans
-from imagesync_pipelines.image_db.record_store import ReadPage, Stored, read_rows
-from imagesync_pipelines.image_db.records import read_page
+from imagesync_pipelines.image_db.parsing import RawPage, parse
+from imagesync_pipelines.image_db.record_store import Stored, read_external_ids
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.image_db.walk import prove
 from imagesync_pipelines.settings import Settings
@@ -127,7 +127,11 @@ def make_records(
         raise BatchMissingError("no pages are stored yet; materialise all partitions of image_db/api_pages")
     only = set(landed.pages) if landed is not None and span is not None else None
     batches = Batches(place.storage)
-    stored = batches.write(run_id, _read_pages(reader, walk, only, progress))
+    entries = reader.raw.entries(walk.id)
+    total_bytes = sum(entry.bytes for entry in entries if only is None or entry.page in only)
+    raw_pages = _raw_pages(reader, walk, only, len(entries) if only is None else len(only), progress)
+    chunks = parse(raw_pages, settings.image_db_detail_min_height, total_bytes)
+    stored = batches.write(run_id, chunks)
     proof = prove(stored.facts, walk.started_at, walk.ended_at or datetime.now(UTC), settings.image_db_walk_max_seconds)
     complete = walk.state == walks.PROVEN and proof.complete and only is None
     reason = "" if complete else walk.reason or proof.reason or "only a part of the pages was taken"
@@ -185,20 +189,19 @@ def _stored_pages_are_fresh(reader: Reader) -> bool:
     )
 
 
-def _read_pages(
-    reader: Reader, walk: walks.Walk, only: Collection[int] | None, progress: Progress
-) -> Iterator[ReadPage]:
-    """The stored pages of a walk, one in memory at a time.
+def _raw_pages(
+    reader: Reader, walk: walks.Walk, only: Collection[int] | None, total: int, progress: Progress
+) -> Iterator[RawPage]:
+    """The stored pages of a walk, a few in memory at a time.
 
     The pages of the walk itself count as fetched at one moment, because pages read side by side come in any order, and
     a record that two of them have must not change with that order; a page read again later counts as newer.
     """
-    entries = reader.raw.entries(walk.id)
     for done, stored in enumerate(reader.raw.iterate(walk.id, only), 1):
         again = walk.ended_at is not None and stored.entry.fetched_at > walk.ended_at
         moment = stored.entry.fetched_at if again else walk.started_at
-        yield ReadPage(stored.entry.page, moment, read_page(stored.body))
-        progress("pages validated", done, len(only) if only is not None else len(entries))
+        yield RawPage(stored.entry.page, moment, stored.body)
+        progress("pages validated", done, total)
 
 
 def _warnings(stored: Stored, *, complete: bool, reason: str, notes: tuple[str, ...]) -> tuple[str, ...]:
@@ -227,5 +230,5 @@ def _quarantine_rejects(place: Installation, run_id: str, stored: Stored, *, who
     bad = {item.key for item in items}
     held = [entry for entry in table.list() if entry.stage == RECORD_STAGE and entry.key not in bad]
     if held:
-        valid = {row.external_id for row in read_rows(Batches(place.storage).records(run_id))}
+        valid = set(read_external_ids(Batches(place.storage).records(run_id)))
         table.drop([entry.id for entry in held if whole or entry.key in valid])

@@ -130,10 +130,7 @@ def pictures(place: Installation, made: PlanMade, limit: int) -> list[tuple[str,
         return []
     with open_payload(Batches(place.storage).records(made.batch), chosen) as payload:
         rows = payload(list(chosen["key"]))
-    return [
-        (f"{values['alt_text'] or key}", str(values["thumbnail_url"] or values["image_url"]))
-        for key, values in rows.items()
-    ]
+    return [(values.alt_text or key, values.thumbnail_url or values.image_url) for key, values in rows.items()]
 
 
 def picture_fetcher(settings: Settings) -> Callable[[str], bytes]:

@@ -8,10 +8,11 @@ proves to be complete only when nothing can have moved: every page says the same
 different file_ids.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from imagesync_pipelines.image_db.api import PageAnswer
 from imagesync_pipelines.image_db.records import PageContent
 
 _SHOWN = 10
@@ -46,10 +47,21 @@ class WalkProof(NamedTuple):
 
 def facts_of(page: int, content: PageContent, fetched_at: datetime) -> PageFacts:
     """The facts of one page as read by records.read_page."""
-    ids = [record.external_id for record in content.records]
-    ids += [reject.external_id for reject in content.rejects if reject.external_id is not None]
-    unidentified = sum(reject.external_id is None for reject in content.rejects)
-    return PageFacts(page, content.api_count, tuple(ids), unidentified, fetched_at, content.next_page is None)
+    ids: list[str | None] = [record.external_id for record in content.records]
+    ids += [reject.external_id for reject in content.rejects]
+    return _facts(page, content.api_count, ids, content.next_page, fetched_at)
+
+
+def facts_received(answer: PageAnswer, fetched_at: datetime) -> PageFacts:
+    """The facts of one page as it came from the API; the same as facts_of once it was read."""
+    return _facts(answer.page, answer.api_count, answer.file_ids, answer.next_page, fetched_at)
+
+
+def _facts(
+    page: int, api_count: int, ids: Sequence[str | None], next_page: int | None, fetched_at: datetime
+) -> PageFacts:
+    legible = tuple(one for one in ids if one is not None)
+    return PageFacts(page, api_count, legible, len(ids) - len(legible), fetched_at, next_page is None)
 
 
 def prove(pages: Iterable[PageFacts], started_at: datetime, ended_at: datetime, max_seconds: float) -> WalkProof:

@@ -86,52 +86,66 @@ def choose(candidates: Sequence[Candidate], purpose: Purpose, min_height: int = 
 
 
 def _for_page(showable: Sequence[Candidate], min_height: int, role: Role) -> Choice | None:
-    def order(one: Candidate) -> tuple:
-        return _PREFERRED.get(one.kind, 0), one.width * one.height, one.role is role, *_newest(one)
-
     enough = [one for one in showable if one.height >= min_height]
     if enough:
-        best = max(enough, key=order)
+        best = _best(enough, _page_order(enough, role))
         return Choice(best, f"{_named(best)} is the preferred file of at least {min_height} pixels height")
     unmeasured = [one for one in showable if not one.height and one.role is Role.ORIGINAL]
     if unmeasured:
-        best = max(unmeasured, key=order)
+        best = _best(unmeasured, _page_order(unmeasured, role))
         return Choice(best, f"the original: no export is {min_height} pixels high")
     if showable:
-        best = max(showable, key=lambda one: (one.width * one.height, *order(one)))
+        best = _best(showable, [(order[1], *order) for order in _page_order(showable, role)])
         return Choice(best, f"{_named(best)} is the largest there is, below {min_height} pixels height")
     return None
 
 
-def _for_thumbnail(showable: Sequence[Candidate]) -> Choice | None:
-    def order(one: Candidate) -> tuple:
-        distance = min(abs(one.width - THUMBNAIL_PIXELS), abs(one.height - THUMBNAIL_PIXELS))
-        return -distance, _PREFERRED.get(one.kind, 0), one.role is Role.SMALL, *_newest(one)
+def _page_order(candidates: Sequence[Candidate], role: Role) -> list[tuple]:
+    """For each: preferred kind, pixels, the wanted quality. Made for every record, so it unpacks."""
+    return [
+        (_PREFERRED.get(kind, 0), width * height, own is role) for _, kind, own, width, height, _, _, _ in candidates
+    ]
 
+
+def _for_thumbnail(showable: Sequence[Candidate]) -> Choice | None:
     measured = [one for one in showable if one.width and one.height]
     if not measured:
         return None
-    best = max(measured, key=order)
+    aim = THUMBNAIL_PIXELS
+    orders = [
+        (-min(abs(width - aim), abs(height - aim)), _PREFERRED.get(kind, 0), role is Role.SMALL)
+        for _, kind, role, width, height, _, _, _ in measured
+    ]
+    best = _best(measured, orders)
     return Choice(best, f"{_named(best)} is nearest to {THUMBNAIL_PIXELS} pixels")
 
 
 def _for_download(candidates: Sequence[Candidate]) -> Choice | None:
-    def order(one: Candidate) -> tuple:
-        return one.width * one.height, *_newest(one)
-
     originals = [one for one in candidates if one.role is Role.ORIGINAL]
     tiffs = [one for one in candidates if one.kind == "tiff"]
     pictures = [one for one in originals if one.kind in WEB_KINDS or one.kind == "tiff"]
     if pictures:
-        return Choice(max(pictures, key=order), "the original opens everywhere")
+        return Choice(_largest(pictures), "the original opens everywhere")
     if tiffs:
-        return Choice(max(tiffs, key=order), "the TIFF: the original needs a special program")
+        return Choice(_largest(tiffs), "the TIFF: the original needs a special program")
     if originals:
-        return Choice(max(originals, key=order), "the original: there is no TIFF")
+        return Choice(_largest(originals), "the original: there is no TIFF")
     if candidates:
-        best = max(candidates, key=order)
+        best = _largest(candidates)
         return Choice(best, f"{_named(best)}: there is neither an original nor a TIFF")
     return None
+
+
+def _largest(candidates: Sequence[Candidate]) -> Candidate:
+    return _best(candidates, [(one.width * one.height,) for one in candidates])
+
+
+def _best(candidates: Sequence[Candidate], orders: Sequence[tuple]) -> Candidate:
+    """The candidate whose order is highest; of equals the newest. Few have an equal, so that key is made only then."""
+    top = max(orders)
+    if orders.count(top) == 1:
+        return candidates[orders.index(top)]
+    return max((one for one, order in zip(candidates, orders, strict=True) if order == top), key=_newest)
 
 
 def _newest(one: Candidate) -> tuple:

@@ -9,6 +9,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.image_db.applying import ProductImageTarget, read_current
+from imagesync_pipelines.image_db.payload import Values
 from imagesync_pipelines.image_db.planning import image_key
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product, product_image
@@ -88,8 +89,8 @@ class Planned:
     def target(self, database: sa.Engine, **options: Any) -> ProductImageTarget:
         """The target with this plan's payload."""
 
-        def payload(keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-            by_key = {image_key(*at): picture.values(at[1]) for at, picture in self.wanted.items()}
+        def payload(keys: Sequence[str]) -> dict[str, Values]:
+            by_key = {image_key(*at): Values(**picture.values(at[1])) for at, picture in self.wanted.items()}
             return {key: by_key[key] for key in keys}
 
         return ProductImageTarget(database, payload, **options)

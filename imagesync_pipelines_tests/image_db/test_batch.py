@@ -8,7 +8,7 @@ import pytest
 from upath import UPath
 
 from imagesync_pipelines.image_db.batch import About, Batches, BatchMissingError, RejectLine, Unmatched
-from imagesync_pipelines.image_db.record_store import ReadPage, read_rows
+from imagesync_pipelines.image_db.record_store import ReadPage, chunk_of, read_external_ids
 from imagesync_pipelines.image_db.records import read_page
 from imagesync_pipelines_tests.image_db.made_up import page, record
 
@@ -33,14 +33,14 @@ def about(run_id: str, hours: int = 0) -> About:
 
 
 def make(batches: Batches, run_id: str, hours: int) -> None:
-    batches.write(run_id, [ReadPage(1, START, read_page(page(record(1), record(2))))])
+    batches.write(run_id, [chunk_of([ReadPage(1, START, read_page(page(record(1), record(2))))])])
     batches.describe(run_id, about(run_id, hours))
 
 
 def test_a_batch_is_read_as_it_was_written(batches: Batches) -> None:
     make(batches, "one", 0)
     assert batches.about("one") == about("one")
-    assert [row.external_id for row in read_rows(batches.records("one"))] == ["1", "2"]
+    assert read_external_ids(batches.records("one")) == ["1", "2"]
     assert [(line.page, line.place, line.reject.external_id) for line in about("one").page_rejects()] == [(2, 1, "7")]
 
 

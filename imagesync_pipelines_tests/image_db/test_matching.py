@@ -1,10 +1,11 @@
 """Article numbers to products: the rules in their order, whole texts only, and what an unmatched number may mean."""
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.image_db.matching import Matcher, Near
+from imagesync_pipelines.image_db.matching import Matcher, Near, may_match, may_resemble, products_of
 from imagesync_pipelines.image_db.rules import Product
 
 PRODUCTS = [
@@ -98,3 +99,26 @@ def test_at_most_three_candidates_are_given_however_many_are_alike() -> None:
     matcher = Matcher(Product(number, "variant", str(100000 + number)) for number in range(20000))
     near = matcher.nearest("1100057")
     assert [one.sku for one in near] == ["100057", "110005", "110007"]
+
+
+CATALOGUE = pd.DataFrame(PRODUCTS, columns=Product._fields).astype({"parent_id": "Int64"})
+
+
+@given(st.lists(st.sampled_from([*MATCHED.values(), *UNMATCHED.values(), *NEAREST.values()]), min_size=1))
+def test_the_products_that_may_matter_give_the_same_answers_as_all_of_them(asked: list[tuple]) -> None:
+    links = [(number, variant) for number, variant, *_ in asked]
+    few = Matcher(products_of(may_match(CATALOGUE, [number for number, _ in links])))
+    near = Matcher(products_of(may_resemble(CATALOGUE, links)))
+    for number, variant in links:
+        assert few.match(number, variant) == Matcher(PRODUCTS).match(number, variant)
+        assert near.nearest(number, variant) == Matcher(PRODUCTS).nearest(number, variant)
+
+
+def test_few_products_of_a_large_catalogue_may_matter() -> None:
+    many = pd.DataFrame(
+        [Product(number, "variant", str(100000 + number)) for number in range(5000)], columns=Product._fields
+    )
+    assert len(may_match(many, ["100007", "1"])) == 1
+    alike = set(may_resemble(many, [("10007", "")])["sku"])
+    assert {"100007", "100070", "104007"} < alike
+    assert len(alike) < 40

@@ -44,7 +44,7 @@ class FakeApi:
             raise PastTheEndError(f"no page {page}")
         length = self.total - (last - 1) * self.length if page == last else self.length
         count = self.total if self.count is None else self.count
-        return PageAnswer(page, b"", count, None if page == last else page + 1, length)
+        return PageAnswer(page, b"", count, None if page == last else page + 1, ("1",) * length)
 
 
 def read(
@@ -164,7 +164,11 @@ def test_there_is_a_pause_before_every_call() -> None:
 @pytest.mark.parametrize(("following", "length"), [(1, 20), (4, 20), (2, 0)], ids=["back", "ahead", "empty"])
 def test_a_next_link_that_leads_astray_is_a_failed_page(following: int, length: int) -> None:
     def fetch(page: int) -> PageAnswer:
-        return PageAnswer(page, b"", 40, following, length) if page == 1 else PageAnswer(page, b"", 40, None, 20)
+        return (
+            PageAnswer(page, b"", 40, following, ("1",) * length)
+            if page == 1
+            else PageAnswer(page, b"", 40, None, ("1",) * 20)
+        )
 
     reading = read_walk(fetch, lambda answer: None, Pace(), 100)
     assert set(reading.failed) == {1}

@@ -6,8 +6,17 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from imagesync_pipelines.image_db import record_store
-from imagesync_pipelines.image_db.record_store import ReadPage, read_canonical, read_rows, write_records
+from imagesync_pipelines.image_db.record_store import (
+    MATCHED_BY,
+    WRITTEN,
+    ReadPage,
+    Stored,
+    chunk_of,
+    read_canonical,
+    read_external_ids,
+    read_table,
+    write_chunks,
+)
 from imagesync_pipelines.image_db.records import Link, read_page
 from imagesync_pipelines_tests.image_db.made_up import link, page, record
 
@@ -18,30 +27,38 @@ def read_pages(*pages: list, at: datetime = START) -> list[ReadPage]:
     return [ReadPage(number, at, read_page(page(*records))) for number, records in enumerate(pages, 1)]
 
 
+def write(folder: Path, pages: list[ReadPage], pages_per_chunk: int = 2) -> Stored:
+    chunks = (chunk_of(pages[at : at + pages_per_chunk]) for at in range(0, len(pages), pages_per_chunk))
+    return write_chunks(folder / "records.parquet", chunks)
+
+
+def types_of(path: Path) -> dict[str, str]:
+    """The image type of every record in the store, by its external id."""
+    table = read_table(path, ["external_id", "image_type"])
+    return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
+
+
 def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     links = [link("2", "", False), link("1", "BE", True)]
     pages = read_pages([record(1, links=links), record(2, links=[])], [record(3, exports=[], type=None)])
-    stored = write_records(tmp_path / "records.parquet", pages)
+    stored = write(tmp_path, pages)
     assert (stored.records, stored.repeated, stored.conflicts) == (3, 0, 0)
-    rows = list(read_rows(tmp_path / "records.parquet"))
+    rows = read_table(tmp_path / "records.parquet", [*MATCHED_BY, *WRITTEN]).to_pylist()
     expected = [found for one in pages for found in one.content.records]
-    assert [row.links for row in rows] == [
-        (Link("1", "BE", True), Link("2", "", False)),
-        (),
-        (Link("803721", "BE", True),),
+    assert [[Link(**link) for link in row.pop("links")] for row in rows] == [
+        [Link("1", "BE", True), Link("2", "", False)],
+        [],
+        [Link("803721", "BE", True)],
     ]
-    assert [(row.external_id, row.fingerprint, row.image_type, row.file_url, row.showable) for row in rows] == [
-        (found.external_id, found.fingerprint, found.image_type, found.file_url, found.showable) for found in expected
-    ]
-    canonical = dict(read_canonical(tmp_path / "records.parquet", ["3", "1", "99"]))
-    assert canonical == {found.external_id: found.canonical for found in expected if found.external_id != "2"}
+    own = ("external_id", "fingerprint", "image_type", "file_url")
+    assert rows == [{**{name: getattr(one, name) for name in own}, **one.chosen._asdict()} for one in expected]
+    (texts,) = read_canonical(tmp_path / "records.parquet")
+    canonical = dict(zip(*(column.to_pylist() for column in texts), strict=True))
+    assert canonical == {found.external_id: found.canonical for found in expected}
 
 
-@pytest.mark.parametrize("rows_per_group", [1, 2, 5000])
-def test_an_image_on_two_pages_counts_as_on_the_page_fetched_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows_per_group: int
-) -> None:
-    monkeypatch.setattr(record_store, "ROWS_PER_GROUP", rows_per_group)
+@pytest.mark.parametrize("pages_per_chunk", [1, 2, 3])
+def test_an_image_on_two_pages_counts_as_on_the_page_fetched_last(tmp_path: Path, pages_per_chunk: int) -> None:
     early, late = START, START + timedelta(seconds=9)
     pages = [
         ReadPage(1, late, read_page(page(record(1, type="new"), record(2)))),
@@ -50,19 +67,19 @@ def test_an_image_on_two_pages_counts_as_on_the_page_fetched_last(
     ]
     results = []
     for order in (pages, pages[::-1]):
-        stored = write_records(tmp_path / "records.parquet", order)
+        stored = write(tmp_path, order, pages_per_chunk)
         assert (stored.records, stored.repeated, stored.conflicts) == (4, 2, 1)
-        results.append({row.external_id: row.image_type for row in read_rows(tmp_path / "records.parquet")})
+        results.append(types_of(tmp_path / "records.parquet"))
     assert results[0] == results[1] == {"1": "new", "2": "Produktfoto", "3": "Produktfoto", "4": "Produktfoto"}
 
 
 def test_of_two_pages_fetched_at_the_same_moment_the_later_counts(tmp_path: Path) -> None:
-    write_records(tmp_path / "records.parquet", read_pages([record(1, type="a")], [record(1, type="b")]))
-    assert [row.image_type for row in read_rows(tmp_path / "records.parquet")] == ["b"]
+    write(tmp_path, read_pages([record(1, type="a")], [record(1, type="b")]))
+    assert types_of(tmp_path / "records.parquet") == {"1": "b"}
 
 
 def test_rejects_and_page_facts_come_with_their_page(tmp_path: Path) -> None:
-    stored = write_records(tmp_path / "records.parquet", read_pages([record(1)], [record(2), record(None), None]))
+    stored = write(tmp_path, read_pages([record(1)], [record(2), record(None), None]))
     assert [(reject.page, reject.place, reject.reject.external_id) for reject in stored.rejects] == [
         (2, 1, None),
         (2, 2, None),
@@ -74,26 +91,26 @@ def test_rejects_and_page_facts_come_with_their_page(tmp_path: Path) -> None:
 
 
 def test_no_pages_make_an_empty_store(tmp_path: Path) -> None:
-    assert write_records(tmp_path / "records.parquet", []).records == 0
-    assert list(read_rows(tmp_path / "records.parquet")) == []
-    assert list(read_canonical(tmp_path / "records.parquet", ["1"])) == []
+    assert write(tmp_path, []).records == 0
+    assert read_external_ids(tmp_path / "records.parquet") == []
+    assert [len(ids) for ids, _ in read_canonical(tmp_path / "records.parquet")] in ([], [0])
 
 
 def test_a_crash_while_writing_leaves_the_store_of_before(tmp_path: Path) -> None:
     path = tmp_path / "records.parquet"
-    write_records(path, read_pages([record(1)]))
+    write(tmp_path, read_pages([record(1)]))
 
     def breaking():  # type: ignore[no-untyped-def]
-        yield read_pages([record(2)])[0]
+        yield chunk_of(read_pages([record(2)]))
         raise OSError("power cut")
 
     with pytest.raises(OSError, match="power cut"):
-        write_records(path, breaking())
-    assert [row.external_id for row in read_rows(path)] == ["1"]
+        write_chunks(path, breaking())
+    assert read_external_ids(path) == ["1"]
 
 
 def test_the_store_may_lie_in_an_object_store() -> None:
     path = UPath("memory://records/walk-1/records.parquet")
-    write_records(path, read_pages([record(1)], [record(1)]))
-    assert [row.external_id for row in read_rows(path)] == ["1"]
+    write_chunks(path, [chunk_of(read_pages([record(1)], [record(1)]))])
+    assert read_external_ids(path) == ["1"]
     assert [name.name for name in path.parent.iterdir()] == ["records.parquet"]

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.image_db.api import BadPageError
-from imagesync_pipelines.image_db.records import Link, PageContent, Record, Reject, newest_export, parse_time, read_page
+from imagesync_pipelines.image_db.api import BadPageError, PageAnswer, legible_id, parse_page
+from imagesync_pipelines.image_db.records import Link, PageContent, Record, Reject, read_page
+from imagesync_pipelines.image_db.walk import facts_of, facts_received
 from imagesync_pipelines_tests.image_db.made_up import export, full_exports, link, page, placeholder, record
 
 
@@ -31,7 +32,7 @@ def test_a_record_is_read_as_the_contract_has_it() -> None:
     assert found.external_id == "930363"
     assert found.image_type == "Produktfoto"
     assert found.links == (Link("803721", "BE", True),)
-    assert found.showable
+    assert found.chosen.image_url is not None
 
 
 def test_the_envelope_comes_with_the_records() -> None:
@@ -93,37 +94,20 @@ def test_the_canonical_record_holds_everything_but_stock() -> None:
 def test_trap_6_the_newest_export_is_the_hint_of_a_change_and_import_times_are_not() -> None:
     exports = [export(created="2024-02-01T10:00:00+00:00"), export(created="2024-02-01T12:30:00.5+02:00")]
     raw = record(exports=exports, imported_at="2030-01-01T00:00:00+00:00")
-    assert newest_export(orjson.loads(only_record(raw).canonical)["exported_files"]) == datetime(
-        2024, 2, 1, 10, 30, 0, 500000, UTC
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2024-02-01T10:00:00+00:00", datetime(2024, 2, 1, 10, tzinfo=UTC)),
-        ("2024-02-01T10:00:00Z", datetime(2024, 2, 1, 10, tzinfo=UTC)),
-        ("2024-02-01T10:00:00", datetime(2024, 2, 1, 10, tzinfo=UTC)),
-        ("yesterday", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_moments_are_read_and_nonsense_is_no_moment(text: str | None, expected: datetime | None) -> None:
-    assert parse_time(text) == expected
+    assert only_record(raw).chosen.newest_export == datetime(2024, 2, 1, 10, 30, 0, 500000, UTC)
 
 
 def test_trap_7_null_fields_of_exports_are_no_values_and_no_rejects() -> None:
     nothing = dict.fromkeys(export(), None)
     found = only_record(record(exports=[placeholder(), nothing, {}]))
-    assert not found.showable
-    exports = orjson.loads(found.canonical)["exported_files"]
-    assert newest_export(exports) == datetime(2024, 2, 1, 10, 0, 0, 123456, UTC)
+    assert found.chosen.image_url is None
+    assert found.chosen.newest_export == datetime(2024, 2, 1, 10, 0, 0, 123456, UTC)
 
 
 def test_trap_7_a_record_without_exports_is_a_record() -> None:
-    assert not only_record(record(exports=[], is_processed=False)).showable
-    assert only_record(record(exports=[], format="jpeg", file_url="https://media.example.com/a.jpg")).showable
+    assert only_record(record(exports=[], is_processed=False)).chosen.image_url is None
+    shown = only_record(record(exports=[], format="jpeg", file_url="https://media.example.com/a.jpg"))
+    assert shown.chosen.image_url == "https://media.example.com/a.jpg"
 
 
 REJECTS = {
@@ -215,6 +199,7 @@ def test_a_body_that_is_no_page_is_an_error() -> None:
         read_page(b'{"count": 1, "next": null, "results": [{]}')
 
 
+MOMENT = datetime(2026, 3, 1, 3, tzinfo=UTC)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
@@ -275,3 +260,15 @@ def test_the_fingerprint_does_not_depend_on_any_order(raw: dict, random: Any) ->
             random.shuffle(raw[name])
     second = read_page(page(dict(random.sample(list(raw.items()), len(raw)))))
     assert [found.fingerprint for found in first.records] == [found.fingerprint for found in second.records]
+
+
+@given(twenty_values)
+def test_a_page_tells_the_same_facts_as_received_and_as_read(raws: list) -> None:
+    body = page(*raws)
+    envelope = parse_page(body)
+    ids = tuple(map(legible_id, envelope.results))
+    received = facts_received(PageAnswer(1, body, envelope.api_count, envelope.next_page, ids), MOMENT)
+    read = facts_of(1, read_page(body), MOMENT)
+    assert received._replace(file_ids=tuple(sorted(received.file_ids))) == read._replace(
+        file_ids=tuple(sorted(read.file_ids))
+    )

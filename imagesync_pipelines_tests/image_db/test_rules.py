@@ -2,26 +2,21 @@
 
 from datetime import UTC, datetime, timedelta, timezone
 
-import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.image_db.records import read_page
 from imagesync_pipelines.image_db.rules import (
     Product,
     Shown,
     alt_text,
     article_number_for,
-    candidates_of,
     choose_numbers,
     choose_primary,
     display_order,
     numbers_to_try,
     priority,
 )
-from imagesync_pipelines.imaging.formats import Purpose, Role, choose
-from imagesync_pipelines_tests.image_db.made_up import MEDIA, export, page, placeholder, record
 
 OLD, NEW = datetime(2023, 5, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
 
@@ -146,45 +141,3 @@ def test_trap_13_a_whole_list_is_answered_from_one_set_of_numbers_with_images() 
 
 def test_a_variant_whose_parent_is_not_known_is_looked_up_by_itself() -> None:
     assert choose_numbers([VARIANT], {}, {"803721", "11400"}) == {2: "803721"}
-
-
-def test_the_files_of_a_record_are_candidates_with_their_role_and_placeholders_are_none() -> None:
-    exports = [export("jpg_k", 1, (10, 20)), export("JPG_G", 2), export("png", 3, None), placeholder()]
-    found = candidates_of(record(5, exports=exports, format="JPEG", file_url=MEDIA + "a.jpg"))
-    assert [(one.kind, one.role, one.width, one.height) for one in found] == [
-        ("jpeg", Role.ORIGINAL, 0, 0),
-        ("jpeg", Role.SMALL, 10, 20),
-        ("jpeg", Role.LARGE, 300, 200),
-        ("png", Role.EXPORT, 0, 0),
-    ]
-
-
-def test_eleven_exports_with_identical_pngs_give_the_newest() -> None:
-    times = [f"2024-02-01T10:{minute:02}:00+00:00" for minute in range(6)]
-    exports = [export("png", 20 - at, (300, 200), created=time) for at, time in enumerate(times)]
-    exports += [export("jpg_g", 40, (1920, 1280)), export("jpg_k", 41, (1920, 1280)), export("tiff", 42, (7016, 4961))]
-    candidates = candidates_of(record(exports=exports))
-    thumbnail, detail = choose(candidates, Purpose.THUMBNAIL), choose(candidates, Purpose.DETAIL)
-    assert thumbnail is not None
-    assert detail is not None
-    assert (thumbnail.candidate.url, detail.candidate.url) == (MEDIA + "png-15", MEDIA + "jpg_g-40")
-
-
-KINDS = ["png", "jpg_k", "jpg_g", "tiff", "psd", "webp", "", None]
-
-
-@given(
-    st.lists(st.tuples(st.sampled_from(KINDS), st.sampled_from([None, (300, 200)]), st.booleans()), max_size=4),
-    st.sampled_from(["psd", "jpeg", "", None]),
-    st.sampled_from([None, "", MEDIA + "a.jpg", MEDIA + "a.psd"]),
-)
-def test_a_record_is_showable_exactly_when_the_choice_finds_a_file(
-    exports: list, word: str | None, url: str | None
-) -> None:
-    made = [
-        export(kind or "x", 1, size, type=kind, image_url=MEDIA + "x.png" if has_url else None)
-        for kind, size, has_url in exports
-    ]
-    found = read_page(page(record(exports=made, format=word, file_url=url))).records[0]
-    choice = choose(candidates_of(orjson.loads(found.canonical)), Purpose.DETAIL)
-    assert found.showable is (choice is not None)

@@ -68,7 +68,7 @@ def test_a_part_reads_its_pages_and_proves_nothing(room: Room, part: Part, recor
     about = room.records(part).about
     assert calls(room) - before == requests
     assert (about.scope, about.complete, about.records) == ("pages", False, len(records))
-    assert room.plan().planned.read_ids == records
+    assert set(room.plan().planned.read_ids) == records
     # From now on the walk is made of pages of two times.
     again = room.records().about
     assert (again.scope, again.complete, again.records) == ("all", False, 10)
