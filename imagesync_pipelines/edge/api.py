@@ -29,6 +29,7 @@ from imagesync_pipelines.upstream.session import Param, SessionPolicy, UpstreamS
 
 PHOTOS_PATH = "api/v1/sync/product-photos/"
 STATUS_PATH = "api/v1/sync/product-photos/status/"
+_NOT_HO = "HTTP 404, but not the head office's own; is its url right?"
 
 
 class Reject(NamedTuple):
@@ -179,6 +180,8 @@ class HeadOfficeApi:
             except UpstreamError as error:
                 if error.status is not None:
                     self._tokens.accepted()
+                if error.status == 404:
+                    raise NotFound(_NOT_HO, host=error.host, path=error.path, status=404) from None
                 raise
             self._tokens.accepted()
             break
@@ -251,5 +254,4 @@ def _no_store(answer: Answer) -> StoreUnknown | NotFound:
     if isinstance(message, str) and "store not found" in message.lower():
         what = "the head office does not know the store, or it is inactive; nothing was removed on that"
         return StoreUnknown(what, host=place.host, path=place.path, status=404)
-    what = "HTTP 404, but not the head office's own; is its url right?"
-    return NotFound(what, host=place.host, path=place.path, status=404)
+    return NotFound(_NOT_HO, host=place.host, path=place.path, status=404)

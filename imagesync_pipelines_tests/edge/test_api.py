@@ -91,7 +91,7 @@ def _envelope(**data: Any) -> Reply:
     [
         (STORE_GONE, StoreUnknown, "does not know the store, or it is inactive"),
         (json_reply(404, {"detail": "Not found."}), NotFound, "is its url right"),
-        (HTML_404, NotJson, "HTML came where JSON was expected"),
+        (HTML_404, NotFound, "is its url right"),
         (json_reply(403, {"detail": "no"}), NotAllowed, "403: this account may not read"),
         (json_reply(400, {"status": "error", "message": "limit is no number"}), BadAnswer, "limit is no number"),
         (Reply(200, (b"<html>login</html>",)), NotJson, "HTML"),
