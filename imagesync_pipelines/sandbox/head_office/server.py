@@ -22,6 +22,7 @@ from imagesync_pipelines.sandbox.faults import FaultPlan
 from imagesync_pipelines.sandbox.head_office.beginning import Beginning, make_beginning
 from imagesync_pipelines.sandbox.head_office.changes.bench import Bench, Mutation, open_bench
 from imagesync_pipelines.sandbox.head_office.changes.mutator import mutate
+from imagesync_pipelines.sandbox.head_office.control import steered
 from imagesync_pipelines.sandbox.head_office.filling import fill
 from imagesync_pipelines.sandbox.head_office.original.app import original_app
 from imagesync_pipelines.sandbox.head_office.original.model import Original, OriginalSwitches
@@ -154,7 +155,8 @@ def _serve(
         bench=open_bench(office, beginning, silent=original),
         watch=watch,
     )
-    with running((observed(watched(app, watch), place, faults, ledger, clock), listener)):
+    seen = observed(watched(app, watch), place, faults, ledger, clock)
+    with running((steered(seen, sandbox.bench, faults, ledger, clock), listener)):
         yield sandbox
     if watch.failed:
         raise watch.failed[0]

@@ -87,7 +87,7 @@ def writing(bench: Bench, *products: UUID) -> Iterator[tuple[sa.Connection, date
 
 
 def choose_photo(bench: Bench, photo_id: UUID | None) -> sa.Row[Any]:
-    """The row of the photo that is named, or of one that the first store sees and that was not chosen before.
+    """The row of the photo that is named, or of one that the first store sees, each product once before any twice.
 
     Columns: those of the photo, and the product's sku.
     """
@@ -96,18 +96,21 @@ def choose_photo(bench: Bench, photo_id: UUID | None) -> sa.Row[Any]:
         return _only(bench, rows.where(t.photo.c.id == photo_id), f"there is no photo {photo_id}")
     seen = t.scope().subquery()
     mine = sa.select(seen.c.photo_id).where(seen.c.store_id == bench.beginning.stores[0].id)
-    good = rows.where(t.photo.c.id.in_(mine), t.photo.c.checksum != "", t.photo.c.product_id.not_in(bench.chosen))
+    good = rows.where(t.photo.c.id.in_(mine), t.photo.c.checksum != "").order_by(t.product.c.sku, t.photo.c.id)
     with bench.office.engine.connect() as connection:
-        found = connection.execute(good.order_by(t.product.c.sku, t.photo.c.id)).all()
+        found = connection.execute(good).all()
+    fresh = [row for row in found if row.product_id not in bench.chosen]
     if not found:
-        raise MutationError("every photo of the first store was changed already; name one, or make more photos")
-    row = bench.rng.choice(found)
+        raise MutationError("the first store sees no photo that could be changed; name one, or refill the store")
+    if not fresh:
+        bench.chosen.clear()
+    row = bench.rng.choice(fresh or found)
     bench.chosen.add(row.product_id)
     return row
 
 
 def choose_product(bench: Bench, product_id: UUID | None) -> sa.Row[Any]:
-    """The row of the product that is named, or of one that the first store sees and that was not chosen before."""
+    """The row of the product that is named, or of one chosen as `choose_photo` does."""
     chosen = product_id if product_id is not None else choose_photo(bench, None).product_id
     return _only(bench, sa.select(t.product).where(t.product.c.id == chosen), f"there is no product {chosen}")
 

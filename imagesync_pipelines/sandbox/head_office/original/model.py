@@ -22,6 +22,7 @@ class Order(StrEnum):
     """In which order a listing comes."""
 
     ARBITRARY = "arbitrary"  # by sort_order, which is 0 nearly everywhere; equal rows are shuffled for every call
+    STORED = "stored"  # by sort_order; equal rows as the database has stored them: whatever is written moves to the end
     UPDATED_AT = "updated_at"  # by time; rows of the same time are shuffled for every call
 
 

@@ -48,10 +48,19 @@ def page(
     if since is not None:
         seen = seen.where(t.photo.c.updated_at >= since)
     total = connection.scalar(sa.select(sa.func.count()).select_from(seen.subquery())) or 0
-    first = t.photo.c.sort_order if original.switches.order is Order.ARBITRARY else t.photo.c.updated_at
-    shuffled = sa.func.md5(sa.cast(t.photo.c.id, sa.Text) + str(original.next_call()))
-    found = connection.execute(seen.order_by(first, shuffled).limit(limit).offset(offset))
+    found = connection.execute(seen.order_by(*_order(original)).limit(limit).offset(offset))
     return total, [_as_json(original, row) for row in found]
+
+
+def _order(original: Original) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+    shuffled = sa.func.md5(sa.cast(t.photo.c.id, sa.Text) + str(original.next_call()))
+    stored: sa.ColumnElement[Any] = sa.literal_column(f"{t.photo.fullname}.ctid")
+    orders: dict[Order, tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]] = {
+        Order.ARBITRARY: (t.photo.c.sort_order, shuffled),
+        Order.STORED: (t.photo.c.sort_order, stored),
+        Order.UPDATED_AT: (t.photo.c.updated_at, shuffled),
+    }
+    return orders[original.switches.order]
 
 
 def _as_json(original: Original, row: sa.Row[Any]) -> dict[str, Any]:
