@@ -83,8 +83,10 @@ def load_settings(kind: type[S], **overrides: object) -> S:
             field = str(item["loc"][0]) if item["loc"] else ""
             info = kind.model_fields.get(field)
             alias = info.validation_alias if info is not None and isinstance(info.validation_alias, str) else None
-            name = (alias or prefix + field).upper() or kind.__name__
-            lines.append(f"{name}: {item['msg'].removeprefix('Value error, ')}")
+            name = (alias or prefix + field).upper()
+            message = item["msg"].removeprefix("Value error, ")
+            # What is wrong with several variables together names them itself.
+            lines.append(f"{name}: {message}" if field else message)
         raise SettingsError("\n".join(lines)) from None
 
 

@@ -1,10 +1,10 @@
 """`imagesync sync edge` and `imagesync edge …`: the edge stores on a terminal.
 
-What belongs here: options and printing. What does not: the work (runs.py and the room), the photo server (serving.py).
+What belongs here: options and printing. What does not: the work (runs.py and the room), the photo server (web).
 """
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import click
 
@@ -13,14 +13,17 @@ from imagesync_pipelines.accounts import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, progress_bars
 from imagesync_pipelines.edge import store, store_schema
 from imagesync_pipelines.edge.automation.starting import chosen_stores
-from imagesync_pipelines.edge.desk import Desk, open_desk
+from imagesync_pipelines.edge.desk import Desk, open_desk, store_url
 from imagesync_pipelines.edge.probe import probe
 from imagesync_pipelines.edge.resources import EdgeResource
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.runs import Outcome, Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.web.edge_photos import app as photo_server
+from imagesync_pipelines.web.edge_photos.serve import serve as serve_photos
 
+LOOPBACK, PHOTO_PORT = "127.0.0.1", 8810
 _WORST_FIRST = (Status.FAILED, Status.PARTIAL, Status.COMPLETED)
 
 stores_option = click.option(
@@ -105,6 +108,28 @@ def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
     with progress_bars() as progress:
         outcomes = runs.scrub_edge(stores=stores, settings=settings, progress=progress)
         context.exit(_print_each(outcomes, settings.webserver_url))
+
+
+@group.command("serve")
+@click.option("--store", "name", required=True, metavar="NAME", help="the store whose photos are served")
+@click.option("--host", default=LOOPBACK, show_default=True, help="address to listen on; put a TLS proxy in front")
+@click.option("--port", default=PHOTO_PORT, show_default=True)
+def serve(name: str, host: str, port: int) -> None:
+    """Serve a store's photos out of its database until Ctrl-C."""
+    settings = load_settings(EdgeSettings)
+    account = load_accounts(load_settings(Settings)).edge_store(name)
+    with ExitStack() as opened:
+        # A store with its own database is served without the rest of an installation: so an edge needs nothing else.
+        if account.dsn is not None:
+            url = account.dsn.get_secret_value()
+        else:
+            url = store_url(opened.enter_context(open_installation()), account)
+        database = store.open_store(url)
+        opened.callback(database.engine.dispose)
+        store_schema.create_or_check(database)
+        app = photo_server.build_app(database, missing=settings.missing_photo, base_url=settings.bucket_url)
+        click.echo(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)")
+        serve_photos(app, host, port)
 
 
 @contextmanager

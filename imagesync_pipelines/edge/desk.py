@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, OperationalError
-
 from imagesync_pipelines.accounts import EdgeStore
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.edge.store import StoreDatabase, open_store
-from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.beside import database_beside
+from imagesync_pipelines.storage.errors import DatabaseUnreachable, StorageError
 from imagesync_pipelines.storage.installation import Installation
 
 ROOM = "edge"
@@ -41,39 +39,20 @@ def open_desk(place: Installation, settings: EdgeSettings, store: EdgeStore) -> 
 
     Raises StoreUnreachable, and StorageError when the database cannot be made.
     """
-    dsn = store.dsn.get_secret_value() if store.dsn is not None else _database_beside_ours(place, store)
-    database = open_store(dsn)
+    database = open_store(store_url(place, store))
     try:
         yield Desk(place, settings, store, database)
     finally:
         database.engine.dispose()
 
 
-def _database_beside_ours(place: Installation, store: EdgeStore) -> str:
-    """The URL of the store's database on the server that holds ours; it is made when it is not there."""
-    ours = sa.make_url(place.house.database_url)
-    url = ours.set(database=store.database_name).render_as_string(hide_password=False)
-    engine = sa.create_engine(ours, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    exists = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+def store_url(place: Installation, store: EdgeStore) -> str:
+    """The URL of a store's database: the dsn of the accounts file, else that of a database beside ours, made now."""
+    if store.dsn is not None:
+        return store.dsn.get_secret_value()
     try:
-        with engine.connect() as connection:
-            if connection.execute(exists, {"name": store.database_name}).first() is None:
-                _create(connection, store.database_name, exists)
-    except OperationalError as error:
-        raise StorageError(f"The database server does not answer: {' '.join(str(error.orig).split())}") from error
-    except DBAPIError as error:
-        raise StorageError(
-            f"The database {store.database_name} of store {store.name} could not be made "
-            f"({' '.join(str(error.orig).split())}); name one with dsn in [edge.stores.{store.name}]."
-        ) from error
-    return url
-
-
-def _create(connection: sa.Connection, name: str, exists: sa.TextClause) -> None:
-    quoted = connection.dialect.identifier_preparer.quote(name)
-    try:
-        connection.execute(sa.text(f"CREATE DATABASE {quoted}"))
-    except DBAPIError:
-        # Another process may have made it at this moment.
-        if connection.execute(exists, {"name": name}).first() is None:
-            raise
+        return database_beside(place.house.database_url, store.database_name)
+    except DatabaseUnreachable:
+        raise
+    except StorageError as error:
+        raise StorageError(f"{error} Or name a database with dsn in [edge.stores.{store.name}].") from error

@@ -4,10 +4,10 @@ What belongs here: the variables of this room, all named EDGE_…. What does not
 office's credentials (the accounts file, accounts.py), the object store (imagesync_pipelines/settings.py).
 """
 
-from typing import Literal
+from typing import Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEGABYTE = 1024 * 1024
@@ -53,6 +53,10 @@ class EdgeSettings(BaseSettings):
         "404", description="what the photo server answers without a local picture; redirect: to the head office's URL"
     )
 
+    bucket_url: str = Field(
+        "", description="where browsers find the head office's bucket; only for EDGE_MISSING_PHOTO=redirect"
+    )
+
     @field_validator("incremental_schedule", "full_schedule", "scrub_schedule")
     @classmethod
     def _is_cron(cls, value: str) -> str:
@@ -68,6 +72,12 @@ class EdgeSettings(BaseSettings):
         except (KeyError, ValueError, OSError):
             raise ValueError("no time zone of this name; it should look like Asia/Jakarta") from None
         return value
+
+    @model_validator(mode="after")
+    def _redirect_has_a_target(self) -> Self:
+        if self.missing_photo == "redirect" and not self.bucket_url:
+            raise ValueError("EDGE_MISSING_PHOTO=redirect needs EDGE_BUCKET_URL")
+        return self
 
     @property
     def memory_budget(self) -> int:
