@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import S3Store
 
 from imagesync_pipelines.edge.api import HeadOfficeApi
@@ -69,7 +69,7 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
             raise where.error(ObjectMissing, "the head office lists the photo without an object key")
         try:
             found = store.get(photo.object_key)
-        except NotFoundError:
+        except FileNotFoundError:
             raise where.error(ObjectMissing, "the bucket has no such object") from None
         except (PermissionDeniedError, UnauthenticatedError) as error:
             # The store's answer is in the text; it names no secret.
