@@ -5,6 +5,7 @@ only what stands between it and its callers is the sandbox's.
 """
 
 import secrets
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from starlette.types import ASGIApp
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import FaultPlan
 from imagesync_pipelines.sandbox.head_office.beginning import Beginning, make_beginning
+from imagesync_pipelines.sandbox.head_office.bucket import at_the_door, bucket_door, bucket_place
 from imagesync_pipelines.sandbox.head_office.changes.bench import Bench, Mutation, open_bench
 from imagesync_pipelines.sandbox.head_office.changes.mutator import mutate
 from imagesync_pipelines.sandbox.head_office.control import steered
@@ -49,6 +51,7 @@ class HeadOfficeSandbox:
 
     `stores` are the ids of the open stores that the account may read. `switches` steer the original and do nothing for
     head office's own service. `clock` is head office's: moving it skews every stamp and lets tokens expire.
+    `s3` is the bucket as head office itself and an edge that may read it reach it; its faults and calls are apart.
     """
 
     url: str
@@ -63,6 +66,8 @@ class HeadOfficeSandbox:
     beginning: Beginning
     faults: FaultPlan
     ledger: Ledger
+    s3_faults: FaultPlan
+    s3_ledger: Ledger
     clock: SandboxClock
     switches: OriginalSwitches
     bench: Bench
@@ -125,8 +130,10 @@ def head_office_sandbox(
 
 
 def _serve(
-    engine: sa.Engine, s3: S3Place, beginning: Beginning, clock: SandboxClock, *, original: bool, port: int
+    engine: sa.Engine, behind: S3Place, beginning: Beginning, clock: SandboxClock, *, original: bool, port: int
 ) -> Iterator[HeadOfficeSandbox]:
+    listener, door_listener = bind(port), bind()
+    s3 = at_the_door(behind, _url(door_listener))
     secret = secrets.token_hex(32)
     # The defaults, whatever this machine's environment says.
     settings = HeadOfficeSettings.model_construct()
@@ -134,11 +141,8 @@ def _serve(
     add_account(office, USERNAME, hash_password(PASSWORD))
     for store in (*beginning.stores, beginning.closed_store):
         grant(office, USERNAME, store.id)
-    faults, ledger, watch, switches = FaultPlan(), Ledger(), Watch(), OriginalSwitches()
-    app = _original(office, secret, switches) if original else build_app(office)
-    listener = bind(port)
     sandbox = HeadOfficeSandbox(
-        url=f"http://{LOOPBACK}:{listener.getsockname()[1]}",
+        url=_url(listener),
         username=USERNAME,
         password=PASSWORD,
         stores=tuple(store.id for store in beginning.stores),
@@ -148,18 +152,27 @@ def _serve(
         engine=engine,
         office=office,
         beginning=beginning,
-        faults=faults,
-        ledger=ledger,
+        faults=FaultPlan(),
+        ledger=Ledger(),
+        s3_faults=FaultPlan(),
+        s3_ledger=Ledger(),
         clock=clock,
-        switches=switches,
+        switches=OriginalSwitches(),
         bench=open_bench(office, beginning, silent=original),
-        watch=watch,
+        watch=Watch(),
     )
-    seen = observed(watched(app, watch), place, faults, ledger, clock)
-    with running((steered(seen, sandbox.bench, faults, ledger, clock), listener)):
+    app = _original(office, secret, sandbox.switches) if original else build_app(office)
+    seen = observed(watched(app, sandbox.watch), place, sandbox.faults, sandbox.ledger, clock)
+    steerable = steered(seen, sandbox.bench, sandbox.faults, sandbox.ledger, clock)
+    door = observed(bucket_door(behind), bucket_place, sandbox.s3_faults, sandbox.s3_ledger, clock)
+    with running((steerable, listener), (door, door_listener)):
         yield sandbox
-    if watch.failed:
-        raise watch.failed[0]
+    if sandbox.watch.failed:
+        raise sandbox.watch.failed[0]
+
+
+def _url(listener: socket.socket) -> str:
+    return f"http://{LOOPBACK}:{listener.getsockname()[1]}"
 
 
 def _is_empty(engine: sa.Engine) -> bool:

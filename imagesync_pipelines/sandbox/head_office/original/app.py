@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -28,6 +28,7 @@ from imagesync_pipelines.sandbox.head_office.original.answers import (
     v1_error,
 )
 from imagesync_pipelines.sandbox.head_office.original.model import MissingObject, Original
+from imagesync_pipelines.storage.objects import error_code
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 READING, WRITING = ("GET", "HEAD"), ("POST",)
@@ -142,16 +143,20 @@ def _download(original: Original, request: Request, body: Any) -> Response:
 def _object(original: Original, key: str) -> bytes:
     try:
         content: bytes = original.s3.get_object(Bucket=original.bucket, Key=key)["Body"].read()
-    except ClientError as error:
+    except (ClientError, BotoCoreError) as error:
         if original.switches.missing_object is MissingObject.PAGE:
             raise Crashed from error
-        said = error.response.get("Error", {})
-        detail = (
-            f"Failed to download image: S3 operation failed; code: {said.get('Code')}, "
-            f"message: Object does not exist, resource: /{original.bucket}/{key}"
-        )
-        raise v1_error(500, "Internal server error", detail) from error
+        raise v1_error(500, "Internal server error", f"Failed to download image: {_said(error, key)}") from error
     return content
+
+
+def _said(error: Exception, key: str) -> str:
+    """The words of head office's own client for the object store."""
+    if not isinstance(error, ClientError):
+        return str(error)
+    code = error_code(error)
+    message = "Object does not exist" if code == "NoSuchKey" else "refused"
+    return f"S3 operation failed; code: {code}, message: {message}, resource: {key}"
 
 
 def _header(value: str) -> str:
