@@ -60,6 +60,12 @@ def test_products_may_swap_their_skus_in_one_load_but_not_share_one(database: sa
         connection.execute(sa.update(product).values(sku="A"))
 
 
+def test_metadata_is_stored_uncompressed(database: sa.Engine) -> None:
+    query = "SELECT attstorage FROM pg_attribute WHERE attrelid = 'imagesync.product_image'::regclass"
+    with database.connect() as connection:
+        assert connection.scalar(sa.text(f"{query} AND attname = 'metadata'")) == "e"
+
+
 def test_nothing_cascades_from_a_product(database: sa.Engine) -> None:
     with database.begin() as connection:
         parent = _product(connection, "P", kind="parent")
