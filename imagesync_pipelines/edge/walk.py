@@ -17,6 +17,9 @@ from imagesync_pipelines.edge.api import HeadOfficeApi, ListingPage, Reject
 from imagesync_pipelines.edge.model import Photo, fingerprint
 from imagesync_pipelines.storage.mirror import MirrorRow, settle_staging, stage, stage_nothing
 
+# Photos on the one page of a repeated walk, at most: about 25 MB while it is read.
+LARGEST_PAGE = 10_000
+
 
 @dataclass
 class Walk:
@@ -59,26 +62,29 @@ def walk_until_proven(
 ) -> Walk:
     """The first walk that proves to be complete, or the last of `repeats` + 1; its rows are staged afterwards.
 
-    What any of the walks was told to be deleted is kept. Raises the errors of the API: a page that cannot be read ends
-    the walk.
+    A repeated walk asks for everything on one page: HO may give less, but where it does, no row can move between pages
+    or come in another order on each. What any of the walks was told to be deleted is kept. Raises the errors of the
+    API: a page that cannot be read ends the walk.
     """
     deleted: set[str] = set()
     walk = Walk()
+    limit = page_size
     for _ in range(repeats + 1):
         stage_nothing(connection)
-        walk = _walk(connection, api, store_id, since, page_size)
+        walk = _walk(connection, api, store_id, since, limit)
         deleted |= walk.deleted
         if not walk.reason():
             break
+        limit = max(page_size, min(walk.totals[-1] + page_size, LARGEST_PAGE))
     walk.deleted = deleted
     return walk
 
 
-def _walk(connection: sa.Connection, api: HeadOfficeApi, store_id: str, since: datetime | None, page_size: int) -> Walk:
+def _walk(connection: sa.Connection, api: HeadOfficeApi, store_id: str, since: datetime | None, limit: int) -> Walk:
     walk = Walk()
     offset: int | None = 0
     while offset is not None:
-        page = api.list_page(store_id, since=since, limit=page_size, offset=offset)
+        page = api.list_page(store_id, since=since, limit=limit, offset=offset)
         _note(walk, page)
         stage(connection, [*map(_row, page.photos), *(_seen(r.photo_id) for r in page.rejects if r.photo_id)])
         offset = page.next_offset

@@ -108,6 +108,7 @@ class FakeHeadOffice:
     lifetime: int = 3600
     password: str = "right"
     ranges: bool = True
+    max_limit: int = 1_000_000
     hook: Hook = lambda call: None
     calls: list[Call] = field(default_factory=list)
     revoked: set[str] = field(default_factory=set)
@@ -166,7 +167,7 @@ class FakeHeadOffice:
         return json_reply(401, {"detail": "Given token not valid for any token type", "code": "token_not_valid"})
 
     def _list(self, call: Call) -> Reply:
-        limit, offset = int(call.query["limit"]), int(call.query["offset"])
+        limit, offset = min(int(call.query["limit"]), self.max_limit), int(call.query["offset"])
         photos = self.photos
         if "since" in call.query:
             since = datetime.fromisoformat(call.query["since"])

@@ -245,6 +245,7 @@ def test_a_walk_that_never_proves_itself_keeps_what_it_saw_and_leaves_the_cursor
             room.office.photos.append(row(1000 + len(room.office.photos), updated_at="2026-02-03T15:00:00Z"))
 
     room.office.hook = always_another
+    room.office.max_limit = 10
     room.office.photos.pop(5)
     listed = room.take(full=True, walk_repeats=2)
     assert not listed.complete
@@ -256,6 +257,16 @@ def test_a_walk_that_never_proves_itself_keeps_what_it_saw_and_leaves_the_cursor
     assert uid(6) in room.live
     assert listed.walk_id is not None
     assert get_walk(room.database, listed.walk_id).state == "unproven"
+
+
+def test_an_arbitrary_order_is_read_on_one_page(room: Room) -> None:
+    def shuffled(call: Call) -> None:
+        room.office.photos = room.office.photos[7:] + room.office.photos[:7]
+
+    room.office.hook = shuffled
+    listed = room.take()
+    assert (listed.complete, listed.seen) == (True, 25)
+    assert [call.query["limit"] for call in room.office.listings] == ["10", "10", "10", "35"]
 
 
 def test_an_incremental_listing_that_does_not_prove_itself_leaves_the_cursor_too(room: Room) -> None:
