@@ -1,4 +1,4 @@
-"""`imagesync demo`: a real catalogue's size, synchronised three times, from nothing to a table.
+"""`imagesync demo`: from nothing to two tables, of a catalogue of real size and of two edge stores.
 
 What belongs here: the demonstration and its table. What does not: the sandbox, the synchronisation.
 """
@@ -7,17 +7,37 @@ import shutil
 from dataclasses import dataclass
 
 import click
+import sqlalchemy as sa
 
 from imagesync_pipelines import runs
+from imagesync_pipelines.accounts import load_accounts
 from imagesync_pipelines.cli import sandboxed
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
+from imagesync_pipelines.edge.desk import open_desk
+from imagesync_pipelines.edge.settings import EdgeSettings
+from imagesync_pipelines.sandbox.head_office import serve as ho_serve
+from imagesync_pipelines.sandbox.head_office.night import demo_changes as office_changes
+from imagesync_pipelines.sandbox.head_office.server import head_office_sandbox
 from imagesync_pipelines.sandbox.image_db import serve
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
+from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import stop_server
+from imagesync_pipelines.storage.home import open_house
+from imagesync_pipelines.storage.installation import open_installation
 
+EDGE_COLUMNS = ("run", "store", "photos", "downloaded", "verified", "failed", "seconds", "status")
 COLUMNS = (
     "run", "added", "updated", "removed", "kept", "rejected", "products affected", "calls", "seconds", "status"
 )  # fmt: skip
+
+
+MEGABYTE = 1024 * 1024
+
+_HELD = """
+SELECT count(*), count(*) FILTER (WHERE sync_status = 'synced' AND md5(image_binary) = checksum),
+       count(*) FILTER (WHERE sync_status = 'failed')
+  FROM {table}
+"""
 
 
 @dataclass(frozen=True)
@@ -35,10 +55,28 @@ class Line:
         return (self.name, *numbers, str(self.outcome.status))
 
 
+@dataclass(frozen=True)
+class EdgeLine:
+    """One run of a store, and what its database holds after it: photos, verified, failed."""
+
+    name: str
+    store: str
+    outcome: runs.Outcome
+    held: tuple[int, int, int]
+
+    def cells(self) -> tuple[object, ...]:
+        """The run as a row of the table."""
+        summary = self.outcome.summary
+        photos, verified, failed = self.held
+        moved = f"{summary.get('bytes_downloaded', 0) / MEGABYTE:.1f} MB"
+        seconds = summary.get("seconds", 0)
+        return (self.name, self.store, photos, moved, verified, failed, seconds, str(self.outcome.status))
+
+
 @click.command()
 @click.pass_context
 def demo(context: click.Context) -> None:
-    """Synchronise a made-up catalogue of real size: first run, unchanged, after a night of changes."""
+    """Synchronise a made-up catalogue of real size, and the photos of a made-up head office to two edge stores."""
     with sandboxed.environment() as place:
         _start_afresh(place)
         place.remember(0)
@@ -51,20 +89,54 @@ def demo(context: click.Context) -> None:
             changes = serve.demo_changes(sandbox)
             place.remember(1)
             lines.append(_run(f"after {len(changes)} changes"))
+        photos = _edge_runs(place)
     print_table("image database → product_image", COLUMNS, [line.cells() for line in lines])
-    for line in lines:
-        for text in (*line.outcome.summary.get("warnings", ()), *([line.outcome.error] if line.outcome.error else [])):
-            click.echo(f"  {line.name}: {text}")
+    print_table("head office → edge stores", EDGE_COLUMNS, [line.cells() for line in photos])
+    everything: list[Line | EdgeLine] = [*lines, *photos]
+    for name, outcome in [(line.name, line.outcome) for line in everything]:
+        for text in (*outcome.summary.get("warnings", ()), *([outcome.error] if outcome.error else [])):
+            click.echo(f"  {name}: {text}")
     click.echo("\nLook at it in the Dagster UI:  make dev   (or: imagesync dev), then open the address it prints.")
     click.echo("Past runs:                     imagesync history")
     click.echo("The last plan:                 imagesync plan")
-    context.exit(max(EXIT_CODES[line.outcome.status] for line in lines))
+    context.exit(max(EXIT_CODES[line.outcome.status] for line in everything))
 
 
 def _run(name: str) -> Line:
     click.echo(f"  {name} …")
     with progress_bars() as progress:
         return Line(name, runs.sync_image_db(progress=progress))
+
+
+def _edge_runs(place: sandboxed.Place) -> list[EdgeLine]:
+    """Head office to two stores: everything, then what changed in a day, then nothing."""
+    database_url = sandboxed.head_office_database(open_house(load_settings(Settings)))
+    with head_office_sandbox(database_url, folder=place.head_office, port=ho_serve.PORT) as office:
+        ho_serve.write_accounts(office, place.accounts)
+        click.echo(f"A made-up head office with {len(office.stores)} stores; each store has a database of its own.")
+        lines = _edge_run("everything", full=True)
+        changes = office_changes(office)
+        lines += _edge_run(f"after {len(changes)} changes", full=False)
+        lines += _edge_run("nothing changed", full=False)
+    return lines
+
+
+def _edge_run(name: str, *, full: bool) -> list[EdgeLine]:
+    click.echo(f"  {name} …")
+    with progress_bars() as progress:
+        return [EdgeLine(name, store, run, _held(store)) for store, run in runs.sync_edge(full=full, progress=progress)]
+
+
+def _held(name: str) -> tuple[int, int, int]:
+    """What a store's database holds: photos, those whose bytes PostgreSQL itself finds to be as listed, failed ones."""
+    with open_installation() as place:
+        account = load_accounts(place.settings).edge_store(name)
+        with (
+            open_desk(place, load_settings(EdgeSettings), account) as desk,
+            desk.database.engine.connect() as connection,
+        ):
+            row = connection.execute(sa.text(_HELD.format(table=desk.database.table))).one()
+    return int(row[0]), int(row[1]), int(row[2])
 
 
 def _start_afresh(place: sandboxed.Place) -> None:

@@ -63,6 +63,7 @@ root.add_command(house.env)
 root.add_command(house.clean)
 root.add_command(servers.dev)
 root.add_command(servers.sandbox)
+root.add_command(servers.sandbox_head_office)
 root.add_command(demo.demo)
 
 

@@ -16,13 +16,18 @@ import click
 import requests
 
 from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.sandbox.head_office import serve as ho_serve
+from imagesync_pipelines.sandbox.head_office.server import PASSWORD as HO_PASSWORD
 from imagesync_pipelines.sandbox.image_db import serve
 from imagesync_pipelines.sandbox.image_db.server import PASSWORD, USERNAME
 from imagesync_pipelines.sandbox.serving import LOOPBACK
 from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.beside import database_beside
+from imagesync_pipelines.storage.home import House
 
-_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "IMAGESYNC_")
-START_SECONDS = 30
+_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "IMAGESYNC_")
+START_SECONDS = 60
+HEAD_OFFICE_DATABASE = "sandbox_head_office"
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,16 @@ class Place:
         return self.home / "sandbox"
 
     @property
+    def accounts(self) -> Path:
+        """The accounts file with the stores of the sandbox's head office."""
+        return self.folder / "accounts.toml"
+
+    @property
+    def head_office(self) -> Path:
+        """Where the sandbox's head office keeps its objects."""
+        return self.folder / "head_office"
+
+    @property
     def nights(self) -> int:
         """How many nights of changes the last demo let pass, so that `make dev` goes on from there."""
         path = self.folder / "nights"
@@ -49,8 +64,10 @@ class Place:
 
 
 def is_configured() -> bool:
-    """Whether .env or the environment names a real image database or database."""
-    return load_settings(ImageDbSettings).image_api_url is not None or load_settings(Settings).database_url is not None
+    """Whether .env or the environment names a real image database, a database, or real stores."""
+    shared = load_settings(Settings)
+    named = (load_settings(ImageDbSettings).image_api_url, shared.database_url, shared.accounts)
+    return any(value is not None for value in named)
 
 
 @contextmanager
@@ -73,6 +90,8 @@ def environment() -> Iterator[Place]:
             "IMAGESYNC_ENV_FILE": os.devnull,
             "IMAGESYNC_HOME": str(home),
             "IMAGESYNC_ALLOWED_IMAGE_HOSTS": LOOPBACK,
+            "IMAGESYNC_ACCOUNTS": str(place.accounts),
+            ho_serve.PASSWORD_VARIABLE: HO_PASSWORD,
             "IMAGE_API_URL": f"http://localhost:{serve.PORT}/api/",
             "IMAGE_API_USERNAME": USERNAME,
             "IMAGE_API_PASSWORD": PASSWORD,
@@ -87,23 +106,37 @@ def environment() -> Iterator[Place]:
         os.environ.update(before)
 
 
-def server_command(place: Place) -> list[str]:
-    """The command that serves the sandbox in a process of its own, at the night where the demo left it."""
-    options = ["--nights", str(place.nights), "--erp-folder", str(place.folder)]
-    return [sys.executable, "-m", "imagesync_pipelines.cli.main", "sandbox", *options]
+def head_office_database(house: House) -> str:
+    """The URL of the database of the sandbox's head office, beside ours."""
+    return database_beside(house.database_url, HEAD_OFFICE_DATABASE)
+
+
+def server_commands(place: Place) -> dict[str, list[str]]:
+    """The commands that serve the stand-ins, each in a process of its own, as the demo left them."""
+    program = [sys.executable, "-m", "imagesync_pipelines.cli.main"]
+    records = ["--nights", str(place.nights), "--erp-folder", str(place.folder)]
+    office = ["--folder", str(place.head_office), "--accounts-file", str(place.accounts)]
+    return {
+        "sandbox": [*program, "sandbox", *records],
+        "head office": [*program, "sandbox-head-office", *office],
+    }
 
 
 def wait_until_up(place: Place) -> None:
-    """Return when the sandbox answers and has written the ERP's files."""
+    """Return when the stand-ins answer and have written the ERP's files and the accounts file."""
+    _wait_for(serve.PORT, place.folder / "variants.csv")
+    _wait_for(ho_serve.PORT, place.accounts)
+
+
+def _wait_for(port: int, file: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         try:
-            requests.get(f"http://localhost:{serve.PORT}/__sandbox__/state", timeout=2).raise_for_status()
+            requests.get(f"http://localhost:{port}/__sandbox__/state", timeout=2).raise_for_status()
         except requests.RequestException:
             time.sleep(0.1)
             continue
-        if (place.folder / "variants.csv").exists():
+        if file.exists():
             return
-    raise click.ClickException(
-        f"the sandbox does not answer on port {serve.PORT}; is the port taken by another program?"
-    )
+        time.sleep(0.1)
+    raise click.ClickException(f"the sandbox does not answer on port {port}; is the port taken by another program?")

@@ -10,18 +10,23 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import click
 
 from imagesync_pipelines import runs
+from imagesync_pipelines.accounts import load_accounts
 from imagesync_pipelines.cli import sandboxed
+from imagesync_pipelines.cli.edge import PHOTO_PORT
+from imagesync_pipelines.edge.automation.starting import keep_partitions
 from imagesync_pipelines.image_db import automation
 from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.sandbox.head_office import serve as head_office_server
 from imagesync_pipelines.sandbox.image_db import serve as sandbox_server
 from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.home import open_house
 
 STOP_SECONDS = 20
 
@@ -39,11 +44,35 @@ def sandbox(port: int, media_port: int, latency: float, nights: int, erp_folder:
     )
 
 
+@click.command("sandbox-head-office")
+@click.option("--port", default=head_office_server.PORT, show_default=True)
+@click.option("--photos", default=150, show_default=True, help="how many there are at the start")
+@click.option("--stores", default=2, show_default=True)
+@click.option("--original", is_flag=True, help="answer as the first head office did, with its limits and errors")
+@click.option("--folder", type=click.Path(path_type=Path), help="where its objects are kept (default: in the home)")
+@click.option("--accounts-file", type=click.Path(path_type=Path), help="write the accounts file of its stores here")
+def sandbox_head_office(
+    port: int, photos: int, stores: int, original: bool, folder: Path | None, accounts_file: Path | None
+) -> None:
+    """Run the head office's stand-in until Ctrl-C and print the accounts that point to it."""
+    house = open_house(load_settings(Settings))
+    head_office_server.serve(
+        click.echo,
+        database_url=sandboxed.head_office_database(house),
+        folder=folder or house.home / "sandbox" / "head_office",
+        port=port,
+        photos=photos,
+        stores=stores,
+        original=original,
+        accounts_file=accounts_file,
+    )
+
+
 @click.command("dev")
 @click.option("--port", default=3000, show_default=True, help="of the Dagster UI; the next free one if it is taken")
 @click.option("--real", is_flag=True, help="the sources of .env instead of the sandbox")
 def dev(port: int, real: bool) -> None:
-    """Dagster UI, daemon and sandbox on one home; stays up until Ctrl-C."""
+    """Dagster UI, daemon, sandboxes and photo server on one home; stays up until Ctrl-C."""
     port = _free_port(port)
     with nullcontext() if real or sandboxed.is_configured() else sandboxed.environment() as place:
         os.environ["IMAGESYNC_WEBSERVER_URL"] = f"http://127.0.0.1:{port}"
@@ -51,11 +80,16 @@ def dev(port: int, real: bool) -> None:
             environment = {**os.environ, **installation.house.environment()}
             started = []
             if place is not None:
-                started += servers.enter_context(_running({"sandbox": sandboxed.server_command(place)}, environment))
+                started += servers.enter_context(_running(sandboxed.server_commands(place), environment))
                 sandboxed.wait_until_up(place)
             blocks = automation.known_blocks(instance, ImageDbResource(), load_settings(Settings))
-            click.echo(f"{len(blocks)} page partitions")
-            started += servers.enter_context(_running(_dagster_commands(port), environment))
+            stores = keep_partitions(instance, load_accounts(load_settings(Settings)))
+            click.echo(f"{len(blocks)} page partitions, {len(stores)} edge stores")
+            photos = _free_port(PHOTO_PORT)
+            commands = {**_dagster_commands(port), **_photo_server(stores, photos)}
+            started += servers.enter_context(_running(commands, environment))
+            for name in stores[:1]:
+                click.echo(f"Photos of {name}: http://127.0.0.1:{photos}")
             click.secho(f"Dagster UI: http://127.0.0.1:{port}   (Ctrl-C stops everything)", bold=True)
             _wait(started)
 
@@ -69,6 +103,14 @@ def _dagster_commands(port: int) -> dict[str, list[str]]:
     return {
         "webserver": [webserver, "-h", "127.0.0.1", "-p", str(port), "--log-level", "warning", *where],
         "daemon": [daemon, "run", "--log-level", "warning", *where],
+    }
+
+
+def _photo_server(stores: Sequence[str], port: int) -> dict[str, list[str]]:
+    """The photo server of the first store; none where there is no store."""
+    program = [sys.executable, "-m", "imagesync_pipelines.cli.main"]
+    return {
+        f"photos of {name}": [*program, "edge", "serve", "--store", name, "--port", str(port)] for name in stores[:1]
     }
 
 
