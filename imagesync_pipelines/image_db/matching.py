@@ -9,8 +9,10 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imagesync_pipelines.image_db.rules import Product
 
@@ -108,6 +110,39 @@ class Matcher:
         return tuple(found.values())[:limit]
 
 
+class LinkMatches(NamedTuple):
+    """What article links found: per link the product's id (0: none) and the rule's place in RULES.
+
+    reasons: why not, by number and variant code as linked.
+    """
+
+    product_ids: np.ndarray
+    rules: np.ndarray
+    reasons: dict[tuple[str, str], str]
+
+
+def match_links(products: pd.DataFrame, numbers: pd.Series, variants: pd.Series) -> LinkMatches:
+    """Match many links (number and variant code of each) as a Matcher of all products would.
+
+    Nearly all numbers are a variant's SKU, and that first rule works on columns; a Matcher of the few products that can
+    matter answers for the rest.
+    """
+    own = products[(products["kind"] == "variant") & products["in_erp"]]
+    skus = pa.array(own["sku"].str.strip())
+    asked = pa.array(numbers.str.strip())
+    places = pc.index_in(asked, value_set=pc.if_else(pc.equal(skus, ""), None, skus), skip_nulls=True)
+    direct = np.asarray(pc.is_valid(places))
+    ids = np.zeros(len(numbers), dtype=np.int64)
+    ids[direct] = own["id"].to_numpy()[places.drop_null().to_numpy()]
+    rules = np.zeros(len(numbers), dtype=np.int8)
+    rest = list(zip(numbers[~direct], variants[~direct], strict=True))
+    matcher = Matcher(products_of(may_match(products, {number for number, _ in rest})))
+    found = {link: matcher.match(*link) for link in dict.fromkeys(rest)}
+    ids[~direct] = [product.id if (product := found[link].product) else 0 for link in rest]
+    rules[~direct] = [RULES.index(found[link].rule) if found[link].rule else 0 for link in rest]
+    return LinkMatches(ids, rules, {link: match.reason for link, match in found.items() if match.reason})
+
+
 def products_of(frame: pd.DataFrame) -> list[Product]:
     """Product rows from a frame with the columns of rules.Product, as products.read_products gives it."""
     columns = [pa.array(frame[name], from_pandas=True).to_pylist() for name in Product._fields]
@@ -125,7 +160,7 @@ def may_resemble(products: pd.DataFrame, links: Collection[tuple[str, str]]) -> 
     """The products that a Matcher needs to name the nearest ones for these unmatched numbers with their codes."""
     numbers = _trimmed(number for number, _ in links)
     skus = products["sku"].str.strip()
-    spelled = frozenset(skus)
+    spelled = frozenset(pa.array(skus).to_pylist())
     characters = frozenset("".join(spelled))
     alike = {sku for number in numbers if number for sku in spelled & _one_slip_from(number, characters)}
     old = [*numbers, *{f"{number.strip()}-{variant.strip()}" for number, variant in links}]

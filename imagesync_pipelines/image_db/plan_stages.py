@@ -28,13 +28,16 @@ from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.applying import Applied, apply_database
+from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, Outcome, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.progress import Progress
 
 KEPT_PLANS = 20
-ROWS_PER_BATCH = 2000
+# A batch is one transaction; while one waits for the disk the other writes.
+ROWS_PER_BATCH = 5000
+WRITERS = 2
 # The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
 SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
@@ -103,10 +106,9 @@ def make_plan(
     built = build_plan(wanted_here.wanted, current_here, scope, rejected=rejected, force=force)
     guarded = guard(built, scope, brake_of(place.settings, lifted=lift_brake))
     changing = guarded.plan["change"].isin(EFFECTS)
-    states = group_states(current[current["group"].isin(set(guarded.plan.loc[changing, "group"]))])
-    label = (all_products["sku"] + " " + all_products["name"]).set_axis(all_products["id"].astype("str"))
-    plan = guarded.plan.assign(product=guarded.plan["group"].map(label))
-    payload = wanted_here.matched[wanted_here.matched["key"].isin(set(guarded.plan.loc[changing, "key"]))]
+    states = group_states(current[among(current["group"], guarded.plan.loc[changing, "group"])])
+    plan = guarded.plan.assign(product=_labels(guarded.plan["group"], all_products))
+    payload = wanted_here.matched[among(wanted_here.matched["key"], guarded.plan.loc[changing, "key"])]
     made = PlanMade(0, plan, guarded.held, wanted_here, about, name, (*about.warnings, *guarded.warnings))
     plans = Plans(place.engine, place.storage)
     plan_id = plans.save(plan.assign(state=plan["group"].map(states)), payload, _new_plan(made, run_id))
@@ -191,6 +193,14 @@ def external_ids_of(keys: pd.Series) -> pd.Series:
     return keys.str.split("/", n=1).str[1]
 
 
+def _labels(groups: pd.Series, all_products: pd.DataFrame) -> pd.Series:
+    """SKU and name of each group's product, for people; empty for a group that is NA."""
+    ids = pd.Index(all_products["id"])
+    places = ids.get_indexer(pd.to_numeric(groups).fillna(-1).astype("int64"))
+    label = (all_products["sku"] + " " + all_products["name"]).astype("str")
+    return label.reindex(places).set_axis(groups.index)
+
+
 def _new_plan(made: PlanMade, run_id: str) -> NewPlan:
     return NewPlan(
         room=ROOM,
@@ -257,6 +267,7 @@ def _apply(place: Installation, plans: Plans, header: PlanHeader, run_id: str, p
             QuarantineTable(place.engine, ROOM, run_id),
             states=states,
             rows_per_batch=ROWS_PER_BATCH,
+            writers=WRITERS,
             fatal=SERVER_GONE,
             on_progress=lambda done: progress("rows written", done, total),
         )

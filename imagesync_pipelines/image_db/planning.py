@@ -15,10 +15,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from upath import UPath
 
-from imagesync_pipelines.image_db.matching import RULES, Match, Matcher, may_match, may_resemble, products_of
+from imagesync_pipelines.image_db.matching import RULES, Matcher, match_links, may_resemble, products_of
 from imagesync_pipelines.image_db.record_store import PageReject, read_table
 from imagesync_pipelines.image_db.rules import RULES_VERSION
 from imagesync_pipelines.storage.copying import frame_of
+from imagesync_pipelines.sync.frames import among
 
 NO_ARTICLE = "the image names no article"
 NOT_SHOWABLE = "no format a browser can show yet"
@@ -62,25 +63,25 @@ def plan_wanted(records: UPath, products: pd.DataFrame) -> Planned:
 
     The same article linked twice by one record is one row, front if any of its links is. A row's fingerprint covers
     the record with its chosen files, the link, the product's name and the rules, so that a change of any of them
-    rewrites the row. Works on columns: each distinct article link is matched once, however many images have it.
+    rewrites the row. Works on columns: a row costs no Python object.
     """
     table = read_table(records)
     linked = _links(table)
-    pairs, codes = _distinct(linked)
-    matches = _match(products, pairs)
-    found = np.array([match.product is not None for match in matches], dtype=bool)[codes]
-    hits, named = _product_images(linked[found], codes[found], matches)
-    showable = np.asarray(pc.is_valid(table["image_url"]))[hits["record"]]
-    rows = _matched(table, hits[showable], named)
-    hidden = _matched(table, hits[~showable], named)
+    matches = match_links(products, linked["number"], linked["variant"])
+    found = matches.product_ids != 0
+    hits = _product_images(linked[found], matches.product_ids[found], matches.rules[found])
+    showable = np.asarray(pc.not_equal(table["image_format"], ""))[hits["record"]]
+    urls = read_table(records, ["picture_url"])["picture_url"]
+    rows = _matched(table, hits[showable], products)
+    hidden = _matched(table, hits[~showable], products)
     return Planned(
         wanted=_wanted(table, hits[showable], rows),
         matched=rows,
         unusable=pd.DataFrame(
             {"key": hidden["key"], "group": hidden["product_id"].astype("str"), "reason": NOT_SHOWABLE}
         ).astype("str"),
-        unmatched=_unmatched(table, linked[~found], products, dict(zip(pairs, matches, strict=True))),
-        unused=_unused(table),
+        unmatched=_unmatched(table, urls, linked[~found], products, matches.reasons),
+        unused=_unused(table, urls),
         read_ids=table["external_id"].to_pandas(),
     )
 
@@ -96,7 +97,7 @@ def rejected_rows(rejects: Sequence[PageReject], current: pd.DataFrame, wanted: 
     rows_of = defaultdict(list)
     for key, group in zip(there["key"], there["group"], strict=True):
         rows_of[key.partition("/")[2]].append((key, group))
-    good = set(there.loc[there["key"].isin(wanted["key"]), "key"])
+    good = set(there.loc[among(there["key"], wanted["key"]), "key"]) if len(there) else set()
     rows: dict[str, tuple[str, str | None, str]] = {}
     for page, place, reject in rejects:
         reason = f"page {page}: {reject.reason}"
@@ -137,46 +138,19 @@ def _links(table: pa.Table) -> pd.DataFrame:
     return frame_of(pa.table(columns))
 
 
-def _distinct(linked: pd.DataFrame) -> tuple[list[tuple[str, str]], np.ndarray]:
-    """The distinct pairs of number and variant code, and for each link the place of its pair."""
-    numbers, number = pd.factorize(linked["number"])
-    variants, variant = pd.factorize(linked["variant"])
-    pairs, codes = np.unique(numbers * max(1, len(variant)) + variants, return_inverse=True)
-    firsts, seconds = np.divmod(pairs, max(1, len(variant)))
-    return list(zip(number.take(firsts), variant.take(seconds), strict=True)), codes
-
-
-def _match(products: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> list[Match]:
-    matcher = Matcher(products_of(may_match(products, {number for number, _ in pairs})))
-    return [matcher.match(number, variant) for number, variant in pairs]
-
-
-def _product_images(
-    linked: pd.DataFrame, codes: np.ndarray, matches: Sequence[Match]
-) -> tuple[pd.DataFrame, dict[int, str]]:
-    """Each product with each of its images once: record, product_id, front, rule (place in RULES); and their names."""
-    hits = [match for match in matches if match.product is not None]
-    names = {match.product.id: match.product.name for match in hits if match.product is not None}
-    ids = np.array([match.product.id if match.product else 0 for match in matches], dtype=np.int64)
-    rules = np.array([RULES.index(match.rule) if match.rule else 0 for match in matches], dtype=np.int8)
-    found = pd.DataFrame(
-        {
-            "record": linked["record"].to_numpy(),
-            "product_id": ids[codes],
-            "front": linked["front"].to_numpy(dtype=bool),
-            "rule": rules[codes],
-        }
-    )
+def _product_images(linked: pd.DataFrame, product_ids: np.ndarray, rules: np.ndarray) -> pd.DataFrame:
+    """Each product with each of its images once: record, product_id, front, rule (a place in RULES)."""
+    found = linked[["record", "front"]].assign(product_id=product_ids, rule=rules)
     if found.duplicated(["record", "product_id"]).any():
         found = found.groupby(["record", "product_id"], sort=False, as_index=False).agg({"front": "any", "rule": "min"})
-    return found, names
+    return found
 
 
-def _matched(table: pa.Table, hits: pd.DataFrame, names: dict[int, str]) -> pd.DataFrame:
+def _matched(table: pa.Table, hits: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
     """The rows of Planned.matched; a fingerprint is that of the record with what the match adds."""
     ids, codes = np.unique(hits["product_id"].to_numpy(), return_inverse=True)
-    name = [names[product_id] for product_id in ids.tolist()]
-    digests = [blake2b(f"{RULES_VERSION}\n{text}".encode(), digest_size=8).hexdigest() for text in name]
+    name = pa.array(products["name"]).take(pd.Index(products["id"]).get_indexer(ids))
+    digests = [blake2b(f"{RULES_VERSION}\n{text}".encode(), digest_size=8).hexdigest() for text in name.to_pylist()]
     own = table.select(["external_id", "fingerprint"]).take(pa.array(hits["record"]))
     front, rule = pa.array(hits["front"]), pa.array(hits["rule"])
     link = pc.binary_join_element_wise(pc.if_else(front, "front", "other"), rule.cast(pa.string()), "")
@@ -190,7 +164,7 @@ def _matched(table: pa.Table, hits: pd.DataFrame, names: dict[int, str]) -> pd.D
                 "external_id": own["external_id"],
                 "is_front": front,
                 "matched_by": pa.array(RULES).take(rule),
-                "product_name": pa.array(name, pa.string()).take(codes),
+                "product_name": name.take(codes),
                 "fingerprint": fingerprint,
             }
         )
@@ -211,11 +185,11 @@ def _wanted(table: pa.Table, hits: pd.DataFrame, rows: pd.DataFrame) -> pd.DataF
     )
 
 
-def _unused(table: pa.Table) -> pd.DataFrame:
+def _unused(table: pa.Table, urls: pa.ChunkedArray) -> pd.DataFrame:
     """The images that no product shows: those without any article, and those without a file to show."""
     bare = pc.equal(pc.list_value_length(table["links"]), 0)
-    reason = pc.if_else(bare, NO_ARTICLE, pc.if_else(pc.is_valid(table["image_url"]), None, NOT_SHOWABLE))
-    shown = table.select(["external_id", "image_type"]).append_column("image_url", table["picture_url"])
+    reason = pc.if_else(bare, NO_ARTICLE, pc.if_else(pc.equal(table["image_format"], ""), NOT_SHOWABLE, None))
+    shown = table.select(["external_id", "image_type"]).append_column("image_url", urls)
     return frame_of(shown.append_column("reason", reason).filter(pc.is_valid(reason)))
 
 
@@ -224,7 +198,11 @@ def _rejected(rows: list[tuple[str, str, str]] | list[tuple[str, str | None, str
 
 
 def _unmatched(
-    table: pa.Table, linked: pd.DataFrame, products: pd.DataFrame, matches: dict[tuple[str, str], Match]
+    table: pa.Table,
+    urls: pa.ChunkedArray,
+    linked: pd.DataFrame,
+    products: pd.DataFrame,
+    reasons: dict[tuple[str, str], str],
 ) -> pd.DataFrame:
     """The links that matched nothing, each once per image, with what may have been meant."""
     links = linked.drop_duplicates(["record", "number", "variant"])
@@ -232,15 +210,16 @@ def _unmatched(
     wanted = set(pairs)
     matcher = Matcher(products_of(may_resemble(products, wanted)) if wanted else ())
     near = {pair: [candidate._asdict() for candidate in matcher.nearest(*pair)] for pair in wanted}
-    images = table.select(["external_id", "image_type", "picture_url"]).take(pa.array(links["record"])).to_pandas()
+    records = pa.array(links["record"])
+    images = frame_of(table.select(["external_id", "image_type"]).take(records))
     return pd.DataFrame(
         {
             "number": links["number"].to_numpy(),
             "variant": links["variant"].to_numpy(),
             "external_id": images["external_id"],
             "image_type": images["image_type"],
-            "image_url": images["picture_url"],
-            "reason": pd.Series([matches[pair].reason for pair in pairs], dtype="str"),
+            "image_url": urls.take(records).to_pandas(),
+            "reason": pd.Series([reasons[pair] for pair in pairs], dtype="str"),
             "candidates": pd.Series([near[pair] for pair in pairs], dtype="object"),
         }
     )

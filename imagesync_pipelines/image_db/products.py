@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
+from imagesync_pipelines.image_db.rules import Product
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import Brake
@@ -93,18 +94,12 @@ SELECT p.id, EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.sku =
 """
 
 
-_READ = """
-SELECT id, kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active, left_erp_at IS NULL
-  FROM imagesync.product ORDER BY id
-"""
 _TEXTS = ("kind", "erp_id", "sku", "variant_code", "legacy_sku", "base_sku", "name")
-_READ_TYPES = {
-    name: pa.int64() if name in ("id", "parent_id") else pa.string() if name in _TEXTS else pa.bool_()
-    for name in (
-        "id", "kind", "erp_id", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active",
-        "in_erp",
-    )
-}  # fmt: skip
+# What can be read back: the column's SQL.
+READABLE = {
+    **{name: name for name in ("id", *_TEXTS[:3], "parent_id", *_TEXTS[3:], "is_active")},
+    "in_erp": "left_erp_at IS NULL",
+}
 
 
 @dataclass(frozen=True)
@@ -151,15 +146,17 @@ def write_products(engine: sa.Engine, rows: pd.DataFrame, set_aside: pd.DataFram
     return ProductsWritten(added, updated, left, total, tuple(warnings))
 
 
-def read_products(engine: sa.Engine) -> pd.DataFrame:
-    """All products, those that left the ERP too, as the rules need them.
+def read_products(engine: sa.Engine, columns: Sequence[str] = Product._fields) -> pd.DataFrame:
+    """All products, those that left the ERP too, ordered by id; `columns` (of READABLE) are what the rules need.
 
-    Columns: id, kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active (the ERP's flag),
-    in_erp; ordered by id.
+    is_active is the ERP's own flag, in_erp whether the ERP still has it.
     """
+    texts = dict.fromkeys(_TEXTS, pa.string())
+    types = {name: texts.get(name, pa.int64() if name.endswith("id") else pa.bool_()) for name in columns}
+    query = f"SELECT {', '.join(READABLE[name] for name in columns)} FROM imagesync.product ORDER BY id"  # noqa: S608
     with engine.connect() as connection:
-        table = read_columns(connection, _READ, _READ_TYPES)
-    return frame_of(table).astype({"parent_id": "Int64"})
+        frame = frame_of(read_columns(connection, query, types))
+    return frame.astype({"parent_id": "Int64"}) if "parent_id" in columns else frame
 
 
 def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:

@@ -41,7 +41,7 @@ _SCHEMA = pa.schema(
         ("canonical", pa.binary()),
     ]
 )
-MATCHED_BY = ("external_id", "fingerprint", "image_type", "file_url", "links", "image_url", "picture_url")
+MATCHED_BY = ("external_id", "fingerprint", "image_type", "file_url", "links", "image_format")
 WRITTEN = tuple(name for name in _SCHEMA.names if name not in ("links", "fingerprint", "canonical", "picture_url"))
 
 
@@ -135,10 +135,10 @@ def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
 def read_table(path: UPath, columns: Sequence[str] = MATCHED_BY) -> pa.Table:
     """These columns of all records, in the order of the file.
 
-    links: list of {number, variant, front}; image_url is null when no browser can show any file of the record.
+    links: list of {number, variant, front}; image_format is empty when no browser can show any file of the record.
     """
     with path.open("rb") as file:
-        return pq.read_table(file, columns=list(columns), use_threads=False).combine_chunks()
+        return pq.read_table(file, columns=list(columns), use_threads=False)
 
 
 def read_external_ids(path: UPath) -> list[str]:

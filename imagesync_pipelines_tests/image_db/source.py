@@ -114,7 +114,7 @@ class Room:
 
     def product_id(self, sku: str) -> int:
         """Our id of a product."""
-        frame = products.read_products(self.place.engine)
+        frame = products.read_products(self.place.engine, list(products.READABLE))
         return int(frame.loc[frame["sku"] == sku, "id"].iloc[0])
 
 

@@ -5,7 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.image_db.matching import Matcher, Near, may_match, may_resemble, products_of
+from imagesync_pipelines.image_db.matching import (
+    RULES,
+    Matcher,
+    Near,
+    match_links,
+    may_match,
+    may_resemble,
+    products_of,
+)
 from imagesync_pipelines.image_db.rules import Product
 
 PRODUCTS = [
@@ -109,7 +117,12 @@ def test_the_products_that_may_matter_give_the_same_answers_as_all_of_them(asked
     links = [(number, variant) for number, variant, *_ in asked]
     few = Matcher(products_of(may_match(CATALOGUE, [number for number, _ in links])))
     near = Matcher(products_of(may_resemble(CATALOGUE, links)))
-    for number, variant in links:
+    numbers, variants = (pd.Series(column, dtype="str") for column in zip(*links, strict=True))
+    many = match_links(CATALOGUE, numbers, variants)
+    for (number, variant), product_id, rule in zip(links, many.product_ids, many.rules, strict=True):
+        match = Matcher(PRODUCTS).match(number, variant)
+        assert (product_id, RULES[rule]) == ((match.product.id, match.rule) if match.product else (0, RULES[0]))
+        assert many.reasons.get((number, variant), "") == match.reason
         assert few.match(number, variant) == Matcher(PRODUCTS).match(number, variant)
         assert near.nearest(number, variant) == Matcher(PRODUCTS).nearest(number, variant)
 

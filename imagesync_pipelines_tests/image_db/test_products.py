@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.image_db.erp import judge
-from imagesync_pipelines.image_db.products import ProductsWritten, read_products, write_products
+from imagesync_pipelines.image_db.products import READABLE, ProductsWritten, read_products, write_products
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import Brake
 
@@ -41,7 +41,7 @@ def load(database: sa.Engine) -> Load:
 
 def now(database: sa.Engine, *columns: str) -> dict[str, Any]:
     """By SKU, of the products that are in the ERP: one column, or a tuple of several."""
-    frame = read_products(database).astype(object)
+    frame = read_products(database, list(READABLE)).astype(object)
     frame = frame[frame["in_erp"].astype(bool)]
     values = [row[0] if len(columns) == 1 else tuple(row) for row in frame.loc[:, list(columns)].to_numpy()]
     return dict(zip(frame["sku"], values, strict=True))
@@ -109,7 +109,7 @@ def test_the_flag_of_the_erp_is_kept_and_is_not_the_same_as_being_gone(
 def test_a_product_that_left_the_erp_is_marked_and_stays(load: Load, database: sa.Engine) -> None:
     load(*CATALOGUE, variant("2", "v"))
     assert counts(load(*CATALOGUE)) == (0, 0, 1, 3)
-    frame = read_products(database).set_index("sku")
+    frame = read_products(database, list(READABLE)).set_index("sku")
     assert frame.loc["v", ["is_active", "in_erp"]].tolist() == [False, False]
     before = whole(database)
     assert counts(load(*CATALOGUE)) == (0, 0, 0, 3)

@@ -51,7 +51,11 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
         [Link("803721", "BE", True)],
     ]
     own = ("external_id", "fingerprint", "image_type", "file_url")
-    assert rows == [{**{name: getattr(one, name) for name in own}, **one.chosen._asdict()} for one in expected]
+    whole = [{**{name: getattr(one, name) for name in own}, **one.chosen._asdict()} for one in expected]
+    assert rows == [{name: value for name, value in one.items() if name != "picture_url"} for one in whole]
+    assert read_table(tmp_path / "records.parquet", ["picture_url"])["picture_url"].to_pylist() == [
+        one["picture_url"] for one in whole
+    ]
     (texts,) = read_canonical(tmp_path / "records.parquet")
     canonical = dict(zip(*(column.to_pylist() for column in texts), strict=True))
     assert canonical == {found.external_id: found.canonical for found in expected}
