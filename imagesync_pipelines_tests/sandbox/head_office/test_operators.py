@@ -117,6 +117,22 @@ def test_an_imported_row_has_no_object_no_checksum_and_no_size(either: Caller, i
     assert (answer.status_code, answer.json()["message"]) == (404, "No image data available")
 
 
+def test_an_imported_row_without_a_file_name_has_no_url(either: Caller) -> None:
+    change = either.sandbox.mutate("excel_import", filename="")
+    assert either.everything()[str(change.photo_id)]["image_url"] is None
+
+
+def test_a_replacement_may_be_met_half_way(either: Caller) -> None:
+    photo = either.sandbox.mutate("edit")
+    either.sandbox.mutate("delete_object", photo_id=photo.photo_id)
+    assert "NoSuchKey" in either.download(photo.photo_id or "").text
+    either.sandbox.mutate("delete_row", photo_id=photo.photo_id)
+    assert of_product(either, photo.product_id) == []
+    change = either.sandbox.mutate("replace", product_id=photo.product_id)
+    assert change.gone == ()
+    assert either.download(change.photo_id or "").status_code == 200
+
+
 def test_a_deleted_row_is_off_the_list_and_its_object_stays(either: Caller) -> None:
     before = either.everything()
     change = either.sandbox.mutate("delete_row")

@@ -93,8 +93,13 @@ def second_primary(bench: Bench, product_id: UUID | None = None) -> Mutation:
     return Mutation("second_primary", product.id, photo_id, (), f"{product.sku} has two primary photos")
 
 
-def excel_import(bench: Bench, product_id: UUID | None = None, *, instead: bool = False) -> Mutation:
-    """An import makes a photo without object, checksum and size; with `instead` it first deletes the product's rows."""
+def excel_import(
+    bench: Bench, product_id: UUID | None = None, *, instead: bool = False, filename: str = "import.jpg"
+) -> Mutation:
+    """An import makes a photo without object, checksum and size; with `instead` it first deletes the product's rows.
+
+    The original gives such a photo a relative URL, or none without a file name.
+    """
     product = choose_product(bench, product_id)
     photo_id = bench.uuid()
     gone: tuple[UUID, ...] = ()
@@ -105,7 +110,7 @@ def excel_import(bench: Bench, product_id: UUID | None = None, *, instead: bool 
             t.photo.insert().values(
                 id=photo_id,
                 product_id=product.id,
-                filename=f"import_{product.sku}.jpg",
+                filename=filename,
                 is_primary=instead,
                 updated_at=stamp,
             )
