@@ -8,13 +8,14 @@ import logging
 import os
 import re
 import secrets
+import signal
 import subprocess
 import sys
 import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -26,6 +27,9 @@ REGION = "us-east-1"
 BUCKET = "product-images"
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
+# The server takes the shell's place and process id. What the shell leaves behind waits for the end of our pipe, which
+# comes however this process ends, kill -9 included, and then stops the server.
+_TIED_TO_US = 'exec 3<&0; { cat <&3 >/dev/null; kill $$; } & exec "$@" </dev/null 3<&-'
 _SERVING = re.compile(r"Starting s3 server on \[(http://[^/\]]+)")
 
 logger = logging.getLogger("imagesync.storage")
@@ -70,6 +74,7 @@ def _start(folder: Path, port: int, access_key: str, secret_key: str, log: Path)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("RCLONE_")}
     environment = {**inherited, "RCLONE_AUTH_KEY": f'"{access_key},{secret_key}"', "RCLONE_CONFIG": ""}
     command = [
+        "/bin/sh", "-c", _TIED_TO_US, "sh",
         str(_program()), "serve", "s3", "--addr", f"{LOOPBACK}:{port}", "--no-cleanup",
         # What another server over the same folder wrote is seen after this.
         "--dir-cache-time", "2s", "--poll-interval", "0", str(folder),
@@ -78,7 +83,7 @@ def _start(folder: Path, port: int, access_key: str, secret_key: str, log: Path)
         return subprocess.Popen(  # noqa: S603 - our own program and arguments
             command,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -100,9 +105,12 @@ def _wait_until_up(process: "subprocess.Popen[bytes]", log: Path) -> str:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+    """Stop the server and what waits beside it: both are in a process group of their own."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+            break
+    if process.stdin is not None:
+        process.stdin.close()

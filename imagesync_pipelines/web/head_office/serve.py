@@ -3,6 +3,8 @@
 What belongs here: the server around the app. What does not: the app (app.py), its parts (opening.py).
 """
 
+import signal
+
 import uvicorn
 
 from imagesync_pipelines.storage.objects import ensure_bucket
@@ -20,7 +22,7 @@ def serve(office: HeadOffice, *, host: str = HOST, port: int = PORT) -> None:
     Raises ObjectStoreError when the bucket is neither there nor can be made. Transport encryption is the proxy's.
     """
     ensure_bucket(office.s3, office.bucket)
-    uvicorn.run(
+    config = uvicorn.Config(
         build_app(office),
         host=host,
         port=port,
@@ -29,3 +31,11 @@ def serve(office: HeadOffice, *, host: str = HOST, port: int = PORT) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    # uvicorn stops at a signal and then sends it again: by default that would end this process at once, and leave the
+    # embedded object store running.
+    before = {kind: signal.signal(kind, lambda *_: None) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,0 +1,125 @@
+"""Object stores: the settings that name one, the embedded one, and what happens when it is not there."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from botocore.exceptions import ClientError
+from pydantic import SecretStr
+
+from imagesync_pipelines.settings import Settings, SettingsError
+from imagesync_pipelines.storage.embedded_s3 import embedded_s3
+from imagesync_pipelines.storage.objects import (
+    ObjectStoreError,
+    S3Place,
+    ensure_bucket,
+    error_code,
+    s3_client,
+    s3_place,
+)
+
+
+def rclones() -> list[psutil.Process]:
+    return [one for one in psutil.Process(os.getpid()).children() if one.name() == "rclone"]
+
+
+def test_no_endpoint_means_the_embedded_store() -> None:
+    assert s3_place(Settings()) is None
+
+
+def test_an_endpoint_is_taken_with_its_keys() -> None:
+    settings = Settings(s3_endpoint_url="https://minio.example.com", s3_access_key="key", s3_secret_key="secret")
+    place = s3_place(settings)
+    assert place == S3Place("https://minio.example.com", "key", SecretStr("secret"), "us-east-1", "product-images")
+    assert "secret'" not in repr(place)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"s3_access_key": "key"}, "both are needed"),
+        ({"s3_secret_key": "secret"}, "both are needed"),
+        ({"s3_access_key": "key", "s3_secret_key": "secret", "environment": "production"}, "plain http"),
+    ],
+    ids=["no secret", "no key", "plain http in production"],
+)
+def test_an_endpoint_that_cannot_be_used_is_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        s3_place(Settings(s3_endpoint_url="http://minio.example.com", **given))  # type: ignore[arg-type]
+
+
+def test_the_embedded_store_keeps_objects_over_a_restart_and_stops_its_process(tmp_path: Path) -> None:
+    for body in (None, b"first"):
+        with embedded_s3(tmp_path) as place:
+            client = s3_client(place)
+            if body is None:
+                client.put_object(Bucket=place.bucket, Key="a/b.jpg", Body=b"first", ContentType="image/jpeg")
+            else:
+                assert client.get_object(Bucket=place.bucket, Key="a/b.jpg")["Body"].read() == body
+            client.close()
+            assert len(rclones()) == 1
+        assert rclones() == []
+
+
+def test_the_embedded_store_refuses_other_keys_and_shows_none_on_its_command_line(tmp_path: Path) -> None:
+    with embedded_s3(tmp_path) as place:
+        (process,) = rclones()
+        assert not any(place.secret_key.get_secret_value() in part for part in process.cmdline())
+        assert place.endpoint_url.startswith("http://127.0.0.1:")
+        wrong = s3_client(S3Place(place.endpoint_url, place.access_key, SecretStr("x" * 40), "us-east-1", place.bucket))
+        with pytest.raises(ClientError) as refused:
+            wrong.get_object(Bucket=place.bucket, Key="a")
+        assert error_code(refused.value) == "SignatureDoesNotMatch"
+        with pytest.raises(ObjectStoreError, match="refuses the bucket"):
+            ensure_bucket(wrong, place.bucket)
+
+
+def test_the_embedded_store_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from imagesync_pipelines.storage.embedded_s3 import embedded_s3\n"
+        "with embedded_s3(Path(sys.argv[1])): print('up', flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == b"up\n"
+    started = psutil.Process(owner.pid).children(recursive=True)
+    assert "rclone" in {one.name() for one in started}
+    owner.kill()
+    owner.communicate()
+    assert psutil.wait_procs(started, timeout=10)[1] == []
+
+
+def test_a_taken_port_is_named(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with (
+            pytest.raises(ObjectStoreError, match="address already in use"),
+            embedded_s3(tmp_path, port=taken.getsockname()[1]),
+        ):
+            pass
+    assert rclones() == []
+
+
+def test_a_store_that_does_not_answer_is_said_so() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        place = S3Place(f"http://127.0.0.1:{free.getsockname()[1]}", "k" * 20, SecretStr("s" * 20), "us-east-1", "b")
+    with pytest.raises(ObjectStoreError, match="does not answer"):
+        ensure_bucket(s3_client(place), "b")
+
+
+def test_what_a_second_server_over_the_same_folder_wrote_is_seen(tmp_path: Path) -> None:
+    with embedded_s3(tmp_path) as first, embedded_s3(tmp_path) as second:
+        writer, reader = s3_client(second), s3_client(first)
+        with pytest.raises(ClientError, match="NoSuchKey"):
+            reader.get_object(Bucket=first.bucket, Key="new/a.jpg")
+        writer.put_object(Bucket=first.bucket, Key="new/a.jpg", Body=b"new")
+        # botocore has no waiter for GET; HEAD asks the same listing.
+        reader.get_waiter("object_exists").wait(
+            Bucket=first.bucket, Key="new/a.jpg", WaiterConfig={"Delay": 1, "MaxAttempts": 6}
+        )

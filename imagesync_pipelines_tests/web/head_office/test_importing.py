@@ -1,0 +1,184 @@
+"""Importing a folder, opening the head office from the settings, and the commands over both."""
+
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+from PIL import Image
+
+from imagesync_pipelines.cli.head_office import group
+from imagesync_pipelines.settings import Settings, SettingsError
+from imagesync_pipelines.storage.embedded import stop_server
+from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseUnreachable
+from imagesync_pipelines.web.head_office import catalogue, photos, tables
+from imagesync_pipelines.web.head_office.importing import import_folder
+from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.opening import open_head_office
+from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
+from imagesync_pipelines_tests.web.head_office.serving import Shop
+
+Run = Callable[..., Result]
+
+
+def picture(kind: str = "JPEG", colour: str = "red") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 30), colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "pictures"
+    found.mkdir()
+    (found / "05018970.jpg").write_bytes(picture())
+    (found / "7.PNG").write_bytes(picture("PNG"))
+    (found / "notes.txt").write_text("no picture")
+    return found
+
+
+def listed(office: HeadOffice, shop: Shop) -> dict[str, sa.Row]:
+    query = sa.select(tables.photo, tables.product.c.sku, tables.product.c.name).join(tables.product)
+    with office.engine.connect() as connection:
+        return {row.sku: row for row in connection.execute(query.where(tables.product.c.brand_id == shop.brand))}
+
+
+def test_pictures_become_the_photos_of_their_products(office: HeadOffice, shop: Shop, folder: Path) -> None:
+    imported = import_folder(office, shop.brand, folder)
+    assert (imported.written, imported.unchanged, imported.refused) == (2, 0, [])
+    rows = listed(office, shop)
+    assert {sku: (row.name, row.content_type) for sku, row in rows.items()} == {
+        "05018970": ("Soup", "image/jpeg"),
+        "7": ("7", "image/png"),
+    }
+
+
+def test_an_import_that_is_repeated_writes_only_what_changed(office: HeadOffice, shop: Shop, folder: Path) -> None:
+    import_folder(office, shop.brand, folder)
+    before = listed(office, shop)
+    (folder / "7.PNG").write_bytes(picture("PNG", "blue"))
+    imported = import_folder(office, shop.brand, folder)
+    after = listed(office, shop)
+    assert (imported.written, imported.unchanged) == (1, 1)
+    assert after["05018970"] == before["05018970"]
+    assert after["7"].id != before["7"].id
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "reason"),
+    [
+        ("1.jpg", b"<html>not found</html>", "the body is HTML"),
+        ("1.jpg", picture()[:-200], "cannot be decoded"),
+        ("1.gif", picture("TIFF"), "TIFF"),
+        ("7.jpg", picture(), "a second picture for 7"),
+    ],
+    ids=["a web page", "cut", "another format", "two for one product"],
+)
+def test_a_bad_picture_is_refused_and_the_others_go_on(
+    office: HeadOffice, shop: Shop, folder: Path, name: str, body: bytes, reason: str
+) -> None:
+    (folder / name).write_bytes(body)
+    imported = import_folder(office, shop.brand, folder)
+    assert imported.written == 2
+    ((_, said),) = imported.refused
+    assert reason in said
+
+
+def test_a_good_photo_is_not_replaced_by_a_bad_picture(office: HeadOffice, shop: Shop, folder: Path) -> None:
+    photo_id = photos.put_photo(office, shop.product, picture(), filename="a.jpg")
+    (folder / "05018970.jpg").write_bytes(picture()[:-200])
+    import_folder(office, shop.brand, folder)
+    assert listed(office, shop)["05018970"].id == photo_id
+
+
+@pytest.fixture
+def settings(database_url: str, tmp_path: Path) -> HeadOfficeSettings:
+    return HeadOfficeSettings(database_url=database_url)  # type: ignore[arg-type]
+
+
+def test_development_makes_its_secret_once_and_keeps_it_closed(settings: HeadOfficeSettings, tmp_path: Path) -> None:
+    shared = Settings(home=tmp_path / "home")
+    secrets = []
+    for _ in range(2):
+        with open_head_office(shared, settings) as office:
+            secrets.append(office.jwt_secret.get_secret_value())
+    assert secrets[0] == secrets[1]
+    assert len(secrets[0]) == 64
+    assert (tmp_path / "home" / "head_office.secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_without_settings_everything_is_embedded_and_survives_a_restart(tmp_path: Path) -> None:
+    home = Path(tempfile.mkdtemp(prefix="imagesync-office-"))
+    shared = Settings(home=home)
+    try:
+        with open_head_office(shared, HeadOfficeSettings()) as office:
+            brand = catalogue.add_brand(office, catalogue.add_company(office, "Company"), "Brand")
+            product = catalogue.add_product(office, brand, "1", "One")
+            photos.put_photo(office, product, b"picture", filename="a.jpg")
+        with open_head_office(shared, HeadOfficeSettings()) as office, office.engine.connect() as connection:
+            key = connection.execute(sa.select(tables.photo.c.object_key)).scalar_one()
+            assert office.s3.get_object(Bucket=office.bucket, Key=key)["Body"].read() == b"picture"
+    finally:
+        stop_server(home)
+        shutil.rmtree(home)
+
+
+def test_production_names_its_secret(settings: HeadOfficeSettings, tmp_path: Path) -> None:
+    with (
+        pytest.raises(SettingsError, match="HO_JWT_SECRET"),
+        open_head_office(Settings(home=tmp_path, environment="production"), settings),
+    ):
+        pass
+
+
+def test_a_database_that_does_not_answer_is_said_so(tmp_path: Path) -> None:
+    gone = HeadOfficeSettings(database_url="postgresql://nobody@127.0.0.1:1/x")  # type: ignore[arg-type]
+    with pytest.raises(DatabaseUnreachable, match="HO_DATABASE_URL"), open_head_office(Settings(home=tmp_path), gone):
+        pass
+
+
+def test_tables_of_a_newer_program_are_left_alone(settings: HeadOfficeSettings, database_url: str) -> None:
+    engine = sa.create_engine(database_url)
+    tables.create_tables(engine)
+    with engine.begin() as connection:
+        connection.execute(tables.version.update().values(number=99))
+    with pytest.raises(DatabaseTooNew, match="version 99"):
+        tables.create_tables(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    monkeypatch.setenv("HO_DATABASE_URL", database_url)
+    monkeypatch.setenv("HO_ACCOUNT_PASSWORD", "a long password")
+
+    def call(*arguments: str) -> Result:
+        return CliRunner(env=dict(os.environ)).invoke(group, list(arguments), catch_exceptions=False)
+
+    return call
+
+
+def test_the_commands_fill_a_head_office_and_show_how_it_is(run: Run, folder: Path) -> None:
+    (folder / "bad.jpg").write_bytes(b"no picture at all")
+    place = ("--company", "Company", "--brand", "Brand")
+    assert "store_id" in run("add-store", "S1", "Store 1", *place).output
+    assert run("add-account", "edge-1").exit_code == 0
+    assert "edge-1 may read S1" in run("grant", "edge-1", "S1").output
+    imported = run("import-folder", str(folder), *place)
+    assert imported.exit_code == 3
+    assert "2 written, 0 unchanged, 1 refused" in imported.output
+    assert "bad.jpg: " in imported.output
+    health = run("health").output
+    assert "Store 1" in health
+    assert "never" in health
+
+
+def test_a_grant_for_an_unknown_store_names_it(run: Run) -> None:
+    run("add-account", "edge-1")
+    with pytest.raises(catalogue.UnknownRowError, match="no store with the code S9"):
+        run("grant", "edge-1", "S9")

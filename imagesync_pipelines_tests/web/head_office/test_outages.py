@@ -1,0 +1,129 @@
+"""When a part is down, or two writers meet: clear answers, nothing half done, no stamp that a reader could miss."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psutil
+import pytest
+import requests
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.storage.objects import S3Place, s3_client
+from imagesync_pipelines.web.head_office import catalogue, photos
+from imagesync_pipelines.web.head_office.app import build_app
+from imagesync_pipelines.web.head_office.changes import changing, of_products
+from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.tables import photo
+from imagesync_pipelines_tests.web.head_office.serving import PHOTOS, USERNAME, Client, Shop, served
+
+
+@pytest.fixture
+def photo_id(office: HeadOffice, shop: Shop) -> UUID:
+    catalogue.grant(office, USERNAME, shop.store)
+    return photos.put_photo(office, shop.product, b"picture", filename="a.jpg")
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+def test_a_download_says_503_when_the_object_store_is_down(office: HeadOffice, shop: Shop, photo_id: UUID) -> None:
+    place = S3Place(f"http://127.0.0.1:{free_port()}", "k" * 20, SecretStr("s" * 40), "us-east-1", office.bucket)
+    with served(replace(office, s3=s3_client(place))) as client:
+        client.store = shop.store
+        answer = client.download(photo_id)
+        assert answer.status_code == 503
+        assert answer.headers["Retry-After"] == "5"
+        assert answer.json()["message"] == "The object store does not answer; try again"
+        assert client.page()["total"] == 1
+
+
+def test_everything_says_503_when_the_database_is_down(office: HeadOffice, service: Client) -> None:
+    gone = sa.create_engine(f"postgresql+psycopg://nobody@127.0.0.1:{free_port()}/x")
+    listener = bind()
+    with running((build_app(replace(office, engine=gone)), listener)):
+        client = Client(f"http://127.0.0.1:{listener.getsockname()[1]}", uuid4(), service.access)
+        answers = [
+            client.get(PHOTOS, store_id=client.store),
+            client.download(uuid4()),
+            client.post("/api/v1/token/", {"username": USERNAME, "password": "x"}),
+        ]
+    for answer in answers:
+        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        assert answer.json()["message"] == "The database does not answer; try again"
+
+
+def test_a_change_that_fails_leaves_no_trace(office: HeadOffice, shop: Shop, photo_id: UUID) -> None:
+    def rows() -> list[sa.Row]:
+        with office.engine.connect() as connection:
+            return list(connection.execute(sa.select(photo).where(photo.c.product_id == shop.product)))
+
+    before = rows()
+    with contextlib.suppress(KeyboardInterrupt), changing(office, of_products([shop.product])) as change:
+        change.connection.execute(photo.delete().where(photo.c.id == photo_id))
+        raise KeyboardInterrupt
+    assert rows() == before
+
+
+def test_a_later_stamp_is_never_committed_before_an_earlier_one(office: HeadOffice, shop: Shop, photo_id: UUID) -> None:
+    other = catalogue.add_product(office, shop.brand, "other", "Other")
+    second = threading.Thread(target=photos.put_photo, args=(office, other, b"x"), kwargs={"filename": "b.jpg"})
+    with changing(office, of_products([shop.product])) as change:
+        change.connection.execute(photo.update().where(photo.c.id == photo_id).values(updated_at=change.stamp))
+        second.start()
+        time.sleep(0.5)
+        with office.engine.connect() as connection:
+            listed = connection.execute(sa.select(photo.c.id).where(photo.c.product_id == other)).all()
+        assert listed == []
+    second.join()
+    with office.engine.connect() as connection:
+        stamps = connection.scalars(
+            sa.select(photo.c.updated_at)
+            .where(photo.c.product_id.in_([shop.product, other]))
+            .order_by(photo.c.updated_at)
+        ).all()
+    assert stamps[0] == change.stamp
+
+
+@pytest.mark.slow
+def test_the_serve_command_answers_and_stops_with_everything_it_started(database_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    environment = {**os.environ, "HO_DATABASE_URL": database_url, "IMAGESYNC_HOME": str(tmp_path / "home")}
+    program = "from imagesync_pipelines.cli.head_office import group; group()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "serve", "--port", str(port)], env=environment, cwd=tmp_path
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                answer = requests.get(url + PHOTOS, timeout=5)
+                break
+            except requests.ConnectionError:
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        assert answer.status_code == 401
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert "rclone" in {one.name() for one in children}
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+        assert psutil.wait_procs(children, timeout=10)[1] == []
+    finally:
+        process.kill()
+        process.wait()
