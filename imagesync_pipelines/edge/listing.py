@@ -43,6 +43,8 @@ NOT_FOUND = "the head office answers 404 to its id"
 NOT_LISTED = "it is not in a complete listing"
 # The reasons that are HO's word about the very photo: such a photo may be removed without a walk that proves it.
 WORD_OF_HO = (DELETED, NOT_FOUND)
+# So many photos that HO gives no answer about, and no other is asked about in this listing.
+ENOUGH_FAILURES = 3
 
 MarkPending = Callable[[Sequence[Photo]], object]
 """Notes in the store's own database, and commits, that these photos are to be written; called in portions."""
@@ -190,20 +192,24 @@ def _called_gone(
     others = [] if all_seen else left_behind(connection, ROOM, store.name)
     connection.commit()
     asked = [key for key in others if key not in deleted]
+    failures: list[UpstreamError] = []
 
-    def ask(photo_id: str) -> bool | UpstreamError:
+    def ask(photo_id: str) -> bool:
+        # When HO is down, every question would take a minute to fail; the next full listing answers it as well.
+        if len(failures) >= ENOUGH_FAILURES:
+            return True
         try:
             return api.photo_exists(photo_id, store.store_id)
         except UpstreamError as error:
-            return error
+            failures.append(error)
+            return True
 
     with ThreadPoolExecutor(threads, thread_name_prefix="replaced") as pool:
-        answers = dict(zip(asked, pool.map(ask, asked), strict=True))
-    failures = [answer for answer in answers.values() if isinstance(answer, UpstreamError)]
+        there = dict(zip(asked, pool.map(ask, asked), strict=True))
     warning = ""
     if failures:
-        warning = f"HO did not say whether {len(failures)} replaced photos are gone, so they stay: {failures[0]}"
-    return _Gone(frozenset(deleted), frozenset(key for key, there in answers.items() if there is False), warning)
+        warning = f"HO did not say of every replaced photo whether it is gone; those stay: {failures[0]}"
+    return _Gone(frozenset(deleted), frozenset(key for key in asked if not there[key]), warning)
 
 
 def _keep(

@@ -20,7 +20,9 @@ class EdgeSettings(BaseSettings):
 
     page_size: int = Field(100, ge=1, le=1000, description="photos asked for per page of the head office's listing")
     timeout: float = Field(30, gt=0, description="seconds to wait for the next piece of an answer")
-    call_deadline: float = Field(120, gt=0, description="seconds for one call with its retries, downloads included")
+    call_deadline: float = Field(
+        600, gt=0, description="seconds for one call with its retries; a large photo over a slow line needs minutes"
+    )
     tries: int = Field(4, ge=1, description="attempts of one call before it counts as failed; waits grow between them")
     verify_tls: bool = Field(True, description="check the head office's certificate")
     head_office_timezone: str = Field(

@@ -424,9 +424,19 @@ def test_any_other_answer_about_an_old_photo_leaves_it_and_says_so(room: Room, r
     room.office.hook = lambda call: reply if "/download/" in call.path else None
     listed = room.take()
     assert (listed.complete, listed.gone) == (True, 0)
-    assert "1 replaced photos" in listed.warnings[0]
+    assert "HO did not say of every replaced photo" in listed.warnings[0]
     room.office.hook = lambda call: None
     assert room.take(full=True).gone == 1
+
+
+def test_a_head_office_that_is_down_is_not_asked_about_every_photo(room: Room) -> None:
+    room.take()
+    for number in range(1, 21):
+        room.replace(number, 100 + number)
+    room.office.hook = lambda call: Reply(500, (b"<html>",)) if "/download/" in call.path else None
+    listed = room.take(concurrency=1)
+    assert (listed.new, listed.gone) == (20, 0)
+    assert len({call.path for call in room.office.of("/download/")}) == 3
 
 
 def test_a_complete_full_listing_does_not_ask_about_old_photos(room: Room) -> None:
