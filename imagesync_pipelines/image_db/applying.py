@@ -5,62 +5,22 @@ what should be there (planning.py), locks and flags of primaries (primaries.py),
 (sync/guard.py).
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import psycopg
+import pyarrow as pa
 import sqlalchemy as sa
 
-from imagesync_pipelines.image_db import rules
+from imagesync_pipelines.image_db import rules, writing
+from imagesync_pipelines.image_db.payload import Payload, Values
 from imagesync_pipelines.image_db.planning import image_key
 from imagesync_pipelines.image_db.primaries import Locked, Present, lock_products, set_flags
-from imagesync_pipelines.storage.copying import copy_rows
-from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.storage.copying import frame_of, read_columns
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult, group_state
 
-# The columns that a plan's payload carries, in COPY order; the key, the primary flag and last_synced are added here.
-PAYLOAD_COLUMNS = (
-    "image_url", "thumbnail_url", "image_type", "is_front", "priority", "alt_text", "metadata", "fingerprint",
-    "original_url", "newest_export", "matched_by", "chosen_because", "width", "height", "image_format",
-)  # fmt: skip
-_COPIED = ("product_id", "external_id", "is_primary", *PAYLOAD_COLUMNS)
-
-_STAGE = f"""
-CREATE TEMPORARY TABLE IF NOT EXISTS product_image_stage ON COMMIT DELETE ROWS AS
-SELECT {", ".join(_COPIED)} FROM imagesync.product_image WITH NO DATA
-"""  # noqa: S608 - column names are constants of this module
-
-_UPSERT = f"""
-INSERT INTO imagesync.product_image ({", ".join(_COPIED)}, last_synced)
-SELECT {", ".join(_COPIED)}, now() FROM product_image_stage
-ON CONFLICT (product_id, external_id) DO UPDATE
-   SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _COPIED[2:])}, last_synced = EXCLUDED.last_synced
-"""  # noqa: S608 - column names are constants of this module
-
-_RENAME = """
-UPDATE imagesync.product_image i SET external_id = r.after
-  FROM unnest(CAST(:products AS bigint[]), CAST(:before AS text[]), CAST(:after AS text[]))
-       AS r (product_id, before, after)
- WHERE i.product_id = r.product_id AND i.external_id = r.before
-"""
-
-_RENAME_PINS = """
-UPDATE imagesync.pin p SET external_id = r.after
-  FROM unnest(CAST(:products AS bigint[]), CAST(:before AS text[]), CAST(:after AS text[]))
-       AS r (product_id, before, after)
- WHERE p.product_id = r.product_id AND p.external_id = r.before
-"""
-
-_REMOVE = """
-DELETE FROM imagesync.product_image i
- USING unnest(CAST(:products AS bigint[]), CAST(:gone AS text[])) AS r (product_id, gone)
- WHERE i.product_id = r.product_id AND i.external_id = r.gone
-"""
-
-Payload = Callable[[Sequence[str]], Mapping[str, Mapping[str, Any]]]
-
+_CURRENT = "SELECT product_id || '/' || external_id, product_id, fingerprint, original_url FROM imagesync.product_image"
 
 # A row that the database does not accept; what goes wrong in COPY comes from the driver as it is.
 BAD_ROW = (sa.exc.DataError, sa.exc.IntegrityError, psycopg.DataError, psycopg.IntegrityError)
@@ -77,29 +37,21 @@ def read_current(engine: sa.Engine, product_ids: Collection[int] | None = None) 
 
     Columns: key, group, position (always NA: order is computed, not stored), fingerprint, content (the original's URL).
     """
-    columns = product_image.c
-    query = sa.select(columns.product_id, columns.external_id, columns.fingerprint, columns.original_url)
+    query = _CURRENT
     if product_ids is not None:
-        query = query.where(columns.product_id == sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger))))
+        query += f" WHERE product_id = ANY ('{{{','.join(str(int(number)) for number in product_ids)}}}'::bigint[])"
     with engine.connect() as connection:
-        rows = connection.execute(query).all()
-    groups = [str(row[0]) for row in rows]
-    return pd.DataFrame(
-        {
-            "key": pd.Series([image_key(row[0], row[1]) for row in rows], dtype="str"),
-            "group": pd.Series(groups, dtype="str"),
-            "position": pd.Series([pd.NA] * len(rows), dtype="Int64"),
-            "fingerprint": pd.Series([row[2] for row in rows], dtype="str"),
-            "content": pd.Series([row[3] for row in rows], dtype="str"),
-        }
-    )
+        table = read_columns(connection, query, dict.fromkeys(("key", "group", "fingerprint", "content"), pa.string()))
+    frame = frame_of(table)
+    frame.insert(2, "position", pd.Series(pd.NA, index=frame.index, dtype="Int64"))
+    return frame
 
 
 @dataclass(frozen=True)
 class ProductImageTarget:
     """Writes whole products; the engine's DatabaseTarget.
 
-    `payload` gives, for the keys asked, the values of PAYLOAD_COLUMNS (metadata as JSON text). A product whose images
+    `payload` gives the values of the keys asked, to several threads at a time. A product whose images
     changed since the plan was made is refused, all its rows with it; a row that the database does not accept fails
     alone when its product is applied alone. resumed: an application of the same plan was broken off; products that are
     as the plan wants them were written by it and count as done.
@@ -142,10 +94,12 @@ class ProductImageTarget:
         written = [row for row in rows if row.change in (Change.ADD, Change.UPDATE)]
         payload = self.payload([row.key for row in written]) if written else {}
         primaries = _primaries_after(rows, locked, payload)
-        _remove(connection, [row for row in rows if row.change is Change.REMOVE])
-        _rename(connection, [row for row in written if row.key_before and row.key_before != row.key])
-        _upsert(connection, [row.key for row in written], payload, primaries)
-        touched = {split_key(key) for row in rows for key in (row.key, row.key_before) if key}
+        # Of products without images there is nothing to remove, to rename or to compare with.
+        known = [row for row in rows if locked.images[int(row.group)]]
+        writing.remove(connection, [split_key(row.key) for row in known if row.change is Change.REMOVE])
+        writing.rename(connection, _renamed(known))
+        _write(connection, written, payload, primaries, locked)
+        touched = {split_key(key) for row in known for key in (row.key, row.key_before) if key}
         set_flags(connection, locked, primaries, touched)
         return results + [RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason) for row in rows]
 
@@ -173,9 +127,7 @@ def _state(rows: Sequence[Present]) -> str:
     return group_state((image_key(row.product_id, row.external_id), row.fingerprint, None) for row in rows)
 
 
-def _primaries_after(
-    rows: Sequence[PlanRow], locked: Locked, payload: Mapping[str, Mapping[str, Any]]
-) -> dict[int, str | None]:
+def _primaries_after(rows: Sequence[PlanRow], locked: Locked, payload: Mapping[str, Values]) -> dict[int, str | None]:
     """The external id of the primary of each product, from what will be there once `rows` are applied."""
     shown = {
         product_id: {row.external_id: row.shown() for row in present} for product_id, present in locked.images.items()
@@ -192,45 +144,35 @@ def _primaries_after(
             if pins.get(product_id) == before:
                 pins[product_id] = external_id
         values = payload[row.key]
-        shown[product_id][external_id] = rules.Shown(external_id, values["priority"], values["newest_export"])
+        shown[product_id][external_id] = rules.Shown(external_id, values.priority, values.newest_export)
     return {
         product_id: rules.choose_primary(images.values(), pins.get(product_id)) for product_id, images in shown.items()
     }
 
 
-def _remove(connection: sa.Connection, rows: Sequence[PlanRow]) -> None:
-    if rows:
-        products, gone = zip(*(split_key(row.key) for row in rows), strict=True)
-        connection.execute(sa.text(_REMOVE), {"products": list(products), "gone": list(gone)})
+def _renamed(rows: Sequence[PlanRow]) -> list[tuple[int, str, str]]:
+    """Product, external id before and after of those rows that get another key."""
+    pairs = [(split_key(row.key_before), row.key) for row in rows if row.key_before and row.key_before != row.key]
+    return [(product_id, before, split_key(key)[1]) for (product_id, before), key in pairs]
 
 
-def _rename(connection: sa.Connection, rows: Sequence[PlanRow]) -> None:
-    if rows:
-        products, after = zip(*(split_key(row.key) for row in rows), strict=True)
-        before = [split_key(str(row.key_before))[1] for row in rows]
-        values = {"products": list(products), "before": before, "after": list(after)}
-        connection.execute(sa.text(_RENAME), values)
-        connection.execute(sa.text(_RENAME_PINS), values)
-
-
-def _upsert(
+def _write(
     connection: sa.Connection,
-    keys: Sequence[str],
-    payload: Mapping[str, Mapping[str, Any]],
+    written: Sequence[PlanRow],
+    payload: Mapping[str, Values],
     primaries: Mapping[int, str | None],
+    locked: Locked,
 ) -> None:
-    if not keys:
-        return
-    connection.execute(sa.text(_STAGE))
-    connection.execute(sa.text("DELETE FROM product_image_stage"))  # rows of an earlier savepoint
-    rows = (_stage_row(key, payload[key], primaries) for key in keys)
-    copy_rows(connection, "product_image_stage", _COPIED, rows)
-    connection.execute(sa.text(_UPSERT))
-
-
-def _stage_row(key: str, values: Mapping[str, Any], primaries: Mapping[int, str | None]) -> tuple[Any, ...]:
-    product_id, external_id = split_key(key)
-    return (product_id, external_id, primaries[product_id] == external_id, *(values[name] for name in PAYLOAD_COLUMNS))
+    """Write the images, the first ones of a product faster than the others."""
+    first: list[writing.Row] = []
+    others: list[writing.Row] = []
+    for row in written:
+        product_id, external_id = split_key(row.key)
+        is_primary = primaries[product_id] == external_id
+        rows = others if locked.images[product_id] else first
+        rows.append(writing.copied_row(product_id, external_id, is_primary, payload[row.key]))
+    writing.add(connection, first)
+    writing.overwrite(connection, others)
 
 
 def _reason(error: Exception) -> str:

@@ -14,6 +14,7 @@ from operator import attrgetter
 import pandas as pd
 
 from imagesync_pipelines.sync.frames import check_plan
+from imagesync_pipelines.sync.memory import collector_paused
 from imagesync_pipelines.sync.model import (
     EFFECTS,
     Change,
@@ -153,11 +154,12 @@ def apply_database(
     """
     tally, done = Tally(quarantine), 0
     batches = _batches(group_works(plan, states), rows_per_batch)
-    for batch, results in _as_they_end(batches, lambda works: _apply_halving(works, target, fatal), writers):
-        tally.take(results)
-        done += sum(len(work.rows) for work in batch)
-        if on_progress is not None:
-            on_progress(done)
+    with collector_paused():
+        for batch, results in _as_they_end(batches, lambda works: _apply_halving(works, target, fatal), writers):
+            tally.take(results)
+            done += sum(len(work.rows) for work in batch)
+            if on_progress is not None:
+                on_progress(done)
     return tally.result(plan)
 
 
