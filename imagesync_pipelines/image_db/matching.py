@@ -127,7 +127,7 @@ def match_links(products: pd.DataFrame, numbers: pd.Series, variants: pd.Series)
     Nearly all numbers are a variant's SKU, and that first rule works on columns; a Matcher of the few products that can
     matter answers for the rest.
     """
-    own = products[(products["kind"] == "variant") & products["in_erp"]]
+    own = products.loc[(products["kind"] == "variant") & products["in_erp"], ["id", "sku"]]
     skus = pa.array(own["sku"].str.strip())
     asked = pa.array(numbers.str.strip())
     places = pc.index_in(asked, value_set=pc.if_else(pc.equal(skus, ""), None, skus), skip_nulls=True)
@@ -153,7 +153,7 @@ def may_match(products: pd.DataFrame, numbers: Collection[str]) -> pd.DataFrame:
     """The products that a Matcher needs for these numbers: it answers as if it had all of them."""
     named = products["sku"].str.strip().isin(_trimmed(numbers))
     parents = products.loc[named & (products["kind"] == "parent"), "id"]
-    return products[named | products["parent_id"].isin(parents)]
+    return products[(named | products["parent_id"].isin(parents)).to_numpy()]
 
 
 def may_resemble(products: pd.DataFrame, links: Collection[tuple[str, str]]) -> pd.DataFrame:

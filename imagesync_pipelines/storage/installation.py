@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import pyarrow as pa
 import sqlalchemy as sa
 from upath import UPath
 
@@ -36,6 +37,8 @@ def open_installation(settings: Settings | None = None) -> Iterator[Installation
 
     Raises SettingsError and StorageError, each with a line for people.
     """
+    # Arrow's own allocator keeps what was freed: 70 MB more at the peak of a plan of 100,000 images.
+    pa.set_memory_pool(pa.system_memory_pool())
     shared = settings or load_settings(Settings)
     house = open_house(shared)
     engine = open_database(house.database_url)
