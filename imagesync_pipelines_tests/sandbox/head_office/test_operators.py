@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import requests
+from botocore.exceptions import ClientError
 from PIL import Image
 
 from imagesync_pipelines.sandbox.faults import HTML_PAGE
@@ -69,7 +70,11 @@ def test_a_replacement_of_another_kind_has_another_key(either: Caller) -> None:
     (new,) = of_product(either, change.product_id)
     assert new["object_key"] == f"products/{change.product_id}/primary.png"
     assert new["content_type"] == "image/png"
-    assert before[str(change.gone[0])]["object_key"] != new["object_key"]
+    old = before[str(change.gone[0])]["object_key"]
+    assert old != new["object_key"]
+    office = either.sandbox.office
+    with pytest.raises(ClientError):
+        office.s3.head_object(Bucket=office.bucket, Key=old)
     assert Image.open(BytesIO(either.download(change.photo_id or "").content)).format == "PNG"
 
 
@@ -139,8 +144,8 @@ def test_a_deleted_row_is_off_the_list_and_its_object_stays(either: Caller) -> N
     (gone,) = change.gone
     assert str(gone) not in either.everything()
     assert either.download(gone).json()["message"] == "Photo not found"
-    bench = either.sandbox.bench.office
-    assert bench.s3.head_object(Bucket=bench.bucket, Key=before[str(gone)]["object_key"])["ContentLength"] > 0
+    office = either.sandbox.office
+    assert office.s3.head_object(Bucket=office.bucket, Key=before[str(gone)]["object_key"])["ContentLength"] > 0
 
 
 def test_a_deleted_product_takes_its_photos_along(either: Caller) -> None:

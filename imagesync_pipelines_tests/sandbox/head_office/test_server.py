@@ -127,6 +127,7 @@ def test_a_report_that_was_refused_is_not_kept_and_one_whose_answer_was_lost_is(
     body = {"store_id": str(calm.store), "sync_batch": [{"photo_id": str(calm.store), "status": "synced"}]}
     calm.sandbox.faults.add(faults.server_error(503).at(STATUS))
     assert calm.report(json=body).status_code == 503
+    assert calm.report(json={"sync_batch": body["sync_batch"]}).status_code == 400
     assert len(calm.sandbox.reports()) == before
     calm.sandbox.faults.add(faults.truncated().at(STATUS))
     with pytest.raises(requests.exceptions.RequestException):
@@ -146,6 +147,7 @@ def test_a_page_that_was_not_made_does_not_count(calm: Caller) -> None:
     calm.sandbox.between_pages(1, lambda: calm.sandbox.mutate("delete_row"))
     calm.sandbox.faults.add(faults.server_error().at(LISTING))
     calm.ask("limit=10")
+    assert calm.ask(f"store_id={calm.sandbox.closed_store}").status_code == 404
     assert calm.page("limit=10")["total"] == total
     assert calm.page("limit=10")["total"] == total - 1
 
