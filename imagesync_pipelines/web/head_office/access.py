@@ -32,7 +32,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 _scheme = HTTPBearer(auto_error=False, description="The access token of POST /api/v1/token/")
 
 
-# Not a plain function: those run in another thread, and this one never waits.
+# Not a plain function for the same reason as office_of.
 async def _caller(office: Office, request: Request, _: Annotated[object, Depends(_scheme)]) -> UUID:
     return account_id(office, request.headers.get("Authorization", ""))
 

@@ -59,7 +59,8 @@ class TokenPair(BaseModel):
     access: str
 
 
-def office_of(request: Request) -> HeadOffice:
+# Not a plain function: those run in another thread, and this one never waits.
+async def office_of(request: Request) -> HeadOffice:
     """The head office that this app serves."""
     office: HeadOffice = request.app.state.office
     return office

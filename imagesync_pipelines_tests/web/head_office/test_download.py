@@ -32,6 +32,14 @@ def test_a_download_gives_the_bytes_and_says_what_they_are(client: Client, photo
     assert headers["X-Content-Type-Options"] == "nosniff"
 
 
+def test_a_small_photo_gives_the_same_as_a_large_one(client: Client, office: HeadOffice, shop: Shop) -> None:
+    photo_id = photos.put_photo(office, shop.product, b"small", filename="a.jpg")
+    answer = client.download(photo_id)
+    assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"small", "5")
+    part = client.download(photo_id, {"Range": "bytes=1-2"})
+    assert (part.status_code, part.content, part.headers["Content-Range"]) == (206, b"ma", "bytes 1-2/5")
+
+
 def test_a_head_gives_the_same_headers_and_no_bytes(client: Client, photo_id: UUID) -> None:
     whole, head = client.download(photo_id), client.download(photo_id, method="HEAD")
     assert head.status_code == 200

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ import psutil
 import pytest
 import requests
 import sqlalchemy as sa
+from botocore.exceptions import ReadTimeoutError
 from pydantic import SecretStr
 
 from imagesync_pipelines.sandbox.serving import bind, running
@@ -23,6 +25,7 @@ from imagesync_pipelines.storage.objects import S3Place, s3_client
 from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.app import build_app
 from imagesync_pipelines.web.head_office.changes import changing, of_products
+from imagesync_pipelines.web.head_office.download import CHUNK_BYTES
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines_tests.web.head_office.serving import PHOTOS, USERNAME, Client, Shop, served
@@ -50,6 +53,52 @@ def test_a_download_says_503_when_the_object_store_is_down(office: HeadOffice, s
         assert answer.headers["Retry-After"] == "5"
         assert answer.json()["message"] == "The object store does not answer; try again"
         assert client.page()["total"] == 1
+
+
+class BreakingBody:
+    """An object whose connection breaks after its first half."""
+
+    def __init__(self, length: int) -> None:
+        self.length, self.closed = length, False
+
+    def iter_chunks(self, _: int) -> Iterator[bytes]:
+        yield b"x" * (self.length // 2)
+        raise ReadTimeoutError(endpoint_url="http://store")
+
+    def read(self) -> bytes:
+        raise ReadTimeoutError(endpoint_url="http://store")
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class BreakingStore:
+    """An object store that answers every GET with a body that breaks."""
+
+    def __init__(self, length: int) -> None:
+        self.body = BreakingBody(length)
+
+    def get_object(self, **_: object) -> dict[str, object]:
+        return {"Body": self.body, "ContentLength": self.body.length}
+
+
+def test_a_large_photo_that_breaks_off_is_never_whole_for_the_reader(
+    office: HeadOffice, shop: Shop, photo_id: UUID
+) -> None:
+    store = BreakingStore(10 * CHUNK_BYTES)
+    with served(replace(office, s3=store)) as client:
+        client.store = shop.store
+        with pytest.raises(requests.exceptions.ChunkedEncodingError):
+            client.download(photo_id)
+    assert store.body.closed
+
+
+def test_a_small_photo_that_breaks_off_is_a_503(office: HeadOffice, shop: Shop, photo_id: UUID) -> None:
+    store = BreakingStore(1000)
+    with served(replace(office, s3=store)) as client:
+        client.store = shop.store
+        assert client.download(photo_id).status_code == 503
+    assert store.body.closed
 
 
 def test_everything_says_503_when_the_database_is_down(office: HeadOffice, service: Client) -> None:
