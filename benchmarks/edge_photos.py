@@ -10,6 +10,7 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import orjson
 from PIL import Image
 
 from imagesync_pipelines.edge.model import Photo
@@ -81,3 +82,13 @@ def _with_comment(body: bytes, text: str) -> bytes:
     """The same picture with a comment segment after its first marker."""
     comment = text.encode()
     return body[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment + body[2:]
+
+
+def keep_photos(photos: list[Photo], path: Path) -> None:
+    """Write a listing for other processes."""
+    path.write_bytes(orjson.dumps([photo.as_json() for photo in photos]))
+
+
+def read_photos(path: Path) -> list[Photo]:
+    """The listing that keep_photos wrote."""
+    return [Photo.from_payload(payload) for payload in orjson.loads(path.read_bytes())]

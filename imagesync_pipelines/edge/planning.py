@@ -4,10 +4,11 @@ What belongs here: pure functions over frames. What does not: reading them (stor
 themselves (rules.py), effects (applying.py).
 """
 
+from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
 
@@ -58,10 +59,10 @@ def plan_photos(
 ) -> PhotoPlan:
     """Plan from what the head office lists (mirror) and what the store has (current, as store.read_current gives it).
 
-    mirror: key (photo id), group_key (product id), fingerprint, payload (Photo.as_json, as JSON text or a mapping);
-    rows that are gone are not in it. unknown_products: those that the store does not have. max_bytes: of one photo.
-    Only rows whose checksum is not that of the store's picture need bytes; a replaced photo with the same bytes is an
-    update without them. Raises ValueError for frames that are not as described.
+    mirror: key (photo id), group_key (product id), fingerprint, payload (the JSON text of Photo.as_json), as
+    storage.mirror.read_mirror gives it, without what is gone. unknown_products: those that the store does not have.
+    max_bytes: of one photo. Only rows whose checksum is not that of the store's picture need bytes; a replaced photo
+    with the same bytes is an update without them. Raises ValueError for frames that are not as described.
     """
     listed = _listed(mirror, frozenset(unknown_products), max_bytes)
     there = _in_group_of(listed, _without_announced(current, listed))
@@ -69,7 +70,7 @@ def plan_photos(
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
     built = build_plan(listed[usable], there, scope, rejected=rejected)
     guarded = guard(built, scope, brake)
-    payload = _payload(guarded.plan, listed, there)
+    payload = _payload(guarded.plan, listed, mirror, there)
     fetched = payload[payload["needs_bytes"]]
     calls, size = len(fetched), int(fetched["size"].sum())
     return PhotoPlan(
@@ -95,19 +96,27 @@ def photos_of(payload: pd.DataFrame) -> PhotosByKey:
 
 
 def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd.DataFrame:
-    """The mirror as the engine's wanted rows, with size, photo (JSON text) and why it cannot be used ('': it can)."""
-    rows: list[tuple[Any, ...]] = []
-    for payload in mirror["payload"]:
-        text = payload if isinstance(payload, str) else orjson.dumps(payload).decode()
-        photo = Photo.from_payload(orjson.loads(text))
-        reject = why_unusable(photo, max_bytes) or (UNKNOWN_PRODUCT if photo.product_id in unknown else "")
-        rows.append((photo.checksum, photo.size, text, reject))
-    found = pd.DataFrame(rows, columns=["content", "size", "photo", "reject"], index=mirror.index)
-    return found.astype({"content": "str", "size": "int64", "photo": "str", "reject": "str"}).assign(
-        key=mirror["key"].astype("str"),
-        group=mirror["group_key"].astype("str"),
-        position=pd.Series(pd.NA, index=mirror.index, dtype="Int64"),
-        fingerprint=mirror["fingerprint"].astype("str"),
+    """The mirror as the engine's wanted rows, with size and why it cannot be used ('': it can).
+
+    Payloads are taken apart one by one and not kept: a large catalogue has a small plan.
+    """
+    checksums, sizes, rejects = [], array("q"), []
+    for payload, product_id in zip(mirror["payload"], mirror["group_key"], strict=True):
+        photo = orjson.loads(payload)
+        checksums.append(photo["checksum"])
+        sizes.append(photo["size"])
+        reject = why_unusable(photo["checksum"], photo["size"], max_bytes)
+        rejects.append(reject or (UNKNOWN_PRODUCT if product_id in unknown else ""))
+    return pd.DataFrame(
+        {
+            "key": mirror["key"].astype("str"),
+            "group": mirror["group_key"].astype("str"),
+            "position": pd.Series(pd.NA, index=mirror.index, dtype="Int64"),
+            "fingerprint": mirror["fingerprint"].astype("str"),
+            "content": pd.Series(checksums, index=mirror.index, dtype="str"),
+            "size": np.frombuffer(sizes, dtype="int64"),
+            "reject": pd.Series(rejects, index=mirror.index, dtype="str"),
+        }
     )
 
 
@@ -122,17 +131,17 @@ def _in_group_of(listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     return current.assign(group=moved_to.where(moved_to.notna(), current["group"]))
 
 
-def _payload(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
-    rows = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
-    wanted = listed.set_index("key").loc[rows["key"]]
-    pictures = current[current["has_bytes"]].set_index("key")["checksum"]
-    held = rows["key_before"].map(pictures.to_dict().get)
+def _payload(plan: pd.DataFrame, listed: pd.DataFrame, mirror: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
+    written = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
+    rows = written.merge(listed[["key", "content", "size"]], on="key").merge(mirror[["key", "payload"]], on="key")
+    pictures = current.loc[current["has_bytes"], ["key", "checksum"]]
+    held = rows.merge(pictures.rename(columns={"key": "key_before"}), on="key_before", how="left")["checksum"]
     return pd.DataFrame(
         {
-            "key": rows["key"].array,
-            "needs_bytes": held.to_numpy() != wanted["content"].to_numpy(),
-            "size": wanted["size"].array,
-            "photo": wanted["photo"].array,
+            "key": rows["key"],
+            "needs_bytes": held.isna() | (held != rows["content"]),
+            "size": rows["size"],
+            "photo": rows["payload"],
         }
     )
 

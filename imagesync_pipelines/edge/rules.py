@@ -4,19 +4,17 @@ What belongs here: plain functions over values, each from a section of the contr
 (planning.py), fetching (downloads.py), the order in which photos are shown (web/edge_photos).
 """
 
-from imagesync_pipelines.edge.model import Photo
-
 NO_IMAGE_UPSTREAM = "no image upstream"
 UNKNOWN_PRODUCT = "the store does not have this product yet; the photo waits for it"
 _MISMATCH = "checksum mismatch: listed {listed}"
 
 
-def why_unusable(photo: Photo, max_bytes: int) -> str:
-    """Why a listed photo is not to be fetched; '' when it is. What the store has of it stays (contract section 5)."""
-    if not photo.has_image:
+def why_unusable(checksum: str, size: int, max_bytes: int) -> str:
+    """Why a photo listed so is not to be fetched ('': it is). What the store has of it stays (contract section 5)."""
+    if not checksum or size <= 0:
         return NO_IMAGE_UPSTREAM
-    if photo.size > max_bytes:
-        return f"listed with {photo.size} bytes; {max_bytes} are allowed (EDGE_MAX_PHOTO_MB)"
+    if size > max_bytes:
+        return f"listed with {size} bytes; {max_bytes} are allowed (EDGE_MAX_PHOTO_MB)"
     return ""
 
 

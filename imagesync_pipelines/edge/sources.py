@@ -77,7 +77,7 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
                 raise where.error(ObjectMissing, "the bucket does not give the object (AccessDenied)") from None
             what = "the bucket refuses the keys; check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY"
             raise where.error(CredentialsError, what) from None
-        except BaseError as error:
+        except (BaseError, OSError) as error:
             raise where.error(Unavailable, f"the bucket does not answer ({type(error).__name__})") from None
         yield _Object(found, where)
 
@@ -98,6 +98,6 @@ class _Object:
         try:
             for piece in self.found.stream(min_chunk_size=_CHUNK):
                 yield bytes(piece)
-        except BaseError as error:
+        except (BaseError, OSError) as error:
             what = f"the object broke off ({type(error).__name__})"
             raise self.where.error(TruncatedBody, what) from None

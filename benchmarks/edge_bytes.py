@@ -1,0 +1,126 @@
+"""The photos of a bucket into a store's BYTEA, proven, through the room's functions: one way per process.
+
+What belongs here: one measurement, run in a process of its own by edge.py. What does not: other programs (edge.py,
+rivals/), the listing, which edge_catalogue.py shows.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pandas as pd
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from benchmarks.edge_photos import read_photos
+from benchmarks.measuring import Stopwatch
+from imagesync_pipelines.accounts import HeadOffice
+from imagesync_pipelines.edge.api import HeadOfficeApi
+from imagesync_pipelines.edge.applying import apply_photos
+from imagesync_pipelines.edge.downloads import OpenPhoto, decode_whole, open_downloads, policy_of
+from imagesync_pipelines.edge.model import Photo, fingerprint
+from imagesync_pipelines.edge.planning import plan_photos
+from imagesync_pipelines.edge.settings import EdgeSettings
+from imagesync_pipelines.edge.sources import from_bucket, from_head_office
+from imagesync_pipelines.edge.store import StoreDatabase, open_store, read_current
+from imagesync_pipelines.edge.store_schema import create_or_check
+from imagesync_pipelines.storage.embedded import ensure_server
+from imagesync_pipelines.storage.objects import S3Place
+from imagesync_pipelines.sync.model import Brake, Proof, Scope
+from imagesync_pipelines.sync.targets import Quarantine
+
+BRAKE = Brake(1, 10**9, 10**9, 10**9)
+
+
+class NoQuarantine:
+    """A quarantine for runs in which nothing fails; it says so when something does."""
+
+    def put(self, items: Any) -> None:
+        """Refuse: a benchmark with failures measures nothing."""
+        raise RuntimeError(f"{len(items)} photos failed, the first: {items[0]}")
+
+    def list(self) -> list[Any]:
+        """Nothing."""
+        return []
+
+    def clear(self, keys: Any) -> None:
+        """Nothing to do."""
+
+
+def measure(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Plan and apply all photos into an empty table, hash them in SQL, and plan again."""
+    settings = EdgeSettings(concurrency=arguments["concurrency"])
+    photos = read_photos(Path(arguments["photos"]))
+    database = new_store(Path(arguments["home"]))
+    mirror = mirror_of(photos)
+    watch = Stopwatch()
+    quarantine: Quarantine = NoQuarantine()
+    check = decode_whole if arguments["decode"] else _no_look
+    with _source(arguments, settings) as open_photo:
+        with watch.step("plan"):
+            made = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
+        with watch.step("apply"):
+            downloads = open_downloads(open_photo, policy_of(settings), check=check)
+            done = apply_photos(
+                made.plan, made.payload, database, downloads, quarantine, rows_per_commit=settings.rows_per_commit
+            )
+    with watch.step("plan again"):
+        again = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
+    return {
+        "spans": watch.as_json(),
+        "verified": done.verified,
+        "bytes": done.bytes,
+        "right": count_right(database),
+        "left": len(again.payload),
+    }
+
+
+def new_store(home: Path) -> StoreDatabase:
+    """An empty store on an embedded server of its own (fsync on)."""
+    database = open_store(ensure_server(home).url("postgres", "psycopg"))
+    create_or_check(database)
+    return database
+
+
+def mirror_of(photos: list[Photo]) -> pd.DataFrame:
+    """The mirror's frame of these photos."""
+    rows = [(one.photo_id, one.product_id, fingerprint(one), orjson.dumps(one.as_json()).decode()) for one in photos]
+    return pd.DataFrame(rows, columns=["key", "group_key", "fingerprint", "payload"], dtype="str")
+
+
+def count_right(database: StoreDatabase) -> int:
+    """How many stored pictures have the MD5 that was listed, hashed by PostgreSQL."""
+    query = f"SELECT count(*) FROM {database.table} WHERE md5(image_binary) = checksum AND sync_status = 'synced'"
+    with database.engine.connect() as connection:
+        return int(connection.scalar(sa.text(query)) or 0)
+
+
+def _whole() -> Scope:
+    return Scope(None, Proof(1, complete=True, reason=""))
+
+
+def _no_look(body: bytes, photo: Photo) -> None:
+    """The checksum alone."""
+
+
+@contextmanager
+def _source(arguments: dict[str, Any], settings: EdgeSettings) -> Iterator[OpenPhoto]:
+    if arguments["source"] == "s3":
+        yield from_bucket(place_of(arguments["s3"]), settings)
+        return
+    account = HeadOffice(arguments["ho"]["url"], arguments["ho"]["username"], SecretStr(arguments["ho"]["password"]))
+    with HeadOfficeApi(account, settings) as api:
+        yield from_head_office(api, arguments["ho"]["store_id"])
+
+
+def place_of(values: dict[str, str]) -> S3Place:
+    """A bucket from plain values."""
+    return S3Place(**{**values, "secret_key": SecretStr(values["secret_key"])})  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.argv[1]))))

@@ -1,0 +1,167 @@
+"""A large catalogue at a store: a run in which nothing changed, and one in which one photo of a hundred did.
+
+What belongs here: one measurement, run in a process of its own by edge.py; listing, plan and writing are the room's own
+functions, the head office is a stand-in whose answers are there at once. What does not: bytes in
+earnest (edge_bytes.py).
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+
+from benchmarks.edge_bytes import BRAKE, NoQuarantine, new_store
+from benchmarks.edge_photos import photo_at
+from benchmarks.measuring import Stopwatch
+from imagesync_pipelines.accounts import EdgeStore, HeadOffice
+from imagesync_pipelines.edge import store as stores
+from imagesync_pipelines.edge.api import HeadOfficeApi, ListingPage
+from imagesync_pipelines.edge.applying import PhotosApplied, apply_photos
+from imagesync_pipelines.edge.downloads import open_downloads, policy_of
+from imagesync_pipelines.edge.listing import Listed, take_listing
+from imagesync_pipelines.edge.model import Photo
+from imagesync_pipelines.edge.planning import plan_photos
+from imagesync_pipelines.edge.settings import EdgeSettings
+from imagesync_pipelines.edge.store import StoreDatabase
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.copying import copy_rows
+from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.sync.model import Scope
+
+STORE = EdgeStore("bench", "00000000-0000-0000-0000-000000000001", HeadOffice("http://none", "none", SecretStr("")))
+_COLUMNS = (
+    "id", "product_id", "object_key", "filename", "size", "content_type", "checksum", "version", "is_primary",
+    "sort_order", "updated_at", "image_binary", "sync_status", "last_sync_at",
+)  # fmt: skip
+
+
+@dataclass
+class Office:
+    """A head office in memory: what it lists since a moment, and the bytes of its photos."""
+
+    photos: list[Photo]
+    calls: int = 0
+    bytes: int = 0
+    bodies: dict[str, bytes] = field(default_factory=dict)
+
+    def list_page(self, store_id: str, *, since: datetime | None, limit: int, offset: int) -> ListingPage:
+        """One page, in the order of the API."""
+        self.calls += 1
+        listed = self.photos if since is None else [one for one in self.photos if one.updated_at >= since]
+        page = listed[offset : offset + limit]
+        following = offset + limit if offset + limit < len(listed) else None
+        return ListingPage(tuple(page), (), len(listed), following, frozenset(), None)
+
+    @contextmanager
+    def open(self, photo: Photo, start: int, etag: str) -> Iterator["Body"]:
+        """A photo's bytes."""
+        yield Body(self.bodies[photo.photo_id])
+
+
+@dataclass
+class Body:
+    """Bytes that are there at once."""
+
+    body: bytes
+    start: int = 0
+    etag: str = ""
+
+    def chunks(self) -> Iterator[bytes]:
+        """All of them."""
+        yield self.body
+
+
+def measure(home: Path, number: int) -> dict[str, Any]:
+    """Fill mirror and store, then run twice: nothing new, and a hundredth of the photos new."""
+    watch, settings = Stopwatch(), EdgeSettings(page_size=1000, overlap_minutes=0)
+    office = Office([photo_at(nth, hashlib.md5(_body(nth, "first")).hexdigest(), 100) for nth in range(number)])
+    database = new_store(home)
+    with open_installation(Settings(home=home)) as place:
+        _list(place, office, settings, database, full=True)
+        _fill(database, office.photos)
+        # One photo is at the cursor itself, and listed again: `since` includes it.
+        calls, written = office.calls, _written(database)
+        with watch.step("nothing changed"):
+            quiet = _list(place, office, settings, database)
+            pending = stores.anything_pending(database)
+        nothing = {"calls": office.calls - calls, "pending": pending, "rows": _written(database) - written,
+                   "mirror": quiet.new + quiet.changed}  # fmt: skip
+        office.photos = _changed(office, number)
+        with watch.step("1 % changed: listing"):
+            _list(place, office, settings, database)
+        done = _plan_and_apply(watch, place, office, settings, database)
+    return {"spans": watch.as_json(), "nothing": nothing, "downloads": done.downloads, "bytes": done.bytes}
+
+
+def _list(
+    place: Installation, office: Office, settings: EdgeSettings, database: StoreDatabase, *, full: bool = False
+) -> Listed:
+    def mark(photos: Sequence[Photo]) -> None:
+        if not full:
+            stores.mark_pending(database, photos)
+
+    api = cast(HeadOfficeApi, office)
+    return take_listing(place.engine, STORE, api, settings, full=full, mark_pending=mark)
+
+
+def _plan_and_apply(
+    watch: Stopwatch, place: Installation, office: Office, settings: EdgeSettings, database: StoreDatabase
+) -> PhotosApplied:
+    with watch.step("1 % changed: reading"):
+        with place.engine.connect() as connection:
+            mirror = read_mirror(connection, "edge", STORE.name)
+        current = stores.read_current(database)
+    with watch.step("1 % changed: plan"):
+        made = plan_photos(mirror, current, Scope(None, None), BRAKE, max_bytes=settings.max_photo)
+    with watch.step("1 % changed: apply"):
+        downloads = open_downloads(office.open, policy_of(settings), check=lambda body, photo: None)
+        return apply_photos(made.plan, made.payload, database, downloads, NoQuarantine())
+
+
+def _changed(office: Office, number: int) -> list[Photo]:
+    """The photos with every hundredth replaced in place, later than all others."""
+    later = office.photos[-1].updated_at + timedelta(hours=1)
+    changed = []
+    for nth in range(0, number, 100):
+        body = _body(nth, "other")
+        office.bodies[office.photos[nth].photo_id] = body
+        changed.append(office.photos[nth]._replace(checksum=hashlib.md5(body).hexdigest(), updated_at=later))
+    return [*(one for nth, one in enumerate(office.photos) if nth % 100), *changed]
+
+
+def _body(nth: int, text: str) -> bytes:
+    return f"{text} {nth} ".encode().ljust(100, b".")
+
+
+def _fill(database: StoreDatabase, photos: Sequence[Photo]) -> None:
+    now = datetime.now(UTC)
+    with database.engine.begin() as connection:
+        copy_rows(connection, database.table, _COLUMNS, (
+            (one.photo_id, one.product_id, one.object_key, one.filename, one.size, one.content_type, one.checksum, 1,
+             True, 0, one.updated_at, _body(nth, "first"), "synced", now)
+            for nth, one in enumerate(photos)
+        ))  # fmt: skip
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text(f"VACUUM ANALYZE {database.table}"))
+
+
+def _written(database: StoreDatabase) -> int:
+    """Rows that the table has had inserted, updated or deleted so far."""
+    query = "SELECT n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables WHERE relname = :table"
+    with database.engine.connect() as connection:
+        connection.execute(sa.text("SELECT pg_stat_force_next_flush(), pg_stat_clear_snapshot()"))
+        return int(connection.scalar(sa.text(query), {"table": database.table}) or 0)
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[1])
+    print(json.dumps(measure(Path(arguments["home"]), arguments["photos"])))

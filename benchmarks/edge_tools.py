@@ -1,0 +1,49 @@
+"""What other programs need for the same objects: s5cmd and rclone, to plain files, without looking at what came.
+
+What belongs here: calling them. What does not: comparing (edge.py).
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from imagesync_pipelines.storage.objects import S3Place
+
+
+def s5cmd(place: S3Place, target: Path) -> float:
+    """Seconds of `s5cmd cp` of the whole bucket."""
+    keys = {"AWS_ACCESS_KEY_ID": place.access_key, "AWS_SECRET_ACCESS_KEY": place.secret_key.get_secret_value()}
+    command = [
+        "s5cmd",
+        "--endpoint-url",
+        place.endpoint_url,
+        "--log",
+        "error",
+        "cp",
+        f"s3://{place.bucket}/*",
+        f"{target}/",
+    ]
+    return _seconds(command, {**keys, "AWS_REGION": place.region}, target)
+
+
+def rclone(place: S3Place, target: Path) -> float:
+    """Seconds of `rclone copy` of the whole bucket."""
+    settings = {
+        "RCLONE_CONFIG": os.devnull,
+        "RCLONE_S3_PROVIDER": "Rclone",
+        "RCLONE_S3_ENDPOINT": place.endpoint_url,
+        "RCLONE_S3_ACCESS_KEY_ID": place.access_key,
+        "RCLONE_S3_SECRET_ACCESS_KEY": place.secret_key.get_secret_value(),
+    }
+    return _seconds(["rclone", "copy", f":s3:{place.bucket}", str(target)], settings, target)
+
+
+def _seconds(command: Sequence[str], settings: dict[str, str], target: Path) -> float:
+    target.mkdir(parents=True)
+    program = Path(sys.executable).with_name(command[0])
+    started = time.perf_counter()
+    subprocess.run([program, *command[1:]], check=True, env={**os.environ, **settings}, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - started
