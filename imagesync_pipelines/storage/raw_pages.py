@@ -12,7 +12,6 @@ from datetime import datetime
 
 import sqlalchemy as sa
 import zstandard
-from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import IntegrityError
 from upath import UPath
 
@@ -46,6 +45,20 @@ class StoredPage:
     body: bytes
 
 
+# Written out, because it runs for every page. It does not wait for the disk: the walk's own row is written after its
+# pages and does, and a walk without that is read again.
+_PUT = sa.text("""
+WITH replaced AS (SELECT path FROM imagesync.raw_page WHERE walk_id = :walk_id AND page = :page),
+     hasty AS (SELECT set_config('synchronous_commit', 'off', true) AS setting)
+INSERT INTO imagesync.raw_page (walk_id, page, room, path, sha256, records, bytes, fetched_at, api_count)
+VALUES (:walk_id, :page, :room, :path, :sha256, :records, :bytes, clock_timestamp(), :api_count)
+ON CONFLICT (walk_id, page) DO UPDATE
+   SET room = EXCLUDED.room, path = EXCLUDED.path, sha256 = EXCLUDED.sha256, records = EXCLUDED.records,
+       bytes = EXCLUDED.bytes, fetched_at = EXCLUDED.fetched_at, api_count = EXCLUDED.api_count
+RETURNING fetched_at, (SELECT path FROM replaced), (SELECT setting FROM hasty)
+""")
+
+
 @dataclass(frozen=True)
 class RawPages:
     """The stored pages of one room below the storage root."""
@@ -63,33 +76,24 @@ class RawPages:
         path = f"raw_pages/{self.room}/{walk_id}/{page:06d}-{sha256[:16]}.zst"
         write_whole(self.root / path, zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(body))
         values = {
+            "walk_id": walk_id,
+            "page": page,
             "room": self.room,
             "path": path,
             "sha256": sha256,
             "records": records,
             "bytes": len(body),
-            "fetched_at": sa.func.clock_timestamp(),
             "api_count": api_count,
         }
-        replaced = (
-            sa.select(raw_page.c.path).where(raw_page.c.walk_id == walk_id, raw_page.c.page == page).cte("replaced")
-        )
-        upsert = (
-            insert(raw_page)
-            .values(walk_id=walk_id, page=page, **values)
-            .on_conflict_do_update(index_elements=["walk_id", "page"], set_=values)
-            .returning(*_ENTRY_COLUMNS, sa.select(replaced.c.path).scalar_subquery().label("replaced"))
-            .add_cte(replaced)
-        )
         try:
             # One statement that commits itself: a walk waits for the database once per page, not ten times.
-            with self.engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-                *columns, before = connection.execute(upsert).one()
+            with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                fetched_at, before, _ = connection.execute(_PUT, values).one()
         except IntegrityError as error:
             raise WalkMissing(f"Page {page} belongs to walk {walk_id} of {self.room}, which is not there.") from error
         if before is not None and before != path:
             (self.root / before).unlink(missing_ok=True)
-        return PageEntry(*columns)
+        return PageEntry(walk_id, page, path, sha256, records, len(body), fetched_at, api_count)
 
     def get(self, page: int, walk_id: int | None = None) -> bytes:
         """The body of a page: of this walk, or the one fetched last. Raises PageMissing, PageDamaged."""
