@@ -143,7 +143,8 @@ def _page(
     page = seen.add_columns(*columns, product.c.sku.label("product_sku"), product.c.name.label("product_name"))
     page = page.order_by(photo.c.updated_at, photo.c.id).limit(size).offset(offset)
     rows = [dict(row) for row in connection.execute(page).mappings()]
-    if rows and len(rows) < size:
+    # The page ends before its limit, so it ends the listing: nothing is left to count.
+    if len(rows) < size and (rows or offset == 0):
         return rows, offset + len(rows)
     count = sa.select(sa.func.count()).select_from(seen.subquery())
     return rows, connection.execute(count).scalar_one()
