@@ -25,6 +25,8 @@ _CURRENT = "SELECT product_id || '/' || external_id, product_id, fingerprint, or
 # A row that the database does not accept; what goes wrong in COPY comes from the driver as it is.
 BAD_ROW = (sa.exc.DataError, sa.exc.IntegrityError, psycopg.DataError, psycopg.IntegrityError)
 
+_WITHOUT_IMAGES = group_state(())
+
 
 def split_key(key: str) -> tuple[int, str]:
     """The product's id and the image's external id of an engine key."""
@@ -106,7 +108,7 @@ class ProductImageTarget:
     def _settled(self, work: GroupWork, locked: Locked) -> list[RowResult]:
         """The results of a product that is not to be written; empty when it is."""
         present = locked.images[int(work.group)]
-        if work.state_before is None or work.state_before == _state(present):
+        if work.state_before is None or work.state_before == (_state(present) if present else _WITHOUT_IMAGES):
             return []
         if self.resumed and _as_planned(work, present):
             return [RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason) for row in work.rows]

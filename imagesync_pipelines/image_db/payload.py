@@ -20,13 +20,16 @@ from upath import UPath
 from imagesync_pipelines.image_db.record_store import WRITTEN, read_canonical, read_table
 from imagesync_pipelines.image_db.rules import alt_text, priority
 
+# What of a row comes from its link and its product, and not from its record.
+_OF_A_LINK = ("product_name", "is_front", "matched_by", "fingerprint")
+
 
 class MissingRecordError(Exception):
     """A planned image is not in the record store: the plan and the records do not belong together; plan again."""
 
 
 class Values(NamedTuple):
-    """The values of one product image, in the order in which they are copied; metadata is JSON text."""
+    """The values of one product image, in the order in which they are copied; metadata is JSON in UTF-8."""
 
     image_url: str
     thumbnail_url: str | None
@@ -34,7 +37,7 @@ class Values(NamedTuple):
     is_front: bool
     priority: int
     alt_text: str
-    metadata: str
+    metadata: bytes
     fingerprint: str
     original_url: str | None
     newest_export: datetime | None
@@ -54,11 +57,12 @@ def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
 
     The records are read once, in the order of the file. Because keys are asked for product by product, their JSON goes
     through a temporary file: memory holds its place there and the chosen files, a few hundred bytes per image.
-    Raises MissingRecordError when the record store does not have all of them.
+    Several threads may call the function at a time. Raises MissingRecordError when a record is not in the record store.
     """
     ids = pa.array(matched["external_id"], pa.string())
     table = read_table(records, WRITTEN)
-    table = table.filter(pc.is_in(table["external_id"], ids)).combine_chunks()
+    chosen = pc.is_in(table["external_id"], ids).combine_chunks()
+    table = table.filter(chosen).combine_chunks()
     record_of = pc.index_in(ids, table["external_id"].combine_chunks())
     if record_of.null_count:
         missing = ids.filter(pc.is_null(record_of)).unique()
@@ -66,19 +70,19 @@ def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
             f"{len(missing)} planned images are not among the stored records, for example {missing[0]}; plan again"
         )
     row_of = {key: row for row, key in enumerate(matched["key"])}
-    links = matched.loc[:, ["product_name", "is_front", "matched_by", "fingerprint"]]
+    links = pa.table({name: pa.array(matched[name]) for name in _OF_A_LINK})
     with tempfile.TemporaryFile() as spool:
-        starts = _spool(spool, records, table["external_id"].combine_chunks())
+        starts = _spool(spool, records, chosen)
 
         def values_of(keys: Sequence[str]) -> dict[str, Values]:
-            rows = [row_of[key] for key in keys]
-            places = record_of.take(pa.array(rows, pa.int64()))
+            rows = pa.array([row_of[key] for key in keys], pa.int64())
+            places = record_of.take(rows)
             texts = [
-                os.pread(spool.fileno(), starts[place + 1] - starts[place], starts[place]).decode()
+                os.pread(spool.fileno(), starts[place + 1] - starts[place], starts[place])
                 for place in places.to_pylist()
             ]
             files = {name: column.to_pylist() for name, column in _columns(table.take(places))}
-            names, fronts, rules, fingerprints = (links[name].take(rows).tolist() for name in links.columns)
+            names, fronts, rules, fingerprints = (column.to_pylist() for _, column in _columns(links.take(rows)))
             kinds = files["image_type"]
             columns = (
                 files["image_url"],
@@ -106,13 +110,20 @@ def _columns(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
     return zip(table.column_names, table.columns, strict=True)
 
 
-def _spool(spool: IO[bytes], records: UPath, wanted: pa.Array) -> list[int]:
-    """Write the JSON of the wanted images, which are in the order of the file; where each begins, and the end."""
+def _spool(spool: IO[bytes], records: UPath, chosen: pa.BooleanArray) -> list[int]:
+    """Write the JSON of the chosen images, in the order of the file; where each begins, and the end.
+
+    chosen: whether it is, for every image of the file.
+    """
     starts = [np.zeros(1, dtype=np.int64)]
-    for ids, texts in read_canonical(records):
-        chosen = texts.filter(pc.is_in(ids, wanted))
-        ends = np.frombuffer(chosen.buffers()[1], np.int32, len(chosen) + 1, chosen.offset * 4).astype(np.int64)
-        spool.write(memoryview(chosen.buffers()[2])[ends[0] : ends[-1]] if len(chosen) else b"")
+    first = 0
+    for _, texts in read_canonical(records):
+        here = chosen.slice(first, len(texts))
+        first += len(texts)
+        if here.false_count:
+            texts = texts.filter(here)
+        ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
+        spool.write(memoryview(texts.buffers()[2])[ends[0] : ends[-1]] if len(texts) else b"")
         starts.append(ends[1:] - ends[0] + starts[-1][-1])
     spool.flush()
     found: list[int] = np.concatenate(starts).tolist()

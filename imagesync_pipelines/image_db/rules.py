@@ -64,6 +64,8 @@ def choose_primary(images: Iterable[Shown], pin: str | None = None) -> str | Non
     there = list(images)
     if pin is not None and any(image.external_id == pin for image in there):
         return pin
+    if len(there) == 1:  # most products have one
+        return there[0].external_id
     return min(there, key=display_order).external_id if there else None
 
 

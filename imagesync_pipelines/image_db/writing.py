@@ -73,7 +73,7 @@ def copied_row(product_id: int, external_id: str, is_primary: bool, values: Valu
     # Four bytes are sent, and psycopg would cut a larger number without a word.
     if (values.width or 0) > _LARGEST or (values.height or 0) > _LARGEST:
         raise NumericValueOutOfRange(f"{values.width} x {values.height} pixels are out of range")
-    metadata = _JSONB_VERSION + values.metadata.encode()
+    metadata = _JSONB_VERSION + values.metadata
     return (product_id, external_id, is_primary, *values[:_METADATA], metadata, *values[_METADATA + 1 :])
 
 

@@ -40,7 +40,7 @@ class Picture:
             "is_front": self.priority in (1, 3),
             "priority": self.priority,
             "alt_text": "Engel - Produktfoto",
-            "metadata": '{"original_file": {}}',
+            "metadata": b'{"original_file": {}}',
             "fingerprint": self.fingerprint(),
             "original_url": self.content or f"https://media.example.com/{external_id}.psd",
             "newest_export": None if self.newest is None else MORNING + timedelta(hours=self.newest),

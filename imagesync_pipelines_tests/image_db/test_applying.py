@@ -174,7 +174,7 @@ BAD: dict[str, dict[str, Any]] = {
     "a NUL in a text": {"alt_text": "En\0gel"},
     "a URL of 501 characters": {"image_url": "https://media.example.com/" + "x" * 475},
     "no URL": {"image_url": None},
-    "metadata that is no JSON": {"metadata": "{"},
+    "metadata that is no JSON": {"metadata": b"{"},
     "a number that is too large": {"width": 2**31},
 }
 

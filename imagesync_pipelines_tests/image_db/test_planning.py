@@ -149,7 +149,7 @@ def test_a_row_is_rewritten_exactly_when_something_in_it_changed(
 def test_the_payload_has_every_column_of_a_product_image(store: UPath) -> None:
     plan = planned(store, record(7, links=[link(stock=5)]))
     row = values(store, plan)["2/7"]
-    assert "stock" not in row.pop("metadata")
+    assert b"stock" not in row.pop("metadata")
     assert row == {
         "image_url": MEDIA + "jpg_g-3",
         "thumbnail_url": MEDIA + "png-2",
