@@ -5,7 +5,7 @@ What belongs here: reading and validating. What does not: our own product table 
 """
 
 import math
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -138,7 +138,7 @@ def _in_our_columns(kind: str, source: pd.DataFrame) -> pd.DataFrame:
             have = ", ".join(sorted(names)) or "none"
             raise ErpError(f"the ERP's {kind}s have no column {theirs[0]}; the columns are: {have}")
         read = _number if ours in _NUMBERS else _text
-        values = [None] * len(source) if found is None else [read(value) for value in source[found]]
+        values = [None] * len(source) if found is None else [read(value) for value in source[found].tolist()]
         rows[ours] = pd.Series(values, index=source.index, dtype=object)
     rows["name"] = rows["name"].map(lambda name: name or "")
     return rows
@@ -146,6 +146,8 @@ def _in_our_columns(kind: str, source: pd.DataFrame) -> pd.DataFrame:
 
 def _text(value: Any) -> str | None:
     """A value as trimmed text, None for nothing."""
+    if type(value) is str:
+        return value.replace("\0", "").strip() or None
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return None
     return str(value).replace("\0", "").strip() or None
@@ -168,7 +170,9 @@ def _reasons(rows: pd.DataFrame) -> pd.Series:
     reasons: list[str | None] = []
     first: dict[tuple[str, str, str], str] = {}
     active: list[bool] = []
-    for row in rows.to_dict("records"):
+    columns = list(rows.columns)
+    for values in zip(*(rows[name].tolist() for name in columns), strict=True):
+        row = dict(zip(columns, values, strict=True))
         reason = _fault(row)
         flag = _flag(row["is_active"])
         if reason is None and flag is None:
@@ -181,7 +185,7 @@ def _reasons(rows: pd.DataFrame) -> pd.Series:
     return pd.Series(reasons, index=rows.index, dtype=object)
 
 
-def _fault(row: dict[Hashable, Any]) -> str | None:
+def _fault(row: dict[str, Any]) -> str | None:
     for column in ("erp_id", "sku"):
         if not row[column]:
             return f"the {row['kind']} has no {'id' if column == 'erp_id' else 'SKU'}"
@@ -191,7 +195,7 @@ def _fault(row: dict[Hashable, Any]) -> str | None:
     return None
 
 
-def _repeated(row: dict[Hashable, Any], first: dict[tuple[str, str, str], str]) -> str | None:
+def _repeated(row: dict[str, Any], first: dict[tuple[str, str, str], str]) -> str | None:
     kind, erp_id, sku = row["kind"], row["erp_id"], row["sku"]
     if (kind, "id", erp_id) in first:
         return f"the id {erp_id} is used twice; the first row, SKU {first[kind, 'id', erp_id]}, is kept"

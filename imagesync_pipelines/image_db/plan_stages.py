@@ -30,6 +30,7 @@ from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.applying import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.memory import collector_paused
 from imagesync_pipelines.sync.model import EFFECTS, Change, Outcome, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.progress import Progress
@@ -79,6 +80,7 @@ class PlanApplied:
     warnings: tuple[str, ...]
 
 
+@collector_paused()
 def make_plan(
     place: Installation,
     settings: ImageDbSettings,

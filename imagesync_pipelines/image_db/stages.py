@@ -23,6 +23,7 @@ from imagesync_pipelines.storage import walks
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.sync.memory import collector_paused
 from imagesync_pipelines.sync.model import Brake, QuarantineItem
 from imagesync_pipelines.sync.progress import Progress
 from imagesync_pipelines.upstream.session import UpstreamSession
@@ -79,6 +80,7 @@ def brake_of(settings: Settings, *, lifted: bool) -> Brake:
     return Brake(settings.brake_share, settings.brake_count, settings.brake_bare, settings.brake_floor, lifted)
 
 
+@collector_paused()
 def take_over_products(place: Installation, settings: ImageDbSettings, *, lift_brake: bool = False) -> ProductsTaken:
     """Read the ERP and bring the product table up to it; see products.write_products.
 
@@ -93,6 +95,7 @@ def take_over_products(place: Installation, settings: ImageDbSettings, *, lift_b
     return ProductsTaken(written, read.set_aside, warnings)
 
 
+@collector_paused()
 def make_records(
     place: Installation,
     settings: ImageDbSettings,
