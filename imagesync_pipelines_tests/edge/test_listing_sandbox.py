@@ -80,7 +80,7 @@ def test_every_step_of_the_check_passes_but_for_the_originals_arbitrary_pages(ed
     assert failed <= {"pagination to the end"}
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_the_mirror_ends_as_what_is_listed_and_calls_nothing_gone_that_is(edge: Edge, seed: int) -> None:
     chance = random.Random(seed)
     assert edge.take().complete
