@@ -116,14 +116,9 @@ def _spool(spool: IO[bytes], records: UPath, chosen: pa.BooleanArray) -> list[in
     chosen: whether it is, for every image of the file.
     """
     starts = [np.zeros(1, dtype=np.int64)]
-    first = 0
-    for _, texts in read_canonical(records):
-        here = chosen.slice(first, len(texts))
-        first += len(texts)
-        if here.false_count:
-            texts = texts.filter(here)
+    for _, texts in read_canonical(records, chosen):
         ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
-        spool.write(memoryview(texts.buffers()[2])[ends[0] : ends[-1]] if len(texts) else b"")
+        spool.write(memoryview(texts.buffers()[2])[ends[0] : ends[-1]])
         starts.append(ends[1:] - ends[0] + starts[-1][-1])
     spool.flush()
     found: list[int] = np.concatenate(starts).tolist()

@@ -36,7 +36,7 @@ from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.progress import Progress
 
 KEPT_PLANS = 20
-# A batch is one transaction; while one waits for the disk the other writes.
+# A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.
 ROWS_PER_BATCH = 5000
 WRITERS = 2
 # The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
@@ -268,7 +268,7 @@ def _apply(place: Installation, plans: Plans, header: PlanHeader, run_id: str, p
             ProductImageTarget(place.engine, payload, resumed),
             QuarantineTable(place.engine, ROOM, run_id),
             states=states,
-            rows_per_batch=ROWS_PER_BATCH,
+            rows_per_batch=min(ROWS_PER_BATCH, -(-total // WRITERS)),
             writers=WRITERS,
             fatal=SERVER_GONE,
             on_progress=lambda done: progress("rows written", done, total),

@@ -147,12 +147,22 @@ def read_external_ids(path: UPath) -> list[str]:
     return found
 
 
-def read_canonical(path: UPath) -> Iterator[tuple[pa.Array, pa.Array]]:
-    """External ids and canonical JSON (binary) of all records in the order of the file, a row group at a time."""
+def read_canonical(path: UPath, chosen: pa.BooleanArray | None = None) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """External ids and canonical JSON (binary) of records in the order of the file, a row group at a time.
+
+    chosen: whether a record is wanted, for every record of the file; row groups without any are not read.
+    """
     with path.open("rb") as file:
-        parquet = pq.ParquetFile(file)
+        parquet, first = pq.ParquetFile(file), 0
         for group in range(parquet.num_row_groups):
+            rows = parquet.metadata.row_group(group).num_rows
+            here = None if chosen is None else chosen.slice(first, rows)
+            first += rows
+            if here is not None and not here.true_count:
+                continue
             table = parquet.read_row_group(group, columns=["external_id", "canonical"])
+            if here is not None and here.false_count:
+                table = table.filter(here)
             yield table["external_id"].combine_chunks(), table["canonical"].combine_chunks()
 
 
