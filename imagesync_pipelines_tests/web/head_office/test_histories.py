@@ -13,21 +13,24 @@ from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines_tests.web.head_office.serving import USERNAME, Client, Shop, open_shop
 
-PRODUCTS = 3
+PRODUCTS = 2
 LONG_AGO = "2000-01-01T00:00:00Z"
 
 
 class Step(NamedTuple):
-    """Something that happens to the nth product, or to the brand; or the store reads."""
+    """Something that happens to the nth product, or to the brand; then the store may read."""
 
     what: str
     nth: int
     flag: bool
+    read: bool
 
 
-STEPS = ["put", "add", "delete", "order", "primary", "product", "brand", "link", "read"]
+STEPS = ["put", "add", "delete", "order", "primary", "product", "brand", "link"]
 steps = st.lists(
-    st.builds(Step, st.sampled_from(STEPS), st.integers(0, PRODUCTS - 1), st.booleans()), min_size=3, max_size=14
+    st.builds(Step, st.sampled_from(STEPS), st.integers(0, PRODUCTS - 1), st.booleans(), st.booleans()),
+    min_size=6,
+    max_size=20,
 )
 
 
@@ -79,9 +82,19 @@ class Reader:
             self.since = max(self.since, row["updated_at"], key=datetime.fromisoformat)
 
 
+# A photo that comes back while a newer one was read in between: chance seldom finds it.
+COMES_BACK = [
+    Step("put", 0, True, False),
+    Step("put", 1, True, True),
+    Step("product", 0, False, True),
+    Step("product", 0, True, False),
+]
+
+
 @hypothesis.given(history=steps)
+@hypothesis.example(history=COMES_BACK)
 @hypothesis.settings(
-    max_examples=20, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
+    max_examples=15, deadline=None, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
 def test_reading_what_changed_ends_with_what_a_full_listing_shows(
     office: HeadOffice, service: Client, history: list[Step]
@@ -92,7 +105,7 @@ def test_reading_what_changed_ends_with_what_a_full_listing_shows(
     reader = Reader(Client(service.url, shop.store, service.access))
     for step in history:
         happen(office, shop, list(names.values()), step)
-        if step.what == "read":
+        if step.read:
             reader.read()
     reader.read()
     assert reader.rows == {row["id"]: row for row in reader.client.page(limit=1000)["photos"]}
