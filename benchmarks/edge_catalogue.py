@@ -116,9 +116,9 @@ def _list(
 def _plan_and_apply(
     watch: Stopwatch, place: Installation, office: Office, settings: EdgeSettings, database: StoreDatabase
 ) -> PhotosApplied:
-    with watch.step("1 % changed: reading"):
-        with place.engine.connect() as connection:
-            mirror = read_mirror(connection, "edge", STORE.name)
+    with watch.step("1 % changed: reading the mirror"), place.engine.connect() as connection:
+        mirror = read_mirror(connection, "edge", STORE.name)
+    with watch.step("1 % changed: reading the store"):
         current = stores.read_current(database)
     with watch.step("1 % changed: plan"):
         made = plan_photos(mirror, current, Scope(None, None), BRAKE, max_bytes=settings.max_photo)

@@ -1,7 +1,7 @@
 """`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
 
 What belongs here: which measurements there are, ratios between them, the table. What does not: the measurements. Name
-some (`python -m benchmarks.run small large rivals engine`) to run only those; `--images` changes the large catalogue.
+some (`python -m benchmarks.run small large rivals engine edge`) to run only those; `--images` changes the large one.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.edge import edge
 from benchmarks.measuring import in_own_process, quiet_environment
 from benchmarks.pages import make_pages
 
@@ -32,7 +33,7 @@ Spans = list[dict[str, Any]]
 def main(arguments: Sequence[str]) -> None:
     """Run the named measurements, or all of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("names", nargs="*", help="small, large, rivals, engine; nothing: all")
+    parser.add_argument("names", nargs="*", help="small, large, rivals, engine, edge; nothing: all")
     parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
     given = parser.parse_args(arguments)
     console = Console(width=130)
@@ -43,11 +44,12 @@ def main(arguments: Sequence[str]) -> None:
         "large": partial(large, images=given.images, rivals=False),
         "rivals": partial(large, images=given.images, rivals=True),
         "engine": engine,
+        "edge": edge,
     }
     unknown = set(given.names) - available.keys()
     if unknown:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
-    for name in given.names or ("small", "rivals", "engine"):
+    for name in given.names or ("small", "rivals", "engine", "edge"):
         available[name](console)
 
 
