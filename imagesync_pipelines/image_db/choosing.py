@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from imagesync_pipelines.imaging.formats import Candidate, Purpose, Role, choose, kind_of
+from imagesync_pipelines.imaging.formats import WEB_KINDS, Candidate, Role, kind_of, page_file_of, thumbnail_of
 
 # Part of every record's fingerprint: raising it rewrites the rows of all images.
 CHOICE_VERSION = 1
@@ -40,28 +40,38 @@ def choose_files(original: Mapping[str, Any], exports: Iterable[Mapping[str, Any
 
     Their order does not matter: of files that are alike the newest counts.
     """
-    candidates, newest = _candidates(original, exports)
-    detail = choose(candidates, Purpose.DETAIL, min_height)
-    thumbnail = choose(candidates, Purpose.THUMBNAIL)
+    showable = []
+    if (url := original.get("file_url")) and (kind := kind_of(original.get("format"), url)) in WEB_KINDS:
+        showable.append(Candidate(url, kind, Role.ORIGINAL))
+    newest: datetime | None = None
+    seen: str | None = None
+    moment: datetime | None = None
+    for export in exports:
+        created = export.get("created")
+        if created != seen:  # mostly all of a record have one time
+            seen, moment = created, parse_time(created)
+            if moment is not None and (newest is None or moment > newest):
+                newest = moment
+        if url := export.get("image_url"):
+            kind, role = _kind_and_role(export.get("type")) or (kind_of("", url), Role.EXPORT)
+            if kind in WEB_KINDS:
+                width, height = export.get("resolution") or (0, 0)
+                showable.append(Candidate(url, kind, role, width, height, None, moment, export.get("id") or 0))
+    detail = page_file_of(showable, min_height)
     if detail is None:
         return Chosen(None, None, "", None, None, "", newest, original.get("file_url") or "")
-    best = detail.candidate
-    thumbnail_url = thumbnail.candidate.url if thumbnail else None
+    best, thumbnail = detail.candidate, thumbnail_of(showable)
+    thumbnail_url = thumbnail.url if thumbnail else None
     return Chosen(
-        image_url=best.url,
-        thumbnail_url=thumbnail_url,
-        chosen_because=detail.because,
-        width=best.width or None,
-        height=best.height or None,
-        image_format=best.kind,
-        newest_export=newest,
-        picture_url=thumbnail_url or best.url,
+        best.url,
+        thumbnail_url,
+        detail.because,
+        best.width or None,
+        best.height or None,
+        best.kind,
+        newest,
+        thumbnail_url or best.url,
     )
-
-
-def candidates_of(record: Mapping[str, Any]) -> list[Candidate]:
-    """The files of a validated record; placeholders without a URL are left out."""
-    return _candidates(record["original_file"], record["exported_files"])[0]
 
 
 @lru_cache(maxsize=1024)  # the exports of one record mostly have one time
@@ -72,26 +82,6 @@ def parse_time(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _candidates(
-    original: Mapping[str, Any], exports: Iterable[Mapping[str, Any]]
-) -> tuple[list[Candidate], datetime | None]:
-    """The files, and when the newest export was made (contract 3.1); a placeholder has a time as well."""
-    found = []
-    newest: datetime | None = None
-    if url := original.get("file_url"):
-        found.append(Candidate(url, kind_of(original.get("format"), url), Role.ORIGINAL))
-    for export in exports:
-        moment = parse_time(export.get("created"))
-        if moment is not None and (newest is None or moment > newest):
-            newest = moment
-        if url := export.get("image_url"):
-            kind, role = _kind_and_role(export.get("type")) or (kind_of("", url), Role.EXPORT)
-            width, height = export.get("resolution") or (0, 0)
-            size = export.get("file_size")
-            found.append(Candidate(url, kind, role, width, height, size, moment, export.get("id") or 0))
-    return found, newest
 
 
 @lru_cache(maxsize=256)

@@ -81,11 +81,13 @@ def choose(candidates: Sequence[Candidate], purpose: Purpose, min_height: int = 
         return _for_download([one for one in candidates if one.url])
     showable = [one for one in candidates if is_showable(one.kind, one.url)]
     if purpose is Purpose.THUMBNAIL:
-        return _for_thumbnail(showable)
-    return _for_page(showable, min_height, Role.SMALL if purpose is Purpose.LIST else Role.LARGE)
+        best = thumbnail_of(showable)
+        return Choice(best, f"{_named(best)} is nearest to {THUMBNAIL_PIXELS} pixels") if best else None
+    return page_file_of(showable, min_height, Role.SMALL if purpose is Purpose.LIST else Role.LARGE)
 
 
-def _for_page(showable: Sequence[Candidate], min_height: int, role: Role) -> Choice | None:
+def page_file_of(showable: Sequence[Candidate], min_height: int, role: Role = Role.LARGE) -> Choice | None:
+    """The file for a page among files that a browser can show; of equal ones that of this quality."""
     enough = [one for one in showable if one.height >= min_height]
     if enough:
         best = _best(enough, _page_order(enough, role))
@@ -107,7 +109,8 @@ def _page_order(candidates: Sequence[Candidate], role: Role) -> list[tuple]:
     ]
 
 
-def _for_thumbnail(showable: Sequence[Candidate]) -> Choice | None:
+def thumbnail_of(showable: Sequence[Candidate]) -> Candidate | None:
+    """The file for a thumbnail among files that a browser can show."""
     measured = [one for one in showable if one.width and one.height]
     if not measured:
         return None
@@ -116,8 +119,7 @@ def _for_thumbnail(showable: Sequence[Candidate]) -> Choice | None:
         (-min(abs(width - aim), abs(height - aim)), _PREFERRED.get(kind, 0), role is Role.SMALL)
         for _, kind, role, width, height, _, _, _ in measured
     ]
-    best = _best(measured, orders)
-    return Choice(best, f"{_named(best)} is nearest to {THUMBNAIL_PIXELS} pixels")
+    return _best(measured, orders)
 
 
 def _for_download(candidates: Sequence[Candidate]) -> Choice | None:

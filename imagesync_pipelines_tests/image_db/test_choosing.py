@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.image_db.choosing import Chosen, candidates_of, choose_files, parse_time
+from imagesync_pipelines.image_db.choosing import Chosen, choose_files, parse_time
 from imagesync_pipelines.image_db.records import read_page
-from imagesync_pipelines.imaging.formats import Purpose, Role, choose
-from imagesync_pipelines_tests.image_db.made_up import MEDIA, export, page, placeholder, record
+from imagesync_pipelines.imaging.formats import Candidate, Purpose, Role, choose, kind_of
+from imagesync_pipelines_tests.image_db.made_up import MEDIA, export, page, record
 
 
 @pytest.mark.parametrize(
@@ -48,26 +48,30 @@ def test_a_higher_least_height_gives_another_file() -> None:
     assert urls == [MEDIA + "png-1", MEDIA + "jpg_g-2"]
 
 
-def test_the_files_of_a_record_are_candidates_with_their_role_and_placeholders_are_none() -> None:
-    exports = [export("jpg_k", 1, (10, 20)), export("JPG_G", 2), export("png", 3, None), placeholder()]
-    found = candidates_of(record(5, exports=exports, format="JPEG", file_url=MEDIA + "a.jpg"))
-    assert [(one.kind, one.role, one.width, one.height) for one in found] == [
-        ("jpeg", Role.ORIGINAL, 0, 0),
-        ("jpeg", Role.SMALL, 10, 20),
-        ("jpeg", Role.LARGE, 300, 200),
-        ("png", Role.EXPORT, 0, 0),
+def files_of(raw: dict) -> list[Candidate]:
+    """All files of a record, read without haste: what the rule of choice is asked with."""
+    original, roles = raw["original_file"], {"jpg_k": Role.SMALL, "jpg_g": Role.LARGE}
+    found = [
+        Candidate(original.get("file_url") or "", kind_of(original["format"], original["file_url"]), Role.ORIGINAL)
     ]
+    for one in raw["exported_files"]:
+        word = (one["type"] or "").lower()
+        kind = "jpeg" if word in roles else kind_of(word, one["image_url"] or "")
+        size = one["resolution"] or (0, 0)
+        made = parse_time(one["created"])
+        found.append(
+            Candidate(one["image_url"] or "", kind, roles.get(word, Role.EXPORT), *size, None, made, one["id"])
+        )
+    return [one for one in found if one.url]
 
 
 def test_eleven_exports_with_identical_pngs_give_the_newest() -> None:
     times = [f"2024-02-01T10:{minute:02}:00+00:00" for minute in range(6)]
     exports = [export("png", 20 - at, (300, 200), created=time) for at, time in enumerate(times)]
     exports += [export("jpg_g", 40, (1920, 1280)), export("jpg_k", 41, (1920, 1280)), export("tiff", 42, (7016, 4961))]
-    candidates = candidates_of(record(exports=exports))
-    thumbnail, detail = choose(candidates, Purpose.THUMBNAIL), choose(candidates, Purpose.DETAIL)
-    assert thumbnail is not None
-    assert detail is not None
-    assert (thumbnail.candidate.url, detail.candidate.url) == (MEDIA + "png-15", MEDIA + "jpg_g-40")
+    raw = record(exports=exports)
+    chosen = choose_files(raw["original_file"], raw["exported_files"], 600)
+    assert (chosen.thumbnail_url, chosen.image_url) == (MEDIA + "png-15", MEDIA + "jpg_g-40")
 
 
 KINDS = ["png", "jpg_k", "jpg_g", "tiff", "psd", "webp", "", None]
@@ -87,6 +91,9 @@ def test_a_record_shows_exactly_what_the_rule_chooses_and_a_person_sees_some_fil
     ]
     found = read_page(page(record(exports=made, format=word, file_url=url))).records[0]
     chosen = found.chosen
-    choice = choose(candidates_of(orjson.loads(found.canonical)), Purpose.DETAIL)
-    assert chosen.image_url == (choice.candidate.url if choice else None)
-    assert chosen.picture_url or choice is None
+    files = files_of(orjson.loads(found.canonical))
+    detail, thumbnail = choose(files, Purpose.DETAIL), choose(files, Purpose.THUMBNAIL)
+    assert chosen.image_url == (detail.candidate.url if detail else None)
+    assert chosen.chosen_because == (detail.because if detail else "")
+    assert chosen.thumbnail_url == (thumbnail.candidate.url if thumbnail else None)
+    assert chosen.picture_url or detail is None
