@@ -23,8 +23,10 @@ from imagesync_pipelines.storage.objects import (
 )
 
 
-def rclones() -> list[psutil.Process]:
-    return [one for one in psutil.Process(os.getpid()).children() if one.name() == "rclone"]
+def rclones(folder: Path) -> list[psutil.Process]:
+    """The servers over this folder that this process started; other tests may have their own."""
+    children = psutil.Process(os.getpid()).children()
+    return [one for one in children if one.name() == "rclone" and str(folder) in one.cmdline()]
 
 
 def test_no_endpoint_means_the_embedded_store() -> None:
@@ -61,13 +63,13 @@ def test_the_embedded_store_keeps_objects_over_a_restart_and_stops_its_process(t
             else:
                 assert client.get_object(Bucket=place.bucket, Key="a/b.jpg")["Body"].read() == body
             client.close()
-            assert len(rclones()) == 1
-        assert rclones() == []
+            assert len(rclones(tmp_path)) == 1
+        assert rclones(tmp_path) == []
 
 
 def test_the_embedded_store_refuses_other_keys_and_shows_none_on_its_command_line(tmp_path: Path) -> None:
     with embedded_s3(tmp_path) as place:
-        (process,) = rclones()
+        (process,) = rclones(tmp_path)
         assert not any(place.secret_key.get_secret_value() in part for part in process.cmdline())
         assert place.endpoint_url.startswith("http://127.0.0.1:")
         wrong = s3_client(S3Place(place.endpoint_url, place.access_key, SecretStr("x" * 40), "us-east-1", place.bucket))
@@ -102,7 +104,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
             embedded_s3(tmp_path, port=taken.getsockname()[1]),
         ):
             pass
-    assert rclones() == []
+    assert rclones(tmp_path) == []
 
 
 def test_a_store_that_does_not_answer_is_said_so() -> None:

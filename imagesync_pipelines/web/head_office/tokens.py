@@ -36,7 +36,8 @@ def _clean(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_clean)]
+# The document says it too, so that a caller can know.
+Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
 
 
 class Login(BaseModel):
