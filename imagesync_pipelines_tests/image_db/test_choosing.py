@@ -51,17 +51,14 @@ def test_a_higher_least_height_gives_another_file() -> None:
 def files_of(raw: dict) -> list[Candidate]:
     """All files of a record, read without haste: what the rule of choice is asked with."""
     original, roles = raw["original_file"], {"jpg_k": Role.SMALL, "jpg_g": Role.LARGE}
-    found = [
-        Candidate(original.get("file_url") or "", kind_of(original["format"], original["file_url"]), Role.ORIGINAL)
-    ]
+    url = original.get("file_url") or ""
+    found = [Candidate(url, kind_of(original["format"], url), Role.ORIGINAL)]
     for one in raw["exported_files"]:
-        word = (one["type"] or "").lower()
-        kind = "jpeg" if word in roles else kind_of(word, one["image_url"] or "")
+        word, url = (one["type"] or "").lower(), one["image_url"] or ""
+        kind = "jpeg" if word in roles else kind_of(word, url)
         size = one["resolution"] or (0, 0)
-        made = parse_time(one["created"])
-        found.append(
-            Candidate(one["image_url"] or "", kind, roles.get(word, Role.EXPORT), *size, None, made, one["id"])
-        )
+        role, made = roles.get(word, Role.EXPORT), parse_time(one["created"])
+        found.append(Candidate(url, kind, role, *size, None, made, one["id"]))
     return [one for one in found if one.url]
 
 
