@@ -111,7 +111,7 @@ _IMAGES = "SELECT product_id, external_id, is_primary FROM imagesync.product_ima
 def world(server: EmbeddedServer, folder: Path, *, records: int = RECORDS, **switches: Any) -> Iterator[World]:
     """A running sandbox of `records` records, and an installation of it in `folder` on the tests' server."""
     folder.mkdir(parents=True, exist_ok=True)
-    with image_db_sandbox(records=records, **switches) as sandbox, _databases(server) as (ours, dagsters):
+    with image_db_sandbox(records=records, **switches) as sandbox, databases(server) as (ours, dagsters):
         parents, variants = sandbox.write_erp_csv(folder / "erp")
         yield World(
             sandbox,
@@ -167,25 +167,25 @@ def block_status(instance: dg.DagsterInstance) -> dict[str, str]:
 
 
 @contextmanager
-def _databases(server: EmbeddedServer) -> Iterator[tuple[str, str]]:
+def databases(server: EmbeddedServer) -> Iterator[tuple[str, str]]:
     """The URLs of a fresh database with our tables and of a fresh one with Dagster's."""
     _make_dagster_template(server)
     mark = uuid.uuid4().hex[:12]
     ours, dagsters = f"test_{mark}", f"test_dagster_{mark}"
-    _execute(server, f"CREATE DATABASE {ours} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
-    _execute(server, f"CREATE DATABASE {dagsters} TEMPLATE {DAGSTER_TEMPLATE} STRATEGY FILE_COPY")
+    execute(server, f"CREATE DATABASE {ours} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+    execute(server, f"CREATE DATABASE {dagsters} TEMPLATE {DAGSTER_TEMPLATE} STRATEGY FILE_COPY")
     try:
         yield server.url(ours, "psycopg"), server.url(dagsters, "psycopg2")
     finally:
-        _execute(server, f"DROP DATABASE {ours} WITH (FORCE)")
-        _execute(server, f"DROP DATABASE {dagsters} WITH (FORCE)")
+        execute(server, f"DROP DATABASE {ours} WITH (FORCE)")
+        execute(server, f"DROP DATABASE {dagsters} WITH (FORCE)")
 
 
 def _make_dagster_template(server: EmbeddedServer) -> None:
     """Dagster makes its tables in about a second; a copy of them takes a tenth of that."""
-    if _execute(server, f"SELECT 1 FROM pg_database WHERE datname = '{DAGSTER_TEMPLATE}'"):
+    if execute(server, f"SELECT 1 FROM pg_database WHERE datname = '{DAGSTER_TEMPLATE}'"):
         return
-    _execute(server, f"CREATE DATABASE {DAGSTER_TEMPLATE}")
+    execute(server, f"CREATE DATABASE {DAGSTER_TEMPLATE}")
     folder = server.socket_folder / DAGSTER_TEMPLATE
     folder.mkdir()
     (folder / "dagster.yaml").write_text(dagster_yaml())
@@ -195,7 +195,8 @@ def _make_dagster_template(server: EmbeddedServer) -> None:
             instance.get_runs(limit=1)
 
 
-def _execute(server: EmbeddedServer, statement: str) -> list[Any]:
+def execute(server: EmbeddedServer, statement: str) -> list[Any]:
+    """Run one statement on the server, outside of any transaction; the rows that it gives."""
     engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
     with engine.connect() as connection:
         result = connection.execute(sa.text(statement))

@@ -1,0 +1,206 @@
+"""Edge stores for tests: a head office to read from, fresh databases, and a synchronisation with or without Dagster.
+
+What belongs here: what tests of whole synchronisations of the edge room share. What does not: tests, and the head
+office itself (sandbox/head_office).
+"""
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import dagster as dg
+import sqlalchemy as sa
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.accounts import load_accounts
+from imagesync_pipelines.edge import plan_stages, stages
+from imagesync_pipelines.edge.api import HeadOfficeApi
+from imagesync_pipelines.edge.desk import Desk, open_desk
+from imagesync_pipelines.edge.notes import ListingNote
+from imagesync_pipelines.edge.plan_stages import PlanApplied, PlanMade
+from imagesync_pipelines.edge.settings import EdgeSettings
+from imagesync_pipelines.edge.stages import StatusSent
+from imagesync_pipelines.sandbox.head_office.serve import PASSWORD_VARIABLE, write_accounts
+from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines_tests.installations import databases, execute
+
+STORE = "store1"
+
+_PHOTOS = """
+SELECT id::text, product_id::text, checksum, md5(image_binary), sync_status, coalesce(sync_error, ''), sort_order,
+       is_primary
+  FROM product_photo ORDER BY id
+"""
+_STAMPS = "SELECT id::text, xmin::text, last_sync_at FROM product_photo ORDER BY id"
+
+
+class Held(NamedTuple):
+    """One photo of a store: what the row says, and what PostgreSQL makes of its bytes."""
+
+    product_id: str
+    checksum: str
+    md5: str | None
+    status: str
+    error: str
+    sort_order: int
+    is_primary: bool
+
+
+@dataclass(frozen=True)
+class Done:
+    """One synchronisation without Dagster: what each stage gave."""
+
+    listed: ListingNote
+    made: PlanMade
+    applied: PlanApplied
+    sent: StatusSent
+
+
+@dataclass(frozen=True)
+class EdgeWorld:
+    """One installation with the stores of a head office; `environment` is all that a process needs to use it."""
+
+    office: HeadOfficeSandbox
+    environment: dict[str, str] = field(repr=False)
+
+    @contextmanager
+    def entered(self, **more: str) -> Iterator[None]:
+        """This process uses the installation for the length of a `with` block; `more` are further variables."""
+        before = dict(os.environ)
+        os.environ.update({**self.environment, **more})
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    @contextmanager
+    def opened(self, **more: str) -> Iterator[tuple[Installation, dg.DagsterInstance]]:
+        """The installation and its Dagster instance."""
+        with self.entered(**more), runs.opened() as opened:
+            yield opened
+
+    def sync(self, store: str = STORE, more: Mapping[str, str] | None = None, **options: Any) -> runs.Outcome:
+        """Synchronise one store as `imagesync sync edge` does; `more` are further variables."""
+        with self.entered(**(more or {})):
+            return dict(runs.sync_edge(stores=[store], **options))[store]
+
+    @contextmanager
+    def desk(self, store: str = STORE, **settings: Any) -> Iterator[tuple[Desk, HeadOfficeApi]]:
+        """One store with its database and its head office, without Dagster; waiting between tries takes no time."""
+        room = EdgeSettings(**{"tries": 2, "timeout": 5, "call_deadline": 20, "failure_floor": 5, **settings})
+        with self.entered(), open_installation(load_settings(Settings)) as place:
+            account = load_accounts(place.settings).edge_store(store)
+            timing = Timing(sleep=lambda seconds: None)
+            with (
+                open_desk(place, room, account) as desk,
+                HeadOfficeApi(account.head_office, room, timing=timing) as api,
+            ):
+                yield desk, api
+
+    def run(self, store: str = STORE, *, full: bool = False, lift_brake: bool = False, **settings: Any) -> Done:
+        """Synchronise one store stage by stage, without Dagster."""
+        run_id = uuid.uuid4().hex
+        with self.desk(store, **settings) as (desk, api):
+            listed = stages.take_photos(desk, api, run_id, full=full, dry_run=False)
+            made = plan_stages.make_plan(desk, run_id, lift_brake=lift_brake)
+            applied = plan_stages.apply_plan(
+                desk, api, run_id, plan_id=None, started_at=datetime.now(UTC), progress=silent
+            )
+            return Done(listed, made, applied, stages.send_status(desk, api))
+
+    def rows(self, query: str, store: str | None = STORE) -> list[tuple[Any, ...]]:
+        """The rows that a query on a store's database gives, or on ours (store None)."""
+        engine = sa.create_engine(self._url(store), poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            result = connection.execute(sa.text(query))
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def photos(self, store: str = STORE) -> dict[str, Held]:
+        """What a store has, by photo id."""
+        return {row[0]: Held(*row[1:]) for row in self.rows(_PHOTOS, store)}
+
+    def stamps(self, store: str = STORE) -> list[tuple[Any, ...]]:
+        """Id, version (xmin) and time of writing of every row: the same before and after when none was written."""
+        return self.rows(_STAMPS, store)
+
+    def listed(self, store: str = STORE) -> dict[str, Any]:
+        """The photos that the head office has for a store, with bytes, by photo id: rows of its table."""
+        nth = int(store.removeprefix("store")) - 1
+        return {str(row.id): row for row in self.office.listed(self.office.stores[nth]) if row.checksum}
+
+    def assert_converged(self, store: str = STORE) -> None:
+        """The store has exactly what the head office lists, and every byte of it."""
+        held, wanted = self.photos(store), self.listed(store)
+        assert held.keys() == wanted.keys()
+        for photo_id, photo in held.items():
+            row = wanted[photo_id]
+            assert photo == Held(
+                str(row.product_id), row.checksum, row.checksum, "synced", "", row.sort_order, row.is_primary
+            )
+
+    def _url(self, store: str | None) -> str:
+        ours = self.environment["IMAGESYNC_DATABASE_URL"]
+        if store is None:
+            return ours
+        return sa.make_url(ours).set(database=self.environment[f"{store}_DATABASE"]).render_as_string(False)
+
+
+@contextmanager
+def head_office(
+    server: EmbeddedServer, folder: Path, *, photos: int = 30, original: bool = False, **switches: Any
+) -> Iterator[HeadOfficeSandbox]:
+    """A running head office on a fresh database of the tests' server."""
+    name = f"test_ho_{uuid.uuid4().hex[:12]}"
+    execute(server, f"CREATE DATABASE {name}")
+    try:
+        url = server.url(name, "psycopg")
+        with head_office_sandbox(url, photos=photos, original=original, folder=folder, **switches) as office:
+            yield office
+    finally:
+        execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def edge_world(server: EmbeddedServer, folder: Path, office: HeadOfficeSandbox) -> Iterator[EdgeWorld]:
+    """An installation in `folder` on the tests' server, that has never run; each store has a database of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    accounts = folder / "accounts.toml"
+    write_accounts(office, accounts)
+    mark = uuid.uuid4().hex[:12]
+    stores = {f"store{nth}": f"test_edge_{nth}_{mark}" for nth in range(1, len(office.stores) + 1)}
+    text = accounts.read_text(encoding="utf-8")
+    for name, database in stores.items():
+        execute(server, f"CREATE DATABASE {database}")
+        text = text.replace(
+            f"[edge.stores.{name}]\n", f'[edge.stores.{name}]\ndsn = "{server.url(database, "psycopg")}"\n'
+        )
+    accounts.write_text(text, encoding="utf-8")
+    try:
+        with databases(server) as (ours, dagsters):
+            yield EdgeWorld(
+                office,
+                {
+                    "IMAGESYNC_ENV_FILE": os.devnull,
+                    "IMAGESYNC_HOME": str(folder / "home"),
+                    "IMAGESYNC_DATABASE_URL": ours,
+                    "IMAGESYNC_DAGSTER_URL": dagsters,
+                    "IMAGESYNC_ACCOUNTS": str(accounts),
+                    "IMAGESYNC_LOCK_WAIT_SECONDS": "20",
+                    PASSWORD_VARIABLE: office.password,
+                    **{f"{name}_DATABASE": database for name, database in stores.items()},
+                },
+            )
+    finally:
+        for database in stores.values():
+            execute(server, f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
