@@ -114,8 +114,9 @@ def read_current(database: StoreDatabase, photo_ids: Collection[str] | None = No
     if photo_ids is not None:
         statement += " WHERE id = ANY(CAST(:ids AS uuid[]))"
         values["ids"] = list(photo_ids)
-    with database.engine.connect().execution_options(yield_per=_ROWS_PER_PART) as connection:
-        parts = [_frame(rows) for rows in connection.execute(sa.text(statement), values).partitions()]
+    with database.engine.connect() as connection:
+        found = connection.execute(sa.text(statement), values, execution_options={"yield_per": _ROWS_PER_PART})
+        parts = [_frame(rows) for rows in found.partitions(_ROWS_PER_PART)]
     return pd.concat(parts, ignore_index=True) if parts else _frame([])
 
 
