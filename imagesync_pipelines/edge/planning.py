@@ -14,6 +14,7 @@ import pandas as pd
 
 from imagesync_pipelines.edge.model import Photo
 from imagesync_pipelines.edge.rules import UNKNOWN_PRODUCT, why_unusable
+from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import Brake, Change, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan
@@ -133,15 +134,17 @@ def _in_group_of(listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
 
 def _payload(plan: pd.DataFrame, listed: pd.DataFrame, mirror: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     written = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
-    rows = written.merge(listed[["key", "content", "size"]], on="key").merge(mirror[["key", "payload"]], on="key")
-    pictures = current.loc[current["has_bytes"], ["key", "checksum"]]
+    wanted = among(mirror["key"], written["key"]).to_numpy()
+    photos = listed.loc[wanted, ["key", "content", "size"]].assign(photo=mirror.loc[wanted, "payload"])
+    rows = written.merge(photos, on="key")
+    pictures = current.loc[current["has_bytes"] & among(current["key"], written["key_before"]), ["key", "checksum"]]
     held = rows.merge(pictures.rename(columns={"key": "key_before"}), on="key_before", how="left")["checksum"]
     return pd.DataFrame(
         {
             "key": rows["key"],
             "needs_bytes": held.isna() | (held != rows["content"]),
             "size": rows["size"],
-            "photo": rows["payload"],
+            "photo": rows["photo"],
         }
     )
 
