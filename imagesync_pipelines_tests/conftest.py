@@ -21,7 +21,7 @@ hypothesis.settings.register_profile("default", max_examples=50, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 TEMPLATE = "imagesync_template"
-OUR_VARIABLES = ("IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "DAGSTER_HOME")
+OUR_VARIABLES = ("IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "AMAZON_", "DAGSTER_HOME")
 
 
 @pytest.fixture(autouse=True)
