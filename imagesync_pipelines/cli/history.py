@@ -17,11 +17,13 @@ def history(limit: int, room: str | None) -> None:
     """Print past runs: when, how they ended, what they changed."""
     with runs.opened() as (_, instance):
         lines = read_history(instance, limit=limit, room=room)
-    columns = ("run", "job", "status", "started", "seconds", "added", "updated", "deleted", "products", "error")
+    columns = ("run", "job", "of", "status", "started", "seconds", "added", "updated", "deleted", "products", "error")
     rows = []
     for line in lines:
         started = line.started.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.started else ""
         seconds = round((line.completed - line.started).total_seconds(), 1) if line.started and line.completed else None
         numbers = (line.added, line.updated, line.deleted, line.products_affected)
-        rows.append((line.run_id[:8], line.job, line.status, started, seconds, *numbers, line.error[:200]))
+        rows.append(
+            (line.run_id[:8], line.job, line.partition, line.status, started, seconds, *numbers, line.error[:200])
+        )
     print_table(f"the last {len(rows)} runs", columns, rows)

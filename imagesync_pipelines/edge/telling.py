@@ -5,6 +5,7 @@ metadata (assets.py).
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -185,6 +186,15 @@ def report_line(store: str, sent: StatusSent) -> str:
     """The report in one line for the log."""
     kept = f"; {sent.left} are kept for the next run" if sent.left else ""
     return f"{store}: {sent.sent} photos were reported to the head office{kept}."
+
+
+def scrub_summary(found: Scrubbed, started_at: datetime) -> Summary:
+    """The summary of a scrub: what its repair wrote, and a warning when something differed."""
+    if found.repaired is None:
+        return Summary("completed", started_at, datetime.now(UTC), kept=found.hashed)
+    warning = f"{len(found.differing)} stored photos were not what their checksums say, and are fetched again."
+    done = applied_summary(found.repaired, started_at)
+    return replace(done, warnings=(warning, *done.warnings))
 
 
 def scrub_line(store: str, found: Scrubbed) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.operations.failures import FAILURE_EVENTS, RunFailure, run_failure
+from imagesync_pipelines.operations.partitions import partitions_of
 from imagesync_pipelines.operations.summaries import SUMMARY_KEY
 
 SUMMARY_EVENTS = frozenset({dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION})
@@ -31,13 +32,15 @@ _STATUS = {
 class RunLine:
     """One run of the past. Times are UTC; numbers are None when the run recorded no summary (it wrote nothing).
 
-    `status` is in_progress, completed or failed. `room` is None for a run that belongs to no room. `error` is empty
-    when there is none. `summary` is the run's whole summary (summaries.py), empty when it recorded none.
+    `status` is in_progress, completed or failed. `room` is None for a run that belongs to no room. `partition` is its
+    partition, such as an edge store, "first to last" for a range, empty for none. `error` is empty when there is none.
+    `summary` is the run's whole summary (summaries.py), empty when it recorded none.
     """
 
     run_id: str
     job: str
     room: str | None
+    partition: str
     status: str
     started: datetime | None
     completed: datetime | None
@@ -108,6 +111,7 @@ def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | Non
         run_id=run.run_id,
         job=run.job_name,
         room=claimed or (asset_key.path[0] if asset_key is not None else _failed_room(failure)),
+        partition=_partition(run),
         status=_STATUS.get(run.status, "in_progress"),
         started=_time(record.start_time),
         completed=_time(record.end_time),
@@ -118,6 +122,13 @@ def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | Non
         error=str(error),
         summary=summary,
     )
+
+
+def _partition(run: dg.DagsterRun) -> str:
+    held = partitions_of(run)
+    if held is None:
+        return ""
+    return held[0] if held[0] == held[1] else f"{held[0]} to {held[1]}"
 
 
 def _summary(newest_first: Iterable[dg.DagsterEvent]) -> tuple[Mapping[str, Any], dg.AssetKey | None]:

@@ -27,6 +27,9 @@ STOPPED = "Stopped before it was done; what was written is kept."
 MESSAGE_CHARACTERS = 500
 TRACEBACK_CHARACTERS = 4000
 
+# What works on a Dagster asset: the asset itself, or an op of a job that keeps it in order.
+WorkContext = dg.AssetExecutionContext | dg.OpExecutionContext
+
 _USERINFO = re.compile(r"//[^/\s@'\"]+@")
 
 
@@ -51,7 +54,7 @@ def summary_metadata(summary: RunSummary) -> dict[str, dg.MetadataValue]:
     return _metadata(summary.as_json(), summary.metrics())
 
 
-def observe_failure(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, work: Stage, message: str) -> None:
+def observe_failure(context: WorkContext, asset_key: dg.AssetKey, work: Stage, message: str) -> None:
     """Record the summary of a stage that failed as an observation: a failed stage leaves no materialization."""
     known = work.summary.as_json() if work.summary is not None else {}
     numbers = work.summary.metrics() if work.summary is not None else {}
@@ -71,9 +74,7 @@ def observe_failure(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, w
 
 
 @contextmanager
-def stage(
-    context: dg.AssetExecutionContext, asset_key: dg.AssetKey, secrets: Collection[SecretStr] = ()
-) -> Iterator[Stage]:
+def stage(context: WorkContext, asset_key: dg.AssetKey, secrets: Collection[SecretStr] = ()) -> Iterator[Stage]:
     """Run an asset's work; when it raises, record its summary as failed and raise a dg.Failure that people understand.
 
     A failure is not tried again when trying cannot help: a wrong setting, and every error that says `retryable = False`

@@ -1,7 +1,7 @@
 """The jobs of the edge room: which Dagster assets run together, and the scrub, which is no asset.
 
-What belongs here: jobs and the op of the scrub. What does not: what they do (stages.py, plan_stages.py, repairing.py), when they run
-(schedules.py, sensors.py).
+What belongs here: jobs and the op of the scrub. What does not: what they do (stages.py, plan_stages.py, repairing.py),
+when they run (schedules.py, sensors.py).
 """
 
 from typing import Any
@@ -9,12 +9,13 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.edge import repairing, telling
-from imagesync_pipelines.edge.assets import BINARIES, STORES, WRITE_POOL
+from imagesync_pipelines.edge.assets import BINARIES, STORES, WRITE_POOL, logger
 from imagesync_pipelines.edge.automation.starting import DRY_RUN_JOB, SCRUB_JOB, SYNC_JOB
 from imagesync_pipelines.edge.desk import ROOM
 from imagesync_pipelines.edge.resources import EdgeResource
 from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.operations.summaries import stage, summary_metadata
 from imagesync_pipelines.sync.progress import Progress
 
 _ROOM = dg.AssetSelection.groups(ROOM)
@@ -50,14 +51,18 @@ def _build_scrub() -> dg.JobDefinition:
         context: dg.OpExecutionContext, house: HouseResource, edge: EdgeResource, progress: dg.ResourceParam[Progress]
     ) -> None:
         name = context.partition_key
-        with house.open() as place, edge.desk(place, name) as desk, edge.head_office(place.settings, name) as api:
-            found = repairing.scrub_and_repair(desk, api, context.run.run_id, progress=progress)
-        context.log.info(telling.scrub_line(name, found))
-        metadata = {
-            **shown.metrics({"photos/hashed": found.hashed, "photos/differing": len(found.differing)}),
-            "differing": shown.markdown_list(found.differing),
-        }
-        context.log_event(dg.AssetObservation(asset_key=BINARIES, partition=name, metadata=metadata))
+        with stage(context, BINARIES, edge.secrets(house.settings())) as work, house.open() as place:
+            with edge.desk(place, name) as desk, edge.head_office(place.settings, name) as api:
+                found = repairing.scrub_and_repair(desk, api, context.run.run_id, progress=progress)
+            summary = telling.scrub_summary(found, work.started_at)
+            context.log.info(telling.scrub_line(name, found))
+            logger.info(telling.scrub_line(name, found))
+            metadata = {
+                **summary_metadata(summary),
+                **shown.metrics({"photos/hashed": found.hashed, "photos/differing": len(found.differing)}),
+                "differing": shown.markdown_list(found.differing),
+            }
+            context.log_event(dg.AssetObservation(asset_key=BINARIES, partition=name, metadata=metadata))
 
     @dg.job(
         name=SCRUB_JOB,

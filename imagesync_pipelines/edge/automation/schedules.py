@@ -45,7 +45,7 @@ def build_schedules(shared: Settings, settings: EdgeSettings) -> list[dg.Schedul
         if starts_at(settings.full_schedule, moment):
             yield dg.SkipReason("The daily full run starts at this very minute.")
             return
-        yield from _requests(context.instance, edge.accounts(house.settings()), SyncOptions(), even_busy=False)
+        yield from _requests(context, edge.accounts(house.settings()), SyncOptions(), even_busy=False)
 
     @dg.schedule(
         name=f"{SYNC_JOB}__daily_full",
@@ -59,7 +59,7 @@ def build_schedules(shared: Settings, settings: EdgeSettings) -> list[dg.Schedul
         context: dg.ScheduleEvaluationContext, house: HouseResource, edge: EdgeResource
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         accounts = edge.accounts(house.settings())
-        yield from _requests(context.instance, accounts, SyncOptions(full=True), even_busy=True)
+        yield from _requests(context, accounts, SyncOptions(full=True), even_busy=True)
 
     @dg.schedule(
         name=f"{SCRUB_JOB}__weekly",
@@ -73,7 +73,7 @@ def build_schedules(shared: Settings, settings: EdgeSettings) -> list[dg.Schedul
         context: dg.ScheduleEvaluationContext, house: HouseResource, edge: EdgeResource
     ) -> Iterator[dg.RunRequest]:
         for name in keep_partitions(context.instance, edge.accounts(house.settings())):
-            yield request_of(scrub_run(name))
+            yield request_of(scrub_run(name), context.scheduled_execution_time)
 
     return [hourly, daily_full, weekly]
 
@@ -85,12 +85,12 @@ def starts_at(cron: str, moment: datetime) -> bool:
 
 
 def _requests(
-    instance: dg.DagsterInstance, accounts: Accounts, options: SyncOptions, *, even_busy: bool
+    context: dg.ScheduleEvaluationContext, accounts: Accounts, options: SyncOptions, *, even_busy: bool
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    stores = keep_partitions(instance, accounts)
-    left_out = set() if even_busy else in_flight(instance, stores)
+    stores = keep_partitions(context.instance, accounts)
+    left_out = set() if even_busy else in_flight(context.instance, stores)
     for name in stores:
         if name not in left_out:
-            yield request_of(sync_run(name, options))
+            yield request_of(sync_run(name, options), context.scheduled_execution_time)
     if not set(stores) - left_out:
         yield dg.SkipReason("Every store is at work." if stores else "There are no edge stores.")
