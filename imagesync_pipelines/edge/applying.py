@@ -1,7 +1,7 @@
 """A plan of photos into a store's database: bytes, metadata and status of a photo in one transaction.
 
-What belongs here: batches of proven photos, what a failed download means for its row and for removals beside it. What
-does not: fetching (downloads.py), which rows change (planning.py), the statements (writing.py).
+What belongs here: which rows are still to be written, what a failed download means for its row, counting. What does
+not: fetching (downloads.py), which rows change (planning.py), writing a batch (batches.py).
 """
 
 from collections import Counter
@@ -9,42 +9,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby, islice
+from itertools import islice
 from typing import NamedTuple
 
 import pandas as pd
-import psycopg
-import sqlalchemy as sa
 
-from imagesync_pipelines.edge import writing
 from imagesync_pipelines.edge.api import PhotoReport
+from imagesync_pipelines.edge.batches import Ready, result_of, write_batch
 from imagesync_pipelines.edge.downloads import Downloads, Fault, Fetched, fetch_ahead
 from imagesync_pipelines.edge.model import Photo
 from imagesync_pipelines.edge.planning import PhotosByKey, photos_of
 from imagesync_pipelines.edge.rules import is_second_mismatch
 from imagesync_pipelines.edge.store import StoreDatabase, read_current
-from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.sync.applying import Applied, Tally, error_reason, group_works, same_for_all
+from imagesync_pipelines.edge.writing import DOUBTED
+from imagesync_pipelines.sync.applying import Applied, Tally, group_works, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.targets import Quarantine
 from imagesync_pipelines.upstream.errors import UpstreamError
 
-# The server went away: not a bad row, so nothing is halved and the run ends; the next one goes on.
-SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 # So many photos in a row that the source did not give are no matter of single photos.
 GIVE_UP_AFTER = 10
 ROWS_PER_LOOK = 500
 # Of the budget, what one transaction may hold: the rest is being fetched meanwhile.
 BATCH_SHARE = 4
 MOVED = "the photo changed at the store since the plan was made; plan again"
-KEPT_FOR_NOW = "kept until the other photos of its product are there"
 
 OnWritten = Callable[[Sequence[PhotoReport]], None]
 """Called after every commit with what is to be told to the head office about its photos."""
-
-
-class StoreFull(StorageError):  # noqa: N818 - it says what happened
-    """The disk of a store's database is full; what was written stays."""
 
 
 class SourceGone(UpstreamError):  # noqa: N818 - it says what happened
@@ -82,20 +73,6 @@ class _Row(NamedTuple):
     error: str
 
 
-class _Ready(NamedTuple):
-    """A row as it is written.
-
-    body: its picture, when it needed one. trouble: why it cannot be written, with the status that its row then gets.
-    """
-
-    row: PlanRow
-    photo: Photo | None
-    body: bytes | None
-    reserved: int
-    status: str
-    trouble: str
-
-
 @dataclass
 class _Run:
     """One application of a plan; used from one thread."""
@@ -105,7 +82,7 @@ class _Run:
     tally: Tally
     on_written: OnWritten
     clock: Callable[[], datetime]
-    batch: list[_Ready] = field(default_factory=list)
+    batch: list[Ready] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
     numbers: Counter[str] = field(default_factory=Counter)
     unreachable: int = 0
@@ -138,7 +115,8 @@ def apply_photos(
     proven keeps the picture that is there, and no photo of its product is removed in this run. on_progress gets the
     number of rows done so far.
 
-    Raises SERVER_GONE, StoreFull, SourceGone and downloads.NOT_ABOUT_ONE_PHOTO; what was fetched before is written.
+    Raises batches.SERVER_GONE and StoreFull, SourceGone and downloads.NOT_ABOUT_ONE_PHOTO; what the head office gave
+    before the last two is written.
     """
     run = _Run(database, downloads, Tally(quarantine), on_written, clock)
     limit, done = max(1, downloads.policy.budget // BATCH_SHARE), 0
@@ -184,7 +162,7 @@ def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterat
             settled = _settled(work, now)
             run.tally.take(settled)
             told = {result.key for result in settled}
-            run.on_written([_synced(run, result) for result in settled if _is_synced(result)])
+            run.on_written([_report(result, run.clock()) for result in settled if _is_synced(result)])
             for row in sorted(work.rows, key=lambda row: row.change is Change.REMOVE):
                 if row.key not in told:
                     photo, needs_bytes = wanted.get(row.key, (None, False))
@@ -201,20 +179,20 @@ def _settled(work: GroupWork, now: Mapping[str, str]) -> list[RowResult]:
     ]
     if set(moved) - set(done):
         return same_for_all(work, Outcome.REFUSED, MOVED)
-    return [_result(row, "") for row in done]
+    return [result_of(row, "") for row in done]
 
 
 def _take(run: _Run, row: _Row, fetched: Fetched | None) -> None:
     """Put a row into the batch, and count its download. Raises SourceGone after too many that gave nothing."""
     if fetched is None:
-        run.batch.append(_Ready(row.row, row.photo, None, 0, "", ""))
+        run.batch.append(Ready(row.row, row.photo, None, 0, "", ""))
         return
     run.numbers["downloads"] += 1
     run.numbers["verified"] += fetched.fault is None
     run.numbers["bytes"] += fetched.received
     run.unreachable = run.unreachable + 1 if fetched.fault is Fault.UNREACHABLE else 0
     status = _status_after(run, fetched, row.error)
-    run.batch.append(_Ready(row.row, row.photo, fetched.body, fetched.photo.size, status, fetched.reason))
+    run.batch.append(Ready(row.row, row.photo, fetched.body, fetched.held, status, fetched.reason))
     if run.unreachable >= GIVE_UP_AFTER:
         raise SourceGone(f"{GIVE_UP_AFTER} photos in a row could not be fetched, the last: {fetched.reason}")
 
@@ -240,84 +218,19 @@ def _flush(run: _Run) -> None:
     batch, run.batch = run.batch, []
     if not batch:
         return
-    pieces = [list(rows) for _, rows in groupby(batch, key=lambda ready: ready.row.group)]
-    results = _write_halving(run, pieces)
+    moment = run.clock()
+    results = write_batch(run.database, batch, run.unfinished, moment)
     run.tally.take(results)
-    failed = {ready.row.key for ready in batch if ready.status == "failed"}
-    reports = [_synced(run, result) for result in results if _is_synced(result)]
-    reports += [PhotoReport(result.key, "failed", None, result.reason) for result in results if result.key in failed]
-    run.on_written(reports)
+    told = {ready.row.key for ready in batch if ready.photo is not None and ready.status != "pending"}
+    run.on_written([_report(result, moment) for result in results if result.key in told and result.reason != DOUBTED])
     run.downloads.budget.release(sum(ready.reserved for ready in batch))
-
-
-def _write_halving(run: _Run, pieces: Sequence[list[_Ready]]) -> list[RowResult]:
-    """Write in one transaction; what the database does not accept is halved down to one group, which fails alone."""
-    try:
-        return _write(run, [ready for piece in pieces for ready in piece])
-    except SERVER_GONE as error:
-        if isinstance(getattr(error, "orig", error), psycopg.errors.DiskFull):
-            raise StoreFull(
-                f"the store's database has no room left ({error_reason(error)}); make room, run again"
-            ) from error
-        raise
-    except (sa.exc.DBAPIError, psycopg.Error) as error:
-        if len(pieces) == 1:
-            return _refused_by_database(run, pieces[0], error_reason(getattr(error, "orig", None) or error))
-    middle = len(pieces) // 2
-    return _write_halving(run, pieces[:middle]) + _write_halving(run, pieces[middle:])
-
-
-def _write(run: _Run, batch: Sequence[_Ready]) -> list[RowResult]:
-    table, moment = run.database.table, run.clock()
-    written = [ready for ready in batch if ready.photo is not None and not ready.trouble]
-    unfinished = run.unfinished | {ready.row.group for ready in batch if ready.trouble}
-    with run.database.engine.begin() as connection:
-        writing.rename(connection, table, [pair for ready in written if (pair := _new_id(ready.row))])
-        writing.write_with_bytes(
-            connection, table, [(ready.photo, ready.body) for ready in written if ready.photo and ready.body], moment
-        )
-        alone = [ready.photo for ready in written if ready.photo and ready.body is None]
-        hashed = writing.write_without_bytes(connection, table, alone, moment)
-        doubted = {photo.photo_id for photo in alone} - hashed
-        unfinished |= {ready.row.group for ready in written if ready.row.key in doubted}
-        writing.note_unwritten(
-            connection,
-            table,
-            [(ready.photo, ready.status, ready.trouble) for ready in batch if ready.photo and ready.trouble],
-        )
-        removed = [ready.row for ready in batch if ready.row.change is Change.REMOVE]
-        writing.remove(connection, table, [row.key for row in removed if row.group not in unfinished])
-    run.unfinished |= unfinished
-    kept = {row.key for row in removed if row.group in unfinished}
-    troubles = {
-        **{ready.row.key: ready.trouble for ready in batch},
-        **dict.fromkeys(doubted, writing.DOUBTED),
-        **dict.fromkeys(kept, KEPT_FOR_NOW),
-    }
-    return [_result(ready.row, troubles[ready.row.key]) for ready in batch]
-
-
-def _refused_by_database(run: _Run, piece: Sequence[_Ready], reason: str) -> list[RowResult]:
-    """The results of a group that the database does not accept; its rows say why where they can."""
-    run.unfinished.add(piece[0].row.group)
-    with run.database.engine.begin() as connection:
-        writing.note_failed(connection, run.database.table, [ready.row.key for ready in piece if ready.photo], reason)
-    return [_result(ready.row, ready.trouble or reason) for ready in piece]
-
-
-def _new_id(row: PlanRow) -> tuple[str, str] | None:
-    return (row.key_before, row.key) if row.key_before and row.key_before != row.key else None
-
-
-def _result(row: PlanRow, trouble: str) -> RowResult:
-    """A row's result: done, unless there was trouble."""
-    outcome = Outcome.FAILED if trouble else Outcome.DONE
-    return RowResult(row.key, row.group, row.change, outcome, trouble or row.reason)
 
 
 def _is_synced(result: RowResult) -> bool:
     return result.outcome is Outcome.DONE and result.change is not Change.REMOVE
 
 
-def _synced(run: _Run, result: RowResult) -> PhotoReport:
-    return PhotoReport(result.key, "synced", run.clock(), "")
+def _report(result: RowResult, moment: datetime) -> PhotoReport:
+    if result.outcome is Outcome.DONE:
+        return PhotoReport(result.key, "synced", moment, "")
+    return PhotoReport(result.key, "failed", None, result.reason)

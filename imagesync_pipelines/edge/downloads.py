@@ -72,7 +72,10 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came of one download: the proven bytes, or a fault with its reason. received: bytes over the wire."""
+    """What came of one download: the proven bytes, or a fault with its reason.
+
+    received: bytes over the wire. held: what it has reserved in the budget.
+    """
 
     photo: Photo
     body: bytes | None = field(repr=False)
@@ -80,6 +83,7 @@ class Fetched:
     reason: str
     received: int
     tries: int
+    held: int
 
 
 @dataclass(frozen=True)
@@ -161,8 +165,8 @@ def fetch_ahead(
     """Every row in its order with its photo, while further photos are being fetched; close it at the end.
 
     photo_of gives what is to be fetched for a row, None when nothing is. Each photo's listed size is reserved in the
-    budget, and the caller releases it once the bytes are no longer needed. None in between means that the next photo
-    finds no room until the caller has released everything it holds. Raises NOT_ABOUT_ONE_PHOTO.
+    budget, and the caller releases what is `held` once the bytes are no longer needed. None in between means that the
+    next photo finds no room until the caller has released everything it holds. Raises NOT_ABOUT_ONE_PHOTO.
     """
     pool = ThreadPoolExecutor(downloads.policy.concurrency, thread_name_prefix="photo")
     line: deque[tuple[R, Future[Fetched] | None]] = deque()
@@ -192,47 +196,49 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> Fetched:
     counts when its checksum is right: announced lengths come from a table (contract section 3).
     Raises NOT_ABOUT_ONE_PHOTO.
     """
-    part, received, wrong = _Part(b"", "", 0, None), 0, ""
+    part, received, wrong = _Part(), 0, ""
     for tries in range(1, downloads.policy.tries + 1):
         if tries > 1 and part.problem is not None:
             downloads.timing.sleep(FIRST_WAIT * 2 ** (tries - 2))
         downloads.pacer.wait()
         part = _receive(photo, part, downloads)
-        received += part.received
+        received, held = received + part.received, photo.size + part.extra
         digest = hashlib.md5(part.body, usedforsecurity=False).hexdigest()
         if digest == photo.checksum:
             reason = _look_at(part.body, photo, downloads.check)
             body, fault = (None, Fault.BAD_IMAGE) if reason else (part.body, None)
-            return Fetched(photo, body, fault, reason, received, tries)
+            return Fetched(photo, body, fault, reason, received, tries, held)
         if part.problem is None:
             if digest == wrong:
                 break
-            wrong, part = digest, _Part(b"", "", 0, None)
+            wrong, part = digest, _Part(extra=part.extra)
         elif not part.again:
             break
     if part.problem is not None:
-        return Fetched(photo, None, _fault_of(part.problem), str(part.problem), received, tries)
-    return Fetched(photo, None, Fault.MISMATCH, mismatch_reason(photo.checksum, wrong), received, tries)
+        return Fetched(photo, None, _fault_of(part.problem), str(part.problem), received, tries, held)
+    return Fetched(photo, None, Fault.MISMATCH, mismatch_reason(photo.checksum, wrong), received, tries, held)
 
 
 @dataclass(frozen=True)
 class _Part:
     """What one try gave: all bytes so far, the source's ETag for them, bytes of this try, and why it is not whole.
 
-    again: the body broke off; opening is tried again by the source itself, so that its failure is final here.
+    again: the body broke off; opening is tried again by the source itself, so that its failure is final here. extra:
+    what is reserved beyond the listed size.
     """
 
-    body: bytes = field(repr=False)
-    etag: str
-    received: int
-    problem: UpstreamError | None
+    body: bytes = field(default=b"", repr=False)
+    etag: str = ""
+    received: int = 0
+    problem: UpstreamError | None = None
     again: bool = False
+    extra: int = 0
 
 
 def _receive(photo: Photo, before: _Part, downloads: Downloads) -> _Part:
     """One try: the rest of the body where the source goes on from `before`, else all of it."""
     pieces: list[bytes] = []
-    etag, received, opened = "", 0, False
+    etag, received, opened, extra = "", 0, False, before.extra
     try:
         with downloads.open_photo(photo, len(before.body), before.etag) as body:
             opened, etag = True, body.etag
@@ -240,15 +246,22 @@ def _receive(photo: Photo, before: _Part, downloads: Downloads) -> _Part:
             for piece in body.chunks():
                 pieces.append(piece)
                 received += len(piece)
+                over = size + received - photo.size - extra
                 if size + received > downloads.policy.max_photo:
                     what = f"the photo is larger than {downloads.policy.max_photo} bytes (EDGE_MAX_PHOTO_MB)"
-                    return _Part(b"", "", received, BodyTooLarge(what))
+                    return _Part(received=received, problem=BodyTooLarge(what), extra=extra)
+                # A listed size may be wrong; what memory holds must not be.
+                if over > 0 and not downloads.budget.admit(over):
+                    what = (
+                        f"the photo is larger than the {photo.size} bytes that are listed, and there is no room for it"
+                    )
+                    return _Part(received=received, problem=BodyTooLarge(what), extra=extra)
+                extra += max(0, over)
     except NOT_ABOUT_ONE_PHOTO:
         raise
     except UpstreamError as error:
-        whole = b"".join(pieces)
-        return _Part(whole, etag, received, error, again=opened and error.retryable)
-    return _Part(pieces[0] if len(pieces) == 1 else b"".join(pieces), etag, received, None)
+        return _Part(b"".join(pieces), etag, received, error, opened and error.retryable, extra)
+    return _Part(pieces[0] if len(pieces) == 1 else b"".join(pieces), etag, received, extra=extra)
 
 
 def _fault_of(problem: UpstreamError) -> Fault:

@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 
 from imagesync_pipelines.edge.api import PhotoReport
-from imagesync_pipelines.edge.applying import KEPT_FOR_NOW, MOVED, PhotosApplied, SourceGone, apply_photos
+from imagesync_pipelines.edge.applying import MOVED, PhotosApplied, SourceGone, apply_photos
+from imagesync_pipelines.edge.batches import KEPT_FOR_NOW
 from imagesync_pipelines.edge.downloads import DownloadPolicy, open_downloads
 from imagesync_pipelines.edge.errors import NotAllowed, ObjectMissing, PhotoGone
 from imagesync_pipelines.edge.model import Photo
@@ -215,8 +216,9 @@ def test_a_photo_that_the_database_refuses_fails_alone(store: StoreDatabase) -> 
         text.replace('"sort_order":0', '"sort_order":7', 1) if photos[3].photo_id in text else text
         for text in made.payload["photo"]
     ]
-    basket = Basket()
-    done = apply(store, made, source_of(*range(9)), basket)
+    basket, reports = Basket(), list[PhotoReport]()
+    done = apply(store, made, source_of(*range(9)), basket, on_written=reports.extend)
+    assert sorted(report.status for report in reports) == ["failed"] + ["synced"] * 8
     assert (done.applied.added, done.applied.failed) == (8, 1)
     assert "check constraint" in basket.items[photos[3].photo_id].reason
     assert len(rows_of(store)) == 8

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.edge import applying, writing
-from imagesync_pipelines.edge.applying import SERVER_GONE, StoreFull
+from imagesync_pipelines.edge.batches import SERVER_GONE, StoreFull
 from imagesync_pipelines.edge.downloads import DownloadPolicy, Downloads, open_downloads
 from imagesync_pipelines.edge.model import Photo
 from imagesync_pipelines.edge.store import StoreDatabase, anything_pending, mark_pending

@@ -123,6 +123,21 @@ def test_bytes_with_the_right_checksum_are_still_decoded_whole(body: bytes, cont
     assert words in found.reason
 
 
+def test_a_photo_larger_than_listed_is_taken_when_there_is_room_and_counted() -> None:
+    listed = photo(1, size=10)
+    found = fetched(listed=listed)
+    assert (found.body, found.held) == (GOOD, len(GOOD))
+
+
+def test_a_photo_larger_than_listed_is_refused_when_there_is_no_room() -> None:
+    source = Source({photo(1).photo_id: GOOD})
+    downloads = open_downloads(source.open, DownloadPolicy(budget=100))
+    assert downloads.budget.admit(10)
+    found = fetch_photo(photo(1, size=10), downloads)
+    assert (found.fault, found.held) == (Fault.TOO_LARGE, 10)
+    assert "10 bytes that are listed" in found.reason
+
+
 def test_an_error_that_every_photo_would_meet_is_raised() -> None:
     with pytest.raises(NotAllowed):
         fetched(NotAllowed("403"))
@@ -170,7 +185,7 @@ def run_through(downloads: Downloads, photos: list[Photo], hold: int) -> tuple[l
                 held.append(ready[1])
             most = max(most, sum(len(one.body or b"") for one in held))
             if ready is None or len(held) >= hold:
-                downloads.budget.release(sum(one.photo.size for one in held))
+                downloads.budget.release(sum(one.held for one in held))
                 held.clear()
     return order, most
 
