@@ -12,6 +12,10 @@ installation (settings.py). A secret in the file is only ever `env:NAME`, a vari
     store_id = "5f0c1e0a-8d35-4b61-9c55-0d9a1f6f8f10"
     dsn = "env:JAKARTA_1_DSN"
     capacity_gb = 20
+
+    [plytix.accounts.main]
+    api_key = "env:PLYTIX_MAIN_KEY"
+    api_password = "env:PLYTIX_MAIN_PASSWORD"
 """
 
 import os
@@ -31,7 +35,9 @@ from sqlalchemy.exc import ArgumentError
 
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 
-_STORE_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+# Names become Dagster partitions and parts of database names.
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+_NAME_WORDS = "lower-case letters, digits, - and _, at most 40 of them"
 _REFERENCE = "env:"
 
 
@@ -65,11 +71,27 @@ class EdgeStore:
 
 
 @dataclass(frozen=True)
+class PlytixAccount:
+    """One Plytix account. url: of the PIM, auth_url: of the host that gives tokens.
+
+    limits: pairs of calls and seconds that we keep to; empty: those that Plytix names in its token.
+    """
+
+    alias: str
+    api_key: SecretStr = field(repr=False)
+    api_password: SecretStr = field(repr=False)
+    url: str = "https://pim.plytix.com"
+    auth_url: str = "https://auth.plytix.com"
+    limits: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
 class Accounts:
     """The accounts file as read; `warnings` are sentences for people (plain http, for one)."""
 
     edge_stores: Mapping[str, EdgeStore] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    plytix_accounts: Mapping[str, PlytixAccount] = field(default_factory=dict)
 
     def edge_store(self, name: str) -> EdgeStore:
         """The store of this name. Raises AccountsError naming those that there are."""
@@ -78,6 +100,14 @@ class Accounts:
             known = ", ".join(sorted(self.edge_stores)) or "none"
             raise AccountsError(f"There is no edge store {name!r} in the accounts file; it has: {known}.")
         return store
+
+    def plytix_account(self, alias: str) -> PlytixAccount:
+        """The Plytix account of this alias. Raises AccountsError naming those that there are."""
+        account = self.plytix_accounts.get(alias)
+        if account is None:
+            known = ", ".join(sorted(self.plytix_accounts)) or "none"
+            raise AccountsError(f"There is no Plytix account {alias!r} in the accounts file; it has: {known}.")
+        return account
 
 
 def _from_environment(value: object, info: ValidationInfo) -> object:
@@ -141,11 +171,27 @@ class _Edge(_Section):
     stores: dict[str, _Store] = Field(default_factory=dict)
 
 
+_Count = Annotated[int, Field(strict=True, ge=1)]
+
+
+class _PlytixAccount(_Section):
+    api_key: _Secret
+    api_password: _Secret
+    url: _Text = PlytixAccount.url
+    auth_url: _Text = PlytixAccount.auth_url
+    limits: tuple[tuple[_Count, _Count], ...] = ()
+
+
+class _Plytix(_Section):
+    accounts: dict[str, _PlytixAccount] = Field(default_factory=dict)
+
+
 class _File(BaseModel):
     # Sections of other rooms are theirs to judge.
     model_config = ConfigDict(extra="ignore")
 
     edge: _Edge = Field(default_factory=_Edge)
+    plytix: _Plytix = Field(default_factory=_Plytix)
 
 
 def load_accounts(settings: Settings) -> Accounts:
@@ -168,7 +214,12 @@ def load_accounts(settings: Settings) -> Accounts:
         warning = _judge_url(f"[edge.stores.{name}] url", store.head_office.url, settings.environment)
         warnings += [] if warning is None or warning in warnings else [warning]
     _refuse_shared_databases(stores)
-    return Accounts(stores, tuple(warnings))
+    plytix = {alias: _plytix_account(alias, section) for alias, section in file.plytix.accounts.items()}
+    for account in plytix.values():
+        for key, url in (("url", account.url), ("auth_url", account.auth_url)):
+            warning = _judge_url(f"[plytix.accounts.{account.alias}] {key}", url, settings.environment)
+            warnings += [] if warning is None else [warning]
+    return Accounts(stores, tuple(warnings), plytix)
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -193,11 +244,17 @@ def _line(place: tuple[int | str, ...], message: str, kind: str) -> str:
     return f"{where}: {words.removeprefix('Value error, ')}"
 
 
+def _plytix_account(alias: str, section: _PlytixAccount) -> PlytixAccount:
+    if not _NAME.fullmatch(alias):
+        raise AccountsError(f"[plytix.accounts.{alias}]: an alias has {_NAME_WORDS}")
+    return PlytixAccount(alias, section.api_key, section.api_password, section.url, section.auth_url, section.limits)
+
+
 def _edge_store(name: str, section: _Store, default: _HeadOffice | None) -> EdgeStore:
     """A store with its own head office where it names one, else with the common one."""
     here = f"[edge.stores.{name}]"
-    if not _STORE_NAME.fullmatch(name):
-        raise AccountsError(f"{here}: a store's name has lower-case letters, digits, - and _, at most 40 of them")
+    if not _NAME.fullmatch(name):
+        raise AccountsError(f"{here}: a store's name has {_NAME_WORDS}")
     own = (section.url, section.username, section.password)
     if None in own and any(value is not None for value in own):
         raise AccountsError(f"{here}: url, username and password go together; write all three, or none of them")

@@ -5,6 +5,7 @@ pictures (rules.py), plans (planning.py).
 """
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Any, NamedTuple, Self
 
 
@@ -113,3 +114,10 @@ class Upload(NamedTuple):
 
     asset: Asset
     existed: bool
+
+
+class LinkAnswer(StrEnum):
+    """What became of a link that was asked for."""
+
+    LINKED = "linked"
+    ALREADY = "already linked"

@@ -38,7 +38,7 @@ class BadImageUrl(ValueError):  # noqa: N818 - it says what is wrong
 
 
 class Picture(NamedTuple):
-    """What a link addresses: canonical key, URL of the original, whether the link asked for a smaller or altered one."""
+    """What a link addresses: canonical key, URL of the original; `altered`: the link asked for another size or form."""
 
     key: str
     url: str

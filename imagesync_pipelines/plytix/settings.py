@@ -32,7 +32,7 @@ class PlytixSettings(BaseSettings):
     )
     timeout: float = Field(60, gt=0, description="seconds to wait for an answer; an upload lasts as long as its fetch")
     call_deadline: float = Field(
-        180, gt=0, description="seconds for one call with its retries, pauses for limits apart"
+        180, gt=0, description="seconds for one attempt of a call"
     )
     tries: int = Field(4, ge=1, description="attempts of one reading call before it counts as failed")
     verify_tls: bool = Field(True, description="check the certificates of Plytix and Amazon")
