@@ -40,9 +40,12 @@ def test_every_command_explains_itself(capsys: Shown) -> None:
         "env",
         "clean",
         "image-db",
+        "edge",
+        "head-office",
         "demo",
         "dev",
         "sandbox",
+        "sandbox-head-office",
     ):
         assert re.search(rf"^  {name} +\S", shown.out, flags=re.MULTILINE), name
 

@@ -19,7 +19,7 @@ import requests
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of, shell
 
-SANDBOX_PORTS = (8801, 8802)
+SANDBOX_PORTS = (8801, 8802, 8803)
 
 
 def free_port() -> int:
@@ -74,7 +74,10 @@ def test_dev_shows_the_partitions_and_stops_every_process_it_started(tmp_path: P
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/server_info"), process)
         wait_for(lambda: len(partition_keys(port)) == 13, process)
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 3, "sandbox, webserver, daemon"
+        assert len(children) >= 5, "two sandboxes, webserver, daemon, photo server"
+        wait_for(lambda: "Photos of store1" in (tmp_path / "shown.txt").read_text(), process)
+        photos = re.findall(r"Photos of store1: (http://\S+)", (tmp_path / "shown.txt").read_text())[0]
+        wait_for(lambda: answers(f"{photos}/health"), process)
         assert "Dagster UI: http://127.0.0.1" in (tmp_path / "shown.txt").read_text()
     finally:
         process.send_signal(stop)
@@ -119,6 +122,11 @@ def test_demo_ends_with_a_table_of_three_runs_and_says_how_to_go_on(tmp_path: Pa
     assert any(int(cell) for cell in third[:3])
     for heading in ("added", "updated", "removed", "kept", "rejected", "affected", "calls", "seconds"):
         assert heading in done.out
+    stores = re.findall(r"│ (store\d) │ +(\d+) │ +([\d.]+) MB +│ +(\d+) │ +(\d+) │", done.out)
+    assert [store for store, *_ in stores] == ["store1", "store2"] * 3
+    assert all(photos == verified and failed == "0" for _, photos, _, verified, failed in stores)
+    moved = [float(megabytes) for _, _, megabytes, _, _ in stores]
+    assert moved[0] > moved[2] > moved[4] == moved[5] == 0, "everything, what changed, nothing"
     assert "make dev" in done.out
 
 
