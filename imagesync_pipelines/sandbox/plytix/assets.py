@@ -1,0 +1,135 @@
+"""The assets of the PIM: upload by URL or content, read, rename, delete (contract sections 5.1 to 5.4).
+
+What belongs here: the endpoints below /assets, and what makes two files the same. What does not: the search
+(searches.py), links to products (links.py).
+"""
+
+import base64
+import binascii
+import hashlib
+
+from imagesync_pipelines.sandbox.plytix.answers import Answer, Refused, created, found, schema_error
+from imagesync_pipelines.sandbox.plytix.fetching import content_type_of, fetch_file, name_in
+from imagesync_pipelines.sandbox.plytix.model import Account, Asset
+from imagesync_pipelines.sandbox.plytix.pim import Ask, Pim, asked_asset
+from imagesync_pipelines.sandbox.plytix.rendering import asset_json, products_with
+
+REQUIRED = "Missing data for required field."
+NO_TEXT = "Not a valid string."
+SUFFIX_LENGTH = 5
+
+
+def create(pim: Pim, ask: Ask) -> Answer:
+    """POST /assets: fetch or decode the file, and store it unless the same file has the same name already."""
+    content, filename = _file(pim, ask)
+    content_type = content_type_of(content, filename)
+    if content_type is None:
+        raise Refused(
+            pim.switches.bad_image_status, "Schema validation error", (("url", "the file type is not supported"),)
+        )
+    with pim.account.lock:
+        asset = store(pim.account, filename, content, content_type)
+        return created(asset_json(pim.host, asset, products=0), f"{pim.host}/api/v1/assets/{asset.id}")
+
+
+def get(pim: Pim, ask: Ask) -> Answer:
+    """GET /assets/{id}."""
+    with pim.account.lock:
+        asset = asked_asset(pim, ask)
+        return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
+
+
+def patch(pim: Pim, ask: Ask) -> Answer:
+    """PATCH /assets/{id}: another name, whose extension is the same."""
+    with pim.account.lock:
+        asset = asked_asset(pim, ask)
+        name = ask.fields().get("filename", asset.filename)
+        if not isinstance(name, str):
+            raise schema_error(("filename", NO_TEXT))
+        rename(pim.account, asset, name)
+        return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
+
+
+def delete(pim: Pim, ask: Ask) -> Answer:
+    """DELETE /assets/{id}: the asset goes, and its links with it."""
+    with pim.account.lock:
+        remove(pim.account, asked_asset(pim, ask))
+    return Answer(204)
+
+
+def store(account: Account, filename: str, content: bytes, content_type: str) -> Asset:
+    """Keep a file: same name and content is the 409, same name and other content gets another name (section 5.3)."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    now = account.clock.now()
+    asset = Asset(
+        id=account.new_id(f"asset/{filename}/{sha256}"),
+        filename=_free_name(account, filename, sha256),
+        content=content,
+        sha256=sha256,
+        content_type=content_type,
+        created=now,
+        modified=now,
+    )
+    account.assets[asset.id] = asset
+    account.named[asset.filename] = asset.id
+    return asset
+
+
+def rename(account: Account, asset: Asset, name: str) -> None:
+    """Give an asset another name; a name that is taken is treated as in an upload."""
+    if name == asset.filename:
+        return
+    if name.rpartition(".")[2] != asset.extension:
+        raise schema_error(("filename", "Extension changes are not allowed"))
+    free = _free_name(account, name, asset.sha256)
+    del account.named[asset.filename]
+    account.named[free] = asset.id
+    asset.filename = free
+    asset.modified = account.clock.now()
+
+
+def remove(account: Account, asset: Asset) -> None:
+    """Delete an asset and unlink it everywhere."""
+    asset.deleted = account.clock.now()
+    del account.named[asset.filename]
+    for product in account.products.values():
+        if product.thumbnail == asset.id:
+            product.thumbnail = None
+        for label, ids in product.media.items():
+            product.media[label] = [one for one in ids if one != asset.id]
+
+
+def _file(pim: Pim, ask: Ask) -> tuple[bytes, str]:
+    """The content and the name that a body asks to store; the file is fetched without holding the account."""
+    body = ask.fields()
+    url, content, filename = body.get("url"), body.get("content"), body.get("filename")
+    if filename is not None and not isinstance(filename, str):
+        raise schema_error(("filename", NO_TEXT))
+    if content is not None:
+        if not filename:
+            raise schema_error(("filename", "filename field is mandatory when uploading from content"))
+        return _decoded(content), filename
+    if url is None:
+        raise schema_error(("url", REQUIRED))
+    if not isinstance(url, str):
+        raise schema_error(("url", NO_TEXT))
+    return fetch_file(pim.fetch, url, pim.switches.bad_image_status), filename or name_in(url)
+
+
+def _decoded(content: object) -> bytes:
+    try:
+        return base64.b64decode(str(content), validate=True)
+    except binascii.Error as error:
+        raise schema_error(("content", "content is not valid base64")) from error
+
+
+def _free_name(account: Account, filename: str, sha256: str) -> str:
+    """The name under which a file is stored; raises the 409 when the same file has it."""
+    namesake = account.by_name(filename)
+    if namesake is None:
+        return filename
+    if namesake.sha256 == sha256:
+        raise Refused(409, "Asset already exists", (("asset.id", namesake.id),))
+    stem, dot, extension = filename.rpartition(".")
+    suffix = account.new_id(f"suffix/{filename}")[:SUFFIX_LENGTH]
+    return f"{stem}_{suffix}{dot}{extension}" if dot else f"{filename}_{suffix}"

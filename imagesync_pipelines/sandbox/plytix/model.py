@@ -1,0 +1,200 @@
+"""What one account of the stand-in holds: attributes, assets and products, in memory.
+
+What belongs here: the data, its ids, and the questions that several endpoints ask of it. What does not: HTTP (app.py),
+changing it for a test (mutation.py).
+"""
+
+import hashlib
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from imagesync_pipelines.sandbox.clock import SandboxClock
+from imagesync_pipelines.sandbox.plytix.switches import Switches
+
+THUMBNAIL = "thumbnail"
+
+
+class AttributeType(StrEnum):
+    """The kinds of attribute that the stand-in knows (contract section 9)."""
+
+    MEDIA = "MediaAttribute"
+    GALLERY = "MediaGalleryAttribute"
+    TEXT = "TextAttribute"
+
+
+@dataclass(frozen=True)
+class NewAttribute:
+    """A product attribute that the account has from the start; its label is derived from the name."""
+
+    name: str
+    type: AttributeType = AttributeType.GALLERY
+
+    @property
+    def label(self) -> str:
+        """What requests call it: lower case, underscores."""
+        return "_".join(self.name.lower().split())
+
+
+@dataclass(frozen=True)
+class NewProduct:
+    """A product that the account has from the start; `parent` is the SKU of a product named before it."""
+
+    sku: str
+    label: str = ""
+    gtin: str = ""
+    parent: str = ""
+
+
+@dataclass
+class Asset:
+    """A stored file. The URL it was uploaded from is not kept (contract section 5.1)."""
+
+    id: str
+    filename: str
+    content: bytes = field(repr=False)
+    sha256: str
+    content_type: str
+    created: datetime
+    modified: datetime
+    deleted: datetime | None = None
+
+    @property
+    def file_size(self) -> int:
+        """Bytes."""
+        return len(self.content)
+
+    @property
+    def extension(self) -> str:
+        """What stands behind the last dot of the name, or nothing."""
+        return self.filename.rpartition(".")[2] if "." in self.filename else ""
+
+
+@dataclass
+class Product:
+    """A product with its own values; what it inherits is computed. A single media attribute is a list of one id."""
+
+    id: str
+    sku: str
+    label: str
+    gtin: str
+    created: datetime
+    modified: datetime
+    status: str = "Draft"
+    parent_id: str | None = None
+    thumbnail: str | None = None
+    media: dict[str, list[str]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+
+    def shown(self, label: str) -> list[str]:
+        """Its own asset ids in an attribute, or its own thumbnail."""
+        if label == THUMBNAIL:
+            return [self.thumbnail] if self.thumbnail else []
+        return self.media.get(label, [])
+
+
+@dataclass
+class Account:
+    """Everything of one account; whoever reads or writes holds `lock`."""
+
+    clock: SandboxClock
+    switches: Switches
+    attributes: dict[str, NewAttribute] = field(default_factory=dict)
+    assets: dict[str, Asset] = field(default_factory=dict)
+    products: dict[str, Product] = field(default_factory=dict)
+    named: dict[str, str] = field(default_factory=dict)  # file name -> id of the stored asset that has it
+    numbered: dict[str, str] = field(default_factory=dict)  # SKU -> id of its product
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    _made: Counter[str] = field(default_factory=Counter)
+
+    def new_id(self, of: str) -> str:
+        """24 hex characters: the same for the same thing in every run, other ones when it is made again."""
+        self._made[of] += 1
+        return hashlib.sha256(f"{of}/{self._made[of]}".encode()).hexdigest()[:24]
+
+    def asset(self, asset_id: str) -> Asset | None:
+        """An asset that is still answered; a deleted one for as long as the switch says."""
+        asset = self.assets.get(asset_id)
+        if asset is None or asset.deleted is None:
+            return asset
+        delay = timedelta(seconds=self.switches.delete_delay)
+        return asset if self.clock.now() < asset.deleted + delay else None
+
+    def by_sku(self, sku: str) -> Product | None:
+        """The product with exactly this SKU."""
+        return self.products.get(self.numbered.get(sku, ""))
+
+    def by_name(self, filename: str) -> Asset | None:
+        """The stored asset with exactly this file name."""
+        return self.assets.get(self.named.get(filename, ""))
+
+    def new_product(self, sku: str, parent_id: str | None) -> Product:
+        """A product that is not kept yet."""
+        now = self.clock.now()
+        return Product(self.new_id(f"product/{sku}"), sku, "", "", now, now, parent_id=parent_id)
+
+    def keep_product(self, product: Product) -> None:
+        """Store a new product, or in place of the one with its id."""
+        before = self.products.get(product.id)
+        if before is not None:
+            del self.numbered[before.sku]
+        self.products[product.id] = product
+        self.numbered[product.sku] = product.id
+
+    def remove_product(self, product: Product) -> None:
+        """Delete a product and its variants; the assets stay."""
+        for gone in (product, *self.variants(product)):
+            del self.products[gone.id]
+            del self.numbered[gone.sku]
+
+    def variants(self, product: Product) -> list[Product]:
+        """The variants of a product, oldest first."""
+        return [one for one in self.products.values() if one.parent_id == product.id]
+
+    def media_labels(self) -> list[str]:
+        """The labels of all attributes that hold assets."""
+        return [label for label, attribute in self.attributes.items() if attribute.type is not AttributeType.TEXT]
+
+    def thumbnail_of(self, product: Product) -> str | None:
+        """The thumbnail that is shown: its own, or with the switch its parent's."""
+        parent = self._heir_of(product)
+        return product.thumbnail if product.thumbnail or parent is None else parent.thumbnail
+
+    def media_of(self, product: Product, label: str) -> list[str]:
+        """The asset ids of an attribute as they are shown: its own, or with the switch its parent's."""
+        parent = self._heir_of(product)
+        own = product.media.get(label, [])
+        return own if own or parent is None else parent.media.get(label, [])
+
+    def overwritten(self, product: Product) -> list[str]:
+        """The labels whose own value hides the parent's."""
+        if self._heir_of(product) is None:
+            return []
+        own = [label for label in self.media_labels() if product.media.get(label)]
+        return [THUMBNAIL, *own] if product.thumbnail else own
+
+    def linked(self, product: Product) -> list[str]:
+        """The ids of all assets that the product shows anywhere, each once."""
+        galleries = [asset for label in self.media_labels() for asset in self.media_of(product, label)]
+        thumbnail = self.thumbnail_of(product)
+        return list(dict.fromkeys([*galleries, thumbnail] if thumbnail else galleries))
+
+    def _heir_of(self, product: Product) -> Product | None:
+        """The parent that a variant inherits from."""
+        if not self.switches.inheritance or product.parent_id is None:
+            return None
+        return self.products.get(product.parent_id)
+
+
+def new_account(
+    clock: SandboxClock, switches: Switches, attributes: Iterable[NewAttribute], products: Iterable[NewProduct]
+) -> Account:
+    """An account with attributes and products and no asset."""
+    account = Account(clock, switches, {attribute.label: attribute for attribute in attributes})
+    for new in products:
+        product = account.new_product(new.sku, account.numbered[new.parent] if new.parent else None)
+        account.keep_product(replace(product, label=new.label, gtin=new.gtin))
+    return account
