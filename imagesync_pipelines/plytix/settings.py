@@ -31,9 +31,7 @@ class PlytixSettings(BaseSettings):
         60, ge=0, description="a longer pause for the account's limits ends the run; the next one goes on"
     )
     timeout: float = Field(60, gt=0, description="seconds to wait for an answer; an upload lasts as long as its fetch")
-    call_deadline: float = Field(
-        180, gt=0, description="seconds for one attempt of a call"
-    )
+    call_deadline: float = Field(180, gt=0, description="seconds for one attempt of a call")
     tries: int = Field(4, ge=1, description="attempts of one reading call before it counts as failed")
     verify_tls: bool = Field(True, description="check the certificates of Plytix and Amazon")
 

@@ -274,3 +274,14 @@ report_outbox = sa.Table(
     _moment("queued_at", default_now=True),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
 )
+
+rate_budget = sa.Table(
+    "rate_budget",
+    metadata,
+    sa.Column("principal", sa.Text, primary_key=True, comment="whose calls are counted: an account, a token"),
+    sa.Column("window_seconds", sa.Integer, primary_key=True),
+    sa.Column("call_limit", sa.Integer, nullable=False, comment="calls in any window of this length"),
+    sa.Column("tick", sa.BigInteger, nullable=False, comment="the newest twentieth of a window, counted since 1970"),
+    sa.Column("counts", sa.ARRAY(sa.Integer), nullable=False, comment="calls per twentieth, the newest last"),
+    _moment("blocked_until", nullable=True),
+)

@@ -138,7 +138,9 @@ class PlytixApi:
         if reply.status == 409:
             known = existing_asset_id(reply.data)
             if known is None:
-                raise reply.error(ImageRefused, f"conflict (409) without the id of an asset: {server_words(reply.data)}")
+                raise reply.error(
+                    ImageRefused, f"conflict (409) without the id of an asset: {server_words(reply.data)}"
+                )
             return Upload(Asset(known, filename), existed=True)
         if not reply.good:
             raise reply.error(ImageRefused, f"refused the image (HTTP {reply.status}): {server_words(reply.data)}")
@@ -220,16 +222,14 @@ class PlytixApi:
         self._in_refused = self._in_refused or first.good
         yield from self._pages(path, one_by_one, columns, first)
 
-    def _assets(self, filters: list[list[dict[str, object]]]) -> Iterator[Asset]:
+    def _assets(self, filters: object) -> Iterator[Asset]:
         first = self._search(_ASSET_SEARCH, filters, _ASSET_COLUMNS, 1)
         for row in self._pages(_ASSET_SEARCH, filters, _ASSET_COLUMNS, first):
             yield asset_from_row(row, "")
 
     def _search(self, path: str, filters: object, columns: list[str], page: int) -> Reply:
         pagination = {"page": page, "page_size": PER_SEARCH}
-        return self._calls.read(
-            "POST", path, {"filters": filters, "attributes": columns, "pagination": pagination}
-        )
+        return self._calls.read("POST", path, {"filters": filters, "attributes": columns, "pagination": pagination})
 
     def _pages(self, path: str, filters: object, columns: list[str], first: Reply) -> Iterator[Mapping[str, Any]]:
         """All rows of a search: pages follow as long as they are full, whatever the counts say (contract section 6)."""
@@ -238,7 +238,9 @@ class PlytixApi:
             if reply.status == 403:
                 raise reply.error(NotAllowed, _FORBIDDEN)
             if not reply.good:
-                raise reply.error(SearchRefused, f"the search was refused (HTTP {reply.status}): {server_words(reply.data)}")
+                raise reply.error(
+                    SearchRefused, f"the search was refused (HTTP {reply.status}): {server_words(reply.data)}"
+                )
             rows = reply.rows()
             yield from rows
             if len(rows) < PER_SEARCH:
