@@ -28,7 +28,7 @@ def test_a_page_is_one_request_by_number_and_size_and_comes_as_received() -> Non
     body = page(record(1), record(2), count=25, following="http://db07.internal/api/x/?page=2&page_size=7")
     answer, server = fetch(http(200, body), page_size=7)
     assert [request.target for request in server.requests] == ["/api/all-files-and-articles/?page=1&page_size=7"]
-    assert answer == (1, body, 25, 2, 2)
+    assert answer == (1, body, 25, 2, ("1", "2"))
 
 
 @pytest.mark.parametrize(
