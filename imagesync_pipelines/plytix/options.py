@@ -1,0 +1,42 @@
+"""What a person may choose for one run, as the launchpad of the Dagster UI explains it.
+
+What belongs here: the configuration of the Dagster assets of this room. What does not: settings of the installation
+(settings.py), and what the options do (stages.py).
+"""
+
+import dagster as dg
+from pydantic import Field
+
+
+class ListingsConfig(dg.Config):
+    """Where the listings come from."""
+
+    mapping: str = Field(
+        "", description="mapping file, a path or an s3:// URL; empty: every file of PLYTIX_MAPPING_FOLDER"
+    )
+    live: bool = Field(
+        False, description="the images as Amazon's catalogue has them now; the file only says which products"
+    )
+    marketplace: str = Field("", description="only listings of this marketplace, such as US; empty: all")
+
+
+class PlanConfig(dg.Config):
+    """How to plan."""
+
+    dry_run: bool = Field(False, description="the report of the plan says that nothing was written")
+    skip_existing: bool = Field(False, description="leave products alone whose gallery holds any image")
+    force_reupload: bool = Field(False, description="upload every image again, whatever we know of it")
+    lift_brake: bool = Field(False, description="let removals happen that the brake would hold back")
+
+
+class ApplyConfig(dg.Config):
+    """Which plan to apply."""
+
+    plan_id: int | None = Field(None, description="a stored plan of this account; empty: this run's")
+
+
+class CleanupConfig(dg.Config):
+    """Against which mapping file to clean up."""
+
+    missing_from: str = Field(description="mapping file; what we created for products that are not in it is planned")
+    lift_brake: bool = Field(False, description="let removals into the plan that the brake would hold back")

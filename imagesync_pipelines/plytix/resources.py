@@ -1,0 +1,47 @@
+"""The Dagster resource of this room: the Plytix accounts of the accounts file, and Amazon's catalogue.
+
+What belongs here: opening them from settings. What does not: the HTTP contracts (api/).
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from pydantic import SecretStr
+
+from imagesync_pipelines.accounts import Accounts, load_accounts
+from imagesync_pipelines.plytix.api.pim import PlytixApi
+from imagesync_pipelines.plytix.settings import PlytixSettings
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.storage.installation import Installation
+
+
+class PlytixResource(dg.ConfigurableResource):
+    """Plytix accounts, read from IMAGESYNC_ACCOUNTS and PLYTIX_* when a run needs them."""
+
+    def settings(self) -> PlytixSettings:
+        """The room's settings; raises SettingsError naming the variable that is wrong."""
+        return load_settings(PlytixSettings)
+
+    def accounts(self, shared: Settings) -> Accounts:
+        """The accounts file as it is now; raises AccountsError naming section and key."""
+        return load_accounts(shared)
+
+    def secrets(self, shared: Settings) -> list[SecretStr]:
+        """What no text of a run may show: keys and passwords; none when they cannot be read."""
+        try:
+            settings = self.settings()
+            accounts = self.accounts(shared).plytix_accounts.values()
+        except SettingsError:
+            # The run itself meets the same error and says so.
+            return []
+        found = [secret for account in accounts for secret in (account.api_key, account.api_password)]
+        amazon = (settings.spapi_client_secret, settings.spapi_refresh_token)
+        return [*found, *(secret for secret in amazon if secret is not None)]
+
+    @contextmanager
+    def pim(self, place: Installation, alias: str) -> Iterator[PlytixApi]:
+        """The PIM of one account, for the length of a `with` block."""
+        account = self.accounts(place.settings).plytix_account(alias)
+        with PlytixApi(account, self.settings(), place.engine) as api:
+            yield api
