@@ -5,22 +5,14 @@ a call finds (catalogue.py).
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from enum import StrEnum
 from random import Random
 from typing import Any
 
 from imagesync_pipelines.sandbox.amazon.listings import API_VARIANTS, MARKETPLACES, ListedImage, Listing
 from imagesync_pipelines.sandbox.amazon.pictures import TINY_SIDE, TINY_TOKEN, Picture, fitted, small_copy
+from imagesync_pipelines.sandbox.amazon.switches import Imageless
 
 Json = dict[str, Any]
-
-
-class Imageless(StrEnum):
-    """How an item without images shows it; all three were seen."""
-
-    NO_KEY = "no key"  # no `images` at all
-    NO_GROUP = "no group"  # `images` is an empty list
-    EMPTY_GROUP = "empty group"  # the marketplace's group has no images
 
 
 def image_entries(images: Sequence[ListedImage], host: str, seed: str) -> list[Json]:
@@ -31,27 +23,37 @@ def image_entries(images: Sequence[ListedImage], host: str, seed: str) -> list[J
 
 
 def item(
-    asin: str, found: Sequence[Listing], wanted: Sequence[str], host: str, imageless: Imageless, old_variants: bool
+    found: Sequence[Listing], wanted: Sequence[str], host: str, imageless: Imageless, *, old_variants: bool
 ) -> Json:
-    """The item of an ASIN with the data that is wanted, one group per marketplace that lists it.
+    """The item of an ASIN with the data that is wanted, one group per marketplace that lists it, one at least.
 
     Without `old_variants` images outside the ten known slots are left out, as the API does since 2022.
     """
-    made: Json = {"asin": asin}
+    made: Json = {"asin": found[0].asin}
     for name in wanted:
         if name == "images":
-            groups = [_image_group(listing, host, imageless, old_variants) for listing in found]
-            if imageless is not Imageless.NO_KEY or any(group is not None for group in groups):
-                made["images"] = [group for group in groups if group is not None]
-        elif name in _GROUPS:
-            made[name] = [
-                {"marketplaceId": MARKETPLACES[listing.marketplace], **_GROUPS[name](listing)} for listing in found
-            ]
+            made |= _images(found, host, imageless, old_variants=old_variants)
         elif name == "attributes":
             made[name] = {}
         else:
-            made[name] = []
+            data = _DATA.get(name)
+            made[name] = [] if data is None else [_of_marketplace(listing) | data(listing) for listing in found]
     return made
+
+
+def _images(found: Sequence[Listing], host: str, imageless: Imageless, *, old_variants: bool) -> Json:
+    """The images key, if there is one."""
+    groups = []
+    for listing in found:
+        shown = [image for image in listing.images if old_variants or image.variant in API_VARIANTS]
+        if shown or imageless is Imageless.EMPTY_GROUP:
+            entries = image_entries(shown, host, f"{listing.marketplace}/{listing.asin}")
+            groups.append(_of_marketplace(listing) | {"images": entries})
+    return {"images": groups} if groups or imageless is not Imageless.NO_KEY else {}
+
+
+def _of_marketplace(listing: Listing) -> Json:
+    return {"marketplaceId": MARKETPLACES[listing.marketplace]}
 
 
 def _sizes(image: ListedImage, host: str) -> list[Json]:
@@ -69,14 +71,6 @@ def _entry(variant: str | None, link: str, picture: Picture) -> Json:
     return {"variant": variant, "link": link, "height": picture.height, "width": picture.width}
 
 
-def _image_group(listing: Listing, host: str, imageless: Imageless, old_variants: bool) -> Json | None:
-    shown = [image for image in listing.images if old_variants or image.variant in API_VARIANTS]
-    if not shown and imageless is not Imageless.EMPTY_GROUP:
-        return None
-    entries = image_entries(shown, host, f"{listing.marketplace}/{listing.asin}")
-    return {"marketplaceId": MARKETPLACES[listing.marketplace], "images": entries}
-
-
 def _summary(listing: Listing) -> Json:
     made = {
         "itemClassification": listing.classification.value,
@@ -91,20 +85,20 @@ def _summary(listing: Listing) -> Json:
 
 
 def _relationships(listing: Listing) -> Json:
-    """The variation, from the parent's side or, if the child says so, from the child's."""
-    made: Json = {"type": "VARIATION"}
+    """The variation, from the parent's side or, if the child says so, from the child's; and the larger package."""
+    made: list[Json] = []
+    if listing.package_asin is not None:
+        made.append({"type": "PACKAGE_HIERARCHY", "parentAsins": [listing.package_asin]})
     if listing.child_asins:
         theme = {"theme": "SIZE_NAME/COLOR_NAME", "attributes": ["size", "color"]}
-        made |= {"childAsins": list(listing.child_asins), "variationTheme": theme}
-    elif listing.parent_asin is not None:
-        made |= {"parentAsins": [listing.parent_asin]}
-    else:
-        return {"relationships": []}
-    return {"relationships": [made]}
+        made.append({"type": "VARIATION", "childAsins": list(listing.child_asins), "variationTheme": theme})
+    if listing.parent_asin is not None:
+        made.append({"type": "VARIATION", "parentAsins": [listing.parent_asin]})
+    return {"relationships": made}
 
 
 def _identifiers(listing: Listing) -> Json:
-    codes = {"UPC": listing.upc, "EAN": listing.ean, "GTIN": None if listing.upc is None else f"00{listing.upc}"}
+    codes = {"UPC": listing.upc, "EAN": listing.ean, "GTIN": listing.gtin}
     return {
         "identifiers": [
             {"identifierType": name, "identifier": code} for name, code in codes.items() if code is not None
@@ -116,7 +110,7 @@ def _product_type(listing: Listing) -> Json:
     return {"productType": "PILLOW"}
 
 
-_GROUPS: Mapping[str, Callable[[Listing], Json]] = {
+_DATA: Mapping[str, Callable[[Listing], Json]] = {
     "summaries": _summary,
     "relationships": _relationships,
     "identifiers": _identifiers,

@@ -43,7 +43,10 @@ class ListedImage:
 
 @dataclass(frozen=True)
 class Listing:
-    """One product in one marketplace (`US`, `DE` …), with its images in the order of their slots."""
+    """One product in one marketplace (`US`, `DE` …), with its images in the order of their slots.
+
+    `parent_asin` is what the child says of its parent, which few do; `package_asin` is a larger package of the same.
+    """
 
     asin: str
     marketplace: str
@@ -56,6 +59,7 @@ class Listing:
     model_number: str | None = None
     parent_asin: str | None = None
     child_asins: tuple[str, ...] = ()
+    package_asin: str | None = None
     classification: Classification = Classification.BASE_PRODUCT
 
     @property
@@ -67,6 +71,11 @@ class Listing:
     def ean(self) -> str | None:
         """The EAN that belongs to the UPC."""
         return None if self.upc is None else f"0{self.upc}"
+
+    @property
+    def gtin(self) -> str | None:
+        """The GTIN of 14 digits that belongs to the UPC."""
+        return None if self.upc is None else f"00{self.upc}"
 
     @property
     def is_parent(self) -> bool:

@@ -20,7 +20,7 @@ _SHARES = {1: 66, 2: 12, 3: 6, 4: 4, 5: 3, 6: 3, 8: 2, 11: 2, 16: 1, 23: 1}
 _SIDES = {2560: 35, 1500: 25, 1001: 14, 1000: 6, 500: 12, 300: 8}
 _SHAPES = ((1, 1), (3, 2), (2, 3), (4, 5))
 _MAIN_SHARE, _GAP_SHARE, _SWATCH_SHARE = 0.97, 0.2, 0.03
-_PARENT_EVERY, _PARENT_IMAGELESS, _CHILD_NAMES_PARENT = 7, 1 / 3, 0.1
+_PARENT_EVERY, _PARENT_IMAGELESS, _CHILD_NAMES_PARENT, _IN_PACKAGE = 7, 1 / 3, 0.1, 0.05
 
 
 @dataclass
@@ -79,7 +79,11 @@ def make_listings(
         parent = _parent(maker, marketplace, model, children)
         made.append(parent if images is None else replace(parent, images=maker.images(images)))
         made += [
-            replace(child, parent_asin=parent.asin if maker.rng.random() < _CHILD_NAMES_PARENT else None)
+            replace(
+                child,
+                parent_asin=parent.asin if maker.rng.random() < _CHILD_NAMES_PARENT else None,
+                package_asin=maker.asin() if maker.rng.random() < _IN_PACKAGE else None,
+            )
             for child in children
         ]
     return tuple(made)
