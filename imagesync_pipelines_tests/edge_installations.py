@@ -5,6 +5,7 @@ office itself (sandbox/head_office).
 """
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -174,33 +175,63 @@ def head_office(
 @contextmanager
 def edge_world(server: EmbeddedServer, folder: Path, office: HeadOfficeSandbox) -> Iterator[EdgeWorld]:
     """An installation in `folder` on the tests' server, that has never run; each store has a database of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    accounts = folder / "accounts.toml"
-    write_accounts(office, accounts)
     mark = uuid.uuid4().hex[:12]
-    stores = {f"store{nth}": f"test_edge_{nth}_{mark}" for nth in range(1, len(office.stores) + 1)}
-    text = accounts.read_text(encoding="utf-8")
-    for name, database in stores.items():
+    stores = {name: f"test_edge_{name}_{mark}" for name in _names(office)}
+    for database in stores.values():
         execute(server, f"CREATE DATABASE {database}")
-        text = text.replace(
-            f"[edge.stores.{name}]\n", f'[edge.stores.{name}]\ndsn = "{server.url(database, "psycopg")}"\n'
-        )
-    accounts.write_text(text, encoding="utf-8")
     try:
         with databases(server) as (ours, dagsters):
-            yield EdgeWorld(
-                office,
-                {
-                    "IMAGESYNC_ENV_FILE": os.devnull,
-                    "IMAGESYNC_HOME": str(folder / "home"),
-                    "IMAGESYNC_DATABASE_URL": ours,
-                    "IMAGESYNC_DAGSTER_URL": dagsters,
-                    "IMAGESYNC_ACCOUNTS": str(accounts),
-                    "IMAGESYNC_LOCK_WAIT_SECONDS": "20",
-                    PASSWORD_VARIABLE: office.password,
-                    **{f"{name}_DATABASE": database for name, database in stores.items()},
-                },
-            )
+            yield _world(server, folder, office, stores, ours, dagsters)
     finally:
         for database in stores.values():
             execute(server, f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+
+@contextmanager
+def copy_of(server: EmbeddedServer, world: EdgeWorld, folder: Path) -> Iterator[EdgeWorld]:
+    """A second installation in the very state of the first, files included, at the same head office; for runs only."""
+    mark = uuid.uuid4().hex[:12]
+    names = {name: world.environment[f"{name}_DATABASE"] for name in _names(world.office)}
+    names["ours"] = str(sa.make_url(world.environment["IMAGESYNC_DATABASE_URL"]).database)
+    copies = {name: f"test_copy_{nth}_{mark}" for nth, name in enumerate(names)}
+    for name, database in copies.items():
+        execute(server, f"CREATE DATABASE {database} TEMPLATE {names[name]} STRATEGY FILE_COPY")
+    shutil.copytree(world.environment["IMAGESYNC_HOME"], folder / "home")
+    stores = {name: copies[name] for name in _names(world.office)}
+    try:
+        ours = server.url(copies["ours"], "psycopg")
+        yield _world(server, folder, world.office, stores, ours, world.environment["IMAGESYNC_DAGSTER_URL"])
+    finally:
+        for database in copies.values():
+            execute(server, f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+
+
+def _names(office: HeadOfficeSandbox) -> list[str]:
+    return [f"store{nth}" for nth in range(1, len(office.stores) + 1)]
+
+
+def _world(
+    server: EmbeddedServer, folder: Path, office: HeadOfficeSandbox, stores: Mapping[str, str], ours: str, dagsters: str
+) -> EdgeWorld:
+    """The installation in `folder`; `stores` are the databases of the stores by name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    accounts = folder / "accounts.toml"
+    write_accounts(office, accounts)
+    text = accounts.read_text(encoding="utf-8")
+    for name, database in stores.items():
+        section = f"[edge.stores.{name}]\n"
+        text = text.replace(section, f'{section}dsn = "{server.url(database, "psycopg")}"\n')
+    accounts.write_text(text, encoding="utf-8")
+    return EdgeWorld(
+        office,
+        {
+            "IMAGESYNC_ENV_FILE": os.devnull,
+            "IMAGESYNC_HOME": str(folder / "home"),
+            "IMAGESYNC_DATABASE_URL": ours,
+            "IMAGESYNC_DAGSTER_URL": dagsters,
+            "IMAGESYNC_ACCOUNTS": str(accounts),
+            "IMAGESYNC_LOCK_WAIT_SECONDS": "20",
+            PASSWORD_VARIABLE: office.password,
+            **{f"{name}_DATABASE": database for name, database in stores.items()},
+        },
+    )

@@ -12,7 +12,7 @@ import orjson
 import pandas as pd
 
 from imagesync_pipelines.edge import reporting, store
-from imagesync_pipelines.edge.api import HeadOfficeApi
+from imagesync_pipelines.edge.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.edge.applying import PhotosApplied, apply_photos
 from imagesync_pipelines.edge.desk import ROOM, Desk
 from imagesync_pipelines.edge.downloads import OpenPhoto, open_downloads, policy_of
@@ -182,6 +182,7 @@ def _apply(
     if payload is None:
         raise PlanMissing(f"plan {header.id} was stored without the rows it needs; plan again")
     total = int(rows["change"].isin(EFFECTS).sum())
+    _report_what_a_crash_kept_back(desk, plans, header)
     plans.mark_begun(header.id, run_id)
     done = apply_photos(
         rows.drop(columns=["product"]),
@@ -197,6 +198,26 @@ def _apply(
         with desk.place.engine.begin() as connection:
             mirror.mark_gone(connection, ROOM, desk.name, done.gone, NOT_FOUND)
     return done
+
+
+def _report_what_a_crash_kept_back(desk: Desk, plans: Plans, header: PlanHeader) -> None:
+    """Queue reports of what the plan before this one wrote, when its run broke off: it may have died before it did.
+
+    When each photo was written is not known any more, so these reports name no time.
+    """
+    earlier = next((found for found in _plans_of(plans, desk.name) if found.id < header.id), None)
+    if earlier is None or earlier.applied_run is None or earlier.applied_at is not None:
+        return
+    rows = plans.load(earlier.id)
+    written = rows.loc[rows["change"].isin([Change.ADD, Change.UPDATE]), "key"]
+    current = store.read_current(desk.database, list(written))
+    synced = current.loc[current["status"] == "synced", "key"]
+    reporting.queue(desk.place.engine, desk.name, [PhotoReport(key, "synced", None, "") for key in synced])
+
+
+def _plans_of(plans: Plans, store_name: str) -> list[PlanHeader]:
+    """The stored plans of one store, the newest first."""
+    return [found for found in plans.all(ROOM) if found.scope.get("store") == store_name]
 
 
 def quarantine_room(store_name: str) -> str:
@@ -230,7 +251,7 @@ def _header(plans: Plans, desk: Desk, run_id: str, plan_id: int | None) -> PlanH
         if header.room != ROOM or header.scope.get("store") != desk.name:
             raise PlanMissing(f"Plan {plan_id} is none of the store {desk.name}; `imagesync plan {plan_id}` shows it.")
         return header
-    mine = [found for found in plans.all(ROOM) if found.scope.get("store") == desk.name]
+    mine = _plans_of(plans, desk.name)
     if not mine:
         raise PlanMissing(f"there is no plan for store {desk.name} yet; materialise edge/plan first")
     return next((found for found in mine if found.run_id == run_id), mine[0])
