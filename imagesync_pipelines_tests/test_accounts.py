@@ -72,13 +72,81 @@ def test_a_secret_may_be_in_the_env_file(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_sections_of_other_rooms_are_theirs() -> None:
-    assert _load('[plytix.accounts.main]\nkey = "x"\n[moysklad.main]\nanything = 1').edge_stores == {}
+    assert _load("[moysklad.main]\nanything = 1").edge_stores == {}
 
 
 def test_the_file_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a.toml").write_text(f'{OFFICE}\n[edge.stores.bali]\nstore_id = "{STORE}"')
     monkeypatch.setenv("IMAGESYNC_ACCOUNTS", "a.toml")
     assert list(load_accounts(load_settings(Settings)).edge_stores) == ["bali"]
+
+
+PLYTIX = """
+[plytix.accounts.main]
+api_key = "env:PLYTIX_KEY"
+api_password = "env:PLYTIX_PASSWORD"
+"""
+
+
+@pytest.fixture
+def _plytix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLYTIX_KEY", "the key")
+    monkeypatch.setenv("PLYTIX_PASSWORD", "the word")
+
+
+@pytest.mark.usefixtures("_plytix")
+def test_a_plytix_account_is_at_plytix_unless_it_says_otherwise() -> None:
+    accounts = _load(f"""{PLYTIX}
+        [plytix.accounts.trial]
+        api_key = "env:PLYTIX_KEY"
+        api_password = "env:PLYTIX_PASSWORD"
+        url = "https://pim.dev.plytix.com"
+        auth_url = "https://auth.dev.plytix.com"
+        limits = [[10, 10], [1000, 3600]]
+    """)
+    main, trial = accounts.plytix_account("main"), accounts.plytix_account("trial")
+    assert (main.url, main.auth_url, main.limits) == ("https://pim.plytix.com", "https://auth.plytix.com", ())
+    assert main.api_key.get_secret_value() == "the key"
+    assert main.api_password.get_secret_value() == "the word"
+    assert (trial.url, trial.auth_url) == ("https://pim.dev.plytix.com", "https://auth.dev.plytix.com")
+    assert trial.limits == ((10, 10), (1000, 3600))
+    assert "the key" not in repr(accounts)
+    assert "the word" not in repr(accounts)
+
+
+@pytest.mark.usefixtures("_plytix")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLYTIX.replace("env:PLYTIX_KEY", "plain"), r"\[plytix.accounts.main\] api_key: a secret is not written"),
+        (PLYTIX.replace("PLYTIX_KEY", "NOT_SET"), r"\[plytix.accounts.main\] api_key: the variable NOT_SET"),
+        ('[plytix.accounts.main]\napi_key = "env:PLYTIX_KEY"', r"\[plytix.accounts.main\] api_password: missing"),
+        (f"{PLYTIX}limits = [[0, 10]]", r"limits.* greater than or equal to 1"),
+        (f"{PLYTIX}limits = [[10]]", r"limits"),
+        (f'{PLYTIX}url = "plytix"', r"\[plytix.accounts.main\] url: not an http or https URL"),
+        (f'{PLYTIX}auth_url = "https://a:hidden@x"', r"\[plytix.accounts.main\] auth_url: it must hold neither"),
+        (PLYTIX.replace(".main", '."My Account"'), r"\[plytix.accounts.My Account\]: an alias has lower-case"),
+    ],
+    ids=[
+        "a plain secret", "a variable that is not set", "half the credentials", "no calls at all", "half a window",
+        "no URL", "a password in a URL", "an alias that is no partition",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_plytix_account_is_said(text: str, said: str) -> None:
+    with pytest.raises(AccountsError, match=said) as caught:
+        _load(text)
+    assert "hidden" not in str(caught.value)
+    assert "the word" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("_plytix")
+def test_plain_http_to_plytix_is_a_warning() -> None:
+    assert "plain http to pim.example" in _load(f'{PLYTIX}url = "http://pim.example"').warnings[0]
+
+
+def test_a_plytix_account_that_there_is_not_is_said_with_those_that_there_are() -> None:
+    with pytest.raises(AccountsError, match=r"no Plytix account 'main'.*it has: none"):
+        load_accounts(Settings()).plytix_account("main")
 
 
 def _store(lines: str = "", name: str = "bali", office: str = OFFICE) -> str:

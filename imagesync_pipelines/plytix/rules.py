@@ -101,15 +101,16 @@ def amazon_sku(marketplace: str, asin: str) -> str:
     return f"{SKU_PREFIX}{marketplace}-{asin}"
 
 
+def known_marketplace(text: str) -> str | None:
+    """The country of a marketplace that is named by country or by Amazon's id; None for anything else."""
+    code = text.strip().upper()
+    return MARKETPLACES.get(code) or (code if _COUNTRY.fullmatch(code) else None)
+
+
 def marketplace_code(*candidates: str | None) -> str:
-    """The first candidate that names a marketplace, by country or by Amazon's id, as a country; US when none does."""
-    for candidate in candidates:
-        text = (candidate or "").strip().upper()
-        if text in MARKETPLACES:
-            return MARKETPLACES[text]
-        if _COUNTRY.fullmatch(text):
-            return text
-    return DEFAULT_MARKETPLACE
+    """The country of the first candidate that names a marketplace; US when none does."""
+    known = (known_marketplace(text) for text in candidates if text)
+    return next((code for code in known if code), DEFAULT_MARKETPLACE)
 
 
 def marketplace_id(code: str) -> str | None:
@@ -190,7 +191,8 @@ def _size_order(image: ItemImage, picture: Picture) -> tuple[int, bool, int, str
 
     The first two characters of an id grow with the file; where no size is known they are all there is.
     """
-    pixels = (image.width or 0) * (image.height or 0)
+    # An export names the height only.
+    pixels = (image.width or image.height or 0) * (image.height or image.width or 0)
     return -pixels, picture.altered, -_file_rank(picture.key), picture.key
 
 
