@@ -10,7 +10,7 @@ import hashlib
 
 from imagesync_pipelines.sandbox.plytix.answers import Answer, Refused, created, found, schema_error
 from imagesync_pipelines.sandbox.plytix.fetching import content_type_of, fetch_file, name_in
-from imagesync_pipelines.sandbox.plytix.model import Account, Asset
+from imagesync_pipelines.sandbox.plytix.model import Account, Asset, extension_of
 from imagesync_pipelines.sandbox.plytix.pim import Ask, Pim, asked_asset
 from imagesync_pipelines.sandbox.plytix.rendering import asset_json, products_with
 
@@ -79,7 +79,7 @@ def rename(account: Account, asset: Asset, name: str) -> None:
     """Give an asset another name; a name that is taken is treated as in an upload."""
     if name == asset.filename:
         return
-    if name.rpartition(".")[2] != asset.extension:
+    if extension_of(name) != asset.extension:
         raise schema_error(("filename", "Extension changes are not allowed"))
     free = _free_name(account, name, asset.sha256)
     del account.named[asset.filename]

@@ -72,7 +72,7 @@ def _asset_id(account: Account, label: str, value: object) -> str:
     """The id in `{"id": …}`; a bare id is refused."""
     if not isinstance(value, dict) or not isinstance(value.get("id"), str):
         raise product_error((label, WRONG_TYPE))
-    asset_id: str = value["id"]
-    if account.asset(asset_id) is None:
+    asset = account.stored(value["id"])
+    if asset is None:
         raise product_error((label, "asset does not exist"))
-    return asset_id
+    return asset.id

@@ -54,16 +54,16 @@ def _condition(item: object, fields: Fields) -> Condition:
     name, operator = item.get("field"), item.get("operator")
     if not isinstance(name, str) or name not in fields:
         raise schema_error((str(name), "unknown field"), UNDECODABLE)
-    if operator not in fields[name]:
+    if not isinstance(operator, str) or operator not in fields[name]:
         raise schema_error((name, f"unknown operator {operator}"), UNDECODABLE)
     if operator in UNARY:
         return Condition(name, operator, None)
     value = item.get("value")
     if operator in LISTED:
-        if not isinstance(value, list):
+        if not isinstance(value, list) or not all(isinstance(one, str | int | float) for one in value):
             raise schema_error((name, "value is a list"), UNDECODABLE)
         return Condition(name, operator, frozenset(_folded(one) for one in value))
-    if not isinstance(value, str | int | float | bool):
+    if not isinstance(value, str | int | float):
         raise schema_error((name, "value is missing"), UNDECODABLE)
     return Condition(name, operator, _folded(value))
 

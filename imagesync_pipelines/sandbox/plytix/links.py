@@ -71,14 +71,15 @@ def _read(pim: Pim, ask: Ask) -> _Link:
     attribute = pim.account.attributes.get(str(label))
     if label != THUMBNAIL and (attribute is None or attribute.type is AttributeType.TEXT):
         raise schema_error(("attribute_label", "label does not exist"))
-    if pim.account.asset(str(asset_id)) is None:
+    asset = pim.account.stored(asset_id)
+    if asset is None:
         raise Refused(404, f"Asset id {asset_id} does not exist", (("asset.id", "asset does not exist"),))
     shown = product.shown(label)
-    if asset_id in shown:
-        message = f"Asset id {asset_id} is already linked to product attribute"
+    if asset.id in shown:
+        message = f"Asset id {asset.id} is already linked to product attribute"
         raise Refused(409, message, (("asset.id", "already linked"),))
     grows = attribute is not None and attribute.type is AttributeType.GALLERY
-    return _Link(product.id, label, asset_id, [*shown, asset_id] if grows else [asset_id])
+    return _Link(product.id, label, asset.id, [*shown, asset.id] if grows else [asset.id])
 
 
 def _write(pim: Pim, made: _Link) -> Answer:

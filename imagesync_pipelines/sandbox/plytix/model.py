@@ -49,6 +49,11 @@ class NewProduct:
     parent: str = ""
 
 
+def extension_of(filename: str) -> str:
+    """What stands behind the last dot of a name, or nothing."""
+    return filename.rpartition(".")[2] if "." in filename else ""
+
+
 @dataclass
 class Asset:
     """A stored file. The URL it was uploaded from is not kept (contract section 5.1)."""
@@ -69,8 +74,8 @@ class Asset:
 
     @property
     def extension(self) -> str:
-        """What stands behind the last dot of the name, or nothing."""
-        return self.filename.rpartition(".")[2] if "." in self.filename else ""
+        """The extension of its name."""
+        return extension_of(self.filename)
 
 
 @dataclass
@@ -122,6 +127,11 @@ class Account:
             return asset
         delay = timedelta(seconds=self.switches.delete_delay)
         return asset if self.clock.now() < asset.deleted + delay else None
+
+    def stored(self, asset_id: object) -> Asset | None:
+        """An asset that is not deleted; only such a one can be linked. Anything may have been sent as its id."""
+        asset = self.assets.get(asset_id) if isinstance(asset_id, str) else None
+        return asset if asset is not None and asset.deleted is None else None
 
     def by_sku(self, sku: str) -> Product | None:
         """The product with exactly this SKU."""
@@ -198,3 +208,9 @@ def new_account(
         product = account.new_product(new.sku, account.numbered[new.parent] if new.parent else None)
         account.keep_product(replace(product, label=new.label, gtin=new.gtin))
     return account
+
+
+def copy_of(product: Product) -> Product:
+    """A product that later changes leave as it is."""
+    media = {label: list(ids) for label, ids in product.media.items()}
+    return replace(product, media=media, texts=dict(product.texts))

@@ -9,6 +9,7 @@ from inspect import signature
 from types import MappingProxyType
 
 from imagesync_pipelines.sandbox.plytix import assets
+from imagesync_pipelines.sandbox.plytix.answers import Refused, error_body
 from imagesync_pipelines.sandbox.plytix.model import Account, Asset, Product
 
 GALLERY = "amazon_images"
@@ -115,7 +116,10 @@ def mutate(account: Account, operator: str, **arguments: object) -> str:
     except TypeError as error:
         raise MutationError(f"{operator}: {error}") from error
     with account.lock:
-        return OPERATORS[operator](account, **arguments)
+        try:
+            return OPERATORS[operator](account, **arguments)
+        except Refused as refused:
+            raise MutationError(f"{operator}: {error_body(refused)}") from refused
 
 
 def _product(account: Account, sku: str) -> Product:
@@ -126,8 +130,8 @@ def _product(account: Account, sku: str) -> Product:
 
 
 def _asset(account: Account, asset_id: str) -> Asset:
-    asset = account.assets.get(asset_id)
-    if asset is None or asset.deleted is not None:
+    asset = account.stored(asset_id)
+    if asset is None:
         raise MutationError(f"there is no asset {asset_id}")
     return asset
 

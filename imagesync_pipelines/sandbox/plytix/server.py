@@ -6,7 +6,7 @@ What belongs here: putting the parts together. What does not: the parts, and run
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
@@ -14,6 +14,7 @@ from imagesync_pipelines.sandbox.faults import FaultPlan
 from imagesync_pipelines.sandbox.ledger import Ledger
 from imagesync_pipelines.sandbox.plytix.app import pim_app, pim_place
 from imagesync_pipelines.sandbox.plytix.auth_app import auth_app, auth_place
+from imagesync_pipelines.sandbox.plytix.control import steered
 from imagesync_pipelines.sandbox.plytix.fetching import Fetch, fetch_over_http
 from imagesync_pipelines.sandbox.plytix.limits import Limits, Windows, as_limits
 from imagesync_pipelines.sandbox.plytix.losing import LostAnswers, losing
@@ -24,6 +25,7 @@ from imagesync_pipelines.sandbox.plytix.model import (
     NewAttribute,
     NewProduct,
     Product,
+    copy_of,
     new_account,
 )
 from imagesync_pipelines.sandbox.plytix.moments import Moments
@@ -70,19 +72,19 @@ class PlytixSandbox:
     switches: Switches
 
     def assets(self) -> tuple[Asset, ...]:
-        """The stored assets, oldest first."""
+        """The stored assets as they are now, oldest first."""
         with self.account.lock:
-            return tuple(asset for asset in self.account.assets.values() if asset.deleted is None)
+            return tuple(replace(asset) for asset in self.account.assets.values() if asset.deleted is None)
 
     def products(self) -> tuple[Product, ...]:
-        """The products, oldest first."""
+        """The products as they are now, oldest first."""
         with self.account.lock:
-            return tuple(self.account.products.values())
+            return tuple(copy_of(product) for product in self.account.products.values())
 
     def product(self, sku: str) -> Product:
-        """The product with this SKU; raises KeyError."""
+        """The product with this SKU as it is now; raises KeyError."""
         with self.account.lock:
-            return self.account.products[self.account.numbered[sku]]
+            return copy_of(self.account.products[self.account.numbered[sku]])
 
     def gallery(self, sku: str, label: str = GALLERY) -> tuple[str, ...]:
         """The asset ids that a product shows in an attribute, in order; raises KeyError for an unknown SKU."""
@@ -149,7 +151,8 @@ def plytix_sandbox(
     pim = losing(observed(app, pim_place, sandbox.faults, sandbox.ledger, clock), pim_place, sandbox.lost)
     auth = auth_app(API_KEY, API_PASSWORD, sandbox.tokens, clock, settings)
     watched_auth = observed(auth, auth_place, sandbox.faults, sandbox.token_ledger, clock)
-    with running((pim, listener), (watched_auth, auth_listener)):
+    steerable = steered(pim, account, sandbox.windows, sandbox.faults, sandbox.ledger, clock)
+    with running((steerable, listener), (watched_auth, auth_listener)):
         yield sandbox
 
 
