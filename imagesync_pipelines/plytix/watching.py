@@ -21,7 +21,7 @@ SETTLED = timedelta(seconds=3)
 _S3_PATIENCE = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 2}}
 
 
-class MappingFile(NamedTuple):
+class FoundFile(NamedTuple):
     """One mapping file: its path or URL, when it was written, and a mark that changes with its content."""
 
     path: str
@@ -54,7 +54,7 @@ def mapping_path(path: str, shared: Settings) -> UPath:
     return found
 
 
-def mapping_files(folder: str, shared: Settings) -> list[MappingFile]:
+def mapping_files(folder: str, shared: Settings) -> list[FoundFile]:
     """The mapping files of a folder or S3 prefix itself, oldest first. Raises SettingsError when it cannot be read."""
     place = mapping_path(folder, shared)
     found = []
@@ -67,16 +67,16 @@ def mapping_files(folder: str, shared: Settings) -> list[MappingFile]:
     return sorted(found, key=lambda file: (file.modified, file.path))
 
 
-def news(files: Collection[MappingFile], seen: Mapping[str, str], now: datetime) -> list[MappingFile]:
+def news(files: Collection[FoundFile], seen: Mapping[str, str], now: datetime) -> list[FoundFile]:
     """Those of the files, in their order, that are new or not as they were seen, and that nobody is still writing."""
     return [
         file for file in files if seen.get(file.path) != file.mark and not timedelta(0) <= now - file.modified < SETTLED
     ]
 
 
-def _file(path: UPath) -> MappingFile:
+def _file(path: UPath) -> FoundFile:
     about: Mapping[str, Any] = path.fs.info(path.path)
     changed = about.get("LastModified") or about.get("mtime")
     moment = changed if isinstance(changed, datetime) else datetime.fromtimestamp(float(changed or 0), UTC)
     etag = str(about.get("ETag") or "").strip('"')
-    return MappingFile(str(path), moment.astimezone(UTC), etag or f"{about.get('size')} {moment.timestamp()}")
+    return FoundFile(str(path), moment.astimezone(UTC), etag or f"{about.get('size')} {moment.timestamp()}")

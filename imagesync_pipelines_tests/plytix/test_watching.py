@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesync_pipelines.plytix.watching import MappingFile, mapping_files, mapping_path, news
+from imagesync_pipelines.plytix.watching import FoundFile, mapping_files, mapping_path, news
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 
@@ -91,5 +91,5 @@ def test_a_folder_that_cannot_be_read_is_one_clear_error(folder: str, settings: 
     ],
 )
 def test_news_are_files_that_are_new_or_changed_and_at_rest(seen: dict[str, str], age: int, is_news: bool) -> None:
-    file = MappingFile("a.json", NOON - timedelta(seconds=age), "1")
+    file = FoundFile("a.json", NOON - timedelta(seconds=age), "1")
     assert news([file], seen, NOON) == ([file] if is_news else [])
