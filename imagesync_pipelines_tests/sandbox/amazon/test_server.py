@@ -1,0 +1,54 @@
+"""Proves that the stand-in runs as a whole: from a context manager and from the command line."""
+
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+import requests
+
+from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping
+from imagesync_pipelines.sandbox.amazon.serve import serve
+from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
+from imagesync_pipelines.sandbox.serving import ServingError, bind
+
+
+def test_the_demo_is_served_by_default_and_every_link_of_its_mapping_is_there() -> None:
+    with amazon_sandbox() as amazon:
+        assert amazon.listings == demo_listings()
+        for entry in demo_mapping()["matched"][::11]:
+            assert amazon.fetch(entry["amazon_image_main"]).status == 200
+        assert amazon.ledger.as_json() == {"image": {"200": 2}}
+
+
+def test_hosts_are_apart() -> None:
+    with amazon_sandbox([]) as amazon:
+        assert len({amazon.url, amazon.images_url, amazon.token_url.removesuffix("/auth/o2/token")}) == 3
+        assert amazon.listings == ()
+        assert "sandbox-only" not in repr(amazon.application)
+
+
+def test_it_is_served_until_it_is_stopped(tmp_path: Path) -> None:
+    lines: list[str] = []
+    answers: list[int] = []
+
+    def look_and_stop(line: str) -> None:
+        lines.append(line)
+        if "refresh token" in line:
+            images = lines[1].rpartition(" ")[2]
+            answers.append(requests.get(f"{images}/images/I/31missingggL.jpg", timeout=10).status_code)
+            threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    serve(look_and_stop, port=0, token_port=0, images_port=0, mapping=tmp_path / "demo.json")
+    assert answers == [404]
+    assert json.loads((tmp_path / "demo.json").read_text(encoding="utf-8")) == demo_mapping()
+
+
+def test_a_taken_port_is_named() -> None:
+    listener = bind()
+    port = listener.getsockname()[1]
+    with listener, pytest.raises(ServingError, match=str(port)):
+        serve(print, port=port, token_port=0, images_port=0)
