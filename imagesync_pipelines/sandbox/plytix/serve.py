@@ -18,12 +18,12 @@ ALIAS = "sandbox"
 KEY_VARIABLE, PASSWORD_VARIABLE = "PLYTIX_SANDBOX_KEY", "PLYTIX_SANDBOX_PASSWORD"
 
 
-def accounts_of(sandbox: PlytixSandbox, alias: str = ALIAS) -> list[str]:
-    """The lines of an accounts file (IMAGESYNC_ACCOUNTS) with the sandbox's account."""
+def accounts_of(url: str, auth_url: str, alias: str = ALIAS) -> list[str]:
+    """The lines of an accounts file (IMAGESYNC_ACCOUNTS) with the account of a sandbox at these URLs."""
     return [
         f"[plytix.accounts.{alias}]",
-        f'url = "{sandbox.url}"',
-        f'auth_url = "{sandbox.auth_url}"',
+        f'url = "{url}"',
+        f'auth_url = "{auth_url}"',
         f'api_key = "env:{KEY_VARIABLE}"',
         f'api_password = "env:{PASSWORD_VARIABLE}"',
     ]
@@ -54,7 +54,7 @@ def serve(
             announce(f"# Plytix of the sandbox; control: {sandbox.url}{ROOT}state")
             for name, value in secrets_of(sandbox).items():
                 announce(f"# {name}={value}")
-            for line in accounts_of(sandbox):
+            for line in accounts_of(sandbox.url, sandbox.auth_url):
                 announce(line)
             stop.wait()
     finally:

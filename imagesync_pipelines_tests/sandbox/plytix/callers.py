@@ -78,7 +78,7 @@ class Caller:
         """A link of an asset to a product."""
         return self.ask("POST", f"products/{self.id_of(sku)}/assets", {"id": asset_id, "attribute_label": label})
 
-    def patch(self, sku: str, **values: object) -> requests.Response:
+    def patch(self, sku: str, /, **values: object) -> requests.Response:
         """A change of a product."""
         return self.ask("PATCH", f"products/{self.id_of(sku)}", values)
 
