@@ -106,6 +106,13 @@ def _legacy_url(entry: Entry) -> None:
     _set_last_link(entry, "https://images-na.ssl-images-amazon.com" + LEGACY_PATH.format(asin=entry["amazon_asin"]))
 
 
+def _reduced_url(entry: Entry) -> None:
+    """An address of a WebP of poor quality under the name of a JPEG, with a query behind it."""
+    link = entry["amazon_images"][-1]["link"] if "amazon_images" in entry else entry[FLAT_MAIN]
+    head, _, extension = link.rpartition(".")
+    _set_last_link(entry, f"{head}._SX300_QL65_FMwebp_.{extension}?ref=x")
+
+
 def _null_link(entry: Entry) -> None:
     _set_last_link(entry, None)
 
@@ -178,6 +185,7 @@ ODDITIES: Mapping[str, Callable[[Entry], None]] = {
     "foreign_url": _foreign_url,
     "private_url": _private_url,
     "legacy_url": _legacy_url,
+    "reduced_url": _reduced_url,
     "null_link": _null_link,
     "no_link": _no_link,
     "number_as_link": _number_as_link,
