@@ -42,34 +42,36 @@ _PROBLEMS = {
 }
 
 
+# Fields by length, then by letters: pydantic gives them in this order, so the JSON is canonical without sorting, and it
+# is the order in which PostgreSQL's jsonb keeps keys.
 @with_config(_TRIMMED)
 class _Original(TypedDict):
-    file_id: _FileId
-    db_id: NotRequired[_Whole | None]
     type: NotRequired[_Type | None]
+    db_id: NotRequired[_Whole | None]
     format: NotRequired[_Word | None]
+    file_id: _FileId
+    file_url: NotRequired[_Url | None]
     imported_at: NotRequired[_Word | None]
     is_processed: NotRequired[bool | None]
     uploaded_from: NotRequired[_Word | None]
-    file_url: NotRequired[_Url | None]
 
 
 @with_config(_TRIMMED)
 class _Export(TypedDict):
     id: NotRequired[_Whole | None]
     type: NotRequired[_Word | None]
+    created: NotRequired[_Word | None]
     filename: NotRequired[_Word | None]
     file_size: NotRequired[Annotated[float, AllowInfNan(False)] | None]
-    resolution: NotRequired[tuple[_Pixels, _Pixels] | None]
-    created: NotRequired[_Word | None]
     image_url: NotRequired[_Url | None]
+    resolution: NotRequired[tuple[_Pixels, _Pixels] | None]
 
 
 @with_config(_TRIMMED)
 class _Link(TypedDict):
+    front: NotRequired[bool | None]
     number: _Number
     variant: NotRequired[_Number | None]
-    front: NotRequired[bool | None]
 
 
 class _Record(TypedDict):
@@ -157,11 +159,10 @@ def _record(item: _Record, min_height: int) -> Record:
         exports.sort(key=_export_order)
     canonical = orjson.dumps(
         {
+            "articles": [{"front": link[2], "number": link[0], "variant": link[1]} for link in links],
             "original_file": original,
             "exported_files": exports,
-            "articles": [{"number": link[0], "variant": link[1], "front": link[2]} for link in links],
-        },
-        option=orjson.OPT_SORT_KEYS,
+        }
     )
     digest = blake2b(canonical, digest_size=16, salt=b"%d/%d" % (CHOICE_VERSION, min_height))
     return Record(
@@ -206,6 +207,7 @@ def _without_nul(value: Any) -> Any:
 def _reason(error: ValidationError) -> str:
     """One line for people: the field, what is wrong with it, and how many more there are."""
     problems = error.errors(include_url=False, include_input=False)
+    problems.sort(key=lambda problem: "file_id" not in problem["loc"])  # without it nothing else matters
     field = ".".join(str(part) for part in problems[0]["loc"]) or "the record"
     words = _PROBLEMS.get(problems[0]["type"], problems[0]["msg"]).format_map(problems[0].get("ctx", {}))
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

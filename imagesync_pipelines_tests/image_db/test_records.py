@@ -272,3 +272,11 @@ def test_a_page_tells_the_same_facts_as_received_and_as_read(raws: list) -> None
     assert received._replace(file_ids=tuple(sorted(received.file_ids))) == read._replace(
         file_ids=tuple(sorted(read.file_ids))
     )
+
+
+def test_keys_are_in_the_order_in_which_postgresql_keeps_them() -> None:
+    """By length, then by letters; JSON in this order is canonical without sorting and costs jsonb no sorting."""
+    canonical = orjson.loads(only_record(dict(reversed(record(1).items()))).canonical)
+    (export_,), (link_,) = canonical["exported_files"][:1], canonical["articles"]
+    for keys in (list(canonical), list(canonical["original_file"]), list(export_), list(link_)):
+        assert keys == sorted(keys, key=lambda key: (len(key), key))
