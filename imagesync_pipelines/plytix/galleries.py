@@ -5,7 +5,7 @@ that knows which asset is which picture (ledger.py).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import pandas as pd
@@ -16,7 +16,8 @@ from imagesync_pipelines.sync.frames import ROW_COLUMNS
 # The fingerprints: what a product does with one of our pictures. People read them in the plan.
 IN_GALLERY = "gallery"
 IN_GALLERY_AND_THUMBNAIL = "gallery and thumbnail"
-_SEPARATOR = "/"
+# Between SKU and canonical key; no key holds it.
+SEPARATOR = "/"
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Known:
     """What our ledger says of an account.
 
     keys: the canonical key of every asset that is one of our pictures, by asset id. foreign: assets that are none.
-    links: the images that we put into galleries ourselves, as pairs of SKU and key.
+    links: the images that we put into galleries ourselves: pairs of SKU and key, with the asset that we put there.
     """
 
     keys: Mapping[str, str]
     foreign: frozenset[str] = frozenset()
-    links: frozenset[tuple[str, str]] = frozenset()
+    links: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def assets(self) -> dict[str, str]:
         """The asset of every key."""
@@ -48,12 +49,12 @@ class Row(NamedTuple):
 
 def row_key(sku: str, key: str) -> str:
     """The engine's key of a picture on a product."""
-    return f"{sku}{_SEPARATOR}{key}"
+    return f"{sku}{SEPARATOR}{key}"
 
 
 def picture_key(row: str) -> str:
     """The canonical key of the picture that a row is about."""
-    return row.rpartition(_SEPARATOR)[2]
+    return row.rpartition(SEPARATOR)[2]
 
 
 def rows_of(product: PlytixProduct, wanted: Sequence[str], known: Known, *, with_left: bool) -> list[Row]:

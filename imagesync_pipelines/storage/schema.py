@@ -285,3 +285,31 @@ rate_budget = sa.Table(
     sa.Column("counts", sa.ARRAY(sa.Integer), nullable=False, comment="calls per twentieth, the newest last"),
     _moment("blocked_until", nullable=True),
 )
+
+plytix_asset = sa.Table(
+    "plytix_asset",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("asset_id", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, comment="canonical key of the picture; NULL: none of ours"),
+    sa.Column("filename", sa.Text, nullable=False, server_default=""),
+    sa.Column("content_sha256", sa.Text, comment="of the picture at Amazon, when we have looked at it"),
+    _moment("noted_at", default_now=True),
+    # One asset per picture; an earlier one that an upload replaced is none of ours any more.
+    sa.Index(None, "account", "key", unique=True),
+)
+
+plytix_link = sa.Table(
+    "plytix_link",
+    metadata,
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("product_sku", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("asset_id", sa.Text, nullable=False),
+    _moment("begun_at", default_now=True),
+    sa.Column(
+        "linked_at",
+        sa.TIMESTAMP(timezone=True),
+        comment="NULL: it was about to be made, nobody knows whether it was",
+    ),
+)

@@ -35,7 +35,8 @@ def product(sku: str, *gallery: str, thumbnail: str | None = None) -> PlytixProd
 
 def known(links: Sequence[tuple[str, str]] = (), **assets: str) -> Known:
     """A ledger with these assets (asset=key) and these links of ours (SKU, key)."""
-    return Known(dict(assets), frozenset(), frozenset(links))
+    ids = {key: asset_id for asset_id, key in assets.items()}
+    return Known(dict(assets), frozenset(), {(sku, key): ids[key] for sku, key in links})
 
 
 def planned(
