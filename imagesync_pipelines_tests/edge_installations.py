@@ -122,7 +122,7 @@ class EdgeWorld:
 
     def rows(self, query: str, store: str | None = STORE) -> list[tuple[Any, ...]]:
         """The rows that a query on a store's database gives, or on ours (store None)."""
-        engine = sa.create_engine(self._url(store), poolclass=sa.NullPool)
+        engine = sa.create_engine(self.url_of(store), poolclass=sa.NullPool)
         with engine.begin() as connection:
             result = connection.execute(sa.text(query))
             return [tuple(row) for row in result] if result.returns_rows else []
@@ -150,7 +150,8 @@ class EdgeWorld:
                 str(row.product_id), row.checksum, row.checksum, "synced", "", row.sort_order, row.is_primary
             )
 
-    def _url(self, store: str | None) -> str:
+    def url_of(self, store: str | None) -> str:
+        """The URL of a store's database, or of ours (store None)."""
         ours = self.environment["IMAGESYNC_DATABASE_URL"]
         if store is None:
             return ours
