@@ -52,7 +52,9 @@ def draw(picture: Picture, tokens: str = "") -> tuple[bytes, str]:
         image = frame
     if wanted.crop is not None:
         left, top, width, height = wanted.crop
-        image = image.crop((left, top, left + width, top + height))
+        right, bottom = min(image.width, left + width), min(image.height, top + height)
+        if left < right and top < bottom:
+            image = image.crop((left, top, right, bottom))
     file = BytesIO()
     image.save(file, wanted.format, quality=wanted.quality)
     content = file.getvalue()

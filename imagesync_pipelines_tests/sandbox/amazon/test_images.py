@@ -4,6 +4,8 @@ from io import BytesIO
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from imagesync_pipelines.sandbox import faults
@@ -46,6 +48,8 @@ def opened(content: bytes) -> Image.Image:
         ("AC_UF600,1000_QL80", (600, 400)),
         ("SX258_BO1,204,203,200", (258, 172)),
         ("CR0,0,300,300", (300, 300)),
+        ("CR1000,700,5000,5000", (200, 100)),
+        ("CR5000,5000,10,10", (1200, 800)),
         ("V1", (1200, 800)),
         ("SL0", (1200, 800)),
         ("nonsense", (1200, 800)),
@@ -55,6 +59,31 @@ def test_tokens_make_a_picture_smaller_and_never_larger(tokens: str, size: tuple
     content, media_type = draw(WIDE, tokens)
     image = opened(content)
     assert (image.size, image.format, media_type) == (size, "JPEG", "image/jpeg")
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(
+                "{}{}".format,
+                st.sampled_from(["SL", "SX", "SY", "SS", "UL", "UX", "UY", "US", "QL"]),
+                st.integers(0, 10**9),
+            ),
+            st.builds(
+                "{}{},{}".format, st.sampled_from(["UF", "SR", "CR"]), st.integers(0, 10**6), st.integers(0, 10**6)
+            ),
+            st.text("ABCSLX0123456789,aw²", max_size=6),
+        ),
+        max_size=4,
+    ).map("_".join)
+)
+def test_no_tokens_make_a_picture_larger_or_break_it(tokens: str) -> None:
+    picture = Picture("31aaaaaaaaL", "any", 120, 80)
+    image = opened(draw(picture, tokens)[0])
+    assert min(image.size) >= 1
+    assert max(image.size) <= 120
+    name = read_name(picture.name(tokens))
+    assert name == (picture.id, tokens, "jpg")
 
 
 def test_a_format_token_gives_webp_under_the_name_of_a_jpeg(shown: AmazonSandbox) -> None:
