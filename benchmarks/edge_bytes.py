@@ -23,7 +23,7 @@ from imagesync_pipelines.edge.api import HeadOfficeApi
 from imagesync_pipelines.edge.applying import apply_photos
 from imagesync_pipelines.edge.downloads import OpenPhoto, decode_whole, open_downloads, policy_of
 from imagesync_pipelines.edge.model import Photo, fingerprint
-from imagesync_pipelines.edge.planning import plan_photos
+from imagesync_pipelines.edge.planning import Payloads, plan_photos
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.edge.sources import from_bucket, from_head_office
 from imagesync_pipelines.edge.store import StoreDatabase, open_store, read_current
@@ -56,20 +56,20 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     settings = EdgeSettings(concurrency=arguments["concurrency"])
     photos = read_photos(Path(arguments["photos"]))
     database = new_store(Path(arguments["home"]))
-    mirror = mirror_of(photos)
+    mirror, payloads = mirror_of(photos), payloads_of(photos)
     watch = Stopwatch()
     quarantine: Quarantine = NoQuarantine()
     check = decode_whole if arguments["decode"] else _no_look
     with _source(arguments, settings) as open_photo:
         with watch.step("plan"):
-            made = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
+            made = plan_photos(mirror, read_current(database), _whole(), BRAKE, payloads, max_bytes=settings.max_photo)
         with watch.step("apply"):
             downloads = open_downloads(open_photo, policy_of(settings), check=check)
             done = apply_photos(
                 made.plan, made.payload, database, downloads, quarantine, rows_per_commit=settings.rows_per_commit
             )
     with watch.step("plan again"):
-        again = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
+        again = plan_photos(mirror, read_current(database), _whole(), BRAKE, payloads, max_bytes=settings.max_photo)
     return {
         "spans": watch.as_json(),
         "verified": done.verified,
@@ -88,8 +88,14 @@ def new_store(home: Path) -> StoreDatabase:
 
 def mirror_of(photos: list[Photo]) -> pd.DataFrame:
     """The mirror's frame of these photos."""
-    rows = [(one.photo_id, one.product_id, fingerprint(one), orjson.dumps(one.as_json()).decode()) for one in photos]
-    return pd.DataFrame(rows, columns=["key", "group_key", "fingerprint", "payload"], dtype="str")
+    rows = [(one.photo_id, one.product_id, fingerprint(one), one.checksum, one.size) for one in photos]
+    return pd.DataFrame(rows, columns=["key", "group_key", "fingerprint", "checksum", "size"])
+
+
+def payloads_of(photos: list[Photo]) -> Payloads:
+    """Looks up these photos, as the mirror does."""
+    texts = {one.photo_id: orjson.dumps(one.as_json()).decode() for one in photos}
+    return lambda keys: pd.DataFrame({"key": list(keys), "payload": [texts[key] for key in keys]}, dtype="str")
 
 
 def count_right(database: StoreDatabase) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,13 +29,13 @@ from imagesync_pipelines.edge.applying import PhotosApplied, apply_photos
 from imagesync_pipelines.edge.downloads import open_downloads, policy_of
 from imagesync_pipelines.edge.listing import Listed, take_listing
 from imagesync_pipelines.edge.model import Photo
-from imagesync_pipelines.edge.planning import plan_photos
+from imagesync_pipelines.edge.planning import LISTED_VALUES, plan_photos
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.edge.store import StoreDatabase
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.copying import copy_rows
 from imagesync_pipelines.storage.installation import Installation, open_installation
-from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.storage.mirror import read_mirror, read_payloads
 from imagesync_pipelines.sync.model import Scope
 
 STORE = EdgeStore("bench", "00000000-0000-0000-0000-000000000001", HeadOffice("http://none", "none", SecretStr("")))
@@ -117,11 +118,12 @@ def _plan_and_apply(
     watch: Stopwatch, place: Installation, office: Office, settings: EdgeSettings, database: StoreDatabase
 ) -> PhotosApplied:
     with watch.step("1 % changed: reading the mirror"), place.engine.connect() as connection:
-        mirror = read_mirror(connection, "edge", STORE.name)
+        mirror = read_mirror(connection, "edge", STORE.name, LISTED_VALUES)
     with watch.step("1 % changed: reading the store"):
         current = stores.read_current(database)
-    with watch.step("1 % changed: plan"):
-        made = plan_photos(mirror, current, Scope(None, None), BRAKE, max_bytes=settings.max_photo)
+    with watch.step("1 % changed: plan"), place.engine.connect() as connection:
+        payloads = partial(read_payloads, connection, "edge", STORE.name)
+        made = plan_photos(mirror, current, Scope(None, None), BRAKE, payloads, max_bytes=settings.max_photo)
     with watch.step("1 % changed: apply"):
         downloads = open_downloads(office.open, policy_of(settings), check=lambda body, photo: None)
         return apply_photos(made.plan, made.payload, database, downloads, NoQuarantine())

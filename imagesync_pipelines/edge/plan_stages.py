@@ -4,8 +4,10 @@ What belongs here: joining planning, engine and storage, one function per Dagste
 before the plan and the report after it (stages.py), effects (applying.py), what the UI shows (assets.py, telling.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,7 +21,7 @@ from imagesync_pipelines.edge.downloads import OpenPhoto, open_downloads, policy
 from imagesync_pipelines.edge.listing import NOT_FOUND, WORD_OF_HO
 from imagesync_pipelines.edge.model import Photo
 from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, keep_note, need_note, read_note
-from imagesync_pipelines.edge.planning import PhotoPlan, plan_photos
+from imagesync_pipelines.edge.planning import LISTED_VALUES, PhotoPlan, plan_photos
 from imagesync_pipelines.edge.sources import from_bucket, from_head_office
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import mirror
@@ -131,27 +133,28 @@ def apply_plan(
 
 def plan_store(desk: Desk, listed: ListingNote, run_id: str, *, lift_brake: bool) -> PlanMade:
     """Plan from the mirror and the store's database whatever the listing found, and store the plan."""
-    with desk.place.engine.connect() as connection:
-        wanted = mirror.read_mirror(connection, ROOM, desk.name)
+    # One snapshot, so that the payloads are those of the rows that were planned.
+    with desk.place.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        wanted = mirror.read_mirror(connection, ROOM, desk.name, LISTED_VALUES)
         absent = mirror.read_gone(connection, ROOM, desk.name, WORD_OF_HO)
         mirror_at = mirror.mirror_at(connection, ROOM, desk.name)
-    current = store.read_current(desk.database)
-    # A photo that is only marked as pending is no photo yet: writing it is an addition.
-    current = current[current["has_bytes"] | ~current["key"].isin(wanted["key"])]
-    # What the head office lists in a form that cannot be read is there: it is left alone.
-    current = current[~current["key"].isin(listed.illegible)]
-    # A full walk proves what is gone as long as the mirror is as that walk left it.
-    proven = listed.full and listed.walk_id is not None and listed.mirror_at == mirror_at
-    proof = Proof(listed.walk_id, listed.complete, listed.reason) if proven and listed.walk_id is not None else None
-    planned = plan_photos(
-        wanted,
-        current,
-        Scope(None, proof, absent),
-        _brake(desk.place.settings, lifted=lift_brake),
-        unknown_products=store.unknown_products(desk.database, set(wanted["group_key"])),
-        max_bytes=desk.settings.max_photo,
-        pace_seconds=desk.settings.pace_ms / 1000,
-    )
+        current = store.read_current(desk.database)
+        # What the head office lists in a form that cannot be read is there: it is left alone.
+        if listed.illegible:
+            current = current[~current["key"].isin(listed.illegible)]
+        # A full walk proves what is gone as long as the mirror is as that walk left it.
+        proven = listed.full and listed.walk_id is not None and listed.mirror_at == mirror_at
+        proof = Proof(listed.walk_id, listed.complete, listed.reason) if proven and listed.walk_id is not None else None
+        planned = plan_photos(
+            wanted,
+            current,
+            Scope(None, proof, absent),
+            _brake(desk.place.settings, lifted=lift_brake),
+            partial(mirror.read_payloads, connection, ROOM, desk.name),
+            unknown_products=store.unknown_products(desk.database, set(wanted["group_key"])),
+            max_bytes=desk.settings.max_photo,
+            pace_seconds=desk.settings.pace_ms / 1000,
+        )
     if not listed.dry_run:
         store.keep_waiting(desk.database, planned.waiting)
     plan = planned.plan.assign(product=planned.plan["group"].map(_labels(planned)))
@@ -232,6 +235,12 @@ def _open_photo(desk: Desk, api: HeadOfficeApi) -> OpenPhoto:
     if place is None:
         raise SettingsError("EDGE_BYTES_FROM is s3, so IMAGESYNC_S3_ENDPOINT_URL and its keys are needed.")
     return from_bucket(place, desk.settings)
+
+
+def _payloads(desk: Desk, keys: Sequence[str]) -> pd.DataFrame:
+    """The payloads of some of the store's photos in the mirror."""
+    with desk.place.engine.connect() as connection:
+        return mirror.read_payloads(connection, ROOM, desk.name, keys)
 
 
 def _brake(settings: Settings, *, lifted: bool) -> Brake:

@@ -4,13 +4,14 @@ What belongs here: pure functions over frames. What does not: reading them (stor
 themselves (rules.py), effects (applying.py).
 """
 
-from array import array
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
-import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from imagesync_pipelines.edge.model import Photo
 from imagesync_pipelines.edge.rules import UNKNOWN_PRODUCT, why_unusable
@@ -22,6 +23,12 @@ from imagesync_pipelines.sync.plan import build_plan
 # What applying needs of every row that is added or updated; photo is the JSON of Photo.as_json.
 PAYLOAD_COLUMNS = ("key", "needs_bytes", "size", "photo")
 _WRITTEN = (Change.ADD, Change.UPDATE)
+
+# What planning needs to know of every photo that the head office lists, beside storage.mirror.MIRROR_COLUMNS.
+LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType({"checksum": pa.large_string(), "size": pa.int64()})
+
+Payloads = Callable[[Sequence[str]], pd.DataFrame]
+"""Looks up photos by their keys: the columns key and payload, which is the JSON text of Photo.as_json."""
 
 PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
 
@@ -53,6 +60,7 @@ def plan_photos(
     current: pd.DataFrame,
     scope: Scope,
     brake: Brake,
+    payloads: Payloads,
     *,
     unknown_products: Collection[str] = (),
     max_bytes: int,
@@ -60,10 +68,10 @@ def plan_photos(
 ) -> PhotoPlan:
     """Plan from what the head office lists (mirror) and what the store has (current, as store.read_current gives it).
 
-    mirror: key (photo id), group_key (product id), fingerprint, payload (the JSON text of Photo.as_json), as
-    storage.mirror.read_mirror gives it, without what is gone. unknown_products: those that the store does not have.
-    max_bytes: of one photo. Only rows whose checksum is not that of the store's picture need bytes; a replaced photo
-    with the same bytes is an update without them. Raises ValueError for frames that are not as described.
+    mirror: key (photo id), group_key (product id), fingerprint, checksum, size, as storage.mirror.read_mirror gives it,
+    without what is gone. payloads: asked once, for the photos that are written. unknown_products: those that the store
+    does not have. max_bytes: of one photo. Only rows whose checksum is not that of the store's picture need bytes; a
+    replaced photo with the same bytes is an update without them. Raises ValueError for frames that are otherwise.
     """
     listed = _listed(mirror, frozenset(unknown_products), max_bytes)
     there = _in_group_of(listed, _without_announced(current, listed))
@@ -71,7 +79,7 @@ def plan_photos(
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
     built = build_plan(listed[usable], there, scope, rejected=rejected)
     guarded = guard(built, scope, brake)
-    payload = _payload(guarded.plan, listed, mirror, there)
+    payload = _payload(guarded.plan, listed, payloads, there)
     fetched = payload[payload["needs_bytes"]]
     calls, size = len(fetched), int(fetched["size"].sum())
     return PhotoPlan(
@@ -97,25 +105,20 @@ def photos_of(payload: pd.DataFrame) -> PhotosByKey:
 
 
 def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd.DataFrame:
-    """The mirror as the engine's wanted rows, with size and why it cannot be used ('': it can).
-
-    Payloads are taken apart one by one and not kept: a large catalogue has a small plan.
-    """
-    checksums, sizes, rejects = [], array("q"), []
-    for payload, product_id in zip(mirror["payload"], mirror["group_key"], strict=True):
-        photo = orjson.loads(payload)
-        checksums.append(photo["checksum"])
-        sizes.append(photo["size"])
-        reject = why_unusable(photo["checksum"], photo["size"], max_bytes)
-        rejects.append(reject or (UNKNOWN_PRODUCT if product_id in unknown else ""))
+    """The mirror as the engine's wanted rows, with size and why it cannot be used ('': it can)."""
+    values = zip(mirror["checksum"], mirror["size"], mirror["group_key"], strict=True)
+    rejects = [
+        why_unusable(checksum, size, max_bytes) or (UNKNOWN_PRODUCT if product_id in unknown else "")
+        for checksum, size, product_id in values
+    ]
     return pd.DataFrame(
         {
-            "key": mirror["key"].astype("str"),
-            "group": mirror["group_key"].astype("str"),
+            "key": mirror["key"],
+            "group": mirror["group_key"],
             "position": pd.Series(pd.NA, index=mirror.index, dtype="Int64"),
-            "fingerprint": mirror["fingerprint"].astype("str"),
-            "content": pd.Series(checksums, index=mirror.index, dtype="str"),
-            "size": np.frombuffer(sizes, dtype="int64"),
+            "fingerprint": mirror["fingerprint"],
+            "content": mirror["checksum"],
+            "size": mirror["size"],
             "reject": pd.Series(rejects, index=mirror.index, dtype="str"),
         }
     )
@@ -123,20 +126,24 @@ def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd
 
 def _without_announced(current: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
     """Current without photos that are only marked as pending: writing them is an addition, or the end of a rename."""
-    return current[current["has_bytes"] | ~current["key"].isin(listed["key"])]
+    bare = current.loc[~current["has_bytes"], "key"]
+    announced = bare[among(bare, listed["key"])]
+    return current.drop(index=announced.index) if len(announced) else current
 
 
 def _in_group_of(listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     """Current with a photo that moved to another product in that product's group: it is one row that changes."""
-    moved_to = current["key"].map(listed.set_index("key")["group"])
-    return current.assign(group=moved_to.where(moved_to.notna(), current["group"]))
+    places = pc.index_in(pa.array(current["key"]), value_set=pa.array(listed["key"]))
+    now = pa.array(current["group"])
+    groups = pc.if_else(pc.is_null(places), now, pa.array(listed["group"]).take(places))
+    return current if groups.equals(now) else current.assign(group=pd.Series(groups, index=current.index, dtype="str"))
 
 
-def _payload(plan: pd.DataFrame, listed: pd.DataFrame, mirror: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
+def _payload(plan: pd.DataFrame, listed: pd.DataFrame, payloads: Payloads, current: pd.DataFrame) -> pd.DataFrame:
     written = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
-    wanted = among(mirror["key"], written["key"]).to_numpy()
-    photos = listed.loc[wanted, ["key", "content", "size"]].assign(photo=mirror.loc[wanted, "payload"])
-    rows = written.merge(photos, on="key")
+    photos = listed.loc[among(listed["key"], written["key"]), ["key", "content", "size"]]
+    texts = payloads(list(written["key"])).rename(columns={"payload": "photo"})
+    rows = written.merge(photos, on="key").merge(texts, on="key")
     pictures = current.loc[current["has_bytes"] & among(current["key"], written["key_before"]), ["key", "checksum"]]
     held = rows.merge(pictures.rename(columns={"key": "key_before"}), on="key_before", how="left")["checksum"]
     return pd.DataFrame(
@@ -150,5 +157,6 @@ def _payload(plan: pd.DataFrame, listed: pd.DataFrame, mirror: pd.DataFrame, cur
 
 
 def _waiting(listed: pd.DataFrame, current: pd.DataFrame) -> dict[str, str]:
-    waiting = listed[(listed["reject"] == UNKNOWN_PRODUCT) & ~listed["key"].isin(current["key"])]
+    waiting = listed.loc[listed["reject"] == UNKNOWN_PRODUCT, ["key", "group"]]
+    waiting = waiting[~among(waiting["key"], current["key"])]
     return dict(zip(waiting["key"], waiting["group"], strict=True))

@@ -11,11 +11,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
 from imagesync_pipelines.edge import writing
 from imagesync_pipelines.edge.model import Photo, fingerprint
+from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, with_driver
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.locks import room_lock
@@ -30,7 +32,10 @@ LOCK = "edge photos"
 CURRENT_COLUMNS = ("key", "group", "position", "fingerprint", "content", "checksum", "has_bytes", "status", "error")
 UNFINISHED = ("pending", "syncing", "failed")
 
-_ROWS_PER_PART = 10_000
+_ROWS_PER_PART = 2_000
+_SCHEMA = pa.schema(
+    (name, pa.bool_() if name == "has_bytes" else pa.large_string()) for name in CURRENT_COLUMNS if name != "position"
+)
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _READ = """
@@ -116,8 +121,11 @@ def read_current(database: StoreDatabase, photo_ids: Collection[str] | None = No
         values["ids"] = list(photo_ids)
     with database.engine.connect() as connection:
         found = connection.execute(sa.text(statement), values, execution_options={"yield_per": _ROWS_PER_PART})
-        parts = [_frame(rows) for rows in found.partitions(_ROWS_PER_PART)]
-    return pd.concat(parts, ignore_index=True) if parts else _frame([])
+        # Portions become compact columns at once: rows of Python objects would take ten times the memory.
+        parts = [_columns(rows) for rows in found.partitions(_ROWS_PER_PART)]
+    frame = frame_of(pa.concat_tables([_columns([]), *parts]))
+    frame.insert(2, "position", pd.Series(pd.NA, index=frame.index, dtype="Int64"))
+    return frame
 
 
 def mark_pending(database: StoreDatabase, photos: Sequence[Photo]) -> int:
@@ -216,16 +224,14 @@ def _reset(database: StoreDatabase, which: str) -> int:
         return int(connection.execute(sa.text(statement)).rowcount)
 
 
-def _frame(rows: Sequence[sa.Row[Any]]) -> pd.DataFrame:
-    """One part of the table as CURRENT_COLUMNS."""
+def _columns(rows: Sequence[sa.Row[Any]]) -> pa.Table:
+    """One part of the table as CURRENT_COLUMNS without the position."""
     found = []
     for photo_id, product_id, *kept, has_bytes, status, error in map(tuple, rows):
         photo = Photo._make((photo_id, product_id, "", "", *kept, ""))
         digest, is_done = fingerprint(photo), status == "synced" and has_bytes
         content = photo.checksum if is_done else None
         shown = digest if is_done else f"{status} {digest}"
-        found.append((photo_id, product_id, None, shown, content, photo.checksum, has_bytes, status, error))
-    types = {"position": "Int64", "has_bytes": "bool"}
-    return pd.DataFrame(found, columns=list(CURRENT_COLUMNS)).astype(
-        {name: types.get(name, "str") for name in CURRENT_COLUMNS}
-    )
+        found.append((photo_id, product_id, shown, content, photo.checksum, has_bytes, status, error))
+    columns = zip(*found, strict=True) if found else [()] * len(_SCHEMA)
+    return pa.Table.from_arrays([pa.array(*one) for one in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA)

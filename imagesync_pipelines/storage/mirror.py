@@ -9,18 +9,22 @@ length holds no transaction open. `merge` and `mark_gone` then bring the mirror 
 
 # ruff: noqa: S608 - statements are put together from constants of this module only
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
+from psycopg import sql
 
-from imagesync_pipelines.storage.copying import copy_rows
+from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.schema import SCHEMA, mirror
 
-MIRROR_COLUMNS = ("key", "group_key", "fingerprint", "payload")
+# What is read of every row; a reader names the values of the payload that it needs beside them.
+MIRROR_COLUMNS = ("key", "group_key", "fingerprint")
 _BATCH = 1000
 _STAGED = ("key", "group_key", "fingerprint", "payload", "source_updated_at")
 
@@ -181,17 +185,32 @@ def count_live(connection: sa.Connection, room: str, account: str) -> int:
     return int(connection.execute(sa.text(f"SELECT count(*) {_LIVE}"), {"room": room, "account": account}).scalar_one())
 
 
-def read_mirror(connection: sa.Connection, room: str, account: str) -> pd.DataFrame:
-    """What the source holds, as MIRROR_COLUMNS, ordered by key; payload is JSON text, and what is gone is left out."""
-    query = sa.text(f"SELECT m.key, m.group_key, m.fingerprint, m.payload::text {_LIVE} ORDER BY m.key")
-    found = connection.execute(query.execution_options(yield_per=_BATCH), {"room": room, "account": account})
-    # Portions become compact columns at once: rows of Python texts would take five times the memory.
-    parts = [_frame(rows) for rows in found.partitions(_BATCH)]
-    return pd.concat(parts, ignore_index=True) if parts else _frame([])
+def read_mirror(
+    connection: sa.Connection, room: str, account: str, values: Mapping[str, pa.DataType] = MappingProxyType({})
+) -> pd.DataFrame:
+    """What the source holds, ordered by key: MIRROR_COLUMNS, and these fields of the payload; what is gone is left out.
+
+    values: field to type. Payloads as a whole are for the few rows that need them (`read_payloads`).
+    """
+    fields = "".join(f", m.payload ->> {_quoted(name)}" for name in values)
+    query = f"SELECT m.key, m.group_key, m.fingerprint{fields} {_live(room, account)} ORDER BY m.key"
+    return frame_of(read_columns(connection, query, {**dict.fromkeys(MIRROR_COLUMNS, pa.large_string()), **values}))
 
 
-def _frame(rows: Sequence[Any]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(MIRROR_COLUMNS), dtype="str")
+def read_payloads(connection: sa.Connection, room: str, account: str, keys: Sequence[str]) -> pd.DataFrame:
+    """The payloads (JSON text) of those of these keys that are not gone: columns key and payload, ordered by key."""
+    query = f"SELECT m.key, m.payload {_live(room, account)} AND m.key = ANY({_quoted(list(keys))}) ORDER BY m.key"
+    return frame_of(read_columns(connection, query, dict.fromkeys(("key", "payload"), pa.large_string())))
+
+
+def _live(room: str, account: str) -> str:
+    """Which rows are not gone, for a COPY, which takes no parameters."""
+    owner = f"m.room = {_quoted(room)} AND m.account = {_quoted(account)}"
+    return f"FROM {SCHEMA}.mirror m WHERE {owner} AND m.gone_at IS NULL"
+
+
+def _quoted(value: str | list[str]) -> str:
+    return sql.Literal(value).as_string()
 
 
 def read_gone(connection: sa.Connection, room: str, account: str, because: Collection[str]) -> frozenset[str]:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from imagesync_pipelines.edge.model import Photo, fingerprint
+from imagesync_pipelines.edge.planning import Payloads
 from imagesync_pipelines.edge.store import StoreDatabase
 from imagesync_pipelines.sync.model import Brake, Proof, QuarantineItem, Scope
 from imagesync_pipelines.upstream.retries import Timing
@@ -63,9 +64,20 @@ def photo(number: int, body: bytes | None = None, **fields: Any) -> Photo:
 
 
 def mirror_of(photos: Sequence[Photo]) -> pd.DataFrame:
-    """The mirror's frame of these photos, as storage/mirror.py reads it."""
-    rows = [(p.photo_id, p.product_id, fingerprint(p), orjson.dumps(p.as_json()).decode()) for p in photos]
-    return pd.DataFrame(rows, columns=["key", "group_key", "fingerprint", "payload"], dtype="str")
+    """The mirror's frame of these photos, as storage/mirror.py reads it for planning."""
+    rows = [(one.photo_id, one.product_id, fingerprint(one), one.checksum, one.size) for one in photos]
+    columns = ["key", "group_key", "fingerprint", "checksum", "size"]
+    return pd.DataFrame(rows, columns=columns).astype({**dict.fromkeys(columns[:4], "str"), "size": "int64"})
+
+
+def payloads_of(photos: Sequence[Photo]) -> Payloads:
+    """Looks up these photos, as storage/mirror.py does."""
+
+    def look_up(keys: Sequence[str]) -> pd.DataFrame:
+        rows = [(one.photo_id, orjson.dumps(one.as_json()).decode()) for one in photos if one.photo_id in set(keys)]
+        return pd.DataFrame(rows, columns=["key", "payload"], dtype="str")
+
+    return look_up
 
 
 @dataclass

@@ -26,6 +26,7 @@ from imagesync_pipelines_tests.edge.photos import (
     Source,
     mirror_of,
     no_waiting,
+    payloads_of,
     photo,
     picture,
     rows_of,
@@ -37,7 +38,7 @@ ENOUGH = 10**7
 
 
 def plan(store: StoreDatabase, photos: Sequence[Photo], scope: Scope = PROVEN) -> PhotoPlan:
-    return plan_photos(mirror_of(photos), read_current(store), scope, OPEN_BRAKE, max_bytes=ENOUGH)
+    return plan_photos(mirror_of(photos), read_current(store), scope, OPEN_BRAKE, payloads_of(photos), max_bytes=ENOUGH)
 
 
 def apply(

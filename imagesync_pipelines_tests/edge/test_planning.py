@@ -10,7 +10,7 @@ from imagesync_pipelines.edge.planning import PhotoPlan, photos_of, plan_photos
 from imagesync_pipelines.edge.rules import NO_IMAGE_UPSTREAM, UNKNOWN_PRODUCT, is_second_mismatch, mismatch_reason
 from imagesync_pipelines.edge.store import CURRENT_COLUMNS
 from imagesync_pipelines.sync.model import Brake, Scope
-from imagesync_pipelines_tests.edge.photos import OPEN_BRAKE, PARTIAL, PROVEN, mirror_of, photo, some_id
+from imagesync_pipelines_tests.edge.photos import OPEN_BRAKE, PARTIAL, PROVEN, mirror_of, payloads_of, photo, some_id
 
 ENOUGH = 10**6
 
@@ -29,7 +29,7 @@ def current_of(*rows: tuple[object, ...]) -> pd.DataFrame:
 
 
 def planned(photos: list[Photo], current: pd.DataFrame, scope: Scope = PROVEN, **more: object) -> PhotoPlan:
-    return plan_photos(mirror_of(photos), current, scope, OPEN_BRAKE, max_bytes=ENOUGH, **more)  # type: ignore[arg-type]
+    return plan_photos(mirror_of(photos), current, scope, OPEN_BRAKE, payloads_of(photos), max_bytes=ENOUGH, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_nothing_is_removed_without_a_proof() -> None:
 
 def test_the_brake_holds_an_empty_listing_back() -> None:
     held = current_of(*(row_of(photo(number)) for number in range(50)))
-    made = plan_photos(mirror_of([]), held, PROVEN, Brake(0.1, 500, 25, 5), max_bytes=ENOUGH)
+    made = plan_photos(mirror_of([]), held, PROVEN, Brake(0.1, 500, 25, 5), payloads_of([]), max_bytes=ENOUGH)
     assert (set(made.plan["change"]), len(made.held)) == ({"keep"}, 50)
     assert made.warnings
 

@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
@@ -65,7 +67,7 @@ def test_a_payload_is_kept_up_to_date_without_counting_as_a_change(connection: s
     _merge(connection, _row("a", name="old"))
     at = code.mirror_at(connection, *WHO)
     assert _merge(connection, _row("a", name="new")) == (0, 0, 0, 1)
-    assert json.loads(code.read_mirror(connection, *WHO)["payload"][0])["name"] == "new"
+    assert list(code.read_mirror(connection, *WHO, {"name": pa.string()})["name"]) == ["new"]
     assert code.mirror_at(connection, *WHO) == at
 
 
@@ -142,6 +144,22 @@ def test_a_merge_that_is_not_committed_leaves_no_trace(database: sa.Engine) -> N
     with database.connect() as connection, code.staging(connection):
         assert code.count_live(connection, *WHO) == 0
         assert code.settle_staging(connection) == 0
+
+
+def test_values_of_the_payload_are_read_as_columns_and_payloads_for_the_keys_asked(connection: sa.Connection) -> None:
+    odd = "a 'quoted' \"name\",\nwith a % and a \\"
+    _merge(connection, _row("it's", name=odd, size="12"), _row("b"), _row("gone"), _row("{c, \\d}", name=""))
+    code.mark_gone(connection, *WHO, ["gone"], "deleted")
+    frame = code.read_mirror(connection, *WHO, {"name": pa.string(), "size": pa.int64()})
+    names = dict(zip(frame["key"], frame["name"], strict=True))
+    assert names["it's"] == odd
+    assert names["{c, \\d}"] == ""
+    assert pd.isna(names["b"])
+    assert frame.set_index("key").at["it's", "size"] == 12
+    found = code.read_payloads(connection, *WHO, ["{c, \\d}", "it's", "gone", "unknown"])
+    assert set(found["key"]) == {"it's", "{c, \\d}"}
+    assert {json.loads(text)["name"] for text in found["payload"]} == {odd, ""}
+    assert code.read_payloads(connection, *WHO, []).empty
 
 
 def test_an_empty_mirror_is_an_empty_frame_with_its_columns(connection: sa.Connection) -> None:
