@@ -40,12 +40,24 @@ def read_filters(filters: object, fields: Fields, groups_most: int | None) -> Fi
         raise schema_error(UNDECODABLE)
     if groups_most is not None and len(filters) > groups_most:
         raise schema_error(("filters", f"at most {groups_most} groups"), UNDECODABLE)
-    return tuple(tuple(_condition(one, fields) for one in group) for group in filters)
+    return _joined(tuple(tuple(_condition(one, fields) for one in group) for group in filters), fields)
 
 
 def matches(filters: Filters, value: Value) -> bool:
     """Whether a record is found; `value` gives its fields. No filters find everything."""
     return not filters or any(all(_holds(one, value(one.field)) for one in group) for group in filters)
+
+
+def _joined(filters: Filters, fields: Fields) -> Filters:
+    """The same filters, where many names asked for one by one are one list: a search looks at every record."""
+    texts: dict[str, set[Any]] = {}
+    others = []
+    for group in filters:
+        if len(group) == 1 and group[0].operator == "eq" and not fields[group[0].field] >= ORDERED:
+            texts.setdefault(group[0].field, set()).add(group[0].value)
+        else:
+            others.append(group)
+    return (*others, *((Condition(field, "in", frozenset(values)),) for field, values in texts.items()))
 
 
 def _condition(item: object, fields: Fields) -> Condition:

@@ -52,8 +52,8 @@ class PlytixSandbox:
     """A running Plytix on loopback; the URLs have no path and no slash at their end.
 
     `ledger` has the calls to the PIM, by the names of the doors in app.py; `token_ledger` those to the auth host, which
-    are `token`. Faults of both are in `faults`. `lost` loses answers after their work was done. `moments` does
-    something between two calls.
+    are `token`. Faults of both are in `faults`; a call that meets one before it reaches Plytix spends no limit. `lost`
+    loses answers after their work was done; the ledger has what was done. `moments` does something between two calls.
     """
 
     url: str
