@@ -145,6 +145,8 @@ class PlytixApi:
         if not reply.good:
             raise reply.error(ImageRefused, f"refused the image (HTTP {reply.status}): {server_words(reply.data)}")
         row = _written(reply)
+        if "id" not in row:
+            raise AnswerLost(f"{_ASSETS}: answered HTTP {reply.status} without the id of the asset")
         asset = asset_from_row(row, filename)
         _check_is_picture(reply, row, asset)
         return Upload(asset, existed=False)
