@@ -43,6 +43,9 @@ class PlytixSettings(BaseSettings):
     min_longest_side: int = Field(1000, ge=1, description="pixels below which an image check names an image too small")
     quality_sample: int = Field(50, ge=0, description="images that a run looks at for the image checks; 0: none")
 
+    images_url: str = Field(
+        "https://m.media-amazon.com", description="where Amazon's images are fetched for image checks and thumbnails"
+    )
     spapi_url: str = Field(
         "https://sellingpartnerapi-na.amazon.com", description="Amazon's catalogue API, for runs without mapping file"
     )
