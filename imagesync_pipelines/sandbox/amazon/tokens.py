@@ -3,6 +3,7 @@
 What belongs here: issuing access tokens and judging them. What does not: the catalogue that they open (catalogue.py).
 """
 
+import json
 import secrets
 import threading
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ def token_app(application: Application, tokens: AccessTokens) -> Starlette:
     """The app of the token host."""
 
     async def token(request: Request) -> Response:
-        form = {name: values[-1] for name, values in parse_qs((await request.body()).decode("latin-1")).items()}
+        form = _fields(await request.body(), request.headers.get("content-type", ""))
         problem = _problem(form, application)
         if problem is not None:
             return problem
@@ -93,6 +94,17 @@ def token_app(application: Application, tokens: AccessTokens) -> Starlette:
 def token_place(scope: Scope) -> Place:
     """For the ledger and the faults."""
     return TOKEN, ""
+
+
+def _fields(body: bytes, content_type: str) -> dict[str, str]:
+    """What was sent: a form, as the documents say, or JSON, as Amazon's own clients send it."""
+    if not content_type.startswith("application/json"):
+        return {name: values[-1] for name, values in parse_qs(body.decode("latin-1")).items()}
+    try:
+        sent = json.loads(body)
+    except ValueError:
+        return {}
+    return {name: value for name, value in sent.items() if isinstance(value, str)} if isinstance(sent, dict) else {}
 
 
 def _problem(form: dict[str, str], application: Application) -> Response | None:

@@ -28,7 +28,11 @@ class Caller:
             "client_secret": self.sandbox.client_secret,
             "refresh_token": self.sandbox.refresh_token,
         }
-        answer = requests.post(self.sandbox.token_url, data=form | changed, timeout=10)
+        return self.ask_for_token(data=form | changed)
+
+    def ask_for_token(self, **body: Any) -> requests.Response:
+        """Send this body (`data` or `json`) to the token host, and use the token if it gives one."""
+        answer = requests.post(self.sandbox.token_url, timeout=10, **body)
         if answer.ok:
             self.headers = {"x-amz-access-token": answer.json()["access_token"]}
         return answer

@@ -1,8 +1,10 @@
 """Proves that the catalogue answers as the contract's sections 1 to 3 have it: rules, pages, pace, shapes."""
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
+import requests
 
 from imagesync_pipelines.sandbox.amazon import mishaps
 from imagesync_pipelines.sandbox.amazon.listings import MARKETPLACES, ListedImage, Listing
@@ -243,6 +245,21 @@ def test_a_clock_that_is_moved_back_takes_no_calls_away(caller: Caller) -> None:
 def test_a_wrong_request_gets_no_token(caller: Caller, changed: dict[str, str], status: int, error: str) -> None:
     answer = caller.log_in(**changed)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
+
+
+def test_a_token_may_be_asked_for_with_json(caller: Caller) -> None:
+    application = caller.sandbox.application
+    body = {"grant_type": "refresh_token", **asdict(application)}
+    assert caller.ask_for_token(json=body).status_code == 200
+    assert caller.search(keywords="cushion").status_code == 200
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[1]", b'{"client_id": 7}'])
+def test_nonsense_gets_no_token(caller: Caller, body: bytes) -> None:
+    answer = requests.post(
+        caller.sandbox.token_url, data=body, headers={"Content-Type": "application/json"}, timeout=10
+    )
+    assert (answer.status_code, answer.json()["error"]) == (401, "invalid_client")
 
 
 def test_a_token_lives_an_hour(caller: Caller) -> None:
