@@ -210,6 +210,22 @@ def test_an_asset_is_renamed_but_keeps_its_extension(caller: Caller) -> None:
     assert filenames(caller) == ["b.jpg"]
 
 
+def test_renaming_to_the_same_name_changes_nothing_and_a_number_is_no_name(caller: Caller) -> None:
+    asset_id = caller.asset("a.jpg")
+    assert caller.ask("PATCH", f"assets/{asset_id}", {"filename": "a.jpg"}).status_code == 200
+    assert caller.ask("PATCH", f"assets/{asset_id}", {"filename": 7}).status_code == 422
+    assert filenames(caller) == ["a.jpg"]
+
+
+def test_a_name_that_is_taken_is_treated_as_in_an_upload(caller: Caller, web: Web) -> None:
+    first, second = caller.asset("a.jpg"), caller.asset("b.jpg")
+    answer = caller.ask("PATCH", f"assets/{second}", {"filename": "a.jpg"})
+    assert answer.json()["data"][0]["filename"].startswith("a_")
+    web.put("https://images.example/c.jpg", picture("a.jpg"))
+    refused = caller.ask("PATCH", f"assets/{caller.asset('c.jpg')}", {"filename": "a.jpg"})
+    assert (refused.status_code, errors_of(refused)) == (409, [("asset.id", first)])
+
+
 def test_the_old_name_of_a_renamed_asset_is_free(caller: Caller) -> None:
     caller.ask("PATCH", f"assets/{caller.asset('a.jpg')}", {"filename": "b.jpg"})
     caller.asset("a.jpg")

@@ -1,5 +1,6 @@
 """Proves what a link does, what it answers, and how it is undone (contract section 8)."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -71,6 +72,11 @@ def test_a_link_without_an_asset_is_refused_in_the_words_of_its_version(caller: 
     assert errors_of(newer.link(SKU, None)) == [("asset.id", "asset id not found in request")]
 
 
+def test_a_link_without_a_label_is_refused(caller: Caller) -> None:
+    answer = caller.ask("POST", f"products/{caller.id_of(SKU)}/assets", {"id": caller.asset("a.jpg")})
+    assert (answer.status_code, errors_of(answer)[0][0]) == (422, "attribute_label")
+
+
 def test_v2_links_too(newer: Caller, caller: Caller) -> None:
     asset_id = caller.asset("a.jpg")
     assert newer.link(SKU, asset_id).status_code == 201
@@ -140,3 +146,17 @@ def test_with_the_race_links_one_after_the_other_and_links_of_two_products_are_s
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(fill, (SKU, "ERP-7")))
     assert caller.sandbox.gallery(SKU) == caller.sandbox.gallery("ERP-7") == tuple(ids)
+
+
+def test_a_product_that_is_deleted_while_it_is_linked_is_a_404(caller: Caller) -> None:
+    caller.sandbox.switches.lost_update_race = True
+    caller.sandbox.switches.race_seconds = 0.3
+    asset_id, product_id = caller.asset("a.jpg"), caller.id_of(SKU)
+    body = {"id": asset_id, "attribute_label": GALLERY}
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(caller.ask, "POST", f"products/{product_id}/assets", body)
+        while not caller.sandbox.ledger.under_way("link"):
+            time.sleep(0.01)
+        time.sleep(0.1)
+        caller.sandbox.mutate("delete_product", sku=SKU)
+        assert answer.result().status_code == 404

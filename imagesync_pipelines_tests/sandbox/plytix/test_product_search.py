@@ -163,6 +163,11 @@ def test_columns_that_are_not_given_are_a_422(shared: Caller, columns: list[str]
     assert (answer.status_code, errors_of(answer)[0][0]) == (422, field)
 
 
+def test_columns_are_a_list(shared: Caller) -> None:
+    answer = shared.ask("POST", "products/search", {"filters": [], "attributes": "sku"})
+    assert (answer.status_code, errors_of(answer)[0][0]) == (422, "attributes")
+
+
 @pytest.mark.parametrize(
     ("pagination", "field"),
     [
