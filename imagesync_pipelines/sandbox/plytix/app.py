@@ -146,7 +146,6 @@ def _find(method: str, path: str) -> _Found | None:
     if prefix is None:
         return None
     version, segments = _PREFIXES[prefix], path.removeprefix(prefix).split("/")
-    # `assets/search` is a door of its own and no asset called search: the table names it first.
     there = [(door, _ids(door.path, segments)) for door in DOORS if version in door.versions]
     fitting = [(door, ids) for door, ids in there if ids is not None]
     if not fitting:
@@ -167,8 +166,7 @@ def _ids(pattern: str, segments: list[str]) -> dict[str, str] | None:
 
 def _without_slash(pim: Pim, request: Request) -> str:
     """The same path under the host's other name, so that a client leaves its Authorization behind."""
-    names = (LOOPBACK, LOOPBACK_NAME)
-    other = names[request.url.hostname == LOOPBACK]
+    other = LOOPBACK_NAME if request.url.hostname == LOOPBACK else LOOPBACK
     query = f"?{request.url.query}" if request.url.query else ""
     return f"http://{other}:{urlsplit(pim.host).port}{request.url.path.rstrip('/')}{query}"
 
