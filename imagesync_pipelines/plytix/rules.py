@@ -22,6 +22,7 @@ DEFAULT_MARKETPLACE = "US"
 SKU_PREFIX = "AMZN-"
 MAIN = "MAIN"
 SWATCH = "SWCH"
+_CODE = re.compile(r"[A-Z0-9]{1,10}")
 _NUMBERED = re.compile(r"PT(\d{1,2})")
 _ASIN = re.compile(r"[A-Z0-9]{10}")
 _COUNTRY = re.compile(r"[A-Z]{2}")
@@ -31,6 +32,7 @@ _ID = "[A-Za-z0-9+-]{8,16}"
 _IMAGE_PATH = re.compile(rf"/images/I/(?P<id>{_ID})(?P<tokens>\._.*_)?\.(?P<ext>[A-Za-z]{{3,4}})")
 _KEY = re.compile(rf"{_ID}\.[a-z]{{3,4}}")
 _FILE_PREFIX = "amazon_"
+_LONGEST_URL = 500
 
 
 class BadImageUrl(ValueError):  # noqa: N818 - it says what is wrong
@@ -77,8 +79,10 @@ def picture_of(link: str) -> Picture:
 
 
 def canonical_variant(code: str | None) -> str:
-    """The code of a variant as we write it: upper case, PT1 as PT01, SWATCH as SWCH; none at all is '', never MAIN."""
+    """The code of a variant as we write it: upper case, PT1 as PT01, SWATCH as SWCH; '' for what is none, never MAIN."""
     text = (code or "").strip().upper()
+    if not _CODE.fullmatch(text):
+        return ""
     numbered = _NUMBERED.fullmatch(text)
     if numbered:
         return f"PT{int(numbered[1]):02d}"
@@ -167,7 +171,9 @@ def _listing(item: AmazonItem) -> tuple[Listing, list[SetAside]]:
         try:
             picture = picture_of(image.link)
         except BadImageUrl as error:
-            bad.append(SetAside(item.sku, str(error), image.link))
+            # Whatever a file holds must be fit for our tables.
+            shown = "".join(character for character in image.link if character.isprintable())[:_LONGEST_URL]
+            bad.append(SetAside(item.sku, str(error), shown))
             continue
         variant = canonical_variant(image.variant)
         # Without a code nothing says which entries are sizes of one picture.

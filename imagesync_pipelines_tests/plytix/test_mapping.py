@@ -4,11 +4,21 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imagesync_pipelines.plytix.errors import MappingError
 from imagesync_pipelines.plytix.mapping import MappingFile, read_mapping
 from imagesync_pipelines.plytix.model import ItemImage
+from imagesync_pipelines.plytix.rules import choose_listings
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+FIELDS = ["amazon_asin", "suggested_sku", "marketplace", "item_classification", "amazon_parent_asin", "amazon_images",
+          "amazon_image_main", "_raw_images"]  # fmt: skip
 LINK = "https://m.media-amazon.com/images/I/{}.jpg"
 ASIN = "B07X8Z63ZL"
 
@@ -191,3 +201,13 @@ def test_columns_beside_a_list_are_not_read_twice() -> None:
 
 def test_an_empty_list_leaves_the_columns() -> None:
     assert only(amazon_images=[], amazon_image_main=LINK.format("51goodaaaaL")).shape == "flat"
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON), JSON, st.booleans())
+def test_whatever_an_entry_holds_the_others_are_read(bad: dict[str, Any], metadata: object, lawful: bool) -> None:
+    mixed = {**entry(), **bad} if lawful else bad
+    file = read({"metadata": metadata, "matched": [mixed, entry()]})
+    chosen = choose_listings(file.items)
+    assert ASIN in {item.asin for item in file.items}
+    assert all(listing.sku.startswith("AMZN-") for listing in chosen.listings)
+    json.dumps([listing.as_json() for listing in chosen.listings]).encode("ascii")

@@ -86,7 +86,7 @@ def test_what_addresses_no_picture_is_refused_with_the_reason(address: str, why:
     ("code", "canonical"),
     [
         ("MAIN", "MAIN"), (" main", "MAIN"), ("PT01", "PT01"), ("pt1", "PT01"), ("PT09", "PT09"), ("PT16", "PT16"),
-        ("SWATCH", "SWCH"), ("SWCH", "SWCH"), ("TOPP", "TOPP"), (None, ""), ("", ""),
+        ("SWATCH", "SWCH"), ("SWCH", "SWCH"), ("TOPP", "TOPP"), (None, ""), ("", ""), ("M\0IN", ""), ("see main", ""),
     ],
 )  # fmt: skip
 def test_codes_of_variants_are_canonical(code: str | None, canonical: str) -> None:
@@ -157,6 +157,11 @@ def test_entries_of_one_product_are_joined_and_bad_images_set_aside() -> None:
     )
     assert [image.variant for image in chosen.listings[0].images] == ["MAIN", "PT01"]
     assert chosen.set_aside == (("AMZN-US-B000000001", "not on an image host of Amazon", "https://example.com/x.jpg"),)
+
+
+def test_a_link_that_no_table_could_hold_is_cleaned_before_it_is_told() -> None:
+    chosen = choose_listings([item("B000000001", ("MAIN", "https://x/\0\ud800\n" + "y" * 1000))])
+    assert chosen.set_aside[0].url == "https://x/" + "y" * 490
 
 
 def test_a_product_without_images_stays_a_listing() -> None:
