@@ -27,17 +27,17 @@ class GalleryTarget:
     """Plytix's galleries as the engine writes them; satisfies its RemoteTarget.
 
     `stopped` says why the rest of the plan was left, '' while it was not: the rows that were left are REFUSED and wait
-    for the next run, which plans them again.
+    for the next run, which plans them again. It may be given from the start, when the uploads were stopped.
     """
 
-    def __init__(self, tools: Tools, tasks: Mapping[str, Task], policy: Policy) -> None:
+    def __init__(self, tools: Tools, tasks: Mapping[str, Task], policy: Policy, *, stopped: str = "") -> None:
         self._tools = tools
         self._tasks = tasks
         self._policy = policy
         self._write = write_by_patch if policy.strategy == "patch" else write_by_links
         self._lock = threading.Lock()
         self._silent = 0
-        self.stopped = ""
+        self.stopped = stopped
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What Plytix holds now of our pictures on these products."""

@@ -1,17 +1,18 @@
 """What a stage leaves for the next one, for the checks and for people: small files below the storage root.
 
-What belongs here: the notes of reading and choosing, the run's report, and keeping them. What does not: the ledger and
+What belongs here: the notes of the stages, the run's report, and keeping them. What does not: the ledger and
 the plan, which are in the database; a note that is lost costs a run and nothing else.
 """
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, ClassVar, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
-from imagesync_pipelines.plytix.model import AmazonItem, Listing, SetAside
+from imagesync_pipelines.plytix.model import AmazonItem, Listing, PlytixProduct, SetAside
 from imagesync_pipelines.storage.files import write_whole
 
 # As many runs of an account as may be between their first and their last stage at once, and some to look at.
@@ -66,10 +67,43 @@ class ImagesNote(BaseModel):
         return len({image.key for listing in self.listings for image in listing.images})
 
 
-N = TypeVar("N", SourceNote, ImagesNote)
+class ProductsNote(BaseModel):
+    """The products of the listings as Plytix had them; unknown: SKUs that it does not have.
+
+    recognised: assets that our ledger did not know and that are ours by their file names.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    asset: ClassVar[str] = "products"
+
+    run_id: str
+    read_at: datetime
+    products: tuple[PlytixProduct, ...]
+    unknown: tuple[str, ...]
+    recognised: int
+    calls: int
 
 
-def keep_note(root: UPath, account: str, note: SourceNote | ImagesNote) -> None:
+class UploadsNote(BaseModel):
+    """What became of the uploads of a plan, as uploading.UploadsDone has it."""
+
+    model_config = ConfigDict(frozen=True)
+    asset: ClassVar[str] = "assets"
+
+    run_id: str
+    plan_id: int
+    uploaded: int = 0
+    existed: int = 0
+    failed: dict[str, str] = {}
+    left: int = 0
+    stopped: str = ""
+    calls: int = 0
+
+
+N = TypeVar("N", SourceNote, ImagesNote, ProductsNote, UploadsNote)
+
+
+def keep_note(root: UPath, account: str, note: SourceNote | ImagesNote | ProductsNote | UploadsNote) -> None:
     """Keep a note of a run; those of the oldest runs are forgotten."""
     folder: UPath = _folder(root, account, type(note))
     write_whole(folder / f"{note.run_id}.json", note.model_dump_json().encode())

@@ -23,6 +23,7 @@ from imagesync_pipelines.plytix.galleries import (
     rows_of,
 )
 from imagesync_pipelines.plytix.model import Listing, ListingImage, PlytixProduct
+from imagesync_pipelines.plytix.rules import MAIN
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS
 from imagesync_pipelines.sync.guard import guard
@@ -60,6 +61,11 @@ class Task:
     product: PlytixProduct
     images: tuple[ListingImage, ...]
     is_parent: bool = False
+
+    @property
+    def main(self) -> ListingImage | None:
+        """The picture for the thumbnail; None without MAIN."""
+        return next((image for image in self.images if image.variant == MAIN), None)
 
     def as_json(self) -> str:
         """Everything as JSON text; `from_json` is the way back."""

@@ -1,0 +1,57 @@
+"""Cleaning up an account: the plan that takes out what we put into galleries of products whose listings are gone.
+
+What belongs here: which products these are. What does not: the plan's rows (planning.py), storing it (plan_stages.py),
+applying it (apply_stages.py).
+"""
+
+from datetime import UTC, datetime
+
+from imagesync_pipelines.plytix.api.pim import PlytixApi
+from imagesync_pipelines.plytix.desk import Desk
+from imagesync_pipelines.plytix.notes import ProductsNote
+from imagesync_pipelines.plytix.plan_stages import PlanMade, brake_of, store_plan
+from imagesync_pipelines.plytix.planning import Policy, plan_removals
+from imagesync_pipelines.plytix.report import basis_of
+from imagesync_pipelines.plytix.rules import SKU_PREFIX
+from imagesync_pipelines.plytix.sources import Sources, read_sources
+
+DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
+
+
+def plan_cleanup(desk: Desk, api: PlytixApi, run_id: str, *, missing_from: str, lift_brake: bool = False) -> PlanMade:
+    """Plan to take out what we put into galleries of products that a mapping file does not have; nothing is written.
+
+    The file speaks for the marketplaces that it has entries of, and for no other. Raises SettingsError, MappingError,
+    RoomBusy and the errors of Plytix.
+    """
+    read = read_sources(missing_from, "", desk.place.settings)
+    told: tuple[str, ...] = ()
+    gone: list[str] = []
+    doubtful = [entry for entry in read.set_aside if not entry.where.startswith(SKU_PREFIX)]
+    if doubtful:
+        told = (f"{DOUBTFUL}{doubtful[0].where}: {doubtful[0].reason}.",)
+    else:
+        gone = missing_skus(desk.ledger.linked_skus(), read)
+    calls = api.calls
+    with desk.locked():
+        products = api.search_products(gone)
+    note = ProductsNote(
+        run_id=run_id,
+        read_at=datetime.now(UTC),
+        products=tuple(products.values()),
+        unknown=tuple(sku for sku in gone if sku not in products),
+        recognised=0,
+        calls=api.calls - calls,
+    )
+    known = desk.ledger.known()
+    planned = plan_removals(products, known, brake_of(desk.place.settings, lifted=lift_brake), api.limits())
+    basis = basis_of((), products, known, (), read.set_aside, source_file=read.source, skip_existing=False, force=False)
+    policy = Policy("patch", remove_missing=True)
+    return store_plan(desk, api, run_id, planned, policy, basis, note, told, dry_run=True)
+
+
+def missing_skus(linked: list[str], read: Sources) -> list[str]:
+    """Of the products that we put images on, those of the file's marketplaces that the file does not have."""
+    there = {item.sku for item in read.items}
+    spoken_for = tuple({f"{SKU_PREFIX}{item.marketplace}-" for item in read.items})
+    return [sku for sku in linked if sku.startswith(spoken_for) and sku not in there]

@@ -1,0 +1,137 @@
+"""The stages before the plan, each a function without Dagster: listings, their pictures, Plytix's products.
+
+What belongs here: joining the parts with storage, one function per Dagster asset. What does not: the plan and what
+comes of it (plan_stages.py), where listings come from (sources.py), what the UI shows (assets.py, telling.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from datetime import UTC, datetime
+
+from imagesync_pipelines.plytix.api.pim import PlytixApi
+from imagesync_pipelines.plytix.api.spapi import CatalogueApi
+from imagesync_pipelines.plytix.desk import Desk
+from imagesync_pipelines.plytix.galleries import keys_shown, rows_frame, rows_of
+from imagesync_pipelines.plytix.ledger import GalleryIntents
+from imagesync_pipelines.plytix.model import PlytixProduct, SetAside
+from imagesync_pipelines.plytix.notes import ImagesNote, ProductsNote, SourceNote, keep_note, need_note
+from imagesync_pipelines.plytix.recognising import recognise
+from imagesync_pipelines.plytix.rules import choose_listings
+from imagesync_pipelines.plytix.sources import as_amazon_has_them, read_sources
+from imagesync_pipelines.sync.model import QuarantineItem
+
+LISTING_STAGE = "listing"
+
+
+def take_listings(desk: Desk, run_id: str, *, mapping: str, live: bool, marketplace: str) -> SourceNote:
+    """Read the mapping file (or all of the folder), and with `live` ask Amazon's catalogue for its products' images.
+
+    Raises SettingsError, MappingError, and the errors of the catalogue.
+    """
+    read = read_sources(mapping, desk.settings.mapping_folder, desk.place.settings)
+    calls = 0
+    with CatalogueApi(desk.settings, desk.place.engine) if live else nullcontext() as amazon:
+        if amazon is not None:
+            read = as_amazon_has_them(read, amazon, marketplace)
+            calls = amazon.calls
+    warnings = []
+    if read.set_aside:
+        first = read.set_aside[0]
+        warnings.append(f"{len(read.set_aside)} entries or images cannot be used; {first.where}: {first.reason}.")
+    if read.missing:
+        warnings.append(f"Amazon's catalogue lacks {len(read.missing)} products, such as {read.missing[0]}.")
+    note = SourceNote(
+        run_id=run_id,
+        source=read.source,
+        shape=read.shape,
+        live=live,
+        marketplace=marketplace,
+        entries=read.entries,
+        items=read.items,
+        set_aside=read.set_aside,
+        missing=read.missing,
+        calls=calls,
+        warnings=tuple(warnings),
+    )
+    keep_note(desk.place.storage, desk.account, note)
+    return note
+
+
+def choose_images(desk: Desk, run_id: str) -> ImagesNote:
+    """Choose one picture per marketplace and variant from what was read; what cannot be used goes to quarantine.
+
+    Raises NoteMissingError.
+    """
+    read = need_note(desk.place.storage, desk.account, run_id, SourceNote)
+    chosen = choose_listings(read.items, [read.marketplace] if read.marketplace else [])
+    warnings = list(read.warnings)
+    if chosen.set_aside:
+        first = chosen.set_aside[0]
+        warnings.append(f"{len(chosen.set_aside)} images cannot be used; {first.where}: {first.reason}.")
+    if read.marketplace and not chosen.listings:
+        warnings.append(f"There is no listing of the marketplace {read.marketplace}.")
+    skus = {listing.sku for listing in chosen.listings}
+    set_aside = (*read.set_aside, *chosen.set_aside)
+    note = ImagesNote(
+        run_id=run_id,
+        source=read.source,
+        listings=chosen.listings,
+        set_aside=set_aside,
+        incomplete=tuple(sorted({entry.where for entry in set_aside} & skus)),
+        warnings=tuple(warnings),
+    )
+    _put_aside(desk, run_id, set_aside)
+    keep_note(desk.place.storage, desk.account, note)
+    return note
+
+
+def read_products(desk: Desk, api: PlytixApi, run_id: str) -> ProductsNote:
+    """Read the products of the listings, settle what an earlier run left open, recognise assets we do not know.
+
+    Raises NoteMissingError, RoomBusy when another run works on the account, and the errors of Plytix.
+    """
+    images = need_note(desk.place.storage, desk.account, run_id, ImagesNote)
+    calls = api.calls
+    intents = desk.intents(run_id)
+    with desk.locked():
+        unsettled = [intent.group for intent in intents.open_intents()]
+        skus = [listing.sku for listing in images.listings]
+        found = api.search_products([*skus, *unsettled])
+        read_at = datetime.now(UTC)
+        recognised = recognise(api, desk.ledger, found, images.listings)
+        if unsettled:
+            _settle(desk, intents, found, unsettled)
+    note = ProductsNote(
+        run_id=run_id,
+        read_at=read_at,
+        products=tuple(found[sku] for sku in skus if sku in found),
+        unknown=tuple(sku for sku in skus if sku not in found),
+        recognised=recognised,
+        calls=api.calls - calls,
+    )
+    keep_note(desk.place.storage, desk.account, note)
+    return note
+
+
+def _settle(desk: Desk, intents: GalleryIntents, found: Mapping[str, PlytixProduct], unsettled: Sequence[str]) -> None:
+    """Record what the galleries hold whose outcome an earlier run did not learn."""
+    known = desk.ledger.known()
+    rows = [
+        row
+        for sku in unsettled
+        if sku in found
+        for row in rows_of(found[sku], list(keys_shown(found[sku], known)), known, with_left=False)
+    ]
+    intents.settle(rows_frame(rows), unsettled)
+
+
+def _put_aside(desk: Desk, run_id: str, set_aside: Sequence[SetAside]) -> None:
+    """Put what cannot be used in quarantine, and take out what this source no longer has."""
+    table = desk.quarantine(run_id)
+    items = [
+        QuarantineItem(f"{entry.where} {entry.url}".strip(), None, LISTING_STAGE, entry.reason, entry.url or None)
+        for entry in set_aside
+    ]
+    table.put(items)
+    bad = {item.key for item in items}
+    table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
