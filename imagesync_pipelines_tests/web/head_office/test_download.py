@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
-from imagesync_pipelines_tests.web.head_office.serving import Client, Shop
+from imagesync_pipelines.web.head_office.tokens import hash_password
+from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, PHOTOS, USERNAME, Client, Shop
 
 BODY = bytes(range(256)) * 3000
 CHECKSUM = hashlib.md5(BODY).hexdigest()
@@ -121,6 +122,39 @@ def test_a_photo_that_the_store_does_not_see_is_not_found(
     answer = client.download(uuid4() if which == "unknown" else photo_id)
     assert answer.status_code == 404
     assert answer.json() == {"status": "error", "message": "Photo not found"}
+
+
+@pytest.mark.parametrize(
+    ("which", "status", "message"),
+    [
+        ("unknown", 404, "Store not found"),
+        ("closed", 404, "Store not found"),
+        ("foreign", 403, "may not read"),
+        ("revoked", 403, "may not read"),
+    ],
+)
+def test_a_store_that_the_account_may_not_read_gives_no_bytes(
+    client: Client, office: HeadOffice, shop: Shop, photo_id: UUID, which: str, status: int, message: str
+) -> None:
+    if which == "closed":
+        catalogue.set_store_active(office, shop.store, active=False)
+    if which == "revoked":
+        catalogue.revoke(office, USERNAME, shop.store)
+    store = {"unknown": uuid4(), "foreign": shop.other_store}.get(which, shop.store)
+    answer = client.get(f"{PHOTOS}{photo_id}/download/", store_id=store)
+    assert answer.status_code == status
+    assert message in answer.json()["message"]
+
+
+def test_an_account_of_all_stores_gets_bytes_until_it_is_disabled(
+    client: Client, office: HeadOffice, shop: Shop, photo_id: UUID
+) -> None:
+    catalogue.add_account(office, "carrier", hash_password(PASSWORD), all_stores=True)
+    client.log_in("carrier")
+    address = f"{PHOTOS}{photo_id}/download/"
+    assert client.get(address, store_id=shop.other_store).content == BODY
+    catalogue.set_account_active(office, "carrier", active=False)
+    assert client.get(address, store_id=shop.other_store).status_code == 401
 
 
 def test_the_length_is_the_objects_own_when_the_row_is_wrong(
