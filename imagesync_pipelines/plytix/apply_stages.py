@@ -5,7 +5,7 @@ plan (plan_stages.py), effects (uploading.py, writing.py), what the UI shows (as
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -119,7 +119,7 @@ def apply_plan(
             api=api,
             ledger=desk.ledger,
             uploads=assets,
-            rereading=Rereading(api, order, products, read_at),
+            rereading=Rereading(api, order, products, read_at, desk.clock),
             links=desk.ledger.known().links,
             failed_uploads=uploads.failed,
             written=Written(),
@@ -135,6 +135,7 @@ def apply_plan(
             states=_states(plans, header),
             states_read_at=read_at,
             fatal=FATAL,
+            clock=desk.clock,
             on_progress=lambda number: progress("product images written", number, total),
         )
     plans.mark_applied(header.id, run_id)
@@ -146,7 +147,7 @@ def apply_plan(
         errors=_faults(desk, run_id, applied, tasks),
     )
     known = desk.ledger.known().assets()
-    report = make_report(Basis.from_json(scope["basis"]), done, tasks, known, ended_at=datetime.now(UTC), dry_run=False)
+    report = make_report(Basis.from_json(scope["basis"]), done, tasks, known, ended_at=desk.clock(), dry_run=False)
     keep_report(desk.place.storage, run_id, report)
     read_calls = int(scope["calls"]) if header.run_id == run_id else 0
     return PlanApplied(

@@ -4,8 +4,6 @@ What belongs here: which products these are. What does not: the plan's rows (pla
 applying it (apply_stages.py).
 """
 
-from datetime import UTC, datetime
-
 from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.desk import Desk
 from imagesync_pipelines.plytix.notes import ProductsNote
@@ -37,7 +35,7 @@ def plan_cleanup(desk: Desk, api: PlytixApi, run_id: str, *, missing_from: str, 
         products = api.search_products(gone)
     note = ProductsNote(
         run_id=run_id,
-        read_at=datetime.now(UTC),
+        read_at=desk.clock(),
         products=tuple(products.values()),
         unknown=tuple(sku for sku in gone if sku not in products),
         recognised=0,

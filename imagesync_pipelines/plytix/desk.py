@@ -4,9 +4,10 @@ What belongs here: what the stages share. What does not: what is done with it (s
 the account (api/pim.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from imagesync_pipelines.plytix.ledger import ROOM, GalleryIntents, Ledger
 from imagesync_pipelines.plytix.settings import PlytixSettings
@@ -17,11 +18,15 @@ from imagesync_pipelines.storage.quarantine import QuarantineTable
 
 @dataclass(frozen=True)
 class Desk:
-    """What the stages of one account work with; `account` is its alias, which is its Dagster partition too."""
+    """What the stages of one account work with; `account` is its alias, which is its Dagster partition too.
+
+    clock: how old a reading is, is judged by it.
+    """
 
     place: Installation
     settings: PlytixSettings
     account: str
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def room(self) -> str:

@@ -5,7 +5,6 @@ it (apply_stages.py), the plan of a cleanup (cleanup.py), what the UI shows (ass
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -112,9 +111,7 @@ def store_plan(
     """
     left = {one.window.seconds: one.left for one in api.left()}
     tasks = tasks_of(planned.payload)
-    report = make_report(
-        basis, Done(), tasks, desk.ledger.known().assets(), ended_at=datetime.now(UTC), dry_run=dry_run
-    )
+    report = make_report(basis, Done(), tasks, desk.ledger.known().assets(), ended_at=desk.clock(), dry_run=dry_run)
     warnings = [*told, *planned.warnings]
     hour = max(left, default=0)
     if planned.cost.calls > left.get(hour, planned.cost.calls):

@@ -6,7 +6,6 @@ comes of it (plan_stages.py), where listings come from (sources.py), what the UI
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from datetime import UTC, datetime
 
 from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.api.spapi import CatalogueApi
@@ -97,7 +96,7 @@ def read_products(desk: Desk, api: PlytixApi, run_id: str) -> ProductsNote:
         unsettled = [intent.group for intent in intents.open_intents()]
         skus = [listing.sku for listing in images.listings]
         found = api.search_products([*skus, *unsettled])
-        read_at = datetime.now(UTC)
+        read_at = desk.clock()
         recognised = recognise(api, desk.ledger, found, images.listings)
         if unsettled:
             _settle(desk, intents, found, unsettled)
