@@ -79,7 +79,7 @@ def picture_of(link: str) -> Picture:
 
 
 def canonical_variant(code: str | None) -> str:
-    """The code of a variant as we write it: upper case, PT1 as PT01, SWATCH as SWCH; '' for what is none, never MAIN."""
+    """The code of a variant as we write it: upper case, PT1 as PT01, SWATCH as SWCH; no code is '', never MAIN."""
     text = (code or "").strip().upper()
     if not _CODE.fullmatch(text):
         return ""
@@ -172,8 +172,8 @@ def _listing(item: AmazonItem) -> tuple[Listing, list[SetAside]]:
             picture = picture_of(image.link)
         except BadImageUrl as error:
             # Whatever a file holds must be fit for our tables.
-            shown = "".join(character for character in image.link if character.isprintable())[:_LONGEST_URL]
-            bad.append(SetAside(item.sku, str(error), shown))
+            address = "".join(character for character in image.link if character.isprintable())[:_LONGEST_URL]
+            bad.append(SetAside(item.sku, str(error), address))
             continue
         variant = canonical_variant(image.variant)
         # Without a code nothing says which entries are sizes of one picture.

@@ -20,8 +20,12 @@ _SLOTS = TICKS + 1
 # Longer than any system asks us to pause; a later moment can only come from a clock that was wrong.
 LONGEST_BLOCK_SECONDS = 2 * 3600.0
 
+# A clock so much behind the newest count is believed to be one of several that differ a little; one further behind says
+# that the newest count came from a clock that was wrong.
+_BEHIND_SECONDS = 60
+
 # The rows are locked in one order, so that two callers never wait for each other. A clock a little behind counts into
-# the newest tick; ticks far ahead come from a clock that was wrong, and are given up.
+# the newest tick.
 _TAKE = sa.text("""
 WITH held AS MATERIALIZED (
     SELECT window_seconds, counts, tick, blocked_until
@@ -31,11 +35,12 @@ WITH held AS MATERIALIZED (
        FOR UPDATE
 ), asked AS (
     SELECT window_seconds, call_limit,
-           floor(CAST(:now AS float8) * CAST(:ticks AS int) / window_seconds)::bigint AS tick
+           floor(CAST(:now AS float8) * CAST(:ticks AS int) / window_seconds)::bigint AS tick,
+           greatest(CAST(:slots AS int), CAST(:behind AS int) * CAST(:ticks AS int) / window_seconds) AS behind
       FROM unnest(CAST(:seconds AS int[]), CAST(:limits AS int[])) AS a (window_seconds, call_limit)
 ), steps AS (
     SELECT window_seconds, call_limit, counts, blocked_until, held.tick AS old, asked.tick AS new,
-           CASE WHEN abs(asked.tick - held.tick) > CAST(:slots AS int) THEN CAST(:slots AS int)
+           CASE WHEN asked.tick - held.tick NOT BETWEEN -asked.behind AND CAST(:slots AS int) THEN CAST(:slots AS int)
                 ELSE greatest(asked.tick - held.tick, 0)::int END AS step
       FROM held JOIN asked USING (window_seconds)
 ), moved AS (
@@ -130,6 +135,7 @@ def _take(connection: sa.Connection, principal: str, windows: Sequence[Window], 
         "latest": _moment(now + LONGEST_BLOCK_SECONDS),
         "ticks": TICKS,
         "slots": _SLOTS,
+        "behind": _BEHIND_SECONDS,
     }
     return connection.execute(_TAKE, values).all()
 
@@ -167,7 +173,8 @@ def _left(window: Window, row: sa.Row | None, now: float) -> WindowLeft:
     if row is None:
         return WindowLeft(window, 0, window.calls, 0.0)
     step = int(now * TICKS // window.seconds) - row.tick
-    used = sum(row.counts[max(step, 0) :]) if abs(step) <= _SLOTS else 0
+    behind = max(_SLOTS, _BEHIND_SECONDS * TICKS // window.seconds)
+    used = sum(row.counts[max(step, 0) :]) if step >= -behind else 0
     until = 0.0 if row.blocked_until is None else row.blocked_until.timestamp() - now
     return WindowLeft(window, used, max(0, window.calls - used), until if 0 < until <= LONGEST_BLOCK_SECONDS else 0.0)
 

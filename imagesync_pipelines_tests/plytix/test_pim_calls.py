@@ -1,6 +1,7 @@
 """One call to the PIM: tokens, limits, what is repeated and what is not (contract plytix.md, sections 2 to 4)."""
 
 import logging
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -25,6 +26,16 @@ from imagesync_pipelines_tests.plytix.host import (
 from imagesync_pipelines_tests.upstream.servers import FakeTime, http, json_answer
 
 P, A = an_id(1), an_id(2)
+
+
+class SharedTime(FakeTime):
+    """A clock that several workers move without losing a move."""
+
+    lock = threading.Lock()
+
+    def sleep(self, seconds: float) -> None:
+        with self.lock:
+            super().sleep(seconds)
 
 
 def test_a_token_is_used_until_shortly_before_its_end(database: sa.Engine) -> None:
@@ -117,7 +128,7 @@ def test_we_keep_to_a_share_of_the_limits(
 def test_alone_on_the_account_we_never_meet_a_429_wherever_its_windows_begin(
     database: sa.Engine, begins: float, workers: int
 ) -> None:
-    fake = FakeTime()
+    fake = SharedTime()
     hits: dict[int, int] = {}
 
     def answer(call: Call) -> list[bytes]:
@@ -130,7 +141,7 @@ def test_alone_on_the_account_we_never_meet_a_429_wherever_its_windows_begin(
 
         def read(number: int) -> None:
             api.get_product(P)
-            fake.now += 0.07 * (number % 5)
+            fake.sleep(0.07 * (number % 5))
 
         with ThreadPoolExecutor(workers) as pool:
             list(pool.map(read, range(90)))

@@ -84,6 +84,10 @@ def test_a_clock_a_little_behind_counts_as_well(database: sa.Engine) -> None:
     assert take(database, "a", [TEN], NOON) == 0.0
     assert [take(database, "a", [TEN], NOON - 2) for _ in range(3)] == [0.0, 0.0, 0.0]
     assert take(database, "a", [TEN], NOON - 2) == pytest.approx(12.5)
+    assert take(database, "a", [TEN], NOON - 50) == pytest.approx(60.5)
+    assert left(database, "a", [TEN], NOON - 50)[0].left == 0
+    assert left(database, "a", [TEN], NOON - 500)[0].left == 4
+    assert take(database, "a", [TEN], NOON - 500) == 0.0
 
 
 def test_workers_who_come_together_get_no_call_too_many(database: sa.Engine) -> None:
