@@ -22,6 +22,13 @@ from imagesync_pipelines.image_db import checks as image_db_checks
 from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.operations import alerts, check_alerts, cleanup
 from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.plytix import assets as plytix_assets
+from imagesync_pipelines.plytix import checks as plytix_checks
+from imagesync_pipelines.plytix.automation import jobs as plytix_jobs
+from imagesync_pipelines.plytix.automation import schedules as plytix_schedules
+from imagesync_pipelines.plytix.automation import sensors as plytix_sensors
+from imagesync_pipelines.plytix.automation.starting import read_settings as read_plytix_settings
+from imagesync_pipelines.plytix.resources import PlytixResource
 from imagesync_pipelines.sync.progress import silent
 
 
@@ -29,25 +36,33 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
     """All definitions; `resources` replaces the ordinary ones of the same names, in tests and on the command line."""
     shared, image_db = image_db_automation.read_settings()
     _, edge = read_edge_settings()
+    _, plytix = read_plytix_settings()
     with warnings.catch_warnings():
         # backfill_policy, the one way to say how many runs a range is; partitions of a check, one result per store.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        assets = [*image_db_assets.build_assets(), *edge_assets.build_assets()]
-        checks = [*image_db_checks.build_checks(), *edge_checks.build_checks()]
+        assets = [*image_db_assets.build_assets(), *edge_assets.build_assets(), *plytix_assets.build_assets()]
+        checks = [*image_db_checks.build_checks(), *edge_checks.build_checks(), *plytix_checks.build_checks()]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[*image_db_automation.build_jobs(), *edge_jobs.build_jobs(), cleanup.prune_events_job],
+        jobs=[
+            *image_db_automation.build_jobs(),
+            *edge_jobs.build_jobs(),
+            *plytix_jobs.build_jobs(),
+            cleanup.prune_events_job,
+        ],
         schedules=[
             image_db_automation.build_schedule(shared, image_db),
             *edge_schedules.build_schedules(shared, edge),
+            plytix_schedules.build_schedule(shared, plytix),
             cleanup.build_schedule(shared),
         ],
         sensors=[
             image_db_automation.build_discovery_sensor(image_db),
             edge_sensors.build_new_photos_sensor(shared, edge),
             edge_sensors.build_overdue_sensor(shared, edge),
+            plytix_sensors.build_new_mapping_sensor(shared, plytix),
             alerts.build_run_failure_alert(),
             check_alerts.build_failed_check_alert(),
         ],
@@ -55,6 +70,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             "house": HouseResource(),
             "image_db": ImageDbResource(),
             "edge": EdgeResource(),
+            "plytix": PlytixResource(),
             "progress": dg.ResourceDefinition.hardcoded_resource(silent),
             **(resources or {}),
         },

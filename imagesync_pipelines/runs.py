@@ -12,7 +12,7 @@ so that the run is in the UI's history. What does not: what the jobs do (the roo
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -28,11 +28,17 @@ from imagesync_pipelines.image_db.assets import API_POOL, WRITE_POOL
 from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.operations import history, orphans, pools
 from imagesync_pipelines.operations.launching import JobRun
+from imagesync_pipelines.plytix import assets as plytix_assets
+from imagesync_pipelines.plytix.automation import starting as plytix
+from imagesync_pipelines.plytix.ledger import ROOM as PLYTIX
+from imagesync_pipelines.plytix.notes import read_report
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.progress import Progress, silent
+
+POOLS = (API_POOL, WRITE_POOL, edge_assets.API_POOL, edge_assets.WRITE_POOL, plytix_assets.API_POOL)
 
 
 class Status(StrEnum):
@@ -49,6 +55,7 @@ class Outcome:
 
     summary: the mission's summary (status, started_at, images_added …), empty when the run broke before it knew one.
     plan: the plan that the run made, if it made one; `plan.applied_at` is None after a dry run.
+    report: the run's own report, as the mission has it; only runs into Plytix have one.
     """
 
     run_id: str
@@ -56,6 +63,7 @@ class Outcome:
     summary: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     plan: PlanHeader | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 @contextmanager
@@ -70,7 +78,7 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
             check_answers(installation.house.dagster_url, "IMAGESYNC_DAGSTER_URL")
         os.environ.update(installation.house.environment())
         with dg.DagsterInstance.from_config(str(installation.house.dagster_home)) as instance:
-            pools.make_pools(instance, (API_POOL, WRITE_POOL, edge_assets.API_POOL, edge_assets.WRITE_POOL))
+            pools.make_pools(instance, POOLS)
             orphans.close_orphans(instance)
             yield installation, instance
 
@@ -122,6 +130,9 @@ def apply_plan(
         if header.room == EDGE:
             edge.keep_partitions(instance, load_accounts(installation.settings))
             request = edge.apply_run(str(header.scope["store"]), plan_id)
+        elif header.room == PLYTIX:
+            plytix.keep_partitions(instance, load_accounts(installation.settings))
+            request = plytix.apply_run(str(header.scope["account"]), plan_id)
         else:
             request = automation.apply_run(plan_id, replan=replan)
         return _run(installation, instance, request, progress)
@@ -159,6 +170,64 @@ def scrub_edge(
 ) -> Iterator[tuple[str, Outcome]]:
     """Hash what edge stores have, inside their databases, and fetch again what differs; otherwise as sync_edge."""
     yield from _run_stores(stores, edge.scrub_run, settings, progress)
+
+
+def sync_plytix(
+    *,
+    mapping: str = "",
+    account: str | None = None,
+    dry_run: bool = False,
+    live: bool = False,
+    marketplace: str = "",
+    skip_existing: bool = False,
+    force_reupload: bool = False,
+    lift_brake: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Bring Amazon's listings into one Plytix account: assets, galleries, thumbnails.
+
+    mapping: a path or s3:// URL; empty: all files of PLYTIX_MAPPING_FOLDER. account: its alias, None: the only one.
+    dry_run: stop after the plan. live: images from Amazon's catalogue. marketplace: listings of this one only.
+    skip_existing: leave products with images alone. force_reupload: upload every image again. lift_brake: let removals
+    happen that the brake would hold back. Raises SettingsError and AccountsError before any run.
+    """
+    options = plytix.SyncOptions(
+        mapping=mapping,
+        live=live,
+        marketplace=marketplace,
+        dry_run=dry_run,
+        skip_existing=skip_existing,
+        force_reupload=force_reupload,
+        lift_brake=lift_brake,
+    )
+    return _run_account(account, lambda alias: plytix.sync_run(alias, options), settings, progress)
+
+
+def clean_up_plytix(
+    missing_from: str,
+    *,
+    account: str | None = None,
+    lift_brake: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Plan to take out what we created for listings that are not in this mapping file; apply_plan does it then."""
+    return _run_account(
+        account, lambda alias: plytix.cleanup_run(alias, missing_from, lift_brake=lift_brake), settings, progress
+    )
+
+
+def _run_account(
+    alias: str | None, request: Callable[[str], JobRun], settings: Settings | None, progress: Progress
+) -> Outcome:
+    plytix.read_settings()  # a wrong setting is told before a database is started
+    accounts = load_accounts(settings or load_settings(Settings))
+    chosen = plytix.chosen_account(accounts, alias)
+    with opened(settings) as (installation, instance):
+        plytix.keep_partitions(instance, accounts)
+        outcome = _run(installation, instance, request(chosen), progress)
+        return replace(outcome, report=read_report(installation.storage, outcome.run_id))
 
 
 def _run_stores(

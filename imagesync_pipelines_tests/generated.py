@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings
 from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
 
@@ -30,6 +31,7 @@ SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("All rooms", Settings),
     ("The image database and the ERP", ImageDbSettings),
     ("Edge stores", EdgeSettings),
+    ("Plytix", PlytixSettings),
     ("The head office as a service (imagesync head-office serve)", HeadOfficeSettings),
 )
 

@@ -18,10 +18,11 @@ from imagesync_pipelines_tests import generated
 # Yields nothing on a dry run, so that what it writes is not marked as written; Dagster then wants no result type.
 MAY_YIELD_NOTHING = {"image_db/product_images"}
 
-# Pages are one reading, so a range is one run; stores have nothing to do with one another, so each is a run.
+# Pages are one reading, so a range is one run; stores and accounts have nothing to do with each other: each is a run.
 BACKFILL = {
     "image_db": dg.BackfillPolicy.single_run(),
     "edge": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+    "plytix": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
 }
 
 LOADED = """
@@ -79,7 +80,7 @@ def test_every_asset_keeps_the_rules_of_the_house(definitions: dg.Definitions) -
 def test_every_asset_function_says_that_it_returns_metadata_only(definitions: dg.Definitions) -> None:
     functions = asset_functions(definitions)
     others = {name for name, made in functions.items() if made.__annotations__["return"] is not dg.MaterializeResult}
-    assert len(functions) == 10
+    assert len(functions) == 16
     assert others == MAY_YIELD_NOTHING
 
 
@@ -93,6 +94,10 @@ def test_what_calls_an_api_or_writes_product_images_waits_in_a_pool(definitions:
         "edge/photo_listing": {"edge_api"},
         "edge/photo_binaries": {"edge_write"},
         "edge/status_report": {"edge_api"},
+        "plytix/products": {"plytix_api"},
+        "plytix/plan": {"plytix_api"},
+        "plytix/assets": {"plytix_api"},
+        "plytix/product_images": {"plytix_api"},
     }
 
 
@@ -102,7 +107,7 @@ def test_every_job_is_named_by_its_room_and_described(definitions: dg.Definition
         if not name.startswith("__"):
             job = repository.get_job(name)
             assert (job.description or "").endswith("."), name
-            assert name.startswith(("image_db__", "edge__")) or name == "prune_events_job"
+            assert name.startswith(("image_db__", "edge__", "plytix__")) or name == "prune_events_job"
             assert job.executor_def is dg.in_process_executor
 
 
@@ -145,7 +150,7 @@ def test_a_bare_process_without_any_environment_loads_everything_and_starts_noth
         cwd=tmp_path, env={"PATH": os.defpath, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 13
+    assert int(done.stdout) == 21
     assert done.stderr == ""
     assert not list(tmp_path.iterdir()), "loading wrote files"
 
@@ -199,6 +204,27 @@ def test_the_edge_runs_from_the_start_only_with_an_accounts_file_and_the_scrub_n
     assert repository.get_schedule_def("edge__scrub__weekly").default_status.value == "STOPPED"
 
 
+@pytest.mark.parametrize(
+    ("environment", "status"),
+    [
+        pytest.param({}, "STOPPED", id="nothing set"),
+        pytest.param({"IMAGESYNC_ACCOUNTS": "accounts.toml"}, "STOPPED", id="no folder of mapping files"),
+        pytest.param({"PLYTIX_MAPPING_FOLDER": "mappings"}, "STOPPED", id="no accounts file"),
+        pytest.param(
+            {"IMAGESYNC_ACCOUNTS": "accounts.toml", "PLYTIX_MAPPING_FOLDER": "mappings"}, "RUNNING", id="both"
+        ),
+    ],
+)
+def test_plytix_runs_by_itself_only_with_accounts_and_a_folder_of_mapping_files(
+    environment: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    repository = build_definitions().get_repository_def()
+    assert repository.get_schedule_def("plytix__sync__daily").default_status.value == status
+    assert repository.get_sensor_def("plytix__new_mapping").default_status.value == status
+
+
 def test_the_schedule_follows_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGE_DB_SCHEDULE", "30 4 * * 1-5")
     monkeypatch.setenv("IMAGESYNC_TIMEZONE", "Europe/Vienna")
@@ -210,4 +236,4 @@ def test_resources_can_be_replaced_by_name() -> None:
     replaced = dg.ResourceDefinition.hardcoded_resource("mine")
     repository = build_definitions({"image_db": replaced}).get_repository_def()
     assert repository.get_top_level_resources()["image_db"] is not None
-    assert set(repository.get_top_level_resources()) == {"house", "image_db", "edge", "progress"}
+    assert set(repository.get_top_level_resources()) == {"house", "image_db", "edge", "plytix", "progress"}

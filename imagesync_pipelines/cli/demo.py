@@ -1,9 +1,10 @@
-"""`imagesync demo`: from nothing to two tables, of a catalogue of real size and of two edge stores.
+"""`imagesync demo`: from nothing to three tables: a catalogue of real size, two edge stores, Plytix.
 
 What belongs here: the demonstration and its table. What does not: the sandbox, the synchronisation.
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import click
@@ -15,11 +16,15 @@ from imagesync_pipelines.cli import sandboxed
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
 from imagesync_pipelines.edge.desk import open_desk
 from imagesync_pipelines.edge.settings import EdgeSettings
+from imagesync_pipelines.sandbox.amazon import serve as amazon_serve
+from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
 from imagesync_pipelines.sandbox.head_office import serve as ho_serve
 from imagesync_pipelines.sandbox.head_office.night import demo_changes as office_changes
 from imagesync_pipelines.sandbox.head_office.server import head_office_sandbox
 from imagesync_pipelines.sandbox.image_db import serve
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
+from imagesync_pipelines.sandbox.plytix import serve as plytix_serve
+from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.home import open_house
@@ -30,7 +35,8 @@ COLUMNS = (
     "run", "added", "updated", "removed", "kept", "rejected", "products affected", "calls", "seconds", "status"
 )  # fmt: skip
 
-
+# The limits of a larger plan of Plytix: nobody who watches a demonstration wants to wait for the next window.
+PLYTIX_LIMITS = ((50, 10), (5000, 3600))
 MEGABYTE = 1024 * 1024
 
 _HELD = """
@@ -73,10 +79,19 @@ class EdgeLine:
         return (self.name, self.store, photos, moved, verified, failed, seconds, str(self.outcome.status))
 
 
+@dataclass(frozen=True)
+class PlytixLine:
+    """One run into Plytix, and the calls that it made to the PIM."""
+
+    name: str
+    outcome: runs.Outcome
+    calls: int
+
+
 @click.command()
 @click.pass_context
 def demo(context: click.Context) -> None:
-    """Synchronise a made-up catalogue of real size, and the photos of a made-up head office to two edge stores."""
+    """Synchronise made-up catalogues: an image database, a head office with two edge stores, Amazon into Plytix."""
     with sandboxed.environment() as place:
         _start_afresh(place)
         place.remember(0)
@@ -90,9 +105,11 @@ def demo(context: click.Context) -> None:
             place.remember(1)
             lines.append(_run(f"after {len(changes)} changes"))
         photos = _edge_runs(place)
+        listings = _plytix_runs()
     print_table("image database → product_image", COLUMNS, [line.cells() for line in lines])
     print_table("head office → edge stores", EDGE_COLUMNS, [line.cells() for line in photos])
-    everything: list[Line | EdgeLine] = [*lines, *photos]
+    _print_reports(listings)
+    everything: list[Line | EdgeLine | PlytixLine] = [*lines, *photos, *listings]
     for name, outcome in [(line.name, line.outcome) for line in everything]:
         for text in (*outcome.summary.get("warnings", ()), *([outcome.error] if outcome.error else [])):
             click.echo(f"  {name}: {text}")
@@ -112,7 +129,8 @@ def _edge_runs(place: sandboxed.Place) -> list[EdgeLine]:
     """Head office to two stores: everything, then what changed in a day, then nothing."""
     database_url = sandboxed.head_office_database(open_house(load_settings(Settings)))
     with head_office_sandbox(database_url, folder=place.head_office, port=ho_serve.PORT) as office:
-        ho_serve.write_accounts(office, place.accounts)
+        ho_serve.write_accounts(office, place.stores)
+        sandboxed.write_accounts(place)
         click.echo(f"A made-up head office with {len(office.stores)} stores; each store has a database of its own.")
         lines = _edge_run("everything", full=True)
         changes = office_changes(office)
@@ -125,6 +143,40 @@ def _edge_run(name: str, *, full: bool) -> list[EdgeLine]:
     click.echo(f"  {name} …")
     with progress_bars() as progress:
         return [EdgeLine(name, store, run, _held(store)) for store, run in runs.sync_edge(full=full, progress=progress)]
+
+
+def _plytix_runs() -> list[PlytixLine]:
+    """The demo's mapping file into Plytix, twice."""
+    lines = []
+    with (
+        amazon_sandbox(
+            port=amazon_serve.PORT, token_port=amazon_serve.TOKEN_PORT, images_port=amazon_serve.IMAGES_PORT
+        ) as amazon,
+        plytix_sandbox(
+            products=sandboxed.plytix_products(),
+            fetch=amazon.fetch,
+            limits=PLYTIX_LIMITS,
+            port=plytix_serve.PORT,
+            auth_port=plytix_serve.AUTH_PORT,
+        ) as plytix,
+    ):
+        click.echo("A made-up Plytix with 20 products, and Amazon's listings of them in a mapping file.")
+        for name in ("first run", "nothing changed"):
+            click.echo(f"  {name} …")
+            plytix.ledger.clear()
+            with progress_bars() as progress:
+                outcome = runs.sync_plytix(progress=progress)
+            lines.append(PlytixLine(name, outcome, plytix.ledger.count()))
+    return lines
+
+
+def _print_reports(lines: Sequence[PlytixLine]) -> None:
+    """The reports of the runs into Plytix, side by side, one number a row."""
+    names = [name for name, value in lines[0].outcome.report.items() if isinstance(value, int)]
+    rows = [(name, *(line.outcome.report.get(name) for line in lines)) for name in names]
+    rows.append(("errors", *(len(line.outcome.report.get("errors", ())) for line in lines)))
+    rows.append(("calls to Plytix", *(line.calls for line in lines)))
+    print_table("Amazon → Plytix: the report of both runs", ("", *(line.name for line in lines)), rows)
 
 
 def _held(name: str) -> tuple[int, int, int]:

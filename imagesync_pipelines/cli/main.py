@@ -11,7 +11,18 @@ from typing import Any
 
 import click
 
-from imagesync_pipelines.cli import demo, edge, head_office, history, house, image_db, plans, quarantine, servers
+from imagesync_pipelines.cli import (
+    demo,
+    edge,
+    head_office,
+    history,
+    house,
+    image_db,
+    plans,
+    plytix,
+    quarantine,
+    servers,
+)
 from imagesync_pipelines.image_db.api import BadPageError
 from imagesync_pipelines.operations.partitions import BadBlockError, PartitionOrderError
 from imagesync_pipelines.sandbox.serving import ServingError
@@ -52,8 +63,10 @@ def sync() -> None:
 
 sync.add_command(image_db.sync)
 sync.add_command(edge.sync)
+sync.add_command(plytix.sync)
 root.add_command(image_db.group)
 root.add_command(edge.group)
+root.add_command(plytix.group)
 root.add_command(head_office.group)
 root.add_command(plans.plan)
 root.add_command(plans.apply)
@@ -64,6 +77,8 @@ root.add_command(house.clean)
 root.add_command(servers.dev)
 root.add_command(servers.sandbox)
 root.add_command(servers.sandbox_head_office)
+root.add_command(servers.sandbox_amazon)
+root.add_command(servers.sandbox_plytix)
 root.add_command(demo.demo)
 
 

@@ -16,16 +16,23 @@ import click
 import requests
 
 from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.sandbox.amazon import serve as amazon_serve
+from imagesync_pipelines.sandbox.amazon.fetching import Answer, fetch_from
+from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping, write_mapping
 from imagesync_pipelines.sandbox.head_office import serve as ho_serve
 from imagesync_pipelines.sandbox.head_office.server import PASSWORD as HO_PASSWORD
 from imagesync_pipelines.sandbox.image_db import serve
 from imagesync_pipelines.sandbox.image_db.server import PASSWORD, USERNAME
+from imagesync_pipelines.sandbox.plytix import serve as plytix_serve
+from imagesync_pipelines.sandbox.plytix.model import NewProduct
+from imagesync_pipelines.sandbox.plytix.server import API_KEY, API_PASSWORD
 from imagesync_pipelines.sandbox.serving import LOOPBACK
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.beside import database_beside
 from imagesync_pipelines.storage.home import House
 
-_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "IMAGESYNC_")
+_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "IMAGESYNC_")
 START_SECONDS = 60
 HEAD_OFFICE_DATABASE = "sandbox_head_office"
 
@@ -43,8 +50,18 @@ class Place:
 
     @property
     def accounts(self) -> Path:
-        """The accounts file with the stores of the sandbox's head office."""
+        """The accounts file: the stores of the sandbox's head office, and the account of its Plytix."""
         return self.folder / "accounts.toml"
+
+    @property
+    def stores(self) -> Path:
+        """The part of the accounts file that the sandbox's head office writes."""
+        return self.folder / "stores.toml"
+
+    @property
+    def mapping(self) -> Path:
+        """The mapping file of the sandbox's Amazon, alone in its folder."""
+        return self.folder / "mappings" / "demo_mapping.json"
 
     @property
     def head_office(self) -> Path:
@@ -92,6 +109,11 @@ def environment() -> Iterator[Place]:
             "IMAGESYNC_ALLOWED_IMAGE_HOSTS": LOOPBACK,
             "IMAGESYNC_ACCOUNTS": str(place.accounts),
             ho_serve.PASSWORD_VARIABLE: HO_PASSWORD,
+            plytix_serve.KEY_VARIABLE: API_KEY,
+            plytix_serve.PASSWORD_VARIABLE: API_PASSWORD,
+            "PLYTIX_MAPPING_FOLDER": str(place.mapping.parent),
+            "PLYTIX_IMAGES_URL": f"http://{LOOPBACK}:{amazon_serve.IMAGES_PORT}",
+            "PLYTIX_STRATEGY": "patch",
             "IMAGE_API_URL": f"http://localhost:{serve.PORT}/api/",
             "IMAGE_API_USERNAME": USERNAME,
             "IMAGE_API_PASSWORD": PASSWORD,
@@ -106,26 +128,50 @@ def environment() -> Iterator[Place]:
         os.environ.update(before)
 
 
+def write_accounts(place: Place) -> None:
+    """Write the accounts file, when the head office has written its stores, and the mapping file of the sandbox."""
+    url, auth_url = (f"http://{LOOPBACK}:{port}" for port in (plytix_serve.PORT, plytix_serve.AUTH_PORT))
+    lines = [place.stores.read_text(encoding="utf-8"), *plytix_serve.accounts_of(url, auth_url), ""]
+    place.accounts.write_text("\n".join(lines), encoding="utf-8")
+    if not place.mapping.exists():
+        place.mapping.parent.mkdir(parents=True, exist_ok=True)
+        write_mapping(demo_mapping(), place.mapping)
+
+
 def head_office_database(house: House) -> str:
     """The URL of the database of the sandbox's head office, beside ours."""
     return database_beside(house.database_url, HEAD_OFFICE_DATABASE)
+
+
+def plytix_products() -> list[NewProduct]:
+    """The products that the sandbox's Plytix has from the start: those of the sandbox's Amazon, without images."""
+    return [NewProduct(listing.suggested_sku, label=listing.title) for listing in demo_listings()]
+
+
+def fetch_image(url: str) -> Answer:
+    """Get an image of Amazon's from the sandbox's image host; raises OSError when no whole answer came."""
+    return fetch_from(f"http://{LOOPBACK}:{amazon_serve.IMAGES_PORT}", url)
 
 
 def server_commands(place: Place) -> dict[str, list[str]]:
     """The commands that serve the stand-ins, each in a process of its own, as the demo left them."""
     program = [sys.executable, "-m", "imagesync_pipelines.cli.main"]
     records = ["--nights", str(place.nights), "--erp-folder", str(place.folder)]
-    office = ["--folder", str(place.head_office), "--accounts-file", str(place.accounts)]
+    office = ["--folder", str(place.head_office), "--accounts-file", str(place.stores)]
     return {
         "sandbox": [*program, "sandbox", *records],
         "head office": [*program, "sandbox-head-office", *office],
+        "Amazon": [*program, "sandbox-amazon"],
+        "Plytix": [*program, "sandbox-plytix"],
     }
 
 
 def wait_until_up(place: Place) -> None:
-    """Return when the stand-ins answer and have written the ERP's files and the accounts file."""
+    """Return when the stand-ins answer and the ERP's files, the accounts file and the mapping file are written."""
     _wait_for(serve.PORT, place.folder / "variants.csv")
-    _wait_for(ho_serve.PORT, place.accounts)
+    _wait_for(ho_serve.PORT, place.stores)
+    write_accounts(place)
+    _wait_for(plytix_serve.PORT, place.accounts)
 
 
 def _wait_for(port: int, file: Path) -> None:

@@ -23,8 +23,10 @@ from imagesync_pipelines.cli.edge import PHOTO_PORT
 from imagesync_pipelines.edge.automation.starting import keep_partitions
 from imagesync_pipelines.image_db import automation
 from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.sandbox.amazon import serve as amazon_server
 from imagesync_pipelines.sandbox.head_office import serve as head_office_server
 from imagesync_pipelines.sandbox.image_db import serve as sandbox_server
+from imagesync_pipelines.sandbox.plytix import serve as plytix_server
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.home import open_house
 
@@ -66,6 +68,19 @@ def sandbox_head_office(
         original=original,
         accounts_file=accounts_file,
     )
+
+
+@click.command("sandbox-amazon")
+@click.option("--mapping", type=click.Path(dir_okay=False, path_type=Path), help="write the demo's mapping file here")
+def sandbox_amazon(mapping: Path | None) -> None:
+    """Run Amazon's stand-in (catalogue, images) until Ctrl-C and print where it is."""
+    amazon_server.serve(click.echo, mapping=mapping)
+
+
+@click.command("sandbox-plytix")
+def sandbox_plytix() -> None:
+    """Run Plytix's stand-in until Ctrl-C; it knows the demo's products and fetches images from sandbox-amazon."""
+    plytix_server.serve(click.echo, products=sandboxed.plytix_products(), fetch=sandboxed.fetch_image)
 
 
 @click.command("dev")

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.accounts import Accounts, load_accounts
 from imagesync_pipelines.plytix.api.pim import PlytixApi
+from imagesync_pipelines.plytix.desk import Desk
 from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
@@ -38,6 +39,10 @@ class PlytixResource(dg.ConfigurableResource):
         found = [secret for account in accounts for secret in (account.api_key, account.api_password)]
         amazon = (settings.spapi_client_secret, settings.spapi_refresh_token)
         return [*found, *(secret for secret in amazon if secret is not None)]
+
+    def desk(self, place: Installation, alias: str) -> Desk:
+        """One account as the stages work on it. Raises AccountsError for an alias that the file does not have."""
+        return Desk(place, self.settings(), self.accounts(place.settings).plytix_account(alias).alias)
 
     @contextmanager
     def pim(self, place: Installation, alias: str) -> Iterator[PlytixApi]:

@@ -1,0 +1,82 @@
+"""`imagesync sync plytix` and `imagesync plytix …`: Amazon's listings into Plytix, on a terminal.
+
+What belongs here: options and printing. What does not: the work (runs.py and the room).
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, progress_bars
+from imagesync_pipelines.settings import Settings, load_settings
+
+account_option = click.option(
+    "--plytix-account", "account", metavar="ALIAS", help="which account of the accounts file (default: the only one)"
+)
+lift_option = click.option("--lift-brake", is_flag=True, help="let removals happen that the brake would hold back")
+
+
+@click.command("plytix")
+@click.option("--mapping", metavar="FILE", required=True, help="mapping file: a path or an s3:// URL")
+@click.option("--dry-run", is_flag=True, help="plan and report; nothing is written to Plytix")
+@click.option("--execute", is_flag=True, help="plan, upload, link, set thumbnails")
+@click.option("--live", is_flag=True, help="images from Amazon's catalogue; the file only says which products")
+@click.option("--skip-existing", is_flag=True, help="leave products alone whose gallery holds any image")
+@click.option("--force-reupload", is_flag=True, help="upload every image again, whatever we know of it")
+@click.option("--marketplace", metavar="M", default="", help="only listings of this marketplace, such as US")
+@click.option("--report", type=click.Path(dir_okay=False, path_type=Path), help="write the run's report here, as JSON")
+@account_option
+@lift_option
+@click.pass_context
+def sync(
+    context: click.Context, /, dry_run: bool, execute: bool, report: Path | None, account: str | None, **options: Any
+) -> None:
+    """Amazon's listings → assets, galleries and thumbnails in Plytix."""
+    if dry_run == execute:
+        raise click.UsageError(
+            "Choose one: --dry-run plans and reports and writes nothing to Plytix, --execute does it.", context
+        )
+    settings = load_settings(Settings)
+    with progress_bars() as progress:
+        outcome = runs.sync_plytix(account=account, dry_run=dry_run, settings=settings, progress=progress, **options)
+    code = print_outcome(outcome, settings.webserver_url)
+    if outcome.report:
+        click.echo(f"  {report_line(outcome.report)}")
+    if outcome.report and report is not None:
+        report.parent.mkdir(parents=True, exist_ok=True)
+        report.write_text(json.dumps(outcome.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        click.echo(f"  report: {report}")
+    context.exit(code)
+
+
+def report_line(report: Mapping[str, Any]) -> str:
+    """The four numbers of a report that people look at."""
+    return (
+        f"images uploaded {report['images_uploaded']}, images reused {report['images_skipped']}, "
+        f"links created {report['links_created']}, thumbnails set {report['main_image_links']}"
+    )
+
+
+@click.group("plytix")
+def group() -> None:
+    """Upkeep of what we created in Plytix."""
+
+
+@group.command("cleanup")
+@click.option("--missing-from", metavar="FILE", required=True, help="mapping file with every listing that still is")
+@account_option
+@lift_option
+@click.pass_context
+def cleanup(context: click.Context, missing_from: str, account: str | None, lift_brake: bool) -> None:
+    """Plan the removal of what we created for listings that are not in FILE; `imagesync apply` then does it."""
+    settings = load_settings(Settings)
+    with progress_bars() as progress:
+        outcome = runs.clean_up_plytix(
+            missing_from, account=account, lift_brake=lift_brake, settings=settings, progress=progress
+        )
+    print_outcome(outcome, settings.webserver_url)
+    context.exit(EXIT_CODES[outcome.status])

@@ -1,0 +1,128 @@
+"""How a run of the Plytix room is started, whoever starts it: for which account, with which configuration.
+
+What belongs here: descriptions of runs, the partitions, which accounts are at work. What does not: when runs start
+(schedules.py, sensors.py), what the jobs do (jobs.py).
+
+One run is one account. Two runs of one account never work at the same time: Dagster's pool queues their steps, and the
+steps hold the account's lock in our database.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+import dagster as dg
+
+from imagesync_pipelines.accounts import Accounts
+from imagesync_pipelines.operations import partitions
+from imagesync_pipelines.operations.launching import JobRun
+from imagesync_pipelines.plytix.assets import ACCOUNTS
+from imagesync_pipelines.plytix.ledger import ROOM
+from imagesync_pipelines.plytix.settings import PlytixSettings
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+
+SYNC_JOB = "plytix__sync"
+DRY_RUN_JOB = "plytix__dry_run"
+CLEANUP_JOB = "plytix__cleanup"
+CLEANUP_OP = "plan_cleanup"
+
+
+@dataclass(frozen=True)
+class SyncOptions:
+    """What a person may ask of one synchronisation; see runs.sync_plytix."""
+
+    mapping: str = ""
+    live: bool = False
+    marketplace: str = ""
+    dry_run: bool = False
+    skip_existing: bool = False
+    force_reupload: bool = False
+    lift_brake: bool = False
+
+
+def sync_run(account: str, options: SyncOptions) -> JobRun:
+    """The run that brings one account up to date, or that stops after its plan."""
+    listings = {"mapping": options.mapping, "live": options.live, "marketplace": options.marketplace}
+    plan = {
+        "dry_run": options.dry_run,
+        "skip_existing": options.skip_existing,
+        "force_reupload": options.force_reupload,
+        "lift_brake": options.lift_brake,
+    }
+    ops = {f"{ROOM}__listings": {"config": listings}, f"{ROOM}__plan": {"config": plan}}
+    return JobRun(DRY_RUN_JOB if options.dry_run else SYNC_JOB, {"ops": ops}, {partitions.PARTITION_TAG: account})
+
+
+def apply_run(account: str, plan_id: int) -> JobRun:
+    """The run that applies a stored plan of an account."""
+    names = ("assets", "product_images")
+    ops = {f"{ROOM}__{name}": {"config": {"plan_id": plan_id}} for name in names}
+    return JobRun(SYNC_JOB, {"ops": ops}, {partitions.PARTITION_TAG: account}, tuple((ROOM, name) for name in names))
+
+
+def cleanup_run(account: str, missing_from: str, *, lift_brake: bool) -> JobRun:
+    """The run that plans the removal of what we created for listings that are not in a mapping file any more."""
+    config = {"missing_from": missing_from, "lift_brake": lift_brake}
+    return JobRun(CLEANUP_JOB, {"ops": {CLEANUP_OP: {"config": config}}}, {partitions.PARTITION_TAG: account})
+
+
+def request_of(run: JobRun, moment: datetime | None = None) -> dg.RunRequest:
+    """A run as sensors ask Dagster for it, or as schedules do: for one `moment` and account there is only one run."""
+    account = run.tags[partitions.PARTITION_TAG]
+    key = None if moment is None else f"{moment.isoformat()} {account}"
+    return dg.RunRequest(run_key=key, run_config=dict(run.run_config), partition_key=account)
+
+
+def keep_partitions(instance: dg.DagsterInstance, accounts: Accounts) -> list[str]:
+    """Make the partitions equal to the Plytix accounts of the accounts file and return these.
+
+    An account that left the file keeps its partition while a run of it is unfinished.
+    """
+    wanted = sorted(accounts.plytix_accounts)
+    existing = instance.get_dynamic_partitions(str(ACCOUNTS.name))
+    added = [alias for alias in wanted if alias not in existing]
+    if added:
+        instance.add_dynamic_partitions(str(ACCOUNTS.name), added)
+    extra = {alias for alias in existing if alias not in accounts.plytix_accounts}
+    for alias in sorted(extra - in_flight(instance, extra)):
+        instance.delete_dynamic_partition(str(ACCOUNTS.name), alias)
+    return wanted
+
+
+def in_flight(instance: dg.DagsterInstance, accounts: Collection[str]) -> set[str]:
+    """Those of the accounts that an unfinished run of any job works on."""
+    if not accounts:
+        return set()
+    running = instance.get_runs(dg.RunsFilter(statuses=list(partitions.IN_FLIGHT)))
+    busy = {run.tags.get(partitions.PARTITION_TAG, "") for run in running if _is_ours(run)}
+    return busy & set(accounts)
+
+
+def read_settings() -> tuple[Settings, PlytixSettings]:
+    """The settings that the definitions themselves depend on: times, and whether there are accounts at all."""
+    return load_settings(Settings), load_settings(PlytixSettings)
+
+
+def chosen_account(accounts: Accounts, alias: str | None) -> str:
+    """The account asked for, or the only one there is.
+
+    Raises SettingsError when there is none or a choice is needed, AccountsError for a wrong alias.
+    """
+    if alias is not None:
+        return accounts.plytix_account(alias).alias
+    known = sorted(accounts.plytix_accounts)
+    if not known:
+        raise SettingsError(
+            "IMAGESYNC_ACCOUNTS: there are no Plytix accounts; name a TOML file with a section "
+            "[plytix.accounts.<alias>]."
+        )
+    if len(known) > 1:
+        raise SettingsError(
+            f"There are several Plytix accounts ({', '.join(known)}); say which: --plytix-account ALIAS"
+        )
+    return known[0]
+
+
+def _is_ours(run: dg.DagsterRun) -> bool:
+    keys = run.asset_selection or ()
+    return run.job_name.startswith(f"{ROOM}__") or any(key.path[0] == ROOM for key in keys)

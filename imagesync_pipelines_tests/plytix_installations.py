@@ -1,0 +1,155 @@
+"""The Plytix room for tests: Amazon's and Plytix's stand-ins, an installation of them, and a synchronisation.
+
+What belongs here: what tests of whole synchronisations of the Plytix room share. What does not: tests, and the
+stand-ins themselves (sandbox/plytix, sandbox/amazon).
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.sandbox.amazon.listings import Listing
+from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.mapping import Shape, mapping_file, write_mapping
+from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox
+from imagesync_pipelines.sandbox.plytix.model import NewProduct
+from imagesync_pipelines.sandbox.plytix.serve import accounts_of, secrets_of
+from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines_tests.installations import databases
+
+ALIAS = "sandbox"
+# So wide that no test waits for a window; tests of the limits say their own.
+WIDE = ((10_000, 10), (100_000, 3600))
+
+
+@dataclass(frozen=True)
+class PlytixWorld:
+    """One installation with one Plytix account; `environment` is all that a process needs to use it."""
+
+    amazon: AmazonSandbox
+    plytix: PlytixSandbox
+    mapping: Path
+    environment: dict[str, str] = field(repr=False)
+
+    @contextmanager
+    def entered(self, **more: str) -> Iterator[None]:
+        """This process uses the installation for the length of a `with` block; `more` are further variables."""
+        before = dict(os.environ)
+        os.environ.update({**self.environment, **more})
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    @contextmanager
+    def opened(self, **more: str) -> Iterator[tuple[Installation, dg.DagsterInstance]]:
+        """The installation and its Dagster instance."""
+        with self.entered(**more), runs.opened() as opened:
+            yield opened
+
+    def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> runs.Outcome:
+        """Synchronise as `imagesync sync plytix --execute` does; `more` are further variables."""
+        with self.entered(**(more or {})):
+            return runs.sync_plytix(**{"mapping": str(self.mapping), **options})
+
+    def write_mapping(self, listings: Sequence[Listing], shape: Shape = "flat", **oddities: int) -> None:
+        """Replace the mapping file."""
+        write_mapping(mapping_file(listings, shape, **oddities), self.mapping)
+
+    def spoil(self, text: str) -> None:
+        """Replace the mapping file by any text."""
+        self.mapping.write_text(text, encoding="utf-8")
+
+    def calls(self) -> int:
+        """The calls to the PIM so far; token calls are counted elsewhere."""
+        return self.plytix.ledger.count()
+
+    def shown(self, sku: str) -> list[str]:
+        """The file names of a product's gallery, in its order."""
+        return list(self.plytix.filenames(sku))
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows that a query on our database gives."""
+        engine = sa.create_engine(self.environment["IMAGESYNC_DATABASE_URL"], poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            result = connection.execute(sa.text(query))
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def assert_converged(self, listings: Sequence[Listing]) -> None:
+        """Every product shows exactly its listing's pictures, in order, MAIN as thumbnail; no asset is there twice."""
+        names = {asset.id: asset.filename for asset in self.plytix.assets()}
+        assert len(set(names.values())) == len(names), "an asset is there twice"
+        for listing in listings:
+            wanted = [file_name_of(image.picture.id) for image in listing.images]
+            assert self.shown(listing.suggested_sku) == wanted, listing.suggested_sku
+            if wanted:
+                assert names[self.plytix.thumbnail(listing.suggested_sku) or ""] == wanted[0]
+
+
+def file_name_of(picture_id: str) -> str:
+    """The name that a picture gets in Plytix, written down here once more: it must never change."""
+    return f"amazon_{picture_id.replace('+', '_')}.jpg"
+
+
+def products_of(listings: Sequence[Listing]) -> list[NewProduct]:
+    """The products that Plytix has for listings."""
+    return [NewProduct(listing.suggested_sku, label=listing.title) for listing in listings]
+
+
+@contextmanager
+def plytix_world(
+    server: EmbeddedServer,
+    folder: Path,
+    listings: Sequence[Listing] | None = None,
+    *,
+    limits: Sequence[tuple[int, int]] = WIDE,
+    shape: Shape = "flat",
+    **switches: Any,
+) -> Iterator[PlytixWorld]:
+    """Amazon with these listings (or the demo's), a Plytix that has their products and no image, an installation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = demo_listings() if listings is None else listings
+    with (
+        amazon_sandbox(made) as amazon,
+        plytix_sandbox(products=products_of(made), limits=limits, fetch=amazon.fetch, **switches) as plytix,
+        databases(server) as (ours, dagsters),
+    ):
+        mapping, accounts = folder / "mapping.json", folder / "accounts.toml"
+        write_mapping(mapping_file(made, shape), mapping)
+        accounts.write_text("\n".join(accounts_of(plytix.url, plytix.auth_url, ALIAS)) + "\n", encoding="utf-8")
+        yield PlytixWorld(
+            amazon,
+            plytix,
+            mapping,
+            {
+                "IMAGESYNC_ENV_FILE": os.devnull,
+                "IMAGESYNC_HOME": str(folder / "home"),
+                "IMAGESYNC_DATABASE_URL": ours,
+                "IMAGESYNC_DAGSTER_URL": dagsters,
+                "IMAGESYNC_ACCOUNTS": str(accounts),
+                "IMAGESYNC_LOCK_WAIT_SECONDS": "20",
+                "IMAGESYNC_ALLOWED_IMAGE_HOSTS": "127.0.0.1",
+                "PLYTIX_SPAPI_URL": amazon.url,
+                "PLYTIX_SPAPI_TOKEN_URL": amazon.token_url,
+                "PLYTIX_SPAPI_CLIENT_ID": amazon.client_id,
+                "PLYTIX_SPAPI_CLIENT_SECRET": amazon.client_secret,
+                "PLYTIX_SPAPI_REFRESH_TOKEN": amazon.refresh_token,
+                **secrets_of(plytix),
+            },
+        )
+
+
+def mapping_text(listings: Sequence[Listing], shape: Shape = "flat") -> str:
+    """A mapping file as text."""
+    return json.dumps(mapping_file(listings, shape))
