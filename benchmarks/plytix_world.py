@@ -21,6 +21,8 @@ from imagesync_pipelines.sandbox.plytix.server import LIMITS, PlytixSandbox, ply
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 # Small pictures: calls are counted here, not bytes.
 LONGEST_SIDE = 300
+# Calls that changed something, by endpoint and status; a 409 did not.
+_EFFECTS = (("asset create", 201), ("link", 201), ("product patch", 200))
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,7 @@ def world(products: int | None = None, images: int = 7) -> Iterator[World]:
 
 @contextmanager
 def counted(made: World, name: str, runs: list[dict[str, Any]]) -> Iterator[None]:
-    """Add what Plytix saw of the run inside the `with` block to the list: calls, 429s, token calls, minutes."""
+    """Add what Plytix saw of the run inside the `with` block to the list: calls, 429s, effects, minutes."""
     made.plytix.ledger.clear()
     made.plytix.token_ledger.clear()
     started = made.now()
@@ -83,7 +85,7 @@ def counted(made: World, name: str, runs: list[dict[str, Any]]) -> Iterator[None
             "calls": ledger.count(),
             "refused": ledger.count(status=429),
             "token_calls": made.plytix.token_ledger.count(),
-            "writes": sum(ledger.count(endpoint) for endpoint in ("asset create", "link", "product patch")),
+            "effects": sum(ledger.count(*write) for write in _EFFECTS),
             "endpoints": ledger.as_json(),
             "minutes": (made.now() - started) / 60,
         }

@@ -1,7 +1,7 @@
 """`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
 
 What belongs here: which measurements there are, ratios between them, the table. What does not: the measurements. Name
-some (`python -m benchmarks.run small large rivals engine edge`) to run only those; `--images` changes the large one.
+some (`python -m benchmarks.run small large rivals engine edge plytix`) to run only those; `--images` sizes `large`.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from benchmarks import machine
 from benchmarks.edge import edge
 from benchmarks.measuring import in_own_process, quiet_environment
 from benchmarks.pages import make_pages
+from benchmarks.plytix import plytix
 
 SMALL, LARGE = 2_489, 100_000
 ROW_AT_A_TIME, NESTED = 10_000, 10_000
@@ -33,7 +34,7 @@ Spans = list[dict[str, Any]]
 def main(arguments: Sequence[str]) -> None:
     """Run the named measurements, or all of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("names", nargs="*", help="small, large, rivals, engine, edge; nothing: all")
+    parser.add_argument("names", nargs="*", help="small, large, rivals, engine, edge, plytix; nothing: all")
     parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
     given = parser.parse_args(arguments)
     console = Console(width=130)
@@ -45,11 +46,12 @@ def main(arguments: Sequence[str]) -> None:
         "rivals": partial(large, images=given.images, rivals=True),
         "engine": engine,
         "edge": edge,
+        "plytix": plytix,
     }
     unknown = set(given.names) - available.keys()
     if unknown:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
-    for name in given.names or ("small", "rivals", "engine", "edge"):
+    for name in given.names or ("small", "rivals", "engine", "edge", "plytix"):
         available[name](console)
 
 
