@@ -14,6 +14,8 @@ from imagesync_pipelines.plytix.galleries import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.plytix.ledger import GalleryIntents
 from imagesync_pipelines.plytix.model import PlytixProduct, SetAside
 from imagesync_pipelines.plytix.notes import ImagesNote, ProductsNote, SourceNote, keep_note, need_note
+from imagesync_pipelines.plytix.pictures import picture_fetcher, picture_url
+from imagesync_pipelines.plytix.quality import Quality, look_at_pictures
 from imagesync_pipelines.plytix.recognising import recognise
 from imagesync_pipelines.plytix.rules import choose_listings
 from imagesync_pipelines.plytix.sources import as_amazon_has_them, read_sources
@@ -82,6 +84,25 @@ def choose_images(desk: Desk, run_id: str) -> ImagesNote:
     _put_aside(desk, run_id, set_aside)
     keep_note(desk.place.storage, desk.account, note)
     return note
+
+
+def look_at_images(desk: Desk, run_id: str) -> Quality:
+    """Look at a sample of the listings' pictures at Amazon for the image checks, and note their contents in the ledger.
+
+    Which ones follows from the run. Nothing that is found stops anything. Raises NoteMissingError.
+    """
+    images = need_note(desk.place.storage, desk.account, run_id, ImagesNote)
+    quality = look_at_pictures(
+        images.listings,
+        picture_fetcher(desk.place.settings),
+        lambda key: picture_url(key, desk.settings),
+        sample=desk.settings.quality_sample,
+        seed=run_id,
+        min_longest_side=desk.settings.min_longest_side,
+        workers=desk.settings.workers,
+    )
+    desk.ledger.note_contents(quality.contents)
+    return quality
 
 
 def read_products(desk: Desk, api: PlytixApi, run_id: str) -> ProductsNote:

@@ -7,12 +7,13 @@ import pytest
 
 from imagesync_pipelines.plytix.mapping import read_mapping
 from imagesync_pipelines.plytix.model import Listing
-from imagesync_pipelines.plytix.quality import Quality, look_at_pictures
+from imagesync_pipelines.plytix.quality import Quality, look_at_pictures, sampled
 from imagesync_pipelines.plytix.rules import choose_listings
 from imagesync_pipelines.sandbox.amazon.making import poor_listings
 from imagesync_pipelines.sandbox.amazon.mapping import mapping_file
 from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
-from imagesync_pipelines_tests.plytix.worlds import url_of
+from imagesync_pipelines.upstream.errors import Unavailable
+from imagesync_pipelines_tests.plytix.worlds import listing, url_of
 
 
 def looked(fetch: Callable[[str], bytes], listings: list[Listing], sample: int = 100) -> Quality:
