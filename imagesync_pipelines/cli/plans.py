@@ -27,6 +27,8 @@ def plan(plan_id: int | None, room: str) -> None:
     click.secho(f"plan {found.id} of {found.room}, made {found.created_at:%Y-%m-%d %H:%M:%S %Z}", bold=True)
     print_plan_line(found)
     changes = rows[rows["change"] != "keep"]
+    # Where a room has no other name for its products, they are the groups.
+    changes = changes if "product" in changes else changes.assign(product=changes["group"])
     columns = ["change", "product", "key", "reason"]
     if len(changes):
         title = f"the first {min(SHOWN, len(changes))} of {len(changes)} rows that change"
