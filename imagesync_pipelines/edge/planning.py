@@ -133,10 +133,16 @@ def _without_announced(current: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFr
 
 def _in_group_of(listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     """Current with a photo that moved to another product in that product's group: it is one row that changes."""
-    places = pc.index_in(pa.array(current["key"]), value_set=pa.array(listed["key"]))
-    now = pa.array(current["group"])
-    groups = pc.if_else(pc.is_null(places), now, pa.array(listed["group"]).take(places))
-    return current if groups.equals(now) else current.assign(group=pd.Series(groups, index=current.index, dtype="str"))
+    places = pc.index_in(_in_one_piece(current["key"]), value_set=_in_one_piece(listed["key"]))
+    before = _in_one_piece(current["group"])
+    after = pc.coalesce(_in_one_piece(listed["group"]).take(places), before)
+    return current if after.equals(before) else current.assign(group=pd.Series(after, index=current.index, dtype="str"))
+
+
+def _in_one_piece(texts: pd.Series) -> pa.Array:
+    """A column of texts without its index; one that was read in portions is in as many pieces."""
+    found = pa.array(texts)
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
 def _payload(plan: pd.DataFrame, listed: pd.DataFrame, payloads: Payloads, current: pd.DataFrame) -> pd.DataFrame:

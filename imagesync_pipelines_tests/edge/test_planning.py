@@ -1,6 +1,7 @@
 """What is written, what needs bytes, what is kept: from the mirror and a store's table."""
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +95,22 @@ def test_the_brake_holds_an_empty_listing_back() -> None:
     made = plan_photos(mirror_of([]), held, PROVEN, Brake(0.1, 500, 25, 5), payloads_of([]), max_bytes=ENOUGH)
     assert (set(made.plan["change"]), len(made.held)) == ({"keep"}, 50)
     assert made.warnings
+
+
+@pytest.mark.parametrize("empty", ["listed", "held", "neither"])
+def test_frames_that_were_read_in_portions_are_as_good_as_any(empty: str) -> None:
+    listed = mirror_of([] if empty == "listed" else [photo(1, product_id=some_id("product", 2)), photo(3)])
+    held = current_of(*([] if empty == "held" else [row_of(photo(1)), row_of(photo(4))]))
+    portions = [
+        pa.concat_tables([table.slice(0, 0), table.slice(0, 1), table.slice(1)]).to_pandas()
+        for table in (pa.Table.from_pandas(frame, preserve_index=False) for frame in (listed, held))
+    ]
+    photos = payloads_of([photo(1, product_id=some_id("product", 2)), photo(3)])
+    whole, parts = (
+        plan_photos(*frames, PROVEN, OPEN_BRAKE, photos, max_bytes=ENOUGH) for frames in ((listed, held), portions)
+    )
+    assert list(parts.plan["change"]) == list(whole.plan["change"])
+    assert list(parts.payload["key"]) == list(whole.payload["key"])
 
 
 def test_minutes_come_from_the_pace() -> None:
