@@ -11,7 +11,7 @@ from imagesync_pipelines.plytix.errors import HourSpent, NotAllowed
 from imagesync_pipelines.plytix.model import LinkAnswer
 from imagesync_pipelines.sync.targets import AnswerLost
 from imagesync_pipelines.upstream.errors import BadAnswer, CredentialsError, MalformedJson, Unavailable
-from imagesync_pipelines_tests.plytix.host import (
+from imagesync_pipelines_tests.plytix.api.host import (
     KEY,
     WORD,
     Call,

@@ -16,7 +16,7 @@ from imagesync_pipelines.plytix.errors import (
 from imagesync_pipelines.plytix.model import Asset, LinkAnswer, PlytixProduct
 from imagesync_pipelines.sync.targets import AnswerLost
 from imagesync_pipelines.upstream.errors import BadAnswer, RedirectRefused
-from imagesync_pipelines_tests.plytix.host import Call, an_id, api_for, plytix_host, product, refusal, rows
+from imagesync_pipelines_tests.plytix.api.host import Call, an_id, api_for, plytix_host, product, refusal, rows
 from imagesync_pipelines_tests.upstream.servers import http, json_answer
 
 P, A, B = an_id(1), an_id(10), an_id(11)
