@@ -57,7 +57,7 @@ def report_line(report: Mapping[str, Any]) -> str:
     """The four numbers of a report that people look at."""
     return (
         f"images uploaded {report['images_uploaded']}, images reused {report['images_skipped']}, "
-        f"links created {report['links_created']}, thumbnails set {report['main_image_links']}"
+        f"links created {report['links_created']}, thumbnails set on {report['main_image_links']} products"
     )
 
 

@@ -47,3 +47,5 @@ class SearchRefused(UpstreamError):
 
 class MappingError(ValueError):
     """A mapping file that cannot be used at all; one sentence with the file, what is wrong and what to do."""
+
+    retryable = False
