@@ -19,7 +19,6 @@ from imagesync_pipelines.edge.applying import PhotosApplied, apply_photos
 from imagesync_pipelines.edge.desk import ROOM, Desk
 from imagesync_pipelines.edge.downloads import OpenPhoto, open_downloads, policy_of
 from imagesync_pipelines.edge.listing import NOT_FOUND, WORD_OF_HO
-from imagesync_pipelines.edge.model import Photo
 from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, keep_note, need_note, read_note
 from imagesync_pipelines.edge.planning import LISTED_VALUES, PhotoPlan, plan_photos
 from imagesync_pipelines.edge.sources import from_bucket, from_head_office
@@ -157,7 +156,7 @@ def plan_store(desk: Desk, listed: ListingNote, run_id: str, *, lift_brake: bool
         )
     if not listed.dry_run:
         store.keep_waiting(desk.database, planned.waiting)
-    plan = planned.plan.assign(product=planned.plan["group"].map(_labels(planned)))
+    plan = planned.plan.assign(product=_labels(planned))
     warnings = (*listed.warnings, *planned.warnings)
     plans = Plans(desk.place.engine, desk.place.storage)
     new = NewPlan(
@@ -247,10 +246,11 @@ def _brake(settings: Settings, *, lifted: bool) -> Brake:
     return Brake(settings.brake_share, settings.brake_count, settings.brake_bare, settings.brake_floor, lifted)
 
 
-def _labels(planned: PhotoPlan) -> dict[str, str]:
-    """SKU and name by product id, of the photos that are written."""
-    photos = [Photo.from_payload(orjson.loads(text)) for text in planned.payload["photo"]]
-    return {photo.product_id: f"{photo.product_sku} {photo.product_name}".strip() for photo in photos}
+def _labels(planned: PhotoPlan) -> pd.Series:
+    """SKU and name of the product of every row of the plan, where a photo of it is written."""
+    found = ((photo["product_id"], photo) for photo in map(orjson.loads, planned.payload["photo"]))
+    labels = {product: f"{photo['product_sku']} {photo['product_name']}".strip() for product, photo in found}
+    return pd.Series([labels.get(group) for group in planned.plan["group"]], index=planned.plan.index, dtype="str")
 
 
 def _header(plans: Plans, desk: Desk, run_id: str, plan_id: int | None) -> PlanHeader:

@@ -28,7 +28,7 @@ _WRITTEN = (Change.ADD, Change.UPDATE)
 LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType({"checksum": pa.large_string(), "size": pa.int64()})
 
 Payloads = Callable[[Sequence[str]], pd.DataFrame]
-"""Looks up photos by their keys: the columns key and payload, which is the JSON text of Photo.as_json."""
+"""Looks up photos by their keys: the columns key and payload, which is the JSON text of Photo.as_json; a row each."""
 
 PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
 
@@ -148,8 +148,9 @@ def _in_one_piece(texts: pd.Series) -> pa.Array:
 def _payload(plan: pd.DataFrame, listed: pd.DataFrame, payloads: Payloads, current: pd.DataFrame) -> pd.DataFrame:
     written = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
     photos = listed.loc[among(listed["key"], written["key"]), ["key", "content", "size"]]
-    texts = payloads(list(written["key"])).rename(columns={"payload": "photo"})
-    rows = written.merge(photos, on="key").merge(texts, on="key")
+    # The texts are most of it all: the other columns are put into their order, not they into another.
+    texts = payloads(list(written["key"]))
+    rows = texts[["key"]].merge(written, on="key").merge(photos, on="key")
     pictures = current.loc[current["has_bytes"] & among(current["key"], written["key_before"]), ["key", "checksum"]]
     held = rows.merge(pictures.rename(columns={"key": "key_before"}), on="key_before", how="left")["checksum"]
     return pd.DataFrame(
@@ -157,7 +158,7 @@ def _payload(plan: pd.DataFrame, listed: pd.DataFrame, payloads: Payloads, curre
             "key": rows["key"],
             "needs_bytes": held.isna() | (held != rows["content"]),
             "size": rows["size"],
-            "photo": rows["photo"],
+            "photo": texts["payload"],
         }
     )
 

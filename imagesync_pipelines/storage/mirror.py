@@ -26,6 +26,8 @@ from imagesync_pipelines.storage.schema import SCHEMA, mirror
 # What is read of every row; a reader names the values of the payload that it needs beside them.
 MIRROR_COLUMNS = ("key", "group_key", "fingerprint")
 _BATCH = 1000
+# An answer is in memory as text and as columns for a moment; payloads are large.
+_PAYLOADS = 5000
 _STAGED = ("key", "group_key", "fingerprint", "payload", "source_updated_at")
 
 _CREATE = """
@@ -198,9 +200,14 @@ def read_mirror(
 
 
 def read_payloads(connection: sa.Connection, room: str, account: str, keys: Sequence[str]) -> pd.DataFrame:
-    """The payloads (JSON text) of those of these keys that are not gone: columns key and payload, ordered by key."""
-    query = f"SELECT m.key, m.payload {_live(room, account)} AND m.key = ANY({_quoted(list(keys))}) ORDER BY m.key"
-    return frame_of(read_columns(connection, query, dict.fromkeys(("key", "payload"), pa.large_string())))
+    """The payloads (JSON text) of those of these keys that are not gone: columns key and payload."""
+    types = dict.fromkeys(("key", "payload"), pa.large_string())
+    parts = [pa.table({name: pa.array([], kind) for name, kind in types.items()})]
+    for first in range(0, len(keys), _PAYLOADS):
+        some = _quoted(list(keys[first : first + _PAYLOADS]))
+        query = f"SELECT m.key, m.payload {_live(room, account)} AND m.key = ANY({some})"
+        parts.append(read_columns(connection, query, types))
+    return frame_of(pa.concat_tables(parts))
 
 
 def _live(room: str, account: str) -> str:
