@@ -104,10 +104,11 @@ def write_by_patch(tools: Tools, work: GroupWork, task: Task) -> list[RowResult]
         product = tools.rereading.fresh(work.group)
         if product is None:
             return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
+        sent = _assets_of(tools, task)
         try:
             return _patch(tools, work, task, product)
         except WriteRefused:
-            again = _without_gone_assets(tools, work, task, product)
+            again = _without_gone_assets(tools, task, product, sent)
             if again is None:
                 raise
             return _patch(tools, work, task, again)
@@ -226,23 +227,30 @@ def _thumbnail_reasons(work: GroupWork, reasons: Mapping[str, str], why: str) ->
     return found | {main.key: missing or why}
 
 
-def _without_gone_assets(tools: Tools, work: GroupWork, task: Task, product: PlytixProduct) -> PlytixProduct | None:
+def _without_gone_assets(
+    tools: Tools, task: Task, product: PlytixProduct, sent: Mapping[str, str]
+) -> PlytixProduct | None:
     """After a refused patch: upload again what Plytix does not have any more; the product as it is now.
 
-    None when every asset is there: then something else was refused.
+    sent: our assets as they were before the patch, by key; another product may have replaced one meanwhile. None when
+    every asset is there: then something else was refused.
     """
     urls = {image.key: image.url for image in task.images}
-    ours = {asset: key for key in urls if (asset := tools.uploads.asset_of(key)) is not None}
-    asked = [*product.gallery, *(asset for asset in ours if asset not in product.gallery)]
-    there = tools.api.assets_by_id(asked)
-    gone = [asset for asset in asked if asset not in there]
-    if not gone:
-        return None
+    keys = {asset: key for key, asset in _assets_of(tools, task).items()}
+    there = tools.api.assets_by_id(list(dict.fromkeys((*product.gallery, *keys))))
+    gone = [asset for asset in (*product.gallery, *keys) if asset not in there]
     for asset in gone:
-        if asset in ours:
-            tools.uploads.forget(ours[asset], asset)
-            tools.uploads.upload(ours[asset], urls[ours[asset]], asset)
-    return tools.rereading.read([work.group]).get(work.group)
+        if asset in keys:
+            tools.uploads.forget(keys[asset], asset)
+            tools.uploads.upload(keys[asset], urls[keys[asset]], asset)
+    if not gone and _assets_of(tools, task) == sent:
+        return None
+    return tools.rereading.read([product.sku]).get(product.sku)
+
+
+def _assets_of(tools: Tools, task: Task) -> dict[str, str]:
+    """The assets of a listing's images, by key; those that were not uploaded are missing."""
+    return {image.key: asset for image in task.images if (asset := tools.uploads.asset_of(image.key)) is not None}
 
 
 def _not_uploaded(tools: Tools, work: GroupWork) -> dict[str, str]:

@@ -16,6 +16,7 @@ from imagesync_pipelines.plytix.apply_stages import PlanApplied, apply_plan, upl
 from imagesync_pipelines.plytix.cleanup import plan_cleanup
 from imagesync_pipelines.plytix.desk import Desk
 from imagesync_pipelines.plytix.plan_stages import PlanMade, make_plan
+from imagesync_pipelines.plytix.rules import file_name
 from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.plytix.stages import choose_images, read_products, take_listings
 from imagesync_pipelines.sandbox.amazon.listings import Listing
@@ -135,3 +136,31 @@ def open_room(
             room = Room(plytix, amazon, desk, folder / "mapping.json")
             room.write()
             yield room
+
+
+def wanted(room: Room) -> dict[str, tuple[str, ...]]:
+    """The file names that every product is to show, in order, by Amazon's own listings and not by our reading."""
+    return {
+        listing.suggested_sku: tuple(file_name(f"{image.picture.id}.jpg") for image in listing.images)
+        for listing in room.amazon.listings
+    }
+
+
+def assert_converged(room: Room, *, without: Sequence[str] = ()) -> None:
+    """Every listing is shown in its order with MAIN as thumbnail, no asset and no link is there twice.
+
+    without: file names of pictures that cannot be there.
+    """
+    shown = room.shown()
+    names = [asset.filename for asset in room.plytix.assets()]
+    assert len(names) == len(set(names)), "an asset is there twice"
+    contents = [asset.sha256 for asset in room.plytix.assets()]
+    assert len(contents) == len(set(contents)), "a picture is there twice"
+    by_id = {asset.id: asset.filename for asset in room.plytix.assets()}
+    for sku, expected in wanted(room).items():
+        gallery, thumbnail = shown[sku]
+        possible = tuple(name for name in expected if name not in without)
+        assert tuple(name for name in gallery if name in set(possible)) == possible, sku
+        assert len(gallery) == len(set(gallery)), sku
+        if expected and expected[0] not in without:
+            assert by_id.get(thumbnail or "") == expected[0], sku

@@ -1,0 +1,126 @@
+"""Lost answers, used-up limits and crashes: nothing is made twice, nothing is lost, and the next run goes on."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.clock import SandboxClock
+from imagesync_pipelines.sandbox.plytix.losing import Lost
+from imagesync_pipelines.sandbox.plytix.switches import WaitNamed
+from imagesync_pipelines.storage.home import House
+from imagesync_pipelines_tests.plytix.accounts import Room, assert_converged, open_room
+from imagesync_pipelines_tests.sync.fakes import Crash
+
+MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
+# Two products with the same four images: 4 uploads, then 8 links and 2 thumbnails, or 2 patches.
+PAIR = demo_listings()[11:13]
+
+
+@pytest.fixture(params=["link", "patch"])
+def pair(house: House, database: sa.Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Room]:
+    with open_room(house, database, tmp_path, listings=PAIR, strategy=request.param, workers=1) as room:
+        yield room
+
+
+@pytest.mark.parametrize("how", list(Lost), ids=str)
+@pytest.mark.parametrize("endpoint", ["asset create", "link", "product patch"])
+def test_a_write_whose_answer_was_lost_is_found_by_the_next_run(pair: Room, endpoint: str, how: Lost) -> None:
+    pair.plytix.lost.lose(endpoint, how, skip=1)
+    first = pair.sync()
+    second = pair.sync()
+    assert_converged(pair)
+    assert second.report["errors"] == []
+    assert first.report["links_created"] + second.report["links_created"] >= 7
+    assert first.report["images_uploaded"] == 4
+    assert pair.sync().calls == 1
+    assert len(pair.desk.ledger.known().links) == 8, "what a lost call did is ours too"
+
+
+def test_a_run_that_gets_no_answers_stops_and_the_next_one_goes_on(pair: Room) -> None:
+    for endpoint in ("link", "product patch"):
+        pair.plytix.lost.lose(endpoint, times=4)
+    done = pair.sync()
+    assert done.applied.unknown == 8
+    assert "the next run looks" in " ".join(done.warnings)
+    pair.plytix.lost.lose("none")
+    while pair.sync().calls > 1:
+        pass
+    assert_converged(pair)
+
+
+@pytest.mark.parametrize("named", list(WaitNamed), ids=str)
+def test_when_the_hour_is_spent_the_run_checkpoints_and_the_next_one_goes_on(
+    house: House, database: sa.Engine, tmp_path: Path, named: WaitNamed
+) -> None:
+    clock = SandboxClock(MONDAY)
+    limits = ((100, 10), (10, 3600))
+    with open_room(house, database, tmp_path, listings=PAIR, limits=limits, clock=clock, workers=1) as room:
+        room.plytix.switches.wait_named = named
+        room.plytix.spend(3)
+        runs = 0
+        while not runs or done.stopped:
+            done = room.sync()
+            assert done.applied.failed == done.applied.unknown == 0
+            assert not room.desk.quarantine("x").list()
+            if done.stopped:
+                assert "the next run goes on" in " ".join(done.warnings)
+            clock.move(3600)
+            runs += 1
+        assert runs > 1
+        assert_converged(room)
+        assert room.plytix.ledger.count("link", 409) == 0, "what was linked is not linked again"
+
+
+def test_a_token_that_is_refused_in_mid_run_is_renewed(pair: Room) -> None:
+    pair.plytix.moments.before("asset create", lambda: pair.plytix.clock.move(901), skip=2)
+    assert pair.sync().report["errors"] == []
+    assert_converged(pair)
+
+
+def test_a_crash_at_any_effect_loses_nothing_and_doubles_nothing(
+    house: House, database: sa.Engine, tmp_path: Path
+) -> None:
+    for strategy, step in (("link", 5), ("patch", 3)):
+        place, more = 1, True
+        while more:
+            _empty(database)
+            with open_room(house, database, tmp_path, listings=PAIR, strategy=strategy, workers=1) as room:
+                crash = Crash(at=place)
+                more = _dies(room, crash, database)
+                room.sync()
+                room.sync()
+                assert_converged(room)
+                last = room.sync()
+                assert (last.calls, last.applied.error_count) == (1, 0), f"{strategy}, effect {place}"
+                assert len(room.desk.ledger.known().links) == 8, f"{strategy}, effect {place}"
+            place += step
+        assert place > 20
+
+
+def _dies(room: Room, crash: Crash, database: sa.Engine) -> bool:
+    """Run until the crash, which comes just before a commit or just after a call; whether it came at all."""
+
+    def before_commit(connection: sa.Connection) -> None:
+        crash.point()
+
+    sa.event.listen(database, "commit", before_commit)
+    try:
+        run_id = room.run_id()
+        with room.api() as api:
+            room.plan(api, run_id)
+            room.apply(api, run_id)
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sa.event.remove(database, "commit", before_commit)
+    return False
+
+
+def _empty(database: sa.Engine) -> None:
+    tables = "plytix_asset, imagesync.plytix_link, imagesync.intent, imagesync.quarantine, imagesync.rate_budget"
+    with database.begin() as connection:
+        connection.execute(sa.text(f"TRUNCATE imagesync.{tables}"))
