@@ -4,7 +4,6 @@ What belongs here: what tests of whole synchronisations of the Plytix room share
 stand-ins themselves (sandbox/plytix, sandbox/amazon).
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import dagster as dg
 import sqlalchemy as sa
 
 from imagesync_pipelines import runs
-from imagesync_pipelines.sandbox.amazon.listings import Listing
+from imagesync_pipelines.sandbox.amazon.listings import MAIN, Listing
 from imagesync_pipelines.sandbox.amazon.making import demo_listings
 from imagesync_pipelines.sandbox.amazon.mapping import Shape, mapping_file, write_mapping
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox
@@ -93,8 +92,9 @@ class PlytixWorld:
         for listing in listings:
             wanted = [file_name_of(image.picture.id) for image in listing.images]
             assert self.shown(listing.suggested_sku) == wanted, listing.suggested_sku
-            if wanted:
-                assert names[self.plytix.thumbnail(listing.suggested_sku) or ""] == wanted[0]
+            main = [file_name_of(image.picture.id) for image in listing.images if image.variant == MAIN]
+            shown = self.plytix.thumbnail(listing.suggested_sku)
+            assert ([names[shown]] if shown is not None else []) == main, listing.suggested_sku
 
 
 def file_name_of(picture_id: str) -> str:
@@ -140,6 +140,7 @@ def plytix_world(
                 "IMAGESYNC_ACCOUNTS": str(accounts),
                 "IMAGESYNC_LOCK_WAIT_SECONDS": "20",
                 "IMAGESYNC_ALLOWED_IMAGE_HOSTS": "127.0.0.1",
+                "PLYTIX_IMAGES_URL": amazon.images_url,
                 "PLYTIX_SPAPI_URL": amazon.url,
                 "PLYTIX_SPAPI_TOKEN_URL": amazon.token_url,
                 "PLYTIX_SPAPI_CLIENT_ID": amazon.client_id,
@@ -148,8 +149,3 @@ def plytix_world(
                 **secrets_of(plytix),
             },
         )
-
-
-def mapping_text(listings: Sequence[Listing], shape: Shape = "flat") -> str:
-    """A mapping file as text."""
-    return json.dumps(mapping_file(listings, shape))

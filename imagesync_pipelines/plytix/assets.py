@@ -29,10 +29,9 @@ OWNERS = ["team:product-images"]
 ACCOUNTS = dg.DynamicPartitionsDefinition(name="plytix_accounts")
 # Its limit is 1 (dagster.yaml): one account after the other. It limits steps; calls are paced by the rate budget.
 API_POOL = "plytix_api"
-LISTINGS = dg.AssetKey([ROOM, "listings"])
 IMAGES = dg.AssetKey([ROOM, "images"])
+PRODUCTS = dg.AssetKey([ROOM, "products"])
 PLAN = dg.AssetKey([ROOM, "plan"])
-PRODUCT_IMAGES = dg.AssetKey([ROOM, "product_images"])
 
 # Heard on a terminal only; what the UI shows goes through the context of the run.
 logger = logging.getLogger("imagesync.plytix")

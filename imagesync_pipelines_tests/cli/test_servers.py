@@ -19,7 +19,7 @@ import requests
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of, shell
 
-SANDBOX_PORTS = (8801, 8802, 8803)
+SANDBOX_PORTS = (8801, 8802, 8803, 8805, 8806, 8807, 8808, 8809)
 
 
 def free_port() -> int:
@@ -74,7 +74,7 @@ def test_dev_shows_the_partitions_and_stops_every_process_it_started(tmp_path: P
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/server_info"), process)
         wait_for(lambda: len(partition_keys(port)) == 13, process)
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 5, "two sandboxes, webserver, daemon, photo server"
+        assert len(children) >= 7, "four sandboxes, webserver, daemon, photo server"
         wait_for(lambda: "Photos of store1" in (tmp_path / "shown.txt").read_text(), process)
         photos = re.findall(r"Photos of store1: (http://\S+)", (tmp_path / "shown.txt").read_text())[0]
         wait_for(lambda: answers(f"{photos}/health"), process)
@@ -127,6 +127,14 @@ def test_demo_ends_with_a_table_of_three_runs_and_says_how_to_go_on(tmp_path: Pa
     assert all(photos == verified and failed == "0" for _, photos, _, verified, failed in stores)
     moved = [float(megabytes) for _, _, megabytes, _, _ in stores]
     assert moved[0] > moved[2] > moved[4] == moved[5] == 0, "everything, what changed, nothing"
+    counted = dict(re.findall(r"│ ([a-z_ A-Z]+?) +│ +(\d+ │ +\d+) │", done.out))
+    reports = {name: [int(cell) for cell in re.findall(r"\d+", cells)] for name, cells in counted.items()}
+    assert reports["total_image_refs"] == [108, 108]
+    assert reports["images_uploaded"] == [12, 0]
+    assert reports["images_skipped"] == [0, 12]
+    assert reports["links_created"] == [108, 0]
+    assert reports["main_image_links"] == [16, 16]
+    assert reports["calls to Plytix"] == [29, 1]
     assert "make dev" in done.out
 
 
