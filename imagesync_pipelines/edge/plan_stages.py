@@ -14,7 +14,7 @@ import orjson
 import pandas as pd
 
 from imagesync_pipelines.edge import reporting, store
-from imagesync_pipelines.edge.api import HeadOfficeApi, PhotoReport
+from imagesync_pipelines.edge.api import HeadOfficeApi
 from imagesync_pipelines.edge.applying import PhotosApplied, apply_photos
 from imagesync_pipelines.edge.desk import ROOM, Desk
 from imagesync_pipelines.edge.downloads import OpenPhoto, open_downloads, policy_of
@@ -22,6 +22,7 @@ from imagesync_pipelines.edge.listing import NOT_FOUND, WORD_OF_HO
 from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, keep_note, need_note, read_note
 from imagesync_pipelines.edge.planning import LISTED_VALUES, PhotoPlan, plan_photos
 from imagesync_pipelines.edge.sources import from_bucket, from_head_office
+from imagesync_pipelines.edge.stored_plans import plan_to_apply, report_what_a_crash_kept_back
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.errors import PlanMissing
@@ -108,7 +109,7 @@ def apply_plan(
         note = _applied_note(desk, run_id, started_at, before, settled_at=listed.mirror_at)
         return PlanApplied(None, desk.database.table, Applied(), note, 0, listed.calls, 0, listed.warnings)
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = _header(plans, desk, run_id, plan_id)
+    header = plan_to_apply(plans, desk.name, run_id, plan_id)
     calls = api.calls
     with store.store_lock(desk.database, desk.place.settings.lock_wait_seconds):
         done = _apply(desk, api, plans, header, run_id, progress)
@@ -184,7 +185,7 @@ def _apply(
     if payload is None:
         raise PlanMissing(f"plan {header.id} was stored without the rows it needs; plan again")
     total = int(rows["change"].isin(EFFECTS).sum())
-    _report_what_a_crash_kept_back(desk, plans, header)
+    report_what_a_crash_kept_back(desk, plans, header)
     plans.mark_begun(header.id, run_id)
     done = apply_photos(
         rows.drop(columns=["product"]),
@@ -200,26 +201,6 @@ def _apply(
         with desk.place.engine.begin() as connection:
             mirror.mark_gone(connection, ROOM, desk.name, done.gone, NOT_FOUND)
     return done
-
-
-def _report_what_a_crash_kept_back(desk: Desk, plans: Plans, header: PlanHeader) -> None:
-    """Queue reports of what the plan before this one wrote, when its run broke off: it may have died before it did.
-
-    When each photo was written is not known any more, so these reports name no time.
-    """
-    earlier = next((found for found in _plans_of(plans, desk.name) if found.id < header.id), None)
-    if earlier is None or earlier.applied_run is None or earlier.applied_at is not None:
-        return
-    rows = plans.load(earlier.id)
-    written = rows.loc[rows["change"].isin([Change.ADD, Change.UPDATE]), "key"]
-    current = store.read_current(desk.database, list(written))
-    synced = current.loc[current["status"] == "synced", "key"]
-    reporting.queue(desk.place.engine, desk.name, [PhotoReport(key, "synced", None, "") for key in synced])
-
-
-def _plans_of(plans: Plans, store_name: str) -> list[PlanHeader]:
-    """The stored plans of one store, the newest first."""
-    return [found for found in plans.all(ROOM) if found.scope.get("store") == store_name]
 
 
 def quarantine_room(store_name: str) -> str:
@@ -251,19 +232,6 @@ def _labels(planned: PhotoPlan) -> pd.Series:
     found = ((photo["product_id"], photo) for photo in map(orjson.loads, planned.payload["photo"]))
     labels = {product: f"{photo['product_sku']} {photo['product_name']}".strip() for product, photo in found}
     return pd.Series([labels.get(group) for group in planned.plan["group"]], index=planned.plan.index, dtype="str")
-
-
-def _header(plans: Plans, desk: Desk, run_id: str, plan_id: int | None) -> PlanHeader:
-    """The plan asked for, or this run's, or the store's newest; never another store's."""
-    if plan_id is not None:
-        header = plans.header(plan_id)
-        if header.room != ROOM or header.scope.get("store") != desk.name:
-            raise PlanMissing(f"Plan {plan_id} is none of the store {desk.name}; `imagesync plan {plan_id}` shows it.")
-        return header
-    mine = _plans_of(plans, desk.name)
-    if not mine:
-        raise PlanMissing(f"there is no plan for store {desk.name} yet; materialise edge/plan first")
-    return next((found for found in mine if found.run_id == run_id), mine[0])
 
 
 def _applied_note(

@@ -66,7 +66,7 @@ def apply(store: StoreDatabase, photos: list[Photo], scope: Scope, failing: set[
     return done.downloads
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=days)
 def test_any_history_ends_as_the_law_says(
     store: StoreDatabase, history: list[tuple[dict[int, tuple[int, int, int]], set[int], bool, bool]]

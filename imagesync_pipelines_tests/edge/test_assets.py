@@ -169,6 +169,7 @@ def test_a_wrong_password_fails_the_run_in_one_line_without_the_password(place: 
     assert place.stamps() == stamps
 
 
+@pytest.mark.slow
 def test_a_store_whose_database_is_gone_fails_alone(place: EdgeWorld, tmp_path: Path) -> None:
     accounts = Path(place.environment["IMAGESYNC_ACCOUNTS"])
     text = accounts.read_text(encoding="utf-8").replace(place.environment["store1_DATABASE"], "no_such_database")
