@@ -4,6 +4,7 @@ What belongs here: setting them up for a set of listings, and what is counted of
 """
 
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from imagesync_pipelines.sandbox.plytix.server import LIMITS, PlytixSandbox, ply
 NOON = datetime(2026, 1, 15, 12, tzinfo=UTC)
 # Small pictures: calls are counted here, not bytes.
 LONGEST_SIDE = 300
+TO_GATHER = 0.02
 # Calls that changed something, by endpoint and status; a 409 did not.
 _EFFECTS = (("asset create", 201), ("link", 201), ("product patch", 200))
 
@@ -40,8 +42,10 @@ class World:
     _sleeping: threading.Lock
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass without waiting; threads that sleep at once sleep through the same time."""
+        """Let time pass, almost without waiting; threads that sleep at once sleep through the same time."""
         until = self.now() + seconds
+        # The others that are about to sleep look at the clock now, not after it was moved.
+        time.sleep(TO_GATHER)
         with self._sleeping:
             self.plytix.clock.move(max(0.0, until - self.now()))
 
