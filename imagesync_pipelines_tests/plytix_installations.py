@@ -86,9 +86,14 @@ class PlytixWorld:
             return [tuple(row) for row in result] if result.returns_rows else []
 
     def assert_converged(self, listings: Sequence[Listing]) -> None:
-        """Every product shows exactly its listing's pictures, in order, MAIN as thumbnail; no asset is there twice."""
+        """assert_shows, and each picture is in the library once, and nothing else is."""
+        names = [asset.filename for asset in self.plytix.assets()]
+        assert sorted(names) == sorted({file_name_of(i.picture.id) for listing in listings for i in listing.images})
+        self.assert_shows(listings)
+
+    def assert_shows(self, listings: Sequence[Listing]) -> None:
+        """Every product shows exactly its listing's pictures, in order, and MAIN as thumbnail."""
         names = {asset.id: asset.filename for asset in self.plytix.assets()}
-        assert len(set(names.values())) == len(names), "an asset is there twice"
         for listing in listings:
             wanted = [file_name_of(image.picture.id) for image in listing.images]
             assert self.shown(listing.suggested_sku) == wanted, listing.suggested_sku
