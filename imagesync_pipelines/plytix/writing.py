@@ -87,8 +87,9 @@ def write_by_links(tools: Tools, work: GroupWork, task: Task) -> list[RowResult]
         reasons = {row.key: reasons[row.key] for row in work.rows if row.key in reasons and not _is_thumbnail(row)}
     except (ProductGone, AttributeUnknown) as error:
         why = error_reason(error)
+    finally:
+        tools.written.links[work.group] = len(made)
     tools.ledger.end_links(work.group, made)
-    tools.written.links[work.group] = len(made)
     results = [_result(row, reasons[row.key]) if row.key in reasons else _told(row, outcome, why) for row in work.rows]
     if outcome is Outcome.REFUSED:
         raise HourSpentIn(why, results)

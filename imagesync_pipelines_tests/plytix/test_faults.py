@@ -34,7 +34,10 @@ def test_a_write_whose_answer_was_lost_is_found_by_the_next_run(pair: Room, endp
     second = pair.sync()
     assert_converged(pair)
     assert second.report["errors"] == []
-    assert first.report["links_created"] + second.report["links_created"] >= 7
+    # A link whose own answer was lost was made, but nobody saw it being made.
+    lost = {"asset create": 0, "link": 1, "product patch": 4 if pair.desk.settings.strategy == "patch" else 0}[endpoint]
+    asked = pair.plytix.ledger.count(endpoint) > 0
+    assert first.report["links_created"] + second.report["links_created"] == 8 - (lost if asked else 0)
     assert first.report["images_uploaded"] == 4
     assert pair.sync().calls == 1
     assert len(pair.desk.ledger.known().links) == 8, "what a lost call did is ours too"
@@ -61,14 +64,15 @@ def test_when_the_hour_is_spent_the_run_checkpoints_and_the_next_one_goes_on(
     with open_room(house, database, tmp_path, listings=PAIR, limits=limits, clock=clock, workers=1) as room:
         room.plytix.switches.wait_named = named
         room.plytix.spend(3)
-        runs = 0
-        while not runs or done.stopped:
+        runs, stopped = 0, "not begun"
+        while stopped:
             done = room.sync()
+            stopped = done.stopped
             assert done.applied.failed == done.applied.unknown == 0
             assert not room.desk.quarantine("x").list()
             if done.stopped:
                 assert "the next run goes on" in " ".join(done.warnings)
-            clock.move(3600)
+            clock.move(4000)
             runs += 1
         assert runs > 1
         assert_converged(room)
