@@ -41,7 +41,7 @@ def test_an_image_that_left_its_listing_leaves_the_gallery(removing: Room) -> No
     assert (done.applied.removed, done.calls) == (2, 3)
     assert_converged(removing)
     assert len(removing.plytix.gallery(sku)) == 7
-    assert removing.plytix.filenames(sku)[2] == "person.jpg"
+    assert removing.plytix.filenames(sku)[3] == "person.jpg"
     assert len(removing.plytix.assets()) == 13, "an asset is never deleted"
     assert removing.sync().calls == 1
 

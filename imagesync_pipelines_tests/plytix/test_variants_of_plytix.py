@@ -1,0 +1,75 @@
+"""Plytix as it may also be: v2, without `in`, with races; and listings with parents and of two marketplaces."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.sandbox.amazon.making import demo_listings, in_marketplace, make_listings
+from imagesync_pipelines.sandbox.plytix.switches import ThumbnailForm
+from imagesync_pipelines.storage.home import House
+from imagesync_pipelines_tests.plytix.accounts import assert_converged, open_room
+
+PAIR = demo_listings()[10:12]
+
+
+@pytest.mark.parametrize("strategy", ["link", "patch"])
+@pytest.mark.parametrize(
+    ("switches", "settings"),
+    [
+        pytest.param({}, {"products_api": "v2"}, id="v2"),
+        pytest.param({"v2_thumbnail": ThumbnailForm.LIST}, {"products_api": "v2"}, id="v2, thumbnail as a list"),
+        pytest.param({"in_refused": True}, {}, id="in is refused"),
+        pytest.param({"lost_update_race": True}, {"workers": 8}, id="links of one product race"),
+        pytest.param({"search_delay": 3600.0}, {}, id="new assets are not found by a search yet"),
+    ],
+)
+def test_a_run_converges_and_a_second_one_writes_nothing(
+    house: House,
+    database: sa.Engine,
+    tmp_path: Path,
+    strategy: str,
+    switches: dict[str, Any],
+    settings: dict[str, Any],
+) -> None:
+    with open_room(house, database, tmp_path, listings=PAIR, strategy=strategy, **settings) as room:
+        for name, value in switches.items():
+            setattr(room.plytix.switches, name, value)
+        first = room.sync()
+        assert first.report["errors"] == []
+        assert first.report["links_created"] == 12
+        assert_converged(room)
+        written = room.plytix.ledger.count() - room.plytix.ledger.count("product search")
+        assert room.sync().applied.affected == frozenset()
+        assert room.plytix.ledger.count() - room.plytix.ledger.count("product search") == written
+
+
+@pytest.mark.parametrize("shape", ["list", "sizes", "export"])
+def test_parents_get_their_images_and_are_counted(
+    house: House, database: sa.Engine, tmp_path: Path, shape: str
+) -> None:
+    listings = make_listings(14, seed=3)
+    with open_room(house, database, tmp_path, listings=listings, strategy="patch") as room:
+        room.write(shape=shape)
+        report = room.sync().report
+        parents = [listing for listing in listings if listing.is_parent and listing.images]
+        assert report["parent_main_image_links"] == sum(
+            any(image.variant == "MAIN" for image in listing.images) for listing in parents
+        )
+        assert report["parent_links_created"] == sum(
+            len(room.plytix.gallery(listing.suggested_sku)) for listing in parents
+        )
+        assert report["parent_links_created"] > 0
+        assert room.sync().calls == 1
+
+
+def test_two_marketplaces_share_pictures_and_not_the_order(house: House, database: sa.Engine, tmp_path: Path) -> None:
+    listings = [*PAIR, *in_marketplace(PAIR, "CA")]
+    with open_room(house, database, tmp_path, listings=listings, strategy="patch") as room:
+        room.write(PAIR)
+        assert room.sync().report["images_uploaded"] == 12
+        room.write(in_marketplace(PAIR, "CA"))
+        done = room.sync()
+        assert (done.report["images_uploaded"], done.report["images_skipped"]) == (0, 12)
+        assert_converged(room)
