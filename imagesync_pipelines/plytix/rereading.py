@@ -7,6 +7,7 @@ What belongs here: how old a reading is, and reading many products in one call. 
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.model import PlytixProduct
@@ -34,7 +35,6 @@ class Rereading:
         self._api = api
         self._clock = clock
         self._order = list(order)
-        self._place = {sku: place for place, sku in enumerate(self._order)}
         self._begun: set[str] = set()
         self._lock = threading.Lock()
         self._products: dict[str, PlytixProduct | None] = dict(products)
@@ -59,6 +59,5 @@ class Rereading:
         with self._lock:
             self._begun.add(sku)
             if self._clock() - self._read_at[sku] > FRESH_FOR:
-                following = self._order[self._place[sku] + 1 :]
-                self.read([sku, *(other for other in following if other not in self._begun)][:LOOK_AHEAD])
+                self.read([sku, *islice((other for other in self._order if other not in self._begun), LOOK_AHEAD - 1)])
             return self._products.get(sku)

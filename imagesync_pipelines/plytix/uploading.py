@@ -64,11 +64,6 @@ class Uploads:
         with self._lock:
             return self._assets.get(key)
 
-    def key_of(self, asset_id: str) -> str | None:
-        """The picture that an asset is; None when it is none of ours."""
-        with self._lock:
-            return next((key for key, known in self._assets.items() if known == asset_id), None)
-
     def upload(self, key: str, url: str, instead_of: str | None) -> str:
         """The asset of a picture; it is uploaded when its asset still is `instead_of` (None: it has none).
 
@@ -87,12 +82,15 @@ class Uploads:
                 (self._existed if made.existed else self._uploaded).add(key)
             return made.asset.id
 
-    def forget(self, key: str, asset_id: str) -> None:
-        """Forget an asset that Plytix does not have any more, unless the picture has another one by now."""
-        with self._lock:
-            if self._assets.get(key) == asset_id:
-                del self._assets[key]
-        self._ledger.forget_asset(asset_id)
+    def replace(self, key: str, url: str, gone: str) -> str:
+        """Upload a picture whose asset Plytix does not have any more, and forget that one; gives the new asset.
+
+        Raises what PlytixApi.create_asset raises.
+        """
+        asset = self.upload(key, url, gone)
+        if asset != gone:
+            self._ledger.forget_asset(gone)
+        return asset
 
     def _create(self, key: str, url: str) -> Upload:
         """Upload a picture. A lost answer is asked for again: the same file under the same name is not made twice."""

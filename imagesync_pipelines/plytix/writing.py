@@ -169,8 +169,7 @@ def _append(tools: Tools, product: PlytixProduct, key: str, url: str, made: dict
         try:
             answer = tools.api.link(product.id, asset)
         except AssetGone:
-            tools.uploads.forget(key, asset)
-            asset = tools.uploads.upload(key, url, asset)
+            asset = tools.uploads.replace(key, url, asset)
             answer = tools.api.link(product.id, asset)
     except (HourSpent, ProductGone, AttributeUnknown, *FATAL):
         raise
@@ -242,8 +241,7 @@ def _without_gone_assets(
     gone = [asset for asset in (*product.gallery, *keys) if asset not in there]
     for asset in gone:
         if asset in keys:
-            tools.uploads.forget(keys[asset], asset)
-            tools.uploads.upload(keys[asset], urls[keys[asset]], asset)
+            tools.uploads.replace(keys[asset], urls[keys[asset]], asset)
     if not gone and _assets_of(tools, task) == sent:
         return None
     return tools.rereading.read([product.sku]).get(product.sku)

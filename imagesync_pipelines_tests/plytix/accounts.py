@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from pydantic import SecretStr
+from upath import UPath
 
 from imagesync_pipelines.accounts import PlytixAccount
 from imagesync_pipelines.plytix.api.pim import PlytixApi
@@ -114,7 +115,6 @@ class Room:
 
 @contextmanager
 def open_room(
-    house: House,
     engine: sa.Engine,
     folder: Path,
     *,
@@ -131,6 +131,8 @@ def open_room(
         skus = [listing.suggested_sku for listing in amazon.listings if listing.suggested_sku not in missing]
         products = [*(NewProduct(sku) for sku in skus), *more_products]
         with plytix_sandbox(products=products, limits=limits, clock=clock, fetch=amazon.fetch) as plytix:
+            # Stages look at the folders alone; the engine is the test's own.
+            house = House(folder, folder, UPath(folder), "", "", {})
             place = Installation(Settings(lock_wait_seconds=0), house, engine)
             desk = Desk(place, PlytixSettings(**settings), ACCOUNT, clock.now)
             room = Room(plytix, amazon, desk, folder / "mapping.json")

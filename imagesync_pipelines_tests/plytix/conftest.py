@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.home import House
 from imagesync_pipelines_tests.plytix.accounts import Room, open_room
 
 
 @pytest.fixture
-def room(house: House, database: sa.Engine, tmp_path: Path) -> Iterator[Room]:
+def room(database: sa.Engine, tmp_path: Path) -> Iterator[Room]:
     """The demo's listings beside an account that has their products and no image, with limits that nobody meets."""
-    with open_room(house, database, tmp_path) as room:
+    with open_room(database, tmp_path) as room:
         yield room

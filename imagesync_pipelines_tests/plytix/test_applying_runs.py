@@ -10,16 +10,15 @@ from imagesync_pipelines.plytix.rules import file_name
 from imagesync_pipelines.sandbox.amazon.making import demo_listings
 from imagesync_pipelines.sandbox.amazon.mishaps import html_image, missing_image, tiny_image
 from imagesync_pipelines.storage.errors import RoomBusy
-from imagesync_pipelines.storage.home import House
 from imagesync_pipelines_tests.plytix.accounts import Room, assert_converged, open_room, wanted
 
 STRATEGIES = ("link", "patch")
 
 
 @pytest.fixture(params=STRATEGIES)
-def small(house: House, database: sa.Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Room]:
+def small(database: sa.Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Room]:
     """Four products with 20 images of 12 pictures, by either strategy."""
-    with open_room(house, database, tmp_path, listings=demo_listings()[10:14], strategy=request.param) as room:
+    with open_room(database, tmp_path, listings=demo_listings()[10:14], strategy=request.param) as room:
         yield room
 
 
@@ -236,3 +235,18 @@ def test_a_dry_run_reports_and_writes_nothing(small: Room) -> None:
     assert made.report["metadata"]["dry_run"] is True
     assert (made.report["total_image_refs"], made.report["links_created"]) == (20, 0)
     assert made.planned.cost.calls == (16 if is_patch(small) else 36)
+
+
+def test_an_image_that_somebody_adds_between_plan_and_patch_stays(small: Room) -> None:
+    small.plytix.mutate("add_image", sku=sku(small), filename="before.jpg")
+    with small.api() as api:
+        run_id = small.run_id()
+        small.plan(api, run_id)
+        small.plytix.mutate("add_image", sku=sku(small), filename="meanwhile.jpg")
+        small.plytix.clock.move(31)
+        done = small.apply(api, run_id)
+    assert done.applied.added == 20
+    assert {"before.jpg", "meanwhile.jpg"} <= set(small.plytix.filenames(sku(small)))
+    assert_converged(small)
+    # One call reads all four of them again.
+    assert small.plytix.ledger.count("product search") == (2 if is_patch(small) else 1)

@@ -11,7 +11,6 @@ from imagesync_pipelines.sandbox.amazon.making import demo_listings
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.plytix.losing import Lost
 from imagesync_pipelines.sandbox.plytix.switches import WaitNamed
-from imagesync_pipelines.storage.home import House
 from imagesync_pipelines_tests.plytix.accounts import Room, assert_converged, open_room
 from imagesync_pipelines_tests.sync.fakes import Crash
 
@@ -21,8 +20,8 @@ PAIR = demo_listings()[11:13]
 
 
 @pytest.fixture(params=["link", "patch"])
-def pair(house: House, database: sa.Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Room]:
-    with open_room(house, database, tmp_path, listings=PAIR, strategy=request.param, workers=1) as room:
+def pair(database: sa.Engine, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Room]:
+    with open_room(database, tmp_path, listings=PAIR, strategy=request.param, workers=1) as room:
         yield room
 
 
@@ -57,11 +56,11 @@ def test_a_run_that_gets_no_answers_stops_and_the_next_one_goes_on(pair: Room) -
 
 @pytest.mark.parametrize("named", list(WaitNamed), ids=str)
 def test_when_the_hour_is_spent_the_run_checkpoints_and_the_next_one_goes_on(
-    house: House, database: sa.Engine, tmp_path: Path, named: WaitNamed
+    database: sa.Engine, tmp_path: Path, named: WaitNamed
 ) -> None:
     clock = SandboxClock(MONDAY)
     limits = ((100, 10), (10, 3600))
-    with open_room(house, database, tmp_path, listings=PAIR, limits=limits, clock=clock, workers=1) as room:
+    with open_room(database, tmp_path, listings=PAIR, limits=limits, clock=clock, workers=1) as room:
         room.plytix.switches.wait_named = named
         room.plytix.spend(3)
         runs, stopped = 0, "not begun"
@@ -85,14 +84,12 @@ def test_a_token_that_is_refused_in_mid_run_is_renewed(pair: Room) -> None:
     assert_converged(pair)
 
 
-def test_a_crash_at_any_effect_loses_nothing_and_doubles_nothing(
-    house: House, database: sa.Engine, tmp_path: Path
-) -> None:
+def test_a_crash_at_any_effect_loses_nothing_and_doubles_nothing(database: sa.Engine, tmp_path: Path) -> None:
     for strategy, step in (("link", 5), ("patch", 3)):
         place, more = 1, True
         while more:
             _empty(database)
-            with open_room(house, database, tmp_path, listings=PAIR, strategy=strategy, workers=1) as room:
+            with open_room(database, tmp_path, listings=PAIR, strategy=strategy, workers=1) as room:
                 crash = Crash(at=place)
                 more = _dies(room, crash, database)
                 room.sync()

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from imagesync_pipelines.sandbox.amazon.listings import ListedImage, Listing
 from imagesync_pipelines.sandbox.amazon.making import demo_listings
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.storage.home import House
 from imagesync_pipelines_tests.plytix.accounts import assert_converged, open_room
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -40,10 +39,9 @@ def many(number: int, images: int) -> list[Listing]:
     "products", [pytest.param(150, id="150"), pytest.param(1000, id="1000", marks=pytest.mark.slow)]
 )
 def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(
-    house: House, database: sa.Engine, tmp_path: Path, products: int
+    database: sa.Engine, tmp_path: Path, products: int
 ) -> None:
     with open_room(
-        house,
         database,
         tmp_path,
         listings=many(products, 7),
@@ -65,12 +63,10 @@ def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(
 
 
 @pytest.mark.slow
-def test_links_that_do_not_fit_into_the_hour_are_made_in_the_next_runs(
-    house: House, database: sa.Engine, tmp_path: Path
-) -> None:
+def test_links_that_do_not_fit_into_the_hour_are_made_in_the_next_runs(database: sa.Engine, tmp_path: Path) -> None:
     clock = SandboxClock(MONDAY)
     limits = ((20, 10), (400, 3600))
-    with open_room(house, database, tmp_path, listings=many(100, 7), limits=limits, clock=clock) as room:
+    with open_room(database, tmp_path, listings=many(100, 7), limits=limits, clock=clock) as room:
         runs, stopped = 0, "not begun"
         while stopped:
             stopped = room.sync().stopped

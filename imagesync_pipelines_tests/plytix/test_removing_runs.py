@@ -8,16 +8,13 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.plytix.cleanup import DOUBTFUL
 from imagesync_pipelines.sandbox.amazon.making import demo_listings
-from imagesync_pipelines.storage.home import House
 from imagesync_pipelines_tests.plytix.accounts import Room, assert_converged, open_room, wanted
 
 
 @pytest.fixture
-def removing(house: House, database: sa.Engine, tmp_path: Path) -> Iterator[Room]:
+def removing(database: sa.Engine, tmp_path: Path) -> Iterator[Room]:
     """Four products that show 20 images, in an account where what left a listing is taken out."""
-    with open_room(
-        house, database, tmp_path, listings=demo_listings()[10:14], strategy="patch", remove_missing=True
-    ) as room:
+    with open_room(database, tmp_path, listings=demo_listings()[10:14], strategy="patch", remove_missing=True) as room:
         room.sync()
         yield room
 

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.sandbox.amazon.making import demo_listings, in_marketplace, make_listings
 from imagesync_pipelines.sandbox.plytix.switches import ThumbnailForm
-from imagesync_pipelines.storage.home import House
 from imagesync_pipelines_tests.plytix.accounts import assert_converged, open_room
 
 PAIR = demo_listings()[10:12]
@@ -26,14 +25,13 @@ PAIR = demo_listings()[10:12]
     ],
 )
 def test_a_run_converges_and_a_second_one_writes_nothing(
-    house: House,
     database: sa.Engine,
     tmp_path: Path,
     strategy: str,
     switches: dict[str, Any],
     settings: dict[str, Any],
 ) -> None:
-    with open_room(house, database, tmp_path, listings=PAIR, strategy=strategy, **settings) as room:
+    with open_room(database, tmp_path, listings=PAIR, strategy=strategy, **settings) as room:
         for name, value in switches.items():
             setattr(room.plytix.switches, name, value)
         first = room.sync()
@@ -46,11 +44,9 @@ def test_a_run_converges_and_a_second_one_writes_nothing(
 
 
 @pytest.mark.parametrize("shape", ["list", "sizes", "export"])
-def test_parents_get_their_images_and_are_counted(
-    house: House, database: sa.Engine, tmp_path: Path, shape: str
-) -> None:
+def test_parents_get_their_images_and_are_counted(database: sa.Engine, tmp_path: Path, shape: str) -> None:
     listings = make_listings(14, seed=3)
-    with open_room(house, database, tmp_path, listings=listings, strategy="patch") as room:
+    with open_room(database, tmp_path, listings=listings, strategy="patch") as room:
         room.write(shape=shape)
         report = room.sync().report
         parents = [listing for listing in listings if listing.is_parent and listing.images]
@@ -64,9 +60,9 @@ def test_parents_get_their_images_and_are_counted(
         assert room.sync().calls == 1
 
 
-def test_two_marketplaces_share_pictures_and_not_the_order(house: House, database: sa.Engine, tmp_path: Path) -> None:
+def test_two_marketplaces_share_pictures_and_not_the_order(database: sa.Engine, tmp_path: Path) -> None:
     listings = [*PAIR, *in_marketplace(PAIR, "CA")]
-    with open_room(house, database, tmp_path, listings=listings, strategy="patch") as room:
+    with open_room(database, tmp_path, listings=listings, strategy="patch") as room:
         room.write(PAIR)
         assert room.sync().report["images_uploaded"] == 12
         room.write(in_marketplace(PAIR, "CA"))
