@@ -127,8 +127,9 @@ def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd
 def _without_announced(current: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
     """Current without photos that are only marked as pending: writing them is an addition, or the end of a rename."""
     bare = current.loc[~current["has_bytes"], "key"]
-    announced = bare[among(bare, listed["key"])]
-    return current.drop(index=announced.index) if len(announced) else current
+    if bare.empty:
+        return current
+    return current.drop(index=bare.index[among(bare, listed["key"])])
 
 
 def _in_group_of(listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
@@ -165,5 +166,7 @@ def _payload(plan: pd.DataFrame, listed: pd.DataFrame, payloads: Payloads, curre
 
 def _waiting(listed: pd.DataFrame, current: pd.DataFrame) -> dict[str, str]:
     waiting = listed.loc[listed["reject"] == UNKNOWN_PRODUCT, ["key", "group"]]
+    if waiting.empty:
+        return {}
     waiting = waiting[~among(waiting["key"], current["key"])]
     return dict(zip(waiting["key"], waiting["group"], strict=True))

@@ -3,7 +3,7 @@
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.edge.model import Photo, fingerprint
@@ -137,6 +137,7 @@ numbers = st.integers(0, 6)
 listings = st.dictionaries(numbers, st.tuples(st.integers(0, 2), st.integers(0, 1)), max_size=6)
 
 
+@settings(max_examples=25)
 @given(listed=listings, held=listings)
 def test_bytes_are_fetched_exactly_where_the_store_has_other_ones(
     listed: dict[int, tuple[int, int]], held: dict[int, tuple[int, int]]
