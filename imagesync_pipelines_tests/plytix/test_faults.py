@@ -84,6 +84,7 @@ def test_a_token_that_is_refused_in_mid_run_is_renewed(pair: Room) -> None:
     assert_converged(pair)
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_effect_loses_nothing_and_doubles_nothing(database: sa.Engine, tmp_path: Path) -> None:
     for strategy, step in (("link", 5), ("patch", 3)):
         place, more = 1, True
