@@ -34,7 +34,7 @@ _LABELS: dict[str, frozenset[str]] = {
 _NO_LABEL = frozenset({"", "application/octet-stream", "binary/octet-stream", "application/x-download"})
 # Inside a scan this marker cannot occur: a byte FF of the data is followed by 00.
 _JPEG_END = b"\xff\xd9"
-_PNG_END = b"IEND\xaeB`\x82"
+_PNG_END = b"\x00\x00\x00\x00IEND\xaeB`\x82"  # a chunk of length 0, its name, its checksum
 
 
 class Fault(StrEnum):
