@@ -123,7 +123,8 @@ def make_report(
         "total_image_refs": basis.total_image_refs,
         "unique_images": basis.unique_images,
         "images_uploaded": done.uploaded,
-        "images_skipped": basis.known_images + done.existed,
+        # An asset that we knew may be gone from Plytix: then its picture was uploaded again, and not skipped.
+        "images_skipped": min(basis.known_images + done.existed, basis.unique_images - done.uploaded),
         "links_created": sum(done.links.values()),
         "errors": [asdict(fault) for fault in (*basis.errors, *done.errors)],
         "main_image_links": basis.main_kept + sum(shown.values()),
