@@ -10,10 +10,10 @@ WORKERS ?= 2
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(STAMP)  ## synchronise a made-up catalogue three times and print what happened
+demo: $(STAMP)  ## synchronise made-up systems (catalogue, edge stores, Plytix) and print what happened
 	$(BIN)/imagesync demo
 
-dev: $(STAMP)  ## Dagster UI, daemon and sandbox on one home; stays up until Ctrl-C
+dev: $(STAMP)  ## Dagster UI, daemon and sandboxes on one home; stays up until Ctrl-C
 	$(BIN)/imagesync dev
 
 test: $(STAMP)  ## every test but the slow ones, with coverage
