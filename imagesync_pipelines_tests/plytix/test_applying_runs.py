@@ -133,6 +133,8 @@ def test_a_picture_that_plytix_does_not_take_stops_no_other(small: Room, mishap:
     assert_converged(small, without=[bad])
     assert len(done.report["errors"]) == 3
     assert all(error["url"].endswith(f"{picture.id}.jpg") for error in done.report["errors"])
+    assert len(small.sync().report["errors"]) == 3, "what Plytix kept of it is no picture the second time either"
+    assert_converged(small, without=[bad])
     small.amazon.faults.clear()
     done = small.sync()
     assert done.report["errors"] == []

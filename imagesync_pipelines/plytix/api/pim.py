@@ -141,7 +141,7 @@ class PlytixApi:
                 raise reply.error(
                     ImageRefused, f"conflict (409) without the id of an asset: {server_words(reply.data)}"
                 )
-            return Upload(Asset(known, filename), existed=True)
+            return Upload(self._existing(known, filename), existed=True)
         if not reply.good:
             raise reply.error(ImageRefused, f"refused the image (HTTP {reply.status}): {server_words(reply.data)}")
         row = _written(reply)
@@ -207,6 +207,20 @@ class PlytixApi:
             raise _refusal(reply, product_id, self._gallery, thumbnail)
         row = _written(reply)
         return product_from_row(row, self._gallery) if "sku" in row else None
+
+    def _existing(self, asset_id: str, filename: str) -> Asset:
+        """The asset that a refused upload named; it may be what an earlier one got from the URL in place of a picture.
+
+        Raises ImageRefused.
+        """
+        reply = self._calls.read("GET", f"{_ASSETS}/{asset_id}")
+        if not reply.good:
+            what = f"asset {asset_id}, which Plytix has instead, cannot be read (HTTP {reply.status})"
+            raise reply.error(ImageRefused, f"{what}: {server_words(reply.data)}")
+        row = reply.one()
+        asset = asset_from_row(row, filename)
+        _check_is_picture(reply, row, asset)
+        return asset
 
     def _product_rows(self, skus: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """The rows of a search for SKUs, page by page; with `in`, or with alternatives where that is refused."""

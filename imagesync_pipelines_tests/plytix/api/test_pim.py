@@ -164,8 +164,26 @@ def test_an_upload_gives_the_name_that_plytix_chose(database: sa.Engine) -> None
 
 def test_an_upload_of_what_is_there_gives_the_id_from_the_answer(database: sa.Engine) -> None:
     with plytix_host() as host, api_for(host, database) as api:
-        host.give(refusal(409, "Asset already exists", ("other", "x"), ("asset.id", A)))
-        assert api.create_asset(URL, NAME) == (Asset(A, NAME), True)
+        host.give(
+            refusal(409, "Asset already exists", ("other", "x"), ("asset.id", A)), rows({"id": A, "file_size": 4000})
+        )
+        assert api.create_asset(URL, NAME) == (Asset(A, NAME, 4000), True)
+        assert host.calls[1].path == f"/api/v1/assets/{A}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        pytest.param(rows({"id": A, "content_type": "image/gif", "file_size": 43}), "43 bytes", id="a pixel"),
+        pytest.param(rows({"id": A, "content_type": "text/html", "file_size": 900}), "text/html", id="HTML"),
+        pytest.param(refusal(404, f" No results found for {A}", ("asset_id", "gone")), "cannot be read", id="gone"),
+    ],
+)
+def test_what_is_there_instead_of_a_picture_is_not_taken_for_it(database: sa.Engine, answer: bytes, said: str) -> None:
+    with plytix_host() as host, api_for(host, database) as api:
+        host.give(refusal(409, "Asset already exists", ("asset.id", A)), answer)
+        with pytest.raises(ImageRefused, match=said):
+            api.create_asset(URL, NAME)
 
 
 @pytest.mark.parametrize(
