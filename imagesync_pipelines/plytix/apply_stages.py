@@ -160,7 +160,7 @@ def apply_plan(
         token_calls=api.token_calls - token_calls,
         held_back=int(scope["held_back"]),
         stopped=target.stopped,
-        warnings=(*scope["warnings"], *_warnings(applied, target.stopped, uploads, header, run_id)),
+        warnings=(*scope["warnings"], *_warnings(applied, tools.written, target.stopped, uploads, header, run_id)),
     )
 
 
@@ -217,12 +217,19 @@ def _faults(desk: Desk, run_id: str, applied: Applied, tasks: dict[str, Task]) -
     return tuple(faults)
 
 
-def _warnings(applied: Applied, stopped: str, uploads: UploadsNote, header: PlanHeader, run_id: str) -> list[str]:
+def _warnings(
+    applied: Applied, written: Written, stopped: str, uploads: UploadsNote, header: PlanHeader, run_id: str
+) -> list[str]:
     found = []
     if header.applied_at is not None and header.applied_run != run_id:
         found.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
     if uploads.failed:
         found.append(f"{len(uploads.failed)} images could not be uploaded; the next run tries them again.")
+    if beside := sum(written.beside.values()):
+        found.append(
+            f"{beside} images have other content than before and were appended; the older ones are still in the "
+            "galleries, take them out in Plytix. With PLYTIX_STRATEGY=patch the new ones take their places."
+        )
     if stopped:
         found.append(f"Stopped with {applied.refused} images left; the next run goes on: {stopped}")
     elif applied.refused:

@@ -30,9 +30,13 @@ STILL_THUMBNAIL = "the MAIN image that is to replace it is not the thumbnail yet
 
 @dataclass
 class Written:
-    """What was written so far, by SKU: links made, images taken out, the asset of the thumbnail that was set."""
+    """What was written so far, by SKU: links made, images taken out, the asset of the thumbnail that was set.
+
+    beside: links of other content than the same image had, which is still in the gallery: a link only appends.
+    """
 
     links: dict[str, int] = field(default_factory=dict)
+    beside: dict[str, int] = field(default_factory=dict)
     removed: dict[str, int] = field(default_factory=dict)
     thumbnails: dict[str, str] = field(default_factory=dict)
 
@@ -89,6 +93,7 @@ def write_by_links(tools: Tools, work: GroupWork, task: Task) -> list[RowResult]
         why = error_reason(error)
     finally:
         tools.written.links[work.group] = len(made)
+        tools.written.beside[work.group] = sum(tools.links.get((work.group, key)) in product.gallery for key in made)
     tools.ledger.end_links(work.group, made)
     results = [_result(row, reasons[row.key]) if row.key in reasons else _told(row, outcome, why) for row in work.rows]
     if outcome is Outcome.REFUSED:

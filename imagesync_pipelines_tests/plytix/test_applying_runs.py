@@ -177,6 +177,9 @@ def test_a_forced_upload_of_other_content_takes_the_place_of_the_old_one(small: 
         assert old.id not in gallery
     else:
         assert gallery[-1] == new.id
+    # The picture is on three products.
+    told = any("3 images have other content than before" in text for text in done.warnings)
+    assert told is not is_patch(small), "only a link leaves the old one beside the new one"
     calls = small.calls()
     small.sync()
     assert small.calls() == calls + 1
