@@ -160,7 +160,11 @@ def plan_galleries(
         skipped=skipped,
         wrong_order=wrong_order,
         cost=cost_of(guarded.plan, len(uploads), policy.strategy, windows),
-        warnings=(*guarded.warnings, *_warnings(unknown, wrong_order, _left(planned, products, known, policy))),
+        warnings=(
+            *guarded.warnings,
+            *_warnings(unknown, wrong_order, _left(planned, products, known, policy)),
+            *_variants(guarded.plan, products),
+        ),
     )
 
 
@@ -295,3 +299,14 @@ def _warnings(unknown: Sequence[str], wrong_order: Sequence[str], left: int) -> 
     if left:
         found.append(f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off.")
     return found
+
+
+def _variants(plan: pd.DataFrame, products: Mapping[str, PlytixProduct]) -> Iterator[str]:
+    """A warning of products that are variants in Plytix: their own values hide what would flow from their parents."""
+    changing = sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
+    found = [sku for sku in changing if products[sku].parent_id is not None]
+    if found:
+        yield (
+            f"{len(found)} products, such as {found[0]}, are variants in Plytix; where images are inherited there, "
+            "their own hide those of their parents."
+        )

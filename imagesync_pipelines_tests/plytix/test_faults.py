@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.operations.summaries import is_permanent
+from imagesync_pipelines.plytix.errors import HourSpent
 from imagesync_pipelines.sandbox.amazon.making import demo_listings
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.plytix.losing import Lost
@@ -76,6 +78,25 @@ def test_when_the_hour_is_spent_the_run_checkpoints_and_the_next_one_goes_on(
         assert runs > 1
         assert_converged(room)
         assert room.plytix.ledger.count("link", 409) == 0, "what was linked is not linked again"
+
+
+def test_a_run_that_begins_with_the_hour_spent_says_so_once_and_the_next_one_goes_on(
+    database: sa.Engine, tmp_path: Path
+) -> None:
+    clock = SandboxClock(MONDAY)
+    with open_room(database, tmp_path, listings=PAIR, limits=((100, 10), (40, 3600)), clock=clock, workers=1) as room:
+        room.plytix.spend(40)
+        with pytest.raises(HourSpent, match="the next run goes on") as caught:
+            room.sync()
+        assert is_permanent(caught.value), "a step that is tried again would only meet the same end"
+        seen = room.calls()
+        assert seen == 1
+        with pytest.raises(HourSpent):
+            room.sync()
+        assert room.calls() == seen, "while the hour lasts, Plytix is not even asked"
+        clock.move(3601)
+        assert room.sync().report["errors"] == []
+        assert_converged(room)
 
 
 def test_a_token_that_is_refused_in_mid_run_is_renewed(pair: Room) -> None:

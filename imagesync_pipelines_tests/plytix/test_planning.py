@@ -166,3 +166,10 @@ def test_planning_twice_gives_the_same_whatever_the_order_of_listings(
     listings, products = [listing("S", *keys), listing("T", A)], [product("S", *gallery), product("T")]
     forwards = planned(listings, products, ledger, policy)
     assert forwards.plan.equals(planned(listings[::-1], products[::-1], ledger, policy).plan)
+
+
+def test_a_variant_that_is_written_is_told_and_one_that_stays_is_not() -> None:
+    variant = product("S")._replace(parent_id="id-P")
+    assert any("variants in Plytix" in text for text in planned([listing("S", A)], [variant], known(), LINK).warnings)
+    shown = product("S", "a", thumbnail="a")._replace(parent_id="id-P")
+    assert not planned([listing("S", A)], [shown], known(a=A), LINK).warnings

@@ -7,10 +7,13 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.sandbox.amazon.making import demo_listings, in_marketplace, make_listings
+from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.switches import ThumbnailForm
 from imagesync_pipelines_tests.plytix.accounts import assert_converged, open_room
 
 PAIR = demo_listings()[10:12]
+# No picture of one is a picture of the other.
+UNALIKE = make_listings(7, seed=1, images=3)[:2]
 
 
 @pytest.mark.parametrize("strategy", ["link", "patch"])
@@ -57,6 +60,25 @@ def test_parents_get_their_images_and_are_counted(database: sa.Engine, tmp_path:
             len(room.plytix.gallery(listing.suggested_sku)) for listing in parents
         )
         assert report["parent_links_created"] > 0
+        assert room.sync().calls == 1
+
+
+@pytest.mark.parametrize("strategy", ["link", "patch"])
+def test_where_images_are_inherited_a_variant_shows_its_own_and_its_parent_keeps_its(
+    database: sa.Engine, tmp_path: Path, strategy: str
+) -> None:
+    parent, variant = (listing.suggested_sku for listing in UNALIKE)
+    family = [NewProduct(parent), NewProduct(variant, parent=parent)]
+    with open_room(
+        database, tmp_path, listings=UNALIKE, missing=(parent, variant), more_products=family, strategy=strategy
+    ) as room:
+        room.plytix.switches.inheritance = True
+        room.write(shape="list")
+        done = room.sync()
+        assert done.report["errors"] == []
+        assert any("variants in Plytix" in text for text in done.warnings)
+        assert_converged(room)
+        assert len(room.plytix.gallery(variant)) == 3
         assert room.sync().calls == 1
 
 
