@@ -13,6 +13,7 @@ from imagesync_pipelines.plytix.api.spapi import Catalogue
 from imagesync_pipelines.plytix.errors import MappingError
 from imagesync_pipelines.plytix.mapping import MappingFile, read_mapping
 from imagesync_pipelines.plytix.model import AmazonItem, SetAside
+from imagesync_pipelines.plytix.rules import amazon_sku
 from imagesync_pipelines.plytix.watching import mapping_files, mapping_path
 from imagesync_pipelines.settings import Settings, SettingsError
 
@@ -86,7 +87,8 @@ def as_amazon_has_them(read: Sources, amazon: AsksAmazon, marketplace: str) -> S
     for country, named in asked.items():
         found = amazon.items([item.asin for item in named], country)
         items += found.items
-        set_aside += found.set_aside
+        # A catalogue knows ASINs; everybody behind this point speaks of products of Plytix.
+        set_aside += [entry._replace(where=amazon_sku(country, entry.where)) for entry in found.set_aside]
         gone = set(found.missing)
         missing += [item.sku for item in named if item.asin in gone]
         items += [item._replace(images=()) for item in named if item.asin in gone]

@@ -17,8 +17,9 @@ from imagesync_pipelines.plytix.notes import ImagesNote, ProductsNote, SourceNot
 from imagesync_pipelines.plytix.pictures import picture_fetcher, picture_url
 from imagesync_pipelines.plytix.quality import Quality, look_at_pictures
 from imagesync_pipelines.plytix.recognising import recognise
-from imagesync_pipelines.plytix.rules import choose_listings
+from imagesync_pipelines.plytix.rules import choose_listings, known_marketplace
 from imagesync_pipelines.plytix.sources import as_amazon_has_them, read_sources
+from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.sync.model import QuarantineItem
 
 LISTING_STAGE = "listing"
@@ -27,8 +28,13 @@ LISTING_STAGE = "listing"
 def take_listings(desk: Desk, run_id: str, *, mapping: str, live: bool, marketplace: str) -> SourceNote:
     """Read the mapping file (or all of the folder), and with `live` ask Amazon's catalogue for its products' images.
 
-    Raises SettingsError, MappingError, and the errors of the catalogue.
+    marketplace: by country or by Amazon's id; '' is all. Raises SettingsError, MappingError, and the errors of the
+    catalogue.
     """
+    country = known_marketplace(marketplace)
+    if marketplace and country is None:
+        raise SettingsError(f"There is no marketplace {marketplace!r}; name its country, such as US, or Amazon's id.")
+    marketplace = country or ""
     read = read_sources(mapping, desk.settings.mapping_folder, desk.place.settings)
     calls = 0
     with CatalogueApi(desk.settings, desk.place.engine) if live else nullcontext() as amazon:

@@ -9,7 +9,7 @@ import pytest
 
 from imagesync_pipelines.plytix.api.spapi import Catalogue
 from imagesync_pipelines.plytix.errors import MappingError
-from imagesync_pipelines.plytix.model import AmazonItem, ItemImage
+from imagesync_pipelines.plytix.model import AmazonItem, ItemImage, SetAside
 from imagesync_pipelines.plytix.sources import as_amazon_has_them, read_sources
 from imagesync_pipelines.settings import Settings, SettingsError
 
@@ -35,8 +35,9 @@ def images_of(items: Sequence[AmazonItem]) -> dict[str, list[str]]:
 class Amazon:
     """A catalogue that has one product, and remembers what it was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, *unread: SetAside) -> None:
         self.asked: list[tuple[tuple[str, ...], str]] = []
+        self.unread = unread
 
     def items(self, asins: Sequence[str], marketplace: str) -> Catalogue:
         """The first product with a new image; the others are missing."""
@@ -44,7 +45,7 @@ class Amazon:
         image = ItemImage("MAIN", "https://m.media-amazon.com/images/I/91newNew11L.jpg", 1000, 1000)
         sku = f"AMZN-{marketplace}-{FIRST}"
         had = (AmazonItem(sku, FIRST, marketplace, False, "", (image,)),) if FIRST in asins else ()
-        return Catalogue(had, tuple(asin for asin in asins if asin != FIRST), ())
+        return Catalogue(had, tuple(asin for asin in asins if asin != FIRST), self.unread)
 
 
 def test_a_file_is_read_by_its_name_for_people(tmp_path: Path) -> None:
@@ -105,3 +106,9 @@ def test_only_the_marketplace_asked_for_is_asked_at_amazon(tmp_path: Path) -> No
     amazon = Amazon()
     as_amazon_has_them(read_sources(str(path), "", Settings()), amazon, "CA")
     assert amazon.asked == [((FIRST,), "CA")]
+
+
+def test_an_item_that_cannot_be_read_is_told_by_its_product(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.json", 1, entry(FIRST, "71aaaaaaaaL", "CA"))
+    live = as_amazon_has_them(read_sources(str(path), "", Settings()), Amazon(SetAside(FIRST, "images: no list")), "")
+    assert live.set_aside == (SetAside(f"AMZN-CA-{FIRST}", "images: no list"),)

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.plytix.stages import choose_images, take_listings
 from imagesync_pipelines.sandbox.amazon.making import demo_listings, in_marketplace, make_listings
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.switches import ThumbnailForm
+from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines_tests.plytix.accounts import assert_converged, open_room
 
 PAIR = demo_listings()[10:12]
@@ -91,3 +93,13 @@ def test_two_marketplaces_share_pictures_and_not_the_order(database: sa.Engine, 
         done = room.sync()
         assert (done.report["images_uploaded"], done.report["images_skipped"]) == (0, 12)
         assert_converged(room)
+
+
+def test_a_marketplace_is_named_by_its_country_or_by_amazons_id(database: sa.Engine, tmp_path: Path) -> None:
+    with open_room(database, tmp_path, listings=[*PAIR, *in_marketplace(PAIR, "CA")]) as room:
+        for name in ("CA", "ca", "A2EUQ1WTGCTBG2"):
+            read = take_listings(room.desk, "run", mapping=str(room.mapping), live=False, marketplace=name)
+            assert read.marketplace == "CA"
+            assert {listing.marketplace for listing in choose_images(room.desk, "run").listings} == {"CA"}
+        with pytest.raises(SettingsError, match="no marketplace 'Canada'"):
+            take_listings(room.desk, "run", mapping=str(room.mapping), live=False, marketplace="Canada")
