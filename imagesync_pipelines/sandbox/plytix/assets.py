@@ -5,7 +5,6 @@ What belongs here: the endpoints below /assets, and what makes two files the sam
 """
 
 import base64
-import binascii
 import hashlib
 
 from imagesync_pipelines.sandbox.plytix.answers import Answer, Refused, created, found, schema_error
@@ -119,7 +118,7 @@ def _file(pim: Pim, ask: Ask) -> tuple[bytes, str]:
 def _decoded(content: object) -> bytes:
     try:
         return base64.b64decode(str(content), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # also for letters that base64 does not have at all
         raise schema_error(("content", "content is not valid base64")) from error
 
 

@@ -135,3 +135,9 @@ def test_no_body_whatever_breaks_an_endpoint(account: PlytixSandbox, door: Door,
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
         assert isinstance(answer.json()["error"]["msg"], str)
+
+
+def test_content_with_letters_that_base64_does_not_have_is_refused(account: PlytixSandbox) -> None:
+    upload = next(door for door in DOORS if door.method == "POST" and door.path.endswith("assets"))
+    answer = Caller(account, 1).ask("POST", upload.path, {"content": "\x80", "filename": "a.jpg"})
+    assert answer.status_code == 422, answer.text
