@@ -23,6 +23,21 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 TEMPLATE = "imagesync_template"
 OUR_VARIABLES = ("IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "AMAZON_", "DAGSTER_HOME")
 
+# Proofs at length, each quick but many: the stand-ins themselves, every fault at every place, whole commands.
+AT_LENGTH = (
+    "sandbox/head_office", "sandbox/plytix", "sandbox/amazon", "faults", "e2e/test_histories.py", "cli/test_edge.py",
+    "cli/test_exit_codes.py",
+)  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep `make test` short: what is proved at length counts as slow."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).as_posix().startswith(AT_LENGTH):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
