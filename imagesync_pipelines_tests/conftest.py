@@ -25,8 +25,9 @@ OUR_VARIABLES = ("IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_"
 
 # Proofs at length, each quick but many: the stand-ins themselves, every fault at every place, whole commands.
 AT_LENGTH = (
-    "sandbox/head_office", "sandbox/plytix", "sandbox/amazon", "faults", "e2e/test_histories.py", "cli/test_edge.py",
-    "cli/test_exit_codes.py",
+    "sandbox/head_office", "sandbox/plytix", "sandbox/amazon", "faults", "e2e/test_histories.py", "e2e/test_traps_",
+    "cli/test_edge.py", "cli/test_exit_codes.py", "web/head_office/test_schema.py", "web/head_office/test_histories.py",
+    "web/head_office/test_importing.py", "web/head_office/test_outages.py",
 )  # fmt: skip
 
 
