@@ -191,7 +191,10 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
         ensure_server(home)
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
+@pytest.mark.skipif(
+    os.geteuid() != 0,
+    reason="only root can hand a folder to another user; run by an ordinary user, every other test here is one",
+)
 def test_an_ordinary_user_has_a_server_too_but_not_on_the_home_of_another(home: Path) -> None:
     ensure_server(home / "of root")
     (home / "own").mkdir()
