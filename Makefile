@@ -16,8 +16,8 @@ demo: $(STAMP)  ## synchronise made-up systems (catalogue, edge stores, Plytix) 
 dev: $(STAMP)  ## Dagster UI, daemon and sandboxes on one home; stays up until Ctrl-C
 	$(BIN)/imagesync dev
 
-test: $(STAMP)  ## every test but the slow ones, with coverage
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --cov --cov-report=term
+test: $(STAMP)  ## every test but the slow ones, with coverage (by file: htmlcov/index.html)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --cov --cov-report=html
 
 test-slow: $(STAMP)  ## the slow tests: kill -9, large catalogues, fresh processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
