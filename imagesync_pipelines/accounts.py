@@ -1,7 +1,8 @@
 """The accounts file: one TOML file of everything that exists several times, such as the edge stores.
 
 What belongs here: reading IMAGESYNC_ACCOUNTS, its sections, its errors. What does not: what there is once per
-installation (settings.py). A secret in the file is only ever `env:NAME`, a variable of the environment or of `.env`.
+installation (settings.py), what a value may be (accounts_values.py), the section of МойСклад (accounts_moysklad.py). A
+secret in the file is only ever `env:NAME`, a variable of the environment or of `.env`.
 
     [edge.head_office]
     url = "https://ho.example"
@@ -16,33 +17,47 @@ installation (settings.py). A secret in the file is only ever `env:NAME`, a vari
     [plytix.accounts.main]
     api_key = "env:PLYTIX_MAIN_KEY"
     api_password = "env:PLYTIX_MAIN_PASSWORD"
+
+    [moysklad.main]
+    token = "env:MOYSKLAD_MAIN_TOKEN"     # or login = "admin@company" and password = "env:…"
+    token_kind = "user"                   # or "solution", "draft_solution": a call weighs differently
+    account_id = "8c0f…"                  # МойСклад's own id, for requests that name accounts by it; may be left out
+    permanent_links = true                # paid tariffs: images are read without a call each; default false
+
+    [moysklad.children.north]
+    token = "env:MOYSKLAD_NORTH_TOKEN"
+    mode = "first"                        # "off" (default), "first", "all"; or the old sync_images, sync_images_all
+    ownership = "managed"                 # default: images that the owner added stay; "mirror": they do not
+    match_field = "externalCode"          # default; or "code", "article", "barcode"
+    max_image_mb = 10                     # default; a larger image is not sent
+    reencode_too_large = false            # true: it is made smaller and sent
+    bulk_first_fill = false               # true: many entities in one request on a first fill
 """
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
-import sqlalchemy as sa
 from dotenv import dotenv_values
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
-from sqlalchemy.exc import ArgumentError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from imagesync_pipelines.settings import Settings, SettingsError, check_transport
-
-# Names become Dagster partitions and parts of database names.
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
-_NAME_WORDS = "lower-case letters, digits, - and _, at most 40 of them"
-_REFERENCE = "env:"
-
-
-class AccountsError(SettingsError):
-    """The accounts file is missing or wrong; the message names section and key, one line per problem."""
+from imagesync_pipelines.accounts_moysklad import MoyskladAccount, MoyskladChild, MoyskladSection
+from imagesync_pipelines.accounts_values import (
+    NAME,
+    NAME_WORDS,
+    Count,
+    Dsn,
+    Secret,
+    Section,
+    Text,
+    check_url,
+)
+from imagesync_pipelines.accounts_values import AccountsError as AccountsError
+from imagesync_pipelines.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -92,6 +107,8 @@ class Accounts:
     edge_stores: Mapping[str, EdgeStore] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     plytix_accounts: Mapping[str, PlytixAccount] = field(default_factory=dict)
+    moysklad_main: MoyskladAccount | None = None
+    moysklad_children: Mapping[str, MoyskladChild] = field(default_factory=dict)
 
     def edge_store(self, name: str) -> EdgeStore:
         """The store of this name. Raises AccountsError naming those that there are."""
@@ -109,80 +126,44 @@ class Accounts:
             raise AccountsError(f"There is no Plytix account {alias!r} in the accounts file; it has: {known}.")
         return account
 
-
-def _from_environment(value: object, info: ValidationInfo) -> object:
-    """The value of the variable that `env:NAME` names; any other value as it is."""
-    if not isinstance(value, str) or not value.startswith(_REFERENCE):
-        return value
-    name = value.removeprefix(_REFERENCE).strip()
-    found = (info.context or {}).get(name)
-    if not found:
-        raise ValueError(f"the variable {name} is not set; set it in the environment or in .env")
-    return found
+    def moysklad_child(self, alias: str) -> MoyskladChild:
+        """The child account of this alias. Raises AccountsError naming those that there are."""
+        child = self.moysklad_children.get(alias)
+        if child is None:
+            known = ", ".join(sorted(self.moysklad_children)) or "none"
+            raise AccountsError(f"There is no child account {alias!r} in the accounts file; it has: {known}.")
+        return child
 
 
-def _only_from_environment(value: object, info: ValidationInfo) -> object:
-    if not isinstance(value, str) or not value.startswith(_REFERENCE):
-        raise ValueError('a secret is not written into this file; write "env:NAME" and set the variable NAME')
-    return _from_environment(value, info)
+class _HeadOffice(Section):
+    url: Text
+    username: Text
+    password: Secret
 
 
-def _database(value: object, info: ValidationInfo) -> object:
-    found = _from_environment(value, info)
-    if not isinstance(found, str):
-        return found
-    try:
-        url = sa.make_url(found.strip())
-    except ArgumentError:
-        url = None
-    if url is None or url.drivername.split("+")[0] not in {"postgres", "postgresql"}:
-        raise ValueError("not a PostgreSQL URL; it should look like postgresql://user@host:5432/database")
-    if found is value and url.password is not None:
-        raise ValueError('it holds a password, and a secret is not written into this file; write "env:NAME"')
-    return found
-
-
-_Text = Annotated[str, Field(min_length=1), BeforeValidator(_from_environment)]
-_Secret = Annotated[SecretStr, BeforeValidator(_only_from_environment)]
-_Dsn = Annotated[SecretStr, BeforeValidator(_database)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
-
-
-class _HeadOffice(_Section):
-    url: _Text
-    username: _Text
-    password: _Secret
-
-
-class _Store(_Section):
+class _Store(Section):
     store_id: UUID
-    dsn: _Dsn | None = None
-    url: _Text | None = None
-    username: _Text | None = None
-    password: _Secret | None = None
+    dsn: Dsn | None = None
+    url: Text | None = None
+    username: Text | None = None
+    password: Secret | None = None
     capacity_gb: Annotated[float, Field(gt=0)] | None = None
 
 
-class _Edge(_Section):
+class _Edge(Section):
     head_office: _HeadOffice | None = None
     stores: dict[str, _Store] = Field(default_factory=dict)
 
 
-_Count = Annotated[int, Field(strict=True, ge=1)]
+class _PlytixAccount(Section):
+    api_key: Secret
+    api_password: Secret
+    url: Text = PlytixAccount.url
+    auth_url: Text = PlytixAccount.auth_url
+    limits: tuple[tuple[Count, Count], ...] = ()
 
 
-class _PlytixAccount(_Section):
-    api_key: _Secret
-    api_password: _Secret
-    url: _Text = PlytixAccount.url
-    auth_url: _Text = PlytixAccount.auth_url
-    limits: tuple[tuple[_Count, _Count], ...] = ()
-
-
-class _Plytix(_Section):
+class _Plytix(Section):
     accounts: dict[str, _PlytixAccount] = Field(default_factory=dict)
 
 
@@ -192,6 +173,7 @@ class _File(BaseModel):
 
     edge: _Edge = Field(default_factory=_Edge)
     plytix: _Plytix = Field(default_factory=_Plytix)
+    moysklad: MoyskladSection = Field(default_factory=MoyskladSection)
 
 
 def load_accounts(settings: Settings) -> Accounts:
@@ -211,15 +193,17 @@ def load_accounts(settings: Settings) -> Accounts:
     stores = {}
     for name, section in file.edge.stores.items():
         stores[name] = store = _edge_store(name, section, file.edge.head_office)
-        warning = _judge_url(f"[edge.stores.{name}] url", store.head_office.url, settings.environment)
+        warning = check_url(f"[edge.stores.{name}] url", store.head_office.url, settings.environment)
         warnings += [] if warning is None or warning in warnings else [warning]
     _refuse_shared_databases(stores)
     plytix = {alias: _plytix_account(alias, section) for alias, section in file.plytix.accounts.items()}
     for account in plytix.values():
         for key, url in (("url", account.url), ("auth_url", account.auth_url)):
-            warning = _judge_url(f"[plytix.accounts.{account.alias}] {key}", url, settings.environment)
+            warning = check_url(f"[plytix.accounts.{account.alias}] {key}", url, settings.environment)
             warnings += [] if warning is None else [warning]
-    return Accounts(stores, tuple(warnings), plytix)
+    warnings += file.moysklad.warnings(settings.environment)
+    main, children = file.moysklad.main_account(), file.moysklad.child_accounts()
+    return Accounts(stores, tuple(warnings), plytix, main, children)
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -245,16 +229,16 @@ def _line(place: tuple[int | str, ...], message: str, kind: str) -> str:
 
 
 def _plytix_account(alias: str, section: _PlytixAccount) -> PlytixAccount:
-    if not _NAME.fullmatch(alias):
-        raise AccountsError(f"[plytix.accounts.{alias}]: an alias has {_NAME_WORDS}")
+    if not NAME.fullmatch(alias):
+        raise AccountsError(f"[plytix.accounts.{alias}]: an alias has {NAME_WORDS}")
     return PlytixAccount(alias, section.api_key, section.api_password, section.url, section.auth_url, section.limits)
 
 
 def _edge_store(name: str, section: _Store, default: _HeadOffice | None) -> EdgeStore:
     """A store with its own head office where it names one, else with the common one."""
     here = f"[edge.stores.{name}]"
-    if not _NAME.fullmatch(name):
-        raise AccountsError(f"{here}: a store's name has {_NAME_WORDS}")
+    if not NAME.fullmatch(name):
+        raise AccountsError(f"{here}: a store's name has {NAME_WORDS}")
     own = (section.url, section.username, section.password)
     if None in own and any(value is not None for value in own):
         raise AccountsError(f"{here}: url, username and password go together; write all three, or none of them")
@@ -265,17 +249,6 @@ def _edge_store(name: str, section: _Store, default: _HeadOffice | None) -> Edge
     else:
         raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
     return EdgeStore(name, str(section.store_id), head_office, section.dsn, section.capacity_gb)
-
-
-def _judge_url(where: str, url: str, environment: str) -> str | None:
-    """None for a good URL, a warning for plain http; a URL is shown, so it must not hold a password."""
-    parts = urlsplit(url)
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise AccountsError(f"{where}: it must hold neither user name nor query; write username and password instead")
-    try:
-        return check_transport(where, url, environment)
-    except SettingsError as error:
-        raise AccountsError(str(error)) from None
 
 
 def _refuse_shared_databases(stores: Mapping[str, EdgeStore]) -> None:

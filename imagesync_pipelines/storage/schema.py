@@ -284,6 +284,13 @@ rate_budget = sa.Table(
     sa.Column("tick", sa.BigInteger, nullable=False, comment="the newest twentieth of a window, counted since 1970"),
     sa.Column("counts", sa.ARRAY(sa.Integer), nullable=False, comment="calls per twentieth, the newest last"),
     _moment("blocked_until", nullable=True),
+    sa.Column(
+        "leases",
+        JSONB,
+        nullable=False,
+        server_default=sa.text("'{}'::jsonb"),
+        comment="calls in flight: id to the second (since 1970) it is given up",
+    ),
 )
 
 plytix_asset = sa.Table(

@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from alembic import context
 
 from imagesync_pipelines.storage.database import VERSION_TABLE
-from imagesync_pipelines.storage.schema import SCHEMA, metadata
+from imagesync_pipelines.storage.schema import SCHEMA
+from imagesync_pipelines.storage.schema_moysklad import metadata
 
 
 def _run() -> None:
