@@ -72,7 +72,7 @@ def test_a_secret_may_be_in_the_env_file(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_the_sections_of_other_rooms_are_theirs() -> None:
-    assert _load("[moysklad.main]\nanything = 1").edge_stores == {}
+    assert _load("[another.room]\nanything = 1").edge_stores == {}
 
 
 def test_the_file_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

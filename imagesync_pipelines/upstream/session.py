@@ -81,6 +81,8 @@ class _Call:
     url: str
     params: Mapping[str, str] = field(repr=False)
     json: object = field(repr=False)
+    body: bytes | None = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     expect_json: bool
     accept: frozenset[int]
     secrets: tuple[str, ...] = field(repr=False)
@@ -158,6 +160,8 @@ class UpstreamSession:
         params: Mapping[str, Param] | None = None,
         *,
         json: object = None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
         idempotent: bool | None = None,
         expect_json: bool = False,
         accept: Collection[int] = (),
@@ -165,7 +169,9 @@ class UpstreamSession:
         """Make one call; idempotent says that doing it twice does no harm, the default is True for GET and HEAD only.
 
         A call that is not idempotent is tried again only when it surely was not carried out (no connection, 429);
-        otherwise the error is raised at once, with `ambiguous` set.
+        otherwise the error is raised at once, with `ambiguous` set. body: JSON that is encoded already, in place of
+        `json`. headers: what this call needs beside the session's own, nothing secret. A redirect whose status is in
+        `accept` is not followed: it is the answer.
         """
         parts = urlsplit(path)
         if parts.scheme or parts.netloc or parts.query or parts.fragment:
@@ -177,6 +183,8 @@ class UpstreamSession:
             url=f"{self._policy.base_url.rstrip('/')}/{path.lstrip('/')}",
             params={n: v.get_secret_value() if isinstance(v, SecretStr) else str(v) for n, v in given.items()},
             json=json,
+            body=body,
+            headers=({} if body is None else {"Content-Type": "application/json"}) | dict(headers or {}),
             expect_json=expect_json,
             accept=frozenset(accept),
             secrets=tuple(value.get_secret_value() for value in given.values() if isinstance(value, SecretStr)),
@@ -234,7 +242,8 @@ class UpstreamSession:
                 url,
                 params=params,
                 json=call.json,
-                headers=credentials,
+                data=call.body,
+                headers={**call.headers, **credentials},
                 timeout=(min(policy.connect_timeout, deadline - started), min(policy.read_timeout, deadline - started)),
                 verify=policy.verify_tls,
                 allow_redirects=False,
@@ -245,7 +254,7 @@ class UpstreamSession:
         with response:
             status = response.status_code
             location = response.headers.get("Location")
-            if status in _REDIRECTS and location:
+            if status in _REDIRECTS and location and status not in call.accept:
                 return _Redirect(status, location)
             body = read_body(response, place, policy.max_bytes, deadline, clock)
             with self._lock:

@@ -7,7 +7,15 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.storage.rate_budget import LONGEST_BLOCK_SECONDS, Window, block, left, take
+from imagesync_pipelines.storage.rate_budget import (
+    LONGEST_BLOCK_SECONDS,
+    Lease,
+    Window,
+    block,
+    give_back,
+    left,
+    take,
+)
 from imagesync_pipelines.storage.schema import rate_budget
 
 TEN = Window(4, 10)
@@ -109,3 +117,47 @@ def test_no_span_of_a_windows_length_holds_more_calls_than_its_limit(
         if take(database, "a", [Window(limit, 10)], now) == 0.0:
             taken.append(now)
     assert all(taken[i + limit] - taken[i] >= 10 for i in range(len(taken) - limit))
+
+
+UNITS = Window(45, 3)
+
+
+def test_a_call_takes_its_weight(database: sa.Engine) -> None:
+    taken = sum(take(database, "a", [UNITS], NOON, units=4) == 0.0 for _ in range(20))
+    assert taken == 11
+    assert take(database, "a", [UNITS], NOON, units=1) == 0.0
+    assert take(database, "a", [UNITS], NOON, units=1) == pytest.approx(3.15)
+
+
+def test_so_many_calls_are_in_flight_and_no_more_until_one_ends_or_is_given_up(database: sa.Engine) -> None:
+    leases = [Lease(str(number), 5, NOON + 300) for number in range(7)]
+    assert [take(database, "a", [UNITS], NOON, lease=lease) == 0.0 for lease in leases] == [True] * 5 + [False] * 2
+    assert left(database, "a", [UNITS], NOON)[0].used == 5
+    give_back(database, "a", leases[2], NOON)
+    assert take(database, "a", [UNITS], NOON, lease=leases[5]) == 0.0
+    assert take(database, "a", [UNITS], NOON, lease=leases[6]) == pytest.approx(0.05)
+    # Whoever held them was killed.
+    assert take(database, "a", [UNITS], NOON + 301, lease=leases[6]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("said", "after", "used"),
+    [(44, 0.0, 3), (30, 0.0, 15), (0, 0.5, 45), (0, 100.0, 45)],
+    ids=["the server has not seen all yet", "others use the account too", "nothing is left", "long after"],
+)
+def test_what_the_server_says_is_left_lowers_ours_and_never_raises_it(
+    database: sa.Engine, said: int, after: float, used: int
+) -> None:
+    lease = Lease("one", 5, NOON + 300)
+    take(database, "a", [UNITS], NOON, units=3, lease=lease)
+    give_back(database, "a", lease, NOON + after, window=UNITS, units_left=said)
+    with database.connect() as connection:
+        assert sum(connection.execute(sa.select(rate_budget.c.counts)).scalar_one()) - (3 if after > 3 else 0) == used
+
+
+def test_leases_are_shared_by_workers_who_come_together(database: sa.Engine) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        waits = list(
+            pool.map(lambda n: take(database, "a", [UNITS], NOON, lease=Lease(str(n), 5, NOON + 9)), range(24))
+        )
+    assert waits.count(0.0) == 5
