@@ -20,3 +20,26 @@ moysklad_entity_map = sa.Table(
     # Two entities of the main account must never write into one of the child's.
     sa.UniqueConstraint("child", "child_id"),
 )
+
+moysklad_queue = sa.Table(
+    "moysklad_queue",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("child", sa.Text, nullable=False, comment="empty: what was set aside is no account's"),
+    sa.Column("entity_type", sa.Text, nullable=False),
+    sa.Column("entity_id", sa.Text, nullable=False, comment="in the main account"),
+    # Text and not JSONB, which cannot keep every JSON text.
+    sa.Column("payload", sa.Text, nullable=False, comment="JSON as it came, unknown fields included"),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("once", sa.Text, comment="the same words are the same request; NULL: every one is its own"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="begun, the present one included"),
+    sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("run_id", sa.Text),
+    sa.Column("last_error", sa.Text, nullable=False),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.CheckConstraint("state IN ('pending', 'running', 'done', 'failed', 'set_aside')", name="state"),
+    sa.UniqueConstraint("once"),
+    sa.Index(None, "state", "due_at"),
+)

@@ -1,0 +1,86 @@
+"""`imagesync moysklad …`: the queue of requests on a terminal, and the endpoints that fill it.
+
+What belongs here: options and printing. What does not: the work (the room), the endpoints (web/webhooks).
+"""
+
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import click
+
+from imagesync_pipelines.accounts import load_accounts
+from imagesync_pipelines.cli.output import EXIT_CODES, print_table
+from imagesync_pipelines.moysklad.payloads import PayloadsError, names_of, read_payloads
+from imagesync_pipelines.moysklad.queue import NewRequest, Queue, QueueView, SetAside, State
+from imagesync_pipelines.runs import Status
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.web.webhooks import serve
+from imagesync_pipelines.web.webhooks.settings import WebhookSettings
+
+LOOPBACK = "127.0.0.1"
+REASONS_SHOWN = 20
+
+
+@click.group("moysklad")
+def group() -> None:
+    """Requests for the МойСклад room: which entities are to be synchronised soon."""
+
+
+@group.command("enqueue")
+@click.argument("file", type=click.File("rb"), default="-")
+@click.pass_context
+def enqueue(context: click.Context, file: BinaryIO) -> None:
+    """Queue the requests in FILE (default: standard input): JSON, one payload, an array, or one per line."""
+    names = names_of(load_accounts(load_settings(Settings)))
+    try:
+        requests = read_payloads(file.read(), names)
+    except PayloadsError as error:
+        raise click.ClickException(str(error)) from None
+    with open_installation() as place:
+        Queue(place.engine).add(requests, datetime.now(UTC))
+    aside = [request for request in requests if isinstance(request, SetAside)]
+    queued = sum(isinstance(request, NewRequest) for request in requests)
+    click.echo(f"{queued} requests queued, {len(aside)} set aside")
+    for request in aside[:REASONS_SHOWN]:
+        click.secho(f"  set aside: {request.reason}", fg="yellow")
+    if len(aside) > REASONS_SHOWN:
+        click.secho(f"  and {len(aside) - REASONS_SHOWN} more", fg="yellow")
+    context.exit(EXIT_CODES[Status.PARTIAL if aside else Status.COMPLETED])
+
+
+@group.command("queue")
+def queue() -> None:
+    """Print how many requests wait, failed or were set aside, and the newest errors."""
+    with open_installation() as place:
+        view = Queue(place.engine).view()
+    print_view(view)
+
+
+@group.command("webhooks")
+@click.option("--host", default=LOOPBACK, show_default=True, help="address to listen on; put a TLS proxy in front")
+@click.option("--port", type=click.IntRange(1, 65535), help="default: MOYSKLAD_WEBHOOK_PORT")
+def webhooks(host: str, port: int | None) -> None:
+    """Take МойСклад's webhooks and requests of others until Ctrl-C."""
+    settings = load_settings(WebhookSettings)
+    chosen = port or settings.port
+    with serve.open_desk(settings) as desk:
+        click.echo(f"Webhooks: http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>   (Ctrl-C stops it)")
+        serve.serve(desk, host, chosen)
+
+
+def print_view(view: QueueView) -> None:
+    """Print the queue as two tables: numbers per account and state, and the newest errors."""
+    rows = [
+        (child or "(nobody's)", *(numbers.get(state, 0) for state in State)) for child, numbers in view.counts.items()
+    ]
+    waiting, failed = view.total(State.PENDING), view.total(State.FAILED)
+    columns = ("account", *(state.replace("_", " ") for state in State))
+    print_table(f"{waiting} requests wait, {failed} failed", columns, rows)
+    if view.errors:
+        wrong = [
+            (one.id, one.child, one.entity, one.state.replace("_", " "), one.attempts,
+             f"{one.changed_at:%Y-%m-%d %H:%M}", one.error)
+            for one in view.errors
+        ]  # fmt: skip
+        print_table("Newest errors", ("id", "account", "entity", "state", "attempts", "when", "error"), wrong)
