@@ -115,9 +115,9 @@ class Queue:
         """Put wishes in, all or none; returns how many are new: those that came before are passed over."""
         if not requests:
             return 0
-        statement = insert(table).on_conflict_do_nothing(index_elements=["once"])
+        statement = insert(table).on_conflict_do_nothing(index_elements=["once"]).returning(table.c.id)
         with self.engine.begin() as connection:
-            return int(connection.execute(statement, [_row(request, now) for request in requests]).rowcount)
+            return len(connection.execute(statement, [_row(request, now) for request in requests]).all())
 
     def due(self, now: datetime) -> dict[str, Due]:
         """The children for which a run could take requests now, those with the most urgent request first."""

@@ -4,8 +4,12 @@ What belongs here: values of these endpoints alone. What does not: the room's ow
 accounts (accounts.py).
 """
 
-from pydantic import Field, SecretStr
+import re
+
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SECRET = re.compile(r"[A-Za-z0-9_-]{16,100}")
 
 
 class WebhookSettings(BaseSettings):
@@ -14,9 +18,13 @@ class WebhookSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MOYSKLAD_WEBHOOK_", extra="ignore", env_ignore_empty=True)
 
     secret: SecretStr | None = Field(
-        None,
-        min_length=16,
-        pattern=r"^[A-Za-z0-9_-]+$",
-        description="ends the webhook's URL and is the queue's bearer token: 16 or more letters, digits, - and _",
+        None, description="ends the webhook's URL and is the queue's bearer token: 16 or more letters, digits, - and _"
     )
     port: int = Field(8820, ge=1, le=65535, description="port of the endpoints for webhooks and requests")
+
+    @field_validator("secret")
+    @classmethod
+    def _fits_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _SECRET.fullmatch(value.get_secret_value()):
+            raise ValueError("it is part of a URL; take 16 to 100 letters, digits, - and _")
+        return value
