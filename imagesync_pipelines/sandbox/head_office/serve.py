@@ -10,8 +10,8 @@ from pathlib import Path
 
 from upath import UPath
 
-from imagesync_pipelines.sandbox.head_office.control import ROOT
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
+from imagesync_pipelines.sandbox.steering import ROOT
 from imagesync_pipelines.storage.files import write_whole
 
 PORT = 8803

@@ -32,6 +32,7 @@ from imagesync_pipelines.sandbox.head_office.original.tokens import Accounts, To
 from imagesync_pipelines.sandbox.head_office.watching import Action, Report, Watch, place, watched
 from imagesync_pipelines.sandbox.ledger import Ledger
 from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
+from imagesync_pipelines.sandbox.steering import Steered
 from imagesync_pipelines.sandbox.wire import observed
 from imagesync_pipelines.storage.embedded_s3 import BUCKET, embedded_s3
 from imagesync_pipelines.storage.objects import S3Place, s3_client
@@ -163,7 +164,7 @@ def _serve(
     )
     app = _original(office, secret, sandbox.switches) if original else build_app(office)
     seen = observed(watched(app, sandbox.watch), place, sandbox.faults, sandbox.ledger, clock)
-    steerable = steered(seen, sandbox.bench, sandbox.faults, sandbox.ledger, clock)
+    steerable = steered(seen, sandbox.bench, Steered(sandbox.faults, sandbox.ledger, clock))
     door = observed(bucket_door(behind), bucket_place, sandbox.s3_faults, sandbox.s3_ledger, clock)
     with running((steerable, listener), (door, door_listener)):
         yield sandbox

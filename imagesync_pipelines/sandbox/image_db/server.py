@@ -20,6 +20,7 @@ from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.products import write_erp_csv
 from imagesync_pipelines.sandbox.ledger import Ledger
 from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.sandbox.steering import Steered
 from imagesync_pipelines.sandbox.wire import observed
 
 USERNAME, PASSWORD = "imagesync", "sandbox-only"
@@ -87,7 +88,7 @@ def image_db_sandbox(
     url = f"http://localhost:{api_socket.getsockname()[1]}/api/"
     media_url = f"http://127.0.0.1:{media_socket.getsockname()[1]}/media/"
     settings = Switches(username=username, password=password, media_root=media_url, **switches)
-    routes = control_routes(catalogue, mutator, settings, plan, ledger, clock)
+    routes = control_routes(catalogue, mutator, settings, Steered(plan, ledger, clock))
     api = observed(api_app(catalogue, mutator, settings, routes), api_place, plan, ledger, clock)
     media = observed(media_app(catalogue), media_place, plan, ledger, clock)
     with running((api, api_socket), (media, media_socket)):

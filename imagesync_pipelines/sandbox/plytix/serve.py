@@ -7,10 +7,10 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 
-from imagesync_pipelines.sandbox.plytix.control import ROOT
 from imagesync_pipelines.sandbox.plytix.fetching import Fetch, fetch_over_http
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
+from imagesync_pipelines.sandbox.steering import ROOT
 
 PORT, AUTH_PORT = 8805, 8806
 ALIAS = "sandbox"

@@ -34,6 +34,7 @@ from imagesync_pipelines.sandbox.plytix.pim import Pim
 from imagesync_pipelines.sandbox.plytix.switches import Switches
 from imagesync_pipelines.sandbox.plytix.tokens import Tokens
 from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
+from imagesync_pipelines.sandbox.steering import Steered
 from imagesync_pipelines.sandbox.wire import observed
 
 API_KEY, API_PASSWORD = "sandbox-key", "sandbox-only"
@@ -151,7 +152,7 @@ def plytix_sandbox(
     pim = losing(observed(app, pim_place, sandbox.faults, sandbox.ledger, clock), pim_place, sandbox.lost)
     auth = auth_app(API_KEY, API_PASSWORD, sandbox.tokens, clock, settings)
     watched_auth = observed(auth, auth_place, sandbox.faults, sandbox.token_ledger, clock)
-    steerable = steered(pim, account, sandbox.windows, sandbox.faults, sandbox.ledger, clock)
+    steerable = steered(pim, account, sandbox.windows, Steered(sandbox.faults, sandbox.ledger, clock))
     with running((steerable, listener), (watched_auth, auth_listener)):
         yield sandbox
 
