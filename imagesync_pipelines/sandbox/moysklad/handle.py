@@ -1,0 +1,158 @@
+"""One account as a test or a demo sees it: its credentials, its entities, and a person who works in it.
+
+What belongs here: looking and changing without HTTP. What does not: the API; nothing here is a call, and nothing is
+counted.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from imagesync_pipelines.sandbox.moysklad.limits import Kind
+from imagesync_pipelines.sandbox.moysklad.model import (
+    Account,
+    Entity,
+    EntityType,
+    Image,
+    NewEntity,
+    fill,
+)
+from imagesync_pipelines.sandbox.moysklad.office import Office
+from imagesync_pipelines.sandbox.moysklad.principals import Principal
+from imagesync_pipelines.sandbox.moysklad.webhooks import CREATE, DELETE, UPDATE, Event
+
+FIRST_PRINCIPAL = "admin"
+Files = Sequence[tuple[str, bytes]]
+
+
+@dataclass(frozen=True)
+class NewAccount:
+    """An account that the stand-in has from the start; `kind` is that of its first principal."""
+
+    name: str
+    entities: tuple[NewEntity, ...] = ()
+    kind: Kind = Kind.USER
+    permanent_links: bool = False
+    quota: int | None = None
+
+
+@dataclass(frozen=True)
+class AccountHandle:
+    """An account and its first principal. What it gives are copies; ids are those of the API."""
+
+    account: Account
+    principal: Principal
+    office: Office
+
+    @property
+    def name(self) -> str:
+        """The name in this sandbox."""
+        return self.account.name
+
+    @property
+    def account_id(self) -> str:
+        """МойСклад's own id of the account."""
+        return self.account.id
+
+    @property
+    def token(self) -> str:
+        """The token of the first principal."""
+        return self.principal.token
+
+    def add_principal(self, name: str, kind: Kind) -> Principal:
+        """Another user or solution of the account."""
+        return self.office.principals.add(self.account, name, kind)
+
+    def use(self, *, permanent_links: bool) -> None:
+        """Change the tariff: with permanent links or without."""
+        self.account.permanent_links = permanent_links
+
+    def set_quota(self, size: int | None) -> None:
+        """Give the account so many bytes of storage; None is no limit."""
+        self.account.quota = size
+
+    def add_product(self, name: str, external_code: str = "", *, images: Files = (), **more: object) -> str:
+        """Somebody creates a product; `more` are `code`, `article`, `barcodes`, `archived`. Gives its id."""
+        return self._add(EntityType.PRODUCT, name, external_code, images, more)
+
+    def add_bundle(self, name: str, external_code: str = "", *, images: Files = (), **more: object) -> str:
+        """Somebody creates a bundle; gives its id."""
+        return self._add(EntityType.BUNDLE, name, external_code, images, more)
+
+    def add_variant(
+        self, product_id: str, name: str, external_code: str = "", *, images: Files = (), **more: object
+    ) -> str:
+        """Somebody creates a variant of a product; gives its id."""
+        return self._add(EntityType.VARIANT, name, external_code, images, {**more, "product_id": product_id})
+
+    def set_images(self, entity_id: str, images: Files) -> list[str]:
+        """Somebody makes these files the images of an entity; gives their ids. Equal ones keep their ids."""
+        with self.account.lock:
+            entity = self.account.entities[entity_id]
+            shown = [self.account.image_of(entity, filename, content) for filename, content in images]
+            self.account.show(entity, shown)
+        self._changed(entity, UPDATE, self.account.switches.image_field_name)
+        return [image.id for image in shown]
+
+    def change(self, entity_id: str, **values: object) -> None:
+        """Somebody changes fields of an entity: `name`, `external_code`, `code`, `article`, `barcodes`, `archived`."""
+        with self.account.lock:
+            entity = self.account.entities[entity_id]
+            for name, value in values.items():
+                setattr(entity, name, value)
+        self._changed(entity, UPDATE, *values)
+
+    def delete(self, entity_id: str) -> None:
+        """Somebody deletes an entity."""
+        with self.account.lock:
+            entity = self.account.entities[entity_id]
+            self.account.remove(entity)
+        self._changed(entity, DELETE)
+
+    def images(self, entity_id: str) -> list[tuple[str, bytes, str]]:
+        """Name, bytes and id of an entity's images, in order; raises KeyError."""
+        with self.account.lock:
+            return [(image.filename, image.content, image.id) for image in self.account.entities[entity_id].images]
+
+    def stored(self, entity_id: str) -> list[Image]:
+        """The same as they are stored."""
+        with self.account.lock:
+            return list(self.account.entities[entity_id].images)
+
+    def entities(self, *types: EntityType) -> list[Entity]:
+        """The entities of these types, or all, oldest first."""
+        with self.account.lock:
+            found = self.account.of_types(types or tuple(EntityType))
+            return [replace(entity, images=list(entity.images)) for entity in found]
+
+    def by_code(self, external_code: str) -> Entity:
+        """The first entity with this external code; raises KeyError."""
+        for entity in self.entities():
+            if entity.external_code == external_code:
+                return entity
+        raise KeyError(external_code)
+
+    def _add(
+        self, entity_type: EntityType, name: str, external_code: str, images: Files, more: dict[str, object]
+    ) -> str:
+        with self.account.lock:
+            entity = self.account.add(entity_type, name, external_code)
+            for attribute, value in more.items():
+                setattr(entity, attribute, value)
+            shown = [self.account.image_of(entity, filename, content) for filename, content in images]
+            self.account.show(entity, shown)
+        self._changed(entity, CREATE)
+        return entity.id
+
+    def _changed(self, entity: Entity, action: str, *fields: str) -> None:
+        is_quiet = fields == (self.account.switches.image_field_name,)
+        if not is_quiet or self.account.switches.image_write_bumps_updated:
+            self.account.touch(entity)
+        if not is_quiet or self.account.switches.image_write_fires_webhook:
+            self.office.webhooks.tell(self.account, [Event(entity.type, entity.id, action, fields)])
+
+
+def opened(new: NewAccount, office: Office) -> AccountHandle:
+    """An account with what it has from the start, and its first principal."""
+    account = Account(new.name, office.clock, office.switches, new.permanent_links, new.quota)
+    fill(account, new.entities)
+    return AccountHandle(account, office.principals.add(account, FIRST_PRINCIPAL, new.kind), office)
