@@ -22,7 +22,7 @@ from imagesync_pipelines.edge.listing import NOT_FOUND, WORD_OF_HO
 from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, keep_note, need_note, read_note
 from imagesync_pipelines.edge.planning import LISTED_VALUES, PhotoPlan, plan_photos
 from imagesync_pipelines.edge.sources import from_bucket, from_head_office
-from imagesync_pipelines.edge.stored_plans import plan_to_apply, report_what_a_crash_kept_back
+from imagesync_pipelines.edge.stored_plans import part_of, plan_to_apply, report_what_a_crash_kept_back
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.errors import PlanMissing
@@ -34,7 +34,8 @@ from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.model import EFFECTS, Brake, Change, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.progress import Progress
 
-KEPT_PLANS = 50
+# Of each store: a plan holds a row per photo, and there may be a hundred stores.
+KEPT_PLANS = 20
 GIGABYTE = 1024**3
 
 
@@ -164,7 +165,7 @@ def plan_store(desk: Desk, listed: ListingNote, run_id: str, *, lift_brake: bool
         room=ROOM,
         run_id=run_id,
         scope={
-            "store": desk.name,
+            **part_of(desk.name),
             "warnings": list(warnings),
             "held_back": len(planned.held),
             "mirror_at": mirror_at.isoformat() if mirror_at is not None else None,
@@ -174,7 +175,7 @@ def plan_store(desk: Desk, listed: ListingNote, run_id: str, *, lift_brake: bool
         walk_id=listed.walk_id,
     )
     plan_id = plans.save(plan, planned.payload, new)
-    plans.prune(ROOM, KEPT_PLANS)
+    plans.prune(ROOM, KEPT_PLANS, part_of(desk.name))
     return PlanMade(listed, plan_id, plan, planned.held, planned.cost, warnings)
 
 

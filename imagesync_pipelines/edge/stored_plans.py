@@ -14,6 +14,11 @@ from imagesync_pipelines.sync.model import Change
 _WRITTEN = (Change.ADD, Change.UPDATE)
 
 
+def part_of(store_name: str) -> dict[str, str]:
+    """What the scope of every plan of this store says."""
+    return {"store": store_name}
+
+
 def plan_to_apply(plans: Plans, store_name: str, run_id: str, plan_id: int | None) -> PlanHeader:
     """The plan asked for, or this run's, or the store's newest; never another store's. Raises PlanMissing."""
     if plan_id is not None:
@@ -52,4 +57,4 @@ def report_what_a_crash_kept_back(desk: Desk, plans: Plans, header: PlanHeader) 
 
 def _plans_of(plans: Plans, store_name: str) -> list[PlanHeader]:
     """The stored plans of one store, the newest first."""
-    return [found for found in plans.all(ROOM) if found.scope.get("store") == store_name]
+    return plans.all(ROOM, part_of(store_name))

@@ -140,7 +140,7 @@ def store_plan(
         walk_id=None,
     )
     plan_id = plans.save(plan, planned.payload, new)
-    plans.prune(ROOM, KEPT_PLANS)
+    plans.prune(ROOM, KEPT_PLANS, {"account": desk.account})
     if dry_run:
         keep_report(desk.place.storage, run_id, report)
     return PlanMade(plan_id, plan, planned, report, read.calls, left, tuple(warnings))

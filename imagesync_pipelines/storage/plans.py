@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -18,6 +19,9 @@ from upath import UPath
 from imagesync_pipelines.storage.errors import PlanDamaged, PlanMissing
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
+
+# All plans of a room; a room of several accounts names one of them as its plans' scope does, {"store": "harbour"}.
+WHOLE_ROOM: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -97,9 +101,9 @@ class Plans:
             row = connection.execute(query).first()
         return None if row is None else PlanHeader(**row._mapping)
 
-    def all(self, room: str) -> list[PlanHeader]:
-        """All stored plans of a room without their rows, the newest first."""
-        query = sa.select(plan).where(plan.c.room == room).order_by(plan.c.id.desc())
+    def all(self, room: str, part: Mapping[str, str] = WHOLE_ROOM) -> list[PlanHeader]:
+        """The stored plans of a room without their rows, the newest first; `part`: those with this in their scope."""
+        query = sa.select(plan).where(_among(room, part)).order_by(plan.c.id.desc())
         with self.engine.connect() as connection:
             return [PlanHeader(**row._mapping) for row in connection.execute(query)]
 
@@ -125,17 +129,18 @@ class Plans:
             if connection.execute(plan.update().where(plan.c.id == plan_id).values(**values)).rowcount == 0:
                 raise PlanMissing(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
 
-    def prune(self, room: str, keep: int) -> int:
-        """Forget all plans of a room but the newest `keep`, with their files; returns how many went."""
+    def prune(self, room: str, keep: int, part: Mapping[str, str] = WHOLE_ROOM) -> int:
+        """Forget all plans of a room, or of a part of it, but the newest `keep`, with their files; returns how many."""
         with self.engine.begin() as connection:
-            newest = sa.select(plan.c.id).where(plan.c.room == room).order_by(plan.c.id.desc())
+            newest = sa.select(plan.c.id).where(_among(room, part)).order_by(plan.c.id.desc())
             old = connection.execute(newest.offset(keep)).scalars().all()
             connection.execute(plan.delete().where(plan.c.id.in_(old)))
+            kept = set(connection.execute(sa.select(plan.c.id).where(plan.c.room == room)).scalars())
         # Files after rows, and by number: so those that an earlier prune or save left when it was killed go too.
         folder = self.root / "plans" / room
         if old and folder.exists():
             for place in list(folder.iterdir()):
-                if place.name.isdigit() and int(place.name) <= max(old):
+                if place.name.isdigit() and int(place.name) <= max(old) and int(place.name) not in kept:
                     remove_folder(place)
         return len(old)
 
@@ -147,6 +152,10 @@ class Plans:
         if hashlib.sha256(body).hexdigest() != header.files[name]:
             raise PlanDamaged(f"{header.path}/{name} is not what was written; plan {header.id} is damaged, plan again.")
         return pd.read_parquet(io.BytesIO(body))
+
+
+def _among(room: str, part: Mapping[str, str]) -> sa.ColumnElement[bool]:
+    return sa.and_(plan.c.room == room, plan.c.scope.contains(dict(part)))
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:

@@ -1,5 +1,6 @@
 """A stored plan comes back as it was saved, and is found only when it is whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -74,6 +75,18 @@ def test_pruning_keeps_the_newest_plans_of_the_room_with_their_files(plans: Plan
     for kept in (*ids[2:], other):
         assert len(plans.load(kept)) == 3
     assert len(list(plans.root.glob("plans/image_db/*/*"))) == 4
+
+
+def test_a_busy_store_does_not_push_out_the_plans_of_another(plans: Plans) -> None:
+    quiet = plans.save(ROWS, PAYLOAD, replace(_new("edge"), scope={"store": "quiet", "groups": None}))
+    busy = [plans.save(ROWS, PAYLOAD, replace(_new("edge"), scope={"store": "busy"})) for _ in range(4)]
+    assert plans.prune("edge", 2, {"store": "busy"}) == 2
+    assert plans.prune("edge", 2, {"store": "quiet"}) == 0
+    assert [header.id for header in plans.all("edge")] == [busy[3], busy[2], quiet]
+    assert [header.id for header in plans.all("edge", {"store": "quiet"})] == [quiet]
+    pd.testing.assert_frame_equal(plans.load(quiet), ROWS)
+    pd.testing.assert_frame_equal(plans.load_payload(quiet), PAYLOAD)
+    assert {place.name for place in (plans.root / "plans/edge").iterdir()} == {str(one) for one in (quiet, *busy[2:])}
 
 
 @pytest.mark.parametrize("damage", ["cut short", "one byte changed", "emptied"])
