@@ -1,7 +1,7 @@
-"""Page partitions of Dagster: names of blocks of pages, ranges, runs in flight, the outcome of every block of a range.
+"""Partitions of Dagster: blocks of pages, ranges, accounts, runs in flight, the outcome of every block of a range.
 
-What belongs here: what any room with page partitions needs. What does not: asking an API how many pages it has, and
-which partitions definition a room uses.
+What belongs here: what any room with partitions needs. What does not: asking an API how many pages it has, reading the
+accounts file, and which partitions definition a room uses.
 """
 
 import re
@@ -119,6 +119,34 @@ def blocks_in_flight(instance: dg.DagsterInstance, blocks: Collection[str]) -> s
     """Those of the blocks that an unfinished run of any job may still write; they must not be deleted."""
     ranges = [partitions_of(run) for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))]
     return {block for block in blocks for held in ranges if held is not None and held[0] <= block <= held[1]}
+
+
+def keep_partitions(instance: dg.DagsterInstance, room: str, definition: str, wanted: Collection[str]) -> list[str]:
+    """Make a room's dynamic partitions (`definition` is their name) equal to its accounts; these, sorted.
+
+    An account that left the file keeps its partition while a run of it is unfinished.
+    """
+    existing = instance.get_dynamic_partitions(definition)
+    added = sorted(set(wanted) - set(existing))
+    if added:
+        instance.add_dynamic_partitions(definition, added)
+    extra = set(existing) - set(wanted)
+    for name in sorted(extra - in_flight(instance, room, extra)):
+        instance.delete_dynamic_partition(definition, name)
+    return sorted(wanted)
+
+
+def in_flight(instance: dg.DagsterInstance, room: str, accounts: Collection[str]) -> set[str]:
+    """Those of a room's accounts that an unfinished run of any job works on, one of the UI's buttons included."""
+    if not accounts:
+        return set()
+    running = instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))
+    return {run.tags.get(PARTITION_TAG, "") for run in running if _is_of(room, run)} & set(accounts)
+
+
+def _is_of(room: str, run: dg.DagsterRun) -> bool:
+    keys = run.asset_selection or ()
+    return run.job_name.startswith(f"{room}__") or any(key.path[0] == room for key in keys)
 
 
 def report_partitions(

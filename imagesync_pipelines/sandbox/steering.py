@@ -114,7 +114,7 @@ def _acting(action: Action) -> Answer:
 def _guarded(answer: Answer, refused: tuple[type[Exception], ...]) -> Answer:
     """Only for callers on this machine; a wrong call is a 400 with its reason."""
 
-    wrong = (SteeringError, FaultError, *refused)
+    wrong: tuple[type[Exception], ...] = (SteeringError, FaultError, *refused)
 
     async def guarded(request: Request) -> Response:
         if request.client is None or request.client.host not in LOOPBACK_ADDRESSES:

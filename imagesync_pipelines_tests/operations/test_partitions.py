@@ -15,6 +15,8 @@ from imagesync_pipelines.operations.partitions import (
     blocks_in_flight,
     check_block_size,
     extra_blocks,
+    in_flight,
+    keep_partitions,
     log_landed,
     missing_blocks,
     page_blocks,
@@ -107,6 +109,40 @@ def test_blocks_of_unfinished_runs_are_in_flight_and_those_of_finished_runs_are_
     for run in (running, starting, done, plain):
         instance.add_run(run)
     assert blocks_in_flight(instance, BLOCKS) == {BLOCKS[1], BLOCKS[2], BLOCKS[4]}
+
+
+def test_accounts_become_partitions_and_one_that_left_stays_while_its_run_is_unfinished(
+    instance: dg.DagsterInstance,
+) -> None:
+    assert keep_partitions(instance, "room", "room_accounts", {"b", "a"}) == ["a", "b"]
+    button = dg.DagsterRun(
+        job_name="__ASSET_JOB",
+        tags={"dagster/partition": "a"},
+        asset_selection=frozenset([dg.AssetKey(["room", "plan"])]),
+        status=dg.DagsterRunStatus.STARTING,
+    )
+    instance.add_run(button)
+    assert keep_partitions(instance, "room", "room_accounts", ["c"]) == ["c"]
+    assert set(instance.get_dynamic_partitions("room_accounts")) == {"a", "c"}
+    instance.delete_run(button.run_id)
+    keep_partitions(instance, "room", "room_accounts", ["c"])
+    assert set(instance.get_dynamic_partitions("room_accounts")) == {"c"}
+
+
+@pytest.mark.parametrize(
+    ("job", "partition", "status", "busy"),
+    [
+        pytest.param("room__sync", "a", dg.DagsterRunStatus.STARTED, {"a"}, id="at work"),
+        pytest.param("room__sync", "a", dg.DagsterRunStatus.FAILURE, set(), id="ended"),
+        pytest.param("other__sync", "a", dg.DagsterRunStatus.STARTED, set(), id="another room, same name"),
+        pytest.param("room__sync", "z", dg.DagsterRunStatus.STARTED, set(), id="nobody asked"),
+    ],
+)
+def test_an_account_is_in_flight_while_a_run_of_its_room_works_on_it(
+    instance: dg.DagsterInstance, job: str, partition: str, status: dg.DagsterRunStatus, busy: set[str]
+) -> None:
+    instance.add_run(dg.DagsterRun(job_name=job, tags={"dagster/partition": partition}, status=status))
+    assert in_flight(instance, "room", ["a", "b"]) == busy
 
 
 def materialize(

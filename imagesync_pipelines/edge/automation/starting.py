@@ -69,24 +69,12 @@ def keep_partitions(instance: dg.DagsterInstance, accounts: Accounts) -> list[st
 
     A store that left the file keeps its partition while a run of it is unfinished.
     """
-    wanted = sorted(accounts.edge_stores)
-    existing = instance.get_dynamic_partitions(str(STORES.name))
-    added = [name for name in wanted if name not in existing]
-    if added:
-        instance.add_dynamic_partitions(str(STORES.name), added)
-    extra = {name for name in existing if name not in accounts.edge_stores}
-    for name in sorted(extra - in_flight(instance, extra)):
-        instance.delete_dynamic_partition(str(STORES.name), name)
-    return wanted
+    return partitions.keep_partitions(instance, ROOM, str(STORES.name), accounts.edge_stores)
 
 
 def in_flight(instance: dg.DagsterInstance, stores: Collection[str]) -> set[str]:
     """Those of the stores that an unfinished run of any job works on."""
-    if not stores:
-        return set()
-    running = instance.get_runs(dg.RunsFilter(statuses=list(partitions.IN_FLIGHT)))
-    busy = {run.tags.get(partitions.PARTITION_TAG, "") for run in running if _is_ours(run)}
-    return busy & set(stores)
+    return partitions.in_flight(instance, ROOM, stores)
 
 
 def read_settings() -> tuple[Settings, EdgeSettings]:
@@ -101,8 +89,3 @@ def chosen_stores(accounts: Accounts, names: Collection[str]) -> list[str]:
             "IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>]."
         )
     return [accounts.edge_store(name).name for name in names] or sorted(accounts.edge_stores)
-
-
-def _is_ours(run: dg.DagsterRun) -> bool:
-    keys = run.asset_selection or ()
-    return run.job_name.startswith(f"{ROOM}__") or any(key.path[0] == ROOM for key in keys)

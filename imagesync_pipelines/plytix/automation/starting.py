@@ -78,24 +78,12 @@ def keep_partitions(instance: dg.DagsterInstance, accounts: Accounts) -> list[st
 
     An account that left the file keeps its partition while a run of it is unfinished.
     """
-    wanted = sorted(accounts.plytix_accounts)
-    existing = instance.get_dynamic_partitions(str(ACCOUNTS.name))
-    added = [alias for alias in wanted if alias not in existing]
-    if added:
-        instance.add_dynamic_partitions(str(ACCOUNTS.name), added)
-    extra = {alias for alias in existing if alias not in accounts.plytix_accounts}
-    for alias in sorted(extra - in_flight(instance, extra)):
-        instance.delete_dynamic_partition(str(ACCOUNTS.name), alias)
-    return wanted
+    return partitions.keep_partitions(instance, ROOM, str(ACCOUNTS.name), accounts.plytix_accounts)
 
 
 def in_flight(instance: dg.DagsterInstance, accounts: Collection[str]) -> set[str]:
     """Those of the accounts that an unfinished run of any job works on."""
-    if not accounts:
-        return set()
-    running = instance.get_runs(dg.RunsFilter(statuses=list(partitions.IN_FLIGHT)))
-    busy = {run.tags.get(partitions.PARTITION_TAG, "") for run in running if _is_ours(run)}
-    return busy & set(accounts)
+    return partitions.in_flight(instance, ROOM, accounts)
 
 
 def read_settings() -> tuple[Settings, PlytixSettings]:
@@ -121,8 +109,3 @@ def chosen_account(accounts: Accounts, alias: str | None) -> str:
             f"There are several Plytix accounts ({', '.join(known)}); say which: --plytix-account ALIAS"
         )
     return known[0]
-
-
-def _is_ours(run: dg.DagsterRun) -> bool:
-    keys = run.asset_selection or ()
-    return run.job_name.startswith(f"{ROOM}__") or any(key.path[0] == ROOM for key in keys)
