@@ -1,8 +1,8 @@
 """What МойСклад can answer instead of what was asked, as named errors (contract section 9).
 
 What belongs here: the errors that only this room knows. What does not: those of any HTTP call (upstream/errors.py), of
-which these are kinds; telling them apart (api/refusals.py). A write whose answer was lost is sync.targets.AnswerLost, in
-every room.
+which these are kinds; telling them apart (api/refusals.py). A write whose answer was lost is sync.targets.AnswerLost,
+in every room.
 """
 
 # Kinds are named after what happened, as in "except EntityGone".
