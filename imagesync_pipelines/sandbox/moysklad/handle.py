@@ -62,9 +62,9 @@ class AccountHandle:
         """Another user or solution of the account."""
         return self.office.principals.add(self.account, name, kind)
 
-    def use(self, *, permanent_links: bool) -> None:
+    def set_permanent_links(self, has: bool) -> None:
         """Change the tariff: with permanent links or without."""
-        self.account.permanent_links = permanent_links
+        self.account.permanent_links = has
 
     def set_quota(self, size: int | None) -> None:
         """Give the account so many bytes of storage; None is no limit."""

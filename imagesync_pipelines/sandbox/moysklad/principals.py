@@ -4,6 +4,7 @@ What belongs here: telling an Authorization header's principal, and issuing toke
 """
 
 import base64
+import hashlib
 import secrets
 import threading
 from dataclasses import dataclass, field
@@ -38,7 +39,8 @@ class Principals:
         """A new principal with a token of 40 hex digits; a user has a login and a password too."""
         principal = Principal(name, account, kind, Units(account.clock, account.switches))
         with self._lock:
-            self._give_token(principal)
+            # The first token is the same at every start, so that another process can be told of it beforehand.
+            self._give_token(principal, first_token(account.name, name))
             if kind is Kind.USER:
                 principal.login, principal.password = f"{name}@{account.name}", secrets.token_hex(8)
                 self._by_header[_basic(principal)] = principal
@@ -52,17 +54,22 @@ class Principals:
         """A new token; the one before is no good any more."""
         with self._lock:
             self._by_header.pop(f"Bearer {principal.token}", None)
-            return self._give_token(principal)
+            return self._give_token(principal, secrets.token_hex(20))
 
     def revoke(self, principal: Principal) -> None:
         """The solution was removed from the account, or the user's token was taken away."""
         with self._lock:
             self._by_header.pop(f"Bearer {principal.token}", None)
 
-    def _give_token(self, principal: Principal) -> str:
-        principal.token = secrets.token_hex(20)
-        self._by_header[f"Bearer {principal.token}"] = principal
-        return principal.token
+    def _give_token(self, principal: Principal, token: str) -> str:
+        principal.token = token
+        self._by_header[f"Bearer {token}"] = principal
+        return token
+
+
+def first_token(account: str, name: str) -> str:
+    """The token that a principal has at the start: 40 hex digits."""
+    return hashlib.sha256(f"{account}/{name}".encode()).hexdigest()[:40]
 
 
 def _basic(principal: Principal) -> str:

@@ -15,11 +15,13 @@ from imagesync_pipelines.sandbox.faults import FaultPlan
 from imagesync_pipelines.sandbox.ledger import Ledger
 from imagesync_pipelines.sandbox.moysklad.app import Gate, api_app
 from imagesync_pipelines.sandbox.moysklad.bans import Ban, Bans
+from imagesync_pipelines.sandbox.moysklad.control import steered
 from imagesync_pipelines.sandbox.moysklad.doors import PREFIX, api_place
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle, NewAccount, opened
 from imagesync_pipelines.sandbox.moysklad.hosts import cdn_app, cdn_place, storage_app, storage_place
 from imagesync_pipelines.sandbox.moysklad.limits import ACCOUNT_AT_ONCE, UnderWay
 from imagesync_pipelines.sandbox.moysklad.links import Links
+from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.office import Office
 from imagesync_pipelines.sandbox.moysklad.principals import Principals
 from imagesync_pipelines.sandbox.moysklad.switches import Switches
@@ -27,9 +29,9 @@ from imagesync_pipelines.sandbox.moysklad.webhooks import Webhooks
 from imagesync_pipelines.sandbox.plytix.losing import LostAnswers, losing
 from imagesync_pipelines.sandbox.plytix.moments import Moments
 from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
+from imagesync_pipelines.sandbox.steering import Steered
 from imagesync_pipelines.sandbox.wire import observed
 
-MAIN = "main"
 TWO_ACCOUNTS = (NewAccount(MAIN), NewAccount("child"))
 
 
@@ -136,11 +138,12 @@ def moysklad_sandbox(
     place, faults = api_place(office), sandbox.faults
     api = losing(observed(api_app(gate), place, faults, sandbox.ledger, clock), place, sandbox.lost)
     storage = storage_app(by_id, links, sandbox.moments)
-    watched = (
-        api,
+    others = (
         observed(storage, storage_place, faults, sandbox.storage_ledger, clock),
         observed(cdn_app(by_id), cdn_place, faults, sandbox.cdn_ledger, clock),
     )
+    parts = Steered(faults, sandbox.ledger, clock)
+    watched = (steered(api, handles, sandbox.counters, parts), *others)
     with running(*zip(watched, listeners, strict=True)):
         office.webhooks.start()
         try:
