@@ -4,11 +4,10 @@ What belongs here: what tests of whole synchronisations of the edge room share. 
 office itself (sandbox/head_office).
 """
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +32,7 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.sync.progress import silent
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines_tests.installations import databases, execute
+from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, opened, rows_of
 
 STORE = "store1"
 
@@ -74,22 +73,13 @@ class EdgeWorld:
     office: HeadOfficeSandbox
     environment: dict[str, str] = field(repr=False)
 
-    @contextmanager
-    def entered(self, **more: str) -> Iterator[None]:
+    def entered(self, **more: str) -> AbstractContextManager[None]:
         """This process uses the installation for the length of a `with` block; `more` are further variables."""
-        before = dict(os.environ)
-        os.environ.update({**self.environment, **more})
-        try:
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        return entered(self.environment, **more)
 
-    @contextmanager
-    def opened(self, **more: str) -> Iterator[tuple[Installation, dg.DagsterInstance]]:
+    def opened(self, **more: str) -> AbstractContextManager[tuple[Installation, dg.DagsterInstance]]:
         """The installation and its Dagster instance."""
-        with self.entered(**more), runs.opened() as opened:
-            yield opened
+        return opened(self.environment, **more)
 
     def sync(self, store: str = STORE, more: Mapping[str, str] | None = None, **options: Any) -> runs.Outcome:
         """Synchronise one store as `imagesync sync edge` does; `more` are further variables."""
@@ -122,10 +112,7 @@ class EdgeWorld:
 
     def rows(self, query: str, store: str | None = STORE) -> list[tuple[Any, ...]]:
         """The rows that a query on a store's database gives, or on ours (store None)."""
-        engine = sa.create_engine(self.url_of(store), poolclass=sa.NullPool)
-        with engine.begin() as connection:
-            result = connection.execute(sa.text(query))
-            return [tuple(row) for row in result] if result.returns_rows else []
+        return rows_of(self.url_of(store), query)
 
     def photos(self, store: str = STORE) -> dict[str, Held]:
         """What a store has, by photo id."""
@@ -226,10 +213,7 @@ def _world(
     return EdgeWorld(
         office,
         {
-            "IMAGESYNC_ENV_FILE": os.devnull,
-            "IMAGESYNC_HOME": str(folder / "home"),
-            "IMAGESYNC_DATABASE_URL": ours,
-            "IMAGESYNC_DAGSTER_URL": dagsters,
+            **environment_of(folder, ours, dagsters),
             "IMAGESYNC_ACCOUNTS": str(accounts),
             "IMAGESYNC_LOCK_WAIT_SECONDS": "20",
             PASSWORD_VARIABLE: office.password,

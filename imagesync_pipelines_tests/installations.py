@@ -1,31 +1,26 @@
-"""Whole installations for tests: a small sandbox, a home, fresh databases, and the environment that joins them.
+"""Installations of the image database's room for tests: a small sandbox, and an installation joined to it.
 
-What belongs here: what tests of Dagster runs and of the command line share. What does not: single fixtures of the house
-(conftest.py). Nothing is set for longer than a `with` block, so an installation may live as long as a test module.
+What belongs here: what tests of Dagster runs and of the command line share. What does not: what every room's
+installation stands on (places.py), single fixtures of the house (conftest.py). Nothing is set for longer than a `with`
+block, so an installation may live as long as a test module.
 """
 
-import os
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import pytest
-import sqlalchemy as sa
 
 from imagesync_pipelines import runs
 from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.operations import partitions
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.storage.home import dagster_yaml
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines_tests.conftest import TEMPLATE
+from imagesync_pipelines_tests.places import databases, entered, environment_of, opened, rows_of
 
-DAGSTER_TEMPLATE = "dagster_template"
 QUIET: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 # Three pages of twenty records in two blocks of two pages.
 RECORDS, PAGES_PER_BLOCK = 60, 2
@@ -39,22 +34,13 @@ class World:
     sandbox: Sandbox
     environment: dict[str, str] = field(repr=False)
 
-    @contextmanager
-    def entered(self, **more: str) -> Iterator[None]:
+    def entered(self, **more: str) -> AbstractContextManager[None]:
         """This process uses the installation for the length of a `with` block; `more` are further variables."""
-        before = dict(os.environ)
-        os.environ.update({**self.environment, **more})
-        try:
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        return entered(self.environment, **more)
 
-    @contextmanager
-    def opened(self, **more: str) -> Iterator[tuple[Installation, dg.DagsterInstance]]:
+    def opened(self, **more: str) -> AbstractContextManager[tuple[Installation, dg.DagsterInstance]]:
         """The installation and its Dagster instance."""
-        with self.entered(**more), runs.opened() as opened:
-            yield opened
+        return opened(self.environment, **more)
 
     def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> runs.Outcome:
         """Synchronise as `imagesync sync image-db` does; `more` are further variables."""
@@ -89,15 +75,11 @@ class World:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows that a query on our database gives."""
-        engine = sa.create_engine(self.environment["IMAGESYNC_DATABASE_URL"], poolclass=sa.NullPool)
-        with engine.begin() as connection:
-            return [tuple(row) for row in connection.execute(sa.text(query))]
+        return rows_of(self.environment["IMAGESYNC_DATABASE_URL"], query)
 
     def change(self, statement: str) -> None:
         """Change our database behind the product's back."""
-        engine = sa.create_engine(self.environment["IMAGESYNC_DATABASE_URL"], poolclass=sa.NullPool)
-        with engine.begin() as connection:
-            connection.execute(sa.text(statement))
+        rows_of(self.environment["IMAGESYNC_DATABASE_URL"], statement)
 
     def product_images(self) -> set[tuple[int, str, bool]]:
         """Product, image and whether it is the primary, of every product image."""
@@ -116,10 +98,7 @@ def world(server: EmbeddedServer, folder: Path, *, records: int = RECORDS, **swi
         yield World(
             sandbox,
             {
-                "IMAGESYNC_ENV_FILE": os.devnull,
-                "IMAGESYNC_HOME": str(folder / "home"),
-                "IMAGESYNC_DATABASE_URL": ours,
-                "IMAGESYNC_DAGSTER_URL": dagsters,
+                **environment_of(folder, ours, dagsters),
                 "IMAGESYNC_ALLOWED_IMAGE_HOSTS": "127.0.0.1",
                 "IMAGE_API_URL": sandbox.url,
                 "IMAGE_API_USERNAME": sandbox.username,
@@ -164,40 +143,3 @@ def block_status(instance: dg.DagsterInstance) -> dict[str, str]:
     names = {"MATERIALIZED": "done", "FAILED": "failed", "IN_PROGRESS": "in progress"}
     found = {block: status.get(block) for block in blocks}
     return {block: names[kind.value] if kind is not None else "missing" for block, kind in found.items()}
-
-
-@contextmanager
-def databases(server: EmbeddedServer) -> Iterator[tuple[str, str]]:
-    """The URLs of a fresh database with our tables and of a fresh one with Dagster's."""
-    _make_dagster_template(server)
-    mark = uuid.uuid4().hex[:12]
-    ours, dagsters = f"test_{mark}", f"test_dagster_{mark}"
-    execute(server, f"CREATE DATABASE {ours} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
-    execute(server, f"CREATE DATABASE {dagsters} TEMPLATE {DAGSTER_TEMPLATE} STRATEGY FILE_COPY")
-    try:
-        yield server.url(ours, "psycopg"), server.url(dagsters, "psycopg2")
-    finally:
-        execute(server, f"DROP DATABASE {ours} WITH (FORCE)")
-        execute(server, f"DROP DATABASE {dagsters} WITH (FORCE)")
-
-
-def _make_dagster_template(server: EmbeddedServer) -> None:
-    """Dagster makes its tables in about a second; a copy of them takes a tenth of that."""
-    if execute(server, f"SELECT 1 FROM pg_database WHERE datname = '{DAGSTER_TEMPLATE}'"):
-        return
-    execute(server, f"CREATE DATABASE {DAGSTER_TEMPLATE}")
-    folder = server.socket_folder / DAGSTER_TEMPLATE
-    folder.mkdir()
-    (folder / "dagster.yaml").write_text(dagster_yaml())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("IMAGESYNC_DAGSTER_URL", server.url(DAGSTER_TEMPLATE, "psycopg2"))
-        with dg.DagsterInstance.from_config(str(folder)) as instance:
-            instance.get_runs(limit=1)
-
-
-def execute(server: EmbeddedServer, statement: str) -> list[Any]:
-    """Run one statement on the server, outside of any transaction; the rows that it gives."""
-    engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    with engine.connect() as connection:
-        result = connection.execute(sa.text(statement))
-        return list(result) if result.returns_rows else []

@@ -4,15 +4,13 @@ What belongs here: what tests of whole synchronisations of the Plytix room share
 stand-ins themselves (sandbox/plytix, sandbox/amazon).
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import sqlalchemy as sa
 
 from imagesync_pipelines import runs
 from imagesync_pipelines.sandbox.amazon.listings import MAIN, Listing
@@ -24,7 +22,7 @@ from imagesync_pipelines.sandbox.plytix.serve import accounts_of, secrets_of
 from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines_tests.installations import databases
+from imagesync_pipelines_tests.places import databases, entered, environment_of, opened, rows_of
 
 ALIAS = "sandbox"
 # So wide that no test waits for a window; tests of the limits say their own.
@@ -40,22 +38,13 @@ class PlytixWorld:
     mapping: Path
     environment: dict[str, str] = field(repr=False)
 
-    @contextmanager
-    def entered(self, **more: str) -> Iterator[None]:
+    def entered(self, **more: str) -> AbstractContextManager[None]:
         """This process uses the installation for the length of a `with` block; `more` are further variables."""
-        before = dict(os.environ)
-        os.environ.update({**self.environment, **more})
-        try:
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
+        return entered(self.environment, **more)
 
-    @contextmanager
-    def opened(self, **more: str) -> Iterator[tuple[Installation, dg.DagsterInstance]]:
+    def opened(self, **more: str) -> AbstractContextManager[tuple[Installation, dg.DagsterInstance]]:
         """The installation and its Dagster instance."""
-        with self.entered(**more), runs.opened() as opened:
-            yield opened
+        return opened(self.environment, **more)
 
     def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> runs.Outcome:
         """Synchronise as `imagesync sync plytix --execute` does; `more` are further variables."""
@@ -80,10 +69,7 @@ class PlytixWorld:
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """The rows that a query on our database gives."""
-        engine = sa.create_engine(self.environment["IMAGESYNC_DATABASE_URL"], poolclass=sa.NullPool)
-        with engine.begin() as connection:
-            result = connection.execute(sa.text(query))
-            return [tuple(row) for row in result] if result.returns_rows else []
+        return rows_of(self.environment["IMAGESYNC_DATABASE_URL"], query)
 
     def assert_converged(self, listings: Sequence[Listing]) -> None:
         """assert_shows, and each picture is in the library once, and nothing else is."""
@@ -138,10 +124,7 @@ def plytix_world(
             plytix,
             mapping,
             {
-                "IMAGESYNC_ENV_FILE": os.devnull,
-                "IMAGESYNC_HOME": str(folder / "home"),
-                "IMAGESYNC_DATABASE_URL": ours,
-                "IMAGESYNC_DAGSTER_URL": dagsters,
+                **environment_of(folder, ours, dagsters),
                 "IMAGESYNC_ACCOUNTS": str(accounts),
                 "IMAGESYNC_LOCK_WAIT_SECONDS": "20",
                 "IMAGESYNC_ALLOWED_IMAGE_HOSTS": "127.0.0.1",
