@@ -115,9 +115,14 @@ class Queue:
         """Put wishes in, all or none; returns how many are new: those that came before are passed over."""
         if not requests:
             return 0
-        statement = insert(table).on_conflict_do_nothing(index_elements=["once"]).returning(table.c.id)
+        rows = [_row(request, now) for request in requests]
+        names = list(rows[0])
+        # One array per column: several times as fast as a row at a time, and МойСклад waits for it.
+        arrays = (sa.literal([row[name] for row in rows], sa.ARRAY(table.c[name].type)) for name in names)
+        statement = insert(table).from_select(names, sa.select(*(sa.func.unnest(array) for array in arrays)))
+        new = statement.on_conflict_do_nothing(index_elements=["once"]).returning(table.c.id)
         with self.engine.begin() as connection:
-            return len(connection.execute(statement, [_row(request, now) for request in requests]).all())
+            return len(connection.execute(new).all())
 
     def due(self, now: datetime) -> dict[str, Due]:
         """The children for which a run could take requests now, those with the most urgent request first."""

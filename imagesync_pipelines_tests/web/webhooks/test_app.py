@@ -89,35 +89,33 @@ def test_what_asks_for_nothing_is_answered_well_and_told(
     assert SECRET not in caplog.text
 
 
-@pytest.mark.parametrize(
-    "secret",
-    ["", "wrong", SECRET[:-1], f"{SECRET}x", SECRET.upper(), "%D0%B0", "%00"],
-    ids=["none", "another", "too short", "too long", "capitals", "not ASCII", "NUL"],
-)
-def test_a_wrong_secret_is_answered_like_a_path_that_is_not_there(url: str, queue: Queue, secret: str) -> None:
-    answer = call(url, body(event()), secret=secret)
+def test_a_wrong_secret_is_answered_like_a_path_that_is_not_there(url: str, queue: Queue) -> None:
     nowhere = requests.post(f"{url}/nowhere", timeout=10)
-    assert (answer.status_code, answer.content) == (nowhere.status_code, nowhere.content) == (404, nowhere.content)
+    assert nowhere.status_code == 404
+    for secret in ("", "wrong", SECRET[:-1], f"{SECRET}x", SECRET.upper(), "%D0%B0", "%00"):
+        answer = call(url, body(event()), secret=secret)
+        assert (answer.status_code, answer.content) == (404, nowhere.content), secret
     assert waiting(queue) == 0
 
 
-@pytest.mark.parametrize(
-    ("sent", "status"),
-    [
-        pytest.param(b"", 400, id="nothing"),
-        pytest.param(b"<html>", 400, id="no JSON"),
-        pytest.param(b'{"events":', 400, id="cut off"),
-        pytest.param(b"\x00\xff", 400, id="no text"),
-        pytest.param(b"[" * 5000, 400, id="nested too deeply"),
-        pytest.param(b'{"events":7}', 400, id="no events"),
-        pytest.param(b" " * (LARGEST_BODY + 1), 413, id="too large"),
-    ],
-)
-def test_garbage_is_refused_and_nothing_is_queued(url: str, queue: Queue, sent: bytes, status: int) -> None:
-    for answer in (call(url, sent), requests.post(f"{url}/queue/moysklad", sent, headers=BEARER, timeout=10)):
-        assert answer.status_code in ({status} if sent != b'{"events":7}' else {400, 202})
-        assert "Traceback" not in answer.text
-    assert waiting(queue) == 0
+GARBAGE = {
+    "nothing": (b"", 400),
+    "no JSON": (b"<html>", 400),
+    "cut off": (b'{"events":', 400),
+    "no text": (b"\x00\xff", 400),
+    "nested too deeply": (b"[" * 5000, 400),
+    "too large": (b" " * (LARGEST_BODY + 1), 413),
+}
+
+
+def test_garbage_is_refused_and_nothing_is_queued(url: str, queue: Queue) -> None:
+    for name, (sent, status) in GARBAGE.items():
+        assert call(url, sent).status_code == status, name
+        answer = requests.post(f"{url}/queue/moysklad", sent, headers=BEARER, timeout=10)
+        assert answer.status_code == status, name
+    assert call(url, b'{"events":7}').status_code == 400
+    assert call(url, body(event()), "x" * 101).status_code == 422
+    assert queue.view().counts == {}
 
 
 def test_a_body_that_does_not_say_its_length_is_cut_off_too(url: str, queue: Queue) -> None:
@@ -142,20 +140,17 @@ def test_both_payload_forms_are_queued_and_what_is_wrong_is_told(url: str, queue
     assert (view.total(State.PENDING), view.total(State.SET_ASIDE)) == (2, 2)
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [{}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {SECRET}"}, {"Authorization": "Bearer"}],
-    ids=["no secret", "a wrong one", "another scheme", "an empty one"],
-)
-def test_payloads_need_the_secret(url: str, queue: Queue, headers: dict[str, str]) -> None:
-    answer = requests.post(f"{url}/queue/moysklad", json.dumps(ONE), headers=headers, timeout=10)
-    assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+def test_payloads_need_the_secret(url: str, queue: Queue) -> None:
+    for sent in (None, "Bearer wrong", f"Basic {SECRET}", "Bearer", f"Bearer {SECRET}x"):
+        headers = {} if sent is None else {"Authorization": sent}
+        answer = requests.post(f"{url}/queue/moysklad", json.dumps(ONE), headers=headers, timeout=10)
+        assert (answer.status_code, answer.headers["WWW-Authenticate"]) == (401, "Bearer"), sent
     assert waiting(queue) == 0
 
 
-@pytest.mark.parametrize("path", ["docs", "redoc", "openapi.json", "webhooks/moysklad", "queue", ""])
-def test_strangers_are_told_nothing(url: str, path: str) -> None:
-    assert requests.get(f"{url}/{path}", timeout=10).status_code == 404
+def test_strangers_are_told_nothing(url: str) -> None:
+    for path in ("docs", "redoc", "openapi.json", "webhooks/moysklad", "queue", ""):
+        assert requests.get(f"{url}/{path}", timeout=10).status_code == 404, path
 
 
 def test_a_database_that_is_gone_is_told_so_that_moysklad_tries_again(url: str, queue: Queue) -> None:
