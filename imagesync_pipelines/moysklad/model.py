@@ -39,8 +39,8 @@ class ImageRow:
 class Entity:
     """A product, bundle or variant of an account.
 
-    product_id: the product of a variant, '' for the others. image_count: how many images the account says that it has.
-    images: in order; None where the rows were not delivered, which is never the same as none.
+    product_id: the product of a variant, '' for the others. image_count: how many images the account says that it has,
+    -1 where it does not say. images: in order; None where the rows were not delivered, which is never the same as none.
     """
 
     type: EntityType

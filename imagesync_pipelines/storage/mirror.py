@@ -165,6 +165,12 @@ def left_behind(connection: sa.Connection, room: str, account: str) -> list[str]
     return list(connection.execute(sa.text(_LEFT_BEHIND), {"room": room, "account": account}).scalars())
 
 
+def unstaged_keys(connection: sa.Connection, room: str, account: str) -> list[str]:
+    """The keys of the mirror, those that are gone left out, that are not staged: after a reading of everything."""
+    query = sa.text(f"SELECT m.key {_LIVE} AND {_UNSEEN} ORDER BY m.key")
+    return list(connection.execute(query, {"room": room, "account": account}).scalars())
+
+
 def mark_gone(connection: sa.Connection, room: str, account: str, keys: Collection[str], because: str) -> int:
     """Note that the source no longer has these keys, in the caller's transaction; returns how many rows that changed.
 

@@ -40,7 +40,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
     images = row.get("images")
     about = images if isinstance(images, dict) else {}
     rows = about.get("rows")
-    count = _object(about, "meta").get("size") if about else 0
+    count = _object(about, "meta").get("size") if about else None
     return Entity(
         type=kind,
         id=id_of(row),
@@ -52,7 +52,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
         archived=row.get("archived") is True,
         product_id=_last(_text(_object(_object(row, "product"), "meta"), "href")) if kind == "variant" else "",
         updated=_moment(row),
-        image_count=count if isinstance(count, int) else 0,
+        image_count=count if isinstance(count, int) else -1,
         images=tuple(image_of(image) for image in rows) if isinstance(rows, list) else None,
     )
 

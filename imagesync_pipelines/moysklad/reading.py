@@ -1,0 +1,284 @@
+"""Reading the main account into the mirror (contract sections 6 and 13).
+
+What belongs here: pages to a proof, what changed since the cursor, what has left. What does not: HTTP (api/), the
+tables of mirror and cursor (storage/), what a child account is to get (planning.py).
+
+Three things are believed: a row that came is as it says; rows of images that did not come say nothing, and what the
+mirror has of that entity stays; an entity is gone only when a walk over everything proved to be complete and the
+account, asked for its very id, does not have it either. An archived entity is left alone: it leaves the mirror with
+that reason, its images in the child accounts stay as they are, and it is back once a reading meets it unarchived.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import orjson
+import sqlalchemy as sa
+
+from imagesync_pipelines.accounts_moysklad import MAIN
+from imagesync_pipelines.moysklad.api.pages import AssortmentPage
+from imagesync_pipelines.moysklad.errors import RowsMissing
+from imagesync_pipelines.moysklad.model import TYPES, Entity, EntityType, key_parts
+from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
+from imagesync_pipelines.storage.mirror import (
+    Merged,
+    MirrorRow,
+    count_live,
+    mark_gone,
+    merge,
+    read_payloads,
+    settle_staging,
+    stage,
+    stage_nothing,
+    staging,
+    unstaged_keys,
+)
+
+ROOM = "moysklad"
+DELETED = "the main account does not have it any more"
+ARCHIVED = "it is archived in the main account"
+_NOT_DELIVERED = "its images were not delivered, or not all of them"
+
+
+class Source(Protocol):
+    """What a reading asks of the main account; `MoyskladApi` is one."""
+
+    @property
+    def calls(self) -> int:
+        """Requests made so far."""
+
+    def assortment(
+        self,
+        *,
+        types: Sequence[EntityType] = TYPES,
+        ids: Sequence[str] | None = None,
+        updated_since: datetime | None = None,
+        expand: bool = True,
+        permanent: bool = False,
+    ) -> Iterator[AssortmentPage]:
+        """Entities page by page."""
+
+
+@dataclass
+class Walk:
+    """What the pages of one reading told; the rows themselves are staged. distinct: different entities.
+
+    unread: key to reason of entities whose row cannot be used. archived: keys of entities that are. with_images: how
+    many entities say that they have some.
+    """
+
+    sizes: list[int] = field(default_factory=list)
+    distinct: int = 0
+    newest: datetime | None = None
+    types: Counter[str] = field(default_factory=Counter)
+    images: int = 0
+    with_images: int = 0
+    unread: dict[str, str] = field(default_factory=dict)
+    archived: set[str] = field(default_factory=set)
+
+    def reason(self) -> str:
+        """Why the reading does not prove to be complete; '' when it does."""
+        if min(self.sizes) != max(self.sizes):
+            return f"the number of entities changed while reading, between {min(self.sizes)} and {max(self.sizes)}"
+        if self.distinct != self.sizes[-1]:
+            return f"{self.distinct} different entities were read, but the account counts {self.sizes[-1]}"
+        return ""
+
+
+@dataclass(frozen=True)
+class MainReading:
+    """What a reading of the main account found.
+
+    full: everything was asked for. complete: everything asked for was surely seen; reason: why not. seen: entities per
+    type; images: those on them. new, changed (those that are back among them), deleted, archived: rows of the mirror
+    that this reading wrote. unread: key to reason of entities that stay as the mirror had them.
+    """
+
+    full: bool
+    complete: bool
+    reason: str
+    seen: Mapping[str, int]
+    images: int
+    new: int
+    changed: int
+    deleted: int
+    archived: int
+    unread: Mapping[str, str]
+    cursor_before: datetime | None
+    cursor_after: datetime | None
+    calls: int
+
+
+def read_main(
+    engine: sa.Engine, api: Source, *, full: bool, overlap: timedelta, repeats: int, permanent: bool
+) -> MainReading:
+    """Read the main account, all of it or what changed since the cursor, and bring the mirror up to date.
+
+    Without a cursor everything is read. A reading that does not prove to be complete is made again, up to `repeats`
+    times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Raises RowsMissing when no
+    images came at all although there are some, and every error of the API, with nothing changed.
+    """
+    calls = api.calls
+    with engine.connect() as connection:
+        value = read_cursor(connection, ROOM, MAIN)
+        connection.commit()
+        before = None if value is None else datetime.fromisoformat(value)
+        since = None if full or before is None else before - overlap
+        with staging(connection):
+            walk = _walk_until_proven(connection, api, since, repeats, permanent)
+            reason = walk.reason() or ("" if since else _nothing_left(connection, walk))
+            missing = unstaged_keys(connection, ROOM, MAIN) if since is None and not reason else []
+            connection.commit()
+            deleted = _confirmed(connection, api, missing, permanent, walk)
+            merged, gone, archived = _keep(connection, deleted, walk.archived)
+            after = None if reason else walk.newest
+            if after is not None and (before is None or after > before):
+                move_cursor(connection, ROOM, MAIN, after.isoformat())
+            connection.commit()
+    return _reading(walk, merged, gone, archived, since is None, reason, before, after, api.calls - calls)
+
+
+def read_entities(engine: sa.Engine, api: Source, keys: Collection[str], *, permanent: bool) -> MainReading:
+    """Read only these entities (keys) of the main account into the mirror; the cursor stays.
+
+    One that the account does not have is gone, one that is archived too. Raises as `read_main` does.
+    """
+    calls = api.calls
+    with engine.connect() as connection, staging(connection):
+        walk = Walk()
+        deleted = _confirmed(connection, api, sorted(keys), permanent, walk)
+        _refuse_rowless(walk)
+        merged, gone, archived = _keep(connection, deleted, walk.archived)
+        connection.commit()
+    return _reading(walk, merged, gone, archived, False, "", None, None, api.calls - calls)
+
+
+def entities_of(connection: sa.Connection, keys: Sequence[str]) -> list[Entity]:
+    """The entities of the main account with these keys, as the mirror has them, ordered by key; what is gone is not."""
+    payloads = read_payloads(connection, ROOM, MAIN, keys)
+    found = [Entity.from_json(orjson.loads(payload)) for payload in payloads["payload"]]
+    return sorted(found, key=lambda entity: entity.key)
+
+
+def fingerprint(entity: Entity) -> str:
+    """What the images of an entity are, and by what it is found in other accounts; its name may change."""
+    images = [[row.id, row.filename, row.size] for row in entity.images or ()]
+    fields = [entity.external_code, entity.code, entity.article, entity.barcodes, entity.product_id]
+    return hashlib.sha256(orjson.dumps([images, fields])).hexdigest()
+
+
+def _walk_until_proven(
+    connection: sa.Connection, api: Source, since: datetime | None, repeats: int, permanent: bool
+) -> Walk:
+    """The first walk that proves to be complete, or the last of `repeats` + 1; its rows are staged afterwards."""
+    walk = Walk()
+    for _ in range(repeats + 1):
+        stage_nothing(connection)
+        walk = Walk()
+        for page in api.assortment(updated_since=since, permanent=permanent):
+            walk.sizes.append(page.size)
+            _take(connection, walk, page)
+        _refuse_rowless(walk)
+        walk.distinct = settle_staging(connection)
+        if not walk.reason():
+            break
+    return walk
+
+
+def _take(connection: sa.Connection, walk: Walk, page: AssortmentPage) -> None:
+    """Stage the rows of a page, and note what it tells."""
+    walk.unread |= page.illegible
+    rows = [_seen(key) for key in page.illegible if key.partition(":")[0] in TYPES]
+    for entity in page.entities:
+        walk.newest = entity.updated if walk.newest is None else max(walk.newest, entity.updated)
+        walk.types[entity.type] += 1
+        if entity.archived:
+            walk.archived.add(entity.key)
+            rows.append(_seen(entity.key))
+            continue
+        walk.with_images += entity.image_count > 0
+        if len(entity.images or ()) != entity.image_count:
+            walk.unread[entity.key] = _NOT_DELIVERED
+            rows.append(_seen(entity.key))
+            continue
+        walk.images += entity.image_count
+        rows.append(_row(entity))
+    stage(connection, rows)
+
+
+def _refuse_rowless(walk: Walk) -> None:
+    if walk.with_images and not walk.images:
+        raise RowsMissing(
+            f"{walk.with_images} entities have images, and no row of them came; nothing is concluded from that"
+        )
+
+
+def _nothing_left(connection: sa.Connection, walk: Walk) -> str:
+    """Why a walk over everything that saw nothing proves nothing: a lost right to see products looks the same."""
+    there = 0 if walk.distinct else count_live(connection, ROOM, MAIN)
+    connection.commit()
+    return f"the main account lists nothing, but there were {there}; nothing is concluded from that" if there else ""
+
+
+def _confirmed(
+    connection: sa.Connection, api: Source, keys: Sequence[str], permanent: bool, walk: Walk
+) -> frozenset[str]:
+    """Ask for entities by their ids and stage what comes; give the keys of those that the account does not have."""
+    ids = {key_parts(key)[1]: key for key in keys}
+    if not ids:
+        return frozenset()
+    found: set[str] = set()
+    for page in api.assortment(ids=list(ids), permanent=permanent):
+        _take(connection, walk, page)
+        found |= {entity.key for entity in page.entities} | page.illegible.keys()
+    settle_staging(connection)
+    return frozenset(ids.values()) - found
+
+
+def _keep(connection: sa.Connection, deleted: Collection[str], archived: Collection[str]) -> tuple[Merged, int, int]:
+    """Merge what is staged, and mark what is gone, in the caller's transaction."""
+    merged = merge(connection, ROOM, MAIN, None)
+    gone = mark_gone(connection, ROOM, MAIN, deleted, DELETED)
+    return merged, gone, mark_gone(connection, ROOM, MAIN, archived, ARCHIVED)
+
+
+def _reading(
+    walk: Walk,
+    merged: Merged,
+    deleted: int,
+    archived: int,
+    full: bool,
+    reason: str,
+    before: datetime | None,
+    after: datetime | None,
+    calls: int,
+) -> MainReading:
+    return MainReading(
+        full=full,
+        complete=not reason,
+        reason=reason,
+        seen=dict(walk.types),
+        images=walk.images,
+        new=merged.new,
+        changed=merged.changed + merged.revived,
+        deleted=deleted,
+        archived=archived,
+        unread=walk.unread,
+        cursor_before=before,
+        cursor_after=max(filter(None, (before, after)), default=None),
+        calls=calls,
+    )
+
+
+def _row(entity: Entity) -> MirrorRow:
+    known = entity if entity.images is not None else replace(entity, images=())
+    payload = orjson.dumps(known.as_json()).decode()
+    return MirrorRow(entity.key, entity.key, fingerprint(known), payload, entity.updated)
+
+
+def _seen(key: str) -> MirrorRow:
+    return MirrorRow(key, None, None, None, None)
