@@ -88,7 +88,7 @@ class AccountHandle:
         """Somebody makes these files the images of an entity; gives their ids. Equal ones keep their ids."""
         with self.account.lock:
             entity = self.account.entities[entity_id]
-            shown = [self.account.image_of(entity, filename, content) for filename, content in images]
+            shown = self.account.images_of(entity, images)
             self.account.show(entity, shown)
         self._changed(entity, UPDATE, self.account.switches.image_field_name)
         return [image.id for image in shown]
@@ -138,7 +138,7 @@ class AccountHandle:
             entity = self.account.add(entity_type, name, external_code)
             for attribute, value in more.items():
                 setattr(entity, attribute, value)
-            shown = [self.account.image_of(entity, filename, content) for filename, content in images]
+            shown = self.account.images_of(entity, images)
             self.account.show(entity, shown)
         self._changed(entity, CREATE)
         return entity.id

@@ -89,7 +89,7 @@ def set_list(
     after: list[Image] = []
     for place, element in enumerate(elements):
         try:
-            after.append(_element(office, account, entity, element, inline))
+            after.append(_element(office, account, entity, element, after, inline=inline))
         except Refused as error:
             if office.switches.bad_element is BadElement.REST:
                 continue
@@ -103,11 +103,13 @@ def set_list(
     _show(office, account, entity, after)
 
 
-def _element(office: Office, account: Account, entity: Entity, element: Any, inline: bool) -> Image:
+def _element(
+    office: Office, account: Account, entity: Entity, element: Any, beside: Sequence[Image], *, inline: bool
+) -> Image:
     if not isinstance(element, dict):
         raise refused(2000)
     if not _is_meta(element):
-        return _made(office, account, entity, element)
+        return _made(office, account, entity, element, beside)
     if inline and not office.switches.inline_keep_by_meta:
         raise refused(2013, "meta")
     image_id = _id_of_meta(element)
@@ -122,7 +124,7 @@ def _element(office: Office, account: Account, entity: Entity, element: Any, inl
     return account.image_of(entity, other.filename, other.content)
 
 
-def _made(office: Office, account: Account, entity: Entity, element: Json) -> Image:
+def _made(office: Office, account: Account, entity: Entity, element: Json, beside: Sequence[Image] = ()) -> Image:
     """The image that name and content of an element make; raises 51001, 51002, 51004 and 51005."""
     filename, encoded = element.get("filename"), element.get("content")
     if not isinstance(filename, str) or not filename:
@@ -138,7 +140,7 @@ def _made(office: Office, account: Account, entity: Entity, element: Json) -> Im
     limit = office.switches.image_megabytes
     if len(content) > limit * 1_000_000:
         raise refused(51004, "content", limit=f"{limit:g}")
-    image = account.image_of(entity, filename, content)
+    image = account.image_of(entity, filename, content, beside)
     if not account.shown[image.id]:
         _decode(content, _OTHERS if office.switches.other_formats else _OFFICIAL)
     return image

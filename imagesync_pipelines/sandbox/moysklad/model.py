@@ -156,18 +156,25 @@ class Account:
         wanted = frozenset(types)
         return (entity for entity in self.entities.values() if entity.type in wanted)
 
-    def image_of(self, entity: Entity, filename: str, content: bytes) -> Image:
-        """The image of this name and bytes: the one that is there already, or a new one."""
+    def image_of(self, entity: Entity, filename: str, content: bytes, beside: Iterable[Image] = ()) -> Image:
+        """The image of this name and bytes: the one that is shown already or will be `beside` it, or a new one."""
         digest = hashlib.sha256(content).hexdigest()
         scope = entity.id if self.switches.id_scope is IdScope.ENTITY else ""
         key = (scope, filename, digest)
         known = self._identities.get(key)
-        if known is not None and (self.switches.id_kept_after_delete or self.shown[known.id]):
+        if known is not None and (self.switches.id_kept_after_delete or self.shown[known.id] or known in beside):
             return known
         image = Image(self.new_id(), self.new_id(), filename, content, digest, self.clock.now())
         self._identities[key] = image
         self.images[image.id] = self.files[image.file_id] = image
         return image
+
+    def images_of(self, entity: Entity, files: Iterable[tuple[str, bytes]]) -> list[Image]:
+        """The images of these names and bytes, in order."""
+        images: list[Image] = []
+        for filename, content in files:
+            images.append(self.image_of(entity, filename, content, images))
+        return images
 
     def show(self, entity: Entity, images: Iterable[Image]) -> None:
         """Make these images the entity's list; raises 51003 when the storage has no room for them."""
@@ -198,4 +205,4 @@ def fill(account: Account, entities: Iterable[NewEntity]) -> None:
         if new.type is EntityType.VARIANT:
             entity.product_id = products[new.product]
         products.setdefault(new.external_code, entity.id)
-        account.show(entity, [account.image_of(entity, image.filename, image.content) for image in new.images])
+        account.show(entity, account.images_of(entity, [(image.filename, image.content) for image in new.images]))
