@@ -23,7 +23,7 @@ from imagesync_pipelines.edge.api import HeadOfficeApi
 from imagesync_pipelines.edge.applying import apply_photos
 from imagesync_pipelines.edge.downloads import OpenPhoto, decode_whole, open_downloads, policy_of
 from imagesync_pipelines.edge.model import Photo, fingerprint
-from imagesync_pipelines.edge.planning import Payloads, plan_photos
+from imagesync_pipelines.edge.planning import Payloads, payload_of, plan_photos
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.edge.sources import from_bucket, from_head_office
 from imagesync_pipelines.edge.store import StoreDatabase, open_store, read_current
@@ -62,20 +62,25 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     check = decode_whole if arguments["decode"] else _no_look
     with _source(arguments, settings) as open_photo:
         with watch.step("plan"):
-            made = plan_photos(mirror, read_current(database), _whole(), BRAKE, payloads, max_bytes=settings.max_photo)
+            made = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
         with watch.step("apply"):
             downloads = open_downloads(open_photo, policy_of(settings), check=check)
             done = apply_photos(
-                made.plan, made.payload, database, downloads, quarantine, rows_per_commit=settings.rows_per_commit
+                made.plan,
+                payload_of(made.written, payloads),
+                database,
+                downloads,
+                quarantine,
+                rows_per_commit=settings.rows_per_commit,
             )
     with watch.step("plan again"):
-        again = plan_photos(mirror, read_current(database), _whole(), BRAKE, payloads, max_bytes=settings.max_photo)
+        again = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
     return {
         "spans": watch.as_json(),
         "verified": done.verified,
         "bytes": done.bytes,
         "right": count_right(database),
-        "left": len(again.payload),
+        "left": len(again.written),
     }
 
 

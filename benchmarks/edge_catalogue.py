@@ -29,7 +29,7 @@ from imagesync_pipelines.edge.applying import PhotosApplied, apply_photos
 from imagesync_pipelines.edge.downloads import open_downloads, policy_of
 from imagesync_pipelines.edge.listing import Listed, take_listing
 from imagesync_pipelines.edge.model import Photo
-from imagesync_pipelines.edge.planning import LISTED_VALUES, plan_photos
+from imagesync_pipelines.edge.planning import LISTED_VALUES, payload_of, plan_photos
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.edge.store import StoreDatabase
 from imagesync_pipelines.settings import Settings
@@ -122,11 +122,11 @@ def _plan_and_apply(
     with watch.step("1 % changed: reading the store"):
         current = stores.read_current(database)
     with watch.step("1 % changed: plan"), place.engine.connect() as connection:
-        payloads = partial(read_payloads, connection, "edge", STORE.name)
-        made = plan_photos(mirror, current, Scope(None, None), BRAKE, payloads, max_bytes=settings.max_photo)
+        made = plan_photos(mirror, current, Scope(None, None), BRAKE, max_bytes=settings.max_photo)
+        payload = list(payload_of(made.written, partial(read_payloads, connection, "edge", STORE.name)))
     with watch.step("1 % changed: apply"):
         downloads = open_downloads(office.open, policy_of(settings), check=lambda body, photo: None)
-        return apply_photos(made.plan, made.payload, database, downloads, NoQuarantine())
+        return apply_photos(made.plan, payload, database, downloads, NoQuarantine())
 
 
 def _changed(office: Office, number: int) -> list[Photo]:

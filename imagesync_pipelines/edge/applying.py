@@ -5,7 +5,7 @@ not: fetching (downloads.py), which rows change (planning.py), writing a batch (
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -98,7 +98,7 @@ class _Run:
 
 def apply_photos(
     plan: pd.DataFrame,
-    payload: pd.DataFrame,
+    payload: Iterable[pd.DataFrame],
     database: StoreDatabase,
     downloads: Downloads,
     quarantine: Quarantine,
@@ -108,7 +108,7 @@ def apply_photos(
     on_progress: Callable[[int], None] = lambda done: None,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> PhotosApplied:
-    """Apply the changing rows of a guarded plan (planning.plan_photos, which also gives the payload).
+    """Apply the changing rows of a guarded plan (planning.plan_photos) with its payload (planning.payload_of).
 
     Call it under `store_lock`. Photos are fetched while others are written. A row that is as planned already counts as
     done, one that is neither as it was nor as planned is refused with its group. A photo that could not be fetched or

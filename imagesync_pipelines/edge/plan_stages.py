@@ -4,14 +4,13 @@ What belongs here: joining planning, engine and storage, one function per Dagste
 before the plan and the report after it (stages.py), effects (applying.py), what the UI shows (assets.py, telling.py).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-import orjson
 import pandas as pd
+import sqlalchemy as sa
 
 from imagesync_pipelines.edge import reporting, store
 from imagesync_pipelines.edge.api import HeadOfficeApi
@@ -20,7 +19,14 @@ from imagesync_pipelines.edge.desk import ROOM, Desk
 from imagesync_pipelines.edge.downloads import OpenPhoto, open_downloads, policy_of
 from imagesync_pipelines.edge.listing import NOT_FOUND, WORD_OF_HO
 from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, keep_note, need_note, read_note
-from imagesync_pipelines.edge.planning import LISTED_VALUES, PhotoPlan, plan_photos
+from imagesync_pipelines.edge.planning import (
+    LISTED_VALUES,
+    PRODUCT_VALUES,
+    PhotoPlan,
+    payload_of,
+    plan_photos,
+    product_labels,
+)
 from imagesync_pipelines.edge.sources import from_bucket, from_head_office
 from imagesync_pipelines.edge.stored_plans import part_of, plan_to_apply, report_what_a_crash_kept_back
 from imagesync_pipelines.settings import Settings, SettingsError
@@ -134,55 +140,63 @@ def apply_plan(
 
 def plan_store(desk: Desk, listed: ListingNote, run_id: str, *, lift_brake: bool) -> PlanMade:
     """Plan from the mirror and the store's database whatever the listing found, and store the plan."""
+    plans = Plans(desk.place.engine, desk.place.storage)
     # One snapshot, so that the payloads are those of the rows that were planned.
     with desk.place.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        wanted = mirror.read_mirror(connection, ROOM, desk.name, LISTED_VALUES)
-        absent = mirror.read_gone(connection, ROOM, desk.name, WORD_OF_HO)
         mirror_at = mirror.mirror_at(connection, ROOM, desk.name)
-        current = store.read_current(desk.database)
-        # What the head office lists in a form that cannot be read is there: it is left alone.
-        if listed.illegible:
-            current = current[~current["key"].isin(listed.illegible)]
-        # A full walk proves what is gone as long as the mirror is as that walk left it.
-        proven = listed.full and listed.walk_id is not None and listed.mirror_at == mirror_at
-        proof = Proof(listed.walk_id, listed.complete, listed.reason) if proven and listed.walk_id is not None else None
-        planned = plan_photos(
-            wanted,
-            current,
-            Scope(None, proof, absent),
-            _brake(desk.place.settings, lifted=lift_brake),
-            partial(mirror.read_payloads, connection, ROOM, desk.name),
-            unknown_products=store.unknown_products(desk.database, set(wanted["group_key"])),
-            max_bytes=desk.settings.max_photo,
-            pace_seconds=desk.settings.pace_ms / 1000,
+        planned, products = _planned(desk, listed, connection, mirror_at, lift_brake=lift_brake)
+        if not listed.dry_run:
+            store.keep_waiting(desk.database, planned.waiting)
+        plan = planned.plan.assign(product=products)
+        warnings = (*listed.warnings, *planned.warnings)
+        new = NewPlan(
+            room=ROOM,
+            run_id=run_id,
+            scope={
+                **part_of(desk.name),
+                "warnings": list(warnings),
+                "held_back": len(planned.held),
+                "mirror_at": mirror_at.isoformat() if mirror_at is not None else None,
+            },
+            counts=planned.counts(),
+            cost={"calls": planned.cost.calls, "bytes": planned.cost.bytes, "minutes": planned.cost.minutes},
+            walk_id=listed.walk_id,
         )
-    if not listed.dry_run:
-        store.keep_waiting(desk.database, planned.waiting)
-    plan = planned.plan.assign(product=_labels(planned))
-    warnings = (*listed.warnings, *planned.warnings)
-    plans = Plans(desk.place.engine, desk.place.storage)
-    new = NewPlan(
-        room=ROOM,
-        run_id=run_id,
-        scope={
-            **part_of(desk.name),
-            "warnings": list(warnings),
-            "held_back": len(planned.held),
-            "mirror_at": mirror_at.isoformat() if mirror_at is not None else None,
-        },
-        counts=planned.counts(),
-        cost={"calls": planned.cost.calls, "bytes": planned.cost.bytes, "minutes": planned.cost.minutes},
-        walk_id=listed.walk_id,
-    )
-    plan_id = plans.save(plan, planned.payload, new)
+        payloads = partial(mirror.read_payloads, connection, ROOM, desk.name)
+        plan_id = plans.save(plan, payload_of(planned.written, payloads), new)
     plans.prune(ROOM, KEPT_PLANS, part_of(desk.name))
     return PlanMade(listed, plan_id, plan, planned.held, planned.cost, warnings)
+
+
+def _planned(
+    desk: Desk, listed: ListingNote, connection: sa.Connection, mirror_at: datetime | None, *, lift_brake: bool
+) -> tuple[PhotoPlan, pd.Series]:
+    """The plan, and the product of each of its rows as people know it."""
+    wanted = mirror.read_mirror(connection, ROOM, desk.name, {**LISTED_VALUES, **PRODUCT_VALUES})
+    absent = mirror.read_gone(connection, ROOM, desk.name, WORD_OF_HO)
+    current = store.read_current(desk.database)
+    # What the head office lists in a form that cannot be read is there: it is left alone.
+    if listed.illegible:
+        current = current[~current["key"].isin(listed.illegible)]
+    # A full walk proves what is gone as long as the mirror is as that walk left it.
+    proven = listed.full and listed.walk_id is not None and listed.mirror_at == mirror_at
+    proof = Proof(listed.walk_id, listed.complete, listed.reason) if proven and listed.walk_id is not None else None
+    planned = plan_photos(
+        wanted,
+        current,
+        Scope(None, proof, absent),
+        _brake(desk.place.settings, lifted=lift_brake),
+        unknown_products=store.unknown_products(desk.database, set(wanted["group_key"])),
+        max_bytes=desk.settings.max_photo,
+        pace_seconds=desk.settings.pace_ms / 1000,
+    )
+    return planned, product_labels(planned.plan, wanted)
 
 
 def _apply(
     desk: Desk, api: HeadOfficeApi, plans: Plans, header: PlanHeader, run_id: str, progress: Progress
 ) -> PhotosApplied:
-    rows, payload = plans.load(header.id), plans.load_payload(header.id)
+    rows, payload = plans.load(header.id), plans.payload_portions(header.id)
     if payload is None:
         raise PlanMissing(f"plan {header.id} was stored without the rows it needs; plan again")
     total = int(rows["change"].isin(EFFECTS).sum())
@@ -218,21 +232,8 @@ def _open_photo(desk: Desk, api: HeadOfficeApi) -> OpenPhoto:
     return from_bucket(place, desk.settings)
 
 
-def _payloads(desk: Desk, keys: Sequence[str]) -> pd.DataFrame:
-    """The payloads of some of the store's photos in the mirror."""
-    with desk.place.engine.connect() as connection:
-        return mirror.read_payloads(connection, ROOM, desk.name, keys)
-
-
 def _brake(settings: Settings, *, lifted: bool) -> Brake:
     return Brake(settings.brake_share, settings.brake_count, settings.brake_bare, settings.brake_floor, lifted)
-
-
-def _labels(planned: PhotoPlan) -> pd.Series:
-    """SKU and name of the product of every row of the plan, where a photo of it is written."""
-    found = ((photo["product_id"], photo) for photo in map(orjson.loads, planned.payload["photo"]))
-    labels = {product: f"{photo['product_sku']} {photo['product_name']}".strip() for product, photo in found}
-    return pd.Series([labels.get(group) for group in planned.plan["group"]], index=planned.plan.index, dtype="str")
 
 
 def _applied_note(

@@ -4,7 +4,7 @@ What belongs here: pure functions over frames. What does not: reading them (stor
 themselves (rules.py), effects (applying.py).
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -21,11 +21,18 @@ from imagesync_pipelines.sync.model import Brake, Change, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan
 
 # What applying needs of every row that is added or updated; photo is the JSON of Photo.as_json.
-PAYLOAD_COLUMNS = ("key", "needs_bytes", "size", "photo")
+PAYLOAD_COLUMNS = ("key", "needs_bytes", "photo")
+# The JSON of so many photos is in memory at one time.
+ROWS_PER_PORTION = 5_000
 _WRITTEN = (Change.ADD, Change.UPDATE)
 
 # What planning needs to know of every photo that the head office lists, beside storage.mirror.MIRROR_COLUMNS.
 LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType({"checksum": pa.large_string(), "size": pa.int64()})
+
+# And what people know its product by.
+PRODUCT_VALUES: Mapping[str, pa.DataType] = MappingProxyType(
+    {"product_sku": pa.large_string(), "product_name": pa.large_string()}
+)
 
 Payloads = Callable[[Sequence[str]], pd.DataFrame]
 """Looks up photos by their keys: the columns key and payload, which is the JSON text of Photo.as_json; a row each."""
@@ -37,14 +44,14 @@ PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
 class PhotoPlan:
     """A guarded plan of a store's photos.
 
-    plan: the engine's PLAN columns. held: the removals that were held back. payload: PAYLOAD_COLUMNS of the rows that
-    are added or updated; keep it beside a stored plan. waiting: photos (id to product id) whose product the store does
-    not have; they are rejects of the plan.
+    plan: the engine's PLAN columns. held: the removals that were held back. written: key, needs_bytes and size of the
+    rows that are added or updated, in the order of the plan. waiting: photos (id to product id) whose product the
+    store does not have; they are rejects of the plan.
     """
 
     plan: pd.DataFrame
     held: pd.DataFrame
-    payload: pd.DataFrame
+    written: pd.DataFrame
     waiting: Mapping[str, str]
     cost: PlanCost
     warnings: tuple[str, ...]
@@ -60,7 +67,6 @@ def plan_photos(
     current: pd.DataFrame,
     scope: Scope,
     brake: Brake,
-    payloads: Payloads,
     *,
     unknown_products: Collection[str] = (),
     max_bytes: int,
@@ -69,9 +75,9 @@ def plan_photos(
     """Plan from what the head office lists (mirror) and what the store has (current, as store.read_current gives it).
 
     mirror: key (photo id), group_key (product id), fingerprint, checksum, size, as storage.mirror.read_mirror gives it,
-    without what is gone. payloads: asked once, for the photos that are written. unknown_products: those that the store
-    does not have. max_bytes: of one photo. Only rows whose checksum is not that of the store's picture need bytes; a
-    replaced photo with the same bytes is an update without them. Raises ValueError for frames that are otherwise.
+    without what is gone. unknown_products: those that the store does not have. max_bytes: of one photo. Only rows whose
+    checksum is not that of the store's picture need bytes; a replaced photo with the same bytes is an update without
+    them. Raises ValueError for frames that are otherwise.
     """
     listed = _listed(mirror, frozenset(unknown_products), max_bytes)
     there = _in_group_of(listed, _without_announced(current, listed))
@@ -79,29 +85,59 @@ def plan_photos(
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
     built = build_plan(listed[usable], there, scope, rejected=rejected)
     guarded = guard(built, scope, brake)
-    payload = _payload(guarded.plan, listed, payloads, there)
-    fetched = payload[payload["needs_bytes"]]
+    written = _written(guarded.plan, listed, there)
+    fetched = written[written["needs_bytes"]]
     calls, size = len(fetched), int(fetched["size"].sum())
     return PhotoPlan(
         plan=guarded.plan,
         held=guarded.held,
-        payload=payload,
+        written=written,
         waiting=_waiting(listed, current),
         cost=PlanCost(calls, size, round(calls * pace_seconds / 60, 1)),
         warnings=guarded.warnings,
     )
 
 
-def photos_of(payload: pd.DataFrame) -> PhotosByKey:
-    """Look up photos, and whether they need bytes, in a payload; the frame is small, the photos are made as asked."""
-    rows = payload.set_index("key")
+def payload_of(written: pd.DataFrame, payloads: Payloads) -> Iterator[pd.DataFrame]:
+    """The payload of a plan's written rows in portions, one at least: PAYLOAD_COLUMNS, to be kept beside the plan.
+
+    payloads: asked for the photos of each portion, in the order of the plan; of the state that was planned with.
+    """
+    for first in range(0, max(1, len(written)), ROWS_PER_PORTION):
+        rows = written.iloc[first : first + ROWS_PER_PORTION]
+        found = payloads(list(rows["key"])).set_index("key")["payload"]
+        yield rows[["key", "needs_bytes"]].assign(photo=found.loc[list(rows["key"])].array)
+
+
+def photos_of(payload: Iterable[pd.DataFrame]) -> PhotosByKey:
+    """Look up photos, each once, and whether they need bytes, in the portions of a payload.
+
+    No more of it is in memory than what was asked for when the photos are asked for in the order of the plan.
+    """
+    rows = (row for portion in payload for row in zip(*(portion[name] for name in PAYLOAD_COLUMNS), strict=True))
+    ahead: dict[str, tuple[str, bool]] = {}
 
     def look_up(keys: Sequence[str]) -> Mapping[str, tuple[Photo, bool]]:
-        found = rows.loc[list(keys)]
-        photos = zip(found.index, found["photo"], found["needs_bytes"], strict=True)
-        return {key: (Photo.from_payload(orjson.loads(text)), bool(needs)) for key, text, needs in photos}
+        missing = set(keys) - ahead.keys()
+        while missing and (row := next(rows, None)):
+            key, needs_bytes, text = row
+            ahead[key] = text, bool(needs_bytes)
+            missing.discard(key)
+        found = ((key, *ahead.pop(key)) for key in keys)
+        return {key: (Photo.from_payload(orjson.loads(text)), needs_bytes) for key, text, needs_bytes in found}
 
     return look_up
+
+
+def product_labels(plan: pd.DataFrame, mirror: pd.DataFrame) -> pd.Series:
+    """SKU and name of the product of every row of the plan, NA where the head office lists no photo of it.
+
+    mirror: with the columns of PRODUCT_VALUES.
+    """
+    sku, name = (mirror[column].fillna("") for column in PRODUCT_VALUES)
+    labels = _in_one_piece((sku + " " + name).str.strip())
+    places = pc.index_in(_in_one_piece(plan["group"]), value_set=_in_one_piece(mirror["group_key"]))
+    return pd.Series(labels.take(places), index=plan.index, dtype="str")
 
 
 def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd.DataFrame:
@@ -146,21 +182,15 @@ def _in_one_piece(texts: pd.Series) -> pa.Array:
     return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
 
 
-def _payload(plan: pd.DataFrame, listed: pd.DataFrame, payloads: Payloads, current: pd.DataFrame) -> pd.DataFrame:
+def _written(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are added or updated, with their size and whether they need bytes."""
     written = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
     photos = listed.loc[among(listed["key"], written["key"]), ["key", "content", "size"]]
-    # The texts are most of it all: the other columns are put into their order, not they into another.
-    texts = payloads(list(written["key"]))
-    rows = texts[["key"]].merge(written, on="key").merge(photos, on="key")
+    rows = written.merge(photos, on="key", how="left")
     pictures = current.loc[current["has_bytes"] & among(current["key"], written["key_before"]), ["key", "checksum"]]
     held = rows.merge(pictures.rename(columns={"key": "key_before"}), on="key_before", how="left")["checksum"]
     return pd.DataFrame(
-        {
-            "key": rows["key"],
-            "needs_bytes": held.isna() | (held != rows["content"]),
-            "size": rows["size"],
-            "photo": texts["payload"],
-        }
+        {"key": rows["key"], "needs_bytes": held.isna() | (held != rows["content"]), "size": rows["size"]}
     )
 
 

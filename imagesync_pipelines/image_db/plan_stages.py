@@ -113,7 +113,7 @@ def make_plan(
     payload = wanted_here.matched[among(wanted_here.matched["key"], guarded.plan.loc[changing, "key"])]
     made = PlanMade(0, plan, guarded.held, wanted_here, about, name, (*about.warnings, *guarded.warnings))
     plans = Plans(place.engine, place.storage)
-    plan_id = plans.save(plan.assign(state=plan["group"].map(states)), payload, _new_plan(made, run_id))
+    plan_id = plans.save(plan.assign(state=plan["group"].map(states)), [payload], _new_plan(made, run_id))
     plans.prune(ROOM, KEPT_PLANS)
     return replace(made, plan_id=plan_id)
 

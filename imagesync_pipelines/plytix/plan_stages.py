@@ -139,7 +139,7 @@ def store_plan(
         cost={"calls": planned.cost.calls, "bytes": 0, "minutes": planned.cost.minutes},
         walk_id=None,
     )
-    plan_id = plans.save(plan, planned.payload, new)
+    plan_id = plans.save(plan, [planned.payload], new)
     plans.prune(ROOM, KEPT_PLANS, {"account": desk.account})
     if dry_run:
         keep_report(desk.place.storage, run_id, report)

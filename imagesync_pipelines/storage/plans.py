@@ -6,13 +6,16 @@ judging and applying plans (the engine and the rooms).
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import sqlalchemy as sa
 from upath import UPath
 
@@ -20,6 +23,7 @@ from imagesync_pipelines.storage.errors import PlanDamaged, PlanMissing
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
 
+ROWS, PAYLOAD = "rows.parquet", "payload.parquet"
 # All plans of a room; a room of several accounts names one of them as its plans' scope does, {"store": "harbour"}.
 WHOLE_ROOM: Mapping[str, str] = MappingProxyType({})
 
@@ -61,16 +65,19 @@ class Plans:
     engine: sa.Engine
     root: UPath
 
-    def save(self, rows: pd.DataFrame, payload: pd.DataFrame | None, new: NewPlan) -> int:
-        """Keep a plan (the engine's PLAN columns) with the payload of the rows that change; returns its id."""
+    def save(self, rows: pd.DataFrame, payload: Iterable[pd.DataFrame] | None, new: NewPlan) -> int:
+        """Keep a plan (the engine's PLAN columns) with the payload of the rows that change; returns its id.
+
+        payload: one frame or more with the same columns, each kept as a portion that can be loaded alone.
+        """
         with self.engine.begin() as connection:
             sequence = sa.func.pg_get_serial_sequence(plan.fullname, "id")
             plan_id = int(connection.execute(sa.select(sa.func.nextval(sequence))).scalar_one())
         path = f"plans/{new.room}/{plan_id}"
         files: dict[str, str] = {}
-        for name, frame in (("rows.parquet", rows), ("payload.parquet", payload)):
-            if frame is not None:
-                body = _parquet(frame)
+        for name, portions in ((ROWS, [rows]), (PAYLOAD, payload)):
+            if portions is not None:
+                body = _parquet(portions)
                 files[name] = hashlib.sha256(body).hexdigest()
                 write_whole(self.root / path / name, body)
         # The row comes last: a plan that can be found is whole.
@@ -109,12 +116,20 @@ class Plans:
 
     def load(self, plan_id: int) -> pd.DataFrame:
         """The rows of a plan as they were saved. Raises PlanMissing, PlanDamaged."""
-        return self._read(self.header(plan_id), "rows.parquet")
+        return pd.read_parquet(self._read(self.header(plan_id), ROWS))
 
     def load_payload(self, plan_id: int) -> pd.DataFrame | None:
-        """The payload of a plan as it was saved; None when it was saved without. Raises PlanMissing, PlanDamaged."""
+        """The whole payload of a plan; None when it was saved without. Raises PlanMissing, PlanDamaged."""
         header = self.header(plan_id)
-        return self._read(header, "payload.parquet") if "payload.parquet" in header.files else None
+        return pd.read_parquet(self._read(header, PAYLOAD)) if PAYLOAD in header.files else None
+
+    def payload_portions(self, plan_id: int) -> Iterator[pd.DataFrame] | None:
+        """The payload of a plan in the portions in which it was saved; None when it was saved without.
+
+        The file is proven before the first portion. Raises PlanMissing, PlanDamaged.
+        """
+        header = self.header(plan_id)
+        return _portions(pq.ParquetFile(self._read(header, PAYLOAD))) if PAYLOAD in header.files else None
 
     def mark_begun(self, plan_id: int, run_id: str) -> None:
         """Note that a run begins to apply a plan; broken off when mark_applied does not follow. Raises PlanMissing."""
@@ -144,21 +159,30 @@ class Plans:
                     remove_folder(place)
         return len(old)
 
-    def _read(self, header: PlanHeader, name: str) -> pd.DataFrame:
+    def _read(self, header: PlanHeader, name: str) -> io.BytesIO:
         try:
             body = (self.root / header.path / name).read_bytes()
         except FileNotFoundError:
             raise PlanMissing(f"{header.path}/{name} of plan {header.id} is gone; plan again.") from None
         if hashlib.sha256(body).hexdigest() != header.files[name]:
             raise PlanDamaged(f"{header.path}/{name} is not what was written; plan {header.id} is damaged, plan again.")
-        return pd.read_parquet(io.BytesIO(body))
+        return io.BytesIO(body)
 
 
 def _among(room: str, part: Mapping[str, str]) -> sa.ColumnElement[bool]:
     return sa.and_(plan.c.room == room, plan.c.scope.contains(dict(part)))
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
+def _parquet(portions: Iterable[pd.DataFrame]) -> bytes:
+    """A Parquet file of these frames, each a group of rows."""
+    tables = (pa.Table.from_pandas(frame, preserve_index=False) for frame in portions)
+    buffer, first = io.BytesIO(), next(tables)
+    with pq.ParquetWriter(buffer, first.schema, compression="zstd") as writer:
+        for table in chain([first], tables):
+            writer.write_table(table)
     return buffer.getvalue()
+
+
+def _portions(file: pq.ParquetFile) -> Iterator[pd.DataFrame]:
+    for number in range(file.num_row_groups):
+        yield file.read_row_group(number).to_pandas()

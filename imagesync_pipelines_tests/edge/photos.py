@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import pandas as pd
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from imagesync_pipelines.edge.model import Photo, fingerprint
-from imagesync_pipelines.edge.planning import Payloads
+from imagesync_pipelines.edge.planning import Payloads, payload_of, plan_photos
 from imagesync_pipelines.edge.store import StoreDatabase
 from imagesync_pipelines.sync.model import Brake, Proof, QuarantineItem, Scope
 from imagesync_pipelines.upstream.retries import Timing
@@ -78,6 +78,19 @@ def payloads_of(photos: Sequence[Photo]) -> Payloads:
         return pd.DataFrame(rows, columns=["key", "payload"], dtype="str")
 
     return look_up
+
+
+class Made(NamedTuple):
+    """A plan with its payload, as they are stored."""
+
+    plan: pd.DataFrame
+    payload: list[pd.DataFrame]
+
+
+def made_of(photos: Sequence[Photo], current: pd.DataFrame, scope: Scope) -> Made:
+    """The plan of these photos over what a store has; no brake."""
+    planned = plan_photos(mirror_of(photos), current, scope, OPEN_BRAKE, max_bytes=10**7)
+    return Made(planned.plan, list(payload_of(planned.written, payloads_of(photos))))
 
 
 @dataclass

@@ -12,21 +12,19 @@ from imagesync_pipelines.edge.batches import KEPT_FOR_NOW
 from imagesync_pipelines.edge.downloads import DownloadPolicy, open_downloads
 from imagesync_pipelines.edge.errors import NotAllowed, ObjectMissing, PhotoGone
 from imagesync_pipelines.edge.model import Photo
-from imagesync_pipelines.edge.planning import PhotoPlan, plan_photos
 from imagesync_pipelines.edge.store import StoreDatabase, mark_pending, read_current
 from imagesync_pipelines.edge.writing import DOUBTED
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines.upstream.errors import Unavailable
 from imagesync_pipelines_tests.edge.photos import (
-    OPEN_BRAKE,
     PARTIAL,
     PROVEN,
     Basket,
     Body,
+    Made,
     Source,
-    mirror_of,
+    made_of,
     no_waiting,
-    payloads_of,
     photo,
     picture,
     rows_of,
@@ -37,13 +35,11 @@ from imagesync_pipelines_tests.edge.photos import (
 ENOUGH = 10**7
 
 
-def plan(store: StoreDatabase, photos: Sequence[Photo], scope: Scope = PROVEN) -> PhotoPlan:
-    return plan_photos(mirror_of(photos), read_current(store), scope, OPEN_BRAKE, payloads_of(photos), max_bytes=ENOUGH)
+def plan(store: StoreDatabase, photos: Sequence[Photo], scope: Scope = PROVEN) -> Made:
+    return made_of(photos, read_current(store), scope)
 
 
-def apply(
-    store: StoreDatabase, made: PhotoPlan, source: Source, basket: Basket | None = None, **more: Any
-) -> PhotosApplied:
+def apply(store: StoreDatabase, made: Made, source: Source, basket: Basket | None = None, **more: Any) -> PhotosApplied:
     downloads = open_downloads(source.open, more.pop("policy", DownloadPolicy()), timing=no_waiting())
     return apply_photos(made.plan, made.payload, store, downloads, basket or Basket(), **more)
 
@@ -213,9 +209,10 @@ def test_a_photo_that_the_database_refuses_fails_alone(store: StoreDatabase) -> 
     photos = [photo(number) for number in range(9)]
     made = plan(store, photos)
     run_sql(store, "ALTER TABLE product_photo ADD CHECK (sort_order < 5)")
-    made.payload["photo"] = [
+    (portion,) = made.payload
+    portion["photo"] = [
         text.replace('"sort_order":0', '"sort_order":7', 1) if photos[3].photo_id in text else text
-        for text in made.payload["photo"]
+        for text in portion["photo"]
     ]
     basket, reports = Basket(), list[PhotoReport]()
     done = apply(store, made, source_of(*range(9)), basket, on_written=reports.extend)

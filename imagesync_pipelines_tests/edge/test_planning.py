@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagesync_pipelines.edge import planning
 from imagesync_pipelines.edge.model import Photo, fingerprint
-from imagesync_pipelines.edge.planning import PhotoPlan, photos_of, plan_photos
+from imagesync_pipelines.edge.planning import (
+    PAYLOAD_COLUMNS,
+    PhotoPlan,
+    payload_of,
+    photos_of,
+    plan_photos,
+    product_labels,
+)
 from imagesync_pipelines.edge.rules import NO_IMAGE_UPSTREAM, UNKNOWN_PRODUCT, is_second_mismatch, mismatch_reason
 from imagesync_pipelines.edge.store import CURRENT_COLUMNS
 from imagesync_pipelines.sync.model import Brake, Scope
@@ -30,7 +38,7 @@ def current_of(*rows: tuple[object, ...]) -> pd.DataFrame:
 
 
 def planned(photos: list[Photo], current: pd.DataFrame, scope: Scope = PROVEN, **more: object) -> PhotoPlan:
-    return plan_photos(mirror_of(photos), current, scope, OPEN_BRAKE, payloads_of(photos), max_bytes=ENOUGH, **more)  # type: ignore[arg-type]
+    return plan_photos(mirror_of(photos), current, scope, OPEN_BRAKE, max_bytes=ENOUGH, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -52,7 +60,7 @@ def test_only_changed_checksums_are_downloads(
 ) -> None:
     made = planned([photo(1)], current_of(*([held] if held else [])))
     assert list(made.plan["change"]) == [change]
-    assert list(made.payload["needs_bytes"]) == ([] if needs_bytes is None else [needs_bytes])
+    assert list(made.written["needs_bytes"]) == ([] if needs_bytes is None else [needs_bytes])
     assert made.cost.calls == (1 if needs_bytes else 0)
     assert made.cost.bytes == (photo(1).size if needs_bytes else 0)
 
@@ -70,7 +78,7 @@ def test_a_photo_that_cannot_be_used_keeps_what_is_there(listed: Photo, reason: 
     made = planned([listed], current_of(row_of(photo(1))), unknown_products={some_id("product", 9)})
     assert sorted(made.plan["change"]) == ["keep", "reject"]
     assert made.plan["reason"].str.contains(reason, regex=False).all()
-    assert made.payload.empty
+    assert made.written.empty
 
 
 def test_photos_of_unknown_products_wait() -> None:
@@ -92,7 +100,7 @@ def test_nothing_is_removed_without_a_proof() -> None:
 
 def test_the_brake_holds_an_empty_listing_back() -> None:
     held = current_of(*(row_of(photo(number)) for number in range(50)))
-    made = plan_photos(mirror_of([]), held, PROVEN, Brake(0.1, 500, 25, 5), payloads_of([]), max_bytes=ENOUGH)
+    made = plan_photos(mirror_of([]), held, PROVEN, Brake(0.1, 500, 25, 5), max_bytes=ENOUGH)
     assert (set(made.plan["change"]), len(made.held)) == ({"keep"}, 50)
     assert made.warnings
 
@@ -105,12 +113,11 @@ def test_frames_that_were_read_in_portions_are_as_good_as_any(empty: str) -> Non
         pa.concat_tables([table.slice(0, 0), table.slice(0, 1), table.slice(1)]).to_pandas()
         for table in (pa.Table.from_pandas(frame, preserve_index=False) for frame in (listed, held))
     ]
-    photos = payloads_of([photo(1, product_id=some_id("product", 2)), photo(3)])
     whole, parts = (
-        plan_photos(*frames, PROVEN, OPEN_BRAKE, photos, max_bytes=ENOUGH) for frames in ((listed, held), portions)
+        plan_photos(wanted, there, PROVEN, OPEN_BRAKE, max_bytes=ENOUGH) for wanted, there in ((listed, held), portions)
     )
     assert list(parts.plan["change"]) == list(whole.plan["change"])
-    assert list(parts.payload["key"]) == list(whole.payload["key"])
+    assert list(parts.written["key"]) == list(whole.written["key"])
 
 
 def test_minutes_come_from_the_pace() -> None:
@@ -118,12 +125,35 @@ def test_minutes_come_from_the_pace() -> None:
     assert (made.cost.calls, made.cost.minutes) == (60, 1.0)
 
 
-def test_photos_are_looked_up_with_whether_they_need_bytes() -> None:
-    made = planned([photo(1), photo(2, sort_order=1)], current_of(row_of(photo(2))))
-    assert photos_of(made.payload)([some_id("photo", 1), some_id("photo", 2)]) == {
-        some_id("photo", 1): (photo(1), True),
-        some_id("photo", 2): (photo(2, sort_order=1), False),
-    }
+@pytest.mark.parametrize("rows_per_portion", [1, 2, 5_000])
+def test_photos_are_looked_up_with_whether_they_need_bytes(
+    monkeypatch: pytest.MonkeyPatch, rows_per_portion: int
+) -> None:
+    monkeypatch.setattr(planning, "ROWS_PER_PORTION", rows_per_portion)
+    photos = [photo(number, sort_order=number % 2) for number in range(5)]
+    made = planned(photos, current_of(row_of(photo(1)), row_of(photo(2))))
+    portions = list(payload_of(made.written, payloads_of(photos[::-1])))
+    assert [len(portion) for portion in portions[:-1]] == [rows_per_portion] * (len(portions) - 1)
+    wanted = {one.photo_id: (one, one is not photos[1]) for one in photos if one is not photos[2]}
+    # In the order of the plan, and in another.
+    for order in (list(made.written["key"]), sorted(wanted, reverse=True)):
+        look_up = photos_of(portions)
+        assert {**look_up(order[:1]), **look_up(order[1:])} == wanted
+
+
+def test_a_plan_that_writes_nothing_has_a_payload_of_no_rows() -> None:
+    (portion,) = payload_of(planned([], current_of()).written, payloads_of([]))
+    assert (len(portion), tuple(portion)) == (0, PAYLOAD_COLUMNS)
+
+
+def test_a_plan_is_labelled_with_its_products_as_people_know_them() -> None:
+    plan = pd.DataFrame({"group": ["b", "a", "c", "b", None]}, index=[4, 3, 2, 1, 0])
+    mirror = pd.DataFrame(
+        {"group_key": ["a", "b", "b"], "product_sku": ["1", None, None], "product_name": ["Tea", "Cup", "Cup"]},
+        dtype="str",
+    )
+    labels = product_labels(plan, mirror)
+    assert labels.fillna("-").to_dict() == {4: "Cup", 3: "1 Tea", 2: "-", 1: "Cup", 0: "-"}
 
 
 def test_a_mismatch_is_the_second_only_of_the_same_listed_checksum() -> None:
@@ -149,6 +179,6 @@ def test_bytes_are_fetched_exactly_where_the_store_has_other_ones(
         [of(number, *rest) for number, rest in listed.items()],
         current_of(*(row_of(of(number, *rest)) for number, rest in held.items())),
     )
-    fetched = set(made.payload.loc[made.payload["needs_bytes"], "key"])
+    fetched = set(made.written.loc[made.written["needs_bytes"], "key"])
     expected = {n for n, (content, _) in listed.items() if n not in held or held[n][0] != content}
     assert fetched == {some_id("photo", number) for number in expected}

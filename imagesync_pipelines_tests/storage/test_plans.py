@@ -34,7 +34,7 @@ def plans(request: pytest.FixtureRequest, database: sa.Engine, tmp_path: Path) -
 
 
 def test_a_plan_comes_back_as_it_was_saved(plans: Plans) -> None:
-    plan = plans.save(ROWS, PAYLOAD, _new())
+    plan = plans.save(ROWS, [PAYLOAD], _new())
     pd.testing.assert_frame_equal(plans.load(plan), ROWS)
     pd.testing.assert_frame_equal(plans.load_payload(plan), PAYLOAD)
     header = plans.header(plan)
@@ -46,6 +46,23 @@ def test_a_plan_without_rows_or_payload_is_a_plan(plans: Plans) -> None:
     plan = plans.save(ROWS.iloc[:0], None, _new())
     pd.testing.assert_frame_equal(plans.load(plan), ROWS.iloc[:0])
     assert plans.load_payload(plan) is None
+
+
+def test_a_payload_comes_back_in_the_portions_in_which_it_was_saved(plans: Plans) -> None:
+    plan = plans.save(ROWS, (PAYLOAD.assign(key=[key]) for key in ("1/10", "1/11")), _new())
+    portions = plans.payload_portions(plan)
+    assert portions is not None
+    assert [list(portion["key"]) for portion in portions] == [["1/10"], ["1/11"]]
+    assert list(plans.load_payload(plan)["key"]) == ["1/10", "1/11"]
+    assert plans.payload_portions(plans.save(ROWS, None, _new())) is None
+
+
+def test_no_portion_of_a_damaged_payload_is_given(plans: Plans) -> None:
+    plan = plans.save(ROWS, [PAYLOAD, PAYLOAD], _new())
+    file = plans.root / plans.header(plan).path / "payload.parquet"
+    file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(PlanDamaged, match="plan again"):
+        plans.payload_portions(plan)
 
 
 def test_the_latest_plan_is_the_rooms_own(plans: Plans) -> None:
@@ -65,7 +82,7 @@ def test_an_applied_plan_says_so(plans: Plans) -> None:
 
 
 def test_pruning_keeps_the_newest_plans_of_the_room_with_their_files(plans: Plans) -> None:
-    ids = [plans.save(ROWS, PAYLOAD, _new()) for _ in range(4)]
+    ids = [plans.save(ROWS, [PAYLOAD], _new()) for _ in range(4)]
     other = plans.save(ROWS, None, _new("plytix"))
     assert plans.prune("image_db", keep=2) == 2
     assert plans.prune("image_db", keep=2) == 0
@@ -78,8 +95,8 @@ def test_pruning_keeps_the_newest_plans_of_the_room_with_their_files(plans: Plan
 
 
 def test_a_busy_store_does_not_push_out_the_plans_of_another(plans: Plans) -> None:
-    quiet = plans.save(ROWS, PAYLOAD, replace(_new("edge"), scope={"store": "quiet", "groups": None}))
-    busy = [plans.save(ROWS, PAYLOAD, replace(_new("edge"), scope={"store": "busy"})) for _ in range(4)]
+    quiet = plans.save(ROWS, [PAYLOAD], replace(_new("edge"), scope={"store": "quiet", "groups": None}))
+    busy = [plans.save(ROWS, [PAYLOAD], replace(_new("edge"), scope={"store": "busy"})) for _ in range(4)]
     assert plans.prune("edge", 2, {"store": "busy"}) == 2
     assert plans.prune("edge", 2, {"store": "quiet"}) == 0
     assert [header.id for header in plans.all("edge")] == [busy[3], busy[2], quiet]
