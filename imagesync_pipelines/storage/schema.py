@@ -320,3 +320,17 @@ plytix_link = sa.Table(
         comment="NULL: it was about to be made, nobody knows whether it was",
     ),
 )
+
+image_content = sa.Table(
+    "image_content",
+    metadata,
+    sa.Column("source", sa.Text, primary_key=True, comment="whose picture it is, such as moysklad:main:<image id>"),
+    sa.Column("sha256", sa.Text, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False, comment="bytes"),
+    sa.Column("format", sa.Text, nullable=False),
+    sa.Column("width", sa.Integer, nullable=False),
+    sa.Column("height", sa.Integer, nullable=False),
+    _moment("last_used_at"),
+    sa.Column("in_use_until", sa.TIMESTAMP(timezone=True), nullable=False, comment="no clean-up takes it before"),
+    sa.Index(None, "sha256"),
+)

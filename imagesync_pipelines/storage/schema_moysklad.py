@@ -5,6 +5,7 @@ databases (migrations/). `child` is always the alias of a child account, `entity
 """
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
 from imagesync_pipelines.storage.schema import metadata
 
@@ -19,6 +20,25 @@ moysklad_entity_map = sa.Table(
     sa.Column("matched_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     # Two entities of the main account must never write into one of the child's.
     sa.UniqueConstraint("child", "child_id"),
+)
+
+moysklad_child_images = sa.Table(
+    "moysklad_child_images",
+    metadata,
+    sa.Column("child", sa.Text, primary_key=True),
+    sa.Column("entity_key", sa.Text, primary_key=True),
+    sa.Column("images", JSONB, nullable=False, comment="what we manage there, in order, as last written or seen"),
+    sa.Column("writing", JSONB, comment="what was about to be written; NULL: the outcome is known"),
+    sa.Column("others", sa.Integer, nullable=False, comment="how many images are the owner's"),
+    sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)
+
+moysklad_account = sa.Table(
+    "moysklad_account",
+    metadata,
+    sa.Column("child", sa.Text, primary_key=True),
+    sa.Column("max_image_bytes", sa.BigInteger, nullable=False, comment="what its server named when it refused one"),
+    sa.Column("learned_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
 )
 
 moysklad_queue = sa.Table(

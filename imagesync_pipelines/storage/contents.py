@@ -1,0 +1,207 @@
+"""Image content, kept by its SHA-256 below <root>/content/, and whose picture it is (`image_content`).
+
+What belongs here: keeping, finding and forgetting the bytes of pictures that were decoded whole before. What does not:
+downloading and judging them (the rooms, imaging/). Content is a store of the past, not a truth: what is forgotten is
+downloaded again. A source such as moysklad:main:<image id> names bytes that never change.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import Insert, insert
+from upath import UPath
+
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.schema import image_content as table
+
+_FOLDER = "content"
+# "imgcont" in ASCII: held while files are forgotten, shared while one is put.
+_LOCK = 0x696D67636F6E74
+
+
+class ContentMissing(StorageError):  # noqa: N818 - it says what happened, as in storage/errors.py
+    """The content of a picture is not kept (any more), or its file is not what was written."""
+
+
+class Facts(Protocol):
+    """What a full decode found; imaging.validation.ImageFacts is it."""
+
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def format(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Content:
+    """A picture that is kept; size in bytes, width and height in pixels, format in the words of Pillow."""
+
+    source: str
+    sha256: str
+    size: int
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What a clean-up forgot, or would: files and their bytes, and how many stay because a run uses them."""
+
+    count: int
+    bytes: int
+    in_use: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The pictures that are kept. Used from several threads and processes.
+
+    clock: the time of day with its zone, by which uses and clean-ups are judged.
+    """
+
+    engine: sa.Engine
+    root: UPath
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def put(self, source: str, body: bytes, facts: Facts, hold: timedelta) -> Content:
+        """Keep a picture that was decoded whole; nobody forgets it before `hold` is over."""
+        content = Content(source, facts.sha256, len(body), facts.format, facts.width, facts.height)
+        now = self.clock()
+        used = {"last_used_at": now, "in_use_until": now + hold}
+        values = {
+            "sha256": content.sha256,
+            "size": content.size,
+            "format": content.format,
+            "width": content.width,
+            "height": content.height,
+        }
+        with self.engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK)))
+            path = self._path(content.sha256)
+            if not path.exists():
+                write_whole(path, body)
+            statement = insert(table).values(source=source, **values, **used)
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["source"], set_={**values, **_later(statement)})
+            )
+        return content
+
+    def hold(self, sources: Collection[str], hold: timedelta) -> dict[str, Content]:
+        """What is kept of these sources, by source; nobody forgets it before `hold` is over."""
+        now = self.clock()
+        named = table.c.source == sa.any_(sa.literal(list(sources), sa.ARRAY(sa.Text)))
+        until = sa.func.greatest(table.c.in_use_until, now + hold)
+        statement = table.update().where(named).values(last_used_at=now, in_use_until=until)
+        with self.engine.begin() as connection:
+            found = connection.execute(statement.returning(*_columns()))
+            return {row.source: Content(**row._mapping) for row in found}
+
+    def find(self, sources: Collection[str]) -> dict[str, Content]:
+        """What is kept of these sources, by source; that it is used is not noted."""
+        named = table.c.source == sa.any_(sa.literal(list(sources), sa.ARRAY(sa.Text)))
+        with self.engine.connect() as connection:
+            found = connection.execute(sa.select(*_columns()).where(named))
+            return {row.source: Content(**row._mapping) for row in found}
+
+    def read(self, content: Content) -> bytes:
+        """The bytes of a picture. Raises ContentMissing; a file that was altered goes, so that it is fetched again."""
+        path = self._path(content.sha256)
+        try:
+            body = path.read_bytes()
+        except FileNotFoundError:
+            self._drop(content.sha256)
+            raise ContentMissing(f"the content of {content.source} is gone; run again, it is downloaded anew") from None
+        if hashlib.sha256(body).hexdigest() != content.sha256:
+            path.unlink(missing_ok=True)
+            self._drop(content.sha256)
+            raise ContentMissing(f"the kept content of {content.source} was altered; run again, it is downloaded anew")
+        return body
+
+    @contextmanager
+    def fetching(self, source: str) -> Iterator[Content | None]:
+        """Be the only one who fetches a source, of all processes, for the length of a `with` block.
+
+        Gives what somebody else may have fetched while this one waited.
+        """
+        key = int.from_bytes(hashlib.blake2b(f"content {source}".encode(), digest_size=8).digest(), signed=True)
+        with self.engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
+            found = connection.execute(sa.select(*_columns()).where(table.c.source == source)).one_or_none()
+            yield None if found is None else Content(**found._mapping)
+
+    def used(self) -> tuple[int, int]:
+        """How many different pictures are kept, and the bytes they take on disk."""
+        once = sa.select(table.c.sha256, sa.func.max(table.c.size).label("size")).group_by(table.c.sha256).subquery()
+        query = sa.select(sa.func.count(), sa.func.coalesce(sa.func.sum(once.c.size), 0)).select_from(once)
+        with self.engine.connect() as connection:
+            count, size = connection.execute(query).one()
+        return int(count), int(size)
+
+    def forget_older(
+        self,
+        hours: float,
+        *,
+        dry_run: bool = False,
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> Forgotten:
+        """Forget pictures that were last used more than so many hours ago; never one that a run uses now.
+
+        on_progress gets how many were forgotten so far, and of how many. A dry run says what would be forgotten.
+        """
+        now = self.clock()
+        before = now - timedelta(hours=hours)
+        old = sa.func.max(table.c.last_used_at) < before
+        free = sa.func.max(table.c.in_use_until) < now
+        query = sa.select(table.c.sha256, sa.func.max(table.c.size), free).group_by(table.c.sha256).having(old)
+        with self.engine.connect() as connection:
+            found = connection.execute(query.order_by(table.c.sha256)).all()
+        going = [(sha256, size) for sha256, size, is_free in found if is_free]
+        count = total = 0
+        for sha256, size in going:
+            if dry_run or self._forget(sha256, before, now):
+                count, total = count + 1, total + size
+            if on_progress is not None:
+                on_progress(count, len(going))
+        return Forgotten(count, total, len(found) - len(going))
+
+    def _forget(self, sha256: str, before: datetime, now: datetime) -> bool:
+        """Forget one picture unless it was used since; the file goes first, so a row without file is the worst."""
+        mine = table.c.sha256 == sha256
+        used = mine & ((table.c.last_used_at >= before) | (table.c.in_use_until >= now))
+        with self.engine.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            # Locked, so that a run that is about to hold them waits and then finds them gone.
+            connection.execute(sa.select(table.c.source).where(mine).with_for_update())
+            if connection.execute(sa.select(sa.exists().where(used))).scalar():
+                return False
+            self._path(sha256).unlink(missing_ok=True)
+            connection.execute(table.delete().where(mine))
+        return True
+
+    def _drop(self, sha256: str) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(table.delete().where(table.c.sha256 == sha256))
+
+    def _path(self, sha256: str) -> UPath:
+        return self.root / _FOLDER / sha256[:2] / sha256
+
+
+def _columns() -> tuple[sa.ColumnElement[object], ...]:
+    return table.c.source, table.c.sha256, table.c.size, table.c.format, table.c.width, table.c.height
+
+
+def _later(statement: Insert) -> Mapping[str, object]:
+    """The later of both uses, for a source that two runs put."""
+    new = statement.excluded
+    return {name: sa.func.greatest(table.c[name], new[name]) for name in ("last_used_at", "in_use_until")}
