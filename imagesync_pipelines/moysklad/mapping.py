@@ -1,8 +1,8 @@
 """The map of a child account: which of its entities is which of the main account.
 
 What belongs here: the `moysklad_entity_map` table, and asking the child account for what is not in it. What does not:
-the rules of matching (matching.py), HTTP (api/). What was found stays, since ids do not change; only what was found by the
-field that the account names now counts.
+the rules of matching (matching.py), HTTP (api/). What was found stays, since ids do not change; only what was found
+by the field that the account names now counts.
 """
 
 from collections.abc import Collection, Mapping, Sequence
