@@ -10,7 +10,7 @@ from imagesync_pipelines.sandbox.moysklad.answers import Answer, Json, Refused, 
 from imagesync_pipelines.sandbox.moysklad.images import set_list
 from imagesync_pipelines.sandbox.moysklad.model import WITH_IMAGES, Entity, EntityType
 from imagesync_pipelines.sandbox.moysklad.office import Ask
-from imagesync_pipelines.sandbox.moysklad.rendering import MOST_EXPANDED, entity_json, shape_of
+from imagesync_pipelines.sandbox.moysklad.rendering import entity_json, shape_of
 from imagesync_pipelines.sandbox.moysklad.webhooks import CREATE, DELETE, UPDATE
 
 _TEXTS = {"name": "name", "externalCode": "external_code", "code": "code", "article": "article"}
@@ -46,9 +46,7 @@ def delete(ask: Ask) -> Answer:
 
 def post_many(ask: Ask) -> Answer:
     """POST /entity/{type} and /entity/{type}/batch with an array: the answer has a place for every element."""
-    if not isinstance(ask.body, list):
-        raise refused(2000)
-    shape = shape_of(ask, None if len(ask.body) <= MOST_EXPANDED else len(ask.body))
+    shape = shape_of(ask, len(ask.body) if isinstance(ask.body, list) else None)
     return _bulk(ask, lambda element: entity_json(ask.office, ask.account, _written(ask, element), shape))
 
 
@@ -66,8 +64,8 @@ def delete_many(ask: Ask) -> Answer:
 
 def _bulk(ask: Ask, one: Callable[[Json], Json]) -> Answer:
     """Do one after the other; a bad element does not stop the others."""
-    if not ask.body:
-        raise refused(1027)
+    if not isinstance(ask.body, list) or not ask.body:
+        raise refused(2000 if ask.body else 1027)
     switches = ask.office.switches
     results: list[Json] = []
     for element in ask.body:
@@ -133,7 +131,8 @@ def _change(ask: Ask, entity: Entity, element: Json, *, bulk: bool, action: str 
         entity.archived = element["archived"]
         fields.append("archived")
     if isinstance(element.get("barcodes"), list):
-        entity.barcodes = tuple(str(code) for one in element["barcodes"] for code in dict(one).values())
+        given = [one for one in element["barcodes"] if isinstance(one, dict)]
+        entity.barcodes = tuple(str(code) for one in given for code in one.values())
         fields.append("barcodes")
     only_images = fields == [switches.image_field_name]
     if not only_images or switches.image_write_bumps_updated:

@@ -35,7 +35,7 @@ from imagesync_pipelines.sandbox.wire import observed
 TWO_ACCOUNTS = (NewAccount(MAIN), NewAccount("child"))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MoyskladSandbox:
     """A running МойСклад on loopback: three hosts, several accounts; the URLs have no path and no slash at their end.
 
