@@ -1,0 +1,78 @@
+"""`imagesync cleanup`: count and bytes, the dry run that removes nothing, and what a run uses stays."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner
+from PIL import Image
+
+from imagesync_pipelines.cli.cleanup import cleanup
+from imagesync_pipelines.imaging.validation import check_image
+from imagesync_pipelines.moysklad.queue import NewRequest, Queue
+from imagesync_pipelines.storage.contents import Contents
+from imagesync_pipelines.storage.home import House
+
+LONG_AGO = datetime.now(UTC) - timedelta(days=3)
+
+
+@pytest.fixture
+def environment(house: House, database_url: str, tmp_path: Path) -> dict[str, str]:
+    """An installation with two pictures of three days ago, one of them in use, and one of today."""
+    engine = sa.create_engine(database_url)
+    old = Contents(engine, house.storage_root, lambda: LONG_AGO)
+    for source, contents, hold in (
+        ("old", old, timedelta(minutes=1)),
+        ("in use", old, timedelta(days=9)),
+        ("today", Contents(engine, house.storage_root), timedelta(minutes=1)),
+    ):
+        body = picture(source)
+        contents.put(source, body, check_image(body), hold)
+    queue = Queue(engine)
+    queue.add([NewRequest("north", "product", "1", "{}")], LONG_AGO)
+    queue.finish("run", [request.id for request in queue.take("north", "run", LONG_AGO)], LONG_AGO)
+    engine.dispose()
+    return {"IMAGESYNC_HOME": str(house.home), "IMAGESYNC_DATABASE_URL": database_url}
+
+
+def picture(name: str) -> bytes:
+    """A picture that is another for every name."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (len(name) * 10, 20), "red").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def kept(environment: dict[str, str]) -> set[str]:
+    engine = sa.create_engine(environment["IMAGESYNC_DATABASE_URL"])
+    with engine.connect() as connection:
+        sources = set(connection.scalars(sa.text("SELECT source FROM imagesync.image_content")))
+    engine.dispose()
+    return sources
+
+
+def test_a_dry_run_counts_and_removes_nothing(environment: dict[str, str]) -> None:
+    done = CliRunner().invoke(cleanup, ["--hours", "24", "--dry-run"], env=environment)
+    assert done.exit_code == 0, done.output
+    size = len(picture("old"))
+    assert f"1 files would be removed, {size} bytes (0.0 MB)" in done.output
+    assert "1 files stay: a run is using them" in done.output
+    assert "1 requests of the queue that were done: would be forgotten" in done.output
+    assert kept(environment) == {"old", "in use", "today"}
+
+
+def test_what_is_old_is_removed_and_what_a_run_uses_stays(environment: dict[str, str]) -> None:
+    done = CliRunner().invoke(cleanup, ["--hours", "24"], env=environment)
+    assert f"1 files removed, {len(picture('old'))} bytes" in done.output
+    assert kept(environment) == {"in use", "today"}
+    again = CliRunner().invoke(cleanup, ["--hours", "24"], env=environment)
+    assert "0 files removed, 0 bytes" in again.output
+    assert "requests" not in again.output
+
+
+@pytest.mark.parametrize("options", [[], ["--hours", "-1"], ["--hours", "day"]], ids=["none", "negative", "no number"])
+def test_how_old_has_to_be_said(options: list[str]) -> None:
+    done = CliRunner().invoke(cleanup, options)
+    assert done.exit_code == 2
+    assert "--hours" in done.output
