@@ -33,12 +33,12 @@ class StorageFull(AccountStopped):
 class WriteRefused(UpstreamError):
     """МойСклад refused a write; its own words are in the message.
 
-    code: МойСклад's number, None where it gave none. line: of the request's JSON, element: index in the list that was
-    sent, where the answer tells.
+    code: МойСклад's number, None where it gave none. column: of the request's JSON, which is one line, from 1.
+    element: index in the list that was sent. Both only where the answer tells.
     """
 
     code: int | None = None
-    line: int | None = None
+    column: int | None = None
     element: int | None = None
 
 

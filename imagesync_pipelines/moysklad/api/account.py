@@ -20,6 +20,7 @@ from imagesync_pipelines.moysklad.api.bodies import (
     Part,
     bulk_body,
     either,
+    element_at,
     filter_portions,
     list_body,
     part_size,
@@ -28,7 +29,7 @@ from imagesync_pipelines.moysklad.api.calls import Calls, Reply
 from imagesync_pipelines.moysklad.api.fields import RowError, image_of, moscow_time
 from imagesync_pipelines.moysklad.api.pages import AssortmentPage, images_in, page_of, rows_of, values_of
 from imagesync_pipelines.moysklad.api.refusals import errors_of, refusal
-from imagesync_pipelines.moysklad.errors import RowsMissing, TooLarge
+from imagesync_pipelines.moysklad.errors import RowsMissing, TooLarge, WriteRefused
 from imagesync_pipelines.moysklad.model import TYPES, Entity, EntityType, ImageRow
 from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.rate_budget import WindowLeft
@@ -173,7 +174,13 @@ class MoyskladApi:
         if not parts:
             return self._clear(kind, entity_id)
         path = f"entity/{kind}/{entity_id}/images"
-        reply = self._calls.write("POST", path, {}, self._checked(list_body(self.account.url, kind, entity_id, parts)))
+        body = self._checked(list_body(self.account.url, kind, entity_id, parts))
+        try:
+            reply = self._calls.write("POST", path, {}, body)
+        except WriteRefused as error:
+            if error.element is None and error.column is not None:
+                error.element = element_at(self.account.url, kind, entity_id, parts, error.column)
+            raise
         if not isinstance(reply.data, list):
             raise AnswerLost(f"{path}: no list of images came back")
         if reply.status >= 400:

@@ -50,6 +50,19 @@ def list_body(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part])
     return orjson.dumps([part_json(url, kind, entity_id, part) for part in parts])
 
 
+def element_at(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part], column: int) -> int | None:
+    """The index of the element of a list's body that has this character (from 1); None for one between two of them."""
+    begin = 2
+    for index, part in enumerate(parts):
+        frame = NewImage(part.filename, b"") if isinstance(part, NewImage) else part
+        text = orjson.dumps(part_json(url, kind, entity_id, frame)).decode()
+        length = len(text) + part_size(url, kind, entity_id, part) - part_size(url, kind, entity_id, frame)
+        if begin <= column < begin + length:
+            return index
+        begin += length + 1
+    return None
+
+
 def bulk_body(url: str, kind: EntityType, lists: Mapping[str, Sequence[Part]]) -> bytes:
     """The body that sets the lists of several entities, in the mapping's order."""
     return orjson.dumps(

@@ -88,8 +88,8 @@ def _tell(error: WriteRefused, code: int | None, entries: list[Mapping[str, Any]
     """Add what the entry says about where it is."""
     error.code = code
     entry = next((entry for entry in entries if entry.get("code") == code), {})
-    line = entry.get("line")
-    error.line = line if isinstance(line, int) else None
+    column = entry.get("column")
+    error.column = column if isinstance(column, int) and entry.get("line") in (None, 1) else None
     found = re.search(r"\[(\d+)\]", str(entry.get("parameter") or ""))
     error.element = int(found.group(1)) if found else None
     if isinstance(error, ImageTooLarge):

@@ -13,6 +13,7 @@ from imagesync_pipelines.moysklad.api.bodies import (
     Part,
     bulk_body,
     either,
+    element_at,
     filter_portions,
     list_body,
     part_size,
@@ -30,6 +31,16 @@ PARTS = st.one_of(
 def test_a_body_has_the_size_that_was_reckoned(parts: list[Part]) -> None:
     body = list_body(URL, "variant", "v1", parts)
     assert len(body) == max(2, 1 + sum(part_size(URL, "variant", "v1", part) for part in parts))
+
+
+@given(parts=st.lists(PARTS, min_size=1, max_size=5), data=st.data())
+def test_a_column_of_the_body_names_its_element(parts: list[Part], data: st.DataObject) -> None:
+    text = list_body(URL, "variant", "v1", parts).decode()
+    column = data.draw(st.integers(0, len(text) + 1))
+    begins = [len(list_body(URL, "variant", "v1", parts[:index]).decode()) + (index > 0) for index in range(len(parts))]
+    ends = [len(list_body(URL, "variant", "v1", parts[: index + 1]).decode()) - 1 for index in range(len(parts))]
+    inside = [index for index in range(len(parts)) if begins[index] <= column <= ends[index]]
+    assert element_at(URL, "variant", "v1", parts, column) == (inside[0] if inside else None)
 
 
 def test_a_kept_image_is_named_by_the_very_accounts_address_and_a_new_one_brings_its_bytes() -> None:

@@ -119,9 +119,9 @@ def test_a_refused_question_is_not_a_refused_write() -> None:
     ],
 )
 def test_the_limit_that_the_server_names_is_read(text: str, limit: int | None) -> None:
-    error = refusal(PLACE, 413, error_json(51004, text, parameter="[3].content", line=4), write=True)
+    error = refusal(PLACE, 413, error_json(51004, text, parameter="[3].content", line=1, column=40), write=True)
     assert isinstance(error, ImageTooLarge)
-    assert (error.limit_bytes, error.element, error.line, error.code) == (limit, 3, 4, 51004)
+    assert (error.limit_bytes, error.element, error.column, error.code) == (limit, 3, 40, 51004)
 
 
 @pytest.mark.parametrize(
