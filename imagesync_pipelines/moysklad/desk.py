@@ -1,0 +1,78 @@
+"""A child account as a run works on it, and the main account's side of it: our installation and the room's settings.
+
+What belongs here: what the stages share. What does not: what is done with it (stages.py, plan_stages.py), the clients
+of the accounts (api/account.py).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from imagesync_pipelines.accounts_moysklad import MAIN, MoyskladChild
+from imagesync_pipelines.moysklad.reading import ROOM
+from imagesync_pipelines.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.moysklad.state import ChildIntents, ChildState
+from imagesync_pipelines.storage.contents import Contents
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.locks import room_lock
+from imagesync_pipelines.storage.quarantine import QuarantineTable
+
+
+@dataclass(frozen=True)
+class MainDesk:
+    """What the stage of the main account works with."""
+
+    place: Installation
+    settings: MoyskladSettings
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the mirror. Raises RoomBusy when another run reads the main account."""
+        with room_lock(self.place.engine, f"{ROOM}/{MAIN}", self.place.settings.lock_wait_seconds):
+            yield
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the stages of one child account work with. clock: how old a reading is, is judged by it."""
+
+    place: Installation
+    settings: MoyskladSettings
+    child: MoyskladChild
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @property
+    def alias(self) -> str:
+        """The name of the child account, which is its Dagster partition too."""
+        return self.child.alias
+
+    @property
+    def room(self) -> str:
+        """The name under which the account's lock, intents and quarantine are kept."""
+        return f"{ROOM}/{self.alias}"
+
+    @property
+    def state(self) -> ChildState:
+        """What we manage in this account."""
+        return ChildState(self.place.engine, self.alias)
+
+    @property
+    def contents(self) -> Contents:
+        """The pictures that are kept, of all rooms."""
+        return Contents(self.place.engine, self.place.storage, self.clock)
+
+    def intents(self, run_id: str | None) -> ChildIntents:
+        """Which entities are being written."""
+        return ChildIntents(self.place.engine, self.room, run_id)
+
+    def quarantine(self, run_id: str) -> QuarantineTable:
+        """What could not be synchronised in this account."""
+        return QuarantineTable(self.place.engine, self.room, run_id)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the account's lock. Raises RoomBusy when another run works on the account."""
+        with room_lock(self.place.engine, self.room, self.place.settings.lock_wait_seconds):
+            yield
