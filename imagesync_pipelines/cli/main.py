@@ -18,6 +18,7 @@ from imagesync_pipelines.cli import (
     history,
     house,
     image_db,
+    moysklad,
     plans,
     plytix,
     quarantine,
@@ -67,6 +68,7 @@ sync.add_command(plytix.sync)
 root.add_command(image_db.group)
 root.add_command(edge.group)
 root.add_command(plytix.group)
+root.add_command(moysklad.group)
 root.add_command(head_office.group)
 root.add_command(plans.plan)
 root.add_command(plans.apply)
@@ -79,6 +81,7 @@ root.add_command(servers.sandbox)
 root.add_command(servers.sandbox_head_office)
 root.add_command(servers.sandbox_amazon)
 root.add_command(servers.sandbox_plytix)
+root.add_command(servers.sandbox_moysklad)
 root.add_command(demo.demo)
 
 

@@ -24,6 +24,7 @@ from imagesync_pipelines.sandbox.head_office import serve as ho_serve
 from imagesync_pipelines.sandbox.head_office.server import PASSWORD as HO_PASSWORD
 from imagesync_pipelines.sandbox.image_db import serve
 from imagesync_pipelines.sandbox.image_db.server import PASSWORD, USERNAME
+from imagesync_pipelines.sandbox.moysklad import serve as moysklad_serve
 from imagesync_pipelines.sandbox.plytix import serve as plytix_serve
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import API_KEY, API_PASSWORD
@@ -32,7 +33,7 @@ from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.beside import database_beside
 from imagesync_pipelines.storage.home import House
 
-_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "IMAGESYNC_")
+_PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "IMAGESYNC_")
 START_SECONDS = 60
 HEAD_OFFICE_DATABASE = "sandbox_head_office"
 
@@ -50,7 +51,7 @@ class Place:
 
     @property
     def accounts(self) -> Path:
-        """The accounts file: the stores of the sandbox's head office, and the account of its Plytix."""
+        """The accounts file: the head office's stores, the account of Plytix, the accounts of МойСклад."""
         return self.folder / "accounts.toml"
 
     @property
@@ -111,6 +112,7 @@ def environment() -> Iterator[Place]:
             ho_serve.PASSWORD_VARIABLE: HO_PASSWORD,
             plytix_serve.KEY_VARIABLE: API_KEY,
             plytix_serve.PASSWORD_VARIABLE: API_PASSWORD,
+            **moysklad_serve.secrets_of(),
             "PLYTIX_MAPPING_FOLDER": str(place.mapping.parent),
             "PLYTIX_IMAGES_URL": f"http://{LOOPBACK}:{amazon_serve.IMAGES_PORT}",
             "PLYTIX_STRATEGY": "patch",
@@ -132,6 +134,7 @@ def write_accounts(place: Place) -> None:
     """Write the accounts file, when the head office has written its stores, and the mapping file of the sandbox."""
     url, auth_url = (f"http://{LOOPBACK}:{port}" for port in (plytix_serve.PORT, plytix_serve.AUTH_PORT))
     lines = [place.stores.read_text(encoding="utf-8"), *plytix_serve.accounts_of(url, auth_url), ""]
+    lines += [*moysklad_serve.accounts_of(moysklad_serve.address()), ""]
     place.accounts.write_text("\n".join(lines), encoding="utf-8")
     if not place.mapping.exists():
         place.mapping.parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +166,7 @@ def server_commands(place: Place) -> dict[str, list[str]]:
         "head office": [*program, "sandbox-head-office", *office],
         "Amazon": [*program, "sandbox-amazon"],
         "Plytix": [*program, "sandbox-plytix"],
+        "МойСклад": [*program, "sandbox-moysklad"],
     }
 
 
@@ -172,6 +176,7 @@ def wait_until_up(place: Place) -> None:
     _wait_for(ho_serve.PORT, place.stores)
     write_accounts(place)
     _wait_for(plytix_serve.PORT, place.accounts)
+    _wait_for(moysklad_serve.PORT, place.accounts)
 
 
 def _wait_for(port: int, file: Path) -> None:

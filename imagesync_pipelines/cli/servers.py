@@ -26,6 +26,7 @@ from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.sandbox.amazon import serve as amazon_server
 from imagesync_pipelines.sandbox.head_office import serve as head_office_server
 from imagesync_pipelines.sandbox.image_db import serve as sandbox_server
+from imagesync_pipelines.sandbox.moysklad import serve as moysklad_server
 from imagesync_pipelines.sandbox.plytix import serve as plytix_server
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.home import open_house
@@ -81,6 +82,12 @@ def sandbox_amazon(mapping: Path | None) -> None:
 def sandbox_plytix() -> None:
     """Run Plytix's stand-in until Ctrl-C; it knows the demo's products and fetches images from sandbox-amazon."""
     plytix_server.serve(click.echo, products=sandboxed.plytix_products(), fetch=sandboxed.fetch_image)
+
+
+@click.command("sandbox-moysklad")
+def sandbox_moysklad() -> None:
+    """Run МойСклад's stand-in (one main account, two child accounts) until Ctrl-C and print where it is."""
+    moysklad_server.serve(click.echo)
 
 
 @click.command("dev")
