@@ -17,10 +17,10 @@ dev: $(STAMP)  ## Dagster UI, daemon and sandboxes on one home; stays up until C
 	$(BIN)/imagesync dev
 
 test: $(STAMP)  ## every test but the slow ones, with coverage (by file: htmlcov/index.html)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --cov --cov-report=html
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" --durations=20 --cov --cov-report=html
 
 test-slow: $(STAMP)  ## the slow tests: kill -9, large catalogues, fresh processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m slow --durations=20
 
 lint: $(STAMP)  ## format, style, types, import rules
 	$(BIN)/ruff format --check .

@@ -27,7 +27,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 180) -> None:
+def wait_for(what: Callable[[], bool], process: "subprocess.Popen[str]", seconds: float = 400) -> None:
     """Return as soon as `what` is true; fail with what the process said when it ends or takes too long."""
     deadline = time.monotonic() + seconds
     while not what():

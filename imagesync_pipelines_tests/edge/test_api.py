@@ -199,13 +199,13 @@ def test_a_server_that_is_gone_is_unavailable() -> None:
     ("reply", "error", "said"),
     [
         (Reply(200, (b"short",), {"Content-Length": "50"}), TruncatedBody, "broke off after 5 bytes"),
-        (Reply(200, (b"slow", 0.6, b"er")), Unavailable, "stopped coming after 4 bytes"),
+        (Reply(200, (b"slow", 3.0, b"er")), Unavailable, "stopped coming after 4 bytes"),
         (Reply(200, (b"x" * 2_000_000,)), BodyTooLarge, "2000000 bytes are announced, 1048576 are allowed"),
     ],
     ids=["shorter than announced", "stopped coming", "larger than allowed"],
 )
 def test_a_bad_body_is_named(reply: Reply, error: type[UpstreamError], said: str) -> None:
-    with head_office(photos=1) as office, api_for(office, max_photo_mb=1, timeout=0.3) as api:
+    with head_office(photos=1) as office, api_for(office, max_photo_mb=1, timeout=1) as api:
         office.hook = lambda call: reply if "/download/" in call.path else None
         with pytest.raises(error, match=said):
             _read(api, uid(1))

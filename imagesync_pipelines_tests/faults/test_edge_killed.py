@@ -19,7 +19,7 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
 
-PATIENCE = 90
+PATIENCE = 240
 # Long enough that the call is still under way when its caller is killed; a sandbox that ends waits for it.
 FOR_LONG = 8.0
 # A lock that lets everything before that stage pass: in the store's database, or in ours.

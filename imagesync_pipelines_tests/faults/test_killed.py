@@ -21,7 +21,7 @@ from imagesync_pipelines.storage.home import House
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines_tests.e2e.rooms import Room, Rooms, assert_same_tables, from_scratch, room_settings
 
-PATIENCE = 90
+PATIENCE = 240
 
 # The table in which a stage writes, and a lock on it that lets everything before that stage pass.
 BLOCKED_AT = {

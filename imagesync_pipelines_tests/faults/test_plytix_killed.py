@@ -18,7 +18,7 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.plytix_installations import ALIAS, PlytixWorld, plytix_world
 
-PATIENCE = 120
+PATIENCE = 240
 # Long enough that the call is still under way when its caller is killed; the stand-in carries it out all the same.
 FOR_LONG = 6.0
 # Endpoint, and how many calls of it are answered before.

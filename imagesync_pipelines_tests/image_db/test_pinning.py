@@ -83,7 +83,7 @@ def waiting(database: sa.Engine) -> int:
 
 def until(condition: Callable[[], bool]) -> None:
     """Wait until it is so."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -176,10 +176,10 @@ def test_a_late_answer_is_the_right_answer(thing: Running) -> None:
 
 
 def test_a_dripping_body_outlives_any_single_read(thing: Running) -> None:
-    thing.plan.add(faults.drip(0.4))
+    thing.plan.add(faults.drip(1.5))
     started = time.perf_counter()
-    assert requests.get(thing.url, timeout=0.2).content == BODY
-    assert time.perf_counter() - started >= 0.4
+    assert requests.get(thing.url, timeout=1).content == BODY
+    assert time.perf_counter() - started >= 1.5
 
 
 def test_a_timeout_never_answers_and_ends_when_the_caller_hangs_up(thing: Running) -> None:
@@ -187,7 +187,7 @@ def test_a_timeout_never_answers_and_ends_when_the_caller_hangs_up(thing: Runnin
     with pytest.raises(requests.ReadTimeout):
         requests.get(thing.url, timeout=0.2)
     assert (thing.ledger.calls()[0].fault, thing.ledger.calls()[0].status) == ("timeout", 0)
-    deadline = time.monotonic() + 3
+    deadline = time.monotonic() + 30
     while thing.ledger.under_way("thing") and time.monotonic() < deadline:
         time.sleep(0.01)
     assert thing.ledger.under_way("thing") == 0

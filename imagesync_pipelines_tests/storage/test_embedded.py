@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -208,11 +207,3 @@ def test_an_ordinary_user_has_a_server_too_but_not_on_the_home_of_another(home: 
     assert answer == "42 pgserver"
     assert "Does the folder belong to another user? Set IMAGESYNC_HOME" in refusal
     assert not (home / "own" / "postgres" / "postmaster.pid").exists()
-
-
-def test_starting_costs_about_a_second_and_joining_next_to_nothing(home: Path) -> None:
-    ensure_server(home)
-    started = time.monotonic()
-    for _ in range(100):
-        ensure_server(home)
-    assert time.monotonic() - started < 5

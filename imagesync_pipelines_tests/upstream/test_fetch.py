@@ -162,7 +162,7 @@ def test_an_answer_that_drips_for_ever_is_cut_at_the_deadline(script: list[bytes
     started = time.monotonic()
     with serve(lambda request, number: script) as server, pytest.raises(DeadlineExceeded, match="not done within"):
         fetch_image(f"{server.url}/a", FetchPolicy(allowed_hosts=ALLOWED, total_deadline=0.4))
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 9, "the whole answer takes 10 seconds"
 
 
 def test_a_redirect_to_another_host_is_followed_when_that_is_public_or_allowed() -> None:

@@ -168,7 +168,7 @@ def test_a_body_that_drips_for_ever_ends_at_the_deadline() -> None:
         policy = SessionPolicy(server.url, total_deadline=0.5)
         with pytest.raises(DeadlineExceeded, match="not complete in time"):
             UpstreamSession(policy).get("x")
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 4.5, "the body is whole after 5 seconds"
 
 
 def test_a_silent_server_is_no_answer_in_time() -> None:
@@ -178,10 +178,10 @@ def test_a_silent_server_is_no_answer_in_time() -> None:
 
 def test_a_body_that_stalls_is_tried_again() -> None:
     def script(request: object, number: int) -> list[bytes | float]:
-        return [http(200, b'{"a"', {"Content-Length": "90"}), 1.0] if number == 1 else [GOOD]
+        return [http(200, b'{"a"', {"Content-Length": "90"}), 3.0] if number == 1 else [GOOD]
 
     with serve(script) as server:
-        assert session_for(server.url, read_timeout=0.1).get_json("x") == {"count": 1}
+        assert session_for(server.url, read_timeout=0.5).get_json("x") == {"count": 1}
 
 
 def test_nobody_listening_is_unavailable_and_surely_not_sent() -> None:

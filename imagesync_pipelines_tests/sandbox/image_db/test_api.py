@@ -10,7 +10,6 @@ import requests
 
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.image_db.app import Switches
-from imagesync_pipelines.sandbox.image_db.catalogue import build_catalogue
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 
 PATH = "all-files-and-articles/"
@@ -292,17 +291,6 @@ def test_one_page_can_fail_for_good_while_the_others_answer(sandbox: Sandbox) ->
     sandbox.faults.add(faults.server_error(500).at("all-files-and-articles", "2").for_good())
     assert [get(sandbox, f"?page={page}").status_code for page in (1, 2, 3, 2)] == [200, 500, 200, 500]
     assert sandbox.ledger.as_json() == {"all-files-and-articles": {"200": 2, "500": 2}}
-
-
-def test_a_page_without_latency_takes_milliseconds() -> None:
-    with image_db_sandbox(build_catalogue(records=2000)) as sandbox, requests.Session() as session:
-        session.auth = (sandbox.username, sandbox.password)
-        times = []
-        for page in range(1, 61):
-            started = time.perf_counter()
-            session.get(f"{sandbox.url}{PATH}?page={page}", timeout=5)
-            times.append(time.perf_counter() - started)
-    assert sorted(times)[len(times) // 2] < 0.010, "the target is 0.003 on a machine that does nothing else"
 
 
 def test_queries_in_links_are_readable_again(sandbox: Sandbox) -> None:
