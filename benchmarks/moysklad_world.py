@@ -1,0 +1,98 @@
+"""МойСклад for the benchmarks: the stand-in on a clock that is moved instead of slept through.
+
+What belongs here: setting it up for a catalogue, and what is counted of a run. What does not: who runs.
+"""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from imagesync_pipelines.sandbox.clock import SandboxClock
+from imagesync_pipelines.sandbox.moysklad.limits import Kind
+from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
+from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
+
+# A day on which a call with a user's token weighs 3 units.
+NOON = datetime(2026, 10, 5, 9, tzinfo=UTC)
+# Small pictures: calls are counted here, not bytes.
+SIDE = 48
+TO_GATHER = 0.02
+
+
+@dataclass(frozen=True)
+class World:
+    """A МойСклад whose child accounts have the entities of the main one, and none of its images."""
+
+    box: MoyskladSandbox
+    children: tuple[str, ...]
+    _sleeping: threading.Lock
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass, almost without waiting; threads that sleep at once sleep through the same time."""
+        until = self.now() + seconds
+        # The others that are about to sleep look at the clock now, not after it was moved.
+        time.sleep(TO_GATHER)
+        with self._sleeping:
+            self.box.clock.move(max(0.0, until - self.now()))
+
+    def now(self) -> float:
+        """The sandbox's time of day, in seconds."""
+        return self.box.clock.now().timestamp()
+
+
+@contextmanager
+def world(
+    products: int, images: int, *, children: int = 1, kind: Kind = Kind.SOLUTION, permanent_links: bool = False
+) -> Iterator[World]:
+    """So many products with so many images each, to be shown in so many child accounts."""
+    accounts = catalogue(
+        products=products,
+        images=images,
+        variants=0,
+        bundles=0,
+        children=children,
+        side=SIDE,
+        kind=kind,
+        permanent_links=permanent_links,
+    )
+    names = tuple(account.name for account in accounts if account.name != MAIN)
+    with moysklad_sandbox(accounts=accounts, clock=SandboxClock(NOON)) as box:
+        yield World(box, names, threading.Lock())
+
+
+@contextmanager
+def counted(made: World, name: str, runs: list[dict[str, Any]]) -> Iterator[None]:
+    """Add what МойСклад saw of the run inside the `with` block to the list: calls by account and door, minutes."""
+    box = made.box
+    for ledger in (box.ledger, box.storage_ledger, box.cdn_ledger):
+        ledger.clear()
+    started, clock_started = time.perf_counter(), made.now()
+    yield
+    runs.append(
+        {
+            "name": name,
+            "calls": box.calls(),
+            "main": dict(box.calls_by_door(MAIN)),
+            "children": {child: dict(box.calls_by_door(child)) for child in made.children},
+            "refused": box.ledger.count(status=429),
+            "bans": len(box.bans),
+            "files": box.storage_ledger.count() + box.cdn_ledger.count(),
+            "minutes": (made.now() - clock_started) / 60,
+            "seconds": time.perf_counter() - started,
+        }
+    )
+
+
+def same_images(made: World) -> int:
+    """How many entities of all children show what the same entity of main shows, in order."""
+    wanted = {one.external_code: _files(one) for one in made.box.account(MAIN).entities()}
+    shown = (one for child in made.children for one in made.box.account(child).entities())
+    return sum(_files(one) == wanted[one.external_code] for one in shown)
+
+
+def _files(entity: Any) -> list[tuple[str, str]]:
+    return [(image.filename, image.digest) for image in entity.images]
