@@ -44,7 +44,8 @@ from imagesync_pipelines.sync.remote import apply_remote
 class PlanApplied:
     """What came of applying an account's plan.
 
-    stopped: why the rest of it waits for the next run, '' when nothing does. calls: to Plytix in this run, those of
+    stopped: why the rest of it waits for the next run, '' when nothing does; goes_on_at: when the account's limits let
+    the next call through, None when they did not stop it. calls: to Plytix in this run, those of
     reading and uploading included; token_calls: to the host that gives tokens, by this stage.
     """
 
@@ -57,6 +58,7 @@ class PlanApplied:
     token_calls: int
     held_back: int
     stopped: str
+    goes_on_at: datetime | None
     warnings: tuple[str, ...]
 
 
@@ -88,6 +90,7 @@ def upload_assets(
         failed=dict(done.failed),
         left=done.left,
         stopped=done.stopped,
+        goes_on_at=api.free_at,
         calls=api.calls - calls,
     )
     keep_note(desk.place.storage, desk.account, note)
@@ -106,9 +109,9 @@ def apply_plan(
     header = find_plan(plans, desk, run_id, plan_id)
     rows, tasks = _loaded(plans, header)
     uploads = _uploads_note(desk, header, run_id)
-    scope = header.scope
+    scope, own = header.scope, header.run_id == run_id
     policy = Policy(scope["strategy"], scope["remove_missing"], force=scope["force"])
-    read_at = datetime.fromisoformat(scope["read_at"]) if header.run_id == run_id else None
+    read_at = datetime.fromisoformat(scope["read_at"]) if own else None
     calls, token_calls = api.calls, api.token_calls
     total = int(rows["change"].isin(EFFECTS).sum())
     with desk.locked():
@@ -149,7 +152,8 @@ def apply_plan(
     known = desk.ledger.known().assets()
     report = make_report(Basis.from_json(scope["basis"]), done, tasks, known, ended_at=desk.clock(), dry_run=False)
     keep_report(desk.place.storage, run_id, report)
-    read_calls = int(scope["calls"]) if header.run_id == run_id else 0
+    read_calls = int(scope["calls"]) if own else 0
+    read_stopped = _moment(scope["goes_on_at"]) if own else None
     return PlanApplied(
         plan_id=header.id,
         applied=applied,
@@ -159,9 +163,14 @@ def apply_plan(
         calls=read_calls + uploads.calls + api.calls - calls,
         token_calls=api.token_calls - token_calls,
         held_back=int(scope["held_back"]),
-        stopped=target.stopped,
+        stopped=target.stopped or (str(scope["stopped"]) if own else ""),
+        goes_on_at=api.free_at or uploads.goes_on_at or read_stopped,
         warnings=(*scope["warnings"], *_warnings(applied, tools.written, target.stopped, uploads, header, run_id)),
     )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
 
 
 def find_plan(plans: Plans, desk: Desk, run_id: str, plan_id: int | None) -> PlanHeader:

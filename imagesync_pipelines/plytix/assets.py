@@ -33,6 +33,9 @@ IMAGES = dg.AssetKey([ROOM, "images"])
 PRODUCTS = dg.AssetKey([ROOM, "products"])
 PLAN = dg.AssetKey([ROOM, "plan"])
 
+# A run that stopped because the account's calls were used up tells here when it can go on; the sensor reads it.
+GOES_ON_TAG = "imagesync/goes_on_at"
+
 # Heard on a terminal only; what the UI shows goes through the context of the run.
 logger = logging.getLogger("imagesync.plytix")
 
@@ -129,6 +132,7 @@ def build_assets() -> list[Any]:
                     **shown.metrics({"products/unknown": len(read.unknown), "api/calls": read.calls}),
                     "unknown_products": shown.markdown_list(read.unknown),
                     "recognised_assets": read.recognised,
+                    "stopped": read.stopped or "-",
                 }
             )
 
@@ -202,6 +206,8 @@ def build_assets() -> list[Any]:
             done = apply_stages.apply_plan(desk, api, context.run.run_id, plan_id=config.plan_id, progress=progress)
             work.summary = summary = telling.applied_summary(done, run_started(context))
             _tell(context, [telling.applied_line(desk.account, done)], summary.warnings)
+            if done.goes_on_at is not None:
+                context.instance.add_run_tags(context.run.run_id, {GOES_ON_TAG: done.goes_on_at.isoformat()})
             return dg.MaterializeResult(
                 metadata={
                     **summary_metadata(summary),

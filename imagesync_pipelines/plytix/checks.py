@@ -55,9 +55,9 @@ def build_checks() -> list[Any]:
         with house.open() as place:
             read = need_note(place.storage, context.partition_key, context.run.run_id, ProductsNote)
         return dg.AssetCheckResult(
-            passed=not read.unknown,
+            passed=not read.unknown and not read.stopped,
             severity=dg.AssetCheckSeverity.WARN,
-            description=f"{len(read.unknown)} listings without a product in Plytix",
+            description=read.stopped or f"{len(read.unknown)} listings without a product in Plytix",
             metadata={"products": shown.markdown_list(read.unknown)},
         )
 

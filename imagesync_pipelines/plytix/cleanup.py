@@ -43,7 +43,9 @@ def plan_cleanup(desk: Desk, api: PlytixApi, run_id: str, *, missing_from: str, 
     )
     known = desk.ledger.known()
     planned = plan_removals(products, known, brake_of(desk.place.settings, lifted=lift_brake), api.limits())
-    basis = basis_of((), products, known, (), read.set_aside, source_file=read.source, skip_existing=False, force=False)
+    basis = basis_of(
+        (), products, known, (), read.set_aside, (), source_file=read.source, skip_existing=False, force=False
+    )
     policy = Policy("patch", remove_missing=True)
     return store_plan(desk, api, run_id, planned, policy, basis, note, told, dry_run=True)
 

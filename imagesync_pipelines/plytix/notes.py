@@ -70,7 +70,8 @@ class ImagesNote(BaseModel):
 class ProductsNote(BaseModel):
     """The products of the listings as Plytix had them; unknown: SKUs that it does not have.
 
-    recognised: assets that our ledger did not know and that are ours by their file names.
+    recognised: assets that our ledger did not know and that are ours by their file names. stopped: why nothing could be
+    read, '' when all was; goes_on_at: when the account's limits let the next call through.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,10 +83,12 @@ class ProductsNote(BaseModel):
     unknown: tuple[str, ...]
     recognised: int
     calls: int
+    stopped: str = ""
+    goes_on_at: datetime | None = None
 
 
 class UploadsNote(BaseModel):
-    """What became of the uploads of a plan, as uploading.UploadsDone has it."""
+    """What became of the uploads of a plan, as uploading.UploadsDone has it; goes_on_at: as in ProductsNote."""
 
     model_config = ConfigDict(frozen=True)
     asset: ClassVar[str] = "assets"
@@ -97,6 +100,7 @@ class UploadsNote(BaseModel):
     failed: dict[str, str] = {}
     left: int = 0
     stopped: str = ""
+    goes_on_at: datetime | None = None
     calls: int = 0
 
 

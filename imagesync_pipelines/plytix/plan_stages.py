@@ -64,7 +64,7 @@ def make_plan(
 ) -> PlanMade:
     """Plan from the listings and the products as they were read, and store the plan. Asks Plytix for a token at most.
 
-    Raises NoteMissingError when they were not read.
+    Where no product could be read, nothing is planned. Raises NoteMissingError when they were not read.
     """
     images = need_note(desk.place.storage, desk.account, run_id, ImagesNote)
     read = need_note(desk.place.storage, desk.account, run_id, ProductsNote)
@@ -72,7 +72,7 @@ def make_plan(
     products = {product.sku: product for product in read.products}
     known = desk.ledger.known()
     planned = plan_galleries(
-        images.listings,
+        () if read.stopped else images.listings,
         products,
         known,
         policy,
@@ -86,6 +86,7 @@ def make_plan(
         known,
         planned.payload["group"],
         images.set_aside,
+        read.unknown,
         source_file=images.source,
         skip_existing=skip_existing,
         force=force_reupload,
@@ -113,6 +114,8 @@ def store_plan(
     tasks = tasks_of(planned.payload)
     report = make_report(basis, Done(), tasks, desk.ledger.known().assets(), ended_at=desk.clock(), dry_run=dry_run)
     warnings = [*told, *planned.warnings]
+    if read.stopped:
+        warnings.append(f"The products could not be read, so nothing was planned or changed: {read.stopped}")
     hour = max(left, default=0)
     if planned.cost.calls > left.get(hour, planned.cost.calls):
         warnings.append(
@@ -132,6 +135,8 @@ def store_plan(
             "read_at": read.read_at.isoformat(),
             "calls": read.calls if read.run_id == run_id else 0,
             "held_back": len(planned.held),
+            "stopped": read.stopped,
+            "goes_on_at": read.goes_on_at.isoformat() if read.goes_on_at else None,
             "warnings": warnings,
             "basis": basis.as_json(),
         },

@@ -69,12 +69,16 @@ def basis_of(
     known: Known,
     changing: Iterable[str],
     set_aside: Iterable[SetAside],
+    unknown: Iterable[str],
     *,
     source_file: str,
     skip_existing: bool,
     force: bool,
 ) -> Basis:
-    """What is known of the report once the plan is made; `changing` are the SKUs that the plan changes."""
+    """What is known of the report once the plan is made; `changing` are the SKUs that the plan changes.
+
+    unknown: the SKUs that Plytix does not have.
+    """
     assets = known.assets()
     keys = {image.key for listing in listings for image in listing.images}
     unchanged = [listing for listing in listings if listing.sku not in set(changing)]
@@ -84,7 +88,7 @@ def basis_of(
         if listing.sku in products and shows_main(listing, products[listing.sku].thumbnail, assets)
     ]
     faults = [Fault(entry.url, entry.reason, entry.where) for entry in set_aside]
-    faults += [Fault("", UNKNOWN_PRODUCT, listing.sku) for listing in listings if listing.sku not in products]
+    faults += [Fault("", UNKNOWN_PRODUCT, sku) for sku in unknown]
     return Basis(
         total_products=len(listings),
         products_with_images=sum(bool(listing.images) for listing in listings),

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.api.spapi import CatalogueApi
 from imagesync_pipelines.plytix.desk import Desk
+from imagesync_pipelines.plytix.errors import HourSpent
 from imagesync_pipelines.plytix.galleries import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.plytix.ledger import GalleryIntents
 from imagesync_pipelines.plytix.model import PlytixProduct, SetAside
@@ -114,7 +115,8 @@ def look_at_images(desk: Desk, run_id: str) -> Quality:
 def read_products(desk: Desk, api: PlytixApi, run_id: str) -> ProductsNote:
     """Read the products of the listings, settle what an earlier run left open, recognise assets we do not know.
 
-    Raises NoteMissingError, RoomBusy when another run works on the account, and the errors of Plytix.
+    When the account's calls are used up, nothing counts as read, and the next run goes on. Raises NoteMissingError,
+    RoomBusy when another run works on the account, and the errors of Plytix.
     """
     images = need_note(desk.place.storage, desk.account, run_id, ImagesNote)
     calls = api.calls
@@ -122,9 +124,12 @@ def read_products(desk: Desk, api: PlytixApi, run_id: str) -> ProductsNote:
     with desk.locked():
         unsettled = [intent.group for intent in intents.open_intents()]
         skus = [listing.sku for listing in images.listings]
-        found = api.search_products([*skus, *unsettled])
-        read_at = desk.clock()
-        recognised = recognise(api, desk.ledger, found, images.listings)
+        try:
+            found = api.search_products([*skus, *unsettled])
+            read_at = desk.clock()
+            recognised = recognise(api, desk.ledger, found, images.listings)
+        except HourSpent as error:
+            return _nothing_read(desk, api, run_id, str(error), api.calls - calls)
         if unsettled:
             _settle(desk, intents, found, unsettled)
     note = ProductsNote(
@@ -134,6 +139,22 @@ def read_products(desk: Desk, api: PlytixApi, run_id: str) -> ProductsNote:
         unknown=tuple(sku for sku in skus if sku not in found),
         recognised=recognised,
         calls=api.calls - calls,
+    )
+    keep_note(desk.place.storage, desk.account, note)
+    return note
+
+
+def _nothing_read(desk: Desk, api: PlytixApi, run_id: str, stopped: str, calls: int) -> ProductsNote:
+    """The note of a run that begins with the account's calls used up."""
+    note = ProductsNote(
+        run_id=run_id,
+        read_at=desk.clock(),
+        products=(),
+        unknown=(),
+        recognised=0,
+        calls=calls,
+        stopped=stopped,
+        goes_on_at=api.free_at,
     )
     keep_note(desk.place.storage, desk.account, note)
     return note

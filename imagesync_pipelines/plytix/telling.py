@@ -65,6 +65,8 @@ def listings_table(chosen: ImagesNote) -> pd.DataFrame:
 
 def products_line(account: str, read: ProductsNote) -> str:
     """The reading of Plytix in one line for the log."""
+    if read.stopped:
+        return f"{account}: no product was read from Plytix: {read.stopped}"
     again = f"; {read.recognised} assets were recognised by their names" if read.recognised else ""
     return f"{account}: {len(read.products)} products read from Plytix, {len(read.unknown)} it does not have{again}."
 

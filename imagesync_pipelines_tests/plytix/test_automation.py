@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from imagesync_pipelines.accounts import load_accounts
 from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.operations.partitions import PARTITION_TAG
 from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.plytix.assets import GOES_ON_TAG
 from imagesync_pipelines.plytix.automation import starting
 from imagesync_pipelines.plytix.automation.sensors import Memory
 from imagesync_pipelines.plytix.resources import PlytixResource
+from imagesync_pipelines.plytix.watching import mapping_files
+from imagesync_pipelines.runs import Status
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.plytix_installations import PlytixWorld, plytix_world
@@ -131,6 +134,64 @@ def test_files_come_one_at_a_time_and_wait_for_an_account_at_work(place: PlytixW
         assert Memory.of(second.cursor).of_account("other").keys() == {str(folder / "b.json")}, (
             "a.json is not forgotten"
         )
+
+
+SOON, LONG_AGO = datetime.now(UTC) + timedelta(minutes=40), datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("runs", "asks", "says"),
+    [
+        pytest.param([("a.json", LONG_AGO, True)], ["a.json"], "", id="calls are free again"),
+        pytest.param([("a.json", SOON, True)], [], "used up until", id="calls are used up"),
+        pytest.param([("a.json", LONG_AGO, True), ("a.json", None, True)], ["b.json"], "", id="it has gone on"),
+        pytest.param([("a.json", LONG_AGO, False)], ["b.json"], "", id="a person's run"),
+        pytest.param([("", LONG_AGO, True), ("x.json", None, False)], [""], "", id="a person's run since"),
+    ],
+)
+def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
+    place: PlytixWorld, runs: list[tuple[str, datetime | None, bool]], asks: list[str], says: str
+) -> None:
+    put(folder_of(place) / "b.json", "{}", age=30)
+    seen = Memory()
+    with place.opened() as (_, instance):
+        for file in mapping_files(str(folder_of(place)), Settings()):
+            seen.note("other", file)
+            if Path(file.path).name == "a.json":
+                seen.note("sandbox", file)
+        for mapping, goes_on_at, by_itself in runs:
+            request = starting.request_of(starting.sync_run("sandbox", starting.SyncOptions(mapping=mapping)))
+            tags = {PARTITION_TAG: "sandbox"} | (dict(request.tags) if by_itself else {})
+            made = instance.create_run_for_job(
+                build_definitions().resolve_job_def("plytix__sync"),
+                run_config=request.run_config,
+                tags=tags | ({GOES_ON_TAG: goes_on_at.isoformat()} if goes_on_at else {}),
+            )
+            instance.report_run_canceled(made)
+        data = tick_of_sensor(instance, seen.as_cursor())
+        assert asked(data) == [("sandbox", name) for name in asks]
+        assert says in (data.skip_message or "")
+
+
+def test_a_run_that_begins_with_the_hour_spent_ends_with_a_warning_and_tells_when_it_goes_on(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    with plytix_world(server, tmp_path / "place", limits=((100, 10), (40, 3600))) as place:
+        place.plytix.spend(40)
+        done = place.sync()
+        assert (done.status, done.error) == (Status.PARTIAL, "")
+        assert (done.report["total_products"], done.report["links_created"], done.report["errors"]) == (20, 0, [])
+        assert place.calls() == 1
+        with place.opened() as (_, instance):
+            run = instance.get_run_by_id(done.run_id)
+            assert run is not None
+            left = datetime.fromisoformat(run.tags[GOES_ON_TAG]) - datetime.now(UTC)
+            assert timedelta(0) < left <= timedelta(hours=1)
+            logged = instance.all_logs(done.run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+            events = [entry.dagster_event for entry in logged if entry.dagster_event is not None]
+            checks = {event.asset_check_evaluation_data.check_name: event for event in events}
+            told = checks["every_listing_has_a_product"].asset_check_evaluation_data
+            assert not told.passed, "nobody looked"
 
 
 def test_a_folder_that_cannot_be_read_forgets_nothing(place: PlytixWorld) -> None:

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -112,6 +113,11 @@ class Calls:
     def left(self) -> tuple[WindowLeft, ...]:
         """What is left of them."""
         return self._pace.left(self.limits())
+
+    @property
+    def free_at(self) -> datetime | None:
+        """When the account's limits let the next call through, once that is longer off than a run waits, else None."""
+        return self._pace.free_at
 
     def read(self, method: str, path: str, json: object = None) -> Reply:
         """Make a call that changes nothing; it is repeated after what is transient."""

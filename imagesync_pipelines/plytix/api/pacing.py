@@ -5,6 +5,7 @@ processes share (storage/rate_budget.py), and where the limits come from (tokens
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from math import isfinite
 
 import sqlalchemy as sa
@@ -29,6 +30,8 @@ class Pace:
         self._engine = engine
         self._longest = longest_pause
         self._timing = timing
+        # Set once a pause was longer than a run waits: when the next call may be made.
+        self.free_at: datetime | None = None
 
     def wait(self, windows: Sequence[Window]) -> None:
         """Return when a call may be made; it is counted. Raises HourSpent when that is longer off than a run waits."""
@@ -52,6 +55,7 @@ class Pace:
 
     def _refuse_long(self, pause: float, host: str = "") -> None:
         if pause > self._longest:
+            self.free_at = datetime.fromtimestamp(self._timing.wall() + pause, UTC)
             raise HourSpent(
                 f"the calls of {self._principal} are used up for {pause / 60:.0f} min; what is done stays done, "
                 "and the next run goes on",

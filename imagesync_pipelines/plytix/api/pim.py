@@ -5,6 +5,7 @@ with its repetitions (calls.py), reading an answer's fields (fields.py), what to
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
@@ -99,6 +100,11 @@ class PlytixApi:
     def left(self) -> tuple[WindowLeft, ...]:
         """What is left of each of these windows now, over all runs of this installation. Gets a token."""
         return self._calls.left()
+
+    @property
+    def free_at(self) -> datetime | None:
+        """When the next call may be made, once HourSpent was raised; None before."""
+        return self._calls.free_at
 
     def search_products(self, skus: Sequence[str]) -> dict[str, PlytixProduct]:
         """The products with exactly these SKUs, by SKU; those that Plytix does not have are missing.

@@ -1,4 +1,4 @@
-"""What the Plytix room watches: new mapping files.
+"""What the Plytix room watches: new mapping files, and runs whose rest waits for the account's calls.
 
 What belongs here: the sensor and what it remembers. What does not: looking into the folder (watching.py).
 """
@@ -21,6 +21,7 @@ from imagesync_pipelines.plytix.automation.starting import (
     keep_partitions,
     request_of,
     sync_run,
+    waiting_run,
 )
 from imagesync_pipelines.plytix.resources import PlytixResource
 from imagesync_pipelines.plytix.settings import PlytixSettings
@@ -28,7 +29,10 @@ from imagesync_pipelines.settings import Settings, SettingsError
 
 
 def build_new_mapping_sensor(shared: Settings, settings: PlytixSettings) -> dg.SensorDefinition:
-    """Starts a run of an account when a mapping file is new or changed; one file at a time, the oldest first."""
+    """Starts a run of an account when a mapping file is new or changed; one file at a time, the oldest first.
+
+    A run that stopped because the account's calls were used up goes on before any file is begun, as soon as it can.
+    """
 
     @dg.sensor(
         name="plytix__new_mapping",
@@ -37,7 +41,8 @@ def build_new_mapping_sensor(shared: Settings, settings: PlytixSettings) -> dg.S
         default_status=dg.DefaultSensorStatus.RUNNING
         if starts_by_itself(shared, settings)
         else dg.DefaultSensorStatus.STOPPED,
-        description="Looks into PLYTIX_MAPPING_FOLDER and synchronises a mapping file that is new or changed.",
+        description="Synchronises a mapping file of PLYTIX_MAPPING_FOLDER that is new or changed; goes on with runs "
+        "that stopped because the account's calls were used up.",
     )
     def new_mapping(
         context: dg.SensorEvaluationContext, house: HouseResource, plytix: PlytixResource
@@ -55,10 +60,16 @@ def build_new_mapping_sensor(shared: Settings, settings: PlytixSettings) -> dg.S
         memory = Memory.of(context.cursor)
         busy = in_flight(context.instance, accounts)
         requests, said = [], []
+        now = datetime.now(UTC)
         for alias in accounts:
-            found = watching.news(files, memory.of_account(alias), datetime.now(UTC))
+            found = watching.news(files, memory.of_account(alias), now)
+            waiting = waiting_run(context.instance, alias)
             if alias in busy:
                 said.append(f"{alias}: a run is at work")
+            elif waiting is not None and waiting.goes_on_at > now:
+                said.append(f"{alias}: the account's calls are used up until {waiting.goes_on_at:%H:%M} UTC")
+            elif waiting is not None:
+                requests.append(request_of(waiting.run))
             elif not found:
                 said.append(f"{alias}: none of {len(files)} mapping files is new")
             else:

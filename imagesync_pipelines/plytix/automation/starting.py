@@ -16,7 +16,7 @@ import dagster as dg
 from imagesync_pipelines.accounts import Accounts
 from imagesync_pipelines.operations import partitions
 from imagesync_pipelines.operations.launching import JobRun
-from imagesync_pipelines.plytix.assets import ACCOUNTS
+from imagesync_pipelines.plytix.assets import ACCOUNTS, GOES_ON_TAG
 from imagesync_pipelines.plytix.ledger import ROOM
 from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
@@ -25,6 +25,8 @@ SYNC_JOB = "plytix__sync"
 DRY_RUN_JOB = "plytix__dry_run"
 CLEANUP_JOB = "plytix__cleanup"
 CLEANUP_OP = "plan_cleanup"
+# On every run that no person started.
+_BY_ITSELF = {"imagesync/started": "by itself"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def request_of(run: JobRun, moment: datetime | None = None) -> dg.RunRequest:
     """A run as sensors ask Dagster for it, or as schedules do: for one `moment` and account there is only one run."""
     account = run.tags[partitions.PARTITION_TAG]
     key = None if moment is None else f"{moment.isoformat()} {account}"
-    return dg.RunRequest(run_key=key, run_config=dict(run.run_config), partition_key=account)
+    return dg.RunRequest(run_key=key, run_config=dict(run.run_config), partition_key=account, tags=_BY_ITSELF)
 
 
 def keep_partitions(instance: dg.DagsterInstance, accounts: Accounts) -> list[str]:
@@ -84,6 +86,28 @@ def keep_partitions(instance: dg.DagsterInstance, accounts: Accounts) -> list[st
 def in_flight(instance: dg.DagsterInstance, accounts: Collection[str]) -> set[str]:
     """Those of the accounts that an unfinished run of any job works on."""
     return partitions.in_flight(instance, ROOM, accounts)
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run whose rest waits for the account's calls: the run that goes on with it, and from when it can."""
+
+    goes_on_at: datetime
+    run: JobRun
+
+
+def waiting_run(instance: dg.DagsterInstance, account: str) -> Waiting | None:
+    """What the account's newest run by itself left because the account's calls were used up; None when nothing.
+
+    What a person started, a person goes on with.
+    """
+    tags = {partitions.PARTITION_TAG: account, **_BY_ITSELF}
+    newest = instance.get_runs(dg.RunsFilter(job_name=SYNC_JOB, tags=tags), limit=1)
+    moment = newest[0].tags.get(GOES_ON_TAG) if newest else None
+    if moment is None:
+        return None
+    run = JobRun(SYNC_JOB, newest[0].run_config, {partitions.PARTITION_TAG: account})
+    return Waiting(datetime.fromisoformat(moment), run)
 
 
 def read_settings() -> tuple[Settings, PlytixSettings]:
