@@ -3,10 +3,8 @@
 What belongs here: the three from the settings, embedded where none is given. What does not: serving (serve.py).
 """
 
-import os
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECON
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.errors import DatabaseUnreachable
+from imagesync_pipelines.storage.kept_secrets import kept_secret
 from imagesync_pipelines.storage.objects import S3Place, s3_client, s3_place
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
@@ -62,18 +61,7 @@ def _own_secret(shared: Settings, home: Path) -> SecretStr:
     """The secret that development makes once and keeps; production names its own."""
     if shared.environment == "production":
         raise SettingsError("HO_JWT_SECRET: needed in production; 32 random characters or more, the same on every host")
-    home.mkdir(parents=True, exist_ok=True)
-    file = home / SECRET_FILE
-    with suppress(FileExistsError):
-        fresh = file.with_name(f"{SECRET_FILE}.{os.getpid()}")
-        fresh.touch(mode=0o600)
-        fresh.write_text(secrets.token_hex(32))
-        # A link appears whole or not at all, and never replaces one that another process made.
-        try:
-            file.hardlink_to(fresh)
-        finally:
-            fresh.unlink()
-    return SecretStr(file.read_text())
+    return kept_secret(home / SECRET_FILE)
 
 
 def _database_url(settings: HeadOfficeSettings, home: Path) -> str:

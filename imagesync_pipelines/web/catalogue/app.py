@@ -1,0 +1,34 @@
+"""The catalogue as one FastAPI app.
+
+What belongs here: putting the routers together, and what holds for every answer: headers, errors. What does not: the
+routers, and opening what they work with (opening.py).
+"""
+
+from dataclasses import replace
+from importlib.resources import files
+
+from fastapi import FastAPI
+from starlette.staticfiles import StaticFiles
+
+from imagesync_pipelines.web.catalogue.errors import add_error_pages
+from imagesync_pipelines.web.catalogue.headers import SafeHeaders
+from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.pages import counts, history, pictures, plans, product, products
+from imagesync_pipelines.web.catalogue.pages.rendering import make_templates
+from imagesync_pipelines.web.catalogue.reading.runs import kept_for_a_moment
+
+ROUTERS = (products.router, counts.router, product.router, history.router, plans.router, pictures.router)
+
+
+def build_app(opened: Opened) -> FastAPI:
+    """The catalogue over what was opened. There is no page of API documentation here that asks another host."""
+    app = FastAPI(title="Product image catalogue", version="1", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.opened = replace(opened, read_runs=kept_for_a_moment(opened.read_runs))
+    app.state.templates = make_templates()
+    app.state.counts = counts.KeptCounts()
+    app.add_middleware(SafeHeaders)
+    add_error_pages(app)
+    app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
+    for router in ROUTERS:
+        app.include_router(router)
+    return app

@@ -1,0 +1,49 @@
+"""The history of all rooms: past runs from Dagster's records, and small plots of them.
+
+What belongs here: the route. What does not: reading Dagster (operations/history.py), drawing (plots.py).
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.pages.plots import HEIGHT, WIDTH, counts_plot, durations_plot
+from imagesync_pipelines.web.catalogue.pages.rendering import ROOMS, Here, render
+from imagesync_pipelines.web.catalogue.reading.freshness import freshness
+from imagesync_pipelines.web.catalogue.reading.runs import PastRun
+
+router = APIRouter(include_in_schema=False)
+log = logging.getLogger(__name__)
+
+SHOWN = 50
+
+
+@router.get("/history", name="history")
+def history(request: Request, opened: Here, room: Annotated[str, Query(max_length=50)] = "") -> Response:
+    """The last runs of one room or of all."""
+    chosen = room if room in ROOMS else ""
+    runs = _runs(opened, chosen)
+    told = runs or ()
+    context = {
+        "room": chosen,
+        "runs": told,
+        "is_readable": runs is not None,
+        "counts": counts_plot(told),
+        "durations": durations_plot(told),
+        "size": (WIDTH, HEIGHT),
+        "freshness": freshness(opened.engine),
+    }
+    return render(request, "history.html", context)
+
+
+def _runs(opened: Opened, room: str) -> Sequence[PastRun] | None:
+    """The runs; None when Dagster's records cannot be read now: the other pages do not need them."""
+    try:
+        return opened.read_runs(SHOWN, room or None)
+    except Exception:
+        log.exception("Dagster's records cannot be read")
+        return None

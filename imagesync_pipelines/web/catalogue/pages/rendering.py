@@ -1,0 +1,87 @@
+"""Turning what was read into HTML.
+
+What belongs here: the template environment, what every template may use, and the way to what is opened. What does not:
+routes (beside this), words and numbers for people (wording.py).
+"""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from fastapi import Depends, Path, Request
+from fastapi.templating import Jinja2Templates
+from starlette.responses import Response
+
+from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.pages import wording
+from imagesync_pipelines.web.catalogue.reading.freshness import freshness
+
+PACKAGE = "imagesync_pipelines.web.catalogue"
+# A room's name for people, in the order in which pages name them.
+ROOMS = {"image_db": "Image database", "plytix": "Plytix", "moysklad": "МойСклад", "edge": "Edge stores"}
+
+
+def opened_of(request: Request) -> Opened:
+    """What the application works with."""
+    opened: Opened = request.app.state.opened
+    return opened
+
+
+Here = Annotated[Opened, Depends(opened_of)]
+"""A route's parameter of this type gets what the application works with."""
+
+RowId = Annotated[int, Path(ge=1, le=2**63 - 1)]
+"""The id of a row, as a part of an address."""
+
+
+def make_templates() -> Jinja2Templates:
+    """The templates with their filters; what is put into them is escaped."""
+    templates = Jinja2Templates(directory=str(files(PACKAGE) / "templates"))
+    templates.env.trim_blocks = templates.env.lstrip_blocks = True
+    templates.env.filters.update(
+        number=wording.number, duration=wording.duration, web_link=wording.web_link, megapixels=wording.megapixels
+    )
+    templates.env.globals["ROOMS"] = ROOMS
+    return templates
+
+
+def render(
+    request: Request,
+    name: str,
+    context: Mapping[str, Any],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A template as an answer; a page is asked for again every time, because what it shows changes."""
+    opened = opened_of(request)
+    now, zone = opened.clock(), ZoneInfo(opened.shared.timezone)
+    templates: Jinja2Templates = request.app.state.templates
+    given = {
+        "now": now,
+        "ago": lambda moment: wording.ago(moment, now),
+        "moment": lambda moment: wording.moment(moment, zone),
+        "how_old": lambda: _how_old(opened),
+        "dagster_ui": opened.shared.webserver_url.rstrip("/"),
+        "is_fragment": is_fragment(request),
+        **context,
+    }
+    answer = templates.TemplateResponse(request, name, given, status_code=status, headers=dict(headers or {}))
+    answer.headers.setdefault("Cache-Control", "no-cache")
+    answer.headers["Vary"] = "HX-Request"
+    return answer
+
+
+def is_fragment(request: Request) -> bool:
+    """Whether a part of a page is asked for, by HTMX, and not a page."""
+    return "HX-Request" in request.headers and "HX-History-Restore-Request" not in request.headers
+
+
+def _how_old(opened: Opened) -> dict[str, Any]:
+    """How old the product images are, and whether that is late; for the foot of every page."""
+    room = freshness(opened.engine).get("image_db")
+    settings: ImageDbSettings = opened.image_db
+    late = room is None or room.is_late(opened.clock(), settings.image_db_fresh_hours)
+    return {"applied_at": room.applied_at if room else None, "is_late": late}

@@ -1,0 +1,176 @@
+"""The list of products: search, filters, and going on from a cursor; fast with 100,000 products.
+
+What belongs here: the queries of the list. What does not: one product with everything (product.py), HTML (pages/).
+A page of the list is read with a few queries, however many products it has.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.image_db.showing import shown_images
+from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
+from imagesync_pipelines.web.catalogue.reading.cursors import decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.reading.images import ImageView, images_by_id, lending_variants
+
+_OWN = product_image.alias("own")
+_LENT = product_image.alias("lent")
+_OTHER = product.alias("other")
+_NUMBERS = (product.c.sku, product.c.legacy_sku)
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What is looked for; everything given must be true of a product.
+
+    q: words; every one begins a word of the name, or all of it begins the SKU or the legacy SKU. without_image: nothing
+    to show, not even from its parent or its variants. without_front: images, but no front view. low_resolution: the
+    primary image is less high than the list's `min_height`. unmatched: an article number that no product has may mean
+    it. changed_since: an image was added or changed at that moment or later. kind: '' for all.
+    """
+
+    q: str = ""
+    without_image: bool = False
+    without_front: bool = False
+    low_resolution: bool = False
+    unmatched: bool = False
+    changed_since: datetime | None = None
+    kind: Literal["", "parent", "variant"] = ""
+
+
+@dataclass(frozen=True)
+class ProductRow:
+    """One product of the list with the image that stands for it.
+
+    image: None when there is nothing to show. images: how many are shown for it. lent_by: the SKU of the product whose
+    image it is, '' when it is the product's own.
+    """
+
+    id: int
+    kind: str
+    sku: str
+    name: str
+    is_active: bool
+    image: ImageView | None
+    images: int
+    lent_by: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page of the list; next_cursor is None on the last one."""
+
+    rows: tuple[ProductRow, ...]
+    next_cursor: str | None
+
+
+def list_products(
+    engine: sa.Engine,
+    filters: Filters,
+    cursor: str | None,
+    limit: int,
+    *,
+    min_height: int,
+    own_images_first: bool = False,
+) -> Page:
+    """Products in the order of their SKUs, those that left the ERP aside. Raises CursorError for a wrong cursor."""
+    query = sa.select(product.c.id, product.c.kind, product.c.sku, product.c.name, product.c.is_active)
+    query = query.where(*_conditions(filters, min_height))
+    if cursor:
+        sku, last = decode_cursor(cursor, (str, int))
+        query = query.where(sa.tuple_(product.c.sku, product.c.id) > sa.tuple_(sa.literal(sku), sa.literal(last)))
+    with engine.connect() as connection:
+        found = connection.execute(query.order_by(product.c.sku, product.c.id).limit(limit + 1)).all()
+    more = len(found) > limit
+    found = found[:limit]
+    next_cursor = encode_cursor([found[-1].sku, found[-1].id]) if more else None
+    return Page(_with_images(engine, found, own_images_first), next_cursor)
+
+
+def count_products(engine: sa.Engine, filters: Filters, *, min_height: int) -> int:
+    """How many products the filters find."""
+    query = sa.select(sa.func.count()).select_from(product).where(*_conditions(filters, min_height))
+    with engine.connect() as connection:
+        return int(connection.execute(query).scalar_one())
+
+
+def _with_images(engine: sa.Engine, found: Sequence[sa.Row], own_images_first: bool) -> tuple[ProductRow, ...]:
+    """The rows with their images: the mission's fallback, then a variant's image for a parent without any."""
+    shown = shown_images(engine, [row.id for row in found], own_images_first=own_images_first)
+    chosen = {owner: images.images[0].id for owner, images in shown.items() if images.images}
+    with engine.connect() as connection:
+        bare = [row.id for row in found if row.kind == "parent" and row.id not in chosen]
+        chosen |= lending_variants(connection, bare) if bare else {}
+        views = images_by_id(connection, list(chosen.values()))
+        lenders = {views[image].product_id for owner, image in chosen.items() if views[image].product_id != owner}
+        skus = _skus(connection, sorted(lenders))
+    rows = []
+    for row in found:
+        view = views.get(chosen.get(row.id, 0))
+        lent_by = skus.get(view.product_id, "") if view is not None and view.product_id != row.id else ""
+        images = len(shown[row.id].images) if row.id in shown else 0
+        rows.append(ProductRow(row.id, row.kind, row.sku, row.name, row.is_active, view, images, lent_by))
+    return tuple(rows)
+
+
+def _skus(connection: sa.Connection, product_ids: Sequence[int]) -> dict[int, str]:
+    wanted = product.c.id == sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
+    return {row.id: row.sku for row in connection.execute(sa.select(product.c.id, product.c.sku).where(wanted))}
+
+
+def _conditions(filters: Filters, min_height: int) -> list[sa.ColumnElement[bool]]:
+    conditions: list[sa.ColumnElement[bool]] = [product.c.left_erp_at.is_(None)]
+    own = _OWN.c.product_id == product.c.id
+    if filters.kind:
+        conditions.append(product.c.kind == filters.kind)
+    if filters.q.strip():
+        conditions.append(_search(filters.q))
+    if filters.without_image:
+        conditions += [~one for one in _pictured()]
+    if filters.without_front:
+        conditions += [sa.exists().where(own), ~sa.exists().where(own, _OWN.c.is_front)]
+    if filters.low_resolution:
+        conditions.append(sa.exists().where(own, _OWN.c.is_primary, _OWN.c.height < min_height))
+    if filters.changed_since is not None:
+        changed = sa.select(_OWN.c.product_id).where(_OWN.c.last_synced >= filters.changed_since)
+        conditions.append(product.c.id.in_(changed))
+    if filters.unmatched:
+        conditions.append(product.c.sku.in_(_candidates()))
+    return conditions
+
+
+def _pictured() -> list[sa.ColumnElement[bool]]:
+    """The ways in which a product can have something to show."""
+    by_its_variants = _OTHER.c.parent_id == product.c.id
+    by_its_base = (product.c.kind == "variant") & (_OTHER.c.sku == product.c.base_sku)
+    lent = _LENT.c.product_id == _OTHER.c.id
+    return [
+        sa.exists().where(_OWN.c.product_id == product.c.id),
+        sa.exists().where(_OWN.c.product_id == product.c.parent_id),
+        sa.exists().where(by_its_variants, lent),
+        sa.exists().where(by_its_base, lent),
+    ]
+
+
+def _candidates() -> sa.Select:
+    """The SKUs of the products that an article number without a product may mean."""
+    candidate = sa.func.jsonb_array_elements(unmatched_article.c.candidates).table_valued("value", name="candidate")
+    return sa.select(candidate.c.value.op("->>")("sku")).select_from(unmatched_article, candidate)
+
+
+def _search(text: str) -> sa.ColumnElement[bool]:
+    """The words of a person as conditions that the indexes of `product` answer."""
+    whole = " ".join(text.replace("\0", " ").split())
+    beginnings = {whole, whole.upper()}
+    conditions = [column.startswith(one, autoescape=True) for column in _NUMBERS for one in sorted(beginnings)]
+    lexemes = " & ".join(f"'{word}':*" for word in _WORD.findall(whole))
+    if lexemes:
+        simple: sa.ColumnElement[str] = sa.literal_column("'simple'::regconfig")
+        wanted = sa.func.to_tsquery(simple, lexemes)
+        conditions.append(sa.func.to_tsvector(simple, product.c.name).op("@@")(wanted))
+    return sa.or_(*conditions)

@@ -1,0 +1,79 @@
+"""Where the images of a product also live: Plytix galleries, child accounts, edge stores.
+
+What belongs here: reading what the rooms noted about a SKU. What does not: asking those systems; a page
+never does.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.edge.listing import ROOM as EDGE
+from imagesync_pipelines.plytix.ledger import ROOM as PLYTIX
+from imagesync_pipelines.storage.schema import mirror, plytix_link
+from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map
+
+MOYSKLAD = "moysklad"
+
+
+@dataclass(frozen=True)
+class Whereabout:
+    """One place where images of a product are: the room, the account there, how many, since when at the latest.
+
+    images is None when the room notes the product there but not its images.
+    """
+
+    room: str
+    account: str
+    images: int | None
+    since: datetime | None
+    note: str
+
+
+def whereabouts(engine: sa.Engine, sku: str) -> tuple[Whereabout, ...]:
+    """The places that the ledgers of the rooms name for this SKU, ordered by room and account."""
+    with engine.connect() as connection:
+        return (*_edge(connection, sku), *_moysklad(connection, sku), *_plytix(connection, sku))
+
+
+def _edge(connection: sa.Connection, sku: str) -> list[Whereabout]:
+    row = mirror.c
+    query = (
+        sa.select(row.account, sa.func.count(), sa.func.max(row.changed_at))
+        .where(row.room == EDGE, row.gone_at.is_(None), row.payload["product_sku"].astext == sku)
+        .group_by(row.account)
+        .order_by(row.account)
+    )
+    return [
+        Whereabout(EDGE, store, images, since, "listed for this store by its head office")
+        for store, images, since in connection.execute(query)
+    ]
+
+
+def _plytix(connection: sa.Connection, sku: str) -> list[Whereabout]:
+    link = plytix_link.c
+    query = (
+        sa.select(link.account, sa.func.count(), sa.func.max(link.linked_at))
+        .where(link.product_sku == sku, link.linked_at.is_not(None))
+        .group_by(link.account)
+        .order_by(link.account)
+    )
+    return [
+        Whereabout(PLYTIX, account, images, since, "in the product's gallery")
+        for account, images, since in connection.execute(query)
+    ]
+
+
+def _moysklad(connection: sa.Connection, sku: str) -> list[Whereabout]:
+    entity = moysklad_entity_map.c
+    query = (
+        sa.select(entity.child, sa.func.max(entity.matched_at), sa.func.min(entity.field))
+        .where(entity.value == sku)
+        .group_by(entity.child)
+        .order_by(entity.child)
+    )
+    return [
+        Whereabout(MOYSKLAD, child, None, since, f"the same article, found by {field}")
+        for child, since, field in connection.execute(query)
+    ]

@@ -1,0 +1,27 @@
+"""Running the catalogue until it is stopped.
+
+What belongs here: the process. What does not: the application (app.py), what it works with (opening.py).
+"""
+
+import uvicorn
+
+from imagesync_pipelines.web.catalogue.app import build_app
+from imagesync_pipelines.web.catalogue.opening import Opened
+
+STOP_SECONDS = 5
+
+
+def serve(opened: Opened) -> None:
+    """Answer requests at CATALOGUE_HOST and CATALOGUE_PORT until a signal ends it; open answers are finished first.
+
+    To be called from the main thread. Transport encryption is the proxy's.
+    """
+    uvicorn.run(
+        build_app(opened),
+        host=opened.settings.host,
+        port=opened.settings.port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
