@@ -1,11 +1,15 @@
 """The queue gives every request to one run at a time, three times at most, urgent ones first; nothing is lost."""
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from threading import Barrier, Thread
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from imagesync_pipelines.moysklad import queue as code
 from imagesync_pipelines.moysklad.queue import NewRequest, Queue, Request, SetAside, State
@@ -176,3 +180,45 @@ def test_runs_that_take_at_once_share_the_requests(queue: Queue) -> None:
     assert len(taken) == len(set(taken))
     taken += ids(queue.take("north", "the rest", START))
     assert len(set(taken)) == 200
+
+
+STEPS = st.lists(st.sampled_from(["add", "take", "finish", "fail", "die", "wait"]), min_size=3, max_size=25)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_whatever_happens_a_request_is_done_or_failed_three_times(queue: Queue, steps: list[str]) -> None:
+    child, now, added, run = f"child-{uuid4()}", START, 0, 0
+    held: dict[int, str] = {}
+    failed: Counter[int] = Counter()
+    done: set[int] = set()
+    for step in steps:
+        if step == "add":
+            added += queue.add([wish(added, child)], now)
+        elif step == "take":
+            run += 1
+            for request in queue.take(child, f"{child}-{run}", now):
+                assert request.id not in held
+                assert request.attempts == failed[request.id] + 1 <= 3
+                held[request.id] = f"{child}-{run}"
+        elif step == "wait":
+            now += 5 * MINUTE
+        elif step == "die":
+            for name in set(held.values()):
+                assert queue.release(name, now) == sum(holder == name for holder in held.values())
+            failed.update(held.keys())
+            held.clear()
+        elif held:
+            number, holder = held.popitem()
+            if step == "fail":
+                queue.fail(holder, [number], "no luck", now)
+                failed[number] += 1
+            else:
+                queue.finish(holder, [number], now)
+                done.add(number)
+    given_up = sum(times == 3 for times in failed.values())
+    counts = states(queue, child)
+    assert sum(counts.values()) == added
+    assert counts.get(State.FAILED, 0) == given_up
+    assert counts.get(State.DONE, 0) == len(done)
+    assert counts.get(State.RUNNING, 0) == len(held)
