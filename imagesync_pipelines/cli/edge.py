@@ -3,28 +3,27 @@
 What belongs here: options and printing. What does not: the work (runs.py and the room), the photo server (web).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import click
 
 from imagesync_pipelines import runs
 from imagesync_pipelines.accounts import load_accounts
-from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, progress_bars
+from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
 from imagesync_pipelines.edge import store, store_schema
 from imagesync_pipelines.edge.automation.starting import chosen_stores
 from imagesync_pipelines.edge.desk import Desk, open_desk, store_url
 from imagesync_pipelines.edge.probe import probe
 from imagesync_pipelines.edge.resources import EdgeResource
 from imagesync_pipelines.edge.settings import EdgeSettings
-from imagesync_pipelines.runs import Outcome, Status
+from imagesync_pipelines.runs import Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.edge_photos import app as photo_server
 from imagesync_pipelines.web.edge_photos.serve import serve as serve_photos
 
 LOOPBACK, PHOTO_PORT = "127.0.0.1", 8810
-_WORST_FIRST = (Status.FAILED, Status.PARTIAL, Status.COMPLETED)
 
 stores_option = click.option(
     "--store",
@@ -48,7 +47,7 @@ def sync(context: click.Context, stores: tuple[str, ...], full: bool, dry_run: b
         outcomes = runs.sync_edge(
             stores=stores, full=full, dry_run=dry_run, lift_brake=lift_brake, settings=settings, progress=progress
         )
-        context.exit(_print_each(outcomes, settings.webserver_url))
+        context.exit(print_outcomes("store", outcomes, settings.webserver_url))
 
 
 @click.group("edge")
@@ -107,7 +106,7 @@ def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
     settings = load_settings(Settings)
     with progress_bars() as progress:
         outcomes = runs.scrub_edge(stores=stores, settings=settings, progress=progress)
-        context.exit(_print_each(outcomes, settings.webserver_url))
+        context.exit(print_outcomes("store", outcomes, settings.webserver_url))
 
 
 @group.command("serve")
@@ -153,13 +152,3 @@ def _held(desk: Desk) -> Iterator[None]:
     with store.store_lock(desk.database, desk.place.settings.lock_wait_seconds):
         store_schema.create_or_check(desk.database)
         yield
-
-
-def _print_each(outcomes: Iterable[tuple[str, Outcome]], link: str) -> int:
-    """Print every store's outcome as it comes; the exit code is that of the worst."""
-    seen = []
-    for name, outcome in outcomes:
-        click.secho(f"store {name}", bold=True)
-        print_outcome(outcome, link)
-        seen.append(outcome.status)
-    return next(EXIT_CODES[status] for status in _WORST_FIRST if status in seen)

@@ -1,4 +1,4 @@
-"""`imagesync moysklad …`: the queue of requests on a terminal, and the endpoints that fill it.
+"""`imagesync sync moysklad` and `imagesync moysklad …`: synchronising, the queue of requests, its endpoints.
 
 What belongs here: options and printing. What does not: the work (the room), the endpoints (web/webhooks).
 """
@@ -8,8 +8,10 @@ from typing import BinaryIO
 
 import click
 
+from imagesync_pipelines import runs
 from imagesync_pipelines.accounts import load_accounts
-from imagesync_pipelines.cli.output import EXIT_CODES, print_table
+from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, print_table, progress_bars
+from imagesync_pipelines.moysklad.model import TYPES
 from imagesync_pipelines.moysklad.payloads import PayloadsError, names_of, read_payloads
 from imagesync_pipelines.moysklad.queue import NewRequest, Queue, QueueView, SetAside, State
 from imagesync_pipelines.runs import Status
@@ -20,6 +22,39 @@ from imagesync_pipelines.web.webhooks.settings import WebhookSettings
 
 LOOPBACK = "127.0.0.1"
 REASONS_SHOWN = 20
+
+
+@click.command("moysklad")
+@click.option("--account", "accounts", multiple=True, metavar="ALIAS", help="this child account only; may be repeated")
+@click.option("--entity-type", type=click.Choice(TYPES), default=None, help="entities of this type only")
+@click.option("--entity", metavar="ID", default="", help="this entity of the main account only")
+@click.option("--full", is_flag=True, help="read everything, and compare with the child accounts themselves")
+@click.option("--dry-run", is_flag=True, help="stop after the plan: nothing is written into a child account")
+@click.option("--lift-brake", is_flag=True, help="let removals happen that the brake would hold back")
+@click.pass_context
+def sync(
+    context: click.Context,
+    accounts: tuple[str, ...],
+    entity_type: str | None,
+    entity: str,
+    full: bool,
+    dry_run: bool,
+    lift_brake: bool,
+) -> None:
+    """The main account of МойСклад → the images in its child accounts."""
+    settings = load_settings(Settings)
+    with progress_bars() as progress:
+        outcomes = runs.sync_moysklad(
+            accounts=accounts,
+            entity_type=entity_type or "",
+            entity=entity,
+            full=full,
+            dry_run=dry_run,
+            lift_brake=lift_brake,
+            settings=settings,
+            progress=progress,
+        )
+        context.exit(print_outcomes("account", outcomes, settings.webserver_url))
 
 
 @click.group("moysklad")

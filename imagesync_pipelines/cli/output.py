@@ -3,7 +3,7 @@
 What belongs here: rendering with rich. What does not: what the numbers mean (operations, rooms).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.progress import Progress
 
 EXIT_CODES = {Status.COMPLETED: 0, Status.FAILED: 1, Status.PARTIAL: 3}
+WORST_FIRST = (Status.FAILED, Status.PARTIAL, Status.COMPLETED)
 COLOURS = {Status.COMPLETED: "green", Status.FAILED: "red", Status.PARTIAL: "yellow"}
 
 
@@ -86,3 +87,13 @@ def print_outcome(outcome: Outcome, link: str) -> int:
         click.secho(f"  error: {outcome.error}", fg="red")
     click.echo(f"  in the UI: {link}/runs/{outcome.run_id}")
     return EXIT_CODES[outcome.status]
+
+
+def print_outcomes(kind: str, outcomes: Iterable[tuple[str, Outcome]], link: str) -> int:
+    """Print the outcome of every account or store (`kind`) as it comes; the exit code is that of the worst."""
+    seen = []
+    for name, outcome in outcomes:
+        click.secho(f"{kind} {name}", bold=True)
+        print_outcome(outcome, link)
+        seen.append(outcome.status)
+    return next((EXIT_CODES[status] for status in WORST_FIRST if status in seen), EXIT_CODES[Status.COMPLETED])
