@@ -43,6 +43,29 @@ def test_a_good_answer_is_given_whole_and_counted() -> None:
     assert server.requests[0].target == "/api/pages/?page=2"
 
 
+def test_a_call_may_bring_an_encoded_body_and_headers_of_its_own() -> None:
+    with serve(always(GOOD)) as server, session_for(server.url) as session:
+        session.request("POST", "x", body='{"имя":1}'.encode(), headers={"Accept": "*/*", "X-Echo": "no"})
+        session.get("x")
+    sent, plain = server.requests
+    assert sent.body.decode() == '{"имя":1}'
+    assert (sent.headers["content-type"], sent.headers["accept"], sent.headers["x-echo"]) == (
+        "application/json",
+        "*/*",
+        "no",
+    )
+    assert "content-type" not in plain.headers
+    assert plain.headers["accept"] == "application/json"
+
+
+def test_a_redirect_that_is_the_answer_is_given_and_not_followed() -> None:
+    with serve(always(http(302, b"", {"Location": "https://elsewhere.example/signed"}))) as server:
+        with session_for(server.url) as session:
+            answer = session.get("x", accept={302})
+        assert (answer.status, answer.headers["Location"]) == (302, "https://elsewhere.example/signed")
+        assert len(server.requests) == 1
+
+
 def test_basic_credentials_in_utf8_and_no_cookies_are_sent() -> None:
     answers = in_turn(http(200, b"{}", {"Set-Cookie": "sid=1"}), GOOD)
     with serve(answers) as server, session_for(server.url, auth=BasicAuth("jürgen", SecretStr("pä:ss"))) as session:

@@ -1,15 +1,14 @@
 """The HTTP contract of МойСклад's images, and nothing but: lists, searches, downloads, list-setting writes.
 
 What belongs here: paths and parameters, what an answer must hold (contract sections 6 to 8). What does not: one call
-with its repetitions (calls.py), fields (fields.py), bodies (bodies.py), what to write (planning.py, applying.py). There
-is no DELETE and no adding of single images: setting a list is what can be repeated without harm.
+with its repetitions (calls.py), bytes (downloads.py), fields (fields.py), bodies (bodies.py), what to write (the room).
+There is no DELETE and no adding of single images: setting a list is what can be repeated without harm.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
 import orjson
 import sqlalchemy as sa
@@ -26,6 +25,7 @@ from imagesync_pipelines.moysklad.api.bodies import (
     part_size,
 )
 from imagesync_pipelines.moysklad.api.calls import Calls, Reply
+from imagesync_pipelines.moysklad.api.downloads import Downloads
 from imagesync_pipelines.moysklad.api.fields import RowError, image_of, moscow_time
 from imagesync_pipelines.moysklad.api.pages import AssortmentPage, images_in, page_of, rows_of, values_of
 from imagesync_pipelines.moysklad.api.refusals import errors_of, refusal
@@ -35,8 +35,7 @@ from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.rate_budget import WindowLeft
 from imagesync_pipelines.sync.targets import AnswerLost
 from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
-from imagesync_pipelines.upstream.errors import AlteredBody, BadAnswer, UpstreamError
-from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
+from imagesync_pipelines.upstream.errors import BadAnswer, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 
 # Rows of images come only with this many entities on a page; with more they are left out without a word.
@@ -44,8 +43,6 @@ EXPANDED_LIMIT = 100
 _PLAIN_LIMIT = 1000
 _EXPANDED: Mapping[str, str | int] = {"expand": "images", "limit": EXPANDED_LIMIT}
 _BETA = {"X-Lognex-Remap-Beta-Feature": "assortmentWithoutStock"}
-# What a storage host answers to a link that expired; a new link may then help.
-_EXPIRED = frozenset({400, 401, 403, 404, 410})
 
 
 class MoyskladApi:
@@ -67,15 +64,8 @@ class MoyskladApi:
         resolve: Resolve = resolve_host,
     ) -> None:
         self.account = account
-        self._timing = timing or Timing()
-        self._resolve = resolve
-        self._calls = Calls(account, settings, engine, self._timing)
-        self._fetching = FetchPolicy(
-            allowed_hosts=allowed_hosts,
-            read_timeout=settings.download_timeout,
-            total_deadline=settings.download_timeout,
-            tries=settings.tries,
-        )
+        self._calls = Calls(account, settings, engine, timing or Timing())
+        self._downloads = Downloads(self._calls, settings, allowed_hosts, timing or Timing(), resolve)
 
     def __enter__(self) -> Self:
         """Give the API; it closes its connections at the end."""
@@ -223,32 +213,9 @@ class MoyskladApi:
     def download(self, row: ImageRow) -> bytes:
         """The bytes of an image, exactly as many as its row says; whether they are a picture is for others to see.
 
-        Through the permanent link where there is one, else through the API and a storage host, which gets no
-        credentials. A link that expired is asked for once again.
+        No call where the row has a permanent link that works; raises EntityGone for an image that is gone.
         """
-        if row.permanent_href:
-            try:
-                return self._fetched(row.permanent_href, row)
-            except UpstreamError as error:
-                if error.retryable or error.status not in _EXPIRED:
-                    raise
-        path = f"download/{urlsplit(row.download_href).path.rpartition('/')[2] or row.id}"
-        try:
-            return self._fetched(self._calls.location(path), row)
-        except UpstreamError as error:
-            if error.retryable or error.status not in _EXPIRED or not _is_elsewhere(error, self.account.url):
-                raise
-        return self._fetched(self._calls.location(path), row)
-
-    def _fetched(self, url: str, row: ImageRow) -> bytes:
-        fetched = fetch_image(url, self._fetching, timing=self._timing, resolve=self._resolve)
-        if len(fetched.body) != row.size:
-            raise AlteredBody(
-                f"{len(fetched.body)} bytes came where {row.size} are listed for {row.filename or row.id}",
-                host=urlsplit(fetched.url).netloc,
-                status=200,
-            )
-        return fetched.body
+        return self._downloads.get(row)
 
     def _clear(self, kind: EntityType, entity_id: str) -> tuple[ImageRow, ...]:
         """Remove all images: an empty list inside the entity is documented to do so, one sent to its images is not."""
@@ -300,8 +267,3 @@ class MoyskladApi:
 
 def _element_error(reply: Reply, element: object) -> UpstreamError:
     return refusal(reply.place, reply.status, element, write=True)
-
-
-def _is_elsewhere(error: UpstreamError, url: str) -> bool:
-    """Whether an error is of another host than the API's: of the storage."""
-    return error.host != urlsplit(url).netloc

@@ -28,8 +28,8 @@ from imagesync_pipelines.upstream.retries import Timing
 
 # After a pause the workers do not all come back in the same moment.
 _JITTER_SECONDS = 0.02
-# A place in flight is given up so much after the longest that a call may take.
-_LEASE_MARGIN_SECONDS = 30.0
+# When a place in flight is given up whose process was killed. Few calls take longer; one that does may cause a 1073.
+_LEASE_SECONDS = 60.0
 # An answer that took longer says too little about now: meanwhile the server has forgotten earlier calls.
 _TELLING_SECONDS = 1.0
 _CROWDED_FIRST, _CROWDED_MAX = 0.2, 5.0
@@ -55,7 +55,6 @@ class Pace:
         self._engine = engine
         self._timing = timing
         self._longest = settings.max_pause_seconds
-        self._lease_seconds = settings.timeout + _LEASE_MARGIN_SECONDS
         self._window = Window(max(1, int(UNITS * settings.pace_share)), WINDOW_SECONDS)
         # Inside one process a thread waits for the next free place without asking the database again and again.
         self._places = threading.BoundedSemaphore(PARALLEL)
@@ -102,7 +101,7 @@ class Pace:
     def _wait(self) -> tuple[Lease, int]:
         while True:
             now, weight = self._timing.wall(), self.weight()
-            lease = Lease(uuid.uuid4().hex, PARALLEL, now + self._lease_seconds)
+            lease = Lease(uuid.uuid4().hex, PARALLEL, now + _LEASE_SECONDS)
             pause = take(self._engine, self._principal, [self._window], now, units=weight, lease=lease)
             if not pause:
                 return lease, weight

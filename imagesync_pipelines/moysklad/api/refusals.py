@@ -76,8 +76,9 @@ def refusal(place: Place, status: int, data: object, *, write: bool) -> Upstream
     code = code_of(data)
     fallback = WriteRefused if write else ReadRefused
     kind = _KINDS.get(code, fallback) if code is not None else _STATUSES.get(status, fallback)
-    words = _words(data)
     number = f", error {code}" if code is not None else ""
+    # What is said about credentials may repeat them.
+    words = "the credentials were refused" if kind is AccountRefused else _words(data)
     error = place.error(kind, f"HTTP {status}{number}: {words}{_HINTS.get(kind, '')}", status=status)
     if isinstance(error, WriteRefused):
         _tell(error, code, errors_of(data))

@@ -247,8 +247,9 @@ def test_full_storage_stops_the_writes_and_nothing_else(database: sa.Engine) -> 
 def test_refused_credentials_are_tried_once_and_never_shown(database: sa.Engine) -> None:
     with _api(in_turn(json_answer(error_json(1056, f"bad {TOKEN}"), 401)), database) as (api, served, _):
         for _ in range(3):
-            with pytest.raises(AccountRefused, match="check the token"):
+            with pytest.raises(AccountRefused, match="check the token") as refused:
                 list(api.assortment())
+            assert TOKEN not in str(refused.value)
     assert len(served.requests) == 1
 
 
