@@ -1,15 +1,12 @@
 """`imagesync cleanup`: removing kept image content that nobody used for a while.
 
-What belongs here: options, the progress bar, printing. What does not: what may be forgotten (storage/contents.py, and
-the queue of the МойСклад room).
+What belongs here: options, the progress bar, printing. What does not: what may be forgotten (storage/contents.py), and
+the clean-up by itself every day (moysklad/automation).
 """
-
-from datetime import UTC, datetime, timedelta
 
 import click
 
 from imagesync_pipelines.cli.output import progress_bars
-from imagesync_pipelines.moysklad.queue import Queue
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.installation import open_installation
 
@@ -22,21 +19,12 @@ MEGABYTE = 1_000_000
 )
 @click.option("--dry-run", is_flag=True, help="only say what would be removed")
 def cleanup(hours: int, dry_run: bool) -> None:
-    """Remove kept image content that is not used any more; never a file that a run is using.
-
-    Requests of the queue that were done so long ago are forgotten too.
-    """
+    """Remove kept image content that is not used any more; never a file that a run is using."""
     with open_installation() as place, progress_bars() as progress:
         forgotten = Contents(place.engine, place.storage).forget_older(
             hours, dry_run=dry_run, on_progress=lambda done, total: progress("files", done, total)
         )
-        before = datetime.now(UTC) - timedelta(hours=hours)
-        requests = Queue(place.engine).forget_done(before, dry_run=dry_run)
     verb = "would be removed" if dry_run else "removed"
     click.echo(f"{forgotten.count} files {verb}, {forgotten.bytes} bytes ({forgotten.bytes / MEGABYTE:.1f} MB)")
     if forgotten.in_use:
         click.echo(f"  {forgotten.in_use} files stay: a run is using them")
-    if requests:
-        click.echo(
-            f"  {requests} requests of the queue that were done: {'would be forgotten' if dry_run else 'forgotten'}"
-        )

@@ -11,7 +11,6 @@ from PIL import Image
 
 from imagesync_pipelines.cli.cleanup import cleanup
 from imagesync_pipelines.imaging.validation import check_image
-from imagesync_pipelines.moysklad.queue import NewRequest, Queue
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.home import House
 
@@ -30,9 +29,6 @@ def environment(house: House, database_url: str, tmp_path: Path) -> dict[str, st
     ):
         body = picture(source)
         contents.put(source, body, check_image(body), hold)
-    queue = Queue(engine)
-    queue.add([NewRequest("north", "product", "1", "{}")], LONG_AGO)
-    queue.finish("run", [request.id for request in queue.take("north", "run", LONG_AGO)], LONG_AGO)
     engine.dispose()
     return {"IMAGESYNC_HOME": str(house.home), "IMAGESYNC_DATABASE_URL": database_url}
 
@@ -58,7 +54,6 @@ def test_a_dry_run_counts_and_removes_nothing(environment: dict[str, str]) -> No
     size = len(picture("old"))
     assert f"1 files would be removed, {size} bytes (0.0 MB)" in done.output
     assert "1 files stay: a run is using them" in done.output
-    assert "1 requests of the queue that were done: would be forgotten" in done.output
     assert kept(environment) == {"old", "in use", "today"}
 
 
@@ -68,7 +63,6 @@ def test_what_is_old_is_removed_and_what_a_run_uses_stays(environment: dict[str,
     assert kept(environment) == {"in use", "today"}
     again = CliRunner().invoke(cleanup, ["--hours", "24"], env=environment)
     assert "0 files removed, 0 bytes" in again.output
-    assert "requests" not in again.output
 
 
 @pytest.mark.parametrize("options", [[], ["--hours", "-1"], ["--hours", "day"]], ids=["none", "negative", "no number"])
