@@ -20,7 +20,8 @@ from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moyskla
 NOON = datetime(2026, 10, 5, 9, tzinfo=UTC)
 # Small pictures: calls are counted here, not bytes.
 SIDE = 48
-TO_GATHER = 0.02
+# So long no call comes when everybody sleeps.
+QUIET = 0.03
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,11 @@ class World:
     def sleep(self, seconds: float) -> None:
         """Let time pass, almost without waiting; threads that sleep at once sleep through the same time."""
         until = self.now() + seconds
-        # The others that are about to sleep look at the clock now, not after it was moved.
-        time.sleep(TO_GATHER)
+        # The others finish what they do, and look at the clock, before it is moved.
+        seen = -1
+        while seen != self.box.calls():
+            seen = self.box.calls()
+            time.sleep(QUIET)
         with self._sleeping:
             self.box.clock.move(max(0.0, until - self.now()))
 

@@ -63,7 +63,7 @@ def cdn_app(accounts: Accounts) -> Starlette:
         return serve
 
     def original(account: Account, image: Image) -> Response:
-        if not account.permanent_links:
+        if not account.permanent_links or not account.shown[image.id]:
             return Response("", 404)
         return Response(image.content, media_type=_media_type(image))
 

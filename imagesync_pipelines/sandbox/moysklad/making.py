@@ -30,7 +30,7 @@ def catalogue(
     children: int = 2,
     seed: int = 1,
     side: int = 120,
-    kind: Kind = Kind.USER,
+    kind: Kind = Kind.SOLUTION,
     permanent_links: bool = False,
 ) -> tuple[NewAccount, ...]:
     """The account `main` and so many `child-1`, `child-2` …; every entity of main shows `images` pictures.

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from imagesync_pipelines.sandbox.moysklad.doors import PREFIX
 from imagesync_pipelines.sandbox.moysklad.handle import FIRST_PRINCIPAL, NewAccount
+from imagesync_pipelines.sandbox.moysklad.limits import Kind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
 from imagesync_pipelines.sandbox.moysklad.principals import first_token
 from imagesync_pipelines.sandbox.moysklad.server import moysklad_sandbox
@@ -24,17 +25,22 @@ def address(port: int = PORT) -> str:
     return f"http://{LOOPBACK}:{port}{PREFIX.rstrip('/')}"
 
 
-def accounts_of(url: str, modes: Mapping[str, str] = MODES, *, permanent_links: bool = False) -> list[str]:
+def accounts_of(
+    url: str, modes: Mapping[str, str] = MODES, *, permanent_links: bool = False, kind: Kind = Kind.SOLUTION
+) -> list[str]:
     """The lines of an accounts file (IMAGESYNC_ACCOUNTS) for a sandbox with this address of the API.
 
-    `modes` are the children by name, and which images they are to get.
+    `modes` are the children by name, and which images they are to get; `kind` is that of the catalogue's principals.
     """
-    lines = ["[moysklad.main]", f'url = "{url}"', f'token = "env:{variable(MAIN)}"']
+
+    def access(account: str) -> list[str]:
+        return [f'url = "{url}"', f'token = "env:{variable(account)}"', f'token_kind = "{kind}"']
+
+    lines = ["[moysklad.main]", *access(MAIN)]
     if permanent_links:
         lines.append("permanent_links = true")
     for name, mode in modes.items():
-        lines += ["", f"[moysklad.children.{name}]", f'url = "{url}"', f'token = "env:{variable(name)}"']
-        lines.append(f'mode = "{mode}"')
+        lines += ["", f"[moysklad.children.{name}]", *access(name), f'mode = "{mode}"']
     return lines
 
 

@@ -97,7 +97,9 @@ def test_a_permanent_link_needs_no_call_and_does_not_end(caller: Caller, row: Js
     caller.sandbox.clock.move(10**7)
     assert fetch(shown[0]["meta"]["downloadPermanentHref"]).content == jpeg("подушка.jpg")
     assert caller.sandbox.calls("main") == calls
-    assert caller.sandbox.cdn_ledger.count("cdn", 200) == 1
+    caller.account.set_images(product, [])
+    assert fetch(shown[0]["meta"]["downloadPermanentHref"]).status_code == 404
+    assert caller.sandbox.cdn_ledger.as_json() == {"cdn": {"200": 1, "404": 1}}
 
 
 def test_small_pictures_are_other_pictures(caller: Caller, product: str) -> None:
