@@ -19,9 +19,11 @@ from pydantic_settings import BaseSettings
 from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
+from imagesync_pipelines.web.webhooks.settings import WebhookSettings
 
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
@@ -32,6 +34,8 @@ SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("The image database and the ERP", ImageDbSettings),
     ("Edge stores", EdgeSettings),
     ("Plytix", PlytixSettings),
+    ("МойСклад", MoyskladSettings),
+    ("МойСклад: the endpoints for webhooks and requests (imagesync moysklad webhooks)", WebhookSettings),
     ("The head office as a service (imagesync head-office serve)", HeadOfficeSettings),
 )
 
