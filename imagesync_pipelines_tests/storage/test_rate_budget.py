@@ -161,3 +161,19 @@ def test_leases_are_shared_by_workers_who_come_together(database: sa.Engine) -> 
             pool.map(lambda n: take(database, "a", [UNITS], NOON, lease=Lease(str(n), 5, NOON + 9)), range(24))
         )
     assert waits.count(0.0) == 5
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(calls=st.lists(st.tuples(st.floats(0, 2), st.integers(1, 5)), min_size=1, max_size=40))
+def test_no_span_of_a_windows_length_holds_more_units_than_its_limit(
+    database: sa.Engine, calls: list[tuple[float, int]]
+) -> None:
+    with database.begin() as connection:
+        connection.execute(rate_budget.delete())
+    now, taken = NOON, []
+    for gap, units in calls:
+        now += gap
+        if take(database, "a", [Window(9, 3)], now, units=units) == 0.0:
+            taken.append((now, units))
+    for begin, _ in taken:
+        assert sum(units for moment, units in taken if begin <= moment < begin + 3) <= 9

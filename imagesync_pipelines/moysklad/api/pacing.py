@@ -58,6 +58,8 @@ class Pace:
         self._window = Window(max(1, int(UNITS * settings.pace_share)), WINDOW_SECONDS)
         # Inside one process a thread waits for the next free place without asking the database again and again.
         self._places = threading.BoundedSemaphore(PARALLEL)
+        # One thread asks at a time: when it has to wait, so would the others.
+        self._asking = threading.Lock()
 
     def weight(self) -> int:
         """How many units one call takes now."""
@@ -74,7 +76,8 @@ class Pace:
         Raises AccountStopped when it is longer off than a run waits.
         """
         with self._places:
-            lease, weight = self._wait()
+            with self._asking:
+                lease, weight = self._wait()
             sent_at, turn = self._timing.wall(), Turn(weight)
             try:
                 yield turn
