@@ -308,5 +308,5 @@ def _variants(plan: pd.DataFrame, products: Mapping[str, PlytixProduct]) -> Iter
     if found:
         yield (
             f"{len(found)} products, such as {found[0]}, are variants in Plytix; where images are inherited there, "
-            "their own hide those of their parents."
+            "their own hide those of their parents, and PLYTIX_INHERITED_GALLERIES has to be true."
         )

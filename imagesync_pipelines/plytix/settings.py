@@ -24,6 +24,9 @@ class PlytixSettings(BaseSettings):
     remove_missing: bool = Field(
         False, description="take images that left a listing out of its gallery; needs PLYTIX_STRATEGY=patch"
     )
+    inherited_galleries: bool = Field(
+        False, description="true where galleries flow from parents to variants in Plytix (its automatic inheritance)"
+    )
     products_api: Literal["v1", "v2"] = Field("v1", description="version of Plytix's product endpoints")
     workers: int = Field(4, ge=1, le=16, description="products written at the same time")
     pace_share: float = Field(0.8, gt=0, le=1, description="share of the account's rate limits that we use")

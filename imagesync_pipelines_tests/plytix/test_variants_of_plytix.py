@@ -1,11 +1,14 @@
 """Plytix as it may also be: v2, without `in`, with races; and listings with parents and of two marketplaces."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from imagesync_pipelines.plytix.api.inheritance import own_galleries
+from imagesync_pipelines.plytix.model import PlytixProduct
 from imagesync_pipelines.plytix.stages import choose_images, take_listings
 from imagesync_pipelines.sandbox.amazon.making import demo_listings, in_marketplace, make_listings
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
@@ -82,6 +85,64 @@ def test_where_images_are_inherited_a_variant_shows_its_own_and_its_parent_keeps
         assert_converged(room)
         assert len(room.plytix.gallery(variant)) == 3
         assert room.sync().calls == 1
+
+
+@pytest.mark.parametrize("strategy", ["link", "patch"])
+@pytest.mark.parametrize("parent_listed", [True, False], ids=["parent is listed", "parent is not listed"])
+def test_what_a_variant_inherits_from_a_parent_of_an_earlier_run_does_not_become_its_own(
+    database: sa.Engine, tmp_path: Path, strategy: str, parent_listed: bool
+) -> None:
+    # The variant shares one picture with its parent; the other ones of the parent are not to be in its gallery.
+    first, second = UNALIKE
+    second = replace(second, images=(*second.images, replace(first.images[1], variant="PT07")))
+    parent, variant = first.suggested_sku, second.suggested_sku
+    family = [NewProduct(parent), NewProduct(variant, parent=parent)]
+    with open_room(
+        database,
+        tmp_path,
+        listings=[first, second],
+        missing=(parent, variant),
+        more_products=family,
+        strategy=strategy,
+        inherited_galleries=True,
+    ) as room:
+        room.plytix.switches.inheritance = True
+        room.write([first], shape="list")
+        room.sync()
+        assert room.plytix.gallery(variant) == room.plytix.gallery(parent) != ()
+        room.write([first, second] if parent_listed else [second], shape="list")
+        done = room.sync()
+        assert done.report["errors"] == []
+        assert done.report["links_created"] == len(second.images)
+        assert_converged(room)
+        assert len(room.plytix.gallery(variant)) == len(second.images)
+        assert len(room.plytix.gallery(parent)) == len(first.images)
+        assert room.sync().calls == (1 if parent_listed else 2), "one more to learn whether the gallery is its own"
+
+
+@pytest.mark.parametrize(
+    ("details", "own"),
+    [
+        pytest.param({"overwritten_attributes": ["amazon_images"]}, True, id="its own"),
+        pytest.param({"overwritten_attributes": ["attributes.amazon_images"]}, True, id="its own, with the prefix"),
+        pytest.param({"overwritten_attributes": ["thumbnail"]}, False, id="another one is its own"),
+        pytest.param({"overwritten_attributes": []}, False, id="inherited"),
+        pytest.param({}, True, id="gone, or Plytix does not say"),
+    ],
+)
+def test_only_what_plytix_calls_overwritten_is_a_variants_own(details: dict[str, Any], own: bool) -> None:
+    variant = PlytixProduct("2", "V", None, ("a", "b"), parent_id="1")
+    found = own_galleries({"V": variant}, "amazon_images", lambda product_id: details)
+    assert found == {"V": variant if own else variant._replace(gallery=())}
+
+
+def test_nobody_is_asked_about_a_gallery_that_is_not_the_parents() -> None:
+    products = {
+        "P": PlytixProduct("1", "P", None, ("a", "b")),
+        "V": PlytixProduct("2", "V", None, ("b", "a"), parent_id="1"),
+        "W": PlytixProduct("3", "W", None, (), parent_id="1"),
+    }
+    assert own_galleries(products, "amazon_images", lambda product_id: pytest.fail(product_id)) == products
 
 
 def test_two_marketplaces_share_pictures_and_not_the_order(database: sa.Engine, tmp_path: Path) -> None:

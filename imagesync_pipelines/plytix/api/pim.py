@@ -20,6 +20,7 @@ from imagesync_pipelines.plytix.api.fields import (
     refused_fields,
     server_words,
 )
+from imagesync_pipelines.plytix.api.inheritance import own_galleries
 from imagesync_pipelines.plytix.errors import (
     AssetGone,
     AttributeUnknown,
@@ -62,6 +63,7 @@ class PlytixApi:
         self._calls = Calls(account, settings, engine, timing or Timing())
         self._products = f"api/{settings.products_api}/products"
         self._gallery = settings.gallery_attribute
+        self._inherited = settings.inherited_galleries
         self._in_refused = False
 
     def __enter__(self) -> Self:
@@ -109,7 +111,8 @@ class PlytixApi:
     def search_products(self, skus: Sequence[str]) -> dict[str, PlytixProduct]:
         """The products with exactly these SKUs, by SKU; those that Plytix does not have are missing.
 
-        One call per 100 SKUs. Where `in` is refused for SKUs, alternatives of `eq` are asked instead. Raises
+        One call per 100 SKUs. Where `in` is refused for SKUs, alternatives of `eq` are asked instead. Where galleries
+        are inherited, a variant has its own one only; learning that may take one more call for it. Raises
         SearchRefused, among others when the gallery attribute is unknown.
         """
         found: dict[str, PlytixProduct] = {}
@@ -122,7 +125,7 @@ class PlytixApi:
                     found[product.sku] = product
                 if len(wanted & found.keys()) == len(wanted):
                     break
-        return found
+        return own_galleries(found, self._gallery, self._details) if self._inherited else found
 
     def get_product(self, product_id: str) -> PlytixProduct:
         """One product as it is now. Raises ProductGone."""
@@ -213,6 +216,11 @@ class PlytixApi:
             raise _refusal(reply, product_id, self._gallery, thumbnail)
         row = _written(reply)
         return product_from_row(row, self._gallery) if "sku" in row else None
+
+    def _details(self, product_id: str) -> Mapping[str, Any]:
+        """All fields of a product; {} when it is gone: writing to it will tell."""
+        reply = self._calls.read("GET", f"{self._products}/{product_id}")
+        return {} if reply.status == 404 else reply.one()
 
     def _existing(self, asset_id: str, filename: str) -> Asset:
         """The asset that a refused upload named; it may be what an earlier one got from the URL in place of a picture.
