@@ -53,7 +53,7 @@ def api_app(gate: Gate) -> ASGIApp:
         principal = gate.office.principals.of(header(scope, b"authorization"))
         if principal is None:
             await _read(receive, 0)
-            await _send(send, _without_gzip(scope) or _nobody(), [])
+            await _send(send, _by_proxy(scope) or _nobody(), [])
             return
         answer = await _counted(gate, scope, receive, principal)
         await _send(send, answer, principal.units.headers())
@@ -68,7 +68,7 @@ async def _counted(gate: Gate, scope: Scope, receive: Receive, principal: Princi
     try:
         # The body is read whatever the answer: a client that is still sending would not see it.
         body = await _read(receive, gate.office.switches.body_bytes)
-        early = _without_gzip(scope) or _banned(gate, principal)
+        early = _by_proxy(scope) or _banned(gate, principal)
         if early is not None:
             return early
         if len(begun) < len(counters):
@@ -181,7 +181,7 @@ def _banned(gate: Gate, principal: Principal) -> Answer | None:
     return _error(refused(1061)) if gate.bans.is_banned(principal.account.name, principal.name) else None
 
 
-def _without_gzip(scope: Scope) -> Answer | None:
+def _by_proxy(scope: Scope) -> Answer | None:
     """The answers of the proxy: 415 without gzip, or with a body in gzip, and 414."""
     if (
         sum(len(name) + len(value) + 4 for name, value in scope["headers"])

@@ -14,9 +14,9 @@ from imagesync_pipelines.sandbox.steering import Steered, Values, beside, steeri
 
 
 def steered(app: ASGIApp, accounts: Mapping[str, AccountHandle], bans: Bans, parts: Steered) -> ASGIApp:
-    """The app with the control endpoints beside it: state (with accounts and bans), ledger, faults, clock, and
+    """The app with the control endpoints beside it: state, ledger, faults, clock, mutate, night, support.
 
-    mutate (`account`, `operator` and its arguments), night (`account`, `seed`), support (`account`: lifts its bans).
+    The last three name an `account`; mutate also an `operator` and its arguments, night a `seed`. Support lifts bans.
     """
 
     def state() -> Values:

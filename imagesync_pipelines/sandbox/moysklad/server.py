@@ -42,7 +42,7 @@ class MoyskladSandbox:
     `ledger` has the calls to the API, as `<account> <door>` with the names of doors.py; those to the other two hosts,
     `storage` and `cdn`, cost nothing and are in `storage_ledger` and `cdn_ledger`. `faults` are of all three, by these
     names; a call that meets one before it reaches МойСклад uses no units. `lost` loses answers after their work was
-    done. `moments` does something just before a call has its effect.
+    done. `moments` does something just before a call has its effect; it may use handles, but not call the API.
     """
 
     url: str
