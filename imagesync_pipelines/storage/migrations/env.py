@@ -7,6 +7,7 @@ database.py).
 import sqlalchemy as sa
 from alembic import context
 
+from imagesync_pipelines.storage import schema_catalogue  # noqa: F401 - its indexes belong to the metadata
 from imagesync_pipelines.storage.database import VERSION_TABLE
 from imagesync_pipelines.storage.schema import SCHEMA
 from imagesync_pipelines.storage.schema_moysklad import metadata

@@ -160,7 +160,7 @@ def _pictured() -> list[sa.ColumnElement[bool]]:
 def _candidates() -> sa.Select:
     """The SKUs of the products that an article number without a product may mean."""
     candidate = sa.func.jsonb_array_elements(unmatched_article.c.candidates).table_valued("value", name="candidate")
-    return sa.select(candidate.c.value.op("->>")("sku")).select_from(unmatched_article, candidate)
+    return sa.select(candidate.c.value.op("->>")("sku")).select_from(unmatched_article.join(candidate, sa.true()))
 
 
 def _search(text: str) -> sa.ColumnElement[bool]:
