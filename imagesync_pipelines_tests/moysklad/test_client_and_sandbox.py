@@ -16,14 +16,15 @@ from imagesync_pipelines.moysklad.mapping import map_entities
 from imagesync_pipelines.moysklad.model import EntityType, KeptImage, NewImage
 from imagesync_pipelines.moysklad.reading import entities_of, read_entities, read_main
 from imagesync_pipelines.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.faults import Fault, FaultKind
 from imagesync_pipelines.sandbox.moysklad.drawing import jpeg, noisy, png
 from imagesync_pipelines.sandbox.moysklad.limits import Kind
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 from imagesync_pipelines.sandbox.moysklad.switches import BadElementNamed, FreeTariff, Switches, Window
 from imagesync_pipelines.sync.targets import AnswerLost
+from imagesync_pipelines.upstream.errors import NotJson
 from imagesync_pipelines.upstream.retries import Timing
 
 NOON = datetime(2026, 10, 5, 9, tzinfo=UTC)
@@ -97,6 +98,40 @@ def test_only_what_changed_is_read_again_and_what_was_deleted_is_found(database:
         assert (full.changed, full.deleted, full.archived, full.calls) == (0, 2, 1, 2)
         again = read_entities(database, main, [f"product:{third.id}", f"product:{first.id}"], permanent=False)
         assert (again.changed, again.deleted, again.calls) == (0, 0, 1)
+
+
+def test_a_change_of_images_that_touches_no_time_is_found_by_the_full_reading(database: sa.Engine) -> None:
+    with _box(image_write_bumps_updated=False) as box, _api(box, "main", database) as main:
+        handle = box.account("main")
+        box.clock.move(3600)
+        handle.change(handle.entities()[1].id, name="Новое имя")
+        read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2, permanent=False)
+        handle.set_images(handle.entities()[0].id, [])
+        assert read_main(database, main, full=False, overlap=TEN_MINUTES, repeats=2, permanent=False).changed == 0
+        assert read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2, permanent=False).changed == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [faults.truncated(), faults.server_error(502), faults.reset(), faults.answer(200, b'{"rows": [{"id')],
+    ids=["cut off", "502", "reset", "cut JSON"],
+)
+def test_a_reading_survives_what_passes(database: sa.Engine, fault: faults.Fault) -> None:
+    with _box() as box, _api(box, "main", database) as main:
+        box.faults.add(fault.at("main assortment"))
+        reading = read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0, permanent=False)
+        assert (reading.complete, reading.new, reading.calls) == (True, 13, 2)
+
+
+def test_a_page_of_html_in_place_of_a_list_ends_the_reading_with_nothing_changed(database: sa.Engine) -> None:
+    with _box() as box, _api(box, "main", database) as main:
+        read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0, permanent=False)
+        box.faults.add(faults.html_page().at("main assortment"))
+        with pytest.raises(NotJson):
+            read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0, permanent=False)
+        with database.connect() as connection:
+            keys = [f"{entity.type.value}:{entity.id}" for entity in box.account("main").entities()]
+            assert len(entities_of(connection, keys)) == 13
 
 
 def test_a_list_is_kept_reordered_grown_and_cleared(database: sa.Engine) -> None:
@@ -221,6 +256,6 @@ def test_a_link_that_expired_is_asked_for_again(database: sa.Engine) -> None:
     with _box() as box, _api(box, "main", database) as api:
         (page,) = api.assortment(types=["product"])
         row = (page.entities[0].images or ())[0]
-        box.faults.add(Fault(FaultKind.ANSWER, "storage", status=403, body=b"<Error><Code>AccessDenied</Code></Error>"))
+        box.faults.add(faults.answer(403, b"<Error><Code>AccessDenied</Code></Error>").at("storage"))
         assert len(api.download(row)) == row.size
         assert box.calls("main", "download") == 2

@@ -20,7 +20,7 @@ from imagesync_pipelines.moysklad.errors import AccountRefused, AccountStopped, 
 from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.rate_budget import WindowLeft
 from imagesync_pipelines.sync.targets import AnswerLost
-from imagesync_pipelines.upstream.answers import Answer, Place, load_json, place_of
+from imagesync_pipelines.upstream.answers import Answer, Place, load_json, parse_json, place_of
 from imagesync_pipelines.upstream.errors import BadAnswer, CredentialsError, Unavailable, UpstreamError
 from imagesync_pipelines.upstream.retries import Patience, Timing, pause_after
 from imagesync_pipelines.upstream.session import Param, SessionPolicy, UpstreamSession
@@ -60,6 +60,11 @@ class _Call:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
     accept: frozenset[int] = frozenset()
+
+    @property
+    def is_question(self) -> bool:
+        """Whether JSON must come back: neither a write, whose answer may be lost, nor a redirect."""
+        return self.body is None and not self.accept
 
 
 class Calls:
@@ -177,6 +182,8 @@ class Calls:
         except UpstreamError as error:
             return error
         data = _json(answer)
+        if answer.status < 400 and call.is_question and data is None:
+            return _illegible(answer)
         bulk = isinstance(data, list) and answer.status < 500
         if answer.status < 400 or bulk or answer.status == 429:
             return answer
@@ -236,6 +243,13 @@ def _json(answer: Answer) -> object:
         return load_json(answer.body) if answer.body.strip() else None
     except ValueError:
         return None
+
+
+def _illegible(answer: Answer) -> UpstreamError:
+    """Why the answer to a question is no JSON; one that was cut is asked for again."""
+    place = place_of(answer.url)
+    error = parse_json(place, answer.status, answer.headers.get("Content-Type", ""), answer.body)
+    return error if isinstance(error, UpstreamError) else place.error(BadAnswer, "null came", status=answer.status)
 
 
 def _reply(answer: Answer) -> Reply:
