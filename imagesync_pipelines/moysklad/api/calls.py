@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.accounts_moysklad import MoyskladAccount
 from imagesync_pipelines.moysklad.api.brake import Brake
+from imagesync_pipelines.moysklad.api.limits import asked_pause
 from imagesync_pipelines.moysklad.api.pacing import Pace
 from imagesync_pipelines.moysklad.api.refusals import NOT_CARRIED_OUT, code_of, refusal
 from imagesync_pipelines.moysklad.errors import AccountRefused, AccountStopped, NotAllowed, StorageFull
@@ -21,7 +22,7 @@ from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.rate_budget import WindowLeft
 from imagesync_pipelines.sync.targets import AnswerLost
 from imagesync_pipelines.upstream.answers import Answer, Place, load_json, parse_json, place_of
-from imagesync_pipelines.upstream.errors import BadAnswer, CredentialsError, Unavailable, UpstreamError
+from imagesync_pipelines.upstream.errors import BadAnswer, CredentialsError, RateLimited, Unavailable, UpstreamError
 from imagesync_pipelines.upstream.retries import Patience, Timing, pause_after
 from imagesync_pipelines.upstream.session import Param, SessionPolicy, UpstreamSession
 
@@ -157,12 +158,12 @@ class Calls:
         while True:
             outcome = self._attempt(call)
             if isinstance(outcome, Answer):
-                if outcome.status != 429:
-                    return outcome
+                return outcome
+            if isinstance(outcome, RateLimited):
                 # It was not carried out; how often that happens is for the brake to judge.
                 self._brake.refused()
                 refused += 1
-                self._pace.refused(outcome.headers, refused)
+                self._pace.refused(outcome.retry_after, refused)
                 continue
             failures += 1
             outcome.attempts = failures
@@ -173,7 +174,7 @@ class Calls:
             self._timing.sleep(pause_after(failures, outcome.retry_after, self._patience, self._timing))
 
     def _attempt(self, call: _Call) -> Answer | UpstreamError:
-        """Make one request: its answer, a 429 or a bulk answer under 400 among them, or the error that it means."""
+        """Make one request: its answer, a bulk answer under 400 among them, or the error that it means."""
         self._brake.check()
         try:
             answer = self._request(call)
@@ -182,14 +183,16 @@ class Calls:
         except UpstreamError as error:
             return error
         data = _json(answer)
-        if answer.status < 400 and call.is_question and data is None:
-            return _illegible(answer)
-        bulk = isinstance(data, list) and answer.status < 500
-        if answer.status < 400 or bulk or answer.status == 429:
+        if answer.status < 400:
+            return _illegible(answer) if call.is_question and data is None else answer
+        if isinstance(data, list) and answer.status < 500:
             return answer
         refused = refusal(place_of(answer.url), answer.status, data, write=call.body is not None)
         if isinstance(refused, AccountRefused | NotAllowed):
             raise self._stop(refused)
+        if isinstance(refused, RateLimited):
+            refused.retry_after = asked_pause(answer.headers)
+            return refused
         code = code_of(data)
         self._brake.failed(f"{call.method} {call.path} {dict(call.params)}: HTTP {answer.status}, error {code}")
         unknown = isinstance(refused, Unavailable) and code not in NOT_CARRIED_OUT

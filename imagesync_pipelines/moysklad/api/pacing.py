@@ -17,7 +17,6 @@ from imagesync_pipelines.moysklad.api.limits import (
     PARALLEL,
     UNITS,
     WINDOW_SECONDS,
-    asked_pause,
     units_left,
     weight_of,
 )
@@ -87,12 +86,12 @@ class Pace:
                 window = None if said is None else self._window
                 give_back(self._engine, self._principal, lease, now, window=window, units_left=said or 0)
 
-    def refused(self, headers: Mapping[str, str], times: int) -> None:
-        """Wait after a 429, `times` in a row: as long as it asks, for everybody; else, in flight, a while by ourselves.
+    def refused(self, asked: float | None, times: int) -> None:
+        """Wait after a refusal for the limit, `times` in a row: `asked` seconds, which hold for everybody.
 
-        Raises AccountStopped when it asks for longer than a run waits.
+        None: too many calls were in flight, so this one alone waits a while. Raises AccountStopped when it is longer
+        than a run waits.
         """
-        asked = asked_pause(headers)
         if asked is not None:
             now = self._timing.wall()
             block(self._engine, self._principal, now + asked, now)

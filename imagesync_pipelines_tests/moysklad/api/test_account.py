@@ -244,6 +244,13 @@ def test_full_storage_stops_the_writes_and_nothing_else(database: sa.Engine) -> 
         assert len(list(api.assortment())) == 1
 
 
+def test_too_many_failed_logins_are_no_matter_of_pace(database: sa.Engine) -> None:
+    with _api(in_turn(json_answer(error_json(1048), 429)), database) as (api, served, _):
+        with pytest.raises(AccountRefused):
+            list(api.assortment())
+    assert len(served.requests) == 1
+
+
 def test_refused_credentials_are_tried_once_and_never_shown(database: sa.Engine) -> None:
     with _api(in_turn(json_answer(error_json(1056, f"bad {TOKEN}"), 401)), database) as (api, served, _):
         for _ in range(3):
