@@ -141,6 +141,16 @@ def key_of_file_name(name: str) -> str | None:
     return key if name.startswith(_FILE_PREFIX) and _KEY.fullmatch(key) else None
 
 
+def key_of_renamed_file(name: str) -> str | None:
+    """The key of a name of ours that Plytix gave a suffix, because another file had the name; None for all other names.
+
+    Such a name may be an untouched one of another picture: believe it only where that very picture is expected.
+    """
+    stem, dot, extension = name.rpartition(".")
+    before, _, suffix = stem.rpartition("_")
+    return key_of_file_name(f"{before}{dot}{extension}") if suffix.isalnum() else None
+
+
 def choose_listings(items: Iterable[AmazonItem], only_marketplaces: Collection[str] = ()) -> Chosen:
     """One listing per product, sorted by SKU; entries of one product are joined (contract sections 2 and 3).
 

@@ -198,6 +198,40 @@ def test_a_lost_ledger_is_made_again_from_our_file_names(small: Room, database: 
     assert (len(known.keys), len(known.foreign), len(known.links)) == (12, 1, 20)
 
 
+def test_a_file_that_plytix_renamed_is_recognised_when_the_ledger_was_lost(small: Room, database: sa.Engine) -> None:
+    first, *_ = wanted(small)[sku(small)]
+    small.plytix.mutate("upload", filename=first)
+    small.sync()
+    shown = {name for names, _ in small.shown().values() for name in names}
+    renamed = [name for name in shown if name not in {name for names in wanted(small).values() for name in names}]
+    assert len(renamed) == 1, "somebody else's file has its name"
+    before, assets = small.shown(), small.plytix.assets()
+    with database.begin() as connection:
+        connection.execute(sa.text("TRUNCATE imagesync.plytix_asset, imagesync.plytix_link"))
+    done = small.sync()
+    assert (small.shown(), small.plytix.assets()) == (before, assets)
+    assert (done.report["images_uploaded"], done.applied.affected, done.warnings) == (0, frozenset(), ())
+    assert len(small.desk.ledger.known().links) == 20
+
+
+def test_a_product_takes_300_assets_and_the_others_go_on(small: Room) -> None:
+    full, *others = wanted(small)
+    free = 2
+    for number in range(300 - free):
+        small.plytix.mutate("add_image", sku=full, filename=f"{number}.jpg")
+    fitting = 0 if is_patch(small) else free
+    missing = len(wanted(small)[full]) - fitting
+    for links in (12 + fitting, 0):
+        done = small.sync()
+        assert done.report["links_created"] == links
+        told = [error for error in done.report["errors"] if error["product_sku"] == full]
+        assert len(told) == len(done.report["errors"]) == missing
+        assert all("at most 300 assets" in error["error"] for error in told)
+        assert f"{missing} product images failed; the next run tries them again." in done.warnings
+        assert len(small.plytix.gallery(full)) == 300 - free + fitting
+    assert [small.shown()[one][0] for one in others] == [wanted(small)[one] for one in others]
+
+
 def test_a_picture_that_is_in_the_library_and_nowhere_else_is_found_by_the_upload(
     small: Room, database: sa.Engine
 ) -> None:

@@ -13,6 +13,7 @@ from imagesync_pipelines.plytix.rules import (
     choose_listings,
     file_name,
     key_of_file_name,
+    key_of_renamed_file,
     marketplace_code,
     picture_of,
     variant_order,
@@ -213,6 +214,22 @@ def test_a_file_name_tells_its_picture_and_holds_nothing_that_plytix_minds(image
 )
 def test_names_that_people_or_plytix_gave_are_not_ours(name: str) -> None:
     assert key_of_file_name(name) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        pytest.param("amazon_61wixnPXtlL_aefee.jpg", "61wixnPXtlL.jpg", id="a suffix"),
+        pytest.param("amazon_61_ixnPXtlL_3f.jpg", "61+ixnPXtlL.jpg", id="an id with +, a suffix"),
+        pytest.param("amazon_61wixnPXtlL.jpg", None, id="no suffix"),
+        pytest.param("amazon_61wixnPXtlL_.jpg", None, id="an empty suffix"),
+        pytest.param("amazon_61wixnPXtlL_a-b.jpg", None, id="a suffix that Plytix does not give"),
+        pytest.param("rabbit_aefee.png", None, id="somebody else's file"),
+        pytest.param("amazon_61wixnPXtlL_aefee", None, id="no extension"),
+    ],
+)
+def test_a_suffix_of_plytix_is_seen_behind_our_name(name: str, key: str | None) -> None:
+    assert key_of_renamed_file(name) == key
 
 
 @given(
