@@ -120,7 +120,9 @@ def read_main(
 
     Without a cursor everything is read. A reading that does not prove to be complete is made again, up to `repeats`
     times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Raises RowsMissing when no
-    images came at all although there are some, and every error of the API, with nothing changed.
+    images came at all although there are some, and every error of the API, with nothing changed. Call it under the
+    lock of the main account. An entity whose row cannot be used does not hold the cursor: the next full reading asks
+    for it again.
     """
     calls = api.calls
     with engine.connect() as connection:

@@ -217,7 +217,20 @@ def test_no_call_is_ever_refused_and_the_limit_is_used(database: sa.Engine, wind
         assert {status for statuses in box.ledger.as_json().values() for status in statuses} == {"200"}
 
 
-def test_workers_together_never_have_more_in_flight_than_they_may(database: sa.Engine) -> None:
+def test_workers_together_use_the_limit_and_no_more(database: sa.Engine) -> None:
+    with _box() as box, _api(box, "main", database) as api:
+        (page,) = api.assortment(types=["product"])
+        rows = [row for entity in page.entities for row in entity.images or ()] * 4
+        began = box.clock.now()
+        with ThreadPoolExecutor(5) as pool:
+            assert [len(body) for body in pool.map(api.download, rows)] == [row.size for row in rows]
+        seconds = (box.clock.now() - began).total_seconds()
+        assert len(rows) == 64
+        assert seconds <= 64 * 3 / 45 * 3 * 1.1
+        assert {status for statuses in box.ledger.as_json().values() for status in statuses} == {"200", "302"}
+
+
+def test_workers_together_never_never_have_more_in_flight_than_they_may(database: sa.Engine) -> None:
     with _box(seconds_per_call=0.01) as box, _api(box, "main", database) as one, _api(box, "main", database) as other:
         kinds: list[EntityType] = ["product", "bundle"] * 12
         with ThreadPoolExecutor(12) as pool:

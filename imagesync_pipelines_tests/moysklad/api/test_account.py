@@ -245,9 +245,9 @@ def test_full_storage_stops_the_writes_and_nothing_else(database: sa.Engine) -> 
 
 
 def test_too_many_failed_logins_are_no_matter_of_pace(database: sa.Engine) -> None:
-    with _api(in_turn(json_answer(error_json(1048), 429)), database) as (api, served, _):
-        with pytest.raises(AccountRefused):
-            list(api.assortment())
+    blocked = in_turn(json_answer(error_json(1048), 429))
+    with _api(blocked, database) as (api, served, _), pytest.raises(AccountRefused):
+        list(api.assortment())
     assert len(served.requests) == 1
 
 
