@@ -20,6 +20,8 @@ from imagesync_pipelines.web.catalogue.reading.images import ImageView, images_b
 _OWN = product_image.alias("own")
 _LENT = product_image.alias("lent")
 _OTHER = product.alias("other")
+# So many hits of a search are sorted in no time.
+FEW = 2000
 _NUMBERS = (product.c.sku, product.c.legacy_sku)
 _WORD = re.compile(r"[^\W_]+")
 
@@ -85,6 +87,8 @@ def list_products(
         sku, last = decode_cursor(cursor, (str, int))
         query = query.where(sa.tuple_(product.c.sku, product.c.id) > sa.tuple_(sa.literal(sku), sa.literal(last)))
     with engine.connect() as connection:
+        if filters.q.strip():
+            query = query.where(_found_by(connection, filters.q))
         found = connection.execute(query.order_by(product.c.sku, product.c.id).limit(limit + 1)).all()
     more = len(found) > limit
     found = found[:limit]
@@ -95,6 +99,8 @@ def list_products(
 def count_products(engine: sa.Engine, filters: Filters, *, min_height: int) -> int:
     """How many products the filters find."""
     query = sa.select(sa.func.count()).select_from(product).where(*_conditions(filters, min_height))
+    if filters.q.strip():
+        query = query.where(_search(filters.q))
     with engine.connect() as connection:
         return int(connection.execute(query).scalar_one())
 
@@ -124,12 +130,11 @@ def _skus(connection: sa.Connection, product_ids: Sequence[int]) -> dict[int, st
 
 
 def _conditions(filters: Filters, min_height: int) -> list[sa.ColumnElement[bool]]:
+    """Everything but the search."""
     conditions: list[sa.ColumnElement[bool]] = [product.c.left_erp_at.is_(None)]
     own = _OWN.c.product_id == product.c.id
     if filters.kind:
         conditions.append(product.c.kind == filters.kind)
-    if filters.q.strip():
-        conditions.append(_search(filters.q))
     if filters.without_image:
         conditions += [~one for one in _pictured()]
     if filters.without_front:
@@ -161,6 +166,19 @@ def _candidates() -> sa.Select:
     """The SKUs of the products that an article number without a product may mean."""
     candidate = sa.func.jsonb_array_elements(unmatched_article.c.candidates).table_valued("value", name="candidate")
     return sa.select(candidate.c.value.op("->>")("sku")).select_from(unmatched_article.join(candidate, sa.true()))
+
+
+def _found_by(connection: sa.Connection, text: str) -> sa.ColumnElement[bool]:
+    """The search as a condition of an ordered list.
+
+    PostgreSQL expects many hits and would go through the SKUs in order, which takes long when there are few: few are
+    looked up first, by the indexes of the search.
+    """
+    hits = sa.select(product.c.id).where(_search(text)).cte("hits").prefix_with("MATERIALIZED", dialect="postgresql")
+    few = connection.scalars(sa.select(hits.c.id).limit(FEW + 1)).all()
+    if len(few) > FEW:
+        return _search(text)
+    return product.c.id == sa.any_(sa.literal(list(few), sa.ARRAY(sa.BigInteger)))
 
 
 def _search(text: str) -> sa.ColumnElement[bool]:

@@ -76,6 +76,13 @@
   zoom.addEventListener("click", function (event) {
     if (event.target === zoom) zoom.close();
   });
-  zoomed.addEventListener("click", function () { zoomed.classList.toggle("whole"); });
+  var larger = document.getElementById("zoom-larger");
+  function enlarge() {
+    larger.setAttribute("aria-pressed", String(zoomed.classList.toggle("larger")));
+    var pan = document.getElementById("pan");
+    pan.scrollTo((pan.scrollWidth - pan.clientWidth) / 2, (pan.scrollHeight - pan.clientHeight) / 2);
+  }
+  zoomed.addEventListener("click", enlarge);
+  larger.addEventListener("click", enlarge);
   zoom.addEventListener("close", function () { stage.focus(); });
 })();
