@@ -179,6 +179,7 @@ def sync_plytix(
     dry_run: bool = False,
     live: bool = False,
     marketplace: str = "",
+    skus: Sequence[str] = (),
     skip_existing: bool = False,
     force_reupload: bool = False,
     lift_brake: bool = False,
@@ -188,7 +189,8 @@ def sync_plytix(
     """Bring Amazon's listings into one Plytix account: assets, galleries, thumbnails.
 
     mapping: a path or s3:// URL; empty: all files of PLYTIX_MAPPING_FOLDER. account: its alias, None: the only one.
-    dry_run: stop after the plan. live: images from Amazon's catalogue. marketplace: listings of this one only.
+    dry_run: stop after the plan. live: images from Amazon's catalogue. marketplace: listings of this one only. skus:
+    these products only; with live they need no mapping file.
     skip_existing: leave products with images alone. force_reupload: upload every image again. lift_brake: let removals
     happen that the brake would hold back. Raises SettingsError and AccountsError before any run.
     """
@@ -196,6 +198,7 @@ def sync_plytix(
         mapping=mapping,
         live=live,
         marketplace=marketplace,
+        skus=tuple(skus),
         dry_run=dry_run,
         skip_existing=skip_existing,
         force_reupload=force_reupload,

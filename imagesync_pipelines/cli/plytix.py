@@ -12,6 +12,7 @@ import click
 
 from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, progress_bars
+from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import Settings, load_settings
 
 account_option = click.option(
@@ -21,10 +22,13 @@ lift_option = click.option("--lift-brake", is_flag=True, help="let removals happ
 
 
 @click.command("plytix")
-@click.option("--mapping", metavar="FILE", required=True, help="mapping file: a path or an s3:// URL")
+@click.option(
+    "--mapping", metavar="FILE", default="", help="mapping file: a path or s3:// URL (default: PLYTIX_MAPPING_FOLDER)"
+)
 @click.option("--dry-run", is_flag=True, help="plan and report; nothing is written to Plytix")
 @click.option("--execute", is_flag=True, help="plan, upload, link, set thumbnails")
 @click.option("--live", is_flag=True, help="images from Amazon's catalogue; the file only says which products")
+@click.option("--sku", "skus", metavar="SKU", multiple=True, help="only this product; can be repeated")
 @click.option("--skip-existing", is_flag=True, help="leave products alone whose gallery holds any image")
 @click.option("--force-reupload", is_flag=True, help="upload every image again, whatever we know of it")
 @click.option("--marketplace", metavar="M", default="", help="only listings of this marketplace, such as US")
@@ -39,6 +43,11 @@ def sync(
     if dry_run == execute:
         raise click.UsageError(
             "Choose one: --dry-run plans and reports and writes nothing to Plytix, --execute does it.", context
+        )
+    by_sku = options["live"] and options["skus"]
+    if not options["mapping"] and not by_sku and not load_settings(PlytixSettings).mapping_folder:
+        raise click.UsageError(
+            "Say which products: --mapping FILE, the variable PLYTIX_MAPPING_FOLDER, or --live with --sku SKU.", context
         )
     settings = load_settings(Settings)
     with progress_bars() as progress:

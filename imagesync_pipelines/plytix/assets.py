@@ -79,7 +79,12 @@ def build_assets() -> list[Any]:
         """
         with _at_work(context, house, plytix) as (desk, _):
             read = stages.take_listings(
-                desk, context.run.run_id, mapping=config.mapping, live=config.live, marketplace=config.marketplace
+                desk,
+                context.run.run_id,
+                mapping=config.mapping,
+                live=config.live,
+                marketplace=config.marketplace,
+                skus=config.skus,
             )
             _tell(context, [telling.listing_line(desk.account, read)], read.warnings)
             return dg.MaterializeResult(

@@ -18,6 +18,9 @@ class ListingsConfig(dg.Config):
         False, description="the images as Amazon's catalogue has them now; the file only says which products"
     )
     marketplace: str = Field("", description="only listings of this marketplace, such as US; empty: all")
+    skus: list[str] = Field(
+        [], description="only these products, such as AMZN-US-B01ABCDEFG; with live they need no mapping file"
+    )
 
 
 class PlanConfig(dg.Config):

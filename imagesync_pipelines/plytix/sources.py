@@ -1,9 +1,10 @@
-"""Where the listings of a run come from: one mapping file, all files of the folder, or Amazon's catalogue as it is now.
+"""Where the listings of a run come from: one mapping file, all files of the folder, Amazon's catalogue as it is now.
 
 What belongs here: getting Amazon items together from any of them. What does not: the shapes of a file (mapping.py), the
 catalogue's contract (api/spapi.py), which images are taken (rules.py).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
@@ -18,6 +19,7 @@ from imagesync_pipelines.plytix.watching import mapping_files, mapping_path
 from imagesync_pipelines.settings import Settings, SettingsError
 
 LIVE_SHAPE = "catalogue"
+_SKU = re.compile(r"AMZN-(?P<country>[A-Z]{2})-(?P<asin>[A-Z0-9]{10})")
 
 
 class AsksAmazon(Protocol):
@@ -56,6 +58,28 @@ def read_sources(mapping: str, folder: str, shared: Settings) -> Sources:
     if not found:
         raise SettingsError(f"PLYTIX_MAPPING_FOLDER: there is no mapping file (*.json) in {folder}.")
     return sources_of([_read(file.path, shared) for file in found])
+
+
+def named_products(skus: Sequence[str]) -> Sources:
+    """Products by SKU, without images: for Amazon's catalogue, which is asked for them without any mapping file.
+
+    Raises SettingsError for what is no SKU of an Amazon product.
+    """
+    items = []
+    for sku in dict.fromkeys(skus):
+        found = _SKU.fullmatch(sku)
+        if found is None:
+            raise SettingsError(f"{sku!r} is no SKU of an Amazon product; one looks like AMZN-US-B01ABCDEFG.")
+        items.append(AmazonItem(sku, found["asin"], found["country"], False, "", ()))
+    return Sources(f"{len(items)} SKUs", LIVE_SHAPE, len(items), tuple(items), ())
+
+
+def only(read: Sources, skus: Sequence[str]) -> Sources:
+    """These products alone. Raises SettingsError for one that was not read."""
+    unread = sorted(set(skus) - {item.sku for item in read.items})
+    if unread:
+        raise SettingsError(f"{read.source} has no product {unread[0]}.")
+    return replace(read, items=tuple(item for item in read.items if item.sku in set(skus)))
 
 
 def sources_of(files: Sequence[MappingFile]) -> Sources:

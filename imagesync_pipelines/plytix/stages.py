@@ -19,24 +19,31 @@ from imagesync_pipelines.plytix.pictures import picture_fetcher, picture_url
 from imagesync_pipelines.plytix.quality import Quality, look_at_pictures
 from imagesync_pipelines.plytix.recognising import recognise
 from imagesync_pipelines.plytix.rules import choose_listings, known_marketplace
-from imagesync_pipelines.plytix.sources import as_amazon_has_them, read_sources
+from imagesync_pipelines.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.sync.model import QuarantineItem
 
 LISTING_STAGE = "listing"
 
 
-def take_listings(desk: Desk, run_id: str, *, mapping: str, live: bool, marketplace: str) -> SourceNote:
+def take_listings(
+    desk: Desk, run_id: str, *, mapping: str, live: bool, marketplace: str, skus: Sequence[str] = ()
+) -> SourceNote:
     """Read the mapping file (or all of the folder), and with `live` ask Amazon's catalogue for its products' images.
 
-    marketplace: by country or by Amazon's id; '' is all. Raises SettingsError, MappingError, and the errors of the
+    marketplace: by country or by Amazon's id; '' is all. skus: these products only; with `live` and without a file they
+    need to be in none. Raises SettingsError, MappingError, and the errors of the
     catalogue.
     """
     country = known_marketplace(marketplace)
     if marketplace and country is None:
         raise SettingsError(f"There is no marketplace {marketplace!r}; name its country, such as US, or Amazon's id.")
     marketplace = country or ""
-    read = read_sources(mapping, desk.settings.mapping_folder, desk.place.settings)
+    if live and skus and not mapping:
+        read = named_products(skus)
+    else:
+        read = read_sources(mapping, desk.settings.mapping_folder, desk.place.settings)
+        read = only(read, skus) if skus else read
     calls = 0
     with CatalogueApi(desk.settings, desk.place.engine) if live else nullcontext() as amazon:
         if amazon is not None:

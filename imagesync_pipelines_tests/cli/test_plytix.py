@@ -32,6 +32,28 @@ def test_dry_run_or_execute_has_to_be_chosen(tmp_path: Path, capsys: Shown, opti
     assert not (tmp_path / "postgres").exists(), "nothing was started for it"
 
 
+@pytest.mark.parametrize("options", [(), ("--live",), ("--sku", "AMZN-US-B000000001")], ids=str)
+def test_a_run_has_to_know_its_products(tmp_path: Path, capsys: Shown, options: tuple[str, ...]) -> None:
+    shown = call(None, capsys, "sync", "plytix", "--dry-run", *options, IMAGESYNC_HOME=str(tmp_path))
+    assert shown.code == 2
+    assert "Say which products: --mapping FILE, the variable PLYTIX_MAPPING_FOLDER, or --live with --sku" in shown.err
+
+
+@pytest.mark.slow
+def test_live_images_of_named_products_need_no_mapping_file(place: PlytixWorld, capsys: Shown) -> None:
+    listing = next(listing for listing in place.amazon.listings if listing.images)
+    product = ("--sku", listing.suggested_sku)
+    done = call(place, capsys, "sync", "plytix", "--live", *product, "--execute")
+    assert done.code == 0, done.err
+    assert len(place.plytix.assets()) == len(listing.images)
+    place.assert_shows([listing])
+    folder = {"PLYTIX_MAPPING_FOLDER": str(place.mapping.parent)}
+    again = call(place, capsys, "sync", "plytix", *product, "--execute", **folder)
+    assert "images uploaded 0" in again.out, again.err
+    wrong = call(place, capsys, "sync", "plytix", "--live", "--sku", "B000000001", "--execute")
+    assert (wrong.code, "is no SKU of an Amazon product" in wrong.out) == (1, True)
+
+
 @pytest.mark.slow
 def test_a_dry_run_is_printed_reported_looked_at_and_applied(place: PlytixWorld, tmp_path: Path, capsys: Shown) -> None:
     report = tmp_path / "out" / "report.json"

@@ -10,7 +10,7 @@ import pytest
 from imagesync_pipelines.plytix.api.spapi import Catalogue
 from imagesync_pipelines.plytix.errors import MappingError
 from imagesync_pipelines.plytix.model import AmazonItem, ItemImage, SetAside
-from imagesync_pipelines.plytix.sources import as_amazon_has_them, read_sources
+from imagesync_pipelines.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import Settings, SettingsError
 
 FIRST, SECOND = "B000000001", "B000000002"
@@ -53,6 +53,25 @@ def test_a_file_is_read_by_its_name_for_people(tmp_path: Path) -> None:
     read = read_sources(str(path), "", Settings())
     assert (read.source, read.shape, read.entries) == ("a.json", "flat", 1)
     assert images_of(read.items) == {f"AMZN-US-{FIRST}": ["71aaaaaaaaL.jpg"]}
+
+
+def test_named_products_are_read_alone_and_an_unknown_one_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.json", 1, entry(FIRST, "71aaaaaaaaL"), entry(SECOND, "71bbbbbbbbL"))
+    read = read_sources(str(path), "", Settings())
+    assert [item.asin for item in only(read, [f"AMZN-US-{SECOND}"]).items] == [SECOND]
+    with pytest.raises(SettingsError, match=r"a\.json has no product AMZN-DE-B000000001"):
+        only(read, [f"AMZN-US-{SECOND}", f"AMZN-DE-{FIRST}"])
+
+
+def test_a_sku_says_which_product_of_which_marketplace_it_is() -> None:
+    read = named_products([f"AMZN-DE-{FIRST}", f"AMZN-US-{SECOND}", f"AMZN-DE-{FIRST}"])
+    assert [(item.marketplace, item.asin, item.images) for item in read.items] == [
+        ("DE", FIRST, ()),
+        ("US", SECOND, ()),
+    ]
+    for wrong in (FIRST, "AMZN-US-1", "amzn-US-B000000001", ""):
+        with pytest.raises(SettingsError, match="is no SKU of an Amazon product"):
+            named_products([wrong])
 
 
 def test_of_several_files_the_newest_says_what_a_product_shows(tmp_path: Path) -> None:

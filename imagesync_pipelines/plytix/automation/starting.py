@@ -36,6 +36,7 @@ class SyncOptions:
     mapping: str = ""
     live: bool = False
     marketplace: str = ""
+    skus: tuple[str, ...] = ()
     dry_run: bool = False
     skip_existing: bool = False
     force_reupload: bool = False
@@ -44,7 +45,12 @@ class SyncOptions:
 
 def sync_run(account: str, options: SyncOptions) -> JobRun:
     """The run that brings one account up to date, or that stops after its plan."""
-    listings = {"mapping": options.mapping, "live": options.live, "marketplace": options.marketplace}
+    listings = {
+        "mapping": options.mapping,
+        "live": options.live,
+        "marketplace": options.marketplace,
+        "skus": list(options.skus),
+    }
     plan = {
         "dry_run": options.dry_run,
         "skip_existing": options.skip_existing,
