@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import orjson
 import sqlalchemy as sa
@@ -113,6 +113,14 @@ class MainReading:
     calls: int
 
 
+class _Kept(NamedTuple):
+    """What was written to the mirror."""
+
+    merged: Merged
+    deleted: int
+    archived: int
+
+
 def read_main(
     engine: sa.Engine, api: Source, *, full: bool, overlap: timedelta, repeats: int, permanent: bool
 ) -> MainReading:
@@ -136,12 +144,13 @@ def read_main(
             missing = unstaged_keys(connection, ROOM, MAIN) if since is None and not reason else []
             connection.commit()
             deleted = _confirmed(connection, api, missing, permanent, walk)
-            merged, gone, archived = _keep(connection, deleted, walk.archived)
-            after = None if reason else walk.newest
-            if after is not None and (before is None or after > before):
+            kept = _keep(connection, deleted, walk.archived)
+            after = max(filter(None, (before, None if reason else walk.newest)), default=None)
+            if after is not None:
                 move_cursor(connection, ROOM, MAIN, after.isoformat())
             connection.commit()
-    return _reading(walk, merged, gone, archived, since is None, reason, before, after, api.calls - calls)
+    full = since is None
+    return _reading(walk, kept, api.calls - calls, full=full, reason=reason, before=before, after=after)
 
 
 def read_entities(engine: sa.Engine, api: Source, keys: Collection[str], *, permanent: bool) -> MainReading:
@@ -154,9 +163,9 @@ def read_entities(engine: sa.Engine, api: Source, keys: Collection[str], *, perm
         walk = Walk()
         deleted = _confirmed(connection, api, sorted(keys), permanent, walk)
         _refuse_rowless(walk)
-        merged, gone, archived = _keep(connection, deleted, walk.archived)
+        kept = _keep(connection, deleted, walk.archived)
         connection.commit()
-    return _reading(walk, merged, gone, archived, False, "", None, None, api.calls - calls)
+    return _reading(walk, kept, api.calls - calls)
 
 
 def entities_of(connection: sa.Connection, keys: Sequence[str]) -> list[Entity]:
@@ -197,11 +206,11 @@ def _take(connection: sa.Connection, walk: Walk, page: AssortmentPage) -> None:
     rows = [_seen(key) for key in page.illegible if key.partition(":")[0] in TYPES]
     for entity in page.entities:
         walk.newest = entity.updated if walk.newest is None else max(walk.newest, entity.updated)
-        walk.types[entity.type] += 1
         if entity.archived:
             walk.archived.add(entity.key)
             rows.append(_seen(entity.key))
             continue
+        walk.types[entity.type] += 1
         walk.with_images += entity.image_count > 0
         if len(entity.images or ()) != entity.image_count:
             walk.unread[entity.key] = _NOT_DELIVERED
@@ -229,35 +238,39 @@ def _nothing_left(connection: sa.Connection, walk: Walk) -> str:
 def _confirmed(
     connection: sa.Connection, api: Source, keys: Sequence[str], permanent: bool, walk: Walk
 ) -> frozenset[str]:
-    """Ask for entities by their ids and stage what comes; give the keys of those that the account does not have."""
+    """Ask for entities by their ids and stage what comes; give the keys of those that the account does not have.
+
+    An answer that lacks rows it counts, or has one without an id, says nothing about those that did not come.
+    """
     ids = {key_parts(key)[1]: key for key in keys}
     if not ids:
         return frozenset()
     found: set[str] = set()
+    counted = 0
     for page in api.assortment(ids=list(ids), permanent=permanent):
         _take(connection, walk, page)
         found |= {entity.key for entity in page.entities} | page.illegible.keys()
+        counted += page.size if page.offset == 0 else 0
     settle_staging(connection)
-    return frozenset(ids.values()) - found
+    return frozenset(ids.values()) - found if counted == len(found & set(ids.values())) else frozenset()
 
 
-def _keep(connection: sa.Connection, deleted: Collection[str], archived: Collection[str]) -> tuple[Merged, int, int]:
+def _keep(connection: sa.Connection, deleted: Collection[str], archived: Collection[str]) -> _Kept:
     """Merge what is staged, and mark what is gone, in the caller's transaction."""
     merged = merge(connection, ROOM, MAIN, None)
     gone = mark_gone(connection, ROOM, MAIN, deleted, DELETED)
-    return merged, gone, mark_gone(connection, ROOM, MAIN, archived, ARCHIVED)
+    return _Kept(merged, gone, mark_gone(connection, ROOM, MAIN, archived, ARCHIVED))
 
 
 def _reading(
     walk: Walk,
-    merged: Merged,
-    deleted: int,
-    archived: int,
-    full: bool,
-    reason: str,
-    before: datetime | None,
-    after: datetime | None,
+    kept: _Kept,
     calls: int,
+    *,
+    full: bool = False,
+    reason: str = "",
+    before: datetime | None = None,
+    after: datetime | None = None,
 ) -> MainReading:
     return MainReading(
         full=full,
@@ -265,13 +278,13 @@ def _reading(
         reason=reason,
         seen=dict(walk.types),
         images=walk.images,
-        new=merged.new,
-        changed=merged.changed + merged.revived,
-        deleted=deleted,
-        archived=archived,
+        new=kept.merged.new,
+        changed=kept.merged.changed + kept.merged.revived,
+        deleted=kept.deleted,
+        archived=kept.archived,
         unread=walk.unread,
         cursor_before=before,
-        cursor_after=max(filter(None, (before, after)), default=None),
+        cursor_after=after,
         calls=calls,
     )
 

@@ -173,6 +173,20 @@ def test_rows_that_did_not_come_leave_the_mirror_as_it_was(database: sa.Engine, 
         assert entities_of(connection, ["product:p1"])[0].images == PICTURE
 
 
+@pytest.mark.parametrize(
+    "page",
+    [AssortmentPage((), 0, 1), AssortmentPage((), 0, 1, {"row 0": "id is missing or no text"})],
+    ids=["a row is counted and did not come", "a row without id"],
+)
+def test_an_answer_about_ids_that_is_not_whole_calls_nothing_deleted(database: sa.Engine, page: AssortmentPage) -> None:
+    account = _account()
+    _read(database, account)
+    account.spoil = lambda _, number: page
+    found = read_entities(database, account, ["product:p1", "bundle:b1"], permanent=False)
+    assert found.deleted == 0
+    assert len(_live(database)) == 3
+
+
 def test_an_expansion_that_was_ignored_stops_the_reading(database: sa.Engine) -> None:
     account = _account()
     _read(database, account)
