@@ -62,6 +62,8 @@ def edge(console: Console, *, photos: int = PHOTOS, catalogue: int = CATALOGUE) 
             console.print(_clients_table(bench))
     with tempfile.TemporaryDirectory(prefix="imagesync-bench-", ignore_cleanup_errors=True) as name:
         console.print(_catalogue_table(Path(name), catalogue))
+    with tempfile.TemporaryDirectory(prefix="imagesync-bench-", ignore_cleanup_errors=True) as name:
+        console.print(_first_table(Path(name), catalogue))
 
 
 def _bytes_table(bench: Bench) -> Table:
@@ -128,6 +130,18 @@ def _catalogue_table(folder: Path, number: int) -> Table:
     for span in found["spans"]:
         above = f"{span['above_bytes'] / 1e6:,.0f}"
         table.add_row(span["name"], f"{span['seconds']:.2f}", above, remarks.get(span["name"], ""))
+    return table
+
+
+def _first_table(folder: Path, number: int) -> Table:
+    table = Table(title=f"{number:,} photos into an empty store", title_justify="left")
+    for column in ("what", "seconds", "peak MB above the imports"):
+        table.add_column(column, justify="left" if column == "what" else "right")
+    spans = in_own_process("benchmarks.edge_first", home=str(folder), photos=number)["spans"]
+    start = spans[0]["peak_bytes"] - spans[0]["above_bytes"]
+    for span in spans:
+        table.add_row(span["name"], f"{span['seconds']:.1f}", f"{(span['peak_bytes'] - start) / 1e6:,.0f}")
+    table.caption = "Photos of a few hundred bytes: what the catalogue costs, without the bytes in flight."
     return table
 
 

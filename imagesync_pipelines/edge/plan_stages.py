@@ -174,16 +174,12 @@ def _planned(
     """The plan, and the product of each of its rows as people know it."""
     wanted = mirror.read_mirror(connection, ROOM, desk.name, {**LISTED_VALUES, **PRODUCT_VALUES})
     absent = mirror.read_gone(connection, ROOM, desk.name, WORD_OF_HO)
-    current = store.read_current(desk.database)
-    # What the head office lists in a form that cannot be read is there: it is left alone.
-    if listed.illegible:
-        current = current[~current["key"].isin(listed.illegible)]
     # A full walk proves what is gone as long as the mirror is as that walk left it.
     proven = listed.full and listed.walk_id is not None and listed.mirror_at == mirror_at
     proof = Proof(listed.walk_id, listed.complete, listed.reason) if proven and listed.walk_id is not None else None
     planned = plan_photos(
         wanted,
-        current,
+        _current(desk, listed),
         Scope(None, proof, absent),
         _brake(desk.place.settings, lifted=lift_brake),
         unknown_products=store.unknown_products(desk.database, set(wanted["group_key"])),
@@ -191,6 +187,12 @@ def _planned(
         pace_seconds=desk.settings.pace_ms / 1000,
     )
     return planned, product_labels(planned.plan, wanted)
+
+
+def _current(desk: Desk, listed: ListingNote) -> pd.DataFrame:
+    """What the store has, without what the head office lists in a form that cannot be read: that is left alone."""
+    current = store.read_current(desk.database)
+    return current[~current["key"].isin(listed.illegible)] if listed.illegible else current
 
 
 def _apply(

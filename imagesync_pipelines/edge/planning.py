@@ -23,7 +23,7 @@ from imagesync_pipelines.sync.plan import build_plan
 # What applying needs of every row that is added or updated; photo is the JSON of Photo.as_json.
 PAYLOAD_COLUMNS = ("key", "needs_bytes", "photo")
 # The JSON of so many photos is in memory at one time.
-ROWS_PER_PORTION = 5_000
+ROWS_PER_PORTION = 1_000
 _WRITTEN = (Change.ADD, Change.UPDATE)
 
 # What planning needs to know of every photo that the head office lists, beside storage.mirror.MIRROR_COLUMNS.
@@ -80,19 +80,19 @@ def plan_photos(
     them. Raises ValueError for frames that are otherwise.
     """
     listed = _listed(mirror, frozenset(unknown_products), max_bytes)
-    there = _in_group_of(listed, _without_announced(current, listed))
+    waiting = _waiting(listed, current)
+    current = _in_group_of(listed, _without_announced(current, listed))
     usable = listed["reject"] == ""
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
-    built = build_plan(listed[usable], there, scope, rejected=rejected)
-    guarded = guard(built, scope, brake)
-    written = _written(guarded.plan, listed, there)
+    guarded = guard(build_plan(listed[usable], current, scope, rejected=rejected), scope, brake)
+    written = _written(guarded.plan, listed, current)
     fetched = written[written["needs_bytes"]]
     calls, size = len(fetched), int(fetched["size"].sum())
     return PhotoPlan(
         plan=guarded.plan,
         held=guarded.held,
         written=written,
-        waiting=_waiting(listed, current),
+        waiting=waiting,
         cost=PlanCost(calls, size, round(calls * pace_seconds / 60, 1)),
         warnings=guarded.warnings,
     )

@@ -49,7 +49,8 @@ def read_columns(connection: sa.Connection, query: str, types: Mapping[str, pa.D
     # COPY writes NULL as nothing and an empty text as "".
     return pa.csv.read_csv(
         pa.BufferReader(out.getbuffer()),
-        read_options=pa.csv.ReadOptions(column_names=list(types)),
+        # Each further thread keeps memory of its own; what is read here takes no time in one.
+        read_options=pa.csv.ReadOptions(column_names=list(types), use_threads=False),
         parse_options=pa.csv.ParseOptions(newlines_in_values=True),
         convert_options=pa.csv.ConvertOptions(
             column_types=dict(types),

@@ -211,7 +211,9 @@ def read_payloads(connection: sa.Connection, room: str, account: str, keys: Sequ
     parts = [pa.table({name: pa.array([], kind) for name, kind in types.items()})]
     for first in range(0, len(keys), _PAYLOADS):
         some = _quoted(list(keys[first : first + _PAYLOADS]))
-        query = f"SELECT m.key, m.payload {_live(room, account)} AND m.key = ANY({some})"
+        # Key by key through the primary key: without fresh statistics every portion would read the whole mirror.
+        found = f"SELECT m.key, m.payload {_live(room, account)} AND m.key = w.key LIMIT 1"
+        query = f"SELECT m.key, m.payload FROM unnest(CAST({some} AS text[])) AS w (key), LATERAL ({found}) AS m"
         parts.append(read_columns(connection, query, types))
     return frame_of(pa.concat_tables(parts))
 
