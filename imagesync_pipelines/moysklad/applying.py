@@ -32,7 +32,9 @@ GIVE_UP_AFTER = 10
 # An entity that somebody writes to in the same moment is read and written again so often.
 _TRIES = 3
 NO_ENTITY = "the child account does not have this entity any more; the next run looks for it again"
-STILL_THERE = "kept, because what is to take its place could not be written"
+STILL_THERE = (
+    "Failed to delete an existing image (not critical): kept, because what is to take its place could not be written"
+)
 
 
 @dataclass
