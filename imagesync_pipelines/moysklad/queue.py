@@ -147,6 +147,16 @@ class Queue:
             taken = [Request(**row._mapping) for row in connection.execute(update)]
         return tuple(sorted(taken, key=lambda request: (-request.priority, request.id)))
 
+    def held(self, run_id: str) -> tuple[Request, ...]:
+        """What a run has taken and not told of yet, the highest priority first."""
+        mine = (table.c.run_id == run_id) & (table.c.state == State.RUNNING)
+        query = sa.select(*(table.c[name] for name in Request.__dataclass_fields__)).where(mine)
+        with self.engine.connect() as connection:
+            return tuple(
+                Request(**row._mapping)
+                for row in connection.execute(query.order_by(table.c.priority.desc(), table.c.id))
+            )
+
     def finish(self, run_id: str, ids: Collection[int], now: datetime) -> None:
         """Note that the run has done these; what it does not hold (any more) stays as it is."""
         self._change(_held(run_id, ids), state=State.DONE, last_error="", changed_at=now)

@@ -41,7 +41,9 @@ def test_a_request_is_taken_once_and_done(queue: Queue) -> None:
     (request,) = queue.take("north", "run-1", START)
     assert (request.entity, request.attempts, request.priority) == ("product:id-1", 1, 50)
     assert queue.take("north", "run-2", START) == ()
+    assert queue.held("run-1") == (request,)
     queue.finish("run-1", [request.id], START)
+    assert queue.held("run-1") == ()
     assert states(queue) == {State.DONE: 1}
     assert queue.due(START + timedelta(days=1)) == {}
 
@@ -51,6 +53,7 @@ def test_the_highest_priority_is_taken_first_and_the_oldest_of_equals(queue: Que
         queue.add([wish(number, priority=priority)], START + number * MINUTE)
     taken = queue.take("north", "run-1", START + timedelta(hours=1))
     assert [request.entity_id for request in taken] == ["id-2", "id-0", "id-3", "id-1"]
+    assert queue.held("run-1") == taken
 
 
 def test_a_run_takes_the_most_urgent_of_many(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
