@@ -5,21 +5,32 @@ the rules of matching (matching.py), HTTP (api/). What was found stays, since id
 by the field that the account names now counts.
 """
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import orjson
+import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.accounts_moysklad import MatchField, MoyskladChild
+from imagesync_pipelines.accounts_moysklad import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.moysklad.api.pages import values_of
-from imagesync_pipelines.moysklad.matching import Match, Unmatched, match_entities
+from imagesync_pipelines.moysklad.matching import Match, Place, Unmatched, match_entities
 from imagesync_pipelines.moysklad.model import Entity, EntityType, key_parts
-from imagesync_pipelines.moysklad.reading import entities_of
+from imagesync_pipelines.moysklad.reading import ROOM, entities_of
+from imagesync_pipelines.storage.mirror import read_mirror
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map as table
 
 _PRODUCT_KEY = "product:{}"
+# What the fields are called in the mirror.
+_FIELDS: Mapping[MatchField, str] = {
+    "externalCode": "external_code",
+    "code": "code",
+    "article": "article",
+    "barcode": "barcodes",
+}
 # Variants are looked for within their product, so products come first.
 _ORDER: tuple[EntityType, ...] = ("product", "bundle", "variant")
 
@@ -74,6 +85,7 @@ def map_entities(engine: sa.Engine, api: Finder, child: MoyskladChild, entities:
         known = read_map(connection, child)
         unknown = [entity for entity in entities if entity.key not in known]
         unknown += _products_of(connection, unknown, known)
+        shared = _shared_places(connection, child.match_field) if unknown else frozenset()
         connection.commit()
         for kind in _ORDER:
             wanted = [entity for entity in unknown if entity.type == kind]
@@ -87,6 +99,7 @@ def map_entities(engine: sa.Engine, api: Finder, child: MoyskladChild, entities:
                 child.match_field,
                 products={key_parts(key)[1]: child_id for key, child_id in known.items()},
                 taken={child_id: key for key, child_id in known.items()},
+                shared=shared,
             )
             _keep(connection, child, found)
             connection.commit()
@@ -107,6 +120,17 @@ def _products_of(connection: sa.Connection, unknown: Sequence[Entity], known: Co
     there = {entity.key for entity in unknown}
     keys = {_PRODUCT_KEY.format(entity.product_id) for entity in unknown if entity.type == "variant"}
     return entities_of(connection, sorted(keys - there - set(known)))
+
+
+def _shared_places(connection: sa.Connection, match_field: MatchField) -> frozenset[Place]:
+    """Where the main account, as the mirror has it, has several entities with one value."""
+    name = _FIELDS[match_field]
+    frame = read_mirror(connection, ROOM, MAIN, {name: pa.large_string(), "product_id": pa.large_string()})
+    places: Counter[Place] = Counter()
+    for key, text, product_id in zip(frame["key"], frame[name], frame["product_id"], strict=True):
+        values = set(orjson.loads(text)) if match_field == "barcode" else {text}
+        places.update((key_parts(key)[0], product_id, value) for value in values if value)
+    return frozenset(place for place, times in places.items() if times > 1)
 
 
 def _keep(connection: sa.Connection, child: MoyskladChild, matches: Sequence[Match]) -> None:

@@ -5,12 +5,15 @@ nothing in another account, and no field is surely unique: none or several match
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from imagesync_pipelines.accounts_moysklad import MatchField
 from imagesync_pipelines.moysklad.api.pages import values_of
 from imagesync_pipelines.moysklad.model import Entity
+
+Place = tuple[str, str, str]
+"""Where an entity is looked for: its type, the product of a variant ('' for others), a value of the field."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +41,13 @@ def match_entities(
     *,
     products: Mapping[str, str],
     taken: Mapping[str, str],
+    shared: Collection[Place],
 ) -> tuple[list[Match], list[Unmatched]]:
     """Find the counterpart of every wanted entity among candidates of the same type in the child account.
 
     products: ids of products in the main account to their counterparts' ids, for variants, which are only looked for
     within their matched product. taken: ids of the child account to the keys that they are the counterpart of already.
+    shared: where the main account itself has several entities; none of them is matched.
     """
     by_value: defaultdict[tuple[str, str], dict[str, Entity]] = defaultdict(dict)
     for candidate in candidates:
@@ -51,7 +56,7 @@ def match_entities(
     matches: list[Match] = []
     unmatched: list[Unmatched] = []
     for entity in wanted:
-        found = _match(entity, by_value, match_field, products, taken)
+        found = _match(entity, by_value, match_field, products, taken, shared)
         if isinstance(found, Match):
             matches.append(found)
         else:
@@ -65,11 +70,15 @@ def _match(
     match_field: MatchField,
     products: Mapping[str, str],
     taken: Mapping[str, str],
+    shared: Collection[Place],
 ) -> Match | str:
     """The counterpart of one entity, or the sentence why there is none."""
     values = values_of(entity, match_field)
     if not values:
         return f"it has no {match_field}; give it one, the same in both accounts"
+    said = f"{match_field} {', '.join(values)}"
+    if any((entity.type, entity.product_id, value) in shared for value in values):
+        return f"the main account has several of the type {entity.type} with {said}; make it unique there"
     product = products.get(entity.product_id)
     if entity.type == "variant" and product is None:
         return "its product has no counterpart in the child account; variants are only looked for within it"
@@ -78,7 +87,6 @@ def _match(
         for candidate in by_value.get((entity.type, value), {}).values():
             if entity.type != "variant" or candidate.product_id == product:
                 found.setdefault(candidate.id, value)
-    said = f"{match_field} {', '.join(values)}"
     if not found:
         return f"the child account has no {entity.type} with {said}"
     if len(found) > 1:

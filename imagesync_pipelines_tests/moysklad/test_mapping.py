@@ -78,6 +78,26 @@ def test_a_variant_brings_its_product_which_is_not_told_of(database: sa.Engine) 
         assert read_map(connection, NORTH) == {"variant:v1": "w1", "product:p1": "c1"}
 
 
+@pytest.mark.parametrize("match_field", ["externalCode", "barcode"])
+def test_what_the_main_account_has_twice_is_told_whichever_of_them_is_asked_for(
+    database: sa.Engine, match_field: MatchField
+) -> None:
+    one, other = (entity(name, external_code="A", barcodes=("46", f"47{name}")) for name in ("p1", "p2"))
+    # Two variants of two products may have the same value: each is looked for within its own.
+    variants = [entity(f"v{n}", "variant", external_code="V", barcodes=("5",), product_id=f"p{n}") for n in (3, 4)]
+    products = [entity(f"p{n}", external_code=f"P{n}", barcodes=(f"P{n}",)) for n in (3, 4)]
+    account = Account([one, other, *variants, *products])
+    read_entities(database, account, [found.key for found in account.entities], permanent=False)
+    child = Child([
+        entity("c1", external_code="A", barcodes=("46",)),
+        *(entity(f"c{n}", external_code=f"P{n}", barcodes=(f"P{n}",)) for n in (3, 4)),
+        *(entity(f"w{n}", "variant", external_code="V", barcodes=("5",), product_id=f"c{n}") for n in (3, 4)),
+    ])  # fmt: skip
+    north = replace(NORTH, match_field=match_field)
+    assert "the main account has several" in map_entities(database, child, north, [one]).unmatched[0].reason
+    assert map_entities(database, child, north, variants).ids == {"variant:v3": "w3", "variant:v4": "w4"}
+
+
 def test_what_is_forgotten_is_looked_for_anew(database: sa.Engine) -> None:
     child = _child()
     map_entities(database, child, NORTH, WANTED)
