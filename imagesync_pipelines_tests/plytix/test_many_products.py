@@ -1,5 +1,6 @@
 """Many products under Plytix's real limits on a moved clock: no refused call, and hardly one more than is needed."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import ceil
@@ -63,17 +64,30 @@ def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(
 
 
 @pytest.mark.slow
-def test_links_that_do_not_fit_into_the_hour_are_made_in_the_next_runs(database: sa.Engine, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("products", "limits", "expected_runs"),
+    [
+        pytest.param(100, ((20, 10), (400, 3600)), 3, id="100, of which an hour takes a third"),
+        # Waiting workers move the clock one after the other, so that the hour is never spent.
+        pytest.param(1000, LIMITS, 1, id="1000"),
+    ],
+)
+def test_links_are_made_within_the_limits_and_what_does_not_fit_in_the_next_runs(
+    database: sa.Engine, tmp_path: Path, products: int, limits: Sequence[tuple[int, int]], expected_runs: int
+) -> None:
     clock = SandboxClock(MONDAY)
-    limits = ((20, 10), (400, 3600))
-    with open_room(database, tmp_path, listings=many(100, 7), limits=limits, clock=clock) as room:
+    with open_room(database, tmp_path, listings=many(products, 7), limits=limits, clock=clock) as room:
         runs, stopped = 0, "not begun"
         while stopped:
             stopped = room.sync().stopped
             runs += 1
             clock.move(4000)
-        # 12 uploads, 700 links, 100 thumbnails and a search per run, 320 of them an hour.
-        assert runs == 3
-        assert room.calls() <= (12 + 700 + 100) * 1.05 + runs
+        # Uploads, seven links and a thumbnail per product, and the searches of every run.
+        least = PICTURES + 8 * products + runs * ceil(products / 100)
+        assert runs == expected_runs
+        assert least <= room.calls() <= least * 1.05
         assert room.plytix.ledger.count(status=429) == 0
         assert_converged(room)
+        before = room.calls()
+        assert room.sync().applied.affected == frozenset()
+        assert room.calls() - before == ceil(products / 100)
