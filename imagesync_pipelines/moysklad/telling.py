@@ -15,6 +15,7 @@ from imagesync_pipelines.moysklad.apply_stages import PlanApplied
 from imagesync_pipelines.moysklad.model import key_parts
 from imagesync_pipelines.moysklad.notes import ContentNote, MainNote, MapNote
 from imagesync_pipelines.moysklad.plan_stages import PlanMade
+from imagesync_pipelines.moysklad.queue import QueueView, State
 from imagesync_pipelines.moysklad.rules import MB
 from imagesync_pipelines.sync.model import EFFECTS, Change
 from imagesync_pipelines.sync.report import Summary
@@ -22,6 +23,11 @@ from imagesync_pipelines.sync.report import Summary
 # An event is stored whole; the exact numbers are beside the first of them.
 SHOWN = 20
 _KB = 1000
+
+
+def skipped_summary(why: str, started_at: datetime) -> Summary:
+    """The summary of a run that did nothing, since its account is switched off."""
+    return Summary(status="completed", started_at=started_at, completed_at=datetime.now(UTC), warnings=(why,))
 
 
 def main_line(read: MainNote) -> str:
@@ -48,8 +54,8 @@ def main_numbers(read: MainNote) -> dict[str, int]:
 def map_line(alias: str, found: MapNote) -> str:
     """The map in one line for the log."""
     return (
-        f"{alias}: {_numbers(found.mapped) or 'nothing'} mapped, {found.new} of them new; {len(found.unmapped)} have no "
-        f"counterpart; {found.calls} calls."
+        f"{alias}: {_numbers(found.mapped) or 'nothing'} mapped, {found.new} of them new; {len(found.unmapped)} have "
+        f"no counterpart; {found.calls} calls."
     )
 
 
@@ -99,8 +105,8 @@ def plan_cost(made: PlanMade) -> str:
     cost = made.cost
     pace = f", at least {cost.minutes:g} minutes at the accounts' pace" if cost.minutes else ""
     return (
-        f"{cost.calls} calls ({cost.writes} writes and {cost.reads} reads there, {cost.downloads} downloads of the main "
-        f"account){pace}; the earlier way: {cost.earlier} calls."
+        f"{cost.calls} calls ({cost.writes} writes and {cost.reads} reads there, {cost.downloads} downloads of the "
+        f"main account){pace}; the earlier way: {cost.earlier} calls."
     )
 
 
@@ -209,6 +215,17 @@ def applied_numbers(done: PlanApplied) -> dict[str, int]:
 def skipped(done: PlanApplied) -> pd.DataFrame:
     """Every image that is not there and why, each reason once."""
     return pd.DataFrame({"why": list(done.skipped)})
+
+
+def queue_numbers(view: QueueView) -> dict[str, int]:
+    """The numbers of the queue of requests that the UI plots."""
+    return {f"queue/{state}": view.total(state) for state in (State.PENDING, State.FAILED, State.SET_ASIDE)}
+
+
+def queue_errors(view: QueueView) -> pd.DataFrame:
+    """The newest errors of the queue."""
+    rows = [(one.id, one.child, one.entity, one.state, one.attempts, one.error) for one in view.errors]
+    return pd.DataFrame(rows, columns=["id", "account", "entity", "state", "attempts", "error"])
 
 
 def _failed(done: PlanApplied) -> Sequence[str]:
