@@ -23,6 +23,7 @@ from imagesync_pipelines.plytix.watching import mapping_files
 from imagesync_pipelines.runs import Status
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines_tests.plytix_installations import PlytixWorld, plytix_world
 
 RESOURCES = {"house": HouseResource(), "plytix": PlytixResource()}
@@ -192,6 +193,33 @@ def test_a_run_that_begins_with_the_hour_spent_ends_with_a_warning_and_tells_whe
             checks = {event.asset_check_evaluation_data.check_name: event for event in events}
             told = checks["every_listing_has_a_product"].asset_check_evaluation_data
             assert not told.passed, "nobody looked"
+
+
+@pytest.mark.slow
+def test_a_file_in_s3_is_seen_synchronised_and_seen_again_when_it_changed(place: PlytixWorld, tmp_path: Path) -> None:
+    stored = tmp_path / "s3" / "product-images" / "mappings" / "a.json"
+    stored.parent.mkdir(parents=True)
+    put(stored, place.mapping.read_text(), age=60)
+    with embedded_s3(tmp_path / "s3") as store:
+        more = {
+            "PLYTIX_MAPPING_FOLDER": "s3://product-images/mappings",
+            "PLYTIX_STRATEGY": "patch",
+            "PLYTIX_QUALITY_SAMPLE": "0",
+            "IMAGESYNC_S3_ENDPOINT_URL": store.endpoint_url,
+            "IMAGESYNC_S3_ACCESS_KEY": store.access_key,
+            "IMAGESYNC_S3_SECRET_KEY": store.secret_key.get_secret_value(),
+        }
+        with place.opened(**more) as (_, instance):
+            first = tick_of_sensor(instance, None)
+            assert asked(first) == [("other", "a.json"), ("sandbox", "a.json")]
+            assert asked(tick_of_sensor(instance, first.cursor)) == []
+        mapping = first.run_requests[1].run_config["ops"]["plytix__listings"]["config"]["mapping"]
+        assert place.sync(more, mapping=mapping, account="sandbox").status is Status.COMPLETED
+        place.assert_converged(place.amazon.listings)
+        # By now the store looks into its folder again.
+        put(stored, '{"matched": []}', age=30)
+        with place.opened(**more) as (_, instance):
+            assert asked(tick_of_sensor(instance, first.cursor)) == [("other", "a.json"), ("sandbox", "a.json")]
 
 
 def test_a_folder_that_cannot_be_read_forgets_nothing(place: PlytixWorld) -> None:
