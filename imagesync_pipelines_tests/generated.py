@@ -22,6 +22,7 @@ from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
 from imagesync_pipelines.web.webhooks.settings import WebhookSettings
 
@@ -36,6 +37,7 @@ SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Plytix", PlytixSettings),
     ("МойСклад", MoyskladSettings),
     ("МойСклад: the endpoints for webhooks and requests (imagesync moysklad webhooks)", WebhookSettings),
+    ("The catalogue (imagesync serve)", CatalogueSettings),
     ("The head office as a service (imagesync head-office serve)", HeadOfficeSettings),
 )
 

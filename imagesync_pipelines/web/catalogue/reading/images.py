@@ -98,10 +98,12 @@ def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> 
         sa.select(variant.parent_id, image.id)
         .join_from(product, product_image, image.product_id == variant.id)
         .where(variant.parent_id == sa.any_(sa.literal(list(parent_ids), sa.ARRAY(sa.BigInteger))))
-        .distinct(variant.parent_id)
         .order_by(variant.parent_id, variant.variant_code.is_distinct_from(_FIRST_VARIANT), step, variant.sku, image.id)
     )
-    return {row[0]: row[1] for row in connection.execute(query)}
+    chosen: dict[int, int] = {}
+    for parent_id, image_id in connection.execute(query):
+        chosen.setdefault(parent_id, image_id)
+    return chosen
 
 
 def _read(connection: sa.Connection, column: sa.ColumnElement[int], values: Collection[int]) -> list[ImageView]:

@@ -1,0 +1,32 @@
+"""A cursor comes back as it went, and no text that somebody makes up is more than refused."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesync_pipelines.web.catalogue.reading.cursors import CursorError, decode_cursor, encode_cursor
+
+NO_NUL = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)))
+
+
+@given(sku=NO_NUL, last=st.integers())
+def test_a_cursor_comes_back_as_it_went(sku: str, last: int) -> None:
+    text = encode_cursor([sku, last])
+    assert decode_cursor(text, (str, int)) == [sku, last]
+    assert text.replace("-", "").replace("_", "").isalnum()
+
+
+@given(text=st.text())
+def test_made_up_text_is_refused(text: str) -> None:
+    with pytest.raises(CursorError):
+        decode_cursor(text, (str, int))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [["a"], ["a", 1, 2], [1, "a"], ["a", True], ["a", 1.5], ["a\0", 1]],
+    ids=["too few", "too many", "turned round", "a truth", "a fraction", "a NUL"],
+)
+def test_a_cursor_of_another_list_is_refused(values: list) -> None:
+    with pytest.raises(CursorError, match="begin again"):
+        decode_cursor(encode_cursor(values), (str, int))

@@ -1,0 +1,146 @@
+"""The list of products: what is found, in which order, with which picture."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from imagesync_pipelines.storage.schema import unmatched_article
+from imagesync_pipelines.web.catalogue.reading.products import Filters, Page, count_products, list_products
+from imagesync_pipelines_tests.web.catalogue.world import NOW, World
+
+
+def find(world: World, filters: Filters, cursor: str | None = None, limit: int = 50) -> Page:
+    page = list_products(world.engine, filters, cursor, limit, min_height=600)
+    if cursor is None and page.next_cursor is None:
+        assert count_products(world.engine, filters, min_height=600) == len(page.rows)
+    return page
+
+
+def skus(world: World, **filters: Any) -> list[str]:
+    return [row.sku for row in find(world, Filters(**filters)).rows]
+
+
+@pytest.fixture
+def shop(world: World) -> World:
+    """Products of every kind that a filter speaks about."""
+    parent = world.product("P1", "Großer Fuchs", kind="parent")
+    good = world.product("100", "Großer Fuchs BE", parent=parent, variant_code="BE", legacy_sku="7450A-BE")
+    world.product("101", "Großer Fuchs OX", parent=parent, variant_code="OX")
+    small = world.product("200", "Kleiner Bär-Engel")
+    bare = world.product("300", "Müder 55% Hase_")
+    world.product("400", "Weg", left_erp_at=NOW)
+    world.image(good, "10")
+    world.image(good, "11", is_primary=False, priority=2, is_front=False)
+    world.image(small, "20", height=200, is_front=False, last_synced=NOW - timedelta(days=30))
+    assert bare
+    with world.engine.begin() as connection:
+        candidates = [{"sku": "300", "name": "Müder Hase", "why": "one character differs"}]
+        values = {"number": "301", "external_id": "9", "reason": "the ERP has no product 301", "candidates": candidates}
+        connection.execute(unmatched_article.insert().values(**values))
+    return world
+
+
+FILTERS: list[tuple[dict[str, Any], list[str]]] = [
+    ({}, ["100", "101", "200", "300", "P1"]),
+    ({"kind": "parent"}, ["P1"]),
+    ({"without_image": True}, ["101", "300"]),
+    ({"without_front": True}, ["200"]),
+    ({"low_resolution": True}, ["200"]),
+    ({"unmatched": True}, ["300"]),
+    ({"changed_since": NOW - timedelta(days=1)}, ["100"]),
+    ({"changed_since": NOW - timedelta(days=31)}, ["100", "200"]),
+    ({"changed_since": NOW + timedelta(seconds=1)}, []),
+    ({"q": "fuchs", "without_image": True}, ["101"]),
+    ({"kind": "parent", "low_resolution": True}, []),
+]
+SEARCHES = {
+    "10": ["100", "101"],
+    "p1": ["P1"],
+    "7450a-b": ["100"],
+    "GROSSER": [],
+    "großer fu": ["100", "101", "P1"],
+    "fuchs gro": ["100", "101", "P1"],
+    "uchs": [],
+    "engel": ["200"],
+    "bär-eng": ["200"],
+    "  bär   kleiner ": ["200"],
+    "55%": ["300"],
+    "%": [],
+    "_": [],
+    "'": [],
+    "fuchs' | 'hase": [],
+    "fuchs:* & !": ["100", "101", "P1"],
+    "\\": [],
+    "fu\0chs": [],
+    "400": [],
+    "weg": [],
+}
+
+
+def test_a_filter_finds_what_it_says(shop: World) -> None:
+    assert [(filters, skus(shop, **filters)) for filters, _ in FILTERS] == FILTERS
+
+
+def test_a_search_finds_beginnings_of_numbers_and_words(shop: World) -> None:
+    assert {text: skus(shop, q=text) for text in SEARCHES} == SEARCHES
+
+
+def test_a_variant_without_front_of_its_own_is_not_called_so_when_it_has_no_image(shop: World) -> None:
+    assert "101" not in skus(shop, without_front=True)
+
+
+def test_every_row_has_the_picture_that_is_shown_for_it(shop: World) -> None:
+    rows = {row.sku: row for row in find(shop, Filters()).rows}
+    shown = {sku: (row.image.external_id if row.image else None, row.images, row.lent_by) for sku, row in rows.items()}
+    assert shown == {
+        "100": ("10", 2, ""),
+        "101": (None, 0, ""),
+        "200": ("20", 1, ""),
+        "300": (None, 0, ""),
+        "P1": ("10", 0, "100"),
+    }
+
+
+def test_a_variant_shows_its_parents_picture_and_says_whose_it_is(world: World) -> None:
+    parent = world.product("P1", kind="parent")
+    world.product("100", parent=parent)
+    world.image(parent, "7")
+    row = find(world, Filters()).rows[0]
+    assert (row.sku, row.image and row.image.external_id, row.lent_by, row.images) == ("100", "7", "P1", 1)
+    assert skus(world, without_image=True) == []
+
+
+def test_a_variant_shows_the_picture_of_its_base_number(world: World) -> None:
+    base = world.product("11400")
+    world.product("803721", base_sku="11400")
+    world.image(base, "7")
+    assert [row.lent_by for row in find(world, Filters()).rows] == ["", "11400"]
+    assert skus(world, without_image=True) == []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
+def test_pages_give_every_product_once_in_order(world: World, limit: int) -> None:
+    for number in ("9", "10", "A", "a", "B-1", "É", "1"):
+        world.product(number, kind="variant")
+    world.product("10", kind="parent", erp_id="other")
+    seen: list[str] = []
+    cursor = None
+    while True:
+        page = find(world, Filters(), cursor, limit)
+        seen += [row.sku for row in page.rows]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+        assert len(page.rows) == limit
+    assert len(seen) == 8
+    assert seen == [row.sku for row in find(world, Filters()).rows]
+
+
+def test_many_hits_of_a_search_are_paged_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imagesync_pipelines.web.catalogue.reading.products.FEW", 2)
+    for number in range(5):
+        world.product(str(number), "Fuchs")
+    first = find(world, Filters(q="fuchs"), limit=3)
+    second = find(world, Filters(q="fuchs"), first.next_cursor, 3)
+    assert [row.sku for row in (*first.rows, *second.rows)] == list("01234")
