@@ -17,7 +17,14 @@ from imagesync_pipelines.web.catalogue.pages import counts, history, pictures, p
 from imagesync_pipelines.web.catalogue.pages.rendering import make_templates
 from imagesync_pipelines.web.catalogue.reading.runs import kept_for_a_moment
 
-ROUTERS = (products.router, counts.router, product.router, history.router, plans.router, pictures.router)
+ROUTERS = (
+    products.router,
+    counts.router,
+    product.router,
+    history.router,
+    plans.router,
+    pictures.router,
+)
 
 
 def build_app(opened: Opened) -> FastAPI:

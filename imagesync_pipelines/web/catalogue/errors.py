@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from imagesync_pipelines.web.catalogue.headers import SAFE
 from imagesync_pipelines.web.catalogue.pages.rendering import render
 
 API = "/api/"
@@ -24,6 +25,7 @@ def add_error_pages(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(OperationalError, _no_database)
     app.add_exception_handler(TimeoutError, _no_database)
+    app.add_exception_handler(Exception, _broken)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -47,6 +49,17 @@ async def _no_database(request: Request, error: Exception) -> Response:
         problem = HTTPException(503, "The database does not answer at the moment.", {"Retry-After": RETRY_SECONDS})
         return await http_exception_handler(request, problem)
     return _page(request, 503, "", {"Retry-After": RETRY_SECONDS})
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """An error of ours: the server logs it, the page tells nothing of it."""
+    if request.url.path.startswith(API):
+        answer = await http_exception_handler(request, HTTPException(500))
+    else:
+        answer = _page(request, 500, "", {})
+    # This answer does not pass the middleware that adds them.
+    answer.headers.update(SAFE)
+    return answer
 
 
 def _page(request: Request, status: int, told: str, headers: dict[str, str]) -> Response:

@@ -269,3 +269,16 @@ def test_without_its_database_a_page_says_to_try_again(world: World) -> None:
         answer = broken.get("/")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
     assert "does not answer" in answer.text
+
+
+def test_an_error_of_ours_tells_nothing_of_itself(world: World) -> None:
+    class Broken:
+        def __getattr__(self, name: str) -> object:
+            raise RuntimeError("password=secret")
+
+    with serving(replace(world.opened, image_db=Broken())) as site:
+        answer = site.get("/")
+    assert answer.status_code == 500
+    assert "That is our fault" in answer.text
+    assert "secret" not in answer.text
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
