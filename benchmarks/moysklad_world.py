@@ -7,18 +7,21 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
+from imagesync_pipelines.sandbox.moysklad.drawing import noisy
+from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
 from imagesync_pipelines.sandbox.moysklad.limits import Kind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
+from imagesync_pipelines.sandbox.moysklad.model import NewImage
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 
 # A day on which a call with a user's token weighs 3 units.
 NOON = datetime(2026, 10, 5, 9, tzinfo=UTC)
-# Small pictures: calls are counted here, not bytes.
+# Where calls are counted and not bytes, pictures are small.
 SIDE = 48
 # So long no call comes when everybody sleeps.
 QUIET = 0.03
@@ -50,9 +53,15 @@ class World:
 
 @contextmanager
 def world(
-    products: int, images: int, *, children: int = 1, kind: Kind = Kind.SOLUTION, permanent_links: bool = False
+    products: int,
+    images: int,
+    *,
+    size: int = 0,
+    children: int = 1,
+    kind: Kind = Kind.SOLUTION,
+    permanent_links: bool = False,
 ) -> Iterator[World]:
-    """So many products with so many images each, to be shown in so many child accounts."""
+    """So many products with so many images each, of about `size` bytes or small, to be shown in so many children."""
     accounts = catalogue(
         products=products,
         images=images,
@@ -63,6 +72,8 @@ def world(
         kind=kind,
         permanent_links=permanent_links,
     )
+    if size:
+        accounts = (_heavy(accounts[0], size), *accounts[1:])
     names = tuple(account.name for account in accounts if account.name != MAIN)
     with moysklad_sandbox(accounts=accounts, clock=SandboxClock(NOON)) as box:
         yield World(box, names, threading.Lock())
@@ -96,6 +107,21 @@ def same_images(made: World) -> int:
     wanted = {one.external_code: _files(one) for one in made.box.account(MAIN).entities()}
     shown = (one for child in made.children for one in made.box.account(child).entities())
     return sum(_files(one) == wanted[one.external_code] for one in shown)
+
+
+def _heavy(account: NewAccount, size: int) -> NewAccount:
+    """The account with pictures of the same names, and of so many bytes or slightly more."""
+    entities = tuple(
+        replace(
+            entity,
+            images=tuple(
+                NewImage(image.filename, noisy(f"{entity.external_code}/{nth}", size))
+                for nth, image in enumerate(entity.images)
+            ),
+        )
+        for entity in account.entities
+    )
+    return replace(account, entities=entities)
 
 
 def _files(entity: Any) -> list[tuple[str, str]]:

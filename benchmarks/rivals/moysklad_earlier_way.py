@@ -63,14 +63,14 @@ class _EarlierWay:
 def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     """Two runs over the same catalogue; nothing changes between them."""
     runs: list[dict[str, Any]] = []
-    with world(arguments["products"], arguments["images"], children=arguments.get("children", 1)) as made:
+    with world(arguments["products"], arguments["images"], size=arguments.get("size", 0)) as made:
         for name in ("first", "second"):
             with counted(made, name, runs):
                 for child in made.children:
                     way = _EarlierWay(made, child)
                     with way.session:
                         way.sync()
-        return {"runs": runs, "same": same_images(made)}
+        return {"runs": runs, "same": same_images(made), "children": len(made.children)}
 
 
 if __name__ == "__main__":

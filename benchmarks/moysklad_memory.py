@@ -1,0 +1,81 @@
+"""The memory of the МойСклад room: large pictures for few and for many products, МойСклад in another process.
+
+What belongs here: one measurement of content and writing, run in a process of its own by moysklad.py. What does not:
+calls and minutes (moysklad_room.py).
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from benchmarks.measuring import Stopwatch, quiet_environment
+from benchmarks.moysklad_server import CHILD
+from imagesync_pipelines.accounts_moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
+from imagesync_pipelines.moysklad.api.account import MoyskladApi
+from imagesync_pipelines.moysklad.apply_stages import apply_plan, fetch_content
+from imagesync_pipelines.moysklad.desk import Desk, MainDesk
+from imagesync_pipelines.moysklad.plan_stages import make_plan
+from imagesync_pipelines.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.moysklad.stages import map_entities, read_main
+from imagesync_pipelines.sandbox.moysklad.making import MAIN
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.installation import Installation, open_installation
+
+RUN = "first"
+LOOPBACK = frozenset({"127.0.0.1"})
+
+
+def measure(arguments: dict[str, Any]) -> dict[str, Any]:
+    """One synchronisation; a span for content, and one for writing the lists."""
+    watch = Stopwatch()
+    with (
+        tempfile.TemporaryDirectory(prefix="imagesync-bench-") as home,
+        open_installation(Settings(home=Path(home))) as place,
+        _served(arguments) as server,
+        _api(place, server, MAIN) as main,
+        _api(place, server, CHILD) as child,
+    ):
+        section = MoyskladChild(child.account, mode=Mode.ALL, ownership=Ownership.MIRROR)
+        desk = Desk(place, MoyskladSettings(), section)
+        read_main(MainDesk(place, desk.settings), main, RUN)
+        map_entities(desk, child, RUN)
+        make_plan(desk, child, main, RUN)
+        with watch.step("content"):
+            fetch_content(desk, main, RUN)
+        with watch.step("lists of images"):
+            applied = apply_plan(desk, child, RUN).applied
+        return {"spans": watch.as_json(), "written": applied.added}
+
+
+@contextmanager
+def _served(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The address and the tokens of the stand-in, in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.moysklad_server", json.dumps(arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=quiet_environment()) as server:
+        try:
+            assert server.stdout is not None
+            yield json.loads(server.stdout.readline())
+        finally:
+            server.terminate()
+
+
+def _api(place: Installation, server: dict[str, Any], name: str) -> MoyskladApi:
+    account = MoyskladAccount(
+        name,
+        url=server["url"],
+        token=SecretStr(server["tokens"][name]),
+        token_kind=TokenKind.SOLUTION,
+        permanent_links=name == MAIN,
+    )
+    return MoyskladApi(account, MoyskladSettings(), place.engine, allowed_hosts=LOOPBACK)
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(json.loads(sys.argv[1]))))

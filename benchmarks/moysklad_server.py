@@ -1,0 +1,43 @@
+"""МойСклад in a process of its own, with large pictures: what another process needs for them is then its own memory.
+
+What belongs here: the stand-in for that one measurement; it prints its address and serves until it is ended. What does
+not: the measurement (moysklad_memory.py).
+"""
+
+import json
+import sys
+import threading
+
+from imagesync_pipelines.sandbox.moysklad.drawing import noisy
+from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
+from imagesync_pipelines.sandbox.moysklad.limits import Kind
+from imagesync_pipelines.sandbox.moysklad.making import MAIN
+from imagesync_pipelines.sandbox.moysklad.model import EntityType, NewEntity, NewImage
+from imagesync_pipelines.sandbox.moysklad.server import moysklad_sandbox
+
+CHILD = "child"
+
+
+def serve(products: int, images: int, size: int) -> None:
+    """So many products with so many images of so many bytes each in main, and a child without."""
+    bare = [NewEntity(EntityType.PRODUCT, f"Товар {nth}", f"t{nth}") for nth in range(products)]
+    shown = [
+        NewEntity(one.type, one.name, one.external_code, images=tuple(_images(one.external_code, images, size)))
+        for one in bare
+    ]
+    accounts = (
+        NewAccount(MAIN, tuple(shown), Kind.SOLUTION, permanent_links=True),
+        NewAccount(CHILD, tuple(bare), Kind.SOLUTION),
+    )
+    with moysklad_sandbox(accounts=accounts) as box:
+        tokens = {name: handle.token for name, handle in box.accounts.items()}
+        print(json.dumps({"url": box.api_url, "tokens": tokens}), flush=True)
+        threading.Event().wait()
+
+
+def _images(code: str, images: int, size: int) -> list[NewImage]:
+    return [NewImage(f"{code}-{nth}.png", noisy(f"{code}/{nth}", size)) for nth in range(images)]
+
+
+if __name__ == "__main__":
+    serve(**json.loads(sys.argv[1]))
