@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from benchmarks.edge_photos import read_photos
-from benchmarks.measuring import Stopwatch
+from benchmarks.measuring import Stopwatch, processor_seconds
 from imagesync_pipelines.accounts import HeadOffice
 from imagesync_pipelines.edge.api import HeadOfficeApi
 from imagesync_pipelines.edge.applying import apply_photos
@@ -55,7 +55,9 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     """Plan and apply all photos into an empty table, hash them in SQL, and plan again."""
     settings = EdgeSettings(concurrency=arguments["concurrency"])
     photos = read_photos(Path(arguments["photos"]))
-    database = new_store(Path(arguments["home"]))
+    home = Path(arguments["home"])
+    database = new_store(home)
+    servers = [ensure_server(home).pid, *arguments["servers"]]
     mirror, payloads = mirror_of(photos), payloads_of(photos)
     watch = Stopwatch()
     quarantine: Quarantine = NoQuarantine()
@@ -63,6 +65,7 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     with _source(arguments, settings) as open_photo:
         with watch.step("plan"):
             made = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
+        before = processor_seconds(servers)
         with watch.step("apply"):
             downloads = open_downloads(open_photo, policy_of(settings), check=check)
             done = apply_photos(
@@ -73,10 +76,12 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
                 quarantine,
                 rows_per_commit=settings.rows_per_commit,
             )
+    beside = processor_seconds(servers) - before
     with watch.step("plan again"):
         again = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
     return {
         "spans": watch.as_json(),
+        "servers_cpu": beside,
         "verified": done.verified,
         "bytes": done.bytes,
         "right": count_right(database),

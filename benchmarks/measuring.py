@@ -9,11 +9,13 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+import psutil  # type: ignore[import-untyped]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,13 @@ def _peak() -> int:
     """
     line = _status().get("VmHWM")
     return int(line.split()[0]) * 1024 if line else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def processor_seconds(servers: Sequence[int]) -> float:
+    """Processor time so far of these processes and of all that they started and that still run."""
+    trees = [psutil.Process(server) for server in servers]
+    times = [one.cpu_times() for tree in trees for one in (tree, *tree.children(recursive=True))]
+    return float(sum(time.user + time.system for time in times))
 
 
 def in_own_process(module: str, **arguments: Any) -> dict[str, Any]:
