@@ -20,6 +20,13 @@ from imagesync_pipelines.image_db import assets as image_db_assets
 from imagesync_pipelines.image_db import automation as image_db_automation
 from imagesync_pipelines.image_db import checks as image_db_checks
 from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.moysklad import assets as moysklad_assets
+from imagesync_pipelines.moysklad import checks as moysklad_checks
+from imagesync_pipelines.moysklad.automation import jobs as moysklad_jobs
+from imagesync_pipelines.moysklad.automation import schedules as moysklad_schedules
+from imagesync_pipelines.moysklad.automation import sensors as moysklad_sensors
+from imagesync_pipelines.moysklad.automation.starting import read_settings as read_moysklad_settings
+from imagesync_pipelines.moysklad.resources import MoyskladResource
 from imagesync_pipelines.operations import alerts, check_alerts, cleanup
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.plytix import assets as plytix_assets
@@ -37,12 +44,23 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
     shared, image_db = image_db_automation.read_settings()
     _, edge = read_edge_settings()
     _, plytix = read_plytix_settings()
+    _, moysklad = read_moysklad_settings()
     with warnings.catch_warnings():
         # backfill_policy, the one way to say how many runs a range is; partitions of a check, one result per store.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        assets = [*image_db_assets.build_assets(), *edge_assets.build_assets(), *plytix_assets.build_assets()]
-        checks = [*image_db_checks.build_checks(), *edge_checks.build_checks(), *plytix_checks.build_checks()]
+        assets = [
+            *image_db_assets.build_assets(),
+            *edge_assets.build_assets(),
+            *plytix_assets.build_assets(),
+            *moysklad_assets.build_assets(),
+        ]
+        checks = [
+            *image_db_checks.build_checks(),
+            *edge_checks.build_checks(),
+            *plytix_checks.build_checks(),
+            *moysklad_checks.build_checks(),
+        ]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
@@ -50,12 +68,14 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             *image_db_automation.build_jobs(),
             *edge_jobs.build_jobs(),
             *plytix_jobs.build_jobs(),
+            *moysklad_jobs.build_jobs(),
             cleanup.prune_events_job,
         ],
         schedules=[
             image_db_automation.build_schedule(shared, image_db),
             *edge_schedules.build_schedules(shared, edge),
             plytix_schedules.build_schedule(shared, plytix),
+            *moysklad_schedules.build_schedules(shared, moysklad),
             cleanup.build_schedule(shared),
         ],
         sensors=[
@@ -63,6 +83,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             edge_sensors.build_new_photos_sensor(shared, edge),
             edge_sensors.build_overdue_sensor(shared, edge),
             plytix_sensors.build_new_mapping_sensor(shared, plytix),
+            moysklad_sensors.build_requests_sensor(shared, moysklad),
             alerts.build_run_failure_alert(),
             check_alerts.build_failed_check_alert(),
         ],
@@ -71,6 +92,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             "image_db": ImageDbResource(),
             "edge": EdgeResource(),
             "plytix": PlytixResource(),
+            "moysklad": MoyskladResource(),
             "progress": dg.ResourceDefinition.hardcoded_resource(silent),
             **(resources or {}),
         },

@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -26,6 +27,9 @@ from imagesync_pipelines.edge.desk import ROOM as EDGE
 from imagesync_pipelines.image_db import automation
 from imagesync_pipelines.image_db.assets import API_POOL, WRITE_POOL
 from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.moysklad import assets as moysklad_assets
+from imagesync_pipelines.moysklad.automation import starting as moysklad
+from imagesync_pipelines.moysklad.reading import ROOM as MOYSKLAD
 from imagesync_pipelines.operations import history, orphans, pools
 from imagesync_pipelines.operations.launching import JobRun
 from imagesync_pipelines.plytix import assets as plytix_assets
@@ -38,7 +42,15 @@ from imagesync_pipelines.storage.installation import Installation, open_installa
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.progress import Progress, silent
 
-POOLS = (API_POOL, WRITE_POOL, edge_assets.API_POOL, edge_assets.WRITE_POOL, plytix_assets.API_POOL)
+POOLS = (
+    API_POOL,
+    WRITE_POOL,
+    edge_assets.API_POOL,
+    edge_assets.WRITE_POOL,
+    plytix_assets.API_POOL,
+    moysklad_assets.MAIN_POOL,
+    moysklad_assets.CHILD_POOL,
+)
 
 
 class Status(StrEnum):
@@ -133,6 +145,9 @@ def apply_plan(
         elif header.room == PLYTIX:
             plytix.keep_partitions(instance, load_accounts(installation.settings))
             request = plytix.apply_run(str(header.scope["account"]), plan_id)
+        elif header.room == MOYSKLAD:
+            moysklad.keep_partitions(instance, load_accounts(installation.settings))
+            request = moysklad.apply_run(str(header.scope["account"]), plan_id)
         else:
             request = automation.apply_run(plan_id, replan=replan)
         return _run(installation, instance, request, progress)
@@ -219,6 +234,41 @@ def clean_up_plytix(
     return _run_account(
         account, lambda alias: plytix.cleanup_run(alias, missing_from, lift_brake=lift_brake), settings, progress
     )
+
+
+def sync_moysklad(
+    *,
+    accounts: Sequence[str] = (),
+    entity_type: str = "",
+    entity: str = "",
+    full: bool = False,
+    dry_run: bool = False,
+    lift_brake: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Iterator[tuple[str, Outcome]]:
+    """Bring child accounts of МойСклад (all that are switched on, or those named) up to the main one, one by one.
+
+    entity_type: product, bundle or variant only. entity: the one with this id in the main account only. full: read
+    everything, and compare with the child accounts themselves. dry_run: stop after the plan. lift_brake: let removals
+    happen that the brake would hold back. The main account is read once. Gives each account's outcome as soon as its
+    run has ended; one that fails stops no other. Raises SettingsError and AccountsError before any run.
+    """
+    options = moysklad.SyncOptions(
+        full=full,
+        entity_type=entity_type,
+        entity=entity,
+        dry_run=dry_run,
+        lift_brake=lift_brake,
+        since=datetime.now(UTC),
+    )
+    moysklad.read_settings()  # a wrong setting is told before a database is started
+    known = load_accounts(settings or load_settings(Settings))
+    chosen = moysklad.chosen_children(known, accounts)
+    with opened(settings) as (installation, instance):
+        moysklad.keep_partitions(instance, known)
+        for name in chosen:
+            yield name, _run(installation, instance, moysklad.sync_run(name, options), progress)
 
 
 def _run_account(

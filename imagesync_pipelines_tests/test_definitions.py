@@ -15,14 +15,16 @@ import pytest
 from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines_tests import generated
 
-# Yields nothing on a dry run, so that what it writes is not marked as written; Dagster then wants no result type.
-MAY_YIELD_NOTHING = {"image_db/product_images"}
+# They yield nothing on a dry run, or for an account that is off, so that nothing is marked as done; Dagster then wants
+# no result type.
+MAY_YIELD_NOTHING = {"image_db/product_images", "moysklad/main_images"}
 
 # Pages are one reading, so a range is one run; stores and accounts have nothing to do with each other: each is a run.
 BACKFILL = {
     "image_db": dg.BackfillPolicy.single_run(),
     "edge": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
     "plytix": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+    "moysklad": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
 }
 
 LOADED = """
@@ -80,7 +82,7 @@ def test_every_asset_keeps_the_rules_of_the_house(definitions: dg.Definitions) -
 def test_every_asset_function_says_that_it_returns_metadata_only(definitions: dg.Definitions) -> None:
     functions = asset_functions(definitions)
     others = {name for name, made in functions.items() if made.__annotations__["return"] is not dg.MaterializeResult}
-    assert len(functions) == 16
+    assert len(functions) == 21
     assert others == MAY_YIELD_NOTHING
 
 
@@ -98,6 +100,11 @@ def test_what_calls_an_api_or_writes_product_images_waits_in_a_pool(definitions:
         "plytix/plan": {"plytix_api"},
         "plytix/assets": {"plytix_api"},
         "plytix/product_images": {"plytix_api"},
+        "moysklad/main_images": {"moysklad_main"},
+        "moysklad/entity_map": {"moysklad_child"},
+        "moysklad/plan": {"moysklad_child"},
+        "moysklad/content": {"moysklad_main"},
+        "moysklad/child_images": {"moysklad_child"},
     }
 
 
@@ -107,7 +114,7 @@ def test_every_job_is_named_by_its_room_and_described(definitions: dg.Definition
         if not name.startswith("__"):
             job = repository.get_job(name)
             assert (job.description or "").endswith("."), name
-            assert name.startswith(("image_db__", "edge__", "plytix__")) or name == "prune_events_job"
+            assert name.startswith(("image_db__", "edge__", "plytix__", "moysklad__")) or name == "prune_events_job"
             assert job.executor_def is dg.in_process_executor
 
 
@@ -150,7 +157,7 @@ def test_a_bare_process_without_any_environment_loads_everything_and_starts_noth
         cwd=tmp_path, env={"PATH": os.defpath, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 21
+    assert int(done.stdout) == 28
     assert done.stderr == ""
     assert not list(tmp_path.iterdir()), "loading wrote files"
 
@@ -225,6 +232,25 @@ def test_plytix_runs_by_itself_only_with_accounts_and_a_folder_of_mapping_files(
     assert repository.get_sensor_def("plytix__new_mapping").default_status.value == status
 
 
+@pytest.mark.parametrize(
+    ("environment", "status"),
+    [
+        pytest.param({}, "STOPPED", id="no accounts file"),
+        pytest.param({"IMAGESYNC_ACCOUNTS": "accounts.toml"}, "RUNNING", id="an accounts file"),
+    ],
+)
+def test_moysklad_runs_by_itself_only_with_an_accounts_file_and_the_clean_up_always(
+    environment: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    repository = build_definitions().get_repository_def()
+    for name in ("moysklad__sync__hourly", "moysklad__sync__daily_full"):
+        assert repository.get_schedule_def(name).default_status.value == status
+    assert repository.get_sensor_def("moysklad__requests").default_status.value == status
+    assert repository.get_schedule_def("moysklad__cleanup__daily").default_status.value == "RUNNING"
+
+
 def test_the_schedule_follows_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGE_DB_SCHEDULE", "30 4 * * 1-5")
     monkeypatch.setenv("IMAGESYNC_TIMEZONE", "Europe/Vienna")
@@ -236,4 +262,6 @@ def test_resources_can_be_replaced_by_name() -> None:
     replaced = dg.ResourceDefinition.hardcoded_resource("mine")
     repository = build_definitions({"image_db": replaced}).get_repository_def()
     assert repository.get_top_level_resources()["image_db"] is not None
-    assert set(repository.get_top_level_resources()) == {"house", "image_db", "edge", "plytix", "progress"}
+    assert set(repository.get_top_level_resources()) == {
+        "house", "image_db", "edge", "plytix", "moysklad", "progress",
+    }  # fmt: skip

@@ -65,6 +65,7 @@ def sync() -> None:
 sync.add_command(image_db.sync)
 sync.add_command(edge.sync)
 sync.add_command(plytix.sync)
+sync.add_command(moysklad.sync)
 root.add_command(image_db.group)
 root.add_command(edge.group)
 root.add_command(plytix.group)

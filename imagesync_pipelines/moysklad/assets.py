@@ -1,0 +1,276 @@
+"""The Dagster assets of this room, thin: read the config, call a stage, tell what happened.
+
+What belongs here: how the stages look in Dagster (keys, dependencies, partitions, pools, metadata). What does not: the
+stages themselves (stages.py, plan_stages.py, apply_stages.py), what they say (telling.py).
+"""
+
+import logging
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.moysklad import apply_stages, pictures, plan_stages, requested, stages, telling
+from imagesync_pipelines.moysklad.desk import Desk
+from imagesync_pipelines.moysklad.notes import MainNote
+from imagesync_pipelines.moysklad.options import ApplyConfig, ChosenConfig, MainConfig, PlanConfig
+from imagesync_pipelines.moysklad.queue import Queue
+from imagesync_pipelines.moysklad.reading import ROOM
+from imagesync_pipelines.moysklad.resources import MoyskladResource
+from imagesync_pipelines.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.moysklad.sharing import read_once
+from imagesync_pipelines.operations import metadata as shown
+from imagesync_pipelines.operations import thumbnails
+from imagesync_pipelines.operations.freshness import fresh_within
+from imagesync_pipelines.operations.partitions import PARTITION_TAG
+from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.operations.summaries import Stage, run_started, stage, summary_metadata
+from imagesync_pipelines.settings import load_settings
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync.progress import Progress
+
+OWNERS = ["team:product-images"]
+ACCOUNTS = dg.DynamicPartitionsDefinition(name="moysklad_accounts")
+# Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
+# They limit steps; calls are paced by the rate budgets.
+MAIN_POOL, CHILD_POOL = "moysklad_main", "moysklad_child"
+MAIN_IMAGES = dg.AssetKey([ROOM, "main_images"])
+ENTITY_MAP = dg.AssetKey([ROOM, "entity_map"])
+PLAN = dg.AssetKey([ROOM, "plan"])
+CONTENT = dg.AssetKey([ROOM, "content"])
+CHILD_IMAGES = dg.AssetKey([ROOM, "child_images"])
+
+# Heard on a terminal only; what the UI shows goes through the context of the run.
+logger = logging.getLogger("imagesync.moysklad")
+
+MAIN_ACCOUNT = dg.AssetSpec(
+    [ROOM, "main_account"],
+    description="The main account of МойСклад: products, bundles and variants with their images.",
+    group_name=ROOM,
+    kinds={"rest"},
+    owners=OWNERS,
+)
+CHILD_ACCOUNTS = dg.AssetSpec(
+    [ROOM, "child_accounts"],
+    description="The child accounts of МойСклад: the same entities under ids of their own, images of their owners.",
+    group_name=ROOM,
+    kinds={"rest"},
+    owners=OWNERS,
+)
+
+
+def build_assets() -> list[Any]:
+    """All Dagster assets of this room, in the order in which data flows; each partition is a child account."""
+    settings = load_settings(MoyskladSettings)
+    common: Any = {
+        "group_name": ROOM,
+        "owners": OWNERS,
+        "key_prefix": [ROOM],
+        "freshness_policy": fresh_within(settings.fresh_hours),
+    }
+    # A run is an account: one that fails stops no other.
+    by_child: Any = {
+        **common,
+        "partitions_def": ACCOUNTS,
+        "backfill_policy": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+    }
+    retry = dg.RetryPolicy(max_retries=1, delay=10)
+
+    @dg.asset(**common, kinds={"rest"}, deps=[MAIN_ACCOUNT], pool=MAIN_POOL, retry_policy=retry, output_required=False)
+    def main_images(
+        context: dg.AssetExecutionContext, config: MainConfig, house: HouseResource, moysklad: MoyskladResource
+    ) -> Iterator[dg.MaterializeResult]:
+        """Products, bundles and variants of the main account with their images, all or what changed, into our mirror.
+
+        Rows that did not come are never taken for rows that are empty. Runs that start together share one reading. The
+        run of a child account whose mode is off ends here.
+        """
+        child = context.run.tags.get(PARTITION_TAG)
+        with stage(context, context.asset_key, moysklad.secrets(house.settings())) as work, house.open() as place:
+            desk = moysklad.desk(place, child) if child is not None else None
+            try:
+                note = _read_main(context.run.run_id, config, moysklad, place, desk)
+            except stages.SkippedOff as skipped:
+                work.summary = summary = telling.skipped_summary(str(skipped), run_started(context))
+                _tell(context, (), summary.warnings)
+                context.log_event(dg.AssetObservation(context.asset_key, metadata=dict(summary_metadata(summary))))
+                return
+            _tell(context, [telling.main_line(note)], note.warnings)
+            yield dg.MaterializeResult(
+                metadata={
+                    **shown.row_count(sum(note.seen.values())),
+                    **shown.metrics(telling.main_numbers(note)),
+                    "complete": note.complete,
+                    "unread": shown.markdown_list([f"{key}: {why}" for key, why in sorted(note.unread.items())]),
+                    "warnings": shown.markdown_list(note.warnings),
+                }
+            )
+
+    @dg.asset(
+        **by_child, kinds={"postgres", "rest"}, deps=[main_images, CHILD_ACCOUNTS], pool=CHILD_POOL, retry_policy=retry
+    )
+    def entity_map(
+        context: dg.AssetExecutionContext, config: ChosenConfig, house: HouseResource, moysklad: MoyskladResource
+    ) -> dg.MaterializeResult:
+        """Which entity of the child account is which of the main account, by the field that the accounts file names.
+
+        Variants are looked for within their matched product. None or several matches are reported, never guessed.
+        """
+        with _at_work(context, house, moysklad) as (desk, _), moysklad.child_api(desk.place, desk.alias) as api:
+            chosen = _chosen(desk, context.run.run_id, config)
+            found = stages.map_entities(desk, api, context.run.run_id, chosen=chosen)
+            _tell(context, [telling.map_line(desk.alias, found)], ())
+            return dg.MaterializeResult(
+                metadata={
+                    **shown.row_count(sum(found.mapped.values())),
+                    **shown.metrics(telling.map_numbers(found)),
+                    "match_field": str(desk.child.match_field),
+                    "unmapped": shown.markdown_table(telling.unmapped(found)),
+                }
+            )
+
+    @dg.asset(**by_child, kinds={"pandas", "parquet"}, deps=[entity_map], pool=CHILD_POOL, retry_policy=retry)
+    def plan(
+        context: dg.AssetExecutionContext, config: PlanConfig, house: HouseResource, moysklad: MoyskladResource
+    ) -> dg.MaterializeResult:
+        """What would change in the child account, image by image with its reason, and what it costs.
+
+        Hourly compared with what we wrote, daily with the account itself. Images of its owner stay where the account
+        is managed; removals pass the brake.
+        """
+        with (
+            _at_work(context, house, moysklad) as (desk, work),
+            moysklad.child_api(desk.place, desk.alias) as api,
+            moysklad.main_api(desk.place) as main,
+        ):
+            made = plan_stages.make_plan(
+                desk,
+                api,
+                main,
+                context.run.run_id,
+                chosen=_chosen(desk, context.run.run_id, config),
+                check_child=config.check_child,
+                lift_brake=config.lift_brake,
+            )
+            work.summary = summary = telling.plan_summary(made, run_started(context))
+            _tell(context, [telling.plan_line(desk.alias, made)], made.warnings)
+            return dg.MaterializeResult(
+                metadata={
+                    **shown.metrics(telling.plan_numbers(made)),
+                    "plan_id": made.plan_id,
+                    "apply_it_with": f"imagesync apply {made.plan_id}",
+                    "mode": str(desk.child.mode),
+                    "ownership": str(desk.child.ownership),
+                    "cost": telling.plan_cost(made),
+                    "changes": shown.markdown_table(telling.changes(made)),
+                    "held_back": shown.markdown_table(made.planned.held.loc[:, ["key", "reason"]]),
+                    "skipped": shown.markdown_list(list(dict.fromkeys(made.planned.skipped.values()))),
+                    **shown.row_count(len(made.plan)),
+                    **summary_metadata(summary),
+                }
+            )
+
+    @dg.asset(**by_child, kinds={"file", "rest"}, deps=[plan], pool=MAIN_POOL, retry_policy=retry)
+    def content(
+        context: dg.AssetExecutionContext,
+        config: ApplyConfig,
+        house: HouseResource,
+        moysklad: MoyskladResource,
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.MaterializeResult:
+        """The pictures that the plan needs, each downloaded once for all child accounts, decoded whole, kept by hash.
+
+        What is too large for the account is not downloaded; a picture that cannot be had stops no other.
+        """
+        with _at_work(context, house, moysklad) as (desk, _), moysklad.main_api(desk.place) as main:
+            note = apply_stages.fetch_content(desk, main, context.run.run_id, plan_id=config.plan_id, progress=progress)
+            _tell(context, telling.content_lines(desk.alias, note), [note.stopped] if note.stopped else ())
+            labels, fetch = pictures.of_plan(desk, note.plan_id, thumbnails.SHOWN)
+            return dg.MaterializeResult(
+                metadata={
+                    **shown.row_count(note.disk_count),
+                    **shown.size_bytes(note.disk_bytes),
+                    **shown.metrics(telling.content_numbers(note)),
+                    "failed": shown.markdown_list([f"{key}: {why}" for key, why in sorted(note.failed.items())]),
+                    "pictures": thumbnails.from_urls(labels, fetch),
+                    "stopped": note.stopped or "-",
+                }
+            )
+
+    @dg.asset(**by_child, kinds={"rest"}, deps=[content], pool=CHILD_POOL, retry_policy=retry)
+    def child_images(
+        context: dg.AssetExecutionContext,
+        config: ApplyConfig,
+        house: HouseResource,
+        moysklad: MoyskladResource,
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.MaterializeResult:
+        """The lists of images of the child account's entities, as the plan has them: one call per changed entity.
+
+        A bad image stops no entity, a bad entity no account; what is skipped is told with its reason and tried again.
+        """
+        run_id = context.run.run_id
+        with _at_work(context, house, moysklad) as (desk, work), moysklad.child_api(desk.place, desk.alias) as api:
+            done = apply_stages.apply_plan(desk, api, run_id, plan_id=config.plan_id, progress=progress)
+            requested.settle_requests(desk, run_id, done)
+            work.summary = summary = telling.applied_summary(done, run_started(context))
+            _tell(context, telling.applied_lines(desk.alias, done), summary.warnings)
+            queue = Queue(desk.place.engine).view()
+            return dg.MaterializeResult(
+                metadata={
+                    **summary_metadata(summary),
+                    **shown.metrics({**telling.applied_numbers(done), **telling.queue_numbers(queue)}),
+                    **shown.row_count(done.applied.kept + done.applied.added + done.applied.updated),
+                    "skipped": shown.markdown_table(telling.skipped(done)),
+                    "queue_errors": shown.markdown_table(telling.queue_errors(queue)),
+                    "stopped": done.stopped or "-",
+                }
+            )
+
+    return [MAIN_ACCOUNT, CHILD_ACCOUNTS, main_images, entity_map, plan, content, child_images]
+
+
+def _read_main(
+    run_id: str, config: MainConfig, moysklad: MoyskladResource, place: Installation, desk: Desk | None
+) -> MainNote:
+    """Read the main account for a run of a child account, or (None) for itself. Raises SkippedOff."""
+    if desk is not None:
+        stages.refuse_off(desk)
+        if config.requests:
+            requested.take_requests(desk, run_id)
+    keys = requested.chosen_keys(config.entity_type, config.entity)
+    keys = requested.requested(desk, run_id) if desk is not None and config.requests else keys
+    main = moysklad.main_desk(place)
+
+    def read() -> MainNote:
+        with moysklad.main_api(place) as api:
+            return stages.read_main(main, api, run_id, full=config.full, keys=keys)
+
+    return read_once(main, run_id, config.since, read) if config.since else read()
+
+
+def _chosen(desk: Desk, run_id: str, config: ChosenConfig) -> stages.Chosen:
+    """The entities that the run is about."""
+    if config.requests:
+        keys = requested.requested(desk, run_id)
+        return stages.Chosen(keys=keys) if keys else requested.NOTHING
+    return requested.chosen(config.entity_type, config.entity)
+
+
+@contextmanager
+def _at_work(
+    context: dg.AssetExecutionContext, house: HouseResource, moysklad: MoyskladResource
+) -> Iterator[tuple[Desk, Stage]]:
+    """The wrapper around a stage of one child account: what the stages work with, and the stage's summary to be."""
+    with stage(context, context.asset_key, moysklad.secrets(house.settings())) as work, house.open() as place:
+        yield moysklad.desk(place, context.partition_key), work
+
+
+def _tell(context: dg.AssetExecutionContext, lines: Iterable[str], warnings: Iterable[str]) -> None:
+    """A few lines about a stage, in the run's log and on a terminal; a terminal shows warnings in the summary."""
+    for line in lines:
+        context.log.info(line)
+        logger.info(line)
+    for warning in warnings:
+        context.log.warning(warning)

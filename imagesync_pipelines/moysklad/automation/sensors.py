@@ -1,0 +1,74 @@
+"""What the МойСклад room watches: requests in the queue.
+
+What belongs here: the sensor. What does not: the queue and its attempts (queue.py), how requests get into it
+(web/webhooks, cli).
+"""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from imagesync_pipelines.moysklad.automation.starting import (
+    SYNC_JOB,
+    SyncOptions,
+    chosen_children,
+    in_flight,
+    keep_partitions,
+    request_of,
+    sync_run,
+)
+from imagesync_pipelines.moysklad.queue import Queue
+from imagesync_pipelines.moysklad.resources import MoyskladResource
+from imagesync_pipelines.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.operations.partitions import IN_FLIGHT
+from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.settings import Settings
+
+# A run that broke before it took its requests leaves them as they were; it is started again after so many minutes.
+AGAIN_MINUTES = 10
+
+
+def build_requests_sensor(shared: Settings, settings: MoyskladSettings) -> dg.SensorDefinition:
+    """Starts a run of a child account for the entities that requests in the queue name, and for nothing else."""
+
+    @dg.sensor(
+        name="moysklad__requests",
+        job_name=SYNC_JOB,
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING if shared.accounts else dg.DefaultSensorStatus.STOPPED,
+        description="Looks into the queue and synchronises the entities that are asked for, the most urgent first.",
+    )
+    def requests(
+        context: dg.SensorEvaluationContext, house: HouseResource, moysklad: MoyskladResource
+    ) -> dg.SensorResult | dg.SkipReason:
+        accounts = moysklad.accounts(house.settings())
+        children = keep_partitions(context.instance, accounts)
+        if not children:
+            return dg.SkipReason("There are no child accounts of МойСклад; IMAGESYNC_ACCOUNTS names their file.")
+        now = datetime.now(UTC)
+        with house.open() as place:
+            queue = Queue(place.engine)
+            for run_id in queue.runs():
+                if _has_ended(context.instance, run_id):
+                    queue.release(run_id, now)
+            due = queue.due(now)
+        busy = in_flight(context.instance, children)
+        on = chosen_children(accounts, ())
+        free = [child for child in due if child in on and child not in busy]
+        if not free:
+            waiting = sum(one.requests for one in due.values())
+            return dg.SkipReason(
+                f"{waiting} requests wait for an account that is at work, or whose mode is off."
+                if waiting
+                else "No request waits."
+            )
+        tenth = f"{now:%Y-%m-%d %H}:{now.minute // AGAIN_MINUTES}"
+        options = SyncOptions(requests=True)
+        return dg.SensorResult([request_of(sync_run(child, options), f"{due[child].mark} {tenth}") for child in free])
+
+    return requests
+
+
+def _has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is None or run.status not in IN_FLIGHT

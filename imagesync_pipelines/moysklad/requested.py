@@ -1,0 +1,74 @@
+"""Which entities a run is about: those that a person named, or those that requests of the queue name.
+
+What belongs here: choosing, taking requests for a run, telling the queue how they went. What does not: the queue itself
+(queue.py), starting such a run (automation/). A run that dies in between tells nothing; the sensor gives its requests
+back.
+"""
+
+from collections import defaultdict
+
+from imagesync_pipelines.accounts_moysklad import MAIN
+from imagesync_pipelines.moysklad.apply_stages import PlanApplied
+from imagesync_pipelines.moysklad.desk import Desk
+from imagesync_pipelines.moysklad.model import TYPES
+from imagesync_pipelines.moysklad.notes import MapNote, need_note
+from imagesync_pipelines.moysklad.queue import Queue
+from imagesync_pipelines.moysklad.reading import ROOM
+from imagesync_pipelines.moysklad.stages import Chosen
+from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.sync.remote import UNSETTLED
+
+NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
+CHANGED = "it changed while the run was at work"
+
+
+NOTHING = Chosen(types=())
+
+
+def chosen(entity_type: str, entity: str) -> Chosen:
+    """The entities of a type ('': all types), or the one with an id in the main account ('': all)."""
+    types = tuple(kind for kind in TYPES if entity_type in ("", kind))
+    return Chosen(types, chosen_keys(entity_type, entity))
+
+
+def chosen_keys(entity_type: str, entity: str) -> tuple[str, ...]:
+    """The keys that an entity with this id may have; none when it is not about one entity."""
+    return tuple(f"{kind}:{entity}" for kind in TYPES if entity_type in ("", kind)) if entity else ()
+
+
+def take_requests(desk: Desk, run_id: str) -> None:
+    """Take for this run what is due for the account."""
+    Queue(desk.place.engine).take(desk.alias, run_id, desk.clock())
+
+
+def requested(desk: Desk, run_id: str) -> tuple[str, ...]:
+    """The keys of the entities that the run has requests for; none when it has not taken any."""
+    return tuple(sorted({request.entity for request in Queue(desk.place.engine).held(run_id)}))
+
+
+def settle_requests(desk: Desk, run_id: str, done: PlanApplied) -> None:
+    """Tell the queue what became of the run's requests: done, or why not; those are tried again."""
+    queue = Queue(desk.place.engine)
+    held = queue.held(run_id)
+    failed = _failures(desk, run_id, done, {request.entity for request in held})
+    reasons: defaultdict[str, list[int]] = defaultdict(list)
+    for request in held:
+        reasons[failed.get(request.entity, "")].append(request.id)
+    queue.finish(run_id, reasons.pop("", []), desk.clock())
+    for reason, ids in reasons.items():
+        queue.fail(run_id, ids, reason, desk.clock())
+
+
+def _failures(desk: Desk, run_id: str, done: PlanApplied, keys: set[str]) -> dict[str, str]:
+    """Of these entities, those that are not as the main account has them, and why."""
+    with desk.place.engine.connect() as connection:
+        known = set(read_mirror(connection, ROOM, MAIN)["key"])
+    failed = dict.fromkeys(keys - known, NOT_IN_MAIN)
+    note = need_note(desk.place.storage, desk.alias, run_id, MapNote)
+    failed |= {one.key: one.reason for one in note.unmapped if note.run_id == run_id}
+    failed |= dict.fromkeys(done.applied.refused_in, done.stopped or CHANGED)
+    failed |= {intent.group: UNSETTLED for intent in desk.intents(run_id).open_intents()}
+    for entry in desk.quarantine(run_id).list():
+        if entry.run_id == run_id and entry.group_key is not None:
+            failed[entry.group_key] = entry.reason
+    return failed
