@@ -1,0 +1,117 @@
+"""Image content: kept once by what it is, held while it is used, forgotten when it is old, never believed blindly."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.storage.contents import ContentMissing, Contents
+
+HOUR = timedelta(hours=1)
+
+
+@dataclass
+class Clock:
+    """The time of day, moved by the test."""
+
+    now: datetime = field(default_factory=lambda: datetime(2026, 11, 20, tzinfo=UTC))
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a decode would have found."""
+
+    sha256: str
+    format: str = "JPEG"
+    width: int = 2
+    height: int = 1
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def contents(database: sa.Engine, tmp_path: Path, clock: Clock) -> Contents:
+    return Contents(database, UPath(tmp_path), clock)
+
+
+def put(contents: Contents, source: str, body: bytes, hold: timedelta = HOUR) -> None:
+    contents.put(source, body, Facts(hashlib.sha256(body).hexdigest()), hold)
+
+
+def test_what_was_put_is_found_and_read(contents: Contents) -> None:
+    put(contents, "moysklad:main:a", b"picture")
+    found = contents.find(["moysklad:main:a", "moysklad:main:b"])
+    assert list(found) == ["moysklad:main:a"]
+    assert contents.read(found["moysklad:main:a"]) == b"picture"
+
+
+def test_the_same_bytes_of_two_sources_are_one_file(contents: Contents) -> None:
+    put(contents, "a", b"picture")
+    put(contents, "b", b"picture")
+    assert contents.used() == (1, 7)
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda path: path.write_bytes(b"pictors")], ids=["gone", "altered"])
+def test_a_file_that_is_not_what_was_written_is_not_kept_any_more(
+    contents: Contents, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    put(contents, "a", b"picture")
+    content = contents.find(["a"])["a"]
+    spoil(next(path for path in tmp_path.rglob("*") if path.is_file()))
+    with pytest.raises(ContentMissing):
+        contents.read(content)
+    assert contents.find(["a"]) == {}
+    put(contents, "a", b"picture")
+    assert contents.read(content) == b"picture"
+
+
+def test_old_content_is_forgotten_and_what_a_run_holds_is_not(contents: Contents, clock: Clock) -> None:
+    put(contents, "old", b"1")
+    put(contents, "held", b"22", hold=100 * HOUR)
+    put(contents, "used", b"333")
+    clock.now += 25 * HOUR
+    contents.hold(["used"], HOUR)
+    told: list[tuple[int, int]] = []
+    would = contents.forget_older(24, dry_run=True)
+    assert (would.count, would.bytes, would.in_use) == (1, 1, 1)
+    assert contents.used() == (3, 6)
+    assert contents.forget_older(24, on_progress=lambda done, total: told.append((done, total))) == would
+    assert told == [(1, 1)]
+    assert set(contents.find(["old", "held", "used"])) == {"held", "used"}
+
+
+def test_nothing_in_use_is_forgotten_even_with_zero_hours(contents: Contents, clock: Clock) -> None:
+    put(contents, "a", b"picture", hold=2 * HOUR)
+    clock.now += HOUR
+    assert contents.forget_older(0).count == 0
+    clock.now += 2 * HOUR
+    assert contents.forget_older(0).count == 1
+    assert contents.used() == (0, 0)
+
+
+def test_bytes_stay_as_long_as_one_source_uses_them(contents: Contents, clock: Clock) -> None:
+    put(contents, "a", b"picture")
+    clock.now += 30 * HOUR
+    put(contents, "b", b"picture")
+    assert contents.forget_older(24).count == 0
+    assert contents.read(contents.find(["a"])["a"]) == b"picture"
+
+
+def test_who_fetches_second_sees_what_the_first_has_put(contents: Contents) -> None:
+    with contents.fetching("a") as found:
+        assert found is None
+        put(contents, "a", b"picture")
+    with contents.fetching("a") as found:
+        assert found is not None
+        assert found.size == 7
