@@ -6,11 +6,11 @@ merge of one gallery (galleries.py), effects (applying.py).
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil
 
 import orjson
 import pandas as pd
 
+from imagesync_pipelines.plytix.costs import cost_of
 from imagesync_pipelines.plytix.galleries import (
     IN_GALLERY,
     IN_GALLERY_AND_THUMBNAIL,
@@ -211,31 +211,6 @@ def uploads_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> dict[str, str]:
     urls = {(sku, image.key): image.url for sku, task in tasks.items() for image in task.images}
     pairs = zip(written["group"], map(picture_key, written["key"]), strict=True)
     return {key: urls[group, key] for group, key in pairs}
-
-
-def cost_of(plan: pd.DataFrame, uploads: int, strategy: str, windows: Sequence[Window]) -> PlanCost:
-    """Calls and minutes to apply a plan: uploads, then links and thumbnails, or one call per product.
-
-    Forced rows are reckoned as if each upload gave another asset. The reads that a stored plan needs are not in it.
-    """
-    changing = plan[plan["change"].isin(EFFECTS)]
-    if strategy == "patch":
-        writes = changing["group"].nunique()
-    else:
-        links = changing["change"] == Change.ADD
-        gets_thumbnail = (changing["fingerprint_after"] == IN_GALLERY_AND_THUMBNAIL) & (
-            changing["fingerprint_before"] != IN_GALLERY_AND_THUMBNAIL
-        )
-        forced = changing["reason"] == "forced"
-        writes = int(links.sum()) + int(gets_thumbnail.sum()) + int(forced.sum())
-    calls = uploads + int(writes)
-    return PlanCost(calls, 0, minutes_for(calls, windows))
-
-
-def minutes_for(calls: int, windows: Sequence[Window]) -> float:
-    """Minutes that so many calls take at least: the slowest window rules."""
-    seconds = [(ceil(calls / window.calls) - 1) * window.seconds for window in windows if calls]
-    return round(max(seconds, default=0) / 60, 1)
 
 
 def _keys(listing: Listing) -> list[str]:

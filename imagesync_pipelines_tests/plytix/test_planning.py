@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.plytix.planning import Policy, Task, minutes_for, plan_removals, tasks_of
+from imagesync_pipelines.plytix.costs import minutes_for
+from imagesync_pipelines.plytix.planning import Policy, Task, plan_removals, tasks_of
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.model import Brake
 from imagesync_pipelines_tests.plytix.worlds import (

@@ -17,24 +17,20 @@ from imagesync_pipelines.plytix.api.fields import (
     asset_from_row,
     existing_asset_id,
     product_from_row,
-    refused_fields,
     server_words,
 )
 from imagesync_pipelines.plytix.api.inheritance import own_galleries
+from imagesync_pipelines.plytix.api.refusals import FORBIDDEN, check_is_picture, refusal_of, written_row
 from imagesync_pipelines.plytix.errors import (
-    AssetGone,
-    AttributeUnknown,
     ImageRefused,
     NotAllowed,
     ProductGone,
     SearchRefused,
-    WriteRefused,
 )
 from imagesync_pipelines.plytix.model import Asset, LinkAnswer, PlytixProduct, Upload
 from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.storage.rate_budget import Window, WindowLeft
 from imagesync_pipelines.sync.targets import AnswerLost
-from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 
 THUMBNAIL = "thumbnail"
@@ -45,9 +41,6 @@ NAMES_PER_SEARCH = 50
 _ASSETS = "api/v1/assets"
 _ASSET_SEARCH = "api/v1/assets/search"
 _ASSET_COLUMNS = ["filename", "file_size"]
-# Less than this is no picture of a product: Amazon's empty pixel has 43 bytes.
-_SMALLEST_PICTURE = 100
-_FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
 
 
 class PlytixApi:
@@ -133,7 +126,7 @@ class PlytixApi:
         if reply.status == 404:
             raise reply.error(ProductGone, f"there is no product {product_id}")
         if reply.status == 403:
-            raise reply.error(NotAllowed, _FORBIDDEN)
+            raise reply.error(NotAllowed, FORBIDDEN)
         return product_from_row(reply.one(), self._gallery)
 
     def create_asset(self, url: str, filename: str) -> Upload:
@@ -153,11 +146,11 @@ class PlytixApi:
             return Upload(self._existing(known, filename), existed=True)
         if not reply.good:
             raise reply.error(ImageRefused, f"refused the image (HTTP {reply.status}): {server_words(reply.data)}")
-        row = _written(reply)
+        row = written_row(reply)
         if "id" not in row:
             raise AnswerLost(f"{_ASSETS}: answered HTTP {reply.status} without the id of the asset")
         asset = asset_from_row(row, filename)
-        _check_is_picture(reply, row, asset)
+        check_is_picture(reply, row, asset)
         return Upload(asset, existed=False)
 
     def assets_by_filename(self, names: Sequence[str]) -> dict[str, Asset]:
@@ -194,7 +187,7 @@ class PlytixApi:
             return LinkAnswer.LINKED
         if reply.status == 409:
             return LinkAnswer.ALREADY
-        raise _refusal(reply, product_id, label or self._gallery, asset_id)
+        raise refusal_of(reply, product_id, label or self._gallery, asset_id)
 
     def patch_product(
         self, product_id: str, *, gallery: Sequence[str] | None = None, thumbnail: str | None = None
@@ -213,8 +206,8 @@ class PlytixApi:
             raise ValueError("nothing to write: name a gallery or a thumbnail")
         reply = self._calls.write("PATCH", f"{self._products}/{product_id}", body)
         if not reply.good:
-            raise _refusal(reply, product_id, self._gallery, thumbnail)
-        row = _written(reply)
+            raise refusal_of(reply, product_id, self._gallery, thumbnail)
+        row = written_row(reply)
         return product_from_row(row, self._gallery) if "sku" in row else None
 
     def _details(self, product_id: str) -> Mapping[str, Any]:
@@ -233,7 +226,7 @@ class PlytixApi:
             raise reply.error(ImageRefused, f"{what}: {server_words(reply.data)}")
         row = reply.one()
         asset = asset_from_row(row, filename)
-        _check_is_picture(reply, row, asset)
+        check_is_picture(reply, row, asset)
         return asset
 
     def _product_rows(self, skus: Sequence[str]) -> Iterator[Mapping[str, Any]]:
@@ -266,7 +259,7 @@ class PlytixApi:
         reply, page = first, 1
         while True:
             if reply.status == 403:
-                raise reply.error(NotAllowed, _FORBIDDEN)
+                raise reply.error(NotAllowed, FORBIDDEN)
             if not reply.good:
                 raise reply.error(
                     SearchRefused, f"the search was refused (HTTP {reply.status}): {server_words(reply.data)}"
@@ -277,38 +270,6 @@ class PlytixApi:
                 return
             page += 1
             reply = self._search(path, filters, columns, page)
-
-
-def _written(reply: Reply) -> Mapping[str, Any]:
-    """The row that a write answered with; without one nobody knows what was written."""
-    try:
-        return reply.one()
-    except UpstreamError as error:
-        raise AnswerLost(str(error)) from None
-
-
-def _check_is_picture(reply: Reply, row: Mapping[str, Any], asset: Asset) -> None:
-    """Plytix takes whatever the URL gives: a page of HTML or an empty pixel is an asset too, but no picture."""
-    kind = row.get("content_type")
-    if isinstance(kind, str) and kind and not kind.lower().startswith("image/"):
-        raise reply.error(ImageRefused, f"the URL gave {kind[:60]} where a picture was expected (asset {asset.id})")
-    if asset.size is not None and asset.size < _SMALLEST_PICTURE:
-        raise reply.error(ImageRefused, f"the URL gave {asset.size} bytes, which is no picture (asset {asset.id})")
-
-
-def _refusal(reply: Reply, product_id: str, label: str, asset_id: str | None) -> UpstreamError:
-    """What the refusal of a write means, by its status and by the fields that it names."""
-    fields = refused_fields(reply.data)
-    words = server_words(reply.data)
-    if reply.status == 403:
-        return reply.error(NotAllowed, _FORBIDDEN)
-    if reply.status == 404 and "asset.id" in fields:
-        return reply.error(AssetGone, f"there is no asset {asset_id}")
-    if reply.status == 404:
-        return reply.error(ProductGone, f"there is no product {product_id}")
-    if reply.status == 422 and "label does not exist" in words:
-        return reply.error(AttributeUnknown, f"product {product_id} has no attribute {label}; check its family")
-    return reply.error(WriteRefused, f"refused to change product {product_id} (HTTP {reply.status}): {words}")
 
 
 def _parts(items: list[str], size: int) -> Iterator[list[str]]:
