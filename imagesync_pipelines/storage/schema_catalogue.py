@@ -1,13 +1,86 @@
 """What the catalogue adds to our tables.
 
-What belongs here: indexes that its searches need on the tables of others. What does not: those tables (schema.py,
-schema_moysklad.py), queries (web/catalogue/reading/), changes of existing databases (migrations/).
+What belongs here: its own tables, and indexes that its searches need on the tables of others. What does not: those
+tables (schema.py, schema_moysklad.py), queries (web/catalogue/), changes of existing databases (migrations/).
 """
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.schema import mirror, plytix_link, product, product_image, unmatched_article
+from imagesync_pipelines.storage.schema import (
+    SCHEMA,
+    metadata,
+    mirror,
+    plytix_link,
+    product,
+    product_image,
+    unmatched_article,
+)
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map
+
+api_key = sa.Table(
+    "api_key",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False, comment="which system calls with it"),
+    sa.Column("prefix", sa.Text, nullable=False, comment="the part of the key that may be shown"),
+    sa.Column("key_hash", sa.LargeBinary, nullable=False, comment="SHA-256 of the whole key"),
+    sa.Column("scopes", sa.ARRAY(sa.Text), nullable=False),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("last_used_at", sa.TIMESTAMP(timezone=True), comment="to the minute"),
+    sa.Column("revoked_at", sa.TIMESTAMP(timezone=True)),
+    sa.UniqueConstraint("prefix"),
+    sa.Index(None, "name", unique=True, postgresql_where=sa.text("revoked_at IS NULL")),
+)
+
+web_user = sa.Table(
+    "web_user",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("password_hash", sa.Text, nullable=False, comment="Argon2"),
+    sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
+    sa.Column(
+        "session_epoch",
+        sa.Integer,
+        nullable=False,
+        server_default="0",
+        comment="sessions of an earlier one are over",
+    ),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("last_login_at", sa.TIMESTAMP(timezone=True)),
+    sa.UniqueConstraint("name"),
+    sa.CheckConstraint("role IN ('viewer', 'admin')", name="role"),
+)
+
+# A removed image leaves no row that says so; whoever follows changes has to be told.
+image_removal = sa.Table(
+    "image_removal",
+    metadata,
+    sa.Column("product_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("removed_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="the newest removal"),
+    sa.Index(None, "removed_at"),
+)
+NOTE_REMOVALS = (
+    """
+    CREATE FUNCTION imagesync.note_image_removals() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO imagesync.image_removal (product_id, removed_at)
+        SELECT DISTINCT product_id, now() FROM removed ORDER BY product_id
+        ON CONFLICT (product_id) DO UPDATE SET removed_at = EXCLUDED.removed_at;
+        RETURN NULL;
+    END $$
+    """,
+    """
+    CREATE TRIGGER product_image_removals AFTER DELETE ON imagesync.product_image
+        REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION imagesync.note_image_removals()
+    """,
+)
+for _statement in NOTE_REMOVALS:
+    sa.event.listen(image_removal, "after_create", sa.DDL(_statement))  # type: ignore[no-untyped-call]
+
+# Changes of products since a moment.
+sa.Index("product_updated_at_idx", product.c.updated_at)
 
 # Words of a name, and the beginning of a number in a database of any collation.
 sa.Index(

@@ -1,0 +1,120 @@
+"""API keys: which systems may call the API, and for what.
+
+What belongs here: the table api_key: making, finding, listing and revoking keys. What does not: reading a key from a
+request (api/access.py), the command line (cli/key.py). A key is shown once, when it is made; only its hash is kept.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.schema_catalogue import api_key
+
+# What a leaked key is recognised by.
+_MARK = "imgs"
+_PREFIX_BYTES, _SECRET_BYTES = 6, 32
+_KEY = re.compile(rf"{_MARK}_[0-9a-f]{{{2 * _PREFIX_BYTES}}}_[A-Za-z0-9_-]{{43}}")
+_NAME = re.compile(r"[\w.@+-]{1,100}")
+_USE_NOTED_EVERY = timedelta(minutes=1)
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    READ = "read"
+    EXPORT = "export"
+    PIN = "pin"
+
+
+class KeyRefused(StorageError):  # noqa: N818 - the name says what happened
+    """A key that cannot be made or revoked; the message says why."""
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key without its secret. prefix: its beginning, which may be shown."""
+
+    id: int
+    name: str
+    prefix: str
+    scopes: frozenset[Scope]
+    created_at: datetime
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+def add_key(engine: sa.Engine, name: str, scopes: Collection[Scope]) -> tuple[str, ApiKey]:
+    """Make a key for a system: the key itself, which nobody can read again, and what is kept of it.
+
+    Raises KeyRefused when the name is not good, when there is a valid key of that name, or when there are no scopes.
+    """
+    if not _NAME.fullmatch(name):
+        raise KeyRefused(f"Key {name!r}: a name has 1 to 100 letters, digits and . _ @ + -; no key was made.")
+    if not scopes:
+        raise KeyRefused(f"Key {name}: name at least one scope of {', '.join(Scope)}; no key was made.")
+    prefix = f"{_MARK}_{secrets.token_hex(_PREFIX_BYTES)}"
+    key = f"{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+    ordered = [scope.value for scope in Scope if scope in set(scopes)]
+    statement = api_key.insert().values(name=name, prefix=prefix, key_hash=_hash(key), scopes=ordered)
+    try:
+        with engine.begin() as connection:
+            row = connection.execute(statement.returning(*_COLUMNS)).one()
+    except IntegrityError:
+        raise KeyRefused(f"There is a key {name} already; revoke it first, or choose another name.") from None
+    return key, _api_key(row)
+
+
+def find_key(engine: sa.Engine, key: str, now: datetime) -> ApiKey | None:
+    """The valid key that this text is, None for anything else; notes that it was used, once a minute."""
+    if not _KEY.fullmatch(key):
+        return None
+    prefix = key[: len(_MARK) + 1 + 2 * _PREFIX_BYTES]
+    with engine.connect() as connection:
+        query = sa.select(*_COLUMNS, api_key.c.key_hash).where(api_key.c.prefix == prefix)
+        row = connection.execute(query).one_or_none()
+    if row is None or row.revoked_at is not None or not hmac.compare_digest(row.key_hash, _hash(key)):
+        return None
+    if row.last_used_at is None or now - row.last_used_at >= _USE_NOTED_EVERY:
+        with engine.begin() as connection:
+            connection.execute(api_key.update().where(api_key.c.id == row.id).values(last_used_at=now))
+    return _api_key(row)
+
+
+def list_keys(engine: sa.Engine) -> tuple[ApiKey, ...]:
+    """Every key, revoked ones included, the newest first."""
+    with engine.connect() as connection:
+        return tuple(_api_key(row) for row in connection.execute(sa.select(*_COLUMNS).order_by(api_key.c.id.desc())))
+
+
+def revoke_key(engine: sa.Engine, name: str) -> ApiKey:
+    """Let nobody call with the key of this name any more. Raises KeyRefused when there is no valid one."""
+    wanted = (api_key.c.name == name) & api_key.c.revoked_at.is_(None)
+    with engine.begin() as connection:
+        row = connection.execute(
+            api_key.update().where(wanted).values(revoked_at=sa.func.now()).returning(*_COLUMNS)
+        ).one_or_none()
+    if row is None:
+        raise KeyRefused(f"There is no valid key {name}; see `imagesync key list`.")
+    return _api_key(row)
+
+
+_COLUMNS = tuple(api_key.c[name] for name in ApiKey.__dataclass_fields__)
+
+
+def _api_key(row: sa.Row) -> ApiKey:
+    values = {name: row._mapping[name] for name in ApiKey.__dataclass_fields__}
+    return ApiKey(**{**values, "scopes": frozenset(Scope(one) for one in row.scopes)})
+
+
+def _hash(key: str) -> bytes:
+    # A plain hash is enough: the secret is 256 random bits, which nobody can guess through a list.
+    return hashlib.sha256(key.encode()).digest()

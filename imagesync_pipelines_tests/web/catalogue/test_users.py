@@ -1,0 +1,69 @@
+"""People of the catalogue: passwords are hashed, roles are kept, a session ends when it should."""
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.schema_catalogue import web_user
+from imagesync_pipelines.web.catalogue import users
+from imagesync_pipelines.web.catalogue.users import Role, UserRefused
+
+PASSWORD = "a long password"
+
+
+def test_a_password_lets_its_person_in_and_is_not_kept(database: sa.Engine) -> None:
+    made = users.set_user(database, "anna", Role.ADMIN, PASSWORD)
+    found = users.log_in(database, "anna", PASSWORD)
+    assert found is not None
+    assert (found.id, found.role, made.last_login_at) == (made.id, Role.ADMIN, None)
+    assert found.last_login_at is not None
+    with database.connect() as connection:
+        kept = connection.execute(sa.select(web_user.c.password_hash)).scalar_one()
+    assert kept.startswith("$argon2id$")
+    assert PASSWORD not in kept
+
+
+@pytest.mark.parametrize(
+    ("name", "password"),
+    [("anna", "a wrong password"), ("nobody", PASSWORD), ("anna", ""), ("anna\0", PASSWORD), ("anna", "x" * 100_000)],
+    ids=["wrong password", "unknown name", "no password", "a NUL", "oversized"],
+)
+def test_nobody_else_is_let_in(database: sa.Engine, name: str, password: str) -> None:
+    users.set_user(database, "anna", Role.VIEWER, PASSWORD)
+    assert users.log_in(database, name, password) is None
+
+
+def test_a_new_password_replaces_the_old_one_and_ends_sessions(database: sa.Engine) -> None:
+    first = users.set_user(database, "anna", Role.VIEWER, PASSWORD)
+    second = users.set_user(database, "anna", Role.ADMIN, "another password")
+    assert second.id == first.id
+    assert users.log_in(database, "anna", PASSWORD) is None
+    assert users.user_of_session(database, first.id, first.session_epoch) is None
+    assert users.user_of_session(database, second.id, second.session_epoch) == second
+
+
+def test_who_is_disabled_is_out_at_once_and_logging_out_ends_sessions(database: sa.Engine) -> None:
+    anna = users.set_user(database, "anna", Role.VIEWER, PASSWORD)
+    berta = users.set_user(database, "berta", Role.VIEWER, PASSWORD)
+    users.disable_user(database, "anna")
+    users.end_sessions(database, berta.id)
+    assert users.log_in(database, "anna", PASSWORD) is None
+    assert users.user_of_session(database, anna.id, anna.session_epoch + 1) is None
+    assert users.user_of_session(database, berta.id, berta.session_epoch) is None
+    assert [(one.name, one.is_active) for one in users.list_users(database)] == [("anna", False), ("berta", True)]
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "message"),
+    [("", PASSWORD, "a name has"), ("a b", PASSWORD, "a name has"), ("<b>", PASSWORD, "a name has"),
+     ("anna", "short", "a password has"), ("anna", "x" * 1001, "a password has")],
+    ids=["no name", "a space", "markup", "short password", "oversized password"],
+)  # fmt: skip
+def test_bad_names_and_passwords_are_refused(database: sa.Engine, name: str, password: str, message: str) -> None:
+    with pytest.raises(UserRefused, match=message):
+        users.set_user(database, name, Role.VIEWER, password)
+    assert users.list_users(database) == ()
+
+
+def test_disabling_nobody_says_so(database: sa.Engine) -> None:
+    with pytest.raises(UserRefused, match="no user anna"):
+        users.disable_user(database, "anna")
