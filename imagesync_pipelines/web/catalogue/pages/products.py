@@ -24,7 +24,7 @@ CHIPS = (
     ("without_image", "No picture", "nothing to show, not even from the parent or a variant"),
     ("without_front", "No front view", "has pictures, but no front view among them"),
     ("low_resolution", "Low resolution", "the primary picture is too small for a product page"),
-    ("unmatched", "Perhaps meant", "an article number that no product has is close to this one"),
+    ("unmatched", "Unmatched nearby", "an article number that no product has is close to this one"),
 )
 MAX_QUERY = 200
 
