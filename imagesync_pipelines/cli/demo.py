@@ -1,4 +1,4 @@
-"""`imagesync demo`: from nothing to three tables: a catalogue of real size, two edge stores, Plytix.
+"""`imagesync demo`: from nothing to four tables: a catalogue of real size, two edge stores, Plytix, МойСклад.
 
 What belongs here: the demonstration and its table. What does not: the sandbox, the synchronisation.
 """
@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines import runs
 from imagesync_pipelines.accounts import load_accounts
-from imagesync_pipelines.cli import sandboxed
+from imagesync_pipelines.cli import demo_moysklad, sandboxed
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
 from imagesync_pipelines.edge.desk import open_desk
 from imagesync_pipelines.edge.settings import EdgeSettings
@@ -91,7 +91,7 @@ class PlytixLine:
 @click.command()
 @click.pass_context
 def demo(context: click.Context) -> None:
-    """Synchronise made-up catalogues: an image database, a head office with two edge stores, Amazon into Plytix."""
+    """Synchronise made-up catalogues: an image database, two edge stores, Amazon into Plytix, МойСклад."""
     with sandboxed.environment() as place:
         _start_afresh(place)
         place.remember(0)
@@ -106,10 +106,14 @@ def demo(context: click.Context) -> None:
             lines.append(_run(f"after {len(changes)} changes"))
         photos = _edge_runs(place)
         listings = _plytix_runs()
+        children = demo_moysklad.moysklad_runs()
     print_table("image database → product_image", COLUMNS, [line.cells() for line in lines])
     print_table("head office → edge stores", EDGE_COLUMNS, [line.cells() for line in photos])
     _print_reports(listings)
-    everything: list[Line | EdgeLine | PlytixLine] = [*lines, *photos, *listings]
+    demo_moysklad.print_lines(children)
+    everything: list[Line | EdgeLine | PlytixLine | demo_moysklad.MoyskladLine] = [
+        *lines, *photos, *listings, *children
+    ]  # fmt: skip
     for name, outcome in [(line.name, line.outcome) for line in everything]:
         for text in (*outcome.summary.get("warnings", ()), *([outcome.error] if outcome.error else [])):
             click.echo(f"  {name}: {text}")
