@@ -16,7 +16,7 @@ ROOM, REPLACED = "benchmarks.moysklad_room", "benchmarks.rivals.moysklad_earlier
 MEMORY = "benchmarks.moysklad_memory"
 IMAGES, SIZE = 10, 100 * 1024
 LARGE, LARGE_IMAGES, LARGE_CHILDREN = 1_000, 3, 5
-FEW, MANY, PICTURES, PICTURE_BYTES = 8, 32, 10, 1_000_000
+FEW, MANY, PICTURES, PICTURE_BYTES = 4, 16, 10, 1_000_000
 MEGABYTE = 1_000_000
 
 Found = dict[str, Any]

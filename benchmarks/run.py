@@ -1,7 +1,8 @@
 """`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
 
 What belongs here: which measurements there are, ratios between them, the table. What does not: the measurements. Name
-some (`python -m benchmarks.run small large rivals engine edge plytix`) to run only those; `--images` sizes `large`.
+some (`python -m benchmarks.run small large rivals engine edge plytix moysklad`) to run only those; `--images` sizes
+`large`.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from rich.table import Table
 from benchmarks import machine
 from benchmarks.edge import edge
 from benchmarks.measuring import in_own_process, quiet_environment
+from benchmarks.moysklad import moysklad
 from benchmarks.pages import make_pages
 from benchmarks.plytix import plytix
 
@@ -34,7 +36,7 @@ Spans = list[dict[str, Any]]
 def main(arguments: Sequence[str]) -> None:
     """Run the named measurements, or all of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("names", nargs="*", help="small, large, rivals, engine, edge, plytix; nothing: all")
+    parser.add_argument("names", nargs="*", help="small, large, rivals, engine, edge, plytix, moysklad; nothing: all")
     parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
     given = parser.parse_args(arguments)
     console = Console(width=130)
@@ -47,11 +49,12 @@ def main(arguments: Sequence[str]) -> None:
         "engine": engine,
         "edge": edge,
         "plytix": plytix,
+        "moysklad": moysklad,
     }
     unknown = set(given.names) - available.keys()
     if unknown:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
-    for name in given.names or ("small", "rivals", "engine", "edge", "plytix"):
+    for name in given.names or ("small", "rivals", "engine", "edge", "plytix", "moysklad"):
         available[name](console)
 
 
