@@ -1,21 +1,30 @@
 """A plan's page: its rows by change, and the pictures before and after, as far as they are still known."""
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from imagesync_pipelines.image_db.batch import Batches
+from imagesync_pipelines.plytix.galleries import row_key
+from imagesync_pipelines.plytix.model import ListingImage, PlytixProduct
+from imagesync_pipelines.plytix.planning import Task, payload_of
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.reading.plans import newest_plans, plan_page
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 
-def save(world: World, rows: list[dict], *, room: str = "image_db", **scope: object) -> int:
+def save(
+    world: World, rows: list[dict], *, room: str = "image_db", payload: pd.DataFrame | None = None, **scope: object
+) -> int:
     columns = ("key", "key_before", "group", "change", "reason", "product")
     frame = pd.DataFrame([{**dict.fromkeys(columns), **row} for row in rows], columns=list(columns)).astype("str")
     frame = frame.mask(frame == "None")
     counts = frame["change"].value_counts().to_dict()
     plans = Plans(world.engine, world.opened.storage)
-    return plans.save(frame, None, NewPlan(room, "run", scope, counts, {"rows": len(rows), "calls": 0}, None))
+    portions = None if payload is None else [payload]
+    return plans.save(frame, portions, NewPlan(room, "run", scope, counts, {"rows": len(rows), "calls": 0}, None))
 
 
 @pytest.fixture
@@ -52,6 +61,49 @@ def test_the_page_shows_rows_of_one_change_and_links_their_product(
     assert "/plan-pictures/" in text
     assert "not applied" in text
     assert f"Plan {plan_id}" in site.get("/plans").text
+
+
+def test_an_applied_plan_shows_what_was_read_before_it_and_for_it(world: World) -> None:
+    engel = world.product("100", "Engel")
+    row = {
+        "key": f"{engel}/1",
+        "key_before": f"{engel}/1",
+        "group": str(engel),
+        "change": "update",
+        "reason": "changed",
+    }
+    plans = Plans(world.engine, world.opened.storage)
+    for batch in ("first", "second", "gone"):
+        file = Batches(world.opened.storage).records(batch)
+        file.parent.mkdir(parents=True)
+        url = f"https://media.example.com/{batch}"
+        table = pa.table({"external_id": ["1"], "thumbnail_url": [None], "image_url": [url]})
+        pq.write_table(table, str(file))
+        plans.mark_applied(save(world, [row], batch=batch), "run")
+    Batches(world.opened.storage).records("gone").unlink()
+    shown = [plan_page(world.opened, header, "update", 0, 10).lines[0] for header in newest_plans(world.engine, 3)]
+    first, second = "https://media.example.com/first", "https://media.example.com/second"
+    assert [(line.before, line.after) for line in shown] == [(second, ""), (first, second), ("", first)]
+
+
+def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> None:
+    engel = world.product("100", "Engel")
+    images = tuple(
+        ListingImage("MAIN", f"https://m.media-amazon.com/{key}.jpg", key, None, None, 1) for key in ("new", "old")
+    )
+    tasks = {sku: Task(PlytixProduct("p", sku, None, ()), images) for sku in ("100", "999")}
+    keys = {sku: [row_key(sku, image.key) for image in images] for sku in tasks}
+    rows = [
+        {"key": keys["100"][0], "group": "100", "change": "add"},
+        {"key": keys["999"][0], "group": "999", "change": "add"},
+        {"key": keys["100"][1], "group": "100", "change": "remove"},
+    ]
+    save(world, rows, room="plytix", payload=payload_of(pd.DataFrame(rows), tasks, {}), account="main")
+    header = newest_plans(world.engine, 10, "plytix")[0]
+    added = [(line.product_id, line.image, line.after) for line in plan_page(world.opened, header, "add", 0, 10).lines]
+    url = "https://m.media-amazon.com/new.jpg"
+    assert added == [(engel, "new", url), (None, "new", url)]
+    assert [line.after for line in plan_page(world.opened, header, "remove", 0, 10).lines] == [""]
 
 
 def test_a_room_whose_groups_are_no_products_of_ours_is_shown_too(site: Site, world: World) -> None:

@@ -13,11 +13,16 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.image_db.batch import Batches
 from imagesync_pipelines.image_db.record_store import read_table
+from imagesync_pipelines.plytix.galleries import picture_key
+from imagesync_pipelines.plytix.ledger import ROOM as PLYTIX
+from imagesync_pipelines.plytix.planning import tasks_of
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
-from imagesync_pipelines.storage.schema import plan, product_image
+from imagesync_pipelines.storage.schema import plan, product, product_image
 from imagesync_pipelines.web.catalogue.opening import Opened
 
 IMAGE_DB = "image_db"
+# The changes after which a picture is there.
+WRITTEN = ("add", "update")
 CHANGES = ("add", "update", "remove", "reject")
 _FILES = ("external_id", "thumbnail_url", "image_url")
 
@@ -61,13 +66,15 @@ def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit
     found = rows[rows["change"] == change]
     part = found.iloc[start : start + limit]
     if header.room == IMAGE_DB:
-        lines = _lines_with_pictures(opened, header, part)
+        lines = _lines_of_products(opened, header, part)
+    elif header.room == PLYTIX:
+        lines = _lines_of_galleries(opened, header, part)
     else:
-        lines = [_line(row, None, "", "") for row in part.to_dict(orient="records")]
+        lines = [_line(row, None, str(row["key"])) for row in part.to_dict(orient="records")]
     return PlanPage(tuple(lines), len(found))
 
 
-def _lines_with_pictures(opened: Opened, header: PlanHeader, part: pd.DataFrame) -> list[PlanLine]:
+def _lines_of_products(opened: Opened, header: PlanHeader, part: pd.DataFrame) -> list[PlanLine]:
     """The lines with the picture that was there when the plan was made, and the one that it puts there."""
     rows = part.to_dict(orient="records")
     images = {str(row["key"]).partition("/")[2] for row in rows}
@@ -78,10 +85,31 @@ def _lines_with_pictures(opened: Opened, header: PlanHeader, part: pd.DataFrame)
         image = str(row["key"]).partition("/")[2]
         gone, new = row["change"] == "remove", row["change"] == "add"
         old_key = str(row["key"] if pd.isna(row["key_before"]) else row["key_before"])
-        lines.append(
-            _line(row, int(row["group"]), "" if new else before.get(old_key, ""), "" if gone else after.get(image, ""))
-        )
+        old, fresh = "" if new else before.get(old_key, ""), "" if gone else after.get(image, "")
+        lines.append(_line(row, int(row["group"]), image, before=old, after=fresh))
     return lines
+
+
+def _lines_of_galleries(opened: Opened, header: PlanHeader, part: pd.DataFrame) -> list[PlanLine]:
+    """The lines with the picture that a gallery gets; what Plytix showed before is in Plytix only."""
+    payload = Plans(opened.engine, opened.storage).load_payload(header.id)
+    tasks = {} if payload is None else tasks_of(payload[payload["group"].isin(part["group"])])
+    urls = {(sku, image.key): image.url for sku, task in tasks.items() for image in task.images}
+    ours = _product_ids(opened.engine, set(part["group"]))
+    lines = []
+    for row in part.to_dict(orient="records"):
+        sku, picture = str(row["group"]), picture_key(str(row["key"]))
+        after = urls.get((sku, picture), "") if row["change"] in WRITTEN else ""
+        lines.append(_line(row, ours.get(sku), picture, after=after))
+    return lines
+
+
+def _product_ids(engine: sa.Engine, skus: Collection[str]) -> dict[str, int]:
+    """Our product of each SKU, a variant before a parent; one that we do not have is left out."""
+    wanted = product.c.sku == sa.any_(sa.literal(sorted(skus), sa.ARRAY(sa.Text)))
+    query = sa.select(product.c.sku, product.c.id).where(wanted, product.c.left_erp_at.is_(None))
+    with engine.connect() as connection:
+        return {row.sku: row.id for row in connection.execute(query.order_by(product.c.kind))}
 
 
 def _before(opened: Opened, header: PlanHeader, rows: Collection[Mapping]) -> dict[str, str]:
@@ -116,14 +144,13 @@ def _in_batch(opened: Opened, header: PlanHeader, images: Collection[str]) -> di
     return {row["external_id"]: row["thumbnail_url"] or row["image_url"] or "" for row in wanted.to_pylist()}
 
 
-def _line(row: Mapping, product_id: int | None, before: str, after: str) -> PlanLine:
-    key = str(row["key"])
-    product = row.get("product")
+def _line(row: Mapping, product_id: int | None, image: str, *, before: str = "", after: str = "") -> PlanLine:
+    named = row.get("product")
     return PlanLine(
         change=str(row["change"]),
-        product=str(row["group"]) if product is None or pd.isna(product) else str(product),
+        product=str(row["group"]) if named is None or pd.isna(named) else str(named),
         product_id=product_id,
-        image=key.partition("/")[2] if product_id is not None else key,
+        image=image,
         reason="" if pd.isna(row["reason"]) else str(row["reason"]),
         before=before,
         after=after,
