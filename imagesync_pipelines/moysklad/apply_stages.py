@@ -19,10 +19,11 @@ from imagesync_pipelines.moysklad.filling import fill_in_bulk
 from imagesync_pipelines.moysklad.lists import ChildLists
 from imagesync_pipelines.moysklad.notes import ContentNote, NoteMissingError, keep_note, need_note
 from imagesync_pipelines.moysklad.plan_stages import forget_entities
-from imagesync_pipelines.moysklad.planning import Task, rows_frame, tasks_of
+from imagesync_pipelines.moysklad.planning import rows_frame
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.stages import refuse_off
 from imagesync_pipelines.moysklad.state import Record
+from imagesync_pipelines.moysklad.tasks import Task, tasks_of
 from imagesync_pipelines.storage.errors import PlanMissing
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.applying import Applied, Tally, group_works

@@ -15,9 +15,10 @@ from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.errors import AccountRefused, AccountStopped, EntityGone, NotAllowed, WriteRefused
 from imagesync_pipelines.moysklad.lists import ChildLists, seen_of
 from imagesync_pipelines.moysklad.model import KeptImage
-from imagesync_pipelines.moysklad.planning import Task, rows_frame
+from imagesync_pipelines.moysklad.planning import rows_frame
 from imagesync_pipelines.moysklad.rules import row_keys
 from imagesync_pipelines.moysklad.state import ChildState, Managed, Record
+from imagesync_pipelines.moysklad.tasks import Task
 from imagesync_pipelines.moysklad.writing import NOT_ANSWERED, Listing, Stale, Writer, listing_of
 from imagesync_pipelines.storage.contents import Content, ContentMissing, Contents
 from imagesync_pipelines.sync.applying import error_reason, same_for_all

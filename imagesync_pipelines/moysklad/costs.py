@@ -10,10 +10,10 @@ from math import ceil
 from imagesync_pipelines.accounts_moysklad import MoyskladChild, Ownership
 from imagesync_pipelines.moysklad.api.account import EXPANDED_LIMIT
 from imagesync_pipelines.moysklad.api.limits import UNITS, WINDOW_SECONDS
-from imagesync_pipelines.moysklad.model import Entity, EntityType
-from imagesync_pipelines.moysklad.planning import Task, Wanted
+from imagesync_pipelines.moysklad.model import Entity
 from imagesync_pipelines.moysklad.rules import MOST_REQUEST_BYTES, choose_images, earlier_calls, encoded_size, packed
 from imagesync_pipelines.moysklad.state import Record
+from imagesync_pipelines.moysklad.tasks import Task, Wanted
 
 # What naming an image or an entity takes in a request, about.
 _NAMED_BYTES = 250
@@ -90,14 +90,6 @@ def cost_of(
         minutes=round(units / UNITS * WINDOW_SECONDS / 60, 1),
         earlier=earlier,
     )
-
-
-def types_of(tasks: Mapping[str, Task]) -> dict[EntityType, int]:
-    """How many entities of each type are written."""
-    found: dict[EntityType, int] = {}
-    for task in tasks.values():
-        found[task.type] = found.get(task.type, 0) + 1
-    return found
 
 
 def _requests(images: Sequence[Wanted]) -> int:

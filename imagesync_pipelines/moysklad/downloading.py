@@ -16,9 +16,9 @@ from imagesync_pipelines.imaging.validation import BadImage, check_image
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.errors import AccountRefused, AccountStopped, NotAllowed
 from imagesync_pipelines.moysklad.model import ImageRow
-from imagesync_pipelines.moysklad.planning import Wanted
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.rules import image_of
+from imagesync_pipelines.moysklad.tasks import Wanted
 from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.sync.applying import error_reason
 from imagesync_pipelines.upstream.errors import DeadlineExceeded, UpstreamError

@@ -12,9 +12,9 @@ from imagesync_pipelines.moysklad.api.bodies import Part
 from imagesync_pipelines.moysklad.applying import Tools, results_of
 from imagesync_pipelines.moysklad.errors import EntityGone, ImageTooLarge, RowsMissing, TooLarge, WriteRefused
 from imagesync_pipelines.moysklad.model import TYPES, EntityType, NewImage
-from imagesync_pipelines.moysklad.planning import Task
 from imagesync_pipelines.moysklad.rules import MOST_REQUEST_BYTES, encoded_size, packed, recognise
 from imagesync_pipelines.moysklad.state import ChildIntents, Managed
+from imagesync_pipelines.moysklad.tasks import Task
 from imagesync_pipelines.moysklad.writing import Listing
 from imagesync_pipelines.storage.contents import ContentMissing
 from imagesync_pipelines.sync.applying import same_for_all

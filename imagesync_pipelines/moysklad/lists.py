@@ -14,9 +14,9 @@ from imagesync_pipelines.accounts_moysklad import Ownership
 from imagesync_pipelines.moysklad.api.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.moysklad.errors import EntityGone, RowsMissing
 from imagesync_pipelines.moysklad.model import Entity, ImageRow
-from imagesync_pipelines.moysklad.planning import Task, Wanted
 from imagesync_pipelines.moysklad.rules import image_of, recognise, seen, sent_name
 from imagesync_pipelines.moysklad.state import ChildState, Managed, Record, Seen
+from imagesync_pipelines.moysklad.tasks import Task, Wanted
 
 # The owner may write at any time; a list older than this is read again before it is replaced.
 FRESH_FOR = timedelta(seconds=30)

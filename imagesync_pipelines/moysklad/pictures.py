@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from imagesync_pipelines.moysklad.desk import Desk
 from imagesync_pipelines.moysklad.downloading import source_of
-from imagesync_pipelines.moysklad.planning import tasks_of
+from imagesync_pipelines.moysklad.tasks import tasks_of
 from imagesync_pipelines.storage.plans import Plans
 
 

@@ -9,13 +9,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import orjson
 import pandas as pd
 
 from imagesync_pipelines.accounts_moysklad import MoyskladChild
-from imagesync_pipelines.moysklad.model import MOST_IMAGES, Entity, EntityType, ImageRow
+from imagesync_pipelines.moysklad.model import MOST_IMAGES, Entity, ImageRow
 from imagesync_pipelines.moysklad.rules import choose_images, identity, row_keys, too_large
 from imagesync_pipelines.moysklad.state import Managed, Record
+from imagesync_pipelines.moysklad.tasks import PAYLOAD_COLUMNS, Task, Wanted
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, ROW_COLUMNS
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Brake, Change, Scope, group_state
@@ -23,47 +23,6 @@ from imagesync_pipelines.sync.plan import build_plan
 
 NO_ROOM = "there is no room for it: the account's owner has {} images of his own on this entity, and ten is the most"
 NOT_CHOSEN = "the account's mode has it left out"
-# One row per group that changes: what applying needs of it, as JSON, and the group's digest when it was planned.
-PAYLOAD_COLUMNS = ("group", "state_before", "task")
-
-
-class Wanted(NamedTuple):
-    """One image that an entity is to have, in its order.
-
-    key: of its row. source: rules.identity. replaces: the child's id of what is in its place until it is there, or ''.
-    child_id: what is to stay as it is in the child account, '' for an image of the main account. limit: it is to be
-    made smaller than so many bytes; 0: sent as it is. The rest is the main account's row.
-    """
-
-    key: str
-    source: str
-    replaces: str
-    child_id: str
-    limit: int
-    filename: str
-    size: int
-    download_href: str
-    permanent_href: str
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is to be known of one entity to write it: its counterpart's id and type, its name, all its images."""
-
-    child_id: str
-    type: EntityType
-    name: str
-    images: tuple[Wanted, ...]
-
-    def as_json(self) -> str:
-        """Everything as JSON text; `from_json` is the way back."""
-        return orjson.dumps([self.child_id, self.type, self.name, [list(image) for image in self.images]]).decode()
-
-    @classmethod
-    def from_json(cls, text: str) -> "Task":
-        """The task that `as_json` was made from."""
-        child_id, kind, name, images = orjson.loads(text)
-        return cls(child_id, kind, name, tuple(Wanted(*image) for image in images))
 
 
 @dataclass(frozen=True)
@@ -182,11 +141,6 @@ def states_of(records: Mapping[str, Record]) -> dict[str, str]:
         for group, record in records.items()
         if record.images
     }
-
-
-def tasks_of(payload: pd.DataFrame) -> dict[str, Task]:
-    """The tasks of a payload, by group."""
-    return {group: Task.from_json(text) for group, text in zip(payload["group"], payload["task"], strict=True)}
 
 
 def _plan_entity(entity: Entity, record: Record, child: MoyskladChild, limit: int) -> _Entity:

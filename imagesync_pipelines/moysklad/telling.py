@@ -205,6 +205,7 @@ def applied_lines(alias: str, done: PlanApplied) -> list[str]:
 def applied_numbers(done: PlanApplied) -> dict[str, int]:
     """The numbers per entity type that the UI plots, and the calls of the earlier way."""
     found = {"api/earlier_calls": done.earlier_calls, "images/skipped": len(done.skipped)}
+    found["api/bulk_requests"] = done.written.bulk
     for kind in sorted(set(_types(done.tasks))):
         found[f"{kind}/uploaded"] = _sum_of(done.written.sent, kind)
         found[f"{kind}/deleted"] = _sum_of(done.written.removed, kind)

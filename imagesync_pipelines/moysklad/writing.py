@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from imagesync_pipelines.moysklad.api.bodies import Part
 from imagesync_pipelines.moysklad.errors import ChangedMeanwhile, ImageTooLarge, NotAnImage, TooLarge, WriteRefused
 from imagesync_pipelines.moysklad.model import ImageRow, KeptImage, NewImage
-from imagesync_pipelines.moysklad.planning import Task, Wanted
 from imagesync_pipelines.moysklad.rules import (
     Slot,
     halves,
@@ -25,6 +24,7 @@ from imagesync_pipelines.moysklad.rules import (
     without_room,
 )
 from imagesync_pipelines.moysklad.state import Managed
+from imagesync_pipelines.moysklad.tasks import Task, Wanted
 from imagesync_pipelines.storage.contents import Content
 
 NO_CONTENT = "its content is not there; the next run downloads it"

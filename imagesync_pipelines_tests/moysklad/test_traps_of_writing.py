@@ -18,6 +18,8 @@ from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines.sandbox.moysklad.switches import BadElement, BadElementNamed, SameMeta
 from imagesync_pipelines_tests.moysklad.worlds import CHILD, World, open_world
 
+# Each is quick, but they are many.
+pytestmark = pytest.mark.slow
 FIRST = "product-1-00000"
 PICTURES = [(f"вид-{number}.jpg", jpeg(f"view {number}", 60)) for number in range(12)]
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,8 @@ from imagesync_pipelines.moysklad.writing import Writer, listing_of
 from imagesync_pipelines.storage.contents import Content
 from imagesync_pipelines.sync.model import EFFECTS, Brake
 
+# Each is quick, but they are many.
+pytestmark = pytest.mark.slow
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 KEY = "product:p"
 NO_BRAKE = Brake(1, 1000, 1000, 1000)
