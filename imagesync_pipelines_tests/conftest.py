@@ -25,7 +25,8 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default")
 
 TEMPLATE = "imagesync_template"
 OUR_VARIABLES = (
-    "IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "AMAZON_", "CATALOGUE_", "DAGSTER_HOME",
+    "IMAGESYNC_", "IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "AMAZON_", "CATALOGUE_", "MOYSKLAD_",
+    "DAGSTER_HOME",
 )  # fmt: skip
 
 # Proofs at length, each quick but many: the stand-ins themselves, every fault at every place, whole commands.
