@@ -10,6 +10,8 @@ from importlib.resources import files
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
+from imagesync_pipelines.web.catalogue.api.app import PATH as API
+from imagesync_pipelines.web.catalogue.api.app import build_api
 from imagesync_pipelines.web.catalogue.errors import add_error_pages
 from imagesync_pipelines.web.catalogue.headers import SafeHeaders
 from imagesync_pipelines.web.catalogue.opening import Opened
@@ -35,6 +37,7 @@ def build_app(opened: Opened) -> FastAPI:
     app.state.counts = counts.KeptCounts()
     app.add_middleware(SafeHeaders)
     add_error_pages(app)
+    app.mount(API, build_api(app.state.opened))
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
     for router in ROUTERS:
         app.include_router(router)

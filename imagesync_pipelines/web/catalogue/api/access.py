@@ -1,0 +1,84 @@
+"""Who calls the API, what for, and how often.
+
+What belongs here: the key of a request, its scopes, its rate limit and the headers that tell of it. What does not: the
+table of keys (keys.py), how refusals are written (problems.py).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from imagesync_pipelines.storage.rate_budget import Window, left, take
+from imagesync_pipelines.web.catalogue import keys
+from imagesync_pipelines.web.catalogue.api.problems import Refused
+from imagesync_pipelines.web.catalogue.keys import ApiKey
+from imagesync_pipelines.web.catalogue.pages.rendering import Here
+
+WINDOW_SECONDS = 60
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="api"'}
+
+# Only for the OpenAPI document: the header is read below, to answer every mistake with a problem.
+_scheme = HTTPBearer(auto_error=False, description="A key of `imagesync key add`")
+
+
+def budget_of(key_id: int) -> str:
+    """The name under which the calls of a key are counted."""
+    return f"catalogue:key:{key_id}"
+
+
+def needs(scope: keys.Scope) -> Callable[..., ApiKey]:
+    """A dependency that gives the key of a request: one that has this scope and calls left."""
+
+    def caller(request: Request, opened: Here, _: Annotated[object, Depends(_scheme)]) -> ApiKey:
+        now = opened.clock()
+        word, _, text = request.headers.get("Authorization", "").partition(" ")
+        key = keys.find_key(opened.engine, text.strip(), now) if word.lower() == "bearer" else None
+        if key is None:
+            raise Refused(401, "No API key, or one that is not valid: send Authorization: Bearer <key>.", CHALLENGE)
+        windows = (Window(opened.settings.rate_limit, WINDOW_SECONDS),)
+        wait = math.ceil(take(opened.engine, budget_of(key.id), windows, now.timestamp()))
+        (state,) = left(opened.engine, budget_of(key.id), windows, now.timestamp())
+        request.state.told = {
+            "RateLimit-Limit": str(opened.settings.rate_limit),
+            "RateLimit-Remaining": str(0 if wait else state.left),
+            "RateLimit-Reset": str(wait or WINDOW_SECONDS),
+        }
+        if wait:
+            raise Refused(429, f"This key has made its calls; try again in {wait} s.", {"Retry-After": str(wait)})
+        if scope not in key.scopes:
+            raise Refused(403, f"This key does not have the scope {scope}; it has: {', '.join(sorted(key.scopes))}.")
+        return key
+
+    return caller
+
+
+Reader = Annotated[ApiKey, Depends(needs(keys.Scope.READ))]
+"""A route's parameter of this type lets in keys that may read."""
+
+Pinner = Annotated[ApiKey, Depends(needs(keys.Scope.PIN))]
+"""A route's parameter of this type lets in keys that may choose a primary image."""
+
+
+class RateHeaders:
+    """Adds what is left of a key's calls to every answer, refusals included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        state = scope["state"] = dict(scope.get("state") or {})
+
+        async def send_told(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(state.get("told", {}))
+            await send(message)
+
+        return await self._app(scope, receive, send_told)

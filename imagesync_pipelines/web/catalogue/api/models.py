@@ -1,0 +1,222 @@
+"""What the API says: the shapes of its answers and requests, with examples.
+
+What belongs here: pydantic models and making them from what was read. What does not: queries (reading/), routes.
+"""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from imagesync_pipelines.web.catalogue.reading.images import ImageView
+from imagesync_pipelines.web.catalogue.reading.product import ProductView
+from imagesync_pipelines.web.catalogue.reading.products import ProductRow
+from imagesync_pipelines.web.catalogue.reading.shown import Shown
+
+LARGEST_ID = 2**63 - 1
+MOST_SKUS = 500
+
+
+def _clean(text: str) -> str:
+    """Text that a database can hold: no NUL, no half of a surrogate pair (JSON can carry both)."""
+    if "\0" in text:
+        raise ValueError("text without NUL characters is expected")
+    text.encode()
+    return text
+
+
+# The document says it too, so that a caller can know.
+Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
+Sku = Annotated[Text, Field(min_length=1, max_length=50, examples=["803721"])]
+Kind = Literal["parent", "variant"]
+
+
+class Image(BaseModel):
+    """A product image. product_id is that of the product that it is on, which may lend it to another."""
+
+    id: int = Field(examples=[4711])
+    product_id: int = Field(examples=[12])
+    external_id: str = Field(description="its id in the image database", examples=["930363"])
+    image_url: str = Field(examples=["https://media.example.com/930363_g.jpg"])
+    thumbnail_url: str | None = Field(examples=["https://media.example.com/930363.png"])
+    image_type: str = Field(examples=["Produktfoto"])
+    is_primary: bool = Field(description="the one shown first of those on its product")
+    is_front: bool
+    priority: int = Field(description="1 is shown before 5", examples=[1])
+    alt_text: str = Field(examples=["Engel - Produktfoto"])
+    width: int | None = Field(description="pixels", examples=[1920])
+    height: int | None = Field(description="pixels", examples=[1280])
+    format: str | None = Field(examples=["jpeg"])
+    file_name: str = Field(examples=["930363_g.jpg"])
+    original_url: str | None = Field(description="the file that it was made from; it may be no picture for browsers")
+    source: str = Field(description="how it came into the image database", examples=["Desktop app"])
+    matched_by: str = Field(description="the rule that found its product", examples=["variant sku"])
+    chosen_because: str = Field(description="why this file of it is shown", examples=["large enough"])
+    last_synced: datetime = Field(description="when what we know of it last changed")
+
+
+class ImageWithMetadata(Image):
+    """A product image with its record in the image database, as it came."""
+
+    metadata: dict[str, Any]
+
+
+class ListedProduct(BaseModel):
+    """A product in a list, with the image that stands for it."""
+
+    id: int = Field(examples=[12])
+    sku: str = Field(examples=["803721"])
+    kind: Kind
+    name: str = Field(examples=["Engel"])
+    is_active: bool
+    primary: Image | None = Field(description="null: there is nothing to show")
+    image_count: int = Field(description="images that are shown for it", examples=[3])
+    images_from: str = Field(description="the SKU of the product that lends its images, '' when they are its own")
+
+
+class ProductPage(BaseModel):
+    """A page of products in the order of their SKUs."""
+
+    items: list[ListedProduct]
+    next_cursor: str | None = Field(description="for the next page; null on the last one")
+
+
+class Pin(BaseModel):
+    """A person's or system's choice of the primary image; dormant while the product does not have that image."""
+
+    external_id: str
+    pinned_by: str = Field(examples=["anna"])
+    pinned_at: datetime
+    is_dormant: bool
+
+
+class FamilyMember(BaseModel):
+    """A parent or a variant of a product."""
+
+    id: int
+    sku: str
+    name: str
+    variant_code: str | None = Field(examples=["BE"])
+
+
+class Product(BaseModel):
+    """A product with everything but the list of its images."""
+
+    id: int = Field(examples=[12])
+    sku: str = Field(examples=["803721"])
+    kind: Kind
+    name: str = Field(examples=["Engel"])
+    is_active: bool
+    left_erp_at: datetime | None = Field(description="since when the ERP no longer has it")
+    variant_code: str | None = Field(examples=["BE"])
+    legacy_sku: str | None = Field(examples=["11400-BE"])
+    base_sku: str | None = Field(examples=["11400"])
+    updated_at: datetime
+    parent: FamilyMember | None
+    variants: list[FamilyMember] = Field(description="of a parent; empty for a variant")
+    primary: Image | None = Field(description="null: there is nothing to show")
+    image_count: int = Field(examples=[3])
+    images_from: str = Field(description="the SKU of the product that lends its images, '' when they are its own")
+    pin: Pin | None
+
+
+class ProductImages(BaseModel):
+    """The images that are shown for a product, the primary first."""
+
+    product_id: int = Field(examples=[12])
+    sku: str = Field(examples=["803721"])
+    images_from: str = Field(description="the SKU of the product that lends its images, '' when they are its own")
+    images: list[Image]
+
+
+class Lookup(BaseModel):
+    """The SKUs that are looked up."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"skus": ["803721", "804113"]}]})
+
+    skus: list[Sku] = Field(min_length=1, max_length=MOST_SKUS)
+
+
+class Found(BaseModel):
+    """What a lookup found, in the order asked for, every SKU once."""
+
+    items: list[ProductImages]
+    unknown: list[str] = Field(description="SKUs that no product has")
+
+
+class Change(BaseModel):
+    """A product of which something that the API says changed, at the latest at this moment."""
+
+    product_id: int = Field(examples=[12])
+    sku: str = Field(examples=["803721"])
+    changed_at: datetime
+    left_erp_at: datetime | None = Field(description="since when the ERP no longer has it")
+
+
+class ChangePage(BaseModel):
+    """A page of changed products, the earliest change first."""
+
+    items: list[Change]
+    has_more: bool = Field(description="more can be had now")
+    next_cursor: str = Field(description="keep it: the next call with it, now or tomorrow, goes on here")
+
+
+class ChosenImage(BaseModel):
+    """The image that is to be the primary one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"image_id": 4711}]})
+
+    image_id: int = Field(ge=1, le=LARGEST_ID, strict=True, description="`id` of an image that is on this product")
+
+
+def image_of(view: ImageView) -> Image:
+    """An image as it was read."""
+    return Image(**_image_values(view))
+
+
+def image_with_metadata(view: ImageView, metadata: dict[str, Any]) -> ImageWithMetadata:
+    """An image as it was read, and its record."""
+    return ImageWithMetadata(**_image_values(view), metadata=metadata)
+
+
+def listed(row: ProductRow) -> ListedProduct:
+    """A row of the list."""
+    return ListedProduct(
+        id=row.id, sku=row.sku, kind=_kind(row.kind), name=row.name, is_active=row.is_active,
+        primary=image_of(row.image) if row.image else None, image_count=row.images, images_from=row.lent_by,
+    )  # fmt: skip
+
+
+def images_of_product(shown: Shown) -> ProductImages:
+    """The images of a product as they were read."""
+    images = [image_of(view) for view in shown.images]
+    return ProductImages(product_id=shown.product_id, sku=shown.sku, images_from=shown.lent_by, images=images)
+
+
+def product_of(view: ProductView) -> Product:
+    """A product as it was read."""
+    family = [_member(one) for one in view.family]
+    names = ("id", "sku", "name", "is_active", "left_erp_at", "variant_code", "legacy_sku", "base_sku", "updated_at")
+    return Product(
+        **{name: getattr(view, name) for name in names},
+        kind=_kind(view.kind),
+        parent=_member(view.parent) if view.parent else None,
+        variants=family if view.kind == "parent" else [],
+        primary=image_of(view.images[0]) if view.images else None,
+        image_count=len(view.images),
+        images_from=view.lent_by.sku if view.lent_by else "",
+        pin=Pin(**vars(view.pin)) if view.pin else None,
+    )
+
+
+def _member(relative: Any) -> FamilyMember:
+    return FamilyMember(id=relative.id, sku=relative.sku, name=relative.name, variant_code=relative.variant_code)
+
+
+def _image_values(view: ImageView) -> dict[str, Any]:
+    same = Image.model_fields.keys() - {"format"}
+    return {**{name: getattr(view, name) for name in same}, "format": view.image_format}
+
+
+def _kind(text: str) -> Kind:
+    return "parent" if text == "parent" else "variant"

@@ -1,0 +1,58 @@
+"""Choosing the primary image of a product for another system.
+
+What belongs here: the routes that pin and unpin. What does not: pinning itself (image_db/pinning.py), reading the
+primary (products.py).
+"""
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from imagesync_pipelines.image_db.pinning import pin_image, unpin_image
+from imagesync_pipelines.storage.errors import PinRefused
+from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.web.catalogue.api.access import Pinner
+from imagesync_pipelines.web.catalogue.api.answers import answered
+from imagesync_pipelines.web.catalogue.api.bodies import JSON_BODY
+from imagesync_pipelines.web.catalogue.api.models import ChosenImage, Image, image_of
+from imagesync_pipelines.web.catalogue.api.problems import Refused, documented
+from imagesync_pipelines.web.catalogue.api.products import shown
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
+from imagesync_pipelines.web.catalogue.reading.images import images_by_id
+
+router = APIRouter(tags=["primary"])
+
+
+@router.put(
+    "/products/{product_id}/primary",
+    response_model=Image,
+    dependencies=[JSON_BODY],
+    responses=documented(400, 404, 409, 413, 415),
+)
+def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, chosen: ChosenImage) -> Response:
+    """Make an image the product's primary one; no synchronisation changes that. It may be repeated."""
+    shown(opened, product_id)
+    image = product_image.c
+    mine = (image.id == chosen.image_id) & (image.product_id == product_id)
+    with opened.engine.connect() as connection:
+        external_id = connection.execute(sa.select(image.external_id).where(mine)).scalar()
+    if external_id is None:
+        raise Refused(
+            409, f"Image {chosen.image_id} is not on product {product_id}; a product's primary is one of its own."
+        )
+    try:
+        pin_image(opened.engine, product_id, external_id, f"key {key.name}")
+    except PinRefused as error:
+        raise Refused(409, str(error)) from None
+    with opened.engine.connect() as connection:
+        view = images_by_id(connection, [chosen.image_id]).get(chosen.image_id)
+    if view is None:
+        raise Refused(409, f"Image {chosen.image_id} was removed meanwhile; ask for the images again.")
+    return answered(request, image_of(view))
+
+
+@router.delete("/products/{product_id}/primary", status_code=204, responses=documented(404))
+def unset_primary(opened: Here, _: Pinner, product_id: RowId) -> None:
+    """Let the rules choose the product's primary image again. It may be repeated."""
+    shown(opened, product_id)
+    unpin_image(opened.engine, product_id)

@@ -1,0 +1,117 @@
+"""Every refusal of the API, written as a problem (RFC 9457, application/problem+json).
+
+What belongs here: the shape of a problem, the exception that is one, the handlers. What does not: when something is
+refused (the routes), error pages for people (errors.py of the catalogue).
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.exc import OperationalError, TimeoutError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+MEDIA_TYPE = "application/problem+json"
+BUSY = {"Retry-After": "5"}
+# What any call may meet: no key, no scope, wrong values, too many calls, no database.
+ALWAYS = (401, 403, 422, 429, 503)
+# Enough to see what is wrong, however much was sent.
+MOST_WRONG, LONGEST_PLACE = 20, 200
+
+logger = logging.getLogger("imagesync.catalogue")
+
+
+class Wrong(BaseModel):
+    """One value that is wrong: where it is, and what was expected. The value itself is not repeated."""
+
+    where: str = Field(examples=["query.limit"])
+    expected: str = Field(examples=["Input should be less than or equal to 500"])
+
+
+class Problem(BaseModel):
+    """What went wrong and what to do about it."""
+
+    model_config = ConfigDict(title="Problem")
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Not Found"])
+    status: int = Field(examples=[404])
+    detail: str = Field(examples=["There is no product 12."])
+    errors: list[Wrong] | None = Field(None, description="the wrong values of a request that was not understood")
+
+
+class Refused(Exception):  # noqa: N818 - the name says what happened
+    """A request that is answered with a problem."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """These problems, and those that any call may meet, for the OpenAPI document."""
+    content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    told: dict[int | str, dict[str, Any]] = {
+        status: {"description": HTTPStatus(status).phrase, "content": content}
+        for status in sorted({*statuses, *ALWAYS})
+    }
+    return {**told, "default": {"description": "Any other refusal", "content": content}}
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Make the app write every error as a problem."""
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(HTTPException, _no_route)
+    app.add_exception_handler(OperationalError, _no_database)
+    app.add_exception_handler(TimeoutError, _no_database)
+    app.add_exception_handler(Exception, _crashed)
+
+
+def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)  # noqa: S101 - what it was registered for
+    return _answer(error.status, error.detail, error.headers)
+
+
+def _not_understood(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
+    wrong = [Wrong(where=_where(item["loc"]), expected=item["msg"]) for item in error.errors()[:MOST_WRONG]]
+    return _answer(422, "The request was not understood; `errors` names what is wrong.", {}, wrong)
+
+
+def _where(places: Sequence[object]) -> str:
+    """Where a value is; the names of fields are the caller's and may be anything."""
+    return ".".join(str(place) for place in places)[:LONGEST_PLACE].encode(errors="replace").decode()
+
+
+def _no_route(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
+    detail = str(error.detail)
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        detail = "There is nothing at this address; /api/v1/openapi.json lists what there is."
+    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        detail = f"This address does not take {request.method}."
+    return _answer(error.status_code, detail, error.headers or {})
+
+
+def _no_database(_: Request, error: Exception) -> Response:
+    logger.error("the database does not answer: %s", error)
+    return _answer(503, "The database does not answer at the moment; try again.", BUSY)
+
+
+def _crashed(request: Request, error: Exception) -> Response:
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return _answer(500, "An error of ours; it was noted.", {})
+
+
+def _answer(status: int, detail: str, headers: Mapping[str, str], errors: list[Wrong] | None = None) -> Response:
+    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
+    body = problem.model_dump_json(exclude_none=True)
+    return Response(body, status, {"Cache-Control": "no-store", **headers}, MEDIA_TYPE)

@@ -1,0 +1,160 @@
+"""Products and their images.
+
+What belongs here: the routes that read them. What does not: queries (reading/), choosing the primary (primary.py).
+"""
+
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Query, Request
+from pydantic import AwareDatetime
+from starlette.responses import Response
+
+from imagesync_pipelines.web.catalogue.api.access import Reader
+from imagesync_pipelines.web.catalogue.api.answers import NOT_MODIFIED, answered
+from imagesync_pipelines.web.catalogue.api.bodies import JSON_BODY
+from imagesync_pipelines.web.catalogue.api.models import (
+    Found,
+    Image,
+    ImageWithMetadata,
+    Lookup,
+    Product,
+    ProductImages,
+    ProductPage,
+    Sku,
+    Text,
+    image_of,
+    image_with_metadata,
+    images_of_product,
+    listed,
+    product_of,
+)
+from imagesync_pipelines.web.catalogue.api.problems import Refused, documented
+from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
+from imagesync_pipelines.web.catalogue.reading.cursors import CursorError
+from imagesync_pipelines.web.catalogue.reading.product import product_view
+from imagesync_pipelines.web.catalogue.reading.products import Filters, list_products
+from imagesync_pipelines.web.catalogue.reading.shown import Shown, image_with_record, products_of_skus, shown_for
+
+router = APIRouter(tags=["products"])
+
+LONGEST_SEARCH, LONGEST_CURSOR = 200, 1000
+MOST_PRODUCTS = 500
+MOST_SKUS_IN_ADDRESS = 50
+
+Cursor = Annotated[Text | None, Query(max_length=LONGEST_CURSOR, description="`next_cursor` of the page before")]
+Limit = Annotated[int, Query(ge=1, le=MOST_PRODUCTS)]
+
+
+@router.get("/products", response_model=ProductPage, responses={**NOT_MODIFIED, **documented()})
+def list_of_products(
+    request: Request,
+    opened: Here,
+    _: Reader,
+    q: Annotated[Text, Query(max_length=LONGEST_SEARCH, description="the beginning of a SKU, or words of a name")] = "",
+    kind: Literal["", "parent", "variant"] = "",
+    without_image: bool = False,
+    without_front: bool = False,
+    low_resolution: bool = False,
+    unmatched: bool = False,
+    changed_since: Annotated[AwareDatetime | None, Query(description="an image changed then or later")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 100,
+) -> Response:
+    """Products in the order of their SKUs; every filter that is given must be true of them."""
+    filters = Filters(q.strip(), without_image, without_front, low_resolution, unmatched, changed_since, kind)
+    try:
+        page = list_products(
+            opened.engine,
+            filters,
+            cursor,
+            limit,
+            min_height=opened.image_db.image_db_detail_min_height,
+            own_images_first=opened.image_db.image_db_own_images_first,
+        )
+    except CursorError as error:
+        raise Refused(422, str(error)) from None
+    answer = ProductPage(items=[listed(row) for row in page.rows], next_cursor=page.next_cursor)
+    return answered(request, answer, page.next_cursor)
+
+
+@router.get("/products/{product_id}", response_model=Product, responses={**NOT_MODIFIED, **documented(404)})
+def one_product(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
+    """A product, its family, its primary image, and who chose it."""
+    view = product_view(opened.engine, product_id, own_images_first=opened.image_db.image_db_own_images_first)
+    if view is None:
+        raise no_product(product_id)
+    return answered(request, product_of(view))
+
+
+@router.get(
+    "/products/{product_id}/images", response_model=ProductImages, responses={**NOT_MODIFIED, **documented(404)}
+)
+def images_of_one(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
+    """The images that are shown for a product, the primary first.
+
+    A product without images of its own shows those of its base product, its parent or, for a parent, a variant; nothing
+    is mixed.
+    """
+    return answered(request, images_of_product(shown(opened, product_id)))
+
+
+@router.get("/products/{product_id}/primary", response_model=Image, responses={**NOT_MODIFIED, **documented(404)})
+def primary_of_one(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
+    """The image that is shown first for a product."""
+    found = shown(opened, product_id)
+    if not found.images:
+        raise Refused(404, f"Product {product_id} has no image to show.")
+    return answered(request, image_of(found.images[0]))
+
+
+@router.get("/images/{image_id}", response_model=ImageWithMetadata, responses={**NOT_MODIFIED, **documented(404)})
+def one_image(request: Request, opened: Here, _: Reader, image_id: RowId) -> Response:
+    """A product image with its record in the image database."""
+    found = image_with_record(opened.engine, image_id)
+    if found is None:
+        raise Refused(404, f"There is no product image {image_id}.")
+    return answered(request, image_with_metadata(*found))
+
+
+@router.get("/lookup", response_model=Found, responses={**NOT_MODIFIED, **documented()})
+def look_up(
+    request: Request,
+    opened: Here,
+    _: Reader,
+    sku: Annotated[list[Sku], Query(min_length=1, max_length=MOST_SKUS_IN_ADDRESS, description="may be repeated")],
+) -> Response:
+    """The images of products by their SKUs, a variant before a parent of the same SKU."""
+    return answered(request, _found(opened, sku))
+
+
+@router.post(
+    "/lookup", response_model=Found, dependencies=[JSON_BODY], responses={**NOT_MODIFIED, **documented(400, 413, 415)}
+)
+def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> Response:
+    """The same for many SKUs at once."""
+    return answered(request, _found(opened, wanted.skus))
+
+
+def shown(opened: Opened, product_id: int) -> Shown:
+    """What is shown for a product; raises Refused when there is no such product."""
+    own_first = opened.image_db.image_db_own_images_first
+    found = shown_for(opened.engine, [product_id], own_images_first=own_first).get(product_id)
+    if found is None:
+        raise no_product(product_id)
+    return found
+
+
+def no_product(product_id: int) -> Refused:
+    """The refusal for a product that we do not have."""
+    return Refused(404, f"There is no product {product_id}.")
+
+
+def _found(opened: Opened, skus: list[str]) -> Found:
+    wanted = list(dict.fromkeys(sku.strip() for sku in skus))
+    ids = products_of_skus(opened.engine, wanted)
+    own_first = opened.image_db.image_db_own_images_first
+    found = shown_for(opened.engine, list(ids.values()), own_images_first=own_first)
+    known = [sku for sku in wanted if ids.get(sku) in found]
+    items = [images_of_product(found[ids[sku]]) for sku in known]
+    return Found(items=items, unknown=[sku for sku in wanted if sku not in set(known)])

@@ -1,0 +1,105 @@
+"""What changed since: the products of which the API says something else than before.
+
+What belongs here: the query of changes. What does not: products and images themselves (beside this).
+
+A product counts as changed when it, one of its images, or a product that it may borrow images from changed. Moments are
+those of the transactions that wrote; a moment is given out only when every transaction that began before it has ended,
+so that nobody who goes on from there misses one that ended late.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.web.catalogue.reading.cursors import CursorError, decode_cursor, encode_cursor
+
+LARGEST_ID = 2**63 - 1
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+# A second: between taking its moment and showing it here a transaction is nowhere.
+_SETTLED = sa.text("""
+SELECT least(min(xact_start), clock_timestamp() - interval '1 second')
+  FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+""")
+
+_CHANGES = sa.text("""
+WITH touched AS (
+    SELECT product_id, max(at) AS at
+      FROM (SELECT product_id, last_synced AS at FROM imagesync.product_image
+             WHERE last_synced >= :since AND last_synced < :settled
+             UNION ALL
+            SELECT product_id, removed_at FROM imagesync.image_removal
+             WHERE removed_at >= :since AND removed_at < :settled
+             UNION ALL
+            SELECT id, updated_at FROM imagesync.product
+             WHERE updated_at >= :since AND updated_at < :settled) AS every
+     GROUP BY product_id
+), shown AS (
+    SELECT product_id, at FROM touched
+     UNION ALL
+    SELECT borrower.id, at FROM touched JOIN imagesync.product borrower ON borrower.parent_id = touched.product_id
+     UNION ALL
+    SELECT lender.parent_id, at FROM touched JOIN imagesync.product lender ON lender.id = touched.product_id
+     WHERE lender.parent_id IS NOT NULL
+     UNION ALL
+    SELECT borrower.id, at
+      FROM touched JOIN imagesync.product lender ON lender.id = touched.product_id
+      JOIN imagesync.product borrower ON borrower.base_sku = lender.sku
+), latest AS (
+    SELECT product_id, max(at) AS at FROM shown GROUP BY product_id
+)
+SELECT product_id, sku, at, left_erp_at
+  FROM latest JOIN imagesync.product ON id = product_id
+ WHERE (at, product_id) > (:since, :last)
+ ORDER BY at, product_id
+ LIMIT :limit
+""")
+
+
+@dataclass(frozen=True)
+class ProductChange:
+    """A product and the newest change that concerns it; aware UTC."""
+
+    product_id: int
+    sku: str
+    changed_at: datetime
+    left_erp_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Changed products, the earliest first; next_cursor is where the next call goes on."""
+
+    rows: tuple[ProductChange, ...]
+    has_more: bool
+    next_cursor: str
+
+
+def changes_since(engine: sa.Engine, since: datetime | None, cursor: str | None, limit: int) -> Changes:
+    """Products changed at `since` or later, or after a cursor; all of them with neither.
+
+    Raises CursorError for text that is no cursor of changes.
+    """
+    begin, last = _read(cursor) if cursor else (since or BEGINNING, 0)
+    with engine.connect() as connection:
+        settled = connection.execute(_SETTLED).scalar_one()
+        values = {"since": begin, "last": last, "settled": settled, "limit": limit + 1}
+        rows = [
+            ProductChange(row.product_id, row.sku, row.at.astimezone(UTC), row.left_erp_at)
+            for row in connection.execute(_CHANGES, values)
+        ]
+    given = tuple(rows[:limit])
+    moment, product_id = (given[-1].changed_at, given[-1].product_id) if given else (begin, last)
+    return Changes(given, len(rows) > limit, encode_cursor([moment.isoformat(), product_id]))
+
+
+def _read(cursor: str) -> tuple[datetime, int]:
+    text, last = decode_cursor(cursor, (str, int))
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None or not 0 <= int(last) <= LARGEST_ID:
+        raise CursorError("This is no cursor of changes; begin again with `since`.")
+    return moment, int(last)

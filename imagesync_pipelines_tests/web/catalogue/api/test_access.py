@@ -1,0 +1,193 @@
+"""Who may call: keys, scopes, limits; whatever is sent, the answer is a problem that tells nothing of our inside."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.schema import pin, product_image
+from imagesync_pipelines.web.catalogue.keys import Scope, revoke_key
+from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
+from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, a_key, is_problem
+from imagesync_pipelines_tests.web.catalogue.world import World, open_world, serving
+
+# Every route with a call that would do something.
+READING = ("/products", "/products/{id}", "/products/{id}/images", "/products/{id}/primary", "/images/{image}",
+           "/lookup?sku=1", "/changes")  # fmt: skip
+CALLS = [("GET", path, None) for path in READING]
+CALLS += [("POST", "/lookup", {"skus": ["1"]}), ("PUT", "/products/{id}/primary", {"image_id": 1})]
+CALLS += [("DELETE", "/products/{id}/primary", None)]
+ODD = [
+    "'; DROP TABLE imagesync.product; --",
+    "=HYPERLINK(1)",
+    "%00",
+    "../../etc/passwd",
+    "<script>",
+    "\u202e",
+    "x" * 300,
+]
+
+
+@pytest.fixture
+def pictured(world: World) -> dict[str, int]:
+    """A product with two images."""
+    product_id = world.product("1")
+    return {
+        "id": product_id,
+        "image": world.image(product_id, "a"),
+        "other": world.image(product_id, "b", is_primary=False),
+    }
+
+
+@pytest.mark.parametrize(("method", "path", "body"), CALLS, ids=[f"{method} {path}" for method, path, _ in CALLS])
+def test_a_call_needs_a_key_with_its_scope(
+    world: World, caller: Caller, pictured: dict[str, int], method: str, path: str, body: object
+) -> None:
+    address = path.format(**pictured)
+    asked = body if method != "PUT" else {"image_id": pictured["other"]}
+    without = replace(caller, key="").call(method, address, json=asked)
+    assert is_problem(without, 401)
+    assert without.headers["WWW-Authenticate"].startswith("Bearer")
+    needed = Scope.PIN if method in {"PUT", "DELETE"} else Scope.READ
+    others = a_key(world.engine, set(Scope) - {needed}, "others")
+    assert is_problem(replace(caller, key=others).call(method, address, json=asked), 403)
+    with world.engine.connect() as connection:
+        assert connection.execute(sa.select(pin)).all() == []
+    enough = a_key(world.engine, [needed], "enough")
+    assert replace(caller, key=enough).call(method, address, json=asked).ok
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "Bearer", "Bearer ", "Basic {key}", "{key}", "Bearer {key}x", "Bearer \xff", "Bearer " + "a" * 20_000],
+)
+def test_what_is_no_key_is_refused_and_not_repeated(caller: Caller, header: str) -> None:
+    sent = header.format(key=caller.key)
+    answer = requests.get(
+        f"{caller.address}/api/v1/products", headers={"Authorization": sent.encode("latin-1")}, timeout=30
+    )
+    assert is_problem(answer, 401)
+    assert caller.key not in answer.text
+
+
+def test_a_revoked_key_is_refused_at_once(world: World, caller: Caller) -> None:
+    assert caller.call("GET", "/products").ok
+    revoke_key(world.engine, "shop")
+    assert is_problem(caller.call("GET", "/products"), 401)
+
+
+@pytest.fixture
+def few(database: sa.Engine, tmp_path: Path) -> Iterator[Caller]:
+    """A caller that has three calls a minute."""
+    world = open_world(database, tmp_path)
+    opened = replace(world.opened, settings=CatalogueSettings(rate_limit=3))
+    with serving(opened) as site:
+        yield Caller(site.address, a_key(database))
+
+
+def test_a_key_has_its_own_calls_and_is_told_what_is_left(few: Caller, database: sa.Engine) -> None:
+    answers = [few.call("GET", path) for path in ("/products", "/images/9", "/products", "/products")]
+    assert [one.status_code for one in answers] == [200, 404, 200, 429]
+    assert [one.headers["RateLimit-Remaining"] for one in answers] == ["2", "1", "0", "0"]
+    assert {one.headers["RateLimit-Limit"] for one in answers} == {"3"}
+    assert is_problem(answers[-1], 429)
+    assert 1 <= int(answers[-1].headers["Retry-After"]) <= 63
+    assert replace(few, key=a_key(database, name="other")).call("GET", "/products").ok
+
+
+def test_the_primary_is_chosen_kept_and_given_back(world: World, caller: Caller, pictured: dict[str, int]) -> None:
+    path = f"/products/{pictured['id']}/primary"
+    for _ in range(2):
+        chosen = caller.call("PUT", path, json={"image_id": pictured["other"]})
+        assert (chosen.status_code, chosen.json()["is_primary"]) == (200, True)
+    assert caller.read(path)["id"] == pictured["other"]
+    told = caller.read(f"/products/{pictured['id']}")["pin"]
+    assert (told["pinned_by"], told["external_id"], told["is_dormant"]) == ("key shop", "b", False)
+    for _ in range(2):
+        assert caller.call("DELETE", path).status_code == 204
+    assert caller.read(path)["id"] == pictured["image"]
+    assert caller.read(f"/products/{pictured['id']}")["pin"] is None
+
+
+def test_only_an_image_of_the_product_itself_can_be_its_primary(
+    world: World, caller: Caller, pictured: dict[str, int]
+) -> None:
+    stranger = world.image(world.product("2"), "c")
+    assert is_problem(caller.call("PUT", f"/products/{pictured['id']}/primary", json={"image_id": stranger}), 409)
+    assert is_problem(caller.call("PUT", "/products/999/primary", json={"image_id": stranger}), 404)
+    assert is_problem(caller.call("DELETE", "/products/999/primary"), 404)
+    with world.engine.connect() as connection:
+        assert connection.execute(sa.select(pin)).all() == []
+        primaries = connection.execute(sa.select(product_image.c.id).where(product_image.c.is_primary)).scalars().all()
+    assert sorted(primaries) == sorted([pictured["image"], stranger])
+
+
+BODIES = [
+    (b"", "application/json", 422), (b"{", "application/json", 422), (b"[]", "application/json", 422),
+    (b'{"skus": []}', "application/json", 422), (b'{"skus": [1]}', "application/json", 422),
+    (b'{"skus": ["\\u0000"]}', "application/json", 422), (b'{"skus": ["\\ud800"]}', "application/json", 422),
+    (b'{"skus": ["1"], "\\ud800": 1}', "application/json", 422), (b'{"skus": ["1"], "all": true}', "application/json", 422),
+    (json.dumps({"skus": ["1"] * 501}).encode(), "application/json", 422),
+    (json.dumps({"skus": ["x" * 51]}).encode(), "application/json", 422),
+    (b"\xff\xfe", "application/json", 400), (b"[" * 100_000, "application/json", 400),
+    (b'{"skus": ["1"]}', "text/plain", 415), (b'{"skus": ["1"]}', "application/x-www-form-urlencoded", 415),
+    (b'{"skus": ["1"]}', "multipart/form-data; boundary=x", 415), (b'{"skus": ["1"]}', "application/jsonp", 415),
+    (b" " * (256 * 1024 + 1), "application/json", 413),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "kind", "status"), BODIES, ids=[f"{kind} {body[:30]!r}" for body, kind, _ in BODIES])
+def test_a_body_that_is_none_of_ours_is_a_problem(caller: Caller, body: bytes, kind: str, status: int) -> None:
+    assert is_problem(caller.call("POST", "/lookup", {"Content-Type": kind}, data=body), status)
+
+
+def test_odd_text_is_only_text(world: World, caller: Caller) -> None:
+    world.product("1", name="=HYPERLINK(1)<script>'; --")
+    for text in ODD:
+        assert caller.call("GET", "/products", params={"q": text}).status_code in {200, 422}
+        assert caller.call("GET", "/lookup", params={"sku": text}).status_code in {200, 422}
+        assert is_problem(caller.call("GET", "/products", params={"cursor": text}), 422)
+    listed = caller.call("GET", "/products").json()["items"]
+    assert [one["name"] for one in listed] == ["=HYPERLINK(1)<script>'; --"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/products/0", 422), ("/products/-1", 422), ("/products/9223372036854775808", 422), ("/products/1e3", 422),
+     ("/products/%00", 422), ("/products/1%2F..%2F2", 404), ("/..%2f..%2fetc/passwd", 404), ("/images/'", 422),
+     ("/products?limit=501", 422), ("/products?q=%00", 422), ("/products?q=" + "x" * 201, 422),
+     ("/products?q=%ff%fe", 200), ("/lookup", 422), ("/lookup?" + "sku=1&" * 51, 422), ("/changes?since=1e400", 422)],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_an_address_that_is_none_is_a_problem(caller: Caller, path: str, status: int) -> None:
+    answer = caller.call("GET", path)
+    assert answer.status_code == status, answer.text
+    assert status == 200 or is_problem(answer, status)
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "HEAD", "OPTIONS", "TRACE"])
+def test_other_methods_are_refused(caller: Caller, method: str) -> None:
+    answer = caller.call(method, "/products")
+    assert answer.status_code == 405
+    assert "GET" in answer.headers["Allow"]
+
+
+def test_answers_carry_safe_headers_and_no_other_site_may_read_them(caller: Caller) -> None:
+    answer = caller.call("GET", "/products", {"Origin": "https://elsewhere.example"})
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "Access-Control-Allow-Origin" not in answer.headers
+    assert "Set-Cookie" not in answer.headers
+
+
+def test_a_database_that_is_away_is_a_problem_that_tells_when_to_try_again(world: World, caller: Caller) -> None:
+    broken = sa.create_engine("postgresql+psycopg://nobody:secret@127.0.0.1:1/none")
+    with serving(replace(world.opened, engine=broken)) as site:
+        answer = Caller(site.address, caller.key).call("GET", "/products")
+    assert is_problem(answer, 503)
+    assert answer.headers["Retry-After"] == "5"
+    assert "secret" not in answer.text
+    assert "127.0.0.1" not in answer.text
