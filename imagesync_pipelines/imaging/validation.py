@@ -1,23 +1,21 @@
 """Whether a body is a whole picture: every byte of it is decoded before it is shown or stored anywhere.
 
-What belongs here: decoding, its limits, the child process for what is large or risky. What does not: fetching
-(upstream/fetch.py) and which file serves which purpose (formats.py). A full decode finds what is cut; a byte that was
-altered inside a JPEG is found by a checksum only, which the caller has to know.
+What belongs here: decoding, its limits, what is decoded in a child process. What does not: that process (limited.py),
+fetching (upstream/fetch.py) and which file serves which purpose (formats.py). A full decode finds what is cut; a byte
+that was altered inside a JPEG is found by a checksum only, which the caller has to know.
 """
 
 import hashlib
 import io
 import json
-import os
-import resource
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from PIL import Image, UnidentifiedImageError
+
+from imagesync_pipelines.imaging.limited import OverLimits, begin, run_limited
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PSD")
 _LABELS: dict[str, frozenset[str]] = {
@@ -194,43 +192,28 @@ def _scan_of_jpeg(body: bytes) -> int:
 
 
 def _decode_in_child(body: bytes, sha256: str, limits: DecodeLimits) -> ImageFacts:
-    """Decode in a process of its own, which gets the body on stdin and nothing of our environment."""
-    order = [sha256, str(limits.max_pixels), str(limits.child_memory), str(limits.child_cpu)]
+    """Decode in a process of its own."""
     try:
-        child = subprocess.run(  # noqa: S603 -- our own interpreter and module
-            [sys.executable, "-I", "-W", "ignore", "-m", __spec__.name, *order],
-            input=body,
-            capture_output=True,
-            timeout=limits.child_seconds,
-            env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
-            start_new_session=True,
-            check=False,
+        written = run_limited(
+            __spec__.name,
+            [sha256, str(limits.max_pixels)],
+            body,
+            memory=limits.child_memory,
+            cpu=limits.child_cpu,
+            seconds=limits.child_seconds,
         )
-    except subprocess.TimeoutExpired:
-        raise BadImage(Fault.LIMITS, f"decoding took longer than {limits.child_seconds:.0f} s") from None
-    if child.returncode == -signal.SIGXCPU:
-        raise BadImage(Fault.LIMITS, f"decoding took more than {limits.child_cpu} s of processor time")
-    try:
-        answer = json.loads(child.stdout)
-    except ValueError:
-        raise BadImage(Fault.LIMITS, f"the decoder ended without an answer (exit {child.returncode})") from None
+    except OverLimits as error:
+        raise BadImage(Fault.LIMITS, str(error)) from None
+    answer = json.loads(written)
     if "fault" in answer:
         raise BadImage(Fault(answer["fault"]), str(answer["reason"]))
     return ImageFacts(**answer)
 
 
-def _answer_parent(sha256: str, max_pixels: int, memory: int, cpu: int) -> None:
-    """Be the child: take the limits, decode what comes on stdin, write facts or fault as JSON."""
-    body = sys.stdin.buffer.read()
-    Image.preinit()
-    Image.init()
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+def _answer_parent(sha256: str, max_pixels: int) -> None:
+    """Be the child: decode what comes on stdin, write facts or fault as JSON."""
     try:
-        facts = _decode(body, sha256, max_pixels, None)
+        facts = _decode(begin(max_pixels), sha256, max_pixels, None)
     except BadImage as error:
         answer: dict[str, object] = {"fault": error.fault, "reason": error.reason}
     else:
@@ -239,4 +222,4 @@ def _answer_parent(sha256: str, max_pixels: int, memory: int, cpu: int) -> None:
 
 
 if __name__ == "__main__":
-    _answer_parent(sys.argv[1], *(int(number) for number in sys.argv[2:5]))
+    _answer_parent(sys.argv[3], int(sys.argv[4]))

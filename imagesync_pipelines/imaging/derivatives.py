@@ -1,0 +1,198 @@
+"""Smaller copies of a picture for the web: the recipe, and nothing but.
+
+What belongs here: size, orientation, colours, encoding. What does not: where originals come from and where copies are
+kept (web/catalogue/derivatives.py), judging a body (validation.py): only what was decoded whole before comes here.
+"""
+
+import hashlib
+import io
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+from PIL import Image, ImageCms, ImageOps
+
+from imagesync_pipelines.imaging.limited import OverLimits, begin, run_limited
+from imagesync_pipelines.imaging.validation import FORMATS, DecodeLimits, ImageFacts
+
+# A part of the name under which copies are kept: raising it makes them anew.
+RECIPE = 1
+# The longer side of each copy, in pixels; a smaller original stays as it is.
+SIDES: Mapping[str, int] = MappingProxyType({"thumb": 160, "small": 480, "web": 1200})
+_IN_CHILD = frozenset({"TIFF", "PSD"})
+# A decoder that can gives a picture at least twice as large as what is wanted, which is then reduced with care.
+_GAP = 2.0
+# Profiles of printers have half a megabyte.
+_LARGEST_PROFILE = 4 * 1024 * 1024
+_WHITE = (255, 255, 255)
+
+
+class Encoding(StrEnum):
+    """How a copy is encoded; the value is the second half of its media type."""
+
+    AVIF = "avif"
+    WEBP = "webp"
+    JPEG = "jpeg"
+
+
+# Chosen for pictures of products: the next better setting takes several times as long for a few percent of bytes.
+_OPTIONS: Mapping[Encoding, Mapping[str, Any]] = MappingProxyType(
+    {
+        Encoding.AVIF: {"quality": 60, "speed": 10, "max_threads": 1},
+        Encoding.WEBP: {"quality": 80, "method": 4},
+        Encoding.JPEG: {"quality": 82, "optimize": True, "progressive": True},
+    }
+)
+
+
+class CannotDerive(Exception):  # noqa: N818 - the name says what happened
+    """A picture of which no smaller copy can be made; the message says why."""
+
+
+@dataclass(frozen=True)
+class Derived:
+    """A smaller copy; format in the words of Pillow, width and height in pixels, sha256 of its bytes."""
+
+    format: str
+    width: int
+    height: int
+    sha256: str
+    body: bytes = field(repr=False)
+
+
+def derive(
+    body: bytes, facts: ImageFacts, side: int, encoding: Encoding, limits: DecodeLimits | None = None
+) -> Derived:
+    """A copy of a picture: upright, in sRGB, its longer side at most `side` pixels, without any of its metadata.
+
+    facts are those of the full decode. A JPEG has no transparency: what shines through is white. TIFF, PSD and what is
+    over here_pixels is decoded in a child process under limits. Raises CannotDerive.
+    """
+    limits = limits or DecodeLimits()
+    if facts.width * facts.height > limits.max_pixels:
+        raise CannotDerive(f"{facts.width} x {facts.height} pixels; {limits.max_pixels} pixels are allowed")
+    if facts.format not in _IN_CHILD and facts.width * facts.height <= limits.here_pixels:
+        return _described(make_copy(body, side, encoding), encoding)
+    try:
+        made = run_limited(
+            __spec__.name,
+            [str(side), encoding, str(limits.max_pixels)],
+            body,
+            memory=limits.child_memory,
+            cpu=limits.child_cpu,
+            seconds=limits.child_seconds,
+        )
+    except OverLimits as error:
+        raise CannotDerive(str(error)) from None
+    return _described(made, encoding)
+
+
+def make_copy(body: bytes, side: int, encoding: Encoding) -> bytes:
+    """The recipe itself, in this process. Raises CannotDerive."""
+    try:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(body), formats=FORMATS) as image:
+            # How large a picture may be was judged before.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image.draft(None, _draft_size(image.size, side))
+            profile = image.info.get("icc_profile")
+            small = _resizable(image)
+            small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=_GAP)
+            upright = ImageOps.exif_transpose(_in_srgb(small, profile, image.getexif()))
+            target = io.BytesIO()
+            _for_encoding(upright, encoding).save(target, encoding.name, **_OPTIONS[encoding])
+    except Exception as error:  # noqa: BLE001 -- a hostile file makes decoders raise anything
+        raise CannotDerive(f"no smaller copy can be made: {type(error).__name__} {str(error)[:120]}") from None
+    return target.getvalue()
+
+
+def _described(body: bytes, encoding: Encoding) -> Derived:
+    with Image.open(io.BytesIO(body), formats=[encoding.name]) as image:
+        width, height = image.size
+    return Derived(encoding.name, width, height, hashlib.sha256(body).hexdigest(), body)
+
+
+def _draft_size(size: tuple[int, int], side: int) -> tuple[int, int]:
+    """What a JPEG decoder has to give at least: both sides with the gap, in the picture's own proportions."""
+    share = min(1.0, _GAP * side / max(size))
+    return max(1, round(size[0] * share)), max(1, round(size[1] * share))
+
+
+def _resizable(image: Image.Image) -> Image.Image:
+    """The picture in a mode of which neighbouring pixels can be mixed; nothing of its colours changes."""
+    if image.mode.startswith("I"):
+        # 16 bits of grey; converting alone would cut off all that is bright.
+        return image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if image.mode in {"1", "F"}:
+        return image.convert("L")
+    if image.mode == "P" or image.mode in {"PA", "La", "RGBa", "LA"} or "transparency" in image.info:
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.copy() if image.mode != "RGBX" else image.convert("RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None, exif: Image.Exif) -> Image.Image:
+    """The picture in the colours of the web, and still saying how it is to be turned.
+
+    A profile that cannot be used is left out of account, as browsers do.
+    """
+    plain = image.convert("RGBA" if image.mode == "RGBA" else "RGB") if image.mode != "LAB" else None
+    source = None
+    if image.mode == "LAB":
+        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    elif profile and len(profile) <= _LARGEST_PROFILE:
+        source = _profile(profile)
+    if source is not None:
+        colours = image.convert("RGB") if image.mode == "RGBA" else image
+        try:
+            turned = ImageCms.profileToProfile(
+                colours, source, ImageCms.createProfile("sRGB"), renderingIntent=ImageCms.Intent.PERCEPTUAL,
+                outputMode="RGB",
+            )  # fmt: skip
+        except ImageCms.PyCMSError:
+            turned = None
+        if turned is not None and plain is not None and plain.mode == "RGBA":
+            turned.putalpha(plain.getchannel("A"))
+        plain = turned or plain
+    if plain is None:
+        raise CannotDerive("its colours (LAB) cannot be turned into those of the web")
+    plain.info = {}
+    plain.getexif().update({0x0112: exif.get(0x0112, 1)})
+    return plain
+
+
+def _profile(profile: bytes) -> ImageCms.ImageCmsProfile | None:
+    """The profile of a picture; None for sRGB, which changes nothing, and for what is none."""
+    try:
+        read = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    except (OSError, ImageCms.PyCMSError):
+        return None
+    return None if (read.profile.profile_description or "").startswith("sRGB") else read
+
+
+def _for_encoding(image: Image.Image, encoding: Encoding) -> Image.Image:
+    """Without transparency where there can be none, and where nothing is transparent."""
+    if image.mode != "RGBA":
+        return image
+    if image.getchannel("A").getextrema() == (255, 255):
+        return image.convert("RGB")
+    if encoding is not Encoding.JPEG:
+        return image
+    white = Image.new("RGB", image.size, _WHITE)
+    white.paste(image, mask=image.getchannel("A"))
+    return white
+
+
+def _answer_parent(side: int, encoding: Encoding, max_pixels: int) -> None:
+    """Be the child: write the copy of what comes on stdin; nothing when there is none."""
+    body = begin(max_pixels)
+    try:
+        sys.stdout.buffer.write(make_copy(body, side, encoding))
+    except CannotDerive as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    _answer_parent(int(sys.argv[3]), Encoding(sys.argv[4]), int(sys.argv[5]))
