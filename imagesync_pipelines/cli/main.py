@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from imagesync_pipelines.cli import (
+    cleanup,
     demo,
     edge,
     head_office,
@@ -22,6 +23,7 @@ from imagesync_pipelines.cli import (
     plans,
     plytix,
     quarantine,
+    serve,
     servers,
 )
 from imagesync_pipelines.image_db.api import BadPageError
@@ -75,8 +77,10 @@ root.add_command(plans.plan)
 root.add_command(plans.apply)
 root.add_command(quarantine.group)
 root.add_command(history.history)
+root.add_command(cleanup.cleanup)
 root.add_command(house.env)
 root.add_command(house.clean)
+root.add_command(serve.serve)
 root.add_command(servers.dev)
 root.add_command(servers.sandbox)
 root.add_command(servers.sandbox_head_office)

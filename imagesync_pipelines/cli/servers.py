@@ -23,6 +23,7 @@ from imagesync_pipelines.cli.edge import PHOTO_PORT
 from imagesync_pipelines.edge.automation.starting import keep_partitions
 from imagesync_pipelines.image_db import automation
 from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.moysklad.automation import starting as moysklad
 from imagesync_pipelines.sandbox.amazon import serve as amazon_server
 from imagesync_pipelines.sandbox.head_office import serve as head_office_server
 from imagesync_pipelines.sandbox.image_db import serve as sandbox_server
@@ -30,8 +31,10 @@ from imagesync_pipelines.sandbox.moysklad import serve as moysklad_server
 from imagesync_pipelines.sandbox.plytix import serve as plytix_server
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.home import open_house
+from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
 STOP_SECONDS = 20
+PROGRAM = (sys.executable, "-m", "imagesync_pipelines.cli.main")
 
 
 @click.command("sandbox")
@@ -94,7 +97,7 @@ def sandbox_moysklad() -> None:
 @click.option("--port", default=3000, show_default=True, help="of the Dagster UI; the next free one if it is taken")
 @click.option("--real", is_flag=True, help="the sources of .env instead of the sandbox")
 def dev(port: int, real: bool) -> None:
-    """Dagster UI, daemon, sandboxes and photo server on one home; stays up until Ctrl-C."""
+    """Dagster UI, daemon, catalogue, sandboxes and photo server on one home; stays up until Ctrl-C."""
     port = _free_port(port)
     with nullcontext() if real or sandboxed.is_configured() else sandboxed.environment() as place:
         os.environ["IMAGESYNC_WEBSERVER_URL"] = f"http://127.0.0.1:{port}"
@@ -105,13 +108,15 @@ def dev(port: int, real: bool) -> None:
                 started += servers.enter_context(_running(sandboxed.server_commands(place), environment))
                 sandboxed.wait_until_up(place)
             blocks = automation.known_blocks(instance, ImageDbResource(), load_settings(Settings))
-            stores = keep_partitions(instance, load_accounts(load_settings(Settings)))
-            click.echo(f"{len(blocks)} page partitions, {len(stores)} edge stores")
-            photos = _free_port(PHOTO_PORT)
-            commands = {**_dagster_commands(port), **_photo_server(stores, photos)}
+            accounts = load_accounts(load_settings(Settings))
+            stores, children = keep_partitions(instance, accounts), moysklad.keep_partitions(instance, accounts)
+            click.echo(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts")
+            photos, catalogue = _free_port(PHOTO_PORT), _free_port(load_settings(CatalogueSettings).port)
+            commands = {**_dagster_commands(port), **_catalogue(catalogue), **_photo_server(stores, photos)}
             started += servers.enter_context(_running(commands, environment))
             for name in stores[:1]:
                 click.echo(f"Photos of {name}: http://127.0.0.1:{photos}")
+            click.secho(f"Catalogue: http://127.0.0.1:{catalogue}", bold=True)
             click.secho(f"Dagster UI: http://127.0.0.1:{port}   (Ctrl-C stops everything)", bold=True)
             _wait(started)
 
@@ -128,11 +133,15 @@ def _dagster_commands(port: int) -> dict[str, list[str]]:
     }
 
 
+def _catalogue(port: int) -> dict[str, list[str]]:
+    """The catalogue, over the same home."""
+    return {"catalogue": [*PROGRAM, "serve", "--host", "127.0.0.1", "--port", str(port)]}
+
+
 def _photo_server(stores: Sequence[str], port: int) -> dict[str, list[str]]:
     """The photo server of the first store; none where there is no store."""
-    program = [sys.executable, "-m", "imagesync_pipelines.cli.main"]
     return {
-        f"photos of {name}": [*program, "edge", "serve", "--store", name, "--port", str(port)] for name in stores[:1]
+        f"photos of {name}": [*PROGRAM, "edge", "serve", "--store", name, "--port", str(port)] for name in stores[:1]
     }
 
 

@@ -1,0 +1,31 @@
+"""`imagesync serve`: the catalogue of this installation, for people and for systems.
+
+What belongs here: its options, and handing it what it works with. What does not: the application (web/catalogue).
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import click
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.operations.history import history
+from imagesync_pipelines.web.catalogue.opening import open_catalogue
+from imagesync_pipelines.web.catalogue.serve import serve as serve_catalogue
+
+
+@click.command("serve")
+@click.option("--host", help="address to listen on; put a TLS proxy in front  [default: CATALOGUE_HOST]")
+@click.option("--port", type=click.IntRange(1, 65535), help="[default: CATALOGUE_PORT]")
+def serve(host: str | None, port: int | None) -> None:
+    """Serve the catalogue until Ctrl-C: products, pictures, history, plans, API and exports.
+
+    It needs the database and the storage of this installation, and no Dagster process; only starting a
+    synchronisation from a page needs Dagster's webserver (IMAGESYNC_WEBSERVER_URL).
+    """
+    asked = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
+    with runs.opened() as (place, instance):
+        opened = open_catalogue(place, partial(history, instance))
+        opened = replace(opened, settings=opened.settings.model_copy(update=asked))
+        click.echo(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
+        serve_catalogue(opened)
