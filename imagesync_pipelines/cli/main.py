@@ -19,6 +19,7 @@ from imagesync_pipelines.cli import (
     history,
     house,
     image_db,
+    key,
     moysklad,
     plans,
     plytix,
@@ -76,6 +77,7 @@ root.add_command(head_office.group)
 root.add_command(plans.plan)
 root.add_command(plans.apply)
 root.add_command(quarantine.group)
+root.add_command(key.group)
 root.add_command(history.history)
 root.add_command(cleanup.cleanup)
 root.add_command(house.env)

@@ -1,6 +1,5 @@
 """Who may call: keys, scopes, limits; whatever is sent, the answer is a problem that tells nothing of our inside."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -61,17 +60,13 @@ def test_a_call_needs_a_key_with_its_scope(
     assert replace(caller, key=enough).call(method, address, json=asked).ok
 
 
-@pytest.mark.parametrize(
-    "header",
-    ["", "Bearer", "Bearer ", "Basic {key}", "{key}", "Bearer {key}x", "Bearer \xff", "Bearer " + "a" * 20_000],
-)
-def test_what_is_no_key_is_refused_and_not_repeated(caller: Caller, header: str) -> None:
-    sent = header.format(key=caller.key)
-    answer = requests.get(
-        f"{caller.address}/api/v1/products", headers={"Authorization": sent.encode("latin-1")}, timeout=30
-    )
-    assert is_problem(answer, 401)
-    assert caller.key not in answer.text
+def test_what_is_no_key_is_refused_and_not_repeated(caller: Caller) -> None:
+    headers = ["", "Bearer", "Bearer ", f"Basic {caller.key}", caller.key, f"Bearer {caller.key}x", "Bearer \xff"]
+    for header in (*headers, "Bearer " + "a" * 20_000):
+        sent = {"Authorization": header.encode("latin-1")}
+        answer = requests.get(f"{caller.address}/api/v1/products", headers=sent, timeout=30)
+        assert is_problem(answer, 401), header
+        assert caller.key not in answer.text
 
 
 def test_a_revoked_key_is_refused_at_once(world: World, caller: Caller) -> None:
@@ -126,23 +121,23 @@ def test_only_an_image_of_the_product_itself_can_be_its_primary(
     assert sorted(primaries) == sorted([pictured["image"], stranger])
 
 
+JSON = "application/json"
 BODIES = [
-    (b"", "application/json", 422), (b"{", "application/json", 422), (b"[]", "application/json", 422),
-    (b'{"skus": []}', "application/json", 422), (b'{"skus": [1]}', "application/json", 422),
-    (b'{"skus": ["\\u0000"]}', "application/json", 422), (b'{"skus": ["\\ud800"]}', "application/json", 422),
-    (b'{"skus": ["1"], "\\ud800": 1}', "application/json", 422), (b'{"skus": ["1"], "all": true}', "application/json", 422),
-    (json.dumps({"skus": ["1"] * 501}).encode(), "application/json", 422),
-    (json.dumps({"skus": ["x" * 51]}).encode(), "application/json", 422),
-    (b"\xff\xfe", "application/json", 400), (b"[" * 100_000, "application/json", 400),
-    (b'{"skus": ["1"]}', "text/plain", 415), (b'{"skus": ["1"]}', "application/x-www-form-urlencoded", 415),
-    (b'{"skus": ["1"]}', "multipart/form-data; boundary=x", 415), (b'{"skus": ["1"]}', "application/jsonp", 415),
-    (b" " * (256 * 1024 + 1), "application/json", 413),
-]  # fmt: skip
+    *((body, JSON, 422) for body in (b"", b"{", b"[]", b'{"skus": []}', b'{"skus": [1]}')),
+    *((b'{"skus": ["%s"]}' % text, JSON, 422) for text in (b"\\u0000", b"\\ud800", b"x" * 51)),
+    *((b'{"skus": ["1"], "%s": true}' % name, JSON, 422) for name in (b"all", b"\\ud800")),
+    (b'{"skus": [%s"1"]}' % (b'"1",' * 500), JSON, 422),
+    *((body, JSON, 400) for body in (b'"\xff"', b"[" * 100_000)),
+    *((b'{"skus": ["1"]}', kind, 415) for kind in ("text/plain", "application/x-www-form-urlencoded")),
+    *((b'{"skus": ["1"]}', kind, 415) for kind in ("multipart/form-data; boundary=x", "application/jsonp")),
+    (b" " * (256 * 1024 + 1), JSON, 413),
+]
 
 
-@pytest.mark.parametrize(("body", "kind", "status"), BODIES, ids=[f"{kind} {body[:30]!r}" for body, kind, _ in BODIES])
-def test_a_body_that_is_none_of_ours_is_a_problem(caller: Caller, body: bytes, kind: str, status: int) -> None:
-    assert is_problem(caller.call("POST", "/lookup", {"Content-Type": kind}, data=body), status)
+def test_a_body_that_is_none_of_ours_is_a_problem(caller: Caller) -> None:
+    for body, kind, status in BODIES:
+        answer = caller.call("POST", "/lookup", {"Content-Type": kind}, data=body)
+        assert is_problem(answer, status), (body[:40], kind, answer.text)
 
 
 def test_odd_text_is_only_text(world: World, caller: Caller) -> None:
@@ -155,25 +150,20 @@ def test_odd_text_is_only_text(world: World, caller: Caller) -> None:
     assert [one["name"] for one in listed] == ["=HYPERLINK(1)<script>'; --"]
 
 
-@pytest.mark.parametrize(
-    ("path", "status"),
-    [("/products/0", 422), ("/products/-1", 422), ("/products/9223372036854775808", 422), ("/products/1e3", 422),
-     ("/products/%00", 422), ("/products/1%2F..%2F2", 404), ("/..%2f..%2fetc/passwd", 404), ("/images/'", 422),
-     ("/products?limit=501", 422), ("/products?q=%00", 422), ("/products?q=" + "x" * 201, 422),
-     ("/products?q=%ff%fe", 200), ("/lookup", 422), ("/lookup?" + "sku=1&" * 51, 422), ("/changes?since=1e400", 422)],
-    ids=lambda value: str(value)[:40],
-)  # fmt: skip
-def test_an_address_that_is_none_is_a_problem(caller: Caller, path: str, status: int) -> None:
-    answer = caller.call("GET", path)
-    assert answer.status_code == status, answer.text
-    assert status == 200 or is_problem(answer, status)
+def test_an_address_that_is_none_is_a_problem(caller: Caller) -> None:
+    no_ids = ("/products/0", "/products/-1", f"/products/{2**63}", "/products/1e3", "/products/%00", "/images/'")
+    wrong = ("?limit=501", "?q=%00", "?q=" + "x" * 201, "?kind=all", "?changed_since=1e400", "?cursor=" + "x" * 1001)
+    for path in (*no_ids, *(f"/products{query}" for query in wrong), "/lookup", "/lookup?" + "sku=1&" * 51):
+        assert is_problem(caller.call("GET", path), 422), path
+    for path in ("/products/1%2F..%2F2", "/..%2f..%2fetc/passwd", "/static/catalogue.css"):
+        assert is_problem(caller.call("GET", path), 404), path
+    assert caller.call("GET", "/products?q=%ff%fe").json()["items"] == []
 
 
-@pytest.mark.parametrize("method", ["POST", "PATCH", "HEAD", "OPTIONS", "TRACE"])
-def test_other_methods_are_refused(caller: Caller, method: str) -> None:
-    answer = caller.call(method, "/products")
-    assert answer.status_code == 405
-    assert "GET" in answer.headers["Allow"]
+def test_other_methods_are_refused(caller: Caller) -> None:
+    for method in ("POST", "PATCH", "HEAD", "OPTIONS", "TRACE"):
+        answer = caller.call(method, "/products")
+        assert (answer.status_code, answer.headers["Allow"]) == (405, "GET"), method
 
 
 def test_answers_carry_safe_headers_and_no_other_site_may_read_them(caller: Caller) -> None:

@@ -1,0 +1,62 @@
+"""`imagesync key add|list|revoke`: the keys with which other systems call the catalogue's API.
+
+What belongs here: options and what is printed. What does not: what a key is (web/catalogue/keys.py).
+"""
+
+import click
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.web.catalogue import keys
+from imagesync_pipelines.web.catalogue.keys import Scope
+
+
+@click.group("key")
+def group() -> None:
+    """Keys of systems that call the catalogue's API."""
+
+
+@group.command("add")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice([scope.value for scope in Scope]),
+    multiple=True,
+    default=[Scope.READ.value],
+    show_default=True,
+    help="what the key may do; may be repeated",
+)
+def add(name: str, scopes: tuple[str, ...]) -> None:
+    """Make a key for a system and print it, this once."""
+    with runs.opened() as (installation, _):
+        key, _ = keys.add_key(installation.engine, name, [Scope(scope) for scope in scopes])
+    click.echo("keep it now, it cannot be shown again:", err=True)
+    click.echo(key)
+
+
+@group.command("list")
+def list_keys() -> None:
+    """Print every key, without its secret."""
+    with runs.opened() as (installation, _):
+        found = keys.list_keys(installation.engine)
+    columns = ("name", "key", "scopes", "created", "last used", "revoked")
+    rows = [
+        (
+            one.name,
+            f"{one.prefix}_…",
+            ", ".join(scope for scope in Scope if scope in one.scopes),
+            *(f"{at:%Y-%m-%d %H:%M %Z}" if at else "" for at in (one.created_at, one.last_used_at, one.revoked_at)),
+        )
+        for one in found
+    ]
+    print_table(f"{len(found)} keys", columns, rows)
+
+
+@group.command("revoke")
+@click.argument("name")
+def revoke(name: str) -> None:
+    """Let nobody call with the key of a system any more, from now on."""
+    with runs.opened() as (installation, _):
+        revoked = keys.revoke_key(installation.engine, name)
+    click.echo(f"{revoked.name}: the key {revoked.prefix}_… is good for nothing now")
