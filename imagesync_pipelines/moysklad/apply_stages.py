@@ -40,8 +40,8 @@ class PlanApplied:
     """What came of applying a child account's plan.
 
     sent, removed: images by entity; tasks: the entities that were to be written. skipped: what is told of images that
-    are not there. stopped: why the rest of it waits for the next run, '' when nothing does. calls: to the child account
-    by this stage; earlier_calls: what the earlier way would have taken for the plan's entities.
+    are not there. stopped: why the rest of it waits for the next run, '' when nothing does. calls: of this run in all,
+    to both accounts; earlier_calls: what the earlier way would have taken for the plan's entities.
     """
 
     plan_id: int
@@ -141,7 +141,7 @@ def apply_plan(
         tasks=tasks,
         content=content,
         skipped=skipped,
-        calls=api.calls - calls,
+        calls=(int(header.scope["calls"]) if header.run_id == run_id else 0) + content.calls + api.calls - calls,
         earlier_calls=int(header.scope["earlier_calls"]),
         held_back=int(header.scope["held_back"]),
         stopped=target.stopped,

@@ -21,7 +21,7 @@ from imagesync_pipelines.moysklad.notes import MainNote, MapNote, NoteMissingErr
 from imagesync_pipelines.moysklad.planning import ChildPlan, plan_child
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.rules import size_limit
-from imagesync_pipelines.moysklad.stages import EVERYTHING, Chosen, mirrored, refuse_off
+from imagesync_pipelines.moysklad.stages import EVERYTHING, Chosen, calls_before_plan, mirrored, refuse_off
 from imagesync_pipelines.moysklad.state import Record
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.plans import NewPlan, Plans
@@ -35,7 +35,7 @@ class PlanMade:
     """A stored plan of one child account and what there is to tell about it.
 
     settled: entities whose outcome an earlier run did not learn, read now. checked: entities whose list in the account
-    was read. drifted: those of them that were not as we left them. calls: to the child account, of both.
+    was read. drifted: those of them that were not as we left them. calls: of this run so far, to both accounts.
     """
 
     plan_id: int
@@ -90,7 +90,7 @@ def make_plan(
         planned = plan_child(entities, ids, records, desk.child, limit, brake)
     cost = _cost(desk, planned, records, entities, main_weight=main.weight, child_weight=api.weight)
     warnings = (*_told(desk, run_id), *planned.warnings, *_warnings(checked))
-    used = api.calls - calls
+    used = calls_before_plan(desk, run_id) + api.calls - calls
     plans = Plans(desk.place.engine, desk.place.storage)
     new = NewPlan(
         room=ROOM,

@@ -6,6 +6,7 @@ comes of it (plan_stages.py, apply_stages.py), what the UI shows (assets.py, tel
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -16,7 +17,7 @@ from imagesync_pipelines.moysklad import mapping, reading
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.desk import Desk, MainDesk
 from imagesync_pipelines.moysklad.model import TYPES, Entity, EntityType, key_parts
-from imagesync_pipelines.moysklad.notes import MainNote, MapNote, Unmapped, keep_note
+from imagesync_pipelines.moysklad.notes import MainNote, MapNote, NoteMissingError, Unmapped, keep_note, need_note
 from imagesync_pipelines.storage.mirror import read_mirror
 
 # Payloads that are Python objects at one time.
@@ -129,6 +130,16 @@ def map_entities(desk: Desk, api: MoyskladApi, run_id: str, *, chosen: Chosen = 
     )
     keep_note(desk.place.storage, desk.alias, note)
     return note
+
+
+def calls_before_plan(desk: Desk, run_id: str) -> int:
+    """Calls that this run made to both accounts before its plan."""
+    found: list[MainNote | MapNote] = []
+    with suppress(NoteMissingError):
+        found.append(need_note(desk.place.storage, MAIN, run_id, MainNote))
+    with suppress(NoteMissingError):
+        found.append(need_note(desk.place.storage, desk.alias, run_id, MapNote))
+    return sum(note.calls for note in found if note.run_id == run_id)
 
 
 def mirrored(engine: sa.Engine, chosen: Chosen, among: Collection[str] | None = None) -> Iterator[list[Entity]]:

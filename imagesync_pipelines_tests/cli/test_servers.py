@@ -18,7 +18,7 @@ import requests
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of, shell
 
-SANDBOX_PORTS = (8801, 8802, 8803, 8805, 8806, 8807, 8808, 8809)
+SANDBOX_PORTS = (8801, 8802, 8803, 8805, 8806, 8807, 8808, 8809, 8811, 8812, 8813)
 
 
 def free_port() -> int:
@@ -71,7 +71,7 @@ def test_dev_shows_the_partitions_and_stops_every_process_it_started(tmp_path: P
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/server_info"), process)
         wait_for(lambda: len(partition_keys(port)) == 13, process)
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 7, "four sandboxes, webserver, daemon, photo server"
+        assert len(children) >= 8, "five sandboxes, webserver, daemon, photo server"
         wait_for(lambda: "Photos of store1" in (tmp_path / "shown.txt").read_text(), process)
         photos = re.findall(r"Photos of store1: (http://\S+)", (tmp_path / "shown.txt").read_text())[0]
         wait_for(lambda: answers(f"{photos}/health"), process)
@@ -112,7 +112,7 @@ def test_demo_ends_with_a_table_of_three_runs_and_says_how_to_go_on(tmp_path: Pa
     numbers = {
         line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:8]]
         for line in done.out.splitlines()
-        if line.startswith("│") and "│ store" not in line
+        if line.startswith("│") and "│ store" not in line and "│ child-" not in line
     }
     first, second, third = list(numbers.values())[:3]
     assert int(first[0]) > 2000
@@ -133,6 +133,16 @@ def test_demo_ends_with_a_table_of_three_runs_and_says_how_to_go_on(tmp_path: Pa
     assert reports["links_created"] == [108, 0]
     assert reports["main_image_links"] == [16, 16]
     assert reports["calls to Plytix"] == [29, 1]
+    cells = [[cell.strip() for cell in line.split("│")[2:-1]] for line in done.out.splitlines() if "│ child-" in line]
+    # Account, mode; added, updated, removed; images there; calls, and those of the earlier way.
+    assert [row[:8] for row in cells] == [
+        ["child-1", "all", "54", "0", "0", "54", "78", "144"],
+        ["child-2", "first", "18", "0", "0", "18", "23", "72"],
+        ["child-1", "all", "1", "5", "4", "51", "11", "187"],
+        ["child-2", "first", "0", "4", "1", "17", "6", "85"],
+        ["child-1", "all", "0", "0", "0", "51", "1", "187"],
+        ["child-2", "first", "0", "0", "0", "17", "0", "85"],
+    ]
     assert "make dev" in done.out
 
 
