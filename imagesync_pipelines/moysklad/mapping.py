@@ -2,7 +2,8 @@
 
 What belongs here: the `moysklad_entity_map` table, and asking the child account for what is not in it. What does not:
 the rules of matching (matching.py), HTTP (api/). What was found stays, since ids do not change; only what was found
-by the field that the account names now counts.
+by the field that the account names now counts. A counterpart whose entity was deleted in the main account passes, with
+the images that we manage there, to the entity that has its value now.
 """
 
 from collections import Counter
@@ -19,8 +20,9 @@ from imagesync_pipelines.accounts_moysklad import MAIN, MatchField, MoyskladChil
 from imagesync_pipelines.moysklad.api.pages import values_of
 from imagesync_pipelines.moysklad.matching import Match, Place, Unmatched, match_entities
 from imagesync_pipelines.moysklad.model import Entity, EntityType, key_parts
-from imagesync_pipelines.moysklad.reading import ROOM, entities_of
-from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.moysklad.reading import DELETED, ROOM, entities_of
+from imagesync_pipelines.moysklad.state import hand_over
+from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map as table
 
 _PRODUCT_KEY = "product:{}"
@@ -86,6 +88,7 @@ def map_entities(engine: sa.Engine, api: Finder, child: MoyskladChild, entities:
         unknown = [entity for entity in entities if entity.key not in known]
         unknown += _products_of(connection, unknown, known)
         shared = _shared_places(connection, child.match_field) if unknown else frozenset()
+        deleted = read_gone(connection, ROOM, MAIN, [DELETED]) if unknown else frozenset()
         connection.commit()
         for kind in _ORDER:
             wanted = [entity for entity in unknown if entity.type == kind]
@@ -98,10 +101,11 @@ def map_entities(engine: sa.Engine, api: Finder, child: MoyskladChild, entities:
                 candidates,
                 child.match_field,
                 products={key_parts(key)[1]: child_id for key, child_id in known.items()},
-                taken={child_id: key for key, child_id in known.items()},
+                taken={child_id: key for key, child_id in known.items() if key not in deleted},
                 shared=shared,
             )
-            _keep(connection, child, found)
+            orphaned = {child_id: key for key, child_id in known.items() if key in deleted}
+            _keep(connection, child, found, orphaned)
             connection.commit()
             known |= {match.key: match.child_id for match in found}
             new += found
@@ -133,14 +137,22 @@ def _shared_places(connection: sa.Connection, match_field: MatchField) -> frozen
     return frozenset(place for place, times in places.items() if times > 1)
 
 
-def _keep(connection: sa.Connection, child: MoyskladChild, matches: Sequence[Match]) -> None:
-    """Write what was found; what the same entities were found by earlier, by another field, gives way."""
+def _keep(
+    connection: sa.Connection, child: MoyskladChild, matches: Sequence[Match], orphaned: Mapping[str, str]
+) -> None:
+    """Write what was found; what the same entities were found by earlier, by another field, gives way.
+
+    orphaned: child ids to the keys of their deleted entities, which give way as well.
+    """
     if not matches:
         return
     ids = [match.child_id for match in matches]
     keys = [match.key for match in matches]
+    passed = {orphaned[match.child_id]: match.key for match in matches if match.child_id in orphaned}
     earlier = (table.c.child == child.alias) & (table.c.child_id.in_(ids) | table.c.entity_key.in_(keys))
-    connection.execute(table.delete().where(earlier & (table.c.field != child.match_field)))
+    gives_way = (table.c.field != child.match_field) | table.c.entity_key.in_(list(passed))
+    connection.execute(table.delete().where(earlier & gives_way))
+    hand_over(connection, child.alias, passed)
     rows = [
         {
             "child": child.alias,

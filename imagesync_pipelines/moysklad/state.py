@@ -156,5 +156,14 @@ class ChildIntents:
             intents.close_intents(connection, self.room, groups)
 
 
+def hand_over(connection: sa.Connection, child: str, keys: Mapping[str, str]) -> None:
+    """What we manage under these keys is managed under others from now on, in the caller's transaction."""
+    for before, after in keys.items():
+        mine = moysklad_child_images.c.child == child
+        connection.execute(moysklad_child_images.delete().where(mine & (moysklad_child_images.c.entity_key == after)))
+        moved = mine & (moysklad_child_images.c.entity_key == before)
+        connection.execute(moysklad_child_images.update().where(moved).values(entity_key=after))
+
+
 def _managed(values: Sequence[Sequence[Any]]) -> tuple[Managed, ...]:
     return tuple(Managed(*value) for value in values)
