@@ -10,7 +10,7 @@ WORKERS ?= 2
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
-demo: $(STAMP)  ## synchronise made-up systems (catalogue, edge stores, Plytix) and print what happened
+demo: $(STAMP)  ## synchronise made-up systems (catalogue, edge stores, Plytix, МойСклад) and print what happened
 	$(BIN)/imagesync demo
 
 dev: $(STAMP)  ## Dagster UI, daemon and sandboxes on one home; stays up until Ctrl-C
