@@ -114,6 +114,14 @@ class Contents:
             found = connection.execute(sa.select(*_columns()).where(named))
             return {row.source: Content(**row._mapping) for row in found}
 
+    def renew(self, source: str, hold: timedelta, every: timedelta) -> None:
+        """Hold a source again, unless it was used a short while (`every`) ago: most uses then write nothing."""
+        now = self.clock()
+        due = (table.c.source == source) & (table.c.last_used_at < now - every)
+        until = sa.func.greatest(table.c.in_use_until, now + hold)
+        with self.engine.begin() as connection:
+            connection.execute(table.update().where(due).values(last_used_at=now, in_use_until=until))
+
     def read(self, content: Content) -> bytes:
         """The bytes of a picture. Raises ContentMissing; a file that was altered goes, so that it is fetched again."""
         path = self._path(content.sha256)

@@ -12,6 +12,7 @@ from starlette.staticfiles import StaticFiles
 
 from imagesync_pipelines.web.catalogue.api.app import PATH as API
 from imagesync_pipelines.web.catalogue.api.app import build_api
+from imagesync_pipelines.web.catalogue.derivatives import Derivatives
 from imagesync_pipelines.web.catalogue.errors import add_error_pages
 from imagesync_pipelines.web.catalogue.headers import SafeHeaders
 from imagesync_pipelines.web.catalogue.opening import Opened
@@ -35,6 +36,7 @@ def build_app(opened: Opened) -> FastAPI:
     app.state.opened = replace(opened, read_runs=kept_for_a_moment(opened.read_runs))
     app.state.templates = make_templates()
     app.state.counts = counts.KeptCounts()
+    app.state.derivatives = Derivatives(opened)
     app.add_middleware(SafeHeaders)
     add_error_pages(app)
     app.mount(API, build_api(app.state.opened))

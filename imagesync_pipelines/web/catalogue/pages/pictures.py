@@ -1,57 +1,49 @@
-"""Pictures in the sizes that pages need, made from the source's own files.
+"""Pictures in the sizes that pages need.
 
-What belongs here: the route, and the grey picture when there is none. What does not: fetching a URL that is data
-(upstream/fetch.py). A picture that cannot be had is never an error page.
+What belongs here: the routes, what a browser may keep, and the grey picture when there is none. What does not: finding
+and making the copies (derivatives.py). A picture that cannot be had is never an error page.
 """
 
-import io
-import warnings
 from importlib.resources import files
-from typing import Literal
 
-from fastapi import APIRouter, HTTPException
+from anyio import to_thread
+from fastapi import APIRouter, HTTPException, Request
 from itsdangerous import BadSignature, URLSafeSerializer
-from PIL import Image, ImageOps
 from starlette.responses import Response
 
-from imagesync_pipelines.upstream.errors import UpstreamError
-from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
+from imagesync_pipelines.web.catalogue.derivatives import Derivatives, Original, Purpose, picture_of, wanted_encoding
 from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import PACKAGE, Here, RowId
-from imagesync_pipelines.web.catalogue.reading.images import images_by_id
 
 router = APIRouter(include_in_schema=False)
 
-# The longer side in pixels.
-PURPOSES = {"thumb": 160, "small": 480, "web": 1200}
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+# An address with the picture's version never shows another picture.
+FOR_EVER = "public, max-age=31536000, immutable"
 FOR_A_DAY = "private, max-age=86400"
-ASK_SOON = "no-cache"
+ASK_AGAIN = "no-cache"
 
 
 @router.get("/media/{image_id}/{purpose}", name="derivative")
-def derivative(opened: Here, image_id: RowId, purpose: Literal["thumb", "small", "web"]) -> Response:
-    """A product image as WebP of at most the purpose's size; a grey picture when it cannot be had now."""
-    with opened.engine.connect() as connection:
-        view = images_by_id(connection, [image_id]).get(image_id)
-    url = None if view is None else (view.thumbnail_url or view.image_url) if purpose == "thumb" else view.image_url
-    body = _smaller(opened, url, PURPOSES[purpose]) if url else None
-    if body is None:
-        return Response(placeholder(), media_type="image/svg+xml", headers={"Cache-Control": ASK_SOON})
-    return Response(body, media_type="image/webp", headers={"Cache-Control": FOR_A_DAY})
+async def derivative(request: Request, opened: Here, image_id: RowId, purpose: Purpose, v: str = "") -> Response:
+    """A product image of at most the purpose's size, as AVIF, WebP or JPEG; a grey picture when it cannot be had now.
+
+    v is the version of the picture; with the present one the answer may be kept for ever.
+    """
+    picture = await to_thread.run_sync(picture_of, opened.engine, image_id, purpose)
+    if picture is None:
+        return _grey()
+    caching = FOR_EVER if v and v == picture.version else ASK_AGAIN
+    return await _answer(request, picture.originals, purpose, caching)
 
 
 @router.get("/plan-pictures/{token}", name="picture_of_plan")
-def picture_of_plan(opened: Here, token: str) -> Response:
+async def picture_of_plan(request: Request, opened: Here, token: str) -> Response:
     """A picture that a plan speaks about and no product image shows; the token is ours and holds its URL."""
     try:
         url = _signer(opened).loads(token)
     except BadSignature:
         raise HTTPException(404) from None
-    body = _smaller(opened, url, PURPOSES["thumb"])
-    if body is None:
-        return Response(placeholder(), media_type="image/svg+xml", headers={"Cache-Control": ASK_SOON})
-    return Response(body, media_type="image/webp", headers={"Cache-Control": FOR_A_DAY})
+    return await _answer(request, (Original(url, ""),), "thumb", FOR_A_DAY)
 
 
 def picture_token(opened: Opened, url: str) -> str:
@@ -65,30 +57,22 @@ def placeholder() -> bytes:
     return (files(PACKAGE) / "static" / "no-picture.svg").read_bytes()
 
 
+async def _answer(request: Request, originals: tuple[Original, ...], purpose: Purpose, caching: str) -> Response:
+    derivatives: Derivatives = request.app.state.derivatives
+    encoding = wanted_encoding(request.headers.get("accept", ""))
+    content = await derivatives.copy(originals, purpose, encoding)
+    if content is None:
+        return _grey()
+    headers = {"Cache-Control": caching, "Vary": "Accept", "ETag": f'"{content.sha256}"'}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    body = await to_thread.run_sync(derivatives.read, content)
+    return Response(body, media_type=f"image/{encoding}", headers=headers) if body is not None else _grey()
+
+
+def _grey() -> Response:
+    return Response(placeholder(), media_type="image/svg+xml", headers={"Cache-Control": ASK_AGAIN})
+
+
 def _signer(opened: Opened) -> URLSafeSerializer:
     return URLSafeSerializer(opened.session_secret.get_secret_value(), salt="picture of a plan")
-
-
-def _smaller(opened: Opened, url: str, side: int) -> bytes | None:
-    """The picture behind a URL, upright, its longer side at most `side` pixels; None when it cannot be had."""
-    policy = FetchPolicy(
-        allowed_hosts=frozenset(opened.shared.allowed_image_hosts),
-        max_bytes=opened.settings.derivative_max_bytes,
-        total_deadline=opened.settings.derivative_seconds,
-        tries=1,
-    )
-    try:
-        body = fetch_image(url, policy).body
-        with warnings.catch_warnings(), Image.open(io.BytesIO(body), formats=FORMATS) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            if image.width * image.height > opened.settings.derivative_max_pixels:
-                return None
-            image.draft("RGB", (side, side))
-            upright = ImageOps.exif_transpose(image)
-            small = upright.convert("RGBA" if upright.has_transparency_data else "RGB")
-    except (UpstreamError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return None
-    small.thumbnail((side, side))
-    target = io.BytesIO()
-    small.save(target, "WEBP", quality=80)
-    return target.getvalue()

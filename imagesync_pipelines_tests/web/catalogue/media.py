@@ -1,0 +1,59 @@
+"""A media host for the tests: pictures by path over real HTTP, what was asked for, and being away or slow."""
+
+import asyncio
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from PIL import Image
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from imagesync_pipelines.sandbox.serving import bind, running
+
+
+def picture(size: tuple[int, int] = (1500, 1000), kind: str = "JPEG", colour: str = "red") -> bytes:
+    """A picture of one colour."""
+    target = io.BytesIO()
+    Image.new("RGB", size, colour).save(target, kind)
+    return target.getvalue()
+
+
+@dataclass
+class Media:
+    """The host: bodies by path, every path that was asked for; while `held` is cleared it answers nothing."""
+
+    address: str
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+    held: threading.Event = field(default_factory=threading.Event)
+
+    def url(self, path: str, body: bytes | None = None) -> str:
+        """The address of a path, with what is there."""
+        if body is not None:
+            self.bodies[path] = body
+        return f"{self.address}/{path}"
+
+
+@contextmanager
+def media_host() -> Iterator[Media]:
+    """A host on a free port of loopback."""
+    listener = bind()
+    media = Media(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    media.held.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        path = Request(scope).url.path.lstrip("/")
+        media.asked.append(path)
+        while not media.held.is_set():
+            await asyncio.sleep(0.01)
+        body = media.bodies.get(path)
+        answer = Response(status_code=404) if body is None else Response(body, media_type="image/jpeg")
+        await answer(scope, receive, send)
+
+    with running((app, listener)):
+        yield media
+        media.held.set()
