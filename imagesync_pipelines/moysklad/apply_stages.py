@@ -163,14 +163,14 @@ def find_plan(plans: Plans, desk: Desk, run_id: str, plan_id: int | None) -> Pla
 
 
 def _tools(desk: Desk, api: MoyskladApi, tasks: Mapping[str, Task], content: ContentNote, limit: int) -> Tools:
-    sources = {image.source for task in tasks.values() for image in task.images if not image.child_id}
+    kept = kept_of(desk.contents, {one.source for task in tasks.values() for one in task.images if not one.child_id})
     return Tools(
         api=api,
         child=desk.child,
         state=desk.state,
-        lists=ChildLists(api, desk.state, tasks, sorted(tasks), desk.child.ownership, desk.clock),
+        lists=ChildLists(api, desk.state, tasks, sorted(tasks), desk.child.ownership, kept, desk.clock),
         contents=desk.contents,
-        kept=kept_of(desk.contents, sources),
+        kept=kept,
         failed=content.failed,
         limit=Limit(desk.state, limit),
         forget=lambda key: forget_entities(desk, frozenset({key})),

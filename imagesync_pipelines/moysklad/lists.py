@@ -17,6 +17,7 @@ from imagesync_pipelines.moysklad.model import Entity, ImageRow
 from imagesync_pipelines.moysklad.rules import image_of, recognise, seen, sent_name
 from imagesync_pipelines.moysklad.state import ChildState, Managed, Record, Seen
 from imagesync_pipelines.moysklad.tasks import Task, Wanted
+from imagesync_pipelines.storage.contents import Content
 
 # The owner may write at any time; a list older than this is read again before it is replaced.
 FRESH_FOR = timedelta(seconds=30)
@@ -69,7 +70,8 @@ class ChildLists:
     """What is there before an entity is written. Used from several threads.
 
     A mirror is written whole, so what we know of it does; an account whose owner has images of his own is read, with
-    the entities that come next. order: the keys in the order in which they are written.
+    the entities that come next. order: the keys in the order in which they are written. kept: content by the identity
+    of an image, which says as what it is sent, and was.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class ChildLists:
         tasks: Mapping[str, Task],
         order: Sequence[str],
         ownership: Ownership,
+        kept: Mapping[str, Content],
         clock: Callable[[], datetime],
     ) -> None:
         self._api = api
@@ -86,6 +89,7 @@ class ChildLists:
         self._tasks = tasks
         self._order = list(order)
         self._reads = ownership is Ownership.MANAGED
+        self._kept = kept
         self._clock = clock
         self._records = state.records(order)
         self._begun: set[str] = set()
@@ -116,7 +120,7 @@ class ChildLists:
 
     def _read_now(self, keys: Sequence[str]) -> None:
         ids = {key: self._tasks[key].child_id for key in keys}
-        expected = {key: _wanted(self._tasks[key].images) for key in keys}
+        expected = {key: _wanted(self._tasks[key].images, self._kept) for key in keys}
         for found in read_lists(self._api, ids, self._records, expected):
             now = self._clock()
             self._read |= dict.fromkeys(keys, (now, found))
@@ -139,9 +143,12 @@ def _expected(record: Record, images: Sequence[Managed]) -> tuple[Managed, ...]:
     return tuple(found)
 
 
-def _wanted(images: Sequence[Wanted]) -> tuple[Managed, ...]:
-    return tuple(
-        Managed(image.source, "", sent_name(image.filename, image_of(image.source), ""), image.size)
-        for image in images
-        if not image.child_id and not image.limit
-    )
+def _wanted(images: Sequence[Wanted], kept: Mapping[str, Content]) -> tuple[Managed, ...]:
+    """The images of a task as they may be there; what is made smaller is known only where its content is kept."""
+    found = []
+    for image in images:
+        content = kept.get(image.source)
+        if not image.child_id and (content is not None or not image.limit):
+            name = sent_name(image.filename, image_of(image.source), content.format if content is not None else "")
+            found.append(Managed(image.source, "", name, content.size if content is not None else image.size))
+    return tuple(found)
