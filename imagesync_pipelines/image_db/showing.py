@@ -6,6 +6,7 @@ itself (rules.choose_numbers, contract section 5.2), pages and APIs that show th
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
@@ -37,6 +38,19 @@ class ShownImages:
     images: tuple[ShownImage, ...]
 
 
+NOTHING = ShownImages(None, ())
+
+# Contract section 5.2: the variant painted BE lends its picture first.
+_FIRST_VARIANT = "BE"
+
+
+class Owner(NamedTuple):
+    """Whose images are shown for a product: the article number that gave them, and the product that has them."""
+
+    number: str
+    product_id: int
+
+
 def shown_images(
     engine: sa.Engine, product_ids: Collection[int], *, own_images_first: bool = False
 ) -> dict[int, ShownImages]:
@@ -46,20 +60,55 @@ def shown_images(
     three queries, however many products.
     """
     with engine.connect() as connection:
-        asked, parents = _products(connection, product_ids)
-        numbers = {
-            number
-            for one in asked
-            for number in rules.numbers_to_try(one, parents.get(one.parent_id or 0), own_images_first)
-        }
-        owners = _owners(connection, numbers)
-        chosen = rules.choose_numbers(asked, parents, owners, own_images_first)
-        images = _images(connection, {owners[number] for number in chosen.values() if number is not None})
+        chosen = image_owners(connection, product_ids, own_images_first=own_images_first)
+        images = _images(connection, {one.product_id for one in chosen.values() if one is not None})
     return {
-        one.id: ShownImages(number, tuple(images.get(owners[number], ())) if number is not None else ())
-        for one in asked
-        for number in (chosen[one.id],)
+        product_id: ShownImages(one.number, tuple(images.get(one.product_id, ()))) if one is not None else NOTHING
+        for product_id, one in chosen.items()
     }
+
+
+def image_owners(
+    connection: sa.Connection, product_ids: Collection[int], *, own_images_first: bool = False
+) -> dict[int, Owner | None]:
+    """For each product the one whose images are shown for it, itself or another; None when there is none."""
+    asked, parents = _products(connection, product_ids)
+    numbers = {
+        number
+        for one in asked
+        for number in rules.numbers_to_try(one, parents.get(one.parent_id or 0), own_images_first)
+    }
+    owners = _owners(connection, numbers)
+    chosen = rules.choose_numbers(asked, parents, owners, own_images_first)
+    return {one: Owner(number, owners[number]) if number is not None else None for one, number in chosen.items()}
+
+
+def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> dict[int, int]:
+    """For parents without images of their own: the image of a variant that stands for them, by parent id.
+
+    The ladder of contract section 5.2: the variant BE first, then the others; of a variant's images primary and front
+    Produktfoto, primary Produktfoto, front Produktfoto, Produktfoto, primary, any.
+    """
+    image, variant = product_image.c, product.c
+    is_photo = sa.func.lower(sa.func.btrim(image.image_type)) == "produktfoto"
+    step = sa.case(
+        (image.is_primary & image.is_front & is_photo, 1),
+        (image.is_primary & is_photo, 2),
+        (image.is_front & is_photo, 3),
+        (is_photo, 4),
+        (image.is_primary, 5),
+        else_=6,
+    )
+    query = (
+        sa.select(variant.parent_id, image.id)
+        .join_from(product, product_image, image.product_id == variant.id)
+        .where(variant.parent_id == sa.any_(sa.literal(list(parent_ids), sa.ARRAY(sa.BigInteger))))
+        .order_by(variant.parent_id, variant.variant_code.is_distinct_from(_FIRST_VARIANT), step, variant.sku, image.id)
+    )
+    chosen: dict[int, int] = {}
+    for parent_id, image_id in connection.execute(query):
+        chosen.setdefault(parent_id, image_id)
+    return chosen
 
 
 def _products(

@@ -1,7 +1,7 @@
 """Product images as the pages show them: one row of product_image with what a person wants to know of it.
 
-What belongs here: the view of an image, reading images of products in display order, and which product lends its images
-to one that has none. What does not: the fallback of the mission between products (image_db/showing.py), HTML (pages/).
+What belongs here: the view of an image, and reading images of products in display order. What does not: the fallback
+of the mission between products (image_db/showing.py), HTML (pages/).
 """
 
 from collections.abc import Collection, Mapping
@@ -13,16 +13,13 @@ from urllib.parse import unquote, urlsplit
 import sqlalchemy as sa
 
 from imagesync_pipelines.image_db import rules
-from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines.storage.schema import product_image
 
 _SHOWN = (
     "id", "product_id", "external_id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front",
     "priority", "alt_text", "matched_by", "chosen_because", "width", "height", "image_format", "newest_export",
     "last_synced", "fingerprint", "original_url",
 )  # fmt: skip
-
-# Contract section 5.2: the variant painted BE lends its picture first.
-_FIRST_VARIANT = "BE"
 
 
 @dataclass(frozen=True)
@@ -76,34 +73,6 @@ def images_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[i
 def images_by_id(connection: sa.Connection, image_ids: Collection[int]) -> dict[int, ImageView]:
     """These images, by id; one that is not there is left out."""
     return {view.id: view for view in _read(connection, product_image.c.id, image_ids)}
-
-
-def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> dict[int, int]:
-    """For parents without images of their own: the image of a variant that stands for them, by parent id.
-
-    The ladder of contract section 5.2: the variant BE first, then the others; of a variant's images primary and front
-    Produktfoto, primary Produktfoto, front Produktfoto, Produktfoto, primary, any.
-    """
-    image, variant = product_image.c, product.c
-    is_photo = sa.func.lower(sa.func.btrim(image.image_type)) == "produktfoto"
-    step = sa.case(
-        (image.is_primary & image.is_front & is_photo, 1),
-        (image.is_primary & is_photo, 2),
-        (image.is_front & is_photo, 3),
-        (is_photo, 4),
-        (image.is_primary, 5),
-        else_=6,
-    )
-    query = (
-        sa.select(variant.parent_id, image.id)
-        .join_from(product, product_image, image.product_id == variant.id)
-        .where(variant.parent_id == sa.any_(sa.literal(list(parent_ids), sa.ARRAY(sa.BigInteger))))
-        .order_by(variant.parent_id, variant.variant_code.is_distinct_from(_FIRST_VARIANT), step, variant.sku, image.id)
-    )
-    chosen: dict[int, int] = {}
-    for parent_id, image_id in connection.execute(query):
-        chosen.setdefault(parent_id, image_id)
-    return chosen
 
 
 def _read(connection: sa.Connection, column: sa.ColumnElement[int], values: Collection[int]) -> list[ImageView]:

@@ -10,9 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.image_db.showing import shown_images
+from imagesync_pipelines.image_db.showing import lending_variants, shown_images
 from imagesync_pipelines.storage.schema import product, product_image
-from imagesync_pipelines.web.catalogue.reading.images import ImageView, images_by_id, images_of, lending_variants
+from imagesync_pipelines.web.catalogue.reading.images import ImageView, images_by_id, images_of
 
 
 @dataclass(frozen=True)
