@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines import runs
 from imagesync_pipelines.accounts import load_accounts
-from imagesync_pipelines.cli import demo_moysklad, sandboxed
+from imagesync_pipelines.cli import demo_catalogue, demo_moysklad, sandboxed
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
 from imagesync_pipelines.edge.desk import open_desk
 from imagesync_pipelines.edge.settings import EdgeSettings
@@ -104,6 +104,7 @@ def demo(context: click.Context) -> None:
             changes = serve.demo_changes(sandbox)
             place.remember(1)
             lines.append(_run(f"after {len(changes)} changes"))
+            pages = demo_catalogue.catalogue_pages()
         photos = _edge_runs(place)
         listings = _plytix_runs()
         children = demo_moysklad.moysklad_runs()
@@ -111,15 +112,20 @@ def demo(context: click.Context) -> None:
     print_table("head office → edge stores", EDGE_COLUMNS, [line.cells() for line in photos])
     _print_reports(listings)
     demo_moysklad.print_lines(children)
+    demo_catalogue.print_pages(pages)
     everything: list[Line | EdgeLine | PlytixLine | demo_moysklad.MoyskladLine] = [
         *lines, *photos, *listings, *children
     ]  # fmt: skip
     for name, outcome in [(line.name, line.outcome) for line in everything]:
         for text in (*outcome.summary.get("warnings", ()), *([outcome.error] if outcome.error else [])):
             click.echo(f"  {name}: {text}")
-    click.echo("\nLook at it in the Dagster UI:  make dev   (or: imagesync dev), then open the address it prints.")
+    where = demo_catalogue.public_address()
+    click.echo(f"\nLook at the pictures:          make dev   (or: imagesync serve), then open {where}")
+    click.echo("Look at it in the Dagster UI:  make dev   (or: imagesync dev), then open the address it prints.")
     click.echo("Past runs:                     imagesync history")
     click.echo("The last plan:                 imagesync plan")
+    if not demo_catalogue.all_answer(pages):
+        raise click.ClickException("a page of the catalogue does not answer; see the table of its pages above")
     context.exit(max(EXIT_CODES[line.outcome.status] for line in everything))
 
 
