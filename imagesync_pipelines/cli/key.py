@@ -5,8 +5,8 @@ What belongs here: options and what is printed. What does not: what a key is (we
 
 import click
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.catalogue import keys
 from imagesync_pipelines.web.catalogue.keys import Scope
 
@@ -29,7 +29,7 @@ def group() -> None:
 )
 def add(name: str, scopes: tuple[str, ...]) -> None:
     """Make a key for a system and print it, this once."""
-    with runs.opened() as (installation, _):
+    with open_installation() as installation:
         key, _ = keys.add_key(installation.engine, name, [Scope(scope) for scope in scopes])
     click.echo("keep it now, it cannot be shown again:", err=True)
     click.echo(key)
@@ -38,7 +38,7 @@ def add(name: str, scopes: tuple[str, ...]) -> None:
 @group.command("list")
 def list_keys() -> None:
     """Print every key, without its secret."""
-    with runs.opened() as (installation, _):
+    with open_installation() as installation:
         found = keys.list_keys(installation.engine)
     columns = ("name", "key", "scopes", "created", "last used", "revoked")
     rows = [
@@ -57,6 +57,6 @@ def list_keys() -> None:
 @click.argument("name")
 def revoke(name: str) -> None:
     """Let nobody call with the key of a system any more, from now on."""
-    with runs.opened() as (installation, _):
+    with open_installation() as installation:
         revoked = keys.revoke_key(installation.engine, name)
     click.echo(f"{revoked.name}: the key {revoked.prefix}_… is good for nothing now")

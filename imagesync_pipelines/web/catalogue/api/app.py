@@ -13,6 +13,7 @@ from imagesync_pipelines.web.catalogue.api import changes, primary, products
 from imagesync_pipelines.web.catalogue.api.access import RateHeaders
 from imagesync_pipelines.web.catalogue.api.bodies import LARGEST_BODY
 from imagesync_pipelines.web.catalogue.api.problems import Problem, Wrong, add_handlers
+from imagesync_pipelines.web.catalogue.api.queries import KNOWN_QUERY
 from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.head_office.limits import BodyLimit
 
@@ -42,7 +43,7 @@ def build_api(opened: Opened) -> FastAPI:
     app.add_middleware(RateHeaders)
     add_handlers(app)
     for router in ROUTERS:
-        app.include_router(router)
+        app.include_router(router, dependencies=[KNOWN_QUERY])
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 

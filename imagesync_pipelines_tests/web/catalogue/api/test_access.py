@@ -152,8 +152,23 @@ def test_odd_text_is_only_text(world: World, caller: Caller) -> None:
 
 def test_an_address_that_is_none_is_a_problem(caller: Caller) -> None:
     no_ids = ("/products/0", "/products/-1", f"/products/{2**63}", "/products/1e3", "/products/%00", "/images/'")
-    wrong = ("?limit=501", "?q=%00", "?q=" + "x" * 201, "?kind=all", "?changed_since=1e400", "?cursor=" + "x" * 1001)
-    for path in (*no_ids, *(f"/products{query}" for query in wrong), "/lookup", "/lookup?" + "sku=1&" * 51):
+    wrong = (
+        "?limit=501",
+        "?q=%00",
+        "?q=" + "x" * 201,
+        "?kind=all",
+        "?with_out_image=1",
+        "?%ed%a0%80=",
+        "?changed_since=1e400",
+        "?cursor=" + "x" * 1001,
+    )
+    for path in (
+        *no_ids,
+        *(f"/products{query}" for query in wrong),
+        "/lookup",
+        "/images/1?q=",
+        "/lookup?" + "sku=1&" * 51,
+    ):
         assert is_problem(caller.call("GET", path), 422), path
     for path in ("/products/1%2F..%2F2", "/..%2f..%2fetc/passwd", "/static/catalogue.css"):
         assert is_problem(caller.call("GET", path), 404), path

@@ -4,6 +4,7 @@ import hypothesis
 import pytest
 import schemathesis
 from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection
 
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller
 from imagesync_pipelines_tests.web.catalogue.world import World
@@ -64,6 +65,9 @@ def try_operation(
     product_id = world.product(f"{method}{path}"[:50], erp_id=f"{method}{path}{mode}"[-50:], left_erp_at="2026-01-01")
     there = {"product_id": product_id, "image_id": world.image(product_id)}
 
+    # In an address everything is text: a number where a list of texts belongs looks like one text.
+    excluded = [negative_data_rejection] if method == "GET" else []
+
     @hypothesis.given(case=schema[path][method].as_strategy(generation_mode=mode))
     @hypothesis.settings(
         max_examples=examples, deadline=None, derandomize=True, suppress_health_check=list(hypothesis.HealthCheck)
@@ -76,6 +80,7 @@ def try_operation(
             case.query.pop("cursor", None)
             if method == "PUT":
                 case.body["image_id"] = there["image_id"]
-        case.call_and_validate(headers={"Authorization": f"Bearer {caller.key}"}, timeout=30)
+        headers = {"Authorization": f"Bearer {caller.key}"}
+        case.call_and_validate(headers=headers, excluded_checks=excluded, timeout=30)
 
     run()
