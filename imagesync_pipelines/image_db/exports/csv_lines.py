@@ -1,0 +1,56 @@
+"""Rows as CSV for people with a spreadsheet.
+
+What belongs here: writing cells so that a spreadsheet only shows them. What does not: exact values for programs
+(json_lines.py, parquet.py).
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+
+from imagesync_pipelines.image_db.exports.rows import Batches, ExportRow
+
+# What a spreadsheet takes for a formula at the beginning of a cell. A cell also begins after a semicolon or a tab where
+# those separate cells, and after a line break; the wide signs are what East Asian keyboards give.
+_FORMULA = re.compile(r"(^|[;\t\r\n])(?=[\s\x00-\x1f"]*[=+\-@＝＋－＠])")
+_SPREADSHEETS_READ_UTF8_AFTER = "\ufeff"
+
+
+def write_csv(batches: Batches) -> Iterator[bytes]:
+    """UTF-8 with a byte order mark, commas, every cell in quotes, lines that end with CR LF.
+
+    A text that a spreadsheet would calculate gets an apostrophe before it: `=1+1` becomes `'=1+1`.
+    """
+    buffer = io.StringIO(_SPREADSHEETS_READ_UTF8_AFTER, newline="")
+    buffer.seek(0, io.SEEK_END)
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
+    writer.writerow(ExportRow._fields)
+    for batch in batches:
+        writer.writerows(map(_cells, batch))
+        yield _taken(buffer)
+    yield _taken(buffer)
+
+
+def safe_cell(text: str) -> str:
+    """The text as a spreadsheet shows it and never calculates it."""
+    return _FORMULA.sub(r"\1'", text)
+
+
+def _cells(row: ExportRow) -> list[object]:
+    return [
+        safe_cell(value) if isinstance(value, str) else _words(value)
+        for value in row._replace(last_synced=row.last_synced.isoformat())  # type: ignore[arg-type]
+    ]
+
+
+def _words(value: object) -> object:
+    """Yes and no in words that every program reads."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
+def _taken(buffer: io.StringIO) -> bytes:
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return text.encode()
