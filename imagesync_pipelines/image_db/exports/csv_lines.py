@@ -13,7 +13,7 @@ from imagesync_pipelines.image_db.exports.rows import Batches, ExportRow
 
 # What a spreadsheet takes for a formula at the beginning of a cell. A cell also begins after a semicolon or a tab where
 # those separate cells, and after a line break; the wide signs are what East Asian keyboards give.
-_FORMULA = re.compile(r"(^|[;\t\r\n])(?=[\s\x00-\x1f"]*[=+\-@＝＋－＠])")
+_FORMULA = re.compile(r'(^|[;\t\r\n])(?=[\s\x00-\x1f"]*[=+\-@＝＋－＠])')
 _SPREADSHEETS_READ_UTF8_AFTER = "\ufeff"
 
 
