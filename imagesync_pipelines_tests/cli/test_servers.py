@@ -71,10 +71,12 @@ def test_dev_shows_the_partitions_and_stops_every_process_it_started(tmp_path: P
         wait_for(lambda: answers(f"http://127.0.0.1:{port}/server_info"), process)
         wait_for(lambda: len(partition_keys(port)) == 13, process)
         children = psutil.Process(process.pid).children(recursive=True)
-        assert len(children) >= 8, "five sandboxes, webserver, daemon, photo server"
+        assert len(children) >= 9, "five sandboxes, webserver, daemon, catalogue, photo server"
         wait_for(lambda: "Photos of store1" in (tmp_path / "shown.txt").read_text(), process)
         photos = re.findall(r"Photos of store1: (http://\S+)", (tmp_path / "shown.txt").read_text())[0]
         wait_for(lambda: answers(f"{photos}/health"), process)
+        catalogue = re.findall(r"Catalogue: (http://\S+)", (tmp_path / "shown.txt").read_text())[0]
+        wait_for(lambda: answers(f"{catalogue}/history"), process)
         assert "Dagster UI: http://127.0.0.1" in (tmp_path / "shown.txt").read_text()
     finally:
         process.send_signal(stop)
@@ -144,6 +146,11 @@ def test_demo_ends_with_a_table_of_three_runs_and_says_how_to_go_on(tmp_path: Pa
         ["child-2", "first", "0", "0", "0", "17", "0", "85"],
     ]
     assert "make dev" in done.out
+    pages = re.findall(r"│ (/\S*?)(?:/\d+\S*)? +│ (\d+) (\S+)", done.out)
+    assert [path for path, *_ in pages] == ["/", "/products", "/media", "/history", "/plans"]
+    assert {status for _, status, _ in pages} == {"200"}
+    assert "svg" not in pages[2][2], "a picture, not the grey one"
+    assert "open http://127.0.0.1:8830" in done.out
 
 
 @pytest.mark.slow

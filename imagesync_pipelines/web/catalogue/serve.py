@@ -3,6 +3,8 @@
 What belongs here: the process. What does not: the application (app.py), what it works with (opening.py).
 """
 
+import signal
+
 import uvicorn
 
 from imagesync_pipelines.web.catalogue.app import build_app
@@ -16,7 +18,7 @@ def serve(opened: Opened) -> None:
 
     To be called from the main thread. Transport encryption is the proxy's.
     """
-    uvicorn.run(
+    config = uvicorn.Config(
         build_app(opened),
         host=opened.settings.host,
         port=opened.settings.port,
@@ -25,3 +27,11 @@ def serve(opened: Opened) -> None:
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    # uvicorn stops at a signal and then sends it again: by default that would end this process at once, and leave the
+    # embedded database running.
+    before = {kind: signal.signal(kind, lambda *_: None) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
