@@ -12,7 +12,7 @@ import pandas as pd
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.applying import FATAL, ImageTarget, Limit, Tools, Written
 from imagesync_pipelines.moysklad.costs import needed_of
-from imagesync_pipelines.moysklad.desk import Desk
+from imagesync_pipelines.moysklad.desk import REFUSED_STAGE, Desk
 from imagesync_pipelines.moysklad.downloading import download_all, kept_of
 from imagesync_pipelines.moysklad.errors import AccountStopped
 from imagesync_pipelines.moysklad.filling import fill_in_bulk
@@ -26,8 +26,8 @@ from imagesync_pipelines.moysklad.state import Record
 from imagesync_pipelines.moysklad.tasks import Task, tasks_of
 from imagesync_pipelines.storage.errors import PlanMissing
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
-from imagesync_pipelines.sync.applying import Applied, Tally, group_works
-from imagesync_pipelines.sync.model import EFFECTS
+from imagesync_pipelines.sync.applying import APPLY_STAGE, Applied, Tally, group_works
+from imagesync_pipelines.sync.model import EFFECTS, QuarantineItem
 from imagesync_pipelines.sync.plan import group_states
 from imagesync_pipelines.sync.progress import Progress, silent
 from imagesync_pipelines.sync.remote import apply_remote
@@ -132,6 +132,7 @@ def apply_plan(
             clock=desk.clock,
             on_progress=lambda number: progress("images written", number, total),
         ).plus(filled)
+        _remember_refused(desk, run_id, tools.written)
     plans.mark_applied(header.id, run_id)
     skipped = tuple(dict.fromkeys((*header.scope["skipped"], *tools.written.reasons.values())))
     return PlanApplied(
@@ -206,6 +207,19 @@ def _fill(
         pass
     is_told = rows["group"].isin(list(told))
     return tally.result(rows[is_told]), rows[~is_told]
+
+
+def _remember_refused(desk: Desk, run_id: str, written: Written) -> None:
+    """Set what the account refused aside as that, so that it is not sent again by every run."""
+    quarantine = desk.quarantine(run_id)
+    failed = [entry.id for entry in quarantine.list() if entry.stage == APPLY_STAGE and entry.key in written.refused]
+    quarantine.put(
+        [
+            QuarantineItem(key, key.partition("#")[0], REFUSED_STAGE, written.reasons[key], None)
+            for key in sorted(written.refused)
+        ]
+    )
+    quarantine.drop(failed)
 
 
 def _payload(plans: Plans, header: PlanHeader) -> pd.DataFrame:

@@ -40,11 +40,15 @@ STILL_THERE = (
 
 @dataclass
 class Written:
-    """What was written so far: images sent and images taken away by entity, why images are not there by row key."""
+    """What was written so far: images sent and images taken away by entity, why images are not there by row key.
+
+    refused: row keys of images that the account will not take, however often they are sent.
+    """
 
     sent: dict[str, int] = field(default_factory=dict)
     removed: dict[str, int] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
     bulk: int = 0
 
@@ -187,6 +191,7 @@ class ImageTarget:
         tools.written.sent[work.group] = writer.sent
         tools.written.removed[work.group] = removed_of(there, writer.now)
         tools.written.reasons.update(reasons)
+        tools.written.refused |= writer.refused
         return results_of(work, writer.now, reasons)
 
 

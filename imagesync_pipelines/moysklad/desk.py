@@ -18,6 +18,9 @@ from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import room_lock
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 
+# Where an image in quarantine failed that the account will not take, however often it is sent.
+REFUSED_STAGE = "refused"
+
 
 @dataclass(frozen=True)
 class MainDesk:
@@ -66,6 +69,10 @@ class Desk:
     def intents(self, run_id: str | None) -> ChildIntents:
         """Which entities are being written."""
         return ChildIntents(self.place.engine, self.room, run_id)
+
+    def refused(self) -> dict[str, str]:
+        """Row key to reason of the images that the account refused, until they leave the quarantine."""
+        return {entry.key: entry.reason for entry in self.quarantine("").list() if entry.stage == REFUSED_STAGE}
 
     def quarantine(self, run_id: str) -> QuarantineTable:
         """What could not be synchronised in this account."""

@@ -4,7 +4,7 @@ What belongs here: joining planning and storage, settling what an earlier run le
 account itself. What does not: what is read before the plan (stages.py), what comes of it (apply_stages.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -70,6 +70,8 @@ def make_plan(
 ) -> PlanMade:
     """Plan from the mirror and the lists we manage, and store the plan. check_child: read the account's lists first.
 
+    What the account refused earlier is then sent once more.
+
     Nothing is asked of the main account; its weight is for the predicted minutes. Raises SkippedOff, RoomBusy, and the
     errors of the API where the account is read.
     """
@@ -87,7 +89,9 @@ def make_plan(
         records = desk.state.records()
         limit = size_limit(desk.child.max_image_mb, desk.state.max_image_bytes())
         brake = brake_of(desk.place.settings, lifted=lift_brake)
-        planned = plan_child(entities, ids, records, desk.child, limit, brake)
+        refused = {} if check_child else desk.refused()
+        planned = plan_child(entities, ids, records, desk.child, limit, brake, refused)
+        _clear_quarantine(desk, run_id, {entity.key for entity in entities if entity.key in ids}, planned)
     cost = _cost(desk, planned, records, entities, main_weight=main.weight, child_weight=api.weight)
     warnings = (*_told(desk, run_id), *planned.warnings, *_warnings(checked))
     used = calls_before_plan(desk, run_id) + api.calls - calls
@@ -174,6 +178,13 @@ def forget_entities(desk: Desk, keys: frozenset[str]) -> None:
     desk.state.forget(keys)
     with desk.place.engine.begin() as connection:
         mapping.forget(connection, desk.child, keys)
+
+
+def _clear_quarantine(desk: Desk, run_id: str, groups: Collection[str], planned: ChildPlan) -> None:
+    """Take out of quarantine what the main account no longer has on these entities, or the account is not to get."""
+    quarantine, keys = desk.quarantine(run_id), set(planned.plan["key"])
+    gone = [entry.key for entry in quarantine.list() if entry.group_key in groups and entry.key not in keys]
+    quarantine.clear(gone)
 
 
 def _cost(

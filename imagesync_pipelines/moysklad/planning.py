@@ -22,6 +22,7 @@ from imagesync_pipelines.sync.model import EFFECTS, Brake, Change, Scope, group_
 from imagesync_pipelines.sync.plan import build_plan
 
 NO_ROOM = "there is no room for it: the account's owner has {} images of his own on this entity, and ten is the most"
+NOT_AGAIN = "the account refused it; it is sent again by the daily run, or when it leaves the quarantine"
 NOT_CHOSEN = "the account's mode has it left out"
 
 
@@ -78,14 +79,19 @@ def plan_child(
     child: MoyskladChild,
     limit: int,
     brake: Brake,
+    refused: Mapping[str, str] | None = None,
 ) -> ChildPlan:
     """Plan from entities of the main account, the map (key to child id), and what we know of the account's lists.
 
-    limit: the largest image that the account takes, in bytes. Entities that are not in the map are left out. What an
-    entity no longer has, its own list says; what only the mode leaves out is not the brake's concern.
+    limit: the largest image that the account takes, in bytes. refused: row key to reason of images that it refused and
+    that are not to be sent now. Entities that are not in the map are left out. What an entity no longer has, its own
+    list says; what only the mode leaves out is not the brake's concern.
     """
     there = [entity for entity in entities if entity.key in ids]
-    planned = {entity.key: _plan_entity(entity, records.get(entity.key, Record()), child, limit) for entity in there}
+    planned = {
+        entity.key: _plan_entity(entity, records.get(entity.key, Record()), child, limit, refused or {})
+        for entity in there
+    }
     wanted = [row for one in planned.values() for row in one.wanted]
     current = [row for one in planned.values() for row in one.current]
     wanted_keys = {row.key for row in wanted}
@@ -143,7 +149,9 @@ def states_of(records: Mapping[str, Record]) -> dict[str, str]:
     }
 
 
-def _plan_entity(entity: Entity, record: Record, child: MoyskladChild, limit: int) -> _Entity:
+def _plan_entity(
+    entity: Entity, record: Record, child: MoyskladChild, limit: int, refused: Mapping[str, str]
+) -> _Entity:
     """The rows of one entity: wanted, current, and what is told of images that cannot be written."""
     group = entity.key
     current = _rows(group, record.images)
@@ -161,6 +169,9 @@ def _plan_entity(entity: Entity, record: Record, child: MoyskladChild, limit: in
             if key not in before:
                 continue
             source = before[key].fingerprint
+        if key in refused and key not in before:
+            skipped[key] = f"{row.filename or row.id}: {NOT_AGAIN}: {refused[key]}"
+            continue
         if len(wanted) == room:
             skipped[key] = NO_ROOM.format(record.others)
             continue

@@ -98,8 +98,8 @@ class Writer:
     send: one request that sets the list. load: the bytes of an image that is to be sent. size_of_kept: what naming an
     image takes in a request. learn: is told the size that the server names. now: the images that are there. fresh: they
     were just read, so a refusal is not because they are old. limit: the largest image, in bytes.
-    bad: row key to reason of what was refused. sent: images that were sent and are there. ids: of the places that are
-    filled as they should be.
+    bad: row key to reason of what was refused. refused: those of them that the account will not take whenever they are
+    sent. sent: images that were sent and are there. ids: of the places that are filled as they should be.
     """
 
     send: Callable[[Sequence[Part]], Sequence[ImageRow]]
@@ -110,6 +110,7 @@ class Writer:
     fresh: bool
     limit: int
     bad: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
     sent: int = 0
     requests: int = 0
     ids: dict[int, str] = field(default_factory=dict)
@@ -154,7 +155,7 @@ class Writer:
         except ImageTooLarge as error:
             return self._too_large(slots, portion, error)
         except TooLarge:
-            return self._blamed(slots, portion, REQUEST_TOO_LARGE)
+            return self._blamed(slots, portion, REQUEST_TOO_LARGE, for_good=False)
         except NotAnImage as error:
             return self._refused(slots, places, portion, error)
         except WriteRefused as error:
@@ -196,23 +197,25 @@ class Writer:
             self.limit = min(self.limit, error.limit_bytes)
             if any(slots[place].image.size > self.limit for place in portion):
                 return [list(portion)]
-        return self._blamed(slots, portion, str(error))
+        return self._blamed(slots, portion, str(error), for_good=True)
 
     def _refused(
         self, slots: Sequence[Slot], places: Sequence[int], portion: Sequence[int], error: WriteRefused
     ) -> list[list[int]]:
         """One image is bad: the one that the error names, else found by trying half of them."""
-        named = error.element
+        named, for_good = error.element, isinstance(error, NotAnImage)
         if named is not None and 0 <= named < len(places) and places[named] in portion:
-            self.bad[slots[places[named]].key] = str(error)
+            self._blamed(slots, [places[named]], str(error), for_good=for_good)
             return [[place for place in portion if place != places[named]]]
-        return self._blamed(slots, portion, str(error))
+        return self._blamed(slots, portion, str(error), for_good=for_good)
 
-    def _blamed(self, slots: Sequence[Slot], portion: Sequence[int], reason: str) -> list[list[int]]:
+    def _blamed(self, slots: Sequence[Slot], portion: Sequence[int], reason: str, *, for_good: bool) -> list[list[int]]:
         if len(portion) > 1:
             return list(halves(portion))
         for place in portion:
             self.bad[slots[place].key] = reason
+            if for_good:
+                self.refused.add(slots[place].key)
         return []
 
     def _without_repeats(self, slots: Sequence[Slot]) -> bool:
