@@ -23,17 +23,32 @@ SELECT least(min(xact_start), clock_timestamp() - interval '1 second')
   FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
 """)
 
+# A page looks at a stretch of time with so many writes, and no further: what is read first takes no longer for it.
+_STRETCH = 5000
+_UNTIL = sa.text("""
+SELECT at
+  FROM ((SELECT last_synced AS at FROM imagesync.product_image
+          WHERE last_synced > :since AND last_synced < :settled ORDER BY 1 LIMIT :stretch)
+         UNION ALL
+        (SELECT removed_at FROM imagesync.image_removal
+          WHERE removed_at > :since AND removed_at < :settled ORDER BY 1 LIMIT :stretch)
+         UNION ALL
+        (SELECT updated_at FROM imagesync.product
+          WHERE updated_at > :since AND updated_at < :settled ORDER BY 1 LIMIT :stretch)) AS every
+ ORDER BY at OFFSET :stretch - 1 LIMIT 1
+""")
+
 _CHANGES = sa.text("""
 WITH touched AS (
     SELECT product_id, max(at) AS at
       FROM (SELECT product_id, last_synced AS at FROM imagesync.product_image
-             WHERE last_synced >= :since AND last_synced < :settled
+             WHERE last_synced >= :since AND last_synced < :settled AND last_synced <= :until
              UNION ALL
             SELECT product_id, removed_at FROM imagesync.image_removal
-             WHERE removed_at >= :since AND removed_at < :settled
+             WHERE removed_at >= :since AND removed_at < :settled AND removed_at <= :until
              UNION ALL
             SELECT id, updated_at FROM imagesync.product
-             WHERE updated_at >= :since AND updated_at < :settled) AS every
+             WHERE updated_at >= :since AND updated_at < :settled AND updated_at <= :until) AS every
      GROUP BY product_id
 ), shown AS (
     SELECT product_id, at FROM touched
@@ -85,13 +100,19 @@ def changes_since(engine: sa.Engine, since: datetime | None, cursor: str | None,
     with engine.connect() as connection:
         settled = connection.execute(_SETTLED).scalar_one()
         values = {"since": begin, "last": last, "settled": settled, "limit": limit + 1}
+        until = connection.execute(_UNTIL, {**values, "stretch": _STRETCH}).scalar()
+        values["until"] = settled if until is None else until
         rows = [
             ProductChange(row.product_id, row.sku, row.at.astimezone(UTC), row.left_erp_at)
             for row in connection.execute(_CHANGES, values)
         ]
     given = tuple(rows[:limit])
-    moment, product_id = (given[-1].changed_at, given[-1].product_id) if given else (begin, last)
-    return Changes(given, len(rows) > limit, encode_cursor([moment.isoformat(), product_id]))
+    if until is not None and len(rows) <= limit:
+        # The stretch is through: the next page begins behind it.
+        moment, product_id = until.astimezone(UTC), LARGEST_ID
+    else:
+        moment, product_id = (given[-1].changed_at, given[-1].product_id) if given else (begin, last)
+    return Changes(given, until is not None or len(rows) > limit, encode_cursor([moment.isoformat(), product_id]))
 
 
 def _read(cursor: str) -> tuple[datetime, int]:

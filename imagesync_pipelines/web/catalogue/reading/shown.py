@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.image_db.showing import lending_variants, shown_images
+from imagesync_pipelines.image_db.showing import image_owners, lending_variants
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.reading.images import ImageView, images_by_id, images_of
 
@@ -27,9 +27,9 @@ class Shown:
 
 def shown_for(engine: sa.Engine, product_ids: Collection[int], *, own_images_first: bool = False) -> dict[int, Shown]:
     """What is shown for each of the products, by id, in a few queries; a product that we do not have is left out."""
-    chosen = shown_images(engine, product_ids, own_images_first=own_images_first)
-    owners = {one: shown.images[0].product_id for one, shown in chosen.items() if shown.images}
     with engine.connect() as connection:
+        chosen = image_owners(connection, product_ids, own_images_first=own_images_first)
+        owners = {one: owner.product_id for one, owner in chosen.items() if owner is not None}
         bare = [one for one in chosen if one not in owners]
         lending = lending_variants(connection, bare) if bare else {}
         lent = images_by_id(connection, list(lending.values()))

@@ -60,6 +60,26 @@ def test_everything_is_read_once_page_by_page_and_then_only_what_changed(world: 
     assert sorted(follow(caller, cursor)[0]) == ["1", "2", "4"]
 
 
+def test_pages_of_short_stretches_of_time_list_everything(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(changes, "_STRETCH", 3)
+    made = [old_product(world, str(number)) for number in range(4)]
+    for number in range(12):
+        # Several writes of one moment, as a transaction makes them.
+        world.image(
+            made[number % 3], str(number), is_primary=number < 3, last_synced=LONG_AGO + timedelta(days=number // 4)
+        )
+    seen, cursor, more = [], "", True
+    while more:
+        page = changes.changes_since(world.engine, None, cursor, 2)
+        seen += [(row.sku, row.changed_at) for row in page.rows]
+        cursor, more = page.next_cursor, page.has_more
+    assert [moment for _, moment in seen] == sorted(moment for _, moment in seen)
+    assert len(seen) == len(set(seen))
+    newest = dict(seen)
+    assert newest == {"0": LONG_AGO + timedelta(days=2), "1": LONG_AGO + timedelta(days=2),
+                      "2": LONG_AGO + timedelta(days=2), "3": LONG_AGO}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("changed", "told"), [("parent", ["10", "11", "12"]), ("variant", ["10", "11"]), ("base", ["20", "30"])]
 )
