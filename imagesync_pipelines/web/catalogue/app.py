@@ -10,6 +10,7 @@ from importlib.resources import files
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
+from imagesync_pipelines.web.catalogue.admin.app import add_admin
 from imagesync_pipelines.web.catalogue.api.app import PATH as API
 from imagesync_pipelines.web.catalogue.api.app import build_api
 from imagesync_pipelines.web.catalogue.derivatives import Derivatives
@@ -43,4 +44,5 @@ def build_app(opened: Opened) -> FastAPI:
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
     for router in ROUTERS:
         app.include_router(router)
+    add_admin(app, app.state.opened)
     return app

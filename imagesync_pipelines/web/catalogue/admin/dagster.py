@@ -1,0 +1,168 @@
+"""Dagster's webserver over HTTP: which jobs and partitions it knows, starting a run, the state of a run.
+
+What belongs here: its GraphQL, and nothing but. What does not: which job does what (launching.py), pages. Dagster as a
+library is not needed for it, and past runs are read from its records instead (operations/history.py).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from imagesync_pipelines.operations.launching import JobRun
+from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
+
+# A person waits for the page; loading what a job may be launched with takes Dagster a second or two.
+DEADLINE_SECONDS = 30.0
+MAX_BYTES = 16 * 1024 * 1024
+
+# Dagster's words for the state of a run, in ours; every other one is of a run that is being prepared.
+ENDED = {"SUCCESS": "completed", "FAILURE": "failed", "CANCELED": "cancelled"}
+UNDER_WAY = {"QUEUED": "queued", "STARTED": "running", "CANCELING": "cancelling"}
+PREPARED = "starting"
+
+_JOBS = """
+query Jobs { repositoriesOrError {
+  __typename
+  ... on Error { message }
+  ... on RepositoryConnection { nodes { name location { name } jobs { name } } }
+} }
+"""
+_PARTITIONS = """
+query Partitions($params: PipelineSelector!) { pipelineOrError(params: $params) {
+  __typename
+  ... on Error { message }
+  ... on Pipeline { partitionKeysOrError { partitionKeys } }
+} }
+"""
+_LAUNCH = """
+mutation Launch($params: ExecutionParams!) { launchRun(executionParams: $params) {
+  __typename
+  ... on Error { message }
+  ... on RunConfigValidationInvalid { errors { message } }
+  ... on LaunchRunSuccess { run { runId } }
+} }
+"""
+_RUN = """
+query Run($id: ID!) { runOrError(runId: $id) {
+  __typename
+  ... on Error { message }
+  ... on Run { runId jobName status startTime endTime tags { key value } }
+} }
+"""
+
+
+class DagsterUnreachable(Exception):  # noqa: N818 - the name says what happened
+    """Dagster's webserver cannot be asked, or it refused; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run now. state: queued, starting, running, cancelling, completed, failed, cancelled; times are UTC."""
+
+    run_id: str
+    job: str
+    state: str
+    has_ended: bool
+    started: datetime | None
+    ended: datetime | None
+    tags: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Dagster:
+    """Dagster's webserver at an address, such as http://127.0.0.1:3000. All calls raise DagsterUnreachable."""
+
+    address: str
+
+    def partitions(self, jobs: Sequence[str]) -> dict[str, tuple[str, ...]]:
+        """The partitions of jobs in their order: blocks of pages, accounts, stores; empty for a job without."""
+        found: dict[str, tuple[str, ...]] = {}
+        for job, place in self._places(jobs).items():
+            params = {"params": {**place, "pipelineName": job}}
+            answer = self._ask(_PARTITIONS, params, "pipelineOrError", "Pipeline")
+            found[job] = tuple(answer["partitionKeysOrError"]["partitionKeys"])
+        return found
+
+    def launch(self, run: JobRun, tags: Mapping[str, str]) -> str:
+        """Start a run and give its id; `tags` are put on it beside its own."""
+        selector: dict[str, Any] = {**self._places([run.job])[run.job], "jobName": run.job}
+        if run.assets:
+            selector["assetSelection"] = [{"path": list(key)} for key in run.assets]
+        all_tags = {**run.tags, **tags}
+        params = {
+            "selector": selector,
+            "runConfigData": dict(run.run_config),
+            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in all_tags.items()]},
+        }
+        answer = self._ask(_LAUNCH, {"params": params}, "launchRun", "LaunchRunSuccess")
+        return str(answer["run"]["runId"])
+
+    def run(self, run_id: str) -> Run | None:
+        """A run as it is now; None when Dagster has no record of it."""
+        answer = self._ask(_RUN, {"id": run_id}, "runOrError", "Run", none="RunNotFoundError")
+        if answer is None:
+            return None
+        status = str(answer["status"])
+        return Run(
+            run_id=str(answer["runId"]),
+            job=str(answer["jobName"]),
+            state=ENDED.get(status) or UNDER_WAY.get(status, PREPARED),
+            has_ended=status in ENDED,
+            started=_moment(answer["startTime"]),
+            ended=_moment(answer["endTime"]),
+            tags={tag["key"]: tag["value"] for tag in answer["tags"]},
+        )
+
+    def _places(self, jobs: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Where jobs are: the name of a code location depends on how the webserver was started."""
+        answer = self._ask(_JOBS, {}, "repositoriesOrError", "RepositoryConnection")
+        places = {
+            job["name"]: {"repositoryName": one["name"], "repositoryLocationName": one["location"]["name"]}
+            for one in answer["nodes"]
+            for job in one["jobs"]
+        }
+        for job in jobs:
+            if job not in places:
+                raise DagsterUnreachable(
+                    f"Dagster at {self.address} does not know the job {job}. Its code location may still be loading, "
+                    "or be broken: look at Deployment in the Dagster UI."
+                )
+        return {job: places[job] for job in jobs}
+
+    def _ask(self, query: str, variables: Mapping[str, Any], field: str, wanted: str, none: str = "") -> Any:
+        """The field of the answer, when it is of the wanted type; None when it is of the type `none`."""
+        policy = SessionPolicy(self.address, total_deadline=DEADLINE_SECONDS, max_bytes=MAX_BYTES, tries=1)
+        asked = {"query": query, "variables": dict(variables)}
+        try:
+            with UpstreamSession(policy) as session:
+                data: Any = session.request("POST", "graphql", json=asked, expect_json=True, accept={400}).data
+        except UpstreamError as error:
+            self._refuse(error)
+        try:
+            answer = data["data"][field]
+            kind = answer["__typename"]
+        except (KeyError, TypeError, IndexError):
+            raise DagsterUnreachable(f"What answers at {self.address} does not seem to be Dagster.") from None
+        if kind == none:
+            return None
+        if kind != wanted:
+            reasons = [str(one.get("message", "")) for one in answer.get("errors", ())]
+            raise DagsterUnreachable(f"Dagster refused: {answer.get('message') or '; '.join(reasons) or kind}")
+        return answer
+
+    def _refuse(self, error: UpstreamError) -> NoReturn:
+        if error.ambiguous and error.sent and error.status is None:
+            raise DagsterUnreachable(
+                f"Dagster at {self.address} was asked and did not answer. If this was to start a run, look at the "
+                "history before you start it again."
+            ) from error
+        raise DagsterUnreachable(
+            f"Dagster's webserver at {self.address} does not answer. Nothing was started. Is it running, and is "
+            "IMAGESYNC_WEBSERVER_URL its address?"
+        ) from error
+
+
+def _moment(timestamp: float | None) -> datetime | None:
+    return None if timestamp is None else datetime.fromtimestamp(timestamp, UTC)

@@ -1,0 +1,76 @@
+"""Logging in and out.
+
+What belongs here: the routes. What does not: people and passwords (users.py), sessions (sessions.py), how often a
+password may be tried (attempts.py).
+"""
+
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Form, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from imagesync_pipelines.web.catalogue import users
+from imagesync_pipelines.web.catalogue.admin.answers import HOME, go_on, own_path, private_page
+from imagesync_pipelines.web.catalogue.admin.attempts import seconds_to_wait
+from imagesync_pipelines.web.catalogue.admin.sessions import begin_session, end_session, visitor
+from imagesync_pipelines.web.catalogue.pages.rendering import Here
+
+router = APIRouter()
+log = logging.getLogger("imagesync.catalogue")
+
+LONGEST_NAME, LONGEST_PATH = 100, 2000
+WRONG = "Name or password is wrong."
+
+
+class LoginForm(BaseModel):
+    """What a person types, and where they wanted to go; the password is never written into a page."""
+
+    name: str = Field("", max_length=LONGEST_NAME)
+    password: str = Field("", max_length=users.LONGEST_PASSWORD)
+    next: str = Field("", max_length=LONGEST_PATH)
+
+
+@router.get("/login", name="login")
+def login(request: Request, next: Annotated[str, Query(max_length=LONGEST_PATH)] = "") -> Response:
+    """The form; who is logged in goes on at once."""
+    if visitor(request) is not None:
+        return go_on(own_path(next))
+    return _form(request, next)
+
+
+@router.post("/login", name="log_in")
+def log_in(request: Request, opened: Here, form: Annotated[LoginForm, Form()]) -> Response:
+    """Let a person in, or say that name or password is wrong, whichever it was."""
+    address = request.client.host if request.client else ""
+    wait = seconds_to_wait(opened.engine, form.name, address, opened.clock().timestamp())
+    if wait:
+        log.warning("too many tries to log in from %s", address)
+        sentence = f"Too many tries. Wait {-(-wait // 60)} minutes, then try again."
+        return _form(request, form.next, sentence, 429, {"Retry-After": str(wait)})
+    user = users.log_in(opened.engine, form.name, form.password)
+    if user is None:
+        log.warning("a try to log in from %s failed", address)
+        return _form(request, form.next, WRONG, 401)
+    begin_session(request, user)
+    log.info("%s logged in from %s", user.name, address)
+    return go_on(own_path(form.next))
+
+
+@router.post("/logout", name="log_out")
+def log_out(request: Request, opened: Here) -> Response:
+    """End this person's sessions, those in other browsers included: a copied cookie is worth nothing afterwards."""
+    user = visitor(request)
+    if user is not None:
+        users.end_sessions(opened.engine, user.id)
+        log.info("%s logged out", user.name)
+    end_session(request)
+    return go_on(HOME)
+
+
+def _form(
+    request: Request, wanted: str, wrong: str = "", status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    context = {"next": own_path(wanted), "wrong": wrong}
+    return private_page(request, "admin/login.html", context, status=status, headers=headers)

@@ -1,0 +1,68 @@
+"""Choosing the primary image of a product, and everything that is known of a product and its images.
+
+What belongs here: the routes. What does not: pinning (image_db/pinning.py), the page for everybody (pages/product.py).
+"""
+
+import logging
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Form, HTTPException, Request
+from starlette.responses import Response
+
+from imagesync_pipelines.image_db.pinning import pin_image, unpin_image
+from imagesync_pipelines.storage.errors import PinRefused
+from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
+from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, tell
+from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
+from imagesync_pipelines.web.catalogue.reading.everything import everything_of
+
+router = APIRouter()
+log = logging.getLogger("imagesync.catalogue")
+
+
+@router.get("/admin/products/{product_id}", name="product_data")
+def product_data(request: Request, opened: Here, _: Viewer, product_id: RowId) -> Response:
+    """Every column of a product and of all images that are on it, with the metadata of the source."""
+    found = everything_of(opened.engine, product_id)
+    if found is None:
+        raise HTTPException(404, "There is no product here.")
+    return private_page(request, "admin/product.html", {"found": found})
+
+
+@router.post("/admin/products/{product_id}/pin", name="pin")
+def pin(
+    request: Request, opened: Here, who: Admin, product_id: RowId, image_id: Annotated[int, Form(ge=1, le=2**63 - 1)]
+) -> Response:
+    """Make an image the product's primary one, in this person's name; no synchronisation undoes it."""
+    mine = (product_image.c.id == image_id) & (product_image.c.product_id == product_id)
+    with opened.engine.connect() as connection:
+        external_id = connection.execute(sa.select(product_image.c.external_id).where(mine)).scalar()
+    if external_id is None:
+        raise HTTPException(409, "This picture is not on the product any more; nothing was changed. Reload its page.")
+    try:
+        pin_image(opened.engine, product_id, external_id, who.name)
+    except PinRefused as error:
+        raise HTTPException(409, str(error)) from None
+    log.info("%s chose image %s as the primary one of product %s", who.name, external_id, product_id)
+    tell(request, "This is the primary picture now. No synchronisation will change that.")
+    return go_on(str(request.app.url_path_for("product", product_id=product_id)))
+
+
+@router.post("/admin/products/{product_id}/unpin", name="unpin")
+def unpin(request: Request, opened: Here, who: Admin, product_id: RowId) -> Response:
+    """Let the rules choose the product's primary image again, at once."""
+    _check_product(opened, product_id)
+    if unpin_image(opened.engine, product_id):
+        log.info("%s took back the choice of the primary image of product %s", who.name, product_id)
+        tell(request, "The rules choose the primary picture again.")
+    return go_on(str(request.app.url_path_for("product", product_id=product_id)))
+
+
+def _check_product(opened: Opened, product_id: int) -> None:
+    with opened.engine.connect() as connection:
+        known = connection.execute(sa.select(product.c.id).where(product.c.id == product_id)).scalar()
+    if known is None:
+        raise HTTPException(404, "There is no product here.")

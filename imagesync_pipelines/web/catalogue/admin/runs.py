@@ -1,0 +1,169 @@
+"""Starting synchronisations, and watching them.
+
+What belongs here: the routes. What does not: which run does what (launching.py), talking to Dagster (dagster.py).
+"""
+
+import logging
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Form, HTTPException, Path, Query, Request
+from pydantic import BaseModel, Field
+from starlette.responses import Response
+
+from imagesync_pipelines.operations.launching import JobRun
+from imagesync_pipelines.storage.errors import PlanMissing
+from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.web.catalogue.admin import launching
+from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
+from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachable, Run
+from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, LONGEST_SKU, MOST_SKUS, NothingToStart
+from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer
+from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.pages.rendering import ROOMS, Here, RowId
+from imagesync_pipelines.web.catalogue.reading.runs import PastRun
+from imagesync_pipelines.web.catalogue.users import User
+
+router = APIRouter()
+log = logging.getLogger("imagesync.catalogue")
+
+# What a run changed is on Dagster's records, which are read for the history page as well.
+_LOOKED_THROUGH = 50
+_ACCOUNT_ROOMS = tuple(room for room in ROOMS if room != IMAGE_DB)
+
+RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
+"""The id of a run, as a part of an address."""
+
+
+class StartForm(BaseModel):
+    """What to synchronise: products, the whole image database, or one account of another room ("edge/store1")."""
+
+    what: Annotated[str, Field(max_length=300)] = "products"
+    skus: Annotated[str, Field(max_length=MOST_SKUS * (LONGEST_SKU + 2))] = ""
+    dry_run: Literal["", "1"] = ""
+
+
+@router.get("/admin/start", name="start")
+def start(
+    request: Request, opened: Here, _: Admin, sku: Annotated[str, Query(max_length=LONGEST_SKU)] = ""
+) -> Response:
+    """What can be started; `sku` is a product that was chosen on another page."""
+    return _start_page(request, opened, StartForm(skus=sku))
+
+
+@router.post("/admin/start", name="start_run")
+def start_run(request: Request, opened: Here, who: Admin, form: Annotated[StartForm, Form()]) -> Response:
+    """Start a run and go to its page; what cannot be started is told above the form."""
+    try:
+        return launched(request, opened, who, _asked_for(opened, form))
+    except (NothingToStart, DagsterUnreachable) as error:
+        return _start_page(request, opened, form, str(error))
+
+
+@router.post("/admin/plans/{plan_id}/apply", name="apply_plan")
+def apply_plan(request: Request, opened: Here, who: Admin, plan_id: RowId) -> Response:
+    """Start the run that applies a stored plan."""
+    try:
+        header = Plans(opened.engine, opened.storage).header(plan_id)
+        return launched(request, opened, who, launching.apply_of(header))
+    except PlanMissing as error:
+        raise HTTPException(404, str(error)) from None
+    except NothingToStart as error:
+        raise HTTPException(409, str(error)) from None
+    except DagsterUnreachable as error:
+        raise HTTPException(503, str(error)) from None
+
+
+@router.get("/admin/runs/{run_id}", name="run")
+def run(request: Request, opened: Here, _: Viewer, run_id: RunId) -> Response:
+    """A run: where it is, who started it, and what it changed when it has ended."""
+    return private_page(request, "admin/run.html", _state(opened, run_id))
+
+
+@router.get("/admin/runs/{run_id}/state", name="run_state")
+def run_state(request: Request, opened: Here, _: Viewer, run_id: RunId) -> Response:
+    """The part of a run's page that changes; it is asked for again and again until the run has ended."""
+    return private_page(request, "admin/_run_state.html", _state(opened, run_id))
+
+
+def launched(request: Request, opened: Opened, who: User, run: JobRun) -> Response:
+    """Start a run in a person's name and go to its page. Raises DagsterUnreachable."""
+    run_id = dagster_of(opened).launch(run, launching.started_by(who.name))
+    log.info("%s started run %s of %s", who.name, run_id, run.job)
+    return go_on(str(request.app.url_path_for("run", run_id=run_id)))
+
+
+def dagster_of(opened: Opened) -> Dagster:
+    """Dagster's webserver of this installation."""
+    return Dagster(opened.shared.webserver_url.rstrip("/"))
+
+
+def sync_of_account(opened: Opened, room: str, account: str, *, dry_run: bool = False) -> JobRun:
+    """The run over a room or one account of it. Raises NothingToStart and DagsterUnreachable."""
+    job = launching.job_of(room, dry_run=dry_run)
+    return launching.sync_of_room(room, dagster_of(opened).partitions([job])[job], account, dry_run=dry_run)
+
+
+def _asked_for(opened: Opened, form: StartForm) -> JobRun:
+    """The run for a form. Raises NothingToStart and DagsterUnreachable."""
+    dry_run = form.dry_run == "1"
+    if form.what == "products":
+        skus = launching.skus_of(form.skus)
+        wanted = launching.sync_of_skus(skus, dry_run=dry_run)
+        unknown = _unknown_skus(opened.engine, skus)
+        if unknown:
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise NothingToStart(f"No product has the SKU {', '.join(unknown[:5])}{more}. Nothing was started.")
+        return wanted
+    room, _, account = form.what.partition("/")
+    if room not in ROOMS:
+        raise NothingToStart("Choose what to synchronise.")
+    return sync_of_account(opened, room, account, dry_run=dry_run)
+
+
+def _unknown_skus(engine: sa.Engine, skus: Sequence[str]) -> list[str]:
+    asked = [sku for sku in skus if "\0" not in sku]
+    wanted = product.c.sku == sa.any_(sa.literal(asked, sa.ARRAY(sa.Text)))
+    with engine.connect() as connection:
+        known = set(connection.execute(sa.select(product.c.sku).where(wanted)).scalars())
+    return [sku for sku in skus if sku not in known]
+
+
+def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = "") -> Response:
+    status = 409 if wrong else 200
+    accounts: dict[str, tuple[str, ...]] = {}
+    try:
+        known = dagster_of(opened).partitions([launching.job_of(room) for room in _ACCOUNT_ROOMS])
+        accounts = {room: known[launching.job_of(room)] for room in _ACCOUNT_ROOMS}
+    except DagsterUnreachable as error:
+        wrong = wrong or str(error)
+    context = {"form": form, "accounts": accounts, "wrong": wrong, "most_skus": MOST_SKUS}
+    return private_page(request, "admin/start.html", context, status=status)
+
+
+def _state(opened: Opened, run_id: str) -> dict[str, object]:
+    """What the page of a run shows; without Dagster's webserver the page stays and says so."""
+    found: Run | None = None
+    problem = ""
+    try:
+        found = dagster_of(opened).run(run_id)
+    except DagsterUnreachable as error:
+        problem = str(error)
+    else:
+        if found is None:
+            raise HTTPException(404, "Dagster has no record of this run.")
+    outcome = _outcome(opened, run_id) if found is not None and found.has_ended else None
+    started_by = found.tags.get(launching.STARTED_BY_TAG, "") if found is not None else ""
+    return {"run_id": run_id, "run": found, "problem": problem, "outcome": outcome, "started_by": started_by}
+
+
+def _outcome(opened: Opened, run_id: str) -> PastRun | None:
+    """What a run that has ended changed; None when Dagster's records cannot be read now, or do not have it yet."""
+    try:
+        runs = opened.read_runs(_LOOKED_THROUGH, None)
+    except Exception:
+        log.exception("Dagster's records cannot be read")
+        return None
+    return next((one for one in runs if one.run_id == run_id and one.status != "in_progress"), None)

@@ -1,0 +1,97 @@
+"""Who is at the other end: sessions of people who logged in, and what their role lets them do.
+
+What belongs here: the session's content, beginning and ending it, and the parameters by which routes ask for a role.
+What does not: the cookie (starlette's SessionMiddleware, set up in app.py), people and passwords (users.py).
+
+A session holds the person's id and the epoch of their sessions, signed; whether they may still come in is asked of the
+database at every request. So a person who is disabled, or who logged out, is out everywhere at once.
+"""
+
+import secrets
+from typing import Annotated, Any
+
+from fastapi import Depends, HTTPException, Request
+from sqlalchemy.exc import OperationalError, TimeoutError
+
+from imagesync_pipelines.web.catalogue.pages.rendering import opened_of
+from imagesync_pipelines.web.catalogue.users import Role, User, user_of_session
+
+_USER, _EPOCH, _CSRF, _TOLD = "user", "epoch", "csrf", "told"
+_CSRF_BYTES = 32
+
+
+class LoginNeeded(Exception):  # noqa: N818 - the name says what happened
+    """Nobody is logged in, and the page is for people who are."""
+
+
+def begin_session(request: Request, user: User) -> None:
+    """Log a person in: nothing of an earlier session is kept, so that nobody can have prepared it."""
+    request.session.clear()
+    request.session.update({_USER: user.id, _EPOCH: user.session_epoch, _CSRF: secrets.token_urlsafe(_CSRF_BYTES)})
+    request.state.visitor = user
+
+
+def end_session(request: Request) -> None:
+    """Forget everything about this browser."""
+    request.session.clear()
+    request.state.visitor = None
+
+
+def csrf_token(request: Request) -> str:
+    """What every form of this session carries, made when it is first needed."""
+    token: str = request.session.setdefault(_CSRF, secrets.token_urlsafe(_CSRF_BYTES))
+    return token
+
+
+def tell(request: Request, sentence: str) -> None:
+    """Show a sentence on the next page that this browser opens."""
+    request.session[_TOLD] = sentence
+
+
+def told(request: Request) -> str:
+    """The sentence to show, once."""
+    return str(request.session.pop(_TOLD, ""))
+
+
+def visitor(request: Request) -> User | None:
+    """The person who is logged in; None for everybody else. The database is asked once per request."""
+    if not hasattr(request.state, "visitor"):
+        request.state.visitor = _user_of(request, request.session)
+    user: User | None = request.state.visitor
+    return user
+
+
+def shown_visitor(request: Request) -> User | None:
+    """The same for the frame of a page, which is also shown where something broke, the database included."""
+    if "session" not in request.scope:
+        return None
+    try:
+        return visitor(request)
+    except (OperationalError, TimeoutError):
+        return None
+
+
+def _user_of(request: Request, session: dict[str, Any]) -> User | None:
+    if _USER not in session:
+        return None
+    return user_of_session(opened_of(request).engine, session[_USER], session[_EPOCH])
+
+
+def _viewer(request: Request) -> User:
+    user = visitor(request)
+    if user is None:
+        raise LoginNeeded
+    return user
+
+
+def _admin(user: Annotated[User, Depends(_viewer)]) -> User:
+    if user.role is not Role.ADMIN:
+        raise HTTPException(403, f"{user.name} may look at everything, but not change it. Ask somebody who may.")
+    return user
+
+
+Viewer = Annotated[User, Depends(_viewer)]
+"""A route's parameter of this type lets in everybody who is logged in."""
+
+Admin = Annotated[User, Depends(_admin)]
+"""A route's parameter of this type lets in those who may change things."""
