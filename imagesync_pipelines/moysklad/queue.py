@@ -82,7 +82,10 @@ class Due(NamedTuple):
 
 
 class QueueError(NamedTuple):
-    """Why a request failed, waits for another attempt, or was set aside. child and entity: '' when set aside."""
+    """Why a request failed, waits for another attempt, was set aside, or is done with nothing to do.
+
+    child and entity: '' when set aside.
+    """
 
     id: int
     child: str
@@ -157,13 +160,23 @@ class Queue:
                 for row in connection.execute(query.order_by(table.c.priority.desc(), table.c.id))
             )
 
-    def finish(self, run_id: str, ids: Collection[int], now: datetime) -> None:
-        """Note that the run has done these; what it does not hold (any more) stays as it is."""
-        self._change(_held(run_id, ids), state=State.DONE, last_error="", changed_at=now)
+    def finish(self, run_id: str, ids: Collection[int], now: datetime, note: str = "") -> None:
+        """Note that the run has done these; what it does not hold (any more) stays as it is.
+
+        note: why there was nothing to do, and another attempt would be of no use.
+        """
+        self._change(_held(run_id, ids), state=State.DONE, last_error=_words(note), changed_at=now)
 
     def fail(self, run_id: str, ids: Collection[int], error: str, now: datetime) -> None:
         """Note why the run's attempt failed: the next is made after 1 minute, then after 5; after the third, none."""
         self._fail(_held(run_id, ids), error, now)
+
+    def dismiss(self, child: str, why: str, now: datetime) -> int:
+        """Let what waits for a child fail for good, and say why; returns how many."""
+        waiting = (table.c.child == child) & (table.c.state == State.PENDING)
+        update = table.update().where(waiting).values(state=State.FAILED, last_error=_words(why), changed_at=now)
+        with self.engine.begin() as connection:
+            return int(connection.execute(update).rowcount)
 
     def runs(self) -> tuple[str, ...]:
         """The runs that hold requests; one of them that has ended is to be told with `release`."""
@@ -199,7 +212,7 @@ class Queue:
     def _fail(self, which: sa.ColumnElement[bool], error: str, now: datetime) -> int:
         due_at = sa.case((table.c.attempts <= 1, now + PAUSES[0]), else_=now + PAUSES[1])
         state = sa.case((table.c.attempts >= ATTEMPTS, State.FAILED), else_=State.PENDING)
-        words = error.replace("\x00", "\ufffd")[:ERROR_CHARACTERS] or "It failed without a word."
+        words = _words(error) or "It failed without a word."
         return self._change(which, state=state, due_at=due_at, last_error=words, changed_at=now)
 
     def _change(self, which: sa.ColumnElement[bool], **values: object) -> int:
@@ -207,6 +220,11 @@ class Queue:
         update = table.update().where(which, table.c.state == State.RUNNING).values(**values)
         with self.engine.begin() as connection:
             return int(connection.execute(update).rowcount)
+
+
+def _words(text: str) -> str:
+    """What PostgreSQL can keep of a sentence, and people read."""
+    return text.replace("\x00", "\ufffd")[:ERROR_CHARACTERS]
 
 
 def _is_due(now: datetime) -> sa.ColumnElement[bool]:

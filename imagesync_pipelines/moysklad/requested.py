@@ -9,9 +9,9 @@ from collections import defaultdict
 
 from imagesync_pipelines.accounts_moysklad import MAIN
 from imagesync_pipelines.moysklad.apply_stages import PlanApplied
-from imagesync_pipelines.moysklad.desk import Desk
+from imagesync_pipelines.moysklad.desk import REFUSED_STAGE, Desk
 from imagesync_pipelines.moysklad.model import TYPES
-from imagesync_pipelines.moysklad.notes import MapNote, need_note
+from imagesync_pipelines.moysklad.notes import MainNote, MapNote, need_note
 from imagesync_pipelines.moysklad.queue import Queue
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.stages import Chosen
@@ -47,28 +47,42 @@ def requested(desk: Desk, run_id: str) -> tuple[str, ...]:
 
 
 def settle_requests(desk: Desk, run_id: str, done: PlanApplied) -> None:
-    """Tell the queue what became of the run's requests: done, or why not; those are tried again."""
+    """Tell the queue what became of the run's requests: done, or why not; those are tried again.
+
+    What no attempt can help (the child account has no such entity, or will not take an image) is done, with a note.
+    """
     queue = Queue(desk.place.engine)
     held = queue.held(run_id)
-    failed = _failures(desk, run_id, done, {request.entity for request in held})
-    reasons: defaultdict[str, list[int]] = defaultdict(list)
+    failed = _failures(desk, run_id, done)
+    notes = _notes(desk, run_id, {request.entity for request in held})
+    by_end: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for request in held:
-        reasons[failed.get(request.entity, "")].append(request.id)
-    queue.finish(run_id, reasons.pop("", []), desk.clock())
-    for reason, ids in reasons.items():
-        queue.fail(run_id, ids, reason, desk.clock())
+        why = failed.get(request.entity, "")
+        by_end[why, "" if why else notes.get(request.entity, "")].append(request.id)
+    for (why, note), ids in by_end.items():
+        if why:
+            queue.fail(run_id, ids, why, desk.clock())
+        else:
+            queue.finish(run_id, ids, desk.clock(), note)
 
 
-def _failures(desk: Desk, run_id: str, done: PlanApplied, keys: set[str]) -> dict[str, str]:
-    """Of these entities, those that are not as the main account has them, and why."""
-    with desk.place.engine.connect() as connection:
-        known = set(read_mirror(connection, ROOM, MAIN)["key"])
-    failed = dict.fromkeys(keys - known, NOT_IN_MAIN)
-    note = need_note(desk.place.storage, desk.alias, run_id, MapNote)
-    failed |= {one.key: one.reason for one in note.unmapped if note.run_id == run_id}
+def _failures(desk: Desk, run_id: str, done: PlanApplied) -> dict[str, str]:
+    """The entities that are not as the main account has them, though another attempt may make them so, and why."""
+    read = need_note(desk.place.storage, MAIN, run_id, MainNote)
+    failed = dict(read.unread) if read.run_id == run_id else {}
     failed |= dict.fromkeys(done.applied.refused_in, done.stopped or CHANGED)
     failed |= {intent.group: UNSETTLED for intent in desk.intents(run_id).open_intents()}
     for entry in desk.quarantine(run_id).list():
-        if entry.run_id == run_id and entry.group_key is not None:
+        if entry.run_id == run_id and entry.group_key is not None and entry.stage != REFUSED_STAGE:
             failed[entry.group_key] = entry.reason
     return failed
+
+
+def _notes(desk: Desk, run_id: str, keys: set[str]) -> dict[str, str]:
+    """Of these entities, those with which another attempt would do no better, and why."""
+    with desk.place.engine.connect() as connection:
+        known = set(read_mirror(connection, ROOM, MAIN)["key"])
+    mapped = need_note(desk.place.storage, desk.alias, run_id, MapNote)
+    notes = {entry.group_key or "": entry.reason for entry in desk.quarantine(run_id).list() if entry.run_id == run_id}
+    notes |= {one.key: one.reason for one in mapped.unmapped if mapped.run_id == run_id}
+    return notes | dict.fromkeys(keys - known, NOT_IN_MAIN)

@@ -110,11 +110,22 @@ def test_a_request_is_worked_off_for_its_entity_alone(place: MoyskladWorld) -> N
         result = job.execute_in_process(run_config=dict(run.run_config), tags=dict(run.tags), instance=instance)
         assert result.success
         view = queue.view()
-        assert view.counts["child-1"] == {State.DONE: 1, State.PENDING: 1}
+        assert view.counts["child-1"] == {State.DONE: 2}
         assert "the main account does not have it any more" in view.errors[0].error
     shown = place.shown("child-1")
     assert len(shown["product-1-00001"]) == 4
     assert len(shown["product-1-00002"]) == 3, "nobody asked for it"
+
+
+@pytest.mark.slow
+def test_the_main_account_can_be_read_by_itself_without_any_child(place: MoyskladWorld) -> None:
+    with place.opened() as (_, instance):
+        job = build_definitions().resolve_job_def("moysklad__sync")
+        chosen = [dg.AssetKey(["moysklad", "main_images"])]
+        result = job.execute_in_process(instance=instance, asset_selection=chosen)
+    assert result.success
+    assert metadata_of(place, result.run_id, "main_images")["images/read"] == 54
+    assert place.sandbox.calls("child-1") == 0
 
 
 @pytest.mark.slow

@@ -105,6 +105,8 @@ def test_the_sensor_starts_runs_for_what_is_due_once(place: MoyskladWorld) -> No
         queue.add([wish, wish._replace(child="child-1", priority=90), wish._replace(child="nobody")], now)
         first = tick_of_sensor(instance)
         assert asked(first) == [("child-1", {"requests": True}), ("child-2", {"requests": True})]
+        assert "no child account nobody any more" in queue.view().errors[0].error
+        assert queue.view().counts["nobody"] == {State.FAILED: 1}
         again = tick_of_sensor(instance)
         keys = [{request.run_key for request in data.run_requests} for data in (first, again)]
         assert keys[0] == keys[1] or datetime.now(UTC).minute % 10 == 0, "Dagster starts a key once"

@@ -1,18 +1,22 @@
 """Which entities a run is about, what the queue is told of its requests, and the one reading that runs share."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts_moysklad import MAIN
-from imagesync_pipelines.moysklad import pictures, requested, stages, telling
+from imagesync_pipelines.moysklad import pictures, reading, requested, stages, telling
 from imagesync_pipelines.moysklad.apply_stages import apply_plan, fetch_content
 from imagesync_pipelines.moysklad.desk import MainDesk
 from imagesync_pipelines.moysklad.plan_stages import make_plan
 from imagesync_pipelines.moysklad.queue import NewRequest, Queue, State
+from imagesync_pipelines.moysklad.reading import MainReading
 from imagesync_pipelines.moysklad.sharing import read_once
+from imagesync_pipelines_tests.moysklad.test_traps_of_writing import gif
 from imagesync_pipelines_tests.moysklad.worlds import CHILD, World, open_world
 
 FIRST, SECOND = "product-1-00000", "product-1-00001"
@@ -76,13 +80,14 @@ def test_the_queue_is_told_what_was_done_and_why_the_rest_was_not(world: World) 
     queue = ask_for(world, key_of(world, FIRST), key_of(world, SECOND), "product:gone")
     work_off(world, "one")
     assert len(world.names(FIRST)) == 3
-    assert queue.view().counts == {CHILD: {State.DONE: 1, State.PENDING: 2}}
+    # None of the three is tried again: no attempt would do better.
+    assert queue.view().counts == {CHILD: {State.DONE: 3}}
     assert {error.entity: error.error for error in queue.view().errors} == {
         key_of(world, SECOND): f"the child account has no product with externalCode {SECOND}",
         "product:gone": requested.NOT_IN_MAIN,
     }
     numbers = telling.queue_numbers(queue.view())
-    assert numbers == {"queue/pending": 2, "queue/failed": 0, "queue/set_aside": 0}
+    assert numbers == {"queue/pending": 0, "queue/failed": 0, "queue/set_aside": 0}
     assert list(telling.queue_errors(queue.view())["attempts"]) == [1, 1]
 
 
@@ -98,6 +103,31 @@ def test_what_could_not_be_written_is_tried_again_with_its_reason(world: World) 
     work_off(world, "two")
     assert queue.view().counts == {CHILD: {State.DONE: 2}}
     assert [len(world.names(code)) for code in (FIRST, SECOND)] == [3, 3]
+
+
+def test_an_image_that_the_account_will_not_take_is_noted_and_not_tried_thrice(world: World) -> None:
+    shown = [(name, body) for name, body, _ in world.pictures(FIRST, MAIN)]
+    world.main.set_images(world.main.by_code(FIRST).id, [*shown, ("движение.gif", gif())])
+    queue = ask_for(world, key_of(world, FIRST))
+    work_off(world, "one")
+    assert queue.view().counts == {CHILD: {State.DONE: 1}}
+    assert "51002" in queue.view().errors[0].error
+
+
+def test_an_entity_whose_images_did_not_come_is_asked_for_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = key_of(world, FIRST)
+    queue = ask_for(world, key)
+    world.sync()
+    read_entities = reading.read_entities
+
+    def half(*arguments: Any, **named: Any) -> MainReading:
+        return replace(read_entities(*arguments, **named), unread={key: "its images were not delivered"})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reading, "read_entities", half)
+        work_off(world, "one")
+    assert queue.view().counts == {CHILD: {State.PENDING: 1}}
+    assert queue.view().errors[0].error == "its images were not delivered"
 
 
 def test_a_run_that_finds_nothing_in_the_queue_writes_nothing(world: World) -> None:

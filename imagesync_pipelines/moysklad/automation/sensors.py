@@ -26,6 +26,7 @@ from imagesync_pipelines.settings import Settings
 
 # A run that broke before it took its requests leaves them as they were; it is started again after so many minutes.
 AGAIN_MINUTES = 10
+_LEFT = "the accounts file has no child account {} any more; add it there and send the request again, or leave it"
 
 
 def build_requests_sensor(shared: Settings, settings: MoyskladSettings) -> dg.SensorDefinition:
@@ -52,11 +53,13 @@ def build_requests_sensor(shared: Settings, settings: MoyskladSettings) -> dg.Se
                 if _has_ended(context.instance, run_id):
                     queue.release(run_id, now)
             due = queue.due(now)
+            for child in due.keys() - set(children):
+                queue.dismiss(child, _LEFT.format(child), now)
         busy = in_flight(context.instance, children)
         on = chosen_children(accounts, ())
         free = [child for child in due if child in on and child not in busy]
         if not free:
-            waiting = sum(one.requests for one in due.values())
+            waiting = sum(one.requests for child, one in due.items() if child in children)
             return dg.SkipReason(
                 f"{waiting} requests wait for an account that is at work, or whose mode is off."
                 if waiting
