@@ -22,14 +22,10 @@ def test_a_password_lets_its_person_in_and_is_not_kept(database: sa.Engine) -> N
     assert PASSWORD not in kept
 
 
-@pytest.mark.parametrize(
-    ("name", "password"),
-    [("anna", "a wrong password"), ("nobody", PASSWORD), ("anna", ""), ("anna\0", PASSWORD), ("anna", "x" * 100_000)],
-    ids=["wrong password", "unknown name", "no password", "a NUL", "oversized"],
-)
-def test_nobody_else_is_let_in(database: sa.Engine, name: str, password: str) -> None:
+def test_nobody_else_is_let_in(database: sa.Engine) -> None:
     users.set_user(database, "anna", Role.VIEWER, PASSWORD)
-    assert users.log_in(database, name, password) is None
+    odd = [("nobody", PASSWORD), ("anna\0", PASSWORD), *(("anna", text) for text in ("a wrong one", "", "x" * 100_000))]
+    assert [users.log_in(database, name, password) for name, password in odd] == [None] * len(odd)
 
 
 def test_a_new_password_replaces_the_old_one_and_ends_sessions(database: sa.Engine) -> None:
@@ -52,15 +48,13 @@ def test_who_is_disabled_is_out_at_once_and_logging_out_ends_sessions(database: 
     assert [(one.name, one.is_active) for one in users.list_users(database)] == [("anna", False), ("berta", True)]
 
 
-@pytest.mark.parametrize(
-    ("name", "password", "message"),
-    [("", PASSWORD, "a name has"), ("a b", PASSWORD, "a name has"), ("<b>", PASSWORD, "a name has"),
-     ("anna", "short", "a password has"), ("anna", "x" * 1001, "a password has")],
-    ids=["no name", "a space", "markup", "short password", "oversized password"],
-)  # fmt: skip
-def test_bad_names_and_passwords_are_refused(database: sa.Engine, name: str, password: str, message: str) -> None:
-    with pytest.raises(UserRefused, match=message):
-        users.set_user(database, name, Role.VIEWER, password)
+def test_bad_names_and_passwords_are_refused(database: sa.Engine) -> None:
+    for name in ("", "a b", "<b>", "x" * 101):
+        with pytest.raises(UserRefused, match="a name has"):
+            users.set_user(database, name, Role.VIEWER, PASSWORD)
+    for password in ("short", "x" * 1001):
+        with pytest.raises(UserRefused, match="a password has"):
+            users.set_user(database, "anna", Role.VIEWER, password)
     assert users.list_users(database) == ()
 
 

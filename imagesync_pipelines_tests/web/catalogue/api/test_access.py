@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import requests
 import sqlalchemy as sa
+from fastapi.routing import APIRoute
 
 from imagesync_pipelines.storage.schema import pin, product_image
+from imagesync_pipelines.web.catalogue.api.app import ROUTERS
 from imagesync_pipelines.web.catalogue.keys import Scope, revoke_key
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, a_key, is_problem
@@ -42,22 +44,31 @@ def pictured(world: World) -> dict[str, int]:
     }
 
 
-@pytest.mark.parametrize(("method", "path", "body"), CALLS, ids=[f"{method} {path}" for method, path, _ in CALLS])
-def test_a_call_needs_a_key_with_its_scope(
-    world: World, caller: Caller, pictured: dict[str, int], method: str, path: str, body: object
-) -> None:
-    address = path.format(**pictured)
-    asked = body if method != "PUT" else {"image_id": pictured["other"]}
-    without = replace(caller, key="").call(method, address, json=asked)
-    assert is_problem(without, 401)
-    assert without.headers["WWW-Authenticate"].startswith("Bearer")
-    needed = Scope.PIN if method in {"PUT", "DELETE"} else Scope.READ
-    others = a_key(world.engine, set(Scope) - {needed}, "others")
-    assert is_problem(replace(caller, key=others).call(method, address, json=asked), 403)
-    with world.engine.connect() as connection:
-        assert connection.execute(sa.select(pin)).all() == []
-    enough = a_key(world.engine, [needed], "enough")
-    assert replace(caller, key=enough).call(method, address, json=asked).ok
+def test_every_call_needs_a_key_with_its_scope(world: World, caller: Caller, pictured: dict[str, int]) -> None:
+    narrow = {scope: replace(caller, key=a_key(world.engine, [scope], f"{scope}-only")) for scope in Scope}
+    wide = {scope: replace(caller, key=a_key(world.engine, set(Scope) - {scope}, f"no-{scope}")) for scope in Scope}
+    for method, path, body in CALLS:
+        address, needed = path.format(**pictured), Scope.PIN if method in {"PUT", "DELETE"} else Scope.READ
+        asked = body if method != "PUT" else {"image_id": pictured["other"]}
+        without = replace(caller, key="").call(method, address, json=asked)
+        assert is_problem(without, 401), (method, path)
+        assert without.headers["WWW-Authenticate"].startswith("Bearer")
+        assert is_problem(wide[needed].call(method, address, json=asked), 403), (method, path)
+        with world.engine.connect() as connection:
+            assert connection.execute(sa.select(pin)).all() == [] or method == "DELETE"
+        assert narrow[needed].call(method, address, json=asked).ok, (method, path)
+
+
+def test_every_route_of_the_api_is_among_the_calls() -> None:
+    known = {(method, path.partition("?")[0]) for method, path, _ in CALLS}
+    routes = {
+        (method, route.path.replace("{product_id}", "{id}").replace("{image_id}", "{image}"))
+        for router in ROUTERS
+        for route in router.routes
+        if isinstance(route, APIRoute)
+        for method in route.methods
+    }
+    assert routes == known
 
 
 def test_what_is_no_key_is_refused_and_not_repeated(caller: Caller) -> None:
