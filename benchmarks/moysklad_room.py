@@ -7,7 +7,6 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from random import Random
@@ -34,11 +33,7 @@ HOUR = 3600.0
 
 
 def measure(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Two synchronisations of all children, an hour apart.
-
-    `side_by_side`: the children's lists are written at the same time, as runs of one schedule are; else one child after
-    the other, as the command does it.
-    """
+    """Two synchronisations of all children, one after the other as the command does it, an hour apart."""
     kind = Kind(arguments.get("kind", Kind.SOLUTION))
     runs: list[dict[str, Any]] = []
     with (
@@ -54,38 +49,27 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
         ) as made,
     ):
         desks = [_desk(place, made, child, kind, arguments) for child in made.children]
-        side_by_side = arguments.get("side_by_side", False)
         for name in ("first", "second"):
             with counted(made, name, runs):
-                matching, units = _sync(place, made, kind, desks, name, side_by_side)
-            children = [units[child] for child in made.children]
-            together = max(children) if side_by_side else sum(children)
-            runs[-1] |= {"matching": matching, "floor_minutes": (units[MAIN] + together) / UNITS * SECONDS / 60}
+                matching, units = _sync(place, made, kind, desks, name)
+            runs[-1] |= {"matching": matching, "floor_minutes": units / UNITS * SECONDS / 60}
             made.sleep(HOUR)
         return {"runs": runs, "same": same_images(made), "children": len(made.children)}
 
 
-def _sync(
-    place: Installation, made: World, kind: Kind, desks: Sequence[Desk], run_id: str, side_by_side: bool
-) -> tuple[int, dict[str, int]]:
-    """One run for all children: the calls that matching took, and the units of each account."""
+def _sync(place: Installation, made: World, kind: Kind, desks: Sequence[Desk], run_id: str) -> tuple[int, int]:
+    """One run for all children: the calls that matching took, and the units that all accounts used."""
     with ExitStack() as stack:
         main = stack.enter_context(_api(place, made, kind, MAIN))
         apis = {desk.alias: stack.enter_context(_api(place, made, kind, desk.alias)) for desk in desks}
         read_main(MainDesk(place, MoyskladSettings(), made.box.clock.now), main, run_id)
         matching = 0
-        waiting: list[Desk] = []
         for desk in desks:
             matching += map_entities(desk, apis[desk.alias], run_id).calls
             make_plan(desk, apis[desk.alias], main, run_id)
             fetch_content(desk, main, run_id)
-            if side_by_side:
-                waiting.append(desk)
-            else:
-                apply_plan(desk, apis[desk.alias], run_id)
-        with ThreadPoolExecutor(len(desks)) as pool:
-            list(pool.map(lambda desk: apply_plan(desk, apis[desk.alias], run_id), waiting))
-        return matching, {MAIN: main.units, **{alias: api.units for alias, api in apis.items()}}
+            apply_plan(desk, apis[desk.alias], run_id)
+        return matching, main.units + sum(api.units for api in apis.values())
 
 
 def _desk(place: Installation, made: World, child: str, kind: Kind, arguments: dict[str, Any]) -> Desk:

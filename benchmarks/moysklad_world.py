@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,8 +23,10 @@ from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moyskla
 NOON = datetime(2026, 10, 5, 9, tzinfo=UTC)
 # Where calls are counted and not bytes, pictures are small.
 SIDE = 48
-# So long no call comes when everybody sleeps.
-QUIET = 0.03
+# Everybody sleeps when so long no call was made, and this process worked no longer than that; seconds.
+QUIET, WORK = 0.05, 0.02
+# The clock counts microseconds, those who sleep count finer: it is moved slightly past them.
+TICK = 1e-5
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,26 @@ class World:
 
     box: MoyskladSandbox
     children: tuple[str, ...]
-    _sleeping: threading.Lock
+    _waking: list[float] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, almost without waiting; threads that sleep at once sleep through the same time."""
+        """Let time pass, almost without waiting: when nobody works any more, the first that sleeps is woken."""
         until = self.now() + seconds
-        # The others finish what they do, and look at the clock, before it is moved.
-        seen = -1
-        while seen != self.box.calls():
-            seen = self.box.calls()
-            time.sleep(QUIET)
-        with self._sleeping:
-            self.box.clock.move(max(0.0, until - self.now()))
+        with self._lock:
+            self._waking.append(until)
+        while self.now() < until:
+            if not self._is_busy():
+                with self._lock:
+                    self.box.clock.move(max(0.0, min(self._waking) - self.now()) + TICK)
+        with self._lock:
+            self._waking.remove(until)
+
+    def _is_busy(self) -> bool:
+        """Wait a moment, and tell whether meanwhile somebody made a call or worked."""
+        calls, worked = self.box.calls(), time.process_time()
+        time.sleep(QUIET)
+        return self.box.calls() != calls or time.process_time() - worked > WORK
 
     def now(self) -> float:
         """The sandbox's time of day, in seconds."""
@@ -76,7 +86,7 @@ def world(
         accounts = (_heavy(accounts[0], size), *accounts[1:])
     names = tuple(account.name for account in accounts if account.name != MAIN)
     with moysklad_sandbox(accounts=accounts, clock=SandboxClock(NOON)) as box:
-        yield World(box, names, threading.Lock())
+        yield World(box, names)
 
 
 @contextmanager
