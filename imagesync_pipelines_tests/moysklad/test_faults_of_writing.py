@@ -10,7 +10,9 @@ from imagesync_pipelines.accounts_moysklad import MAIN, Ownership
 from imagesync_pipelines.moysklad import rules
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.state import ChildIntents, ChildState
+from imagesync_pipelines.sandbox.faults import answer
 from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
+from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines.sandbox.moysklad.mishaps import file_storage_unavailable
 from imagesync_pipelines.sandbox.plytix.losing import Lost
@@ -87,6 +89,18 @@ def test_a_full_storage_ends_the_account_s_run_and_the_next_goes_on(world: World
 
 def test_a_storage_that_is_away_for_a_moment_is_asked_again(world: World) -> None:
     world.sandbox.faults.add(file_storage_unavailable(WRITES))
+    assert world.sync().applied.error_count == 0
+    world.assert_same()
+
+
+@pytest.mark.parametrize(("times", "failed"), [(1, 0), (2, 1)], ids=["once", "also when asked for again"])
+def test_a_link_that_expires_costs_one_more_call_or_that_image_until_the_next_run(
+    world: World, times: int, failed: int
+) -> None:
+    world.sandbox.faults.add(*[answer(403, b"<Error><Code>AccessDenied</Code></Error>").at(STORAGE)] * times)
+    done = world.sync()
+    assert (done.applied.failed, done.applied.added) == (failed, 12 - failed)
+    assert world.calls(MAIN, "download") == 12 + 1
     assert world.sync().applied.error_count == 0
     world.assert_same()
 
