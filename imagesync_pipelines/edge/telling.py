@@ -14,8 +14,8 @@ from imagesync_pipelines.edge.notes import ListingNote
 from imagesync_pipelines.edge.plan_stages import PlanApplied, PlanMade
 from imagesync_pipelines.edge.repairing import Scrubbed
 from imagesync_pipelines.edge.stages import StatusSent
-from imagesync_pipelines.sync.model import EFFECTS, Change
-from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.model import Change
+from imagesync_pipelines.sync.report import Summary, changing_rows, summary_of
 
 MEGABYTE = 1024 * 1024
 
@@ -112,10 +112,7 @@ def plan_cost(made: PlanMade) -> str:
 
 def changes(made: PlanMade) -> pd.DataFrame:
     """The rows that change, of every kind some first: change, product (SKU and name), photo, reason."""
-    changing = made.plan[made.plan["change"].isin(EFFECTS)]
-    order = changing.groupby("change").cumcount()
-    told = changing.assign(order=order, photo=changing["key"]).sort_values(["order", "change"])
-    return told.loc[:, ["change", "product", "photo", "reason"]]
+    return changing_rows(made.plan).rename(columns={"key": "photo"}).loc[:, ["change", "product", "photo", "reason"]]
 
 
 def set_aside(made: PlanMade) -> pd.DataFrame:
@@ -127,21 +124,11 @@ def set_aside(made: PlanMade) -> pd.DataFrame:
 
 def applied_summary(done: PlanApplied, started_at: datetime) -> Summary:
     """The summary of a run that applied a plan, with the mission's names."""
-    applied = done.applied
-    return Summary(
-        status="completed",
-        started_at=started_at,
-        completed_at=datetime.now(UTC),
-        images_added=applied.added,
-        images_updated=applied.updated,
-        images_deleted=applied.removed,
-        products_affected=len(applied.affected),
+    return summary_of(
+        done.applied,
+        started_at,
         warnings=done.warnings,
-        kept=applied.kept,
-        rejected=applied.rejected,
         held_back=done.held_back,
-        failed=applied.failed,
-        refused=applied.refused,
         api_calls=done.calls,
         bytes_downloaded=done.note.bytes_downloaded,
     )

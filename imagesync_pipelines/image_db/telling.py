@@ -5,6 +5,7 @@ Dagster's metadata (assets.py).
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -16,7 +17,7 @@ from imagesync_pipelines.image_db.stages import ProductsTaken
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync.model import EFFECTS
-from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.report import Summary, changing_rows, summary_of
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
 THUMBNAIL_BYTES = 2 * 1024 * 1024
@@ -103,9 +104,8 @@ def plan_cost(made: PlanMade) -> str:
 
 def changes(made: PlanMade) -> pd.DataFrame:
     """The rows that change, of every kind some first: change, product (SKU and name), image, reason."""
-    changing = made.plan[made.plan["change"].isin(EFFECTS)]
-    order = changing.groupby("change").cumcount()
-    told = changing.assign(order=order, image=external_ids_of(changing["key"])).sort_values(["order", "change"])
+    changing = changing_rows(made.plan)
+    told = changing.assign(image=external_ids_of(changing["key"]))
     return told.loc[:, ["change", "product", "image", "reason"]]
 
 
@@ -145,24 +145,15 @@ def picture_fetcher(settings: Settings) -> Callable[[str], bytes]:
 
 def applied_summary(done: PlanApplied, started_at: datetime) -> Summary:
     """The summary of a run that applied a plan, with the mission's names."""
-    applied = done.applied
-    return Summary(
-        status="completed",
-        started_at=started_at,
-        completed_at=datetime.now(UTC),
-        images_added=applied.added,
-        images_updated=applied.updated,
-        images_deleted=applied.removed,
-        products_affected=len(applied.affected),
+    summary = summary_of(
+        done.applied,
+        started_at,
         warnings=done.warnings,
-        kept=applied.kept,
-        rejected=len(done.about.rejects) + applied.failed,
         held_back=int(done.header.scope.get("held_back", 0)),
-        failed=applied.failed,
-        refused=applied.refused,
         api_calls=done.about.api_calls,
         bytes_downloaded=done.about.bytes_downloaded,
     )
+    return replace(summary, rejected=len(done.about.rejects) + done.applied.failed)
 
 
 def applied_line(done: PlanApplied) -> str:

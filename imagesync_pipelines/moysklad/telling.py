@@ -17,8 +17,8 @@ from imagesync_pipelines.moysklad.notes import ContentNote, MainNote, MapNote
 from imagesync_pipelines.moysklad.plan_stages import PlanMade
 from imagesync_pipelines.moysklad.queue import QueueView, State
 from imagesync_pipelines.moysklad.rules import MB
-from imagesync_pipelines.sync.model import EFFECTS, Change
-from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.model import Change
+from imagesync_pipelines.sync.report import Summary, changing_rows, summary_of
 
 # An event is stored whole; the exact numbers are beside the first of them.
 SHOWN = 20
@@ -126,14 +126,13 @@ def plan_numbers(made: PlanMade) -> dict[str, int | float]:
 
 def changes(made: PlanMade) -> pd.DataFrame:
     """The rows that change, of every kind some first: change, entity, its name, image, reason."""
-    changing = made.plan[made.plan["change"].isin(EFFECTS)]
+    changing = changing_rows(made.plan)
     names = {(group, image.key): image.filename for group, task in made.planned.tasks.items() for image in task.images}
     told = changing.assign(
-        order=changing.groupby("change").cumcount(),
         entity=changing["group"],
         name=changing["group"].map({group: task.name for group, task in made.planned.tasks.items()}),
         image=[names.get(pair, pair[1]) for pair in zip(changing["group"], changing["key"], strict=True)],
-    ).sort_values(["order", "change"])
+    )
     return told.loc[:, ["change", "entity", "name", "image", "reason"]]
 
 
@@ -164,22 +163,11 @@ def content_numbers(note: ContentNote) -> dict[str, int]:
 
 def applied_summary(done: PlanApplied, started_at: datetime) -> Summary:
     """The summary of a run that applied a plan, with the names that all rooms have."""
-    applied = done.applied
-    return Summary(
-        status="completed",
-        started_at=started_at,
-        completed_at=datetime.now(UTC),
-        images_added=applied.added,
-        images_updated=applied.updated,
-        images_deleted=applied.removed,
-        products_affected=len(applied.affected),
+    return summary_of(
+        done.applied,
+        started_at,
         warnings=done.warnings,
-        kept=applied.kept,
-        rejected=applied.rejected,
         held_back=done.held_back,
-        failed=applied.failed,
-        refused=applied.refused,
-        unknown=applied.unknown,
         api_calls=done.calls,
         bytes_downloaded=done.content.bytes,
     )

@@ -18,7 +18,7 @@ from imagesync_pipelines.plytix.pictures import SMALL_SIDE, picture_url
 from imagesync_pipelines.plytix.plan_stages import PlanMade
 from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.sync.model import EFFECTS, Change
-from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.report import Summary, changing_rows, summary_of
 
 # An event is stored whole; the exact number of errors and the whole report are in the file of the run.
 SHOWN_ERRORS = 20
@@ -106,14 +106,12 @@ def calls_left(made: PlanMade) -> pd.DataFrame:
 
 def changes(made: PlanMade) -> pd.DataFrame:
     """The rows that change, of every kind some first: change, product, variant, picture, what it becomes, reason."""
-    changing = made.plan[made.plan["change"].isin(EFFECTS)]
-    order = changing.groupby("change").cumcount()
+    changing = changing_rows(made.plan)
     told = changing.assign(
-        order=order,
         product=changing["group"],
         picture=changing["key"].map(picture_key),
         becomes=changing["fingerprint_after"].fillna("-"),
-    ).sort_values(["order", "change"])
+    )
     return told.loc[:, ["change", "product", "variant", "picture", "becomes", "reason"]]
 
 
@@ -151,24 +149,7 @@ def uploads_numbers(done: UploadsNote) -> dict[str, int]:
 
 def applied_summary(done: PlanApplied, started_at: datetime) -> Summary:
     """The summary of a run that applied a plan, with the names that all rooms have; images are those on products."""
-    applied = done.applied
-    return Summary(
-        status="completed",
-        started_at=started_at,
-        completed_at=datetime.now(UTC),
-        images_added=applied.added,
-        images_updated=applied.updated,
-        images_deleted=applied.removed,
-        products_affected=len(applied.affected),
-        warnings=done.warnings,
-        kept=applied.kept,
-        rejected=applied.rejected,
-        held_back=done.held_back,
-        failed=applied.failed,
-        refused=applied.refused,
-        unknown=applied.unknown,
-        api_calls=done.calls,
-    )
+    return summary_of(done.applied, started_at, warnings=done.warnings, held_back=done.held_back, api_calls=done.calls)
 
 
 def applied_line(account: str, done: PlanApplied) -> str:

@@ -1,11 +1,17 @@
-"""The summary of a run: the mission's names, and the numbers that are plotted.
+"""What a run has to tell in every room: its summary with the mission's names, the numbers plotted, a plan's changes.
 
-What belongs here: the summary as data. What does not: writing it anywhere (operations/summaries.py).
+What belongs here: the summary as data, that of an applied plan, the order in which changes are shown. What does not:
+writing it anywhere (operations/summaries.py), a room's own sentences and numbers (its telling.py).
 """
 
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+
+import pandas as pd
+
+from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.model import EFFECTS
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,40 @@ class Summary:
             "bytes/downloaded": self.bytes_downloaded,
             "seconds": self.seconds,
         }
+
+
+def summary_of(
+    applied: Applied,
+    started_at: datetime,
+    *,
+    warnings: tuple[str, ...],
+    held_back: int,
+    api_calls: int,
+    bytes_downloaded: int = 0,
+) -> Summary:
+    """The summary of a run that applied a plan and ends now; calls and bytes are those of the whole run."""
+    return Summary(
+        status="completed",
+        started_at=started_at,
+        completed_at=datetime.now(UTC),
+        images_added=applied.added,
+        images_updated=applied.updated,
+        images_deleted=applied.removed,
+        products_affected=len(applied.affected),
+        warnings=warnings,
+        kept=applied.kept,
+        rejected=applied.rejected,
+        held_back=held_back,
+        failed=applied.failed,
+        refused=applied.refused,
+        unknown=applied.unknown,
+        api_calls=api_calls,
+        bytes_downloaded=bytes_downloaded,
+    )
+
+
+def changing_rows(plan: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a plan (PLAN_COLUMNS and more) that change, of every kind some first: the head of it shows each."""
+    changing = plan[plan["change"].isin(EFFECTS)]
+    order = changing.groupby("change").cumcount()
+    return changing.assign(order=order).sort_values(["order", "change"]).drop(columns="order")

@@ -1,9 +1,12 @@
-"""The summary of a run: the mission's names as JSON, and the numbers that are plotted."""
+"""The summary of a run: the mission's names as JSON, the numbers that are plotted; the changes that are shown first."""
 
 import json
 from datetime import UTC, datetime, timedelta
 
-from imagesync_pipelines.sync.report import Summary
+import pandas as pd
+
+from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.report import Summary, changing_rows, summary_of
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -49,3 +52,22 @@ def test_the_plotted_numbers_have_their_names() -> None:
     metrics = Summary("completed", START, START, images_added=1, api_calls=7, bytes_downloaded=9).metrics()
     assert (metrics["images/added"], metrics["api/calls"], metrics["bytes/downloaded"]) == (1, 7, 9)
     assert {"images/updated", "images/deleted", "products/affected"} <= metrics.keys()
+
+
+def test_an_applied_plan_is_told_number_by_number() -> None:
+    applied = Applied(
+        added=1, updated=2, removed=3, kept=4, rejected=5, failed=6, refused=7, unknown=8, affected=frozenset("ab")
+    )
+    summary = summary_of(applied, START, warnings=("w",), held_back=9, api_calls=10, bytes_downloaded=11)
+    assert summary.completed_at is not None
+    assert summary.completed_at > START
+    assert summary == Summary(
+        "completed", START, summary.completed_at, 1, 2, 3, 2, "", ("w",), 4, 5, 9, 6, 7, 8, 10, 11
+    )  # fmt: skip
+
+
+def test_the_head_of_the_changes_shows_every_kind_and_nothing_that_stays() -> None:
+    changes = ["add", "add", "keep", "remove", "update", "reject", "remove"]
+    shown = changing_rows(pd.DataFrame({"key": list("abcdefg"), "change": changes}))
+    assert list(shown["key"]) == ["a", "d", "e", "b", "g"]
+    assert list(shown.columns) == ["key", "change"]
