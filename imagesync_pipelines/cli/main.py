@@ -26,6 +26,7 @@ from imagesync_pipelines.cli import (
     quarantine,
     serve,
     servers,
+    users,
 )
 from imagesync_pipelines.image_db.api import BadPageError
 from imagesync_pipelines.operations.partitions import BadBlockError, PartitionOrderError
@@ -83,6 +84,7 @@ root.add_command(cleanup.cleanup)
 root.add_command(house.env)
 root.add_command(house.clean)
 root.add_command(serve.serve)
+root.add_command(users.group)
 root.add_command(servers.dev)
 root.add_command(servers.sandbox)
 root.add_command(servers.sandbox_head_office)

@@ -1,0 +1,57 @@
+"""`imagesync user …`: who may log in to the catalogue.
+
+What belongs here: options, asking for a password, what is printed. What does not: people and passwords
+(web/catalogue/users.py). A password is asked for or read from standard input; an argument would be in the shell's
+history and in the list of processes.
+"""
+
+import sys
+
+import click
+
+from imagesync_pipelines.cli.output import print_table
+from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.web.catalogue import users
+from imagesync_pipelines.web.catalogue.users import Role
+
+
+@click.group("user")
+def group() -> None:
+    """People who may log in to the catalogue."""
+
+
+@group.command("add")
+@click.argument("name")
+@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value, show_default=True)
+def add(name: str, role: str) -> None:
+    """Add a person, or give one a new role and password; the password is asked for, or read from standard input."""
+    if sys.stdin.isatty():
+        password = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\r\n")
+    with open_installation() as place:
+        user = users.set_user(place.engine, name, Role(role), password)
+    click.echo(f"{user.name} may log in as {user.role}")
+
+
+@group.command("list")
+def list_people() -> None:
+    """Print everybody."""
+    with open_installation() as place:
+        people = users.list_users(place.engine)
+    columns = ("name", "role", "may log in", "last login")
+    rows = [
+        (one.name, one.role, "yes" if one.is_active else "no",
+         "never" if one.last_login_at is None else f"{one.last_login_at:%Y-%m-%d %H:%M %Z}")
+        for one in people
+    ]  # fmt: skip
+    print_table(f"{len(rows)} people", columns, rows)
+
+
+@group.command("remove")
+@click.argument("name")
+def remove(name: str) -> None:
+    """Let a person in no more, at once; what they chose stays, with their name."""
+    with open_installation() as place:
+        users.disable_user(place.engine, name)
+    click.echo(f"{name} may not log in any more")
