@@ -5,7 +5,7 @@ stages themselves (stages.py), what they say (telling.py).
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,14 +17,13 @@ from imagesync_pipelines.edge.options import ApplyConfig, ListingConfig, PlanCon
 from imagesync_pipelines.edge.resources import EdgeResource
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.operations import metadata as shown
-from imagesync_pipelines.operations.freshness import fresh_within
+from imagesync_pipelines.operations.assets import OWNERS, account_options, room_options, tell
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import Stage, run_started, stage, summary_metadata
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync.progress import Progress
 
-OWNERS = ["team:product-images"]
 STORES = dg.DynamicPartitionsDefinition(name="edge_stores")
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
 API_POOL = "edge_api"
@@ -46,16 +45,7 @@ HEAD_OFFICE = dg.AssetSpec(
 
 def build_assets() -> list[Any]:
     """All Dagster assets of this room, in the order in which data flows; each partition is a store."""
-    fresh = fresh_within(load_settings(EdgeSettings).fresh_hours)
-    common: Any = {
-        "group_name": ROOM,
-        "owners": OWNERS,
-        "key_prefix": [ROOM],
-        "freshness_policy": fresh,
-        "partitions_def": STORES,
-        # A run is a store: one that fails stops no other.
-        "backfill_policy": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
-    }
+    common: Any = room_options(ROOM, load_settings(EdgeSettings).fresh_hours) | account_options(STORES)
 
     @dg.asset(
         **common,
@@ -79,7 +69,7 @@ def build_assets() -> list[Any]:
             with edge.desk(place, name) as desk, edge.head_office(place.settings, name) as api:
                 listed = stages.take_photos(desk, api, context.run.run_id, full=config.full, dry_run=config.dry_run)
             work.summary = telling.listing_summary(listed, run_started(context))
-            _tell(context, [telling.listing_line(name, listed)], listed.warnings)
+            tell(context, logger, [telling.listing_line(name, listed)], listed.warnings)
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(listed.seen),
@@ -106,7 +96,7 @@ def build_assets() -> list[Any]:
             with edge.desk(place, name) as desk:
                 made = plan_stages.make_plan(desk, context.run.run_id, lift_brake=config.lift_brake)
             work.summary = summary = telling.plan_summary(made, run_started(context))
-            _tell(context, [telling.plan_line(name, made)], made.warnings)
+            tell(context, logger, [telling.plan_line(name, made)], made.warnings)
             return dg.MaterializeResult(
                 metadata={
                     **shown.metrics({f"plan/{change}": number for change, number in made.counts.items()}),
@@ -151,7 +141,7 @@ def build_assets() -> list[Any]:
                     progress=progress,
                 )
             work.summary = summary = telling.applied_summary(done, run_started(context))
-            _tell(context, [telling.applied_line(name, done)], summary.warnings)
+            tell(context, logger, [telling.applied_line(name, done)], summary.warnings)
             return dg.MaterializeResult(
                 metadata={
                     **summary_metadata(summary),
@@ -176,7 +166,7 @@ def build_assets() -> list[Any]:
         with _at_work(context, house, edge) as (place, _, name):
             with edge.desk(place, name) as desk, edge.head_office(place.settings, name) as api:
                 sent = stages.send_status(desk, api)
-            _tell(context, [telling.report_line(name, sent)], sent.warnings)
+            tell(context, logger, [telling.report_line(name, sent)], sent.warnings)
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(sent.sent),
@@ -195,12 +185,3 @@ def _at_work(
     """The wrapper around a stage of one store: the installation, the stage's summary to be, the store's name."""
     with stage(context, context.asset_key, edge.secrets(house.settings())) as work, house.open() as place:
         yield place, work, context.partition_key
-
-
-def _tell(context: dg.AssetExecutionContext, lines: Iterable[str], warnings: Iterable[str]) -> None:
-    """A few lines about a stage, in the run's log and on a terminal; a terminal shows warnings in the summary."""
-    for line in lines:
-        context.log.info(line)
-        logger.info(line)
-    for warning in warnings:
-        context.log.warning(warning)

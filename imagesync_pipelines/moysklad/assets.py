@@ -5,7 +5,7 @@ stages themselves (stages.py, plan_stages.py, apply_stages.py), what they say (t
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.moysklad.sharing import read_once
 from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations import thumbnails
-from imagesync_pipelines.operations.freshness import fresh_within
+from imagesync_pipelines.operations.assets import OWNERS, account_options, room_options, tell
 from imagesync_pipelines.operations.partitions import PARTITION_TAG
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import Stage, run_started, stage, summary_metadata
@@ -30,7 +30,6 @@ from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync.progress import Progress
 
-OWNERS = ["team:product-images"]
 ACCOUNTS = dg.DynamicPartitionsDefinition(name="moysklad_accounts")
 # Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
 # They limit steps; calls are paced by the rate budgets.
@@ -62,19 +61,8 @@ CHILD_ACCOUNTS = dg.AssetSpec(
 
 def build_assets() -> list[Any]:
     """All Dagster assets of this room, in the order in which data flows; each partition is a child account."""
-    settings = load_settings(MoyskladSettings)
-    common: Any = {
-        "group_name": ROOM,
-        "owners": OWNERS,
-        "key_prefix": [ROOM],
-        "freshness_policy": fresh_within(settings.fresh_hours),
-    }
-    # A run is an account: one that fails stops no other.
-    by_child: Any = {
-        **common,
-        "partitions_def": ACCOUNTS,
-        "backfill_policy": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
-    }
+    common: Any = room_options(ROOM, load_settings(MoyskladSettings).fresh_hours)
+    by_child: Any = common | account_options(ACCOUNTS)
     retry = dg.RetryPolicy(max_retries=1, delay=10)
 
     @dg.asset(**common, kinds={"rest"}, deps=[MAIN_ACCOUNT], pool=MAIN_POOL, retry_policy=retry, output_required=False)
@@ -93,10 +81,10 @@ def build_assets() -> list[Any]:
                 note = _read_main(context.run.run_id, config, moysklad, place, desk)
             except stages.SkippedOff as skipped:
                 work.summary = summary = telling.skipped_summary(str(skipped), run_started(context))
-                _tell(context, (), summary.warnings)
+                tell(context, logger, (), summary.warnings)
                 context.log_event(dg.AssetObservation(context.asset_key, metadata=dict(summary_metadata(summary))))
                 return
-            _tell(context, [telling.main_line(note)], note.warnings)
+            tell(context, logger, [telling.main_line(note)], note.warnings)
             yield dg.MaterializeResult(
                 metadata={
                     **shown.row_count(sum(note.seen.values())),
@@ -120,7 +108,7 @@ def build_assets() -> list[Any]:
         with _at_work(context, house, moysklad) as (desk, _), moysklad.child_api(desk.place, desk.alias) as api:
             chosen = _chosen(desk, context.run.run_id, config)
             found = stages.map_entities(desk, api, context.run.run_id, chosen=chosen)
-            _tell(context, [telling.map_line(desk.alias, found)], ())
+            tell(context, logger, [telling.map_line(desk.alias, found)])
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(sum(found.mapped.values())),
@@ -154,7 +142,7 @@ def build_assets() -> list[Any]:
                 lift_brake=config.lift_brake,
             )
             work.summary = summary = telling.plan_summary(made, run_started(context))
-            _tell(context, [telling.plan_line(desk.alias, made)], made.warnings)
+            tell(context, logger, [telling.plan_line(desk.alias, made)], made.warnings)
             return dg.MaterializeResult(
                 metadata={
                     **shown.metrics(telling.plan_numbers(made)),
@@ -185,7 +173,7 @@ def build_assets() -> list[Any]:
         """
         with _at_work(context, house, moysklad) as (desk, _), moysklad.main_api(desk.place) as main:
             note = apply_stages.fetch_content(desk, main, context.run.run_id, plan_id=config.plan_id, progress=progress)
-            _tell(context, telling.content_lines(desk.alias, note), [note.stopped] if note.stopped else ())
+            tell(context, logger, telling.content_lines(desk.alias, note), [note.stopped] if note.stopped else ())
             labels, fetch = pictures.of_plan(desk, note.plan_id, thumbnails.SHOWN)
             return dg.MaterializeResult(
                 metadata={
@@ -215,7 +203,7 @@ def build_assets() -> list[Any]:
             done = apply_stages.apply_plan(desk, api, run_id, plan_id=config.plan_id, progress=progress)
             requested.settle_requests(desk, run_id, done)
             work.summary = summary = telling.applied_summary(done, run_started(context))
-            _tell(context, telling.applied_lines(desk.alias, done), summary.warnings)
+            tell(context, logger, telling.applied_lines(desk.alias, done), summary.warnings)
             queue = Queue(desk.place.engine).view()
             return dg.MaterializeResult(
                 metadata={
@@ -265,12 +253,3 @@ def _at_work(
     """The wrapper around a stage of one child account: what the stages work with, and the stage's summary to be."""
     with stage(context, context.asset_key, moysklad.secrets(house.settings())) as work, house.open() as place:
         yield moysklad.desk(place, context.partition_key), work
-
-
-def _tell(context: dg.AssetExecutionContext, lines: Iterable[str], warnings: Iterable[str]) -> None:
-    """A few lines about a stage, in the run's log and on a terminal; a terminal shows warnings in the summary."""
-    for line in lines:
-        context.log.info(line)
-        logger.info(line)
-    for warning in warnings:
-        context.log.warning(warning)

@@ -5,7 +5,7 @@ stages themselves (stages.py), what they say (telling.py).
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ import dagster as dg
 
 from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations import thumbnails
-from imagesync_pipelines.operations.freshness import fresh_within
+from imagesync_pipelines.operations.assets import OWNERS, account_options, room_options, tell
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import Stage, run_started, stage, summary_metadata
 from imagesync_pipelines.plytix import apply_stages, pictures, plan_stages, stages, telling
@@ -25,7 +25,6 @@ from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.sync.progress import Progress
 
-OWNERS = ["team:product-images"]
 ACCOUNTS = dg.DynamicPartitionsDefinition(name="plytix_accounts")
 # Its limit is 1 (dagster.yaml): one account after the other. It limits steps; calls are paced by the rate budget.
 API_POOL = "plytix_api"
@@ -57,16 +56,7 @@ PIM = dg.AssetSpec(
 
 def build_assets() -> list[Any]:
     """All Dagster assets of this room, in the order in which data flows; each partition is a Plytix account."""
-    fresh = fresh_within(load_settings(PlytixSettings).fresh_hours)
-    common: Any = {
-        "group_name": ROOM,
-        "owners": OWNERS,
-        "key_prefix": [ROOM],
-        "freshness_policy": fresh,
-        "partitions_def": ACCOUNTS,
-        # A run is an account: one that fails stops no other.
-        "backfill_policy": dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
-    }
+    common: Any = room_options(ROOM, load_settings(PlytixSettings).fresh_hours) | account_options(ACCOUNTS)
     retry = dg.RetryPolicy(max_retries=1, delay=10)
 
     @dg.asset(**common, kinds={"json", "rest"}, deps=[AMAZON], retry_policy=retry)
@@ -86,7 +76,7 @@ def build_assets() -> list[Any]:
                 marketplace=config.marketplace,
                 skus=config.skus,
             )
-            _tell(context, [telling.listing_line(desk.account, read)], read.warnings)
+            tell(context, logger, [telling.listing_line(desk.account, read)], read.warnings)
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(len(read.items)),
@@ -109,7 +99,7 @@ def build_assets() -> list[Any]:
         """
         with _at_work(context, house, plytix) as (desk, _):
             chosen = stages.choose_images(desk, context.run.run_id)
-            _tell(context, [telling.images_line(desk.account, chosen)], chosen.warnings)
+            tell(context, logger, [telling.images_line(desk.account, chosen)], chosen.warnings)
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(sum(len(listing.images) for listing in chosen.listings)),
@@ -130,7 +120,7 @@ def build_assets() -> list[Any]:
         """
         with _at_work(context, house, plytix) as (desk, _), plytix.pim(desk.place, desk.account) as api:
             read = stages.read_products(desk, api, context.run.run_id)
-            _tell(context, [telling.products_line(desk.account, read)], ())
+            tell(context, logger, [telling.products_line(desk.account, read)])
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(len(read.products)),
@@ -160,7 +150,7 @@ def build_assets() -> list[Any]:
                 lift_brake=config.lift_brake,
             )
             work.summary = summary = telling.plan_summary(made, run_started(context))
-            _tell(context, [telling.plan_line(desk.account, made)], made.warnings)
+            tell(context, logger, [telling.plan_line(desk.account, made)], made.warnings)
             fetch = pictures.picture_fetcher(desk.place.settings)
             return dg.MaterializeResult(
                 metadata={
@@ -185,7 +175,7 @@ def build_assets() -> list[Any]:
         """
         with _at_work(context, house, plytix) as (desk, _), plytix.pim(desk.place, desk.account) as api:
             done = apply_stages.upload_assets(desk, api, context.run.run_id, plan_id=config.plan_id, progress=progress)
-            _tell(context, [telling.uploads_line(desk.account, done)], ())
+            tell(context, logger, [telling.uploads_line(desk.account, done)])
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(done.uploaded + done.existed),
@@ -210,7 +200,7 @@ def build_assets() -> list[Any]:
         with _at_work(context, house, plytix) as (desk, work), plytix.pim(desk.place, desk.account) as api:
             done = apply_stages.apply_plan(desk, api, context.run.run_id, plan_id=config.plan_id, progress=progress)
             work.summary = summary = telling.applied_summary(done, run_started(context))
-            _tell(context, [telling.applied_line(desk.account, done)], summary.warnings)
+            tell(context, logger, [telling.applied_line(desk.account, done)], summary.warnings)
             if done.goes_on_at is not None:
                 context.instance.add_run_tags(context.run.run_id, {GOES_ON_TAG: done.goes_on_at.isoformat()})
             return dg.MaterializeResult(
@@ -252,12 +242,3 @@ def _at_work(
     """The wrapper around a stage of one account: what the stages work with, and the stage's summary to be."""
     with stage(context, context.asset_key, plytix.secrets(house.settings())) as work, house.open() as place:
         yield plytix.desk(place, context.partition_key), work
-
-
-def _tell(context: dg.AssetExecutionContext, lines: Iterable[str], warnings: Iterable[str]) -> None:
-    """A few lines about a stage, in the run's log and on a terminal; a terminal shows warnings in the summary."""
-    for line in lines:
-        context.log.info(line)
-        logger.info(line)
-    for warning in warnings:
-        context.log.warning(warning)

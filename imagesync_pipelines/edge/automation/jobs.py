@@ -14,6 +14,7 @@ from imagesync_pipelines.edge.automation.starting import DRY_RUN_JOB, SCRUB_JOB,
 from imagesync_pipelines.edge.desk import ROOM
 from imagesync_pipelines.edge.resources import EdgeResource
 from imagesync_pipelines.operations import metadata as shown
+from imagesync_pipelines.operations.assets import tell
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import stage, summary_metadata
 from imagesync_pipelines.sync.progress import Progress
@@ -55,8 +56,7 @@ def _build_scrub() -> dg.JobDefinition:
             with edge.desk(place, name) as desk, edge.head_office(place.settings, name) as api:
                 found = repairing.scrub_and_repair(desk, api, context.run.run_id, progress=progress)
             summary = telling.scrub_summary(found, work.started_at)
-            context.log.info(telling.scrub_line(name, found))
-            logger.info(telling.scrub_line(name, found))
+            tell(context, logger, [telling.scrub_line(name, found)])
             metadata = {
                 **summary_metadata(summary),
                 **shown.metrics({"photos/hashed": found.hashed, "photos/differing": len(found.differing)}),

@@ -14,6 +14,7 @@ from imagesync_pipelines.moysklad.automation.starting import CLEANUP_JOB, DRY_RU
 from imagesync_pipelines.moysklad.queue import Queue
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.resources import MoyskladResource
+from imagesync_pipelines.operations.assets import tell
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.storage.contents import Contents
 
@@ -53,8 +54,7 @@ def _build_cleanup() -> dg.JobDefinition:
             f"{gone.count} pictures with {gone.bytes:,} bytes were not used for {hours:g} hours and are removed, "
             f"{gone.in_use} are in use; {requests} requests done long ago are forgotten."
         )
-        context.log.info(line)
-        logger.info(line)
+        tell(context, logger, [line])
 
     @dg.job(
         name=CLEANUP_JOB,

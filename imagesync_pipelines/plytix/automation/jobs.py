@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from imagesync_pipelines.operations.assets import tell
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import stage, summary_metadata
 from imagesync_pipelines.plytix import cleanup, telling
@@ -58,8 +59,7 @@ def _build_cleanup() -> dg.JobDefinition:
                     lift_brake=config.lift_brake,
                 )
             summary = telling.plan_summary(made, work.started_at)
-            context.log.info(telling.plan_line(account, made))
-            logger.info(telling.plan_line(account, made))
+            tell(context, logger, [telling.plan_line(account, made)])
             metadata = {**plan_metadata(made), **summary_metadata(summary)}
             context.log_event(dg.AssetObservation(asset_key=PLAN, partition=account, metadata=metadata))
 
