@@ -50,16 +50,25 @@ WITH touched AS (
             SELECT id, updated_at FROM imagesync.product
              WHERE updated_at >= :since AND updated_at < :settled AND updated_at <= :until) AS every
      GROUP BY product_id
-), shown AS (
+), newest AS (
+    -- A product that changed again behind this stretch is told there.
     SELECT product_id, at FROM touched
+     WHERE NOT EXISTS (SELECT FROM imagesync.product_image later WHERE later.product_id = touched.product_id
+                          AND later.last_synced > :until AND later.last_synced < :settled)
+       AND NOT EXISTS (SELECT FROM imagesync.image_removal later WHERE later.product_id = touched.product_id
+                          AND later.removed_at > :until AND later.removed_at < :settled)
+       AND NOT EXISTS (SELECT FROM imagesync.product later WHERE later.id = touched.product_id
+                          AND later.updated_at > :until AND later.updated_at < :settled)
+), shown AS (
+    SELECT product_id, at FROM newest
      UNION ALL
-    SELECT borrower.id, at FROM touched JOIN imagesync.product borrower ON borrower.parent_id = touched.product_id
+    SELECT borrower.id, at FROM newest JOIN imagesync.product borrower ON borrower.parent_id = newest.product_id
      UNION ALL
-    SELECT lender.parent_id, at FROM touched JOIN imagesync.product lender ON lender.id = touched.product_id
+    SELECT lender.parent_id, at FROM newest JOIN imagesync.product lender ON lender.id = newest.product_id
      WHERE lender.parent_id IS NOT NULL
      UNION ALL
     SELECT borrower.id, at
-      FROM touched JOIN imagesync.product lender ON lender.id = touched.product_id
+      FROM newest JOIN imagesync.product lender ON lender.id = newest.product_id
       JOIN imagesync.product borrower ON borrower.base_sku = lender.sku
 ), latest AS (
     SELECT product_id, max(at) AS at FROM shown GROUP BY product_id
