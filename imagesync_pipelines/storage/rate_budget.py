@@ -194,6 +194,17 @@ def left(engine: sa.Engine, principal: str, windows: Sequence[Window], now: floa
     return tuple(_left(window, rows.get(window.seconds), now) for window in windows)
 
 
+def budgets(engine: sa.Engine, now: float) -> dict[str, tuple[WindowLeft, ...]]:
+    """What is left to every principal that ever called, in the windows in which it last called; nothing is counted."""
+    query = sa.select(rate_budget).order_by(rate_budget.c.principal, rate_budget.c.window_seconds)
+    found: dict[str, tuple[WindowLeft, ...]] = {}
+    with engine.connect() as connection:
+        for row in connection.execute(query):
+            window = Window(row.call_limit, row.window_seconds)
+            found[row.principal] = (*found.get(row.principal, ()), _left(window, row, now))
+    return found
+
+
 def _take(
     connection: sa.Connection,
     principal: str,

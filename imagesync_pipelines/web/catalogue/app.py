@@ -10,11 +10,13 @@ from importlib.resources import files
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
+from imagesync_pipelines.web.catalogue import exporting, observing
 from imagesync_pipelines.web.catalogue.admin.app import add_admin
 from imagesync_pipelines.web.catalogue.api.app import PATH as API
 from imagesync_pipelines.web.catalogue.api.app import build_api
 from imagesync_pipelines.web.catalogue.derivatives import Derivatives
 from imagesync_pipelines.web.catalogue.errors import add_error_pages
+from imagesync_pipelines.web.catalogue.exporting import Exports
 from imagesync_pipelines.web.catalogue.headers import SafeHeaders
 from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages import counts, history, pictures, plans, product, products
@@ -28,6 +30,8 @@ ROUTERS = (
     history.router,
     plans.router,
     pictures.router,
+    exporting.router,
+    observing.router,
 )
 
 
@@ -40,7 +44,9 @@ def build_app(opened: Opened) -> FastAPI:
     app.state.derivatives = Derivatives(opened)
     app.add_middleware(SafeHeaders)
     add_error_pages(app)
-    app.mount(API, build_api(app.state.opened))
+    api = build_api(app.state.opened)
+    app.state.exports = api.state.exports = Exports(opened)
+    app.mount(API, api)
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
     for router in ROUTERS:
         app.include_router(router)

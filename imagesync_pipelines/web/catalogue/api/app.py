@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from imagesync_pipelines.web.catalogue.api import changes, primary, products
+from imagesync_pipelines.web.catalogue.api import changes, exports, primary, products
 from imagesync_pipelines.web.catalogue.api.access import RateHeaders
 from imagesync_pipelines.web.catalogue.api.bodies import LARGEST_BODY
 from imagesync_pipelines.web.catalogue.api.problems import Problem, Wrong, add_handlers
@@ -18,7 +18,7 @@ from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.head_office.limits import BodyLimit
 
 PATH = "/api/v1"
-ROUTERS = (products.router, changes.router, primary.router)
+ROUTERS = (products.router, changes.router, primary.router, exports.router)
 
 DESCRIPTION = """
 Products, their images and their primary image, for shops, tills and ERPs. Send the key of `imagesync key add` as

@@ -98,11 +98,15 @@ def list_products(
 
 def count_products(engine: sa.Engine, filters: Filters, *, min_height: int) -> int:
     """How many products the filters find."""
-    query = sa.select(sa.func.count()).select_from(product).where(*_conditions(filters, min_height))
-    if filters.q.strip():
-        query = query.where(_search(filters.q))
+    query = sa.select(sa.func.count()).select_from(product).where(*conditions_of(filters, min_height))
     with engine.connect() as connection:
         return int(connection.execute(query).scalar_one())
+
+
+def conditions_of(filters: Filters, min_height: int) -> list[sa.ColumnElement[bool]]:
+    """What the filters ask, the search included, as conditions on the table product."""
+    searched = [_search(filters.q)] if filters.q.strip() else []
+    return [*_conditions(filters, min_height), *searched]
 
 
 def _with_images(engine: sa.Engine, found: Sequence[sa.Row], own_images_first: bool) -> tuple[ProductRow, ...]:

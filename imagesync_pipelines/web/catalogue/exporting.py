@@ -1,0 +1,77 @@
+"""Exports over HTTP: a stream that begins before the answer does, and few of them at once.
+
+What belongs here: starting a stream, how many there may be, the route of the pages. What does not: what is exported and
+how it is written (image_db/exports), the route of the API (api/exports.py).
+"""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from threading import BoundedSemaphore
+from typing import Annotated
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Depends, HTTPException, Request
+from starlette.responses import Response, StreamingResponse
+
+from imagesync_pipelines.image_db.exports.formats import Format, export, kind_of
+from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
+from imagesync_pipelines.web.catalogue.pages.rendering import Here
+from imagesync_pipelines.web.catalogue.reading.products import conditions_of
+
+router = APIRouter(include_in_schema=False)
+
+# Each holds a connection and a snapshot of the database for as long as its reader takes.
+MOST_AT_ONCE = 2
+RETRY = {"Retry-After": "30"}
+
+
+class TooManyExports(Exception):  # noqa: N818 - the name says what happened
+    """As many exports as may be are under way; try again in a moment."""
+
+    def __init__(self) -> None:
+        super().__init__(f"{MOST_AT_ONCE} exports are being read already; try again in a moment.")
+
+
+@dataclass
+class Exports:
+    """The exports that this process gives at the moment."""
+
+    opened: Opened
+    free: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_AT_ONCE))
+
+    def answer(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]] = ()) -> Response:
+        """The export as a file to keep; raises TooManyExports.
+
+        Its beginning is read here, so that a database that does not answer is an error and no broken file.
+        """
+        if not self.free.acquire(blocking=False):
+            raise TooManyExports
+        stream = self._stream(wanted, conditions)
+        begun = chain([next(stream, b"")], stream)
+        kind = kind_of(wanted)
+        headers = {
+            "Content-Disposition": f'attachment; filename="{kind.file_name}"',
+            "Cache-Control": "private, no-store",
+        }
+        return StreamingResponse(begun, headers=headers, media_type=kind.media_type)
+
+    def _stream(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> Iterator[bytes]:
+        """The bytes; the place is free again when all were read or the reader went away."""
+        try:
+            first = self.opened.image_db.image_db_own_images_first
+            yield from export(self.opened.engine, wanted, conditions, own_images_first=first)
+        finally:
+            self.free.release()
+
+
+@router.get("/exports/{wanted}", name="export")
+def export_of_list(request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], wanted: Format) -> Response:
+    """The images of the products that the list shows with these filters, all pages of it."""
+    exports: Exports = request.app.state.exports
+    conditions = conditions_of(asked.filters, opened.image_db.image_db_detail_min_height)
+    try:
+        return exports.answer(wanted, conditions)
+    except TooManyExports as error:
+        raise HTTPException(503, str(error), RETRY) from None

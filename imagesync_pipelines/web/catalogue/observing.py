@@ -1,0 +1,192 @@
+"""What machines that watch us ask: is the process up, can it work, and what are the numbers (Prometheus).
+
+What belongs here: /healthz, /readyz, /metrics. What does not: pages for people, alerts (operations/alerts.py).
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Request
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.responses import JSONResponse, Response
+
+from imagesync_pipelines.storage.database import HEAD, VERSION_TABLE
+from imagesync_pipelines.storage.rate_budget import budgets
+from imagesync_pipelines.storage.schema import SCHEMA, intent, product, product_image, quarantine, unmatched_article
+from imagesync_pipelines.web.catalogue.derivatives import Derivatives
+from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.pages.rendering import Here
+from imagesync_pipelines.web.catalogue.reading.freshness import freshness
+from imagesync_pipelines.web.catalogue.reading.runs import PastRun
+
+router = APIRouter(include_in_schema=False)
+
+# The runs that are counted: those of the last days, however many rooms there are.
+RUNS = 100
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+NOT_KEPT = {"Cache-Control": "no-store"}
+CALLERS = "catalogue:"
+STATUSES = ("in_progress", "completed", "failed")
+
+
+@router.get("/healthz")
+def healthz() -> Response:
+    """The process answers; nothing else is asked."""
+    return JSONResponse({"status": "ok"}, headers=NOT_KEPT)
+
+
+@router.get("/readyz")
+def readyz(opened: Here) -> Response:
+    """Whether requests can be answered: the database is as new as the code, and the storage can be reached."""
+    checks = {"database": _database(opened.engine), "storage": _storage(opened)}
+    ready = all(found == "ok" for found in checks.values())
+    told = {"status": "ok" if ready else "not ready", **checks}
+    return JSONResponse(told, 200 if ready else 503, headers=NOT_KEPT)
+
+
+@router.get("/metrics")
+def metrics(request: Request, opened: Here) -> Response:
+    """The numbers, read when they are asked for. What cannot be read is left out and counted as such."""
+    derivatives: Derivatives = request.app.state.derivatives
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Numbers(opened, derivatives))
+    return Response(generate_latest(registry), headers=NOT_KEPT, media_type=TEXT)
+
+
+class Numbers(Collector):
+    """All numbers of this installation, for one answer."""
+
+    def __init__(self, opened: Opened, derivatives: Derivatives) -> None:
+        self._opened = opened
+        self._derivatives = derivatives
+
+    def collect(self) -> Iterator[Metric]:
+        """Every number; `imagesync_source_up` says which of their sources answered."""
+        up = _gauge("source_up", "1: what these numbers are read from answers", ["source"])
+        now = self._opened.clock()
+        try:
+            yield from [*_kept(self._opened.engine), *_lag(self._opened.engine, now), *_budgets(self._opened, now)]
+            up.add_metric(["database"], 1)
+        except SQLAlchemyError:
+            up.add_metric(["database"], 0)
+        try:
+            yield from _runs(self._opened.read_runs(RUNS, None))
+            up.add_metric(["dagster"], 1)
+        except Exception:  # noqa: BLE001 - whoever handed this in may raise anything
+            up.add_metric(["dagster"], 0)
+        yield from _copies(self._derivatives)
+        yield up
+
+
+def _database(engine: sa.Engine) -> str:
+    try:
+        with engine.connect() as connection:
+            version = connection.execute(sa.text(f"SELECT version_num FROM {SCHEMA}.{VERSION_TABLE}")).scalar()  # noqa: S608
+    except SQLAlchemyError:
+        return "does not answer"
+    return "ok" if version == HEAD else f"is at version {version}, this program at {HEAD}"
+
+
+def _storage(opened: Opened) -> str:
+    try:
+        opened.storage.exists()
+    except Exception:  # noqa: BLE001 - every kind of store has errors of its own
+        return "does not answer"
+    return "ok"
+
+
+def _kept(engine: sa.Engine) -> list[Metric]:
+    """Images, products, and what waits for somebody."""
+    there = product.c.left_erp_at.is_(None)
+    has_image = sa.exists().where(product_image.c.product_id == product.c.id)
+    images = _gauge("images", "product images", ["primary"])
+    products = _gauge("products", "products that the ERP has", ["with_image"])
+    waiting = _gauge("quarantined", "items that failed and wait in quarantine", ["room", "stage"])
+    open_intents = _gauge("open_intents", "groups whose last write has no known outcome", ["room"])
+    unmatched = _gauge("unmatched_articles", "article numbers of images that no product has")
+    with engine.connect() as connection:
+        counted = sa.func.count()
+        for row in connection.execute(sa.select(product_image.c.is_primary, counted).group_by(sa.text("1"))):
+            images.add_metric([str(row[0]).lower()], row[1])
+        for row in connection.execute(sa.select(has_image, counted).where(there).group_by(sa.text("1"))):
+            products.add_metric([str(row[0]).lower()], row[1])
+        by_stage = sa.select(quarantine.c.room, quarantine.c.stage, counted)
+        for row in connection.execute(by_stage.group_by(quarantine.c.room, quarantine.c.stage)):
+            waiting.add_metric([row[0], row[1]], row[2])
+        for row in connection.execute(sa.select(intent.c.room, counted).group_by(intent.c.room)):
+            open_intents.add_metric([row[0]], row[1])
+        unmatched.add_metric([], connection.execute(sa.select(counted).select_from(unmatched_article)).scalar_one())
+    return [images, products, waiting, open_intents, unmatched]
+
+
+def _lag(engine: sa.Engine, now: datetime) -> list[Metric]:
+    read = _gauge("read_age_seconds", "since a room's source was last read whole", ["room"])
+    applied = _gauge("applied_age_seconds", "since a plan of a room was last applied", ["room"])
+    for room, found in freshness(engine).items():
+        if found.read_at is not None:
+            read.add_metric([room], (now - found.read_at).total_seconds())
+        if found.applied_at is not None:
+            applied.add_metric([room], (now - found.applied_at).total_seconds())
+    return [read, applied]
+
+
+def _budgets(opened: Opened, now: datetime) -> list[Metric]:
+    """The principals of rate_budget are names of accounts, never secrets; what our callers may is counted there too."""
+    labels = ["account", "window_seconds"]
+    limit = _gauge("calls_allowed", "calls that an account may make in a window", labels)
+    free = _gauge("calls_left", "calls left to an account in the window that ends now", labels)
+    blocked = _gauge("calls_blocked_seconds", "how long an account was told to wait", labels)
+    found = budgets(opened.engine, now.timestamp())
+    for account, windows in found.items():
+        if account.startswith(CALLERS):
+            continue
+        for one in windows:
+            named = [account, str(one.window.seconds)]
+            limit.add_metric(named, one.window.calls)
+            free.add_metric(named, one.left)
+            blocked.add_metric(named, one.blocked_seconds)
+    return [limit, free, blocked]
+
+
+def _runs(newest_first: Iterable[PastRun]) -> list[Metric]:
+    """Of the last hundred runs: how many ended how, and what the newest of each room did."""
+    counted = _gauge("runs", f"runs among the last {RUNS}, by how they ended", ["room", "status"])
+    ended = _gauge("last_run_ended_timestamp_seconds", "when the newest run of a room ended", ["room"])
+    seconds = _gauge("last_run_seconds", "how long the newest run of a room took", ["room"])
+    failed = _gauge("last_run_failed", "1: the newest run of a room failed", ["room"])
+    changed = _gauge("last_run_images", "images that the newest run of a room changed", ["room", "change"])
+    numbers: dict[tuple[str, str], int] = {}
+    newest: dict[str, PastRun] = {}
+    for run in newest_first:
+        room = run.room or ""
+        numbers[room, run.status] = numbers.get((room, run.status), 0) + 1
+        if run.completed is not None:
+            newest.setdefault(room, run)
+    for room in sorted({room for room, _ in numbers}):
+        for status in STATUSES:
+            counted.add_metric([room, status], numbers.get((room, status), 0))
+    for room, run in newest.items():
+        if run.completed is not None:
+            ended.add_metric([room], run.completed.timestamp())
+        if run.completed is not None and run.started is not None:
+            seconds.add_metric([room], (run.completed - run.started).total_seconds())
+        failed.add_metric([room], run.status == "failed")
+        for change, images in (("added", run.added), ("updated", run.updated), ("deleted", run.deleted)):
+            if images is not None:
+                changed.add_metric([room, change], images)
+    return [counted, ended, seconds, failed, changed]
+
+
+def _copies(derivatives: Derivatives) -> list[Metric]:
+    copies = CounterMetricFamily("imagesync_smaller_copies", "smaller copies of pictures", labels=["outcome"])
+    for outcome in ("kept", "made", "failed"):
+        copies.add_metric([outcome], getattr(derivatives.tally, outcome))
+    return [copies]
+
+
+def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"imagesync_{name}", text, labels=list(labels))

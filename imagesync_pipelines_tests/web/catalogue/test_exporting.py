@@ -1,0 +1,65 @@
+"""Exports over HTTP: what the list shows, as a file; few at once; a database that is away is no broken file."""
+
+import csv
+import io
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.image_db.exports.formats import Format, kind_of
+from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, Exports, TooManyExports
+from imagesync_pipelines.web.catalogue.keys import Scope, add_key
+from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
+
+
+@pytest.fixture
+def world(world: World) -> World:
+    """Two products with a picture each."""
+    for sku, name in (("100", "Engel"), ("200", "Fuchs")):
+        world.image(world.product(sku, name), sku, is_front=sku == "100")
+    return world
+
+
+@pytest.mark.parametrize(
+    ("query", "skus"),
+    [("", ["100", "200"]), ("?q=fuchs", ["200"]), ("?without_front=1", ["200"]), ("?q=nothing", [])],
+)
+def test_the_list_is_given_as_a_file_with_its_filters(site: Site, world: World, query: str, skus: list[str]) -> None:
+    answer = site.get(f"/exports/csv{query}")
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="product_images.csv"'
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert [row["sku"] for row in csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig")))] == skus
+
+
+def test_the_page_links_to_every_format_with_the_filters_that_are_set(site: Site, world: World) -> None:
+    assert 'href="/exports/csv" download' in site.get("/").text
+    for one in Format:
+        assert f'href="/exports/{one}?q=fuchs" download' in site.get("/?q=fuchs", **{"HX-Request": "true"}).text
+    assert site.get("/exports/xlsx").status_code == 400
+
+
+def test_the_api_gives_everything_to_a_key_that_may_export(site: Site, world: World) -> None:
+    key, _ = add_key(world.engine, "till", {Scope.EXPORT})
+    for one in Format:
+        answer = site.get(f"/api/v1/exports/{one}", Authorization=f"Bearer {key}")
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"] == kind_of(one).media_type
+        assert answer.content == site.get(f"/exports/{one}").content
+    assert site.get("/api/v1/exports/xlsx", Authorization=f"Bearer {key}").status_code == 422
+
+
+def test_few_exports_are_given_at_once_and_a_place_is_free_again(world: World) -> None:
+    exports = Exports(world.opened)
+    answers = [exports.answer(Format.CSV) for _ in range(MOST_AT_ONCE)]
+    with pytest.raises(TooManyExports):
+        exports.answer(Format.CSV)
+    answers.clear()  # the readers went away
+    assert exports.answer(Format.CSV).status_code == 200
+
+
+def test_a_database_that_is_away_is_an_error_and_takes_no_place(world: World) -> None:
+    away = sa.create_engine("postgresql+psycopg://127.0.0.1:1/none")
+    with serving(replace(world.opened, engine=away)) as site:
+        for _ in range(MOST_AT_ONCE + 1):
+            assert site.get("/exports/parquet").status_code == 503
