@@ -1,8 +1,8 @@
 """`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
 
 What belongs here: which measurements there are, ratios between them, the table. What does not: the measurements. Name
-some (`python -m benchmarks.run small large rivals engine edge plytix moysklad`) to run only those; `--images` sizes
-`large`.
+some (`python -m benchmarks.run small large rivals engine edge plytix moysklad catalogue`) to run only those; `--images`
+sizes `large`.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine
+from benchmarks.catalogue import catalogue
 from benchmarks.edge import edge
 from benchmarks.measuring import in_own_process, quiet_environment
 from benchmarks.moysklad import moysklad
@@ -36,7 +37,9 @@ Spans = list[dict[str, Any]]
 def main(arguments: Sequence[str]) -> None:
     """Run the named measurements, or all of them."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("names", nargs="*", help="small, large, rivals, engine, edge, plytix, moysklad; nothing: all")
+    parser.add_argument(
+        "names", nargs="*", help="small, large, rivals, engine, edge, plytix, moysklad, catalogue; nothing: all"
+    )
     parser.add_argument("--images", type=int, default=LARGE, help="images of the large catalogue")
     given = parser.parse_args(arguments)
     console = Console(width=130)
@@ -50,11 +53,12 @@ def main(arguments: Sequence[str]) -> None:
         "edge": edge,
         "plytix": plytix,
         "moysklad": moysklad,
+        "catalogue": catalogue,
     }
     unknown = set(given.names) - available.keys()
     if unknown:
         parser.error(f"no measurement is called {', '.join(sorted(unknown))}")
-    for name in given.names or ("small", "rivals", "engine", "edge", "plytix", "moysklad"):
+    for name in given.names or ("small", "rivals", "engine", "edge", "plytix", "moysklad", "catalogue"):
         available[name](console)
 
 

@@ -1,0 +1,98 @@
+"""A catalogue of 100,000 products and 300,000 images, and a store's photos, for the measurements of the web.
+
+What belongs here: making them with SQL in a home of their own. What does not: what is measured (catalogue_room.py), the
+servers (catalogue_server.py).
+"""
+
+from pathlib import Path
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from benchmarks.edge_photos import make_photos
+from imagesync_pipelines.edge import writing
+from imagesync_pipelines.edge.store import StoreDatabase, open_store
+from imagesync_pipelines.edge.store_schema import create_or_check
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.beside import database_beside
+from imagesync_pipelines.storage.installation import Installation
+
+PARENTS, VARIANTS, IMAGES, ARTICLES = 29_600, 70_400, 300_000, 5_000
+PRODUCTS = PARENTS + VARIANTS
+STORE = "store_of_the_benchmark"
+
+_PARENTS = """
+INSERT INTO imagesync.product (kind, erp_id, sku, name)
+SELECT 'parent', nth::text, 'P' || (100000 + nth * 7),
+       (ARRAY['Kleiner', 'Großer', 'Müder', 'Fröhlicher', 'Alter'])[1 + nth % 5] || ' '
+       || (ARRAY['Fuchs', 'Bär', 'Hase', 'Storch', 'Drache', 'Müller', 'Gärtner', 'Kapitän'])[1 + nth % 8] || ' '
+       || (ARRAY['mit Stern', 'mit Schirm', 'im Schnee', 'auf Schlitten', 'unterm Baum', 'am Fenster'])[1 + nth % 6]
+       || ' ' || nth
+  FROM generate_series(1, :parents) nth
+"""
+_VARIANTS = """
+INSERT INTO imagesync.product (kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name)
+SELECT 'variant', nth::text, (1000000 + nth * 3)::text, parent.id, code, parent.sku || '-' || nth % 9, parent.sku,
+       parent.name || ' ' || code
+  FROM (SELECT nth, (ARRAY['BE', 'BL', 'OX'])[1 + nth % 3] code FROM generate_series(1, :variants) nth) made
+  JOIN imagesync.product parent ON parent.kind = 'parent' AND parent.erp_id = (1 + nth % 25000)::text
+"""
+# One variant of twenty has no image; the others have one to eight.
+_IMAGES = """
+INSERT INTO imagesync.product_image
+       (product_id, external_id, image_url, thumbnail_url, image_type, is_primary, is_front, priority, alt_text,
+        metadata, matched_by, chosen_because, width, height, image_format, newest_export, last_synced, fingerprint)
+SELECT product.id, (product.id * 10 + nth)::text, 'https://media.example.com/' || product.id || '/' || nth || '.jpg',
+       'https://media.example.com/' || product.id || '/' || nth || '.png', 'Produktfoto', nth = 1,
+       nth = 1 AND product.id % 17 <> 0, nth, product.name,
+       jsonb_build_object('original_file', jsonb_build_object('uploaded_from', 'Desktop app')), 'variant sku',
+       'the preferred file of at least 600 pixels height', 1500, CASE WHEN product.id % 101 = 0 THEN 400 ELSE 1280 END,
+       'jpeg', now() - interval '1 day' * (product.id % 900), now() - interval '1 hour' * (product.id % 5000),
+       md5(product.id::text || nth)
+  FROM imagesync.product, generate_series(1, 8) nth
+ WHERE product.kind = 'variant' AND product.id % 20 <> 0 AND nth <= 1 + product.id % 8
+ ORDER BY product.id, nth
+ LIMIT :images
+"""
+_ARTICLES = """
+INSERT INTO imagesync.unmatched_article (number, external_id, reason, candidates)
+SELECT nth::text, nth::text, 'the ERP has no product',
+       jsonb_build_array(jsonb_build_object('sku', (1000000 + nth * 33)::text, 'why', 'one character differs'))
+  FROM generate_series(1, :articles) nth
+"""
+
+
+def settings_of(home: str) -> Settings:
+    """The settings of an installation in `home`."""
+    return Settings(home=Path(home))
+
+
+def fill(place: Installation) -> None:
+    """Make the catalogue; PostgreSQL has looked at its tables afterwards, as it does by itself after a first run."""
+    numbers = {"parents": PARENTS, "variants": VARIANTS, "images": IMAGES, "articles": ARTICLES}
+    with place.engine.begin() as connection:
+        for statement in (_PARENTS, _VARIANTS, _IMAGES, _ARTICLES):
+            connection.execute(sa.text(statement), numbers)
+    with place.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("VACUUM ANALYZE"))
+        made = [connection.execute(sa.text(f"SELECT count(*) FROM imagesync.{table}")).scalar_one()
+                for table in ("product", "product_image")]  # fmt: skip
+    if made != [PRODUCTS, IMAGES]:
+        raise AssertionError(f"{made} products and images were made")
+
+
+def open_photos(place: Installation) -> StoreDatabase:
+    """The store's database, beside ours; its table is made when it is not there."""
+    database = open_store(database_beside(place.house.database_url, STORE))
+    create_or_check(database)
+    return database
+
+
+def fill_photos(database: StoreDatabase, folder: Path, number: int, size: int) -> list[UUID]:
+    """Write so many photos of about so many bytes into the store; their ids."""
+    folder.mkdir()
+    photos = make_photos(folder, number, size)
+    with database.engine.begin() as connection:
+        pairs = [(photo, (folder / photo.object_key).read_bytes()) for photo in photos]
+        writing.write_with_bytes(connection, database.table, pairs, photos[0].updated_at)
+    return [UUID(photo.photo_id) for photo in photos]

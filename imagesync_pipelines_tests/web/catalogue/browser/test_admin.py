@@ -1,0 +1,111 @@
+"""What an admin does in a real browser: choose a primary picture that a sync keeps, start a sync and see its run."""
+
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from playwright.sync_api import Browser, Page, expect
+
+from imagesync_pipelines import runs
+from imagesync_pipelines.web.catalogue.users import Role, set_user
+from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
+from imagesync_pipelines_tests.cli.test_servers import wait_for
+from imagesync_pipelines_tests.web.catalogue.browser.conftest import Place, opened
+
+pytestmark = pytest.mark.slow
+
+NAME, PASSWORD = "anna", "correct horse battery staple"
+# Starting Dagster's processes and then a run takes half a minute on a busy machine of two cores.
+RUN_MILLISECONDS = 120_000
+_THREE_PICTURES = """
+SELECT product_id FROM imagesync.product_image GROUP BY product_id HAVING count(*) > 2 ORDER BY product_id LIMIT 1
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _anna(place: Place) -> None:
+    """Somebody who may change things."""
+    engine = sa.create_engine(place.world.environment["IMAGESYNC_DATABASE_URL"], poolclass=sa.NullPool)
+    set_user(engine, NAME, Role.ADMIN, PASSWORD)
+
+
+def sign_in(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Sign in").click()
+    page.get_by_label("Name").fill(NAME)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator(".account")).to_contain_text(NAME)
+
+
+def test_a_chosen_primary_picture_survives_a_synchronisation(page: Page, place: Place) -> None:
+    sign_in(page)
+    page.goto(f"/products/{place.value(_THREE_PICTURES)}")
+    by_the_rules = page.locator(".thumbs a").first.get_attribute("data-image")
+    page.locator(".thumbs a").nth(2).click()
+    chosen = page.locator(".thumbs a").nth(2).get_attribute("data-image")
+    page.get_by_role("button", name="Make it the primary picture").click()
+    expect(page.locator(".thumbs a").first).to_have_attribute("data-image", str(chosen))
+    assert place.sync(force=True).status == runs.Status.COMPLETED
+    page.reload()
+    expect(page.locator(".thumbs a").first).to_have_attribute("data-image", str(chosen))
+    expect(page.locator(".thumbs li").first).to_contain_text("Primary")
+    expect(page.locator("main")).to_contain_text(f"{NAME} chose the primary picture")
+    page.get_by_role("button", name="Unpin the primary picture").click()
+    expect(page.locator(".thumbs a").first).to_have_attribute("data-image", str(by_the_rules))
+
+
+def test_who_is_not_signed_in_sees_no_buttons_that_change_anything(page: Page, place: Place) -> None:
+    page.goto(f"/products/{place.value(_THREE_PICTURES)}")
+    assert page.locator("main form[method=post]").count() == 0
+    page.goto("/admin/start")
+    expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+@contextmanager
+def dev(place: Place, folder: Path) -> Iterator[str]:
+    """`imagesync dev` on the installation, as people run it; the address of its catalogue."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shown = folder / "shown.txt"
+    command = [*COMMAND, "dev", "--real", "--port", str(port)]
+    with shown.open("w") as target, subprocess.Popen(
+        command, cwd=folder, text=True, stdout=target, stderr=subprocess.STDOUT, env=environment_of(place.world, {})
+    ) as process:  # fmt: skip
+        try:
+            found: list[str] = []
+            wait_for(lambda: bool(found.extend(_address(shown)) or found), process, seconds=90)
+            yield found[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def _address(shown: Path) -> list[str]:
+    """What the catalogue itself says when it answers."""
+    return re.findall(r"Catalogue: (http://\S+)   \(Ctrl-C", shown.read_text())
+
+
+def test_a_synchronisation_is_started_from_a_product_and_its_run_is_watched_to_its_end(
+    browser: Browser, place: Place, axe: str, tmp_path: Path
+) -> None:
+    with dev(place, tmp_path) as address, opened(browser, Place(place.world, address), bypass_csp=True) as page:
+        page.add_init_script(axe)
+        sign_in(page)
+        page.goto(f"/products/{place.value(_THREE_PICTURES)}")
+        page.get_by_role("button", name="Synchronise it now").click()
+        expect(page).to_have_url(re.compile("/admin/runs/"), timeout=RUN_MILLISECONDS)
+        expect(page.locator("#run-state .badge")).to_have_text("completed", timeout=RUN_MILLISECONDS)
+        expect(page.locator("#run-state")).to_contain_text(NAME)
+        run_id = page.url.rpartition("/")[2]
+        expect(page.get_by_role("link", name="Open it in the Dagster UI")).to_have_attribute(
+            "href", re.compile(rf"/runs/{run_id}$")
+        )
+        page.goto("/history")
+        expect(page.locator("main tbody tr").first).to_contain_text("image_db__partial")
