@@ -15,6 +15,7 @@ from imagesync_pipelines.cli import (
     cleanup,
     demo,
     edge,
+    export,
     head_office,
     history,
     house,
@@ -81,6 +82,7 @@ root.add_command(quarantine.group)
 root.add_command(key.group)
 root.add_command(history.history)
 root.add_command(cleanup.cleanup)
+root.add_command(export.export_images)
 root.add_command(house.env)
 root.add_command(house.clean)
 root.add_command(serve.serve)

@@ -12,6 +12,7 @@ import dagster as dg
 
 from imagesync_pipelines.image_db import pages, plan_stages, stages, telling
 from imagesync_pipelines.image_db.batch import Batches
+from imagesync_pipelines.image_db.exports.files import write_exports
 from imagesync_pipelines.image_db.options import ApplyConfig, ErpConfig, PagesConfig, PlanConfig, RecordsConfig
 from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.image_db.settings import ImageDbSettings
@@ -290,7 +291,26 @@ def build_assets() -> list[Any]:
                 }
             )
 
-    return [SOURCE, ERP, erp_products, api_pages, records, plan, product_images, unmatched_articles]
+    @dg.asset(**common, kinds={"csv", "parquet"}, deps=[product_images])
+    def export(
+        context: dg.AssetExecutionContext, house: HouseResource, image_db: ImageDbResource
+    ) -> dg.MaterializeResult:
+        """The images that are shown for every product, as files for other systems: CSV, NDJSON, Parquet, Merchant feed.
+
+        All files are of one moment, and each is replaced whole or not at all.
+        """
+        with stage(context, context.asset_key), house.open() as place:
+            first = image_db.settings().image_db_own_images_first
+            done = write_exports(place.engine, place.storage, own_images_first=first)
+            return dg.MaterializeResult(
+                metadata={
+                    **shown.row_count(done.rows),
+                    **shown.size_bytes(sum(done.sizes.values())),
+                    "files": shown.markdown_list([f"{path}: {size:,} bytes" for path, size in done.sizes.items()]),
+                }
+            )
+
+    return [SOURCE, ERP, erp_products, api_pages, records, plan, product_images, unmatched_articles, export]
 
 
 def _tell(context: dg.AssetExecutionContext, lines: Iterable[str], warnings: Iterable[str]) -> None:

@@ -90,7 +90,10 @@ def apply_run(plan_id: int, *, replan: bool) -> JobRun:
     """The run that applies a stored plan."""
     config = {"plan_id": plan_id, "replan": replan}
     return JobRun(
-        PARTIAL_JOB, {"ops": {f"{ROOM}__product_images": {"config": config}}}, {}, ((ROOM, "product_images"),)
+        PARTIAL_JOB,
+        {"ops": {f"{ROOM}__product_images": {"config": config}}},
+        {},
+        ((ROOM, "product_images"), (ROOM, "export")),
     )
 
 

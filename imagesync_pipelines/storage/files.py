@@ -4,12 +4,17 @@ What belongs here: what both kinds of store need to be told about a whole file. 
 (raw_pages.py, plans.py).
 """
 
+import tempfile
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from upath import UPath
 
 from imagesync_pipelines.storage.errors import StorageError
+
+# What other files have; a temporary one is its owner's alone.
+_READABLE = 0o644
 
 
 def open_root(url: str) -> UPath:
@@ -41,6 +46,30 @@ def write_whole(path: UPath, body: bytes) -> None:
         fresh.replace(place)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def write_stream(path: UPath, parts: Iterable[bytes]) -> int:
+    """The same for a body that comes in parts and need not fit into memory; gives its size in bytes.
+
+    An object store gets it from a temporary file, so that a stream that breaks off replaces nothing.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    is_local = path.protocol in {"", "file", "local"}
+    place = Path(path.path) if is_local else None
+    with tempfile.NamedTemporaryFile(
+        dir=place.parent if place else None, prefix=f".{path.name}.", delete=False
+    ) as fresh:
+        try:
+            size = sum(fresh.write(part) for part in parts)
+            fresh.flush()
+            if place is not None:
+                Path(fresh.name).chmod(_READABLE)
+                Path(fresh.name).replace(place)
+            else:
+                path.fs.put_file(fresh.name, path.path)
+        finally:
+            Path(fresh.name).unlink(missing_ok=True)
+    return size
 
 
 def remove_folder(folder: UPath) -> None:

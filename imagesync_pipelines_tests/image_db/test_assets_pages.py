@@ -27,7 +27,7 @@ from imagesync_pipelines_tests.installations import (
     world,
 )
 
-DOWNSTREAM = ("records", "erp_products", "plan", "product_images", "unmatched_articles")
+DOWNSTREAM = ("records", "erp_products", "plan", "product_images", "unmatched_articles", "export")
 
 
 @pytest.fixture

@@ -1,0 +1,36 @@
+"""`imagesync export`: the images of all products as a file.
+
+What belongs here: options, where the bytes go. What does not: what is exported and how (image_db/exports).
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from imagesync_pipelines.image_db.exports.formats import Format, export
+from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.settings import load_settings
+from imagesync_pipelines.storage.files import open_root, write_stream
+from imagesync_pipelines.storage.installation import open_installation
+
+
+@click.command("export")
+@click.argument("wanted", metavar="FORMAT", type=click.Choice([one.value for one in Format]))
+@click.option(
+    "--to",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="file to write, replaced whole; standard output without it",
+)
+def export_images(wanted: str, path: Path | None) -> None:
+    """Write the images that are shown for every product: csv, ndjson, parquet, or a feed for Google Merchant."""
+    own_images_first = load_settings(ImageDbSettings).image_db_own_images_first
+    with open_installation() as place:
+        parts = export(place.engine, Format(wanted), own_images_first=own_images_first)
+        if path is not None:
+            size = write_stream(open_root(path.absolute().as_uri()), parts)
+            click.echo(f"{path}: {size:,} bytes", err=True)
+            return
+        for part in parts:
+            sys.stdout.buffer.write(part)
