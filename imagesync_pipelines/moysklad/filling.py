@@ -102,13 +102,16 @@ def _filled(kind: EntityType, fills: Sequence[_Fill], tools: Tools, intents: Chi
 
 
 def _result(fill: _Fill, answer: object, tools: Tools) -> list[RowResult]:
-    """What became of one entity of a request; nothing when it was refused, and is written by itself."""
+    """What became of one entity of a request; nothing when it got none of its images, and is written by itself."""
     if isinstance(answer, ImageTooLarge) and answer.limit_bytes is not None:
         tools.limit.learn(answer.limit_bytes)
     if not isinstance(answer, tuple):
         return []
     group = fill.work.group
     now = recognise(answer, [], fill.images)
+    if not any(image.source for image in now):
+        # The request was taken and its images were not; sent one by one they are.
+        return []
     tools.note(group, now)
     tools.written.sent[group] = sum(image.source != "" for image in now)
     tools.written.removed[group] = 0
