@@ -11,14 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
 from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.notes import NoteMissingError
 
 _FOLDER = "notes/edge"
-
-
-class NoteMissingError(Exception):
-    """A stage has not run for this store yet; the message says what to run."""
-
-    retryable = False
 
 
 class ListingNote(BaseModel):

@@ -28,7 +28,7 @@ from imagesync_pipelines.edge.planning import (
     product_labels,
 )
 from imagesync_pipelines.edge.sources import from_bucket, from_head_office
-from imagesync_pipelines.edge.stored_plans import part_of, plan_to_apply, report_what_a_crash_kept_back
+from imagesync_pipelines.edge.stored_plans import part_of, report_what_a_crash_kept_back
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.errors import PlanMissing
@@ -116,7 +116,7 @@ def apply_plan(
         note = _applied_note(desk, run_id, started_at, before, settled_at=listed.mirror_at)
         return PlanApplied(None, desk.database.table, Applied(), note, 0, listed.calls, 0, listed.warnings)
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = plan_to_apply(plans, desk.name, run_id, plan_id)
+    header = plans.to_apply(ROOM, run_id, plan_id, part_of(desk.name))
     calls = api.calls
     with store.store_lock(desk.database, desk.place.settings.lock_wait_seconds):
         done = _apply(desk, api, plans, header, run_id, progress)

@@ -1,13 +1,12 @@
-"""A store among the stored plans: which one is meant, and what a run that broke off left unsaid.
+"""A store among the stored plans: which are its own, and what a run that broke off left unsaid.
 
-What belongs here: choosing a plan, and reports of what a plan wrote whose run died. What does not: making and applying
+What belongs here: finding them, and reports of what a plan wrote whose run died. What does not: making and applying
 plans (plan_stages.py), keeping them (storage/plans.py).
 """
 
 from imagesync_pipelines.edge import reporting, store
 from imagesync_pipelines.edge.api import PhotoReport
 from imagesync_pipelines.edge.desk import ROOM, Desk
-from imagesync_pipelines.storage.errors import PlanMissing
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.model import Change
 
@@ -17,19 +16,6 @@ _WRITTEN = (Change.ADD, Change.UPDATE)
 def part_of(store_name: str) -> dict[str, str]:
     """What the scope of every plan of this store says."""
     return {"store": store_name}
-
-
-def plan_to_apply(plans: Plans, store_name: str, run_id: str, plan_id: int | None) -> PlanHeader:
-    """The plan asked for, or this run's, or the store's newest; never another store's. Raises PlanMissing."""
-    if plan_id is not None:
-        header = plans.header(plan_id)
-        if header.room != ROOM or header.scope.get("store") != store_name:
-            raise PlanMissing(f"Plan {plan_id} is none of the store {store_name}; `imagesync plan {plan_id}` shows it.")
-        return header
-    mine = _plans_of(plans, store_name)
-    if not mine:
-        raise PlanMissing(f"there is no plan for store {store_name} yet; materialise edge/plan first")
-    return next((found for found in mine if found.run_id == run_id), mine[0])
 
 
 def broken_off(plans: Plans, store_name: str, before: int | None = None) -> PlanHeader | None:

@@ -21,7 +21,6 @@ from imagesync_pipelines.image_db.primaries import repair_primaries
 from imagesync_pipelines.image_db.record_store import read_external_ids
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.image_db.stages import brake_of
-from imagesync_pipelines.storage.errors import PlanMissing
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import room_lock
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
@@ -133,7 +132,7 @@ def apply_plan(
     again from the same records and applied. Raises RoomBusy, PlanMissing.
     """
     plans = Plans(place.engine, place.storage)
-    header = plans.header(plan_id) if plan_id is not None else _plan_of(plans, run_id)
+    header = plans.to_apply(ROOM, run_id, plan_id)
     about = Batches(place.storage).about(str(header.scope["batch"]))
     with room_lock(place.engine, ROOM, place.settings.lock_wait_seconds):
         applied = _apply(place, plans, header, run_id, progress)
@@ -156,7 +155,7 @@ def write_unmatched(place: Installation, run_id: str) -> Unmatched:
     A plan from a part of the pages says nothing about other images: their rows stay. Raises PlanMissing.
     """
     batches = Batches(place.storage)
-    name = str(_plan_of(Plans(place.engine, place.storage), run_id).scope["batch"])
+    name = str(Plans(place.engine, place.storage).to_apply(ROOM, run_id, None).scope["batch"])
     found = batches.unmatched(name)
     partial = batches.about(name).scope == "pages"
     unmatched.write(place.engine, found, read_external_ids(batches.records(name)) if partial else None)
@@ -222,14 +221,6 @@ def _new_plan(made: PlanMade, run_id: str) -> NewPlan:
     )
 
 
-def _plan_of(plans: Plans, run_id: str) -> PlanHeader:
-    """This run's plan, or the newest of the room."""
-    header = next((found for found in plans.all(ROOM) if found.run_id == run_id), plans.latest(ROOM))
-    if header is None:
-        raise PlanMissing("there is no plan yet; materialise image_db/plan first")
-    return header
-
-
 def _without_refused(applied: Applied) -> Applied:
     """The same without the refused rows, which are planned again."""
     told = tuple(error for error in applied.errors if f": {Outcome.REFUSED}: " not in error)
@@ -254,9 +245,7 @@ def _warnings(applied: Applied, header: PlanHeader, run_id: str) -> list[str]:
 
 def _apply(place: Installation, plans: Plans, header: PlanHeader, run_id: str, progress: Progress) -> Applied:
     rows = plans.load(header.id)
-    matched = plans.load_payload(header.id)
-    if matched is None:
-        raise PlanMissing(f"plan {header.id} was stored without the rows it needs; plan again")
+    matched = plans.need_payload(header.id)
     changing = rows[rows["change"].isin(EFFECTS)]
     states = dict(zip(changing["group"], changing["state"], strict=True))
     total = len(changing)

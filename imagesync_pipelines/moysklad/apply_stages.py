@@ -17,14 +17,14 @@ from imagesync_pipelines.moysklad.downloading import download_all, kept_of
 from imagesync_pipelines.moysklad.errors import AccountStopped
 from imagesync_pipelines.moysklad.filling import fill_in_bulk
 from imagesync_pipelines.moysklad.lists import ChildLists
-from imagesync_pipelines.moysklad.notes import ContentNote, NoteMissingError, keep_note, need_note
+from imagesync_pipelines.moysklad.notes import ContentNote
 from imagesync_pipelines.moysklad.plan_stages import forget_entities
 from imagesync_pipelines.moysklad.planning import rows_frame
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.stages import refuse_off
 from imagesync_pipelines.moysklad.state import Record
 from imagesync_pipelines.moysklad.tasks import Task, tasks_of
-from imagesync_pipelines.storage.errors import PlanMissing
+from imagesync_pipelines.storage.notes import NoteMissingError, keep_note, need_note
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.applying import APPLY_STAGE, Applied, Tally, group_works
 from imagesync_pipelines.sync.model import EFFECTS, QuarantineItem
@@ -66,8 +66,8 @@ def fetch_content(
     """
     refuse_off(desk)
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = find_plan(plans, desk, run_id, plan_id)
-    tasks = tasks_of(_payload(plans, header))
+    header = plans.to_apply(ROOM, run_id, plan_id, {"account": desk.alias})
+    tasks = tasks_of(plans.need_payload(header.id))
     records = desk.state.records(tasks)
     needed = {
         image.source: image for group, task in tasks.items() for image in needed_of(task, records.get(group, Record()))
@@ -109,8 +109,8 @@ def apply_plan(
     """
     refuse_off(desk)
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = find_plan(plans, desk, run_id, plan_id)
-    rows, payload = plans.load(header.id), _payload(plans, header)
+    header = plans.to_apply(ROOM, run_id, plan_id, {"account": desk.alias})
+    rows, payload = plans.load(header.id), plans.need_payload(header.id)
     tasks = tasks_of(payload)
     states = dict(zip(payload["group"], payload["state_before"], strict=True))
     content = _content_note(desk, header, run_id)
@@ -148,19 +148,6 @@ def apply_plan(
         stopped=target.stopped,
         warnings=(*header.scope["warnings"], *_warnings(applied, tools, target.stopped, content, header, run_id)),
     )
-
-
-def find_plan(plans: Plans, desk: Desk, run_id: str, plan_id: int | None) -> PlanHeader:
-    """The plan asked for, or this run's, or the account's newest; never another account's. Raises PlanMissing."""
-    if plan_id is not None:
-        header = plans.header(plan_id)
-        if header.room != ROOM or header.scope.get("account") != desk.alias:
-            raise PlanMissing(f"Plan {plan_id} is none of {desk.alias}'s; `imagesync plan {plan_id}` shows it.")
-        return header
-    mine = plans.all(ROOM, {"account": desk.alias})
-    if not mine:
-        raise PlanMissing(f"there is no plan for the account {desk.alias} yet; materialise moysklad/plan first")
-    return next((found for found in mine if found.run_id == run_id), mine[0])
 
 
 def _tools(desk: Desk, api: MoyskladApi, tasks: Mapping[str, Task], content: ContentNote, limit: int) -> Tools:
@@ -220,13 +207,6 @@ def _remember_refused(desk: Desk, run_id: str, written: Written) -> None:
         ]
     )
     quarantine.drop(failed)
-
-
-def _payload(plans: Plans, header: PlanHeader) -> pd.DataFrame:
-    payload = plans.load_payload(header.id)
-    if payload is None:
-        raise PlanMissing(f"plan {header.id} was stored without what applying needs; plan again")
-    return payload
 
 
 def _content_note(desk: Desk, header: PlanHeader, run_id: str) -> ContentNote:

@@ -10,10 +10,11 @@ import dagster as dg
 
 from imagesync_pipelines.accounts_moysklad import MAIN
 from imagesync_pipelines.moysklad.assets import ACCOUNTS, CHILD_IMAGES, CONTENT, ENTITY_MAP, MAIN_IMAGES
-from imagesync_pipelines.moysklad.notes import ContentNote, MainNote, MapNote, need_note
+from imagesync_pipelines.moysklad.notes import ContentNote, MainNote, MapNote
 from imagesync_pipelines.moysklad.resources import MoyskladResource
 from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.storage.notes import need_note
 
 
 def build_checks() -> list[Any]:

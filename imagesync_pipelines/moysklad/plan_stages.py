@@ -17,13 +17,14 @@ from imagesync_pipelines.moysklad.desk import Desk
 from imagesync_pipelines.moysklad.downloading import source_of
 from imagesync_pipelines.moysklad.lists import expected_of, read_lists, seen_of
 from imagesync_pipelines.moysklad.model import Entity
-from imagesync_pipelines.moysklad.notes import MainNote, MapNote, NoteMissingError, need_note
+from imagesync_pipelines.moysklad.notes import MainNote, MapNote
 from imagesync_pipelines.moysklad.planning import ChildPlan, plan_child
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.rules import size_limit
 from imagesync_pipelines.moysklad.stages import EVERYTHING, Chosen, calls_before_plan, mirrored, refuse_off
 from imagesync_pipelines.moysklad.state import Record
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.notes import NoteMissingError, need_note
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.sync.model import Brake
 

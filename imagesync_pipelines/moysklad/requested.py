@@ -11,11 +11,12 @@ from imagesync_pipelines.accounts_moysklad import MAIN
 from imagesync_pipelines.moysklad.apply_stages import PlanApplied
 from imagesync_pipelines.moysklad.desk import REFUSED_STAGE, Desk
 from imagesync_pipelines.moysklad.model import TYPES
-from imagesync_pipelines.moysklad.notes import MainNote, MapNote, need_note
+from imagesync_pipelines.moysklad.notes import MainNote, MapNote
 from imagesync_pipelines.moysklad.queue import Queue
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.stages import Chosen
 from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.storage.notes import need_note
 from imagesync_pipelines.sync.remote import UNSETTLED
 
 NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"

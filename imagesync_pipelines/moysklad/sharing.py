@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from imagesync_pipelines.accounts_moysklad import MAIN
 from imagesync_pipelines.moysklad.desk import MainDesk
-from imagesync_pipelines.moysklad.notes import MainNote, NoteMissingError, keep_note, need_note
+from imagesync_pipelines.moysklad.notes import MainNote
+from imagesync_pipelines.storage.notes import NoteMissingError, keep_note, need_note
 
 _SHARED = f"{MAIN}/shared"
 

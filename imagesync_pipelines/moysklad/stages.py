@@ -17,8 +17,9 @@ from imagesync_pipelines.moysklad import mapping, reading
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.desk import Desk, MainDesk
 from imagesync_pipelines.moysklad.model import TYPES, Entity, EntityType, key_parts
-from imagesync_pipelines.moysklad.notes import MainNote, MapNote, NoteMissingError, Unmapped, keep_note, need_note
+from imagesync_pipelines.moysklad.notes import MainNote, MapNote, Unmapped
 from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.storage.notes import NoteMissingError, keep_note, need_note
 
 # Payloads that are Python objects at one time.
 _PORTION = 1000

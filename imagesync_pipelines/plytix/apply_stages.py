@@ -15,13 +15,7 @@ from imagesync_pipelines.plytix.applying import GalleryTarget
 from imagesync_pipelines.plytix.desk import Desk
 from imagesync_pipelines.plytix.galleries import picture_key
 from imagesync_pipelines.plytix.ledger import ROOM
-from imagesync_pipelines.plytix.notes import (
-    NoteMissingError,
-    UploadsNote,
-    keep_note,
-    keep_report,
-    need_note,
-)
+from imagesync_pipelines.plytix.notes import UploadsNote, keep_report
 from imagesync_pipelines.plytix.planning import (
     Policy,
     Task,
@@ -32,7 +26,7 @@ from imagesync_pipelines.plytix.report import Basis, Done, Fault, make_report
 from imagesync_pipelines.plytix.rereading import Rereading
 from imagesync_pipelines.plytix.uploading import FATAL, Uploads, upload_all
 from imagesync_pipelines.plytix.writing import Tools, Written
-from imagesync_pipelines.storage.errors import PlanMissing
+from imagesync_pipelines.storage.notes import NoteMissingError, keep_note, need_note
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.applying import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.model import EFFECTS
@@ -70,7 +64,7 @@ def upload_assets(
     A picture that Plytix does not take stops no other one. Raises RoomBusy, PlanMissing, CredentialsError, NotAllowed.
     """
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = find_plan(plans, desk, run_id, plan_id)
+    header = plans.to_apply(ROOM, run_id, plan_id, {"account": desk.account})
     rows, tasks = _loaded(plans, header)
     urls = uploads_of(rows, tasks)
     calls = api.calls
@@ -106,7 +100,7 @@ def apply_plan(
     PlanMissing, CredentialsError, NotAllowed.
     """
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = find_plan(plans, desk, run_id, plan_id)
+    header = plans.to_apply(ROOM, run_id, plan_id, {"account": desk.account})
     rows, tasks = _loaded(plans, header)
     uploads = _uploads_note(desk, header, run_id)
     scope, own = header.scope, header.run_id == run_id
@@ -173,33 +167,13 @@ def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
 
-def find_plan(plans: Plans, desk: Desk, run_id: str, plan_id: int | None) -> PlanHeader:
-    """The plan asked for, or this run's, or the account's newest; never another account's. Raises PlanMissing."""
-    if plan_id is not None:
-        header = plans.header(plan_id)
-        if header.room != ROOM or header.scope.get("account") != desk.account:
-            raise PlanMissing(f"Plan {plan_id} is none of {desk.account}'s; `imagesync plan {plan_id}` shows it.")
-        return header
-    mine = [found for found in plans.all(ROOM) if found.scope.get("account") == desk.account]
-    if not mine:
-        raise PlanMissing(f"there is no plan for the Plytix account {desk.account} yet; materialise plytix/plan first")
-    return next((found for found in mine if found.run_id == run_id), mine[0])
-
-
 def _loaded(plans: Plans, header: PlanHeader) -> tuple[pd.DataFrame, dict[str, Task]]:
-    return plans.load(header.id), tasks_of(_payload(plans, header))
+    return plans.load(header.id), tasks_of(plans.need_payload(header.id))
 
 
 def _states(plans: Plans, header: PlanHeader) -> dict[str, str]:
-    payload = _payload(plans, header)
+    payload = plans.need_payload(header.id)
     return dict(zip(payload["group"], payload["state_before"], strict=True))
-
-
-def _payload(plans: Plans, header: PlanHeader) -> pd.DataFrame:
-    payload = plans.load_payload(header.id)
-    if payload is None:
-        raise PlanMissing(f"plan {header.id} was stored without what applying needs; plan again")
-    return payload
 
 
 def _uploads_note(desk: Desk, header: PlanHeader, run_id: str) -> UploadsNote:

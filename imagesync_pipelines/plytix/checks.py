@@ -14,9 +14,10 @@ from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.plytix import stages
 from imagesync_pipelines.plytix.assets import ACCOUNTS, IMAGES, PRODUCTS
-from imagesync_pipelines.plytix.notes import ProductsNote, need_note
+from imagesync_pipelines.plytix.notes import ProductsNote
 from imagesync_pipelines.plytix.quality import Finding, Quality
 from imagesync_pipelines.plytix.resources import PlytixResource
+from imagesync_pipelines.storage.notes import need_note
 
 # Name → what it says; the names are the true sentences, the texts explain them in the UI.
 PICTURE_CHECKS = {

@@ -13,12 +13,7 @@ from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.desk import Desk
 from imagesync_pipelines.plytix.galleries import picture_key
 from imagesync_pipelines.plytix.ledger import ROOM
-from imagesync_pipelines.plytix.notes import (
-    ImagesNote,
-    ProductsNote,
-    keep_report,
-    need_note,
-)
+from imagesync_pipelines.plytix.notes import ImagesNote, ProductsNote, keep_report
 from imagesync_pipelines.plytix.planning import (
     GalleryPlan,
     Policy,
@@ -28,6 +23,7 @@ from imagesync_pipelines.plytix.planning import (
 )
 from imagesync_pipelines.plytix.report import Basis, Done, basis_of, make_report
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.notes import need_note
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.sync.model import Brake
 

@@ -14,13 +14,14 @@ from imagesync_pipelines.plytix.errors import HourSpent
 from imagesync_pipelines.plytix.galleries import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.plytix.ledger import GalleryIntents
 from imagesync_pipelines.plytix.model import PlytixProduct, SetAside
-from imagesync_pipelines.plytix.notes import ImagesNote, ProductsNote, SourceNote, keep_note, need_note
+from imagesync_pipelines.plytix.notes import ImagesNote, ProductsNote, SourceNote
 from imagesync_pipelines.plytix.pictures import picture_fetcher, picture_url
 from imagesync_pipelines.plytix.quality import Quality, look_at_pictures
 from imagesync_pipelines.plytix.recognising import recognise
 from imagesync_pipelines.plytix.rules import choose_listings, known_marketplace
 from imagesync_pipelines.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.storage.notes import keep_note, need_note
 from imagesync_pipelines.sync.model import QuarantineItem
 
 LISTING_STAGE = "listing"

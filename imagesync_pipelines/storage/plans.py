@@ -114,6 +114,22 @@ class Plans:
         with self.engine.connect() as connection:
             return [PlanHeader(**row._mapping) for row in connection.execute(query)]
 
+    def to_apply(self, room: str, run_id: str, plan_id: int | None, part: Mapping[str, str] = WHOLE_ROOM) -> PlanHeader:
+        """The plan asked for, or this run's, or the newest; of this part of the room, never another's.
+
+        Raises PlanMissing.
+        """
+        name = "/".join((room, *part.values()))
+        if plan_id is not None:
+            asked = self.header(plan_id)
+            if asked.room != room or any(asked.scope.get(word) != value for word, value in part.items()):
+                raise PlanMissing(f"Plan {plan_id} is none of {name}; `imagesync plan {plan_id}` shows it.")
+            return asked
+        found = self.all(room, part)
+        if not found:
+            raise PlanMissing(f"there is no plan of {name} yet; materialise {room}/plan first")
+        return next((header for header in found if header.run_id == run_id), found[0])
+
     def load(self, plan_id: int) -> pd.DataFrame:
         """The rows of a plan as they were saved. Raises PlanMissing, PlanDamaged."""
         return pd.read_parquet(self._read(self.header(plan_id), ROWS))
@@ -122,6 +138,13 @@ class Plans:
         """The whole payload of a plan; None when it was saved without. Raises PlanMissing, PlanDamaged."""
         header = self.header(plan_id)
         return pd.read_parquet(self._read(header, PAYLOAD)) if PAYLOAD in header.files else None
+
+    def need_payload(self, plan_id: int) -> pd.DataFrame:
+        """The whole payload of a plan that is to be applied. Raises PlanMissing, PlanDamaged."""
+        payload = self.load_payload(plan_id)
+        if payload is None:
+            raise PlanMissing(f"plan {plan_id} was stored without what applying needs; plan again")
+        return payload
 
     def payload_portions(self, plan_id: int) -> Iterator[pd.DataFrame] | None:
         """The payload of a plan in the portions in which it was saved; None when it was saved without.

@@ -74,6 +74,34 @@ def test_the_latest_plan_is_the_rooms_own(plans: Plans) -> None:
     assert [header.id for header in plans.all("image_db")] == [newest, newest - 1]
 
 
+def test_the_plan_to_apply_is_the_one_asked_for_or_the_runs_or_the_newest_and_never_anothers(plans: Plans) -> None:
+    quiet, busy, again, plytix = (
+        plans.save(ROWS, None, replace(_new(room), run_id=run, scope={"store": store}))
+        for room, run, store in (
+            ("edge", "1", "quiet"),
+            ("edge", "2", "busy"),
+            ("edge", "3", "busy"),
+            ("plytix", "4", "busy"),
+        )
+    )
+    part = {"store": "busy"}
+    assert [plans.to_apply("edge", run, None, part).id for run in ("2", "3", "unknown")] == [busy, again, again]
+    assert plans.to_apply("edge", "3", busy, part).id == busy
+    assert plans.to_apply("edge", "unknown", None).id == again
+    for other in (quiet, plytix):
+        with pytest.raises(PlanMissing, match=f"Plan {other} is none of edge/busy"):
+            plans.to_apply("edge", "3", other, part)
+    with pytest.raises(PlanMissing, match="no plan of edge/new yet; materialise edge/plan"):
+        plans.to_apply("edge", "3", None, {"store": "new"})
+
+
+def test_a_plan_without_what_applying_needs_is_not_applied(plans: Plans) -> None:
+    whole, bare = plans.save(ROWS, [PAYLOAD], _new()), plans.save(ROWS, None, _new())
+    pd.testing.assert_frame_equal(plans.need_payload(whole), PAYLOAD)
+    with pytest.raises(PlanMissing, match=f"plan {bare} .*plan again"):
+        plans.need_payload(bare)
+
+
 def test_an_applied_plan_says_so(plans: Plans) -> None:
     plan = plans.save(ROWS, None, _new())
     plans.mark_applied(plan, "run-2")

@@ -1,0 +1,69 @@
+"""Notes: what a stage leaves for the next one and for the checks, as small files below <root>/notes/<room>/<account>/.
+
+What belongs here: keeping and finding the notes of runs. What does not: what is in them (the rooms' notes.py), and what
+must not be lost: the ledger, the mirror and the plan are in the database. A note that is lost costs a run and nothing
+else.
+"""
+
+from typing import ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+from upath import UPath
+
+from imagesync_pipelines.storage.files import write_whole
+
+# As many runs of an account as may be between their first and their last stage at once, and some to look at.
+KEPT = 20
+
+
+class NoteMissingError(Exception):
+    """A stage has not run for this account yet; the message says what to run."""
+
+    retryable = False
+
+
+class RunNote(BaseModel):
+    """What a stage of a run found. room and asset: the Dagster asset that leaves notes of this kind."""
+
+    model_config = ConfigDict(frozen=True)
+    room: ClassVar[str]
+    asset: ClassVar[str]
+
+    run_id: str
+
+
+N = TypeVar("N", bound=RunNote)
+
+
+def keep_note(root: UPath, account: str, note: RunNote) -> None:
+    """Keep a note of a run; those of the oldest runs are forgotten."""
+    folder = _folder(root, account, type(note))
+    write_whole(folder / f"{note.run_id}.json", note.model_dump_json().encode())
+    for old in _newest_first(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+def need_note(root: UPath, account: str, run_id: str, kind: type[N]) -> N:
+    """A note of this run, else the account's newest. Raises NoteMissingError when there is none."""
+    folder = _folder(root, account, kind)
+    mine = folder / f"{run_id}.json"
+    for path in (mine, *_newest_first(folder)[:1]):
+        try:
+            return kind.model_validate_json(path.read_bytes())
+        except FileNotFoundError:
+            continue
+    raise NoteMissingError(
+        f"{kind.room}/{kind.asset} has not been materialised for account {account} yet; do that first."
+    )
+
+
+def _folder(root: UPath, account: str, kind: type[RunNote]) -> UPath:
+    folder: UPath = root / "notes" / kind.room / account / kind.__name__
+    return folder
+
+
+def _newest_first(folder: UPath) -> list[UPath]:
+    if not folder.exists():
+        return []
+    found = [path for path in folder.iterdir() if path.suffix == ".json" and not path.name.startswith(".")]
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
