@@ -19,8 +19,6 @@ RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster
 PARTITION_TAG = "dagster/partition"
 # Who started a run, for the run's page in both UIs.
 STARTED_BY_TAG = "imagesync/started_by"
-# Dagster keeps tags of this form only.
-_NOT_IN_A_TAG = re.compile(r"[^\w.@+-]")
 
 MOST_SKUS, LONGEST_SKU = 500, 100
 
@@ -34,7 +32,7 @@ _APPLYING: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "edge": (("photo_binaries", "status_report"), ("photo_binaries",)),
     "plytix": (("assets", "product_images"), ("assets", "product_images")),
     "moysklad": (("content", "child_images"), ("content", "child_images")),
-    IMAGE_DB: (("product_images",), ("product_images",)),
+    IMAGE_DB: (("product_images", "export"), ("product_images",)),
 }
 
 
@@ -101,7 +99,7 @@ def apply_of(plan: PlanHeader) -> JobRun:
 
 def started_by(name: str) -> dict[str, str]:
     """The tag that says who started a run."""
-    return {STARTED_BY_TAG: _NOT_IN_A_TAG.sub("_", name)[:63]}
+    return {STARTED_BY_TAG: name}
 
 
 def skus_of(text: str) -> tuple[str, ...]:

@@ -1,0 +1,172 @@
+"""Who may do what: roles and forged requests, for every route there is; what an upstream sends is never markup."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.image_db.pinning import pin_image
+from imagesync_pipelines.storage.schema import mirror, plytix_link, product, quarantine, unmatched_article
+from imagesync_pipelines.web.catalogue.admin.app import ROUTERS
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
+from imagesync_pipelines_tests.web.catalogue.world import Site, World
+
+CHANGING = (
+    "/admin/products/{product}/pin", "/admin/products/{product}/unpin", "/admin/start", "/admin/plans/1/apply",
+    "/admin/quarantine/replay", "/admin/quarantine/drop",
+)  # fmt: skip
+LOOKING = ("/admin/products/{product}", "/admin/quarantine", "/admin/unmatched", f"/admin/runs/{RUN_ID}",
+           f"/admin/runs/{RUN_ID}/state")  # fmt: skip
+FOR_ADMINS = ("/admin/start",)
+# What would have an effect, were it let through.
+FIELDS = {"image_id": "{image}", "what": "image_db", "room": "image_db", "ids": "{item}"}
+
+
+@pytest.fixture
+def there(world: World) -> dict[str, int]:
+    """A product whose second image is not primary, and an item in quarantine: their ids."""
+    engel = world.product("100")
+    world.image(engel, "1")
+    image = world.image(engel, "2", is_primary=False)
+    values = {"room": "image_db", "stage": "record", "key": "9", "reason": "no URL"}
+    with world.engine.begin() as connection:
+        item = connection.execute(quarantine.insert().values(**values).returning(quarantine.c.id)).scalar_one()
+    return {"product": engel, "image": image, "item": item}
+
+
+def state(world: World, dagster: FakeDagster) -> tuple[Any, ...]:
+    """What requests that are refused must leave as it is."""
+    with world.engine.connect() as connection:
+        primaries = connection.execute(sa.text("SELECT external_id FROM imagesync.product_image WHERE is_primary"))
+        pins = connection.execute(sa.text("SELECT external_id, pinned_by FROM imagesync.pin"))
+        items = connection.execute(sa.text("SELECT count(*) FROM imagesync.quarantine"))
+        return (*primaries.all(), *pins.all(), items.scalar_one(), len(dagster.launched))
+
+
+def filled(there: dict[str, int]) -> dict[str, str]:
+    return {name: value.format(**there) for name, value in FIELDS.items()}
+
+
+def test_the_tables_of_this_test_name_every_route() -> None:
+    routes = {(method, route.path) for router in ROUTERS for route in router.routes for method in route.methods}
+    named = {("POST", path) for path in (*CHANGING, "/login", "/logout")}
+    named |= {("GET", path) for path in (*LOOKING, *FOR_ADMINS, "/login")}
+    shortened = {(method, re.sub(r"\{product_id\}", "{product}", path)) for method, path in routes}
+    shortened = {(m, path.replace("{run_id}", RUN_ID).replace("{plan_id}", "1")) for m, path in shortened}
+    assert shortened == named
+
+
+@pytest.mark.parametrize("token", ["", "wrong", "of another session"])
+def test_nothing_is_changed_without_the_token_of_the_session(
+    site: Site, world: World, dagster: FakeDagster, admin: Browser, there: dict[str, int], token: str
+) -> None:
+    if token == "of another session":
+        token = forms_of(Browser(site).get("/login").text)["/login"]["csrf"]
+    before = state(world, dagster)
+    for path in (*CHANGING, "/login", "/logout"):
+        fields = {**filled(there), "csrf": token} if token else filled(there)
+        for headers in ({}, {"HX-Request": "true"}, {"Content-Type": "application/x-www-form-urlencoded; charset=x"}):
+            answer = admin.post(path.format(**there), fields, **headers)
+            assert answer.status_code == 403, (path, headers)
+    assert state(world, dagster) == before
+    assert "Sign out" in admin.get("/").text
+
+
+def test_a_viewer_looks_at_everything_and_changes_nothing(
+    world: World, dagster: FakeDagster, viewer: Browser, there: dict[str, int]
+) -> None:
+    before, csrf = state(world, dagster), viewer.csrf()
+    for path in LOOKING:
+        page = viewer.get(path.format(**there))
+        assert page.status_code == 200, path
+        assert set(forms_of(page.text)) <= {"/logout"}, path
+    assert set(forms_of(viewer.get(f"/products/{there['product']}").text)) == {"/logout"}
+    for path in CHANGING:
+        assert viewer.post(path.format(**there), {**filled(there), "csrf": csrf}).status_code == 403, path
+    for path in FOR_ADMINS:
+        assert viewer.get(path).status_code == 403
+    assert state(world, dagster) == before
+
+
+def test_who_is_not_logged_in_sees_no_admin_page_and_no_action(
+    site: Site, world: World, dagster: FakeDagster, there: dict[str, int]
+) -> None:
+    browser, before = Browser(site), state(world, dagster)
+    csrf = forms_of(browser.get("/login").text)["/login"]["csrf"]
+    for path in (*LOOKING, *FOR_ADMINS):
+        answer = site.get(path.format(**there))
+        assert (answer.status_code, answer.headers["Location"][:12]) == (303, "/login?next="), path
+    for path in CHANGING:
+        assert browser.post(path.format(**there), {**filled(there), "csrf": csrf}).status_code == 401, path
+    assert forms_of(browser.get(f"/products/{there['product']}").text) == {}
+    assert state(world, dagster) == before
+
+
+def test_forms_of_any_size_are_refused_and_nothing_breaks(admin: Browser, there: dict[str, int]) -> None:
+    csrf = admin.csrf()
+    assert admin.post("/admin/start", {"csrf": csrf, "skus": "x" * 300_000}).status_code == 413
+    assert admin.post("/admin/start", {"csrf": csrf, "skus": "x" * 60_000}).status_code == 400
+    many = [("csrf", csrf), ("room", "image_db"), *(("ids", str(n)) for n in range(1, 200))]
+    assert admin.post("/admin/quarantine/drop", many).status_code == 400  # type: ignore[arg-type]
+    big = {"csrf": csrf, "image_id": "9" * 30}
+    assert admin.post(f"/admin/products/{there['product']}/pin", big).status_code == 400
+    for path in ("/admin/quarantine?cursor=x", "/admin/unmatched?cursor=WzEsMl0", "/admin/quarantine?room=%00"):
+        assert admin.get(path).status_code in {200, 400}, path
+
+
+MARKUP = """"><script>alert(1)</script><img src=x onerror=alert(2)>'`{{7*7}}"""
+
+
+def plant(world: World) -> int:
+    """Put markup into every text that comes from an upstream, as far as its column holds it; the product's id."""
+    engel = world.product("100", "n" + MARKUP, variant_code=MARKUP[:10])
+    world.image(engel, "1")
+    world.image(engel, "2" + MARKUP, is_primary=False, image_url="https://m.example/" + MARKUP,
+                thumbnail_url="javascript:" + MARKUP, image_type=MARKUP[:50], alt_text=MARKUP, matched_by=MARKUP[:50],
+                chosen_because=MARKUP, image_format=MARKUP[:20], original_url="javascript:" + MARKUP,
+                metadata={MARKUP: {"original_file": MARKUP}, "original_file": {"uploaded_from": MARKUP}})  # fmt: skip
+    pin_image(world.engine, engel, "2" + MARKUP, "anna")
+    aside = {"room": "image_db", "stage": MARKUP, "key": MARKUP, "reason": MARKUP, "payload": MARKUP, "run_id": MARKUP}
+    meant = [{"sku": "100", "name": MARKUP, "why": MARKUP}, {"sku": MARKUP, "name": MARKUP, "why": MARKUP}]
+    article = {"number": MARKUP, "variant": MARKUP, "external_id": MARKUP, "image_type": MARKUP, "reason": MARKUP}
+    link = {"key": "1", "account": MARKUP, "asset_id": MARKUP, "product_sku": "100"}
+    photo = {"room": "edge", "account": MARKUP, "key": "1", "group_key": "g", "fingerprint": "f"}
+    with world.engine.begin() as connection:
+        connection.execute(product.update().values(legacy_sku=MARKUP[:50]))
+        connection.execute(quarantine.insert().values(**aside))
+        connection.execute(quarantine.insert().values(**{**aside, "room": "edge/" + MARKUP}))
+        values = {**article, "image_url": "javascript:" + MARKUP, "candidates": meant}
+        connection.execute(unmatched_article.insert().values(**values))
+        connection.execute(plytix_link.insert().values(**link, linked_at=sa.func.now()))
+        connection.execute(mirror.insert().values(**photo, payload={"product_sku": "100"}))
+    return engel
+
+
+def test_what_an_upstream_sends_is_shown_as_text_on_every_page(
+    site: Site, world: World, admin: Browser, dagster: FakeDagster
+) -> None:
+    engel = plant(world)
+    dagster.refuses = {"__typename": "PythonError", "message": MARKUP}
+    csrf = admin.csrf()
+    pages: dict[str, Callable[[], Any]] = {
+        path: lambda path=path: admin.get(path)  # type: ignore[misc]
+        for path in ("/", f"/products/{engel}", f"/admin/products/{engel}", "/admin/quarantine", "/admin/unmatched",
+                     "/admin/quarantine?room=edge/" + MARKUP.replace("&", "%26"), "/login?next=/" + MARKUP,
+                     "/admin/start?sku=" + MARKUP, "/admin/unmatched?number=" + MARKUP)
+    }  # fmt: skip
+    pages["refused"] = lambda: admin.post("/admin/start", {"csrf": csrf, "what": "products", "skus": "100"})
+    pages["account"] = lambda: admin.post("/admin/start", {"csrf": csrf, "what": "edge/" + MARKUP})
+    for name, ask in pages.items():
+        answer = ask()
+        assert answer.status_code < 500, name
+        for markup in ("<script>alert", "<img src=x", '="javascript:', "&quot;&gt;<"):
+            assert markup not in answer.text, (name, markup)
+        assert ">49" not in answer.text
+        assert "script-src" not in answer.headers["Content-Security-Policy"]
+        assert "default-src 'self'" in answer.headers["Content-Security-Policy"]
+    assert "&lt;script&gt;alert(1)" in pages[f"/admin/products/{engel}"]().text
+    assert "&lt;script&gt;alert(1)" in pages["/admin/quarantine"]().text
+    assert "&lt;script&gt;alert(1)" in pages["/admin/unmatched"]().text
+    assert "&lt;script&gt;alert(1)" in pages["refused"]().text

@@ -1,0 +1,124 @@
+"""The admin pages: pins, all data of a product, quarantine, unmatched articles."""
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.storage.schema import pin, product_image, quarantine, unmatched_article
+from imagesync_pipelines.web.catalogue.admin.quarantine import ROWS
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
+from imagesync_pipelines_tests.web.catalogue.world import World
+
+
+def primary_of(world: World, product_id: int) -> str:
+    mine = product_image.c.is_primary & (product_image.c.product_id == product_id)
+    with world.engine.connect() as connection:
+        return str(connection.execute(sa.select(product_image.c.external_id).where(mine)).scalar_one())
+
+
+def test_an_admin_pins_a_picture_with_their_name_and_unpins_it(world: World, admin: Browser) -> None:
+    engel = world.product("100")
+    world.image(engel, "1", priority=1)
+    second = world.image(engel, "2", is_primary=False, priority=4)
+    path = f"/products/{engel}"
+    page = admin.post(f"/admin{path}/pin", {"csrf": admin.csrf(), "image_id": str(second)})
+    assert page.url.endswith(path)
+    assert "This is the primary picture now" in page.text
+    assert "anna chose the primary picture" in page.text
+    assert "This is the primary picture now" not in admin.get(path).text
+    assert primary_of(world, engel) == "2"
+    with world.engine.connect() as connection:
+        assert connection.execute(sa.select(pin.c.pinned_by)).scalar_one() == "anna"
+    assert "The rules choose" in admin.send_form(path, f"/admin{path}/unpin").text
+    assert primary_of(world, engel) == "1"
+    assert f"/admin{path}/unpin" not in forms_of(admin.get(path).text)
+
+
+def test_a_picture_of_another_product_is_not_pinned(world: World, admin: Browser) -> None:
+    parent = world.product("P1", kind="parent")
+    image = world.image(parent, "1")
+    variant = world.product("100", parent=parent)
+    page = admin.get(f"/products/{variant}").text
+    assert f"/admin/products/{variant}/pin" not in forms_of(page)
+    assert "choose the primary picture there" in page
+    refused = admin.post(f"/admin/products/{variant}/pin", {"csrf": admin.csrf(), "image_id": str(image)})
+    assert refused.status_code == 409
+    assert "nothing was changed" in refused.text
+    for action, fields in (("pin", {"image_id": str(image)}), ("unpin", {})):
+        missing = admin.post(f"/admin/products/4711/{action}", {"csrf": admin.csrf(), **fields})
+        assert missing.status_code in {404, 409}
+
+
+def test_all_data_of_a_product_is_shown_with_the_sources_metadata(world: World, viewer: Browser) -> None:
+    engel = world.product("100", "Engel", legacy_sku="OLD-7")
+    world.image(engel, "1", metadata={"original_file": {"Blende": "größer"}}, original_url="https://m.example/o.tif")
+    text = viewer.get(f"/admin/products/{engel}").text
+    for shown in ("OLD-7", "größer", "https://m.example/o.tif", "matched_by"):
+        assert shown in text
+    assert viewer.get("/admin/products/4711").status_code == 404
+
+
+def aside(world: World, count: int, room: str = "image_db") -> list[int]:
+    rows = [{"room": room, "stage": "record", "key": f"7/{n}", "reason": f"reason {n}."} for n in range(count)]
+    with world.engine.begin() as connection:
+        return list(connection.execute(quarantine.insert().returning(quarantine.c.id), rows).scalars())
+
+
+def test_quarantine_is_paged_by_room_and_account(world: World, admin: Browser) -> None:
+    aside(world, ROWS + 1)
+    aside(world, 1, "edge/store1")
+    first = admin.get("/admin/quarantine?room=image_db").text
+    following = first.split('class="pager"')[1].split('href="')[1].split('"')[0].replace("&amp;", "&")
+    second = admin.get("/admin/quarantine" + following).text
+    reasons = [[f"reason {n}." in text for n in range(ROWS + 1)] for text in (first, second)]
+    assert (sum(reasons[0]), sum(reasons[1])) == (ROWS, 1)
+    assert all(one != other for one, other in zip(*reasons, strict=True))
+    assert "Synchronise Edge stores, store1 again" in admin.get("/admin/quarantine?room=edge/store1").text
+    assert "Edge stores, store1" in first
+
+
+def test_items_are_tried_again_from_the_stored_pages(world: World, admin: Browser, dagster: FakeDagster) -> None:
+    ids = aside(world, 3)
+    csrf = admin.csrf()
+    chosen = {"csrf": csrf, "room": "image_db", "ids": [str(ids[0]), str(ids[2])]}
+    assert admin.post("/admin/quarantine/replay", chosen).url.endswith(f"/admin/runs/{RUN_ID}")
+    admin.post("/admin/quarantine/replay", {"csrf": csrf, "room": "image_db"})
+    configs = [run["runConfigData"]["ops"]["image_db__records"]["config"] for run in dagster.launched]
+    assert [config["external_ids"] for config in configs] == [["0", "2"], ["0", "1", "2"]]
+
+
+def test_items_of_an_account_are_tried_again_by_its_synchronisation(
+    world: World, admin: Browser, dagster: FakeDagster
+) -> None:
+    aside(world, 1, "edge/store1")
+    csrf = admin.csrf()
+    admin.post("/admin/quarantine/replay", {"csrf": csrf, "room": "edge/store1"})
+    assert dagster.launched[0]["selector"]["jobName"] == "edge__sync"
+    gone = admin.post("/admin/quarantine/replay", {"csrf": csrf, "room": "edge/closed"})
+    assert (gone.status_code, len(dagster.launched)) == (409, 1)
+    assert admin.post("/admin/quarantine/replay", {"csrf": csrf, "room": "nothing"}).status_code == 404
+
+
+def test_only_chosen_items_of_that_room_are_forgotten(world: World, admin: Browser) -> None:
+    ids, others = aside(world, 2), aside(world, 1, "edge/store1")
+    chosen = {"csrf": admin.csrf(), "room": "image_db", "ids": [str(ids[0]), str(others[0])]}
+    assert "1 item is forgotten" in admin.post("/admin/quarantine/drop", chosen).text
+    assert [entry.id for entry in QuarantineTable(world.engine, "image_db").list()] == [ids[1]]
+    assert len(QuarantineTable(world.engine, "edge/store1").list()) == 1
+    assert "Choose what to forget" in admin.post("/admin/quarantine/drop", {**chosen, "ids": []}).text
+
+
+def test_unmatched_articles_are_listed_with_products_that_may_be_meant(world: World, viewer: Browser) -> None:
+    engel = world.product("100", "Engel")
+    meant = [{"sku": "100", "name": "Engel", "why": "one character differs"}, {"sku": "gone", "name": "x", "why": "y"}]
+    with world.engine.begin() as connection:
+        for number in ("101", "5_1", "551", *(f"9{n:03}" for n in range(60))):
+            values = {"number": number, "external_id": "9", "reason": "unknown number", "candidates": meant}
+            connection.execute(unmatched_article.insert().values(**values))
+    first = viewer.get("/admin/unmatched").text
+    assert f'href="/products/{engel}">100 Engel</a> <span class="soft">(one character differs)' in first
+    assert "63" in first
+    following = first.split('class="pager"')[1].split('href="')[1].split('"')[0].replace("&amp;", "&")
+    second = viewer.get("/admin/unmatched" + following).text
+    assert (">9059<" in second, ">101<" in second) == (True, False)
+    found = viewer.get("/admin/unmatched?number=5_").text
+    assert ('class="name">5_1<' in found, 'class="name">551<' in found) == (True, False)

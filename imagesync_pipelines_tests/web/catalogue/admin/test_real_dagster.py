@@ -1,0 +1,83 @@
+"""Against Dagster's own webserver: what the catalogue starts is taken, carries its tags, and its state is told."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.web.catalogue.admin import launching
+from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachable
+from imagesync_pipelines_tests import installations
+
+pytestmark = pytest.mark.slow
+WHO = "änna.b+1@example.com"
+WEBSERVER = str(Path(sys.executable).parent / "dagster-webserver")
+
+
+@pytest.fixture(scope="module")
+def dagster(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dagster]:
+    """A webserver without a daemon on an installation that synchronised once: what is started stays in the queue."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with installations.world(server, tmp_path_factory.mktemp("webserver")) as place:
+        place.sync()
+        with place.opened() as (_, instance):
+            instance.add_dynamic_partitions("edge_stores", ["store1"])
+            environment = dict(os.environ)
+        command = [WEBSERVER, "-h", "127.0.0.1", "-p", str(port), "-m", "imagesync_pipelines.definitions"]
+        process = subprocess.Popen(command, env=environment, cwd=tmp_path_factory.mktemp("cwd"))
+        try:
+            wait_until_up(f"http://127.0.0.1:{port}/server_info", process)
+            yield Dagster(f"http://127.0.0.1:{port}")
+        finally:
+            process.terminate()
+            process.wait(60)
+
+
+def wait_until_up(address: str, process: "subprocess.Popen[bytes]") -> None:
+    pause = threading.Event()
+    for _ in range(400):
+        assert process.poll() is None, "the webserver ended"
+        try:
+            if requests.get(address, timeout=5).ok:
+                return
+        except requests.RequestException:
+            pause.wait(0.3)
+    pytest.fail("the webserver did not come up")
+
+
+def test_every_run_of_the_catalogue_is_taken_by_dagster_itself(dagster: Dagster) -> None:
+    jobs = ["image_db__sync", "edge__sync", "image_db__partial"]
+    known = dagster.partitions(jobs)
+    assert known["image_db__sync"] == (installations.FIRST, installations.SECOND)
+    assert known["edge__sync"] == ("store1",)
+    wanted = (
+        launching.sync_of_skus(["100"], dry_run=True),
+        launching.sync_of_room("image_db", known["image_db__sync"], "", dry_run=False),
+        launching.sync_of_room("edge", known["edge__sync"], "store1", dry_run=True),
+        launching.replay_of(["1"]),
+    )
+    for run in wanted:
+        run_id = dagster.launch(run, launching.started_by(WHO))
+        found = dagster.run(run_id)
+        assert found is not None
+        assert (found.job, found.state, found.has_ended) == (run.job, "queued", False)
+        assert {**run.tags, launching.STARTED_BY_TAG: WHO}.items() <= found.tags.items()
+
+
+def test_what_dagster_does_not_know_is_told(dagster: Dagster) -> None:
+    assert dagster.run("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee") is None
+    with pytest.raises(DagsterUnreachable, match="does not know the job nothing__sync"):
+        dagster.partitions(["nothing__sync"])
+    wrong = launching.sync_of_skus(["100"], dry_run=False)
+    config = {"ops": {"image_db__records": {"config": {"no_such_option": 1}}}}
+    with pytest.raises(DagsterUnreachable, match=r"Dagster refused: .*no_such_option"):
+        dagster.launch(type(wrong)(wrong.job, config), {})

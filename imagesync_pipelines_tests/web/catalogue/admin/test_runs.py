@@ -1,0 +1,200 @@
+"""Starting runs: the form, what Dagster is asked, what its refusals become, the page of a run."""
+
+from dataclasses import replace
+
+import dagster as dg
+import pytest
+
+from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.edge.automation import starting as edge
+from imagesync_pipelines.image_db import automation as image_db
+from imagesync_pipelines.moysklad.automation import starting as moysklad
+from imagesync_pipelines.operations import partitions
+from imagesync_pipelines.operations.launching import JobRun
+from imagesync_pipelines.plytix.automation import starting as plytix
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.web.catalogue.admin import launching
+from imagesync_pipelines.web.catalogue.admin.launching import NothingToStart
+from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, at_dagster, person
+from imagesync_pipelines_tests.web.catalogue.test_plans import save
+from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, serving
+
+ROOMS = {"plytix": (plytix, "main"), "moysklad": (moysklad, "north"), "edge": (edge, "store1")}
+
+
+@pytest.fixture(scope="module")
+def definitions() -> dg.Definitions:
+    return build_definitions()
+
+
+def check_config(definitions: dg.Definitions, run: JobRun) -> None:
+    """Raises when Dagster would not take the configuration for the job."""
+    job = definitions.resolve_job_def(run.job)
+    if run.assets:
+        job = job.get_subset(asset_selection={dg.AssetKey(list(key)) for key in run.assets})
+    assert dg.validate_run_config(job, dict(run.run_config)) is not None
+
+
+@pytest.mark.parametrize("dry_run", [False, True], ids=["sync", "dry run"])
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_rooms_run_is_the_one_that_the_room_itself_starts(
+    definitions: dg.Definitions, room: str, dry_run: bool
+) -> None:
+    module, account = ROOMS[room]
+    own = module.sync_run(account, module.SyncOptions(dry_run=dry_run))
+    ours = launching.sync_of_room(room, [account], account, dry_run=dry_run)
+    assert (ours.job, ours.tags, ours.assets) == (own.job, own.tags, own.assets)
+    check_config(definitions, ours)
+    # What we say, the room says as well; what only it says are its defaults.
+    for op, said in ours.run_config.get("ops", {}).items():
+        assert said["config"].items() <= own.run_config["ops"][op]["config"].items()
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_applying_a_plan_is_what_the_room_itself_does(definitions: dg.Definitions, room: str) -> None:
+    module, account = ROOMS[room]
+    header = plan_header(room, {"store" if room == "edge" else "account": account})
+    ours, own = launching.apply_of(header), module.apply_run(account, 7)
+    assert ours == own
+    check_config(definitions, ours)
+
+
+def test_runs_of_the_image_database_are_those_of_its_own_automation(definitions: dg.Definitions) -> None:
+    blocks = ["000001-000010", "000011-000020", "000021-000030"]
+    whole = launching.sync_of_room("image_db", blocks, "", dry_run=False)
+    assert (whole.job, whole.tags) == (image_db.SYNC_JOB, partitions.range_tags(blocks[0], blocks[-1]))
+    assert launching.sync_of_room("image_db", blocks, "", dry_run=True).job == image_db.DRY_RUN_JOB
+    assert launching.replay_of(["1", "2"]) == image_db.replay_run(["1", "2"])
+    applied = launching.apply_of(plan_header("image_db", {}))
+    assert (applied.job, applied.assets) == (image_db.PARTIAL_JOB, image_db.apply_run(7, replan=False).assets)
+    for run in (launching.sync_of_skus(["1"], dry_run=True), launching.replay_of(["1"]), applied):
+        assert run.job == image_db.PARTIAL_JOB
+        check_config(definitions, run)
+
+
+def plan_header(room: str, scope: dict[str, str]) -> PlanHeader:
+    return PlanHeader(7, room, NOW, "run", "", {}, scope, {}, {}, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("ask", "told"),
+    [(lambda: launching.sync_of_room("image_db", [], "", dry_run=False), "page_discovery"),
+     (lambda: launching.sync_of_room("edge", ["a", "b"], "c", dry_run=False), "Dagster knows: a, b"),
+     (lambda: launching.sync_of_skus([], dry_run=False), "at least one"),
+     (lambda: launching.sync_of_skus(["1"] * 501, dry_run=False), "501 SKUs"),
+     (lambda: launching.replay_of([]), "None of these"),
+     (lambda: launching.apply_of(replace(plan_header("edge", {"store": "a"}), applied_at=NOW)), "applied already")],
+    ids=["no pages", "another store", "no SKU", "too many", "nothing to replay", "applied"],
+)  # fmt: skip
+def test_what_cannot_be_started_says_why(ask, told: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(NothingToStart, match=told):
+        ask()
+
+
+def test_skus_are_taken_as_people_write_them() -> None:
+    assert launching.skus_of(" 803721,803722;\n803721\t AB-1 \r\n") == ("803721", "803722", "AB-1")
+
+
+@pytest.mark.parametrize(
+    ("typed", "job", "tags"),
+    [({"what": "products", "skus": "100\n200"}, "image_db__partial", {}),
+     ({"what": "image_db"}, "image_db__sync", partitions.range_tags("000001-000010", "000011-000020")),
+     ({"what": "image_db", "dry_run": "1"}, "image_db__dry_run",
+      partitions.range_tags("000001-000010", "000011-000020")),
+     ({"what": "edge/store1"}, "edge__sync", {"dagster/partition": "store1"}),
+     ({"what": "moysklad/north", "dry_run": "1"}, "moysklad__dry_run", {"dagster/partition": "north"})],
+    ids=["products", "image_db", "image_db dry run", "edge", "moysklad dry run"],
+)  # fmt: skip
+def test_the_form_starts_a_run_in_the_persons_name_and_shows_its_page(
+    world: World, admin: Browser, dagster: FakeDagster, typed: dict[str, str], job: str, tags: dict[str, str]
+) -> None:
+    world.product("100")
+    world.product("200")
+    page = admin.send_form("/admin/start", "/admin/start", **typed)
+    assert page.url.endswith(f"/admin/runs/{RUN_ID}")
+    (asked,) = dagster.launched
+    sent = {tag["key"]: tag["value"] for tag in asked["executionMetadata"]["tags"]}
+    assert (asked["selector"]["jobName"], sent) == (job, {**tags, "imagesync/started_by": "anna"})
+    if job == "image_db__partial":
+        assert asked["runConfigData"]["ops"]["image_db__records"]["config"]["skus"] == ["100", "200"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [({"what": "products", "skus": "100 4711 0815"}, "No product has the SKU 4711, 0815. Nothing was started."),
+     ({"what": "products"}, "Name at least one SKU."),
+     ({"what": "edge/elsewhere"}, "There is no account or store"),
+     ({"what": "nothing"}, "Choose what to synchronise.")],
+    ids=["unknown SKUs", "no SKU", "another store", "no room"],
+)  # fmt: skip
+def test_a_mistake_is_told_above_the_form_which_keeps_what_was_typed(
+    world: World, admin: Browser, dagster: FakeDagster, typed: dict[str, str], told: str
+) -> None:
+    world.product("100")
+    page = admin.send_form("/admin/start", "/admin/start", **typed)
+    assert (page.status_code, dagster.launched) == (409, [])
+    assert told in page.text
+    assert f">{typed.get('skus', '')}</textarea>" in page.text
+
+
+def test_what_dagster_refuses_is_told(world: World, admin: Browser, dagster: FakeDagster) -> None:
+    dagster.refuses = {"__typename": "RunConfigValidationInvalid", "errors": [{"message": "Missing field x"}]}
+    page = admin.send_form("/admin/start", "/admin/start", what="image_db")
+    assert "Dagster refused: Missing field x" in page.text
+
+
+def test_without_dagster_the_pages_stay_and_say_so(world: World) -> None:
+    person(world)
+    with serving(at_dagster(world, "http://127.0.0.1:9").opened) as site:
+        browser = Browser(site)
+        browser.log_in("anna")
+        for page in (
+            browser.get("/admin/start"),
+            browser.send_form("/admin/start", "/admin/start", what="image_db"),
+            browser.get(f"/admin/runs/{RUN_ID}"),
+        ):
+            assert "does not answer" in page.text
+            assert page.status_code in {200, 409}
+
+
+def test_the_page_of_a_run_asks_again_until_it_has_ended(site: Site, admin: Browser, dagster: FakeDagster) -> None:
+    part = f"/admin/runs/{RUN_ID}/state"
+    polling = f'hx-get="{part}" hx-trigger="every 2s"'
+    assert polling in admin.get(f"/admin/runs/{RUN_ID}").text
+    dagster.status = "STARTED"
+    again = admin.get(part, **{"HX-Request": "true"})
+    assert "running" in again.text
+    assert polling in again.text
+    assert "<html" not in again.text
+    dagster.status = "SUCCESS"
+    ended = admin.get(part, **{"HX-Request": "true"}).text
+    assert "completed" in ended
+    assert "hx-trigger" not in ended
+    assert f'href="{dagster.address}/runs/{RUN_ID}"' in admin.get(f"/admin/runs/{RUN_ID}").text
+    assert admin.get(f"/admin/runs/{RUN_ID[:-1]}f").status_code == 404
+
+
+def test_an_ended_run_tells_what_it_changed(world: World, dagster: FakeDagster) -> None:
+    person(world)
+    past = Run(run_id=RUN_ID, added=1234, error="page 7 is broken", status="failed")
+    opened = replace(at_dagster(world, dagster.address).opened, read_runs=lambda limit, room: [past])
+    dagster.status = "FAILURE"
+    with serving(opened) as site:
+        browser = Browser(site)
+        browser.log_in("anna")
+        text = browser.get(f"/admin/runs/{RUN_ID}").text
+    assert "1\u202f234" in text
+    assert "page 7 is broken" in text
+    assert "anna" in text
+
+
+def test_a_plan_that_was_looked_at_is_applied(world: World, admin: Browser, dagster: FakeDagster) -> None:
+    plan_id = save(world, [{"key": "1/2", "change": "add", "reason": "new", "group": "1", "product": "100"}])
+    page = admin.send_form(f"/plans/{plan_id}", f"/admin/plans/{plan_id}/apply")
+    assert page.url.endswith(f"/admin/runs/{RUN_ID}")
+    assert dagster.launched[0]["runConfigData"]["ops"]["image_db__product_images"]["config"]["plan_id"] == plan_id
+    assert {"path": ["image_db", "product_images"]} in dagster.launched[0]["selector"]["assetSelection"]
+    Plans(world.engine, world.opened.storage).mark_applied(plan_id, "run")
+    assert "Apply this plan" not in admin.get(f"/plans/{plan_id}").text
+    assert admin.post(f"/admin/plans/{plan_id}/apply", {"csrf": admin.csrf()}).status_code == 409
+    assert admin.post("/admin/plans/4711/apply", {"csrf": admin.csrf()}).status_code == 404
