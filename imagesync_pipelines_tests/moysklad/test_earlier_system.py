@@ -7,9 +7,13 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts_moysklad import MAIN, Ownership
+from imagesync_pipelines.moysklad.desk import MainDesk
+from imagesync_pipelines.moysklad.plan_stages import make_plan
+from imagesync_pipelines.moysklad.stages import map_entities, read_main
 from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
-from imagesync_pipelines_tests.moysklad.worlds import World, open_world
+from imagesync_pipelines.sync.model import Change
+from imagesync_pipelines_tests.moysklad.worlds import CHILD, World, open_world
 
 ONLY = "product-1-00000"
 OLD = [(f"5f{number}_вид-{number}.jpg", jpeg(f"view {number}", 40)) for number in range(8)]
@@ -42,3 +46,18 @@ def test_a_mirror_s_daily_plan_names_what_goes_and_afterwards_the_account_can_be
     world.main.set_images(world.main.by_code(ONLY).id, NEW[:1])
     world.sync()
     assert world.names(ONLY) == [name for name, _, _ in world.pictures(ONLY, MAIN)]
+
+
+def test_a_look_at_what_a_mirror_would_take_away_takes_nothing_away_when_the_account_is_managed_again(
+    world: World,
+) -> None:
+    world.child().set_images(world.child().by_code(ONLY).id, OLD[:2])
+    desk = world.desk(ownership=Ownership.MIRROR)
+    with world.api(MAIN) as main, world.api(CHILD) as api:
+        read_main(MainDesk(world.place, world.settings, world.sandbox.clock.now), main, "look")
+        map_entities(desk, api, "look")
+        make_plan(desk, api, main, "look", check_child=True)
+    made, done = world.run()
+    assert not (made.plan["change"] == Change.REMOVE).any()
+    assert done.applied.error_count == 0
+    assert set(world.names(ONLY)) == {name for name, _ in [*OLD[:2], *NEW]}
