@@ -19,7 +19,7 @@ NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
 
 
 def answered(request: Request, model: BaseModel, next_cursor: str | None = None) -> Response:
-    """The model as JSON with its ETag, or 304 when the caller has it; next_cursor: where a list goes on (Link)."""
+    """The model as JSON with its ETag, or 304 to a reader who has it; next_cursor: where a list goes on (Link)."""
     body = model.model_dump_json().encode()
     tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
     headers = {**_CACHING, "ETag": tag}
@@ -27,7 +27,7 @@ def answered(request: Request, model: BaseModel, next_cursor: str | None = None)
         following = request.url.include_query_params(cursor=next_cursor)
         # Without the host: the caller may know us by another name.
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    if _has(request.headers.get("If-None-Match", ""), tag):
+    if request.method == "GET" and _has(request.headers.get("If-None-Match", ""), tag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
 

@@ -4,21 +4,20 @@ What belongs here: the routes that pin and unpin. What does not: pinning itself 
 primary (products.py).
 """
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from imagesync_pipelines.image_db.pinning import pin_image, unpin_image
 from imagesync_pipelines.storage.errors import PinRefused
-from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.web.catalogue.api.access import Pinner
 from imagesync_pipelines.web.catalogue.api.answers import answered
 from imagesync_pipelines.web.catalogue.api.bodies import JSON_BODY
 from imagesync_pipelines.web.catalogue.api.models import ChosenImage, Image, image_of
 from imagesync_pipelines.web.catalogue.api.problems import Refused, documented
 from imagesync_pipelines.web.catalogue.api.products import shown
+from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.reading.images import images_by_id
+from imagesync_pipelines.web.catalogue.reading.images import ImageView, images_by_id
 
 router = APIRouter(tags=["primary"])
 
@@ -32,23 +31,12 @@ router = APIRouter(tags=["primary"])
 def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, chosen: ChosenImage) -> Response:
     """Make an image the product's primary one; no synchronisation changes that. It may be repeated."""
     shown(opened, product_id)
-    image = product_image.c
-    mine = (image.id == chosen.image_id) & (image.product_id == product_id)
-    with opened.engine.connect() as connection:
-        external_id = connection.execute(sa.select(image.external_id).where(mine)).scalar()
-    if external_id is None:
-        raise Refused(
-            409, f"Image {chosen.image_id} is not on product {product_id}; a product's primary is one of its own."
-        )
+    view = _own_image(opened, product_id, chosen.image_id)
     try:
-        pin_image(opened.engine, product_id, external_id, f"key {key.name}")
+        pin_image(opened.engine, product_id, view.external_id, f"key {key.name}")
     except PinRefused as error:
         raise Refused(409, str(error)) from None
-    with opened.engine.connect() as connection:
-        view = images_by_id(connection, [chosen.image_id]).get(chosen.image_id)
-    if view is None:
-        raise Refused(409, f"Image {chosen.image_id} was removed meanwhile; ask for the images again.")
-    return answered(request, image_of(view))
+    return answered(request, image_of(_own_image(opened, product_id, chosen.image_id)))
 
 
 @router.delete("/products/{product_id}/primary", status_code=204, responses=documented(404))
@@ -56,3 +44,11 @@ def unset_primary(opened: Here, _: Pinner, product_id: RowId) -> None:
     """Let the rules choose the product's primary image again. It may be repeated."""
     shown(opened, product_id)
     unpin_image(opened.engine, product_id)
+
+
+def _own_image(opened: Opened, product_id: int, image_id: int) -> ImageView:
+    with opened.engine.connect() as connection:
+        view = images_by_id(connection, [image_id]).get(image_id)
+    if view is None or view.product_id != product_id:
+        raise Refused(409, f"Image {image_id} is not on product {product_id}; a product's primary is one of its own.")
+    return view

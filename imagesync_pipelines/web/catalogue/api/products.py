@@ -128,9 +128,7 @@ def look_up(
     return answered(request, _found(opened, sku))
 
 
-@router.post(
-    "/lookup", response_model=Found, dependencies=[JSON_BODY], responses={**NOT_MODIFIED, **documented(400, 413, 415)}
-)
+@router.post("/lookup", response_model=Found, dependencies=[JSON_BODY], responses=documented(400, 413, 415))
 def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> Response:
     """The same for many SKUs at once."""
     return answered(request, _found(opened, wanted.skus))

@@ -17,10 +17,13 @@ from imagesync_pipelines.web.catalogue.reading.cursors import CursorError, decod
 LARGEST_ID = 2**63 - 1
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
-# A second: between taking its moment and showing it here a transaction is nowhere.
+# A second: between taking its moment and showing it here a transaction is nowhere. Five minutes: who has not written by
+# then only reads, as an export does.
 _SETTLED = sa.text("""
 SELECT least(min(xact_start), clock_timestamp() - interval '1 second')
-  FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+  FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid()
+   AND (backend_xid IS NOT NULL OR xact_start > clock_timestamp() - interval '5 minutes')
 """)
 
 # A page looks at a stretch of time with so many writes, and no further: what is read first takes no longer for it.

@@ -107,8 +107,8 @@ def test_a_key_has_its_own_calls_and_is_told_what_is_left(few: Caller, database:
 
 def test_the_primary_is_chosen_kept_and_given_back(world: World, caller: Caller, pictured: dict[str, int]) -> None:
     path = f"/products/{pictured['id']}/primary"
-    for _ in range(2):
-        chosen = caller.call("PUT", path, json={"image_id": pictured["other"]})
+    for headers in ({}, {"If-None-Match": "*"}):
+        chosen = caller.call("PUT", path, headers, json={"image_id": pictured["other"]})
         assert (chosen.status_code, chosen.json()["is_primary"]) == (200, True)
     assert caller.read(path)["id"] == pictured["other"]
     told = caller.read(f"/products/{pictured['id']}")["pin"]

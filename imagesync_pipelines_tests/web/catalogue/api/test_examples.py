@@ -45,6 +45,7 @@ def test_the_curl_examples_work(caller: Caller, product_id: int, tmp_path: Path)
     assert '"sku":"803721"' in changed[0]
     assert re.search(r'"external_id":"930364"[^{}]*"is_primary":true', result.stdout)
     assert caller.read(f"/products/{product_id}/primary")["external_id"] == "930363"
+    assert len((tmp_path / "images.csv").read_text().splitlines()) == 3
 
 
 def test_the_python_example_keeps_a_copy_fresh(world: World, caller: Caller, product_id: int, tmp_path: Path) -> None:
