@@ -115,3 +115,14 @@ def test_who_fetches_second_sees_what_the_first_has_put(contents: Contents) -> N
     with contents.fetching("a") as found:
         assert found is not None
         assert found.size == 7
+
+
+def test_a_use_is_noted_once_in_a_while_and_holds_the_picture_again(contents: Contents, clock: Clock) -> None:
+    put(contents, "a", b"picture")
+    clock.now += 30 * HOUR
+    contents.renew("a", 48 * HOUR, 24 * HOUR)
+    contents.renew("nobody", 48 * HOUR, 24 * HOUR)
+    clock.now += 25 * HOUR
+    assert contents.forget_older(24).in_use == 1
+    clock.now += 24 * HOUR
+    assert contents.forget_older(24).count == 1
