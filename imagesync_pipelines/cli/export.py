@@ -7,11 +7,12 @@ import sys
 from pathlib import Path
 
 import click
+from upath import UPath
 
 from imagesync_pipelines.image_db.exports.formats import Format, export
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import load_settings
-from imagesync_pipelines.storage.files import open_root, write_stream
+from imagesync_pipelines.storage.files import write_stream
 from imagesync_pipelines.storage.installation import open_installation
 
 
@@ -29,7 +30,7 @@ def export_images(wanted: str, path: Path | None) -> None:
     with open_installation() as place:
         parts = export(place.engine, Format(wanted), own_images_first=own_images_first)
         if path is not None:
-            size = write_stream(open_root(path.absolute().as_uri()), parts)
+            size = write_stream(UPath(path.absolute()), parts)
             click.echo(f"{path}: {size:,} bytes", err=True)
             return
         for part in parts:
