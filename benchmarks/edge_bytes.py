@@ -7,7 +7,7 @@ rivals/), the listing, which edge_catalogue.py shows.
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +129,7 @@ def _source(arguments: dict[str, Any], settings: EdgeSettings) -> Iterator[OpenP
         yield from_bucket(place_of(arguments["s3"]), settings)
         return
     account = HeadOffice(arguments["ho"]["url"], arguments["ho"]["username"], SecretStr(arguments["ho"]["password"]))
-    with HeadOfficeApi(account, settings) as api:
+    with closing(HeadOfficeApi(account, settings)) as api:
         yield from_head_office(api, arguments["ho"]["store_id"])
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ def _served(arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
             server.terminate()
 
 
-def _api(place: Installation, server: dict[str, Any], name: str) -> MoyskladApi:
+def _api(place: Installation, server: dict[str, Any], name: str) -> AbstractContextManager[MoyskladApi]:
     account = MoyskladAccount(
         name,
         url=server["url"],
@@ -74,7 +74,7 @@ def _api(place: Installation, server: dict[str, Any], name: str) -> MoyskladApi:
         token_kind=TokenKind.SOLUTION,
         permanent_links=name == MAIN,
     )
-    return MoyskladApi(account, MoyskladSettings(), place.engine, allowed_hosts=LOOPBACK)
+    return closing(MoyskladApi(account, MoyskladSettings(), place.engine, allowed_hosts=LOOPBACK))
 
 
 if __name__ == "__main__":

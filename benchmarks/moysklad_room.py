@@ -7,7 +7,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -82,10 +82,10 @@ def _desk(place: Installation, made: World, child: str, kind: Kind, arguments: d
     return Desk(place, MoyskladSettings(), section, made.box.clock.now)
 
 
-def _api(place: Installation, made: World, kind: Kind, account: str) -> MoyskladApi:
+def _api(place: Installation, made: World, kind: Kind, account: str) -> AbstractContextManager[MoyskladApi]:
     timing = Timing(clock=made.now, sleep=made.sleep, wall=made.now, random=Random(account).random)
     known = _account(made, account, kind)
-    return MoyskladApi(known, MoyskladSettings(), place.engine, allowed_hosts=LOOPBACK, timing=timing)
+    return closing(MoyskladApi(known, MoyskladSettings(), place.engine, allowed_hosts=LOOPBACK, timing=timing))
 
 
 def _account(made: World, name: str, kind: Kind) -> MoyskladAccount:

@@ -6,6 +6,7 @@ What belongs here: one measurement, run in a process of its own by plytix.py. Wh
 import json
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -53,7 +54,7 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
 def _stopped(desk: Desk, made: World, mapping: Path, run_id: str) -> str:
     """One run of all stages; why it left something to the next one, nothing when it did not."""
     timing = Timing(clock=made.now, sleep=made.sleep, wall=made.now, random=Random(run_id).random)
-    with PlytixApi(_account(made), desk.settings, desk.place.engine, timing=timing) as api:
+    with closing(PlytixApi(_account(made), desk.settings, desk.place.engine, timing=timing)) as api:
         stages.take_listings(desk, run_id, mapping=str(mapping), live=False, marketplace="")
         stages.choose_images(desk, run_id)
         stages.read_products(desk, api, run_id)

@@ -7,7 +7,7 @@ office itself (sandbox/head_office).
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,7 +95,7 @@ class EdgeWorld:
             timing = Timing(sleep=lambda seconds: None)
             with (
                 open_desk(place, room, account) as desk,
-                HeadOfficeApi(account.head_office, room, timing=timing) as api,
+                closing(HeadOfficeApi(account.head_office, room, timing=timing)) as api,
             ):
                 yield desk, api
 

@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -65,7 +64,7 @@ class PhotoReport(NamedTuple):
 
 
 class HeadOfficeApi:
-    """One head office, with one account; shared by all threads of a run. Close it, or use it as a context."""
+    """One head office, with one account; shared by all threads of a run. Close it at the end."""
 
     def __init__(self, head_office: HeadOffice, settings: EdgeSettings, *, timing: Timing | None = None) -> None:
         timing = timing or Timing()
@@ -82,16 +81,6 @@ class HeadOfficeApi:
         self._session = UpstreamSession(replace(policy, auth=self._tokens.headers), timing=timing)
         self._bodies = PhotoBodies(head_office.url, self._tokens, settings, timing)
         self._zone = ZoneInfo(settings.head_office_timezone)
-
-    def __enter__(self) -> Self:
-        """Give the API; it closes its connections at the end."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connections."""
-        self.close()
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -3,8 +3,7 @@
 What belongs here: opening them from settings. What does not: the HTTP contract (api.py), the stores' tables (store.py).
 """
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing
 
 import dagster as dg
 from pydantic import SecretStr
@@ -42,9 +41,7 @@ class EdgeResource(dg.ConfigurableResource):
         """One store with its database, for the length of a `with` block."""
         return open_desk(place, self.settings(), self.accounts(place.settings).edge_store(store))
 
-    @contextmanager
-    def head_office(self, shared: Settings, store: str) -> Iterator[HeadOfficeApi]:
+    def head_office(self, shared: Settings, store: str) -> AbstractContextManager[HeadOfficeApi]:
         """The head office of one store, for the length of a `with` block."""
         account = self.accounts(shared).edge_store(store).head_office
-        with HeadOfficeApi(account, self.settings()) as api:
-            yield api
+        return closing(HeadOfficeApi(account, self.settings()))

@@ -3,8 +3,7 @@
 What belongs here: opening them from settings. What does not: the HTTP contract (api/).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 
 import dagster as dg
 from pydantic import SecretStr
@@ -55,18 +54,14 @@ class MoyskladResource(dg.ConfigurableResource):
             raise SettingsError("IMAGESYNC_ACCOUNTS: there is no main account of МойСклад; write [moysklad.main].")
         return account
 
-    @contextmanager
-    def main_api(self, place: Installation) -> Iterator[MoyskladApi]:
+    def main_api(self, place: Installation) -> AbstractContextManager[MoyskladApi]:
         """The main account, for the length of a `with` block."""
-        with self._api(place, self.main_account(place.settings)) as api:
-            yield api
+        return self._api(place, self.main_account(place.settings))
 
-    @contextmanager
-    def child_api(self, place: Installation, alias: str) -> Iterator[MoyskladApi]:
+    def child_api(self, place: Installation, alias: str) -> AbstractContextManager[MoyskladApi]:
         """A child account, for the length of a `with` block."""
-        with self._api(place, self.accounts(place.settings).moysklad_child(alias).account) as api:
-            yield api
+        return self._api(place, self.accounts(place.settings).moysklad_child(alias).account)
 
-    def _api(self, place: Installation, account: MoyskladAccount) -> MoyskladApi:
+    def _api(self, place: Installation, account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
         hosts = frozenset(place.settings.allowed_image_hosts)
-        return MoyskladApi(account, self.settings(), place.engine, allowed_hosts=hosts)
+        return closing(MoyskladApi(account, self.settings(), place.engine, allowed_hosts=hosts))

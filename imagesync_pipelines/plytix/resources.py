@@ -3,8 +3,7 @@
 What belongs here: opening them from settings. What does not: the HTTP contracts (api/).
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing
 
 import dagster as dg
 from pydantic import SecretStr
@@ -44,9 +43,7 @@ class PlytixResource(dg.ConfigurableResource):
         """One account as the stages work on it. Raises AccountsError for an alias that the file does not have."""
         return Desk(place, self.settings(), self.accounts(place.settings).plytix_account(alias).alias)
 
-    @contextmanager
-    def pim(self, place: Installation, alias: str) -> Iterator[PlytixApi]:
+    def pim(self, place: Installation, alias: str) -> AbstractContextManager[PlytixApi]:
         """The PIM of one account, for the length of a `with` block."""
         account = self.accounts(place.settings).plytix_account(alias)
-        with PlytixApi(account, self.settings(), place.engine) as api:
-            yield api
+        return closing(PlytixApi(account, self.settings(), place.engine))

@@ -5,7 +5,7 @@ comes of it (plan_stages.py), where listings come from (sources.py), what the UI
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 
 from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.api.spapi import CatalogueApi
@@ -46,7 +46,7 @@ def take_listings(
         read = read_sources(mapping, desk.settings.mapping_folder, desk.place.settings)
         read = only(read, skus) if skus else read
     calls = 0
-    with CatalogueApi(desk.settings, desk.place.engine) if live else nullcontext() as amazon:
+    with closing(CatalogueApi(desk.settings, desk.place.engine)) if live else nullcontext() as amazon:
         if amazon is not None:
             read = as_amazon_has_them(read, amazon, marketplace)
             calls = amazon.calls

@@ -9,7 +9,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -278,7 +278,7 @@ def api_for(
     """The client on that office; it never really sleeps."""
     fake = fake or FakeTime()
     timing = Timing(clock=fake.clock, sleep=fake.sleep, random=lambda: 1.0, wall=lambda: 0.0)
-    with HeadOfficeApi(
-        store_of(office, password).head_office, EdgeSettings(_env_file=None, **settings), timing=timing
+    with closing(
+        HeadOfficeApi(store_of(office, password).head_office, EdgeSettings(_env_file=None, **settings), timing=timing)
     ) as api:
         yield api

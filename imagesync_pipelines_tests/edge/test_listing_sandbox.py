@@ -3,6 +3,7 @@ meantime, the mirror holds what the head office lists, and nothing that it still
 
 import random
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def edge(request: pytest.FixtureRequest, server: EmbeddedServer, database: sa.En
         head_office_sandbox(url, photos=40, original=request.param == "original", folder=tmp_path / "s3") as office,
     ):
         account = HeadOffice(office.url, office.username, SecretStr(office.password))
-        with HeadOfficeApi(account, SETTINGS) as api:
+        with closing(HeadOfficeApi(account, SETTINGS)) as api:
             yield Edge(request.param, office, database, api, EdgeStore("one", str(office.stores[0]), account))
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -50,7 +50,7 @@ def _api(box: MoyskladSandbox, name: str, engine: sa.Engine, **settings: object)
     )
     hosts = frozenset({"127.0.0.1"})
     chosen = MoyskladSettings(**settings)  # type: ignore[arg-type]
-    with MoyskladApi(account, chosen, engine, allowed_hosts=hosts, timing=timing) as api:
+    with closing(MoyskladApi(account, chosen, engine, allowed_hosts=hosts, timing=timing)) as api:
         yield api
 
 
@@ -207,7 +207,7 @@ def test_no_call_is_ever_refused_and_the_limit_is_used(database: sa.Engine, wind
         account = MoyskladAccount("main", url=box.api_url, token=SecretStr(principal.token), token_kind=TokenKind(kind))
         clock = box.clock
         timing = Timing(lambda: clock.now().timestamp(), clock.move, lambda: 0.5, lambda: clock.now().timestamp())
-        with MoyskladApi(account, MoyskladSettings(), database, timing=timing) as api:
+        with closing(MoyskladApi(account, MoyskladSettings(), database, timing=timing)) as api:
             began = clock.now()
             for _ in range(46 if kind == "user" else 136):
                 api.find("product", "code", ["1"])

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class World:
         """A child account as a person sees it."""
         return self.sandbox.account(alias)
 
-    def api(self, alias: str) -> MoyskladApi:
+    def api(self, alias: str) -> AbstractContextManager[MoyskladApi]:
         """A client of an account, on the sandbox's clock: waiting moves it."""
         clock, handle = self.sandbox.clock, self.sandbox.account(alias)
         kind = TokenKind.SOLUTION if handle.principal.kind is Kind.SOLUTION else TokenKind.USER
@@ -66,7 +66,7 @@ class World:
         )
         timing = Timing(lambda: clock.now().timestamp(), clock.move, lambda: 0.5, lambda: clock.now().timestamp())
         hosts = frozenset({"127.0.0.1"})
-        return MoyskladApi(account, self.settings, self.place.engine, allowed_hosts=hosts, timing=timing)
+        return closing(MoyskladApi(account, self.settings, self.place.engine, allowed_hosts=hosts, timing=timing))
 
     def desk(self, alias: str = CHILD, **child: Any) -> Desk:
         """The desk of a child account; `child` are keys of its section in the accounts file."""

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Room:
     mapping: Path
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def api(self) -> PlytixApi:
+    def api(self) -> AbstractContextManager[PlytixApi]:
         """A client of the account, on the sandbox's clock: waiting moves it."""
         clock = self.plytix.clock
         timing = Timing(
@@ -62,7 +62,7 @@ class Room:
             url=self.plytix.url,
             auth_url=self.plytix.auth_url,
         )
-        return PlytixApi(account, self.desk.settings, self.desk.place.engine, timing=timing)
+        return closing(PlytixApi(account, self.desk.settings, self.desk.place.engine, timing=timing))
 
     def with_settings(self, **settings: Any) -> "Room":
         """The same account and sandbox, with other settings of the room."""

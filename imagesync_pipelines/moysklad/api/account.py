@@ -7,8 +7,6 @@ There is no DELETE and no adding of single images: setting a list is what can be
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Self
 
 import orjson
 import sqlalchemy as sa
@@ -50,7 +48,7 @@ class MoyskladApi:
 
     Every call may raise AccountStopped (its kinds among them) and any other UpstreamError; a write raises AnswerLost
     when it may or may not have been carried out. allowed_hosts: hosts in private networks that images may come from.
-    Close it, or use it as a context.
+    Close it at the end.
     """
 
     def __init__(
@@ -66,16 +64,6 @@ class MoyskladApi:
         self.account = account
         self._calls = Calls(account, settings, engine, timing or Timing())
         self._downloads = Downloads(self._calls, settings, allowed_hosts, timing or Timing(), resolve)
-
-    def __enter__(self) -> Self:
-        """Give the API; it closes its connections at the end."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connections."""
-        self.close()
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -6,8 +6,7 @@ with its repetitions (calls.py), reading an answer's fields (fields.py), what to
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -47,7 +46,7 @@ class PlytixApi:
     """One Plytix account, shared by all threads of a run and, in its limits, by all runs of an installation.
 
     Every call may raise HourSpent, CredentialsError, NotAllowed and any other UpstreamError; a write raises AnswerLost
-    when it may or may not have been carried out. Close it, or use it as a context.
+    when it may or may not have been carried out. Close it at the end.
     """
 
     def __init__(
@@ -58,16 +57,6 @@ class PlytixApi:
         self._gallery = settings.gallery_attribute
         self._inherited = settings.inherited_galleries
         self._in_refused = False
-
-    def __enter__(self) -> Self:
-        """Give the API; it closes its connections at the end."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connections."""
-        self.close()
 
     def close(self) -> None:
         """Close the connections of all threads."""

@@ -5,8 +5,7 @@ taken (rules.py), the token (spapi_tokens.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import Any, NamedTuple, NotRequired, Self
+from typing import Any, NamedTuple, NotRequired
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
@@ -83,7 +82,7 @@ _ITEM = TypeAdapter(_Item)
 
 
 class CatalogueApi:
-    """Amazon's catalogue for one application; may be shared by threads. Close it, or use it as a context."""
+    """Amazon's catalogue for one application; may be shared by threads. Close it at the end."""
 
     def __init__(self, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None) -> None:
         """Raises SettingsError when the application's credentials are not set."""
@@ -101,16 +100,6 @@ class CatalogueApi:
             verify_tls=settings.verify_tls,
         )
         self._session = UpstreamSession(policy, timing=self._timing)
-
-    def __enter__(self) -> Self:
-        """Give the API; it closes its connections at the end."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close the connections."""
-        self.close()
 
     def close(self) -> None:
         """Close the connections of all threads."""

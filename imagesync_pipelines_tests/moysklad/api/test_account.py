@@ -2,7 +2,7 @@
 
 import gzip
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from urllib.parse import parse_qs, urlsplit
 
@@ -57,7 +57,9 @@ def _api(
     with serve(script) as served:
         account = MoyskladAccount("main", url=f"{served.url}/api/remap/1.2", token=SecretStr(TOKEN))
         chosen = MoyskladSettings(**settings)  # type: ignore[arg-type]
-        with MoyskladApi(account, chosen, database, allowed_hosts=frozenset({"127.0.0.1"}), timing=timing) as api:
+        with closing(
+            MoyskladApi(account, chosen, database, allowed_hosts=frozenset({"127.0.0.1"}), timing=timing)
+        ) as api:
             yield api, served, fake
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import orjson
@@ -65,7 +66,7 @@ def test_a_connection_carries_a_hundred_requests_and_is_never_used_after_a_long_
     timing = Timing(fake.clock, fake.sleep, lambda: 0.5, fake.clock)
     url = f"http://127.0.0.1:{counting.server_address[1]}"
     account = MoyskladAccount("main", url=url, token=SecretStr("t"), token_kind=TokenKind.SOLUTION)
-    with MoyskladApi(account, MoyskladSettings(), database, timing=timing) as api:
+    with closing(MoyskladApi(account, MoyskladSettings(), database, timing=timing)) as api:
         for _ in range(100):
             list(api.assortment())
         assert counting.connections == 1

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,23 +97,27 @@ def plytix_host(fake: FakeTime | None = None) -> Iterator[Host]:
         yield host
 
 
-def api_for(host: Host, engine: sa.Engine, *, account: dict[str, Any] | None = None, **settings: Any) -> PlytixApi:
+def api_for(
+    host: Host, engine: sa.Engine, *, account: dict[str, Any] | None = None, **settings: Any
+) -> AbstractContextManager[PlytixApi]:
     """A client of the host whose time is the host's fake one."""
     timing = Timing(clock=host.fake.clock, sleep=host.fake.sleep, random=lambda: 0.0, wall=host.fake.clock)
-    return PlytixApi(
-        PlytixAccount(
-            **{
-                "alias": "main",
-                "api_key": SecretStr(KEY),
-                "api_password": SecretStr(WORD),
-                "url": host.url,
-                "auth_url": host.url,
-                **(account or {}),
-            }
-        ),
-        PlytixSettings(_env_file=None, **settings),
-        engine,
-        timing=timing,
+    return closing(
+        PlytixApi(
+            PlytixAccount(
+                **{
+                    "alias": "main",
+                    "api_key": SecretStr(KEY),
+                    "api_password": SecretStr(WORD),
+                    "url": host.url,
+                    "auth_url": host.url,
+                    **(account or {}),
+                }
+            ),
+            PlytixSettings(_env_file=None, **settings),
+            engine,
+            timing=timing,
+        )
     )
 
 

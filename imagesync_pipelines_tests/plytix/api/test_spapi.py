@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -87,7 +87,7 @@ def amazon(engine: sa.Engine, **settings: Any) -> Iterator[tuple[Amazon, Catalog
     with serve(script) as served:
         given = {"spapi_url": served.url, "spapi_token_url": f"{served.url}/auth/o2/token", **CREDENTIALS, **settings}
         timing = Timing(clock=host.fake.clock, sleep=host.fake.sleep, random=lambda: 0.0, wall=host.fake.clock)
-        with CatalogueApi(PlytixSettings(_env_file=None, **given), engine, timing=timing) as api:
+        with closing(CatalogueApi(PlytixSettings(_env_file=None, **given), engine, timing=timing)) as api:
             yield host, api
 
 

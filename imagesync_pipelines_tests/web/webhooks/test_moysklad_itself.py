@@ -1,6 +1,7 @@
 """The webhooks of a МойСклад as docs/moysklad.md registers them: told once, told in time, and no echo of our writes."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -118,7 +119,7 @@ def test_our_own_writes_are_not_reported_to_us(place: Place, prefix: bool, told:
     place.asked_for()
     account = MoyskladAccount("main", url=place.box.api_url, token=SecretStr(main.token))
     settings = MoyskladSettings(_env_file=None, webhook_prefix=place.url if prefix else "")  # type: ignore[call-arg]
-    with MoyskladApi(account, settings, place.queue.engine) as api:
+    with closing(MoyskladApi(account, settings, place.queue.engine)) as api:
         api.set_images("product", product, [NewImage("стул.jpg", jpeg("1"))])
     assert [name for name, _, _ in main.images(product)] == ["стул.jpg"]
     assert bool(place.asked_for()) is told
