@@ -18,7 +18,7 @@ from imagesync_pipelines.image_db.resources import ImageDbResource
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations import partitions, thumbnails
-from imagesync_pipelines.operations.freshness import fresh_within
+from imagesync_pipelines.operations.assets import OWNERS, room_options, tell
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import run_started, stage, summary_metadata
 from imagesync_pipelines.settings import load_settings
@@ -26,7 +26,6 @@ from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync.progress import Progress
 
 ROOM = "image_db"
-OWNERS = ["team:product-images"]
 PAGES = dg.DynamicPartitionsDefinition(name="image_db_pages")
 API_POOL = "image_db_api"
 WRITE_POOL = "image_db_write"
@@ -53,8 +52,7 @@ ERP = dg.AssetSpec(
 
 def build_assets() -> list[Any]:
     """All Dagster assets of this room, in the order in which data flows."""
-    fresh = fresh_within(load_settings(ImageDbSettings).image_db_fresh_hours)
-    common: Any = {"group_name": ROOM, "owners": OWNERS, "key_prefix": [ROOM], "freshness_policy": fresh}
+    common: Any = room_options(ROOM, load_settings(ImageDbSettings).image_db_fresh_hours)
 
     @dg.asset(**common, kinds={"postgres", "erp"}, deps=[ERP], retry_policy=dg.RetryPolicy(max_retries=1, delay=5))
     def erp_products(
@@ -68,7 +66,7 @@ def build_assets() -> list[Any]:
         settings = image_db.settings()
         with stage(context, context.asset_key, pages.secrets(settings)), house.open() as place:
             done = stages.take_over_products(place, settings, lift_brake=config.lift_brake)
-            _tell(context, [telling.products_line(done)], done.warnings)
+            tell(context, logger, [telling.products_line(done)], done.warnings)
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(done.written.total),
@@ -119,7 +117,7 @@ def build_assets() -> list[Any]:
                     landed = pages.read_all(reader, session)
                 else:
                     landed = pages.read_spans(reader, session, [partitions.block_pages(block) for block in blocks])
-            _tell(context, [landed.sentence()], landed.notes)
+            tell(context, logger, [landed.sentence()], landed.notes)
             grown = _add_grown_blocks(context, landed, settings) if everything else []
             spans = {block: partitions.block_pages(block) for block in [*blocks, *grown]}
             partitions.report_partitions(context, *pages.by_block(landed, spans))
@@ -161,7 +159,7 @@ def build_assets() -> list[Any]:
                 progress,
             )
             about = made.about
-            _tell(context, [made.landed.sentence()] if made.landed is not None else [], about.warnings)
+            tell(context, logger, [made.landed.sentence()] if made.landed is not None else [], about.warnings)
             if made.landed is not None:
                 keys = partitions.page_blocks(max(made.landed.pages, default=0), settings.image_db_pages_per_block)
                 known = set(context.instance.get_dynamic_partitions(str(PAGES.name)))
@@ -203,7 +201,7 @@ def build_assets() -> list[Any]:
                 place, image_db.settings(), context.run.run_id, force=config.force, lift_brake=config.lift_brake
             )
             work.summary = telling.plan_summary(made, run_started(context))
-            _tell(context, telling.plan_lines(made), made.warnings)
+            tell(context, logger, telling.plan_lines(made), made.warnings)
             if logger.isEnabledFor(logging.DEBUG):
                 _tell_each_image(telling.match_lines(made))
             fetch = telling.picture_fetcher(place.settings)
@@ -256,7 +254,7 @@ def build_assets() -> list[Any]:
                 progress=progress,
             )
             work.summary = summary = telling.applied_summary(done, run_started(context))
-            _tell(context, [telling.applied_line(done)], summary.warnings)
+            tell(context, logger, [telling.applied_line(done)], summary.warnings)
             if logger.isEnabledFor(logging.DEBUG):
                 _tell_each_image(telling.row_lines(Plans(place.engine, place.storage).load(done.header.id)))
             yield dg.MaterializeResult(
@@ -311,15 +309,6 @@ def build_assets() -> list[Any]:
             )
 
     return [SOURCE, ERP, erp_products, api_pages, records, plan, product_images, unmatched_articles, export]
-
-
-def _tell(context: dg.AssetExecutionContext, lines: Iterable[str], warnings: Iterable[str]) -> None:
-    """A few lines about a stage, in the run's log and on a terminal; a terminal shows warnings in the summary."""
-    for line in lines:
-        context.log.info(line)
-        logger.info(line)
-    for warning in warnings:
-        context.log.warning(warning)
 
 
 def _tell_each_image(lines: Iterable[str]) -> None:
