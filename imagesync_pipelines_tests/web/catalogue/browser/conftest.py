@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +24,12 @@ from imagesync_pipelines_tests.web.catalogue.world import serving
 RECORDS, PAGE_SIZE = 130, 12
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 WAIT_MILLISECONDS = 15_000
+
+_SERIOUS = """async () => {
+  const found = await axe.run();
+  return found.violations.filter(one => ["serious", "critical"].includes(one.impact))
+    .map(one => one.id + ": " + one.nodes.map(node => node.html.slice(0, 200)).join(" | "));
+}"""
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,14 @@ def page(browser: Browser, place: Place) -> Iterator[Page]:
         yield page
 
 
-@pytest.fixture(scope="session")
-def axe() -> str:
-    """The program of axe-core, which is kept with the tests."""
-    return (Path(__file__).parent.parent / "vendored" / "axe.min.js").read_text()
+def serious_findings(page: Page, paths: Sequence[str]) -> dict[str, list[str]]:
+    """What axe-core, which is kept with the tests, finds serious on each page; only the pages where it finds something.
+
+    The page's profile must be opened with bypass_csp: no program but ours may run on our pages otherwise.
+    """
+    page.add_init_script(path=Path(__file__).parent.parent / "vendored" / "axe.min.js")
+    found = {}
+    for path in paths:
+        page.goto(path, wait_until="networkidle")
+        found[path] = page.evaluate(_SERIOUS)
+    return {path: serious for path, serious in found.items() if serious}

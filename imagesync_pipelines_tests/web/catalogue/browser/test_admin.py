@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, Page, expect
 from imagesync_pipelines import runs
 from imagesync_pipelines.web.catalogue.users import Role, set_user
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
-from imagesync_pipelines_tests.cli.test_servers import wait_for
-from imagesync_pipelines_tests.web.catalogue.browser.conftest import Place, opened
+from imagesync_pipelines_tests.cli.test_servers import answers, wait_for
+from imagesync_pipelines_tests.web.catalogue.browser.conftest import Place, opened, serious_findings
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +68,21 @@ def test_who_is_not_signed_in_sees_no_buttons_that_change_anything(page: Page, p
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
 
 
+def test_axe_has_no_serious_finding_on_the_pages_of_an_admin(browser: Browser, place: Place) -> None:
+    product = place.value(_THREE_PICTURES)
+    paths = (
+        f"/products/{product}",
+        f"/admin/products/{product}",
+        "/admin/start",
+        "/admin/quarantine",
+        "/admin/unmatched",
+    )
+    with opened(browser, place, bypass_csp=True) as page:
+        assert serious_findings(page, ["/login"]) == {}
+        sign_in(page)
+        assert serious_findings(page, paths) == {}
+
+
 @contextmanager
 def dev(place: Place, folder: Path) -> Iterator[str]:
     """`imagesync dev` on the installation, as people run it; the address of its catalogue."""
@@ -80,9 +95,9 @@ def dev(place: Place, folder: Path) -> Iterator[str]:
         command, cwd=folder, text=True, stdout=target, stderr=subprocess.STDOUT, env=environment_of(place.world, {})
     ) as process:  # fmt: skip
         try:
-            found: list[str] = []
-            wait_for(lambda: bool(found.extend(_address(shown)) or found), process, seconds=90)
-            yield found[0]
+            wait_for(lambda: answers(f"http://127.0.0.1:{port}/server_info"), process, seconds=120)
+            wait_for(lambda: bool(_address(shown)), process, seconds=120)
+            yield _address(shown)[0]
         finally:
             process.send_signal(signal.SIGINT)
 
@@ -93,10 +108,9 @@ def _address(shown: Path) -> list[str]:
 
 
 def test_a_synchronisation_is_started_from_a_product_and_its_run_is_watched_to_its_end(
-    browser: Browser, place: Place, axe: str, tmp_path: Path
+    browser: Browser, place: Place, tmp_path: Path
 ) -> None:
-    with dev(place, tmp_path) as address, opened(browser, Place(place.world, address), bypass_csp=True) as page:
-        page.add_init_script(axe)
+    with dev(place, tmp_path) as address, opened(browser, Place(place.world, address)) as page:
         sign_in(page)
         page.goto(f"/products/{place.value(_THREE_PICTURES)}")
         page.get_by_role("button", name="Synchronise it now").click()

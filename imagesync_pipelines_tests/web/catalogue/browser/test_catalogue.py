@@ -5,18 +5,13 @@ import re
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from imagesync_pipelines_tests.web.catalogue.browser.conftest import PAGE_SIZE, PHONE, Place, opened
+from imagesync_pipelines_tests.web.catalogue.browser.conftest import PAGE_SIZE, PHONE, Place, opened, serious_findings
 
 pytestmark = pytest.mark.slow
 
 _MOST_PICTURES = """
 SELECT product_id FROM imagesync.product_image GROUP BY product_id ORDER BY count(*) DESC, product_id LIMIT 1
 """
-_SERIOUS = """async () => {
-  const found = await axe.run();
-  return found.violations.filter(one => ["serious", "critical"].includes(one.impact))
-    .map(one => one.id + ": " + one.nodes.map(node => node.html.slice(0, 200)).join(" | "));
-}"""
 
 
 @pytest.fixture
@@ -122,14 +117,10 @@ def test_no_page_is_wider_than_a_phone(browser: Browser, place: Place) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_has_no_serious_finding(browser: Browser, place: Place, axe: str, scheme: str) -> None:
+def test_axe_has_no_serious_finding(browser: Browser, place: Place, scheme: str) -> None:
+    paths = ("/", "/?q=zzzzz", f"/products/{place.value(_MOST_PICTURES)}", "/history", "/plans", "/plans/1")
     with opened(browser, place, color_scheme=scheme, bypass_csp=True) as page:
-        page.add_init_script(axe)
-        found = {}
-        for path in ("/", "/?q=zzzzz", f"/products/{place.value(_MOST_PICTURES)}", "/history", "/plans", "/plans/1"):
-            page.goto(path, wait_until="networkidle")
-            found[path] = page.evaluate(_SERIOUS)
-    assert {path: serious for path, serious in found.items() if serious} == {}
+        assert serious_findings(page, paths) == {}
 
 
 def test_what_an_upstream_sent_is_shown_as_text(page: Page, place: Place) -> None:
