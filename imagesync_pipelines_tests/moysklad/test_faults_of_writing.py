@@ -54,6 +54,17 @@ def test_an_answer_that_is_lost_after_the_write_doubles_nothing(world: World, ho
     world.assert_same()
 
 
+@pytest.mark.parametrize("how", list(Lost))
+def test_a_clearing_whose_answer_is_lost_is_settled_by_the_next_run(world: World, how: Lost) -> None:
+    world.sync()
+    world.main.set_images(world.main.by_code(FIRST).id, [])
+    world.sandbox.lost.lose(f"{CHILD} put", how)
+    assert world.sync().applied.unknown == 3
+    assert world.names(FIRST) == []
+    assert world.sync().applied.error_count == 0
+    world.assert_same()
+
+
 def test_what_a_lost_write_put_there_is_ours_although_the_main_account_has_moved_on(world: World) -> None:
     world.sandbox.lost.lose(WRITES)
     world.sync()
