@@ -1,25 +1,19 @@
 """A real `imagesync sync edge`, killed with kill -9 in each of its stages; the next run, and what history says."""
 
-import os
-import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines import runs
-from imagesync_pipelines.operations.history import history
 from imagesync_pipelines.sandbox.faults import latency
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
+from imagesync_pipelines_tests.faults.commands import WAITING, Command, command, killed_before
 
-PATIENCE = 240
 # Long enough that the call is still under way when its caller is killed; a sandbox that ends waits for it.
 FOR_LONG = 8.0
 # A lock that lets everything before that stage pass: in the store's database, or in ours.
@@ -29,10 +23,6 @@ BLOCKED_AT = {
     "planning": (None, "imagesync.plan"),
 }
 SLOW_AT = {"listing": (LISTING, 0), "downloading": (DOWNLOAD, 3), "reporting": (STATUS, 0)}
-_WAITING = """
-SELECT count(*) FROM pg_stat_activity
- WHERE datname = current_database() AND wait_event_type = 'Lock' AND pid <> pg_backend_pid()
-"""
 
 
 @pytest.fixture
@@ -48,32 +38,10 @@ def place(server: EmbeddedServer, tmp_path: Path) -> Iterator[EdgeWorld]:
         yield made
 
 
-@contextmanager
-def command(place: EdgeWorld, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """`imagesync sync edge --store store1` in a process of its own, killed at the latest when the context ends."""
-    words = [*COMMAND, "sync", "edge", "--store", STORE]
-    environment = {
-        **environment_of(None, {}),
-        **place.environment,
-        "EDGE_ROWS_PER_COMMIT": "1",
-        "EDGE_CONCURRENCY": "1",
-    }
-    with (folder / "output.txt").open("wb") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=output, env=environment, cwd=folder)
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait(10)
-
-
-def wait_until(reached: Callable[[], bool], process: "subprocess.Popen[bytes]", folder: Path) -> None:
-    """Wait for a moment of the run; a run that ends before it is an error."""
-    end = time.monotonic() + PATIENCE
-    while not reached():
-        assert process.poll() is None, (folder / "output.txt").read_text()
-        assert time.monotonic() < end, "the run did not come so far"
-        time.sleep(0.05)
+def synchronising(place: EdgeWorld, folder: Path) -> AbstractContextManager[Command]:
+    """`imagesync sync edge --store store1` in a process of its own, photo by photo."""
+    variables = {**place.environment, "EDGE_ROWS_PER_COMMIT": "1", "EDGE_CONCURRENCY": "1"}
+    return command(folder, variables, "sync", "edge", "--store", STORE)
 
 
 @pytest.mark.slow
@@ -85,24 +53,21 @@ def test_a_run_killed_in_any_stage_is_told_as_failed_and_the_next_run_ends_where
         if stage in SLOW_AT:
             endpoint, calls = SLOW_AT[stage]
             place.office.faults.add(latency(FOR_LONG).at(endpoint).after(calls).for_good())
-            process = stack.enter_context(command(place, tmp_path))
+            run = stack.enter_context(synchronising(place, tmp_path))
             done = place.office.ledger.count(endpoint)
-            wait_until(
+            run.wait_until(
                 lambda: (
                     place.office.ledger.under_way(endpoint) > 0 and place.office.ledger.count(endpoint) >= done + calls
-                ),
-                process,
-                tmp_path,
+                )
             )
         else:
             store, table = BLOCKED_AT[stage]
             url = place.environment["IMAGESYNC_DATABASE_URL"] if store is None else place.url_of(store)
             holder = stack.enter_context(sa.create_engine(url, poolclass=sa.NullPool).connect())
             holder.execute(sa.text(f"LOCK TABLE {table} IN SHARE MODE"))
-            process = stack.enter_context(command(place, tmp_path))
-            wait_until(lambda: place.rows(_WAITING, store)[0][0] > 0, process, tmp_path)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait(10)
+            run = stack.enter_context(synchronising(place, tmp_path))
+            run.wait_until(lambda: place.rows(WAITING, store)[0][0] > 0)
+        run.kill()
     place.office.faults.clear()
     assert all(photo.md5 in {None, photo.checksum} for photo in place.photos().values())
 
@@ -110,11 +75,7 @@ def test_a_run_killed_in_any_stage_is_told_as_failed_and_the_next_run_ends_where
     assert second.status is not runs.Status.FAILED, second.error
     place.assert_converged()
     with place.opened() as (_, instance):
-        newest, killed = history(instance, 2)
-    assert newest.run_id == second.run_id
-    assert killed.status == "failed"
-    assert "killed" in killed.error
-    assert killed.partition == STORE
+        assert killed_before(instance, second.run_id).partition == STORE
     stamps = place.stamps()
     third = place.sync()
     assert [third.summary[name] for name in ("images_added", "images_updated", "images_deleted")] == [0, 0, 0]
@@ -131,9 +92,9 @@ def test_two_commands_at_once_on_one_store_both_end_and_each_photo_is_fetched_on
     before = set(place.photos())
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-    with command(place, tmp_path / "one") as one, command(place, tmp_path / "two") as two:
-        codes = {one.wait(PATIENCE), two.wait(PATIENCE)}
-    assert codes <= {0, 3}, [(tmp_path / name / "output.txt").read_text() for name in ("one", "two")]
+    with synchronising(place, tmp_path / "one") as one, synchronising(place, tmp_path / "two") as two:
+        one.assert_ends_well()
+        two.assert_ends_well()
     place.assert_converged()
     fetched = [call.part for call in place.office.ledger.calls(DOWNLOAD) if call.status == 200]
     assert sorted(fetched) == sorted(set(place.photos()) - before)
