@@ -8,12 +8,14 @@ import csv
 import io
 import re
 from collections.abc import Iterator
+from datetime import datetime
 
 from imagesync_pipelines.image_db.exports.rows import Batches, ExportRow
 
 # What a spreadsheet takes for a formula at the beginning of a cell. A cell also begins after a semicolon or a tab where
 # those separate cells, and after a line break; the wide signs are what East Asian keyboards give.
 _FORMULA = re.compile(r'(^|[;\t\r\n])(?=[\s\x00-\x1f"]*[=+\-@＝＋－＠])')
+_SEPARATOR = re.compile(r"[;\t\r\n]")
 _SPREADSHEETS_READ_UTF8_AFTER = "\ufeff"
 
 
@@ -34,19 +36,22 @@ def write_csv(batches: Batches) -> Iterator[bytes]:
 
 def safe_cell(text: str) -> str:
     """The text as a spreadsheet shows it and never calculates it."""
+    # Nearly all texts are harmless, and this is seen much sooner than what has to be done.
+    if text[:1].isalnum() and _SEPARATOR.search(text) is None:
+        return text
     return _FORMULA.sub(r"\1'", text)
 
 
 def _cells(row: ExportRow) -> list[object]:
-    return [
-        safe_cell(value) if isinstance(value, str) else _words(value)
-        for value in row._replace(last_synced=row.last_synced.isoformat())  # type: ignore[arg-type]
-    ]
+    return [_cell(value) for value in row]
 
 
-def _words(value: object) -> object:
-    """Yes and no in words that every program reads."""
-    return str(value).lower() if isinstance(value, bool) else value
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        return safe_cell(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, datetime) else value
 
 
 def _taken(buffer: io.StringIO) -> bytes:
