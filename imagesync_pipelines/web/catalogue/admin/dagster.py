@@ -153,10 +153,10 @@ class Dagster:
         return answer
 
     def _refuse(self, error: UpstreamError) -> NoReturn:
-        if error.ambiguous and error.sent and error.status is None:
+        if error.ambiguous:
             raise DagsterUnreachable(
-                f"Dagster at {self.address} was asked and did not answer. If this was to start a run, look at the "
-                "history before you start it again."
+                f"Dagster at {self.address} was asked and gave no good answer. If this was to start a run, it may have "
+                "started: look at the history before you start it again."
             ) from error
         raise DagsterUnreachable(
             f"Dagster's webserver at {self.address} does not answer. Nothing was started. Is it running, and is "

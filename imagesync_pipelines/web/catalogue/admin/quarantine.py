@@ -31,7 +31,7 @@ MOST_REPLAYED = 1000
 class ChosenItems(BaseModel):
     """Items of one room, or account of a room, by their numbers; none chosen means all of them."""
 
-    room: Annotated[str, Field(max_length=300)]
+    room: Annotated[str, Field(max_length=300, pattern=r"^[^\x00]*$")]
     ids: Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], Field(max_length=ROWS)] = []
 
 

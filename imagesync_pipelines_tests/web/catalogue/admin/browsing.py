@@ -9,6 +9,7 @@ from typing import Any
 
 import requests
 from fastapi import FastAPI, Request
+from starlette.responses import JSONResponse
 
 from imagesync_pipelines.sandbox.serving import bind, running
 from imagesync_pipelines.settings import Settings
@@ -75,6 +76,7 @@ class FakeDagster:
     status: str = "QUEUED"
     launched: list[dict[str, Any]] = field(default_factory=list)
     refuses: dict[str, Any] | None = None
+    launch_status: int = 200
 
     def answer(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         """The `data` of an answer, with the types and fields of Dagster 1.13."""
@@ -108,9 +110,10 @@ def fake_dagster() -> Iterator[FakeDagster]:
     app = FastAPI()
 
     @app.post("/graphql")
-    async def graphql(request: Request) -> dict[str, Any]:
+    async def graphql(request: Request) -> JSONResponse:
         asked = await request.json()
-        return {"data": fake.answer(asked["query"], asked["variables"])}
+        status = fake.launch_status if "launchRun" in asked["query"] else 200
+        return JSONResponse({"data": fake.answer(asked["query"], asked["variables"])}, status)
 
     with running((app, listener)):
         yield fake

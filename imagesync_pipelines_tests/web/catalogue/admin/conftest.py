@@ -26,7 +26,7 @@ def dagster() -> Iterator[FakeDagster]:
 def site(world: World, dagster: FakeDagster) -> Iterator[Site]:
     """The application over the world, with the stand-in for Dagster, which has forgotten everything."""
     dagster.launched.clear()
-    dagster.status, dagster.refuses = "QUEUED", None
+    dagster.status, dagster.refuses, dagster.launch_status = "QUEUED", None, 200
     with serving(at_dagster(world, dagster.address).opened) as site:
         yield site
 

@@ -110,6 +110,10 @@ def test_forms_of_any_size_are_refused_and_nothing_breaks(admin: Browser, there:
     assert admin.post("/admin/start", {"csrf": csrf, "skus": "x" * 60_000}).status_code == 400
     many = [("csrf", csrf), ("room", "image_db"), *(("ids", str(n)) for n in range(1, 200))]
     assert admin.post("/admin/quarantine/drop", many).status_code == 400  # type: ignore[arg-type]
+    for path in ("/admin/quarantine/drop", "/admin/quarantine/replay"):
+        assert admin.post(path, {"csrf": csrf, "room": "image_db\0", "ids": "1"}).status_code == 400
+    assert admin.post("/admin/start", {"csrf": csrf, "what": "edge/\0", "skus": "\0"}).status_code == 409
+    assert admin.post("/admin/start", {"csrf": csrf, "what": "products", "skus": "1\0"}).status_code == 409
     big = {"csrf": csrf, "image_id": "9" * 30}
     assert admin.post(f"/admin/products/{there['product']}/pin", big).status_code == 400
     for path in ("/admin/quarantine?cursor=x", "/admin/unmatched?cursor=WzEsMl0", "/admin/quarantine?room=%00"):

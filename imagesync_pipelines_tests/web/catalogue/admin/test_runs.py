@@ -143,6 +143,13 @@ def test_what_dagster_refuses_is_told(world: World, admin: Browser, dagster: Fak
     assert "Dagster refused: Missing field x" in page.text
 
 
+def test_when_nobody_knows_whether_a_run_started_that_is_what_is_told(admin: Browser, dagster: FakeDagster) -> None:
+    dagster.launch_status = 502
+    page = admin.send_form("/admin/start", "/admin/start", what="image_db")
+    assert "it may have started: look at the history" in page.text
+    assert len(dagster.launched) == 1
+
+
 def test_without_dagster_the_pages_stay_and_say_so(world: World) -> None:
     person(world)
     with serving(at_dagster(world, "http://127.0.0.1:9").opened) as site:
