@@ -26,16 +26,14 @@ def test_a_person_logs_in_and_comes_to_the_page_they_wanted(site: Site, world: W
     assert page.headers["Cache-Control"] == "no-store"
 
 
-@pytest.mark.parametrize(("name", "password"), [("anna", "wrong password"), ("nobody", PASSWORD), ("anna\0", PASSWORD)])
-def test_a_wrong_name_and_a_wrong_password_are_answered_alike(
-    site: Site, world: World, name: str, password: str
-) -> None:
+def test_a_wrong_name_and_a_wrong_password_are_answered_alike(site: Site, world: World) -> None:
     person(world)
     browser = Browser(site)
-    answer = browser.log_in(name, password)
-    assert answer.status_code == 401
-    assert "Name or password is wrong." in answer.text
-    assert password not in answer.text
+    for name, password in (("anna", "wrong password"), ("nobody", PASSWORD), ("anna\0", PASSWORD)):
+        answer = browser.log_in(name, password)
+        assert answer.status_code == 401, name
+        assert "Name or password is wrong." in answer.text
+        assert password not in answer.text
     assert "Sign out" not in browser.get("/").text
 
 
@@ -92,14 +90,12 @@ def test_a_disabled_person_is_out_at_the_next_request(site: Site, world: World, 
     assert admin.post("/admin/start", {"csrf": csrf, "what": "image_db"}).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "cookie", ["", "x", "e30=", "eyJ1c2VyIjoxLCJlcG9jaCI6MH0=.aaaa.bbbb"], ids=["empty", "x", "unsigned", "forged"]
-)
-def test_a_forged_cookie_is_nobody(site: Site, world: World, cookie: str) -> None:
+def test_a_forged_cookie_is_nobody(site: Site, world: World) -> None:
     person(world)
-    browser = Browser(site)
-    browser.session.cookies.set(COOKIE, cookie)
-    assert "/login?" in browser.get("/admin/quarantine").url
+    for cookie in ("", "x", "e30=", "eyJ1c2VyIjoxLCJlcG9jaCI6MH0=.aaaa.bbbb"):
+        browser = Browser(site)
+        browser.session.cookies.set(COOKIE, cookie)
+        assert "/login?" in browser.get("/admin/quarantine").url, cookie
 
 
 def test_an_open_page_that_polls_is_sent_to_the_login(site: Site) -> None:
