@@ -1,26 +1,20 @@
 """A real `imagesync sync moysklad`, killed with kill -9 at each kind of call; the next run, and what history says."""
 
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from imagesync_pipelines import runs
-from imagesync_pipelines.operations.history import history
 from imagesync_pipelines.sandbox.faults import latency
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
+from imagesync_pipelines_tests.faults.commands import command, killed_before
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
 
 CHILD = "child-1"
 MODES = {CHILD: "all"}
-PATIENCE = 240
 # Long enough that the call is still under way when its caller is killed; the stand-in carries it out all the same.
 FOR_LONG = 6.0
 # Endpoint, and how many calls of it are answered before.
@@ -42,30 +36,6 @@ def place(server: EmbeddedServer, tmp_path: Path) -> Iterator[MoyskladWorld]:
         yield made
 
 
-@contextmanager
-def command(place: MoyskladWorld, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """`imagesync sync moysklad` in a process of its own, killed at the latest when the context ends."""
-    with (folder / "output.txt").open("wb") as output:
-        process = subprocess.Popen(
-            [*COMMAND, "sync", "moysklad"], stdout=output, stderr=output,
-            env={**environment_of(None, {}), **place.environment}, cwd=folder,
-        )  # fmt: skip
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGKILL)
-            process.wait(10)
-
-
-def wait_until(reached: Callable[[], bool], process: "subprocess.Popen[bytes]", folder: Path) -> None:
-    """Wait for a moment of the run; a run that ends before it is an error."""
-    end = time.monotonic() + PATIENCE
-    while not reached():
-        assert process.poll() is None, (folder / "output.txt").read_text()
-        assert time.monotonic() < end, "the run did not come so far"
-        time.sleep(0.05)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", KILLED_AT)
 def test_a_run_killed_at_any_call_loses_nothing_and_doubles_nothing(
@@ -74,10 +44,9 @@ def test_a_run_killed_at_any_call_loses_nothing_and_doubles_nothing(
     endpoint, calls = KILLED_AT[stage]
     place.sandbox.faults.add(latency(FOR_LONG).at(endpoint).after(calls))
     ledger = place.sandbox.ledger
-    with command(place, tmp_path) as process:
-        wait_until(lambda: ledger.under_way(endpoint) > 0 and ledger.count(endpoint) >= calls, process, tmp_path)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait(10)
+    with command(tmp_path, place.environment, "sync", "moysklad") as run:
+        run.wait_until(lambda: ledger.under_way(endpoint) > 0 and ledger.count(endpoint) >= calls)
+        run.kill()
     place.sandbox.faults.clear()
 
     # The stand-in still carries out the call whose caller was killed.
@@ -87,10 +56,7 @@ def test_a_run_killed_at_any_call_loses_nothing_and_doubles_nothing(
     assert second.status is not runs.Status.FAILED, second.error
     place.assert_converged(MODES)
     with place.opened() as (_, instance):
-        newest, killed = history(instance, 2)
-    assert newest.run_id == second.run_id
-    assert (killed.status, killed.partition) == ("failed", CHILD)
-    assert "killed" in killed.error
+        assert killed_before(instance, second.run_id).partition == CHILD
 
     ledger.clear()
     third = place.sync()[CHILD]
@@ -102,12 +68,11 @@ def test_a_run_killed_at_any_call_loses_nothing_and_doubles_nothing(
 def test_two_runs_at_once_make_nothing_twice(place: MoyskladWorld, tmp_path: Path) -> None:
     endpoint = f"{CHILD} images post"
     place.sandbox.faults.add(latency(1.0).at(endpoint).for_good())
-    with command(place, tmp_path) as process:
-        wait_until(lambda: place.sandbox.ledger.under_way(endpoint) > 0, process, tmp_path)
+    with command(tmp_path, place.environment, "sync", "moysklad") as run:
+        run.wait_until(lambda: place.sandbox.ledger.under_way(endpoint) > 0)
         beside = place.sync()[CHILD]
-        process.wait(PATIENCE)
+        run.assert_ends_well()
     assert beside.status is not runs.Status.FAILED, beside.error
-    assert process.returncode in (0, 3), (tmp_path / "output.txt").read_text()
     assert place.sandbox.calls(CHILD, "images post") == 5, "one call per entity"
     place.sandbox.faults.clear()
     place.sync()
