@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from imagesync_pipelines.image_db.exports.rows import Batches, ExportRow
 
 # What is in memory until it is compressed and given on.
-ROWS_IN_A_GROUP = 20_000
+ROWS_IN_A_GROUP = 5_000
 
 _NOT_TEXT = {
     "position": pa.int32(),
@@ -27,7 +27,7 @@ SCHEMA = pa.schema([(name, _NOT_TEXT.get(name, pa.string())) for name in ExportR
 
 
 def write_parquet(batches: Batches) -> Iterator[bytes]:
-    """Row groups of about 20,000 rows, compressed with zstd; a file without rows has its columns."""
+    """Row groups of about 5,000 rows, compressed with zstd; a file without rows has its columns."""
     sink = _Sink()
     with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), SCHEMA, compression="zstd") as writer:
         waiting: list[ExportRow] = []
