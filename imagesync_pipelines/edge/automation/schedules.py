@@ -16,13 +16,13 @@ from imagesync_pipelines.edge.automation.starting import (
     SyncOptions,
     in_flight,
     keep_partitions,
-    request_of,
     scrub_run,
     sync_run,
 )
 from imagesync_pipelines.edge.resources import EdgeResource
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.operations.run_requests import request_of
 from imagesync_pipelines.settings import Settings
 
 
@@ -73,7 +73,7 @@ def build_schedules(shared: Settings, settings: EdgeSettings) -> list[dg.Schedul
         context: dg.ScheduleEvaluationContext, house: HouseResource, edge: EdgeResource
     ) -> Iterator[dg.RunRequest]:
         for name in keep_partitions(context.instance, edge.accounts(house.settings())):
-            yield request_of(scrub_run(name), context.scheduled_execution_time)
+            yield request_of(scrub_run(name), context.scheduled_execution_time.isoformat())
 
     return [hourly, daily_full, weekly]
 
@@ -91,6 +91,6 @@ def _requests(
     left_out = set() if even_busy else in_flight(context.instance, stores)
     for name in stores:
         if name not in left_out:
-            yield request_of(sync_run(name, options), context.scheduled_execution_time)
+            yield request_of(sync_run(name, options), context.scheduled_execution_time.isoformat())
     if not set(stores) - left_out:
         yield dg.SkipReason("Every store is at work." if stores else "There are no edge stores.")

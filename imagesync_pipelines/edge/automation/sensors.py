@@ -19,7 +19,6 @@ from imagesync_pipelines.edge.automation.starting import (
     SyncOptions,
     in_flight,
     keep_partitions,
-    request_of,
     sync_run,
 )
 from imagesync_pipelines.edge.checks import IN_TIME
@@ -27,6 +26,7 @@ from imagesync_pipelines.edge.resources import EdgeResource
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.operations import partitions
 from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.operations.run_requests import request_of
 from imagesync_pipelines.operations.summaries import error_text
 from imagesync_pipelines.settings import Settings
 

@@ -9,7 +9,6 @@ pools queue their steps, and each step holds the lock in the store's own databas
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import dagster as dg
@@ -55,13 +54,6 @@ def apply_run(store: str, plan_id: int) -> JobRun:
 def scrub_run(store: str) -> JobRun:
     """The run that hashes what a store has, and repairs what differs."""
     return JobRun(SCRUB_JOB, tags={partitions.PARTITION_TAG: store})
-
-
-def request_of(run: JobRun, moment: datetime | None = None) -> dg.RunRequest:
-    """A run as sensors ask Dagster for it, or as schedules do: for one `moment` and store there is only one run."""
-    store = run.tags[partitions.PARTITION_TAG]
-    key = None if moment is None else f"{moment.isoformat()} {store}"
-    return dg.RunRequest(run_key=key, run_config=dict(run.run_config), partition_key=store)
 
 
 def keep_partitions(instance: dg.DagsterInstance, accounts: Accounts) -> list[str]:

@@ -15,12 +15,12 @@ from imagesync_pipelines.moysklad.automation.starting import (
     chosen_children,
     in_flight,
     keep_partitions,
-    request_of,
     sync_run,
 )
 from imagesync_pipelines.moysklad.resources import MoyskladResource
 from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.operations.run_requests import request_of
 from imagesync_pipelines.settings import Settings
 
 

@@ -14,7 +14,6 @@ from imagesync_pipelines.moysklad.automation.starting import (
     chosen_children,
     in_flight,
     keep_partitions,
-    request_of,
     sync_run,
 )
 from imagesync_pipelines.moysklad.queue import Queue
@@ -22,6 +21,7 @@ from imagesync_pipelines.moysklad.resources import MoyskladResource
 from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.operations.partitions import IN_FLIGHT
 from imagesync_pipelines.operations.resources import HouseResource
+from imagesync_pipelines.operations.run_requests import request_of
 from imagesync_pipelines.settings import Settings
 
 # A run that broke before it took its requests leaves them as they were; it is started again after so many minutes.

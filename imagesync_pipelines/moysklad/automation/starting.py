@@ -64,12 +64,6 @@ def apply_run(child: str, plan_id: int) -> JobRun:
     return JobRun(SYNC_JOB, {"ops": ops}, {partitions.PARTITION_TAG: child}, tuple((ROOM, name) for name in names))
 
 
-def request_of(run: JobRun, key: str) -> dg.RunRequest:
-    """A run as sensors and schedules ask Dagster for it; for one `key` and account there is only one run."""
-    child = run.tags[partitions.PARTITION_TAG]
-    return dg.RunRequest(run_key=f"{key} {child}", run_config=dict(run.run_config), partition_key=child)
-
-
 def keep_partitions(instance: dg.DagsterInstance, accounts: Accounts) -> list[str]:
     """Make the partitions equal to the child accounts of the accounts file and return these.
 

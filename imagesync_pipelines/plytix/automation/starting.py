@@ -14,7 +14,7 @@ from datetime import datetime
 import dagster as dg
 
 from imagesync_pipelines.accounts import Accounts
-from imagesync_pipelines.operations import partitions
+from imagesync_pipelines.operations import partitions, run_requests
 from imagesync_pipelines.operations.launching import JobRun
 from imagesync_pipelines.plytix.assets import ACCOUNTS, GOES_ON_TAG
 from imagesync_pipelines.plytix.ledger import ROOM
@@ -76,9 +76,7 @@ def cleanup_run(account: str, missing_from: str, *, lift_brake: bool) -> JobRun:
 
 def request_of(run: JobRun, moment: datetime | None = None) -> dg.RunRequest:
     """A run as sensors ask Dagster for it, or as schedules do: for one `moment` and account there is only one run."""
-    account = run.tags[partitions.PARTITION_TAG]
-    key = None if moment is None else f"{moment.isoformat()} {account}"
-    return dg.RunRequest(run_key=key, run_config=dict(run.run_config), partition_key=account, tags=_BY_ITSELF)
+    return run_requests.request_of(run, None if moment is None else moment.isoformat(), _BY_ITSELF)
 
 
 def keep_partitions(instance: dg.DagsterInstance, accounts: Accounts) -> list[str]:
