@@ -16,6 +16,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, stop_server
 from imagesync_pipelines.storage.home import House, open_house
+from imagesync_pipelines_tests.reusing import make_as_new, shape_of
 
 # A slow machine is no fault of an example; CI judges a change, so it tries the same examples every time.
 _CALM = {"max_examples": 50, "deadline": None, "suppress_health_check": [hypothesis.HealthCheck.too_slow]}
@@ -70,13 +71,26 @@ def server() -> Iterator[EmbeddedServer]:
     shutil.rmtree(home)
 
 
+@pytest.fixture(scope="session")
+def spare_databases(server: EmbeddedServer) -> tuple[str, list[str]]:
+    """The shape of a new database with our tables, and the names of those that tests have left."""
+    return shape_of(server.url(TEMPLATE, "psycopg")), []
+
+
 @pytest.fixture
-def database_url(server: EmbeddedServer) -> Iterator[str]:
-    """The URL (driver psycopg) of a fresh database with our tables, empty."""
-    name = f"test_{uuid.uuid4().hex[:12]}"
-    _execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+def database_url(server: EmbeddedServer, spare_databases: tuple[str, list[str]]) -> Iterator[str]:
+    """The URL (driver psycopg) of a database with our tables, empty."""
+    shape, spare = spare_databases
+    if spare:
+        name = spare.pop()
+    else:
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        _execute(server, f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     yield server.url(name, "psycopg")
-    _drop(server, name)
+    if make_as_new(server.url(name, "psycopg"), shape):
+        spare.append(name)
+    else:
+        _drop(server, name)
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ moysklad_queue = sa.Table(
     # Text and not JSONB, which cannot keep every JSON text.
     sa.Column("payload", sa.Text, nullable=False, comment="JSON as it came, unknown fields included"),
     sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("once", sa.Text, comment="the same words are the same request; NULL: every one is its own"),
+    sa.Column("once", sa.Text, comment="same words, same request; NULL: every one is its own"),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="begun, the present one included"),
     sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False),

@@ -7,10 +7,9 @@ database.py).
 import sqlalchemy as sa
 from alembic import context
 
-from imagesync_pipelines.storage import schema_catalogue  # noqa: F401 - its indexes belong to the metadata
+from imagesync_pipelines.storage import schema_catalogue, schema_moysklad  # noqa: F401 - theirs belongs to the metadata
 from imagesync_pipelines.storage.database import VERSION_TABLE
-from imagesync_pipelines.storage.schema import SCHEMA
-from imagesync_pipelines.storage.schema_moysklad import metadata
+from imagesync_pipelines.storage.schema import SCHEMA, metadata
 
 
 def _run() -> None:

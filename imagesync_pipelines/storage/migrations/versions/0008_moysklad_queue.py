@@ -36,7 +36,7 @@ STATEMENTS = (
     "COMMENT ON COLUMN imagesync.moysklad_queue.child IS 'empty: what was set aside is no account''s'",
     "COMMENT ON COLUMN imagesync.moysklad_queue.entity_id IS 'in the main account'",
     "COMMENT ON COLUMN imagesync.moysklad_queue.payload IS 'JSON as it came, unknown fields included'",
-    "COMMENT ON COLUMN imagesync.moysklad_queue.once IS 'the same words are the same request; NULL: every one is its own'",
+    "COMMENT ON COLUMN imagesync.moysklad_queue.once IS 'same words, same request; NULL: every one is its own'",
     "COMMENT ON COLUMN imagesync.moysklad_queue.attempts IS 'begun, the present one included'",
 )
 
