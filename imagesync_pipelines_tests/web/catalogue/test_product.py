@@ -1,14 +1,15 @@
 """One product: its pictures and whose they are, its family, its pin, what may mean it, where it also lives."""
 
+import re
 from datetime import timedelta
 
 from imagesync_pipelines.image_db.pinning import pin_image
 from imagesync_pipelines.storage.pins import set_pin
 from imagesync_pipelines.storage.schema import mirror, plytix_link, unmatched_article
-from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map
+from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map
 from imagesync_pipelines.web.catalogue.reading.product import ProductView, product_id_of, product_view
 from imagesync_pipelines.web.catalogue.reading.whereabouts import whereabouts
-from imagesync_pipelines_tests.web.catalogue.world import NOW, World
+from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World
 
 
 def view(world: World, product_id: int) -> ProductView:
@@ -109,7 +110,7 @@ def test_a_sku_names_the_variant_before_the_parent_and_none_that_left(world: Wor
     assert product_id_of(world.engine, "200") is None
 
 
-def test_the_ledgers_of_the_rooms_say_where_the_images_also_live(world: World) -> None:
+def test_the_ledgers_of_the_rooms_say_where_the_images_also_live(site: Site, world: World) -> None:
     link = {"product_sku": "100", "asset_id": "a", "account": "main"}
     photo = {
         "room": "edge",
@@ -126,7 +127,15 @@ def test_the_ledgers_of_the_rooms_say_where_the_images_also_live(world: World) -
         connection.execute(mirror.insert().values(key="1", **photo))
         connection.execute(mirror.insert().values(key="2", **photo, **gone))
         found_by = {"entity_key": "product:1", "child_id": "c", "field": "article", "value": "100"}
-        connection.execute(moysklad_entity_map.insert().values(child="berlin", **found_by))
+        for child, images in (("berlin", 3), ("without any", 0)):
+            connection.execute(moysklad_entity_map.insert().values(child=child, **found_by))
+            kept = {"images": [["source", "id", "a.jpg", 1]] * images, "others": 0}
+            connection.execute(moysklad_child_images.insert().values(child=child, entity_key="product:1", **kept))
+        connection.execute(moysklad_entity_map.insert().values(child="never written", **found_by))
     places = [(place.room, place.account, place.images) for place in whereabouts(world.engine, "100")]
-    assert places == [("edge", "jakarta", 1), ("moysklad", "berlin", None), ("plytix", "main", 2)]
+    assert places == [("edge", "jakarta", 1), ("moysklad", "berlin", 3), ("plytix", "main", 2)]
+    text = re.sub(r"<[^>]*>|\s+", " ", site.get(f"/products/{world.product('100')}").text)
+    for told in (r"Edge stores +jakarta +1 picture,", r"МойСклад +berlin +3 pictures,", r"Plytix +main +2 pictures,"):
+        assert re.search(told, text)
+    assert "never written" not in text
     assert whereabouts(world.engine, "101") == ()

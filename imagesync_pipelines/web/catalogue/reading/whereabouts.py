@@ -12,21 +12,18 @@ import sqlalchemy as sa
 from imagesync_pipelines.edge.listing import ROOM as EDGE
 from imagesync_pipelines.plytix.ledger import ROOM as PLYTIX
 from imagesync_pipelines.storage.schema import mirror, plytix_link
-from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map
+from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map
 
 MOYSKLAD = "moysklad"
 
 
 @dataclass(frozen=True)
 class Whereabout:
-    """One place where images of a product are: the room, the account there, how many, since when at the latest.
-
-    images is None when the room notes the product there but not its images.
-    """
+    """One place where images of a product are: the room, the account there, how many, since when at the latest."""
 
     room: str
     account: str
-    images: int | None
+    images: int
     since: datetime | None
     note: str
 
@@ -66,14 +63,18 @@ def _plytix(connection: sa.Connection, sku: str) -> list[Whereabout]:
 
 
 def _moysklad(connection: sa.Connection, sku: str) -> list[Whereabout]:
-    entity = moysklad_entity_map.c
+    entity, there = moysklad_entity_map.c, moysklad_child_images.c
+    both = (there.child == entity.child) & (there.entity_key == entity.entity_key)
+    images = sa.func.sum(sa.func.jsonb_array_length(there.images))
     query = (
-        sa.select(entity.child, sa.func.max(entity.matched_at), sa.func.min(entity.field))
+        sa.select(entity.child, images, sa.func.max(there.changed_at), sa.func.min(entity.field))
+        .join_from(moysklad_entity_map, moysklad_child_images, both)
         .where(entity.value == sku)
         .group_by(entity.child)
+        .having(images > 0)
         .order_by(entity.child)
     )
     return [
-        Whereabout(MOYSKLAD, child, None, since, f"the same article, found by {field}")
-        for child, since, field in connection.execute(query)
+        Whereabout(MOYSKLAD, child, count, since, f"on the article that was found by its {field}")
+        for child, count, since, field in connection.execute(query)
     ]
