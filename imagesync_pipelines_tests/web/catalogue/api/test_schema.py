@@ -20,6 +20,7 @@ OPERATIONS = [
     ("GET", "/lookup"),
     ("POST", "/lookup"),
     ("GET", "/changes"),
+    ("GET", "/exports/{wanted}"),
 ]
 FEW, MANY = 3, 40
 
@@ -32,7 +33,7 @@ def schema(caller: Caller) -> schemathesis.BaseSchema:
 
 def test_every_operation_of_the_document_is_tried(schema: schemathesis.BaseSchema) -> None:
     found = {(one.ok().method.upper(), one.ok().path) for one in schema.get_all_operations()}
-    assert set(OPERATIONS) <= found
+    assert set(OPERATIONS) == found
 
 
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
@@ -75,7 +76,7 @@ def try_operation(
     def run(case: schemathesis.Case) -> None:
         if mode is GenerationMode.POSITIVE:
             # A made-up id is always a 404; the promises about good answers need a real one.
-            case.path_parameters.update({name: there[name] for name in case.path_parameters})
+            case.path_parameters.update({name: there[name] for name in case.path_parameters if name in there})
             # A made-up cursor is refused, and the document cannot say which text is one.
             case.query.pop("cursor", None)
             if method == "PUT":
