@@ -137,3 +137,25 @@ def test_only_an_address_that_we_wrote_is_fetched(site: Site, world: World) -> N
     refused = site.get(f"/plan-pictures/{token}")
     assert (refused.status_code, refused.headers["Content-Type"]) == (200, "image/svg+xml")
     assert site.get(f"/plan-pictures/{token[:-2]}xx").status_code == 404
+
+
+def test_what_an_upstream_wrote_into_a_plan_is_never_markup(site: Site, world: World) -> None:
+    evil = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"
+    engel = world.product("100", evil)
+    world.image(engel, "1", thumbnail_url="javascript:" + evil)
+    row = {"group": str(engel), "product": evil, "reason": evil}
+    rows = [{**row, "key": f"{engel}/{evil}", "change": "add"}, {**row, "key": f"{engel}/1", "change": "remove"}]
+    told = {"warnings": [evil], "store": evil}
+    plans = [save(world, rows, **told), save(world, [{**one, "group": evil} for one in rows], room="edge", **told)]
+    for path in ("/plans", *(f"/plans/{plan}?change={change}" for plan in plans for change in ("add", "remove"))):
+        answer = site.get(path)
+        assert answer.status_code == 200, path
+        for markup in ("<script>alert", "<img src=x", '="javascript:', "&quot;&gt;<", ">49"):
+            assert markup not in answer.text, (path, markup)
+        assert path == "/plans" or answer.text.count("&lt;script&gt;alert(1)") >= 3, path
+
+
+@pytest.mark.parametrize("url", ["http://x.example/\0", "http://[", ""], ids=ascii)
+def test_a_planned_picture_without_a_usable_address_is_a_grey_one(site: Site, world: World, url: str) -> None:
+    answer = site.get(f"/plan-pictures/{picture_token(world.opened, url)}")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/svg+xml")

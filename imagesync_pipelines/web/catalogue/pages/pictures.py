@@ -40,9 +40,11 @@ async def derivative(request: Request, opened: Here, image_id: RowId, purpose: P
 async def picture_of_plan(request: Request, opened: Here, token: str) -> Response:
     """A picture that a plan speaks about and no product image shows; the token is ours and holds its URL."""
     try:
-        url = _signer(opened).loads(token)
+        url: str = _signer(opened).loads(token)
     except BadSignature:
         raise HTTPException(404) from None
+    if "\0" in url:  # no URL has one, and no database keeps one
+        return _grey()
     return await _answer(request, (Original(url, ""),), "thumb", FOR_A_DAY)
 
 
