@@ -214,9 +214,12 @@ def test_the_age_of_the_pictures_is_told_on_every_page(site: Site, world: World)
     values = {"room": "image_db", "path": "", "files": {}, "scope": {}, "counts": {}, "cost": {}}
     with world.engine.begin() as connection:
         connection.execute(plan.insert().values(applied_at=NOW - timedelta(days=3), **values))
-    late = site.get("/").text
-    assert "3 days ago" in late
-    assert "older than it should be" in late
+    engel = world.product("100")
+    for path in ("/", f"/products/{engel}", "/history", "/plans", "/login"):
+        late = site.get(path).text
+        assert "Pictures as of" in late, path
+        assert "3 days ago" in late, path
+        assert "older than it should be" in late, path
     with world.engine.begin() as connection:
         connection.execute(plan.insert().values(applied_at=NOW - timedelta(hours=1), **values))
     assert "1 hour ago" in site.get("/").text
@@ -249,6 +252,26 @@ def test_history_tells_every_run_and_draws_it(database: sa.Engine, tmp_path: Pat
     assert len(Markup(text).all("script")) == 2
     assert [one["class"] for one in Markup(text).all("rect")].count("added") == 3
     assert asked == [(50, None), (50, "edge")]
+
+
+def test_every_run_has_its_row_of_the_mission(database: sa.Engine, tmp_path: Path) -> None:
+    runs = [
+        Run(run_id="a", job="image_db__sync", added=1234, updated=5, deleted=6, products_affected=7),
+        Run(run_id="b", job=f"j{EVIL}", room=None, partition=EVIL, status="failed", error="Page 7 is broken.",
+            added=None, updated=None, deleted=None, products_affected=None, summary={"warnings": [EVIL]}),
+    ]  # fmt: skip
+    with serving(open_world(database, tmp_path, lambda limit, room: runs).opened) as site:
+        text = site.get("/history").text
+    body = text[text.index("<tbody>") : text.index("</tbody>")]
+    cells = [
+        " ".join(re.sub(r"<[^>]*>", " ", cell).split()) for cell in re.findall(r"<td[^>]*>(.*?)</td>", body, re.DOTALL)
+    ]
+    times = ["1 hour ago", "58 minutes ago", "2 min 0 s"]
+    assert cells[1:9] == ["completed", *times, "1 234", "5", "6", "7"]
+    assert cells[10:18] == ["failed", *times, "–", "–", "–", "–"]
+    assert cells[18].startswith("Page 7 is broken.")
+    assert "<script>alert" not in text
+    assert "<img src=x" not in text
 
 
 def test_history_without_dagster_says_so_and_the_other_pages_go_on(database: sa.Engine, tmp_path: Path) -> None:
