@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
@@ -14,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.image_db.exports.csv_lines import safe_cell, write_csv
-from imagesync_pipelines.image_db.exports.formats import Format, export
+from imagesync_pipelines.image_db.exports.formats import Format, export, kind_of
 from imagesync_pipelines.image_db.exports.merchant import write_merchant
 from imagesync_pipelines.image_db.exports.rows import PRODUCTS_AT_ONCE, ExportRow, read_rows, snapshot
 from imagesync_pipelines.storage.schema import product
@@ -122,6 +124,21 @@ def test_a_reader_that_goes_away_leaves_no_connection_open(world: World) -> None
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert world.engine.pool.status().count("Current Checked out connections: 0") == 1
+
+
+def peak_bytes(wanted: Format, batches: int) -> int:
+    """The most that was in memory while so many batches of 500 rows were written, the bytes given on at once."""
+    rows = ([row(sku=f"{at:06}", id=n) for n in range(500)] for at in range(batches))
+    tracemalloc.start()
+    arrow = max(pa.total_allocated_bytes() for _ in kind_of(wanted).write(rows))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak + arrow
+
+
+@pytest.mark.parametrize("wanted", Format)
+def test_many_rows_need_no_more_memory_than_few(wanted: Format) -> None:
+    assert peak_bytes(wanted, 60) < 1.6 * peak_bytes(wanted, 15)
 
 
 @pytest.mark.parametrize(
