@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from imagesync_pipelines.imaging.derivatives import Encoding
 from imagesync_pipelines.storage.schema import image_content
 from imagesync_pipelines.upstream.errors import NotFound, Unavailable
 from imagesync_pipelines.web.catalogue.derivatives import FAILED_SECONDS, Failed, wanted_encoding
+from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.media import Media, media_host, picture
-from imagesync_pipelines_tests.web.catalogue.world import Site, World
+from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
 
 CHROME = "image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8"
 
@@ -136,6 +138,19 @@ def test_no_address_inside_our_network_is_opened(site: Site, world: World, media
     for image in shown(world, [url.replace("{port}", port) for url in INSIDE]):
         assert site.get(f"/media/{image}/small").headers["Content-Type"] == "image/svg+xml"
     assert media.asked == []
+
+
+@pytest.mark.parametrize("limit", [{"derivative_max_bytes": 5000}, {"derivative_max_pixels": 1_499_999}], ids=str)
+def test_a_picture_larger_than_the_settings_allow_is_a_grey_one(
+    world: World, media: Media, limit: dict[str, int]
+) -> None:
+    small, large = picture((15, 10)), picture()
+    assert len(small) < 5000 < len(large)
+    images = shown(world, [media.url("small.jpg", small), media.url("large.jpg", large)])
+    settings = CatalogueSettings(**limit)  # type: ignore[arg-type]
+    with serving(replace(world.opened, settings=settings)) as site:
+        kinds = [site.get(f"/media/{image}/web").headers["Content-Type"] for image in images]
+    assert kinds == ["image/jpeg", "image/svg+xml"]
 
 
 def test_pages_answer_while_a_media_host_hangs(site: Site, world: World, media: Media) -> None:

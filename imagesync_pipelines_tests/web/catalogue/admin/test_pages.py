@@ -23,11 +23,12 @@ def test_an_admin_pins_a_picture_with_their_name_and_unpins_it(world: World, adm
     page = admin.post(f"/admin{path}/pin", {"csrf": admin.csrf(), "image_id": str(second)})
     assert page.url.endswith(path)
     assert "This is the primary picture now" in page.text
-    assert "anna chose the primary picture" in page.text
     assert "This is the primary picture now" not in admin.get(path).text
     assert primary_of(world, engel) == "2"
     with world.engine.connect() as connection:
-        assert connection.execute(sa.select(pin.c.pinned_by)).scalar_one() == "anna"
+        who, when = connection.execute(sa.select(pin.c.pinned_by, pin.c.pinned_at)).one()
+    assert who == "anna"
+    assert f'anna chose the primary picture <time datetime="{when.isoformat()}"' in page.text
     assert "The rules choose" in admin.send_form(path, f"/admin{path}/unpin").text
     assert primary_of(world, engel) == "1"
     assert f"/admin{path}/unpin" not in forms_of(admin.get(path).text)
