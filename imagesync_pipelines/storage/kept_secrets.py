@@ -4,7 +4,6 @@ What belongs here: making one file with a random secret, whole or not at all. Wh
 which are settings, and whether an installation may make its own (the service that needs it).
 """
 
-import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ def kept_secret(file: Path) -> SecretStr:
     """The secret in the file, 64 hexadecimal digits; made on the first call, by whichever process comes first."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with suppress(FileExistsError):
-        fresh = file.with_name(f"{file.name}.{os.getpid()}")
+        fresh = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
         fresh.touch(mode=0o600)
         fresh.write_text(secrets.token_hex(32))
         # A link appears whole or not at all, and never replaces one that another process made.
