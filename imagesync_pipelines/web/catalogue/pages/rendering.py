@@ -55,7 +55,10 @@ def render(
     status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """A template as an answer; a page is asked for again every time, because what it shows changes."""
+    """A template as an answer; a page is asked for again every time, because what it shows changes.
+
+    No cache that people share may keep it: it names who is signed in and holds the token of their session.
+    """
     opened = opened_of(request)
     now, zone = opened.clock(), ZoneInfo(opened.shared.timezone)
     templates: Jinja2Templates = request.app.state.templates
@@ -69,7 +72,7 @@ def render(
         **context,
     }
     answer = templates.TemplateResponse(request, name, given, status_code=status, headers=dict(headers or {}))
-    answer.headers.setdefault("Cache-Control", "no-cache")
+    answer.headers.setdefault("Cache-Control", "private, no-cache")
     answer.headers["Vary"] = "HX-Request"
     return answer
 

@@ -143,3 +143,10 @@ def test_pictures_and_the_api_carry_no_cookie(world: World, admin: Browser) -> N
     image = world.image(world.product("100"), image_url="http://192.0.2.1/none.jpg")
     for path in ("/static/admin.css", f"/media/{image}/thumb", "/api/v1/openapi.json"):
         assert "Set-Cookie" not in admin.get(path).headers
+
+
+def test_no_page_may_be_kept_by_a_cache_that_people_share(site: Site, world: World, admin: Browser) -> None:
+    engel = world.product("100")
+    for path in ("/", f"/products/{engel}", "/history", "/plans", "/plans/9", "/admin/quarantine", "/login"):
+        caching = admin.get(path).headers["Cache-Control"]
+        assert "private" in caching or "no-store" in caching, path
