@@ -96,3 +96,14 @@ def test_it_is_ready_when_the_database_is_as_new_as_the_code(site: Site, world: 
     answer = site.get("/readyz")
     assert answer.status_code == 503
     assert "0001" in answer.json()["database"]
+
+
+def test_it_is_not_ready_while_its_storage_is_away(world: World) -> None:
+    class Away:
+        def __getattr__(self, name: str) -> object:
+            raise ConnectionError("key=secret")
+
+    with serving(replace(world.opened, storage=Away())) as site:
+        answer = site.get("/readyz")
+    assert (answer.status_code, answer.json()["database"], answer.json()["storage"]) == (503, "ok", "does not answer")
+    assert "secret" not in answer.text

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from imagesync_pipelines.storage.schema import unmatched_article
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, is_problem
 from imagesync_pipelines_tests.web.catalogue.world import World
 
@@ -103,11 +104,20 @@ def test_a_list_is_read_to_its_end_with_its_cursor_or_its_link(world: World, cal
 
 def test_the_list_is_searched_and_filtered(world: World, caller: Caller) -> None:
     family(world)
+    small = world.product("900001", "Fuchs")
+    old = {"is_front": False, "height": 200, "last_synced": "1999-01-01T00:00:00Z"}
+    world.image(small, "90", **old)
+    near = {"number": "80001", "external_id": "9", "reason": "unknown", "candidates": [{"sku": "800001"}]}
+    with world.engine.begin() as connection:
+        connection.execute(unmatched_article.insert().values(**near))
     found: list[tuple[dict[str, str], list[str]]] = [
         ({"q": "7000"}, ["700000", "700001", "700002"]),
         ({"q": "bemalt"}, ["700001"]),
         ({"kind": "parent"}, ["700000"]),
         ({"without_image": "true"}, ["700002", "800001"]),
+        ({"without_front": "true"}, ["900001"]),
+        ({"low_resolution": "true"}, ["900001"]),
+        ({"unmatched": "true"}, ["800001"]),
         ({"changed_since": "2000-01-01T00:00:00Z"}, ["700001"]),
     ]
     for query, skus in found:
