@@ -4,15 +4,17 @@ What belongs here: starting a stream, how many there may be, the route of the pa
 how it is written (image_db/exports), the route of the API (api/exports.py).
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from threading import BoundedSemaphore
 from typing import Annotated
 
 import sqlalchemy as sa
+from anyio import CancelScope, to_thread
 from fastapi import APIRouter, Depends, HTTPException, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from imagesync_pipelines.image_db.exports.formats import Format, export, kind_of
 from imagesync_pipelines.web.catalogue.opening import Opened
@@ -34,6 +36,27 @@ class TooManyExports(Exception):  # noqa: N818 - the name says what happened
         super().__init__(f"{MOST_AT_ONCE} exports are being read already; try again in a moment.")
 
 
+class Streamed(StreamingResponse):
+    """An answer of which the rest is a stream, closed as soon as its reader has all of it or went away.
+
+    Left to the collector of garbage, a reader that went away would keep its place and its connection for a while.
+    """
+
+    def __init__(
+        self, first: bytes, rest: Generator[bytes, None, None], headers: Mapping[str, str], media_type: str
+    ) -> None:
+        super().__init__(chain([first], rest), headers=headers, media_type=media_type)
+        self._rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it, and close the stream whatever happened."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            with CancelScope(shield=True):
+                await to_thread.run_sync(self._rest.close)
+
+
 @dataclass
 class Exports:
     """The exports that this process gives at the moment."""
@@ -49,15 +72,15 @@ class Exports:
         if not self.free.acquire(blocking=False):
             raise TooManyExports
         stream = self._stream(wanted, conditions)
-        begun = chain([next(stream, b"")], stream)
+        first = next(stream, b"")
         kind = kind_of(wanted)
         headers = {
             "Content-Disposition": f'attachment; filename="{kind.file_name}"',
             "Cache-Control": "private, no-store",
         }
-        return StreamingResponse(begun, headers=headers, media_type=kind.media_type)
+        return Streamed(first, stream, headers, kind.media_type)
 
-    def _stream(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> Iterator[bytes]:
+    def _stream(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> Generator[bytes, None, None]:
         """The bytes; the place is free again when all were read or the reader went away."""
         try:
             first = self.opened.image_db.image_db_own_images_first

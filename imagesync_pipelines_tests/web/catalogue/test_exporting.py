@@ -4,8 +4,11 @@ import csv
 import io
 from dataclasses import replace
 
+import anyio
 import pytest
 import sqlalchemy as sa
+from starlette.requests import ClientDisconnect
+from starlette.types import Message
 
 from imagesync_pipelines.image_db.exports.formats import Format, kind_of
 from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, Exports, TooManyExports
@@ -56,6 +59,22 @@ def test_few_exports_are_given_at_once_and_a_place_is_free_again(world: World) -
         exports.answer(Format.CSV)
     answers.clear()  # the readers went away
     assert exports.answer(Format.CSV).status_code == 200
+
+
+def test_a_reader_that_goes_away_midway_leaves_its_place(world: World) -> None:
+    exports, scope = Exports(world.opened), {"type": "http", "asgi": {"spec_version": "2.4"}}
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise OSError("the reader is gone")
+
+    for _ in range(MOST_AT_ONCE + 1):
+        with pytest.raises(ClientDisconnect):
+            anyio.run(exports.answer(Format.NDJSON), scope, receive, send)
+    assert "Current Checked out connections: 0" in world.engine.pool.status()
 
 
 def test_a_database_that_is_away_is_an_error_and_takes_no_place(world: World) -> None:
