@@ -179,7 +179,9 @@ def test_the_page_of_a_run_asks_again_until_it_has_ended(site: Site, admin: Brow
 
 def test_an_ended_run_tells_what_it_changed(world: World, dagster: FakeDagster) -> None:
     person(world)
-    past = Run(run_id=RUN_ID, added=1234, error="page 7 is broken", status="failed")
+    evil = "<script>alert(1)</script>"
+    told = {"error": f"page 7 is broken {evil}", "summary": {"warnings": [f"late {evil}"]}}
+    past = Run(run_id=RUN_ID, added=1234, status="failed", **told)  # type: ignore[arg-type]
     opened = replace(at_dagster(world, dagster.address).opened, read_runs=lambda limit, room: [past])
     dagster.status = "FAILURE"
     with serving(opened) as site:
@@ -187,7 +189,9 @@ def test_an_ended_run_tells_what_it_changed(world: World, dagster: FakeDagster) 
         browser.log_in("anna")
         text = browser.get(f"/admin/runs/{RUN_ID}").text
     assert "1\u202f234" in text
-    assert "page 7 is broken" in text
+    assert "page 7 is broken &lt;script&gt;" in text
+    assert "late &lt;script&gt;" in text
+    assert evil not in text
     assert "anna" in text
 
 
