@@ -32,13 +32,12 @@ OUR_VARIABLES = (
 
 # Proofs at length, each quick but many: the stand-ins themselves, every fault at every place, whole commands.
 AT_LENGTH = (
-    "sandbox/head_office", "sandbox/plytix", "sandbox/amazon", "sandbox/moysklad", "faults",
+    "sandbox/head_office", "sandbox/plytix", "sandbox/amazon", "faults",
     "e2e/test_histories.py", "e2e/test_traps_", "cli/test_edge.py", "cli/test_exit_codes.py",
     "image_db/test_applying_histories.py", "image_db/test_assets_pages.py",
     "edge/test_applying_histories.py", "edge/test_listing_sandbox.py", "edge/test_stored_plans.py",
-    "plytix/test_applying_runs.py", "plytix/test_faults.py", "plytix/test_many_products.py",
-    "plytix/test_removing_runs.py", "plytix/test_variants_of_plytix.py",
-    "moysklad/test_client_and_sandbox.py", "moysklad/test_faults_of_writing.py",
+    "plytix/test_faults.py", "plytix/test_many_products.py",
+    "plytix/test_removing_runs.py",
     "web/catalogue/api/test_schema.py", "web/head_office/test_schema.py", "web/head_office/test_histories.py",
     "web/head_office/test_importing.py", "web/head_office/test_outages.py",
 )  # fmt: skip
