@@ -1,8 +1,8 @@
 """Proves the two steps to an image's bytes, the links that end, the public host, and the small pictures."""
 
-from io import time
+import time
+from io import BytesIO
 
-import BytesIO
 import pytest
 import requests
 from PIL import Image
