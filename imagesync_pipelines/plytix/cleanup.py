@@ -23,11 +23,14 @@ def plan_cleanup(desk: Desk, api: PlytixApi, run_id: str, *, missing_from: str, 
     RoomBusy and the errors of Plytix.
     """
     read = read_sources(missing_from, "", desk.place.settings)
-    told: tuple[str, ...] = ()
+    told = read.told
     gone: list[str] = []
     doubtful = [entry for entry in read.set_aside if not entry.where.startswith(SKU_PREFIX)]
     if doubtful:
-        told = (f"{DOUBTFUL}{doubtful[0].where}: {doubtful[0].reason}.",)
+        told = (
+            *told,
+            f"{DOUBTFUL}{doubtful[0].where}: {doubtful[0].reason}.",
+        )
     else:
         gone = missing_skus(desk.ledger.linked_skus(), read)
     calls = api.calls

@@ -4,22 +4,29 @@ What belongs here: reading one file in each of its shapes to Amazon items. What 
 (rules.py), where the file lies (the caller brings its bytes).
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from imagesync_pipelines.plytix.errors import MappingError
+from imagesync_pipelines.plytix.levels import (
+    AMAZON_SKU,
+    default_told,
+    differences_told,
+    file_marketplace,
+    levels_of,
+    names_any,
+)
+from imagesync_pipelines.plytix.marketplaces import DEFAULT_MARKETPLACE
 from imagesync_pipelines.plytix.model import AmazonItem, ItemImage, SetAside
-from imagesync_pipelines.plytix.rules import amazon_sku, is_asin, known_marketplace, marketplace_code
+from imagesync_pipelines.plytix.rules import amazon_sku, is_asin
 from imagesync_pipelines.upstream.answers import load_json
 
 # The lists of entries: a mapping file has the first two, the export that it is made from has the third.
 _PARTS = ("matched", "unmatched_amazon", "variants")
 _PARENT = "VARIATION_PARENT"
-_SKU = re.compile(r"AMZN-([A-Z]{2})-([A-Z0-9]{10})")
 _FLAT_COLUMNS: Mapping[str, str] = {
     "amazon_image_main": "MAIN",
     **{f"amazon_image_variant_{number}": f"PT{number:02d}" for number in range(1, 9)},
@@ -30,8 +37,10 @@ _FLAT_COLUMNS: Mapping[str, str] = {
 class MappingFile(NamedTuple):
     """A mapping file as read.
 
-    shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. entries: how many the
-    file holds, in all its parts. set_aside: entries and images that cannot be used.
+    shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. marketplace: the country
+    that the file names, or that all its entries are of; '' when they are of several. entries: how many the file holds,
+    in all its parts. set_aside: entries and images that cannot be used. told: sentences for people about how it was
+    read.
     """
 
     source: str
@@ -40,6 +49,7 @@ class MappingFile(NamedTuple):
     entries: int
     items: tuple[AmazonItem, ...]
     set_aside: tuple[SetAside, ...]
+    told: tuple[str, ...] = ()
 
 
 def _positive(value: int | None) -> int | None:
@@ -53,7 +63,6 @@ _Pixels = Annotated[int | None, AfterValidator(_positive)]
 class _Entry(TypedDict):
     amazon_asin: NotRequired[str | None]
     suggested_sku: NotRequired[str | None]
-    marketplace: NotRequired[str | None]
     item_classification: NotRequired[str | None]
     amazon_parent_asin: NotRequired[str | None]
 
@@ -74,23 +83,23 @@ def read_mapping(body: bytes, source: str) -> MappingFile:
     """Read a mapping file; `source` is its name for people.
 
     Bad entries and images are set aside with their reasons. Raises MappingError for a file that is empty, cut, of
-    another shape, or without a single entry that can be used.
+    another shape, of an unknown marketplace, or without a single entry that can be used.
     """
     document = _document(body, source)
-    metadata = document.get("metadata")
-    about = metadata if isinstance(metadata, dict) else {}
-    default = marketplace_code(_text(about.get("marketplace")), _text(about.get("marketplace_id")))
+    placed = list(_entries(document, source))
+    file, told = _marketplace(document, [raw for _, raw in placed], source)
     items: list[AmazonItem] = []
     set_aside: list[SetAside] = []
     shapes: set[str] = set()
-    entries = 0
-    for place, raw in _entries(document, source):
-        entries += 1
+    differences: list[tuple[str, str]] = []
+    for place, raw in placed:
         try:
-            item = _item(raw, default)
+            item, difference = _item(raw, file)
         except ValueError as error:
             set_aside.append(SetAside(place, _reason(error)))
             continue
+        if difference:
+            differences.append((place, difference))
         images: list[ItemImage] = []
         for shape, image in _images(raw):
             shapes.add(shape)
@@ -99,16 +108,34 @@ def read_mapping(body: bytes, source: str) -> MappingFile:
             else:
                 set_aside.append(SetAside(item.sku, image))
         items.append(item._replace(images=tuple(images)))
-    if not entries:
+    if not placed:
         raise MappingError(f"{source}: it lists no product; nothing was changed. Was its export empty?")
     if not items:
         first = set_aside[0]
         raise MappingError(
-            f"{source}: none of its {entries} entries can be used; the first, {first.where}: {first.reason}"
+            f"{source}: none of its {len(placed)} entries can be used; the first, {first.where}: {first.reason}"
         )
+    countries = {item.marketplace for item in items}
     return MappingFile(
-        source, " + ".join(sorted(shapes)) or "no images", default, entries, tuple(items), tuple(set_aside)
+        source=source,
+        shape=" + ".join(sorted(shapes)) or "no images",
+        marketplace=file or (countries.pop() if len(countries) == 1 else ""),
+        entries=len(placed),
+        items=tuple(items),
+        set_aside=tuple(set_aside),
+        told=(*told, *differences_told(source, differences)),
     )
+
+
+def _marketplace(document: Mapping[str, Any], entries: Sequence[object], source: str) -> tuple[str, tuple[str, ...]]:
+    """The country of entries that name none, '' when there is none for them; and what is told of it."""
+    try:
+        file = file_marketplace(document.get("metadata"))
+    except ValueError as error:
+        raise MappingError(f"{source}: {error}; nothing was changed. Correct its metadata.") from None
+    if file or not entries or names_any(entries):
+        return file, ()
+    return DEFAULT_MARKETPLACE, default_told(source)
 
 
 def _document(body: bytes, source: str) -> Mapping[str, Any]:
@@ -137,23 +164,26 @@ def _entries(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, ob
             yield f"{name}[{number}]", raw
 
 
-def _item(raw: object, default: str) -> AmazonItem:
-    """One entry without its images. Raises ValueError with the reason when it says not, or not clearly, what it is."""
+def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
+    """One entry without its images, and what is told of its marketplace; `file`: the country of the file.
+
+    Raises ValueError with the reason when it says not, or not clearly, what it is.
+    """
     entry = _ENTRY.validate_python(raw)
     suggested = entry.get("suggested_sku") or ""
-    named = _SKU.fullmatch(suggested)
+    named = AMAZON_SKU.fullmatch(suggested)
     if suggested and named is None:
         raise ValueError(f"suggested_sku {suggested[:60]!r} is no product of Amazon (AMZN-<marketplace>-<ASIN>)")
     asin = (entry.get("amazon_asin") or (named[2] if named else "")).upper()
     if not is_asin(asin):
         raise ValueError(f"amazon_asin {asin[:60]!r} is no ASIN" if asin else "neither amazon_asin nor suggested_sku")
-    said = entry.get("marketplace") or ""
-    if said and known_marketplace(said) is None:
-        raise ValueError(f"marketplace {said[:60]!r} is unknown; two letters or Amazon's id were expected")
-    marketplace = marketplace_code(said, named[1] if named else None, default)
+    levels = levels_of(raw if isinstance(raw, dict) else {}, file)
+    marketplace = levels.holds
+    if not marketplace:
+        raise ValueError("it names no marketplace, and neither does the file, though other entries do")
     if named is not None and named.groups() != (marketplace, asin):
         raise ValueError(f"suggested_sku {suggested} does not belong to {asin} in {marketplace}")
-    return AmazonItem(
+    item = AmazonItem(
         sku=amazon_sku(marketplace, asin),
         asin=asin,
         marketplace=marketplace,
@@ -161,6 +191,7 @@ def _item(raw: object, default: str) -> AmazonItem:
         parent_asin=(entry.get("amazon_parent_asin") or "").upper(),
         images=(),
     )
+    return item, levels.difference
 
 
 def _images(raw: object) -> Iterator[tuple[str, ItemImage | str]]:
@@ -203,7 +234,3 @@ def _reason(error: ValueError) -> str:
         problem["type"], problem["msg"]
     )
     return f"{field}: {words}" if field else words
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

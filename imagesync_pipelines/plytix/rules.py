@@ -5,27 +5,18 @@ APIs (mapping.py, api/), what Plytix already has (planning.py).
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from imagesync_pipelines.plytix.model import AmazonItem, ItemImage, Listing, ListingImage, SetAside
 
-MARKETPLACES: Mapping[str, str] = {
-    "ATVPDKIKX0DER": "US",
-    "A2EUQ1WTGCTBG2": "CA",
-    "A1AM78C64UM0Y8": "MX",
-    "A1F83G8C2ARO7P": "UK",
-    "A1PA6795UKMFR9": "DE",
-}
-DEFAULT_MARKETPLACE = "US"
 SKU_PREFIX = "AMZN-"
 MAIN = "MAIN"
 SWATCH = "SWCH"
 _CODE = re.compile(r"[A-Z0-9]{1,10}")
 _NUMBERED = re.compile(r"PT(\d{1,2})")
 _ASIN = re.compile(r"[A-Z0-9]{10}")
-_COUNTRY = re.compile(r"[A-Z]{2}")
 _HOST = re.compile(r"m\.media-amazon\.com|([a-z0-9-]+\.)*(ssl-)?images-amazon\.com")
 # Ids had 11 characters in all that was seen; + and - are part of every fifth one, and case matters.
 _ID = "[A-Za-z0-9+-]{8,16}"
@@ -103,23 +94,6 @@ def variant_order(variant: str) -> tuple[int, str]:
 def amazon_sku(marketplace: str, asin: str) -> str:
     """The SKU of Amazon's product in Plytix; images go to it, never to the canonical product."""
     return f"{SKU_PREFIX}{marketplace}-{asin}"
-
-
-def known_marketplace(text: str) -> str | None:
-    """The country of a marketplace that is named by country or by Amazon's id; None for anything else."""
-    code = text.strip().upper()
-    return MARKETPLACES.get(code) or (code if _COUNTRY.fullmatch(code) else None)
-
-
-def marketplace_code(*candidates: str | None) -> str:
-    """The country of the first candidate that names a marketplace; US when none does."""
-    known = (known_marketplace(text) for text in candidates if text)
-    return next((code for code in known if code), DEFAULT_MARKETPLACE)
-
-
-def marketplace_id(code: str) -> str | None:
-    """Amazon's id of a marketplace; None when we do not know it."""
-    return next((amazon_id for amazon_id, known in MARKETPLACES.items() if known == code), None)
 
 
 def is_asin(text: str) -> bool:

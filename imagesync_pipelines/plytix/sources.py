@@ -33,7 +33,8 @@ class AsksAmazon(Protocol):
 class Sources:
     """What was read, before any choice. source: the names of the files. shape: as they had it, or `catalogue`.
 
-    missing: SKUs that the file names and Amazon's catalogue does not have; empty when it was not asked.
+    missing: SKUs that the file names and Amazon's catalogue does not have; empty when it was not asked. told: sentences
+    for people about how the files were read.
     """
 
     source: str
@@ -42,6 +43,7 @@ class Sources:
     items: tuple[AmazonItem, ...]
     set_aside: tuple[SetAside, ...]
     missing: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
 
 
 def read_sources(mapping: str, folder: str, shared: Settings) -> Sources:
@@ -92,6 +94,7 @@ def sources_of(files: Sequence[MappingFile]) -> Sources:
         entries=sum(file.entries for file in files),
         items=tuple(items),
         set_aside=tuple(entry for file in files for entry in file.set_aside),
+        told=tuple(sentence for file in files for sentence in file.told),
     )
 
 

@@ -13,12 +13,13 @@ from imagesync_pipelines.plytix.desk import Desk
 from imagesync_pipelines.plytix.errors import HourSpent
 from imagesync_pipelines.plytix.galleries import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.plytix.ledger import GalleryIntents
+from imagesync_pipelines.plytix.marketplaces import known_marketplace
 from imagesync_pipelines.plytix.model import PlytixProduct, SetAside
 from imagesync_pipelines.plytix.notes import ImagesNote, ProductsNote, SourceNote
 from imagesync_pipelines.plytix.pictures import picture_fetcher, picture_url
 from imagesync_pipelines.plytix.quality import Quality, look_at_pictures
 from imagesync_pipelines.plytix.recognising import recognise
-from imagesync_pipelines.plytix.rules import choose_listings, known_marketplace
+from imagesync_pipelines.plytix.rules import choose_listings
 from imagesync_pipelines.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.notes import keep_note, need_note
@@ -50,7 +51,7 @@ def take_listings(
         if amazon is not None:
             read = as_amazon_has_them(read, amazon, marketplace)
             calls = amazon.calls
-    warnings = []
+    warnings = list(read.told)
     if read.set_aside:
         first = read.set_aside[0]
         warnings.append(f"{len(read.set_aside)} entries or images cannot be used; {first.where}: {first.reason}.")

@@ -14,7 +14,6 @@ from imagesync_pipelines.plytix.rules import (
     file_name,
     key_of_file_name,
     key_of_renamed_file,
-    marketplace_code,
     picture_of,
     variant_order,
 )
@@ -189,14 +188,6 @@ def test_a_product_that_another_names_as_parent_is_one() -> None:
 def test_only_the_marketplaces_asked_for_are_taken() -> None:
     items = [item("B000000001"), item("B000000001", sku="AMZN-CA-B000000001", marketplace="CA")]
     assert [shown.sku for shown in choose_listings(items, ["CA"]).listings] == ["AMZN-CA-B000000001"]
-
-
-@pytest.mark.parametrize(
-    ("named", "code"),
-    [(("DE",), "DE"), ((None, "ca"), "CA"), (("A1F83G8C2ARO7P",), "UK"), (("Mars", "MX"), "MX"), ((), "US")],
-)
-def test_a_marketplace_is_a_country(named: tuple[str | None, ...], code: str) -> None:
-    assert marketplace_code(*named) == code
 
 
 @given(IDS)

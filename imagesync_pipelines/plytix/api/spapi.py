@@ -6,6 +6,7 @@ taken (rules.py), the token (spapi_tokens.py).
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
@@ -14,8 +15,9 @@ from typing_extensions import TypedDict
 from imagesync_pipelines.plytix.api.pacing import Pace
 from imagesync_pipelines.plytix.api.spapi_tokens import CatalogueTokens
 from imagesync_pipelines.plytix.errors import NotAllowed
+from imagesync_pipelines.plytix.marketplaces import MARKETPLACES, wrong_host
 from imagesync_pipelines.plytix.model import AmazonItem, ItemImage, SetAside
-from imagesync_pipelines.plytix.rules import amazon_sku, is_asin, marketplace_id
+from imagesync_pipelines.plytix.rules import amazon_sku, is_asin
 from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
@@ -100,6 +102,7 @@ class CatalogueApi:
             verify_tls=settings.verify_tls,
         )
         self._session = UpstreamSession(policy, timing=self._timing)
+        self._host = urlsplit(settings.spapi_url).hostname or ""
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -119,12 +122,19 @@ class CatalogueApi:
     def items(self, asins: Iterable[str], marketplace: str) -> Catalogue:
         """The items with these ASINs in one marketplace (a country), and the parents that they name.
 
-        20 ASINs per call. Raises SettingsError for a marketplace that we do not know, CredentialsError, HourSpent and
-        what the session raises.
+        20 ASINs per call. Raises SettingsError for a marketplace that we do not know, or that another host of Amazon
+        knows, CredentialsError, HourSpent and what the session raises.
         """
-        place = marketplace_id(marketplace)
-        if place is None:
+        known = MARKETPLACES.get(marketplace)
+        if known is None:
             raise SettingsError(f"Amazon's id of the marketplace {marketplace!r} is not known")
+        right = wrong_host(self._host, marketplace)
+        if right:
+            raise SettingsError(
+                f"PLYTIX_SPAPI_URL: {self._host} does not know the marketplace {marketplace}; set it to "
+                f"https://{right} with the credentials for it, or choose marketplaces of one host with --marketplace."
+            )
+        place = known.id
         found: dict[str, AmazonItem] = {}
         set_aside: list[SetAside] = []
         asked: set[str] = set()

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.plytix.api.spapi import CatalogueApi
 from imagesync_pipelines.plytix.errors import NotAllowed
+from imagesync_pipelines.plytix.marketplaces import MARKETPLACES
 from imagesync_pipelines.plytix.model import ItemImage
 from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import SettingsError
@@ -247,3 +248,18 @@ def test_what_is_not_set_is_named(database: sa.Engine) -> None:
         CatalogueApi(PlytixSettings(_env_file=None), database)
     with amazon(database) as (_, api), pytest.raises(SettingsError, match="marketplace 'XX' is not known"):
         api.items([asin(1)], "XX")
+
+
+@pytest.mark.parametrize("country", sorted(MARKETPLACES))
+def test_every_marketplace_is_asked_for_by_its_id(database: sa.Engine, country: str) -> None:
+    with amazon(database) as (host, api):
+        api.items([asin(1)], country)
+    assert [query["marketplaceIds"] for query in host.searches] == [MARKETPLACES[country].id]
+
+
+def test_a_marketplace_of_another_host_of_amazon_is_refused_before_any_call(database: sa.Engine) -> None:
+    settings = PlytixSettings(_env_file=None, spapi_url="https://sellingpartnerapi-na.amazon.com", **CREDENTIALS)
+    with closing(CatalogueApi(settings, database)) as api:
+        with pytest.raises(SettingsError, match=r"PLYTIX_SPAPI_URL: .*set it to https://sellingpartnerapi-eu\.amazon"):
+            api.items([asin(1)], "FR")
+        assert (api.calls, api.token_calls) == (0, 0)
