@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from imagesync_pipelines.errors import ImagesyncError
+
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 S = TypeVar("S", bound=BaseSettings)
 
 
-class SettingsError(Exception):
+class SettingsError(ImagesyncError):
     """A setting is missing or wrong; the message names the variable and what to do, one line per variable."""
 
 

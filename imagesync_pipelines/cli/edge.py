@@ -50,12 +50,7 @@ def sync(context: click.Context, stores: tuple[str, ...], full: bool, dry_run: b
         context.exit(print_outcomes("store", outcomes, settings.webserver_url))
 
 
-@click.group("edge")
-def group() -> None:
-    """Upkeep of the edge stores."""
-
-
-@group.command("check")
+@click.command("check")
 @click.option("--store", "name", required=True, metavar="NAME", help="the store whose head office is tried out")
 @click.pass_context
 def check(context: click.Context, name: str) -> None:
@@ -71,7 +66,7 @@ def check(context: click.Context, name: str) -> None:
     context.exit(EXIT_CODES[Status.FAILED if failed else Status.COMPLETED])
 
 
-@group.command("reset-failed")
+@click.command("reset-failed")
 @stores_option
 @click.option("--all", "everything", is_flag=True, help="every photo, not only failed ones: for starting over")
 def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
@@ -84,7 +79,7 @@ def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
             click.echo(f"{desk.name}: {number} photos are pending; the next run takes them up")
 
 
-@group.command("migrate")
+@click.command("migrate")
 @stores_option
 def migrate(stores: tuple[str, ...]) -> None:
     """Add the columns and indexes that a store's table of photos lacks; nothing is ever dropped."""
@@ -98,7 +93,7 @@ def migrate(stores: tuple[str, ...]) -> None:
                 click.echo(f"{desk.name}: nothing is missing")
 
 
-@group.command("scrub")
+@click.command("scrub")
 @stores_option
 @click.pass_context
 def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
@@ -109,7 +104,7 @@ def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
         context.exit(print_outcomes("store", outcomes, settings.webserver_url))
 
 
-@group.command("serve")
+@click.command("serve")
 @click.option("--store", "name", required=True, metavar="NAME", help="the store whose photos are served")
 @click.option("--host", default=LOOPBACK, show_default=True, help="address to listen on; put a TLS proxy in front")
 @click.option("--port", default=PHOTO_PORT, show_default=True)

@@ -19,12 +19,7 @@ from imagesync_pipelines.web.head_office.tokens import hash_password
 WARNINGS = 3
 
 
-@click.group("head-office")
-def group() -> None:
-    """The head office: the service that edge stores read their photos from."""
-
-
-@group.command("serve")
+@click.command("serve")
 @click.option("--host", default=server.HOST, show_default=True, help="address to listen on; put a TLS proxy in front")
 @click.option("--port", default=server.PORT, show_default=True)
 def serve(host: str, port: int) -> None:
@@ -34,7 +29,7 @@ def serve(host: str, port: int) -> None:
         server.serve(office, host=host, port=port)
 
 
-@group.command("add-account")
+@click.command("add-account")
 @click.argument("username")
 @click.option("--all-stores", is_flag=True, help="the account reads every store, without grants")
 @click.password_option(envvar="HO_ACCOUNT_PASSWORD", help="asked for when it is not in HO_ACCOUNT_PASSWORD")
@@ -45,7 +40,7 @@ def add_account(username: str, all_stores: bool, password: str) -> None:
     click.echo(f"account {username} may log in")
 
 
-@group.command("add-store")
+@click.command("add-store")
 @click.argument("code")
 @click.argument("name")
 @click.option("--company", required=True, help="made when it is not there")
@@ -60,7 +55,7 @@ def add_store(code: str, name: str, company: str, brands: tuple[str, ...]) -> No
     click.echo(f"store {code}: store_id {store_id}")
 
 
-@group.command("grant")
+@click.command("grant")
 @click.argument("username")
 @click.argument("codes", nargs=-1, required=True)
 def grant(username: str, codes: tuple[str, ...]) -> None:
@@ -71,7 +66,7 @@ def grant(username: str, codes: tuple[str, ...]) -> None:
     click.echo(f"{username} may read {', '.join(codes)}")
 
 
-@group.command("import-folder")
+@click.command("import-folder")
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--company", required=True, help="made when it is not there")
 @click.option("--brand", required=True, help="made when it is not there")
@@ -87,7 +82,7 @@ def import_pictures(context: click.Context, folder: Path, company: str, brand: s
     context.exit(WARNINGS if imported.refused else 0)
 
 
-@group.command("health")
+@click.command("health")
 def health() -> None:
     """Print how far every store is."""
     with open_head_office() as office:

@@ -29,12 +29,7 @@ def sync(context: click.Context, /, **options: object) -> None:
     context.exit(print_outcome(outcome, settings.webserver_url))
 
 
-@click.group("image-db")
-def group() -> None:
-    """Upkeep of the image database's pages."""
-
-
-@group.command("reset-pages")
+@click.command("reset-pages")
 def reset_pages() -> None:
     """Forget the page partitions and stored pages, after the block size was changed; product_image is not touched."""
     with runs.opened() as (installation, instance):
@@ -42,7 +37,7 @@ def reset_pages() -> None:
     click.echo(f"forgot {removed} page blocks; the next synchronisation reads all pages again")
 
 
-@group.command("discover")
+@click.command("discover")
 def discover() -> None:
     """Ask the image database how many pages it has and make the page partitions equal to that (one call)."""
     with runs.opened() as (installation, instance):

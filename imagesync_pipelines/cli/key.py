@@ -11,12 +11,7 @@ from imagesync_pipelines.web.catalogue import keys
 from imagesync_pipelines.web.catalogue.keys import Scope
 
 
-@click.group("key")
-def group() -> None:
-    """Keys of systems that call the catalogue's API."""
-
-
-@group.command("add")
+@click.command("add")
 @click.argument("name")
 @click.option(
     "--scope",
@@ -35,7 +30,7 @@ def add(name: str, scopes: tuple[str, ...]) -> None:
     click.echo(key)
 
 
-@group.command("list")
+@click.command("list")
 def list_keys() -> None:
     """Print every key, without its secret."""
     with open_installation() as installation:
@@ -53,7 +48,7 @@ def list_keys() -> None:
     print_table(f"{len(found)} keys", columns, rows)
 
 
-@group.command("revoke")
+@click.command("revoke")
 @click.argument("name")
 def revoke(name: str) -> None:
     """Let nobody call with the key of a system any more, from now on."""

@@ -57,12 +57,7 @@ def sync(
         context.exit(print_outcomes("account", outcomes, settings.webserver_url))
 
 
-@click.group("moysklad")
-def group() -> None:
-    """Requests for the МойСклад room: which entities are to be synchronised soon."""
-
-
-@group.command("enqueue")
+@click.command("enqueue")
 @click.argument("file", type=click.File("rb"), default="-")
 @click.pass_context
 def enqueue(context: click.Context, file: BinaryIO) -> None:
@@ -84,7 +79,7 @@ def enqueue(context: click.Context, file: BinaryIO) -> None:
     context.exit(EXIT_CODES[Status.PARTIAL if aside else Status.COMPLETED])
 
 
-@group.command("queue")
+@click.command("queue")
 def queue() -> None:
     """Print how many requests wait, failed or were set aside, and the newest errors."""
     with open_installation() as place:
@@ -92,7 +87,7 @@ def queue() -> None:
     print_view(view)
 
 
-@group.command("webhooks")
+@click.command("webhooks")
 @click.option("--host", default=LOOPBACK, show_default=True, help="address to listen on; put a TLS proxy in front")
 @click.option("--port", type=click.IntRange(1, 65535), help="default: MOYSKLAD_WEBHOOK_PORT")
 def webhooks(host: str, port: int | None) -> None:

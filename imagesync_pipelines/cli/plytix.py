@@ -70,12 +70,7 @@ def report_line(report: Mapping[str, Any]) -> str:
     )
 
 
-@click.group("plytix")
-def group() -> None:
-    """Upkeep of what we created in Plytix."""
-
-
-@group.command("cleanup")
+@click.command("cleanup")
 @click.option("--missing-from", metavar="FILE", required=True, help="mapping file with every listing that still is")
 @account_option
 @lift_option

@@ -11,12 +11,7 @@ from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTable
 
 
-@click.group("quarantine")
-def group() -> None:
-    """Items that were set aside with their reason; they are tried again at every run."""
-
-
-@group.command("list")
+@click.command("list")
 @click.option("--room", default="image_db", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def list_items(room: str, limit: int) -> None:
@@ -28,7 +23,7 @@ def list_items(room: str, limit: int) -> None:
     print_table(f"{len(entries)} items of {room} in quarantine", columns, rows)
 
 
-@group.command("replay")
+@click.command("replay")
 @click.argument("ids", type=int, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="all items of the room")
 @click.option("--room", type=click.Choice(["image_db"]), default="image_db", show_default=True)
@@ -52,7 +47,7 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, room:
     context.exit(code)
 
 
-@group.command("drop")
+@click.command("drop")
 @click.argument("ids", type=int, nargs=-1, required=True)
 @click.option("--room", default="image_db", show_default=True)
 def drop(ids: tuple[int, ...], room: str) -> None:

@@ -15,12 +15,7 @@ from imagesync_pipelines.web.catalogue import users
 from imagesync_pipelines.web.catalogue.users import Role
 
 
-@click.group("user")
-def group() -> None:
-    """People who may log in to the catalogue."""
-
-
-@group.command("add")
+@click.command("add")
 @click.argument("name")
 @click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value, show_default=True)
 def add(name: str, role: str) -> None:
@@ -34,7 +29,7 @@ def add(name: str, role: str) -> None:
     click.echo(f"{user.name} may log in as {user.role}")
 
 
-@group.command("list")
+@click.command("list")
 def list_people() -> None:
     """Print everybody."""
     with open_installation() as place:
@@ -48,7 +43,7 @@ def list_people() -> None:
     print_table(f"{len(rows)} people", columns, rows)
 
 
-@group.command("remove")
+@click.command("remove")
 @click.argument("name")
 def remove(name: str) -> None:
     """Let a person in no more, at once; what they chose stays, with their name."""

@@ -7,6 +7,7 @@ What belongs here: the path, the parameters, the envelope, what "past the end" l
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.upstream.answers import load_json
 from imagesync_pipelines.upstream.session import UpstreamSession
 
@@ -15,7 +16,7 @@ NOT_FOUND = 404
 _PAST_THE_END = {"detail": "Invalid page."}
 
 
-class BadPageError(Exception):
+class BadPageError(ImagesyncError):
     """A body that is no page of the image database; the message says what is wrong with it."""
 
 

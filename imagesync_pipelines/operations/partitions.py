@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import dagster as dg
 
+from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.operations.metadata import markdown_list, names
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
@@ -30,13 +31,13 @@ _DIGITS = 6
 _BLOCK = re.compile(r"(\d{6})-(\d{6})")
 
 
-class BadBlockError(ValueError):
+class BadBlockError(ImagesyncError, ValueError):
     """A partition key is no block of pages, or the blocks that exist were made with another block size."""
 
     retryable = False
 
 
-class PartitionOrderError(ValueError):
+class PartitionOrderError(ImagesyncError, ValueError):
     """A partition would be added after a later one, and ranges of partitions follow the order of adding."""
 
     retryable = False

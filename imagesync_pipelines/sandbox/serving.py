@@ -11,11 +11,13 @@ from contextlib import contextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from imagesync_pipelines.errors import ImagesyncError
+
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 10.0
 
 
-class ServingError(Exception):
+class ServingError(ImagesyncError):
     """A stand-in could not be started; the message says which port and what to do."""
 
 

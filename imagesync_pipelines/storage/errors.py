@@ -6,8 +6,10 @@ What does not: the errors of upstreams or of settings. Every message says what h
 
 # ruff: noqa: N818 - the names say what happened, as people would
 
+from imagesync_pipelines.errors import ImagesyncError
 
-class StorageError(Exception):
+
+class StorageError(ImagesyncError):
     """Something about the database, the home folder or a stored file; the message is written for people."""
 
 

@@ -9,8 +9,10 @@ room does about it. No error holds a request, an answer, a header or a query, so
 
 from typing import ClassVar
 
+from imagesync_pipelines.errors import ImagesyncError
 
-class UpstreamError(Exception):
+
+class UpstreamError(ImagesyncError):
     """A call to an outside system failed; `str` is one line for people: where, what, after how many attempts.
 
     host: name of the system, with its port when it is not the usual one; empty when the URL names none.

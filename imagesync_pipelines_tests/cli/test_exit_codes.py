@@ -12,10 +12,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.image_db.api import BadPageError
 from imagesync_pipelines.operations import history
+from imagesync_pipelines.operations.partitions import BadBlockError, PartitionOrderError
 from imagesync_pipelines.sandbox.faults import Fault, FaultKind
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
+from imagesync_pipelines.sandbox.serving import ServingError
+from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.cli.terminals import COMMAND, call, environment_of, shell
 from imagesync_pipelines_tests.installations import World, world
 
@@ -69,6 +76,14 @@ def test_wrong_options_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     done = call(None, capsys, "sync", "image-db", "--limit", "0")
     assert done.code == 2
     assert "--limit" in done.err
+
+
+@pytest.mark.parametrize(
+    "family",
+    [SettingsError, StorageError, UpstreamError, BadPageError, BadBlockError, PartitionOrderError, ServingError],
+)
+def test_every_family_of_errors_for_people_is_known_to_the_command_line(family: type[Exception]) -> None:
+    assert issubclass(family, ImagesyncError)
 
 
 def test_settings_are_read_from_the_env_file_of_the_folder(place: World, tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from imagesync_pipelines.cli.main import root
+from imagesync_pipelines.cli.commands import USER
+from imagesync_pipelines.cli.lazy import LazyCommand
 from imagesync_pipelines.web.catalogue import users
 from imagesync_pipelines.web.catalogue.users import Role
 from imagesync_pipelines_tests.cli.terminals import Ended, call
@@ -56,5 +57,7 @@ def test_what_is_refused_is_one_line(shell, words: tuple[str, ...], typed: str, 
 
 
 def test_no_command_takes_a_password_as_argument_or_option() -> None:
-    for command in root.commands["user"].commands.values():  # type: ignore[attr-defined]
-        assert {option.name for option in command.params} <= {"name", "role"}
+    assert len(USER.commands) == 3
+    for command in USER.commands.values():
+        assert isinstance(command, LazyCommand)
+        assert {option.name for option in command.load().params} <= {"name", "role"}
