@@ -156,7 +156,7 @@ def _tools(desk: Desk, api: MoyskladApi, tasks: Mapping[str, Task], content: Con
         api=api,
         child=desk.child,
         state=desk.state,
-        lists=ChildLists(api, desk.state, tasks, sorted(tasks), desk.child.ownership, kept, desk.clock),
+        lists=ChildLists(api, desk.state, tasks, sorted(tasks), desk.child.ownership, desk.identity, kept, desk.clock),
         contents=desk.contents,
         kept=kept,
         failed=content.failed,

@@ -13,6 +13,7 @@ import pandas as pd
 from imagesync_pipelines.accounts_moysklad import MoyskladChild, Ownership
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.errors import AccountRefused, AccountStopped, EntityGone, NotAllowed, WriteRefused
+from imagesync_pipelines.moysklad.identity import SameAccount
 from imagesync_pipelines.moysklad.lists import ChildLists, seen_of
 from imagesync_pipelines.moysklad.model import KeptImage
 from imagesync_pipelines.moysklad.planning import rows_frame
@@ -27,7 +28,7 @@ from imagesync_pipelines.sync.targets import AnswerLost
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 # What no entity can help: the run of the account ends with it.
-FATAL = (AccountRefused, NotAllowed)
+FATAL = (AccountRefused, NotAllowed, SameAccount)
 # So many entities in a row without an answer are no matter of single entities.
 GIVE_UP_AFTER = 10
 # An entity that somebody writes to in the same moment is read and written again so often.

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from imagesync_pipelines.accounts_moysklad import MAIN, MoyskladChild
+from imagesync_pipelines.moysklad.identity import ChildIdentity
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.moysklad.state import ChildIntents, ChildState
@@ -39,12 +40,16 @@ class MainDesk:
 
 @dataclass(frozen=True)
 class Desk:
-    """What the stages of one child account work with. clock: how old a reading is, is judged by it."""
+    """What the stages of one child account work with. clock: how old a reading is, is judged by it.
+
+    others: the child accounts that are not off, whose account this one must not be; None: all that were ever seen.
+    """
 
     place: Installation
     settings: MoyskladSettings
     child: MoyskladChild
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    others: frozenset[str] | None = None
 
     @property
     def alias(self) -> str:
@@ -60,6 +65,11 @@ class Desk:
     def state(self) -> ChildState:
         """What we manage in this account."""
         return ChildState(self.place.engine, self.alias)
+
+    @property
+    def identity(self) -> ChildIdentity:
+        """Whose account this is, and whose it must not be."""
+        return ChildIdentity(self.place.engine, self.alias, self.others)
 
     @property
     def contents(self) -> Contents:

@@ -13,6 +13,7 @@ from itertools import islice
 from imagesync_pipelines.accounts_moysklad import Ownership
 from imagesync_pipelines.moysklad.api.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.moysklad.errors import EntityGone, RowsMissing
+from imagesync_pipelines.moysklad.identity import ChildIdentity
 from imagesync_pipelines.moysklad.model import Entity, ImageRow
 from imagesync_pipelines.moysklad.rules import image_of, recognise, seen, sent_name
 from imagesync_pipelines.moysklad.state import ChildState, Managed, Record, Seen
@@ -36,17 +37,23 @@ class ReadLists:
 
 
 def read_lists(
-    api: MoyskladApi, ids: Mapping[str, str], records: Mapping[str, Record], expected: Mapping[str, Sequence[Managed]]
+    api: MoyskladApi,
+    ids: Mapping[str, str],
+    records: Mapping[str, Record],
+    expected: Mapping[str, Sequence[Managed]],
+    identity: ChildIdentity,
 ) -> Iterator[ReadLists]:
     """Read the images of these entities (key to child id), 100 per call, and recognise ours among them.
 
-    expected: what may be there without our knowing, by key; see rules.recognise. Raises the errors of the API.
+    expected: what may be there without our knowing, by key; see rules.recognise. identity: looks at whose they are.
+    Raises SameAccount and the errors of the API.
     """
     remaining = iter(ids.items())
     while portion := dict(islice(remaining, EXPANDED_LIMIT)):
         found: dict[str, Entity] = {}
         illegible: dict[str, str] = {}
         for page in api.assortment(ids=list(portion.values())):
+            identity.check(entity.account_id for entity in page.entities)
             found |= {entity.id: entity for entity in page.entities}
             illegible |= {key.partition(":")[2]: why for key, why in page.illegible.items()}
         lists: dict[str, tuple[Managed, ...]] = {}
@@ -81,6 +88,7 @@ class ChildLists:
         tasks: Mapping[str, Task],
         order: Sequence[str],
         ownership: Ownership,
+        identity: ChildIdentity,
         kept: Mapping[str, Content],
         clock: Callable[[], datetime],
     ) -> None:
@@ -89,6 +97,7 @@ class ChildLists:
         self._tasks = tasks
         self._order = list(order)
         self._reads = ownership is Ownership.MANAGED
+        self._identity = identity
         self._kept = kept
         self._clock = clock
         self._records = state.records(order)
@@ -99,7 +108,7 @@ class ChildLists:
     def there(self, key: str, *, again: bool) -> tuple[tuple[Managed, ...], bool]:
         """The images of an entity, and whether they were just read; `again`: they must be.
 
-        Raises EntityGone, RowsMissing, and the errors of the API.
+        Raises EntityGone, RowsMissing, SameAccount, and the errors of the API.
         """
         with self._lock:
             self._begun.add(key)
@@ -121,7 +130,7 @@ class ChildLists:
     def _read_now(self, keys: Sequence[str]) -> None:
         ids = {key: self._tasks[key].child_id for key in keys}
         expected = {key: _wanted(self._tasks[key].images, self._kept) for key in keys}
-        for found in read_lists(self._api, ids, self._records, expected):
+        for found in read_lists(self._api, ids, self._records, expected, self._identity):
             now = self._clock()
             self._read |= dict.fromkeys(keys, (now, found))
 

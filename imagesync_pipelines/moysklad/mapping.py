@@ -18,10 +18,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.accounts_moysklad import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.moysklad.api.pages import values_of
+from imagesync_pipelines.moysklad.identity import ChildIdentity
 from imagesync_pipelines.moysklad.matching import Match, Place, Unmatched, match_entities
 from imagesync_pipelines.moysklad.model import Entity, EntityType, key_parts
 from imagesync_pipelines.moysklad.reading import DELETED, ROOM, entities_of
-from imagesync_pipelines.moysklad.state import hand_over
+from imagesync_pipelines.moysklad.state import forget_lists, hand_over
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map as table
 
@@ -74,17 +75,25 @@ def forget(connection: sa.Connection, child: MoyskladChild, keys: Collection[str
     connection.execute(table.delete().where(chosen))
 
 
-def map_entities(engine: sa.Engine, api: Finder, child: MoyskladChild, entities: Sequence[Entity]) -> Mapped:
+def map_entities(
+    engine: sa.Engine,
+    api: Finder,
+    child: MoyskladChild,
+    entities: Sequence[Entity],
+    *,
+    identity: ChildIdentity | None = None,
+) -> Mapped:
     """Find the counterparts of these entities of the main account; the child account is asked for unknown ones only.
 
     The products of unknown variants are looked for as well, whether they were asked for or not. What is found is
-    committed type by type. Raises the errors of the API.
+    committed type by type. identity: looks at whose the entities are that were found, before anything is written.
+    Raises SameAccount and the errors of the API.
     """
     calls = api.calls
     new: list[Match] = []
     unmatched: list[Unmatched] = []
     with engine.connect() as connection:
-        known = read_map(connection, child)
+        known = _without_main_itself(connection, child, read_map(connection, child))
         unknown = [entity for entity in entities if entity.key not in known]
         unknown += _products_of(connection, unknown, known)
         shared = _shared_places(connection, child.match_field) if unknown else frozenset()
@@ -96,6 +105,8 @@ def map_entities(engine: sa.Engine, api: Finder, child: MoyskladChild, entities:
                 continue
             values = [value for entity in wanted for value in values_of(entity, child.match_field)]
             candidates = api.find(kind, child.match_field, values) if values else []
+            if identity is not None:
+                identity.check(candidate.account_id for candidate in candidates)
             found, without = match_entities(
                 wanted,
                 candidates,
@@ -117,6 +128,18 @@ def map_entities(engine: sa.Engine, api: Finder, child: MoyskladChild, entities:
         unmatched=tuple(entity for entity in unmatched if entity.key in asked),
         calls=api.calls - calls,
     )
+
+
+def _without_main_itself(connection: sa.Connection, child: MoyskladChild, known: Mapping[str, str]) -> dict[str, str]:
+    """The map without entities that are their own counterpart: it was made with the main account's own token once.
+
+    They are looked for anew, with what we thought to manage there forgotten.
+    """
+    own = [key for key, child_id in known.items() if child_id == key_parts(key)[1]]
+    if own:
+        forget(connection, child, own)
+        forget_lists(connection, child.alias, own)
+    return {key: child_id for key, child_id in known.items() if key not in set(own)}
 
 
 def _products_of(connection: sa.Connection, unknown: Sequence[Entity], known: Collection[str]) -> list[Entity]:

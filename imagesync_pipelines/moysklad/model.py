@@ -41,6 +41,7 @@ class Entity:
 
     product_id: the product of a variant, '' for the others. image_count: how many images the account says that it has,
     -1 where it does not say. images: in order; None where the rows were not delivered, which is never the same as none.
+    account_id: МойСклад's id of the account that it is in; '' where it does not say.
     """
 
     type: EntityType
@@ -55,6 +56,7 @@ class Entity:
     updated: datetime
     image_count: int
     images: tuple[ImageRow, ...] | None
+    account_id: str = ""
 
     @property
     def key(self) -> str:

@@ -162,7 +162,7 @@ def _read(desk: Desk, api: MoyskladApi, entities: Sequence[Entity], ids: Mapping
     gone: set[str] = set()
     drifted: set[str] = set()
     unread: dict[str, str] = {}
-    for found in read_lists(api, ids, records, expected):
+    for found in read_lists(api, ids, records, expected, desk.identity):
         seen = {key: seen_of(images, desk.child.ownership) for key, images in found.seen.items()}
         desk.state.note(seen)
         drifted |= {key for key, one in seen.items() if one.images != records.get(key, Record()).images}

@@ -68,7 +68,7 @@ class Walk:
     """What the pages of one reading told; the rows themselves are staged. distinct: different entities.
 
     unread: key to reason of entities whose row cannot be used. archived: keys of entities that are. with_images: how
-    many entities say that they have some.
+    many entities say that they have some. accounts: ids of the accounts that they say they are in.
     """
 
     sizes: list[int] = field(default_factory=list)
@@ -79,6 +79,7 @@ class Walk:
     with_images: int = 0
     unread: dict[str, str] = field(default_factory=dict)
     archived: set[str] = field(default_factory=set)
+    accounts: set[str] = field(default_factory=set)
 
     def reason(self) -> str:
         """Why the reading does not prove to be complete; '' when it does."""
@@ -95,7 +96,8 @@ class MainReading:
 
     full: everything was asked for. complete: everything asked for was surely seen; reason: why not. seen: entities per
     type; images: those on them. new, changed (those that are back among them), deleted, archived: rows of the mirror
-    that this reading wrote. unread: key to reason of entities that stay as the mirror had them.
+    that this reading wrote. unread: key to reason of entities that stay as the mirror had them. accounts: ids of the
+    accounts that the entities say they are in, '' among them where one does not say.
     """
 
     full: bool
@@ -111,6 +113,7 @@ class MainReading:
     cursor_before: datetime | None
     cursor_after: datetime | None
     calls: int
+    accounts: frozenset[str] = frozenset()
 
 
 class _Kept(NamedTuple):
@@ -205,6 +208,7 @@ def _take(connection: sa.Connection, walk: Walk, page: AssortmentPage) -> None:
     walk.unread |= page.illegible
     rows = [_seen(key) for key in page.illegible if key.partition(":")[0] in TYPES]
     for entity in page.entities:
+        walk.accounts.add(entity.account_id)
         walk.newest = entity.updated if walk.newest is None else max(walk.newest, entity.updated)
         if entity.archived:
             walk.archived.add(entity.key)
@@ -286,6 +290,7 @@ def _reading(
         cursor_before=before,
         cursor_after=after,
         calls=calls,
+        accounts=frozenset(walk.accounts),
     )
 
 

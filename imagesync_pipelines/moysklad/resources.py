@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts import Accounts, load_accounts
-from imagesync_pipelines.accounts_moysklad import MoyskladAccount
+from imagesync_pipelines.accounts_moysklad import Mode, MoyskladAccount
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.desk import Desk, MainDesk
 from imagesync_pipelines.moysklad.settings import MoyskladSettings
@@ -45,7 +45,9 @@ class MoyskladResource(dg.ConfigurableResource):
 
     def desk(self, place: Installation, alias: str) -> Desk:
         """One child account as the stages work on it. Raises AccountsError for an alias that the file lacks."""
-        return Desk(place, self.settings(), self.accounts(place.settings).moysklad_child(alias))
+        accounts = self.accounts(place.settings)
+        active = frozenset(name for name, child in accounts.moysklad_children.items() if child.mode is not Mode.OFF)
+        return Desk(place, self.settings(), accounts.moysklad_child(alias), others=active)
 
     def main_account(self, shared: Settings) -> MoyskladAccount:
         """The main account; raises SettingsError when the accounts file has none."""

@@ -16,6 +16,7 @@ from imagesync_pipelines.accounts_moysklad import MAIN, Mode
 from imagesync_pipelines.moysklad import mapping, reading
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.desk import Desk, MainDesk
+from imagesync_pipelines.moysklad.identity import remember_main
 from imagesync_pipelines.moysklad.model import TYPES, Entity, EntityType, key_parts
 from imagesync_pipelines.moysklad.notes import MainNote, MapNote, Unmapped
 from imagesync_pipelines.storage.mirror import read_mirror
@@ -72,6 +73,7 @@ def read_main(
                 repeats=desk.settings.walk_repeats,
                 permanent=permanent,
             )
+    remember_main(desk.place.engine, read.accounts)
     warnings = []
     if not read.complete:
         warnings.append(f"The reading of the main account does not prove to be complete: {read.reason}.")
@@ -101,16 +103,17 @@ def read_main(
 def map_entities(desk: Desk, api: MoyskladApi, run_id: str, *, chosen: Chosen = EVERYTHING) -> MapNote:
     """Find the counterparts of the main account's entities that have images; the account is asked for new ones only.
 
-    Raises SkippedOff, RoomBusy, and the errors of the API.
+    Raises SkippedOff, RoomBusy, SameAccount, and the errors of the API.
     """
     refuse_off(desk)
+    identity = desk.identity
     calls, new = api.calls, 0
     mapped: Counter[str] = Counter()
     unmapped: list[Unmapped] = []
     with desk.locked():
         for entities in mirrored(desk.place.engine, chosen):
             with_images = [entity for entity in entities if entity.images]
-            found = mapping.map_entities(desk.place.engine, api, desk.child, with_images)
+            found = mapping.map_entities(desk.place.engine, api, desk.child, with_images, identity=identity)
             mapped.update(key_parts(key)[0] for key in found.ids)
             new += len(found.new)
             unmapped += [Unmapped(key=one.key, name=one.name, reason=one.reason) for one in found.unmatched]

@@ -156,6 +156,12 @@ class ChildIntents:
             intents.close_intents(connection, self.room, groups)
 
 
+def forget_lists(connection: sa.Connection, child: str, keys: Collection[str]) -> None:
+    """Forget what we manage under these keys, in the caller's transaction."""
+    mine = moysklad_child_images.c.child == child
+    connection.execute(moysklad_child_images.delete().where(mine & moysklad_child_images.c.entity_key.in_(list(keys))))
+
+
 def hand_over(connection: sa.Connection, child: str, keys: Mapping[str, str]) -> None:
     """What we manage under these keys is managed under others from now on, in the caller's transaction."""
     for before, after in keys.items():

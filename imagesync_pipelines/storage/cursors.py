@@ -17,6 +17,12 @@ def read_cursor(connection: sa.Connection, room: str, account: str) -> str | Non
     return value
 
 
+def read_cursors(connection: sa.Connection, room: str) -> dict[str, str]:
+    """The values of all cursors of a room, by account."""
+    query = sa.select(cursor.c.account, cursor.c.value).where(cursor.c.room == room)
+    return {row.account: row.value for row in connection.execute(query)}
+
+
 def move_cursor(connection: sa.Connection, room: str, account: str, value: str) -> None:
     """Put a cursor at a value, in the caller's transaction; one that is there already is not written."""
     values = {"value": value, "moved_at": sa.func.now()}

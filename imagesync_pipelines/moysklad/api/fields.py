@@ -54,6 +54,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
         updated=_moment(row),
         image_count=count if isinstance(count, int) else -1,
         images=tuple(image_of(image) for image in rows) if isinstance(rows, list) else None,
+        account_id=_optional(row, "accountId").lower(),
     )
 
 
