@@ -18,11 +18,15 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Match:
-    """An entity of the main account (key) and its counterpart's id in the child account, found by `value`."""
+    """An entity of the main account (key) and its counterpart's id in the child account, found by `value`.
+
+    images: how many the counterpart says that it has, 0 where it does not say.
+    """
 
     key: str
     child_id: str
     value: str
+    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,12 @@ def _match(
     if entity.type == "variant" and product is None:
         return "its product has no counterpart in the child account; variants are only looked for within it"
     found: dict[str, str] = {}
+    counts: dict[str, int] = {}
     for value in values:
         for candidate in by_value.get((entity.type, value), {}).values():
             if entity.type != "variant" or candidate.product_id == product:
                 found.setdefault(candidate.id, value)
+                counts[candidate.id] = max(0, candidate.image_count)
     if not found:
         return f"the child account has no {entity.type} with {said}"
     if len(found) > 1:
@@ -95,7 +101,7 @@ def _match(
     owner = taken.get(child_id)
     if owner is not None and owner != entity.key:
         return f"its counterpart by {said} is already that of {owner}; make it unique in the main account"
-    return Match(entity.key, child_id, value)
+    return Match(entity.key, child_id, value, counts[child_id])
 
 
 def _without_shared(

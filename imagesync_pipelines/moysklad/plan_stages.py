@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from imagesync_pipelines.accounts_moysklad import MAIN
+from imagesync_pipelines.accounts_moysklad import MAIN, Ownership
 from imagesync_pipelines.moysklad import mapping
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.costs import Cost, cost_of, needed_of
@@ -83,10 +83,10 @@ def make_plan(
         settled = _settle(desk, api, ids, run_id)
         ids = _ids(desk) if settled.gone else ids
         entities = [entity for some in mirrored(desk.place.engine, chosen, ids) for entity in some]
-        checked = _Check(frozenset(), frozenset(), {})
-        if check_child:
-            checked = _check(desk, api, entities, ids)
-            ids = {key: child_id for key, child_id in ids.items() if key not in checked.gone}
+        checked = _check(desk, api, entities, ids) if check_child else _look_at_owners(desk, api, entities, ids)
+        # A mirror is written whole: where its list could not be read, nobody knows what that would take away.
+        unseen = checked.unread if desk.child.ownership is Ownership.MIRROR else {}
+        ids = {key: child_id for key, child_id in ids.items() if key not in checked.gone and key not in unseen}
         records = desk.state.records()
         limit = size_limit(desk.child.max_image_mb, desk.state.max_image_bytes())
         brake = brake_of(desk.place.settings, lifted=lift_brake)
@@ -153,6 +153,15 @@ def _settle(desk: Desk, api: MoyskladApi, ids: Mapping[str, str], run_id: str) -
 def _check(desk: Desk, api: MoyskladApi, entities: Sequence[Entity], ids: Mapping[str, str]) -> _Check:
     """Read the account's own lists of these entities, and note what they hold."""
     return _read(desk, api, entities, {entity.key: ids[entity.key] for entity in entities if entity.key in ids})
+
+
+def _look_at_owners(desk: Desk, api: MoyskladApi, entities: Sequence[Entity], ids: Mapping[str, str]) -> _Check:
+    """Read the lists of a mirror that hold images of the owner we have not listed: its next write takes them away."""
+    if desk.child.ownership is not Ownership.MIRROR:
+        return _Check(frozenset(), frozenset(), {})
+    owned = {key for key, record in desk.state.records(ids).items() if record.others}
+    found = _check(desk, api, [entity for entity in entities if entity.key in owned], ids)
+    return _Check(found.gone, frozenset(), found.unread)
 
 
 def _read(desk: Desk, api: MoyskladApi, entities: Sequence[Entity], ids: Mapping[str, str]) -> _Check:

@@ -6,12 +6,12 @@ says of which image of the main account it is the copy: an unchanged id means un
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import pandas as pd
 
-from imagesync_pipelines.accounts_moysklad import MoyskladChild
+from imagesync_pipelines.accounts_moysklad import MoyskladChild, Ownership
 from imagesync_pipelines.moysklad.model import MOST_IMAGES, Entity, ImageRow
 from imagesync_pipelines.moysklad.rules import choose_images, identity, row_keys, too_large
 from imagesync_pipelines.moysklad.state import Managed, Record
@@ -21,8 +21,11 @@ from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Brake, Change, Scope, group_state
 from imagesync_pipelines.sync.plan import build_plan
 
+# What the fingerprint of an image of the account's owner begins with; ids of images have no such sign.
+_OWNERS = "child/"
 NO_ROOM = "there is no room for it: the account's owner has {} images of his own on this entity, and ten is the most"
 NOT_AGAIN = "the account refused it; it is sent again by the daily run, or when it leaves the quarantine"
+NOT_MAINS = "the main account does not have it, and the account is a mirror of that"
 NOT_CHOSEN = "the account's mode has it left out"
 
 
@@ -85,7 +88,7 @@ def plan_child(
 
     limit: the largest image that the account takes, in bytes. refused: row key to reason of images that it refused and
     that are not to be sent now. Entities that are not in the map are left out. What an entity no longer has, its own
-    list says; what only the mode leaves out is not the brake's concern.
+    list says; a removal that only follows from the account's mode or ownership passes the brake like any other.
     """
     there = [entity for entity in entities if entity.key in ids]
     planned = {
@@ -93,8 +96,12 @@ def plan_child(
         for entity in there
     }
     wanted = [row for one in planned.values() for row in one.wanted]
-    current = [row for one in planned.values() for row in one.current]
     wanted_keys = {row.key for row in wanted}
+    current = [row for one in planned.values() for row in one.current]
+    mirror = child.ownership is Ownership.MIRROR
+    owners = [row for row in current if mirror and _is_owners(row) and row.key not in wanted_keys]
+    # Nothing takes the place of an image of the owner: it is never taken for one of ours that changed.
+    current = [row for row in current if not _is_owners(row) or row.key in wanted_keys]
     current_keys = {row.key for row in current}
     skipped = {key: why for one in planned.values() for key, why in one.skipped.items()}
     rejected = [(key, key.partition("#")[0], why) for key, why in skipped.items() if key not in current_keys]
@@ -106,11 +113,12 @@ def plan_child(
         rejected=pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str"),
         match_position=True,
     )
+    built = pd.concat([built, _removals(owners, built)], ignore_index=True) if owners else built
+    scope = replace(scope, absent=scope.absent | {row.key for row in owners})
     unchosen = {key for one in planned.values() for key in one.unchosen}
     by_mode = (built["change"] == Change.REMOVE) & built["key"].isin(list(unchosen))
-    guarded = guard(built[~by_mode], scope, brake)
-    plan = pd.concat([guarded.plan, built[by_mode].assign(reason=NOT_CHOSEN)])
-    plan = plan.sort_values(["group", "position", "key"], ignore_index=True)
+    guarded = guard(built.assign(reason=built["reason"].mask(by_mode, NOT_CHOSEN)), scope, brake)
+    plan = guarded.plan.sort_values(["group", "position", "key"], ignore_index=True)
     changing = set(plan.loc[plan["change"].isin(EFFECTS), "group"])
     names = {entity.key: entity for entity in there}
     final = _final_keys(plan, changing)
@@ -131,7 +139,7 @@ def plan_child(
         states=states_of({key: record for key, record in records.items() if key in planned}),
         planned=len(planned),
         skipped=skipped,
-        warnings=(*guarded.warnings, *_warnings(skipped)),
+        warnings=(*guarded.warnings, *_how_to_lift(child, guarded.held), *_warnings(skipped)),
     )
 
 
@@ -194,7 +202,7 @@ def _identity(row: ImageRow, child: MoyskladChild, limit: int) -> str | None:
 def _rows(group: str, images: Sequence[Managed]) -> list[_Row]:
     """The rows of a list that we know."""
     return [
-        _Row(key, group, place, image.source or f"child/{image.id}")
+        _Row(key, group, place, image.source or f"{_OWNERS}{image.id}")
         for place, (key, image) in enumerate(zip(row_keys(group, images), images, strict=True))
     ]
 
@@ -266,11 +274,34 @@ def _wanted(
     return Wanted(key, source, replaces, "", limit if smaller else 0, row.filename, row.size, *hrefs)
 
 
+def _is_owners(row: _Row) -> bool:
+    """Whether an image is the owner's; we know of it only where the account is a mirror, or was."""
+    return row.fingerprint.startswith(_OWNERS)
+
+
+def _removals(rows: Sequence[_Row], plan: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a plan that take images away, with the columns and types of `plan`."""
+    frame = pd.DataFrame(rows, columns=list(_Row._fields)).rename(columns={"fingerprint": "fingerprint_before"})
+    frame = frame.assign(key_before=frame["key"], change=str(Change.REMOVE), reason=NOT_MAINS)
+    return frame.reindex(columns=list(plan.columns)).astype(plan.dtypes.to_dict())
+
+
 def _frame(rows: Sequence[_Row]) -> pd.DataFrame:
     """Rows as the engine takes them; content is left empty, so that the same picture may be there twice."""
     frame = pd.DataFrame(rows, columns=list(_Row._fields)).assign(content=None)
     return frame.astype({"key": "str", "group": "str", "fingerprint": "str", "content": "str", "position": "Int64"})[
         list(ROW_COLUMNS)
+    ]
+
+
+def _how_to_lift(child: MoyskladChild, held: pd.DataFrame) -> list[str]:
+    """How a person lets happen what the brake held back."""
+    if held.empty:
+        return []
+    return [
+        f"{len(held)} images stay in {child.alias} (mode {child.mode}, ownership {child.ownership}). To see what would "
+        f"go: imagesync sync moysklad --account {child.alias} --dry-run --lift-brake; imagesync apply with that plan's "
+        "number takes them away."
     ]
 
 

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts_moysklad import MAIN, Mode
+from imagesync_pipelines.accounts_moysklad import MAIN, Mode, Ownership
 from imagesync_pipelines.moysklad import mapping, reading
 from imagesync_pipelines.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.moysklad.desk import Desk, MainDesk
@@ -114,6 +114,8 @@ def map_entities(desk: Desk, api: MoyskladApi, run_id: str, *, chosen: Chosen = 
         for entities in mirrored(desk.place.engine, chosen):
             with_images = [entity for entity in entities if entity.images]
             found = mapping.map_entities(desk.place.engine, api, desk.child, with_images, identity=identity)
+            if desk.child.ownership is Ownership.MIRROR:
+                desk.state.note_others({match.key: match.images for match in found.new})
             mapped.update(key_parts(key)[0] for key in found.ids)
             new += len(found.new)
             unmapped += [Unmapped(key=one.key, name=one.name, reason=one.reason) for one in found.unmatched]

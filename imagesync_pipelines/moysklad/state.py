@@ -97,6 +97,17 @@ class ChildState:
         with self.engine.begin() as connection:
             connection.execute(statement, rows)
 
+    def note_others(self, counts: Mapping[str, int]) -> None:
+        """Note how many images entities say that they have which we never read or wrote; the others' notes stay."""
+        rows: list[dict[str, Any]] = [
+            {"child": self.child, "entity_key": key, "images": [], "writing": None, "others": count}
+            for key, count in counts.items()
+            if count
+        ]
+        if rows:
+            with self.engine.begin() as connection:
+                connection.execute(insert(moysklad_child_images).on_conflict_do_nothing(), rows)
+
     def forget(self, keys: Collection[str]) -> None:
         """Forget entities that the child account does not have any more."""
         with self.engine.begin() as connection:

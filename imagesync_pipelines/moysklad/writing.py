@@ -119,7 +119,7 @@ class Writer:
         """Send what must be sent, in as few requests as it fits into; raises Stale, and what concerns all images.
 
         Nothing is sent when all is as it should be. An entity that would be left with none of our images because none
-        could be written stays as it is.
+        could be written stays as it is, whosever images it has.
         """
         slots = listing.slots
         self.ids = {place: slot.keep for place, slot in enumerate(slots) if slot.keep}
@@ -130,7 +130,7 @@ class Writer:
                 waiting.extendleft(reversed(self._try(slots, portion)))
         failed = bool(listing.reasons or self.bad)
         ours = any(slots[place].image.source for place in self._final(slots))
-        if failed and not ours and any(image.source for image in self.now):
+        if failed and not ours and self.now:
             return
         if [self._id(slots, place) for place in self._final(slots)] != [image.id for image in self.now]:
             self._try(slots, [])
