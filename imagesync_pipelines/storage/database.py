@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
-from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseUnreachable, StorageError
+from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnreachable, StorageError
 from imagesync_pipelines.storage.schema import SCHEMA
 
 # The settings that hold database URLs, as a message names them.
@@ -20,6 +20,9 @@ CONNECT_SECONDS = 10
 # The newest migration; a database at this version is opened without loading Alembic (a test compares them).
 HEAD = "0010"
 VERSION_TABLE = "alembic_version"
+# Versions whose migrations this program no longer has, and the commit whose program brings them to the first it has.
+OLDER = frozenset(f"{number:04}" for number in range(1, 10))
+BASELINE, PASS_THROUGH = "0010", "7115364"
 # Any number that nothing else in this database uses as an advisory lock ("imgsync" in ASCII).
 UPGRADE_LOCK = 0x696D6773796E63
 
@@ -48,7 +51,8 @@ def open_database(url: str) -> sa.Engine:
     """An engine on the database, upgraded to this code's schema first when it is older.
 
     Several processes may open one database at once: one upgrades, the others wait. Raises DatabaseTooNew when a newer
-    version of the program upgraded it, DatabaseUnreachable when it does not answer.
+    version of the program upgraded it, DatabaseTooOld when it has to pass through an older program first,
+    DatabaseUnreachable when it does not answer.
     """
     engine = sa.create_engine(
         with_driver(url, "psycopg"),
@@ -112,6 +116,12 @@ def _upgrade(connection: sa.Connection) -> None:
     config.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = _version(connection)
+    if version in OLDER:
+        raise DatabaseTooOld(
+            f"The database is at version {version}, this program upgrades from {BASELINE} on. "
+            f"Pass through commit {PASS_THROUGH} of imagesync_pipelines: install it (git checkout {PASS_THROUGH}), run "
+            "`imagesync history` once with the same settings, then come back to this program; nothing was changed."
+        )
     if version is not None and version not in known:
         raise DatabaseTooNew(
             f"The database is at version {version}, this program knows up to {HEAD}. "

@@ -25,6 +25,10 @@ class DatabaseTooNew(StorageError):
     """The database was upgraded by a newer version of this program."""
 
 
+class DatabaseTooOld(StorageError):
+    """The database has to be upgraded by an older version of this program first."""
+
+
 class PageMissing(StorageError):
     """A raw page is not stored, or its file is gone."""
 

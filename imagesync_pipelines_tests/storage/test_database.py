@@ -1,8 +1,6 @@
 """A migrated database is the one that schema.py describes; older ones are upgraded, newer ones are refused."""
 
 import os
-import re
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -14,28 +12,9 @@ from alembic.script import ScriptDirectory
 
 from imagesync_pipelines.storage import database as code
 from imagesync_pipelines.storage import schema
-from imagesync_pipelines.storage.embedded import EmbeddedServer, _programs
-from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseUnreachable, StorageError
-
-
-def _dump(url: str) -> list[str]:
-    """The schema as PostgreSQL itself writes it, without Alembic's table and what is random in a dump."""
-    address = sa.make_url(url)
-    arguments = [
-        "-s",
-        "-n",
-        schema.SCHEMA,
-        "-T",
-        "*.alembic_version",
-        "-h",
-        str(address.query["host"]),
-        "-U",
-        "postgres",
-    ]
-    text = subprocess.run(
-        [_programs() / "pg_dump", *arguments, str(address.database)], check=True, capture_output=True, text=True
-    ).stdout
-    return [line for line in text.splitlines() if line and not re.match(r"--|\\(un)?restrict", line)]
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnreachable, StorageError
+from imagesync_pipelines_tests.storage.schemas import schema_of
 
 
 @pytest.fixture
@@ -67,7 +46,7 @@ def test_postgresql_itself_sees_no_difference_between_migrations_and_schema(data
         connection.execute(sa.schema.CreateSchema(schema.SCHEMA))
         schema.metadata.create_all(connection)
     engine.dispose()
-    assert _dump(database_url) == _dump(empty_url)
+    assert schema_of(database_url) == schema_of(empty_url)
 
 
 def test_the_head_named_in_the_code_is_the_newest_migration() -> None:
@@ -90,10 +69,24 @@ def test_opening_at_once_upgrades_once(empty_url: str) -> None:
 def test_a_newer_database_is_refused_and_left_alone(database: sa.Engine, database_url: str) -> None:
     with database.begin() as connection:
         connection.execute(sa.text("UPDATE imagesync.alembic_version SET version_num = '9999'"))
-    before = _dump(database_url)
+    before = schema_of(database_url)
     with pytest.raises(DatabaseTooNew, match=r"version 9999.*Install the newer program"):
         code.open_database(database_url)
-    assert _dump(database_url) == before
+    assert schema_of(database_url) == before
+
+
+@pytest.mark.parametrize("version", ["0001", "0009"])
+def test_an_older_database_is_told_which_commit_to_pass_through_and_left_alone(
+    database: sa.Engine, database_url: str, version: str
+) -> None:
+    with database.begin() as connection:
+        connection.execute(sa.text(f"UPDATE imagesync.alembic_version SET version_num = '{version}'"))
+    before = schema_of(database_url)
+    with pytest.raises(DatabaseTooOld, match=rf"version {version}, .* from 0010 on\. Pass through commit 7115364 "):
+        code.open_database(database_url)
+    assert schema_of(database_url) == before
+    with database.connect() as connection:
+        assert connection.execute(sa.text("SELECT version_num FROM imagesync.alembic_version")).scalar() == version
 
 
 def test_a_user_without_rights_gets_one_clear_line(database: sa.Engine, empty_url: str) -> None:

@@ -11,15 +11,20 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.plan.state import KnownExecutionState
 
 from imagesync_pipelines import runs
+from imagesync_pipelines.storage.database import BASELINE, HEAD, open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.web.catalogue.keys import Scope, find_key
 from imagesync_pipelines.web.catalogue.users import Role, log_in
 from imagesync_pipelines_tests.places import rows_of
-from imagesync_pipelines_tests.storage.upgrade.fixture import OFFICE, OURS, Restored, restored
+from imagesync_pipelines_tests.storage.schemas import schema_of
+from imagesync_pipelines_tests.storage.upgrade.fixture import OFFICE, OURS, Restored, fresh_databases, restored
 from imagesync_pipelines_tests.storage.upgrade.systems import BEGAN, MODES, Installed, Systems, installed, systems
 
 pytestmark = pytest.mark.slow
@@ -101,6 +106,27 @@ def test_the_fixture_holds_what_an_upgrade_has_to_carry_over(place: Upgraded) ->
     assert {state for (state,) in place.rows("SELECT state FROM imagesync.moysklad_queue")} == {
         "done", "failed", "pending", "set_aside",
     }  # fmt: skip
+
+
+def test_the_baseline_makes_the_very_schema_that_the_ten_migrations_had_made(
+    place: Upgraded, server: EmbeddedServer
+) -> None:
+    made_by_ten = schema_of(place.fixture.urls[OURS])
+    assert len([line for line in made_by_ten if line.startswith("CREATE TABLE")]) == 24
+    with fresh_databases(server) as urls:
+        engine = sa.create_engine(urls[OURS], poolclass=sa.NullPool)
+        with engine.begin() as connection:
+            config = Config()
+            config.set_main_option("script_location", "imagesync_pipelines:storage/migrations")
+            config.attributes["connection"] = connection
+            command.upgrade(config, BASELINE)
+        assert schema_of(urls[OURS]) == made_by_ten
+
+
+def test_the_upgraded_installation_has_the_schema_of_a_new_one(place: Upgraded, database_url: str) -> None:
+    open_database(place.fixture.urls[OURS]).dispose()
+    assert schema_of(place.fixture.urls[OURS]) == schema_of(database_url)
+    assert place.rows("SELECT version_num FROM imagesync.alembic_version") == [(HEAD,)]
 
 
 def test_nothing_that_people_and_runs_left_is_lost_by_opening_it(place: Upgraded) -> None:
