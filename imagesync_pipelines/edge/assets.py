@@ -18,6 +18,7 @@ from imagesync_pipelines.edge.resources import EdgeResource
 from imagesync_pipelines.edge.settings import EdgeSettings
 from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations.assets import OWNERS, account_options, room_options, tell
+from imagesync_pipelines.operations.lineage import ancestors_of
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import Stage, run_started, stage, summary_metadata
 from imagesync_pipelines.settings import load_settings
@@ -94,7 +95,13 @@ def build_assets() -> list[Any]:
         """
         with _at_work(context, house, edge) as (place, work, name):
             with edge.desk(place, name) as desk:
-                made = plan_stages.make_plan(desk, context.run.run_id, lift_brake=config.lift_brake)
+                made = plan_stages.make_plan(
+                    desk,
+                    context.run.run_id,
+                    ancestors=ancestors_of(context),
+                    lift_brake=config.lift_brake,
+                    dry_run=config.dry_run,
+                )
             work.summary = summary = telling.plan_summary(made, run_started(context))
             tell(context, logger, [telling.plan_line(name, made)], made.warnings)
             return dg.MaterializeResult(
@@ -136,6 +143,7 @@ def build_assets() -> list[Any]:
                     desk,
                     api,
                     context.run.run_id,
+                    ancestors=ancestors_of(context),
                     plan_id=config.plan_id,
                     started_at=run_started(context),
                     progress=progress,

@@ -9,8 +9,10 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.edge.assets import BINARIES, LISTING, STORES
-from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, need_note
+from imagesync_pipelines.edge.notes import AppliedNote, ListingNote
 from imagesync_pipelines.edge.resources import EdgeResource
+from imagesync_pipelines.operations.handovers import note_to_look_at
+from imagesync_pipelines.operations.lineage import ancestors_of
 from imagesync_pipelines.operations.resources import HouseResource
 
 IN_TIME = "every_run_ends_in_time"
@@ -100,7 +102,7 @@ def build_checks() -> list[Any]:
 
 def _note(house: HouseResource, context: dg.AssetCheckExecutionContext, kind: type[Any]) -> Any:
     with house.open() as place:
-        return need_note(place.storage, context.partition_key, kind)
+        return note_to_look_at(place.storage, context.partition_key, context.run.run_id, ancestors_of(context), kind)
 
 
 def _failures(note: AppliedNote, share: float, floor: int) -> str:

@@ -4,6 +4,7 @@ What belongs here: joining planning, engine and storage, one function per Dagste
 before the plan and the report after it (stages.py), effects (applying.py), what the UI shows (assets.py, telling.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -18,7 +19,7 @@ from imagesync_pipelines.edge.applying import PhotosApplied, apply_photos
 from imagesync_pipelines.edge.desk import ROOM, Desk
 from imagesync_pipelines.edge.downloads import OpenPhoto, open_downloads, policy_of
 from imagesync_pipelines.edge.listing import NOT_FOUND, WORD_OF_HO
-from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, keep_note, need_note, read_note
+from imagesync_pipelines.edge.notes import AppliedNote, ListingNote
 from imagesync_pipelines.edge.planning import (
     LISTED_VALUES,
     PRODUCT_VALUES,
@@ -29,9 +30,11 @@ from imagesync_pipelines.edge.planning import (
 )
 from imagesync_pipelines.edge.sources import from_bucket, from_head_office
 from imagesync_pipelines.edge.stored_plans import part_of, report_what_a_crash_kept_back
+from imagesync_pipelines.operations.handovers import newest_note, note_of, only_named, plan_to_apply
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.errors import PlanMissing
+from imagesync_pipelines.storage.notes import NoteMissingError, keep_note
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
@@ -84,16 +87,29 @@ class PlanApplied:
     warnings: tuple[str, ...]
 
 
-def make_plan(desk: Desk, run_id: str, *, lift_brake: bool) -> PlanMade:
+def make_plan(
+    desk: Desk, run_id: str, *, ancestors: Sequence[str] = (), lift_brake: bool, dry_run: bool = False
+) -> PlanMade:
     """Plan from the mirror and the store's database, and store the plan; none when the listing found nothing to do.
 
-    Photos of products that the store does not have wait for them. Raises NoteMissingError without a listing.
+    What the listing found is that of this run's lineage; a plan by itself is made from the mirror as the newest listing
+    left it. dry_run: the plan is carried out only by its number. Photos of products that the store does not have wait
+    for them. Raises NoteMissingError without a listing.
     """
-    listed = need_note(desk.place.storage, desk.name, ListingNote)
-    if listed.quiet and listed.run_id == run_id:
+    mine = note_of(desk.place.storage, desk.name, run_id, ancestors, ListingNote)
+    listed = mine or newest_listing(desk)
+    if mine is not None and mine.quiet:
         nothing = pd.DataFrame(columns=[*PLAN_COLUMNS, "product"], dtype="str")
         return PlanMade(listed, None, nothing, nothing, PlanCost(0, 0, 0.0), listed.warnings)
-    return plan_store(desk, listed, run_id, lift_brake=lift_brake)
+    return plan_store(desk, listed, run_id, lift_brake=lift_brake, dry_run=dry_run)
+
+
+def newest_listing(desk: Desk) -> ListingNote:
+    """What the store's newest listing found, which is the state of its mirror. Raises NoteMissingError."""
+    found = newest_note(desk.place.storage, desk.name, ListingNote)
+    if found is None:
+        raise NoteMissingError(f"{ROOM}/photo_listing has not been materialised for {desk.name} yet; do that first.")
+    return found
 
 
 def apply_plan(
@@ -101,27 +117,28 @@ def apply_plan(
     api: HeadOfficeApi,
     run_id: str,
     *,
+    ancestors: Sequence[str] = (),
     plan_id: int | None,
     started_at: datetime,
     progress: Progress,
 ) -> PlanApplied:
-    """Apply a stored plan of the store (this run's, or else its newest) under the store's lock.
+    """Apply a stored plan of the store, the one named or else that of this run's lineage, under the store's lock.
 
     Photos that cannot be fetched or proven keep the picture that is there and are tried again at the next run. Raises
-    RoomBusy, PlanMissing, and what ends a whole run: the store's database or the head office is gone.
+    RoomBusy, PlanMissing, NoPlanOfThisRun, and what ends a whole run: the store's database or the head office is gone.
     """
-    listed = need_note(desk.place.storage, desk.name, ListingNote)
-    before = read_note(desk.place.storage, desk.name, AppliedNote)
-    if plan_id is None and listed.quiet and listed.run_id == run_id:
+    listed = note_of(desk.place.storage, desk.name, run_id, ancestors, ListingNote)
+    before = newest_note(desk.place.storage, desk.name, AppliedNote)
+    own_listing = listed.calls if listed is not None and listed.run_id == run_id else 0
+    if plan_id is None and listed is not None and listed.quiet:
         note = _applied_note(desk, run_id, started_at, before, settled_at=listed.mirror_at)
-        return PlanApplied(None, desk.database.table, Applied(), note, 0, listed.calls, 0, listed.warnings)
+        return PlanApplied(None, desk.database.table, Applied(), note, 0, own_listing, 0, listed.warnings)
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = plans.to_apply(ROOM, run_id, plan_id, part_of(desk.name))
+    header = plan_to_apply(plans, ROOM, run_id, ancestors, plan_id, part_of(desk.name))
     calls = api.calls
     with store.store_lock(desk.database, desk.place.settings.lock_wait_seconds):
         done = _apply(desk, api, plans, header, run_id, progress)
     plans.mark_applied(header.id, run_id)
-    own_listing = listed.calls if listed.run_id == run_id else 0
     settled = not done.applied.refused and not done.gone
     note = _applied_note(
         desk, run_id, started_at, before, done=done, settled_at=_moment(header.scope["mirror_at"]) if settled else None
@@ -138,7 +155,7 @@ def apply_plan(
     )
 
 
-def plan_store(desk: Desk, listed: ListingNote, run_id: str, *, lift_brake: bool) -> PlanMade:
+def plan_store(desk: Desk, listed: ListingNote, run_id: str, *, lift_brake: bool, dry_run: bool = False) -> PlanMade:
     """Plan from the mirror and the store's database whatever the listing found, and store the plan."""
     plans = Plans(desk.place.engine, desk.place.storage)
     # One snapshot, so that the payloads are those of the rows that were planned.
@@ -157,6 +174,7 @@ def plan_store(desk: Desk, listed: ListingNote, run_id: str, *, lift_brake: bool
                 "warnings": list(warnings),
                 "held_back": len(planned.held),
                 "mirror_at": mirror_at.isoformat() if mirror_at is not None else None,
+                **only_named(dry_run=dry_run),
             },
             counts=planned.counts(),
             cost={"calls": planned.cost.calls, "bytes": planned.cost.bytes, "minutes": planned.cost.minutes},

@@ -10,8 +10,7 @@ from datetime import UTC, datetime
 from imagesync_pipelines.edge import scrubbing, store
 from imagesync_pipelines.edge.api import HeadOfficeApi
 from imagesync_pipelines.edge.desk import Desk
-from imagesync_pipelines.edge.notes import ListingNote, need_note
-from imagesync_pipelines.edge.plan_stages import PlanApplied, apply_plan, plan_store
+from imagesync_pipelines.edge.plan_stages import PlanApplied, apply_plan, newest_listing, plan_store
 from imagesync_pipelines.sync.progress import Progress
 
 
@@ -33,7 +32,7 @@ def scrub_and_repair(desk: Desk, api: HeadOfficeApi, run_id: str, *, progress: P
         found = scrubbing.scrub(desk.database, on_progress=lambda done, total: progress("photos hashed", done, total))
     if not found.differing:
         return Scrubbed(found.hashed, (), None)
-    listed = need_note(desk.place.storage, desk.name, ListingNote)
+    listed = newest_listing(desk)
     made = plan_store(desk, listed, run_id, lift_brake=False)
     repaired = apply_plan(desk, api, run_id, plan_id=made.plan_id, started_at=datetime.now(UTC), progress=progress)
     return Scrubbed(found.hashed, tuple(found.differing), repaired)

@@ -11,10 +11,12 @@ from imagesync_pipelines.edge import reporting, store
 from imagesync_pipelines.edge.api import HeadOfficeApi
 from imagesync_pipelines.edge.desk import Desk
 from imagesync_pipelines.edge.listing import Listed, take_listing
-from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, keep_note, read_note
+from imagesync_pipelines.edge.notes import AppliedNote, ListingNote
 from imagesync_pipelines.edge.plan_stages import quarantine_room
 from imagesync_pipelines.edge.store_schema import Finding, create_or_check, require_ready
 from imagesync_pipelines.edge.stored_plans import broken_off
+from imagesync_pipelines.operations.handovers import newest_note
+from imagesync_pipelines.storage.notes import keep_note
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.sync.model import QuarantineItem
@@ -51,7 +53,7 @@ def take_photos(desk: Desk, api: HeadOfficeApi, run_id: str, *, full: bool, dry_
         )
         waiting = store.anything_pending(desk.database)
     _set_aside(desk, run_id, listed)
-    applied = read_note(place.storage, desk.name, AppliedNote)
+    applied = newest_note(place.storage, desk.name, AppliedNote)
     settled = listed.mirror_at is None or (applied is not None and applied.settled_at == listed.mirror_at)
     # A run that died may have written photos of which the head office has not heard.
     settled = settled and broken_off(Plans(place.engine, place.storage), desk.name) is None

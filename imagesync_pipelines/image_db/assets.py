@@ -19,6 +19,7 @@ from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations import partitions, thumbnails
 from imagesync_pipelines.operations.assets import OWNERS, room_options, tell
+from imagesync_pipelines.operations.lineage import ancestors_of
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import run_started, stage, summary_metadata
 from imagesync_pipelines.settings import load_settings
@@ -198,7 +199,13 @@ def build_assets() -> list[Any]:
         """
         with stage(context, context.asset_key) as work, house.open() as place:
             made = plan_stages.make_plan(
-                place, image_db.settings(), context.run.run_id, force=config.force, lift_brake=config.lift_brake
+                place,
+                image_db.settings(),
+                context.run.run_id,
+                ancestors=ancestors_of(context),
+                force=config.force,
+                lift_brake=config.lift_brake,
+                dry_run=config.dry_run,
             )
             work.summary = telling.plan_summary(made, run_started(context))
             tell(context, logger, telling.plan_lines(made), made.warnings)
@@ -249,6 +256,7 @@ def build_assets() -> list[Any]:
                 place,
                 image_db.settings(),
                 context.run.run_id,
+                ancestors=ancestors_of(context),
                 plan_id=config.plan_id,
                 replan=config.replan,
                 progress=progress,
@@ -278,7 +286,7 @@ def build_assets() -> list[Any]:
         The list for a product manager: each line is a number to correct in the image database or in the ERP.
         """
         with stage(context, context.asset_key), house.open() as place:
-            found = plan_stages.write_unmatched(place, context.run.run_id)
+            found = plan_stages.write_unmatched(place, context.run.run_id, ancestors=ancestors_of(context))
             return dg.MaterializeResult(
                 metadata={
                     **shown.row_count(len(found.unmatched)),

@@ -66,7 +66,9 @@ class Discovered:
 def plan_run(instance: dg.DagsterInstance, options: SyncOptions, image_db: ImageDbResource, shared: Settings) -> JobRun:
     """The run that does what was asked: all pages in one range, or a part of them without partitions."""
     ops: dict[str, Any] = {
-        f"{ROOM}__plan": {"config": {"force": options.force, "lift_brake": options.lift_brake}},
+        f"{ROOM}__plan": {
+            "config": {"force": options.force, "lift_brake": options.lift_brake, "dry_run": options.dry_run}
+        },
         f"{ROOM}__erp_products": {"config": {"lift_brake": options.lift_brake}},
     }
     if options.skus or options.limit is not None or options.skip_pages:
@@ -167,6 +169,7 @@ def build_jobs() -> list[Any]:
         dg.define_asset_job(
             DRY_RUN_JOB,
             selection=_PLAN.upstream() & _ROOM,
+            config={"ops": {f"{ROOM}__plan": {"config": {"dry_run": True}}}},
             description="Read all pages and plan; nothing is written to product_image. Apply it later with its number.",
         ),
         dg.define_asset_job(

@@ -124,27 +124,25 @@ class Batches:
             ) from None
         return Unmatched(frame.assign(candidates=[orjson.loads(text) for text in frame["candidates"]]), unused)
 
-    def newest(self) -> str:
-        """The name of the newest batch. Raises BatchMissingError when there is none."""
-        found = self._by_age()
-        if not found:
+    def newest_whole(self) -> str:
+        """The newest batch of every stored page, never of a part that somebody chose. Raises BatchMissingError."""
+        found = next((name for name in self.names() if self.about(name).scope == "all"), None)
+        if found is None:
             raise BatchMissingError(
-                "there are no records to plan from yet; materialise image_db/api_pages and image_db/records"
+                "there are no records of all pages to plan from yet; materialise image_db/api_pages and "
+                "image_db/records, or start the job image_db__sync"
             )
-        return found[0]
-
-    def of_run(self, run_id: str) -> str:
-        """The batch that this run made, or else the newest. Raises BatchMissingError."""
-        return run_id if (self._root / run_id / "about.json").exists() else self.newest()
+        return found
 
     def prune(self, keep: int, used: Iterable[str]) -> None:
         """Forget all but the newest `keep` batches and those in `used`."""
-        kept = {*self._by_age()[:keep], *used}
-        for name in self._by_age():
+        kept = {*self.names()[:keep], *used}
+        for name in self.names():
             if name not in kept:
                 remove_folder(self._root / name)
 
-    def _by_age(self) -> list[str]:
+    def names(self) -> list[str]:
+        """The batches that are there, each named by the run that made it, the newest first."""
         if not self._root.exists():
             return []
         made = [

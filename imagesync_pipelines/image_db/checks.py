@@ -12,9 +12,12 @@ import sqlalchemy as sa
 from imagesync_pipelines.image_db.assets import ROOM
 from imagesync_pipelines.image_db.batch import About, Batches
 from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.operations.handovers import plan_to_look_at
+from imagesync_pipelines.operations.lineage import ancestors_of
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.sync.lineage import of_lineage
 
 _RECORDS = dg.AssetKey([ROOM, "records"])
 _PLAN = dg.AssetKey([ROOM, "plan"])
@@ -36,7 +39,7 @@ def build_checks() -> list[Any]:
     def every_page_was_read(context: dg.AssetCheckExecutionContext, house: HouseResource) -> dg.AssetCheckResult:
         """The walk proved that it saw every image; without that nothing is removed."""
         with house.open() as place:
-            about = _about(place, context.run.run_id)
+            about = _about(place, context)
         return dg.AssetCheckResult(
             passed=about.complete or about.scope != "all",
             severity=dg.AssetCheckSeverity.WARN,
@@ -50,7 +53,7 @@ def build_checks() -> list[Any]:
     ) -> dg.AssetCheckResult:
         """No more records are set aside than the setting IMAGE_DB_MAX_REJECT_SHARE allows."""
         with house.open() as place:
-            about = _about(place, context.run.run_id)
+            about = _about(place, context)
         return _share(
             len(about.rejects), len(about.rejects) + about.records, image_db.settings().image_db_max_reject_share
         )
@@ -61,7 +64,8 @@ def build_checks() -> list[Any]:
     ) -> dg.AssetCheckResult:
         """No more article links are without a product than the setting IMAGE_DB_MAX_UNMATCHED_SHARE allows."""
         with house.open() as place:
-            header = Plans(place.engine, place.storage).latest(ROOM)
+            plans = Plans(place.engine, place.storage)
+            header = plan_to_look_at(plans, ROOM, context.run.run_id, ancestors_of(context))
         unmatched = int(header.scope.get("unmatched", 0)) if header is not None else 0
         matched = int(header.scope.get("matched", 0)) if header is not None else 0
         return _share(unmatched, unmatched + matched, image_db.settings().image_db_max_unmatched_share)
@@ -85,9 +89,11 @@ def build_checks() -> list[Any]:
     ]
 
 
-def _about(place: Installation, run_id: str) -> About:
+def _about(place: Installation, context: dg.AssetCheckExecutionContext) -> About:
+    """The batch of the run's lineage; a check that runs by itself looks at the newest of all pages."""
     batches = Batches(place.storage)
-    return batches.about(batches.of_run(run_id))
+    mine = of_lineage(context.run.run_id, ancestors_of(context), batches.names())
+    return batches.about(mine or batches.newest_whole())
 
 
 def _share(bad: int, all_of_them: int, allowed: float) -> dg.AssetCheckResult:

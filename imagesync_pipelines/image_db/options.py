@@ -35,11 +35,14 @@ class PlanConfig(dg.Config):
 
     force: bool = Field(False, description="write unchanged rows too; never a wipe, pins stay")
     lift_brake: bool = Field(False, description="let removals happen that the brake would hold back")
+    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
 
 
 class ApplyConfig(dg.Config):
     """Which plan to apply, and how."""
 
-    plan_id: int | None = Field(None, description="a stored plan; empty: this run's, else the newest")
+    plan_id: int | None = Field(
+        None, description="a stored plan by its number; empty: that of this run, or of the run that it re-executes"
+    )
     replan: bool = Field(False, description="plan products again that moved since the plan, instead of refusing them")
     dry_run: bool = Field(False, description="do nothing: the plan is made and can be looked at")

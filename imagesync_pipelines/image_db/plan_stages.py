@@ -4,8 +4,9 @@ What belongs here: joining planning, engine and storage, one function per Dagste
 before the plan (stages.py), the engine itself (sync), what the UI shows (assets.py).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 import psycopg
@@ -21,6 +22,7 @@ from imagesync_pipelines.image_db.primaries import repair_primaries
 from imagesync_pipelines.image_db.record_store import read_external_ids
 from imagesync_pipelines.image_db.settings import ImageDbSettings
 from imagesync_pipelines.image_db.stages import brake_of
+from imagesync_pipelines.operations.handovers import PIECE, only_named, plan_to_apply
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import room_lock
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
@@ -29,6 +31,7 @@ from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.applying import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.lineage import of_lineage
 from imagesync_pipelines.sync.memory import collector_paused
 from imagesync_pipelines.sync.model import EFFECTS, Change, Outcome, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
@@ -85,17 +88,21 @@ def make_plan(
     settings: ImageDbSettings,
     run_id: str,
     *,
+    ancestors: Sequence[str] = (),
     force: bool = False,
     lift_brake: bool = False,
+    dry_run: bool = False,
     batch: str | None = None,
     only_groups: Collection[str] | None = None,
 ) -> PlanMade:
-    """Plan from a batch of records (this run's, or else the newest) and store the plan.
+    """Plan from a batch of records and store the plan.
 
-    only_groups: these products only, as when planning again. Raises BatchMissingError, UnknownSkuError.
+    The batch is the one named, else that of this run's lineage, else the newest of all pages: a part that somebody
+    else chose is never taken. dry_run: the plan is carried out only by its number. only_groups: these products only, as
+    when planning again. Raises BatchMissingError, UnknownSkuError.
     """
     batches = Batches(place.storage)
-    name = batch or batches.of_run(run_id)
+    name = batch or of_lineage(run_id, ancestors, batches.names()) or batches.newest_whole()
     about = batches.about(name)
     all_products = products.read_products(place.engine)
     planned = plan_wanted(batches.records(name), all_products)
@@ -112,7 +119,8 @@ def make_plan(
     payload = wanted_here.matched[among(wanted_here.matched["key"], guarded.plan.loc[changing, "key"])]
     made = PlanMade(0, plan, guarded.held, wanted_here, about, name, (*about.warnings, *guarded.warnings))
     plans = Plans(place.engine, place.storage)
-    plan_id = plans.save(plan.assign(state=plan["group"].map(states)), [payload], _new_plan(made, run_id))
+    marks = {PIECE: True} if only_groups is not None else only_named(dry_run=dry_run)
+    plan_id = plans.save(plan.assign(state=plan["group"].map(states)), [payload], _new_plan(made, run_id, marks))
     plans.prune(ROOM, KEPT_PLANS)
     return replace(made, plan_id=plan_id)
 
@@ -122,17 +130,18 @@ def apply_plan(
     settings: ImageDbSettings,
     run_id: str,
     *,
+    ancestors: Sequence[str] = (),
     plan_id: int | None = None,
     replan: bool = False,
     progress: Progress,
 ) -> PlanApplied:
-    """Apply a stored plan (this run's, or else the newest) under the room's lock.
+    """Apply a stored plan, the one named or else that of this run's lineage, under the room's lock.
 
     Products whose images changed since the plan was made are refused with that reason; with `replan` they are planned
-    again from the same records and applied. Raises RoomBusy, PlanMissing.
+    again from the same records and applied. Raises RoomBusy, PlanMissing, NoPlanOfThisRun.
     """
     plans = Plans(place.engine, place.storage)
-    header = plans.to_apply(ROOM, run_id, plan_id)
+    header = plan_to_apply(plans, ROOM, run_id, ancestors, plan_id)
     about = Batches(place.storage).about(str(header.scope["batch"]))
     with room_lock(place.engine, ROOM, place.settings.lock_wait_seconds):
         applied = _apply(place, plans, header, run_id, progress)
@@ -149,13 +158,14 @@ def apply_plan(
     return PlanApplied(header, about, applied, repaired, rows, tuple(warnings))
 
 
-def write_unmatched(place: Installation, run_id: str) -> Unmatched:
-    """Bring the tables of unmatched articles and unused images up to what this run's plan (or the newest) found.
+def write_unmatched(place: Installation, run_id: str, *, ancestors: Sequence[str] = ()) -> Unmatched:
+    """Bring the tables of unmatched articles and unused images up to what the plan of this run's lineage found.
 
-    A plan from a part of the pages says nothing about other images: their rows stay. Raises PlanMissing.
+    A plan from a part of the pages says nothing about other images: their rows stay. Raises NoPlanOfThisRun.
     """
     batches = Batches(place.storage)
-    name = str(Plans(place.engine, place.storage).to_apply(ROOM, run_id, None).scope["batch"])
+    header = plan_to_apply(Plans(place.engine, place.storage), ROOM, run_id, ancestors, None)
+    name = str(header.scope["batch"])
     found = batches.unmatched(name)
     partial = batches.about(name).scope == "pages"
     unmatched.write(place.engine, found, read_external_ids(batches.records(name)) if partial else None)
@@ -202,7 +212,7 @@ def _labels(groups: pd.Series, all_products: pd.DataFrame) -> pd.Series:
     return label.reindex(places).set_axis(groups.index)
 
 
-def _new_plan(made: PlanMade, run_id: str) -> NewPlan:
+def _new_plan(made: PlanMade, run_id: str, marks: Mapping[str, Any]) -> NewPlan:
     return NewPlan(
         room=ROOM,
         run_id=run_id,
@@ -214,6 +224,7 @@ def _new_plan(made: PlanMade, run_id: str) -> NewPlan:
             "matched": len(made.planned.matched),
             "unmatched": len(made.planned.unmatched),
             "held_back": len(made.held),
+            **marks,
         },
         counts=made.counts(),
         cost={"calls": 0, "rows": sum(made.counts()[str(change)] for change in EFFECTS)},

@@ -4,7 +4,7 @@ What belongs here: joining content, the engine and storage, one function per Dag
 plan (plan_stages.py), effects (downloading.py, writing.py, filling.py), what the UI shows (assets.py, telling.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -24,7 +24,8 @@ from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.stages import refuse_off
 from imagesync_pipelines.moysklad.state import Record
 from imagesync_pipelines.moysklad.tasks import Task, tasks_of
-from imagesync_pipelines.storage.notes import NoteMissingError, keep_note, need_note
+from imagesync_pipelines.operations.handovers import note_of, plan_to_apply
+from imagesync_pipelines.storage.notes import keep_note
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.applying import APPLY_STAGE, Applied, Tally, group_works
 from imagesync_pipelines.sync.model import EFFECTS, QuarantineItem
@@ -58,15 +59,22 @@ class PlanApplied:
 
 
 def fetch_content(
-    desk: Desk, main: MoyskladApi, run_id: str, *, plan_id: int | None = None, progress: Progress = silent
+    desk: Desk,
+    main: MoyskladApi,
+    run_id: str,
+    *,
+    ancestors: Sequence[str] = (),
+    plan_id: int | None = None,
+    progress: Progress = silent,
 ) -> ContentNote:
     """Have the content of the images that a stored plan needs; each is downloaded once for all child accounts.
 
-    An image that cannot be had stops no other. Raises SkippedOff, PlanMissing, AccountRefused, NotAllowed.
+    An image that cannot be had stops no other. Raises SkippedOff, PlanMissing, NoPlanOfThisRun, AccountRefused,
+    NotAllowed.
     """
     refuse_off(desk)
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = plans.to_apply(ROOM, run_id, plan_id, {"account": desk.alias})
+    header = plan_to_apply(plans, ROOM, run_id, ancestors, plan_id, {"account": desk.alias})
     tasks = tasks_of(plans.need_payload(header.id))
     records = desk.state.records(tasks)
     needed = {
@@ -100,20 +108,26 @@ def fetch_content(
 
 
 def apply_plan(
-    desk: Desk, api: MoyskladApi, run_id: str, *, plan_id: int | None = None, progress: Progress = silent
+    desk: Desk,
+    api: MoyskladApi,
+    run_id: str,
+    *,
+    ancestors: Sequence[str] = (),
+    plan_id: int | None = None,
+    progress: Progress = silent,
 ) -> PlanApplied:
-    """Write the images of a stored plan's entities (this run's plan, or else the account's newest), and tell of it.
+    """Write the images of a stored plan's entities, and tell of it: of the plan named, or that of this run's lineage.
 
     An entity that cannot be written stops no other. When the account stops, the rest waits for the next run, which
-    plans it again. Raises SkippedOff, RoomBusy, PlanMissing, AccountRefused, NotAllowed.
+    plans it again. Raises SkippedOff, RoomBusy, PlanMissing, NoPlanOfThisRun, AccountRefused, NotAllowed.
     """
     refuse_off(desk)
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = plans.to_apply(ROOM, run_id, plan_id, {"account": desk.alias})
+    header = plan_to_apply(plans, ROOM, run_id, ancestors, plan_id, {"account": desk.alias})
     rows, payload = plans.load(header.id), plans.need_payload(header.id)
     tasks = tasks_of(payload)
     states = dict(zip(payload["group"], payload["state_before"], strict=True))
-    content = _content_note(desk, header, run_id)
+    content = _content_note(desk, header, run_id, ancestors)
     calls = api.calls
     total = int(rows["change"].isin(EFFECTS).sum())
     with desk.locked():
@@ -209,14 +223,15 @@ def _remember_refused(desk: Desk, run_id: str, written: Written) -> None:
     quarantine.drop(failed)
 
 
-def _content_note(desk: Desk, header: PlanHeader, run_id: str) -> ContentNote:
-    """What became of this plan's content in this run; nothing when it is not of this run."""
-    nothing = ContentNote(run_id=run_id, plan_id=header.id)
-    try:
-        note = need_note(desk.place.storage, desk.alias, run_id, ContentNote)
-    except NoteMissingError:
-        return nothing
-    return note if (note.plan_id, note.run_id) == (header.id, run_id) else nothing
+def _content_note(desk: Desk, header: PlanHeader, run_id: str, ancestors: Sequence[str]) -> ContentNote:
+    """What became of this plan's content in this run's lineage; nothing when it was another plan's.
+
+    The calls of an earlier run are not this one's.
+    """
+    note = note_of(desk.place.storage, desk.alias, run_id, ancestors, ContentNote)
+    if note is None or note.plan_id != header.id:
+        return ContentNote(run_id=run_id, plan_id=header.id)
+    return note if note.run_id == run_id else note.model_copy(update={"run_id": run_id, "calls": 0})
 
 
 def _warnings(

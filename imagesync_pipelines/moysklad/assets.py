@@ -23,6 +23,7 @@ from imagesync_pipelines.moysklad.sharing import read_once
 from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations import thumbnails
 from imagesync_pipelines.operations.assets import OWNERS, account_options, room_options, tell
+from imagesync_pipelines.operations.lineage import ancestors_of
 from imagesync_pipelines.operations.partitions import PARTITION_TAG
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import Stage, run_started, stage, summary_metadata
@@ -137,9 +138,11 @@ def build_assets() -> list[Any]:
                 api,
                 main,
                 context.run.run_id,
+                ancestors=ancestors_of(context),
                 chosen=_chosen(desk, context.run.run_id, config),
                 check_child=config.check_child,
                 lift_brake=config.lift_brake,
+                dry_run=config.dry_run,
             )
             work.summary = summary = telling.plan_summary(made, run_started(context))
             tell(context, logger, [telling.plan_line(desk.alias, made)], made.warnings)
@@ -172,7 +175,14 @@ def build_assets() -> list[Any]:
         What is too large for the account is not downloaded; a picture that cannot be had stops no other.
         """
         with _at_work(context, house, moysklad) as (desk, _), moysklad.main_api(desk.place) as main:
-            note = apply_stages.fetch_content(desk, main, context.run.run_id, plan_id=config.plan_id, progress=progress)
+            note = apply_stages.fetch_content(
+                desk,
+                main,
+                context.run.run_id,
+                ancestors=ancestors_of(context),
+                plan_id=config.plan_id,
+                progress=progress,
+            )
             tell(context, logger, telling.content_lines(desk.alias, note), [note.stopped] if note.stopped else ())
             labels, fetch = pictures.of_plan(desk, note.plan_id, thumbnails.SHOWN)
             return dg.MaterializeResult(
@@ -198,10 +208,12 @@ def build_assets() -> list[Any]:
 
         A bad image stops no entity, a bad entity no account; what is skipped is told with its reason and tried again.
         """
-        run_id = context.run.run_id
+        run_id, ancestors = context.run.run_id, ancestors_of(context)
         with _at_work(context, house, moysklad) as (desk, work), moysklad.child_api(desk.place, desk.alias) as api:
-            done = apply_stages.apply_plan(desk, api, run_id, plan_id=config.plan_id, progress=progress)
-            requested.settle_requests(desk, run_id, done)
+            done = apply_stages.apply_plan(
+                desk, api, run_id, ancestors=ancestors, plan_id=config.plan_id, progress=progress
+            )
+            requested.settle_requests(desk, run_id, done, ancestors=ancestors)
             work.summary = summary = telling.applied_summary(done, run_started(context))
             tell(context, logger, telling.applied_lines(desk.alias, done), summary.warnings)
             queue = Queue(desk.place.engine).view()

@@ -13,8 +13,11 @@ from imagesync_pipelines.moysklad.assets import ACCOUNTS, CHILD_IMAGES, CONTENT,
 from imagesync_pipelines.moysklad.notes import ContentNote, MainNote, MapNote
 from imagesync_pipelines.moysklad.resources import MoyskladResource
 from imagesync_pipelines.operations import metadata as shown
+from imagesync_pipelines.operations.handovers import note_to_look_at
+from imagesync_pipelines.operations.lineage import ancestors_of
 from imagesync_pipelines.operations.resources import HouseResource
-from imagesync_pipelines.storage.notes import need_note
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.notes import N
 
 
 def build_checks() -> list[Any]:
@@ -24,7 +27,7 @@ def build_checks() -> list[Any]:
     def every_entity_was_read(context: dg.AssetCheckExecutionContext, house: HouseResource) -> dg.AssetCheckResult:
         """The reading proved that it saw everything, with the images of each; without that nothing counts as gone."""
         with house.open() as place:
-            note = need_note(place.storage, MAIN, context.run.run_id, MainNote)
+            note = _note(place, MAIN, context, MainNote)
         problems = [f"{key}: {why}" for key, why in sorted(note.unread.items())]
         return dg.AssetCheckResult(
             passed=note.complete and not problems,
@@ -39,7 +42,7 @@ def build_checks() -> list[Any]:
     ) -> dg.AssetCheckResult:
         """Each entity with images is found in the child account, by a value that only one there has."""
         with house.open() as place:
-            note = need_note(place.storage, context.partition_key, context.run.run_id, MapNote)
+            note = _note(place, context.partition_key, context, MapNote)
         problems = [f"{one.name} ({one.key}): {one.reason}" for one in note.unmapped]
         return dg.AssetCheckResult(
             passed=not problems,
@@ -52,7 +55,7 @@ def build_checks() -> list[Any]:
     def every_picture_could_be_had(context: dg.AssetCheckExecutionContext, house: HouseResource) -> dg.AssetCheckResult:
         """Each picture that the plan needs was downloaded whole, or was kept, and can be decoded to its last byte."""
         with house.open() as place:
-            note = need_note(place.storage, context.partition_key, context.run.run_id, ContentNote)
+            note = _note(place, context.partition_key, context, ContentNote)
         problems = [f"{key}: {why}" for key, why in sorted(note.failed.items())]
         return dg.AssetCheckResult(
             passed=not problems and not note.left,
@@ -84,3 +87,7 @@ def build_checks() -> list[Any]:
         every_picture_could_be_had,
         no_image_is_in_quarantine,
     ]
+
+
+def _note(place: Installation, account: str, context: dg.AssetCheckExecutionContext, kind: type[N]) -> N:
+    return note_to_look_at(place.storage, account, context.run.run_id, ancestors_of(context), kind)

@@ -30,9 +30,13 @@ class PlanConfig(ChosenConfig):
 
     check_child: bool = Field(False, description="compare with the child account itself: drift is seen and repaired")
     lift_brake: bool = Field(False, description="let removals happen that the brake would hold back")
+    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
 
 
 class ApplyConfig(dg.Config):
     """Which plan to apply."""
 
-    plan_id: int | None = Field(None, description="a stored plan of this account; empty: this run's")
+    plan_id: int | None = Field(
+        None,
+        description="a stored plan by its number; empty: that of this run, or of the run that it re-executes",
+    )

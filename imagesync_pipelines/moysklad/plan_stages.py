@@ -23,8 +23,8 @@ from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.rules import size_limit
 from imagesync_pipelines.moysklad.stages import EVERYTHING, Chosen, calls_before_plan, mirrored, refuse_off
 from imagesync_pipelines.moysklad.state import Record
+from imagesync_pipelines.operations.handovers import note_of, only_named
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.notes import NoteMissingError, need_note
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.sync.model import Brake
 
@@ -65,13 +65,15 @@ def make_plan(
     main: MoyskladApi,
     run_id: str,
     *,
+    ancestors: Sequence[str] = (),
     chosen: Chosen = EVERYTHING,
     check_child: bool = False,
     lift_brake: bool = False,
+    dry_run: bool = False,
 ) -> PlanMade:
     """Plan from the mirror and the lists we manage, and store the plan. check_child: read the account's lists first.
 
-    What the account refused earlier is then sent once more.
+    dry_run: the plan is carried out only by its number. What the account refused earlier is then sent once more.
 
     Nothing is asked of the main account; its weight is for the predicted minutes. Raises SkippedOff, RoomBusy, and the
     errors of the API where the account is read.
@@ -94,7 +96,7 @@ def make_plan(
         planned = plan_child(entities, ids, records, desk.child, limit, brake, refused)
         _clear_quarantine(desk, run_id, {entity.key for entity in entities if entity.key in ids}, planned)
     cost = _cost(desk, planned, records, entities, main_weight=main.weight, child_weight=api.weight)
-    warnings = (*_told(desk, run_id), *planned.warnings, *_warnings(checked))
+    warnings = (*_told(desk, run_id, ancestors), *planned.warnings, *_warnings(checked))
     used = calls_before_plan(desk, run_id) + api.calls - calls
     plans = Plans(desk.place.engine, desk.place.storage)
     new = NewPlan(
@@ -109,6 +111,7 @@ def make_plan(
             "warnings": list(warnings),
             "skipped": list(dict.fromkeys(planned.skipped.values())),
             "earlier_calls": cost.earlier,
+            **only_named(dry_run=dry_run),
         },
         counts=planned.counts(),
         cost={"calls": cost.calls, "bytes": cost.bytes, "minutes": cost.minutes},
@@ -216,15 +219,11 @@ def _cost(
     )
 
 
-def _told(desk: Desk, run_id: str) -> list[str]:
-    """The warnings of the stages of this run."""
-    told: list[str] = []
-    try:
-        told += need_note(desk.place.storage, MAIN, run_id, MainNote).warnings
-        told += need_note(desk.place.storage, desk.alias, run_id, MapNote).warnings
-    except NoteMissingError:
-        return told
-    return told
+def _told(desk: Desk, run_id: str, ancestors: Sequence[str]) -> list[str]:
+    """The warnings of the stages before, of this run's lineage."""
+    read = note_of(desk.place.storage, MAIN, run_id, ancestors, MainNote)
+    mapped = note_of(desk.place.storage, desk.alias, run_id, ancestors, MapNote)
+    return [*(read.warnings if read is not None else ()), *(mapped.warnings if mapped is not None else ())]
 
 
 def _warnings(checked: _Check) -> list[str]:

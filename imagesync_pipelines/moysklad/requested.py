@@ -6,6 +6,7 @@ back.
 """
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 from imagesync_pipelines.accounts_moysklad import MAIN
 from imagesync_pipelines.moysklad.apply_stages import PlanApplied
@@ -15,8 +16,8 @@ from imagesync_pipelines.moysklad.notes import MainNote, MapNote
 from imagesync_pipelines.moysklad.queue import Queue
 from imagesync_pipelines.moysklad.reading import ROOM
 from imagesync_pipelines.moysklad.stages import Chosen
+from imagesync_pipelines.operations.handovers import note_of
 from imagesync_pipelines.storage.mirror import read_mirror
-from imagesync_pipelines.storage.notes import need_note
 from imagesync_pipelines.sync.remote import UNSETTLED
 
 NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
@@ -47,15 +48,15 @@ def requested(desk: Desk, run_id: str) -> tuple[str, ...]:
     return tuple(sorted({request.entity for request in Queue(desk.place.engine).held(run_id)}))
 
 
-def settle_requests(desk: Desk, run_id: str, done: PlanApplied) -> None:
+def settle_requests(desk: Desk, run_id: str, done: PlanApplied, *, ancestors: Sequence[str] = ()) -> None:
     """Tell the queue what became of the run's requests: done, or why not; those are tried again.
 
     What no attempt can help (the child account has no such entity, or will not take an image) is done, with a note.
     """
     queue = Queue(desk.place.engine)
     held = queue.held(run_id)
-    failed = _failures(desk, run_id, done)
-    notes = _notes(desk, run_id, {request.entity for request in held})
+    failed = _failures(desk, run_id, ancestors, done)
+    notes = _notes(desk, run_id, ancestors, {request.entity for request in held})
     by_end: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for request in held:
         why = failed.get(request.entity, "")
@@ -67,10 +68,10 @@ def settle_requests(desk: Desk, run_id: str, done: PlanApplied) -> None:
             queue.finish(run_id, ids, desk.clock(), note)
 
 
-def _failures(desk: Desk, run_id: str, done: PlanApplied) -> dict[str, str]:
+def _failures(desk: Desk, run_id: str, ancestors: Sequence[str], done: PlanApplied) -> dict[str, str]:
     """The entities that are not as the main account has them, though another attempt may make them so, and why."""
-    read = need_note(desk.place.storage, MAIN, run_id, MainNote)
-    failed = dict(read.unread) if read.run_id == run_id else {}
+    read = note_of(desk.place.storage, MAIN, run_id, ancestors, MainNote)
+    failed = dict(read.unread) if read is not None else {}
     failed |= dict.fromkeys(done.applied.refused_in, done.stopped or CHANGED)
     failed |= {intent.group: UNSETTLED for intent in desk.intents(run_id).open_intents()}
     for entry in desk.quarantine(run_id).list():
@@ -79,11 +80,11 @@ def _failures(desk: Desk, run_id: str, done: PlanApplied) -> dict[str, str]:
     return failed
 
 
-def _notes(desk: Desk, run_id: str, keys: set[str]) -> dict[str, str]:
+def _notes(desk: Desk, run_id: str, ancestors: Sequence[str], keys: set[str]) -> dict[str, str]:
     """Of these entities, those with which another attempt would do no better, and why."""
     with desk.place.engine.connect() as connection:
         known = set(read_mirror(connection, ROOM, MAIN)["key"])
-    mapped = need_note(desk.place.storage, desk.alias, run_id, MapNote)
+    mapped = note_of(desk.place.storage, desk.alias, run_id, ancestors, MapNote)
     notes = {entry.group_key or "": entry.reason for entry in desk.quarantine(run_id).list() if entry.run_id == run_id}
-    notes |= {one.key: one.reason for one in mapped.unmapped if mapped.run_id == run_id}
+    notes |= {one.key: one.reason for one in (mapped.unmapped if mapped is not None else ())}
     return notes | dict.fromkeys(keys - known, NOT_IN_MAIN)

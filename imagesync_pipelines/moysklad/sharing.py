@@ -8,7 +8,7 @@ from collections.abc import Callable
 from imagesync_pipelines.accounts_moysklad import MAIN
 from imagesync_pipelines.moysklad.desk import MainDesk
 from imagesync_pipelines.moysklad.notes import MainNote
-from imagesync_pipelines.storage.notes import NoteMissingError, keep_note, need_note
+from imagesync_pipelines.storage.notes import keep_note, read_note
 
 _SHARED = f"{MAIN}/shared"
 
@@ -19,11 +19,8 @@ def read_once(desk: MainDesk, run_id: str, moment: str, read: Callable[[], MainN
     Raises what reading raises; the next run of the moment then tries itself.
     """
     name = "".join(sign if sign.isalnum() else "-" for sign in moment)
-    try:
-        found = need_note(desk.place.storage, _SHARED, name, MainNote)
-    except NoteMissingError:
-        found = None
-    if found is not None and found.run_id == name:
+    found = read_note(desk.place.storage, _SHARED, name, MainNote)
+    if found is not None:
         note = found.model_copy(update={"run_id": run_id, "calls": 0})
         keep_note(desk.place.storage, MAIN, note)
         return note

@@ -6,7 +6,6 @@ comes of it (plan_stages.py, apply_stages.py), what the UI shows (assets.py, tel
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -20,7 +19,7 @@ from imagesync_pipelines.moysklad.identity import remember_main
 from imagesync_pipelines.moysklad.model import TYPES, Entity, EntityType, key_parts
 from imagesync_pipelines.moysklad.notes import MainNote, MapNote, Unmapped
 from imagesync_pipelines.storage.mirror import read_mirror
-from imagesync_pipelines.storage.notes import NoteMissingError, keep_note, need_note
+from imagesync_pipelines.storage.notes import keep_note, read_note
 
 # Payloads that are Python objects at one time.
 _PORTION = 1000
@@ -140,12 +139,9 @@ def map_entities(desk: Desk, api: MoyskladApi, run_id: str, *, chosen: Chosen = 
 
 def calls_before_plan(desk: Desk, run_id: str) -> int:
     """Calls that this run made to both accounts before its plan."""
-    found: list[MainNote | MapNote] = []
-    with suppress(NoteMissingError):
-        found.append(need_note(desk.place.storage, MAIN, run_id, MainNote))
-    with suppress(NoteMissingError):
-        found.append(need_note(desk.place.storage, desk.alias, run_id, MapNote))
-    return sum(note.calls for note in found if note.run_id == run_id)
+    read = read_note(desk.place.storage, MAIN, run_id, MainNote)
+    mapped = read_note(desk.place.storage, desk.alias, run_id, MapNote)
+    return (read.calls if read is not None else 0) + (mapped.calls if mapped is not None else 0)
 
 
 def mirrored(engine: sa.Engine, chosen: Chosen, among: Collection[str] | None = None) -> Iterator[list[Entity]]:

@@ -4,12 +4,14 @@ What belongs here: joining uploads, the engine and storage, one function per Dag
 plan (plan_stages.py), effects (uploading.py, writing.py), what the UI shows (assets.py, telling.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import pandas as pd
 
+from imagesync_pipelines.operations.handovers import note_of, plan_to_apply
 from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.applying import GalleryTarget
 from imagesync_pipelines.plytix.desk import Desk
@@ -26,7 +28,7 @@ from imagesync_pipelines.plytix.report import Basis, Done, Fault, make_report
 from imagesync_pipelines.plytix.rereading import Rereading
 from imagesync_pipelines.plytix.uploading import FATAL, Uploads, upload_all
 from imagesync_pipelines.plytix.writing import Tools, Written
-from imagesync_pipelines.storage.notes import NoteMissingError, keep_note, need_note
+from imagesync_pipelines.storage.notes import keep_note
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.applying import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.model import EFFECTS
@@ -57,14 +59,21 @@ class PlanApplied:
 
 
 def upload_assets(
-    desk: Desk, api: PlytixApi, run_id: str, *, plan_id: int | None = None, progress: Progress
+    desk: Desk,
+    api: PlytixApi,
+    run_id: str,
+    *,
+    ancestors: Sequence[str] = (),
+    plan_id: int | None = None,
+    progress: Progress,
 ) -> UploadsNote:
     """Upload the pictures that a stored plan needs and Plytix does not have; each one once, whoever shows it.
 
-    A picture that Plytix does not take stops no other one. Raises RoomBusy, PlanMissing, CredentialsError, NotAllowed.
+    A picture that Plytix does not take stops no other one. Raises RoomBusy, PlanMissing, NoPlanOfThisRun,
+    CredentialsError, NotAllowed.
     """
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = plans.to_apply(ROOM, run_id, plan_id, {"account": desk.account})
+    header = plan_to_apply(plans, ROOM, run_id, ancestors, plan_id, {"account": desk.account})
     rows, tasks = _loaded(plans, header)
     urls = uploads_of(rows, tasks)
     calls = api.calls
@@ -92,17 +101,23 @@ def upload_assets(
 
 
 def apply_plan(
-    desk: Desk, api: PlytixApi, run_id: str, *, plan_id: int | None = None, progress: Progress
+    desk: Desk,
+    api: PlytixApi,
+    run_id: str,
+    *,
+    ancestors: Sequence[str] = (),
+    plan_id: int | None = None,
+    progress: Progress,
 ) -> PlanApplied:
-    """Write the galleries and thumbnails of a stored plan (this run's, or else the account's newest), and report.
+    """Write galleries and thumbnails as a stored plan has them (the one named, else this run's lineage's), and report.
 
     When the account's calls are used up, the rest waits for the next run, which plans it again. Raises RoomBusy,
-    PlanMissing, CredentialsError, NotAllowed.
+    PlanMissing, NoPlanOfThisRun, CredentialsError, NotAllowed.
     """
     plans = Plans(desk.place.engine, desk.place.storage)
-    header = plans.to_apply(ROOM, run_id, plan_id, {"account": desk.account})
+    header = plan_to_apply(plans, ROOM, run_id, ancestors, plan_id, {"account": desk.account})
     rows, tasks = _loaded(plans, header)
-    uploads = _uploads_note(desk, header, run_id)
+    uploads = _uploads_note(desk, header, run_id, ancestors)
     scope, own = header.scope, header.run_id == run_id
     policy = Policy(scope["strategy"], scope["remove_missing"], force=scope["force"])
     read_at = datetime.fromisoformat(scope["read_at"]) if own else None
@@ -176,14 +191,17 @@ def _states(plans: Plans, header: PlanHeader) -> dict[str, str]:
     return dict(zip(payload["group"], payload["state_before"], strict=True))
 
 
-def _uploads_note(desk: Desk, header: PlanHeader, run_id: str) -> UploadsNote:
-    """What became of this plan's uploads in this run; nothing when they are not of this run."""
-    nothing = UploadsNote(run_id=run_id, plan_id=header.id)
-    try:
-        note = need_note(desk.place.storage, desk.account, run_id, UploadsNote)
-    except NoteMissingError:
-        return nothing
-    return note if (note.plan_id, note.run_id) == (header.id, run_id) else nothing
+def _uploads_note(desk: Desk, header: PlanHeader, run_id: str, ancestors: Sequence[str]) -> UploadsNote:
+    """What became of this plan's uploads in this run's lineage; nothing when they were another plan's.
+
+    The calls of an earlier run are not this one's, and what stopped it may be over.
+    """
+    note = note_of(desk.place.storage, desk.account, run_id, ancestors, UploadsNote)
+    if note is None or note.plan_id != header.id:
+        return UploadsNote(run_id=run_id, plan_id=header.id)
+    if note.run_id == run_id:
+        return note
+    return note.model_copy(update={"run_id": run_id, "calls": 0, "left": 0, "stopped": "", "goes_on_at": None})
 
 
 def _faults(desk: Desk, run_id: str, applied: Applied, tasks: dict[str, Task]) -> tuple[Fault, ...]:

@@ -14,6 +14,7 @@ import dagster as dg
 from imagesync_pipelines.operations import metadata as shown
 from imagesync_pipelines.operations import thumbnails
 from imagesync_pipelines.operations.assets import OWNERS, account_options, room_options, tell
+from imagesync_pipelines.operations.lineage import ancestors_of
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.operations.summaries import Stage, run_started, stage, summary_metadata
 from imagesync_pipelines.plytix import apply_stages, pictures, plan_stages, stages, telling
@@ -98,7 +99,7 @@ def build_assets() -> list[Any]:
         The same picture has one key, whatever host, size and spelling its addresses have.
         """
         with _at_work(context, house, plytix) as (desk, _):
-            chosen = stages.choose_images(desk, context.run.run_id)
+            chosen = stages.choose_images(desk, context.run.run_id, ancestors=ancestors_of(context))
             tell(context, logger, [telling.images_line(desk.account, chosen)], chosen.warnings)
             return dg.MaterializeResult(
                 metadata={
@@ -119,7 +120,7 @@ def build_assets() -> list[Any]:
         their file names.
         """
         with _at_work(context, house, plytix) as (desk, _), plytix.pim(desk.place, desk.account) as api:
-            read = stages.read_products(desk, api, context.run.run_id)
+            read = stages.read_products(desk, api, context.run.run_id, ancestors=ancestors_of(context))
             tell(context, logger, [telling.products_line(desk.account, read)])
             return dg.MaterializeResult(
                 metadata={
@@ -144,6 +145,7 @@ def build_assets() -> list[Any]:
                 desk,
                 api,
                 context.run.run_id,
+                ancestors=ancestors_of(context),
                 dry_run=config.dry_run,
                 skip_existing=config.skip_existing,
                 force_reupload=config.force_reupload,
@@ -174,7 +176,14 @@ def build_assets() -> list[Any]:
         A picture that Plytix does not take stops no other; one that is there already is used as it is.
         """
         with _at_work(context, house, plytix) as (desk, _), plytix.pim(desk.place, desk.account) as api:
-            done = apply_stages.upload_assets(desk, api, context.run.run_id, plan_id=config.plan_id, progress=progress)
+            done = apply_stages.upload_assets(
+                desk,
+                api,
+                context.run.run_id,
+                ancestors=ancestors_of(context),
+                plan_id=config.plan_id,
+                progress=progress,
+            )
             tell(context, logger, [telling.uploads_line(desk.account, done)])
             return dg.MaterializeResult(
                 metadata={
@@ -198,7 +207,14 @@ def build_assets() -> list[Any]:
         One product is written by one worker; when the account's calls are used up, the rest waits for the next run.
         """
         with _at_work(context, house, plytix) as (desk, work), plytix.pim(desk.place, desk.account) as api:
-            done = apply_stages.apply_plan(desk, api, context.run.run_id, plan_id=config.plan_id, progress=progress)
+            done = apply_stages.apply_plan(
+                desk,
+                api,
+                context.run.run_id,
+                ancestors=ancestors_of(context),
+                plan_id=config.plan_id,
+                progress=progress,
+            )
             work.summary = summary = telling.applied_summary(done, run_started(context))
             tell(context, logger, [telling.applied_line(desk.account, done)], summary.warnings)
             if done.goes_on_at is not None:

@@ -11,13 +11,14 @@ import dagster as dg
 import pandas as pd
 
 from imagesync_pipelines.operations import metadata as shown
+from imagesync_pipelines.operations.handovers import note_to_look_at
+from imagesync_pipelines.operations.lineage import ancestors_of
 from imagesync_pipelines.operations.resources import HouseResource
 from imagesync_pipelines.plytix import stages
 from imagesync_pipelines.plytix.assets import ACCOUNTS, IMAGES, PRODUCTS
 from imagesync_pipelines.plytix.notes import ProductsNote
 from imagesync_pipelines.plytix.quality import Finding, Quality
 from imagesync_pipelines.plytix.resources import PlytixResource
-from imagesync_pipelines.storage.notes import need_note
 
 # Name → what it says; the names are the true sentences, the texts explain them in the UI.
 PICTURE_CHECKS = {
@@ -43,7 +44,7 @@ def build_checks() -> list[Any]:
         """One look at a sample of the pictures (PLYTIX_QUALITY_SAMPLE) answers all of these checks."""
         with house.open() as place:
             desk = plytix.desk(place, context.partition_key)
-            quality = stages.look_at_images(desk, context.run.run_id)
+            quality = stages.look_at_images(desk, context.run.run_id, ancestors=ancestors_of(context))
         found = findings(quality)
         for key in sorted(context.selected_asset_check_keys):
             yield _result(key.name, found[key.name], quality.looked_at)
@@ -54,7 +55,9 @@ def build_checks() -> list[Any]:
     ) -> dg.AssetCheckResult:
         """Plytix has a product for every listing; images of a listing without one wait for it."""
         with house.open() as place:
-            read = need_note(place.storage, context.partition_key, context.run.run_id, ProductsNote)
+            read = note_to_look_at(
+                place.storage, context.partition_key, context.run.run_id, ancestors_of(context), ProductsNote
+            )
         return dg.AssetCheckResult(
             passed=not read.unknown and not read.stopped,
             severity=dg.AssetCheckSeverity.WARN,

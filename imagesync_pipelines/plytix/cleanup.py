@@ -4,6 +4,7 @@ What belongs here: which products these are. What does not: the plan's rows (pla
 applying it (apply_stages.py).
 """
 
+from imagesync_pipelines.operations.handovers import CLEAN_UP
 from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.desk import Desk
 from imagesync_pipelines.plytix.notes import ProductsNote
@@ -50,7 +51,7 @@ def plan_cleanup(desk: Desk, api: PlytixApi, run_id: str, *, missing_from: str, 
         (), products, known, (), read.set_aside, (), source_file=read.source, skip_existing=False, force=False
     )
     policy = Policy("patch", remove_missing=True)
-    return store_plan(desk, api, run_id, planned, policy, basis, note, told, dry_run=True)
+    return store_plan(desk, api, run_id, planned, policy, basis, note, told, why_named=CLEAN_UP)
 
 
 def missing_skus(linked: list[str], read: Sources) -> list[str]:

@@ -26,7 +26,7 @@ class ListingsConfig(dg.Config):
 class PlanConfig(dg.Config):
     """How to plan."""
 
-    dry_run: bool = Field(False, description="the report of the plan says that nothing was written")
+    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
     skip_existing: bool = Field(False, description="leave products alone whose gallery holds any image")
     force_reupload: bool = Field(False, description="upload every image again, whatever we know of it")
     lift_brake: bool = Field(False, description="let removals happen that the brake would hold back")
@@ -35,7 +35,10 @@ class PlanConfig(dg.Config):
 class ApplyConfig(dg.Config):
     """Which plan to apply."""
 
-    plan_id: int | None = Field(None, description="a stored plan of this account; empty: this run's")
+    plan_id: int | None = Field(
+        None,
+        description="a stored plan by its number; empty: that of this run, or of the run that it re-executes",
+    )
 
 
 class CleanupConfig(dg.Config):

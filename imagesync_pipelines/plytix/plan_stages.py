@@ -4,11 +4,13 @@ What belongs here: joining planning and storage. What does not: what is read bef
 it (apply_stages.py), the plan of a cleanup (cleanup.py), what the UI shows (assets.py, telling.py).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from imagesync_pipelines.operations.handovers import DRY_RUN, ONLY_NAMED, need_note
 from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.desk import Desk
 from imagesync_pipelines.plytix.galleries import picture_key
@@ -23,7 +25,6 @@ from imagesync_pipelines.plytix.planning import (
 )
 from imagesync_pipelines.plytix.report import Basis, Done, basis_of, make_report
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.notes import need_note
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.sync.model import Brake
 
@@ -53,17 +54,19 @@ def make_plan(
     api: PlytixApi,
     run_id: str,
     *,
+    ancestors: Sequence[str] = (),
     dry_run: bool = False,
     skip_existing: bool = False,
     force_reupload: bool = False,
     lift_brake: bool = False,
 ) -> PlanMade:
-    """Plan from the listings and the products as they were read, and store the plan. Asks Plytix for a token at most.
+    """Plan from the listings and the products as this run's lineage read them, and store the plan.
 
-    Where no product could be read, nothing is planned. Raises NoteMissingError when they were not read.
+    Asks Plytix for a token at most. The plan of a dry run is carried out only by its number. Where no product could be
+    read, nothing is planned. Raises NoteMissingError when they were not read.
     """
-    images = need_note(desk.place.storage, desk.account, run_id, ImagesNote)
-    read = need_note(desk.place.storage, desk.account, run_id, ProductsNote)
+    images = need_note(desk.place.storage, desk.account, run_id, ancestors, ImagesNote)
+    read = need_note(desk.place.storage, desk.account, run_id, ancestors, ProductsNote)
     policy = Policy(desk.settings.strategy, desk.settings.remove_missing, skip_existing, force_reupload)
     products = {product.sku: product for product in read.products}
     known = desk.ledger.known()
@@ -87,7 +90,9 @@ def make_plan(
         skip_existing=skip_existing,
         force=force_reupload,
     )
-    return store_plan(desk, api, run_id, planned, policy, basis, read, images.warnings, dry_run=dry_run)
+    return store_plan(
+        desk, api, run_id, planned, policy, basis, read, images.warnings, why_named=DRY_RUN if dry_run else ""
+    )
 
 
 def store_plan(
@@ -100,12 +105,14 @@ def store_plan(
     read: ProductsNote,
     told: tuple[str, ...],
     *,
-    dry_run: bool,
+    why_named: str,
 ) -> PlanMade:
     """Store a plan with what applying and reporting need of it; `told` are warnings of the stages before.
 
-    read: the products that it was made from.
+    read: the products that it was made from. why_named: why it is carried out only by its number, '' when its run does
+    it. A plan with such a reason is the end of its run, whose report says that nothing was written.
     """
+    dry_run = bool(why_named)
     left = {one.window.seconds: one.left for one in api.left()}
     tasks = tasks_of(planned.payload)
     report = make_report(basis, Done(), tasks, desk.ledger.known().assets(), ended_at=desk.clock(), dry_run=dry_run)
@@ -135,6 +142,7 @@ def store_plan(
             "goes_on_at": read.goes_on_at.isoformat() if read.goes_on_at else None,
             "warnings": warnings,
             "basis": basis.as_json(),
+            **({ONLY_NAMED: why_named} if why_named else {}),
         },
         counts=planned.counts(),
         cost={"calls": planned.cost.calls, "bytes": 0, "minutes": planned.cost.minutes},

@@ -7,6 +7,7 @@ comes of it (plan_stages.py), where listings come from (sources.py), what the UI
 from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 
+from imagesync_pipelines.operations.handovers import need_note, note_to_look_at
 from imagesync_pipelines.plytix.api.pim import PlytixApi
 from imagesync_pipelines.plytix.api.spapi import CatalogueApi
 from imagesync_pipelines.plytix.desk import Desk
@@ -22,7 +23,7 @@ from imagesync_pipelines.plytix.recognising import recognise
 from imagesync_pipelines.plytix.rules import choose_listings
 from imagesync_pipelines.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.storage.notes import keep_note, need_note
+from imagesync_pipelines.storage.notes import keep_note
 from imagesync_pipelines.sync.model import QuarantineItem
 
 LISTING_STAGE = "listing"
@@ -74,12 +75,12 @@ def take_listings(
     return note
 
 
-def choose_images(desk: Desk, run_id: str) -> ImagesNote:
+def choose_images(desk: Desk, run_id: str, *, ancestors: Sequence[str] = ()) -> ImagesNote:
     """Choose one picture per marketplace and variant from what was read; what cannot be used goes to quarantine.
 
     Raises NoteMissingError.
     """
-    read = need_note(desk.place.storage, desk.account, run_id, SourceNote)
+    read = need_note(desk.place.storage, desk.account, run_id, ancestors, SourceNote)
     chosen = choose_listings(read.items, [read.marketplace] if read.marketplace else [])
     warnings = list(read.warnings)
     if chosen.set_aside:
@@ -102,12 +103,12 @@ def choose_images(desk: Desk, run_id: str) -> ImagesNote:
     return note
 
 
-def look_at_images(desk: Desk, run_id: str) -> Quality:
+def look_at_images(desk: Desk, run_id: str, *, ancestors: Sequence[str] = ()) -> Quality:
     """Look at a sample of the listings' pictures at Amazon for the image checks, and note their contents in the ledger.
 
     Which ones follows from the run. Nothing that is found stops anything. Raises NoteMissingError.
     """
-    images = need_note(desk.place.storage, desk.account, run_id, ImagesNote)
+    images = note_to_look_at(desk.place.storage, desk.account, run_id, ancestors, ImagesNote)
     quality = look_at_pictures(
         images.listings,
         picture_fetcher(desk.place.settings),
@@ -121,13 +122,13 @@ def look_at_images(desk: Desk, run_id: str) -> Quality:
     return quality
 
 
-def read_products(desk: Desk, api: PlytixApi, run_id: str) -> ProductsNote:
+def read_products(desk: Desk, api: PlytixApi, run_id: str, *, ancestors: Sequence[str] = ()) -> ProductsNote:
     """Read the products of the listings, settle what an earlier run left open, recognise assets we do not know.
 
     When the account's calls are used up, nothing counts as read, and the next run goes on. Raises NoteMissingError,
     RoomBusy when another run works on the account, and the errors of Plytix.
     """
-    images = need_note(desk.place.storage, desk.account, run_id, ImagesNote)
+    images = need_note(desk.place.storage, desk.account, run_id, ancestors, ImagesNote)
     calls = api.calls
     intents = desk.intents(run_id)
     with desk.locked():

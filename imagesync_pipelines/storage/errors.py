@@ -45,6 +45,12 @@ class PlanMissing(StorageError):
     """There is no plan with that id, or its file is gone."""
 
 
+class NoPlanOfThisRun(PlanMissing):
+    """No plan belongs to the run that is to apply one, and none was named."""
+
+    retryable = False
+
+
 class PlanDamaged(StorageError):
     """The file of a plan cannot be read."""
 

@@ -1,8 +1,8 @@
 """Notes: what a stage leaves for the next one and for the checks, as small files below <root>/notes/<room>/<account>/.
 
-What belongs here: keeping and finding the notes of runs. What does not: what is in them (the rooms' notes.py), and what
-must not be lost: the ledger, the mirror and the plan are in the database. A note that is lost costs a run and nothing
-else.
+What belongs here: keeping and finding the notes of runs. What does not: what is in them (the rooms' notes.py), whose
+note a run may take (operations/handovers.py), and what must not be lost: the ledger, the mirror and the plan are in the
+database. A note that is lost costs a run and nothing else.
 """
 
 from typing import ClassVar, TypeVar
@@ -17,7 +17,7 @@ KEPT = 20
 
 
 class NoteMissingError(Exception):
-    """A stage has not run for this account yet; the message says what to run."""
+    """No stage left for this run what it needs; the message says what to run."""
 
     retryable = False
 
@@ -43,18 +43,17 @@ def keep_note(root: UPath, account: str, note: RunNote) -> None:
         old.unlink(missing_ok=True)
 
 
-def need_note(root: UPath, account: str, run_id: str, kind: type[N]) -> N:
-    """A note of this run, else the account's newest. Raises NoteMissingError when there is none."""
-    folder = _folder(root, account, kind)
-    mine = folder / f"{run_id}.json"
-    for path in (mine, *_newest_first(folder)[:1]):
-        try:
-            return kind.model_validate_json(path.read_bytes())
-        except FileNotFoundError:
-            continue
-    raise NoteMissingError(
-        f"{kind.room}/{kind.asset} has not been materialised for account {account} yet; do that first."
-    )
+def read_note(root: UPath, account: str, run_id: str, kind: type[N]) -> N | None:
+    """The account's note of this very run; None when it left none, or it is forgotten."""
+    try:
+        return kind.model_validate_json((_folder(root, account, kind) / f"{run_id}.json").read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def notes_there(root: UPath, account: str, kind: type[RunNote]) -> list[str]:
+    """The runs whose notes of this kind are kept for the account, the newest first."""
+    return [path.stem for path in _newest_first(_folder(root, account, kind))]
 
 
 def _folder(root: UPath, account: str, kind: type[RunNote]) -> UPath:

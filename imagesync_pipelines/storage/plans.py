@@ -114,21 +114,16 @@ class Plans:
         with self.engine.connect() as connection:
             return [PlanHeader(**row._mapping) for row in connection.execute(query)]
 
-    def to_apply(self, room: str, run_id: str, plan_id: int | None, part: Mapping[str, str] = WHOLE_ROOM) -> PlanHeader:
-        """The plan asked for, or this run's, or the newest; of this part of the room, never another's.
+    def asked(self, room: str, plan_id: int, part: Mapping[str, str] = WHOLE_ROOM) -> PlanHeader:
+        """The plan that somebody named, without its rows; of this part of the room, never another's.
 
         Raises PlanMissing.
         """
-        name = "/".join((room, *part.values()))
-        if plan_id is not None:
-            asked = self.header(plan_id)
-            if asked.room != room or any(asked.scope.get(word) != value for word, value in part.items()):
-                raise PlanMissing(f"Plan {plan_id} is none of {name}; `imagesync plan {plan_id}` shows it.")
-            return asked
-        found = self.all(room, part)
-        if not found:
-            raise PlanMissing(f"there is no plan of {name} yet; materialise {room}/plan first")
-        return next((header for header in found if header.run_id == run_id), found[0])
+        found = self.header(plan_id)
+        if found.room != room or any(found.scope.get(word) != value for word, value in part.items()):
+            name = "/".join((room, *part.values()))
+            raise PlanMissing(f"Plan {plan_id} is none of {name}; `imagesync plan {plan_id}` shows it.")
+        return found
 
     def load(self, plan_id: int) -> pd.DataFrame:
         """The rows of a plan as they were saved. Raises PlanMissing, PlanDamaged."""

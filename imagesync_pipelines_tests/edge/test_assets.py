@@ -9,11 +9,12 @@ import pytest
 
 from imagesync_pipelines import runs
 from imagesync_pipelines.definitions import build_definitions
-from imagesync_pipelines.edge.notes import AppliedNote, ListingNote, keep_note
+from imagesync_pipelines.edge.notes import AppliedNote, ListingNote
 from imagesync_pipelines.operations import history
 from imagesync_pipelines.operations.partitions import PARTITION_TAG
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.notes import keep_note
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
 from imagesync_pipelines_tests.installations import QUIET
 

@@ -47,28 +47,31 @@ def test_a_batch_is_read_as_it_was_written(batches: Batches) -> None:
 def test_a_batch_counts_only_once_it_is_described(batches: Batches) -> None:
     make(batches, "one", 0)
     batches.write("two", [])
-    assert (batches.newest(), batches.of_run("two")) == ("one", "one")
+    assert (batches.newest_whole(), batches.names()) == ("one", ["one"])
     with pytest.raises(BatchMissingError, match="the records of two"):
         batches.about("two")
 
 
-def test_a_run_finds_its_own_batch_or_else_the_newest(batches: Batches) -> None:
+def test_the_newest_batch_of_all_pages_is_never_a_part_that_somebody_chose(batches: Batches) -> None:
     for hours, name in ((3, "a"), (5, "b"), (1, "c")):
         make(batches, name, hours)
-    assert (batches.newest(), batches.of_run("c"), batches.of_run("other")) == ("b", "c", "b")
+    assert (batches.newest_whole(), batches.names()) == ("b", ["b", "a", "c"])
+    for hours, scope in ((6, "pages"), (7, "skus"), (8, "images")):
+        make(batches, scope, hours)
+        batches.describe(scope, about(scope, hours).model_copy(update={"scope": scope}))
+    assert batches.newest_whole() == "b"
 
 
 def test_without_any_batch_it_says_what_to_run(batches: Batches) -> None:
     with pytest.raises(BatchMissingError, match="materialise image_db/api_pages and image_db/records"):
-        batches.newest()
+        batches.newest_whole()
 
 
 def test_old_batches_are_forgotten_unless_somebody_needs_them(batches: Batches) -> None:
     for hours, name in enumerate("abcd"):
         make(batches, name, hours)
     batches.prune(2, used=["a", "not there"])
-    there = [name for name in "abcd" if batches.of_run(name) == name]
-    assert there == ["a", "c", "d"]
+    assert sorted(batches.names()) == ["a", "c", "d"]
 
 
 @pytest.mark.parametrize("empty", [False, True])

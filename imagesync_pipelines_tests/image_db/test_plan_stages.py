@@ -305,7 +305,7 @@ def test_a_second_run_does_not_write_while_the_first_holds_the_lock(synced: Room
 
 
 def test_without_a_plan_nothing_can_be_applied(room: Room) -> None:
-    with pytest.raises(PlanMissing, match="image_db/plan"):
+    with pytest.raises(PlanMissing, match="Start the job image_db__sync"):
         room.apply()
 
 

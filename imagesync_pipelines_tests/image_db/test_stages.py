@@ -138,7 +138,7 @@ def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(room:
     for _ in range(KEPT_BATCHES):
         room.records()
     batches = Batches(room.place.storage)
-    assert batches.newest() == room.run_id
+    assert batches.newest_whole() == room.run_id
     assert batches.about(first).records == 10
     with pytest.raises(BatchMissingError, match="no longer kept"):
         batches.about(second)
@@ -157,7 +157,7 @@ def test_a_page_that_fails_for_good_ends_the_run_and_the_others_are_kept(room: R
     with pytest.raises(PagesFailedError, match=r"1 of 3 pages could not be read, the first: page 2: .*usable results"):
         room.records(part)
     with pytest.raises(BatchMissingError):
-        Batches(room.place.storage).newest()
+        Batches(room.place.storage).newest_whole()
     room.source.broken.clear()
     assert room.records(Part(limit=1, skip_pages=1, page_size=PER_PAGE)).about.records == 4
     assert room.records().about.records == 10

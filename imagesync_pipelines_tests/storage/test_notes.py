@@ -1,13 +1,12 @@
-"""Notes of stages: a run finds its own, else the newest; the oldest go; without any, people are told what to run."""
+"""Notes of stages: each is found under its run; the oldest go."""
 
 import os
 from pathlib import Path
 from typing import ClassVar
 
-import pytest
 from upath import UPath
 
-from imagesync_pipelines.storage.notes import KEPT, NoteMissingError, RunNote, keep_note, need_note
+from imagesync_pipelines.storage.notes import KEPT, RunNote, keep_note, notes_there, read_note
 
 
 class Read(RunNote):
@@ -19,15 +18,15 @@ class Read(RunNote):
     rows: int = 0
 
 
-def test_a_run_finds_its_own_note_and_another_run_the_newest_of_its_account(tmp_path: Path) -> None:
+def test_a_note_is_that_of_one_run_and_the_newest_is_named_first(tmp_path: Path) -> None:
     root = UPath(tmp_path)
     for number, run_id in enumerate(("one", "two")):
         keep_note(root, "main", Read(run_id=run_id, rows=number))
         os.utime(tmp_path / "notes/plytix/main/Read" / f"{run_id}.json", (number, number))
-    assert need_note(root, "main", "one", Read).rows == 0
-    assert need_note(root, "main", "three", Read).run_id == "two"
-    with pytest.raises(NoteMissingError, match="plytix/products has not been materialised for account other yet"):
-        need_note(root, "other", "one", Read)
+    assert read_note(root, "main", "one", Read) == Read(run_id="one", rows=0)
+    assert read_note(root, "main", "three", Read) is None
+    assert notes_there(root, "main", Read) == ["two", "one"]
+    assert notes_there(root, "other", Read) == []
 
 
 def test_only_the_notes_of_the_newest_runs_stay(tmp_path: Path) -> None:

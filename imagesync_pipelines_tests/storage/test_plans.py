@@ -74,25 +74,18 @@ def test_the_latest_plan_is_the_rooms_own(plans: Plans) -> None:
     assert [header.id for header in plans.all("image_db")] == [newest, newest - 1]
 
 
-def test_the_plan_to_apply_is_the_one_asked_for_or_the_runs_or_the_newest_and_never_anothers(plans: Plans) -> None:
-    quiet, busy, again, plytix = (
-        plans.save(ROWS, None, replace(_new(room), run_id=run, scope={"store": store}))
-        for room, run, store in (
-            ("edge", "1", "quiet"),
-            ("edge", "2", "busy"),
-            ("edge", "3", "busy"),
-            ("plytix", "4", "busy"),
-        )
+def test_a_plan_that_is_asked_for_is_of_that_part_of_the_room_and_never_anothers(plans: Plans) -> None:
+    quiet, busy, plytix = (
+        plans.save(ROWS, None, replace(_new(room), scope={"store": store}))
+        for room, store in (("edge", "quiet"), ("edge", "busy"), ("plytix", "busy"))
     )
-    part = {"store": "busy"}
-    assert [plans.to_apply("edge", run, None, part).id for run in ("2", "3", "unknown")] == [busy, again, again]
-    assert plans.to_apply("edge", "3", busy, part).id == busy
-    assert plans.to_apply("edge", "unknown", None).id == again
+    assert plans.asked("edge", busy, {"store": "busy"}).id == busy
+    assert plans.asked("edge", quiet).id == quiet
     for other in (quiet, plytix):
         with pytest.raises(PlanMissing, match=f"Plan {other} is none of edge/busy"):
-            plans.to_apply("edge", "3", other, part)
-    with pytest.raises(PlanMissing, match="no plan of edge/new yet; materialise edge/plan"):
-        plans.to_apply("edge", "3", None, {"store": "new"})
+            plans.asked("edge", other, {"store": "busy"})
+    with pytest.raises(PlanMissing, match="no plan 999"):
+        plans.asked("edge", 999)
 
 
 def test_a_plan_without_what_applying_needs_is_not_applied(plans: Plans) -> None:

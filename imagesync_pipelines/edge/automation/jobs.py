@@ -25,7 +25,12 @@ _PLAN = dg.AssetSelection.assets([ROOM, "plan"])
 
 def build_jobs() -> list[Any]:
     """All jobs of this room; each run of one is a store."""
-    dry = {"ops": {f"{ROOM}__photo_listing": {"config": {"full": False, "dry_run": True}}}}
+    dry = {
+        "ops": {
+            f"{ROOM}__photo_listing": {"config": {"full": False, "dry_run": True}},
+            f"{ROOM}__plan": {"config": {"dry_run": True}},
+        }
+    }
     return [
         dg.define_asset_job(
             SYNC_JOB,

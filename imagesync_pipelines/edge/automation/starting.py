@@ -39,7 +39,7 @@ def sync_run(store: str, options: SyncOptions) -> JobRun:
     """The run that brings one store up to date, or that stops after its plan."""
     ops: dict[str, Any] = {
         f"{ROOM}__photo_listing": {"config": {"full": options.full, "dry_run": options.dry_run}},
-        f"{ROOM}__plan": {"config": {"lift_brake": options.lift_brake}},
+        f"{ROOM}__plan": {"config": {"lift_brake": options.lift_brake, "dry_run": options.dry_run}},
     }
     return JobRun(DRY_RUN_JOB if options.dry_run else SYNC_JOB, {"ops": ops}, {partitions.PARTITION_TAG: store})
 

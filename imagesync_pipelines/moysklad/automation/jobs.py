@@ -34,6 +34,7 @@ def build_jobs() -> list[Any]:
         dg.define_asset_job(
             DRY_RUN_JOB,
             selection=dg.AssetSelection.assets(PLAN).upstream() & _ROOM,
+            config={"ops": {f"{ROOM}__plan": {"config": {"dry_run": True}}}},
             description="Read and plan; nothing is written into a child account. Apply it later with its number.",
         ),
         _build_cleanup(),

@@ -51,7 +51,12 @@ def sync_run(child: str, options: SyncOptions) -> JobRun:
     configs = {
         "main_images": {**chosen, "full": options.full, "since": since},
         "entity_map": chosen,
-        "plan": {**chosen, "check_child": options.full, "lift_brake": options.lift_brake},
+        "plan": {
+            **chosen,
+            "check_child": options.full,
+            "lift_brake": options.lift_brake,
+            "dry_run": options.dry_run,
+        },
     }
     ops = {f"{ROOM}__{name}": {"config": config} for name, config in configs.items()}
     return JobRun(DRY_RUN_JOB if options.dry_run else SYNC_JOB, {"ops": ops}, {partitions.PARTITION_TAG: child})
