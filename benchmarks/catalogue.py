@@ -1,6 +1,6 @@
 """The web: pages of a large catalogue, thumbnails, a store's photos.
 
-What belongs here: which measurements, the tables, what was wanted. What does not: measuring (catalogue_room.py,
+What belongs here: which measurements, the tables, what was wanted. What does not: measuring (catalogue_whole.py,
 catalogue_thumbnails.py).
 """
 
@@ -10,8 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.catalogue_room import CONNECTIONS, PHOTO_BYTES, PHOTOS
 from benchmarks.catalogue_thumbnails import HEIGHT, WIDTH
+from benchmarks.catalogue_whole import CONNECTIONS, PHOTO_BYTES, PHOTOS
 from benchmarks.catalogue_world import IMAGES, PRODUCTS
 from benchmarks.measuring import in_own_process
 
@@ -22,7 +22,7 @@ TIMES = 3
 def catalogue(console: Console) -> None:
     """Pages and photos over HTTP, then thumbnails."""
     with tempfile.TemporaryDirectory(prefix="imagesync-bench-") as home:
-        found = in_own_process("benchmarks.catalogue_room", home=home)
+        found = in_own_process("benchmarks.catalogue_whole", home=home)
     console.print(_pages(found["pages"]))
     console.print(_photos(found))
     console.print(_thumbnails(in_own_process("benchmarks.catalogue_thumbnails", times=TIMES)))

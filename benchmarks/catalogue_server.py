@@ -32,7 +32,7 @@ def _app(place: Installation, photos: bool) -> ASGIApp:
     return build_photos(open_photos(place)) if photos else build_app(open_catalogue(place, _no_runs))
 
 
-def _no_runs(limit: int, room: str | None) -> Sequence[PastRun]:
+def _no_runs(limit: int, connector: str | None) -> Sequence[PastRun]:
     return []
 
 

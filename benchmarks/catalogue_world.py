@@ -1,7 +1,7 @@
 """A catalogue of 100,000 products and 300,000 images, and a store's photos, for the measurements of the web.
 
-What belongs here: making them with SQL in a home of their own. What does not: what is measured (catalogue_room.py), the
-servers (catalogue_server.py).
+What belongs here: making them with SQL in a home of their own. What does not: what is measured (catalogue_whole.py),
+the servers (catalogue_server.py).
 """
 
 from pathlib import Path
@@ -10,11 +10,11 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from benchmarks.edge_photos import make_photos
-from imagesync_pipelines.edge import writing
-from imagesync_pipelines.edge.store import StoreDatabase, open_store
-from imagesync_pipelines.edge.store_schema import create_or_check
+from imagesync_pipelines.connectors.edge import writing
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store
+from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.beside import database_beside
+from imagesync_pipelines.storage.create_database import create_database
 from imagesync_pipelines.storage.installation import Installation
 
 PARENTS, VARIANTS, IMAGES, ARTICLES = 29_600, 70_400, 300_000, 5_000
@@ -83,7 +83,7 @@ def fill(place: Installation) -> None:
 
 def open_photos(place: Installation) -> StoreDatabase:
     """The store's database, beside ours; its table is made when it is not there."""
-    database = open_store(database_beside(place.house.database_url, STORE))
+    database = open_store(create_database(place.locations.database_url, STORE))
     create_or_check(database)
     return database
 

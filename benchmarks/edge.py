@@ -1,4 +1,4 @@
-"""The edge room measured: photos from a bucket into BYTEA beside other programs, and a large catalogue at rest.
+"""The edge connector measured: photos from a bucket into BYTEA beside other programs, and a large catalogue at rest.
 
 What belongs here: setting up, the order of measurements, tables and ratios. What does not: each measurement (edge_*.py,
 rivals/photo_at_a_time.py), which has a process of its own; all read from one object store.
@@ -53,7 +53,7 @@ class Bench:
 
 
 def edge(console: Console, *, photos: int = PHOTOS, catalogue: int = CATALOGUE) -> None:
-    """Everything about the edge room."""
+    """Everything about the edge connector."""
     with tempfile.TemporaryDirectory(prefix="imagesync-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         made = make_photos(folder / "s3" / "product-images", photos, SIZE)
@@ -74,18 +74,20 @@ def _bytes_table(bench: Bench, decoding: float) -> Table:
     table = Table(title=f"{bench.number:,} photos of {SIZE // 1000} kB out of one object store", title_justify="left")
     for column in ("what", "photos", "seconds", "photos/s", "MB/s", "processor ms", "peak MB above", "remarks"):
         table.add_column(column, justify="left" if column in {"what", "remarks"} else "right")
-    # Each rival runs directly before the room's way, so that both meet the machine in much the same state.
+    # Each rival runs directly before the connector's way, so that both meet the machine in much the same state.
     tools = {
         "s5cmd cp": bench.number / edge_tools.s5cmd(bench.place, bench.folder / "s5cmd"),
         "rclone copy": bench.number / edge_tools.rclone(bench.place, bench.folder / "rclone"),
     }
     for name, rate in tools.items():
         _add(table, name, bench.number, rate, None, "to plain files, nothing looked at")
-    md5, moving = _room(bench, table, "room, S3, MD5", "md5", source="s3", decode=False)
+    md5, moving = _connector(bench, table, "connector, S3, MD5", "md5", source="s3", decode=False)
     against = ", ".join(f"{md5 / rate:.2f} × {name}" for name, rate in tools.items())
-    whole, _ = _room(bench, table, "room, S3, MD5 and decode", "decode", source="s3", decode=True)
+    whole, _ = _connector(bench, table, "connector, S3, MD5 and decode", "decode", source="s3", decode=True)
     with _office(bench) as reach:
-        api, _ = _room(bench, table, "room, HO's API, MD5 and decode", "api", source="ho", decode=True, ho=reach)
+        api, _ = _connector(
+            bench, table, "connector, HO's API, MD5 and decode", "api", source="ho", decode=True, ho=reach
+        )
     old = in_own_process(
         "benchmarks.rivals.photo_at_a_time", **bench.arguments, home=bench.home("old"), number=ONE_AT_A_TIME
     )
@@ -100,7 +102,7 @@ def _bytes_table(bench: Bench, decoding: float) -> Table:
     return table
 
 
-def _room(bench: Bench, table: Table, name: str, home: str, **arguments: Any) -> tuple[float, float]:
+def _connector(bench: Bench, table: Table, name: str, home: str, **arguments: Any) -> tuple[float, float]:
     """Photos per second, and processor seconds a photo of all that took part: this process, database, object store."""
     found = in_own_process(
         "benchmarks.edge_bytes", **bench.arguments, **arguments, home=bench.home(home), concurrency=CONCURRENCY

@@ -1,4 +1,4 @@
-"""The photos of a bucket into a store's BYTEA, proven, through the room's functions: one way per process.
+"""The photos of a bucket into a store's BYTEA, proven, through the connector's functions: one way per process.
 
 What belongs here: one measurement, run in a process of its own by edge.py. What does not: other programs (edge.py,
 rivals/), the listing, which edge_catalogue.py shows.
@@ -18,22 +18,22 @@ from pydantic import SecretStr
 
 from benchmarks.edge_photos import read_photos
 from benchmarks.measuring import Stopwatch, processor_seconds
-from imagesync_pipelines.accounts import HeadOffice
-from imagesync_pipelines.edge.api import HeadOfficeApi
-from imagesync_pipelines.edge.applying import apply_photos
-from imagesync_pipelines.edge.downloads import OpenPhoto, decode_whole, open_downloads, policy_of
-from imagesync_pipelines.edge.model import Photo, fingerprint
-from imagesync_pipelines.edge.planning import Payloads, payload_of, plan_photos
-from imagesync_pipelines.edge.settings import EdgeSettings
-from imagesync_pipelines.edge.sources import from_bucket, from_head_office
-from imagesync_pipelines.edge.store import StoreDatabase, open_store, read_current
-from imagesync_pipelines.edge.store_schema import create_or_check
+from imagesync_pipelines.accounts.file import HeadOffice
+from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
+from imagesync_pipelines.connectors.edge.applying import apply_photos
+from imagesync_pipelines.connectors.edge.downloads import OpenPhoto, decode_whole, open_downloads, policy_of
+from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
+from imagesync_pipelines.connectors.edge.planning import Payloads, payload_of, plan_photos
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.sources import from_bucket, from_head_office
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store, read_current
+from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.objects import S3Place
-from imagesync_pipelines.sync.model import Brake, Proof, Scope
+from imagesync_pipelines.sync.model import DeletionLimits, Proof, Scope
 from imagesync_pipelines.sync.targets import Quarantine
 
-BRAKE = Brake(1, 10**9, 10**9, 10**9)
+LIMITS = DeletionLimits(1, 10**9, 10**9, 10**9)
 
 
 class NoQuarantine:
@@ -64,7 +64,7 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     check = decode_whole if arguments["decode"] else _no_look
     with _source(arguments, settings) as open_photo:
         with watch.step("plan"):
-            made = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
+            made = plan_photos(mirror, read_current(database), _whole(), LIMITS, max_bytes=settings.max_photo)
         before = processor_seconds(servers)
         with watch.step("apply"):
             downloads = open_downloads(open_photo, policy_of(settings), check=check)
@@ -78,7 +78,7 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
             )
     beside = processor_seconds(servers) - before
     with watch.step("plan again"):
-        again = plan_photos(mirror, read_current(database), _whole(), BRAKE, max_bytes=settings.max_photo)
+        again = plan_photos(mirror, read_current(database), _whole(), LIMITS, max_bytes=settings.max_photo)
     return {
         "spans": watch.as_json(),
         "servers_cpu": beside,

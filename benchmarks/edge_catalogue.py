@@ -1,7 +1,7 @@
 """A large catalogue at a store: a run in which nothing changed, and one in which one photo of a hundred did.
 
-What belongs here: one measurement, run in a process of its own by edge.py; listing, plan and writing are the room's own
-functions, the head office is a stand-in whose answers are there at once. What does not: bytes in
+What belongs here: one measurement, run in a process of its own by edge.py; listing, plan and writing are the
+connector's own functions, the head office is a stand-in whose answers are there at once. What does not: bytes in
 earnest (edge_bytes.py).
 """
 
@@ -19,19 +19,19 @@ from typing import Any, cast
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from benchmarks.edge_bytes import BRAKE, NoQuarantine, new_store
+from benchmarks.edge_bytes import LIMITS, NoQuarantine, new_store
 from benchmarks.edge_photos import photo_at
 from benchmarks.measuring import Stopwatch
-from imagesync_pipelines.accounts import EdgeStore, HeadOffice
-from imagesync_pipelines.edge import store as stores
-from imagesync_pipelines.edge.api import HeadOfficeApi, ListingPage
-from imagesync_pipelines.edge.applying import PhotosApplied, apply_photos
-from imagesync_pipelines.edge.downloads import open_downloads, policy_of
-from imagesync_pipelines.edge.listing import Listed, take_listing
-from imagesync_pipelines.edge.model import Photo
-from imagesync_pipelines.edge.planning import LISTED_VALUES, payload_of, plan_photos
-from imagesync_pipelines.edge.settings import EdgeSettings
-from imagesync_pipelines.edge.store import StoreDatabase
+from imagesync_pipelines.accounts.file import EdgeStore, HeadOffice
+from imagesync_pipelines.connectors.edge import store as stores
+from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, ListingPage
+from imagesync_pipelines.connectors.edge.applying import PhotosApplied, apply_photos
+from imagesync_pipelines.connectors.edge.downloads import open_downloads, policy_of
+from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
+from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.copying import copy_rows
 from imagesync_pipelines.storage.installation import Installation, open_installation
@@ -122,7 +122,7 @@ def _plan_and_apply(
     with watch.step("1 % changed: reading the store"):
         current = stores.read_current(database)
     with watch.step("1 % changed: plan"), place.engine.connect() as connection:
-        made = plan_photos(mirror, current, Scope(None, None), BRAKE, max_bytes=settings.max_photo)
+        made = plan_photos(mirror, current, Scope(None, None), LIMITS, max_bytes=settings.max_photo)
         payload = list(payload_of(made.written, partial(read_payloads, connection, "edge", STORE.name)))
     with watch.step("1 % changed: apply"):
         downloads = open_downloads(office.open, policy_of(settings), check=lambda body, photo: None)

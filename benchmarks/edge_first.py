@@ -1,8 +1,8 @@
 """The first synchronisation of a large catalogue: every photo is new, and nothing may be in memory for all of them.
 
-What belongs here: one measurement, run in a process of its own by edge.py, over the room's own stages; the head office
-is a stand-in that makes up each page and gives one small picture for every photo. What does not: bytes in earnest
-(edge_bytes.py).
+What belongs here: one measurement, run in a process of its own by edge.py, over the connector's own stages; the head
+office is a stand-in that makes up each page and gives one small picture for every photo. What does not: bytes in
+earnest (edge_bytes.py).
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from benchmarks.edge_bytes import new_store
 from benchmarks.edge_catalogue import STORE, Body
 from benchmarks.edge_photos import photo_at
 from benchmarks.measuring import Stopwatch
-from imagesync_pipelines.edge.api import HeadOfficeApi, ListingPage
-from imagesync_pipelines.edge.desk import Desk
-from imagesync_pipelines.edge.plan_stages import apply_plan, make_plan
-from imagesync_pipelines.edge.settings import EdgeSettings
-from imagesync_pipelines.edge.stages import take_photos
+from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, ListingPage
+from imagesync_pipelines.connectors.edge.desk import Desk
+from imagesync_pipelines.connectors.edge.plan_stages import apply_plan, make_plan
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.stages import take_photos
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
 
@@ -73,7 +73,7 @@ def measure(home: Path, number: int) -> dict[str, Any]:
         with watch.step("first synchronisation: listing"):
             take_photos(desk, office, "run", full=True, dry_run=False)
         with watch.step("first synchronisation: plan"):
-            made = make_plan(desk, "run", lift_brake=False)
+            made = make_plan(desk, "run", allow_mass_delete=False)
         plan_id, calls = made.plan_id, made.cost.calls
         del made
         with watch.step("first synchronisation: apply"):

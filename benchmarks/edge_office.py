@@ -19,7 +19,7 @@ from pydantic import SecretStr
 
 from benchmarks.edge_bytes import place_of
 from benchmarks.edge_photos import read_photos
-from imagesync_pipelines.edge.model import Photo
+from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.objects import s3_client
 from imagesync_pipelines.web.head_office import catalogue, tables

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 from PIL import Image
 
-from imagesync_pipelines.edge.model import Photo
+from imagesync_pipelines.connectors.edge.model import Photo
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 _DIFFERENT = 20

@@ -1,6 +1,6 @@
-"""The МойСклад room: calls, minutes and memory, beside the earlier way, on the same sandbox.
+"""The МойСклад connector: calls, minutes and memory, beside the earlier way, on the same sandbox.
 
-What belongs here: which runs are made, the tables, what was wanted. What does not: the runs (moysklad_room.py,
+What belongs here: which runs are made, the tables, what was wanted. What does not: the runs (moysklad_whole.py,
 moysklad_memory.py, rivals/).
 """
 
@@ -12,7 +12,7 @@ from rich.table import Table
 
 from benchmarks.measuring import in_own_process
 
-ROOM, REPLACED = "benchmarks.moysklad_room", "benchmarks.rivals.moysklad_earlier_way"
+CONNECTOR, REPLACED = "benchmarks.moysklad_whole", "benchmarks.rivals.moysklad_earlier_way"
 MEMORY = "benchmarks.moysklad_memory"
 IMAGES, SIZE = 10, 100 * 1024
 LARGE, LARGE_IMAGES, LARGE_CHILDREN = 1_000, 3, 5
@@ -24,7 +24,7 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Way:
-    """How the room is set up, and the calls that are wanted by number of entities (contract section 19)."""
+    """How the connector is set up, and the calls that are wanted by number of entities (contract section 19)."""
 
     name: str
     setup: dict[str, Any]
@@ -32,11 +32,11 @@ class _Way:
 
 
 WAYS = (
-    _Way("room, mirror", {}, {1: 12, 100: 1_101}),
-    _Way("room, managed", {"ownership": "managed"}, {1: 13, 100: 1_102}),
-    _Way("room, mirror, bulk", {"bulk": True}, {1: 12, 100: 1_009}),
-    _Way("room, mirror, bulk, permanent links", {"bulk": True, "permanent_links": True}, {1: 2, 100: 9}),
-    _Way("room, mirror, bulk, two children", {"bulk": True, "children": 2}, {1: 13, 100: 1_017}),
+    _Way("connector, mirror", {}, {1: 12, 100: 1_101}),
+    _Way("connector, managed", {"ownership": "managed"}, {1: 13, 100: 1_102}),
+    _Way("connector, mirror, bulk", {"bulk": True}, {1: 12, 100: 1_009}),
+    _Way("connector, mirror, bulk, permanent links", {"bulk": True, "permanent_links": True}, {1: 2, 100: 9}),
+    _Way("connector, mirror, bulk, two children", {"bulk": True, "children": 2}, {1: 13, 100: 1_017}),
 )
 
 
@@ -63,7 +63,7 @@ def _calls(products: int) -> Table:
     earlier = in_own_process(REPLACED, products=products, images=IMAGES, size=SIZE)
     _add_calls(table, "the earlier way", earlier, products, "", "")
     for way in WAYS:
-        found = in_own_process(ROOM, products=products, images=IMAGES, size=SIZE, **way.setup)
+        found = in_own_process(CONNECTOR, products=products, images=IMAGES, size=SIZE, **way.setup)
         _add_calls(table, way.name, found, products, f"{way.wanted[products]:,}", "1")
     table.caption = "The earlier way needs one call per image less on its first run: there is nothing to delete yet."
     return table
@@ -98,7 +98,7 @@ def _limits() -> Table:
         "wanted",
         "entities right",
     )
-    found = in_own_process(ROOM, products=LARGE, images=LARGE_IMAGES, children=LARGE_CHILDREN, kind="user")
+    found = in_own_process(CONNECTOR, products=LARGE, images=LARGE_IMAGES, children=LARGE_CHILDREN, kind="user")
     for run in found["runs"]:
         floor, is_first = run["floor_minutes"], run["name"] == "first"
         table.add_row(

@@ -1,7 +1,7 @@
-"""The memory of the МойСклад room: large pictures for few and for many products, МойСклад in another process.
+"""The memory of the МойСклад connector: large pictures for few and for many products, МойСклад in another process.
 
 What belongs here: one measurement of content and writing, run in a process of its own by moysklad.py. What does not:
-calls and minutes (moysklad_room.py).
+calls and minutes (moysklad_whole.py).
 """
 
 import json
@@ -17,13 +17,13 @@ from pydantic import SecretStr
 
 from benchmarks.measuring import Stopwatch, quiet_environment
 from benchmarks.moysklad_server import CHILD
-from imagesync_pipelines.accounts_moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
-from imagesync_pipelines.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.moysklad.apply_stages import apply_plan, fetch_content
-from imagesync_pipelines.moysklad.desk import Desk, MainDesk
-from imagesync_pipelines.moysklad.plan_stages import make_plan
-from imagesync_pipelines.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.moysklad.stages import map_entities, read_main
+from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
+from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.apply_stages import apply_plan, fetch_content
+from imagesync_pipelines.connectors.moysklad.desk import Desk, MainDesk
+from imagesync_pipelines.connectors.moysklad.plan_stages import make_plan
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.stages import map_entities, read_main
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation

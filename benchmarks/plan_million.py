@@ -1,7 +1,7 @@
 """The engine alone on 1,000,000 rows: seconds and peak memory of a plan, and the time per applied row.
 
-What belongs here: the engine without a database. What does not: the rooms' benchmarks. Each case runs in a process of
-its own, so that its peak is its own: a quiet night (1 % of the rows change) and the worst one (every key is new).
+What belongs here: the engine without a database. What does not: the connectors' benchmarks. Each case runs in a process
+of its own, so that its peak is its own: a quiet night (1 % of the rows change) and the worst one (every key is new).
 """
 
 import multiprocessing
@@ -14,13 +14,13 @@ import pandas as pd
 
 from imagesync_pipelines.sync.applying import apply_database
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import Brake, GroupWork, Outcome, Proof, QuarantineItem, RowResult, Scope
+from imagesync_pipelines.sync.model import DeletionLimits, GroupWork, Outcome, Proof, QuarantineItem, RowResult, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 
 ROWS = 1_000_000
 ROWS_PER_GROUP = 4
 APPLIED_ROWS = 100_000
-BRAKE = Brake(share=1.0, count=ROWS, bare=ROWS, floor=0)
+LIMITS = DeletionLimits(share=1.0, count=ROWS, bare=ROWS, floor=0)
 SCOPE = Scope(None, Proof(1, True, ""))
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class _NoQuarantine:
 
 
 def rows(count: int, *, keys: str = "image", changed_every: int = 0) -> pd.DataFrame:
-    """Rows as rooms have them: keys and contents of about 40 characters; every nth has another fingerprint."""
+    """Rows as connectors have them: keys and contents of about 40 characters; every nth has another fingerprint."""
     numbers = pd.Series(range(count))
     group = "product-" + (numbers // ROWS_PER_GROUP).astype("str")
     fingerprint = pd.Series("0123456789abcdef0123456789abcdef", index=numbers.index, dtype="str")
@@ -83,7 +83,7 @@ def measure(case: str, count: int = ROWS) -> Measured:
     wanted = rows(count, changed_every=100) if case == "quiet" else rows(count, keys="picture")
     input_bytes = _peak()
     plan, plan_seconds = _timed(lambda: build_plan(wanted, current, SCOPE))
-    guarded, guard_seconds = _timed(lambda: guard(plan, SCOPE, BRAKE))
+    guarded, guard_seconds = _timed(lambda: guard(plan, SCOPE, LIMITS))
     peak = _peak()
     _, states_seconds = _timed(lambda: group_states(current))
     changes = {str(change): int(number) for change, number in guarded.plan["change"].value_counts().items()}

@@ -1,6 +1,6 @@
-"""The Plytix room: how many calls a mapping file costs, beside the workflow that is replaced, on the same sandbox.
+"""The Plytix connector: how many calls a mapping file costs, beside the workflow that is replaced, on the same sandbox.
 
-What belongs here: which runs are made, the tables, what was wanted. What does not: the runs (plytix_room.py, rivals/).
+What belongs here: which runs are made, the tables, what was wanted. What does not: the runs (plytix_whole.py, rivals/).
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmarks.measuring import in_own_process
 
-ROOM, REPLACED = "benchmarks.plytix_room", "benchmarks.rivals.call_at_a_time"
+CONNECTOR, REPLACED = "benchmarks.plytix_whole", "benchmarks.rivals.call_at_a_time"
 LARGE = 1_000
 MOST_FIRST = {"patch": 29, "link": 137}
 PER_SEARCH = 100
@@ -29,23 +29,23 @@ def _demo() -> Table:
     table = _table("16 products, 108 references, 12 pictures; limits 20 per 10 s and 5,000 per hour")
     _add(table, "the replaced workflow", in_own_process(REPLACED, products=None), {})
     for strategy, most in MOST_FIRST.items():
-        found = in_own_process(ROOM, products=None, strategy=strategy)
-        _add(table, f"room, {strategy}", found, {"first": f"≤ {most}", "second": "1"})
+        found = in_own_process(CONNECTOR, products=None, strategy=strategy)
+        _add(table, f"connector, {strategy}", found, {"first": f"≤ {most}", "second": "1"})
     return table
 
 
 def _large(products: int) -> Table:
     table = _table(f"{products:,} products × 7 images; the same limits")
     _add(table, "the replaced workflow", in_own_process(REPLACED, products=products), {})
-    found = in_own_process(ROOM, products=products, strategy="patch")
+    found = in_own_process(CONNECTOR, products=products, strategy="patch")
     searches = -(-products // PER_SEARCH)
     fewest = searches + found["pictures"] + products
-    _add(table, "room, patch", found, {"first": f"≤ {int(fewest * 1.05):,}", "second": f"{searches}"})
+    _add(table, "connector, patch", found, {"first": f"≤ {int(fewest * 1.05):,}", "second": f"{searches}"})
     calls, needed = found["runs"][0]["calls"], found["runs"][0]["runs"]
     going_on = f", in {needed} runs: our share of the hour's calls is 4,000" if needed > 1 else ""
     table.caption = (
         f"The fewest: {searches} searches, {found['pictures']:,} uploads, {products:,} patches, that is {fewest:,}; "
-        f"the room needs {calls / fewest - 1:.1%} more{going_on}."
+        f"the connector needs {calls / fewest - 1:.1%} more{going_on}."
     )
     return table
 

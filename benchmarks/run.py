@@ -30,7 +30,7 @@ from benchmarks.plytix import plytix
 SMALL, LARGE = 2_489, 100_000
 ROW_AT_A_TIME, NESTED = 10_000, 10_000
 PAGE_SIZES = (100, 20)
-ROOM, ROOM_STEPS = "benchmarks.room_large", ("first records", "first plan", "first apply")
+CONNECTOR, CONNECTOR_STEPS = "benchmarks.image_db_large", ("first records", "first plan", "first apply")
 Spans = list[dict[str, Any]]
 
 
@@ -67,8 +67,8 @@ def small(console: Console) -> None:
     with _folder() as folder:
         make_pages(folder / "pages", SMALL, 20)
         (folder / "dagster").mkdir()
-        own = in_own_process("benchmarks.room_small", home=str(folder / "room"), pages=str(folder / "pages"))
-        whole = in_own_process("benchmarks.room_small", home=str(folder / "dagster"), images=SMALL)
+        own = in_own_process("benchmarks.image_db_small", home=str(folder / "connector"), pages=str(folder / "pages"))
+        whole = in_own_process("benchmarks.image_db_small", home=str(folder / "dagster"), images=SMALL)
     table = Table(title=f"{SMALL:,} images: own seconds after the HTTP answers", title_justify="left")
     steps = list(dict.fromkeys(span["name"].partition(" ")[2] for span in own["spans"]))
     for column in ("run", *steps, "own time", "rows written", "a whole Dagster run, HTTP included"):
@@ -88,19 +88,19 @@ def small(console: Console) -> None:
 
 
 def large(console: Console, *, images: int, rivals: bool) -> None:
-    """The large catalogue through the room and, on the same pages, through its rivals."""
+    """The large catalogue through the connector and, on the same pages, through its rivals."""
     table = Table(title=f"{images:,} images: page bytes to committed rows", title_justify="left")
-    for column in ("what", "images", "own seconds", "images/s", "room is", "peak MB", "remarks"):
+    for column in ("what", "images", "own seconds", "images/s", "connector is", "peak MB", "remarks"):
         table.add_column(column, justify="left" if column in {"what", "remarks"} else "right")
     with _folder() as folder:
         rates = []
         for size in PAGE_SIZES:
             pages = folder / f"pages_{size}"
             made = make_pages(pages, images, size)
-            home = folder / f"room_{size}"
-            found = in_own_process(ROOM, home=str(home), pages=str(pages))
-            alone = in_own_process(ROOM, home=str(home), plan_alone=True)
-            rates.append(_add_room(table, found, alone, images, size))
+            home = folder / f"connector_{size}"
+            found = in_own_process(CONNECTOR, home=str(home), pages=str(pages))
+            alone = in_own_process(CONNECTOR, home=str(home), plan_alone=True)
+            rates.append(_add_connector(table, found, alone, images, size))
         what = f"{made.bytes / images:,.0f} bytes, {made.exports / images:.1f} exports"
         console.print(f"An image on average: {what}, {made.links / images:.2f} links.")
         if rivals:
@@ -114,13 +114,13 @@ def engine(console: Console) -> None:
     subprocess.run([sys.executable, "-m", "benchmarks.plan_million"], check=True, env=quiet_environment())
 
 
-def _add_room(table: Table, found: dict[str, Any], alone: dict[str, Any], images: int, size: int) -> float:
+def _add_connector(table: Table, found: dict[str, Any], alone: dict[str, Any], images: int, size: int) -> float:
     spans: Spans = found["spans"]
-    own = sum(_seconds(spans, step) for step in ROOM_STEPS)
+    own = sum(_seconds(spans, step) for step in CONNECTOR_STEPS)
     peak = _peak(spans)
-    parts = ", ".join(f"{step.partition(' ')[2]} {_seconds(spans, step):.1f} s" for step in ROOM_STEPS)
-    _add(table, f"room, pages of {size}", images, own, "", peak, parts)
-    again = sum(_seconds(spans, step.replace("first", "second")) for step in ROOM_STEPS)
+    parts = ", ".join(f"{step.partition(' ')[2]} {_seconds(spans, step):.1f} s" for step in CONNECTOR_STEPS)
+    _add(table, f"connector, pages of {size}", images, own, "", peak, parts)
+    again = sum(_seconds(spans, step.replace("first", "second")) for step in CONNECTOR_STEPS)
     written = sum(found["second"][name] for name in ("added", "updated", "removed"))
     _add(table, "  nothing changed", images, again, "", None, f"{written} rows written")
     memory = alone["spans"][0]["above_bytes"]
@@ -130,7 +130,7 @@ def _add_room(table: Table, found: dict[str, Any], alone: dict[str, Any], images
     return images / own
 
 
-def _add_rivals(table: Table, folder: Path, images: int, room: float) -> None:
+def _add_rivals(table: Table, folder: Path, images: int, connector: float) -> None:
     pages, size = str(folder / f"pages_{PAGE_SIZES[0]}"), PAGE_SIZES[0]
     with _served(pages) as url:
         for nested, number in ((False, images), (True, min(images, NESTED))):
@@ -143,12 +143,12 @@ def _add_rivals(table: Table, folder: Path, images: int, room: float) -> None:
             name = "dlt rest_api, merge, child tables" if nested else "dlt rest_api, merge, lists as JSON"
             sample = "" if number == images else f"a sample of {number:,}; "
             remark = f"{sample}{http:.1f} s of HTTP taken off"
-            _add(table, name, number, own, f"{room / (number / own):.1f} ×", _peak(found["spans"]), remark)
+            _add(table, name, number, own, f"{connector / (number / own):.1f} ×", _peak(found["spans"]), remark)
     number = min(images, ROW_AT_A_TIME)
     home = str(folder / "rows")
     found = in_own_process("benchmarks.rivals.row_at_a_time", home=home, pages=pages, images=number)
     own = _seconds(found["spans"], "rows")
-    ratio = f"{room / (found['images'] / own):.1f} ×"
+    ratio = f"{connector / (found['images'] / own):.1f} ×"
     _add(
         table,
         "row at a time",
@@ -156,7 +156,7 @@ def _add_rivals(table: Table, folder: Path, images: int, room: float) -> None:
         own,
         ratio,
         _peak(found["spans"]),
-        f"a sample of {number:,}; does less than the room",
+        f"a sample of {number:,}; does less than the connector",
     )
 
 

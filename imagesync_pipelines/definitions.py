@@ -1,6 +1,6 @@
 """What Dagster loads: one explicit list of everything in the code location.
 
-What belongs here: the list. What does not: any asset, job or sensor itself (the rooms and operations).
+What belongs here: the list. What does not: any asset, job or sensor itself (the connectors and operations).
 """
 
 import warnings
@@ -9,33 +9,33 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.edge import assets as edge_assets
-from imagesync_pipelines.edge import checks as edge_checks
-from imagesync_pipelines.edge.automation import jobs as edge_jobs
-from imagesync_pipelines.edge.automation import schedules as edge_schedules
-from imagesync_pipelines.edge.automation import sensors as edge_sensors
-from imagesync_pipelines.edge.automation.starting import read_settings as read_edge_settings
-from imagesync_pipelines.edge.resources import EdgeResource
-from imagesync_pipelines.image_db import assets as image_db_assets
-from imagesync_pipelines.image_db import automation as image_db_automation
-from imagesync_pipelines.image_db import checks as image_db_checks
-from imagesync_pipelines.image_db.resources import ImageDbResource
-from imagesync_pipelines.moysklad import assets as moysklad_assets
-from imagesync_pipelines.moysklad import checks as moysklad_checks
-from imagesync_pipelines.moysklad.automation import jobs as moysklad_jobs
-from imagesync_pipelines.moysklad.automation import schedules as moysklad_schedules
-from imagesync_pipelines.moysklad.automation import sensors as moysklad_sensors
-from imagesync_pipelines.moysklad.automation.starting import read_settings as read_moysklad_settings
-from imagesync_pipelines.moysklad.resources import MoyskladResource
-from imagesync_pipelines.operations import alerts, check_alerts, cleanup
-from imagesync_pipelines.operations.resources import HouseResource
-from imagesync_pipelines.plytix import assets as plytix_assets
-from imagesync_pipelines.plytix import checks as plytix_checks
-from imagesync_pipelines.plytix.automation import jobs as plytix_jobs
-from imagesync_pipelines.plytix.automation import schedules as plytix_schedules
-from imagesync_pipelines.plytix.automation import sensors as plytix_sensors
-from imagesync_pipelines.plytix.automation.starting import read_settings as read_plytix_settings
-from imagesync_pipelines.plytix.resources import PlytixResource
+from imagesync_pipelines.connectors.edge import assets as edge_assets
+from imagesync_pipelines.connectors.edge import checks as edge_checks
+from imagesync_pipelines.connectors.edge.automation import jobs as edge_jobs
+from imagesync_pipelines.connectors.edge.automation import schedules as edge_schedules
+from imagesync_pipelines.connectors.edge.automation import sensors as edge_sensors
+from imagesync_pipelines.connectors.edge.automation.starting import read_settings as read_edge_settings
+from imagesync_pipelines.connectors.edge.resources import EdgeResource
+from imagesync_pipelines.connectors.image_db import assets as image_db_assets
+from imagesync_pipelines.connectors.image_db import automation as image_db_automation
+from imagesync_pipelines.connectors.image_db import checks as image_db_checks
+from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
+from imagesync_pipelines.connectors.moysklad import assets as moysklad_assets
+from imagesync_pipelines.connectors.moysklad import checks as moysklad_checks
+from imagesync_pipelines.connectors.moysklad.automation import jobs as moysklad_jobs
+from imagesync_pipelines.connectors.moysklad.automation import schedules as moysklad_schedules
+from imagesync_pipelines.connectors.moysklad.automation import sensors as moysklad_sensors
+from imagesync_pipelines.connectors.moysklad.automation.starting import read_settings as read_moysklad_settings
+from imagesync_pipelines.connectors.moysklad.resources import MoyskladResource
+from imagesync_pipelines.connectors.plytix import assets as plytix_assets
+from imagesync_pipelines.connectors.plytix import checks as plytix_checks
+from imagesync_pipelines.connectors.plytix.automation import jobs as plytix_jobs
+from imagesync_pipelines.connectors.plytix.automation import schedules as plytix_schedules
+from imagesync_pipelines.connectors.plytix.automation import sensors as plytix_sensors
+from imagesync_pipelines.connectors.plytix.automation.starting import read_settings as read_plytix_settings
+from imagesync_pipelines.connectors.plytix.resources import PlytixResource
+from imagesync_pipelines.defs import alerts, check_alerts, cleanup
+from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.sync.progress import silent
 
 
@@ -88,7 +88,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             check_alerts.build_failed_check_alert(),
         ],
         resources={
-            "house": HouseResource(),
+            "installation": InstallationResource(),
             "image_db": ImageDbResource(),
             "edge": EdgeResource(),
             "plytix": PlytixResource(),

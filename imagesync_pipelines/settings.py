@@ -1,7 +1,8 @@
-"""The settings that every room shares, read from the environment and from `.env`.
+"""The settings that every connector shares, read from the environment and from `.env`.
 
-What belongs here: values that more than one room needs, and the one function that loads any settings class and turns
-a wrong value into one clear line. What does not: a room's own settings, which are in `<room>/settings.py`.
+What belongs here: values that more than one connector needs, and the one function that loads any settings class and
+turns a wrong value into one clear line. What does not: a connector's own settings, which are in
+`<connector>/settings.py`.
 """
 
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imagesync_pipelines.errors import ImagesyncError
@@ -24,9 +25,14 @@ class SettingsError(ImagesyncError):
 
 
 class Settings(BaseSettings):
-    """The settings shared by all rooms; every field is the variable IMAGESYNC_<FIELD>, as `.env.example` lists them."""
+    """The settings shared by all connectors;
 
-    model_config = SettingsConfigDict(env_prefix="IMAGESYNC_", extra="ignore", env_ignore_empty=True)
+    every field is the variable IMAGESYNC_<FIELD>, as `.env.example` lists them.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="IMAGESYNC_", extra="ignore", env_ignore_empty=True, populate_by_name=True
+    )
 
     environment: Literal["development", "production"] = Field(
         "development", description="production refuses plain http to other machines"
@@ -51,12 +57,31 @@ class Settings(BaseSettings):
         (), description="apprise targets of alerts, separated by blanks or commas"
     )
     alert_repeat_minutes: int = Field(60, ge=0, description="the same failure is sent again after this many minutes")
-    brake_share: float = Field(0.10, ge=0, le=1, description="removals above this share of what is there are held back")
-    brake_count: int = Field(500, ge=0, description="removals above this number are held back")
-    brake_bare: int = Field(
-        25, ge=0, description="removals leaving more products than this without image are held back"
+    deletion_limit_share: float = Field(
+        0.10,
+        validation_alias=AliasChoices("IMAGESYNC_DELETION_LIMIT_SHARE", "IMAGESYNC_BRAKE_SHARE"),
+        ge=0,
+        le=1,
+        description="removals above this share of what is there are held back",
     )
-    brake_floor: int = Field(5, ge=0, description="up to this many removals the share is not looked at")
+    deletion_limit_count: int = Field(
+        500,
+        validation_alias=AliasChoices("IMAGESYNC_DELETION_LIMIT_COUNT", "IMAGESYNC_BRAKE_COUNT"),
+        ge=0,
+        description="removals above this number are held back",
+    )
+    deletion_limit_bare: int = Field(
+        25,
+        validation_alias=AliasChoices("IMAGESYNC_DELETION_LIMIT_BARE", "IMAGESYNC_BRAKE_BARE"),
+        ge=0,
+        description="removals leaving more products than this without image are held back",
+    )
+    deletion_limit_floor: int = Field(
+        5,
+        validation_alias=AliasChoices("IMAGESYNC_DELETION_LIMIT_FLOOR", "IMAGESYNC_BRAKE_FLOOR"),
+        ge=0,
+        description="up to this many removals the share is not looked at",
+    )
     allowed_image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="hosts in private networks that pictures may be fetched from, separated by blanks or commas"
     )

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, stop_server
-from imagesync_pipelines.storage.home import House, open_house
+from imagesync_pipelines.storage.home import Locations, open_locations
 from imagesync_pipelines_tests.reusing import make_as_new, shape_of
 
 # A slow machine is no fault of an example; CI judges a change, so it tries the same examples every time.
@@ -107,11 +107,14 @@ def database(database_url: str) -> Iterator[sa.Engine]:
 
 
 @pytest.fixture
-def house(server: EmbeddedServer, database_url: str, tmp_path: Path) -> Iterator[House]:
-    """A house of its own: fresh database for us and another for Dagster on the worker's server, a home in tmp_path."""
+def locations(server: EmbeddedServer, database_url: str, tmp_path: Path) -> Iterator[Locations]:
+    """A installation of its own:
+
+    fresh database for us and another for Dagster on the worker's server, a home in tmp_path.
+    """
     name = f"test_dagster_{uuid.uuid4().hex[:12]}"
     _execute(server, f"CREATE DATABASE {name}")
-    yield open_house(
+    yield open_locations(
         Settings(home=tmp_path / "home", database_url=database_url, dagster_url=server.url(name, "psycopg2"))
     )
     _drop(server, name)

@@ -1,6 +1,6 @@
 """Edge stores for tests: a head office to read from, fresh databases, and a synchronisation with or without Dagster.
 
-What belongs here: what tests of whole synchronisations of the edge room share. What does not: tests, and the head
+What belongs here: what tests of whole synchronisations of the edge connector share. What does not: tests, and the head
 office itself (sandbox/head_office).
 """
 
@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 import dagster as dg
 import sqlalchemy as sa
 
-from imagesync_pipelines import runs
-from imagesync_pipelines.accounts import load_accounts
-from imagesync_pipelines.edge import plan_stages, stages
-from imagesync_pipelines.edge.api import HeadOfficeApi
-from imagesync_pipelines.edge.desk import Desk, open_desk
-from imagesync_pipelines.edge.notes import ListingNote
-from imagesync_pipelines.edge.plan_stages import PlanApplied, PlanMade
-from imagesync_pipelines.edge.settings import EdgeSettings
-from imagesync_pipelines.edge.stages import StatusSent
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.edge import plan_stages, stages
+from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
+from imagesync_pipelines.connectors.edge.desk import Desk, open_desk
+from imagesync_pipelines.connectors.edge.notes import ListingNote
+from imagesync_pipelines.connectors.edge.plan_stages import PlanApplied, PlanMade
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.stages import StatusSent
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.head_office.serve import PASSWORD_VARIABLE, write_accounts
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
 from imagesync_pipelines.settings import Settings, load_settings
@@ -89,22 +89,22 @@ class EdgeWorld:
     @contextmanager
     def desk(self, store: str = STORE, **settings: Any) -> Iterator[tuple[Desk, HeadOfficeApi]]:
         """One store with its database and its head office, without Dagster; waiting between tries takes no time."""
-        room = EdgeSettings(**{"tries": 2, "timeout": 5, "call_deadline": 20, "failure_floor": 5, **settings})
+        connector = EdgeSettings(**{"tries": 2, "timeout": 5, "call_deadline": 20, "failure_floor": 5, **settings})
         with self.entered(), open_installation(load_settings(Settings)) as place:
             account = load_accounts(place.settings).edge_store(store)
             timing = Timing(sleep=lambda seconds: None)
             with (
-                open_desk(place, room, account) as desk,
-                closing(HeadOfficeApi(account.head_office, room, timing=timing)) as api,
+                open_desk(place, connector, account) as desk,
+                closing(HeadOfficeApi(account.head_office, connector, timing=timing)) as api,
             ):
                 yield desk, api
 
-    def run(self, store: str = STORE, *, full: bool = False, lift_brake: bool = False, **settings: Any) -> Done:
+    def run(self, store: str = STORE, *, full: bool = False, allow_mass_delete: bool = False, **settings: Any) -> Done:
         """Synchronise one store stage by stage, without Dagster."""
         run_id = uuid.uuid4().hex
         with self.desk(store, **settings) as (desk, api):
             listed = stages.take_photos(desk, api, run_id, full=full, dry_run=False)
-            made = plan_stages.make_plan(desk, run_id, lift_brake=lift_brake)
+            made = plan_stages.make_plan(desk, run_id, allow_mass_delete=allow_mass_delete)
             applied = plan_stages.apply_plan(
                 desk, api, run_id, plan_id=None, started_at=datetime.now(UTC), progress=silent
             )

@@ -16,11 +16,11 @@ import dagster as dg
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from pydantic_settings import BaseSettings
 
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.definitions import build_definitions
-from imagesync_pipelines.edge.settings import EdgeSettings
-from imagesync_pipelines.image_db.settings import ImageDbSettings
-from imagesync_pipelines.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
@@ -31,7 +31,7 @@ ENV_EXAMPLE = ROOT / ".env.example"
 SNAPSHOT = Path(__file__).parent / "definitions.json"
 
 SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
-    ("All rooms", Settings),
+    ("All connectors", Settings),
     ("The image database and the ERP", ImageDbSettings),
     ("Edge stores", EdgeSettings),
     ("Plytix", PlytixSettings),

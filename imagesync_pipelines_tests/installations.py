@@ -1,8 +1,8 @@
 """Installations of the image database's room for tests: a small sandbox, and an installation joined to it.
 
-What belongs here: what tests of Dagster runs and of the command line share. What does not: what every room's
-installation stands on (places.py), single fixtures of the house (conftest.py). Nothing is set for longer than a `with`
-block, so an installation may live as long as a test module.
+What belongs here: what tests of Dagster runs and of the command line share. What does not: what every connector's
+installation stands on (places.py), single fixtures of the installation (conftest.py). Nothing is set for longer than a
+`with` block, so an installation may live as long as a test module.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,9 +13,8 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.definitions import build_definitions
-from imagesync_pipelines.operations import partitions
+from imagesync_pipelines.defs import partitions, runs
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
@@ -111,12 +110,12 @@ def world(server: EmbeddedServer, folder: Path, *, records: int = RECORDS, **swi
 
 
 def metadata_of(instance: dg.DagsterInstance, run_id: str, asset: str) -> dict[str, Any]:
-    """The values of the metadata that a run wrote on an unpartitioned asset of the room."""
+    """The values of the metadata that a run wrote on an unpartitioned asset of the connector."""
     return {name: shown.value for name, shown in shown_by(instance, run_id, asset).items()}
 
 
 def shown_by(instance: dg.DagsterInstance, run_id: str, asset: str) -> Mapping[str, dg.MetadataValue]:
-    """The metadata that a run wrote on an unpartitioned asset of the room, as the UI gets it."""
+    """The metadata that a run wrote on an unpartitioned asset of the connector, as the UI gets it."""
     records = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records
     for record in records:
         event = record.event_log_entry.dagster_event

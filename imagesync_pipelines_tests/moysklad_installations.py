@@ -1,6 +1,6 @@
 """The МойСклад room for tests: the stand-in with its accounts, an installation of them, and a synchronisation.
 
-What belongs here: what tests of whole synchronisations of this room share. What does not: tests, and the stand-in
+What belongs here: what tests of whole synchronisations of this connector share. What does not: tests, and the stand-in
 itself (sandbox/moysklad).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle, NewAccount
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
 from imagesync_pipelines.sandbox.moysklad.serve import MODES, accounts_of, secrets_of

@@ -1,7 +1,7 @@
 """What every installation for tests stands on: fresh databases, and an environment that a process enters and leaves.
 
-What belongs here: what the installations of all rooms share. What does not: a room's own installation
-(installations.py, <room>_installations.py). Nothing is set for longer than a `with` block.
+What belongs here: what the installations of all connectors share. What does not: a connector's own installation
+(installations.py, <connector>_installations.py). Nothing is set for longer than a `with` block.
 """
 
 import os
@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.home import dagster_yaml
 from imagesync_pipelines.storage.installation import Installation

@@ -1,6 +1,6 @@
 """The Plytix room for tests: Amazon's and Plytix's stand-ins, an installation of them, and a synchronisation.
 
-What belongs here: what tests of whole synchronisations of the Plytix room share. What does not: tests, and the
+What belongs here: what tests of whole synchronisations of the Plytix connector share. What does not: tests, and the
 stand-ins themselves (sandbox/plytix, sandbox/amazon).
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon.listings import MAIN, Listing
 from imagesync_pipelines.sandbox.amazon.making import demo_listings
 from imagesync_pipelines.sandbox.amazon.mapping import Shape, mapping_file, write_mapping

@@ -66,11 +66,11 @@ def test_every_asset_keeps_the_rules_of_the_house(definitions: dg.Definitions) -
         node, name = graph.get(key), key.to_user_string()
         first_line = inspect.cleandoc(node.description or "").partition("\n")[0]
         rules = {
-            "a key of room and noun": re.fullmatch(r"[a-z_]+/[a-z_]+", name) is not None,
+            "a key of connector and noun": re.fullmatch(r"[a-z_]+/[a-z_]+", name) is not None,
             "a description that begins with a sentence": re.fullmatch(r"[A-Z].{20,}\.", first_line) is not None,
             "an owner": bool(node.owners),
             "kinds": bool(node.kinds),
-            "its room as group": node.group_name == key.path[0],
+            "its connector as group": node.group_name == key.path[0],
             "freshness": node.is_external or node.freshness_policy is not None,
             "its way with ranges": node.partitions_def is None or node.backfill_policy == BACKFILL[key.path[0]],
             "something before it": node.is_external or bool(node.parent_keys),
@@ -108,7 +108,7 @@ def test_what_calls_an_api_or_writes_product_images_waits_in_a_pool(definitions:
     }
 
 
-def test_every_job_is_named_by_its_room_and_described(definitions: dg.Definitions) -> None:
+def test_every_job_is_named_by_its_connector_and_described(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     for name in repository.job_names:
         if not name.startswith("__"):
@@ -263,5 +263,5 @@ def test_resources_can_be_replaced_by_name() -> None:
     repository = build_definitions({"image_db": replaced}).get_repository_def()
     assert repository.get_top_level_resources()["image_db"] is not None
     assert set(repository.get_top_level_resources()) == {
-        "house", "image_db", "edge", "plytix", "moysklad", "progress",
+        "installation", "image_db", "edge", "plytix", "moysklad", "progress",
     }  # fmt: skip

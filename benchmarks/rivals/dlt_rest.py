@@ -1,7 +1,7 @@
 """dlt: its rest_api source from a local server, merged into the same kind of PostgreSQL.
 
 What belongs here: one measurement on the same pages. What does not: matching to products, choosing files, primaries,
-proof and brake, which dlt does not do: it keeps the records as they are, so it does less than the room.
+proof and deletion_limits, which dlt does not do: it keeps the records as they are, so it does less than the connector.
 """
 
 import json

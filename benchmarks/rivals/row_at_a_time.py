@@ -2,7 +2,7 @@
 update, each in a transaction of its own.
 
 What belongs here: one measurement on the same pages and the same tables. What does not: matching rules beyond the
-SKU, validation, plan, brake, primaries: this does less than the room.
+SKU, validation, plan, deletion_limits, primaries: this does less than the connector.
 """
 
 import json
@@ -16,12 +16,12 @@ from psycopg.types.json import Jsonb
 
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import read_made
-from imagesync_pipelines.image_db import stages
-from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db import stages
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
 
-# Sorted here: with ORDER BY and LIMIT PostgreSQL may walk all products in that order, which would flatter us.
+# Sorted here: with ORDER BY and LIMIT PostgreSQL may scan all products in that order, which would flatter us.
 PRODUCT = "SELECT kind, id, name FROM imagesync.product WHERE sku = %s"
 SELECT = "SELECT id FROM imagesync.product_image WHERE product_id = %s AND external_id = %s FOR UPDATE"
 INSERT = """

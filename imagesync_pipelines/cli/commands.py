@@ -23,7 +23,7 @@ def _group(name: str, line: str, *commands: click.Command) -> click.Group:
 
 SYNC = _group(
     "sync",
-    "Synchronise one room now.",
+    "Synchronise one connector now.",
     _command("edge", "edge:sync", "Head office → the photos in every edge store's database."),
     _command("image-db", "image_db:sync", "Image database → product_image."),
     _command("moysklad", "moysklad:sync", "The main account of МойСклад → the images in its child accounts."),
@@ -79,7 +79,7 @@ PLYTIX = _group(
 )
 MOYSKLAD = _group(
     "moysklad",
-    "Requests for the МойСклад room: which entities are to be synchronised soon.",
+    "Requests for the МойСклад connector: which entities are to be synchronised soon.",
     _command(
         "enqueue",
         "moysklad:enqueue",
@@ -150,7 +150,7 @@ COMMANDS: tuple[click.Command, ...] = (
     ),
     _command(
         "clean",
-        "house:clean",
+        "installation:clean",
         "Stop the embedded database and remove IMAGESYNC_HOME: all runs, plans, raw pages and product images in it.",
     ),
     _command(
@@ -168,7 +168,7 @@ COMMANDS: tuple[click.Command, ...] = (
         "servers:dev",
         "Dagster UI, daemon, catalogue, sandboxes and photo server on one home; stays up until Ctrl-C.",
     ),
-    _command("env", "house:env", 'Print what Dagster\'s own commands need: eval "$(imagesync env)".'),
+    _command("env", "installation:env", 'Print what Dagster\'s own commands need: eval "$(imagesync env)".'),
     _command(
         "export",
         "export:export_images",

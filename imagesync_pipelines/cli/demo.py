@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import click
 import sqlalchemy as sa
 
-from imagesync_pipelines import runs
-from imagesync_pipelines.accounts import load_accounts
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli import demo_catalogue, demo_moysklad, sandboxed
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
-from imagesync_pipelines.edge.desk import open_desk
-from imagesync_pipelines.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.desk import open_desk
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon import serve as amazon_serve
 from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
 from imagesync_pipelines.sandbox.head_office import serve as ho_serve
@@ -27,7 +27,7 @@ from imagesync_pipelines.sandbox.plytix import serve as plytix_serve
 from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import stop_server
-from imagesync_pipelines.storage.home import open_house
+from imagesync_pipelines.storage.home import open_locations
 from imagesync_pipelines.storage.installation import open_installation
 
 EDGE_COLUMNS = ("run", "store", "photos", "downloaded", "verified", "failed", "seconds", "status")
@@ -137,7 +137,7 @@ def _run(name: str) -> Line:
 
 def _edge_runs(place: sandboxed.Place) -> list[EdgeLine]:
     """Head office to two stores: everything, then what changed in a day, then nothing."""
-    database_url = sandboxed.head_office_database(open_house(load_settings(Settings)))
+    database_url = sandboxed.head_office_database(open_locations(load_settings(Settings)))
     with head_office_sandbox(database_url, folder=place.head_office, port=ho_serve.PORT) as office:
         ho_serve.write_accounts(office, place.stores)
         sandboxed.write_accounts(place)

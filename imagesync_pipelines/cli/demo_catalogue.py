@@ -1,7 +1,7 @@
 """The catalogue's part of `imagesync demo`: its pages are asked for once, over real HTTP, and then it is stopped.
 
-What belongs here: which pages, and the table of what they answered. What does not: the other rooms' parts (demo.py),
-the catalogue (web/catalogue).
+What belongs here: which pages, and the table of what they answered. What does not: the other connectors' parts
+(demo.py), the catalogue (web/catalogue).
 """
 
 import re
@@ -13,9 +13,9 @@ from functools import partial
 import click
 import requests
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import print_table
-from imagesync_pipelines.operations.history import history
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.web.catalogue.app import build_app

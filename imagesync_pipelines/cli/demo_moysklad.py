@@ -1,6 +1,6 @@
 """МойСклад's part of `imagesync demo`: a main account to two children, some changes, the children again.
 
-What belongs here: the runs and their table. What does not: the other rooms' parts (demo.py), the sandbox.
+What belongs here: the runs and their table. What does not: the other connectors' parts (demo.py), the sandbox.
 """
 
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import click
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import print_table, progress_bars
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.moysklad import serve
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
 from imagesync_pipelines.sandbox.moysklad.mutation import night

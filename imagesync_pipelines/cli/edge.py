@@ -1,6 +1,6 @@
 """`imagesync sync edge` and `imagesync edge …`: the edge stores on a terminal.
 
-What belongs here: options and printing. What does not: the work (runs.py and the room), the photo server (web).
+What belongs here: options and printing. What does not: the work (runs.py and the connector), the photo server (web).
 """
 
 from collections.abc import Iterator
@@ -8,16 +8,16 @@ from contextlib import ExitStack, contextmanager
 
 import click
 
-from imagesync_pipelines import runs
-from imagesync_pipelines.accounts import load_accounts
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
-from imagesync_pipelines.edge import store, store_schema
-from imagesync_pipelines.edge.automation.starting import chosen_stores
-from imagesync_pipelines.edge.desk import Desk, open_desk, store_url
-from imagesync_pipelines.edge.probe import probe
-from imagesync_pipelines.edge.resources import EdgeResource
-from imagesync_pipelines.edge.settings import EdgeSettings
-from imagesync_pipelines.runs import Status
+from imagesync_pipelines.connectors.edge import store, store_schema
+from imagesync_pipelines.connectors.edge.automation.starting import chosen_stores
+from imagesync_pipelines.connectors.edge.desk import Desk, open_desk, store_url
+from imagesync_pipelines.connectors.edge.probe import probe
+from imagesync_pipelines.connectors.edge.resources import EdgeResource
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.edge_photos import app as photo_server
@@ -38,14 +38,25 @@ stores_option = click.option(
 @stores_option
 @click.option("--full", is_flag=True, help="list everything, not only what changed; finds what vanished")
 @click.option("--dry-run", is_flag=True, help="stop after the plan: nothing is written into a store's database")
-@click.option("--lift-brake", is_flag=True, help="let removals happen that the brake would hold back")
+@click.option(
+    "--allow-mass-delete",
+    "--lift-brake",
+    "allow_mass_delete",
+    is_flag=True,
+    help="let removals happen that the deletion limits would hold back",
+)
 @click.pass_context
-def sync(context: click.Context, stores: tuple[str, ...], full: bool, dry_run: bool, lift_brake: bool) -> None:
+def sync(context: click.Context, stores: tuple[str, ...], full: bool, dry_run: bool, allow_mass_delete: bool) -> None:
     """Head office → the photos in every edge store's database."""
     settings = load_settings(Settings)
     with progress_bars() as progress:
         outcomes = runs.sync_edge(
-            stores=stores, full=full, dry_run=dry_run, lift_brake=lift_brake, settings=settings, progress=progress
+            stores=stores,
+            full=full,
+            dry_run=dry_run,
+            allow_mass_delete=allow_mass_delete,
+            settings=settings,
+            progress=progress,
         )
         context.exit(print_outcomes("store", outcomes, settings.webserver_url))
 

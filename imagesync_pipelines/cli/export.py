@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from upath import UPath
 
-from imagesync_pipelines.image_db.exports.formats import Format, export
-from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.exports.formats import Format, export
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.files import write_stream
 from imagesync_pipelines.storage.installation import open_installation

@@ -5,18 +5,18 @@ What belongs here: printing. What does not: reading the records (operations/hist
 
 import click
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import print_table
-from imagesync_pipelines.operations.history import history as read_history
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.history import history as read_history
 
 
 @click.command("history")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="how many runs")
-@click.option("--room", help="runs of this room only")
-def history(limit: int, room: str | None) -> None:
+@click.option("--connector", help="runs of this connector only")
+def history(limit: int, connector: str | None) -> None:
     """Print past runs: when, how they ended, what they changed."""
     with runs.opened() as (_, instance):
-        lines = read_history(instance, limit=limit, room=room)
+        lines = read_history(instance, limit=limit, connector=connector)
     columns = ("run", "job", "of", "status", "started", "seconds", "added", "updated", "deleted", "products", "error")
     rows = []
     for line in lines:

@@ -1,14 +1,14 @@
 """`imagesync sync image-db` and `imagesync image-db …`: the image database on a terminal.
 
-What belongs here: options and printing. What does not: the work (runs.py and the room).
+What belongs here: options and printing. What does not: the work (runs.py and the connector).
 """
 
 import click
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import print_outcome, progress_bars
-from imagesync_pipelines.image_db import automation
-from imagesync_pipelines.image_db.resources import ImageDbResource
+from imagesync_pipelines.connectors.image_db import automation
+from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.settings import Settings, load_settings
 
 
@@ -19,7 +19,13 @@ from imagesync_pipelines.settings import Settings, load_settings
 @click.option("--skip-pages", type=click.IntRange(min=0), default=0, metavar="N", help="start after page N")
 @click.option("--force", is_flag=True, help="write unchanged rows too; never a wipe, pins stay")
 @click.option("--sku", "skus", multiple=True, metavar="SKU", help="this product only; may be given several times")
-@click.option("--lift-brake", is_flag=True, help="let removals happen that the brake would hold back")
+@click.option(
+    "--allow-mass-delete",
+    "--lift-brake",
+    "allow_mass_delete",
+    is_flag=True,
+    help="let removals happen that the deletion limits would hold back",
+)
 @click.pass_context
 def sync(context: click.Context, /, **options: object) -> None:
     """Image database → product_image."""

@@ -1,6 +1,6 @@
 """`imagesync sync moysklad` and `imagesync moysklad …`: synchronising, the queue of requests, its endpoints.
 
-What belongs here: options and printing. What does not: the work (the room), the endpoints (web/webhooks).
+What belongs here: options and printing. What does not: the work (the connector), the endpoints (web/webhooks).
 """
 
 from datetime import UTC, datetime
@@ -8,13 +8,13 @@ from typing import BinaryIO
 
 import click
 
-from imagesync_pipelines import runs
-from imagesync_pipelines.accounts import load_accounts
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, print_table, progress_bars
-from imagesync_pipelines.moysklad.model import TYPES
-from imagesync_pipelines.moysklad.payloads import PayloadsError, names_of, read_payloads
-from imagesync_pipelines.moysklad.queue import NewRequest, Queue, QueueView, SetAside, State
-from imagesync_pipelines.runs import Status
+from imagesync_pipelines.connectors.moysklad.model import TYPES
+from imagesync_pipelines.connectors.moysklad.payloads import PayloadsError, names_of, read_payloads
+from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, QueueView, SetAside, State
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.webhooks import serve
@@ -30,7 +30,13 @@ REASONS_SHOWN = 20
 @click.option("--entity", metavar="ID", default="", help="this entity of the main account only")
 @click.option("--full", is_flag=True, help="read everything, and compare with the child accounts themselves")
 @click.option("--dry-run", is_flag=True, help="stop after the plan: nothing is written into a child account")
-@click.option("--lift-brake", is_flag=True, help="let removals happen that the brake would hold back")
+@click.option(
+    "--allow-mass-delete",
+    "--lift-brake",
+    "allow_mass_delete",
+    is_flag=True,
+    help="let removals happen that the deletion limits would hold back",
+)
 @click.pass_context
 def sync(
     context: click.Context,
@@ -39,7 +45,7 @@ def sync(
     entity: str,
     full: bool,
     dry_run: bool,
-    lift_brake: bool,
+    allow_mass_delete: bool,
 ) -> None:
     """The main account of МойСклад → the images in its child accounts."""
     settings = load_settings(Settings)
@@ -50,7 +56,7 @@ def sync(
             entity=entity,
             full=full,
             dry_run=dry_run,
-            lift_brake=lift_brake,
+            allow_mass_delete=allow_mass_delete,
             settings=settings,
             progress=progress,
         )

@@ -1,6 +1,6 @@
 """How the terminal shows things: a progress bar, a summary table, a list.
 
-What belongs here: rendering with rich. What does not: what the numbers mean (operations, rooms).
+What belongs here: rendering with rich. What does not: what the numbers mean (operations, connectors).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from imagesync_pipelines.runs import Outcome, Status
+from imagesync_pipelines.defs.runs import Outcome, Status
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.progress import Progress
 

@@ -1,12 +1,13 @@
 """`imagesync plan` and `imagesync apply`: what was about to change, and doing it later.
 
-What belongs here: printing a stored plan, starting its application. What does not: planning and applying (sync, rooms).
+What belongs here: printing a stored plan, starting its application. What does not: planning and applying (sync,
+connectors).
 """
 
 import click
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import print_outcome, print_plan_line, print_table, progress_bars
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage import plans as stored
 
@@ -15,19 +16,19 @@ SHOWN = 40
 
 @click.command("plan")
 @click.argument("plan_id", type=int, required=False)
-@click.option("--room", default="image_db", show_default=True, help="whose last plan")
-def plan(plan_id: int | None, room: str) -> None:
+@click.option("--connector", default="image_db", show_default=True, help="whose last plan")
+def plan(plan_id: int | None, connector: str) -> None:
     """Print the last plan (or plan PLAN_ID): its numbers and the first rows that change."""
     with runs.opened() as (installation, _):
         plans = stored.Plans(installation.engine, installation.storage)
-        found = plans.header(plan_id) if plan_id is not None else plans.latest(room)
+        found = plans.header(plan_id) if plan_id is not None else plans.latest(connector)
         if found is None:
-            raise click.ClickException(f"{room} has no plan yet; make one with --dry-run")
+            raise click.ClickException(f"{connector} has no plan yet; make one with --dry-run")
         rows = plans.load(found.id)
-    click.secho(f"plan {found.id} of {found.room}, made {found.created_at:%Y-%m-%d %H:%M:%S %Z}", bold=True)
+    click.secho(f"plan {found.id} of {found.connector}, made {found.created_at:%Y-%m-%d %H:%M:%S %Z}", bold=True)
     print_plan_line(found)
     changes = rows[rows["change"] != "keep"]
-    # Where a room has no other name for its products, they are the groups.
+    # Where a connector has no other name for its products, they are the groups.
     changes = changes if "product" in changes else changes.assign(product=changes["group"])
     columns = ["change", "product", "key", "reason"]
     if len(changes):

@@ -1,6 +1,6 @@
 """`imagesync sync plytix` and `imagesync plytix …`: Amazon's listings into Plytix, on a terminal.
 
-What belongs here: options and printing. What does not: the work (runs.py and the room).
+What belongs here: options and printing. What does not: the work (runs.py and the connector).
 """
 
 import json
@@ -10,15 +10,21 @@ from typing import Any
 
 import click
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, progress_bars
-from imagesync_pipelines.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.settings import Settings, load_settings
 
 account_option = click.option(
     "--plytix-account", "account", metavar="ALIAS", help="which account of the accounts file (default: the only one)"
 )
-lift_option = click.option("--lift-brake", is_flag=True, help="let removals happen that the brake would hold back")
+lift_option = click.option(
+    "--allow-mass-delete",
+    "--lift-brake",
+    "allow_mass_delete",
+    is_flag=True,
+    help="let removals happen that the deletion limits would hold back",
+)
 
 
 @click.command("plytix")
@@ -75,12 +81,12 @@ def report_line(report: Mapping[str, Any]) -> str:
 @account_option
 @lift_option
 @click.pass_context
-def cleanup(context: click.Context, missing_from: str, account: str | None, lift_brake: bool) -> None:
+def cleanup(context: click.Context, missing_from: str, account: str | None, allow_mass_delete: bool) -> None:
     """Plan the removal of what we created for listings that are not in FILE; `imagesync apply` then does it."""
     settings = load_settings(Settings)
     with progress_bars() as progress:
         outcome = runs.clean_up_plytix(
-            missing_from, account=account, lift_brake=lift_brake, settings=settings, progress=progress
+            missing_from, account=account, allow_mass_delete=allow_mass_delete, settings=settings, progress=progress
         )
     print_outcome(outcome, settings.webserver_url)
     context.exit(EXIT_CODES[outcome.status])

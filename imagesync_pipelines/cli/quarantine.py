@@ -5,34 +5,34 @@ What belongs here: printing and starting a replay. What does not: the table (sto
 
 import click
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTable
 
 
 @click.command("list")
-@click.option("--room", default="image_db", show_default=True)
+@click.option("--connector", default="image_db", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
-def list_items(room: str, limit: int) -> None:
+def list_items(connector: str, limit: int) -> None:
     """Print what is in quarantine."""
     with runs.opened() as (installation, _):
-        entries = QuarantineTable(installation.engine, room).list()
+        entries = QuarantineTable(installation.engine, connector).list()
     columns = ("id", "stage", "key", "attempts", "last seen", "reason")
     rows = [(e.id, e.stage, e.key, e.attempts, f"{e.last_seen:%Y-%m-%d %H:%M}", e.reason) for e in entries[:limit]]
-    print_table(f"{len(entries)} items of {room} in quarantine", columns, rows)
+    print_table(f"{len(entries)} items of {connector} in quarantine", columns, rows)
 
 
 @click.command("replay")
 @click.argument("ids", type=int, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="all items of the room")
-@click.option("--room", type=click.Choice(["image_db"]), default="image_db", show_default=True)
+@click.option("--all", "everything", is_flag=True, help="all items of the connector")
+@click.option("--connector", type=click.Choice(["image_db"]), default="image_db", show_default=True)
 @click.pass_context
-def replay(context: click.Context, ids: tuple[int, ...], everything: bool, room: str) -> None:
+def replay(context: click.Context, ids: tuple[int, ...], everything: bool, connector: str) -> None:
     """Try items again now, from the stored pages."""
     settings = load_settings(Settings)
     with runs.opened(settings) as (installation, _):
-        entries = _chosen(QuarantineTable(installation.engine, room), ids, everything)
+        entries = _chosen(QuarantineTable(installation.engine, connector), ids, everything)
     if not entries:
         click.echo("nothing to replay")
         return
@@ -41,7 +41,7 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, room:
         outcome = runs.replay_image_db(images, settings=settings, progress=progress)
     code = print_outcome(outcome, settings.webserver_url)
     with runs.opened(settings) as (installation, _):
-        left = {entry.id for entry in QuarantineTable(installation.engine, room).list()}
+        left = {entry.id for entry in QuarantineTable(installation.engine, connector).list()}
     done = sum(entry.id not in left for entry in entries)
     click.echo(f"  {done} of {len(entries)} left the quarantine")
     context.exit(code)
@@ -49,18 +49,18 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, room:
 
 @click.command("drop")
 @click.argument("ids", type=int, nargs=-1, required=True)
-@click.option("--room", default="image_db", show_default=True)
-def drop(ids: tuple[int, ...], room: str) -> None:
+@click.option("--connector", default="image_db", show_default=True)
+def drop(ids: tuple[int, ...], connector: str) -> None:
     """Forget items: they come back when they fail again."""
     with runs.opened() as (installation, _):
-        table = QuarantineTable(installation.engine, room)
+        table = QuarantineTable(installation.engine, connector)
         entries = _chosen(table, ids, everything=False)
         table.drop([entry.id for entry in entries])
-    click.echo(f"dropped {len(entries)} of {room}")
+    click.echo(f"dropped {len(entries)} of {connector}")
 
 
 def _chosen(table: QuarantineTable, ids: tuple[int, ...], everything: bool) -> list[QuarantineEntry]:
-    """The entries asked for; an id that is not in the room's quarantine is an error that names it."""
+    """The entries asked for; an id that is not in the connector's quarantine is an error that names it."""
     entries = table.list()
     if everything:
         return list(entries)

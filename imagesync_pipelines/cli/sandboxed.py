@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 import requests
 
-from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.sandbox.amazon import serve as amazon_serve
 from imagesync_pipelines.sandbox.amazon.fetching import Answer, fetch_from
 from imagesync_pipelines.sandbox.amazon.making import demo_listings
@@ -30,8 +30,8 @@ from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import API_KEY, API_PASSWORD
 from imagesync_pipelines.sandbox.serving import LOOPBACK
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.beside import database_beside
-from imagesync_pipelines.storage.home import House
+from imagesync_pipelines.storage.create_database import create_database
+from imagesync_pipelines.storage.home import Locations
 
 _PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "IMAGESYNC_")
 START_SECONDS = 60
@@ -141,9 +141,9 @@ def write_accounts(place: Place) -> None:
         write_mapping(demo_mapping(), place.mapping)
 
 
-def head_office_database(house: House) -> str:
+def head_office_database(locations: Locations) -> str:
     """The URL of the database of the sandbox's head office, beside ours."""
-    return database_beside(house.database_url, HEAD_OFFICE_DATABASE)
+    return create_database(locations.database_url, HEAD_OFFICE_DATABASE)
 
 
 def plytix_products() -> list[NewProduct]:

@@ -8,8 +8,8 @@ from functools import partial
 
 import click
 
-from imagesync_pipelines import runs
-from imagesync_pipelines.operations.history import history
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.web.catalogue.opening import open_catalogue
 from imagesync_pipelines.web.catalogue.serve import serve as serve_catalogue
 

@@ -16,21 +16,21 @@ from pathlib import Path
 
 import click
 
-from imagesync_pipelines import runs
-from imagesync_pipelines.accounts import load_accounts
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli import sandboxed
 from imagesync_pipelines.cli.edge import PHOTO_PORT
-from imagesync_pipelines.edge.automation.starting import keep_partitions
-from imagesync_pipelines.image_db import automation
-from imagesync_pipelines.image_db.resources import ImageDbResource
-from imagesync_pipelines.moysklad.automation import starting as moysklad
+from imagesync_pipelines.connectors.edge.automation.starting import keep_partitions
+from imagesync_pipelines.connectors.image_db import automation
+from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
+from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon import serve as amazon_server
 from imagesync_pipelines.sandbox.head_office import serve as head_office_server
 from imagesync_pipelines.sandbox.image_db import serve as sandbox_server
 from imagesync_pipelines.sandbox.moysklad import serve as moysklad_server
 from imagesync_pipelines.sandbox.plytix import serve as plytix_server
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.home import open_house
+from imagesync_pipelines.storage.home import open_locations
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
 STOP_SECONDS = 20
@@ -61,11 +61,11 @@ def sandbox_head_office(
     port: int, photos: int, stores: int, original: bool, folder: Path | None, accounts_file: Path | None
 ) -> None:
     """Run the head office's stand-in until Ctrl-C and print the accounts that point to it."""
-    house = open_house(load_settings(Settings))
+    locations = open_locations(load_settings(Settings))
     head_office_server.serve(
         click.echo,
-        database_url=sandboxed.head_office_database(house),
-        folder=folder or house.home / "sandbox" / "head_office",
+        database_url=sandboxed.head_office_database(locations),
+        folder=folder or locations.home / "sandbox" / "head_office",
         port=port,
         photos=photos,
         stores=stores,
@@ -102,7 +102,7 @@ def dev(port: int, real: bool) -> None:
     with nullcontext() if real or sandboxed.is_configured() else sandboxed.environment() as place:
         os.environ["IMAGESYNC_WEBSERVER_URL"] = f"http://127.0.0.1:{port}"
         with runs.opened() as (installation, instance), ExitStack() as servers:
-            environment = {**os.environ, **installation.house.environment()}
+            environment = {**os.environ, **installation.locations.environment()}
             started = []
             if place is not None:
                 started += servers.enter_context(_running(sandboxed.server_commands(place), environment))

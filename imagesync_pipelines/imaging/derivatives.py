@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
-from imagesync_pipelines.imaging.limited import OverLimits, begin, run_limited
+from imagesync_pipelines.imaging.limited import OverLimitsError, begin, run_limited
 from imagesync_pipelines.imaging.validation import FORMATS, DecodeLimits, ImageFacts
 
 # A part of the name under which copies are kept: raising it makes them anew.
@@ -49,7 +49,7 @@ _OPTIONS: Mapping[Encoding, Mapping[str, Any]] = MappingProxyType(
 )
 
 
-class CannotDerive(Exception):  # noqa: N818 - the name says what happened
+class CannotDeriveError(Exception):
     """A picture of which no smaller copy can be made; the message says why."""
 
 
@@ -70,11 +70,11 @@ def derive(
     """A copy of a picture: upright, in sRGB, its longer side at most `side` pixels, without any of its metadata.
 
     facts are those of the full decode. A JPEG has no transparency: what shines through is white. TIFF, PSD and what is
-    over here_pixels is decoded in a child process under limits. Raises CannotDerive.
+    over here_pixels is decoded in a child process under limits. Raises CannotDeriveError.
     """
     limits = limits or DecodeLimits()
     if facts.width * facts.height > limits.max_pixels:
-        raise CannotDerive(f"{facts.width} x {facts.height} pixels; {limits.max_pixels} pixels are allowed")
+        raise CannotDeriveError(f"{facts.width} x {facts.height} pixels; {limits.max_pixels} pixels are allowed")
     if facts.format not in _IN_CHILD and facts.width * facts.height <= limits.here_pixels:
         return _described(make_copy(body, side, encoding), encoding)
     try:
@@ -86,13 +86,13 @@ def derive(
             cpu=limits.child_cpu,
             seconds=limits.child_seconds,
         )
-    except OverLimits as error:
-        raise CannotDerive(str(error)) from None
+    except OverLimitsError as error:
+        raise CannotDeriveError(str(error)) from None
     return _described(made, encoding)
 
 
 def make_copy(body: bytes, side: int, encoding: Encoding) -> bytes:
-    """The recipe itself, in this process. Raises CannotDerive."""
+    """The recipe itself, in this process. Raises CannotDeriveError."""
     try:
         with warnings.catch_warnings(), Image.open(io.BytesIO(body), formats=FORMATS) as image:
             # How large a picture may be was judged before.
@@ -105,7 +105,7 @@ def make_copy(body: bytes, side: int, encoding: Encoding) -> bytes:
             target = io.BytesIO()
             _for_encoding(upright, encoding).save(target, encoding.name, **_OPTIONS[encoding])
     except Exception as error:  # noqa: BLE001 -- a hostile file makes decoders raise anything
-        raise CannotDerive(f"no smaller copy can be made: {type(error).__name__} {str(error)[:120]}") from None
+        raise CannotDeriveError(f"no smaller copy can be made: {type(error).__name__} {str(error)[:120]}") from None
     return target.getvalue()
 
 
@@ -157,7 +157,7 @@ def _in_srgb(image: Image.Image, profile: bytes | None, exif: Image.Exif) -> Ima
             turned.putalpha(plain.getchannel("A"))
         plain = turned or plain
     if plain is None:
-        raise CannotDerive("its colours (LAB) cannot be turned into those of the web")
+        raise CannotDeriveError("its colours (LAB) cannot be turned into those of the web")
     plain.info = {}
     plain.getexif().update({0x0112: exif.get(0x0112, 1)})
     return plain
@@ -190,7 +190,7 @@ def _answer_parent(side: int, encoding: Encoding, max_pixels: int) -> None:
     body = begin(max_pixels)
     try:
         sys.stdout.buffer.write(make_copy(body, side, encoding))
-    except CannotDerive as error:
+    except CannotDeriveError as error:
         sys.exit(str(error))
 
 

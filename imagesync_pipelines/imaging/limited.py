@@ -13,12 +13,12 @@ import sys
 from PIL import Image
 
 
-class OverLimits(Exception):  # noqa: N818 - the name says what happened
+class OverLimitsError(Exception):
     """The child took too long, took too much, or ended without an answer; the message is for people."""
 
 
 def run_limited(module: str, arguments: list[str], body: bytes, *, memory: int, cpu: int, seconds: float) -> bytes:
-    """Run a module of ours as a child on a body and give what it wrote. Raises OverLimits.
+    """Run a module of ours as a child on a body and give what it wrote. Raises OverLimitsError.
 
     memory in bytes; cpu in seconds of processor time, seconds of the clock. The child calls begin() first.
     """
@@ -34,11 +34,11 @@ def run_limited(module: str, arguments: list[str], body: bytes, *, memory: int, 
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise OverLimits(f"decoding took longer than {seconds:.0f} s") from None
+        raise OverLimitsError(f"decoding took longer than {seconds:.0f} s") from None
     if child.returncode == -signal.SIGXCPU:
-        raise OverLimits(f"decoding took more than {cpu} s of processor time")
+        raise OverLimitsError(f"decoding took more than {cpu} s of processor time")
     if child.returncode or not child.stdout:
-        raise OverLimits(f"the decoder ended without an answer (exit {child.returncode})")
+        raise OverLimitsError(f"the decoder ended without an answer (exit {child.returncode})")
     return child.stdout
 
 

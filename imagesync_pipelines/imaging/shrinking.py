@@ -1,7 +1,7 @@
 """A picture made smaller than a number of bytes, as a JPEG.
 
 What belongs here: re-encoding, for where a target takes no larger file. What does not: whether a body is a picture
-(validation.py), and who wants it smaller (the rooms). The same body and limit give the same bytes.
+(validation.py), and who wants it smaller (the connectors). The same body and limit give the same bytes.
 """
 
 import io
@@ -15,14 +15,14 @@ _SHRINK = 0.8
 _LEAST_SIDE = 64
 
 
-class CannotShrink(Exception):  # noqa: N818 - it says what happened
+class CannotShrinkError(Exception):
     """A picture cannot be made so small without becoming useless."""
 
 
 def shrink(body: bytes, most_bytes: int) -> bytes:
     """A JPEG of at most so many bytes of a picture that was validated before; what is transparent becomes white.
 
-    First its quality is lowered, then its sides. Raises CannotShrink, and OSError for what is no picture.
+    First its quality is lowered, then its sides. Raises CannotShrinkError, and OSError for what is no picture.
     """
     with Image.open(io.BytesIO(body), formats=FORMATS) as opened:
         picture = _flat(ImageOps.exif_transpose(opened))
@@ -34,7 +34,7 @@ def shrink(body: bytes, most_bytes: int) -> bytes:
                 return made.getvalue()
         width, height = picture.size
         picture = picture.resize((round(width * _SHRINK), round(height * _SHRINK)), Image.Resampling.LANCZOS)
-    raise CannotShrink(f"the picture cannot be made smaller than {most_bytes} bytes")
+    raise CannotShrinkError(f"the picture cannot be made smaller than {most_bytes} bytes")
 
 
 def _flat(image: Image.Image) -> Image.Image:

@@ -15,7 +15,7 @@ from enum import StrEnum
 
 from PIL import Image, UnidentifiedImageError
 
-from imagesync_pipelines.imaging.limited import OverLimits, begin, run_limited
+from imagesync_pipelines.imaging.limited import OverLimitsError, begin, run_limited
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PSD")
 _LABELS: dict[str, frozenset[str]] = {
@@ -47,7 +47,7 @@ class Fault(StrEnum):
     MISLABELLED = "mislabelled"
 
 
-class BadImage(Exception):  # noqa: N818 -- named after what it says, as the errors of upstream are
+class BadImageError(Exception):
     """A body that is not accepted as a picture: `fault` is the kind, `reason` one line for people."""
 
     def __init__(self, fault: Fault, reason: str) -> None:
@@ -93,7 +93,7 @@ def check_image(
     limits: DecodeLimits | None = None,
     known: Callable[[str], ImageFacts | None] | None = None,
 ) -> ImageFacts:
-    """Decode a picture whole and say what it is, or raise BadImage.
+    """Decode a picture whole and say what it is, or raise BadImageError.
 
     content_type is what the sender claims; a claim that says nothing (octet-stream) is not held against it. known
     gives the facts of content decoded before, by SHA-256: it is not decoded again. TIFF, PSD, WebP and everything over
@@ -101,7 +101,7 @@ def check_image(
     """
     limits = limits or DecodeLimits()
     if not body:
-        raise BadImage(Fault.EMPTY, "the body is empty")
+        raise BadImageError(Fault.EMPTY, "the body is empty")
     sha256 = hashlib.sha256(body).hexdigest()
     facts = known(sha256) if known is not None else None
     if facts is None:
@@ -111,7 +111,7 @@ def check_image(
             facts = _decode_in_child(body, sha256, limits)
     label = content_type.split(";")[0].strip().lower()
     if label not in _NO_LABEL and label not in _LABELS[facts.format]:
-        raise BadImage(Fault.MISLABELLED, f"the body is {facts.format} but is labelled {label[:80]}")
+        raise BadImageError(Fault.MISLABELLED, f"the body is {facts.format} but is labelled {label[:80]}")
     return facts
 
 
@@ -119,7 +119,7 @@ def _refuse_markup(body: bytes) -> None:
     start = body[:4096].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith(b"<"):
         name = "SVG" if b"<svg" in start else "HTML" if b"<html" in start or b"<!doctype html" in start else "XML"
-        raise BadImage(Fault.MARKUP, f"the body is {name}, which is not accepted as a picture")
+        raise BadImageError(Fault.MARKUP, f"the body is {name}, which is not accepted as a picture")
 
 
 def _is_risky(body: bytes) -> bool:
@@ -131,14 +131,14 @@ def _is_risky(body: bytes) -> bool:
 
 
 def _decode(body: bytes, sha256: str, max_pixels: int, here_pixels: int | None) -> ImageFacts | None:
-    """Decode every frame; None when that is more than here_pixels (None: no such limit). Raises BadImage."""
+    """Decode every frame; None when that is more than here_pixels (None: no such limit). Raises BadImageError."""
     try:
         with Image.open(io.BytesIO(body), formats=FORMATS) as image:
             # MPO is what Pillow calls a JPEG that is followed by further pictures.
             name = "JPEG" if image.format == "MPO" else str(image.format)
             width, height = image.size
             if width * height > max_pixels:
-                raise BadImage(Fault.TOO_LARGE, f"{width} x {height} pixels; {max_pixels} pixels are allowed")
+                raise BadImageError(Fault.TOO_LARGE, f"{width} x {height} pixels; {max_pixels} pixels are allowed")
             # Pillow counts the layers of a PSD; the composite, which ends the file, is what is looked at.
             frames = 1 if name == "PSD" else int(getattr(image, "n_frames", 1))
             if here_pixels is not None and width * height * frames > here_pixels:
@@ -151,16 +151,16 @@ def _decode(body: bytes, sha256: str, max_pixels: int, here_pixels: int | None) 
             for frame in range(1, frames):
                 image.seek(frame)
                 image.load()
-    except BadImage:
+    except BadImageError:
         raise
     except Image.DecompressionBombError:
-        raise BadImage(Fault.TOO_LARGE, f"far more than the {max_pixels} pixels that are allowed") from None
+        raise BadImageError(Fault.TOO_LARGE, f"far more than the {max_pixels} pixels that are allowed") from None
     except UnidentifiedImageError:
-        raise BadImage(Fault.NO_IMAGE, f"the body is no picture of a known kind ({len(body)} bytes)") from None
+        raise BadImageError(Fault.NO_IMAGE, f"the body is no picture of a known kind ({len(body)} bytes)") from None
     except MemoryError:
-        raise BadImage(Fault.LIMITS, "decoding needs more memory than it may have") from None
+        raise BadImageError(Fault.LIMITS, "decoding needs more memory than it may have") from None
     except Exception as error:  # noqa: BLE001 -- a hostile file makes decoders raise anything
-        raise BadImage(Fault.BROKEN, f"the picture cannot be decoded: {str(error)[:120]}") from None
+        raise BadImageError(Fault.BROKEN, f"the picture cannot be decoded: {str(error)[:120]}") from None
     _check_end(name, body)
     return facts
 
@@ -172,14 +172,14 @@ def _check_end(name: str, body: bytes) -> None:
             with Image.open(io.BytesIO(body), formats=["PNG"]) as image:
                 image.verify()
         except Exception as error:  # noqa: BLE001 -- as above
-            raise BadImage(Fault.BROKEN, f"a checksum inside the PNG is wrong: {str(error)[:120]}") from None
+            raise BadImageError(Fault.BROKEN, f"a checksum inside the PNG is wrong: {str(error)[:120]}") from None
     is_whole = {
         "PNG": lambda: _PNG_END in body,
         "GIF": lambda: body.rstrip(b"\0").endswith(b";"),
         "JPEG": lambda: _JPEG_END in body[_scan_of_jpeg(body) :],
     }
     if not is_whole.get(name, lambda: True)():
-        raise BadImage(Fault.BROKEN, f"the end of the {name} is missing")
+        raise BadImageError(Fault.BROKEN, f"the end of the {name} is missing")
 
 
 def _scan_of_jpeg(body: bytes) -> int:
@@ -202,11 +202,11 @@ def _decode_in_child(body: bytes, sha256: str, limits: DecodeLimits) -> ImageFac
             cpu=limits.child_cpu,
             seconds=limits.child_seconds,
         )
-    except OverLimits as error:
-        raise BadImage(Fault.LIMITS, str(error)) from None
+    except OverLimitsError as error:
+        raise BadImageError(Fault.LIMITS, str(error)) from None
     answer = json.loads(written)
     if "fault" in answer:
-        raise BadImage(Fault(answer["fault"]), str(answer["reason"]))
+        raise BadImageError(Fault(answer["fault"]), str(answer["reason"]))
     return ImageFacts(**answer)
 
 
@@ -214,7 +214,7 @@ def _answer_parent(sha256: str, max_pixels: int) -> None:
     """Be the child: decode what comes on stdin, write facts or fault as JSON."""
     try:
         facts = _decode(begin(max_pixels), sha256, max_pixels, None)
-    except BadImage as error:
+    except BadImageError as error:
         answer: dict[str, object] = {"fault": error.fault, "reason": error.reason}
     else:
         answer = asdict(facts) if facts is not None else {}

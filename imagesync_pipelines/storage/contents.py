@@ -1,8 +1,8 @@
 """Image content, kept by its SHA-256 below <root>/content/, and whose picture it is (`image_content`).
 
 What belongs here: keeping, finding and forgetting the bytes of pictures that were decoded whole before. What does not:
-downloading and judging them (the rooms, imaging/). Content is a store of the past, not a truth: what is forgotten is
-downloaded again. A source such as moysklad:main:<image id> names bytes that never change.
+downloading and judging them (the connectors, imaging/). Content is a store of the past, not a truth: what is forgotten
+is downloaded again. A source such as moysklad:main:<image id> names bytes that never change.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _FOLDER = "content"
 _LOCK = 0x696D67636F6E74
 
 
-class ContentMissing(StorageError):  # noqa: N818 - it says what happened, as in storage/errors.py
+class ContentMissingError(StorageError):
     """The content of a picture is not kept (any more), or its file is not what was written."""
 
 
@@ -123,17 +123,24 @@ class Contents:
             connection.execute(table.update().where(due).values(last_used_at=now, in_use_until=until))
 
     def read(self, content: Content) -> bytes:
-        """The bytes of a picture. Raises ContentMissing; a file that was altered goes, so that it is fetched again."""
+        """The bytes of a picture. Raises ContentMissingError;
+
+        a file that was altered goes, so that it is fetched again.
+        """
         path = self._path(content.sha256)
         try:
             body = path.read_bytes()
         except FileNotFoundError:
             self._drop(content.sha256)
-            raise ContentMissing(f"the content of {content.source} is gone; run again, it is downloaded anew") from None
+            raise ContentMissingError(
+                f"the content of {content.source} is gone; run again, it is downloaded anew"
+            ) from None
         if hashlib.sha256(body).hexdigest() != content.sha256:
             path.unlink(missing_ok=True)
             self._drop(content.sha256)
-            raise ContentMissing(f"the kept content of {content.source} was altered; run again, it is downloaded anew")
+            raise ContentMissingError(
+                f"the kept content of {content.source} was altered; run again, it is downloaded anew"
+            )
         return body
 
     @contextmanager

@@ -1,7 +1,7 @@
 """Many rows into a table or out of it at once, with PostgreSQL's COPY.
 
 What belongs here: the one place that reaches through SQLAlchemy for psycopg's COPY. What does not: which rows, and what
-is done with them afterwards (the rooms).
+is done with them afterwards (the connectors).
 """
 
 import io

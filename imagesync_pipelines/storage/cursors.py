@@ -1,7 +1,7 @@
-"""Cursors: how far the incremental readings of a source have come, per room and account.
+"""Cursors: how far the incremental readings of a source have come, per connector and account.
 
-What belongs here: the `cursor` table. What does not: what a value means and when it may move (the rooms); it moves in
-the transaction that brings the mirror up to date, so that neither is ever ahead of the other.
+What belongs here: the `cursor` table. What does not: what a value means and when it may move (the connectors); it moves
+in the transaction that brings the mirror up to date, so that neither is ever ahead of the other.
 """
 
 import sqlalchemy as sa
@@ -10,25 +10,25 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.storage.schema import cursor
 
 
-def read_cursor(connection: sa.Connection, room: str, account: str) -> str | None:
+def read_cursor(connection: sa.Connection, connector: str, account: str) -> str | None:
     """The value of a cursor; None when it was never moved."""
-    query = sa.select(cursor.c.value).where(cursor.c.room == room, cursor.c.account == account)
+    query = sa.select(cursor.c.value).where(cursor.c.connector == connector, cursor.c.account == account)
     value: str | None = connection.execute(query).scalar()
     return value
 
 
-def read_cursors(connection: sa.Connection, room: str) -> dict[str, str]:
-    """The values of all cursors of a room, by account."""
-    query = sa.select(cursor.c.account, cursor.c.value).where(cursor.c.room == room)
+def read_cursors(connection: sa.Connection, connector: str) -> dict[str, str]:
+    """The values of all cursors of a connector, by account."""
+    query = sa.select(cursor.c.account, cursor.c.value).where(cursor.c.connector == connector)
     return {row.account: row.value for row in connection.execute(query)}
 
 
-def move_cursor(connection: sa.Connection, room: str, account: str, value: str) -> None:
+def move_cursor(connection: sa.Connection, connector: str, account: str, value: str) -> None:
     """Put a cursor at a value, in the caller's transaction; one that is there already is not written."""
     values = {"value": value, "moved_at": sa.func.now()}
-    statement = insert(cursor).values(room=room, account=account, **values)
+    statement = insert(cursor).values(connector=connector, account=account, **values)
     connection.execute(
         statement.on_conflict_do_update(
-            index_elements=["room", "account"], set_=values, where=cursor.c.value != statement.excluded.value
+            index_elements=["connector", "account"], set_=values, where=cursor.c.value != statement.excluded.value
         )
     )

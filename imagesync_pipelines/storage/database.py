@@ -10,7 +10,12 @@ import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
 
-from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnreachable, StorageError
+from imagesync_pipelines.storage.errors import (
+    DatabaseTooNewError,
+    DatabaseTooOldError,
+    DatabaseUnreachableError,
+    StorageError,
+)
 from imagesync_pipelines.storage.schema import SCHEMA
 
 # The settings that hold database URLs, as a message names them.
@@ -18,7 +23,7 @@ URL_VARIABLES = "IMAGESYNC_DATABASE_URL or IMAGESYNC_DAGSTER_URL"
 APPLICATION_NAME = "imagesync"
 CONNECT_SECONDS = 10
 # The newest migration; a database at this version is opened without loading Alembic (a test compares them).
-HEAD = "0010"
+HEAD = "0011"
 VERSION_TABLE = "alembic_version"
 # Versions whose migrations this program no longer has, and the commit whose program brings them to the first it has.
 OLDER = frozenset(f"{number:04}" for number in range(1, 10))
@@ -50,9 +55,9 @@ def with_driver(url: str, driver: str) -> str:
 def open_database(url: str) -> sa.Engine:
     """An engine on the database, upgraded to this code's schema first when it is older.
 
-    Several processes may open one database at once: one upgrades, the others wait. Raises DatabaseTooNew when a newer
-    version of the program upgraded it, DatabaseTooOld when it has to pass through an older program first,
-    DatabaseUnreachable when it does not answer.
+    Several processes may open one database at once: one upgrades, the others wait. Raises DatabaseTooNewError when a
+    newer version of the program upgraded it, DatabaseTooOldError when it has to pass through an older program first,
+    DatabaseUnreachableError when it does not answer.
     """
     engine = sa.create_engine(
         with_driver(url, "psycopg"),
@@ -65,7 +70,7 @@ def open_database(url: str) -> sa.Engine:
                 _upgrade(connection)
     except OperationalError as error:
         engine.dispose()
-        raise DatabaseUnreachable(f"The database does not answer: {_one_line(error)}") from error
+        raise DatabaseUnreachableError(f"The database does not answer: {_one_line(error)}") from error
     except ProgrammingError as error:
         engine.dispose()
         if not isinstance(error.orig, InsufficientPrivilege):
@@ -81,14 +86,17 @@ def open_database(url: str) -> sa.Engine:
 
 
 def check_answers(url: str, variable: str) -> None:
-    """Raise DatabaseUnreachable, naming the variable, when nobody answers at a URL: Dagster itself tries for long."""
+    """Raise DatabaseUnreachableError, naming the variable, when nobody answers at a URL.
+
+    Dagster itself tries for long.
+    """
     engine = sa.create_engine(
         with_driver(url, "psycopg"), poolclass=sa.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS}
     )
     try:
         engine.connect().close()
     except OperationalError as error:
-        raise DatabaseUnreachable(f"{variable}: the database does not answer: {_one_line(error)}") from error
+        raise DatabaseUnreachableError(f"{variable}: the database does not answer: {_one_line(error)}") from error
 
 
 def _one_line(error: sa.exc.DBAPIError) -> str:
@@ -117,13 +125,13 @@ def _upgrade(connection: sa.Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = _version(connection)
     if version in OLDER:
-        raise DatabaseTooOld(
+        raise DatabaseTooOldError(
             f"The database is at version {version}, this program upgrades from {BASELINE} on. "
             f"Pass through commit {PASS_THROUGH} of imagesync_pipelines: install it (git checkout {PASS_THROUGH}), run "
             "`imagesync history` once with the same settings, then come back to this program; nothing was changed."
         )
     if version is not None and version not in known:
-        raise DatabaseTooNew(
+        raise DatabaseTooNewError(
             f"The database is at version {version}, this program knows up to {HEAD}. "
             "Install the newer program, or use another database; nothing was changed."
         )

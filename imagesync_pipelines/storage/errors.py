@@ -4,8 +4,6 @@ What belongs here: the exception classes of storage, so that the command line ca
 What does not: the errors of upstreams or of settings. Every message says what happened and what to do about it.
 """
 
-# ruff: noqa: N818 - the names say what happened, as people would
-
 from imagesync_pipelines.errors import ImagesyncError
 
 
@@ -17,47 +15,47 @@ class EmbeddedServerError(StorageError):
     """The embedded PostgreSQL could not be set up, started, joined or stopped."""
 
 
-class DatabaseUnreachable(StorageError):
+class DatabaseUnreachableError(StorageError):
     """The database did not answer; nothing was changed."""
 
 
-class DatabaseTooNew(StorageError):
+class DatabaseTooNewError(StorageError):
     """The database was upgraded by a newer version of this program."""
 
 
-class DatabaseTooOld(StorageError):
+class DatabaseTooOldError(StorageError):
     """The database has to be upgraded by an older version of this program first."""
 
 
-class PageMissing(StorageError):
+class PageMissingError(StorageError):
     """A raw page is not stored, or its file is gone."""
 
 
-class PageDamaged(StorageError):
+class PageDamagedError(StorageError):
     """The file of a raw page is not what was written."""
 
 
-class WalkMissing(StorageError):
-    """There is no walk with that id."""
+class ScanMissingError(StorageError):
+    """There is no scan with that id."""
 
 
-class PlanMissing(StorageError):
+class PlanMissingError(StorageError):
     """There is no plan with that id, or its file is gone."""
 
 
-class NoPlanOfThisRun(PlanMissing):
+class NoPlanOfThisRunError(PlanMissingError):
     """No plan belongs to the run that is to apply one, and none was named."""
 
     retryable = False
 
 
-class PlanDamaged(StorageError):
+class PlanDamagedError(StorageError):
     """The file of a plan cannot be read."""
 
 
-class PinRefused(StorageError):
+class PinRefusedError(StorageError):
     """A pin names an image that the product does not have, or a product that we do not have."""
 
 
-class RoomBusy(StorageError):
-    """Another run holds the lock of the room."""
+class AccountBusyError(StorageError):
+    """Another run holds the lock of the connector."""

@@ -1,4 +1,4 @@
-"""The house: where this installation keeps everything, worked out once from the settings.
+"""The locations: where this installation keeps everything, worked out once from the settings.
 
 What belongs here: folders, database URLs and the variables that child processes need. What does not: what is kept in
 them (the other files of storage/), and Dagster itself, which only ever sees the environment.
@@ -22,7 +22,7 @@ DAGSTER_DATABASE = "dagster"
 
 
 @dataclass(frozen=True)
-class House:
+class Locations:
     """Where this installation keeps things; all paths are absolute, all database URLs name their driver."""
 
     home: Path
@@ -33,7 +33,7 @@ class House:
     given: dict[str, str] = field(repr=False)
 
     def environment(self) -> dict[str, str]:
-        """The variables with which any child process, in any working directory, finds this same house."""
+        """The variables with which any child process, in any working directory, finds this same locations."""
         return {
             "IMAGESYNC_HOME": str(self.home),
             "DAGSTER_HOME": str(self.dagster_home),
@@ -42,11 +42,11 @@ class House:
         }
 
 
-def open_house(settings: Settings) -> House:
+def open_locations(settings: Settings) -> Locations:
     """Make the folders, start or join the embedded server unless a database is given, and say where everything is.
 
     With IMAGESYNC_DATABASE_URL, Dagster uses IMAGESYNC_DAGSTER_URL or else the same database. Any number of processes
-    may open one house at once. Raises StorageError with a line for people.
+    may open one installation at once. Raises StorageError with a line for people.
     """
     home = settings.home.expanduser().resolve()
     dagster_home = home / "dagster"
@@ -71,7 +71,7 @@ def open_house(settings: Settings) -> House:
         given["IMAGESYNC_STORAGE_URL"] = settings.storage_url
     else:
         storage_root = UPath(home / "storage")
-    return House(
+    return Locations(
         home=home,
         dagster_home=dagster_home,
         storage_root=storage_root,

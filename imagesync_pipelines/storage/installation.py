@@ -1,4 +1,4 @@
-"""This installation, opened: the shared settings, the house, and an engine on the migrated database.
+"""This installation, opened: the shared settings, the installation, and an engine on the migrated database.
 
 What belongs here: opening and closing the three together. What does not: each of them (settings.py, home.py,
 database.py).
@@ -15,7 +15,7 @@ from upath import UPath
 
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import open_database
-from imagesync_pipelines.storage.home import House, open_house
+from imagesync_pipelines.storage.home import Locations, open_locations
 
 # The parameter of glibc's mallopt, and the size of a block that goes back to the system as soon as it is freed.
 MMAP_THRESHOLD, LARGE_BYTES = -3, 512 * 1024
@@ -26,13 +26,13 @@ class Installation:
     """What a stage works with; `storage` is the folder of raw pages, records and plans."""
 
     settings: Settings
-    house: House
+    locations: Locations
     engine: sa.Engine
 
     @property
     def storage(self) -> UPath:
         """The folder of raw pages, records and plans."""
-        return self.house.storage_root
+        return self.locations.storage_root
 
 
 @contextmanager
@@ -43,10 +43,10 @@ def open_installation(settings: Settings | None = None) -> Iterator[Installation
     """
     _give_back_what_is_freed()
     shared = settings or load_settings(Settings)
-    house = open_house(shared)
-    engine = open_database(house.database_url)
+    locations = open_locations(shared)
+    engine = open_database(locations.database_url)
     try:
-        yield Installation(shared, house, engine)
+        yield Installation(shared, locations, engine)
     finally:
         engine.dispose()
 

@@ -24,23 +24,23 @@ class IntentEntry:
     run_id: str | None
 
 
-def begin_intent(engine: sa.Engine, room: str, group: str, fingerprint: str, run_id: str | None) -> None:
+def begin_intent(engine: sa.Engine, connector: str, group: str, fingerprint: str, run_id: str | None) -> None:
     """Write and commit that a group is about to be written; a second attempt on it replaces the first."""
     values = {"fingerprint": fingerprint, "run_id": run_id, "started_at": sa.func.now()}
-    statement = insert(intent).values(room=room, group_key=group, **values)
+    statement = insert(intent).values(connector=connector, group_key=group, **values)
     with engine.begin() as connection:
-        connection.execute(statement.on_conflict_do_update(index_elements=["room", "group_key"], set_=values))
+        connection.execute(statement.on_conflict_do_update(index_elements=["connector", "group_key"], set_=values))
 
 
-def open_intents(engine: sa.Engine, room: str) -> list[IntentEntry]:
-    """The groups of a room whose outcome is unknown, the oldest first."""
+def open_intents(engine: sa.Engine, connector: str) -> list[IntentEntry]:
+    """The groups of a connector whose outcome is unknown, the oldest first."""
     columns = (intent.c.group_key.label("group"), intent.c.fingerprint, intent.c.started_at, intent.c.run_id)
-    query = sa.select(*columns).where(intent.c.room == room).order_by(intent.c.started_at, intent.c.group_key)
+    query = sa.select(*columns).where(intent.c.connector == connector).order_by(intent.c.started_at, intent.c.group_key)
     with engine.connect() as connection:
         return [IntentEntry(**row._mapping) for row in connection.execute(query)]
 
 
-def close_intents(connection: sa.Connection, room: str, groups: Collection[str]) -> None:
+def close_intents(connection: sa.Connection, connector: str, groups: Collection[str]) -> None:
     """Take intents away in the caller's transaction, the one that writes what their groups now hold."""
     closed = intent.c.group_key == sa.any_(sa.literal(list(groups), sa.ARRAY(sa.Text)))
-    connection.execute(intent.delete().where(intent.c.room == room, closed))
+    connection.execute(intent.delete().where(intent.c.connector == connector, closed))

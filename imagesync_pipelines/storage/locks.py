@@ -1,6 +1,6 @@
-"""Locks: one run at a time writes a room, on all hosts of an installation.
+"""Locks: one run at a time writes a connector, on all hosts of an installation.
 
-What belongs here: the lock of a room. What does not: Dagster's concurrency pools, which keep runs from piling up.
+What belongs here: the lock of a connector. What does not: Dagster's concurrency pools, which keep runs from piling up.
 The lock is PostgreSQL's session advisory lock on a connection of its own: it ends with the process, however that ends.
 """
 
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from imagesync_pipelines.storage.database import APPLICATION_NAME
-from imagesync_pipelines.storage.errors import RoomBusy
+from imagesync_pipelines.storage.errors import AccountBusyError
 
 POLL_SECONDS = 0.2
 
@@ -32,42 +32,42 @@ logger = logging.getLogger("imagesync.storage")
 
 
 @contextmanager
-def room_lock(engine: sa.Engine, room: str, wait_seconds: float) -> Iterator[None]:
-    """Hold the room's lock while the body runs; wait up to `wait_seconds` for another holder.
+def account_lock(engine: sa.Engine, connector: str, wait_seconds: float) -> Iterator[None]:
+    """Hold the connector's lock while the body runs; wait up to `wait_seconds` for another holder.
 
-    Raises RoomBusy naming the process that holds it and since when.
+    Raises AccountBusyError naming the process that holds it and since when.
     """
-    key = int.from_bytes(hashlib.blake2b(f"room {room}".encode(), digest_size=8).digest(), signed=True)
+    key = int.from_bytes(hashlib.blake2b(f"connector {connector}".encode(), digest_size=8).digest(), signed=True)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        name = f"{APPLICATION_NAME} {room}: process {os.getpid()} on {socket.gethostname()}"[:63]
+        name = f"{APPLICATION_NAME} {connector}: process {os.getpid()} on {socket.gethostname()}"[:63]
         connection.execute(sa.text("SELECT set_config('application_name', :name, false)"), {"name": name})
-        _acquire(connection, key, room, wait_seconds)
+        _acquire(connection, key, connector, wait_seconds)
         try:
             yield
         finally:
-            _release(connection, key, room)
+            _release(connection, key, connector)
 
 
-def _acquire(connection: sa.Connection, key: int, room: str, wait_seconds: float) -> None:
+def _acquire(connection: sa.Connection, key: int, connector: str, wait_seconds: float) -> None:
     deadline = time.monotonic() + wait_seconds
     while not connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar():
         if time.monotonic() >= deadline:
             holder = connection.execute(sa.text(_HOLDER), {"key": key}).first()
             who = "another run" if holder is None else f"{holder[0]}, since {holder[1]:%Y-%m-%d %H:%M:%S %Z}"
-            raise RoomBusy(
-                f"{room} is being synchronised already ({who}); waited {wait_seconds:.0f} s. "
+            raise AccountBusyError(
+                f"{connector} is being synchronised already ({who}); waited {wait_seconds:.0f} s. "
                 "Nothing was changed; try again when that run has ended."
             )
         time.sleep(POLL_SECONDS)
 
 
-def _release(connection: sa.Connection, key: int, room: str) -> None:
+def _release(connection: sa.Connection, key: int, connector: str) -> None:
     """Give the lock back; when the connection is lost the server has done so, and the body's own error matters more."""
     try:
         held = connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key}).scalar()
     except DBAPIError:
         held = False
     if not held:
-        logger.warning("%s: the lock was lost while the run went on (was the database restarted?)", room)
+        logger.warning("%s: the lock was lost while the run went on (was the database restarted?)", connector)
     # The connection bears the name of a holder: it must not go back into the pool.
     connection.invalidate()

@@ -1,7 +1,7 @@
 """The mirror: what a source held when it was last read, row by row, with what has left it.
 
 What belongs here: the `mirror` table, and the staging of a reading before it is merged. What does not: reading the
-source, and judging whether a reading proves anything (the rooms). Rows that are gone stay as tombstones.
+source, and judging whether a reading proves anything (the connectors). Rows that are gone stay as tombstones.
 
 A reading is staged in a temporary table of one connection, page by page, so that its size costs no memory and its
 length holds no transaction open. `merge` and `mark_gone` then bring the mirror up to date, in the caller's transaction.
@@ -42,7 +42,7 @@ DELETE FROM mirror_staged older USING mirror_staged newer WHERE older.key = newe
 # A staged row without a payload was seen but not legible: it keeps its row of the mirror alive and changes nothing.
 _JOINED = f"""
   FROM mirror_staged s
-  LEFT JOIN {SCHEMA}.mirror m ON m.room = :room AND m.account = :account AND m.key = s.key
+  LEFT JOIN {SCHEMA}.mirror m ON m.connector = :connector AND m.account = :account AND m.key = s.key
  WHERE s.payload IS NOT NULL
 """
 _DIFFERS = "(m.key IS NULL OR m.gone_at IS NOT NULL OR m.fingerprint <> s.fingerprint)"
@@ -56,29 +56,29 @@ SELECT count(*) FILTER (WHERE m.key IS NULL),
 _CHANGED = f"SELECT s.payload {_JOINED} AND {_DIFFERS} ORDER BY s.place"
 _MERGE = f"""
 INSERT INTO {SCHEMA}.mirror
-       (room, account, key, group_key, fingerprint, payload, source_updated_at, seen_walk)
-SELECT :room, :account, s.key, s.group_key, s.fingerprint, s.payload, s.source_updated_at, :walk
+       (connector, account, key, group_key, fingerprint, payload, source_updated_at, seen_scan)
+SELECT :connector, :account, s.key, s.group_key, s.fingerprint, s.payload, s.source_updated_at, :scan
 {_JOINED} AND ({_DIFFERS} OR m.payload <> s.payload)
-ON CONFLICT (room, account, key) DO UPDATE
+ON CONFLICT (connector, account, key) DO UPDATE
    SET group_key = excluded.group_key, fingerprint = excluded.fingerprint, payload = excluded.payload,
-       source_updated_at = excluded.source_updated_at, seen_walk = excluded.seen_walk,
+       source_updated_at = excluded.source_updated_at, seen_scan = excluded.seen_scan,
        changed_at = CASE WHEN mirror.gone_at IS NULL AND mirror.fingerprint = excluded.fingerprint
                          THEN mirror.changed_at ELSE now() END,
        gone_at = NULL, gone_because = NULL
 """
-_LIVE = f"FROM {SCHEMA}.mirror m WHERE m.room = :room AND m.account = :account AND m.gone_at IS NULL"
+_LIVE = f"FROM {SCHEMA}.mirror m WHERE m.connector = :connector AND m.account = :account AND m.gone_at IS NULL"
 _UNSEEN = "NOT EXISTS (SELECT 1 FROM mirror_staged s WHERE s.key = m.key)"
 _LEFT_BEHIND = f"""
 SELECT m.key {_LIVE} AND {_UNSEEN}
    AND EXISTS (SELECT 1 FROM mirror_staged s
                 LEFT JOIN {SCHEMA}.mirror o
-                  ON o.room = :room AND o.account = :account AND o.key = s.key AND o.gone_at IS NULL
+                  ON o.connector = :connector AND o.account = :account AND o.key = s.key AND o.gone_at IS NULL
                 WHERE s.group_key = m.group_key AND o.key IS NULL)
  ORDER BY m.key
 """
 _GONE = f"""
 UPDATE {SCHEMA}.mirror m SET gone_at = now(), changed_at = now(), gone_because = :because
- WHERE m.room = :room AND m.account = :account
+ WHERE m.connector = :connector AND m.account = :account
 """
 _GONE_KEYS = f"{_GONE} AND m.key = ANY(CAST(:keys AS text[])) AND m.gone_because IS DISTINCT FROM :because"
 
@@ -141,86 +141,90 @@ def staged_keys(connection: sa.Connection, keys: Collection[str]) -> frozenset[s
     return frozenset(connection.execute(query, {"keys": list(keys)}).scalars()) if keys else frozenset()
 
 
-def staged_changes(connection: sa.Connection, room: str, account: str) -> Iterator[list[Any]]:
+def staged_changes(connection: sa.Connection, connector: str, account: str) -> Iterator[list[Any]]:
     """The payloads (parsed) of staged rows that are new, changed or back, in portions; before `merge`."""
-    values = {"room": room, "account": account}
+    values = {"connector": connector, "account": account}
     found = connection.execute(sa.text(_CHANGED).execution_options(yield_per=_BATCH), values)
     for rows in found.partitions(_BATCH):
         yield [row[0] for row in rows]
 
 
-def merge(connection: sa.Connection, room: str, account: str, walk_id: int | None) -> Merged:
+def merge(connection: sa.Connection, connector: str, account: str, scan_id: int | None) -> Merged:
     """Bring the mirror up to what is staged, in the caller's transaction; rows that are as before are not written.
 
     A payload that differs although the fingerprint does not is kept as well, without counting as a change.
     """
-    values = {"room": room, "account": account}
+    values = {"connector": connector, "account": account}
     merged = Merged(*connection.execute(sa.text(_COUNT), values).one())
-    connection.execute(sa.text(_MERGE), {**values, "walk": walk_id})
+    connection.execute(sa.text(_MERGE), {**values, "scan": scan_id})
     return merged
 
 
-def left_behind(connection: sa.Connection, room: str, account: str) -> list[str]:
+def left_behind(connection: sa.Connection, connector: str, account: str) -> list[str]:
     """Keys that were not staged although another key is new, or back, in their group; before `merge`."""
-    return list(connection.execute(sa.text(_LEFT_BEHIND), {"room": room, "account": account}).scalars())
+    return list(connection.execute(sa.text(_LEFT_BEHIND), {"connector": connector, "account": account}).scalars())
 
 
-def unstaged_keys(connection: sa.Connection, room: str, account: str) -> list[str]:
+def unstaged_keys(connection: sa.Connection, connector: str, account: str) -> list[str]:
     """The keys of the mirror, those that are gone left out, that are not staged: after a reading of everything."""
     query = sa.text(f"SELECT m.key {_LIVE} AND {_UNSEEN} ORDER BY m.key")
-    return list(connection.execute(query, {"room": room, "account": account}).scalars())
+    return list(connection.execute(query, {"connector": connector, "account": account}).scalars())
 
 
-def mark_gone(connection: sa.Connection, room: str, account: str, keys: Collection[str], because: str) -> int:
+def mark_gone(connection: sa.Connection, connector: str, account: str, keys: Collection[str], because: str) -> int:
     """Note that the source no longer has these keys, in the caller's transaction; returns how many rows that changed.
 
     A row that is gone for another reason gets this one.
     """
     if not keys:
         return 0
-    values = {"room": room, "account": account, "because": because, "keys": list(keys)}
+    values = {"connector": connector, "account": account, "because": because, "keys": list(keys)}
     return int(connection.execute(sa.text(_GONE_KEYS), values).rowcount)
 
 
-def mark_missing_gone(connection: sa.Connection, room: str, account: str, because: str) -> int:
+def mark_missing_gone(connection: sa.Connection, connector: str, account: str, because: str) -> int:
     """Note as gone what is not staged: only after a reading that was proven to hold everything."""
-    values = {"room": room, "account": account, "because": because}
+    values = {"connector": connector, "account": account, "because": because}
     return int(connection.execute(sa.text(f"{_GONE} AND m.gone_at IS NULL AND {_UNSEEN}"), values).rowcount)
 
 
-def count_live(connection: sa.Connection, room: str, account: str) -> int:
+def count_live(connection: sa.Connection, connector: str, account: str) -> int:
     """How many rows are not gone."""
-    return int(connection.execute(sa.text(f"SELECT count(*) {_LIVE}"), {"room": room, "account": account}).scalar_one())
+    return int(
+        connection.execute(
+            sa.text(f"SELECT count(*) {_LIVE}"), {"connector": connector, "account": account}
+        ).scalar_one()
+    )
 
 
 def read_mirror(
-    connection: sa.Connection, room: str, account: str, values: Mapping[str, pa.DataType] = MappingProxyType({})
+    connection: sa.Connection, connector: str, account: str, values: Mapping[str, pa.DataType] = MappingProxyType({})
 ) -> pd.DataFrame:
     """What the source holds, ordered by key: MIRROR_COLUMNS, and these fields of the payload; what is gone is left out.
 
     values: field to type. Payloads as a whole are for the few rows that need them (`read_payloads`).
     """
     fields = "".join(f", m.payload ->> {_quoted(name)}" for name in values)
-    query = f"SELECT m.key, m.group_key, m.fingerprint{fields} {_live(room, account)} ORDER BY m.key"
+    query = f"SELECT m.key, m.group_key, m.fingerprint{fields} {_live(connector, account)} ORDER BY m.key"
     return frame_of(read_columns(connection, query, {**dict.fromkeys(MIRROR_COLUMNS, pa.large_string()), **values}))
 
 
-def read_payloads(connection: sa.Connection, room: str, account: str, keys: Sequence[str]) -> pd.DataFrame:
+def read_payloads(connection: sa.Connection, connector: str, account: str, keys: Sequence[str]) -> pd.DataFrame:
     """The payloads (JSON text) of those of these keys that are not gone: columns key and payload."""
     types = dict.fromkeys(("key", "payload"), pa.large_string())
     parts = [pa.table({name: pa.array([], kind) for name, kind in types.items()})]
     for first in range(0, len(keys), _PAYLOADS):
         some = _quoted(list(keys[first : first + _PAYLOADS]))
         # Key by key through the primary key: without fresh statistics every portion would read the whole mirror.
-        found = f"SELECT m.key, m.payload {_live(room, account)} AND m.key = w.key LIMIT 1"
+        found = f"SELECT m.key, m.payload {_live(connector, account)} AND m.key = w.key LIMIT 1"
         query = f"SELECT m.key, m.payload FROM unnest(CAST({some} AS text[])) AS w (key), LATERAL ({found}) AS m"
         parts.append(read_columns(connection, query, types))
     return frame_of(pa.concat_tables(parts))
 
 
-def _live(room: str, account: str) -> str:
+def _live(connector: str, account: str) -> str:
     """Which rows are not gone, for a COPY, which takes no parameters."""
-    owner = f"m.room = {_quoted(room)} AND m.account = {_quoted(account)}"
+    owner = f"m.connector = {_quoted(connector)} AND m.account = {_quoted(account)}"
     return f"FROM {SCHEMA}.mirror m WHERE {owner} AND m.gone_at IS NULL"
 
 
@@ -228,15 +232,17 @@ def _quoted(value: str | list[str]) -> str:
     return sql.Literal(value).as_string()
 
 
-def read_gone(connection: sa.Connection, room: str, account: str, because: Collection[str]) -> frozenset[str]:
+def read_gone(connection: sa.Connection, connector: str, account: str, because: Collection[str]) -> frozenset[str]:
     """The keys that are gone for one of these reasons."""
     reasons = mirror.c.gone_because == sa.any_(sa.literal(list(because), sa.ARRAY(sa.Text)))
-    query = sa.select(mirror.c.key).where(mirror.c.room == room, mirror.c.account == account, reasons)
+    query = sa.select(mirror.c.key).where(mirror.c.connector == connector, mirror.c.account == account, reasons)
     return frozenset(connection.execute(query).scalars())
 
 
-def mirror_at(connection: sa.Connection, room: str, account: str) -> datetime | None:
+def mirror_at(connection: sa.Connection, connector: str, account: str) -> datetime | None:
     """When the mirror last changed, gone and back included; None: it is empty."""
-    query = sa.select(sa.func.max(mirror.c.changed_at)).where(mirror.c.room == room, mirror.c.account == account)
+    query = sa.select(sa.func.max(mirror.c.changed_at)).where(
+        mirror.c.connector == connector, mirror.c.account == account
+    )
     moment: datetime | None = connection.execute(query).scalar()
     return moment

@@ -1,8 +1,8 @@
-"""Notes: what a stage leaves for the next one and for the checks, as small files below <root>/notes/<room>/<account>/.
+"""Notes: what a stage leaves for the next one and for the checks, small files in <root>/notes/<connector>/<account>/.
 
-What belongs here: keeping and finding the notes of runs. What does not: what is in them (the rooms' notes.py), whose
-note a run may take (operations/handovers.py), and what must not be lost: the ledger, the mirror and the plan are in the
-database. A note that is lost costs a run and nothing else.
+What belongs here: keeping and finding the notes of runs. What does not: what is in them (the connectors' notes.py),
+whose note a run may take (operations/handovers.py), and what must not be lost: the ledger, the mirror and the plan are
+in the database. A note that is lost costs a run and nothing else.
 """
 
 from typing import ClassVar, TypeVar
@@ -23,10 +23,10 @@ class NoteMissingError(Exception):
 
 
 class RunNote(BaseModel):
-    """What a stage of a run found. room and asset: the Dagster asset that leaves notes of this kind."""
+    """What a stage of a run found. connector and asset: the Dagster asset that leaves notes of this kind."""
 
     model_config = ConfigDict(frozen=True)
-    room: ClassVar[str]
+    connector: ClassVar[str]
     asset: ClassVar[str]
 
     run_id: str
@@ -57,7 +57,7 @@ def notes_there(root: UPath, account: str, kind: type[RunNote]) -> list[str]:
 
 
 def _folder(root: UPath, account: str, kind: type[RunNote]) -> UPath:
-    folder: UPath = root / "notes" / kind.room / account / kind.__name__
+    folder: UPath = root / "notes" / kind.connector / account / kind.__name__
     return folder
 
 

@@ -19,7 +19,7 @@ POOL = 32
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
 ATTEMPTS = 3
-_MISSING = frozenset({"404", "NoSuchBucket", "NotFound"})
+_MISSING = frozenset({"404", "NoSuchBucket", "NotFoundError"})
 _OURS_ALREADY = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 # boto3 makes its client classes while it runs and has no types for them.

@@ -1,7 +1,7 @@
-"""The outbox: reports to an upstream that wait until they could be sent, per room and account.
+"""The outbox: reports to an upstream that wait until they could be sent, per connector and account.
 
-What belongs here: the `report_outbox` table. What does not: what a report says and sending it (the rooms). Of a key
-there is one report, the newest: it replaces an older one that was not sent.
+What belongs here: the `report_outbox` table. What does not: what a report says and sending it (the connectors). Of a
+key there is one report, the newest: it replaces an older one that was not sent.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -25,14 +25,16 @@ class Waiting:
     attempts: int
 
 
-def queue_reports(engine: sa.Engine, room: str, account: str, reports: Mapping[str, Mapping[str, Any]]) -> None:
+def queue_reports(engine: sa.Engine, connector: str, account: str, reports: Mapping[str, Mapping[str, Any]]) -> None:
     """Put reports in (key to payload), all or none; they replace older ones of the same keys."""
     if not reports:
         return
-    rows = [{"room": room, "account": account, "key": key, "payload": payload} for key, payload in reports.items()]
+    rows = [
+        {"connector": connector, "account": account, "key": key, "payload": payload} for key, payload in reports.items()
+    ]
     statement = insert(table)
     statement = statement.on_conflict_do_update(
-        index_elements=["room", "account", "key"],
+        index_elements=["connector", "account", "key"],
         # Not now(): a report that replaces one in the same transaction must not look like it.
         set_={"payload": statement.excluded.payload, "queued_at": sa.func.clock_timestamp(), "attempts": 0},
     )
@@ -41,45 +43,45 @@ def queue_reports(engine: sa.Engine, room: str, account: str, reports: Mapping[s
 
 
 def waiting_reports(
-    engine: sa.Engine, room: str, account: str, limit: int, without: Collection[str] = ()
+    engine: sa.Engine, connector: str, account: str, limit: int, without: Collection[str] = ()
 ) -> list[Waiting]:
     """Up to `limit` of those that wait, but not these keys: what failed least often first, then the oldest."""
     columns = (table.c.key, table.c.payload, table.c.queued_at, table.c.attempts)
     others = table.c.key != sa.all_(sa.literal(list(without), sa.ARRAY(sa.Text)))
-    query = sa.select(*columns).where(table.c.room == room, table.c.account == account, others)
+    query = sa.select(*columns).where(table.c.connector == connector, table.c.account == account, others)
     with engine.connect() as connection:
         found = connection.execute(query.order_by(table.c.attempts, table.c.queued_at, table.c.key).limit(limit))
         return [Waiting(**row._mapping) for row in found]
 
 
-def take_out(engine: sa.Engine, room: str, account: str, reports: Sequence[Waiting]) -> None:
+def take_out(engine: sa.Engine, connector: str, account: str, reports: Sequence[Waiting]) -> None:
     """Take out reports that were sent; one that was replaced since stays."""
     same = sa.tuple_(table.c.key, table.c.queued_at).in_([(report.key, report.queued_at) for report in reports])
     with engine.begin() as connection:
-        connection.execute(table.delete().where(table.c.room == room, table.c.account == account, same))
+        connection.execute(table.delete().where(table.c.connector == connector, table.c.account == account, same))
 
 
-def count_waiting(engine: sa.Engine, room: str, account: str) -> int:
+def count_waiting(engine: sa.Engine, connector: str, account: str) -> int:
     """How many reports wait."""
-    query = sa.select(sa.func.count()).where(table.c.room == room, table.c.account == account)
+    query = sa.select(sa.func.count()).where(table.c.connector == connector, table.c.account == account)
     with engine.connect() as connection:
         return int(connection.execute(query).scalar_one())
 
 
-def note_attempt(engine: sa.Engine, room: str, account: str, keys: Collection[str]) -> None:
+def note_attempt(engine: sa.Engine, connector: str, account: str, keys: Collection[str]) -> None:
     """Note that sending these failed once more."""
     those = table.c.key == sa.any_(sa.literal(list(keys), sa.ARRAY(sa.Text)))
-    update = table.update().where(table.c.room == room, table.c.account == account, those)
+    update = table.update().where(table.c.connector == connector, table.c.account == account, those)
     with engine.begin() as connection:
         connection.execute(update.values(attempts=table.c.attempts + 1))
 
 
-def drop_after(engine: sa.Engine, room: str, account: str, attempts: int) -> int:
+def drop_after(engine: sa.Engine, connector: str, account: str, attempts: int) -> int:
     """Drop reports whose sending failed at least that often; returns how many."""
     hopeless = table.c.attempts >= attempts
     with engine.begin() as connection:
         return int(
             connection.execute(
-                table.delete().where(table.c.room == room, table.c.account == account, hopeless)
+                table.delete().where(table.c.connector == connector, table.c.account == account, hopeless)
             ).rowcount
         )

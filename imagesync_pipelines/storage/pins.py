@@ -1,8 +1,8 @@
 """Pins: a person's choice of a product's primary image, which no synchronisation undoes.
 
-What belongs here: the `pin` table, in the caller's transaction. What does not: choosing the primary (the room's rules)
-and writing it (the room's pinning.py, which is what other code calls). A pin whose image is gone stays and is dormant:
-when the image returns, so does the choice.
+What belongs here: the `pin` table, in the caller's transaction. What does not: choosing the primary (the connector's
+rules) and writing it (the connector's pinning.py, which is what other code calls). A pin whose image is gone stays and
+is dormant: when the image returns, so does the choice.
 """
 
 from collections.abc import Collection

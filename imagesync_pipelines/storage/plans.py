@@ -1,7 +1,7 @@
 """Plans: what was about to change, kept so that it can be looked at and applied later.
 
-What belongs here: the `plan` table and its Parquet files below <root>/plans/<room>/<id>/. What does not: making,
-judging and applying plans (the engine and the rooms).
+What belongs here: the `plan` table and its Parquet files below <root>/plans/<connector>/<id>/. What does not: making,
+judging and applying plans (the engine and the connectors).
 """
 
 import hashlib
@@ -19,25 +19,26 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.errors import PlanDamaged, PlanMissing
+from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
 
 ROWS, PAYLOAD = "rows.parquet", "payload.parquet"
-# All plans of a room; a room of several accounts names one of them as its plans' scope does, {"store": "harbour"}.
-WHOLE_ROOM: Mapping[str, str] = MappingProxyType({})
+# All plans of a connector; a connector of several accounts names one of them as its plans' scope does, {"store":
+# "harbour"}.
+WHOLE_CONNECTOR: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class NewPlan:
-    """What a plan is filed under: scope, counts and cost are JSON; `walk_id` is the walk it was made from."""
+    """What a plan is filed under: scope, counts and cost are JSON; `scan_id` is the scan it was made from."""
 
-    room: str
+    connector: str
     run_id: str | None
     scope: Mapping[str, Any]
     counts: Mapping[str, int]
     cost: Mapping[str, float]
-    walk_id: int | None
+    scan_id: int | None
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class PlanHeader:
     """A stored plan without its rows; `path` is its folder below the storage root, `files` the SHA-256 by file."""
 
     id: int
-    room: str
+    connector: str
     created_at: datetime
     run_id: str | None
     path: str
@@ -53,14 +54,14 @@ class PlanHeader:
     scope: Mapping[str, Any]
     counts: Mapping[str, int]
     cost: Mapping[str, float]
-    walk_id: int | None
+    scan_id: int | None
     applied_at: datetime | None
     applied_run: str | None
 
 
 @dataclass(frozen=True)
 class Plans:
-    """The stored plans of all rooms below the storage root."""
+    """The stored plans of all connectors below the storage root."""
 
     engine: sa.Engine
     root: UPath
@@ -73,7 +74,7 @@ class Plans:
         with self.engine.begin() as connection:
             sequence = sa.func.pg_get_serial_sequence(plan.fullname, "id")
             plan_id = int(connection.execute(sa.select(sa.func.nextval(sequence))).scalar_one())
-        path = f"plans/{new.room}/{plan_id}"
+        path = f"plans/{new.connector}/{plan_id}"
         files: dict[str, str] = {}
         for name, portions in ((ROWS, [rows]), (PAYLOAD, payload)):
             if portions is not None:
@@ -82,95 +83,104 @@ class Plans:
                 write_whole(self.root / path / name, body)
         # The row comes last: a plan that can be found is whole.
         values = {
-            "room": new.room,
+            "connector": new.connector,
             "run_id": new.run_id,
             "scope": dict(new.scope),
             "counts": dict(new.counts),
             "cost": dict(new.cost),
-            "walk_id": new.walk_id,
+            "scan_id": new.scan_id,
         }
         with self.engine.begin() as connection:
             connection.execute(plan.insert().values(id=plan_id, path=path, files=files, **values))
         return plan_id
 
     def header(self, plan_id: int) -> PlanHeader:
-        """A plan without its rows. Raises PlanMissing."""
+        """A plan without its rows. Raises PlanMissingError."""
         with self.engine.connect() as connection:
             row = connection.execute(sa.select(plan).where(plan.c.id == plan_id)).one_or_none()
         if row is None:
-            raise PlanMissing(f"There is no plan {plan_id}; `imagesync plan` prints the last one.")
+            raise PlanMissingError(f"There is no plan {plan_id}; `imagesync plan` prints the last one.")
         return PlanHeader(**row._mapping)
 
-    def latest(self, room: str) -> PlanHeader | None:
-        """The newest plan of a room without its rows; None when there is none."""
-        query = sa.select(plan).where(plan.c.room == room).order_by(plan.c.id.desc()).limit(1)
+    def latest(self, connector: str) -> PlanHeader | None:
+        """The newest plan of a connector without its rows; None when there is none."""
+        query = sa.select(plan).where(plan.c.connector == connector).order_by(plan.c.id.desc()).limit(1)
         with self.engine.connect() as connection:
             row = connection.execute(query).first()
         return None if row is None else PlanHeader(**row._mapping)
 
-    def all(self, room: str, part: Mapping[str, str] = WHOLE_ROOM) -> list[PlanHeader]:
-        """The stored plans of a room without their rows, the newest first; `part`: those with this in their scope."""
-        query = sa.select(plan).where(_among(room, part)).order_by(plan.c.id.desc())
+    def all(self, connector: str, part: Mapping[str, str] = WHOLE_CONNECTOR) -> list[PlanHeader]:
+        """The stored plans of a connector without their rows, the newest first; `part`:
+
+        those with this in their scope.
+        """
+        query = sa.select(plan).where(_among(connector, part)).order_by(plan.c.id.desc())
         with self.engine.connect() as connection:
             return [PlanHeader(**row._mapping) for row in connection.execute(query)]
 
-    def asked(self, room: str, plan_id: int, part: Mapping[str, str] = WHOLE_ROOM) -> PlanHeader:
-        """The plan that somebody named, without its rows; of this part of the room, never another's.
+    def asked(self, connector: str, plan_id: int, part: Mapping[str, str] = WHOLE_CONNECTOR) -> PlanHeader:
+        """The plan that somebody named, without its rows; of this part of the connector, never another's.
 
-        Raises PlanMissing.
+        Raises PlanMissingError.
         """
         found = self.header(plan_id)
-        if found.room != room or any(found.scope.get(word) != value for word, value in part.items()):
-            name = "/".join((room, *part.values()))
-            raise PlanMissing(f"Plan {plan_id} is none of {name}; `imagesync plan {plan_id}` shows it.")
+        if found.connector != connector or any(found.scope.get(word) != value for word, value in part.items()):
+            name = "/".join((connector, *part.values()))
+            raise PlanMissingError(f"Plan {plan_id} is none of {name}; `imagesync plan {plan_id}` shows it.")
         return found
 
     def load(self, plan_id: int) -> pd.DataFrame:
-        """The rows of a plan as they were saved. Raises PlanMissing, PlanDamaged."""
+        """The rows of a plan as they were saved. Raises PlanMissingError, PlanDamagedError."""
         return pd.read_parquet(self._read(self.header(plan_id), ROWS))
 
     def load_payload(self, plan_id: int) -> pd.DataFrame | None:
-        """The whole payload of a plan; None when it was saved without. Raises PlanMissing, PlanDamaged."""
+        """The whole payload of a plan; None when it was saved without. Raises PlanMissingError, PlanDamagedError."""
         header = self.header(plan_id)
         return pd.read_parquet(self._read(header, PAYLOAD)) if PAYLOAD in header.files else None
 
     def need_payload(self, plan_id: int) -> pd.DataFrame:
-        """The whole payload of a plan that is to be applied. Raises PlanMissing, PlanDamaged."""
+        """The whole payload of a plan that is to be applied. Raises PlanMissingError, PlanDamagedError."""
         payload = self.load_payload(plan_id)
         if payload is None:
-            raise PlanMissing(f"plan {plan_id} was stored without what applying needs; plan again")
+            raise PlanMissingError(f"plan {plan_id} was stored without what applying needs; plan again")
         return payload
 
     def payload_portions(self, plan_id: int) -> Iterator[pd.DataFrame] | None:
         """The payload of a plan in the portions in which it was saved; None when it was saved without.
 
-        The file is proven before the first portion. Raises PlanMissing, PlanDamaged.
+        The file is proven before the first portion. Raises PlanMissingError, PlanDamagedError.
         """
         header = self.header(plan_id)
         return _portions(pq.ParquetFile(self._read(header, PAYLOAD))) if PAYLOAD in header.files else None
 
     def mark_begun(self, plan_id: int, run_id: str) -> None:
-        """Note that a run begins to apply a plan; broken off when mark_applied does not follow. Raises PlanMissing."""
+        """Note that a run begins to apply a plan; broken off when mark_applied does not follow.
+
+        Raises PlanMissingError.
+        """
         self._mark(plan_id, applied_at=None, applied_run=run_id)
 
     def mark_applied(self, plan_id: int, run_id: str) -> None:
-        """Note that a run applied a plan; the newest application counts. Raises PlanMissing."""
+        """Note that a run applied a plan; the newest application counts. Raises PlanMissingError."""
         self._mark(plan_id, applied_at=sa.func.now(), applied_run=run_id)
 
     def _mark(self, plan_id: int, **values: object) -> None:
         with self.engine.begin() as connection:
             if connection.execute(plan.update().where(plan.c.id == plan_id).values(**values)).rowcount == 0:
-                raise PlanMissing(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
+                raise PlanMissingError(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
 
-    def prune(self, room: str, keep: int, part: Mapping[str, str] = WHOLE_ROOM) -> int:
-        """Forget all plans of a room, or of a part of it, but the newest `keep`, with their files; returns how many."""
+    def prune(self, connector: str, keep: int, part: Mapping[str, str] = WHOLE_CONNECTOR) -> int:
+        """Forget all plans of a connector, or of a part of it, but the newest `keep`, with their files;
+
+        returns how many.
+        """
         with self.engine.begin() as connection:
-            newest = sa.select(plan.c.id).where(_among(room, part)).order_by(plan.c.id.desc())
+            newest = sa.select(plan.c.id).where(_among(connector, part)).order_by(plan.c.id.desc())
             old = connection.execute(newest.offset(keep)).scalars().all()
             connection.execute(plan.delete().where(plan.c.id.in_(old)))
-            kept = set(connection.execute(sa.select(plan.c.id).where(plan.c.room == room)).scalars())
+            kept = set(connection.execute(sa.select(plan.c.id).where(plan.c.connector == connector)).scalars())
         # Files after rows, and by number: so those that an earlier prune or save left when it was killed go too.
-        folder = self.root / "plans" / room
+        folder = self.root / "plans" / connector
         if old and folder.exists():
             for place in list(folder.iterdir()):
                 if place.name.isdigit() and int(place.name) <= max(old) and int(place.name) not in kept:
@@ -181,14 +191,16 @@ class Plans:
         try:
             body = (self.root / header.path / name).read_bytes()
         except FileNotFoundError:
-            raise PlanMissing(f"{header.path}/{name} of plan {header.id} is gone; plan again.") from None
+            raise PlanMissingError(f"{header.path}/{name} of plan {header.id} is gone; plan again.") from None
         if hashlib.sha256(body).hexdigest() != header.files[name]:
-            raise PlanDamaged(f"{header.path}/{name} is not what was written; plan {header.id} is damaged, plan again.")
+            raise PlanDamagedError(
+                f"{header.path}/{name} is not what was written; plan {header.id} is damaged, plan again."
+            )
         return io.BytesIO(body)
 
 
-def _among(room: str, part: Mapping[str, str]) -> sa.ColumnElement[bool]:
-    return sa.and_(plan.c.room == room, plan.c.scope.contains(dict(part)))
+def _among(connector: str, part: Mapping[str, str]) -> sa.ColumnElement[bool]:
+    return sa.and_(plan.c.connector == connector, plan.c.scope.contains(dict(part)))
 
 
 def _parquet(portions: Iterable[pd.DataFrame]) -> bytes:

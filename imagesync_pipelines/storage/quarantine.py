@@ -1,7 +1,7 @@
 """Quarantine: items that could not be synchronised, with the reason, until they can or a person drops them.
 
-What belongs here: the `quarantine` table of all rooms. What does not: deciding what goes in, and trying again (the
-engine and the rooms). An item is its room, stage and key; meeting it again raises `attempts`.
+What belongs here: the `quarantine` table of all connectors. What does not: deciding what goes in, and trying again (the
+engine and the connectors). An item is its connector, stage and key; meeting it again raises `attempts`.
 """
 
 from collections.abc import Collection, Sequence
@@ -35,7 +35,7 @@ class QuarantineEntry:
     """One item in quarantine; `group_key` is the engine's group, where there is one."""
 
     id: int
-    room: str
+    connector: str
     stage: str
     key: str
     group_key: str | None
@@ -49,17 +49,17 @@ class QuarantineEntry:
 
 @dataclass(frozen=True)
 class QuarantineTable:
-    """The quarantine of one room; satisfies the engine's Quarantine. `run_id` is noted on what is put in."""
+    """The quarantine of one connector; satisfies the engine's Quarantine. `run_id` is noted on what is put in."""
 
     engine: sa.Engine
-    room: str
+    connector: str
     run_id: str | None = None
 
     def put(self, items: Sequence[Item]) -> None:
         """Put items in, all or none; one that is there already keeps `first_seen` and gets the newest reason."""
         rows = {
             (_text(item.stage), _text(item.key)): {
-                "room": self.room,
+                "connector": self.connector,
                 "stage": _text(item.stage),
                 "key": _text(item.key),
                 "group_key": None if item.group is None else _text(item.group),
@@ -73,7 +73,7 @@ class QuarantineTable:
             return
         statement = insert(quarantine)
         statement = statement.on_conflict_do_update(
-            index_elements=["room", "stage", "key"],
+            index_elements=["connector", "stage", "key"],
             set_={
                 **{name: statement.excluded[name] for name in ("group_key", "reason", "payload", "run_id")},
                 "last_seen": sa.func.now(),
@@ -89,15 +89,15 @@ class QuarantineTable:
         self._delete(quarantine.c.key == sa.any_(sa.literal(texts, sa.ARRAY(sa.Text))))
 
     def list(self) -> "list[QuarantineEntry]":
-        """Everything of the room, the newest first."""
-        query = sa.select(quarantine).where(quarantine.c.room == self.room)
+        """Everything of the connector, the newest first."""
+        query = sa.select(quarantine).where(quarantine.c.connector == self.connector)
         with self.engine.connect() as connection:
             found = connection.execute(query.order_by(quarantine.c.last_seen.desc(), quarantine.c.id))
             return [QuarantineEntry(**row._mapping) for row in found]
 
     def get(self, entry_id: int) -> QuarantineEntry | None:
-        """One item of the room by its number; None when it is not there (any more)."""
-        query = sa.select(quarantine).where(quarantine.c.room == self.room, quarantine.c.id == entry_id)
+        """One item of the connector by its number; None when it is not there (any more)."""
+        query = sa.select(quarantine).where(quarantine.c.connector == self.connector, quarantine.c.id == entry_id)
         with self.engine.connect() as connection:
             row = connection.execute(query).first()
         return None if row is None else QuarantineEntry(**row._mapping)
@@ -109,7 +109,9 @@ class QuarantineTable:
     def _delete(self, condition: sa.ColumnElement[bool]) -> int:
         with self.engine.begin() as connection:
             return int(
-                connection.execute(quarantine.delete().where(quarantine.c.room == self.room, condition)).rowcount
+                connection.execute(
+                    quarantine.delete().where(quarantine.c.connector == self.connector, condition)
+                ).rowcount
             )
 
 

@@ -1,8 +1,8 @@
 """Pages of a source, exactly as received, compressed: what was read can be read again without asking the source.
 
-What belongs here: keeping the bytes and finding them again. What does not: walks and their proof (walks.py), what is in
-a page (the room). A page is its row in `raw_page` and one file below <root>/raw_pages/<room>/<walk>/; the row is
-written after the file is whole and names it by its content, so a row never points at half a page.
+What belongs here: keeping the bytes and finding them again. What does not: scans and their proof (scans.py), what is in
+a page (the connector). A page is its row in `raw_page` and one file below <root>/raw_pages/<connector>/<scan>/; the row
+is written after the file is whole and names it by its content, so a row never points at half a page.
 """
 
 import hashlib
@@ -15,10 +15,10 @@ import zstandard
 from sqlalchemy.exc import IntegrityError
 from upath import UPath
 
-from imagesync_pipelines.storage.errors import PageDamaged, PageMissing, WalkMissing
+from imagesync_pipelines.storage.errors import PageDamagedError, PageMissingError, ScanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
-from imagesync_pipelines.storage.schema import raw_page, walk
-from imagesync_pipelines.storage.walks import PROVEN
+from imagesync_pipelines.storage.scans import PROVEN
+from imagesync_pipelines.storage.schema import raw_page, scan
 
 COMPRESSION_LEVEL = 3
 
@@ -27,7 +27,7 @@ COMPRESSION_LEVEL = 3
 class PageEntry:
     """What is known of a stored page without opening it; `bytes` and `sha256` are of the body as received."""
 
-    walk_id: int
+    scan_id: int
     page: int
     path: str
     sha256: str
@@ -45,15 +45,15 @@ class StoredPage:
     body: bytes
 
 
-# Written out, because it runs for every page. It does not wait for the disk: the walk's own row is written after its
-# pages and does, and a walk without that is read again.
+# Written out, because it runs for every page. It does not wait for the disk: the scan's own row is written after its
+# pages and does, and a scan without that is read again.
 _PUT = sa.text("""
-WITH replaced AS (SELECT path FROM imagesync.raw_page WHERE walk_id = :walk_id AND page = :page),
+WITH replaced AS (SELECT path FROM imagesync.raw_page WHERE scan_id = :scan_id AND page = :page),
      hasty AS (SELECT set_config('synchronous_commit', 'off', true) AS setting)
-INSERT INTO imagesync.raw_page (walk_id, page, room, path, sha256, records, bytes, fetched_at, api_count)
-VALUES (:walk_id, :page, :room, :path, :sha256, :records, :bytes, clock_timestamp(), :api_count)
-ON CONFLICT (walk_id, page) DO UPDATE
-   SET room = EXCLUDED.room, path = EXCLUDED.path, sha256 = EXCLUDED.sha256, records = EXCLUDED.records,
+INSERT INTO imagesync.raw_page (scan_id, page, connector, path, sha256, records, bytes, fetched_at, api_count)
+VALUES (:scan_id, :page, :connector, :path, :sha256, :records, :bytes, clock_timestamp(), :api_count)
+ON CONFLICT (scan_id, page) DO UPDATE
+   SET connector = EXCLUDED.connector, path = EXCLUDED.path, sha256 = EXCLUDED.sha256, records = EXCLUDED.records,
        bytes = EXCLUDED.bytes, fetched_at = EXCLUDED.fetched_at, api_count = EXCLUDED.api_count
 RETURNING fetched_at, (SELECT path FROM replaced), (SELECT setting FROM hasty)
 """)
@@ -61,24 +61,24 @@ RETURNING fetched_at, (SELECT path FROM replaced), (SELECT setting FROM hasty)
 
 @dataclass(frozen=True)
 class RawPages:
-    """The stored pages of one room below the storage root."""
+    """The stored pages of one connector below the storage root."""
 
     engine: sa.Engine
     root: UPath
-    room: str
+    connector: str
 
-    def put(self, walk_id: int, page: int, body: bytes, records: int, api_count: int | None = None) -> PageEntry:
-        """Keep a page of a walk; one that was kept before is replaced.
+    def put(self, scan_id: int, page: int, body: bytes, records: int, api_count: int | None = None) -> PageEntry:
+        """Keep a page of a scan; one that was kept before is replaced.
 
-        `records` is the number of records in it, `api_count` the total that it names. Raises WalkMissing.
+        `records` is the number of records in it, `api_count` the total that it names. Raises ScanMissingError.
         """
         sha256 = hashlib.sha256(body).hexdigest()
-        path = f"raw_pages/{self.room}/{walk_id}/{page:06d}-{sha256[:16]}.zst"
+        path = f"raw_pages/{self.connector}/{scan_id}/{page:06d}-{sha256[:16]}.zst"
         write_whole(self.root / path, zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(body))
         values = {
-            "walk_id": walk_id,
+            "scan_id": scan_id,
             "page": page,
-            "room": self.room,
+            "connector": self.connector,
             "path": path,
             "sha256": sha256,
             "records": records,
@@ -86,94 +86,100 @@ class RawPages:
             "api_count": api_count,
         }
         try:
-            # One statement that commits itself: a walk waits for the database once per page, not ten times.
+            # One statement that commits itself: a scan waits for the database once per page, not ten times.
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 fetched_at, before, _ = connection.execute(_PUT, values).one()
         except IntegrityError as error:
-            raise WalkMissing(f"Page {page} belongs to walk {walk_id} of {self.room}, which is not there.") from error
+            raise ScanMissingError(
+                f"Page {page} belongs to scan {scan_id} of {self.connector}, which is not there."
+            ) from error
         if before is not None and before != path:
             (self.root / before).unlink(missing_ok=True)
-        return PageEntry(walk_id, page, path, sha256, records, len(body), fetched_at, api_count)
+        return PageEntry(scan_id, page, path, sha256, records, len(body), fetched_at, api_count)
 
-    def get(self, page: int, walk_id: int | None = None) -> bytes:
-        """The body of a page: of this walk, or the one fetched last. Raises PageMissing, PageDamaged."""
-        entry = self._entry(walk_id, page)
+    def get(self, page: int, scan_id: int | None = None) -> bytes:
+        """The body of a page: of this scan, or the one fetched last. Raises PageMissingError, PageDamagedError."""
+        entry = self._entry(scan_id, page)
         if entry is None:
-            of_walk = f" of walk {walk_id}" if walk_id is not None else ""
-            raise PageMissing(f"{self.room}: page {page}{of_walk} is not stored; read it again from the source.")
+            of_scan = f" of scan {scan_id}" if scan_id is not None else ""
+            raise PageMissingError(
+                f"{self.connector}: page {page}{of_scan} is not stored; read it again from the source."
+            )
         return self._body(entry)
 
-    def entries(self, walk_id: int) -> list[PageEntry]:
-        """What is stored of a walk, in page order, without opening any page."""
+    def entries(self, scan_id: int) -> list[PageEntry]:
+        """What is stored of a scan, in page order, without opening any page."""
         query = (
             sa.select(*_ENTRY_COLUMNS)
-            .where(raw_page.c.walk_id == walk_id, raw_page.c.room == self.room)
+            .where(raw_page.c.scan_id == scan_id, raw_page.c.connector == self.connector)
             .order_by(raw_page.c.page)
         )
         with self.engine.connect() as connection:
             return [PageEntry(**row._mapping) for row in connection.execute(query)]
 
-    def iterate(self, walk_id: int, only: Collection[int] | None = None) -> Iterator[StoredPage]:
-        """The pages of a walk, or `only` these, in page order and one in memory at a time.
+    def iterate(self, scan_id: int, only: Collection[int] | None = None) -> Iterator[StoredPage]:
+        """The pages of a scan, or `only` these, in page order and one in memory at a time.
 
-        Raises PageMissing, PageDamaged.
+        Raises PageMissingError, PageDamagedError.
         """
-        for entry in self.entries(walk_id):
+        for entry in self.entries(scan_id):
             if only is None or entry.page in only:
                 yield StoredPage(entry, self._body(entry))
 
-    def prune(self, keep_walks: int) -> int:
-        """Forget old walks with their pages; returns how many walks went.
+    def prune(self, keep_scans: int) -> int:
+        """Forget old scans with their pages; returns how many scans went.
 
-        The newest `keep_walks` stay, and the newest proven one; with 0 everything goes.
+        The newest `keep_scans` stay, and the newest proven one; with 0 everything goes.
         """
-        mine = walk.c.room == self.room
+        mine = scan.c.connector == self.connector
         with self.engine.begin() as connection:
-            newest = sa.select(walk.c.id).where(mine).order_by(walk.c.id.desc())
-            kept = set(connection.execute(newest.limit(keep_walks)).scalars())
-            if keep_walks:
-                kept.update(connection.execute(newest.where(walk.c.state == PROVEN).limit(1)).scalars())
-            gone = connection.execute(walk.delete().where(mine, walk.c.id.not_in(kept))).rowcount
-        # Also folders that an earlier prune left when it was killed: every folder has a walk before its first page.
-        rooms_folder = self.root / "raw_pages" / self.room
-        if rooms_folder.exists():
-            walks = {str(walk_id) for walk_id in self._walk_ids()}
-            for folder in list(rooms_folder.iterdir()):
-                if folder.name not in walks:
+            newest = sa.select(scan.c.id).where(mine).order_by(scan.c.id.desc())
+            kept = set(connection.execute(newest.limit(keep_scans)).scalars())
+            if keep_scans:
+                kept.update(connection.execute(newest.where(scan.c.state == PROVEN).limit(1)).scalars())
+            gone = connection.execute(scan.delete().where(mine, scan.c.id.not_in(kept))).rowcount
+        # Also folders that an earlier prune left when it was killed: every folder has a scan before its first page.
+        connectors_folder = self.root / "raw_pages" / self.connector
+        if connectors_folder.exists():
+            scans = {str(scan_id) for scan_id in self._scan_ids()}
+            for folder in list(connectors_folder.iterdir()):
+                if folder.name not in scans:
                     remove_folder(folder)
         return int(gone)
 
-    def _walk_ids(self) -> set[int]:
+    def _scan_ids(self) -> set[int]:
         with self.engine.connect() as connection:
-            return set(connection.execute(sa.select(walk.c.id).where(walk.c.room == self.room)).scalars())
+            return set(connection.execute(sa.select(scan.c.id).where(scan.c.connector == self.connector)).scalars())
 
-    def _entry(self, walk_id: int | None, page: int) -> PageEntry | None:
-        query = sa.select(*_ENTRY_COLUMNS).where(raw_page.c.room == self.room, raw_page.c.page == page)
-        if walk_id is not None:
-            query = query.where(raw_page.c.walk_id == walk_id)
+    def _entry(self, scan_id: int | None, page: int) -> PageEntry | None:
+        query = sa.select(*_ENTRY_COLUMNS).where(raw_page.c.connector == self.connector, raw_page.c.page == page)
+        if scan_id is not None:
+            query = query.where(raw_page.c.scan_id == scan_id)
         with self.engine.connect() as connection:
             row = connection.execute(query.order_by(raw_page.c.fetched_at.desc()).limit(1)).first()
         return None if row is None else PageEntry(**row._mapping)
 
     def _body(self, entry: PageEntry) -> bytes:
-        where = f"{self.room}: page {entry.page} of walk {entry.walk_id}"
+        where = f"{self.connector}: page {entry.page} of scan {entry.scan_id}"
         try:
             stored = (self.root / entry.path).read_bytes()
         except FileNotFoundError:
-            raise PageMissing(f"{where}: its file {entry.path} is gone; read the page again from the source.") from None
+            raise PageMissingError(
+                f"{where}: its file {entry.path} is gone; read the page again from the source."
+            ) from None
         try:
             body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=entry.bytes)
         except zstandard.ZstdError:
             body = None
         if body is None or hashlib.sha256(body).hexdigest() != entry.sha256:
-            raise PageDamaged(
+            raise PageDamagedError(
                 f"{where} is damaged: {entry.path} is not what was written; read the page again from the source."
             )
         return body
 
 
 _ENTRY_COLUMNS = (
-    raw_page.c.walk_id,
+    raw_page.c.scan_id,
     raw_page.c.page,
     raw_page.c.path,
     raw_page.c.sha256,

@@ -122,11 +122,11 @@ pin = sa.Table(
     _moment("pinned_at", default_now=True),
 )
 
-walk = sa.Table(
-    "walk",
+scan = sa.Table(
+    "scan",
     metadata,
     _identity(),
-    sa.Column("room", sa.Text, nullable=False),
+    sa.Column("connector", sa.Text, nullable=False),
     _moment("started_at", default_now=True),
     _moment("ended_at", nullable=True),
     sa.Column("page_size", sa.Integer, nullable=False, comment="records per page, as asked"),
@@ -140,15 +140,15 @@ walk = sa.Table(
     sa.Column("state", sa.Text, nullable=False, server_default="open"),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.CheckConstraint("state IN ('open', 'proven', 'unproven')", name="state"),
-    sa.Index(None, "room", "id"),
+    sa.Index(None, "connector", "id"),
 )
 
 raw_page = sa.Table(
     "raw_page",
     metadata,
-    sa.Column("walk_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.walk.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("scan_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.scan.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("page", sa.Integer, primary_key=True),
-    sa.Column("room", sa.Text, nullable=False),
+    sa.Column("connector", sa.Text, nullable=False),
     sa.Column("path", sa.Text, nullable=False, comment="below the storage root"),
     sa.Column("sha256", sa.Text, nullable=False, comment="of the body as received"),
     sa.Column("records", sa.Integer, nullable=False),
@@ -161,7 +161,7 @@ quarantine = sa.Table(
     "quarantine",
     metadata,
     _identity(),
-    sa.Column("room", sa.Text, nullable=False),
+    sa.Column("connector", sa.Text, nullable=False),
     sa.Column("stage", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("group_key", sa.Text),
@@ -171,13 +171,13 @@ quarantine = sa.Table(
     _moment("last_seen", default_now=True),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="1"),
     sa.Column("run_id", sa.Text),
-    sa.UniqueConstraint("room", "stage", "key"),
+    sa.UniqueConstraint("connector", "stage", "key"),
 )
 
 intent = sa.Table(
     "intent",
     metadata,
-    sa.Column("room", sa.Text, primary_key=True),
+    sa.Column("connector", sa.Text, primary_key=True),
     sa.Column("group_key", sa.Text, primary_key=True),
     sa.Column("fingerprint", sa.Text, nullable=False),
     _moment("started_at", default_now=True),
@@ -188,7 +188,7 @@ plan = sa.Table(
     "plan",
     metadata,
     _identity(),
-    sa.Column("room", sa.Text, nullable=False),
+    sa.Column("connector", sa.Text, nullable=False),
     _moment("created_at", default_now=True),
     sa.Column("run_id", sa.Text),
     sa.Column("path", sa.Text, nullable=False, comment="folder below the storage root"),
@@ -196,11 +196,11 @@ plan = sa.Table(
     sa.Column("scope", JSONB, nullable=False),
     sa.Column("counts", JSONB, nullable=False),
     sa.Column("cost", JSONB, nullable=False),
-    # The walk may be pruned before the plan: the number stays readable, so it is no foreign key.
-    sa.Column("walk_id", sa.BigInteger),
+    # The scan may be pruned before the plan: the number stays readable, so it is no foreign key.
+    sa.Column("scan_id", sa.BigInteger),
     _moment("applied_at", nullable=True),
     sa.Column("applied_run", sa.Text),
-    sa.Index(None, "room", "id"),
+    sa.Index(None, "connector", "id"),
 )
 
 unmatched_article = sa.Table(
@@ -231,7 +231,7 @@ unused_image = sa.Table(
 mirror = sa.Table(
     "mirror",
     metadata,
-    sa.Column("room", sa.Text, primary_key=True),
+    sa.Column("connector", sa.Text, primary_key=True),
     sa.Column("account", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("group_key", sa.Text, nullable=False),
@@ -239,7 +239,7 @@ mirror = sa.Table(
     sa.Column("payload", JSONB, nullable=False),
     _moment("source_updated_at", nullable=True),
     sa.Column(
-        "seen_walk", sa.BigInteger, comment="the walk that brought the row as it is; NULL: a reading since a cursor"
+        "seen_scan", sa.BigInteger, comment="the scan that brought the row as it is; NULL: a reading since a cursor"
     ),
     sa.Column(
         "changed_at",
@@ -251,14 +251,14 @@ mirror = sa.Table(
     _moment("gone_at", nullable=True),
     sa.Column("gone_because", sa.Text),
     sa.CheckConstraint("(gone_at IS NULL) = (gone_because IS NULL)", name="gone"),
-    sa.Index(None, "room", "account", "group_key"),
-    sa.Index(None, "room", "account", "changed_at"),
+    sa.Index(None, "connector", "account", "group_key"),
+    sa.Index(None, "connector", "account", "changed_at"),
 )
 
 cursor = sa.Table(
     "cursor",
     metadata,
-    sa.Column("room", sa.Text, primary_key=True),
+    sa.Column("connector", sa.Text, primary_key=True),
     sa.Column("account", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False),
     _moment("moved_at", default_now=True),
@@ -267,7 +267,7 @@ cursor = sa.Table(
 report_outbox = sa.Table(
     "report_outbox",
     metadata,
-    sa.Column("room", sa.Text, primary_key=True),
+    sa.Column("connector", sa.Text, primary_key=True),
     sa.Column("account", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, primary_key=True),
     sa.Column("payload", JSONB, nullable=False),

@@ -110,7 +110,7 @@ sa.Index(
 sa.Index(
     "mirror_edge_product_sku_idx",
     mirror.c.payload["product_sku"].astext,
-    postgresql_where=(mirror.c.room == sa.literal_column("'edge'")) & mirror.c.gone_at.is_(None),
+    postgresql_where=(mirror.c.connector == sa.literal_column("'edge'")) & mirror.c.gone_at.is_(None),
 )
 sa.Index("plytix_link_product_sku_idx", plytix_link.c.product_sku)
 sa.Index("moysklad_entity_map_value_idx", moysklad_entity_map.c.value)

@@ -1,7 +1,7 @@
 """A plan into a database: batches of whole groups, each one transaction; a bad group costs nobody else.
 
-What belongs here: a plan's rows as work, batching, halving, counting, quarantine. What does not: the effects (a room's
-applying.py) and remote targets, whose answers can be lost (remote.py).
+What belongs here: a plan's rows as work, batching, halving, counting, quarantine. What does not: the effects (a
+connector's applying.py) and remote targets, whose answers can be lost (remote.py).
 """
 
 from collections import Counter

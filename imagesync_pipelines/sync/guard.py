@@ -1,7 +1,8 @@
 """The guard: which removals of a plan may happen.
 
-What belongs here: proof and brake. What does not: planning (plan.py) and fields that depend on the whole group, which a
-room computes after the guard. The guard holds removals back and nothing else; a rename is no removal.
+What belongs here: proof and deletion_limits. What does not: planning (plan.py) and fields that depend on the whole
+group, which a connector computes after the guard. The guard holds removals back and nothing else; a rename is no
+removal.
 """
 
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 import pandas as pd
 
 from imagesync_pipelines.sync.frames import among, check_plan
-from imagesync_pipelines.sync.model import Brake, Change, Scope
+from imagesync_pipelines.sync.model import Change, DeletionLimits, Scope
 
 HELD_BACK = "held back: "
-_LIFT = "If they are right, run once with the brake lifted."
+_LIFT = "If they are right, run once with the deletion limits lifted."
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,12 @@ class Guarded:
     warnings: tuple[str, ...]
 
 
-def guard(plan: pd.DataFrame, scope: Scope, brake: Brake) -> Guarded:
+def guard(plan: pd.DataFrame, scope: Scope, deletion_limits: DeletionLimits) -> Guarded:
     """Turn removals that may not happen into `keep` with the reason "held back: …".
 
     A removal needs the scope's complete proof or the source's word about its key (`scope.absent`). Those that have it
-    are all held back when they are more than the brake allows. Raises ValueError when a column of a plan is missing.
+    are all held back when they are more than the deletion limits allow. Raises ValueError when a column of a plan is
+    missing.
     """
     check_plan(plan)
     removed = plan["change"] == Change.REMOVE
@@ -40,7 +42,7 @@ def guard(plan: pd.DataFrame, scope: Scope, brake: Brake) -> Guarded:
     because = _why_unproven(scope)
     why = pd.Series(HELD_BACK + because, index=plan.index, dtype="str")
     warnings = [f"{int(unproven.sum())} removals are held back: {because}."] if unproven.any() else []
-    tripped = _why_tripped(plan, removed & ~unproven, brake)
+    tripped = _why_tripped(plan, removed & ~unproven, deletion_limits)
     if tripped:
         why[removed & ~unproven] = HELD_BACK + tripped
         warnings.append(f"All {int((removed & ~unproven).sum())} removals are held back: {tripped}. {_LIFT}")
@@ -61,23 +63,23 @@ def _proven(plan: pd.DataFrame, scope: Scope) -> pd.Series:
 def _why_unproven(scope: Scope) -> str:
     if scope.proof is None:
         return "only a part of the source was read, so nothing shows that they are gone"
-    return f"walk {scope.proof.walk_id} does not show that they are gone ({scope.proof.reason or 'it is not complete'})"
+    return f"scan {scope.proof.scan_id} does not show that they are gone ({scope.proof.reason or 'it is not complete'})"
 
 
-def _why_tripped(plan: pd.DataFrame, removed: pd.Series, brake: Brake) -> str:
-    """Why the brake holds these removals back; empty when it does not."""
+def _why_tripped(plan: pd.DataFrame, removed: pd.Series, deletion_limits: DeletionLimits) -> str:
+    """Why the deletion limits hold these removals back; empty when they do not."""
     removals = int(removed.sum())
-    if brake.lifted or not removals:
+    if deletion_limits.lifted or not removals:
         return ""
-    if removals > brake.count:
-        return f"{removals} removals are more than {brake.count}"
-    # Additions count as rows: else a brake that trips today would let the same removals pass tomorrow.
+    if removals > deletion_limits.count:
+        return f"{removals} removals are more than {deletion_limits.count}"
+    # Additions count as rows: else limits that trip today would let the same removals pass tomorrow.
     rows = int((plan["change"] != Change.REJECT).sum())
-    if removals > brake.floor and removals > brake.share * rows:
-        return f"{removals} removals of {rows} rows are more than {brake.share:.0%}"
+    if removals > deletion_limits.floor and removals > deletion_limits.share * rows:
+        return f"{removals} removals of {rows} rows are more than {deletion_limits.share:.0%}"
     bare = _bare_groups(plan, removed)
-    if bare > brake.bare:
-        return f"{bare} groups would be left without any row, more than {brake.bare}"
+    if bare > deletion_limits.bare:
+        return f"{bare} groups would be left without any row, more than {deletion_limits.bare}"
     return ""
 
 

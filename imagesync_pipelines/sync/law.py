@@ -1,7 +1,7 @@
 """The engine's law: what the target holds once a guarded plan was applied, as a plain slow function.
 
 What belongs here: the law alone, row by row and with none of the engine's own code, so that it can judge the engine.
-The tests of the engine and of every room compare with it. What does not: anything that production calls.
+The tests of the engine and of every connector compare with it. What does not: anything that production calls.
 """
 
 from collections import defaultdict
@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from imagesync_pipelines.sync.model import Brake, Scope
+from imagesync_pipelines.sync.model import DeletionLimits, Scope
 
 
 class _Row(NamedTuple):
@@ -25,7 +25,7 @@ def target_state(
     wanted: pd.DataFrame,
     current: pd.DataFrame,
     scope: Scope,
-    brake: Brake,
+    deletion_limits: DeletionLimits,
     *,
     rejected: pd.DataFrame | None = None,
     match_position: bool = False,
@@ -33,7 +33,8 @@ def target_state(
     """What `current` becomes (key, group, position, fingerprint, content; by key), rows outside the scope included.
 
     Every wanted row is there as wanted, unless its key was rejected. A row that is not wanted stays, unless it is in
-    scope, not rejected, proven to be gone, and the brake lets it go. A rename takes the old row away without the brake.
+    scope, not rejected, proven to be gone, and the deletion limits let it go. A rename takes the old row away without
+    the deletion limits.
     """
     bad = set() if rejected is None else set(rejected["key"])
     now = _rows(current)
@@ -50,7 +51,7 @@ def target_state(
     rows_in_scope = len(here) + len(new) - len(renamed)
     staying = {row.group for key, row in after.items() if key not in leaving}
     bare = {here[key].group for key in leaving} - staying
-    if not _brake_holds(len(leaving), rows_in_scope, len(bare), brake):
+    if not _limits_hold(len(leaving), rows_in_scope, len(bare), deletion_limits):
         after = {key: row for key, row in after.items() if key not in leaving}
     return _frame(after[key] for key in sorted(after))
 
@@ -59,11 +60,11 @@ def _proven(key: str, scope: Scope) -> bool:
     return key in scope.absent or (scope.proof is not None and scope.proof.complete)
 
 
-def _brake_holds(removals: int, rows: int, bare: int, brake: Brake) -> bool:
-    if brake.lifted:
+def _limits_hold(removals: int, rows: int, bare: int, deletion_limits: DeletionLimits) -> bool:
+    if deletion_limits.lifted:
         return False
-    too_large_a_share = removals > brake.floor and removals > brake.share * rows
-    return too_large_a_share or removals > brake.count or bare > brake.bare
+    too_large_a_share = removals > deletion_limits.floor and removals > deletion_limits.share * rows
+    return too_large_a_share or removals > deletion_limits.count or bare > deletion_limits.bare
 
 
 def _renamed(new: Mapping[str, _Row], gone: Mapping[str, _Row], *, match_position: bool) -> dict[str, str]:

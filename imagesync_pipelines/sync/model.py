@@ -1,4 +1,4 @@
-"""The words of the engine: changes, scope and its proof, the brake, and what passes between engine and adapter.
+"""The words of the engine: changes, scope and its proof, the deletion limits, what passes to an adapter.
 
 What belongs here: enums, frozen dataclasses, named tuples, and the digest of a group. What does not: frames and their
 columns (frames.py), what an adapter must offer (targets.py), and any rule.
@@ -36,9 +36,9 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Proof:
-    """Whether a walk saw everything in its scope; `reason` says why it did not, and is empty when it did."""
+    """Whether a scan saw everything in its scope; `reason` says why it did not, and is empty when it did."""
 
-    walk_id: int
+    scan_id: int
     complete: bool
     reason: str
 
@@ -47,7 +47,7 @@ class Proof:
 class Scope:
     """What `wanted` speaks about.
 
-    groups: the groups it covers; None: everything. proof: of the walk that read them; None: there was no walk.
+    groups: the groups it covers; None: everything. proof: of the scan that read them; None: there was no scan.
     absent: keys about which the source itself said that they are gone; they may go without a proof.
     """
 
@@ -57,7 +57,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Brake:
+class DeletionLimits:
     """Above which removals are held back, all of them.
 
     share: of all rows, from 0 to 1, looked at only above `floor` removals. count: removals. bare: groups left without

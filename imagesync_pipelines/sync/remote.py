@@ -1,7 +1,7 @@
 """A plan into a remote system: groups in parallel, each between its intent and its outcome, so that nothing doubles.
 
-What belongs here: intents, lost answers, threads, and reading groups again. What does not: the calls (a room's
-applying.py), the table of intents (storage), pacing (the room's session).
+What belongs here: intents, lost answers, threads, and reading groups again. What does not: the calls (a connector's
+applying.py), the table of intents (storage), pacing (the connector's session).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +17,7 @@ from imagesync_pipelines.sync.frames import check_rows
 from imagesync_pipelines.sync.model import GroupWork, Intent, Outcome, RowResult, group_state
 from imagesync_pipelines.sync.plan import group_states
 from imagesync_pipelines.sync.stored import moved_groups
-from imagesync_pipelines.sync.targets import AnswerLost, IntentLog, Quarantine, RemoteTarget
+from imagesync_pipelines.sync.targets import AnswerLostError, IntentLog, Quarantine, RemoteTarget
 
 T = TypeVar("T")
 GROUPS_PER_READ = 100
@@ -107,7 +107,7 @@ def _write(
         results = answers([work], target.apply(work))
     except fatal:
         raise
-    except AnswerLost as error:
+    except AnswerLostError as error:
         return same_for_all(work, Outcome.UNKNOWN, f"the answer was lost ({error}); it is read at the next start")
     except Exception as error:  # noqa: BLE001 - whatever a group does to a target, the others go on
         return same_for_all(work, Outcome.FAILED, error_reason(error))

@@ -1,7 +1,7 @@
-"""What a run has to tell in every room: its summary with the mission's names, the numbers plotted, a plan's changes.
+"""What a run has to tell in every connector: its summary, the numbers plotted, a plan's changes.
 
 What belongs here: the summary as data, that of an applied plan, the order in which changes are shown. What does not:
-writing it anywhere (operations/summaries.py), a room's own sentences and numbers (its telling.py).
+writing it anywhere (operations/summaries.py), a connector's own sentences and numbers (its telling.py).
 """
 
 from dataclasses import asdict, dataclass

@@ -25,5 +25,5 @@ def moved_groups(works: Iterable[GroupWork], states_now: Mapping[str, str]) -> d
 
 
 def replan_scope(refused: Collection[str]) -> Scope:
-    """The scope for planning refused groups again; it has no proof, so removals wait for the next whole walk."""
+    """The scope for planning refused groups again; it has no proof, so removals wait for the next whole scan."""
     return Scope(groups=frozenset(refused), proof=None)

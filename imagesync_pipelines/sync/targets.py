@@ -1,6 +1,6 @@
-"""What a room hands to the engine: targets, the log of intents, the quarantine.
+"""What a connector hands to the engine: targets, the log of intents, the quarantine.
 
-What belongs here: the protocols, and what their calls promise. What does not: implementations (rooms, storage).
+What belongs here: the protocols, and what their calls promise. What does not: implementations (connectors, storage).
 """
 
 from collections.abc import Collection, Sequence
@@ -11,7 +11,7 @@ import pandas as pd
 from imagesync_pipelines.sync.model import GroupWork, Intent, QuarantineItem, RowResult
 
 
-class AnswerLost(Exception):  # noqa: N818 - it says what happened
+class AnswerLostError(Exception):
     """A remote call was sent and its answer never came: whether it had an effect is unknown."""
 
 
@@ -30,7 +30,7 @@ class RemoteTarget(Protocol):
     """Somebody else's system behind an API. Called from several threads, never for one group at the same time."""
 
     def apply(self, work: GroupWork) -> Sequence[RowResult]:
-        """Write one group and answer for every row. Raises AnswerLost when the outcome of a call is unknown.
+        """Write one group and answer for every row. Raises AnswerLostError when the outcome of a call is unknown.
 
         Any other error fails the whole group, and its content is taken for unknown until it was read again.
         """

@@ -13,7 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import idna
 
-from imagesync_pipelines.upstream.errors import Unavailable, UpstreamError, UrlRefused
+from imagesync_pipelines.upstream.errors import UnavailableError, UpstreamError, UrlRefusedError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Sequence[str]]
@@ -75,34 +75,34 @@ def judge_url(url: str, allowed_hosts: Collection[str], resolve: Resolve = resol
     A host in allowed_hosts may be private and have any port. For every other one ALL its addresses must be public.
     """
     if len(url) > MAX_URL_LENGTH or _FORBIDDEN.search(url):
-        return UrlRefused("the URL is too long, or holds blanks, control characters or a backslash")
+        return UrlRefusedError("the URL is too long, or holds blanks, control characters or a backslash")
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return UrlRefused("the URL cannot be read")
+        return UrlRefusedError("the URL cannot be read")
     if parts.scheme not in _PORTS:
-        return UrlRefused("the URL is neither http nor https")
+        return UrlRefusedError("the URL is neither http nor https")
     if "@" in parts.netloc:
-        return UrlRefused("the URL holds a user name", host=parts.netloc.rpartition("@")[2])
+        return UrlRefusedError("the URL holds a user name", host=parts.netloc.rpartition("@")[2])
     host = _canonical_host(parts.hostname or "")
     if host is None:
-        return UrlRefused("the host of the URL is missing or not written in the usual way")
+        return UrlRefusedError("the host of the URL is missing or not written in the usual way")
     path = quote(parts.path or "/", safe=_SAFE_IN_TARGET)
     if port is None:
         port = _PORTS[parts.scheme]
     allowed = host in {_canonical_host(name.strip("[]")) for name in allowed_hosts}
     if not allowed and port not in _PORTS.values() and port <= 1024:
-        return UrlRefused(f"port {port} is none that pictures are served from", host=host, path=path)
+        return UrlRefusedError(f"port {port} is none that pictures are served from", host=host, path=path)
     try:
         addresses = [host] if _literal(host) else list(resolve(host, port))
     except (OSError, UnicodeError):
         addresses = []
     if not addresses:
-        return Unavailable("the host name cannot be resolved", host=host, path=path, sent=False)
+        return UnavailableError("the host name cannot be resolved", host=host, path=path, sent=False)
     if not allowed and (bad := [address for address in addresses if not is_public(address)]):
         what = f"leads to {bad[0]}, which is no public address (allow the host in the settings if it is yours)"
-        return UrlRefused(what, host=host, path=path)
+        return UrlRefusedError(what, host=host, path=path)
     query = f"?{quote(parts.query, safe=_SAFE_IN_TARGET)}" if parts.query else ""
     return Destination(parts.scheme, host, port, path, path + query, tuple(addresses))
 

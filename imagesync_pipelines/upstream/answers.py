@@ -15,17 +15,17 @@ import requests
 import urllib3
 
 from imagesync_pipelines.upstream.errors import (
-    BadAnswer,
-    BodyTooLarge,
+    BadAnswerError,
+    BodyTooLargeError,
     CredentialsError,
-    DeadlineExceeded,
-    InsecureConnection,
-    MalformedJson,
-    NotFound,
-    NotJson,
-    RateLimited,
-    TruncatedBody,
-    Unavailable,
+    DeadlineExceededError,
+    InsecureConnectionError,
+    MalformedJsonError,
+    NotFoundError,
+    NotJsonError,
+    RateLimitedError,
+    TruncatedBodyError,
+    UnavailableError,
     UpstreamError,
 )
 from imagesync_pipelines.upstream.redaction import excerpt
@@ -37,13 +37,13 @@ _JSON_STARTS = b'{["-0123456789tfn'
 _KINDS: dict[int, type[UpstreamError]] = {
     401: CredentialsError,
     403: CredentialsError,
-    404: NotFound,
-    410: NotFound,
-    429: RateLimited,
-    500: Unavailable,
-    502: Unavailable,
-    503: Unavailable,
-    504: Unavailable,
+    404: NotFoundError,
+    410: NotFoundError,
+    429: RateLimitedError,
+    500: UnavailableError,
+    502: UnavailableError,
+    503: UnavailableError,
+    504: UnavailableError,
 }
 
 
@@ -102,7 +102,7 @@ def origin_of(url: str) -> str:
 
 def failure_of_status(place: Place, status: int, body: bytes, retry_after: float | None) -> UpstreamError:
     """Turn a status that is not the one asked for into the error it means; 401 and 403 show nothing of the body."""
-    kind = _KINDS.get(status, BadAnswer)
+    kind = _KINDS.get(status, BadAnswerError)
     if kind is CredentialsError:
         what = f"refused the credentials (HTTP {status}); check the user name and password, or the token, set for it"
         return place.error(kind, what, status=status)
@@ -116,18 +116,18 @@ def failure_without_answer(place: Place, error: Exception) -> UpstreamError:
     if isinstance(error, ValueError | requests.exceptions.InvalidJSONError):
         return place.error(UpstreamError, f"the request could not be made ({type(error).__name__})", sent=False)
     if isinstance(reason, Exception) and any(isinstance(e, ssl.SSLCertVerificationError) for e in reason.args):
-        return place.error(InsecureConnection, "the TLS certificate could not be verified", sent=False)
+        return place.error(InsecureConnectionError, "the TLS certificate could not be verified", sent=False)
     if isinstance(error, requests.exceptions.ProxyError):
-        return place.error(Unavailable, "the proxy of the environment refused or failed", sent=False)
+        return place.error(UnavailableError, "the proxy of the environment refused or failed", sent=False)
     if isinstance(error, requests.exceptions.ConnectTimeout):
-        return place.error(Unavailable, "no connection in time", sent=False)
+        return place.error(UnavailableError, "no connection in time", sent=False)
     if isinstance(reason, urllib3.exceptions.NameResolutionError):
-        return place.error(Unavailable, "the host name cannot be resolved", sent=False)
+        return place.error(UnavailableError, "the host name cannot be resolved", sent=False)
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
-        return place.error(Unavailable, "no connection", sent=False)
+        return place.error(UnavailableError, "no connection", sent=False)
     if isinstance(error, requests.exceptions.Timeout):
-        return place.error(Unavailable, "no answer in time")
-    return place.error(Unavailable, f"the connection broke before an answer came ({type(error).__name__})")
+        return place.error(UnavailableError, "no answer in time")
+    return place.error(UnavailableError, f"the connection broke before an answer came ({type(error).__name__})")
 
 
 def read_body(
@@ -135,12 +135,12 @@ def read_body(
 ) -> bytes | UpstreamError:
     """Read a body piece by piece and decompress it; never holds more than max_bytes and one piece.
 
-    A body shorter than its Content-Length, or with a broken chunk or gzip stream, is a TruncatedBody.
+    A body shorter than its Content-Length, or with a broken chunk or gzip stream, is a TruncatedBodyError.
     """
     status = response.status_code
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _ENCODINGS:
-        return place.error(BadAnswer, "the body is compressed in a way that was not asked for", status=status)
+        return place.error(BadAnswerError, "the body is compressed in a way that was not asked for", status=status)
     pieces: list[bytes] = []
     size = 0
     try:
@@ -148,30 +148,35 @@ def read_body(
             pieces.append(piece)
             size += len(piece)
             if size > max_bytes:
-                return place.error(BodyTooLarge, f"the body is larger than {max_bytes} bytes", status=status)
+                return place.error(BodyTooLargeError, f"the body is larger than {max_bytes} bytes", status=status)
             if clock() > deadline:
                 what = f"the body was not complete in time; {size} bytes had come"
-                return place.error(DeadlineExceeded, what, status=status)
+                return place.error(DeadlineExceededError, what, status=status)
     except (urllib3.exceptions.TimeoutError, TimeoutError):
-        return place.error(Unavailable, f"the body stopped coming after {size} bytes", status=status)
+        return place.error(UnavailableError, f"the body stopped coming after {size} bytes", status=status)
     except (urllib3.exceptions.HTTPError, OSError, ValueError):
-        return place.error(TruncatedBody, f"the body broke off after {size} bytes", status=status)
+        return place.error(TruncatedBodyError, f"the body broke off after {size} bytes", status=status)
     return b"".join(pieces)
 
 
 def parse_json(place: Place, status: int, content_type: str, body: bytes) -> object | UpstreamError:
-    """Parse a JSON body, or say what came instead: markup and other things are NotJson, cut JSON is MalformedJson."""
+    """Parse a JSON body, or say what came instead:
+
+    markup and other things are NotJsonError, cut JSON is MalformedJsonError.
+    """
     text = body.removeprefix(b"\xef\xbb\xbf").strip()
     if not text:
-        return place.error(MalformedJson, "the body is empty where JSON was expected", status=status)
+        return place.error(MalformedJsonError, "the body is empty where JSON was expected", status=status)
     try:
         return load_json(text)
     except ValueError:
         pass
     if text[0] in _JSON_STARTS:
-        return place.error(MalformedJson, f"the JSON is cut or broken ({len(body)} bytes)", status=status, body=text)
+        return place.error(
+            MalformedJsonError, f"the JSON is cut or broken ({len(body)} bytes)", status=status, body=text
+        )
     what = f"{_name_of(text, content_type)} came where JSON was expected"
-    return place.error(NotJson, what, status=status, body=text)
+    return place.error(NotJsonError, what, status=status, body=text)
 
 
 def load_json(body: bytes) -> object:

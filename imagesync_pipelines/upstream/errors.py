@@ -1,11 +1,10 @@
 """The errors of talking to an outside system: one named class per kind, safe to log, to show and to pickle.
 
 What belongs here: the family of UpstreamError. What does not: deciding when one is raised (session, fetch) and what a
-room does about it. No error holds a request, an answer, a header or a query, so no error can leak a credential.
+connector does about it. No error holds a request, an answer, a header or a query, so no error can leak a credential.
 """
 
-# Kinds are named after what happened, as in "except NotFound"; N818 would have them all end in Error.
-# ruff: noqa: N818
+# Kinds are named after what happened, as in "except NotFoundError"; N818 would have them all end in Error.
 
 from typing import ClassVar
 
@@ -60,69 +59,69 @@ class CredentialsError(UpstreamError):
     """The system refused our credentials (401, 403), or they cannot be sent at all; never tried again by itself."""
 
 
-class NotFound(UpstreamError):
+class NotFoundError(UpstreamError):
     """404 or 410: the system says that this very thing is not there."""
 
 
-class RateLimited(UpstreamError):
+class RateLimitedError(UpstreamError):
     """429: too many calls; `retry_after` says what the system asked for."""
 
     retryable = True
 
 
-class Unavailable(UpstreamError):
+class UnavailableError(UpstreamError):
     """No connection, no answer in time, or 500, 502, 503, 504."""
 
     retryable = True
 
 
-class DeadlineExceeded(UpstreamError):
+class DeadlineExceededError(UpstreamError):
     """The call as a whole took longer than it may."""
 
     retryable = True
 
 
-class TruncatedBody(UpstreamError):
+class TruncatedBodyError(UpstreamError):
     """The body ended before it was complete, or its compression is broken."""
 
     retryable = True
 
 
-class AlteredBody(UpstreamError):
+class AlteredBodyError(UpstreamError):
     """The body is longer than announced, or its checksum is not the one that the caller knows."""
 
     retryable = True
 
 
-class MalformedJson(UpstreamError):
+class MalformedJsonError(UpstreamError):
     """The body looks like JSON and is none: most often it was cut."""
 
     retryable = True
 
 
-class NotJson(UpstreamError):
+class NotJsonError(UpstreamError):
     """HTML, XML or something else came where JSON was expected."""
 
 
-class BodyTooLarge(UpstreamError):
+class BodyTooLargeError(UpstreamError):
     """The body, once decompressed, is larger than this call may hold."""
 
 
-class RedirectRefused(UpstreamError):
+class RedirectRefusedError(UpstreamError):
     """A redirect to another origin, too many of them, or one on a call that changes something."""
 
 
-class InsecureConnection(UpstreamError):
+class InsecureConnectionError(UpstreamError):
     """The certificate of the system could not be verified."""
 
 
-class UnprovenBody(UpstreamError):
+class UnprovenBodyError(UpstreamError):
     """A picture came without a length, and the caller knows no checksum: a cut could not be noticed."""
 
 
-class UrlRefused(UpstreamError):
+class UrlRefusedError(UpstreamError):
     """A URL that is data points where we do not go: its form, its port, or an address that is not public."""
 
 
-class BadAnswer(UpstreamError):
+class BadAnswerError(UpstreamError):
     """Any other answer that is not the one asked for."""

@@ -21,18 +21,18 @@ import certifi
 from imagesync_pipelines.upstream.addresses import Destination, Resolve, judge_url, resolve_host
 from imagesync_pipelines.upstream.answers import Place, failure_of_status
 from imagesync_pipelines.upstream.errors import (
-    AlteredBody,
-    BadAnswer,
-    BodyTooLarge,
+    AlteredBodyError,
+    BadAnswerError,
+    BodyTooLargeError,
     CredentialsError,
-    DeadlineExceeded,
-    InsecureConnection,
-    RedirectRefused,
-    TruncatedBody,
-    Unavailable,
-    UnprovenBody,
+    DeadlineExceededError,
+    InsecureConnectionError,
+    RedirectRefusedError,
+    TruncatedBodyError,
+    UnavailableError,
+    UnprovenBodyError,
     UpstreamError,
-    UrlRefused,
+    UrlRefusedError,
 )
 from imagesync_pipelines.upstream.retries import Patience, Timing, call_with_retries, retry_after_seconds
 
@@ -100,7 +100,7 @@ def fetch_image(
             return outcome
         if hashlib.new(algorithm, outcome.body, usedforsecurity=False).hexdigest() == expected:
             return outcome
-        return AlteredBody(f"{outcome.url}: the {algorithm} checksum is not the one that was listed", status=200)
+        return AlteredBodyError(f"{outcome.url}: the {algorithm} checksum is not the one that was listed", status=200)
 
     patience = Patience(policy.tries, policy.backoff_first, policy.backoff_max, policy.total_deadline)
     return call_with_retries(attempt, patience, timing, lambda error: error.retryable)
@@ -117,7 +117,7 @@ def _follow(
             return there
         place = Place(there.name, there.path)
         if secure and there.scheme != "https":
-            return place.error(RedirectRefused, "redirected from https to plain http")
+            return place.error(RedirectRefusedError, "redirected from https to plain http")
         secure = there.scheme == "https"
         outcome = _exchange(there, place, policy, has_checksum, timing, deadline)
         if not isinstance(outcome, _Redirect):
@@ -125,8 +125,8 @@ def _follow(
         try:
             url = urljoin(f"{there.scheme}://{there.name}{there.target}", outcome.location)
         except ValueError:
-            return place.error(UrlRefused, "redirected to a URL that cannot be read")
-    return place.error(RedirectRefused, f"more than {policy.max_redirects} redirects")
+            return place.error(UrlRefusedError, "redirected to a URL that cannot be read")
+    return place.error(RedirectRefusedError, f"more than {policy.max_redirects} redirects")
 
 
 def _exchange(
@@ -152,22 +152,22 @@ def _exchange(
             content_type = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             return Fetched(origin, content_type, hashlib.sha256(body).hexdigest(), body)
     except ssl.SSLCertVerificationError:
-        return place.error(InsecureConnection, "the TLS certificate could not be verified")
+        return place.error(InsecureConnectionError, "the TLS certificate could not be verified")
     except (OSError, http.client.HTTPException, ValueError) as error:
         if timing.clock() >= deadline:
             return _late(place, policy)
         what = "no answer in time" if isinstance(error, TimeoutError) else "the connection failed or broke"
-        return place.error(Unavailable, f"{what} ({type(error).__name__})")
+        return place.error(UnavailableError, f"{what} ({type(error).__name__})")
 
 
 def _late(place: Place, policy: FetchPolicy) -> UpstreamError:
-    return place.error(DeadlineExceeded, f"not done within {policy.total_deadline:.0f} s")
+    return place.error(DeadlineExceededError, f"not done within {policy.total_deadline:.0f} s")
 
 
 def _failure(place: Place, status: int, retry_after: float | None) -> UpstreamError:
     failure = failure_of_status(place, status, b"", retry_after)
     if isinstance(failure, CredentialsError):
-        return place.error(BadAnswer, f"HTTP {status}; pictures are fetched without credentials", status=status)
+        return place.error(BadAnswerError, f"HTTP {status}; pictures are fetched without credentials", status=status)
     return failure
 
 
@@ -232,15 +232,15 @@ def _read(
     if lengths and not response.chunked:
         text = lengths.pop()
         if lengths or not (text.isascii() and text.isdigit()):
-            return place.error(BadAnswer, "the announced length is no number, or there are several", status=200)
+            return place.error(BadAnswerError, "the announced length is no number, or there are several", status=200)
         announced = int(text)
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-        return place.error(BadAnswer, "the body is compressed although that was not asked for", status=200)
+        return place.error(BadAnswerError, "the body is compressed although that was not asked for", status=200)
     if announced is None and not has_checksum:
-        return place.error(UnprovenBody, "the body has no length and its checksum is not known", status=200)
+        return place.error(UnprovenBodyError, "the body has no length and its checksum is not known", status=200)
     if announced is not None and announced > max_bytes:
         what = f"{announced} bytes are announced, {max_bytes} are allowed"
-        return place.error(BodyTooLarge, what, status=200)
+        return place.error(BodyTooLargeError, what, status=200)
     if response.will_close and not response.chunked:
         # Reading to the end of the connection is what shows a body that is longer than announced.
         response.length = None
@@ -254,11 +254,11 @@ def _read(
             if size > limit:
                 break
     except http.client.IncompleteRead:
-        return place.error(TruncatedBody, f"the body broke off after {size} bytes", status=200)
+        return place.error(TruncatedBodyError, f"the body broke off after {size} bytes", status=200)
     if size > limit:
         if announced is None:
-            return place.error(BodyTooLarge, f"the body is larger than {max_bytes} bytes", status=200)
-        return place.error(AlteredBody, f"the body is longer than the {announced} bytes announced", status=200)
+            return place.error(BodyTooLargeError, f"the body is larger than {max_bytes} bytes", status=200)
+        return place.error(AlteredBodyError, f"the body is longer than the {announced} bytes announced", status=200)
     if size < (announced or 1):
-        return place.error(TruncatedBody, f"{size} bytes came instead of {announced or 'a picture'}", status=200)
+        return place.error(TruncatedBodyError, f"{size} bytes came instead of {announced or 'a picture'}", status=200)
     return b"".join(pieces)

@@ -1,7 +1,7 @@
-"""One polite, bounded, discreet way to call an HTTP API; every room's `api.py` stands on it.
+"""One polite, bounded, discreet way to call an HTTP API; every connector's `api.py` stands on it.
 
 What belongs here: a call with its deadline, retries, redirects, size cap and credentials. What does not: any system's
-paths or fields (the room's `api.py`), judging an answer (answers.py), URLs that are data (fetch.py).
+paths or fields (the connector's `api.py`), judging an answer (answers.py), URLs that are data (fetch.py).
 """
 
 import http.cookiejar
@@ -28,7 +28,12 @@ from imagesync_pipelines.upstream.answers import (
     read_body,
 )
 from imagesync_pipelines.upstream.auth import BasicAuth, HeaderAuth, credential_headers, secret_texts
-from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceeded, RedirectRefused, UpstreamError
+from imagesync_pipelines.upstream.errors import (
+    CredentialsError,
+    DeadlineExceededError,
+    RedirectRefusedError,
+    UpstreamError,
+)
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
 from imagesync_pipelines.upstream.retries import Patience, Timing, call_with_retries, retry_after_seconds
 
@@ -150,7 +155,10 @@ class UpstreamSession:
         return self.request("GET", path, params, expect_json=expect_json, accept=accept)
 
     def get_json(self, path: str, params: Mapping[str, Param] | None = None) -> object:
-        """GET a path and give the parsed JSON; raises NotJson and MalformedJson beside the errors of `get`."""
+        """GET a path and give the parsed JSON;
+
+        raises NotJsonError and MalformedJsonError beside the errors of `get`.
+        """
         return self.get(path, params, expect_json=True).data
 
     def request(
@@ -214,12 +222,12 @@ class UpstreamSession:
                 target = ""
             if call.method not in _SAFE_METHODS:
                 what = "a call that may change something was redirected"
-                return place.error(RedirectRefused, what, status=outcome.status)
+                return place.error(RedirectRefusedError, what, status=outcome.status)
             if origin_of(target) != origin_of(url):
                 what = f"redirected to another origin, {origin_of(target)}; is base_url right?"
-                return place.error(RedirectRefused, what, status=outcome.status)
+                return place.error(RedirectRefusedError, what, status=outcome.status)
             url, params = target, None
-        return place.error(RedirectRefused, f"more than {MAX_REDIRECTS} redirects")
+        return place.error(RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
 
     def _exchange(
         self, call: _Call, url: str, params: Mapping[str, str] | None, deadline: float
@@ -230,7 +238,7 @@ class UpstreamSession:
         credentials = credential_headers(policy.auth)
         place = place_of(url, (*call.secrets, *secret_texts(policy.auth, credentials)))
         if deadline <= started:
-            return place.error(DeadlineExceeded, f"not done within {policy.total_deadline:.0f} s", sent=False)
+            return place.error(DeadlineExceededError, f"not done within {policy.total_deadline:.0f} s", sent=False)
         if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
             what = "the credentials are empty or hold characters that cannot be sent, for example a line break"
             return place.error(CredentialsError, what, sent=False)

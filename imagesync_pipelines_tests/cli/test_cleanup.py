@@ -12,25 +12,25 @@ from PIL import Image
 from imagesync_pipelines.cli.cleanup import cleanup
 from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.storage.contents import Contents
-from imagesync_pipelines.storage.home import House
+from imagesync_pipelines.storage.home import Locations
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=3)
 
 
 @pytest.fixture
-def environment(house: House, database_url: str, tmp_path: Path) -> dict[str, str]:
+def environment(locations: Locations, database_url: str, tmp_path: Path) -> dict[str, str]:
     """An installation with two pictures of three days ago, one of them in use, and one of today."""
     engine = sa.create_engine(database_url)
-    old = Contents(engine, house.storage_root, lambda: LONG_AGO)
+    old = Contents(engine, locations.storage_root, lambda: LONG_AGO)
     for source, contents, hold in (
         ("old", old, timedelta(minutes=1)),
         ("in use", old, timedelta(days=9)),
-        ("today", Contents(engine, house.storage_root), timedelta(minutes=1)),
+        ("today", Contents(engine, locations.storage_root), timedelta(minutes=1)),
     ):
         body = picture(source)
         contents.put(source, body, check_image(body), hold)
     engine.dispose()
-    return {"IMAGESYNC_HOME": str(house.home), "IMAGESYNC_DATABASE_URL": database_url}
+    return {"IMAGESYNC_HOME": str(locations.home), "IMAGESYNC_DATABASE_URL": database_url}
 
 
 def picture(name: str) -> bytes:

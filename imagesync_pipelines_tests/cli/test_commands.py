@@ -1,4 +1,4 @@
-"""Every command that shows or keeps house: what it prints, what it changes, how it refuses."""
+"""Every command that shows or keeps locations: what it prints, what it changes, how it refuses."""
 
 import re
 import shlex
@@ -85,7 +85,7 @@ def test_history_prints_runs_with_their_numbers(place: World, capsys: Shown) -> 
     assert shown.code == 0
     assert "the last 1 runs" in shown.out
     assert "completed" in shown.out
-    assert call(place, capsys, "history", "--room", "plytix").out.startswith("the last 0 runs")
+    assert call(place, capsys, "history", "--connector", "plytix").out.startswith("the last 0 runs")
 
 
 def test_quarantine_is_listed_replayed_and_dropped(place: World, capsys: Shown) -> None:

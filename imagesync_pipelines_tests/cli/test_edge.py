@@ -40,7 +40,7 @@ def test_one_store_alone_and_a_plan_that_is_applied_later(place: EdgeWorld, caps
     found = re.search(r"plan (\d+): .*update 1; nothing is written yet", dry.out)
     assert found, dry.out
     assert "store2" not in dry.out
-    assert f"plan {found[1]} of edge" in call(place, capsys, "plan", "--room", "edge").out
+    assert f"plan {found[1]} of edge" in call(place, capsys, "plan", "--connector", "edge").out
     assert "images updated 1" in call(place, capsys, "apply", found[1]).out
     place.assert_converged()
 
@@ -120,7 +120,7 @@ def test_scrub_prints_what_it_repaired(place: EdgeWorld, capsys: Shown) -> None:
 
 
 def test_history_names_the_store(place: EdgeWorld, capsys: Shown) -> None:
-    shown = call(place, capsys, "history", "--room", "edge", "--limit", "1")
+    shown = call(place, capsys, "history", "--connector", "edge", "--limit", "1")
     assert re.search(r"edge__\w+ +│ store\d", shown.out), shown.out
 
 

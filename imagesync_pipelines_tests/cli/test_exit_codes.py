@@ -12,10 +12,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from imagesync_pipelines.connectors.image_db.api import BadPageError
+from imagesync_pipelines.defs import history
+from imagesync_pipelines.defs.partitions import BadBlockError, PartitionOrderError
 from imagesync_pipelines.errors import ImagesyncError
-from imagesync_pipelines.image_db.api import BadPageError
-from imagesync_pipelines.operations import history
-from imagesync_pipelines.operations.partitions import BadBlockError, PartitionOrderError
 from imagesync_pipelines.sandbox.faults import Fault, FaultKind
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.sandbox.serving import ServingError

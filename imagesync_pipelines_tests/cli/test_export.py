@@ -7,17 +7,17 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from imagesync_pipelines.cli.main import root
-from imagesync_pipelines.image_db.exports.formats import Format, export
-from imagesync_pipelines.storage.home import House
+from imagesync_pipelines.connectors.image_db.exports.formats import Format, export
+from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines_tests.web.catalogue.world import open_world
 
 
 @pytest.fixture
-def environment(house: House, database: sa.Engine, database_url: str, tmp_path: Path) -> dict[str, str]:
+def environment(locations: Locations, database: sa.Engine, database_url: str, tmp_path: Path) -> dict[str, str]:
     """An installation with one picture."""
     world = open_world(database, tmp_path)
     world.image(world.product("803721", "Grüße"))
-    return {"IMAGESYNC_HOME": str(house.home), "IMAGESYNC_DATABASE_URL": database_url}
+    return {"IMAGESYNC_HOME": str(locations.home), "IMAGESYNC_DATABASE_URL": database_url}
 
 
 def test_every_format_is_written_to_a_file_or_to_standard_output(

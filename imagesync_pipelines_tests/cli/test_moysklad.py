@@ -26,7 +26,7 @@ def test_a_dry_run_is_printed_looked_at_and_applied(place: MoyskladWorld, capsys
     assert dry.code == 0, dry.out + dry.err
     found = re.search(r"plan (\d+): add 54, .*apply it with: imagesync apply \1$", dry.out, re.M)
     assert found, dry.out
-    plan = call(place, capsys, "plan", "--room", "moysklad")
+    plan = call(place, capsys, "plan", "--connector", "moysklad")
     assert f"plan {found[1]} of moysklad" in plan.out
     assert not any(place.shown("child-1").values())
     applied = call(place, capsys, "apply", found[1])

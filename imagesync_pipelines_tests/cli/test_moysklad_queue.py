@@ -16,11 +16,11 @@ from click.testing import CliRunner, Result
 from imagesync_pipelines.cli.commands import MOYSKLAD
 from imagesync_pipelines.sandbox.serving import bind
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.storage.home import House
+from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines_tests.cli.terminals import environment_of
-from imagesync_pipelines_tests.moysklad.names import MAIN_ID, NORTH_ID
-from imagesync_pipelines_tests.moysklad.test_events import body, event
-from imagesync_pipelines_tests.moysklad.test_payloads import ONE, SEVERAL, without
+from imagesync_pipelines_tests.connectors.moysklad.names import MAIN_ID, NORTH_ID
+from imagesync_pipelines_tests.connectors.moysklad.test_events import body, event
+from imagesync_pipelines_tests.connectors.moysklad.test_payloads import ONE, SEVERAL, without
 
 SECRET = "a-secret-of-tests-0123"
 ACCOUNTS = f"""
@@ -36,7 +36,7 @@ mode = "first"
 
 
 @pytest.fixture
-def place(house: House, database_url: str, tmp_path: Path) -> dict[str, str]:
+def place(locations: Locations, database_url: str, tmp_path: Path) -> dict[str, str]:
     """The variables of an installation with a main account and one child."""
     accounts = tmp_path / "accounts.toml"
     accounts.write_text(ACCOUNTS, encoding="utf-8")

@@ -67,7 +67,7 @@ def test_a_dry_run_is_printed_reported_looked_at_and_applied(place: PlytixWorld,
     assert (told["total_image_refs"], told["unique_images"], told["links_created"]) == (108, 12, 0)
     assert place.plytix.assets() == ()
 
-    plan = call(place, capsys, "plan", "--room", "plytix")
+    plan = call(place, capsys, "plan", "--connector", "plytix")
     assert f"plan {found[1]} of plytix" in plan.out
     assert min(listing.suggested_sku for listing in place.amazon.listings if listing.images) in plan.out
 
@@ -88,10 +88,12 @@ def test_cleanup_plans_what_is_gone_and_apply_takes_it_out(place: PlytixWorld, c
     place.sync()
     place.write_mapping(listings[:15])
     gone = listings[15]
-    braked = call(place, capsys, "plytix", "cleanup", "--missing-from", str(place.mapping), IMAGESYNC_BRAKE_FLOOR="3")
-    assert braked.code == 3
-    assert "All 4 removals are held back" in braked.out
-    planned = call(place, capsys, "plytix", "cleanup", "--missing-from", str(place.mapping), "--lift-brake")
+    limited = call(
+        place, capsys, "plytix", "cleanup", "--missing-from", str(place.mapping), IMAGESYNC_DELETION_LIMIT_FLOOR="3"
+    )
+    assert limited.code == 3
+    assert "All 4 removals are held back" in limited.out
+    planned = call(place, capsys, "plytix", "cleanup", "--missing-from", str(place.mapping), "--allow-mass-delete")
     found = re.search(r"imagesync apply (\d+)", planned.out)
     assert found, planned.out
     assert "remove 4" in planned.out

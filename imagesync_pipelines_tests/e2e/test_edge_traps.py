@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.edge.errors import StoreUnknown
+from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
 from imagesync_pipelines.sandbox.faults import Fault, altered, drip, latency, reset, truncated, wrong_length
 from imagesync_pipelines.sandbox.head_office.mishaps import (
     bad_gateways,
@@ -72,7 +72,7 @@ def test_another_order_is_an_update_without_bytes(place: EdgeWorld) -> None:
     place.assert_converged()
 
 
-def test_a_deleted_photo_goes_by_word_of_the_head_office_or_by_a_proven_walk(place: EdgeWorld) -> None:
+def test_a_deleted_photo_goes_by_word_of_the_head_office_or_by_a_proven_scan(place: EdgeWorld) -> None:
     place.office.mutate("delete_row")
     done = place.run()
     if place.office.bench.silent:
@@ -135,7 +135,7 @@ def test_a_store_that_is_switched_off_ends_the_run_and_removes_nothing(place: Ed
     stamps = place.stamps()
     place.office.mutate("deactivate_store")
     try:
-        with pytest.raises(StoreUnknown):
+        with pytest.raises(StoreUnknownError):
             place.run(full=True)
     finally:
         place.office.mutate("activate_store")
@@ -144,21 +144,21 @@ def test_a_store_that_is_switched_off_ends_the_run_and_removes_nothing(place: Ed
     place.assert_converged()
 
 
-def test_a_brand_that_is_unlinked_trips_the_brake_until_a_person_lifts_it(place: EdgeWorld) -> None:
+def test_a_brand_that_is_unlinked_trips_the_deletion_limits_until_a_person_lifts_it(place: EdgeWorld) -> None:
     stamps = place.stamps()
     place.office.mutate("unlink_brand")
     done = place.run(full=True)
     assert done.applied.applied.removed == 0
     assert len(done.made.held) > 5
     assert place.stamps() == stamps
-    place.run(full=True, lift_brake=True)
+    place.run(full=True, allow_mass_delete=True)
     place.assert_converged()
     place.office.mutate("link_brand")
     place.run(full=True)
     place.assert_converged()
 
 
-def test_changes_between_the_pages_of_a_walk_remove_nothing_that_is_there(place: EdgeWorld) -> None:
+def test_changes_between_the_pages_of_a_scan_remove_nothing_that_is_there(place: EdgeWorld) -> None:
     place.office.between_pages(1, lambda: place.office.mutate("delete_row"))
     place.office.between_pages(2, lambda: place.office.mutate("add"))
     place.run(full=True, page_size=10)
@@ -205,7 +205,7 @@ def test_a_bad_download_never_replaces_a_good_picture_and_is_tried_again(place: 
     assert (fresh is not None and fresh.md5) or old.items() <= held.items(), "the old one stays until the new is there"
     place.office.faults.clear()
     place.run()
-    # The same fault may have kept the head office from saying that the old one is gone; a walk shows it.
+    # The same fault may have kept the head office from saying that the old one is gone; a scan shows it.
     place.run(full=True)
     place.assert_converged()
 
@@ -214,7 +214,7 @@ def test_a_bad_download_never_replaces_a_good_picture_and_is_tried_again(place: 
     "faults",
     [
         pytest.param(bad_gateways(2), id="a burst of 5xx"),
-        pytest.param((token_expired().at(LISTING).after(1),), id="token expired in mid-walk"),
+        pytest.param((token_expired().at(LISTING).after(1),), id="token expired in mid-scan"),
         pytest.param((token_expired().at(STATUS),), id="expired token at the report"),
         pytest.param((reset().at(LISTING),), id="reset at the listing"),
         pytest.param((latency(0.5).at(TOKEN),), id="slow login"),

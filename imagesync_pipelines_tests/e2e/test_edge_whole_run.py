@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.head_office.night import demo_changes
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer

@@ -7,11 +7,11 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.connectors.image_db import plan_stages
 from imagesync_pipelines.definitions import build_definitions
-from imagesync_pipelines.image_db import plan_stages
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
-from imagesync_pipelines.storage.home import House
+from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines_tests.installations import QUIET
 
@@ -29,11 +29,11 @@ def partial_job() -> dg.JobDefinition:
 
 
 @pytest.fixture
-def installed(house: House, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
+def installed(locations: Locations, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Sandbox:
     """A sandbox, and an installation whose settings in the environment name it, after a first synchronisation."""
     parents, variants = sandbox.write_erp_csv(tmp_path / "erp")
     for name, value in {
-        **house.environment(),
+        **locations.environment(),
         "IMAGE_API_URL": sandbox.url,
         "IMAGE_API_USERNAME": sandbox.username,
         "IMAGE_API_PASSWORD": sandbox.password,
@@ -76,7 +76,7 @@ def test_a_re_executed_night_applies_its_own_plan_and_not_the_dry_run_of_somebod
 ) -> None:
     before = shown(database)
     night = killed_night(installed, monkeypatch)
-    look = runs.sync_image_db(dry_run=True, lift_brake=True)
+    look = runs.sync_image_db(dry_run=True, allow_mass_delete=True)
     assert look.plan is not None
     assert look.plan.counts["remove"] > 10
     with runs.opened() as (place, instance):
@@ -107,7 +107,7 @@ def test_the_last_asset_alone_refuses_and_says_which_command_applies_a_plan(
     before = shown(database)
     for file_id in installed.catalogue.file_ids()[:60]:
         installed.mutate("delete", file_id=file_id)
-    look = runs.sync_image_db(dry_run=True, lift_brake=True)
+    look = runs.sync_image_db(dry_run=True, allow_mass_delete=True)
     assert look.plan is not None
     with runs.opened() as (place, instance):
         for asset in ("product_images", "unmatched_articles"):

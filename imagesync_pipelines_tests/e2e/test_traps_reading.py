@@ -10,7 +10,13 @@ from imagesync_pipelines.sandbox.faults import Fault, answer, html_page, redirec
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.upstream.errors import CredentialsError
-from imagesync_pipelines_tests.e2e.rooms import PageFailedError, Room, Rooms, assert_same_tables, from_scratch
+from imagesync_pipelines_tests.e2e.connectors import (
+    Connector,
+    Connectors,
+    PageFailedError,
+    assert_same_tables,
+    from_scratch,
+)
 
 PAGES = 7
 NOT_FOUND = answer(404, '{"detail":"Invalid page."}', "application/json")
@@ -18,12 +24,12 @@ NULL = answer(200, "null", "application/json")
 EMPTY = answer(200, '{"count":130,"next":null,"previous":null,"results":[]}', "application/json")
 
 
-def synced(rooms: Rooms, sandbox: Sandbox, **settings: object) -> Room:
-    """A room after its first synchronisation."""
-    room = rooms.make(sandbox, **settings)
-    room.sync()
+def synced(connectors: Connectors, sandbox: Sandbox, **settings: object) -> Connector:
+    """A connector after its first synchronisation."""
+    connector = connectors.make(sandbox, **settings)
+    connector.sync()
     sandbox.ledger.clear()
-    return room
+    return connector
 
 
 def calls_of(sandbox: Sandbox) -> int:
@@ -34,11 +40,11 @@ def calls_of(sandbox: Sandbox) -> int:
 @pytest.mark.parametrize("asked", [1, 20, 50, 100, 500])
 @pytest.mark.parametrize("honoured", [False, True], ids=["ignored", "honoured"])
 def test_trap_01_every_record_is_read_whatever_page_size_the_server_makes_of_it(
-    rooms: Rooms, honoured: bool, asked: int
+    connectors: Connectors, honoured: bool, asked: int
 ) -> None:
     with image_db_sandbox(records=45, honour_page_size=honoured) as sandbox:
-        room = rooms.make(sandbox)
-        landed = room.walk(asked)
+        connector = connectors.make(sandbox)
+        landed = connector.walk(asked)
         assert landed.complete, landed.reason
         assert sum(entry.records for entry in landed.pages.values()) == 45
         assert landed.calls == len(landed.pages) == -(-45 // (asked if honoured else 20))
@@ -46,9 +52,9 @@ def test_trap_01_every_record_is_read_whatever_page_size_the_server_makes_of_it(
         assert len(ignored) == (1 if not honoured and asked != 20 else 0)
 
 
-def test_trap_01_a_last_page_that_is_full_is_not_followed_by_a_call_past_the_end(rooms: Rooms) -> None:
+def test_trap_01_a_last_page_that_is_full_is_not_followed_by_a_call_past_the_end(connectors: Connectors) -> None:
     with image_db_sandbox(records=40) as sandbox:
-        landed = rooms.make(sandbox).walk()
+        landed = connectors.make(sandbox).walk()
         assert landed.complete
         assert calls_of(sandbox) == 2
 
@@ -58,46 +64,46 @@ def test_trap_01_a_last_page_that_is_full_is_not_followed_by_a_call_past_the_end
     [("insert", {}), ("delete", {}), ("insert", {"position": 125})],
     ids=["insert in front", "delete in front", "insert near the end"],
 )
-def test_trap_01_a_catalogue_that_grows_or_shrinks_during_a_walk_is_walked_again(
-    rooms: Rooms, sandbox: Sandbox, operator: str, arguments: dict[str, int]
+def test_trap_01_a_catalogue_that_grows_or_shrinks_during_a_scan_is_scanned_again(
+    connectors: Connectors, sandbox: Sandbox, operator: str, arguments: dict[str, int]
 ) -> None:
-    room = rooms.make(sandbox)
+    connector = connectors.make(sandbox)
     sandbox.after_pages(3, operator, **arguments)
-    result = room.sync()
+    result = connector.sync()
     assert result.landed is not None
     assert result.landed.complete
     assert any("all pages were read 2 times" in note for note in result.landed.notes)
     assert calls_of(sandbox) >= 2 * PAGES
-    assert_same_tables(room, from_scratch(rooms, sandbox))
+    assert_same_tables(connector, from_scratch(connectors, sandbox))
 
 
-def test_trap_01_rows_that_change_places_between_the_pages_are_noticed(rooms: Rooms) -> None:
+def test_trap_01_rows_that_change_places_between_the_pages_are_noticed(connectors: Connectors) -> None:
     with image_db_sandbox(records=130, unstable_order=True) as sandbox:
-        room = rooms.make(sandbox)
-        landed = room.walk()
+        connector = connectors.make(sandbox)
+        landed = connector.walk()
         assert not landed.complete
         assert "different images were read, but the API counts 130" in landed.reason
         assert calls_of(sandbox) == 3 * PAGES
 
 
-def test_trap_01_a_count_that_lies_proves_nothing(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = synced(rooms, sandbox)
+def test_trap_01_a_count_that_lies_proves_nothing(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = synced(connectors, sandbox)
     body = b'{"count":9999,"next":null,"previous":null,"results":[]}'
     sandbox.faults.add(answer(200, body, "application/json").at(ENDPOINT, "7").for_good())
-    before = room.stamps()
-    result = room.sync()
+    before = connector.stamps()
+    result = connector.sync()
     assert not result.records.about.complete
     assert result.written == (0, 0, 0)
-    assert room.stamps() == before
+    assert connector.stamps() == before
 
 
-def test_trap_02_a_next_link_to_another_host_gets_neither_a_call_nor_the_credentials(rooms: Rooms) -> None:
+def test_trap_02_a_next_link_to_another_host_gets_neither_a_call_nor_the_credentials(connectors: Connectors) -> None:
     with (
         image_db_sandbox(records=20) as other,
         image_db_sandbox(records=130, link_origin=other.url.removesuffix("/api/")) as sandbox,
     ):
-        room = rooms.make(sandbox)
-        result = room.sync()
+        connector = connectors.make(sandbox)
+        result = connector.sync()
         assert result.landed is not None
         assert result.landed.complete
         assert other.ledger.count() == 0
@@ -109,16 +115,16 @@ def test_trap_02_a_next_link_to_another_host_gets_neither_a_call_nor_the_credent
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_trap_02_a_redirect_to_another_host_is_refused_and_gets_no_credentials(
-    rooms: Rooms, sandbox: Sandbox, status: int
+    connectors: Connectors, sandbox: Sandbox, status: int
 ) -> None:
-    room = synced(rooms, sandbox)
-    before = room.stamps()
+    connector = synced(connectors, sandbox)
+    before = connector.stamps()
     with image_db_sandbox(records=20) as other:
         sandbox.faults.add(redirect(f"{other.url}all-files-and-articles/?page=3", status).at(ENDPOINT, "3").for_good())
         with pytest.raises(PageFailedError, match="redirected to another origin"):
-            room.sync()
+            connector.sync()
         assert other.ledger.count() == 0
-    assert room.stamps() == before
+    assert connector.stamps() == before
 
 
 @pytest.mark.parametrize(
@@ -137,109 +143,113 @@ def test_trap_02_a_redirect_to_another_host_is_refused_and_gets_no_credentials(
     ids=["500", "a proxy's 404", "HTML", "null", "null at the end", "empty", "404 inside", "404 at the end", "502"],
 )
 def test_trap_03_a_page_that_fails_is_not_the_end_of_the_data(
-    rooms: Rooms, sandbox: Sandbox, fault: Fault, page: str
+    connectors: Connectors, sandbox: Sandbox, fault: Fault, page: str
 ) -> None:
-    room = synced(rooms, sandbox)
-    before = room.stamps()
+    connector = synced(connectors, sandbox)
+    before = connector.stamps()
     sandbox.mutate("delete", file_id=sandbox.catalogue.file_ids()[-1])  # so that there would be something to remove
     sandbox.faults.add(fault.at(ENDPOINT, page).for_good())
     try:
-        result = room.sync()
+        result = connector.sync()
     except PageFailedError:
         pass
     else:
         assert not result.records.about.complete
         assert result.written[2] == 0
         assert any("Nothing is removed" in warning for warning in result.done.warnings)
-    assert room.stamps() == before
+    assert connector.stamps() == before
     sandbox.faults.clear()
-    room.sync()
-    assert_same_tables(room, from_scratch(rooms, sandbox))
+    connector.sync()
+    assert_same_tables(connector, from_scratch(connectors, sandbox))
 
 
-def test_trap_03_a_first_page_without_an_end_is_no_empty_catalogue(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = synced(rooms, sandbox)
-    before = room.stamps()
+def test_trap_03_a_first_page_without_an_end_is_no_empty_catalogue(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = synced(connectors, sandbox)
+    before = connector.stamps()
     body = b'{"count":0,"next":null,"previous":null,"results":[]}'
     sandbox.faults.add(answer(200, body, "application/json").at(ENDPOINT).for_good())
-    result = room.sync()
+    result = connector.sync()
     assert result.written == (0, 0, 0)
     assert len(result.plan.held) == len(before)
-    assert room.stamps() == before
+    assert connector.stamps() == before
 
 
-def test_trap_03_more_removals_than_the_brake_allows_wait_until_it_is_lifted(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = synced(rooms, sandbox)
+def test_trap_03_more_removals_than_the_deletion_limits_allows_wait_until_it_is_lifted(
+    connectors: Connectors, sandbox: Sandbox
+) -> None:
+    connector = synced(connectors, sandbox)
     for file_id in sandbox.catalogue.file_ids()[:40]:
         sandbox.mutate("delete", file_id=file_id)
-    assert room.sync().written == (0, 0, 0)
-    assert room.sync().written == (0, 0, 0)
-    result = room.sync(lift_brake=True)
+    assert connector.sync().written == (0, 0, 0)
+    assert connector.sync().written == (0, 0, 0)
+    result = connector.sync(allow_mass_delete=True)
     assert result.written[2] > 20
-    assert_same_tables(room, from_scratch(rooms, sandbox))
+    assert_same_tables(connector, from_scratch(connectors, sandbox))
 
 
-def test_trap_03_where_no_walk_is_ever_proven_additions_go_on_and_removals_wait(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = synced(rooms, sandbox)
-    number = room.scalar("SELECT sku FROM imagesync.product WHERE kind = 'variant' ORDER BY id LIMIT 1")
-    gone = room.table()["external_id"][0]
+def test_trap_03_where_no_scan_is_ever_proven_additions_go_on_and_removals_wait(
+    connectors: Connectors, sandbox: Sandbox
+) -> None:
+    connector = synced(connectors, sandbox)
+    number = connector.scalar("SELECT sku FROM imagesync.product WHERE kind = 'variant' ORDER BY id LIMIT 1")
+    gone = connector.table()["external_id"][0]
     sandbox.mutate("delete", file_id=int(gone))
     new = sandbox.mutate("insert").file_id
     assert new is not None
     sandbox.mutate("add_link", file_id=new, number=number)
-    for walk in range(3):
-        sandbox.after_pages(walk * PAGES + 3, "insert")
-    result = room.sync()
+    for scan in range(3):
+        sandbox.after_pages(scan * PAGES + 3, "insert")
+    result = connector.sync()
     assert not result.records.about.complete
-    assert room.rows(new)
-    assert room.rows(gone)
+    assert connector.rows(new)
+    assert connector.rows(gone)
     assert len(result.plan.held) >= 1
-    room.sync()
-    assert not room.rows(gone)
-    assert_same_tables(room, from_scratch(rooms, sandbox))
+    connector.sync()
+    assert not connector.rows(gone)
+    assert_same_tables(connector, from_scratch(connectors, sandbox))
 
 
 def test_trap_06_every_run_reads_everything_because_the_source_cannot_say_what_is_new(
-    rooms: Rooms, sandbox: Sandbox
+    connectors: Connectors, sandbox: Sandbox
 ) -> None:
-    room = synced(rooms, sandbox)
-    shown = room.table()["external_id"][0]
+    connector = synced(connectors, sandbox)
+    shown = connector.table()["external_id"][0]
     imported = sandbox.catalogue.record(int(shown))["original_file"]["imported_at"]
-    before = {row["product_id"]: row["image_url"] for row in room.rows(shown)}
+    before = {row["product_id"]: row["image_url"] for row in connector.rows(shown)}
     sandbox.mutate("re_export", file_id=int(shown))
     assert sandbox.catalogue.record(int(shown))["original_file"]["imported_at"] == imported
-    result = room.sync()
+    result = connector.sync()
     assert calls_of(sandbox) == PAGES
     assert {call.query for call in sandbox.ledger.calls(ENDPOINT)} == {
         f"page={page}&page_size=100" for page in range(1, PAGES + 1)
     }
     assert result.written == (0, len(before), 0)
-    assert all(row["image_url"] != before[row["product_id"]] for row in room.rows(shown))
+    assert all(row["image_url"] != before[row["product_id"]] for row in connector.rows(shown))
 
 
-def test_trap_12_force_writes_every_row_again_and_never_wipes(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = synced(rooms, sandbox)
-    before, table = room.stamps(), room.table()
-    result = room.sync(force=True)
-    after = room.stamps()
+def test_trap_12_force_writes_every_row_again_and_never_wipes(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = synced(connectors, sandbox)
+    before, table = connector.stamps(), connector.table()
+    result = connector.sync(force=True)
+    after = connector.stamps()
     assert result.written == (0, len(before), 0)
     assert [stamp[0] for stamp in after] == [stamp[0] for stamp in before]
     assert all(new[2] > old[2] for new, old in zip(after, before, strict=True))
-    assert table.equals(room.table())
+    assert table.equals(connector.table())
 
 
-def test_trap_12_force_over_a_source_that_fails_takes_nothing_away(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = synced(rooms, sandbox)
-    before = room.stamps()
+def test_trap_12_force_over_a_source_that_fails_takes_nothing_away(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = synced(connectors, sandbox)
+    before = connector.stamps()
     sandbox.faults.add(server_error(503).at(ENDPOINT).for_good())
     with pytest.raises(Exception, match="503"):
-        room.sync(force=True)
-    assert room.stamps() == before
+        connector.sync(force=True)
+    assert connector.stamps() == before
 
 
-def test_trap_12_a_walk_never_reads_its_own_cache(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = synced(rooms, sandbox, image_api_cache_enabled=True, image_api_cache_timeout=3600)
-    room.sync()
+def test_trap_12_a_scan_never_reads_its_own_cache(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = synced(connectors, sandbox, image_api_cache_enabled=True, image_api_cache_timeout=3600)
+    connector.sync()
     assert calls_of(sandbox) == PAGES
 
 
@@ -253,88 +263,90 @@ def test_trap_12_a_walk_never_reads_its_own_cache(rooms: Rooms, sandbox: Sandbox
     ids=["fresh", "disabled", "too old at once"],
 )
 def test_trap_12_one_product_is_synchronised_from_fresh_cached_pages_only(
-    rooms: Rooms, sandbox: Sandbox, cache: dict[str, object], calls: int
+    connectors: Connectors, sandbox: Sandbox, cache: dict[str, object], calls: int
 ) -> None:
-    room = synced(rooms, sandbox, **cache)
-    sku = room.scalar("SELECT p.sku FROM imagesync.product_image i JOIN imagesync.product p ON p.id = i.product_id")
-    room.sync(skus=[sku])
+    connector = synced(connectors, sandbox, **cache)
+    sku = connector.scalar(
+        "SELECT p.sku FROM imagesync.product_image i JOIN imagesync.product p ON p.id = i.product_id"
+    )
+    connector.sync(skus=[sku])
     assert calls_of(sandbox) == calls
 
 
-def test_trap_12_cached_pages_that_became_stale_are_read_again(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = synced(rooms, sandbox)
-    sku = room.scalar("SELECT sku FROM imagesync.product WHERE kind = 'variant' LIMIT 1")
-    room.execute("UPDATE imagesync.raw_page SET fetched_at = :then", then=datetime.now(UTC) - timedelta(hours=2))
-    room.sync(skus=[sku])
+def test_trap_12_cached_pages_that_became_stale_are_read_again(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = synced(connectors, sandbox)
+    sku = connector.scalar("SELECT sku FROM imagesync.product WHERE kind = 'variant' LIMIT 1")
+    connector.execute("UPDATE imagesync.raw_page SET fetched_at = :then", then=datetime.now(UTC) - timedelta(hours=2))
+    connector.sync(skus=[sku])
     assert calls_of(sandbox) == PAGES
-    room.sync(skus=[sku])
+    connector.sync(skus=[sku])
     assert calls_of(sandbox) == PAGES
 
 
 @pytest.mark.parametrize("session_first", [False, True], ids=["401", "403"])
 @pytest.mark.parametrize("password", ["wrong", ""], ids=["wrong", "empty"])
 def test_trap_12_refused_credentials_are_a_failure_at_once_and_the_catalogue_keeps_its_images(
-    rooms: Rooms, sandbox: Sandbox, session_first: bool, password: str
+    connectors: Connectors, sandbox: Sandbox, session_first: bool, password: str
 ) -> None:
-    room = synced(rooms, sandbox)
-    before = room.stamps()
+    connector = synced(connectors, sandbox)
+    before = connector.stamps()
     sandbox.switches.session_authentication_first = session_first
-    room.settings = room.settings.model_copy(update={"image_api_password": SecretStr(password)})
+    connector.settings = connector.settings.model_copy(update={"image_api_password": SecretStr(password)})
     with pytest.raises(CredentialsError) as refused:
-        room.sync()
+        connector.sync()
     assert calls_of(sandbox) == 1
-    assert room.waits == []
+    assert connector.waits == []
     assert refused.value.status == (403 if session_first else 401)
     assert base64.b64encode(f"{sandbox.username}:wrong".encode()).decode() not in str(refused.value)
-    assert room.stamps() == before
-    walk = room.scalar("SELECT state || ': ' || reason FROM imagesync.walk ORDER BY id DESC LIMIT 1")
-    assert walk.startswith("unproven: the walk was broken off")
+    assert connector.stamps() == before
+    scan = connector.scalar("SELECT state || ': ' || reason FROM imagesync.scan ORDER BY id DESC LIMIT 1")
+    assert scan.startswith("unproven: the scan was broken off")
 
 
-def test_trap_12_credentials_that_end_during_a_walk_stop_it_within_the_calls_under_way(
-    rooms: Rooms, sandbox: Sandbox
+def test_trap_12_credentials_that_end_during_a_scan_stop_it_within_the_calls_under_way(
+    connectors: Connectors, sandbox: Sandbox
 ) -> None:
-    room = synced(rooms, sandbox)
+    connector = synced(connectors, sandbox)
     body = '{"detail":"Invalid username/password."}'
     sandbox.faults.add(answer(401, body, "application/json").at(ENDPOINT).after(2).for_good())
     with pytest.raises(CredentialsError):
-        room.sync()
-    assert calls_of(sandbox) <= 2 + room.settings.image_api_concurrency
+        connector.sync()
+    assert calls_of(sandbox) <= 2 + connector.settings.image_api_concurrency
 
 
-def test_trap_13_many_products_cost_one_walk(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = synced(rooms, sandbox, image_api_cache_enabled=False)
-    with room.place.engine.connect() as connection:
+def test_trap_13_many_products_cost_one_scan(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = synced(connectors, sandbox, image_api_cache_enabled=False)
+    with connector.place.engine.connect() as connection:
         skus = list(connection.exec_driver_sql("SELECT sku FROM imagesync.product ORDER BY id LIMIT 20").scalars())
-    room.sync(skus=skus)
+    connector.sync(skus=skus)
     assert calls_of(sandbox) == PAGES
 
 
-def test_trap_13_the_pages_are_read_concurrently_and_within_bounds(rooms: Rooms, sandbox: Sandbox) -> None:
+def test_trap_13_the_pages_are_read_concurrently_and_within_bounds(connectors: Connectors, sandbox: Sandbox) -> None:
     sandbox.switches.latency = 0.05
-    rooms.make(sandbox, image_api_concurrency=3).walk()
+    connectors.make(sandbox, image_api_concurrency=3).walk()
     assert sandbox.ledger.peak(ENDPOINT) in (2, 3)
 
 
-@pytest.mark.parametrize("confirmed", [True, False], ids=["confirmed by a second walk", "one walk alone"])
-def test_trap_03_a_record_that_hides_between_two_pages_of_a_walk_that_looks_complete(
-    rooms: Rooms, sandbox: Sandbox, confirmed: bool
+@pytest.mark.parametrize("confirmed", [True, False], ids=["confirmed by a second scan", "one scan alone"])
+def test_trap_03_a_record_that_hides_between_two_pages_of_a_scan_that_looks_complete(
+    connectors: Connectors, sandbox: Sandbox, confirmed: bool
 ) -> None:
     """One record deleted and one added between two pages: count and number of ids agree, and a living record is missed.
 
-    The second walk finds it; without it the image would be gone until the next night.
+    The second scan finds it; without it the image would be gone until the next night.
     """
-    room = synced(rooms, sandbox, image_api_concurrency=1, image_db_confirm_removals=confirmed)
+    connector = synced(connectors, sandbox, image_api_concurrency=1, image_db_confirm_removals=confirmed)
     ids = sandbox.catalogue.file_ids()
     sandbox.after_pages(3, "delete", file_id=ids[5])
     sandbox.after_pages(3, "insert", position=len(ids) - 1)
-    result = room.sync()
+    result = connector.sync()
     assert result.landed is not None
     assert result.landed.complete
     assert calls_of(sandbox) == (2 if confirmed else 1) * PAGES
     hidden = str(ids[60])
-    shown_at_first_sight = hidden in set(from_scratch(rooms, sandbox).table()["external_id"])
+    shown_at_first_sight = hidden in set(from_scratch(connectors, sandbox).table()["external_id"])
     assert shown_at_first_sight, "the test needs a hidden record that some product shows"
-    assert (hidden in set(room.table()["external_id"])) is confirmed
+    assert (hidden in set(connector.table()["external_id"])) is confirmed
     if confirmed:
-        assert_same_tables(room, from_scratch(rooms, sandbox))
+        assert_same_tables(connector, from_scratch(connectors, sandbox))

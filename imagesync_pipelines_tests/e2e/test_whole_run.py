@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.faults import server_error
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.sandbox.image_db.serve import demo_changes
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
-from imagesync_pipelines.storage.home import House
-from imagesync_pipelines_tests.e2e.rooms import writes
+from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines_tests.e2e.connectors import writes
 
 PAGES = 125
 
@@ -26,12 +26,12 @@ SELECT count(*) FROM (
 
 
 @pytest.fixture
-def installed(house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: Any) -> Iterator[Sandbox]:
+def installed(locations: Locations, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: Any) -> Iterator[Sandbox]:
     """A sandbox, and an installation whose settings in the environment name it."""
     with image_db_sandbox(**request.param) as sandbox:
         parents, variants = sandbox.write_erp_csv(tmp_path / "erp")
         for name, value in {
-            **house.environment(),
+            **locations.environment(),
             "IMAGE_API_URL": sandbox.url,
             "IMAGE_API_USERNAME": sandbox.username,
             "IMAGE_API_PASSWORD": sandbox.password,
@@ -61,7 +61,7 @@ def test_first_run_then_nothing_then_a_night_of_changes(installed: Sandbox, data
     assert first.summary["api_calls"] == PAGES
     assert read(database, "SELECT count(*) FROM imagesync.product_image") == [(added,)]
     assert read(database, _WITHOUT_ONE_PRIMARY) == [(0,)]
-    assert read(database, "SELECT state, pages, first_count FROM imagesync.walk") == [("proven", PAGES, 2489)]
+    assert read(database, "SELECT state, pages, first_count FROM imagesync.scan") == [("proven", PAGES, 2489)]
 
     stamps, written = read(database, _STAMPS), writes(database)
     assert min(written.values()) > 0
@@ -113,7 +113,7 @@ def test_a_failed_run_says_why_keeps_everything_and_the_next_one_goes_on(
     assert refused.status is runs.Status.FAILED
     assert "credentials" in refused.error or "401" in refused.error
     assert "not-the-password" not in str(refused)
-    assert installed.ledger.count(ENDPOINT) <= 2, "discovery and the walk, once each"
+    assert installed.ledger.count(ENDPOINT) <= 2, "discovery and the scan, once each"
     assert read(database, _STAMPS) == stamps
 
     monkeypatch.setenv("IMAGE_API_PASSWORD", installed.password)

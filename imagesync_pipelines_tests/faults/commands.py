@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from imagesync_pipelines.operations.history import RunLine, history
+from imagesync_pipelines.defs.history import RunLine, history
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 
 PATIENCE = 240

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
-from imagesync_pipelines_tests.e2e.rooms import module_rooms, rooms
+from imagesync_pipelines_tests.e2e.connectors import connectors, module_connectors
 
-__all__ = ["module_rooms", "rooms", "sandbox"]
+__all__ = ["connectors", "module_connectors", "sandbox"]
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.image_db import plan_stages
-from imagesync_pipelines.image_db.pinning import pin_image
-from imagesync_pipelines.image_db.stages import Part
+from imagesync_pipelines.connectors.image_db import plan_stages
+from imagesync_pipelines.connectors.image_db.pinning import pin_image
+from imagesync_pipelines.connectors.image_db.stages import Part
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
-from imagesync_pipelines_tests.e2e.rooms import Room, Rooms
+from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors
 
 STAGES = ("products", "pages", "records", "plan", "apply", "unmatched")
 MOST_COMMITS = 40
@@ -23,21 +23,21 @@ class CrashError(BaseException):
 
 
 @pytest.fixture(scope="module")
-def night(module_rooms: Rooms) -> Iterator[tuple[Room, pd.DataFrame]]:
-    """A room before a night's changes are synchronised, and what the table is afterwards when nothing goes wrong."""
+def night(module_connectors: Connectors) -> Iterator[tuple[Connector, pd.DataFrame]]:
+    """A connector before a night's changes are synchronised, and the table afterwards when nothing goes wrong."""
     with image_db_sandbox(records=70) as sandbox:
-        room = module_rooms.make(sandbox)
-        room.sync()
-        _change(room, sandbox)
-        undisturbed = module_rooms.copy_of(room)
+        connector = module_connectors.make(sandbox)
+        connector.sync()
+        _change(connector, sandbox)
+        undisturbed = module_connectors.copy_of(connector)
         added, updated, removed = undisturbed.sync().written
         assert min(added, updated, removed) >= 2
-        yield room, undisturbed.table()
+        yield connector, undisturbed.table()
 
 
-def _change(room: Room, sandbox: Sandbox) -> None:
+def _change(connector: Connector, sandbox: Sandbox) -> None:
     """Additions, updates, removals, a renamed image, a pin, a reject, a renamed product and one that left the ERP."""
-    shown = [int(image) for image in room.table()["external_id"].unique()]
+    shown = [int(image) for image in connector.table()["external_id"].unique()]
     for file_id in shown[:3]:
         sandbox.mutate("delete", file_id=file_id)
     for file_id in shown[3:6]:
@@ -50,11 +50,11 @@ def _change(room: Room, sandbox: Sandbox) -> None:
     broken = sandbox.catalogue.record(shown[7])
     broken["articles"] = None
     sandbox.catalogue.replace(shown[7], broken)
-    pin_image(room.place.engine, room.rows(shown[8])[0]["product_id"], str(shown[8]), "a person")
-    renamed = room.rows(shown[9])[0]["sku"]
+    pin_image(connector.place.engine, connector.rows(shown[8])[0]["product_id"], str(shown[8]), "a person")
+    renamed = connector.rows(shown[9])[0]["sku"]
     for row in (*sandbox.catalogue.products.parents, *sandbox.catalogue.products.variants):
         row["name"] = "Another name" if row["sku"] == renamed else row["name"]
-    sandbox.write_erp_csv(room.place.house.home / "erp")
+    sandbox.write_erp_csv(connector.place.locations.home / "erp")
 
 
 @contextmanager
@@ -78,15 +78,15 @@ def crash(engine: sa.Engine, nth: int | None, *, after: bool) -> Iterator[list[i
         engine.dialect.do_commit = real  # type: ignore[method-assign]
 
 
-def run_stage(room: Room, stage: str, run_id: str) -> None:
+def run_stage(connector: Connector, stage: str, run_id: str) -> None:
     """One stage of a run."""
     work: dict[str, Callable[[], object]] = {
-        "products": room.products,
-        "pages": room.walk,
-        "records": lambda: room.records(run_id, Part()),
-        "plan": lambda: room.plan(run_id),
-        "apply": lambda: room.apply(run_id),
-        "unmatched": lambda: room.unmatched(run_id),
+        "products": connector.products,
+        "pages": connector.scan,
+        "records": lambda: connector.records(run_id, Part()),
+        "plan": lambda: connector.plan(run_id),
+        "apply": lambda: connector.apply(run_id),
+        "unmatched": lambda: connector.unmatched(run_id),
     }
     work[stage]()
 
@@ -94,28 +94,32 @@ def run_stage(room: Room, stage: str, run_id: str) -> None:
 @pytest.mark.parametrize("after", [False, True], ids=["commit not done", "commit done, process gone"])
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_crash_at_any_commit_of_a_stage_and_a_second_run_end_where_an_undisturbed_run_ends(
-    module_rooms: Rooms, night: tuple[Room, pd.DataFrame], monkeypatch: pytest.MonkeyPatch, stage: str, after: bool
+    module_connectors: Connectors,
+    night: tuple[Connector, pd.DataFrame],
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    after: bool,
 ) -> None:
     monkeypatch.setattr(plan_stages, "ROWS_PER_BATCH", 6)  # several transactions, a crash between any two
     before, expected = night
-    ready = module_rooms.copy_of(before)
+    ready = module_connectors.copy_of(before)
     run_id = ready.new_run()
     for earlier in STAGES[: STAGES.index(stage)]:
         run_stage(ready, earlier, run_id)
     for nth in range(1, MOST_COMMITS):
-        room = module_rooms.copy_of(ready)
-        with crash(room.place.engine, nth, after=after) as seen, suppress(CrashError):
-            run_stage(room, stage, run_id)
+        connector = module_connectors.copy_of(ready)
+        with crash(connector.place.engine, nth, after=after) as seen, suppress(CrashError):
+            run_stage(connector, stage, run_id)
         if len(seen) < nth:
             break
-        room.place.engine.dispose()
-        room.sync()
-        pd.testing.assert_frame_equal(room.table(), expected)
-        room.assert_one_primary_each()
+        connector.place.engine.dispose()
+        connector.sync()
+        pd.testing.assert_frame_equal(connector.table(), expected)
+        connector.assert_one_primary_each()
         if stage == "apply":
-            stamps = room.stamps()
-            assert room.sync().written == (0, 0, 0)
-            assert room.stamps() == stamps
+            stamps = connector.stamps()
+            assert connector.sync().written == (0, 0, 0)
+            assert connector.stamps() == stamps
     else:
         pytest.fail(f"{stage} commits more than {MOST_COMMITS} times")
     assert nth > 1, f"{stage} commits nothing"

@@ -12,12 +12,12 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.image_db import plan_stages
+from imagesync_pipelines.connectors.image_db import plan_stages
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.embedded import ensure_server, stop_server
 from imagesync_pipelines.storage.installation import Installation, open_installation
-from imagesync_pipelines_tests.e2e.rooms import Room, room_settings
+from imagesync_pipelines_tests.e2e.connectors import Connector, connector_settings
 
 GONE = (sa.exc.OperationalError, sa.exc.InterfaceError)
 
@@ -32,35 +32,35 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture
-def night(home: Path) -> Iterator[tuple[Room, Sandbox]]:
-    """A room that was synchronised, and a catalogue that has changed since."""
+def night(home: Path) -> Iterator[tuple[Connector, Sandbox]]:
+    """A connector that was synchronised, and a catalogue that has changed since."""
     ensure_server(home)
     with image_db_sandbox(records=70) as sandbox, open_installation(Settings(home=home, lock_wait_seconds=20)) as place:
         _empty(place)
-        room = Room(place, room_settings(sandbox, home / "erp"), sandbox)
-        room.sync()
-        shown = [int(image) for image in room.table()["external_id"].unique()]
+        connector = Connector(place, connector_settings(sandbox, home / "erp"), sandbox)
+        connector.sync()
+        shown = [int(image) for image in connector.table()["external_id"].unique()]
         for file_id in shown[:3]:
             sandbox.mutate("delete", file_id=file_id)
         for file_id in shown[3:12]:
             sandbox.mutate("re_export", file_id=file_id)
         for _ in range(3):
             sandbox.mutate("insert")
-        yield room, sandbox
+        yield connector, sandbox
 
 
 def _empty(place: Installation) -> None:
     with place.engine.begin() as connection:
         connection.execute(
-            sa.text("TRUNCATE imagesync.product, imagesync.walk, imagesync.plan RESTART IDENTITY CASCADE")
+            sa.text("TRUNCATE imagesync.product, imagesync.scan, imagesync.plan RESTART IDENTITY CASCADE")
         )
 
 
-def expected(room: Room, sandbox: Sandbox) -> pd.DataFrame:
+def expected(connector: Connector, sandbox: Sandbox) -> pd.DataFrame:
     """What an undisturbed run gives: the same installation, emptied and synchronised from scratch."""
-    _empty(room.place)
-    room.sync()
-    return room.table()
+    _empty(connector.place)
+    connector.sync()
+    return connector.table()
 
 
 def stop(home: Path) -> None:
@@ -85,7 +85,7 @@ class Switch:
         self._steps = 0
 
     def __call__(self, work: str, done: int, total: int | None) -> None:
-        """The room's progress: called after every page and every batch."""
+        """The connector's progress: called after every page and every batch."""
         if work != self._work or self.fired:
             return
         self._steps += 1
@@ -102,39 +102,39 @@ class Switch:
 @pytest.mark.parametrize("restart", [True, False], ids=["restarted", "gone until the next run"])
 def test_a_database_that_goes_away_mid_run_costs_that_run_at_most(
     home: Path,
-    night: tuple[Room, Sandbox],
+    night: tuple[Connector, Sandbox],
     monkeypatch: pytest.MonkeyPatch,
     end: Callable[[Path], None],
     work: str,
     restart: bool,
 ) -> None:
     monkeypatch.setattr(plan_stages, "ROWS_PER_BATCH", 4)
-    room, sandbox = night
-    before = len(room.stamps())
-    room.progress = switch = Switch(home, end, work, 2, restart=restart)
+    connector, sandbox = night
+    before = len(connector.stamps())
+    connector.progress = switch = Switch(home, end, work, 2, restart=restart)
     try:
-        room.sync()
+        connector.sync()
     except GONE:
         pass
     else:
         assert restart, "a run cannot succeed without a database"
     assert switch.fired
     ensure_server(home)
-    room.assert_one_primary_each()
-    assert len(room.stamps()) >= before - 10
-    second = room.sync()
+    connector.assert_one_primary_each()
+    assert len(connector.stamps()) >= before - 10
+    second = connector.sync()
     assert second.records.about.complete
-    third = room.sync()
+    third = connector.sync()
     assert third.written == (0, 0, 0)
-    found = room.table()
-    pd.testing.assert_frame_equal(found, expected(room, sandbox))
+    found = connector.table()
+    pd.testing.assert_frame_equal(found, expected(connector, sandbox))
 
 
-def test_a_restart_while_pages_are_read_is_not_even_noticed(home: Path, night: tuple[Room, Sandbox]) -> None:
-    room, sandbox = night
-    room.progress = switch = Switch(home, stop, "pages read", 2, restart=True)
-    result = room.sync()
+def test_a_restart_while_pages_are_read_is_not_even_noticed(home: Path, night: tuple[Connector, Sandbox]) -> None:
+    connector, sandbox = night
+    connector.progress = switch = Switch(home, stop, "pages read", 2, restart=True)
+    result = connector.sync()
     assert switch.fired
     assert result.records.about.complete
-    found = room.table()
-    pd.testing.assert_frame_equal(found, expected(room, sandbox))
+    found = connector.table()
+    pd.testing.assert_frame_equal(found, expected(connector, sandbox))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.faults import latency
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer

@@ -6,13 +6,13 @@ import pytest
 
 from imagesync_pipelines.sandbox.image_db.odd import fuzzed_record, odd_records
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
-from imagesync_pipelines_tests.e2e.rooms import Rooms, from_scratch
+from imagesync_pipelines_tests.e2e.connectors import Connectors, from_scratch
 
 
 @pytest.mark.parametrize("number", [300, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_fuzzed_records_never_stop_a_run(rooms: Rooms, sandbox: Sandbox, number: int) -> None:
-    room = from_scratch(rooms, sandbox)
-    ordinary = room.table()
+def test_fuzzed_records_never_stop_a_run(connectors: Connectors, sandbox: Sandbox, number: int) -> None:
+    connector = from_scratch(connectors, sandbox)
+    ordinary = connector.table()
     rng = Random(number)
     skus = [row["sku"] for row in sandbox.catalogue.products.variants]
     for _ in range(number):
@@ -22,42 +22,42 @@ def test_fuzzed_records_never_stop_a_run(rooms: Rooms, sandbox: Sandbox, number:
             if isinstance(link, dict) and isinstance(link.get("number"), str) and rng.random() < 0.3:
                 link["number"] = rng.choice(skus)
         sandbox.catalogue.insert(record, rng.randrange(len(sandbox.catalogue)))
-    result = room.sync()
+    result = connector.sync()
     about = result.records.about
     assert about.records + len(about.rejects) + about.repeated == len(sandbox.catalogue)
     assert len(about.rejects) > number / 10
     assert result.done.applied.failed == 0, result.done.applied.errors
     assert result.written[0] > number / 40
-    room.assert_one_primary_each()
-    table = room.table()
+    connector.assert_one_primary_each()
+    table = connector.table()
     keys = ["kind", "erp_id", "external_id", "fingerprint"]
     kept = ordinary[keys].merge(table[keys], on=keys)
     assert len(kept) == len(ordinary)
-    stamps = room.stamps()
-    assert room.sync().written == (0, 0, 0)
-    assert room.stamps() == stamps
+    stamps = connector.stamps()
+    assert connector.sync().written == (0, 0, 0)
+    assert connector.stamps() == stamps
 
 
-def test_a_record_with_null_everywhere_costs_itself_only(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = from_scratch(rooms, sandbox)
-    before = room.stamps()
+def test_a_record_with_null_everywhere_costs_itself_only(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = from_scratch(connectors, sandbox)
+    before = connector.stamps()
     sandbox.mutate("insert_record", record=odd_records(sandbox.catalogue)["null everywhere"], position=40)
-    result = room.sync()
+    result = connector.sync()
     assert len(result.records.about.rejects) == 1
     assert not result.records.about.complete, "a record without identity may be any image"
-    assert room.stamps() == before
+    assert connector.stamps() == before
 
 
-def test_a_duplicate_file_id_is_counted_and_the_record_read_last_wins(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = from_scratch(rooms, sandbox, image_api_concurrency=1)
-    shown = room.table()["external_id"][0]
+def test_a_duplicate_file_id_is_counted_and_the_record_read_last_wins(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = from_scratch(connectors, sandbox, image_api_concurrency=1)
+    shown = connector.table()["external_id"][0]
     twin = sandbox.catalogue.record(int(shown))
     twin["original_file"]["type"] = "Szene" if twin["original_file"]["type"] != "Szene" else "Illustration"
     sandbox.mutate("insert_record", record=twin, position=len(sandbox.catalogue))
-    first = room.sync()
+    first = connector.sync()
     assert first.records.about.conflicts == 1
     assert not first.records.about.complete
-    assert room.rows(shown)[0]["image_type"] == twin["original_file"]["type"]
-    stamps = room.stamps()
-    assert room.sync().written == (0, 0, 0)
-    assert room.stamps() == stamps
+    assert connector.rows(shown)[0]["image_type"] == twin["original_file"]["type"]
+    stamps = connector.stamps()
+    assert connector.sync().written == (0, 0, 0)
+    assert connector.stamps() == stamps

@@ -8,13 +8,19 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.home import House
+from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines_tests.e2e.rooms import Room, Rooms, assert_same_tables, from_scratch, room_settings
+from imagesync_pipelines_tests.e2e.connectors import (
+    Connector,
+    Connectors,
+    assert_same_tables,
+    connector_settings,
+    from_scratch,
+)
 from imagesync_pipelines_tests.faults.commands import WAITING, command, killed_before
 
 # The table in which a stage writes, and a lock on it that lets everything before that stage pass.
@@ -27,11 +33,11 @@ BLOCKED_AT = {
 
 
 @pytest.fixture
-def room(house: House, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Room]:
-    """A room on the installation that the command uses, synchronised once, with a catalogue that has changed since."""
-    given = room_settings(sandbox, house.home / "erp")
+def connector(locations: Locations, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connector]:
+    """A connector on the installation that the command uses, synchronised once; the catalogue has changed since."""
+    given = connector_settings(sandbox, locations.home / "erp")
     for name, value in {
-        **house.environment(),
+        **locations.environment(),
         "IMAGE_API_URL": sandbox.url,
         "IMAGE_API_USERNAME": sandbox.username,
         "IMAGE_API_PASSWORD": sandbox.password,
@@ -39,8 +45,8 @@ def room(house: House, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Ite
         "ERP_VARIANTS_FILE": str(given.erp_variants_file),
     }.items():
         monkeypatch.setenv(name, value)
-    with open_installation(Settings(home=house.home, database_url=house.database_url)) as place:
-        made = Room(place, given, sandbox)
+    with open_installation(Settings(home=locations.home, database_url=locations.database_url)) as place:
+        made = Connector(place, given, sandbox)
         made.sync()
         shown = [int(image) for image in made.table()["external_id"].unique()]
         for file_id in shown[:3]:
@@ -51,16 +57,16 @@ def room(house: House, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Ite
             sandbox.mutate("insert")
         products = sandbox.catalogue.products
         products.parents[0]["name"] = "Another name"
-        sandbox.write_erp_csv(house.home / "erp")
+        sandbox.write_erp_csv(locations.home / "erp")
         yield made
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", ["reading pages", *BLOCKED_AT])
 def test_a_run_killed_in_any_stage_is_told_as_failed_and_the_next_run_ends_where_it_would_have(
-    rooms: Rooms, room: Room, sandbox: Sandbox, tmp_path: Path, stage: str
+    connectors: Connectors, connector: Connector, sandbox: Sandbox, tmp_path: Path, stage: str
 ) -> None:
-    before = len(room.stamps())
+    before = len(connector.stamps())
     sandbox.ledger.clear()
     with ExitStack() as stack:
         if stage == "reading pages":
@@ -69,18 +75,18 @@ def test_a_run_killed_in_any_stage_is_told_as_failed_and_the_next_run_ends_where
             run.wait_until(lambda: sandbox.ledger.count(ENDPOINT) >= 4)
         else:
             table, mode = BLOCKED_AT[stage]
-            holder = stack.enter_context(room.place.engine.connect())
+            holder = stack.enter_context(connector.place.engine.connect())
             holder.execute(sa.text(f"LOCK TABLE imagesync.{table} IN {mode} MODE"))
             run = stack.enter_context(command(tmp_path, os.environ, "sync", "image-db"))
-            run.wait_until(lambda: room.scalar(WAITING) > 0)
+            run.wait_until(lambda: connector.scalar(WAITING) > 0)
         run.kill()
     sandbox.switches.latency = 0.0
-    assert len(room.stamps()) == before
-    room.assert_one_primary_each()
+    assert len(connector.stamps()) == before
+    connector.assert_one_primary_each()
 
     second = runs.sync_image_db()
     assert second.status is not runs.Status.FAILED, second.error
     with runs.opened() as (_, instance):
         assert killed_before(instance, second.run_id)
-    assert_same_tables(room, from_scratch(rooms, sandbox))
-    assert runs.sync_image_db().summary["kept"] == len(room.stamps())
+    assert_same_tables(connector, from_scratch(connectors, sandbox))
+    assert runs.sync_image_db().summary["kept"] == len(connector.stamps())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.faults import latency
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines.storage.embedded import EmbeddedServer

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon.making import make_listings
 from imagesync_pipelines.sandbox.faults import latency
 from imagesync_pipelines.storage.embedded import EmbeddedServer

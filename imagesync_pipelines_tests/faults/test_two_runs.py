@@ -5,86 +5,88 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imagesync_pipelines.image_db.plan_stages import WRITERS
+from imagesync_pipelines.connectors.image_db.plan_stages import WRITERS
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
-from imagesync_pipelines.storage.errors import RoomBusy
-from imagesync_pipelines.storage.locks import room_lock
-from imagesync_pipelines_tests.e2e.rooms import Room, Rooms, Synced, assert_same_tables, from_scratch
+from imagesync_pipelines.storage.errors import AccountBusyError
+from imagesync_pipelines.storage.locks import account_lock
+from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors, Synced, assert_same_tables, from_scratch
 
 
-def test_a_second_run_is_refused_while_another_applies_and_names_it(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = rooms.make(sandbox)
+def test_a_second_run_is_refused_while_another_applies_and_names_it(connectors: Connectors, sandbox: Sandbox) -> None:
+    connector = connectors.make(sandbox)
     with (
-        room_lock(room.place.engine, "image_db", 0),
-        pytest.raises(RoomBusy, match=r"synchronised already \(.*process"),
+        account_lock(connector.place.engine, "image_db", 0),
+        pytest.raises(AccountBusyError, match=r"synchronised already \(.*process"),
     ):
-        room.sync()
-    assert room.stamps() == []
-    room.sync()
-    assert_same_tables(room, from_scratch(rooms, sandbox))
+        connector.sync()
+    assert connector.stamps() == []
+    connector.sync()
+    assert_same_tables(connector, from_scratch(connectors, sandbox))
 
 
-def test_a_second_run_waits_for_the_first_and_then_finds_nothing_to_do_twice(rooms: Rooms, sandbox: Sandbox) -> None:
-    room = rooms.make(sandbox, shared={"lock_wait_seconds": 30})
+def test_a_second_run_waits_for_the_first_and_then_finds_nothing_to_do_twice(
+    connectors: Connectors, sandbox: Sandbox
+) -> None:
+    connector = connectors.make(sandbox, shared={"lock_wait_seconds": 30})
     release, held = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with room_lock(room.place.engine, "image_db", 0):
+        with account_lock(connector.place.engine, "image_db", 0):
             held.set()
             release.wait(30)
 
     with ThreadPoolExecutor(2) as pool:
         pool.submit(hold)
         assert held.wait(10)
-        second = pool.submit(room.sync)
+        second = pool.submit(connector.sync)
         assert not second.done()
         release.set()
         assert second.result(30).written[0] > 100
-    assert_same_tables(room, from_scratch(rooms, sandbox))
+    assert_same_tables(connector, from_scratch(connectors, sandbox))
 
 
 @pytest.mark.parametrize("there_before", [False, True])
 def test_runs_at_the_same_moment_take_nothing_away_and_the_next_ends_as_one_run_does(
-    rooms: Rooms, sandbox: Sandbox, there_before: bool
+    connectors: Connectors, sandbox: Sandbox, there_before: bool
 ) -> None:
-    room = rooms.make(sandbox, shared={"lock_wait_seconds": 30})
+    connector = connectors.make(sandbox, shared={"lock_wait_seconds": 30})
     if there_before:
-        room.sync()
-        for file_id in room.table()["external_id"].unique()[:8]:
+        connector.sync()
+        for file_id in connector.table()["external_id"].unique()[:8]:
             sandbox.mutate("re_export", file_id=int(file_id))
-    before = room.stamps()
+    before = connector.stamps()
     both = threading.Barrier(2)
 
     def run(_: int) -> Synced:
         both.wait(10)
-        return room.sync()
+        return connector.sync()
 
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(run, range(2)))
-    room.assert_one_primary_each()
+    connector.assert_one_primary_each()
     assert [result.done.applied.failed for result in results] == [0, 0]
-    after = room.stamps()
+    after = connector.stamps()
     assert len(after) >= len(before)
     transactions = {stamp[1] for stamp in after} - {stamp[1] for stamp in before}
     assert len(transactions) <= WRITERS, "one of the two wrote; the other found it done"
-    room.sync()  # without Dagster's pool one run may take the other's half-read walk: it adds less, and removes nothing
-    assert room.sync().written == (0, 0, 0)
-    assert_same_tables(room, from_scratch(rooms, sandbox))
+    connector.sync()  # without Dagster's pool a run may take the other's half-read scan: it adds less, removes nothing
+    assert connector.sync().written == (0, 0, 0)
+    assert_same_tables(connector, from_scratch(connectors, sandbox))
 
 
 def test_a_plan_from_before_another_run_writes_nothing_that_the_other_run_changed(
-    rooms: Rooms, sandbox: Sandbox
+    connectors: Connectors, sandbox: Sandbox
 ) -> None:
-    room: Room = from_scratch(rooms, sandbox)
-    shown = room.table()["external_id"].unique()
+    connector: Connector = from_scratch(connectors, sandbox)
+    shown = connector.table()["external_id"].unique()
     sandbox.mutate("re_export", file_id=int(shown[0]))
-    stale = room.new_run()
-    room.sync_up_to_the_plan(stale)
+    stale = connector.new_run()
+    connector.sync_up_to_the_plan(stale)
     sandbox.mutate("re_export", file_id=int(shown[0]))
-    room.sync()
-    after = room.stamps()
-    done = room.apply(stale)
+    connector.sync()
+    after = connector.stamps()
+    done = connector.apply(stale)
     assert (done.applied.added, done.applied.updated, done.applied.removed) == (0, 0, 0)
-    assert done.applied.refused == len(room.rows(shown[0]))
+    assert done.applied.refused == len(connector.rows(shown[0]))
     assert any("changed since" in error for error in done.applied.errors)
-    assert room.stamps() == after
+    assert connector.stamps() == after

@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image, ImageCms, ImageDraw
 
-from imagesync_pipelines.imaging.derivatives import SIDES, CannotDerive, Derived, Encoding, derive
+from imagesync_pipelines.imaging.derivatives import SIDES, CannotDeriveError, Derived, Encoding, derive
 from imagesync_pipelines.imaging.validation import DecodeLimits, check_image
 
 RED, BLUE, GREEN, WHITE = (230, 20, 20), (20, 20, 230), (20, 200, 20), (255, 255, 255)
@@ -130,7 +130,7 @@ def test_a_profile_that_is_none_changes_nothing(profile: bytes) -> None:
 
 def test_a_picture_over_the_limits_is_refused_and_a_large_one_decoded_in_the_child() -> None:
     body = saved(picture(), "PNG")
-    with pytest.raises(CannotDerive, match="1200 x 800 pixels"):
+    with pytest.raises(CannotDeriveError, match="1200 x 800 pixels"):
         derive(body, check_image(body), 160, Encoding.WEBP, DecodeLimits(max_pixels=1000))
     assert derived(body, here_pixels=1000) == derived(body)
 
@@ -138,13 +138,13 @@ def test_a_picture_over_the_limits_is_refused_and_a_large_one_decoded_in_the_chi
 def test_the_child_keeps_to_its_memory() -> None:
     body = saved(Image.new("RGB", (6000, 6000)), "TIFF", compression="tiff_deflate")
     facts = check_image(body)
-    with pytest.raises(CannotDerive, match="ended without an answer"):
+    with pytest.raises(CannotDeriveError, match="ended without an answer"):
         derive(body, facts, 160, Encoding.WEBP, DecodeLimits(child_memory=150 * 1024 * 1024))
 
 
 def test_a_body_that_is_none_is_refused() -> None:
     facts = check_image(saved(picture(), "PNG"))
-    with pytest.raises(CannotDerive, match="no smaller copy"):
+    with pytest.raises(CannotDeriveError, match="no smaller copy"):
         derive(b"\x89PNG and nothing", facts, 160, Encoding.WEBP)
 
 

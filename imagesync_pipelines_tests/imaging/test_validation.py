@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imagesync_pipelines.imaging.validation import BadImage, DecodeLimits, Fault, ImageFacts, check_image
+from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, Fault, ImageFacts, check_image
 
 HERE = ["JPEG", "PNG", "GIF", "BMP"]
 IN_CHILD = ["TIFF", "WEBP", "PSD"]
@@ -35,7 +35,7 @@ def encoded(kind: str, image: Image.Image | None = None, **options: object) -> b
 
 
 def fault_of(body: bytes, **options: object) -> Fault:
-    with pytest.raises(BadImage) as caught:
+    with pytest.raises(BadImageError) as caught:
         check_image(body, **options)  # type: ignore[arg-type]
     assert str(caught.value) == caught.value.reason
     assert "\n" not in caught.value.reason
@@ -140,7 +140,7 @@ def test_one_altered_byte_anywhere_in_a_png_is_found() -> None:
     ],
 )
 def test_what_is_no_picture_is_refused_by_its_content(body: bytes, fault: Fault, words: str) -> None:
-    with pytest.raises(BadImage, match=words) as caught:
+    with pytest.raises(BadImageError, match=words) as caught:
         check_image(body, content_type="image/jpeg")
     assert caught.value.fault is fault
 
@@ -281,5 +281,5 @@ def test_a_damaged_picture_passes_or_is_refused_and_nothing_else_is_raised(kind:
     for _ in range(chance.randrange(1, 12)):
         if len(body) > 1:
             chance.choice(damage)()
-    with suppress(BadImage):
+    with suppress(BadImageError):
         assert check_image(bytes(body), limits=DecodeLimits(here_pixels=10**6, max_pixels=10**6)).format == kind

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.contents import ContentMissing, Contents
+from imagesync_pipelines.storage.contents import ContentMissingError, Contents
 
 HOUR = timedelta(hours=1)
 
@@ -69,7 +69,7 @@ def test_a_file_that_is_not_what_was_written_is_not_kept_any_more(
     put(contents, "a", b"picture")
     content = contents.find(["a"])["a"]
     spoil(next(path for path in tmp_path.rglob("*") if path.is_file()))
-    with pytest.raises(ContentMissing):
+    with pytest.raises(ContentMissingError):
         contents.read(content)
     assert contents.find(["a"]) == {}
     put(contents, "a", b"picture")

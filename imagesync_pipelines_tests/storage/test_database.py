@@ -13,7 +13,12 @@ from alembic.script import ScriptDirectory
 from imagesync_pipelines.storage import database as code
 from imagesync_pipelines.storage import schema
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseTooOld, DatabaseUnreachable, StorageError
+from imagesync_pipelines.storage.errors import (
+    DatabaseTooNewError,
+    DatabaseTooOldError,
+    DatabaseUnreachableError,
+    StorageError,
+)
 from imagesync_pipelines_tests.storage.schemas import schema_of
 
 
@@ -70,7 +75,7 @@ def test_a_newer_database_is_refused_and_left_alone(database: sa.Engine, databas
     with database.begin() as connection:
         connection.execute(sa.text("UPDATE imagesync.alembic_version SET version_num = '9999'"))
     before = schema_of(database_url)
-    with pytest.raises(DatabaseTooNew, match=r"version 9999.*Install the newer program"):
+    with pytest.raises(DatabaseTooNewError, match=r"version 9999.*Install the newer program"):
         code.open_database(database_url)
     assert schema_of(database_url) == before
 
@@ -82,7 +87,9 @@ def test_an_older_database_is_told_which_commit_to_pass_through_and_left_alone(
     with database.begin() as connection:
         connection.execute(sa.text(f"UPDATE imagesync.alembic_version SET version_num = '{version}'"))
     before = schema_of(database_url)
-    with pytest.raises(DatabaseTooOld, match=rf"version {version}, .* from 0010 on\. Pass through commit 7115364 "):
+    with pytest.raises(
+        DatabaseTooOldError, match=rf"version {version}, .* from 0010 on\. Pass through commit 7115364 "
+    ):
         code.open_database(database_url)
     assert schema_of(database_url) == before
     with database.connect() as connection:
@@ -108,7 +115,7 @@ def test_our_connections_carry_our_name(database: sa.Engine) -> None:
 
 
 def test_a_database_that_does_not_answer_is_said_so() -> None:
-    with pytest.raises(DatabaseUnreachable, match="does not answer"):
+    with pytest.raises(DatabaseUnreachableError, match="does not answer"):
         code.open_database("postgresql://nobody:hidden@127.0.0.1:1/none")
 
 

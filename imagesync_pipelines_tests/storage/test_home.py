@@ -1,4 +1,4 @@
-"""Every process finds the same house, from the settings or from what its parent hands it."""
+"""Every process finds the same locations, from the settings or from what its parent hands it."""
 
 import json
 import os
@@ -16,14 +16,14 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.storage.home import House, dagster_yaml, open_house
+from imagesync_pipelines.storage.home import Locations, dagster_yaml, open_locations
 
 CHILD = """
 import json
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.home import open_house
-house = open_house(load_settings(Settings))
-print(json.dumps([house.database_url, house.dagster_url, str(house.storage_root), house.environment()]))
+from imagesync_pipelines.storage.home import open_locations
+locations = open_locations(load_settings(Settings))
+print(json.dumps([locations.database_url, locations.dagster_url, str(locations.storage_root), locations.environment()]))
 """
 REPOSITORY = Path(__file__).parents[2]
 
@@ -37,8 +37,8 @@ def home() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def _as_a_child_sees_it(house: House, elsewhere: Path) -> list[object]:
-    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | house.environment()
+def _as_a_child_sees_it(locations: Locations, elsewhere: Path) -> list[object]:
+    environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ} | locations.environment()
     done = subprocess.run(
         [sys.executable, "-c", CHILD], env=environment, cwd=elsewhere, check=True, capture_output=True, text=True
     )
@@ -46,22 +46,25 @@ def _as_a_child_sees_it(house: House, elsewhere: Path) -> list[object]:
     return json.loads(done.stdout)
 
 
-def _as_seen_here(house: House) -> list[object]:
-    return [house.database_url, house.dagster_url, str(house.storage_root), house.environment()]
+def _as_seen_here(locations: Locations) -> list[object]:
+    return [locations.database_url, locations.dagster_url, str(locations.storage_root), locations.environment()]
 
 
 def test_a_child_in_another_folder_reaches_the_same_embedded_house(home: Path, tmp_path: Path) -> None:
-    house = open_house(Settings(home=home))
-    open_database(house.database_url).dispose()
-    assert _as_a_child_sees_it(house, tmp_path) == _as_seen_here(house)
-    assert Path(house.environment()["IMAGESYNC_HOME"]).is_absolute()
-    assert (house.dagster_home / "dagster.yaml").read_text() == dagster_yaml()
-    with sa.create_engine(house.dagster_url).connect() as connection:
+    locations = open_locations(Settings(home=home))
+    open_database(locations.database_url).dispose()
+    assert _as_a_child_sees_it(locations, tmp_path) == _as_seen_here(locations)
+    assert Path(locations.environment()["IMAGESYNC_HOME"]).is_absolute()
+    assert (locations.dagster_home / "dagster.yaml").read_text() == dagster_yaml()
+    with sa.create_engine(locations.dagster_url).connect() as connection:
         assert connection.execute(sa.text("SELECT current_database()")).scalar() == "dagster"
 
 
 def test_several_processes_may_open_and_migrate_a_fresh_house_at_once(home: Path, tmp_path: Path) -> None:
-    code = CHILD + "from imagesync_pipelines.storage.database import open_database\nopen_database(house.database_url)\n"
+    code = (
+        CHILD
+        + "from imagesync_pipelines.storage.database import open_database\nopen_database(locations.database_url)\n"
+    )
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     environment["IMAGESYNC_HOME"] = str(home)
     children = [
@@ -75,50 +78,50 @@ def test_several_processes_may_open_and_migrate_a_fresh_house_at_once(home: Path
     assert len({out for (out, _), _ in said}) == 1
 
 
-def test_a_child_reaches_the_same_house_on_a_database_of_ours(house: House, tmp_path: Path) -> None:
-    assert _as_a_child_sees_it(house, tmp_path) == _as_seen_here(house)
-    assert not (house.home / "postgres").exists()
+def test_a_child_reaches_the_same_house_on_a_database_of_ours(locations: Locations, tmp_path: Path) -> None:
+    assert _as_a_child_sees_it(locations, tmp_path) == _as_seen_here(locations)
+    assert not (locations.home / "postgres").exists()
 
 
 def test_dagster_shares_our_database_when_it_has_none_of_its_own(database_url: str, tmp_path: Path) -> None:
     bare = database_url.replace("postgresql+psycopg://", "postgres://")
-    house = open_house(Settings(home=tmp_path / "home", database_url=bare))
-    assert house.database_url == database_url
-    assert house.dagster_url == database_url.replace("+psycopg:", "+psycopg2:")
+    locations = open_locations(Settings(home=tmp_path / "home", database_url=bare))
+    assert locations.database_url == database_url
+    assert locations.dagster_url == database_url.replace("+psycopg:", "+psycopg2:")
 
 
 def test_passwords_are_not_in_what_is_printed_of_a_house(tmp_path: Path) -> None:
-    house = open_house(Settings(home=tmp_path / "home", database_url="postgresql://u:canary@h/d"))
-    assert "canary" in house.database_url
-    assert "canary" not in repr(house)
+    locations = open_locations(Settings(home=tmp_path / "home", database_url="postgresql://u:canary@h/d"))
+    assert "canary" in locations.database_url
+    assert "canary" not in repr(locations)
 
 
 def test_a_relative_home_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, database_url: str) -> None:
     monkeypatch.chdir(tmp_path)
-    house = open_house(Settings(home=Path("here"), database_url=database_url))
-    assert house.home == tmp_path / "here"
-    assert house.dagster_home == tmp_path / "here" / "dagster"
-    assert str(house.storage_root) == str(tmp_path / "here" / "storage")
+    locations = open_locations(Settings(home=Path("here"), database_url=database_url))
+    assert locations.home == tmp_path / "here"
+    assert locations.dagster_home == tmp_path / "here" / "dagster"
+    assert str(locations.storage_root) == str(tmp_path / "here" / "storage")
 
 
-def test_the_copy_of_dagster_yaml_follows_the_one_in_the_repository(house: House, database_url: str) -> None:
+def test_the_copy_of_dagster_yaml_follows_the_one_in_the_repository(locations: Locations, database_url: str) -> None:
     assert dagster_yaml() == (REPOSITORY / "dagster.yaml").read_text()
-    copy = house.dagster_home / "dagster.yaml"
+    copy = locations.dagster_home / "dagster.yaml"
     copy.write_text("old: true\n")
-    open_house(Settings(home=house.home, database_url=database_url))
+    open_locations(Settings(home=locations.home, database_url=database_url))
     assert copy.read_text() == dagster_yaml()
-    assert [path.name for path in house.dagster_home.iterdir()] == ["dagster.yaml"]
+    assert [path.name for path in locations.dagster_home.iterdir()] == ["dagster.yaml"]
 
 
 def test_another_store_is_taken_and_handed_on(database_url: str, tmp_path: Path) -> None:
-    house = open_house(
+    locations = open_locations(
         Settings(home=tmp_path / "home", database_url=database_url, storage_url="memory://bucket/prefix")
     )
-    (house.storage_root / "x" / "y").write_bytes(b"body")
-    assert (house.storage_root / "x" / "y").read_bytes() == b"body"
-    assert house.environment()["IMAGESYNC_STORAGE_URL"] == "memory://bucket/prefix"
+    (locations.storage_root / "x" / "y").write_bytes(b"body")
+    assert (locations.storage_root / "x" / "y").read_bytes() == b"body"
+    assert locations.environment()["IMAGESYNC_STORAGE_URL"] == "memory://bucket/prefix"
 
 
 def test_a_store_that_cannot_be_used_is_said_so(database_url: str, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="IMAGESYNC_STORAGE_URL cannot be used"):
-        open_house(Settings(home=tmp_path / "home", database_url=database_url, storage_url="nonsense://bucket"))
+        open_locations(Settings(home=tmp_path / "home", database_url=database_url, storage_url="nonsense://bucket"))

@@ -1,4 +1,4 @@
-"""One holder per room at a time; a second waits, then is told who holds it; a killed holder holds nothing."""
+"""One holder per connector at a time; a second waits, then is told who holds it; a killed holder holds nothing."""
 
 import subprocess
 import sys
@@ -9,23 +9,23 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.database import with_driver
-from imagesync_pipelines.storage.errors import RoomBusy
-from imagesync_pipelines.storage.home import House
-from imagesync_pipelines.storage.locks import room_lock
+from imagesync_pipelines.storage.errors import AccountBusyError
+from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.locks import account_lock
 
 HOLDER = """
 import sys, time, sqlalchemy as sa
-from imagesync_pipelines.storage.locks import room_lock
-with room_lock(sa.create_engine(sys.argv[1]), "image_db", 0):
+from imagesync_pipelines.storage.locks import account_lock
+with account_lock(sa.create_engine(sys.argv[1]), "image_db", 0):
     print("held", flush=True)
     time.sleep(60)
 """
 
 
 def test_a_second_holder_is_refused_and_told_who_holds_it_since_when(database: sa.Engine) -> None:
-    with room_lock(database, "image_db", 0):
+    with account_lock(database, "image_db", 0):
         busy = r"synchronised already \(imagesync image_db: process \d+ on \S+, since \d{4}-\d\d-\d\d .*\)"
-        with pytest.raises(RoomBusy, match=busy), room_lock(database, "image_db", 0.3):
+        with pytest.raises(AccountBusyError, match=busy), account_lock(database, "image_db", 0.3):
             pytest.fail("two holders")
 
 
@@ -34,7 +34,7 @@ def test_a_second_holder_waits_for_the_first(database: sa.Engine) -> None:
     ready = threading.Event()
 
     def first() -> None:
-        with room_lock(database, "image_db", 0):
+        with account_lock(database, "image_db", 0):
             ready.set()
             time.sleep(0.5)
             order.append("first")
@@ -42,24 +42,24 @@ def test_a_second_holder_waits_for_the_first(database: sa.Engine) -> None:
     thread = threading.Thread(target=first)
     thread.start()
     ready.wait()
-    with room_lock(database, "image_db", 10):
+    with account_lock(database, "image_db", 10):
         order.append("second")
     thread.join()
     assert order == ["first", "second"]
 
 
-def test_rooms_and_databases_do_not_block_each_other(database: sa.Engine, house: House) -> None:
-    with room_lock(database, "image_db", 0), room_lock(database, "plytix", 0):
+def test_connectors_and_databases_do_not_block_each_other(database: sa.Engine, locations: Locations) -> None:
+    with account_lock(database, "image_db", 0), account_lock(database, "plytix", 0):
         pass
-    elsewhere = sa.create_engine(with_driver(house.dagster_url, "psycopg"))
-    with room_lock(database, "image_db", 0), room_lock(elsewhere, "image_db", 0):
+    elsewhere = sa.create_engine(with_driver(locations.dagster_url, "psycopg"))
+    with account_lock(database, "image_db", 0), account_lock(elsewhere, "image_db", 0):
         pass
 
 
 def test_the_lock_is_given_back_when_the_body_fails(database: sa.Engine) -> None:
-    with pytest.raises(RuntimeError, match="body"), room_lock(database, "image_db", 0):
+    with pytest.raises(RuntimeError, match="body"), account_lock(database, "image_db", 0):
         raise RuntimeError("body")
-    with room_lock(database, "image_db", 0):
+    with account_lock(database, "image_db", 0):
         pass
 
 
@@ -69,7 +69,7 @@ def test_a_lost_connection_does_not_hide_the_error_of_the_body(
     others = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'imagesync %'")
 
     def lose_the_connection_and_fail() -> None:
-        with room_lock(database, "image_db", 0):
+        with account_lock(database, "image_db", 0):
             with database.connect() as connection:
                 connection.execute(others)
             raise RuntimeError("body")
@@ -77,23 +77,23 @@ def test_a_lost_connection_does_not_hide_the_error_of_the_body(
     with pytest.raises(RuntimeError, match="body"):
         lose_the_connection_and_fail()
     assert "the lock was lost" in caplog.text
-    with room_lock(database, "image_db", 5):
+    with account_lock(database, "image_db", 5):
         pass
 
 
 def test_a_killed_holder_holds_nothing(database: sa.Engine, database_url: str) -> None:
     holder = subprocess.Popen([sys.executable, "-c", HOLDER, database_url], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(RoomBusy, match=f"process {holder.pid} "), room_lock(database, "image_db", 0):
+    with pytest.raises(AccountBusyError, match=f"process {holder.pid} "), account_lock(database, "image_db", 0):
         pytest.fail("two holders")
     holder.kill()
     holder.communicate()
-    with room_lock(database, "image_db", 5):
+    with account_lock(database, "image_db", 5):
         pass
 
 
 def test_the_holders_name_does_not_stay_on_pooled_connections(database: sa.Engine) -> None:
-    with room_lock(database, "image_db", 0):
+    with account_lock(database, "image_db", 0):
         pass
     with database.connect() as connection:
         assert connection.execute(sa.text("SHOW application_name")).scalar() == "imagesync"

@@ -29,11 +29,11 @@ def connection(database: sa.Engine) -> Iterator[sa.Connection]:
         yield connection
 
 
-def _merge(connection: sa.Connection, *rows: MirrorRow, walk: int | None = 1) -> Merged:
+def _merge(connection: sa.Connection, *rows: MirrorRow, scan: int | None = 1) -> Merged:
     code.stage_nothing(connection)
     code.stage(connection, rows)
     code.settle_staging(connection)
-    merged = code.merge(connection, *WHO, walk)
+    merged = code.merge(connection, *WHO, scan)
     connection.commit()
     return merged
 
@@ -48,7 +48,7 @@ def _versions(connection: sa.Connection) -> dict[str, str]:
 def test_rows_are_new_once_and_then_unchanged(connection: sa.Connection) -> None:
     assert _merge(connection, _row("a"), _row("b")) == (2, 0, 0, 0)
     before, at = _versions(connection), code.mirror_at(connection, *WHO)
-    assert _merge(connection, _row("a"), _row("b"), walk=2) == (0, 0, 0, 2)
+    assert _merge(connection, _row("a"), _row("b"), scan=2) == (0, 0, 0, 2)
     assert _versions(connection) == before
     assert code.mirror_at(connection, *WHO) == at
 
@@ -107,7 +107,7 @@ def test_a_better_reason_replaces_the_first(connection: sa.Connection) -> None:
     assert code.read_gone(connection, *WHO, ["deleted"]) == {"a"}
 
 
-def test_accounts_and_rooms_do_not_see_each_other(connection: sa.Connection) -> None:
+def test_accounts_and_connectors_do_not_see_each_other(connection: sa.Connection) -> None:
     _merge(connection, _row("a"))
     assert code.merge(connection, "edge", "java", None) == (1, 0, 0, 0)
     code.mark_gone(connection, "edge", "java", ["a"], "deleted")

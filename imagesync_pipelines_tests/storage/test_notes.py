@@ -12,7 +12,7 @@ from imagesync_pipelines.storage.notes import KEPT, RunNote, keep_note, notes_th
 class Read(RunNote):
     """What some stage read."""
 
-    room: ClassVar[str] = "plytix"
+    connector: ClassVar[str] = "plytix"
     asset: ClassVar[str] = "products"
 
     rows: int = 0

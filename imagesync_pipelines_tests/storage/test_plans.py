@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.errors import PlanDamaged, PlanMissing
+from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 
 ROWS = pd.DataFrame(
@@ -22,8 +22,10 @@ ROWS = pd.DataFrame(
 PAYLOAD = pd.DataFrame({"key": ["1/10"], "metadata": ['{"größe": 1}'], "width": pd.Series([None], dtype="Int64")})
 
 
-def _new(room: str = "image_db") -> NewPlan:
-    return NewPlan(room, "run-1", {"groups": None}, {"add": 1, "update": 1}, {"calls": 0, "minutes": 0.5}, walk_id=3)
+def _new(connector: str = "image_db") -> NewPlan:
+    return NewPlan(
+        connector, "run-1", {"groups": None}, {"add": 1, "update": 1}, {"calls": 0, "minutes": 0.5}, scan_id=3
+    )
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -38,7 +40,7 @@ def test_a_plan_comes_back_as_it_was_saved(plans: Plans) -> None:
     pd.testing.assert_frame_equal(plans.load(plan), ROWS)
     pd.testing.assert_frame_equal(plans.load_payload(plan), PAYLOAD)
     header = plans.header(plan)
-    assert (header.room, header.run_id, header.walk_id, header.applied_at) == ("image_db", "run-1", 3, None)
+    assert (header.connector, header.run_id, header.scan_id, header.applied_at) == ("image_db", "run-1", 3, None)
     assert (header.scope, header.counts, header.cost) == (_new().scope, _new().counts, _new().cost)
 
 
@@ -61,11 +63,11 @@ def test_no_portion_of_a_damaged_payload_is_given(plans: Plans) -> None:
     plan = plans.save(ROWS, [PAYLOAD, PAYLOAD], _new())
     file = plans.root / plans.header(plan).path / "payload.parquet"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.raises(PlanDamaged, match="plan again"):
+    with pytest.raises(PlanDamagedError, match="plan again"):
         plans.payload_portions(plan)
 
 
-def test_the_latest_plan_is_the_rooms_own(plans: Plans) -> None:
+def test_the_latest_plan_is_the_connectors_own(plans: Plans) -> None:
     assert plans.latest("image_db") is None
     plans.save(ROWS, None, _new())
     newest = plans.save(ROWS, None, _new())
@@ -74,24 +76,24 @@ def test_the_latest_plan_is_the_rooms_own(plans: Plans) -> None:
     assert [header.id for header in plans.all("image_db")] == [newest, newest - 1]
 
 
-def test_a_plan_that_is_asked_for_is_of_that_part_of_the_room_and_never_anothers(plans: Plans) -> None:
+def test_a_plan_that_is_asked_for_is_of_that_part_of_the_connector_and_never_anothers(plans: Plans) -> None:
     quiet, busy, plytix = (
-        plans.save(ROWS, None, replace(_new(room), scope={"store": store}))
-        for room, store in (("edge", "quiet"), ("edge", "busy"), ("plytix", "busy"))
+        plans.save(ROWS, None, replace(_new(connector), scope={"store": store}))
+        for connector, store in (("edge", "quiet"), ("edge", "busy"), ("plytix", "busy"))
     )
     assert plans.asked("edge", busy, {"store": "busy"}).id == busy
     assert plans.asked("edge", quiet).id == quiet
     for other in (quiet, plytix):
-        with pytest.raises(PlanMissing, match=f"Plan {other} is none of edge/busy"):
+        with pytest.raises(PlanMissingError, match=f"Plan {other} is none of edge/busy"):
             plans.asked("edge", other, {"store": "busy"})
-    with pytest.raises(PlanMissing, match="no plan 999"):
+    with pytest.raises(PlanMissingError, match="no plan 999"):
         plans.asked("edge", 999)
 
 
 def test_a_plan_without_what_applying_needs_is_not_applied(plans: Plans) -> None:
     whole, bare = plans.save(ROWS, [PAYLOAD], _new()), plans.save(ROWS, None, _new())
     pd.testing.assert_frame_equal(plans.need_payload(whole), PAYLOAD)
-    with pytest.raises(PlanMissing, match=f"plan {bare} .*plan again"):
+    with pytest.raises(PlanMissingError, match=f"plan {bare} .*plan again"):
         plans.need_payload(bare)
 
 
@@ -102,13 +104,13 @@ def test_an_applied_plan_says_so(plans: Plans) -> None:
     assert plans.header(plan).applied_at >= plans.header(plan).created_at
 
 
-def test_pruning_keeps_the_newest_plans_of_the_room_with_their_files(plans: Plans) -> None:
+def test_pruning_keeps_the_newest_plans_of_the_connector_with_their_files(plans: Plans) -> None:
     ids = [plans.save(ROWS, [PAYLOAD], _new()) for _ in range(4)]
     other = plans.save(ROWS, None, _new("plytix"))
     assert plans.prune("image_db", keep=2) == 2
     assert plans.prune("image_db", keep=2) == 0
     for gone in ids[:2]:
-        with pytest.raises(PlanMissing, match=f"no plan {gone}"):
+        with pytest.raises(PlanMissingError, match=f"no plan {gone}"):
             plans.load(gone)
     for kept in (*ids[2:], other):
         assert len(plans.load(kept)) == 3
@@ -135,16 +137,16 @@ def test_a_damaged_plan_is_never_applied(plans: Plans, damage: str) -> None:
     if damage == "one byte changed":
         body[200] ^= 0xFF
     file.write_bytes(bytes(body[: {"cut short": -10, "emptied": 0}.get(damage, len(body))]))
-    with pytest.raises(PlanDamaged, match=f"plan {plan} is damaged.*plan again"):
+    with pytest.raises(PlanDamagedError, match=f"plan {plan} is damaged.*plan again"):
         plans.load(plan)
 
 
 def test_a_plan_that_is_gone_is_said_so(plans: Plans) -> None:
     plan = plans.save(ROWS, None, _new())
     (plans.root / plans.header(plan).path / "rows.parquet").unlink()
-    with pytest.raises(PlanMissing, match="plan again"):
+    with pytest.raises(PlanMissingError, match="plan again"):
         plans.load(plan)
-    with pytest.raises(PlanMissing, match="no plan 999"):
+    with pytest.raises(PlanMissingError, match="no plan 999"):
         plans.mark_applied(999, "run")
 
 
@@ -153,5 +155,5 @@ def test_an_application_that_began_and_did_not_end_can_be_told_from_one_that_nev
     assert (plans.header(plan).applied_at, plans.header(plan).applied_run) == (None, None)
     plans.mark_begun(plan, "run-2")
     assert (plans.header(plan).applied_at, plans.header(plan).applied_run) == (None, "run-2")
-    with pytest.raises(PlanMissing):
+    with pytest.raises(PlanMissingError):
         plans.mark_begun(999, "run-2")

@@ -48,7 +48,7 @@ def test_clearing_takes_a_key_out_whatever_stage_it_failed_in(database: sa.Engin
     assert len(other.list()) == 3
 
 
-def test_dropping_and_finding_by_number_stay_in_the_room(database: sa.Engine) -> None:
+def test_dropping_and_finding_by_number_stay_in_the_connector(database: sa.Engine) -> None:
     table, other = QuarantineTable(database, "image_db"), QuarantineTable(database, "plytix")
     table.put([Item("a")])
     (entry,) = table.list()

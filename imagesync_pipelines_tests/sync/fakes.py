@@ -14,7 +14,7 @@ from imagesync_pipelines.sync.frames import ROW_COLUMNS
 from imagesync_pipelines.sync.model import Change, GroupWork, Intent, Outcome, PlanRow, QuarantineItem, RowResult
 from imagesync_pipelines.sync.plan import group_states
 from imagesync_pipelines.sync.stored import moved_groups
-from imagesync_pipelines.sync.targets import AnswerLost
+from imagesync_pipelines.sync.targets import AnswerLostError
 
 TYPES = {"key": "str", "group": "str", "position": "Int64", "fingerprint": "str", "content": "str"}
 Row = tuple[str, str, int | None, str, str | None]
@@ -138,7 +138,7 @@ class FakeRemote:
             self.crash.point()
             lost_after = self.loses.pop(work.group, None)
             if lost_after is False:
-                raise AnswerLost("read timed out")
+                raise AnswerLostError("read timed out")
             results = []
             for nth, row in enumerate(work.rows):
                 if work.group in self.breaks and nth == 1:
@@ -150,7 +150,7 @@ class FakeRemote:
                 self.crash.point()  # the effect is done, and nobody hears of it
                 results.append(RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason))
             if lost_after:
-                raise AnswerLost("connection reset")
+                raise AnswerLostError("connection reset")
             return results
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:

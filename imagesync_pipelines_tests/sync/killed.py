@@ -13,7 +13,7 @@ import psycopg
 
 from imagesync_pipelines.sync.applying import apply_database
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import Brake, Change, GroupWork, Intent, PlanRow, Proof, RowResult, Scope
+from imagesync_pipelines.sync.model import Change, DeletionLimits, GroupWork, Intent, PlanRow, Proof, RowResult, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.remote import apply_remote, recover
 from imagesync_pipelines_tests.sync.fakes import FakeQuarantine, done, frame
@@ -42,7 +42,7 @@ EFFECTS = (
     ("g3/one", "add"),
 )
 KILLED_IN = "g2"
-BRAKE = Brake(1.0, 99, 99, 99)
+LIMITS = DeletionLimits(1.0, 99, 99, 99)
 SCOPE = Scope(None, Proof(1, True, ""))
 
 
@@ -138,13 +138,13 @@ class OurDatabase(Store):
 
 
 def run(kind: str, url: str, stage: str) -> None:
-    """One run as a room does it."""
+    """One run as a connector does it."""
     process = Process(stage)
     intents = Intents(url, process)
     if kind == "remote":
         recover(intents, Far(url, process))
     current = intents.rows("ledger")
-    plan = guard(build_plan(frame(*WANTED), current, SCOPE), SCOPE, BRAKE).plan
+    plan = guard(build_plan(frame(*WANTED), current, SCOPE), SCOPE, LIMITS).plan
     states = group_states(current)
     if kind == "remote":
         apply_remote(plan, Far(url, process), intents, FakeQuarantine(), workers=1, states=states)

@@ -251,7 +251,7 @@ def test_rows_kept_in_a_refused_group_are_not_counted_so_that_planning_again_can
     assert (applied.kept, applied.refused) == (2, 1)
 
 
-@given(worlds(brake=NEVER), st.data())
+@given(worlds(deletion_limits=NEVER), st.data())
 def test_a_crash_at_any_effect_and_a_second_run_reach_the_state_of_an_uninterrupted_one(
     world: World, data: st.DataObject
 ) -> None:

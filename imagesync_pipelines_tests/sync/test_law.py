@@ -22,7 +22,7 @@ def planned(world: World, current: pd.DataFrame | None = None, *, force: bool = 
     plan = build_plan(
         world.wanted, there, world.scope, rejected=world.rejected, match_position=world.match_position, force=force
     )
-    return guard(plan, world.scope, world.brake)
+    return guard(plan, world.scope, world.deletion_limits)
 
 
 def law(world: World) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def law(world: World) -> pd.DataFrame:
         world.wanted,
         world.current,
         world.scope,
-        world.brake,
+        world.deletion_limits,
         rejected=world.rejected,
         match_position=world.match_position,
     )
@@ -68,7 +68,7 @@ def test_the_order_of_rows_does_not_matter(world: World, random: Random) -> None
     shuffled = World(
         *(table.sample(frac=1, random_state=random.randrange(2**31)) for table in tables),
         world.scope,
-        world.brake,
+        world.deletion_limits,
         world.match_position,
     )
     one, other = planned(world), planned(shuffled)
@@ -126,8 +126,8 @@ def test_every_wanted_row_and_every_row_in_scope_is_in_the_plan_exactly_once(wor
 
 @settings(max_examples=25)
 @given(worlds())
-def test_a_lifted_brake_lets_everything_go_that_is_proven(world: World) -> None:
-    lifted = World(**{**vars(world), "brake": type(world.brake)(0.0, 0, 0, 0, lifted=True)})
+def test_a_lifted_deletion_limits_lets_everything_go_that_is_proven(world: World) -> None:
+    lifted = World(**{**vars(world), "deletion_limits": type(world.deletion_limits)(0.0, 0, 0, 0, lifted=True)})
     guarded = planned(lifted)
     proven = world.scope.proof is not None and world.scope.proof.complete
     assert not set(guarded.held["key"]) & world.scope.absent

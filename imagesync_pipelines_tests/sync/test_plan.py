@@ -86,7 +86,7 @@ def test_content_goes_before_position_and_several_of_the_same_content_pair_by_po
     assert found["o3"][0] == "remove"
 
 
-def test_a_source_that_names_the_old_key_as_deleted_allows_the_rename_without_a_walk() -> None:
+def test_a_source_that_names_the_old_key_as_deleted_allows_the_rename_without_a_scan() -> None:
     plan = build_plan(frame(("b", "g", 1, "f1", "c1")), frame(A), Scope(frozenset({"g"}), None, frozenset({"a"})))
     assert changes(plan) == [("update", "b", "renamed")]
 

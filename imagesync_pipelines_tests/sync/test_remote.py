@@ -36,8 +36,8 @@ def many(groups: int, rows: int = 2, fingerprint: str = "f") -> list[Row]:
     return [(f"g{g:03}/{r}", f"g{g:03}", r, fingerprint, None) for g in range(groups) for r in range(rows)]
 
 
-class Room:
-    """A remote target, its intents and ledger, its quarantine, and a run as a room does it."""
+class Connector:
+    """A remote target, its intents and ledger, its quarantine, and a run as a connector does it."""
 
     def __init__(self, wanted: Sequence[Row], current: Sequence[Row] = (), **options: object) -> None:
         self.wanted = frame(*wanted)
@@ -57,80 +57,80 @@ class Room:
 
 
 def test_every_group_is_written_once_between_its_intent_and_its_outcome() -> None:
-    room = Room(many(3), [("g000/0", "g000", 0, "old", None), ("g009/0", "g009", 0, "f", None)])
+    connector = Connector(many(3), [("g000/0", "g000", 0, "old", None), ("g009/0", "g009", 0, "f", None)])
     seen: list[str] = []
-    begin, apply, finish = room.intents.begin, room.target.apply, room.intents.finish
-    room.intents.begin = lambda intent: (seen.append(f"begin {intent.group}"), begin(intent))[1]  # type: ignore[method-assign]
-    room.target.apply = lambda work: (seen.append(f"call {work.group}"), apply(work))[1]  # type: ignore[method-assign]
-    room.intents.finish = lambda work, results: (seen.append(f"finish {work.group}"), finish(work, results))[1]  # type: ignore[method-assign]
+    begin, apply, finish = connector.intents.begin, connector.target.apply, connector.intents.finish
+    connector.intents.begin = lambda intent: (seen.append(f"begin {intent.group}"), begin(intent))[1]  # type: ignore[method-assign]
+    connector.target.apply = lambda work: (seen.append(f"call {work.group}"), apply(work))[1]  # type: ignore[method-assign]
+    connector.intents.finish = lambda work, results: (seen.append(f"finish {work.group}"), finish(work, results))[1]  # type: ignore[method-assign]
     told: list[int] = []
-    applied = room.run(on_progress=told.append)
+    applied = connector.run(on_progress=told.append)
     assert seen == [
         f"{what} {group}" for group in ("g000", "g001", "g002", "g009") for what in ("begin", "call", "finish")
     ]
     assert (applied.added, applied.updated, applied.removed, len(applied.affected)) == (5, 1, 1, 4)
     assert told == [2, 4, 6, 7]
-    assert room.target.rows == room.intents.ledger == rows_of(room.wanted)
-    assert room.run() == Applied(kept=6)
+    assert connector.target.rows == connector.intents.ledger == rows_of(connector.wanted)
+    assert connector.run() == Applied(kept=6)
 
 
 @pytest.mark.parametrize("effect_done", [True, False], ids=["the effect was done", "the effect was not done"])
 def test_a_lost_answer_is_unknown_and_settled_by_reading_before_the_group_is_written_again(effect_done: bool) -> None:
-    room = Room(many(3), loses={"g001": effect_done})
-    applied = room.run()
+    connector = Connector(many(3), loses={"g001": effect_done})
+    applied = connector.run()
     assert (applied.added, applied.unknown, applied.error_count) == (4, 2, 2)
     assert "the answer was lost" in applied.errors[0]
-    assert room.quarantine.items == {}
-    assert [intent.group for intent in room.intents.open.values()] == ["g001"]
-    again = room.run()
-    assert room.target.reads == [("g001",)]
+    assert connector.quarantine.items == {}
+    assert [intent.group for intent in connector.intents.open.values()] == ["g001"]
+    again = connector.run()
+    assert connector.target.reads == [("g001",)]
     assert again.added == (0 if effect_done else 2)
-    assert room.target.rows == room.intents.ledger == rows_of(room.wanted)
-    assert room.target.calls.count("g001") == (1 if effect_done else 2)
+    assert connector.target.rows == connector.intents.ledger == rows_of(connector.wanted)
+    assert connector.target.calls.count("g001") == (1 if effect_done else 2)
 
 
 def test_a_group_whose_outcome_is_unknown_is_not_written_until_it_was_read() -> None:
-    room = Room(many(2))
-    room.intents.begin(Intent("g000", "x"))
-    plan = build_plan(room.wanted, frame(), WHOLE)
-    applied = room.apply(plan, {})
+    connector = Connector(many(2))
+    connector.intents.begin(Intent("g000", "x"))
+    plan = build_plan(connector.wanted, frame(), WHOLE)
+    applied = connector.apply(plan, {})
     assert (applied.added, applied.refused, applied.refused_in) == (2, 2, frozenset({"g000"}))
     assert UNSETTLED in applied.errors[0]
-    assert room.target.calls == ["g001"]
+    assert connector.target.calls == ["g001"]
 
 
 def test_a_row_that_the_target_refuses_leaves_the_others_applied_and_is_tried_again() -> None:
-    room = Room(many(2), poison={"g000/1"})
-    applied = room.run()
+    connector = Connector(many(2), poison={"g000/1"})
+    applied = connector.run()
     assert (applied.added, applied.failed) == (3, 1)
     assert applied.errors == ("g000/1: failed: refused by the far side",)
-    assert list(room.quarantine.items) == ["g000/1"]
-    assert room.intents.open == {}
-    room.target.poison = ()
-    assert room.run().added == 1
-    assert room.quarantine.items == {}
+    assert list(connector.quarantine.items) == ["g000/1"]
+    assert connector.intents.open == {}
+    connector.target.poison = ()
+    assert connector.run().added == 1
+    assert connector.quarantine.items == {}
 
 
 def test_a_group_that_breaks_in_the_middle_fails_whole_and_is_read_before_it_is_tried_again() -> None:
-    room = Room(many(2), breaks={"g000"})
-    applied = room.run()
+    connector = Connector(many(2), breaks={"g000"})
+    applied = connector.run()
     assert (applied.added, applied.failed) == (2, 2)
-    assert sorted(room.quarantine.items) == ["g000/0", "g000/1"]
-    assert "g000/0" in room.target.rows, "the first row had its effect, although nobody was told"
-    room.target.breaks = ()
-    again = room.run()
-    assert room.target.reads == [("g000",)]
+    assert sorted(connector.quarantine.items) == ["g000/0", "g000/1"]
+    assert "g000/0" in connector.target.rows, "the first row had its effect, although nobody was told"
+    connector.target.breaks = ()
+    again = connector.run()
+    assert connector.target.reads == [("g000",)]
     assert (again.added, again.kept) == (1, 3)
-    assert room.quarantine.items == {}
-    assert room.target.rows == rows_of(room.wanted)
+    assert connector.quarantine.items == {}
+    assert connector.target.rows == rows_of(connector.wanted)
 
 
 def test_a_row_without_an_answer_keeps_the_intent_open() -> None:
-    room = Room(many(1))
-    apply = room.target.apply
-    room.target.apply = lambda work: apply(work)[:1]  # type: ignore[method-assign]
-    assert room.run().unknown == 1
-    assert list(room.intents.open) == ["g000"]
+    connector = Connector(many(1))
+    apply = connector.target.apply
+    connector.target.apply = lambda work: apply(work)[:1]  # type: ignore[method-assign]
+    assert connector.run().unknown == 1
+    assert list(connector.intents.open) == ["g000"]
 
 
 @pytest.mark.parametrize(
@@ -143,50 +143,50 @@ def test_a_row_without_an_answer_keeps_the_intent_open() -> None:
     ],
 )
 def test_groups_are_read_again_in_batches_when_what_was_read_is_old(read_at: datetime | None, reads: int) -> None:
-    room = Room(many(GROUPS_PER_READ + 1, rows=1))
-    assert room.run(states_read_at=read_at).added == GROUPS_PER_READ + 1
-    assert len(room.target.reads) == reads
+    connector = Connector(many(GROUPS_PER_READ + 1, rows=1))
+    assert connector.run(states_read_at=read_at).added == GROUPS_PER_READ + 1
+    assert len(connector.target.reads) == reads
 
 
 def test_a_long_run_reads_again_what_has_become_old_under_way() -> None:
-    room = Room(many(GROUPS_PER_READ + 1, rows=1))
+    connector = Connector(many(GROUPS_PER_READ + 1, rows=1))
     times = iter([NOW, NOW + FRESH_FOR + timedelta(seconds=1)])
-    room.run(clock=lambda: next(times))
-    assert [len(groups) for groups in room.target.reads] == [1]
+    connector.run(clock=lambda: next(times))
+    assert [len(groups) for groups in connector.target.reads] == [1]
 
 
 def test_a_group_that_moved_since_the_plan_is_refused_and_the_others_go_on() -> None:
     current = many(3)
-    room = Room(many(3, fingerprint="new"), current)
-    plan, states = build_plan(room.wanted, frame(*current), WHOLE), group_states(frame(*current))
-    room.target.rows["g001/0"] = ("g001/0", "g001", 0, "by hand", None)
-    applied = room.apply(plan, states, states_read_at=None)
+    connector = Connector(many(3, fingerprint="new"), current)
+    plan, states = build_plan(connector.wanted, frame(*current), WHOLE), group_states(frame(*current))
+    connector.target.rows["g001/0"] = ("g001/0", "g001", 0, "by hand", None)
+    applied = connector.apply(plan, states, states_read_at=None)
     assert (applied.updated, applied.refused, applied.refused_in) == (4, 2, frozenset({"g001"}))
     assert MOVED in applied.errors[0]
-    assert room.intents.open == {}
-    assert room.target.rows["g001/0"][3] == "by hand"
+    assert connector.intents.open == {}
+    assert connector.target.rows["g001/0"][3] == "by hand"
 
 
 def test_a_target_that_answers_with_rows_of_other_groups_is_not_believed() -> None:
-    room = Room(many(1))
-    room.target.read = lambda groups: frame(("x", "other", 1, "f", None))  # type: ignore[method-assign]
+    connector = Connector(many(1))
+    connector.target.read = lambda groups: frame(("x", "other", 1, "f", None))  # type: ignore[method-assign]
     with pytest.raises(ValueError, match="rows of groups that nobody asked for, such as 'other'"):
-        room.run(states_read_at=None)
-    assert room.target.calls == []
+        connector.run(states_read_at=None)
+    assert connector.target.calls == []
 
 
 def test_recovering_reads_in_batches_and_a_stop_in_between_goes_on_with_the_rest() -> None:
-    room = Room(many(GROUPS_PER_READ + 1, rows=1))
-    for group in {row[1] for row in room.wanted.itertuples(index=False)}:
-        room.intents.begin(Intent(group, "x"))
-    room.intents.crash = Crash(at=2)
+    connector = Connector(many(GROUPS_PER_READ + 1, rows=1))
+    for group in {row[1] for row in connector.wanted.itertuples(index=False)}:
+        connector.intents.begin(Intent(group, "x"))
+    connector.intents.crash = Crash(at=2)
     with pytest.raises(KeyboardInterrupt):
-        recover(room.intents, room.target)
-    assert len(room.intents.open) == 1
-    assert len(recover(room.intents, room.target)) == 1
-    assert [len(groups) for groups in room.target.reads] == [GROUPS_PER_READ, 1, 1]
-    assert recover(room.intents, room.target) == set()
-    assert len(room.target.reads) == 3
+        recover(connector.intents, connector.target)
+    assert len(connector.intents.open) == 1
+    assert len(recover(connector.intents, connector.target)) == 1
+    assert [len(groups) for groups in connector.target.reads] == [GROUPS_PER_READ, 1, 1]
+    assert recover(connector.intents, connector.target) == set()
+    assert len(connector.target.reads) == 3
 
 
 class Watching(FakeRemote):
@@ -208,11 +208,11 @@ class Watching(FakeRemote):
 
 
 def test_groups_run_side_by_side_up_to_the_number_of_workers_and_each_only_once() -> None:
-    room = Room(many(40))
-    room.target = Watching({}, room.target.wanted)
-    assert room.run(workers=4).added == 80
-    assert room.target.most == 4
-    assert sorted(room.target.calls) == sorted({row[1] for row in many(40)})
+    connector = Connector(many(40))
+    connector.target = Watching({}, connector.target.wanted)
+    assert connector.run(workers=4).added == 80
+    assert connector.target.most == 4
+    assert sorted(connector.target.calls) == sorted({row[1] for row in many(40)})
 
 
 class CredentialsRefusedError(Exception):
@@ -221,7 +221,7 @@ class CredentialsRefusedError(Exception):
 
 @pytest.mark.parametrize("error", [CredentialsRefusedError("401"), KeyboardInterrupt()], ids=["fatal", "interrupted"])
 def test_after_a_fatal_error_no_group_is_started_and_those_under_way_are_finished(error: BaseException) -> None:
-    room = Room(many(30))
+    connector = Connector(many(30))
     started: list[str] = []
     broken = threading.Event()
 
@@ -236,29 +236,29 @@ def test_after_a_fatal_error_no_group_is_started_and_those_under_way_are_finishe
                 time.sleep(0.05)
             return FakeRemote.apply(self, work)
 
-    room.target = Breaking({}, room.target.wanted)
+    connector.target = Breaking({}, connector.target.wanted)
     with pytest.raises(type(error)):
-        room.run(workers=2, fatal=(CredentialsRefusedError,))
+        connector.run(workers=2, fatal=(CredentialsRefusedError,))
     assert set(started) <= {f"g{n:03}" for n in range(5)}
-    assert list(room.intents.open) == ["g002"]
-    assert {row[1] for row in room.intents.ledger.values()} == set(started) - {"g002"}
+    assert list(connector.intents.open) == ["g002"]
+    assert {row[1] for row in connector.intents.ledger.values()} == set(started) - {"g002"}
     assert threading.active_count() < 10
 
 
 def test_a_log_of_intents_that_cannot_be_written_stops_the_run_before_any_call() -> None:
-    room = Room(many(3))
+    connector = Connector(many(3))
 
     def begin(intent: Intent) -> None:
         raise OSError("the database is gone")
 
-    room.intents.begin = begin  # type: ignore[method-assign]
+    connector.intents.begin = begin  # type: ignore[method-assign]
     with pytest.raises(OSError, match="gone"):
-        room.run()
-    assert room.target.calls == []
+        connector.run()
+    assert connector.target.calls == []
 
 
 def remote_run(world: World, target: FakeRemote, intents: FakeIntents, workers: int = 1) -> Applied:
-    """One run as a room does it: recover, plan from the ledger, guard, apply."""
+    """One run as a connector does it: recover, plan from the ledger, guard, apply."""
     recover(intents, target)
     current = intents.current()
     plan = planned(world, current).plan
@@ -268,7 +268,7 @@ def remote_run(world: World, target: FakeRemote, intents: FakeIntents, workers: 
 
 
 @settings(max_examples=30)
-@given(worlds(brake=NEVER), st.data())
+@given(worlds(deletion_limits=NEVER), st.data())
 def test_a_crash_at_any_effect_and_a_second_run_reach_the_state_of_an_uninterrupted_one(
     world: World, data: st.DataObject
 ) -> None:
@@ -292,7 +292,7 @@ def test_a_crash_at_any_effect_and_a_second_run_reach_the_state_of_an_uninterrup
 
 @settings(max_examples=30)
 @given(
-    worlds(brake=NEVER),
+    worlds(deletion_limits=NEVER),
     st.dictionaries(st.sampled_from(("g1", "g2", "g3", "g4")), st.booleans()),
     st.integers(1, 3),
 )
@@ -319,17 +319,19 @@ def test_a_crash_at_every_effect_in_turn_with_renames_and_removals_loses_and_dou
     effects = 0
     while True:
         effects += 1
-        room = Room(wanted, current)
-        room.target.crash = room.intents.crash = Crash(at=effects)
+        connector = Connector(wanted, current)
+        connector.target.crash = connector.intents.crash = Crash(at=effects)
         try:
-            room.run()
+            connector.run()
         except KeyboardInterrupt:
-            room.target.crash = room.intents.crash = Crash()
-            room.run()
+            connector.target.crash = connector.intents.crash = Crash()
+            connector.run()
         else:
             break
-        assert room.target.rows == room.intents.ledger == rows_of(room.wanted), f"killed at effect {effects}"
-        assert room.intents.open == {}
+        assert connector.target.rows == connector.intents.ledger == rows_of(connector.wanted), (
+            f"killed at effect {effects}"
+        )
+        assert connector.intents.open == {}
     assert effects == 3 * 4 + 5 + 1, (
         "three groups with four points each, five rows, and one run that was not interrupted"
     )

@@ -1,15 +1,18 @@
-"""Hypothesis strategies: small worlds of wanted, current, rejected rows, scopes and brakes in which things collide."""
+"""Hypothesis strategies:
+
+small worlds of wanted, current, rejected rows, scopes and deletion limits in which things collide.
+"""
 
 from dataclasses import dataclass
 
 import pandas as pd
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sync.model import Brake, Proof, Scope
+from imagesync_pipelines.sync.model import DeletionLimits, Proof, Scope
 from imagesync_pipelines_tests.sync.fakes import Row, frame, rejects
 
 GROUPS = ("g1", "g2", "g3", "g4")
-NEVER = Brake(share=1.0, count=10**6, bare=10**6, floor=0)
+NEVER = DeletionLimits(share=1.0, count=10**6, bare=10**6, floor=0)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class World:
     current: pd.DataFrame
     rejected: pd.DataFrame
     scope: Scope
-    brake: Brake
+    deletion_limits: DeletionLimits
     match_position: bool
 
 
@@ -39,9 +42,9 @@ def tables(max_size: int = 14) -> st.SearchStrategy[list[Row]]:
     return st.lists(rows, max_size=max_size, unique_by=lambda row: row[0])
 
 
-def brakes() -> st.SearchStrategy[Brake]:
+def limit_sets() -> st.SearchStrategy[DeletionLimits]:
     limits = st.integers(0, 4)
-    return st.builds(Brake, st.sampled_from((0.0, 0.2, 0.5, 1.0)), limits, limits, limits, st.booleans())
+    return st.builds(DeletionLimits, st.sampled_from((0.0, 0.2, 0.5, 1.0)), limits, limits, limits, st.booleans())
 
 
 @st.composite
@@ -53,8 +56,8 @@ def scopes(draw: st.DrawFn) -> Scope:
 
 
 @st.composite
-def worlds(draw: st.DrawFn, brake: Brake | None = None, *, with_rejects: bool = True) -> World:
-    """A world; with `brake` given, that one."""
+def worlds(draw: st.DrawFn, deletion_limits: DeletionLimits | None = None, *, with_rejects: bool = True) -> World:
+    """A world; with `deletion limits` given, that one."""
     scope = draw(scopes())
     wanted = [row for row in draw(tables()) if scope.groups is None or row[1] in scope.groups]
     current = draw(tables())
@@ -65,6 +68,6 @@ def worlds(draw: st.DrawFn, brake: Brake | None = None, *, with_rejects: bool = 
         frame(*current),
         rejects(*((key, group, "no file_id") for key, group in bad)),
         scope,
-        brake or draw(brakes()),
+        deletion_limits or draw(limit_sets()),
         draw(st.booleans()),
     )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.upstream.addresses import Destination, is_public, judge_url, resolve_host
-from imagesync_pipelines.upstream.errors import Unavailable, UpstreamError, UrlRefused
+from imagesync_pipelines.upstream.errors import UnavailableError, UpstreamError, UrlRefusedError
 
 PUBLIC = "93.184.215.14"
 
@@ -123,7 +123,7 @@ def to_public(host: str, port: int) -> Sequence[str]:
 )
 def test_a_url_that_leads_inside_or_is_oddly_written_is_refused(url: str) -> None:
     outcome = judge_url(url, frozenset(), to_public)
-    assert isinstance(outcome, UrlRefused)
+    assert isinstance(outcome, UrlRefusedError)
     assert not outcome.retryable
     assert "pass" not in str(outcome)
 
@@ -162,7 +162,7 @@ def test_a_public_url_is_taken_apart(url: str, host: str, port: int, target: str
 )
 def test_a_name_with_any_address_inside_is_refused(found: list[str]) -> None:
     outcome = judge_url("https://images.example/", frozenset(), lambda host, port: found)
-    assert isinstance(outcome, UrlRefused)
+    assert isinstance(outcome, UrlRefusedError)
     assert "no public address" in str(outcome)
 
 
@@ -176,7 +176,7 @@ def test_an_allowed_host_may_be_private_and_have_any_port(name: str) -> None:
 @pytest.mark.parametrize("url", ["http://media.internal.evil.example/", "http://a.media.internal/"])
 def test_an_allowed_host_allows_itself_only(url: str) -> None:
     outcome = judge_url(url, {"media.internal"}, lambda host, port: ["10.0.0.7"])
-    assert isinstance(outcome, UrlRefused)
+    assert isinstance(outcome, UrlRefusedError)
 
 
 def test_an_allowed_ipv6_address_may_be_written_with_brackets() -> None:
@@ -198,7 +198,7 @@ def test_the_name_is_looked_up_once() -> None:
 
 def test_a_name_without_an_address_may_be_tried_again() -> None:
     outcome = judge_url("https://does-not-exist.invalid/", frozenset(), resolve_host)
-    assert isinstance(outcome, Unavailable)
+    assert isinstance(outcome, UnavailableError)
 
 
 @given(st.text(max_size=60))

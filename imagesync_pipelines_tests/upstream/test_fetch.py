@@ -9,19 +9,19 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.upstream.errors import (
-    AlteredBody,
-    BadAnswer,
-    BodyTooLarge,
-    DeadlineExceeded,
-    InsecureConnection,
-    NotFound,
-    RateLimited,
-    RedirectRefused,
-    TruncatedBody,
-    Unavailable,
-    UnprovenBody,
+    AlteredBodyError,
+    BadAnswerError,
+    BodyTooLargeError,
+    DeadlineExceededError,
+    InsecureConnectionError,
+    NotFoundError,
+    RateLimitedError,
+    RedirectRefusedError,
+    TruncatedBodyError,
+    UnavailableError,
+    UnprovenBodyError,
     UpstreamError,
-    UrlRefused,
+    UrlRefusedError,
 )
 from imagesync_pipelines.upstream.fetch import Fetched, FetchPolicy, fetch_image
 from imagesync_pipelines.upstream.retries import Timing
@@ -75,31 +75,33 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize(
     ("answer", "kind", "words"),
     [
-        pytest.param(http(200, BODY, length=False), UnprovenBody, "no length", id="no length"),
-        pytest.param(CHUNKED + b"0\r\n\r\n", UnprovenBody, "no length", id="chunked"),
-        pytest.param(http(200, BODY, {"Content-Length": "300000"}), TruncatedBody, "256000 bytes", id="short body"),
-        pytest.param(http(200, BODY, {"Content-Length": "255999"}), AlteredBody, "longer than", id="long body"),
-        pytest.param(http(200, b""), TruncatedBody, "0 bytes came", id="empty body"),
-        pytest.param(http(200, BODY, {"Content-Length": "-1"}), BadAnswer, "no number", id="negative length"),
-        pytest.param(http(200, BODY, {"Content-Length": "١"}), BadAnswer, "no number", id="odd digits"),
+        pytest.param(http(200, BODY, length=False), UnprovenBodyError, "no length", id="no length"),
+        pytest.param(CHUNKED + b"0\r\n\r\n", UnprovenBodyError, "no length", id="chunked"),
         pytest.param(
-            http(200, BODY, {"Content-Length": "9\r\nContent-Length: 8"}), BadAnswer, "several", id="two lengths"
+            http(200, BODY, {"Content-Length": "300000"}), TruncatedBodyError, "256000 bytes", id="short body"
         ),
-        pytest.param(http(200, BODY, {"Content-Encoding": "gzip"}), BadAnswer, "compressed", id="compressed"),
+        pytest.param(http(200, BODY, {"Content-Length": "255999"}), AlteredBodyError, "longer than", id="long body"),
+        pytest.param(http(200, b""), TruncatedBodyError, "0 bytes came", id="empty body"),
+        pytest.param(http(200, BODY, {"Content-Length": "-1"}), BadAnswerError, "no number", id="negative length"),
+        pytest.param(http(200, BODY, {"Content-Length": "١"}), BadAnswerError, "no number", id="odd digits"),
         pytest.param(
-            http(200, b"x", {"Content-Length": "9" * 12}), BodyTooLarge, "announced", id="announced too large"
+            http(200, BODY, {"Content-Length": "9\r\nContent-Length: 8"}), BadAnswerError, "several", id="two lengths"
         ),
-        pytest.param(http(206, BODY), BadAnswer, "HTTP 206", id="a part"),
-        pytest.param(http(204), BadAnswer, "HTTP 204", id="nothing"),
-        pytest.param(http(304), BadAnswer, "HTTP 304", id="not modified"),
-        pytest.param(http(302), BadAnswer, "HTTP 302", id="redirect to nowhere"),
-        pytest.param(http(401), BadAnswer, "without credentials", id="401"),
-        pytest.param(http(403), BadAnswer, "without credentials", id="403"),
-        pytest.param(http(404), NotFound, "HTTP 404", id="404"),
-        pytest.param(http(429), RateLimited, "HTTP 429", id="429"),
-        pytest.param(http(503), Unavailable, "HTTP 503", id="503"),
-        pytest.param(b"", Unavailable, "broke", id="closed without an answer"),
-        pytest.param(b"\x16\x03\x01\r\n\r\n", Unavailable, "broke", id="no HTTP"),
+        pytest.param(http(200, BODY, {"Content-Encoding": "gzip"}), BadAnswerError, "compressed", id="compressed"),
+        pytest.param(
+            http(200, b"x", {"Content-Length": "9" * 12}), BodyTooLargeError, "announced", id="announced too large"
+        ),
+        pytest.param(http(206, BODY), BadAnswerError, "HTTP 206", id="a part"),
+        pytest.param(http(204), BadAnswerError, "HTTP 204", id="nothing"),
+        pytest.param(http(304), BadAnswerError, "HTTP 304", id="not modified"),
+        pytest.param(http(302), BadAnswerError, "HTTP 302", id="redirect to nowhere"),
+        pytest.param(http(401), BadAnswerError, "without credentials", id="401"),
+        pytest.param(http(403), BadAnswerError, "without credentials", id="403"),
+        pytest.param(http(404), NotFoundError, "HTTP 404", id="404"),
+        pytest.param(http(429), RateLimitedError, "HTTP 429", id="429"),
+        pytest.param(http(503), UnavailableError, "HTTP 503", id="503"),
+        pytest.param(b"", UnavailableError, "broke", id="closed without an answer"),
+        pytest.param(b"\x16\x03\x01\r\n\r\n", UnavailableError, "broke", id="no HTTP"),
     ],
 )
 def test_what_is_not_a_whole_body_is_refused(answer: bytes, kind: type[UpstreamError], words: str) -> None:
@@ -124,12 +126,12 @@ def test_one_altered_byte_is_found_by_the_checksum_and_fetched_again() -> None:
     altered = http(200, BODY[:-1] + b"!")
     with serve(in_turn(altered, GOOD)) as server:
         assert fetch(f"{server.url}/a.jpg", f"sha256:{SHA256}").body == BODY
-    with serve(always(altered)) as server, pytest.raises(AlteredBody, match="checksum is not the one"):
+    with serve(always(altered)) as server, pytest.raises(AlteredBodyError, match="checksum is not the one"):
         fetch(f"{server.url}/a.jpg", f"sha256:{SHA256}")
 
 
 def test_a_chunked_body_without_its_end_is_refused_even_with_a_checksum() -> None:
-    with serve(always(CHUNKED)) as server, pytest.raises(TruncatedBody):
+    with serve(always(CHUNKED)) as server, pytest.raises(TruncatedBodyError):
         fetch(f"{server.url}/a.jpg", f"sha256:{SHA256}")
 
 
@@ -140,7 +142,7 @@ def test_a_checksum_of_another_form_is_the_callers_mistake(checksum: str) -> Non
 
 
 def test_a_body_without_length_is_stopped_at_the_cap() -> None:
-    with serve(always(http(200, BODY, length=False))) as server, pytest.raises(BodyTooLarge):
+    with serve(always(http(200, BODY, length=False))) as server, pytest.raises(BodyTooLargeError):
         fetch(f"{server.url}/a.jpg", f"sha256:{SHA256}", max_bytes=100_000)
 
 
@@ -160,7 +162,7 @@ def test_what_is_transient_is_tried_again_and_retry_after_is_honoured() -> None:
 )
 def test_an_answer_that_drips_for_ever_is_cut_at_the_deadline(script: list[bytes | float]) -> None:
     started = time.monotonic()
-    with serve(lambda request, number: script) as server, pytest.raises(DeadlineExceeded, match="not done within"):
+    with serve(lambda request, number: script) as server, pytest.raises(DeadlineExceededError, match="not done within"):
         fetch_image(f"{server.url}/a", FetchPolicy(allowed_hosts=ALLOWED, total_deadline=0.4))
     assert time.monotonic() - started < 9, "the whole answer takes 10 seconds"
 
@@ -187,7 +189,7 @@ def test_a_redirect_to_another_host_is_followed_when_that_is_public_or_allowed()
     ],
 )
 def test_every_hop_is_judged(location: str) -> None:
-    with serve(always(http(302, b"", {"Location": location}))) as server, pytest.raises(UrlRefused):
+    with serve(always(http(302, b"", {"Location": location}))) as server, pytest.raises(UrlRefusedError):
         fetch(f"{server.url}/a.jpg", allowed_hosts=frozenset({"127.0.0.1"}))
     assert len(server.requests) == 1
 
@@ -195,14 +197,14 @@ def test_every_hop_is_judged(location: str) -> None:
 def test_a_redirect_loop_ends() -> None:
     with (
         serve(always(http(302, b"", {"Location": "/a"}))) as server,
-        pytest.raises(RedirectRefused, match="more than 5"),
+        pytest.raises(RedirectRefusedError, match="more than 5"),
     ):
         fetch(f"{server.url}/a")
     assert len(server.requests) == 6
 
 
 def test_loopback_is_refused_without_a_connection() -> None:
-    with serve(always(GOOD)) as server, pytest.raises(UrlRefused, match="no public address"):
+    with serve(always(GOOD)) as server, pytest.raises(UrlRefusedError, match="no public address"):
         fetch(f"{server.url}/a.jpg", allowed_hosts=frozenset())
     assert server.requests == []
 
@@ -228,7 +230,7 @@ def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.Mon
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
     with serve(always(GOOD), tls=True) as server:
         assert fetch(f"https://images.example:{server.port}/a.jpg").body == BODY
-        with pytest.raises(InsecureConnection):
+        with pytest.raises(InsecureConnectionError):
             fetch(f"https://other.example:{server.port}/a.jpg", allowed_hosts=frozenset({"other.example"}))
     assert len(server.requests) == 1
 
@@ -236,20 +238,20 @@ def test_tls_is_checked_against_the_name_not_the_address(monkeypatch: pytest.Mon
 def test_an_unknown_certificate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
     monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
-    with serve(always(GOOD), tls=True) as server, pytest.raises(InsecureConnection):
+    with serve(always(GOOD), tls=True) as server, pytest.raises(InsecureConnectionError):
         fetch(f"https://images.example:{server.port}/a.jpg")
 
 
 def test_a_redirect_from_https_to_http_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(CERTIFICATE))
     answer = http(302, b"", {"Location": "http://images.example/"})
-    with serve(always(answer), tls=True) as server, pytest.raises(RedirectRefused, match="plain http"):
+    with serve(always(answer), tls=True) as server, pytest.raises(RedirectRefusedError, match="plain http"):
         fetch(f"https://images.example:{server.port}/a.jpg")
 
 
 def test_nobody_listening_is_tried_again_and_unavailable() -> None:
     with serve(always(GOOD)) as server:
         pass
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(UnavailableError) as caught:
         fetch(f"{server.url}/a.jpg")
     assert caught.value.attempts == 3

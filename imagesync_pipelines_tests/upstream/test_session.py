@@ -11,13 +11,13 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.upstream.auth import BasicAuth
 from imagesync_pipelines.upstream.errors import (
-    BodyTooLarge,
+    BodyTooLargeError,
     CredentialsError,
-    InsecureConnection,
-    MalformedJson,
-    NotJson,
-    RedirectRefused,
-    TruncatedBody,
+    InsecureConnectionError,
+    MalformedJsonError,
+    NotJsonError,
+    RedirectRefusedError,
+    TruncatedBodyError,
     UpstreamError,
 )
 from imagesync_pipelines.upstream.session import SessionPolicy
@@ -118,7 +118,7 @@ def test_html_where_json_was_expected_is_shown_in_80_printable_characters() -> N
     with (
         serve(always(http(200, page, {"Content-Type": "text/html"}))) as server,
         session_for(server.url) as session,
-        pytest.raises(NotJson, match="HTML came where JSON was expected") as caught,
+        pytest.raises(NotJsonError, match="HTML came where JSON was expected") as caught,
     ):
         session.get_json("x")
     assert caught.value.excerpt.startswith("<html> <h1>Maintenance</h1>xxx")
@@ -135,7 +135,7 @@ def test_a_body_over_the_cap_is_stopped(encoded: bool) -> None:
     body = b" " * 50_000_000
     answer = http(200, gzip.compress(body), {"Content-Encoding": "gzip"}) if encoded else http(200, body)
     with serve(always(answer)) as server, session_for(server.url, max_bytes=1_000_000) as session:
-        with pytest.raises(BodyTooLarge, match="larger than 1000000 bytes"):
+        with pytest.raises(BodyTooLargeError, match="larger than 1000000 bytes"):
             session.get("x")
         assert session.bytes < 2_000_000
         assert session.calls == 1
@@ -170,7 +170,7 @@ def test_a_redirect_inside_the_origin_is_followed_with_credentials() -> None:
 )
 def test_a_redirect_to_another_origin_is_refused(location: str) -> None:
     with serve(always(http(302, b"", {"Location": location}))) as server, session_for(server.url) as session:
-        with pytest.raises(RedirectRefused, match="another origin"):
+        with pytest.raises(RedirectRefusedError, match="another origin"):
             session.get("x")
         assert session.calls == 1
 
@@ -184,7 +184,7 @@ def test_the_body_of_a_redirect_is_not_read() -> None:
 
 def test_a_redirect_loop_ends_after_five() -> None:
     with serve(always(http(302, b"", {"Location": "/api/x"}))) as server, session_for(server.url) as session:
-        with pytest.raises(RedirectRefused, match="more than 5 redirects"):
+        with pytest.raises(RedirectRefusedError, match="more than 5 redirects"):
             session.get("x")
         assert session.calls == 6
 
@@ -193,7 +193,7 @@ def test_a_post_that_is_redirected_is_refused() -> None:
     with (
         serve(always(http(307, b"", {"Location": "/api/y"}))) as server,
         session_for(server.url) as session,
-        pytest.raises(RedirectRefused) as caught,
+        pytest.raises(RedirectRefusedError) as caught,
     ):
         session.request("POST", "x", json={"a": 1})
     assert not caught.value.ambiguous
@@ -239,7 +239,7 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_certificate_that_cannot_be_verified_is_named_and_not_tried_again() -> None:
     with serve(always(GOOD), tls=True) as server, session_for(f"https://localhost:{server.port}") as session:
-        with pytest.raises(InsecureConnection):
+        with pytest.raises(InsecureConnectionError):
             session.get("x")
         assert session.calls == 1
 
@@ -272,7 +272,7 @@ def test_what_cannot_be_written_as_json_is_no_upstream_failure_to_retry() -> Non
 
 
 @pytest.mark.parametrize(
-    "error", [TruncatedBody("cut"), MalformedJson("cut", host="h", path="/p", status=200, attempts=2)]
+    "error", [TruncatedBodyError("cut"), MalformedJsonError("cut", host="h", path="/p", status=200, attempts=2)]
 )
 def test_errors_survive_pickling(error: UpstreamError) -> None:
     again = pickle.loads(pickle.dumps(error))

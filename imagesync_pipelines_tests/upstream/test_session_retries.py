@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.upstream.errors import (
-    BadAnswer,
+    BadAnswerError,
     CredentialsError,
-    DeadlineExceeded,
-    NotFound,
-    NotJson,
-    RateLimited,
-    Unavailable,
+    DeadlineExceededError,
+    NotFoundError,
+    NotJsonError,
+    RateLimitedError,
+    UnavailableError,
     UpstreamError,
 )
 from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
@@ -63,17 +63,17 @@ def test_what_is_transient_is_tried_again(broken: bytes) -> None:
     [
         pytest.param(http(401, b'{"detail":"Invalid username/password."}'), CredentialsError, id="401"),
         pytest.param(http(403), CredentialsError, id="403"),
-        pytest.param(http(404), NotFound, id="404"),
-        pytest.param(http(410), NotFound, id="410"),
-        pytest.param(http(400, b'{"detail": "no"}'), BadAnswer, id="400"),
-        pytest.param(http(422), BadAnswer, id="422"),
-        pytest.param(http(501), BadAnswer, id="501"),
-        pytest.param(http(304), BadAnswer, id="304"),
-        pytest.param(http(302), BadAnswer, id="redirect to nowhere"),
-        pytest.param(http(200, b"<!DOCTYPE html><html>"), NotJson, id="HTML"),
-        pytest.param(http(200, b'<?xml version="1.0"?><a/>'), NotJson, id="XML"),
-        pytest.param(http(200, b"\x89PNG...", {"Content-Type": "image/png"}), NotJson, id="a picture"),
-        pytest.param(http(200, b"x", {"Content-Encoding": "br"}), BadAnswer, id="brotli"),
+        pytest.param(http(404), NotFoundError, id="404"),
+        pytest.param(http(410), NotFoundError, id="410"),
+        pytest.param(http(400, b'{"detail": "no"}'), BadAnswerError, id="400"),
+        pytest.param(http(422), BadAnswerError, id="422"),
+        pytest.param(http(501), BadAnswerError, id="501"),
+        pytest.param(http(304), BadAnswerError, id="304"),
+        pytest.param(http(302), BadAnswerError, id="redirect to nowhere"),
+        pytest.param(http(200, b"<!DOCTYPE html><html>"), NotJsonError, id="HTML"),
+        pytest.param(http(200, b'<?xml version="1.0"?><a/>'), NotJsonError, id="XML"),
+        pytest.param(http(200, b"\x89PNG...", {"Content-Type": "image/png"}), NotJsonError, id="a picture"),
+        pytest.param(http(200, b"x", {"Content-Encoding": "br"}), BadAnswerError, id="brotli"),
     ],
 )
 def test_what_is_not_transient_fails_at_once(answer: bytes, kind: type[UpstreamError]) -> None:
@@ -92,7 +92,7 @@ def test_after_the_last_try_the_error_says_how_many() -> None:
     with (
         serve(always(http(503, b"busy"))) as server,
         session_for(server.url, fake, tries=3) as session,
-        pytest.raises(Unavailable, match=r"HTTP 503; the answer begins: busy \(3 attempts\)") as caught,
+        pytest.raises(UnavailableError, match=r"HTTP 503; the answer begins: busy \(3 attempts\)") as caught,
     ):
         session.get_json("x")
     assert caught.value.attempts == 3
@@ -138,7 +138,7 @@ def test_a_wait_that_does_not_fit_the_deadline_fails_now(wait: str) -> None:
     with (
         serve(always(answer)) as server,
         session_for(server.url, fake, total_deadline=60.0) as session,
-        pytest.raises(RateLimited, match=r"asks to wait .* s, beyond the 60 s") as caught,
+        pytest.raises(RateLimitedError, match=r"asks to wait .* s, beyond the 60 s") as caught,
     ):
         session.get_json("x")
     assert fake.sleeps == []
@@ -150,7 +150,7 @@ def test_retries_end_at_the_total_deadline() -> None:
     with (
         serve(always(http(503))) as server,
         session_for(server.url, fake, tries=100, total_deadline=10.0) as session,
-        pytest.raises(Unavailable, match="the next try is in"),
+        pytest.raises(UnavailableError, match="the next try is in"),
     ):
         session.get_json("x")
     assert sum(fake.sleeps) < 10.0
@@ -166,13 +166,13 @@ def test_a_body_that_drips_for_ever_ends_at_the_deadline() -> None:
     started = time.monotonic()
     with serve(drip(http(200, b"", {"Content-Length": "100000"}), 5.0)) as server:
         policy = SessionPolicy(server.url, total_deadline=0.5)
-        with pytest.raises(DeadlineExceeded, match="not complete in time"):
+        with pytest.raises(DeadlineExceededError, match="not complete in time"):
             UpstreamSession(policy).get("x")
     assert time.monotonic() - started < 4.5, "the body is whole after 5 seconds"
 
 
 def test_a_silent_server_is_no_answer_in_time() -> None:
-    with serve(lambda request, number: [2.0]) as server, pytest.raises(Unavailable, match="no answer in time"):
+    with serve(lambda request, number: [2.0]) as server, pytest.raises(UnavailableError, match="no answer in time"):
         session_for(server.url, read_timeout=0.1, tries=1).get("x")
 
 
@@ -187,13 +187,13 @@ def test_a_body_that_stalls_is_tried_again() -> None:
 def test_nobody_listening_is_unavailable_and_surely_not_sent() -> None:
     with serve(always(GOOD)) as server:
         pass
-    with pytest.raises(Unavailable, match="no connection") as caught:
+    with pytest.raises(UnavailableError, match="no connection") as caught:
         session_for(server.url, tries=2).request("POST", "x")
     assert (caught.value.attempts, caught.value.ambiguous) == (2, False)
 
 
 def test_a_name_that_does_not_exist_is_unavailable() -> None:
-    with pytest.raises(Unavailable, match="cannot be resolved"):
+    with pytest.raises(UnavailableError, match="cannot be resolved"):
         session_for("http://does-not-exist.invalid", tries=1).get("x")
 
 

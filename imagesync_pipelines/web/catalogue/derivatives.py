@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 import sqlalchemy as sa
 from anyio import CapacityLimiter, to_thread
 
-from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDerive, Encoding, derive
-from imagesync_pipelines.imaging.validation import BadImage, DecodeLimits, ImageFacts, check_image
-from imagesync_pipelines.storage.contents import Content, ContentMissing, Contents
+from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDeriveError, Encoding, derive
+from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, ImageFacts, check_image
+from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.upstream.errors import DeadlineExceeded, Unavailable, UpstreamError
+from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 from imagesync_pipelines.web.catalogue.opening import Opened
 
@@ -86,7 +86,9 @@ class Failed:
             if len(self._until) >= MOST_FAILED:
                 self._until.clear()
             self._until[url] = until
-            if isinstance(error, DeadlineExceeded) or (isinstance(error, Unavailable) and error.status is None):
+            if isinstance(error, DeadlineExceededError) or (
+                isinstance(error, UnavailableError) and error.status is None
+            ):
                 self._until[_host(url)] = until
 
     def knows(self, url: str) -> bool:
@@ -131,7 +133,7 @@ class Derivatives:
         """The bytes of a copy; None when its file is gone or altered: it is then made again next time."""
         try:
             return self._contents.read(content)
-        except ContentMissing as error:
+        except ContentMissingError as error:
             logger.warning("%s", error)
             return None
 
@@ -140,7 +142,7 @@ class Derivatives:
         for original in originals:
             try:
                 return self._make(original, purpose, encoding)
-            except (UpstreamError, BadImage, CannotDerive) as error:
+            except (UpstreamError, BadImageError, CannotDeriveError) as error:
                 logger.info("no smaller copy of a picture: %s", error)
                 self.failed.note(original.url, error)
         return None

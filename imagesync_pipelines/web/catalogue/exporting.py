@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from imagesync_pipelines.image_db.exports.formats import Format, export, kind_of
+from imagesync_pipelines.connectors.image_db.exports.formats import Format, export, kind_of
 from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
@@ -29,7 +29,7 @@ MOST_AT_ONCE = 2
 RETRY = {"Retry-After": "30"}
 
 
-class TooManyExports(Exception):  # noqa: N818 - the name says what happened
+class TooManyExportsError(Exception):
     """As many exports as may be are under way; try again in a moment."""
 
     def __init__(self) -> None:
@@ -65,12 +65,12 @@ class Exports:
     free: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_AT_ONCE))
 
     def answer(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]] = ()) -> Response:
-        """The export as a file to keep; raises TooManyExports.
+        """The export as a file to keep; raises TooManyExportsError.
 
         Its beginning is read here, so that a database that does not answer is an error and no broken file.
         """
         if not self.free.acquire(blocking=False):
-            raise TooManyExports
+            raise TooManyExportsError
         stream = self._stream(wanted, conditions)
         first = next(stream, b"")
         kind = kind_of(wanted)
@@ -96,5 +96,5 @@ def export_of_list(request: Request, opened: Here, asked: Annotated[Asked, Depen
     conditions = conditions_of(asked.filters, opened.image_db.image_db_detail_min_height)
     try:
         return exports.answer(wanted, conditions)
-    except TooManyExports as error:
+    except TooManyExportsError as error:
         raise HTTPException(503, str(error), RETRY) from None

@@ -35,7 +35,7 @@ class Scope(StrEnum):
     PIN = "pin"
 
 
-class KeyRefused(StorageError):  # noqa: N818 - the name says what happened
+class KeyRefusedError(StorageError):
     """A key that cannot be made or revoked; the message says why."""
 
 
@@ -55,12 +55,13 @@ class ApiKey:
 def add_key(engine: sa.Engine, name: str, scopes: Collection[Scope]) -> tuple[str, ApiKey]:
     """Make a key for a system: the key itself, which nobody can read again, and what is kept of it.
 
-    Raises KeyRefused when the name is not good, when there is a valid key of that name, or when there are no scopes.
+    Raises KeyRefusedError when the name is not good, when there is a valid key of that name, or when there are no
+    scopes.
     """
     if not _NAME.fullmatch(name):
-        raise KeyRefused(f"Key {name!r}: a name has 1 to 100 letters, digits and . _ @ + -; no key was made.")
+        raise KeyRefusedError(f"Key {name!r}: a name has 1 to 100 letters, digits and . _ @ + -; no key was made.")
     if not scopes:
-        raise KeyRefused(f"Key {name}: name at least one scope of {', '.join(Scope)}; no key was made.")
+        raise KeyRefusedError(f"Key {name}: name at least one scope of {', '.join(Scope)}; no key was made.")
     prefix = f"{_MARK}_{secrets.token_hex(_PREFIX_BYTES)}"
     key = f"{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
     ordered = [scope.value for scope in Scope if scope in set(scopes)]
@@ -69,7 +70,7 @@ def add_key(engine: sa.Engine, name: str, scopes: Collection[Scope]) -> tuple[st
         with engine.begin() as connection:
             row = connection.execute(statement.returning(*_COLUMNS)).one()
     except IntegrityError:
-        raise KeyRefused(f"There is a key {name} already; revoke it first, or choose another name.") from None
+        raise KeyRefusedError(f"There is a key {name} already; revoke it first, or choose another name.") from None
     return key, _api_key(row)
 
 
@@ -96,14 +97,14 @@ def list_keys(engine: sa.Engine) -> tuple[ApiKey, ...]:
 
 
 def revoke_key(engine: sa.Engine, name: str) -> ApiKey:
-    """Let nobody call with the key of this name any more. Raises KeyRefused when there is no valid one."""
+    """Let nobody call with the key of this name any more. Raises KeyRefusedError when there is no valid one."""
     wanted = (api_key.c.name == name) & api_key.c.revoked_at.is_(None)
     with engine.begin() as connection:
         row = connection.execute(
             api_key.update().where(wanted).values(revoked_at=sa.func.now()).returning(*_COLUMNS)
         ).one_or_none()
     if row is None:
-        raise KeyRefused(f"There is no valid key {name}; see `imagesync key list`.")
+        raise KeyRefusedError(f"There is no valid key {name}; see `imagesync key list`.")
     return _api_key(row)
 
 

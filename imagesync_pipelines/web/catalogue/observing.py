@@ -25,7 +25,7 @@ from imagesync_pipelines.web.catalogue.reading.runs import PastRun
 
 router = APIRouter(include_in_schema=False)
 
-# The runs that are counted: those of the last days, however many rooms there are.
+# The runs that are counted: those of the last days, however many connectors there are.
 RUNS = 100
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 NOT_KEPT = {"Cache-Control": "no-store"}
@@ -105,8 +105,8 @@ def _kept(engine: sa.Engine) -> list[Metric]:
     has_image = sa.exists().where(product_image.c.product_id == product.c.id)
     images = _gauge("images", "product images", ["primary"])
     products = _gauge("products", "products that the ERP has", ["with_image"])
-    waiting = _gauge("quarantined", "items that failed and wait in quarantine", ["room", "stage"])
-    open_intents = _gauge("open_intents", "groups whose last write has no known outcome", ["room"])
+    waiting = _gauge("quarantined", "items that failed and wait in quarantine", ["connector", "stage"])
+    open_intents = _gauge("open_intents", "groups whose last write has no known outcome", ["connector"])
     unmatched = _gauge("unmatched_articles", "article numbers of images that no product has")
     with engine.connect() as connection:
         counted = sa.func.count()
@@ -114,23 +114,23 @@ def _kept(engine: sa.Engine) -> list[Metric]:
             images.add_metric([str(row[0]).lower()], row[1])
         for row in connection.execute(sa.select(has_image, counted).where(there).group_by(sa.text("1"))):
             products.add_metric([str(row[0]).lower()], row[1])
-        by_stage = sa.select(quarantine.c.room, quarantine.c.stage, counted)
-        for row in connection.execute(by_stage.group_by(quarantine.c.room, quarantine.c.stage)):
+        by_stage = sa.select(quarantine.c.connector, quarantine.c.stage, counted)
+        for row in connection.execute(by_stage.group_by(quarantine.c.connector, quarantine.c.stage)):
             waiting.add_metric([row[0], row[1]], row[2])
-        for row in connection.execute(sa.select(intent.c.room, counted).group_by(intent.c.room)):
+        for row in connection.execute(sa.select(intent.c.connector, counted).group_by(intent.c.connector)):
             open_intents.add_metric([row[0]], row[1])
         unmatched.add_metric([], connection.execute(sa.select(counted).select_from(unmatched_article)).scalar_one())
     return [images, products, waiting, open_intents, unmatched]
 
 
 def _lag(engine: sa.Engine, now: datetime) -> list[Metric]:
-    read = _gauge("read_age_seconds", "since a room's source was last read whole", ["room"])
-    applied = _gauge("applied_age_seconds", "since a plan of a room was last applied", ["room"])
-    for room, found in freshness(engine).items():
+    read = _gauge("read_age_seconds", "since a connector's source was last read whole", ["connector"])
+    applied = _gauge("applied_age_seconds", "since a plan of a connector was last applied", ["connector"])
+    for connector, found in freshness(engine).items():
         if found.read_at is not None:
-            read.add_metric([room], (now - found.read_at).total_seconds())
+            read.add_metric([connector], (now - found.read_at).total_seconds())
         if found.applied_at is not None:
-            applied.add_metric([room], (now - found.applied_at).total_seconds())
+            applied.add_metric([connector], (now - found.applied_at).total_seconds())
     return [read, applied]
 
 
@@ -153,31 +153,31 @@ def _budgets(opened: Opened, now: datetime) -> list[Metric]:
 
 
 def _runs(newest_first: Iterable[PastRun]) -> list[Metric]:
-    """Of the last hundred runs: how many ended how, and what the newest of each room did."""
-    counted = _gauge("runs", f"runs among the last {RUNS}, by how they ended", ["room", "status"])
-    ended = _gauge("last_run_ended_timestamp_seconds", "when the newest run of a room ended", ["room"])
-    seconds = _gauge("last_run_seconds", "how long the newest run of a room took", ["room"])
-    failed = _gauge("last_run_failed", "1: the newest run of a room failed", ["room"])
-    changed = _gauge("last_run_images", "images that the newest run of a room changed", ["room", "change"])
+    """Of the last hundred runs: how many ended how, and what the newest of each connector did."""
+    counted = _gauge("runs", f"runs among the last {RUNS}, by how they ended", ["connector", "status"])
+    ended = _gauge("last_run_ended_timestamp_seconds", "when the newest run of a connector ended", ["connector"])
+    seconds = _gauge("last_run_seconds", "how long the newest run of a connector took", ["connector"])
+    failed = _gauge("last_run_failed", "1: the newest run of a connector failed", ["connector"])
+    changed = _gauge("last_run_images", "images that the newest run of a connector changed", ["connector", "change"])
     numbers: dict[tuple[str, str], int] = {}
     newest: dict[str, PastRun] = {}
     for run in newest_first:
-        room = run.room or ""
-        numbers[room, run.status] = numbers.get((room, run.status), 0) + 1
+        connector = run.connector or ""
+        numbers[connector, run.status] = numbers.get((connector, run.status), 0) + 1
         if run.completed is not None:
-            newest.setdefault(room, run)
-    for room in sorted({room for room, _ in numbers}):
+            newest.setdefault(connector, run)
+    for connector in sorted({connector for connector, _ in numbers}):
         for status in STATUSES:
-            counted.add_metric([room, status], numbers.get((room, status), 0))
-    for room, run in newest.items():
+            counted.add_metric([connector, status], numbers.get((connector, status), 0))
+    for connector, run in newest.items():
         if run.completed is not None:
-            ended.add_metric([room], run.completed.timestamp())
+            ended.add_metric([connector], run.completed.timestamp())
         if run.completed is not None and run.started is not None:
-            seconds.add_metric([room], (run.completed - run.started).total_seconds())
-        failed.add_metric([room], run.status == "failed")
+            seconds.add_metric([connector], (run.completed - run.started).total_seconds())
+        failed.add_metric([connector], run.status == "failed")
         for change, images in (("added", run.added), ("updated", run.updated), ("deleted", run.deleted)):
             if images is not None:
-                changed.add_metric([room, change], images)
+                changed.add_metric([connector, change], images)
     return [counted, ended, seconds, failed, changed]
 
 

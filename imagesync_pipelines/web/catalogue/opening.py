@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from upath import UPath
 
-from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.kept_secrets import kept_secret
@@ -53,7 +53,7 @@ def open_catalogue(place: Installation, read_runs: ReadRuns) -> Opened:
         shared=place.settings,
         image_db=load_settings(ImageDbSettings),
         settings=settings,
-        session_secret=settings.session_secret or kept_secret(place.house.home / SECRET_FILE),
+        session_secret=settings.session_secret or kept_secret(place.locations.home / SECRET_FILE),
         clock=_now,
         read_runs=read_runs,
     )

@@ -27,7 +27,7 @@ class Role(StrEnum):
     ADMIN = "admin"
 
 
-class UserRefused(StorageError):  # noqa: N818 - the name says what happened
+class UserRefusedError(StorageError):
     """A user that cannot be added or changed; the message says why."""
 
 
@@ -47,12 +47,14 @@ class User:
 def set_user(engine: sa.Engine, name: str, role: Role, password: str) -> User:
     """Add a person, or give one a new role and password; their open sessions are over then.
 
-    Raises UserRefused for a name or password that is not good enough; nothing is changed.
+    Raises UserRefusedError for a name or password that is not good enough; nothing is changed.
     """
     if not _NAME.fullmatch(name):
-        raise UserRefused(f"User {name!r}: a name has 1 to 100 letters, digits and . _ @ + -; nothing was changed.")
+        raise UserRefusedError(
+            f"User {name!r}: a name has 1 to 100 letters, digits and . _ @ + -; nothing was changed."
+        )
     if not SHORTEST_PASSWORD <= len(password) <= LONGEST_PASSWORD:
-        raise UserRefused(
+        raise UserRefusedError(
             f"User {name}: a password has {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} characters; nothing was changed."
         )
     values = {"role": role.value, "password_hash": _hasher().hash(password), "is_active": True}
@@ -105,14 +107,14 @@ def end_sessions(engine: sa.Engine, user_id: int) -> None:
 
 
 def disable_user(engine: sa.Engine, name: str) -> None:
-    """Let a person in no more; open sessions are over. Raises UserRefused when there is nobody of that name."""
+    """Let a person in no more; open sessions are over. Raises UserRefusedError when there is nobody of that name."""
     statement = web_user.update().where(web_user.c.name == name)
     with engine.begin() as connection:
         changed = connection.execute(
             statement.values(is_active=False, session_epoch=web_user.c.session_epoch + 1)
         ).rowcount
     if not changed:
-        raise UserRefused(f"There is no user {name}; see `imagesync user list`.")
+        raise UserRefusedError(f"There is no user {name}; see `imagesync user list`.")
 
 
 def list_users(engine: sa.Engine) -> tuple[User, ...]:

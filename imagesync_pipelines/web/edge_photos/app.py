@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from imagesync_pipelines.edge.store import StoreDatabase
+from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.web.edge_photos.pictures import Picture, Pictures
 from imagesync_pipelines.web.edge_photos.ranges import NOT_SATISFIABLE, asked_range
 

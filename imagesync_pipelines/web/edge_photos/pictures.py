@@ -9,7 +9,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.edge.store import StoreDatabase
+from imagesync_pipelines.connectors.edge.store import StoreDatabase
 
 LISTED = 100
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from imagesync_pipelines.web.head_office.answers import Problem, Refused, TokenProblem
+from imagesync_pipelines.web.head_office.answers import Problem, RefusedError, TokenProblem
 from imagesync_pipelines.web.head_office.tables import account, account_store, store
 from imagesync_pipelines.web.head_office.tokens import Office, account_id, account_refused
 
@@ -41,7 +41,10 @@ Caller = Annotated[UUID, Depends(_caller)]
 
 
 def admit(connection: sa.Connection, caller: UUID, store_id: UUID) -> None:
-    """Let an account at a store, or raise: TokenRefused for the account, 404 for the store, 403 without a grant."""
+    """Let an account at a store, or raise:
+
+    TokenRefusedError for the account, 404 for the store, 403 without a grant.
+    """
     granted = (account_store.c.account_id == account.c.id) & (account_store.c.store_id == store.c.id)
     found = connection.execute(
         sa.select(
@@ -57,13 +60,13 @@ def admit(connection: sa.Connection, caller: UUID, store_id: UUID) -> None:
     if found is None or not found.is_active:
         raise account_refused(None if found is None else False)
     if not found.store_active:
-        raise Refused(404, "Store not found")
+        raise RefusedError(404, "Store not found")
     if not found.granted:
-        raise Refused(403, "This account may not read this store", "ask the head office to grant it")
+        raise RefusedError(403, "This account may not read this store", "ask the head office to grant it")
 
 
 def readable(connection: sa.Connection, caller: UUID) -> sa.ColumnElement[bool]:
-    """The condition on the store table for what an account may read; raises TokenRefused for the account."""
+    """The condition on the store table for what an account may read; raises TokenRefusedError for the account."""
     found = connection.execute(
         sa.select(account.c.is_active, account.c.all_stores).where(account.c.id == caller)
     ).one_or_none()

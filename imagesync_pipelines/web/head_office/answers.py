@@ -42,7 +42,7 @@ class TokenProblem(BaseModel):
     messages: list[dict[str, str]] | None = None
 
 
-class Refused(Exception):  # noqa: N818 - the name says what happened
+class RefusedError(Exception):
     """A request that is answered with an error of the sync endpoints."""
 
     def __init__(
@@ -54,7 +54,7 @@ class Refused(Exception):  # noqa: N818 - the name says what happened
         self.headers = dict(headers or {})
 
 
-class TokenRefused(Exception):  # noqa: N818 - the name says what happened
+class TokenRefusedError(Exception):
     """401: no token, or one that is not good; the caller should log in again."""
 
     def __init__(self, problem: TokenProblem) -> None:
@@ -64,8 +64,8 @@ class TokenRefused(Exception):  # noqa: N818 - the name says what happened
 
 def add_handlers(app: FastAPI) -> None:
     """Make the app write every error in the shapes of this module."""
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(TokenRefused, _token_refused)
+    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(TokenRefusedError, _token_refused)
     app.add_exception_handler(RequestValidationError, _bad_input)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(OperationalError, _database_gone)
@@ -73,12 +73,12 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, Refused)  # noqa: S101 - for the type checker
+    assert isinstance(error, RefusedError)  # noqa: S101 - for the type checker
     return _problem(error.status, error.problem, error.headers)
 
 
 def _token_refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, TokenRefused)  # noqa: S101 - for the type checker
+    assert isinstance(error, TokenRefusedError)  # noqa: S101 - for the type checker
     return JSONResponse(error.problem.model_dump(exclude_none=True), 401, CHALLENGE)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.imaging.validation import BadImage, check_image
+from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.web.head_office.catalogue import add_products
 from imagesync_pipelines.web.head_office.changes import of_products
 from imagesync_pipelines.web.head_office.office import HeadOffice
@@ -62,7 +62,7 @@ def _batches(folder: Path, imported: Imported) -> Iterator[list[tuple[str, NewPh
         body = file.read_bytes()
         try:
             content_type = CONTENT_TYPES[check_image(body).format]
-        except (BadImage, KeyError) as error:
+        except (BadImageError, KeyError) as error:
             imported.refused.append((file.name, str(error)))
             continue
         seen.add(file.stem)

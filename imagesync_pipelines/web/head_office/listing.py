@@ -110,8 +110,8 @@ def list_photos(
 ) -> ListingAnswer:
     """List the photos of a store, ordered by `updated_at` and `id`.
 
-    Read on at `next_offset` until it is null. A walk is complete when `total` did not change and every id came once;
-    walk again when it did not.
+    Read on at `next_offset` until it is null. A scan is complete when `total` did not change and every id came once;
+    scan again when it did not.
     """
     asked = office.settings.default_limit if limit is None else limit
     size = max(1, min(asked, office.settings.max_limit))

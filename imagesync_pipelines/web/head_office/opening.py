@@ -16,7 +16,7 @@ from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, with_driver
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
-from imagesync_pipelines.storage.errors import DatabaseUnreachable
+from imagesync_pipelines.storage.errors import DatabaseUnreachableError
 from imagesync_pipelines.storage.kept_secrets import kept_secret
 from imagesync_pipelines.storage.objects import S3Place, s3_client, s3_place
 from imagesync_pipelines.web.head_office.office import HeadOffice
@@ -99,7 +99,9 @@ def _open_tables(url: str) -> sa.Engine:
     except OperationalError as error:
         engine.dispose()
         said = " ".join(str(error.orig).split())
-        raise DatabaseUnreachable(f"The head office's database does not answer (HO_DATABASE_URL): {said}") from error
+        raise DatabaseUnreachableError(
+            f"The head office's database does not answer (HO_DATABASE_URL): {said}"
+        ) from error
     return engine
 
 

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.web.head_office.access import REFUSALS, Caller, admit
-from imagesync_pipelines.web.head_office.answers import Refused
+from imagesync_pipelines.web.head_office.answers import RefusedError
 from imagesync_pipelines.web.head_office.tables import sync_report
 from imagesync_pipelines.web.head_office.tokens import Office
 
@@ -69,7 +69,7 @@ class StatusAnswer(BaseModel):
 def report_status(office: Office, caller: Caller, batch: StatusBatch) -> StatusAnswer:
     """Report what became of photos. The last report about a photo counts; sending a batch again changes nothing."""
     if len(batch.sync_batch) > office.settings.max_reports:
-        raise Refused(
+        raise RefusedError(
             400, f"sync_batch has {len(batch.sync_batch)} photos; send {office.settings.max_reports} at most at once"
         )
     now = office.clock()

@@ -10,7 +10,7 @@ which photos it no longer has, `account_store` says who may read which store, `s
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
-from imagesync_pipelines.storage.errors import DatabaseTooNew
+from imagesync_pipelines.storage.errors import DatabaseTooNewError
 
 SCHEMA = "head_office"
 # Any two numbers that nothing else in this database uses as advisory locks ("hoffice" and its successor).
@@ -142,7 +142,7 @@ VERSION = 1 + len(UPGRADES)
 def create_tables(engine: sa.Engine) -> None:
     """Make the tables, or bring older ones up to this code's version; nothing happens when they are.
 
-    Several processes may call this at once: one works, the others wait. Raises DatabaseTooNew.
+    Several processes may call this at once: one works, the others wait. Raises DatabaseTooNewError.
     """
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
@@ -153,7 +153,7 @@ def create_tables(engine: sa.Engine) -> None:
             return
         there = connection.execute(sa.select(version.c.number)).scalar_one()
         if there > VERSION:
-            raise DatabaseTooNew(
+            raise DatabaseTooNewError(
                 f"The head office's tables are at version {there}, this program knows up to {VERSION}. "
                 "Install the newer program; nothing was changed."
             )

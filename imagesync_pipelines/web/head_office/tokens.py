@@ -18,7 +18,7 @@ from pwdlib import PasswordHash
 from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.web.head_office.answers import Problem, TokenProblem, TokenRefused
+from imagesync_pipelines.web.head_office.answers import Problem, TokenProblem, TokenRefusedError
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import account, spent_token
 
@@ -85,7 +85,7 @@ def log_in(office: Office, login: Login) -> TokenPair:
         hash_password(login.password)
     elif _hasher().verify(login.password, found.password_hash) and found.is_active:
         return _issue(office, found.id)
-    raise TokenRefused(TokenProblem(detail="No active account found with the given credentials"))
+    raise TokenRefusedError(TokenProblem(detail="No active account found with the given credentials"))
 
 
 @router.post("/refresh/", responses=_ANSWERS)
@@ -94,13 +94,13 @@ def refresh(office: Office, body: RefreshToken) -> TokenPair:
     try:
         claims = _read(office, body.refresh, "refresh")
     except jwt.InvalidTokenError as error:
-        raise TokenRefused(TokenProblem(detail=str(error), code="token_not_valid")) from None
+        raise TokenRefusedError(TokenProblem(detail=str(error), code="token_not_valid")) from None
     owner = UUID(claims["user_id"])
     with office.engine.begin() as connection:
         expires = datetime.fromtimestamp(claims["exp"], UTC)
         spend = insert(spent_token).values(jti=claims["jti"], expires_at=expires).on_conflict_do_nothing()
         if connection.execute(spend.returning(spent_token.c.jti)).first() is None:
-            raise TokenRefused(TokenProblem(detail="Token is blacklisted", code="token_not_valid"))
+            raise TokenRefusedError(TokenProblem(detail="Token is blacklisted", code="token_not_valid"))
         connection.execute(spent_token.delete().where(spent_token.c.expires_at < office.clock()))
         active = connection.execute(sa.select(account.c.is_active).where(account.c.id == owner)).scalar()
     if not active:
@@ -116,27 +116,27 @@ def hash_password(password: str) -> str:
 def account_id(office: HeadOffice, authorization: str) -> UUID:
     """The account that an Authorization header speaks for; whether it still exists is not looked up.
 
-    Raises TokenRefused with the original's body for each case.
+    Raises TokenRefusedError with the original's body for each case.
     """
     scheme, *rest = authorization.split() or [""]
     if scheme != "Bearer":
-        raise TokenRefused(TokenProblem(detail="Authentication credentials were not provided."))
+        raise TokenRefusedError(TokenProblem(detail="Authentication credentials were not provided."))
     if len(rest) != 1:
         detail = "Authorization header must contain two space-delimited values"
-        raise TokenRefused(TokenProblem(detail=detail, code="bad_authorization_header"))
+        raise TokenRefusedError(TokenProblem(detail=detail, code="bad_authorization_header"))
     try:
         return UUID(_read(office, rest[0], "access")["user_id"])
     except jwt.InvalidTokenError as error:
         message = {"token_class": "AccessToken", "token_type": "access", "message": str(error)}
         detail = "Given token not valid for any token type"
-        raise TokenRefused(TokenProblem(detail=detail, code="token_not_valid", messages=[message])) from None
+        raise TokenRefusedError(TokenProblem(detail=detail, code="token_not_valid", messages=[message])) from None
 
 
-def account_refused(active: bool | None) -> TokenRefused:
+def account_refused(active: bool | None) -> TokenRefusedError:
     """The refusal of a good token whose account is gone (None) or not active (False)."""
     if active is None:
-        return TokenRefused(TokenProblem(detail="User not found", code="user_not_found"))
-    return TokenRefused(TokenProblem(detail="User is inactive", code="user_inactive"))
+        return TokenRefusedError(TokenProblem(detail="User not found", code="user_not_found"))
+    return TokenRefusedError(TokenProblem(detail="User is inactive", code="user_inactive"))
 
 
 def _hasher() -> PasswordHash:

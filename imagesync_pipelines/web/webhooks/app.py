@@ -1,4 +1,4 @@
-"""The endpoints that take requests for the МойСклад room: its webhooks, and the queue's two payload forms.
+"""The endpoints that take requests for the МойСклад connector: its webhooks, and the queue's two payload forms.
 
 What belongs here: routes, secrets, HTTP (contract section 11). What does not: what bodies say (moysklad/payloads.py,
 events.py), the table (moysklad/queue.py), starting runs (a Dagster sensor). МойСклад waits for 1.5 seconds: a call is
@@ -18,9 +18,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, SecretStr
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
-from imagesync_pipelines.moysklad.events import EventsError, read_events
-from imagesync_pipelines.moysklad.payloads import AccountNames, PayloadsError, read_payloads
-from imagesync_pipelines.moysklad.queue import NewRequest, Queue, SetAside
+from imagesync_pipelines.connectors.moysklad.events import EventsError, read_events
+from imagesync_pipelines.connectors.moysklad.payloads import AccountNames, PayloadsError, read_payloads
+from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, SetAside
 from imagesync_pipelines.web.head_office.limits import BodyLimit
 
 LARGEST_BODY = 2 * 1024 * 1024
@@ -47,7 +47,7 @@ class Taken(BaseModel):
 
 def build_app(desk: Desk) -> FastAPI:
     """The endpoints over one queue; no documentation is served, it would tell strangers that they are here."""
-    app = FastAPI(title="Requests for the МойСклад room", openapi_url=None)
+    app = FastAPI(title="Requests for the МойСклад connector", openapi_url=None)
     app.state.desk = desk
     app.add_middleware(BodyLimit, largest=LARGEST_BODY)
     app.add_exception_handler(DBAPIError, _busy)

@@ -1,7 +1,7 @@
 """The settings of the endpoints that take requests; every field is the variable MOYSKLAD_WEBHOOK_<FIELD>.
 
-What belongs here: values of these endpoints alone. What does not: the room's own settings (moysklad/settings.py), the
-accounts (accounts.py).
+What belongs here: values of these endpoints alone. What does not: the connector's own settings (moysklad/settings.py),
+the accounts (accounts.py).
 """
 
 import re

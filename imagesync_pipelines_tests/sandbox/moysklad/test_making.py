@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 
-from imagesync_pipelines.accounts import load_accounts
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.sandbox.moysklad import serve
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines.sandbox.moysklad.model import EntityType

@@ -20,9 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from imagesync_pipelines import runs
 from imagesync_pipelines.image_db.pinning import pin_image
 from imagesync_pipelines.moysklad.queue import NewRequest, Queue, SetAside
+
+from imagesync_pipelines import runs
 from imagesync_pipelines.sandbox.faults import drip, server_error
 from imagesync_pipelines.sandbox.head_office.watching import STATUS
 from imagesync_pipelines.sandbox.ledger import Ledger

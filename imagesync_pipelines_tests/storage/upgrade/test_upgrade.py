@@ -17,7 +17,7 @@ from alembic.config import Config
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 from dagster._core.execution.plan.state import KnownExecutionState
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.storage.database import BASELINE, HEAD, open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.web.catalogue.keys import Scope, find_key
@@ -97,10 +97,10 @@ def test_the_fixture_holds_what_an_upgrade_has_to_carry_over(place: Upgraded) ->
     counted = place.rows(COUNTED)[0]
     assert all(number > 0 for number in counted), counted
     assert place.rows("SELECT version_num FROM imagesync.alembic_version") == [("0010",)]
-    assert {room for (room,) in place.rows("SELECT room FROM imagesync.intent")} == {
+    assert {connector for (connector,) in place.rows("SELECT connector FROM imagesync.intent")} == {
         "plytix/sandbox", "moysklad/child-2",
     }  # fmt: skip
-    assert {room for (room,) in place.rows("SELECT room FROM imagesync.plan")} == {
+    assert {connector for (connector,) in place.rows("SELECT connector FROM imagesync.plan")} == {
         "image_db", "edge", "plytix", "moysklad",
     }  # fmt: skip
     assert {state for (state,) in place.rows("SELECT state FROM imagesync.moysklad_queue")} == {
@@ -158,7 +158,7 @@ def test_the_next_sync_of_image_db_changes_nothing_and_keeps_the_pin(place: Upgr
     assert place.rows(
         f"SELECT external_id FROM imagesync.product_image WHERE product_id = {product} AND is_primary"
     ) == [(image,)]
-    assert len(place.rows("SELECT 1 FROM imagesync.quarantine WHERE room = 'image_db'")) == 2
+    assert len(place.rows("SELECT 1 FROM imagesync.quarantine WHERE connector = 'image_db'")) == 2
 
 
 def test_the_next_sync_of_an_edge_store_changes_nothing_and_sends_what_waited(place: Upgraded) -> None:
@@ -187,7 +187,7 @@ def test_the_next_sync_of_plytix_settles_what_was_open_and_writes_nothing(place:
     assert (outcome.report["images_uploaded"], outcome.report["links_created"]) == (0, 0)
     assert {name: place.joined.plytix.ledger.count(name) for name in PLYTIX_WRITES} == dict.fromkeys(PLYTIX_WRITES, 0)
     assert not place.rows("SELECT 1 FROM imagesync.plytix_link WHERE linked_at IS NULL")
-    assert not place.rows("SELECT 1 FROM imagesync.intent WHERE room = 'plytix/sandbox'")
+    assert not place.rows("SELECT 1 FROM imagesync.intent WHERE connector = 'plytix/sandbox'")
     place.made.plytix.assert_converged(place.joined.amazon.listings)
 
 
@@ -212,11 +212,11 @@ def test_a_failed_run_can_be_executed_again(place: Upgraded, name: str, from_fai
         place.made.plytix.assert_converged(place.joined.amazon.listings)
         assert place.made.plytix.sync(mapping="").status is not runs.Status.FAILED
         assert place.joined.plytix.ledger.count("product patch") == 0
-        assert not place.rows("SELECT 1 FROM imagesync.intent WHERE room = 'plytix/sandbox'")
+        assert not place.rows("SELECT 1 FROM imagesync.intent WHERE connector = 'plytix/sandbox'")
     else:
         place.made.moysklad.assert_converged(MODES)
         assert changes_of(place.made.moysklad.sync(accounts=["child-2"])["child-2"]) == [0, 0, 0]
-        assert not place.rows("SELECT 1 FROM imagesync.intent WHERE room = 'moysklad/child-2'")
+        assert not place.rows("SELECT 1 FROM imagesync.intent WHERE connector = 'moysklad/child-2'")
 
 
 def test_stored_plans_of_before_apply_or_say_to_plan_again(place: Upgraded) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from imagesync_pipelines.imaging.derivatives import Encoding
 from imagesync_pipelines.storage.schema import image_content
-from imagesync_pipelines.upstream.errors import NotFound, Unavailable
+from imagesync_pipelines.upstream.errors import NotFoundError, UnavailableError
 from imagesync_pipelines.web.catalogue.derivatives import FAILED_SECONDS, Failed, wanted_encoding
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.media import Media, media_host, picture
@@ -185,8 +185,8 @@ def test_a_tiff_is_shown_as_a_picture_for_the_web(site: Site, world: World, medi
 def test_what_failed_is_known_for_a_while_a_host_that_is_away_with_all_its_addresses() -> None:
     now = [0.0]
     failed = Failed(clock=lambda: now[0])
-    failed.note("https://a.example/1.jpg", NotFound("gone", status=404))
-    failed.note("https://b.example/1.jpg", Unavailable("no answer"))
+    failed.note("https://a.example/1.jpg", NotFoundError("gone", status=404))
+    failed.note("https://b.example/1.jpg", UnavailableError("no answer"))
     asked = ("https://a.example/1.jpg", "https://a.example/2.jpg", "https://b.example/2.jpg")
     assert [failed.knows(url) for url in asked] == [True, False, True]
     now[0] = FAILED_SECONDS + 1

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
-from imagesync_pipelines.image_db.exports.formats import Format, kind_of
-from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, Exports, TooManyExports
+from imagesync_pipelines.connectors.image_db.exports.formats import Format, kind_of
+from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, Exports, TooManyExportsError
 from imagesync_pipelines.web.catalogue.keys import Scope, add_key
 from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
 
@@ -55,7 +55,7 @@ def test_the_api_gives_everything_to_a_key_that_may_export(site: Site, world: Wo
 def test_few_exports_are_given_at_once_and_a_place_is_free_again(world: World) -> None:
     exports = Exports(world.opened)
     answers = [exports.answer(Format.CSV) for _ in range(MOST_AT_ONCE)]
-    with pytest.raises(TooManyExports):
+    with pytest.raises(TooManyExportsError):
         exports.answer(Format.CSV)
     answers.clear()  # the readers went away
     assert exports.answer(Format.CSV).status_code == 200

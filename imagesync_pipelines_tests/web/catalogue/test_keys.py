@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema_catalogue import api_key
 from imagesync_pipelines.web.catalogue import keys
-from imagesync_pipelines.web.catalogue.keys import KeyRefused, Scope
+from imagesync_pipelines.web.catalogue.keys import KeyRefusedError, Scope
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -44,11 +44,11 @@ def test_what_is_no_key_finds_nothing(database: sa.Engine) -> None:
 
 def test_a_revoked_key_is_good_for_nothing_and_its_name_is_free(database: sa.Engine) -> None:
     key, _ = keys.add_key(database, "shop", [Scope.READ])
-    with pytest.raises(KeyRefused, match="a key shop already"):
+    with pytest.raises(KeyRefusedError, match="a key shop already"):
         keys.add_key(database, "shop", [Scope.READ])
     assert keys.revoke_key(database, "shop").revoked_at is not None
     assert keys.find_key(database, key, NOW) is None
-    with pytest.raises(KeyRefused, match="no valid key shop"):
+    with pytest.raises(KeyRefusedError, match="no valid key shop"):
         keys.revoke_key(database, "shop")
     keys.add_key(database, "shop", [Scope.EXPORT])
     assert [one.revoked_at is None for one in keys.list_keys(database)] == [True, False]
@@ -65,6 +65,6 @@ def test_its_use_is_noted_to_the_minute(database: sa.Engine) -> None:
 
 @pytest.mark.parametrize(("name", "scopes"), [("", [Scope.READ]), ("a b", [Scope.READ]), ("shop", [])])
 def test_a_key_without_a_name_or_scopes_is_not_made(database: sa.Engine, name: str, scopes: list[Scope]) -> None:
-    with pytest.raises(KeyRefused, match="no key was made"):
+    with pytest.raises(KeyRefusedError, match="no key was made"):
         keys.add_key(database, name, scopes)
     assert keys.list_keys(database) == ()

@@ -17,8 +17,8 @@ RUNS = [
     Run(status="in_progress", completed=None),
     Run(status="failed", error="it broke", added=None, updated=None, deleted=None),
     Run(),
-    Run(room="edge", added=5),
-    Run(room=None),
+    Run(connector="edge", added=5),
+    Run(connector=None),
 ]
 
 
@@ -35,7 +35,7 @@ def numbers(site: Site) -> dict[tuple[str, ...], float]:
 
 
 def test_images_failures_lag_runs_and_budgets_are_told(database: sa.Engine, tmp_path: Path) -> None:
-    def runs(limit: int, room: str | None) -> Sequence[PastRun]:
+    def runs(limit: int, connector: str | None) -> Sequence[PastRun]:
         return RUNS
 
     world = open_world(database, tmp_path, runs)
@@ -44,10 +44,10 @@ def test_images_failures_lag_runs_and_budgets_are_told(database: sa.Engine, tmp_
     world.product("300", left_erp_at=NOW)
     world.image(engel, "1")
     world.image(engel, "2", is_primary=False)
-    applied = {"room": "image_db", "path": "", "files": {}, "scope": {}, "counts": {}, "cost": {}}
+    applied = {"connector": "image_db", "path": "", "files": {}, "scope": {}, "counts": {}, "cost": {}}
     with database.begin() as connection:
         connection.execute(plan.insert().values(applied_at=NOW - timedelta(hours=2), **applied))
-        connection.execute(quarantine.insert().values(room="edge", stage="apply", key="k", reason="r"))
+        connection.execute(quarantine.insert().values(connector="edge", stage="apply", key="k", reason="r"))
         connection.execute(unmatched_article.insert().values(number="9", external_id="1", reason="r"))
     for principal in ("moysklad main", "catalogue:key:1"):
         take(database, principal, [Window(45, 3)], NOW.timestamp())
@@ -73,7 +73,7 @@ def test_images_failures_lag_runs_and_budgets_are_told(database: sa.Engine, tmp_
 
 
 def test_a_database_or_dagster_that_is_away_is_told_and_hides_nothing_else(world: World) -> None:
-    def broken(limit: int, room: str | None) -> Sequence[PastRun]:
+    def broken(limit: int, connector: str | None) -> Sequence[PastRun]:
         raise RuntimeError("no Dagster")
 
     away = sa.create_engine("postgresql+psycopg://127.0.0.1:1/none")

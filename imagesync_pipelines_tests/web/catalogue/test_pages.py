@@ -154,7 +154,7 @@ ADDRESSES = {
     "/static/%2e%2e/app.py": 404,
     "/plan-pictures/made.up": 404,
     "/media/1/huge": 400,
-    "/history?room=nowhere": 200,
+    "/history?connector=nowhere": 200,
     "/docs": 404,
     "/openapi.json": 404,
 }
@@ -211,7 +211,7 @@ def test_a_picture_that_cannot_be_had_is_a_grey_one(site: Site, shop: dict[str, 
 
 def test_the_age_of_the_pictures_is_told_on_every_page(site: Site, world: World) -> None:
     assert "Nothing was synchronised yet" in site.get("/").text
-    values = {"room": "image_db", "path": "", "files": {}, "scope": {}, "counts": {}, "cost": {}}
+    values = {"connector": "image_db", "path": "", "files": {}, "scope": {}, "counts": {}, "cost": {}}
     with world.engine.begin() as connection:
         connection.execute(plan.insert().values(applied_at=NOW - timedelta(days=3), **values))
     engel = world.product("100")
@@ -228,23 +228,30 @@ def test_the_age_of_the_pictures_is_told_on_every_page(site: Site, world: World)
 
 RUNS = [
     Run(run_id="aaaa", status="in_progress", completed=None, added=None, updated=None),
-    Run(run_id="bbbb", status="failed", error=f"It broke {EVIL}", partition="store-1", room="edge", job="edge__sync"),
+    Run(
+        run_id="bbbb",
+        status="failed",
+        error=f"It broke {EVIL}",
+        partition="store-1",
+        connector="edge",
+        job="edge__sync",
+    ),
     Run(run_id="cccc", partition="000001-000010 to 000021-000030", summary={"warnings": ["two pages were late"]}),
-    Run(run_id="dddd", room=None, job="house_keeping"),
+    Run(run_id="dddd", connector=None, job="house_keeping"),
 ]
 
 
 def test_history_tells_every_run_and_draws_it(database: sa.Engine, tmp_path: Path) -> None:
     asked: list[tuple[int, str | None]] = []
 
-    def read(limit: int, room: str | None) -> Sequence[PastRun]:
-        asked.append((limit, room))
+    def read(limit: int, connector: str | None) -> Sequence[PastRun]:
+        asked.append((limit, connector))
         return RUNS
 
     with serving(open_world(database, tmp_path, read).opened) as site:
         text = site.get("/history").text
-        site.get("/history?room=edge")
-        site.get("/history?room=edge")
+        site.get("/history?connector=edge")
+        site.get("/history?connector=edge")
     for told in ("in progress", "failed", "It broke", "store-1", "two pages were late", "2 min 0 s", "house_keeping"):
         assert told in text
     assert "000001" not in text
@@ -257,10 +264,10 @@ def test_history_tells_every_run_and_draws_it(database: sa.Engine, tmp_path: Pat
 def test_every_run_has_its_row_of_the_mission(database: sa.Engine, tmp_path: Path) -> None:
     runs = [
         Run(run_id="a", job="image_db__sync", added=1234, updated=5, deleted=6, products_affected=7),
-        Run(run_id="b", job=f"j{EVIL}", room=None, partition=EVIL, status="failed", error="Page 7 is broken.",
+        Run(run_id="b", job=f"j{EVIL}", connector=None, partition=EVIL, status="failed", error="Page 7 is broken.",
             added=None, updated=None, deleted=None, products_affected=None, summary={"warnings": [EVIL]}),
     ]  # fmt: skip
-    with serving(open_world(database, tmp_path, lambda limit, room: runs).opened) as site:
+    with serving(open_world(database, tmp_path, lambda limit, connector: runs).opened) as site:
         text = site.get("/history").text
     body = text[text.index("<tbody>") : text.index("</tbody>")]
     cells = [
@@ -275,7 +282,7 @@ def test_every_run_has_its_row_of_the_mission(database: sa.Engine, tmp_path: Pat
 
 
 def test_history_without_dagster_says_so_and_the_other_pages_go_on(database: sa.Engine, tmp_path: Path) -> None:
-    def broken(limit: int, room: str | None) -> Sequence[PastRun]:
+    def broken(limit: int, connector: str | None) -> Sequence[PastRun]:
         raise ConnectionError("password=secret")
 
     with serving(open_world(database, tmp_path, broken).opened) as site:

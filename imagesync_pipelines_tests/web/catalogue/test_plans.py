@@ -5,10 +5,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagesync_pipelines.image_db.batch import Batches
-from imagesync_pipelines.plytix.galleries import row_key
-from imagesync_pipelines.plytix.model import ListingImage, PlytixProduct
-from imagesync_pipelines.plytix.planning import Task, payload_of
+from imagesync_pipelines.connectors.image_db.batch import Batches
+from imagesync_pipelines.connectors.plytix.galleries import row_key
+from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProduct
+from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.reading.plans import newest_plans, plan_page
@@ -16,7 +16,7 @@ from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 
 def save(
-    world: World, rows: list[dict], *, room: str = "image_db", payload: pd.DataFrame | None = None, **scope: object
+    world: World, rows: list[dict], *, connector: str = "image_db", payload: pd.DataFrame | None = None, **scope: object
 ) -> int:
     columns = ("key", "key_before", "group", "change", "reason", "product")
     frame = pd.DataFrame([{**dict.fromkeys(columns), **row} for row in rows], columns=list(columns)).astype("str")
@@ -24,7 +24,7 @@ def save(
     counts = frame["change"].value_counts().to_dict()
     plans = Plans(world.engine, world.opened.storage)
     portions = None if payload is None else [payload]
-    return plans.save(frame, portions, NewPlan(room, "run", scope, counts, {"rows": len(rows), "calls": 0}, None))
+    return plans.save(frame, portions, NewPlan(connector, "run", scope, counts, {"rows": len(rows), "calls": 0}, None))
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> Non
         {"key": keys["999"][0], "group": "999", "change": "add"},
         {"key": keys["100"][1], "group": "100", "change": "remove"},
     ]
-    save(world, rows, room="plytix", payload=payload_of(pd.DataFrame(rows), tasks, {}), account="main")
+    save(world, rows, connector="plytix", payload=payload_of(pd.DataFrame(rows), tasks, {}), account="main")
     header = newest_plans(world.engine, 10, "plytix")[0]
     added = [(line.product_id, line.image, line.after) for line in plan_page(world.opened, header, "add", 0, 10).lines]
     url = "https://m.media-amazon.com/new.jpg"
@@ -106,9 +106,9 @@ def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> Non
     assert [line.after for line in plan_page(world.opened, header, "remove", 0, 10).lines] == [""]
 
 
-def test_a_room_whose_groups_are_no_products_of_ours_is_shown_too(site: Site, world: World) -> None:
+def test_a_connector_whose_groups_are_no_products_of_ours_is_shown_too(site: Site, world: World) -> None:
     rows = [{"key": "photo-1", "group": "b2b0c2f2", "change": "add", "reason": "new"}]
-    plan_id = save(world, rows, room="edge", store="jakarta", warnings=["one photo is late"], held_back=3)
+    plan_id = save(world, rows, connector="edge", store="jakarta", warnings=["one photo is late"], held_back=3)
     text = site.get(f"/plans/{plan_id}").text
     for told in ("photo-1", "b2b0c2f2", "jakarta", "one photo is late", "3 removals were held back"):
         assert told in text
@@ -116,7 +116,7 @@ def test_a_room_whose_groups_are_no_products_of_ours_is_shown_too(site: Site, wo
 
 def test_many_rows_are_paged(site: Site, world: World) -> None:
     rows = [{"key": f"photo-{n:03}", "group": f"g{n}", "change": "add", "reason": "new"} for n in range(120)]
-    plan_id = save(world, rows, room="edge")
+    plan_id = save(world, rows, connector="edge")
     assert "photo-049" in site.get(f"/plans/{plan_id}").text
     assert "photo-050" not in site.get(f"/plans/{plan_id}").text
     last = site.get(f"/plans/{plan_id}?change=add&start=100").text
@@ -146,7 +146,7 @@ def test_what_an_upstream_wrote_into_a_plan_is_never_markup(site: Site, world: W
     row = {"group": str(engel), "product": evil, "reason": evil}
     rows = [{**row, "key": f"{engel}/{evil}", "change": "add"}, {**row, "key": f"{engel}/1", "change": "remove"}]
     told = {"warnings": [evil], "store": evil}
-    plans = [save(world, rows, **told), save(world, [{**one, "group": evil} for one in rows], room="edge", **told)]
+    plans = [save(world, rows, **told), save(world, [{**one, "group": evil} for one in rows], connector="edge", **told)]
     for path in ("/plans", *(f"/plans/{plan}?change={change}" for plan in plans for change in ("add", "remove"))):
         answer = site.get(path)
         assert answer.status_code == 200, path

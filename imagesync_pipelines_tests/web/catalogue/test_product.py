@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 
-from imagesync_pipelines.image_db.pinning import pin_image
+from imagesync_pipelines.connectors.image_db.pinning import pin_image
 from imagesync_pipelines.storage.pins import set_pin
 from imagesync_pipelines.storage.schema import mirror, plytix_link, unmatched_article
 from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map
@@ -110,10 +110,10 @@ def test_a_sku_names_the_variant_before_the_parent_and_none_that_left(world: Wor
     assert product_id_of(world.engine, "200") is None
 
 
-def test_the_ledgers_of_the_rooms_say_where_the_images_also_live(site: Site, world: World) -> None:
+def test_the_ledgers_of_the_connectors_say_where_the_images_also_live(site: Site, world: World) -> None:
     link = {"product_sku": "100", "asset_id": "a", "account": "main"}
     photo = {
-        "room": "edge",
+        "connector": "edge",
         "account": "jakarta",
         "group_key": "g",
         "fingerprint": "f",
@@ -132,7 +132,7 @@ def test_the_ledgers_of_the_rooms_say_where_the_images_also_live(site: Site, wor
             kept = {"images": [["source", "id", "a.jpg", 1]] * images, "others": 0}
             connection.execute(moysklad_child_images.insert().values(child=child, entity_key="product:1", **kept))
         connection.execute(moysklad_entity_map.insert().values(child="never written", **found_by))
-    places = [(place.room, place.account, place.images) for place in whereabouts(world.engine, "100")]
+    places = [(place.connector, place.account, place.images) for place in whereabouts(world.engine, "100")]
     assert places == [("edge", "jakarta", 1), ("moysklad", "berlin", 3), ("plytix", "main", 2)]
     text = re.sub(r"<[^>]*>|\s+", " ", site.get(f"/products/{world.product('100')}").text)
     for told in (r"Edge stores +jakarta +1 picture,", r"МойСклад +berlin +3 pictures,", r"Plytix +main +2 pictures,"):

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema_catalogue import web_user
 from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.users import Role, UserRefused
+from imagesync_pipelines.web.catalogue.users import Role, UserRefusedError
 
 PASSWORD = "a long password"
 
@@ -50,14 +50,14 @@ def test_who_is_disabled_is_out_at_once_and_logging_out_ends_sessions(database: 
 
 def test_bad_names_and_passwords_are_refused(database: sa.Engine) -> None:
     for name in ("", "a b", "<b>", "x" * 101):
-        with pytest.raises(UserRefused, match="a name has"):
+        with pytest.raises(UserRefusedError, match="a name has"):
             users.set_user(database, name, Role.VIEWER, PASSWORD)
     for password in ("short", "x" * 1001):
-        with pytest.raises(UserRefused, match="a password has"):
+        with pytest.raises(UserRefusedError, match="a password has"):
             users.set_user(database, "anna", Role.VIEWER, password)
     assert users.list_users(database) == ()
 
 
 def test_disabling_nobody_says_so(database: sa.Engine) -> None:
-    with pytest.raises(UserRefused, match="no user anna"):
+    with pytest.raises(UserRefusedError, match="no user anna"):
         users.disable_user(database, "anna")

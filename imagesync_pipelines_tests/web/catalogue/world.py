@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from upath import UPath
 
-from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.sandbox.serving import bind, running
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.schema import product, product_image
@@ -30,7 +30,7 @@ class Run:
 
     run_id: str = "11111111-2222-3333-4444-555555555555"
     job: str = "image_db__sync"
-    room: str | None = "image_db"
+    connector: str | None = "image_db"
     partition: str = ""
     status: str = "completed"
     started: datetime | None = NOW - timedelta(hours=1)
@@ -84,7 +84,7 @@ class World:
 def open_world(engine: sa.Engine, home: Path, read_runs: ReadRuns | None = None) -> World:
     """A world on an empty database; its clock stands at NOW."""
 
-    def no_runs(limit: int, room: str | None) -> Sequence[PastRun]:
+    def no_runs(limit: int, connector: str | None) -> Sequence[PastRun]:
         return []
 
     opened = Opened(

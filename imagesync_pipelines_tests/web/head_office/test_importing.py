@@ -15,7 +15,7 @@ from PIL import Image
 from imagesync_pipelines.cli.commands import HEAD_OFFICE
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.embedded import stop_server
-from imagesync_pipelines.storage.errors import DatabaseTooNew, DatabaseUnreachable
+from imagesync_pipelines.storage.errors import DatabaseTooNewError, DatabaseUnreachableError
 from imagesync_pipelines.web.head_office import catalogue, photos, tables
 from imagesync_pipelines.web.head_office.importing import import_folder
 from imagesync_pipelines.web.head_office.office import HeadOffice
@@ -138,7 +138,10 @@ def test_production_names_its_secret(settings: HeadOfficeSettings, tmp_path: Pat
 
 def test_a_database_that_does_not_answer_is_said_so(tmp_path: Path) -> None:
     gone = HeadOfficeSettings(database_url="postgresql://nobody@127.0.0.1:1/x")  # type: ignore[arg-type]
-    with pytest.raises(DatabaseUnreachable, match="HO_DATABASE_URL"), open_head_office(Settings(home=tmp_path), gone):
+    with (
+        pytest.raises(DatabaseUnreachableError, match="HO_DATABASE_URL"),
+        open_head_office(Settings(home=tmp_path), gone),
+    ):
         pass
 
 
@@ -147,7 +150,7 @@ def test_tables_of_a_newer_program_are_left_alone(settings: HeadOfficeSettings, 
     tables.create_tables(engine)
     with engine.begin() as connection:
         connection.execute(tables.version.update().values(number=99))
-    with pytest.raises(DatabaseTooNew, match="version 99"):
+    with pytest.raises(DatabaseTooNewError, match="version 99"):
         tables.create_tables(engine)
     engine.dispose()
 

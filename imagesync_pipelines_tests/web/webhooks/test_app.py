@@ -10,12 +10,12 @@ import requests
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.moysklad.queue import Queue, State
+from imagesync_pipelines.connectors.moysklad.queue import Queue, State
 from imagesync_pipelines.sandbox.serving import bind, running
 from imagesync_pipelines.web.webhooks.app import LARGEST_BODY, Desk, build_app
-from imagesync_pipelines_tests.moysklad.names import NAMES
-from imagesync_pipelines_tests.moysklad.test_events import OTHER, body, event
-from imagesync_pipelines_tests.moysklad.test_payloads import ONE, SEVERAL, without
+from imagesync_pipelines_tests.connectors.moysklad.names import NAMES
+from imagesync_pipelines_tests.connectors.moysklad.test_events import OTHER, body, event
+from imagesync_pipelines_tests.connectors.moysklad.test_payloads import ONE, SEVERAL, without
 
 SECRET = "a-secret-of-tests-0123"
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

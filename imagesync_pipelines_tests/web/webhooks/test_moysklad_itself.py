@@ -10,12 +10,12 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imagesync_pipelines.accounts_moysklad import MoyskladAccount
-from imagesync_pipelines.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.moysklad.model import NewImage
-from imagesync_pipelines.moysklad.payloads import AccountNames
-from imagesync_pipelines.moysklad.queue import Queue
-from imagesync_pipelines.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.accounts.moysklad import MoyskladAccount
+from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.model import NewImage
+from imagesync_pipelines.connectors.moysklad.payloads import AccountNames
+from imagesync_pipelines.connectors.moysklad.queue import Queue
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 from imagesync_pipelines.sandbox.serving import bind, running

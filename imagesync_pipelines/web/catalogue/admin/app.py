@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from imagesync_pipelines.web.catalogue.admin import login, pins, quarantine, runs, unmatched
 from imagesync_pipelines.web.catalogue.admin.answers import NO_STORE
 from imagesync_pipelines.web.catalogue.admin.forms import from_our_form
-from imagesync_pipelines.web.catalogue.admin.sessions import LoginNeeded, csrf_token, shown_visitor, told
+from imagesync_pipelines.web.catalogue.admin.sessions import LoginNeededError, csrf_token, shown_visitor, told
 from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, render
 from imagesync_pipelines.web.head_office.limits import BodyLimit
@@ -38,7 +38,7 @@ def add_admin(app: FastAPI, opened: Opened) -> None:
         same_site="lax",
         https_only=opened.shared.environment == "production",
     )
-    app.add_exception_handler(LoginNeeded, _to_login)
+    app.add_exception_handler(LoginNeededError, _to_login)
     app.state.templates.env.globals.update(visitor=shown_visitor, csrf_token=csrf_token, told_once=told)
     ours = APIRouter(include_in_schema=False, dependencies=[Depends(from_our_form)])
     for router in ROUTERS:

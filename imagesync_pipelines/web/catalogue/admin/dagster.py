@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from imagesync_pipelines.operations.launching import JobRun
+from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
 
@@ -53,7 +53,7 @@ query Run($id: ID!) { runOrError(runId: $id) {
 """
 
 
-class DagsterUnreachable(Exception):  # noqa: N818 - the name says what happened
+class DagsterUnreachableError(Exception):
     """Dagster's webserver cannot be asked, or it refused; the message says what to do."""
 
 
@@ -72,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Dagster:
-    """Dagster's webserver at an address, such as http://127.0.0.1:3000. All calls raise DagsterUnreachable."""
+    """Dagster's webserver at an address, such as http://127.0.0.1:3000. All calls raise DagsterUnreachableError."""
 
     address: str
 
@@ -125,7 +125,7 @@ class Dagster:
         }
         for job in jobs:
             if job not in places:
-                raise DagsterUnreachable(
+                raise DagsterUnreachableError(
                     f"Dagster at {self.address} does not know the job {job}. Its code location may still be loading, "
                     "or be broken: look at Deployment in the Dagster UI."
                 )
@@ -144,21 +144,21 @@ class Dagster:
             answer = data["data"][field]
             kind = answer["__typename"]
         except (KeyError, TypeError, IndexError):
-            raise DagsterUnreachable(f"What answers at {self.address} does not seem to be Dagster.") from None
+            raise DagsterUnreachableError(f"What answers at {self.address} does not seem to be Dagster.") from None
         if kind == none:
             return None
         if kind != wanted:
             reasons = [str(one.get("message", "")) for one in answer.get("errors", ())]
-            raise DagsterUnreachable(f"Dagster refused: {answer.get('message') or '; '.join(reasons) or kind}")
+            raise DagsterUnreachableError(f"Dagster refused: {answer.get('message') or '; '.join(reasons) or kind}")
         return answer
 
     def _refuse(self, error: UpstreamError) -> NoReturn:
         if error.ambiguous:
-            raise DagsterUnreachable(
+            raise DagsterUnreachableError(
                 f"Dagster at {self.address} was asked and gave no good answer. If this was to start a run, it may have "
                 "started: look at the history before you start it again."
             ) from error
-        raise DagsterUnreachable(
+        raise DagsterUnreachableError(
             f"Dagster's webserver at {self.address} does not answer. Nothing was started. Is it running, and is "
             "IMAGESYNC_WEBSERVER_URL its address?"
         ) from error

@@ -1,15 +1,15 @@
 """Which run does what a person asked for: its job, configuration, partition and Dagster assets.
 
-What belongs here: describing runs, pure. What does not: starting them (dagster.py), what the jobs do (the rooms). The
-rooms describe the same runs in their automation, which needs Dagster as a library; a test holds both equal, and a
-room's own defaults stay its own: only what differs from them is said here.
+What belongs here: describing runs, pure. What does not: starting them (dagster.py), what the jobs do (the connectors).
+The connectors describe the same runs in their automation, which needs Dagster as a library; a test holds both equal,
+and a connector's own defaults stay its own: only what differs from them is said here.
 """
 
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from imagesync_pipelines.operations.launching import JobRun
+from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.storage.plans import PlanHeader
 
 IMAGE_DB = "image_db"
@@ -36,41 +36,43 @@ _APPLYING: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-class NothingToStart(Exception):  # noqa: N818 - the name says what happened
+class NothingToStartError(Exception):
     """What was asked for makes no run; the message says why."""
 
 
-def job_of(room: str, *, dry_run: bool = False) -> str:
-    """The job that synchronises a room, or that stops after its plan."""
-    return f"{room}__dry_run" if dry_run else f"{room}__sync"
+def job_of(connector: str, *, dry_run: bool = False) -> str:
+    """The job that synchronises a connector, or that stops after its plan."""
+    return f"{connector}__dry_run" if dry_run else f"{connector}__sync"
 
 
-def sync_of_room(room: str, partitions: Sequence[str], account: str, *, dry_run: bool) -> JobRun:
-    """The run over a whole room, or over one account of it; `partitions` are those that Dagster has for its job.
+def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *, dry_run: bool) -> JobRun:
+    """The run over a whole connector, or over one account of it; `partitions` are those that Dagster has for its job.
 
-    Raises NothingToStart when there are none, or when the account is none of them.
+    Raises NothingToStartError when there are none, or when the account is none of them.
     """
-    job = job_of(room, dry_run=dry_run)
-    if room == IMAGE_DB:
+    job = job_of(connector, dry_run=dry_run)
+    if connector == IMAGE_DB:
         if not partitions:
-            raise NothingToStart(
+            raise NothingToStartError(
                 "Dagster does not know any pages of the image database yet. The sensor image_db__page_discovery finds "
                 "them, or run `imagesync sync image-db` once."
             )
         return JobRun(job, {}, {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]})
     if account not in partitions:
         known = ", ".join(partitions) or "none"
-        raise NothingToStart(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
-    config = {"ops": dict(_DRY_CONFIG[room])} if dry_run and room in _DRY_CONFIG else {}
+        raise NothingToStartError(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
+    config = {"ops": dict(_DRY_CONFIG[connector])} if dry_run and connector in _DRY_CONFIG else {}
     return JobRun(job, config, {PARTITION_TAG: account})
 
 
 def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
-    """The run over these products, from the image database. Raises NothingToStart without any, or for too many."""
+    """The run over these products, from the image database. Raises NothingToStartError without any, or for too many."""
     if not skus:
-        raise NothingToStart("Name at least one SKU.")
+        raise NothingToStartError("Name at least one SKU.")
     if len(skus) > MOST_SKUS:
-        raise NothingToStart(f"These are {len(skus)} SKUs. Name {MOST_SKUS} at most, or synchronise the whole room.")
+        raise NothingToStartError(
+            f"These are {len(skus)} SKUs. Name {MOST_SKUS} at most, or synchronise the whole connector."
+        )
     ops: dict[str, Any] = {f"{IMAGE_DB}__records": {"config": {"skus": list(skus)}}}
     if dry_run:
         ops[f"{IMAGE_DB}__product_images"] = {"config": {"dry_run": True}}
@@ -78,23 +80,23 @@ def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
 
 
 def replay_of(external_ids: Sequence[str]) -> JobRun:
-    """The run that tries these images again, from the stored pages. Raises NothingToStart without any."""
+    """The run that tries these images again, from the stored pages. Raises NothingToStartError without any."""
     if not external_ids:
-        raise NothingToStart("None of these is an image of the image database.")
+        raise NothingToStartError("None of these is an image of the image database.")
     return JobRun(PARTIAL_JOB, {"ops": {f"{IMAGE_DB}__records": {"config": {"external_ids": list(external_ids)}}}})
 
 
 def apply_of(plan: PlanHeader) -> JobRun:
-    """The run that applies a stored plan. Raises NothingToStart for a plan that was applied, or begun."""
+    """The run that applies a stored plan. Raises NothingToStartError for a plan that was applied, or begun."""
     if plan.applied_at is not None or plan.applied_run is not None:
-        raise NothingToStart(f"Plan {plan.id} was applied already; make a new one.")
-    assets, told = _APPLYING[plan.room]
-    ops = {f"{plan.room}__{name}": {"config": {"plan_id": plan.id}} for name in told}
-    keys = tuple((plan.room, name) for name in assets)
-    if plan.room == IMAGE_DB:
+        raise NothingToStartError(f"Plan {plan.id} was applied already; make a new one.")
+    assets, told = _APPLYING[plan.connector]
+    ops = {f"{plan.connector}__{name}": {"config": {"plan_id": plan.id}} for name in told}
+    keys = tuple((plan.connector, name) for name in assets)
+    if plan.connector == IMAGE_DB:
         return JobRun(PARTIAL_JOB, {"ops": ops}, {}, keys)
     account = plan.scope.get("store") or plan.scope["account"]
-    return JobRun(job_of(plan.room), {"ops": ops}, {PARTITION_TAG: str(account)}, keys)
+    return JobRun(job_of(plan.connector), {"ops": ops}, {PARTITION_TAG: str(account)}, keys)
 
 
 def started_by(name: str) -> dict[str, str]:

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Form, HTTPException, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.image_db.pinning import pin_image, unpin_image
-from imagesync_pipelines.storage.errors import PinRefused
+from imagesync_pipelines.connectors.image_db.pinning import pin_image, unpin_image
+from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, tell
@@ -44,7 +44,7 @@ def pin(
         raise HTTPException(409, "This picture is not on the product any more; nothing was changed. Reload its page.")
     try:
         pin_image(opened.engine, product_id, external_id, who.name)
-    except PinRefused as error:
+    except PinRefusedError as error:
         raise HTTPException(409, str(error)) from None
     log.info("%s chose image %s as the primary one of product %s", who.name, external_id, product_id)
     tell(request, "This is the primary picture now. No synchronisation will change that.")

@@ -12,13 +12,13 @@ from starlette.responses import Response
 
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
-from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachable
-from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, NothingToStart, replay_of
+from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
+from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, NothingToStartError, replay_of
 from imagesync_pipelines.web.catalogue.admin.runs import launched, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, tell
-from imagesync_pipelines.web.catalogue.pages.rendering import ROOMS, Here
+from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here
 from imagesync_pipelines.web.catalogue.reading.cursors import CursorError
-from imagesync_pipelines.web.catalogue.reading.quarantine import quarantine_page, rooms_in_quarantine
+from imagesync_pipelines.web.catalogue.reading.quarantine import connectors_in_quarantine, quarantine_page
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")
@@ -29,9 +29,9 @@ MOST_REPLAYED = 1000
 
 
 class ChosenItems(BaseModel):
-    """Items of one room, or account of a room, by their numbers; none chosen means all of them."""
+    """Items of one connector, or account of a connector, by their numbers; none chosen means all of them."""
 
-    room: Annotated[str, Field(max_length=300, pattern=r"^[^\x00]*$")]
+    connector: Annotated[str, Field(max_length=300, pattern=r"^[^\x00]*$")]
     ids: Annotated[list[Annotated[int, Field(ge=1, le=2**63 - 1)]], Field(max_length=ROWS)] = []
 
 
@@ -40,47 +40,53 @@ def quarantine(
     request: Request,
     opened: Here,
     _: Viewer,
-    room: Annotated[str, Query(max_length=300)] = "",
+    connector: Annotated[str, Query(max_length=300)] = "",
     cursor: Annotated[str, Query(max_length=300)] = "",
 ) -> Response:
-    """What one room, or one account of it, has in quarantine; the first that has anything when none is named."""
-    rooms = rooms_in_quarantine(opened.engine)
-    chosen = room if room in rooms else next(iter(rooms), "")
+    """What one connector, or one account of it, has in quarantine; the first that has anything when none is named."""
+    connectors = connectors_in_quarantine(opened.engine)
+    chosen = connector if connector in connectors else next(iter(connectors), "")
     try:
         page = quarantine_page(opened.engine, chosen, cursor, ROWS)
     except CursorError as error:
         raise HTTPException(400, str(error)) from None
-    context = {"rooms": rooms, "room": chosen, "page": page, "can_choose": chosen == IMAGE_DB, "cursor": cursor}
+    context = {
+        "connectors": connectors,
+        "connector": chosen,
+        "page": page,
+        "can_choose": chosen == IMAGE_DB,
+        "cursor": cursor,
+    }
     return private_page(request, "admin/quarantine.html", context)
 
 
 @router.post("/admin/quarantine/replay", name="replay")
 def replay(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenItems, Form()]) -> Response:
-    """Try again: chosen images of the image database from the stored pages, another room's account as a whole."""
-    room, _, account = chosen.room.partition("/")
-    if room not in ROOMS:
-        raise HTTPException(404, "There is no such room.")
+    """Try again: chosen images of the image database from the stored pages, another connector's account as a whole."""
+    connector, _, account = chosen.connector.partition("/")
+    if connector not in CONNECTORS:
+        raise HTTPException(404, "There is no such connector.")
     try:
-        if room != IMAGE_DB:
-            return launched(request, opened, who, sync_of_account(opened, room, account))
+        if connector != IMAGE_DB:
+            return launched(request, opened, who, sync_of_account(opened, connector, account))
         entries = QuarantineTable(opened.engine, IMAGE_DB).list()
         wanted = [entry for entry in entries if entry.id in chosen.ids] if chosen.ids else entries
         if len(wanted) > MOST_REPLAYED:
-            raise NothingToStart(f"These are {len(wanted)} images: synchronise the whole image database instead.")
+            raise NothingToStartError(f"These are {len(wanted)} images: synchronise the whole image database instead.")
         # A key is the image's number, or a product and the image's number.
         images = sorted({entry.key.rpartition("/")[2] for entry in wanted})
         return launched(request, opened, who, replay_of(images))
-    except NothingToStart as error:
+    except NothingToStartError as error:
         raise HTTPException(409, str(error)) from None
-    except DagsterUnreachable as error:
+    except DagsterUnreachableError as error:
         raise HTTPException(503, str(error)) from None
 
 
 @router.post("/admin/quarantine/drop", name="drop")
 def drop(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenItems, Form()]) -> Response:
     """Forget chosen items; they come back when they fail again."""
-    gone = QuarantineTable(opened.engine, chosen.room).drop(chosen.ids)
-    log.info("%s dropped %s items of %r from quarantine", who.name, gone, chosen.room)
+    gone = QuarantineTable(opened.engine, chosen.connector).drop(chosen.ids)
+    log.info("%s dropped %s items of %r from quarantine", who.name, gone, chosen.connector)
     noun = "item is" if gone == 1 else "items are"
     tell(request, f"{gone} {noun} forgotten; what fails again comes back." if gone else "Choose what to forget.")
     return go_on(str(request.app.url_path_for("quarantine")))

@@ -12,17 +12,17 @@ from fastapi import APIRouter, Form, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from imagesync_pipelines.operations.launching import JobRun
-from imagesync_pipelines.storage.errors import PlanMissing
+from imagesync_pipelines.defs.launching import JobRun
+from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.web.catalogue.admin import launching
 from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
-from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachable, Run
-from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, LONGEST_SKU, MOST_SKUS, NothingToStart
+from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError, Run
+from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, LONGEST_SKU, MOST_SKUS, NothingToStartError
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer
 from imagesync_pipelines.web.catalogue.opening import Opened
-from imagesync_pipelines.web.catalogue.pages.rendering import ROOMS, Here, RowId
+from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here, RowId
 from imagesync_pipelines.web.catalogue.reading.runs import PastRun
 from imagesync_pipelines.web.catalogue.users import User
 
@@ -31,14 +31,14 @@ log = logging.getLogger("imagesync.catalogue")
 
 # What a run changed is on Dagster's records, which are read for the history page as well.
 _LOOKED_THROUGH = 50
-_ACCOUNT_ROOMS = tuple(room for room in ROOMS if room != IMAGE_DB)
+_ACCOUNT_CONNECTORS = tuple(connector for connector in CONNECTORS if connector != IMAGE_DB)
 
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 """The id of a run, as a part of an address."""
 
 
 class StartForm(BaseModel):
-    """What to synchronise: products, the whole image database, or one account of another room ("edge/store1")."""
+    """What to synchronise: products, the whole image database, or one account of another connector ("edge/store1")."""
 
     what: Annotated[str, Field(max_length=300)] = "products"
     skus: Annotated[str, Field(max_length=MOST_SKUS * (LONGEST_SKU + 2))] = ""
@@ -58,7 +58,7 @@ def start_run(request: Request, opened: Here, who: Admin, form: Annotated[StartF
     """Start a run and go to its page; what cannot be started is told above the form."""
     try:
         return launched(request, opened, who, _asked_for(opened, form))
-    except (NothingToStart, DagsterUnreachable) as error:
+    except (NothingToStartError, DagsterUnreachableError) as error:
         return _start_page(request, opened, form, str(error))
 
 
@@ -68,11 +68,11 @@ def apply_plan(request: Request, opened: Here, who: Admin, plan_id: RowId) -> Re
     try:
         header = Plans(opened.engine, opened.storage).header(plan_id)
         return launched(request, opened, who, launching.apply_of(header))
-    except PlanMissing as error:
+    except PlanMissingError as error:
         raise HTTPException(404, str(error)) from None
-    except NothingToStart as error:
+    except NothingToStartError as error:
         raise HTTPException(409, str(error)) from None
-    except DagsterUnreachable as error:
+    except DagsterUnreachableError as error:
         raise HTTPException(503, str(error)) from None
 
 
@@ -89,7 +89,7 @@ def run_state(request: Request, opened: Here, _: Viewer, run_id: RunId) -> Respo
 
 
 def launched(request: Request, opened: Opened, who: User, run: JobRun) -> Response:
-    """Start a run in a person's name and go to its page. Raises DagsterUnreachable."""
+    """Start a run in a person's name and go to its page. Raises DagsterUnreachableError."""
     run_id = dagster_of(opened).launch(run, launching.started_by(who.name))
     log.info("%s started run %s of %s", who.name, run_id, run.job)
     return go_on(str(request.app.url_path_for("run", run_id=run_id)))
@@ -100,14 +100,14 @@ def dagster_of(opened: Opened) -> Dagster:
     return Dagster(opened.shared.webserver_url.rstrip("/"))
 
 
-def sync_of_account(opened: Opened, room: str, account: str, *, dry_run: bool = False) -> JobRun:
-    """The run over a room or one account of it. Raises NothingToStart and DagsterUnreachable."""
-    job = launching.job_of(room, dry_run=dry_run)
-    return launching.sync_of_room(room, dagster_of(opened).partitions([job])[job], account, dry_run=dry_run)
+def sync_of_account(opened: Opened, connector: str, account: str, *, dry_run: bool = False) -> JobRun:
+    """The run over a connector or one account of it. Raises NothingToStartError and DagsterUnreachableError."""
+    job = launching.job_of(connector, dry_run=dry_run)
+    return launching.sync_of_connector(connector, dagster_of(opened).partitions([job])[job], account, dry_run=dry_run)
 
 
 def _asked_for(opened: Opened, form: StartForm) -> JobRun:
-    """The run for a form. Raises NothingToStart and DagsterUnreachable."""
+    """The run for a form. Raises NothingToStartError and DagsterUnreachableError."""
     dry_run = form.dry_run == "1"
     if form.what == "products":
         skus = launching.skus_of(form.skus)
@@ -115,12 +115,12 @@ def _asked_for(opened: Opened, form: StartForm) -> JobRun:
         unknown = _unknown_skus(opened.engine, skus)
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            raise NothingToStart(f"No product has the SKU {', '.join(unknown[:5])}{more}. Nothing was started.")
+            raise NothingToStartError(f"No product has the SKU {', '.join(unknown[:5])}{more}. Nothing was started.")
         return wanted
-    room, _, account = form.what.partition("/")
-    if room not in ROOMS:
-        raise NothingToStart("Choose what to synchronise.")
-    return sync_of_account(opened, room, account, dry_run=dry_run)
+    connector, _, account = form.what.partition("/")
+    if connector not in CONNECTORS:
+        raise NothingToStartError("Choose what to synchronise.")
+    return sync_of_account(opened, connector, account, dry_run=dry_run)
 
 
 def _unknown_skus(engine: sa.Engine, skus: Sequence[str]) -> list[str]:
@@ -135,9 +135,9 @@ def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = 
     status = 409 if wrong else 200
     accounts: dict[str, tuple[str, ...]] = {}
     try:
-        known = dagster_of(opened).partitions([launching.job_of(room) for room in _ACCOUNT_ROOMS])
-        accounts = {room: known[launching.job_of(room)] for room in _ACCOUNT_ROOMS}
-    except DagsterUnreachable as error:
+        known = dagster_of(opened).partitions([launching.job_of(connector) for connector in _ACCOUNT_CONNECTORS])
+        accounts = {connector: known[launching.job_of(connector)] for connector in _ACCOUNT_CONNECTORS}
+    except DagsterUnreachableError as error:
         wrong = wrong or str(error)
     context = {"form": form, "accounts": accounts, "wrong": wrong, "most_skus": MOST_SKUS}
     return private_page(request, "admin/start.html", context, status=status)
@@ -149,7 +149,7 @@ def _state(opened: Opened, run_id: str) -> dict[str, object]:
     problem = ""
     try:
         found = dagster_of(opened).run(run_id)
-    except DagsterUnreachable as error:
+    except DagsterUnreachableError as error:
         problem = str(error)
     else:
         if found is None:

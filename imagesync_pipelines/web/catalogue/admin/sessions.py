@@ -20,7 +20,7 @@ _USER, _EPOCH, _CSRF, _TOLD = "user", "epoch", "csrf", "told"
 _CSRF_BYTES = 32
 
 
-class LoginNeeded(Exception):  # noqa: N818 - the name says what happened
+class LoginNeededError(Exception):
     """Nobody is logged in, and the page is for people who are."""
 
 
@@ -80,7 +80,7 @@ def _user_of(request: Request, session: dict[str, Any]) -> User | None:
 def _viewer(request: Request) -> User:
     user = visitor(request)
     if user is None:
-        raise LoginNeeded
+        raise LoginNeededError
     return user
 
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imagesync_pipelines.storage.rate_budget import Window, left, take
 from imagesync_pipelines.web.catalogue import keys
-from imagesync_pipelines.web.catalogue.api.problems import Refused
+from imagesync_pipelines.web.catalogue.api.problems import RefusedError
 from imagesync_pipelines.web.catalogue.keys import ApiKey
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 
@@ -39,7 +39,9 @@ def needs(scope: keys.Scope) -> Callable[..., ApiKey]:
         word, _, text = request.headers.get("Authorization", "").partition(" ")
         key = keys.find_key(opened.engine, text.strip(), now) if word.lower() == "bearer" else None
         if key is None:
-            raise Refused(401, "No API key, or one that is not valid: send Authorization: Bearer <key>.", CHALLENGE)
+            raise RefusedError(
+                401, "No API key, or one that is not valid: send Authorization: Bearer <key>.", CHALLENGE
+            )
         windows = (Window(opened.settings.rate_limit, WINDOW_SECONDS),)
         wait = math.ceil(take(opened.engine, budget_of(key.id), windows, now.timestamp()))
         (state,) = left(opened.engine, budget_of(key.id), windows, now.timestamp())
@@ -49,9 +51,11 @@ def needs(scope: keys.Scope) -> Callable[..., ApiKey]:
             "RateLimit-Reset": str(wait or WINDOW_SECONDS),
         }
         if wait:
-            raise Refused(429, f"This key has made its calls; try again in {wait} s.", {"Retry-After": str(wait)})
+            raise RefusedError(429, f"This key has made its calls; try again in {wait} s.", {"Retry-After": str(wait)})
         if scope not in key.scopes:
-            raise Refused(403, f"This key does not have the scope {scope}; it has: {', '.join(sorted(key.scopes))}.")
+            raise RefusedError(
+                403, f"This key does not have the scope {scope}; it has: {', '.join(sorted(key.scopes))}."
+            )
         return key
 
     return caller

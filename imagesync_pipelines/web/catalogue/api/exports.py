@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.image_db.exports.formats import Format, kind_of
+from imagesync_pipelines.connectors.image_db.exports.formats import Format, kind_of
 from imagesync_pipelines.web.catalogue import keys
 from imagesync_pipelines.web.catalogue.api.access import needs
-from imagesync_pipelines.web.catalogue.api.problems import Refused, documented
-from imagesync_pipelines.web.catalogue.exporting import RETRY, Exports, TooManyExports
+from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
+from imagesync_pipelines.web.catalogue.exporting import RETRY, Exports, TooManyExportsError
 from imagesync_pipelines.web.catalogue.keys import ApiKey
 
 router = APIRouter(tags=["exports"])
@@ -40,5 +40,5 @@ def export_everything(request: Request, _: Exporter, wanted: Format) -> Response
     exports: Exports = request.app.state.exports
     try:
         return exports.answer(wanted)
-    except TooManyExports as error:
-        raise Refused(503, str(error), RETRY) from None
+    except TooManyExportsError as error:
+        raise RefusedError(503, str(error), RETRY) from None

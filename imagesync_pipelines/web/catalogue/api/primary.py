@@ -7,13 +7,13 @@ primary (products.py).
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.image_db.pinning import pin_image, unpin_image
-from imagesync_pipelines.storage.errors import PinRefused
+from imagesync_pipelines.connectors.image_db.pinning import pin_image, unpin_image
+from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.web.catalogue.api.access import Pinner
 from imagesync_pipelines.web.catalogue.api.answers import answered
 from imagesync_pipelines.web.catalogue.api.bodies import JSON_BODY
 from imagesync_pipelines.web.catalogue.api.models import ChosenImage, Image, image_of
-from imagesync_pipelines.web.catalogue.api.problems import Refused, documented
+from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
 from imagesync_pipelines.web.catalogue.api.products import shown
 from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
@@ -34,8 +34,8 @@ def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, 
     view = _own_image(opened, product_id, chosen.image_id)
     try:
         pin_image(opened.engine, product_id, view.external_id, f"key {key.name}")
-    except PinRefused as error:
-        raise Refused(409, str(error)) from None
+    except PinRefusedError as error:
+        raise RefusedError(409, str(error)) from None
     return answered(request, image_of(_own_image(opened, product_id, chosen.image_id)))
 
 
@@ -50,5 +50,7 @@ def _own_image(opened: Opened, product_id: int, image_id: int) -> ImageView:
     with opened.engine.connect() as connection:
         view = images_by_id(connection, [image_id]).get(image_id)
     if view is None or view.product_id != product_id:
-        raise Refused(409, f"Image {image_id} is not on product {product_id}; a product's primary is one of its own.")
+        raise RefusedError(
+            409, f"Image {image_id} is not on product {product_id}; a product's primary is one of its own."
+        )
     return view

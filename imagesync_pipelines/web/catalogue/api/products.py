@@ -28,7 +28,7 @@ from imagesync_pipelines.web.catalogue.api.models import (
     listed,
     product_of,
 )
-from imagesync_pipelines.web.catalogue.api.problems import Refused, documented
+from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
 from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
 from imagesync_pipelines.web.catalogue.reading.cursors import CursorError
@@ -73,7 +73,7 @@ def list_of_products(
             own_images_first=opened.image_db.image_db_own_images_first,
         )
     except CursorError as error:
-        raise Refused(422, str(error)) from None
+        raise RefusedError(422, str(error)) from None
     answer = ProductPage(items=[listed(row) for row in page.rows], next_cursor=page.next_cursor)
     return answered(request, answer, page.next_cursor)
 
@@ -104,7 +104,7 @@ def primary_of_one(request: Request, opened: Here, _: Reader, product_id: RowId)
     """The image that is shown first for a product."""
     found = shown(opened, product_id)
     if not found.images:
-        raise Refused(404, f"Product {product_id} has no image to show.")
+        raise RefusedError(404, f"Product {product_id} has no image to show.")
     return answered(request, image_of(found.images[0]))
 
 
@@ -113,7 +113,7 @@ def one_image(request: Request, opened: Here, _: Reader, image_id: RowId) -> Res
     """A product image with its record in the image database."""
     found = image_with_record(opened.engine, image_id)
     if found is None:
-        raise Refused(404, f"There is no product image {image_id}.")
+        raise RefusedError(404, f"There is no product image {image_id}.")
     return answered(request, image_with_metadata(*found))
 
 
@@ -135,7 +135,7 @@ def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> R
 
 
 def shown(opened: Opened, product_id: int) -> Shown:
-    """What is shown for a product; raises Refused when there is no such product."""
+    """What is shown for a product; raises RefusedError when there is no such product."""
     own_first = opened.image_db.image_db_own_images_first
     found = shown_for(opened.engine, [product_id], own_images_first=own_first).get(product_id)
     if found is None:
@@ -143,9 +143,9 @@ def shown(opened: Opened, product_id: int) -> Shown:
     return found
 
 
-def no_product(product_id: int) -> Refused:
+def no_product(product_id: int) -> RefusedError:
     """The refusal for a product that we do not have."""
-    return Refused(404, f"There is no product {product_id}.")
+    return RefusedError(404, f"There is no product {product_id}.")
 
 
 def _found(opened: Opened, skus: list[str]) -> Found:

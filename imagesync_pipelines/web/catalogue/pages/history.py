@@ -1,4 +1,4 @@
-"""The history of all rooms: past runs from Dagster's records, and small plots of them.
+"""The history of all connectors: past runs from Dagster's records, and small plots of them.
 
 What belongs here: the route. What does not: reading Dagster (operations/history.py), drawing (plots.py).
 """
@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.plots import HEIGHT, WIDTH, counts_plot, durations_plot
-from imagesync_pipelines.web.catalogue.pages.rendering import ROOMS, Here, render
+from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here, render
 from imagesync_pipelines.web.catalogue.reading.freshness import freshness
 from imagesync_pipelines.web.catalogue.reading.runs import PastRun
 
@@ -23,13 +23,13 @@ SHOWN = 50
 
 
 @router.get("/history", name="history")
-def history(request: Request, opened: Here, room: Annotated[str, Query(max_length=50)] = "") -> Response:
-    """The last runs of one room or of all."""
-    chosen = room if room in ROOMS else ""
+def history(request: Request, opened: Here, connector: Annotated[str, Query(max_length=50)] = "") -> Response:
+    """The last runs of one connector or of all."""
+    chosen = connector if connector in CONNECTORS else ""
     runs = _runs(opened, chosen)
     told = runs or ()
     context = {
-        "room": chosen,
+        "connector": chosen,
         "runs": told,
         "is_readable": runs is not None,
         "counts": counts_plot(told),
@@ -40,10 +40,10 @@ def history(request: Request, opened: Here, room: Annotated[str, Query(max_lengt
     return render(request, "history.html", context)
 
 
-def _runs(opened: Opened, room: str) -> Sequence[PastRun] | None:
+def _runs(opened: Opened, connector: str) -> Sequence[PastRun] | None:
     """The runs; None when Dagster's records cannot be read now: the other pages do not need them."""
     try:
-        return opened.read_runs(SHOWN, room or None)
+        return opened.read_runs(SHOWN, connector or None)
     except Exception:
         log.exception("Dagster's records cannot be read")
         return None

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.storage.errors import PlanDamaged, PlanMissing
+from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
-from imagesync_pipelines.web.catalogue.pages.rendering import ROOMS, Here, RowId, render
+from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here, RowId, render
 from imagesync_pipelines.web.catalogue.reading.plans import CHANGES, newest_plans, plan_page
 
 router = APIRouter(include_in_schema=False)
@@ -21,10 +21,12 @@ ROWS = 50
 
 
 @router.get("/plans", name="plans")
-def plans(request: Request, opened: Here, room: Annotated[str, Query(max_length=50)] = "") -> Response:
-    """The newest plans of one room or of all."""
-    chosen = room if room in ROOMS else ""
-    return render(request, "plans.html", {"room": chosen, "plans": newest_plans(opened.engine, PLANS, chosen or None)})
+def plans(request: Request, opened: Here, connector: Annotated[str, Query(max_length=50)] = "") -> Response:
+    """The newest plans of one connector or of all."""
+    chosen = connector if connector in CONNECTORS else ""
+    return render(
+        request, "plans.html", {"connector": chosen, "plans": newest_plans(opened.engine, PLANS, chosen or None)}
+    )
 
 
 @router.get("/plans/{plan_id}", name="plan")
@@ -40,7 +42,7 @@ def plan(
         header = Plans(opened.engine, opened.storage).header(plan_id)
         shown = change or _first_change(header)
         page = plan_page(opened, header, shown, start, ROWS)
-    except (PlanMissing, PlanDamaged) as error:
+    except (PlanMissingError, PlanDamagedError) as error:
         raise HTTPException(404, str(error)) from None
     context = {
         "plan": header,

@@ -13,14 +13,14 @@ from fastapi import Depends, Path, Request
 from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
-from imagesync_pipelines.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages import wording
 from imagesync_pipelines.web.catalogue.reading.freshness import freshness
 
 PACKAGE = "imagesync_pipelines.web.catalogue"
-# A room's name for people, in the order in which pages name them.
-ROOMS = {"image_db": "Image database", "plytix": "Plytix", "moysklad": "МойСклад", "edge": "Edge stores"}
+# A connector's name for people, in the order in which pages name them.
+CONNECTORS = {"image_db": "Image database", "plytix": "Plytix", "moysklad": "МойСклад", "edge": "Edge stores"}
 
 
 def opened_of(request: Request) -> Opened:
@@ -43,7 +43,7 @@ def make_templates() -> Jinja2Templates:
     templates.env.filters.update(
         number=wording.number, duration=wording.duration, web_link=wording.web_link, megapixels=wording.megapixels
     )
-    templates.env.globals["ROOMS"] = ROOMS
+    templates.env.globals["CONNECTORS"] = CONNECTORS
     return templates
 
 
@@ -84,7 +84,7 @@ def is_fragment(request: Request) -> bool:
 
 def _how_old(opened: Opened) -> dict[str, Any]:
     """How old the product images are, and whether that is late; for the foot of every page."""
-    room = freshness(opened.engine).get("image_db")
+    connector = freshness(opened.engine).get("image_db")
     settings: ImageDbSettings = opened.image_db
-    late = room is None or room.is_late(opened.clock(), settings.image_db_fresh_hours)
-    return {"applied_at": room.applied_at if room else None, "is_late": late}
+    late = connector is None or connector.is_late(opened.clock(), settings.image_db_fresh_hours)
+    return {"applied_at": connector.applied_at if connector else None, "is_late": late}

@@ -1,7 +1,7 @@
-"""How old what we show is: when each room was last brought up to date.
+"""How old what we show is: when each connector was last brought up to date.
 
-What belongs here: the newest proven reading and the newest applied plan of each room, from our own tables. What does
-not: Dagster's records (runs.py), and asking an upstream whether it answers: pages show what was synchronised.
+What belongs here: the newest proven reading and the newest applied plan of each connector, from our own tables. What
+does not: Dagster's records (runs.py), and asking an upstream whether it answers: pages show what was synchronised.
 """
 
 from dataclasses import dataclass
@@ -9,15 +9,15 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.schema import plan, walk
-from imagesync_pipelines.storage.walks import PROVEN
+from imagesync_pipelines.storage.scans import PROVEN
+from imagesync_pipelines.storage.schema import plan, scan
 
 
 @dataclass(frozen=True)
 class Freshness:
-    """A room: when its source was last read whole, and when a plan was last applied; None: never."""
+    """A connector: when its source was last read whole, and when a plan was last applied; None: never."""
 
-    room: str
+    connector: str
     read_at: datetime | None
     applied_at: datetime | None
 
@@ -27,11 +27,17 @@ class Freshness:
 
 
 def freshness(engine: sa.Engine) -> dict[str, Freshness]:
-    """By room, for the rooms that ever read or applied something."""
-    reads = sa.select(walk.c.room, sa.func.max(walk.c.ended_at)).where(walk.c.state == PROVEN).group_by(walk.c.room)
-    applied = sa.select(plan.c.room, sa.func.max(plan.c.applied_at)).group_by(plan.c.room)
+    """By connector, for the connectors that ever read or applied something."""
+    reads = (
+        sa.select(scan.c.connector, sa.func.max(scan.c.ended_at))
+        .where(scan.c.state == PROVEN)
+        .group_by(scan.c.connector)
+    )
+    applied = sa.select(plan.c.connector, sa.func.max(plan.c.applied_at)).group_by(plan.c.connector)
     with engine.connect() as connection:
         read_at = {row[0]: row[1] for row in connection.execute(reads)}
         applied_at = {row[0]: row[1] for row in connection.execute(applied)}
-    rooms = sorted(read_at.keys() | applied_at.keys())
-    return {room: Freshness(room, read_at.get(room), applied_at.get(room)) for room in rooms}
+    connectors = sorted(read_at.keys() | applied_at.keys())
+    return {
+        connector: Freshness(connector, read_at.get(connector), applied_at.get(connector)) for connector in connectors
+    }

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.image_db import rules
+from imagesync_pipelines.connectors.image_db import rules
 from imagesync_pipelines.storage.schema import product_image
 
 _SHOWN = (

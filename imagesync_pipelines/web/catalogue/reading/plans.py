@@ -1,6 +1,7 @@
 """Stored plans as the pages show them: the list, and the rows of one with its pictures before and after.
 
-What belongs here: reading plans of all rooms. What does not: making and applying plans (the rooms), HTML (pages/).
+What belongs here: reading plans of all connectors. What does not: making and applying plans (the connectors), HTML
+(pages/).
 """
 
 from collections.abc import Collection, Mapping
@@ -11,11 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from imagesync_pipelines.image_db.batch import Batches
-from imagesync_pipelines.image_db.record_store import read_table
-from imagesync_pipelines.plytix.galleries import picture_key
-from imagesync_pipelines.plytix.ledger import ROOM as PLYTIX
-from imagesync_pipelines.plytix.planning import tasks_of
+from imagesync_pipelines.connectors.image_db.batch import Batches
+from imagesync_pipelines.connectors.image_db.record_store import read_table
+from imagesync_pipelines.connectors.plytix.galleries import picture_key
+from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as PLYTIX
+from imagesync_pipelines.connectors.plytix.planning import tasks_of
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import plan, product, product_image
 from imagesync_pipelines.web.catalogue.opening import Opened
@@ -31,7 +32,7 @@ _FILES = ("external_id", "thumbnail_url", "image_url")
 class PlanLine:
     """One row of a plan. product and image: what it is about, for people; before, after: URLs of pictures, '' for none.
 
-    product_id is None in rooms whose groups are not products of ours.
+    product_id is None in connectors whose groups are not products of ours.
     """
 
     change: str
@@ -51,23 +52,23 @@ class PlanPage:
     total: int
 
 
-def newest_plans(engine: sa.Engine, limit: int, room: str | None = None) -> list[PlanHeader]:
-    """The newest stored plans of a room or of all, the newest first."""
+def newest_plans(engine: sa.Engine, limit: int, connector: str | None = None) -> list[PlanHeader]:
+    """The newest stored plans of a connector or of all, the newest first."""
     query = sa.select(plan).order_by(plan.c.id.desc()).limit(limit)
-    if room is not None:
-        query = query.where(plan.c.room == room)
+    if connector is not None:
+        query = query.where(plan.c.connector == connector)
     with engine.connect() as connection:
         return [PlanHeader(**row._mapping) for row in connection.execute(query)]
 
 
 def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit: int) -> PlanPage:
-    """The rows of a plan with this change from a place on. Raises PlanMissing and PlanDamaged."""
+    """The rows of a plan with this change from a place on. Raises PlanMissingError and PlanDamagedError."""
     rows = Plans(opened.engine, opened.storage).load(header.id)
     found = rows[rows["change"] == change]
     part = found.iloc[start : start + limit]
-    if header.room == IMAGE_DB:
+    if header.connector == IMAGE_DB:
         lines = _lines_of_products(opened, header, part)
-    elif header.room == PLYTIX:
+    elif header.connector == PLYTIX:
         lines = _lines_of_galleries(opened, header, part)
     else:
         lines = [_line(row, None, str(row["key"])) for row in part.to_dict(orient="records")]

@@ -17,10 +17,10 @@ SHOWN_CHARACTERS = 4000
 
 @dataclass(frozen=True)
 class Aside:
-    """An item in quarantine. room may name an account, "edge/store1"; payload: the beginning of the raw item."""
+    """An item in quarantine. connector may name an account, "edge/store1"; payload: the beginning of the raw item."""
 
     id: int
-    room: str
+    connector: str
     stage: str
     key: str
     reason: str
@@ -39,19 +39,26 @@ class AsidePage:
     next_cursor: str | None
 
 
-def rooms_in_quarantine(engine: sa.Engine) -> dict[str, int]:
-    """How many items each room, or account of a room, has in quarantine; by name, without those that have none."""
-    query = sa.select(quarantine.c.room, sa.func.count()).group_by(quarantine.c.room).order_by(quarantine.c.room)
+def connectors_in_quarantine(engine: sa.Engine) -> dict[str, int]:
+    """How many items each connector, or account of a connector, has in quarantine;
+
+    by name, without those that have none.
+    """
+    query = (
+        sa.select(quarantine.c.connector, sa.func.count())
+        .group_by(quarantine.c.connector)
+        .order_by(quarantine.c.connector)
+    )
     with engine.connect() as connection:
         return {row[0]: row[1] for row in connection.execute(query)}
 
 
-def quarantine_page(engine: sa.Engine, room: str, cursor: str | None, limit: int) -> AsidePage:
-    """Items of a room from a cursor on. Raises CursorError."""
+def quarantine_page(engine: sa.Engine, connector: str, cursor: str | None, limit: int) -> AsidePage:
+    """Items of a connector from a cursor on. Raises CursorError."""
     columns = quarantine.c
     shown = [columns[name] for name in Aside.__dataclass_fields__ if name != "payload"]
     beginning = sa.func.left(sa.func.coalesce(columns.payload, ""), SHOWN_CHARACTERS).label("payload")
-    query = sa.select(*shown, beginning).where(columns.room == room)
+    query = sa.select(*shown, beginning).where(columns.connector == connector)
     if cursor:
         seen, last = decode_cursor(cursor, (str, int))
         try:

@@ -22,7 +22,7 @@ class PastRun(Protocol):
     @property
     def job(self) -> str: ...
     @property
-    def room(self) -> str | None: ...
+    def connector(self) -> str | None: ...
     @property
     def partition(self) -> str: ...
     @property
@@ -46,7 +46,7 @@ class PastRun(Protocol):
 
 
 ReadRuns = Callable[[int, str | None], Sequence[PastRun]]
-"""The last so many runs, newest first, of one room or (None) of all."""
+"""The last so many runs, newest first, of one connector or (None) of all."""
 
 
 def kept_for_a_moment(read: ReadRuns) -> ReadRuns:
@@ -54,11 +54,11 @@ def kept_for_a_moment(read: ReadRuns) -> ReadRuns:
     lock = Lock()
     kept: dict[tuple[int, str | None], tuple[float, Sequence[PastRun]]] = {}
 
-    def answer(limit: int, room: str | None) -> Sequence[PastRun]:
+    def answer(limit: int, connector: str | None) -> Sequence[PastRun]:
         with lock:
-            known = kept.get((limit, room))
+            known = kept.get((limit, connector))
             if known is None or time.monotonic() - known[0] > KEPT_SECONDS:
-                known = kept[(limit, room)] = (time.monotonic(), read(limit, room))
+                known = kept[(limit, connector)] = (time.monotonic(), read(limit, connector))
             return known[1]
 
     return answer

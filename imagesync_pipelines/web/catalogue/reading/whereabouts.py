@@ -1,6 +1,6 @@
 """Where the images of a product also live: Plytix galleries, child accounts, edge stores.
 
-What belongs here: reading what the rooms noted about a SKU. What does not: asking those systems; a page
+What belongs here: reading what the connectors noted about a SKU. What does not: asking those systems; a page
 never does.
 """
 
@@ -9,8 +9,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.edge.listing import ROOM as EDGE
-from imagesync_pipelines.plytix.ledger import ROOM as PLYTIX
+from imagesync_pipelines.connectors.edge.listing import CONNECTOR as EDGE
+from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as PLYTIX
 from imagesync_pipelines.storage.schema import mirror, plytix_link
 from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map
 
@@ -19,9 +19,9 @@ MOYSKLAD = "moysklad"
 
 @dataclass(frozen=True)
 class Whereabout:
-    """One place where images of a product are: the room, the account there, how many, since when at the latest."""
+    """One place where images of a product are: the connector, the account there, how many, since when at the latest."""
 
-    room: str
+    connector: str
     account: str
     images: int
     since: datetime | None
@@ -29,7 +29,7 @@ class Whereabout:
 
 
 def whereabouts(engine: sa.Engine, sku: str) -> tuple[Whereabout, ...]:
-    """The places that the ledgers of the rooms name for this SKU, ordered by room and account."""
+    """The places that the ledgers of the connectors name for this SKU, ordered by connector and account."""
     with engine.connect() as connection:
         return (*_edge(connection, sku), *_moysklad(connection, sku), *_plytix(connection, sku))
 
@@ -38,7 +38,7 @@ def _edge(connection: sa.Connection, sku: str) -> list[Whereabout]:
     row = mirror.c
     query = (
         sa.select(row.account, sa.func.count(), sa.func.max(row.changed_at))
-        .where(row.room == EDGE, row.gone_at.is_(None), row.payload["product_sku"].astext == sku)
+        .where(row.connector == EDGE, row.gone_at.is_(None), row.payload["product_sku"].astext == sku)
         .group_by(row.account)
         .order_by(row.account)
     )

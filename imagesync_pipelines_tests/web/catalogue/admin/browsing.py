@@ -100,13 +100,13 @@ class FakeDagster:
 
 @contextmanager
 def fake_dagster() -> Iterator[FakeDagster]:
-    """The stand-in on a free port of loopback, with two blocks of pages and one account of each room."""
+    """The stand-in on a free port of loopback, with two blocks of pages and one account of each connector."""
     listener = bind()
     fake = FakeDagster(f"http://127.0.0.1:{listener.getsockname()[1]}")
     for kind in ("sync", "dry_run"):
         fake.partitions[f"image_db__{kind}"] = ["000001-000010", "000011-000020"]
-        for room, account in (("plytix", "main"), ("moysklad", "north"), ("edge", "store1")):
-            fake.partitions[f"{room}__{kind}"] = [account]
+        for connector, account in (("plytix", "main"), ("moysklad", "north"), ("edge", "store1")):
+            fake.partitions[f"{connector}__{kind}"] = [account]
     app = FastAPI()
 
     @app.post("/graphql")

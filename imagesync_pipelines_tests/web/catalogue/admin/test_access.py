@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.image_db.pinning import pin_image
+from imagesync_pipelines.connectors.image_db.pinning import pin_image
 from imagesync_pipelines.storage.schema import mirror, plytix_link, product, quarantine, unmatched_article
 from imagesync_pipelines.web.catalogue.admin.app import ROUTERS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
@@ -21,7 +21,7 @@ LOOKING = ("/admin/products/{product}", "/admin/quarantine", "/admin/unmatched",
            f"/admin/runs/{RUN_ID}/state")  # fmt: skip
 FOR_ADMINS = ("/admin/start",)
 # What would have an effect, were it let through.
-FIELDS = {"image_id": "{image}", "what": "image_db", "room": "image_db", "ids": "{item}"}
+FIELDS = {"image_id": "{image}", "what": "image_db", "connector": "image_db", "ids": "{item}"}
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def there(world: World) -> dict[str, int]:
     engel = world.product("100")
     world.image(engel, "1")
     image = world.image(engel, "2", is_primary=False)
-    values = {"room": "image_db", "stage": "record", "key": "9", "reason": "no URL"}
+    values = {"connector": "image_db", "stage": "record", "key": "9", "reason": "no URL"}
     with world.engine.begin() as connection:
         item = connection.execute(quarantine.insert().values(**values).returning(quarantine.c.id)).scalar_one()
     return {"product": engel, "image": image, "item": item}
@@ -105,15 +105,15 @@ def test_forms_of_any_size_are_refused_and_nothing_breaks(admin: Browser, there:
     csrf = admin.csrf()
     assert admin.post("/admin/start", {"csrf": csrf, "skus": "x" * 300_000}).status_code == 413
     assert admin.post("/admin/start", {"csrf": csrf, "skus": "x" * 60_000}).status_code == 400
-    many = [("csrf", csrf), ("room", "image_db"), *(("ids", str(n)) for n in range(1, 200))]
+    many = [("csrf", csrf), ("connector", "image_db"), *(("ids", str(n)) for n in range(1, 200))]
     assert admin.post("/admin/quarantine/drop", many).status_code == 400  # type: ignore[arg-type]
     for path in ("/admin/quarantine/drop", "/admin/quarantine/replay"):
-        assert admin.post(path, {"csrf": csrf, "room": "image_db\0", "ids": "1"}).status_code == 400
+        assert admin.post(path, {"csrf": csrf, "connector": "image_db\0", "ids": "1"}).status_code == 400
     assert admin.post("/admin/start", {"csrf": csrf, "what": "edge/\0", "skus": "\0"}).status_code == 409
     assert admin.post("/admin/start", {"csrf": csrf, "what": "products", "skus": "1\0"}).status_code == 409
     big = {"csrf": csrf, "image_id": "9" * 30}
     assert admin.post(f"/admin/products/{there['product']}/pin", big).status_code == 400
-    for path in ("/admin/quarantine?cursor=x", "/admin/unmatched?cursor=WzEsMl0", "/admin/quarantine?room=%00"):
+    for path in ("/admin/quarantine?cursor=x", "/admin/unmatched?cursor=WzEsMl0", "/admin/quarantine?connector=%00"):
         assert admin.get(path).status_code in {200, 400}, path
 
 
@@ -129,15 +129,22 @@ def plant(world: World) -> int:
                 chosen_because=MARKUP, image_format=MARKUP[:20], original_url="javascript:" + MARKUP,
                 metadata={MARKUP: {"original_file": MARKUP}, "original_file": {"uploaded_from": MARKUP}})  # fmt: skip
     pin_image(world.engine, engel, "2" + MARKUP, "anna")
-    aside = {"room": "image_db", "stage": MARKUP, "key": MARKUP, "reason": MARKUP, "payload": MARKUP, "run_id": MARKUP}
+    aside = {
+        "connector": "image_db",
+        "stage": MARKUP,
+        "key": MARKUP,
+        "reason": MARKUP,
+        "payload": MARKUP,
+        "run_id": MARKUP,
+    }
     meant = [{"sku": "100", "name": MARKUP, "why": MARKUP}, {"sku": MARKUP, "name": MARKUP, "why": MARKUP}]
     article = {"number": MARKUP, "variant": MARKUP, "external_id": MARKUP, "image_type": MARKUP, "reason": MARKUP}
     link = {"key": "1", "account": MARKUP, "asset_id": MARKUP, "product_sku": "100"}
-    photo = {"room": "edge", "account": MARKUP, "key": "1", "group_key": "g", "fingerprint": "f"}
+    photo = {"connector": "edge", "account": MARKUP, "key": "1", "group_key": "g", "fingerprint": "f"}
     with world.engine.begin() as connection:
         connection.execute(product.update().values(legacy_sku=MARKUP[:50]))
         connection.execute(quarantine.insert().values(**aside))
-        connection.execute(quarantine.insert().values(**{**aside, "room": "edge/" + MARKUP}))
+        connection.execute(quarantine.insert().values(**{**aside, "connector": "edge/" + MARKUP}))
         values = {**article, "image_url": "javascript:" + MARKUP, "candidates": meant}
         connection.execute(unmatched_article.insert().values(**values))
         connection.execute(plytix_link.insert().values(**link, linked_at=sa.func.now()))
@@ -154,7 +161,7 @@ def test_what_an_upstream_sends_is_shown_as_text_on_every_page(
     pages: dict[str, Callable[[], Any]] = {
         path: lambda path=path: admin.get(path)  # type: ignore[misc]
         for path in ("/", f"/products/{engel}", f"/admin/products/{engel}", "/admin/quarantine", "/admin/unmatched",
-                     "/admin/quarantine?room=edge/" + MARKUP.replace("&", "%26"), "/login?next=/" + MARKUP,
+                     "/admin/quarantine?connector=edge/" + MARKUP.replace("&", "%26"), "/login?next=/" + MARKUP,
                      "/admin/start?sku=" + MARKUP, "/admin/unmatched?number=" + MARKUP)
     }  # fmt: skip
     pages["refused"] = lambda: admin.post("/admin/start", {"csrf": csrf, "what": "products", "skus": "100"})

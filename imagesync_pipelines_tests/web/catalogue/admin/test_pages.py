@@ -58,31 +58,33 @@ def test_all_data_of_a_product_is_shown_with_the_sources_metadata(world: World, 
     assert viewer.get("/admin/products/4711").status_code == 404
 
 
-def aside(world: World, count: int, room: str = "image_db") -> list[int]:
-    rows = [{"room": room, "stage": "record", "key": f"7/{n}", "reason": f"reason {n}."} for n in range(count)]
+def aside(world: World, count: int, connector: str = "image_db") -> list[int]:
+    rows = [
+        {"connector": connector, "stage": "record", "key": f"7/{n}", "reason": f"reason {n}."} for n in range(count)
+    ]
     with world.engine.begin() as connection:
         return list(connection.execute(quarantine.insert().returning(quarantine.c.id), rows).scalars())
 
 
-def test_quarantine_is_paged_by_room_and_account(world: World, admin: Browser) -> None:
+def test_quarantine_is_paged_by_connector_and_account(world: World, admin: Browser) -> None:
     aside(world, ROWS + 1)
     aside(world, 1, "edge/store1")
-    first = admin.get("/admin/quarantine?room=image_db").text
+    first = admin.get("/admin/quarantine?connector=image_db").text
     following = first.split('class="pager"')[1].split('href="')[1].split('"')[0].replace("&amp;", "&")
     second = admin.get("/admin/quarantine" + following).text
     reasons = [[f"reason {n}." in text for n in range(ROWS + 1)] for text in (first, second)]
     assert (sum(reasons[0]), sum(reasons[1])) == (ROWS, 1)
     assert all(one != other for one, other in zip(*reasons, strict=True))
-    assert "Synchronise Edge stores, store1 again" in admin.get("/admin/quarantine?room=edge/store1").text
+    assert "Synchronise Edge stores, store1 again" in admin.get("/admin/quarantine?connector=edge/store1").text
     assert "Edge stores, store1" in first
 
 
 def test_items_are_tried_again_from_the_stored_pages(world: World, admin: Browser, dagster: FakeDagster) -> None:
     ids = aside(world, 3)
     csrf = admin.csrf()
-    chosen = {"csrf": csrf, "room": "image_db", "ids": [str(ids[0]), str(ids[2])]}
+    chosen = {"csrf": csrf, "connector": "image_db", "ids": [str(ids[0]), str(ids[2])]}
     assert admin.post("/admin/quarantine/replay", chosen).url.endswith(f"/admin/runs/{RUN_ID}")
-    admin.post("/admin/quarantine/replay", {"csrf": csrf, "room": "image_db"})
+    admin.post("/admin/quarantine/replay", {"csrf": csrf, "connector": "image_db"})
     configs = [run["runConfigData"]["ops"]["image_db__records"]["config"] for run in dagster.launched]
     assert [config["external_ids"] for config in configs] == [["0", "2"], ["0", "1", "2"]]
 
@@ -92,16 +94,16 @@ def test_items_of_an_account_are_tried_again_by_its_synchronisation(
 ) -> None:
     aside(world, 1, "edge/store1")
     csrf = admin.csrf()
-    admin.post("/admin/quarantine/replay", {"csrf": csrf, "room": "edge/store1"})
+    admin.post("/admin/quarantine/replay", {"csrf": csrf, "connector": "edge/store1"})
     assert dagster.launched[0]["selector"]["jobName"] == "edge__sync"
-    gone = admin.post("/admin/quarantine/replay", {"csrf": csrf, "room": "edge/closed"})
+    gone = admin.post("/admin/quarantine/replay", {"csrf": csrf, "connector": "edge/closed"})
     assert (gone.status_code, len(dagster.launched)) == (409, 1)
-    assert admin.post("/admin/quarantine/replay", {"csrf": csrf, "room": "nothing"}).status_code == 404
+    assert admin.post("/admin/quarantine/replay", {"csrf": csrf, "connector": "nothing"}).status_code == 404
 
 
-def test_only_chosen_items_of_that_room_are_forgotten(world: World, admin: Browser) -> None:
+def test_only_chosen_items_of_that_connector_are_forgotten(world: World, admin: Browser) -> None:
     ids, others = aside(world, 2), aside(world, 1, "edge/store1")
-    chosen = {"csrf": admin.csrf(), "room": "image_db", "ids": [str(ids[0]), str(others[0])]}
+    chosen = {"csrf": admin.csrf(), "connector": "image_db", "ids": [str(ids[0]), str(others[0])]}
     assert "1 item is forgotten" in admin.post("/admin/quarantine/drop", chosen).text
     assert [entry.id for entry in QuarantineTable(world.engine, "image_db").list()] == [ids[1]]
     assert len(QuarantineTable(world.engine, "edge/store1").list()) == 1

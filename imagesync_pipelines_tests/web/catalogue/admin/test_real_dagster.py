@@ -13,7 +13,7 @@ import requests
 
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.web.catalogue.admin import launching
-from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachable
+from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
 from imagesync_pipelines_tests import installations
 
 pytestmark = pytest.mark.slow
@@ -61,8 +61,8 @@ def test_every_run_of_the_catalogue_is_taken_by_dagster_itself(dagster: Dagster)
     assert known["edge__sync"] == ("store1",)
     wanted = (
         launching.sync_of_skus(["100"], dry_run=True),
-        launching.sync_of_room("image_db", known["image_db__sync"], "", dry_run=False),
-        launching.sync_of_room("edge", known["edge__sync"], "store1", dry_run=True),
+        launching.sync_of_connector("image_db", known["image_db__sync"], "", dry_run=False),
+        launching.sync_of_connector("edge", known["edge__sync"], "store1", dry_run=True),
         launching.replay_of(["1"]),
     )
     for run in wanted:
@@ -75,9 +75,9 @@ def test_every_run_of_the_catalogue_is_taken_by_dagster_itself(dagster: Dagster)
 
 def test_what_dagster_does_not_know_is_told(dagster: Dagster) -> None:
     assert dagster.run("aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee") is None
-    with pytest.raises(DagsterUnreachable, match="does not know the job nothing__sync"):
+    with pytest.raises(DagsterUnreachableError, match="does not know the job nothing__sync"):
         dagster.partitions(["nothing__sync"])
     wrong = launching.sync_of_skus(["100"], dry_run=False)
     config = {"ops": {"image_db__records": {"config": {"no_such_option": 1}}}}
-    with pytest.raises(DagsterUnreachable, match=r"Dagster refused: .*no_such_option"):
+    with pytest.raises(DagsterUnreachableError, match=r"Dagster refused: .*no_such_option"):
         dagster.launch(type(wrong)(wrong.job, config), {})

@@ -5,21 +5,21 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
+from imagesync_pipelines.connectors.edge.automation import starting as edge
+from imagesync_pipelines.connectors.image_db import automation as image_db
+from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
+from imagesync_pipelines.connectors.plytix.automation import starting as plytix
 from imagesync_pipelines.definitions import build_definitions
-from imagesync_pipelines.edge.automation import starting as edge
-from imagesync_pipelines.image_db import automation as image_db
-from imagesync_pipelines.moysklad.automation import starting as moysklad
-from imagesync_pipelines.operations import partitions
-from imagesync_pipelines.operations.launching import JobRun
-from imagesync_pipelines.plytix.automation import starting as plytix
+from imagesync_pipelines.defs import partitions
+from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.web.catalogue.admin import launching
-from imagesync_pipelines.web.catalogue.admin.launching import NothingToStart
+from imagesync_pipelines.web.catalogue.admin.launching import NothingToStartError
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, at_dagster, person
 from imagesync_pipelines_tests.web.catalogue.test_plans import save
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, serving
 
-ROOMS = {"plytix": (plytix, "main"), "moysklad": (moysklad, "north"), "edge": (edge, "store1")}
+CONNECTORS = {"plytix": (plytix, "main"), "moysklad": (moysklad, "north"), "edge": (edge, "store1")}
 
 
 @pytest.fixture(scope="module")
@@ -36,24 +36,24 @@ def check_config(definitions: dg.Definitions, run: JobRun) -> None:
 
 
 @pytest.mark.parametrize("dry_run", [False, True], ids=["sync", "dry run"])
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_rooms_run_is_the_one_that_the_room_itself_starts(
-    definitions: dg.Definitions, room: str, dry_run: bool
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_a_connectors_run_is_the_one_that_the_connector_itself_starts(
+    definitions: dg.Definitions, connector: str, dry_run: bool
 ) -> None:
-    module, account = ROOMS[room]
+    module, account = CONNECTORS[connector]
     own = module.sync_run(account, module.SyncOptions(dry_run=dry_run))
-    ours = launching.sync_of_room(room, [account], account, dry_run=dry_run)
+    ours = launching.sync_of_connector(connector, [account], account, dry_run=dry_run)
     assert (ours.job, ours.tags, ours.assets) == (own.job, own.tags, own.assets)
     check_config(definitions, ours)
-    # What we say, the room says as well; what only it says are its defaults.
+    # What we say, the connector says as well; what only it says are its defaults.
     for op, said in ours.run_config.get("ops", {}).items():
         assert said["config"].items() <= own.run_config["ops"][op]["config"].items()
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_applying_a_plan_is_what_the_room_itself_does(definitions: dg.Definitions, room: str) -> None:
-    module, account = ROOMS[room]
-    header = plan_header(room, {"store" if room == "edge" else "account": account})
+@pytest.mark.parametrize("connector", CONNECTORS)
+def test_applying_a_plan_is_what_the_connector_itself_does(definitions: dg.Definitions, connector: str) -> None:
+    module, account = CONNECTORS[connector]
+    header = plan_header(connector, {"store" if connector == "edge" else "account": account})
     ours, own = launching.apply_of(header), module.apply_run(account, 7)
     assert ours == own
     check_config(definitions, ours)
@@ -61,9 +61,9 @@ def test_applying_a_plan_is_what_the_room_itself_does(definitions: dg.Definition
 
 def test_runs_of_the_image_database_are_those_of_its_own_automation(definitions: dg.Definitions) -> None:
     blocks = ["000001-000010", "000011-000020", "000021-000030"]
-    whole = launching.sync_of_room("image_db", blocks, "", dry_run=False)
+    whole = launching.sync_of_connector("image_db", blocks, "", dry_run=False)
     assert (whole.job, whole.tags) == (image_db.SYNC_JOB, partitions.range_tags(blocks[0], blocks[-1]))
-    assert launching.sync_of_room("image_db", blocks, "", dry_run=True).job == image_db.DRY_RUN_JOB
+    assert launching.sync_of_connector("image_db", blocks, "", dry_run=True).job == image_db.DRY_RUN_JOB
     assert launching.replay_of(["1", "2"]) == image_db.replay_run(["1", "2"])
     applied = launching.apply_of(plan_header("image_db", {}))
     assert (applied.job, applied.assets) == (image_db.PARTIAL_JOB, image_db.apply_run(7, replan=False).assets)
@@ -72,14 +72,14 @@ def test_runs_of_the_image_database_are_those_of_its_own_automation(definitions:
         check_config(definitions, run)
 
 
-def plan_header(room: str, scope: dict[str, str]) -> PlanHeader:
-    return PlanHeader(7, room, NOW, "run", "", {}, scope, {}, {}, None, None, None)
+def plan_header(connector: str, scope: dict[str, str]) -> PlanHeader:
+    return PlanHeader(7, connector, NOW, "run", "", {}, scope, {}, {}, None, None, None)
 
 
 @pytest.mark.parametrize(
     ("ask", "told"),
-    [(lambda: launching.sync_of_room("image_db", [], "", dry_run=False), "page_discovery"),
-     (lambda: launching.sync_of_room("edge", ["a", "b"], "c", dry_run=False), "Dagster knows: a, b"),
+    [(lambda: launching.sync_of_connector("image_db", [], "", dry_run=False), "page_discovery"),
+     (lambda: launching.sync_of_connector("edge", ["a", "b"], "c", dry_run=False), "Dagster knows: a, b"),
      (lambda: launching.sync_of_skus([], dry_run=False), "at least one"),
      (lambda: launching.sync_of_skus(["1"] * 501, dry_run=False), "501 SKUs"),
      (lambda: launching.replay_of([]), "None of these"),
@@ -87,7 +87,7 @@ def plan_header(room: str, scope: dict[str, str]) -> PlanHeader:
     ids=["no pages", "another store", "no SKU", "too many", "nothing to replay", "applied"],
 )  # fmt: skip
 def test_what_cannot_be_started_says_why(ask, told: str) -> None:  # type: ignore[no-untyped-def]
-    with pytest.raises(NothingToStart, match=told):
+    with pytest.raises(NothingToStartError, match=told):
         ask()
 
 
@@ -182,7 +182,7 @@ def test_an_ended_run_tells_what_it_changed(world: World, dagster: FakeDagster) 
     evil = "<script>alert(1)</script>"
     told = {"error": f"page 7 is broken {evil}", "summary": {"warnings": [f"late {evil}"]}}
     past = Run(run_id=RUN_ID, added=1234, status="failed", **told)  # type: ignore[arg-type]
-    opened = replace(at_dagster(world, dagster.address).opened, read_runs=lambda limit, room: [past])
+    opened = replace(at_dagster(world, dagster.address).opened, read_runs=lambda limit, connector: [past])
     dagster.status = "FAILURE"
     with serving(opened) as site:
         browser = Browser(site)

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
-from imagesync_pipelines import runs
-from imagesync_pipelines.operations.history import history
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.web.catalogue.opening import open_catalogue
 from imagesync_pipelines_tests import installations

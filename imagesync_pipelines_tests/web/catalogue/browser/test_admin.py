@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
-from imagesync_pipelines import runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.web.catalogue.users import Role, set_user
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.cli.test_servers import answers, wait_for

@@ -1,0 +1,81 @@
+"""A large catalogue through the connector's functions: from page bytes to committed rows in product_image.
+
+What belongs here: one measurement, run in a process of its own by run.py. What does not: reading pages over HTTP and
+Dagster, which image_db_small.py shows.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import Stopwatch
+from benchmarks.pages import MadePages, read_made
+from imagesync_pipelines.connectors.image_db import plan_stages, stages
+from imagesync_pipelines.connectors.image_db.batch import About, Batches
+from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.sync.progress import silent
+
+STEPS = ("records", "plan", "apply")
+
+
+def measure(home: Path, made: MadePages) -> dict[str, Any]:
+    """The same pages twice: a first run that adds everything and a second that writes nothing."""
+    watch = Stopwatch()
+    with open_installation(Settings(home=home)) as place:
+        settings = ImageDbSettings(erp_parents_file=made.parents, erp_variants_file=made.variants)
+        with watch.step("products"):
+            stages.take_over_products(place, settings)
+        first = _run(watch, place, settings, made, "first")
+        second = _run(watch, place, settings, made, "second")
+    return {"spans": watch.as_json(), "first": first, "second": second}
+
+
+def plan_alone(home: Path) -> dict[str, Any]:
+    """The plan of the newest records once more, in a fresh process: its memory, not its time, is what counts."""
+    watch = Stopwatch()
+    with open_installation(Settings(home=home)) as place, watch.step("plan"):
+        plan_stages.make_plan(place, ImageDbSettings(), "alone", force=True)
+    return {"spans": watch.as_json()}
+
+
+def _run(
+    watch: Stopwatch, place: Installation, settings: ImageDbSettings, made: MadePages, run_id: str
+) -> dict[str, int]:
+    batches, now = Batches(place.storage), datetime.now(UTC)
+    with watch.step(f"{run_id} records"):
+        stored = batches.write(run_id, parse(_read(made, now), settings.image_db_detail_min_height, made.bytes))
+        batches.describe(
+            run_id,
+            About(run_id=run_id, made_at=now, scan_id=1, scope="all", complete=True, reason="", records=stored.records),
+        )
+    with watch.step(f"{run_id} plan"):
+        plan_stages.make_plan(place, settings, run_id)
+    with watch.step(f"{run_id} apply"):
+        done = plan_stages.apply_plan(place, settings, run_id, progress=silent)
+    applied = done.applied
+    return {
+        "records": stored.records,
+        "rows": done.rows,
+        "added": applied.added,
+        "updated": applied.updated,
+        "removed": applied.removed,
+        "failed": applied.failed,
+    }
+
+
+def _read(made: MadePages, now: datetime) -> Iterator[RawPage]:
+    for page, body in enumerate(made.bodies(), 1):
+        yield RawPage(page, now, body)
+
+
+if __name__ == "__main__":
+    arguments = json.loads(sys.argv[1])
+    folder = Path(arguments["home"])
+    result = plan_alone(folder) if arguments.get("plan_alone") else measure(folder, read_made(Path(arguments["pages"])))
+    print(json.dumps(result))

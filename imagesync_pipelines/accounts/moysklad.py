@@ -1,0 +1,196 @@
+"""The МойСклад section of the accounts file: the main account and its child accounts.
+
+What belongs here: `[moysklad.main]` and `[moysklad.children.<alias>]`, their keys and rules. What does not: reading the
+file (accounts.py). Keys: docs of accounts.py.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from imagesync_pipelines.accounts.values import NAME, NAME_WORDS, AccountsError, Secret, Section, Text, check_url
+
+MAIN = "main"
+API_URL = "https://api.moysklad.ru/api/remap/1.2"
+
+MatchField = Literal["externalCode", "code", "article", "barcode"]
+"""By what an entity is found again in a child account."""
+
+
+class TokenKind(StrEnum):
+    """Whose token it is; a call weighs differently for each (contract section 4). Login and password are a user's."""
+
+    SOLUTION = "solution"
+    DRAFT_SOLUTION = "draft_solution"
+    USER = "user"
+
+
+class Mode(StrEnum):
+    """Which images a child account gets: none, the first of each entity, or all (at most ten)."""
+
+    OFF = "off"
+    FIRST = "first"
+    ALL = "all"
+
+
+class Ownership(StrEnum):
+    """Whose the images of a child account are.
+
+    managed: those that its owner added stay. mirror: the account has what the main account has, and nothing else.
+    """
+
+    MANAGED = "managed"
+    MIRROR = "mirror"
+
+
+@dataclass(frozen=True)
+class MoyskladAccount:
+    """How to reach one account: a token, or login (user@company) and password. name: "main", or a child's alias.
+
+    url: of the API, with its version. account_id: МойСклад's own id, '' when it was not given.
+    """
+
+    name: str
+    url: str = API_URL
+    token: SecretStr | None = field(default=None, repr=False)
+    login: str = ""
+    password: SecretStr | None = field(default=None, repr=False)
+    account_id: str = ""
+    token_kind: TokenKind = TokenKind.USER
+    permanent_links: bool = False
+
+    @property
+    def secrets(self) -> tuple[SecretStr, ...]:
+        """What no text may show."""
+        return tuple(secret for secret in (self.token, self.password) if secret is not None)
+
+
+@dataclass(frozen=True)
+class MoyskladChild:
+    """A child account and what it is to get.
+
+    max_image_mb: a larger image is not sent (1 MB is 1,000,000 bytes). reencode_too_large: it is made smaller instead.
+    bulk_first_fill: many entities in one request where the account has none of our images yet.
+    """
+
+    account: MoyskladAccount
+    mode: Mode = Mode.OFF
+    ownership: Ownership = Ownership.MANAGED
+    match_field: MatchField = "externalCode"
+    max_image_mb: float = 10
+    reencode_too_large: bool = False
+    bulk_first_fill: bool = False
+
+    @property
+    def alias(self) -> str:
+        """Its name in the file, which is its Dagster partition too."""
+        return self.account.name
+
+
+class _Account(Section):
+    token: Secret | None = None
+    login: Text | None = None
+    password: Secret | None = None
+    url: Text = API_URL
+    account_id: Text | None = None
+    token_kind: TokenKind = TokenKind.USER
+
+    @model_validator(mode="after")
+    def _credentials(self) -> Self:
+        pair = (self.login is not None, self.password is not None)
+        if (self.token is not None) == any(pair) or any(pair) != all(pair):
+            raise ValueError("write token, or login and password together, and not both")
+        if self.login is not None and self.token_kind is not TokenKind.USER:
+            raise ValueError('token_kind says whose token it is; with login and password leave it out, or write "user"')
+        return self
+
+
+class _Main(_Account):
+    permanent_links: bool = False
+
+
+class _Child(_Account):
+    mode: Mode | None = None
+    sync_images: bool | None = None
+    sync_images_all: bool | None = None
+    ownership: Ownership = Ownership.MANAGED
+    match_field: MatchField = "externalCode"
+    max_image_mb: Annotated[float, Field(gt=0, le=15)] = 10
+    reencode_too_large: bool = False
+    bulk_first_fill: bool = False
+
+    @model_validator(mode="after")
+    def _one_mode(self) -> Self:
+        flags = (self.sync_images, self.sync_images_all)
+        if flags == (True, True):
+            raise ValueError(
+                'sync_images and sync_images_all are both true; write mode = "first" (the first image of each entity) '
+                'or mode = "all" in their place'
+            )
+        if self.mode is not None and any(flag is not None for flag in flags):
+            raise ValueError("mode and the old flags sync_images, sync_images_all say the same; keep mode only")
+        return self
+
+    def chosen(self) -> Mode:
+        if self.mode is not None:
+            return self.mode
+        if self.sync_images_all:
+            return Mode.ALL
+        return Mode.FIRST if self.sync_images else Mode.OFF
+
+
+class MoyskladSection(Section):
+    """`[moysklad]` as written."""
+
+    main: _Main | None = None
+    children: dict[str, _Child] = Field(default_factory=dict)
+
+    def main_account(self) -> MoyskladAccount | None:
+        """The main account; None when the file has none."""
+        return None if self.main is None else _account(MAIN, self.main, permanent_links=self.main.permanent_links)
+
+    def child_accounts(self) -> Mapping[str, MoyskladChild]:
+        """The child accounts by alias. Raises AccountsError for an alias that is none, and without a main account."""
+        if self.children and self.main is None:
+            raise AccountsError("[moysklad.main]: missing; the child accounts get their images from it")
+        return MappingProxyType({alias: _child(alias, section) for alias, section in self.children.items()})
+
+    def warnings(self, environment: str) -> Iterator[str]:
+        """What is said of the URLs. Raises AccountsError for one that is none."""
+        sections: list[tuple[str, _Account]] = [] if self.main is None else [("[moysklad.main]", self.main)]
+        sections += [(f"[moysklad.children.{alias}]", child) for alias, child in self.children.items()]
+        for where, section in sections:
+            warning = check_url(f"{where} url", section.url, environment)
+            if warning is not None:
+                yield warning
+
+
+def _child(alias: str, section: _Child) -> MoyskladChild:
+    if alias == MAIN or not NAME.fullmatch(alias):
+        raise AccountsError(f"[moysklad.children.{alias}]: an alias has {NAME_WORDS}, and is not {MAIN}")
+    return MoyskladChild(
+        account=_account(alias, section),
+        mode=section.chosen(),
+        ownership=section.ownership,
+        match_field=section.match_field,
+        max_image_mb=section.max_image_mb,
+        reencode_too_large=section.reencode_too_large,
+        bulk_first_fill=section.bulk_first_fill,
+    )
+
+
+def _account(name: str, section: _Account, *, permanent_links: bool = False) -> MoyskladAccount:
+    return MoyskladAccount(
+        name=name,
+        url=section.url,
+        token=section.token,
+        login=section.login or "",
+        password=section.password,
+        account_id=section.account_id or "",
+        token_kind=section.token_kind,
+        permanent_links=permanent_links,
+    )

@@ -1,0 +1,253 @@
+"""The HTTP contract of the head office (HO), and nothing but: listing, download, status report (contract 2 to 4).
+
+What belongs here: paths, parameters, the envelope, what a status means. What does not: tokens (tokens.py), the body of
+a download (bodies.py), scans and cursors (listing.py), retries (upstream/).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from typing_extensions import TypeIs
+
+from imagesync_pipelines.accounts.file import HeadOffice
+from imagesync_pipelines.connectors.edge.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody
+from imagesync_pipelines.connectors.edge.errors import (
+    BadListingError,
+    NotAllowedError,
+    ObjectMissingError,
+    PhotoGoneError,
+    StoreUnknownError,
+)
+from imagesync_pipelines.connectors.edge.model import BadPhotoError, Photo, parse_moment, photo_from_json
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.tokens import Tokens
+from imagesync_pipelines.upstream.answers import Answer, place_of
+from imagesync_pipelines.upstream.errors import CredentialsError, NotFoundError, UpstreamError
+from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.session import Param, SessionPolicy, UpstreamSession
+
+PHOTOS_PATH = "api/v1/sync/product-photos/"
+STATUS_PATH = "api/v1/sync/product-photos/status/"
+_NOT_HO = "HTTP 404, but not the head office's own; is its url right?"
+
+
+class Reject(NamedTuple):
+    """A row of a listing that cannot be used; `photo_id` is None when even that is not legible."""
+
+    photo_id: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class ListingPage:
+    """One page of a store's listing.
+
+    total: photos that HO counts over all pages. next_offset: None on the last page. deleted_ids: photos that HO says
+    are gone, empty when it does not speak of them. ho_time: HO's own clock when it answered, None when unknown.
+    """
+
+    photos: tuple[Photo, ...]
+    rejects: tuple[Reject, ...]
+    total: int
+    next_offset: int | None
+    deleted_ids: frozenset[str]
+    ho_time: datetime | None
+
+
+class PhotoReport(NamedTuple):
+    """What became of one photo at the edge: status is `synced` or `failed`; error is '' when there was none."""
+
+    photo_id: str
+    status: str
+    synced_at: datetime | None
+    error: str
+
+
+class HeadOfficeApi:
+    """One head office, with one account; shared by all threads of a run. Close it at the end."""
+
+    def __init__(self, head_office: HeadOffice, settings: EdgeSettings, *, timing: Timing | None = None) -> None:
+        timing = timing or Timing()
+        policy = SessionPolicy(
+            base_url=head_office.url,
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=settings.timeout,
+            total_deadline=settings.call_deadline,
+            tries=settings.tries,
+            verify_tls=settings.verify_tls,
+        )
+        self._logins = UpstreamSession(policy, timing=timing)
+        self._tokens = Tokens(self._logins, head_office, timing)
+        self._session = UpstreamSession(replace(policy, auth=self._tokens.headers), timing=timing)
+        self._bodies = PhotoBodies(head_office.url, self._tokens, settings, timing)
+        self._zone = ZoneInfo(settings.head_office_timezone)
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._logins.close()
+        self._session.close()
+        self._bodies.close()
+
+    @property
+    def calls(self) -> int:
+        """HTTP requests made so far: logins, retries and downloads included."""
+        return self._logins.calls + self._session.calls + self._bodies.calls
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of bodies received so far, photos included."""
+        return self._logins.bytes + self._session.bytes + self._bodies.bytes
+
+    def check_login(self) -> None:
+        """Get a token now. Raises CredentialsError when the account is refused."""
+        self._tokens.current()
+
+    def list_page(self, store_id: str, *, since: datetime | None, limit: int, offset: int) -> ListingPage:
+        """One page of a store's listing; `since` (inclusive) leaves out what HO has not touched after it.
+
+        Raises StoreUnknownError, NotAllowedError, BadListingError, CredentialsError and what the session raises.
+        """
+        params = {"store_id": store_id, "since": None if since is None else _z_form(since), "limit": limit}
+        answer = self._call("GET", PHOTOS_PATH, {**params, "offset": offset})
+        return self._page(answer, offset)
+
+    @contextmanager
+    def open_photo(self, photo_id: str, store_id: str, *, start: int = 0, etag: str = "") -> Iterator[PhotoBody]:
+        """Open the download of one photo; only its head is read, the bytes come from `chunks`.
+
+        With the ETag of a part that is already here, it goes on at byte `start` where HO can do that and the photo is
+        the same; look at the body's own `start`. The opening is tried again when it fails, a body is not.
+        Raises PhotoGoneError, ObjectMissingError, StoreUnknownError, NotAllowedError, CredentialsError and any other
+        UpstreamError.
+        """
+        wanted = {"Range": f"bytes={start}-", "If-Range": etag} if start and etag else {}
+        with self._bodies.open(photo_id, store_id, wanted) as body:
+            yield body
+
+    def photo_exists(self, photo_id: str, store_id: str) -> bool:
+        """Whether HO still has the row of this photo, with bytes or without; only its own word is a no.
+
+        Raises every error but PhotoGoneError and ObjectMissingError, as `open_photo`.
+        """
+        try:
+            # Not HEAD: the original answers 405 to it. One byte is asked for; where ranges are unknown we hang up.
+            with self._bodies.open(photo_id, store_id, {"Range": "bytes=0-0"}):
+                return True
+        except ObjectMissingError:
+            return True
+        except PhotoGoneError:
+            return False
+
+    def report(self, store_id: str, batch: Sequence[PhotoReport]) -> None:
+        """Tell HO what became of photos; saying it twice does no harm. Raises as `list_page`."""
+        rows = [
+            {
+                "photo_id": item.photo_id,
+                "status": item.status,
+                "synced_at": None if item.synced_at is None else _z_form(item.synced_at),
+                "error": item.error or None,
+            }
+            for item in batch
+        ]
+        self._call("POST", STATUS_PATH, {}, json={"store_id": store_id, "sync_batch": rows})
+
+    def _call(self, method: str, path: str, params: Mapping[str, Param], json: object = None) -> Answer:
+        """Make one call; a token that is refused is renewed once. HO's 404 means the store."""
+        for last in (False, True):
+            token = self._tokens.current()
+            try:
+                answer = self._session.request(
+                    method, path, params, json=json, idempotent=True, expect_json=True, accept={404}
+                )
+            except CredentialsError as error:
+                if error.status == 403:
+                    what = "HTTP 403: this account may not read the photos of this store"
+                    raise NotAllowedError(what, host=error.host, path=error.path, status=403) from None
+                if last:
+                    raise
+                self._tokens.refused(token)
+                continue
+            except UpstreamError as error:
+                if error.status is not None:
+                    self._tokens.accepted()
+                if error.status == 404:
+                    raise NotFoundError(_NOT_HO, host=error.host, path=error.path, status=404) from None
+                raise
+            self._tokens.accepted()
+            break
+        if answer.status == 404:
+            raise _no_store(answer)
+        return answer
+
+    def _page(self, answer: Answer, offset: int) -> ListingPage:
+        data = answer.data.get("data") if isinstance(answer.data, dict) else None
+        if not isinstance(data, dict):
+            raise _bad(answer, "the answer is JSON but no listing: an object `data` was expected")
+        rows, total, following = data.get("photos"), data.get("total"), data.get("next_offset")
+        if not isinstance(rows, list):
+            raise _bad(answer, "the listing has no usable photos: a list was expected")
+        if not _is_count(total):
+            raise _bad(answer, "the listing has no usable total: a whole number was expected")
+        if not data.get("has_more"):
+            following = None
+        elif not _is_count(following) or following <= offset or not rows:
+            raise _bad(answer, f"the listing says that more follows offset {offset}, but not where; it would never end")
+        photos: list[Photo] = []
+        rejects: list[Reject] = []
+        for row in rows:
+            try:
+                photos.append(photo_from_json(row, self._zone))
+            except BadPhotoError as error:
+                rejects.append(Reject(error.photo_id, str(error)))
+        gone = frozenset(_uuids(data.get("deleted_ids")))
+        return ListingPage(tuple(photos), tuple(rejects), total, following, gone, self._ho_time(answer, data))
+
+    def _ho_time(self, answer: Answer, data: Mapping[str, Any]) -> datetime | None:
+        """HO's clock: its own `server_time`, else the answer's Date header."""
+        try:
+            return parse_moment(data["server_time"], self._zone)
+        except (KeyError, TypeError, ValueError):
+            pass
+        date = next((value for name, value in answer.headers.items() if name.lower() == "date"), "")
+        try:
+            return parsedate_to_datetime(date).astimezone(UTC)
+        except (TypeError, ValueError, IndexError):
+            return None
+
+
+def _z_form(moment: datetime) -> str:
+    """A moment in UTC, ending in Z: a raw + in a query would arrive as a blank (contract 2)."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _is_count(value: object) -> TypeIs[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _uuids(values: object) -> Iterator[str]:
+    """The UUIDs in a list as sent; what is none is nobody's id and is passed over."""
+    for value in values if isinstance(values, list) else []:
+        try:
+            yield str(UUID(value))
+        except (ValueError, TypeError, AttributeError):
+            continue
+
+
+def _bad(answer: Answer, what: str) -> BadListingError:
+    place = place_of(answer.url)
+    return BadListingError(what, host=place.host, path=place.path, status=answer.status)
+
+
+def _no_store(answer: Answer) -> StoreUnknownError | NotFoundError:
+    place = place_of(answer.url)
+    message = answer.data.get("message") if isinstance(answer.data, dict) else None
+    if isinstance(message, str) and "store not found" in message.lower():
+        what = "the head office does not know the store, or it is inactive; nothing was removed on that"
+        return StoreUnknownError(what, host=place.host, path=place.path, status=404)
+    return NotFoundError(_NOT_HO, host=place.host, path=place.path, status=404)

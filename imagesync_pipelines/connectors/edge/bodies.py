@@ -1,0 +1,251 @@
+"""The bytes of one photo over the head office's API, streamed (contract section 3).
+
+What belongs here: the download call, its pool of connections, what its statuses mean. What does not: JSON calls
+(api.py), hashing, decoding and how many at once (downloads.py). It stands on urllib3 and not on the session of
+upstream/: a call is cheaper there, and bodies must not be held whole.
+"""
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import certifi
+import orjson
+import requests
+import urllib3
+
+from imagesync_pipelines.connectors.edge.errors import (
+    NotAllowedError,
+    ObjectMissingError,
+    PhotoGoneError,
+    StoreUnknownError,
+)
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.tokens import Tokens
+from imagesync_pipelines.upstream.answers import Place, failure_of_status, failure_without_answer, place_of
+from imagesync_pipelines.upstream.errors import (
+    BadAnswerError,
+    BodyTooLargeError,
+    CredentialsError,
+    DeadlineExceededError,
+    NotFoundError,
+    RedirectRefusedError,
+    TruncatedBodyError,
+    UnavailableError,
+    UpstreamError,
+)
+from imagesync_pipelines.upstream.redaction import quiet_urllib3
+from imagesync_pipelines.upstream.retries import Patience, Timing, call_with_retries, retry_after_seconds
+
+CONNECT_SECONDS = 10.0
+_CHUNK = 256 * 1024
+_ERROR_BYTES = 64 * 1024
+_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+
+
+class PhotoBody:
+    """An open download.
+
+    content_type, etag, listed_checksum and version are what HO claims, from its table and not from the bytes. length:
+    bytes announced for this answer, None when it does not say. start: the byte of the photo at which it begins.
+    received: bytes so far.
+    """
+
+    def __init__(
+        self, response: urllib3.BaseHTTPResponse, place: Place, start: int, limit: int, late: Callable[[], bool]
+    ) -> None:
+        headers = response.headers
+        announced = headers.get("Content-Length", "").strip()
+        self.content_type = headers.get("Content-Type", "").split(";")[0].strip().lower()
+        self.length = int(announced) if announced.isascii() and announced.isdigit() else None
+        self.etag = headers.get("ETag", "")
+        self.listed_checksum = headers.get("X-Checksum", "").strip().lower()
+        self.version = headers.get("X-Version", "").strip()
+        self.start = start
+        self.received = 0
+        self._response = response
+        self._place = place
+        self._limit = limit
+        self._late = late
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body piece by piece, once.
+
+        Raises TruncatedBodyError, UnavailableError and DeadlineExceededError when it ends early, BodyTooLargeError
+        above EDGE_MAX_PHOTO_MB.
+        """
+        place = self._place
+        if self.start + (self.length or 0) > self._limit:
+            raise place.error(
+                BodyTooLargeError, f"{self.length} bytes are announced, {self._limit} are allowed", status=200
+            )
+        try:
+            while piece := self._response.read1(_CHUNK, decode_content=False):
+                self.received += len(piece)
+                if self.start + self.received > self._limit:
+                    raise place.error(BodyTooLargeError, f"the photo is larger than {self._limit} bytes", status=200)
+                if self._late():
+                    what = f"the photo was not complete in time; {self.received} bytes had come"
+                    raise place.error(DeadlineExceededError, what, status=200)
+                yield piece
+        except (urllib3.exceptions.TimeoutError, TimeoutError):
+            what = f"the photo stopped coming after {self.received} bytes"
+            raise place.error(UnavailableError, what, status=200) from None
+        except (urllib3.exceptions.HTTPError, OSError, ValueError):
+            what = f"the photo broke off after {self.received} bytes"
+            raise place.error(TruncatedBodyError, what, status=200) from None
+
+    def close(self) -> None:
+        """Give the connection back for the next download; one with unread bytes is closed."""
+        if self.length is not None and self.received == self.length:
+            self._response.release_conn()
+        else:
+            self._response.close()
+
+
+class PhotoBodies:
+    """Opens downloads at one head office; shared by all threads."""
+
+    def __init__(self, base_url: str, tokens: Tokens, settings: EdgeSettings, timing: Timing) -> None:
+        quiet_urllib3()
+        self._base = base_url.rstrip("/")
+        self._tokens = tokens
+        self._settings = settings
+        self._timing = timing
+        self._patience = Patience(settings.tries, 0.5, 30.0, settings.call_deadline)
+        self._pool = _pool(self._base, settings)
+        self._lock = threading.Lock()
+        self.calls = 0
+        self.bytes = 0
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._pool.clear()
+
+    @contextmanager
+    def open(self, photo_id: str, store_id: str, wanted: Mapping[str, str]) -> Iterator[PhotoBody]:
+        """Open one photo; `wanted` are headers such as Range. Calls and bytes are counted.
+
+        Tries again what is transient until an answer came. Raises what `api.open_photo` says.
+        """
+        place = place_of(f"{self._base}/api/v1/sync/product-photos/{photo_id}/download/")
+        url = f"{self._base}/api/v1/sync/product-photos/{photo_id}/download/?store_id={store_id}"
+
+        def attempt(deadline: float) -> PhotoBody | UpstreamError:
+            token = self._tokens.current()
+            outcome = self._exchange(url, place, token, wanted, deadline)
+            if not isinstance(outcome, CredentialsError):
+                return outcome
+            self._tokens.refused(token)
+            return self._exchange(url, place, self._tokens.current(), wanted, deadline)
+
+        body = call_with_retries(attempt, self._patience, self._timing, lambda error: error.retryable)
+        try:
+            yield body
+        finally:
+            body.close()
+            with self._lock:
+                self.bytes += body.received
+
+    def _exchange(
+        self, url: str, place: Place, token: str, wanted: Mapping[str, str], deadline: float
+    ) -> PhotoBody | UpstreamError:
+        clock = self._timing.clock
+        left = deadline - clock()
+        if left <= 0:
+            return place.error(
+                DeadlineExceededError, f"not done within {self._settings.call_deadline:.0f} s", sent=False
+            )
+        # Accept names no picture: the original HO would answer 406, its framework makes only JSON and HTML.
+        headers = {"Authorization": f"Bearer {token}", "Accept": "*/*", "Accept-Encoding": "identity", **wanted}
+        with self._lock:
+            self.calls += 1
+        try:
+            response = self._pool.request(
+                "GET",
+                url,
+                headers={"User-Agent": "imagesync_pipelines", **headers},
+                timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, left), read=min(self._settings.timeout, left)),
+                retries=False,
+                redirect=False,
+                preload_content=False,
+            )
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            return failure_without_answer(place, error)
+        if response.status != 401:
+            self._tokens.accepted()
+        if response.status in {200, 206}:
+            return self._body(response, place, deadline)
+        try:
+            return self._failure(response, place)
+        finally:
+            response.close()
+
+    def _body(self, response: urllib3.BaseHTTPResponse, place: Place, deadline: float) -> PhotoBody | UpstreamError:
+        problem = None
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+        if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
+            problem = "the photo is compressed although that was not asked for"
+        elif response.status == 206 and found is None:
+            problem = "a part of the photo came that does not say which"
+        if problem is not None:
+            response.close()
+            return place.error(BadAnswerError, problem, status=response.status)
+        start = int(found[1]) if response.status == 206 and found is not None else 0
+        return PhotoBody(response, place, start, self._settings.max_photo, lambda: self._timing.clock() > deadline)
+
+    def _failure(self, response: urllib3.BaseHTTPResponse, place: Place) -> UpstreamError:
+        try:
+            said = response.read(_ERROR_BYTES, decode_content=False)
+        except (urllib3.exceptions.HTTPError, OSError):
+            said = b""
+        asked = retry_after_seconds(dict(response.headers), "Retry-After", "seconds", self._timing.wall())
+        return failure_of_download(place, response.status, said, asked)
+
+
+def failure_of_download(place: Place, status: int, said: bytes, retry_after: float | None) -> UpstreamError:
+    """The error that a status and a body of the download endpoint mean.
+
+    Only HO's own "Photo not found" says that a photo is gone: a 404 of a proxy or of a wrong URL must retire nothing.
+    """
+    message = _message(said)
+    if b"NoSuchKey" in said or (status == 404 and message and "not found" not in message.lower()):
+        return place.error(ObjectMissingError, "the head office lists the photo but has no bytes for it", status=status)
+    if status == 404 and message.lower().startswith("photo not found"):
+        return place.error(PhotoGoneError, "the head office no longer has this photo", status=status)
+    if status == 404 and message.lower().startswith("store not found"):
+        return place.error(
+            StoreUnknownError, "the head office does not know the store, or it is inactive", status=status
+        )
+    if status == 404:
+        return place.error(NotFoundError, "HTTP 404, but not the head office's own; is its url right?", status=status)
+    if status == 403:
+        return place.error(
+            NotAllowedError, "HTTP 403: this account may not read the photos of this store", status=status
+        )
+    if 300 <= status < 400:
+        return place.error(RedirectRefusedError, "redirected; is the head office's url right?", status=status)
+    return failure_of_status(place, status, said, retry_after)
+
+
+def _message(said: bytes) -> str:
+    """HO's own words in an error body (contract 2); '' for anything but its JSON."""
+    try:
+        document = orjson.loads(said)
+    except orjson.JSONDecodeError:
+        return ""
+    message = document.get("message") if isinstance(document, dict) else None
+    return message if isinstance(message, str) else ""
+
+
+def _pool(base_url: str, settings: EdgeSettings) -> urllib3.PoolManager:
+    """A pool with as many connections as downloads; certificates and proxies as requests would choose them."""
+    certificates = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+    required = "CERT_REQUIRED" if settings.verify_tls else "CERT_NONE"
+    proxy = requests.utils.select_proxy(base_url, requests.utils.get_environ_proxies(base_url))
+    size = settings.concurrency
+    if proxy is None:
+        return urllib3.PoolManager(maxsize=size, cert_reqs=required, ca_certs=certificates)
+    return urllib3.ProxyManager(proxy, maxsize=size, cert_reqs=required, ca_certs=certificates)

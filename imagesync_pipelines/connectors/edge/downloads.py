@@ -1,0 +1,286 @@
+"""Photos fetched ahead of those who write them: bounded in number, pace and bytes, proven before they are handed on.
+
+What belongs here: prefetching, the budget, MD5 over what was received, the full decode. What does not: where the bytes
+come from (sources.py), what a bad photo means for its row (applying.py).
+"""
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from imagesync_pipelines.connectors.edge.errors import (
+    NotAllowedError,
+    ObjectMissingError,
+    PhotoGoneError,
+    StoreUnknownError,
+)
+from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.rules import mismatch_reason
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
+from imagesync_pipelines.upstream.errors import (
+    BodyTooLargeError,
+    CredentialsError,
+    InsecureConnectionError,
+    UpstreamError,
+)
+from imagesync_pipelines.upstream.pacing import Pacer
+from imagesync_pipelines.upstream.retries import Timing
+
+R = TypeVar("R")
+
+# Rows that are looked at ahead of the one that is written; small photos would else fill memory with rows.
+ROWS_AHEAD = 500
+FIRST_WAIT = 0.5
+# A photo of a product has one to three megapixels; more is decoded in a child process, so that threads stay small.
+LIMITS = DecodeLimits(here_pixels=8_000_000)
+# Errors that every photo of the store would meet.
+NOT_ABOUT_ONE_PHOTO = (CredentialsError, NotAllowedError, StoreUnknownError, InsecureConnectionError)
+
+
+class PhotoBody(Protocol):
+    """An open download: the byte of the photo at which it begins, the source's ETag ('' for none), and the bytes."""
+
+    @property
+    def start(self) -> int: ...
+    @property
+    def etag(self) -> str: ...
+    def chunks(self) -> Iterator[bytes]: ...
+
+
+OpenPhoto = Callable[[Photo, int, str], AbstractContextManager[PhotoBody]]
+"""Opens the download of a photo, from a byte on if the photo still has this ETag and the source can do that.
+
+Raises PhotoGoneError, ObjectMissingError, and the errors of upstream.
+"""
+
+CheckPhoto = Callable[[bytes, Photo], None]
+"""Looks at bytes whose checksum is right; raises BadImageError when they are no good picture."""
+
+
+class Fault(StrEnum):
+    """Why a photo was not fetched."""
+
+    GONE = "gone"
+    NO_OBJECT = "no object"
+    MISMATCH = "checksum mismatch"
+    BAD_IMAGE = "bad image"
+    TOO_LARGE = "too large"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What came of one download: the proven bytes, or a fault with its reason.
+
+    received: bytes over the wire. held: what it has reserved in the budget.
+    """
+
+    photo: Photo
+    body: bytes | None = field(repr=False)
+    fault: Fault | None
+    reason: str
+    received: int
+    tries: int
+    held: int
+
+
+@dataclass(frozen=True)
+class DownloadPolicy:
+    """How photos are fetched; sizes in bytes. pace_seconds lies between the starts of two downloads of the run."""
+
+    concurrency: int = 5
+    pace_seconds: float = 0.0
+    budget: int = 64 * 1024 * 1024
+    max_photo: int = 50 * 1024 * 1024
+    tries: int = 3
+
+
+class Budget:
+    """How many bytes of photos may be in memory; one photo larger than all of it may be there alone."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._lock = threading.Lock()
+
+    def admit(self, size: int) -> bool:
+        """Reserve room for a photo if there is room, or nothing else is there; False: nothing was reserved."""
+        with self._lock:
+            if self._used and self._used + size > self._limit:
+                return False
+            self._used += size
+            return True
+
+    def release(self, size: int) -> None:
+        """Give back what was reserved."""
+        with self._lock:
+            self._used -= size
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """How the photos of one run are fetched; `check` looks at what has the right checksum."""
+
+    open_photo: OpenPhoto
+    policy: DownloadPolicy
+    pacer: Pacer
+    budget: Budget
+    check: CheckPhoto
+    timing: Timing
+
+
+def policy_of(settings: EdgeSettings) -> DownloadPolicy:
+    """The policy that the settings ask for."""
+    return DownloadPolicy(
+        concurrency=settings.concurrency,
+        pace_seconds=settings.pace_ms / 1000,
+        budget=settings.memory_budget,
+        max_photo=settings.max_photo,
+    )
+
+
+def decode_whole(body: bytes, photo: Photo) -> None:
+    """Decode every byte of a picture; raises BadImageError when it is none, or not what its content type says."""
+    check_image(body, content_type=photo.content_type, limits=LIMITS)
+
+
+def open_downloads(
+    open_photo: OpenPhoto,
+    policy: DownloadPolicy,
+    *,
+    check: CheckPhoto = decode_whole,
+    timing: Timing | None = None,
+) -> Downloads:
+    """The downloads of one run: pace and budget are shared by all that is fetched through it."""
+    used = timing or Timing()
+    pacer = Pacer(policy.pace_seconds, clock=used.clock, sleep=used.sleep)
+    return Downloads(open_photo, policy, pacer, Budget(policy.budget), check, used)
+
+
+def fetch_ahead(
+    rows: Iterator[R], photo_of: Callable[[R], Photo | None], downloads: Downloads
+) -> Generator[tuple[R, Fetched | None] | None, None, None]:
+    """Every row in its order with its photo, while further photos are being fetched; close it at the end.
+
+    photo_of gives what is to be fetched for a row, None when nothing is. Each photo's listed size is reserved in the
+    budget, and the caller releases what is `held` once the bytes are no longer needed. None in between means that the
+    next photo finds no room until the caller has released everything it holds. Raises NOT_ABOUT_ONE_PHOTO.
+    """
+    pool = ThreadPoolExecutor(downloads.policy.concurrency, thread_name_prefix="photo")
+    line: deque[tuple[R, Future[Fetched] | None]] = deque()
+    try:
+        upcoming = next(rows, None)
+        while line or upcoming is not None:
+            while upcoming is not None and len(line) < ROWS_AHEAD:
+                photo = photo_of(upcoming)
+                if photo is not None and not downloads.budget.admit(photo.size):
+                    break
+                line.append((upcoming, None if photo is None else pool.submit(fetch_photo, photo, downloads)))
+                upcoming = next(rows, None)
+            if not line:
+                yield None
+                continue
+            row, future = line.popleft()
+            yield row, None if future is None else future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def fetch_photo(photo: Photo, downloads: Downloads) -> Fetched:
+    """Fetch one photo, and prove it by its listed checksum and by decoding it whole.
+
+    A body that broke off is asked for again, from where it broke when the source can do that; bytes that are not the
+    listed ones are fetched a second time: the same wrong bytes twice are what the source has. A body that broke off
+    counts when its checksum is right: announced lengths come from a table (contract section 3).
+    Raises NOT_ABOUT_ONE_PHOTO.
+    """
+    part, received, wrong = _Part(), 0, ""
+    for tries in range(1, downloads.policy.tries + 1):
+        if tries > 1 and part.problem is not None:
+            downloads.timing.sleep(FIRST_WAIT * 2 ** (tries - 2))
+        downloads.pacer.wait()
+        part = _receive(photo, part, downloads)
+        received, held = received + part.received, photo.size + part.extra
+        digest = hashlib.md5(part.body, usedforsecurity=False).hexdigest()
+        if digest == photo.checksum:
+            reason = _look_at(part.body, photo, downloads.check)
+            body, fault = (None, Fault.BAD_IMAGE) if reason else (part.body, None)
+            return Fetched(photo, body, fault, reason, received, tries, held)
+        if part.problem is None:
+            if digest == wrong:
+                break
+            wrong, part = digest, _Part(extra=part.extra)
+        elif not part.again:
+            break
+    if part.problem is not None:
+        return Fetched(photo, None, _fault_of(part.problem), str(part.problem), received, tries, held)
+    return Fetched(photo, None, Fault.MISMATCH, mismatch_reason(photo.checksum, wrong), received, tries, held)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What one try gave: all bytes so far, the source's ETag for them, bytes of this try, and why it is not whole.
+
+    again: the body broke off; opening is tried again by the source itself, so that its failure is final here. extra:
+    what is reserved beyond the listed size.
+    """
+
+    body: bytes = field(default=b"", repr=False)
+    etag: str = ""
+    received: int = 0
+    problem: UpstreamError | None = None
+    again: bool = False
+    extra: int = 0
+
+
+def _receive(photo: Photo, before: _Part, downloads: Downloads) -> _Part:
+    """One try: the rest of the body where the source goes on from `before`, else all of it."""
+    pieces: list[bytes] = []
+    etag, received, opened, extra = "", 0, False, before.extra
+    try:
+        with downloads.open_photo(photo, len(before.body), before.etag) as body:
+            opened, etag = True, body.etag
+            pieces, size = ([before.body], len(before.body)) if body.start else ([], 0)
+            for piece in body.chunks():
+                pieces.append(piece)
+                received += len(piece)
+                over = size + received - photo.size - extra
+                if size + received > downloads.policy.max_photo:
+                    what = f"the photo is larger than {downloads.policy.max_photo} bytes (EDGE_MAX_PHOTO_MB)"
+                    return _Part(received=received, problem=BodyTooLargeError(what), extra=extra)
+                # A listed size may be wrong; what memory holds must not be.
+                if over > 0 and not downloads.budget.admit(over):
+                    what = (
+                        f"the photo is larger than the {photo.size} bytes that are listed, and there is no room for it"
+                    )
+                    return _Part(received=received, problem=BodyTooLargeError(what), extra=extra)
+                extra += max(0, over)
+    except NOT_ABOUT_ONE_PHOTO:
+        raise
+    except UpstreamError as error:
+        return _Part(b"".join(pieces), etag, received, error, opened and error.retryable, extra)
+    return _Part(pieces[0] if len(pieces) == 1 else b"".join(pieces), etag, received, extra=extra)
+
+
+def _fault_of(problem: UpstreamError) -> Fault:
+    if isinstance(problem, PhotoGoneError):
+        return Fault.GONE
+    if isinstance(problem, ObjectMissingError):
+        return Fault.NO_OBJECT
+    return Fault.TOO_LARGE if isinstance(problem, BodyTooLargeError) else Fault.UNREACHABLE
+
+
+def _look_at(body: bytes, photo: Photo, check: CheckPhoto) -> str:
+    """What is wrong with bytes whose checksum is right; '' when nothing is."""
+    try:
+        check(body, photo)
+    except BadImageError as error:
+        return str(error)
+    return ""

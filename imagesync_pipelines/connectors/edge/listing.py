@@ -1,0 +1,275 @@
+"""Listing a store's photos at the head office (HO), into the mirror (contract sections 2, 5 and 7).
+
+What belongs here: pages to a proof, what is new, what is gone, when the cursor moves. What does not: HTTP (api.py), the
+tables of mirror and cursor (storage/), what the store's own database has.
+
+Three things are believed: a row that HO lists is there; a photo is gone when HO says so about its very id (deleted_ids,
+404); a photo that is not listed is gone only when a scan over everything proved to be complete.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.accounts.file import EdgeStore
+from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, Reject
+from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.scan import Scan, scan_until_proven
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
+from imagesync_pipelines.storage.mirror import (
+    Merged,
+    count_live,
+    left_behind,
+    mark_gone,
+    mark_missing_gone,
+    merge,
+    mirror_at,
+    read_gone,
+    staged_changes,
+    staged_keys,
+    staging,
+)
+from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, finish_scan, start_scan
+from imagesync_pipelines.upstream.errors import UpstreamError
+
+CONNECTOR = "edge"
+DELETED = "the head office says that it was deleted"
+NOT_FOUND = "the head office answers 404 to its id"
+NOT_LISTED = "it is not in a complete listing"
+# The reasons that are HO's word about the very photo: such a photo may be removed without a scan that proves it.
+WORD_OF_HO = (DELETED, NOT_FOUND)
+# So many photos that HO gives no answer about, and no other is asked about in this listing.
+ENOUGH_FAILURES = 3
+
+MarkPending = Callable[[Sequence[Photo]], object]
+"""Notes in the store's own database, and commits, that these photos are to be written; called in portions."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What a listing found.
+
+    full: everything was asked for, not only what changed since the cursor. scan_id: of a full scan, else None.
+    complete: everything asked for was surely seen; reason: why not, '' when it was. seen: different photos listed;
+    unusable: those without an image upstream; rejects: rows that could not be read, to be rejects of the plan too.
+    new, changed (those that came back among them) and gone: rows of the mirror that this listing wrote. absent: all
+    ids that HO itself called gone, in this and earlier listings, for the plan's scope. mirror_at: when the mirror last
+    changed, None: it is empty. lag_seconds: age, by HO's clock, of the oldest change since the cursor that this listing
+    brought; 0: nothing new; None: not known. calls, bytes: of this listing.
+    """
+
+    full: bool
+    scan_id: int | None
+    complete: bool
+    reason: str
+    seen: int
+    new: int
+    changed: int
+    gone: int
+    unusable: int
+    rejects: tuple[Reject, ...]
+    absent: frozenset[str]
+    mirror_at: datetime | None
+    cursor_before: datetime | None
+    cursor_after: datetime | None
+    lag_seconds: float | None
+    calls: int
+    bytes: int
+    warnings: tuple[str, ...]
+
+
+class _Gone(NamedTuple):
+    """Photos that HO itself calls gone, and what could not be found out about others."""
+
+    deleted: frozenset[str] = frozenset()
+    not_found: frozenset[str] = frozenset()
+    warning: str = ""
+
+
+class _Kept(NamedTuple):
+    """What was written to the mirror; `oldest`: of the changes since the cursor, None when there were none."""
+
+    merged: Merged
+    gone: int
+    oldest: datetime | None
+
+
+def take_listing(
+    engine: sa.Engine,
+    store: EdgeStore,
+    api: HeadOfficeApi,
+    settings: EdgeSettings,
+    *,
+    full: bool,
+    mark_pending: MarkPending,
+) -> Listed:
+    """List a store's photos, all of them or what changed since the cursor, and bring the mirror up to date.
+
+    Without a cursor everything is listed. A scan that does not prove to be complete is made again, up to
+    EDGE_WALK_REPEATS times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Photos that
+    are new or changed are given to `mark_pending` before mirror and cursor move in one transaction. Raises
+    StoreUnknownError and every other error of the API with nothing changed. Call it under the store's lock.
+    """
+    calls, received = api.calls, api.bytes
+    with engine.connect() as connection:
+        value = read_cursor(connection, CONNECTOR, store.name)
+        connection.commit()
+        before = None if value is None else datetime.fromisoformat(value)
+        since = None if full or before is None else before - timedelta(minutes=settings.overlap_minutes)
+        scan_id = None
+        if since is None:
+            scan_id = start_scan(engine, scan_connector(store.name), page_size=settings.page_size, block_size=1)
+        with staging(connection):
+            scan = scan_until_proven(
+                connection,
+                api,
+                store.store_id,
+                since=since,
+                page_size=settings.page_size,
+                repeats=settings.walk_repeats,
+            )
+            reason = scan.reason() or ("" if since else _nothing_left(connection, store.name, scan))
+            all_seen = since is None and not reason
+            gone = _called_gone(connection, store, api, settings.concurrency, scan, all_seen)
+            kept = _keep(connection, store.name, gone, scan_id, all_seen, before, mark_pending)
+            after = None if reason else _cursor(scan)
+            if after is not None:
+                move_cursor(connection, CONNECTOR, store.name, after.isoformat())
+            connection.commit()
+            changed_at = mirror_at(connection, CONNECTOR, store.name)
+            absent = read_gone(connection, CONNECTOR, store.name, WORD_OF_HO)
+    calls, received = api.calls - calls, api.bytes - received
+    if scan_id is not None:
+        _finish(engine, scan_id, scan, reason, settings.page_size, calls, received)
+    return Listed(
+        full=since is None,
+        scan_id=scan_id,
+        complete=not reason,
+        reason=reason,
+        seen=scan.distinct,
+        new=kept.merged.new,
+        changed=kept.merged.changed + kept.merged.revived,
+        gone=kept.gone,
+        unusable=scan.unusable,
+        rejects=tuple(scan.rejects),
+        absent=absent,
+        mirror_at=changed_at,
+        cursor_before=before,
+        cursor_after=after or before,
+        lag_seconds=_lag(scan, before, kept.oldest),
+        calls=calls,
+        bytes=received,
+        warnings=tuple(_warnings(scan, reason, gone)),
+    )
+
+
+def scan_connector(store_name: str) -> str:
+    """The name under which the scans of a store are kept (storage/scans.py)."""
+    return f"{CONNECTOR}/{store_name}"
+
+
+def _nothing_left(connection: sa.Connection, name: str, scan: Scan) -> str:
+    """Why a scan over everything that saw nothing proves nothing: an unlinked brand empties a store's scope too."""
+    there = 0 if scan.distinct else count_live(connection, CONNECTOR, name)
+    connection.commit()
+    return f"HO lists no photo at all, but there were {there}; nothing is removed on that" if there else ""
+
+
+def _called_gone(
+    connection: sa.Connection, store: EdgeStore, api: HeadOfficeApi, threads: int, scan: Scan, all_seen: bool
+) -> _Gone:
+    """What HO calls gone: its deleted_ids, and what it answers 404 about.
+
+    It is asked about the other photos of products that got a new one: a replaced photo has a new id (contract 5). A
+    complete listing of everything answers that without asking.
+    """
+    deleted = scan.deleted - staged_keys(connection, scan.deleted)
+    others = [] if all_seen else left_behind(connection, CONNECTOR, store.name)
+    connection.commit()
+    asked = [key for key in others if key not in deleted]
+    failures: list[UpstreamError] = []
+
+    def ask(photo_id: str) -> bool:
+        # When HO is down, every question would take a minute to fail; the next full listing answers it as well.
+        if len(failures) >= ENOUGH_FAILURES:
+            return True
+        try:
+            return api.photo_exists(photo_id, store.store_id)
+        except UpstreamError as error:
+            failures.append(error)
+            return True
+
+    with ThreadPoolExecutor(threads, thread_name_prefix="replaced") as pool:
+        there = dict(zip(asked, pool.map(ask, asked), strict=True))
+    warning = ""
+    if failures:
+        warning = f"HO did not say of every replaced photo whether it is gone; those stay: {failures[0]}"
+    return _Gone(frozenset(deleted), frozenset(key for key in asked if not there[key]), warning)
+
+
+def _keep(
+    connection: sa.Connection,
+    name: str,
+    gone: _Gone,
+    scan_id: int | None,
+    all_seen: bool,
+    before: datetime | None,
+    mark_pending: MarkPending,
+) -> _Kept:
+    """Write the mirror in a transaction that the caller commits; the store is told first."""
+    oldest = None
+    for payloads in staged_changes(connection, CONNECTOR, name):
+        photos = [Photo.from_payload(payload) for payload in payloads]
+        mark_pending(photos)
+        late = [photo.updated_at for photo in photos if before is not None and photo.updated_at > before]
+        oldest = min([*late, *([oldest] if oldest else [])], default=None)
+    merged = merge(connection, CONNECTOR, name, scan_id)
+    count = mark_gone(connection, CONNECTOR, name, gone.deleted, DELETED)
+    count += mark_gone(connection, CONNECTOR, name, gone.not_found, NOT_FOUND)
+    if all_seen:
+        count += mark_missing_gone(connection, CONNECTOR, name, NOT_LISTED)
+    return _Kept(merged, count, oldest)
+
+
+def _cursor(scan: Scan) -> datetime | None:
+    """HO's own time (never ours) up to which everything was seen; a row from HO's future must not hide what follows."""
+    if scan.newest is None or scan.ho_time is None:
+        return scan.newest
+    return min(scan.newest, scan.ho_time)
+
+
+def _lag(scan: Scan, before: datetime | None, oldest: datetime | None) -> float | None:
+    if before is None or scan.ho_time is None:
+        return None
+    return 0.0 if oldest is None else max(0.0, (scan.ho_time - oldest).total_seconds())
+
+
+def _finish(
+    engine: sa.Engine, scan_id: int, scan: Scan, reason: str, page_size: int, calls: int, received: int
+) -> None:
+    finish_scan(
+        engine,
+        scan_id,
+        state=UNPROVEN if reason else PROVEN,
+        reason=reason,
+        page_length=page_size,
+        first_count=scan.totals[0],
+        last_count=scan.totals[-1],
+        pages=len(scan.totals),
+        calls=calls,
+        received=received,
+    )
+
+
+def _warnings(scan: Scan, reason: str, gone: _Gone) -> list[str]:
+    warnings = []
+    if reason:
+        warnings.append(f"the listing did not prove to be complete: {reason}; the cursor stays")
+    if scan.rejects:
+        warnings.append(f"{len(scan.rejects)} rows of the listing cannot be read, such as: {scan.rejects[0].reason}")
+    return [*warnings, *([gone.warning] if gone.warning else [])]

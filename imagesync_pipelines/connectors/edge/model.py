@@ -1,0 +1,184 @@
+"""A photo as the head office lists it: validated at the boundary, made canonical, fingerprinted.
+
+What belongs here: one row of a listing to a Photo, and what its fields mean (contract section 2). What does not: HTTP
+(api.py), scans and cursors (listing.py), the edge's own table.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, tzinfo
+from hashlib import blake2b
+from typing import Annotated, Any, NamedTuple, NotRequired, Self
+from uuid import UUID
+
+import orjson
+from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+_MD5 = r"^([0-9a-fA-F]{32})?$"
+_Whole = Annotated[int, Field(strict=True, ge=-(2**31), lt=2**31)]
+_Size = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
+
+# What is wrong, in words for people; pydantic's own words for the rest.
+_PROBLEMS = {
+    "missing": "missing",
+    "dict_type": "not an object",
+    "int_type": "not a whole number",
+    "bool_type": "neither true nor false",
+    "string_type": "not a text",
+    "string_too_long": "longer than {max_length} characters, more than the column at the edge holds",
+    "string_pattern_mismatch": "not an MD5 checksum (32 hexadecimal digits)",
+}
+
+
+class BadPhotoError(ValueError):
+    """A row of a listing that cannot be used; `photo_id` is None when even that is not legible."""
+
+    def __init__(self, message: str, photo_id: str | None) -> None:
+        super().__init__(message)
+        self.photo_id = photo_id
+
+
+class Photo(NamedTuple):
+    """One photo of a product, as the head office (HO) lists it.
+
+    photo_id and product_id: UUIDs as lower-case text. size: bytes. checksum: MD5 of the bytes, lower case, '' when HO
+    has none. updated_at: HO's own time, in UTC. product_sku, product_name and image_url are '' when HO does not say;
+    image_url changes with every call and may be unreachable: it is for people, never for bytes.
+    """
+
+    photo_id: str
+    product_id: str
+    product_sku: str
+    product_name: str
+    object_key: str
+    filename: str
+    size: int
+    content_type: str
+    checksum: str
+    version: int
+    is_primary: bool
+    sort_order: int
+    updated_at: datetime
+    image_url: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields as JSON values, for the mirror; `from_payload` is the way back."""
+        return self._asdict() | {"updated_at": self.updated_at.isoformat()}
+
+    @classmethod
+    def from_payload(cls, payload: Mapping[str, Any]) -> Self:
+        """The photo that `as_json` was made from."""
+        return cls(**{**payload, "updated_at": datetime.fromisoformat(payload["updated_at"])})
+
+    @property
+    def has_image(self) -> bool:
+        """Whether HO holds bytes for it; rows of an Excel import or of the admin pages have none (contract 5)."""
+        return bool(self.checksum) and self.size > 0
+
+
+@with_config(ConfigDict(str_strip_whitespace=True))
+class _Listed(TypedDict):
+    id: UUID
+    product_id: UUID
+    product_sku: NotRequired[str | None]
+    product_name: NotRequired[str | None]
+    object_key: NotRequired[Annotated[str, StringConstraints(max_length=500)] | None]
+    filename: NotRequired[Annotated[str, StringConstraints(max_length=255)] | None]
+    size: NotRequired[_Size | None]
+    content_type: NotRequired[Annotated[str, StringConstraints(max_length=100)] | None]
+    checksum: NotRequired[Annotated[str, StringConstraints(to_lower=True, pattern=_MD5)] | None]
+    version: NotRequired[_Whole | None]
+    is_primary: NotRequired[Annotated[bool, Field(strict=True)] | None]
+    sort_order: NotRequired[_Whole | None]
+    updated_at: Annotated[str, StringConstraints(min_length=1)]
+    image_url: NotRequired[str | None]
+
+
+_LISTED = TypeAdapter(_Listed)
+
+
+def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
+    """One row of a listing as a Photo; `zone` is that of a time without one (contract 2: HO's own).
+
+    Raises BadPhotoError with one line for people.
+    """
+    try:
+        row = _LISTED.validate_python(_cleaned(raw))
+        moment = parse_moment(row["updated_at"], zone)
+    except ValidationError as error:
+        raise BadPhotoError(_reason(error), _legible_id(raw)) from None
+    except ValueError:
+        raise BadPhotoError("updated_at: not a time in ISO 8601", _legible_id(raw)) from None
+    version = row.get("version")
+    return Photo(
+        photo_id=str(row["id"]),
+        product_id=str(row["product_id"]),
+        product_sku=row.get("product_sku") or "",
+        product_name=row.get("product_name") or "",
+        object_key=row.get("object_key") or "",
+        filename=row.get("filename") or "",
+        size=row.get("size") or 0,
+        content_type=row.get("content_type") or "",
+        checksum=row.get("checksum") or "",
+        version=1 if version is None else version,
+        is_primary=bool(row.get("is_primary")),
+        sort_order=row.get("sort_order") or 0,
+        updated_at=moment,
+        image_url=row.get("image_url") or "",
+    )
+
+
+def fingerprint(photo: Photo) -> str:
+    """A digest of all that the edge keeps of a photo; SKU, name and image_url are not among it."""
+    kept = (
+        photo.photo_id,
+        photo.product_id,
+        photo.object_key,
+        photo.filename,
+        photo.size,
+        photo.content_type,
+        photo.checksum,
+        photo.version,
+        photo.is_primary,
+        photo.sort_order,
+        photo.updated_at.astimezone(UTC).isoformat(timespec="microseconds"),
+    )
+    return blake2b(orjson.dumps(kept), digest_size=16).hexdigest()
+
+
+def parse_moment(text: str, zone: tzinfo = UTC) -> datetime:
+    """A time of HO in UTC: with Z, with an offset, with or without a fraction. Raises ValueError for what is none."""
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=zone)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time is out of range") from None
+
+
+def _cleaned(raw: object) -> object:
+    """The row with texts that PostgreSQL can keep: without NUL and lone surrogates."""
+    if not isinstance(raw, dict):
+        return raw
+    return {
+        name: value.encode("utf-8", "replace").decode().replace("\0", "") if isinstance(value, str) else value
+        for name, value in raw.items()
+    }
+
+
+def _legible_id(raw: object) -> str | None:
+    """The id of a row that does not validate, so that what the edge already has of it can be protected."""
+    try:
+        return str(UUID(raw["id"])) if isinstance(raw, dict) else None
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _reason(error: ValidationError) -> str:
+    """One line for people: the field, what is wrong with it, and how many more there are."""
+    problems = error.errors(include_url=False, include_input=False)
+    field = ".".join(str(part) for part in problems[0]["loc"]) or "the photo"
+    words = _PROBLEMS.get(problems[0]["type"], problems[0]["msg"]).format_map(problems[0].get("ctx", {}))
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{field}: {words}{more}"

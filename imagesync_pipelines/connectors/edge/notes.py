@@ -1,0 +1,66 @@
+"""What a stage leaves for the next one, and for the checks: one small file per store, stage and run.
+
+What belongs here: what the two notes hold. What does not: keeping them (storage/notes.py), the mirror, the cursor and
+the plan, which are in the database; a note that is lost costs a plan too many and nothing else.
+"""
+
+from datetime import datetime
+from typing import ClassVar
+
+from pydantic import Field
+
+from imagesync_pipelines.connectors.edge.desk import CONNECTOR
+from imagesync_pipelines.storage.notes import RunNote
+
+
+class ListingNote(RunNote):
+    """What a listing found.
+
+    quiet: nothing is new and nothing waits, so there is nothing to plan. mirror_at: when the mirror of this store last
+    changed, None: it is empty. illegible: photos whose rows could not be read. The others are those of listing.Listed.
+    """
+
+    connector: ClassVar[str] = CONNECTOR
+    asset: ClassVar[str] = "photo_listing"
+
+    dry_run: bool
+    full: bool
+    scan_id: int | None
+    complete: bool
+    reason: str
+    quiet: bool
+    mirror_at: datetime | None
+    seen: int = 0
+    new: int = 0
+    changed: int = 0
+    unusable: int = 0
+    gone: int = 0
+    rejected: int = 0
+    illegible: tuple[str, ...] = ()
+    cursor: datetime | None = None
+    lag_seconds: float | None = None
+    calls: int = 0
+    bytes: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+class AppliedNote(RunNote):
+    """What applying did; tried: photos whose bytes were to be fetched, failed and mismatched among them.
+
+    settled_at: the state of the mirror (mirror_at) that the store has now; None: not all of it. seconds: since the run
+    started. photos: by status. database_bytes: after the run; grown_bytes: since the note before.
+    """
+
+    connector: ClassVar[str] = CONNECTOR
+    asset: ClassVar[str] = "photo_binaries"
+
+    settled_at: datetime | None
+    tried: int = 0
+    failed: int = 0
+    mismatched: int = 0
+    bytes_downloaded: int = 0
+    seconds: float = 0.0
+    photos: dict[str, int] = Field(default_factory=dict)
+    database_bytes: int = 0
+    grown_bytes: int | None = None
+    capacity_bytes: int | None = None

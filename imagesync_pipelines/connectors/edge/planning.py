@@ -1,0 +1,202 @@
+"""The mirror of the head office and a store's table to a plan: what is written, what needs bytes, what it costs.
+
+What belongs here: pure functions over frames. What does not: reading them (storage/mirror.py, store.py), the rules
+themselves (rules.py), effects (applying.py).
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import orjson
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.rules import UNKNOWN_PRODUCT, why_unusable
+from imagesync_pipelines.sync.frames import among
+from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.model import Change, DeletionLimits, PlanCost, Scope
+from imagesync_pipelines.sync.plan import build_plan
+
+# What applying needs of every row that is added or updated; photo is the JSON of Photo.as_json.
+PAYLOAD_COLUMNS = ("key", "needs_bytes", "photo")
+# The JSON of so many photos is in memory at one time.
+ROWS_PER_PORTION = 1_000
+_WRITTEN = (Change.ADD, Change.UPDATE)
+
+# What planning needs to know of every photo that the head office lists, beside storage.mirror.MIRROR_COLUMNS.
+LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType({"checksum": pa.large_string(), "size": pa.int64()})
+
+# And what people know its product by.
+PRODUCT_VALUES: Mapping[str, pa.DataType] = MappingProxyType(
+    {"product_sku": pa.large_string(), "product_name": pa.large_string()}
+)
+
+Payloads = Callable[[Sequence[str]], pd.DataFrame]
+"""Looks up photos by their keys: the columns key and payload, which is the JSON text of Photo.as_json; a row each."""
+
+PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
+
+
+@dataclass(frozen=True)
+class PhotoPlan:
+    """A guarded plan of a store's photos.
+
+    plan: the engine's PLAN columns. held: the removals that were held back. written: key, needs_bytes and size of the
+    rows that are added or updated, in the order of the plan. waiting: photos (id to product id) whose product the
+    store does not have; they are rejects of the plan.
+    """
+
+    plan: pd.DataFrame
+    held: pd.DataFrame
+    written: pd.DataFrame
+    waiting: Mapping[str, str]
+    cost: PlanCost
+    warnings: tuple[str, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Rows per change, all five of them."""
+        found = self.plan["change"].value_counts()
+        return {str(change): int(found.get(change, 0)) for change in Change}
+
+
+def plan_photos(
+    mirror: pd.DataFrame,
+    current: pd.DataFrame,
+    scope: Scope,
+    deletion_limits: DeletionLimits,
+    *,
+    unknown_products: Collection[str] = (),
+    max_bytes: int,
+    pace_seconds: float = 0.0,
+) -> PhotoPlan:
+    """Plan from what the head office lists (mirror) and what the store has (current, as store.read_current gives it).
+
+    mirror: key (photo id), group_key (product id), fingerprint, checksum, size, as storage.mirror.read_mirror gives it,
+    without what is gone. unknown_products: those that the store does not have. max_bytes: of one photo. Only rows whose
+    checksum is not that of the store's picture need bytes; a replaced photo with the same bytes is an update without
+    them. Raises ValueError for frames that are otherwise.
+    """
+    listed = _listed(mirror, frozenset(unknown_products), max_bytes)
+    waiting = _waiting(listed, current)
+    current = _in_group_of(listed, _without_announced(current, listed))
+    usable = listed["reject"] == ""
+    rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
+    guarded = guard(build_plan(listed[usable], current, scope, rejected=rejected), scope, deletion_limits)
+    written = _written(guarded.plan, listed, current)
+    fetched = written[written["needs_bytes"]]
+    calls, size = len(fetched), int(fetched["size"].sum())
+    return PhotoPlan(
+        plan=guarded.plan,
+        held=guarded.held,
+        written=written,
+        waiting=waiting,
+        cost=PlanCost(calls, size, round(calls * pace_seconds / 60, 1)),
+        warnings=guarded.warnings,
+    )
+
+
+def payload_of(written: pd.DataFrame, payloads: Payloads) -> Iterator[pd.DataFrame]:
+    """The payload of a plan's written rows in portions, one at least: PAYLOAD_COLUMNS, to be kept beside the plan.
+
+    payloads: asked for the photos of each portion, in the order of the plan; of the state that was planned with.
+    """
+    for first in range(0, max(1, len(written)), ROWS_PER_PORTION):
+        rows = written.iloc[first : first + ROWS_PER_PORTION]
+        found = payloads(list(rows["key"])).set_index("key")["payload"]
+        yield rows[["key", "needs_bytes"]].assign(photo=found.loc[list(rows["key"])].array)
+
+
+def photos_of(payload: Iterable[pd.DataFrame]) -> PhotosByKey:
+    """Look up photos, each once, and whether they need bytes, in the portions of a payload.
+
+    No more of it is in memory than what was asked for when the photos are asked for in the order of the plan.
+    """
+    rows = (row for portion in payload for row in zip(*(portion[name] for name in PAYLOAD_COLUMNS), strict=True))
+    ahead: dict[str, tuple[str, bool]] = {}
+
+    def look_up(keys: Sequence[str]) -> Mapping[str, tuple[Photo, bool]]:
+        missing = set(keys) - ahead.keys()
+        while missing and (row := next(rows, None)):
+            key, needs_bytes, text = row
+            ahead[key] = text, bool(needs_bytes)
+            missing.discard(key)
+        found = ((key, *ahead.pop(key)) for key in keys)
+        return {key: (Photo.from_payload(orjson.loads(text)), needs_bytes) for key, text, needs_bytes in found}
+
+    return look_up
+
+
+def product_labels(plan: pd.DataFrame, mirror: pd.DataFrame) -> pd.Series:
+    """SKU and name of the product of every row of the plan, NA where the head office lists no photo of it.
+
+    mirror: with the columns of PRODUCT_VALUES.
+    """
+    sku, name = (mirror[column].fillna("") for column in PRODUCT_VALUES)
+    labels = _in_one_piece((sku + " " + name).str.strip())
+    places = pc.index_in(_in_one_piece(plan["group"]), value_set=_in_one_piece(mirror["group_key"]))
+    return pd.Series(labels.take(places), index=plan.index, dtype="str")
+
+
+def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd.DataFrame:
+    """The mirror as the engine's wanted rows, with size and why it cannot be used ('': it can)."""
+    values = zip(mirror["checksum"], mirror["size"], mirror["group_key"], strict=True)
+    rejects = [
+        why_unusable(checksum, size, max_bytes) or (UNKNOWN_PRODUCT if product_id in unknown else "")
+        for checksum, size, product_id in values
+    ]
+    return pd.DataFrame(
+        {
+            "key": mirror["key"],
+            "group": mirror["group_key"],
+            "position": pd.Series(pd.NA, index=mirror.index, dtype="Int64"),
+            "fingerprint": mirror["fingerprint"],
+            "content": mirror["checksum"],
+            "size": mirror["size"],
+            "reject": pd.Series(rejects, index=mirror.index, dtype="str"),
+        }
+    )
+
+
+def _without_announced(current: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
+    """Current without photos that are only marked as pending: writing them is an addition, or the end of a rename."""
+    bare = current.loc[~current["has_bytes"], "key"]
+    if bare.empty:
+        return current
+    return current.drop(index=bare.index[among(bare, listed["key"])])
+
+
+def _in_group_of(listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
+    """Current with a photo that moved to another product in that product's group: it is one row that changes."""
+    places = pc.index_in(_in_one_piece(current["key"]), value_set=_in_one_piece(listed["key"]))
+    before = _in_one_piece(current["group"])
+    after = pc.coalesce(_in_one_piece(listed["group"]).take(places), before)
+    return current if after.equals(before) else current.assign(group=pd.Series(after, index=current.index, dtype="str"))
+
+
+def _in_one_piece(texts: pd.Series) -> pa.Array:
+    """A column of texts without its index; one that was read in portions is in as many pieces."""
+    found = pa.array(texts)
+    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
+
+
+def _written(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are added or updated, with their size and whether they need bytes."""
+    written = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
+    photos = listed.loc[among(listed["key"], written["key"]), ["key", "content", "size"]]
+    rows = written.merge(photos, on="key", how="left")
+    pictures = current.loc[current["has_bytes"] & among(current["key"], written["key_before"]), ["key", "checksum"]]
+    held = rows.merge(pictures.rename(columns={"key": "key_before"}), on="key_before", how="left")["checksum"]
+    return pd.DataFrame(
+        {"key": rows["key"], "needs_bytes": held.isna() | (held != rows["content"]), "size": rows["size"]}
+    )
+
+
+def _waiting(listed: pd.DataFrame, current: pd.DataFrame) -> dict[str, str]:
+    waiting = listed.loc[listed["reject"] == UNKNOWN_PRODUCT, ["key", "group"]]
+    if waiting.empty:
+        return {}
+    waiting = waiting[~among(waiting["key"], current["key"])]
+    return dict(zip(waiting["key"], waiting["group"], strict=True))

@@ -1,0 +1,99 @@
+"""Telling the head office (HO) what became of a store's photos (contract section 4).
+
+What belongs here: the reports that wait in our outbox, and sending them in batches. What does not: the call itself
+(api.py). HO's records are a courtesy: that they cannot be sent never fails a synchronisation; the next run sends them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.accounts.file import EdgeStore
+from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, PhotoReport
+from imagesync_pipelines.connectors.edge.listing import CONNECTOR
+from imagesync_pipelines.storage.outbox import (
+    Waiting,
+    count_waiting,
+    drop_after,
+    note_attempt,
+    queue_reports,
+    take_out,
+    waiting_reports,
+)
+from imagesync_pipelines.upstream.errors import UpstreamError
+
+# A report that HO refused in this many runs will never be taken.
+GIVE_UP_AFTER = 20
+# HO looked at what the batch says and refused it, perhaps because of one report in it.
+_JUDGED = frozenset({400, 413, 422})
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What came of sending: reports `sent`, still `waiting` for the next run, `dropped` after many refusals.
+
+    error: why sending stopped or the last refusal, for people; '' when all went well.
+    """
+
+    sent: int
+    waiting: int
+    dropped: int
+    error: str
+
+
+def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) -> None:
+    """Put reports into the outbox, all or none; of a photo the newest counts."""
+    queue_reports(engine, CONNECTOR, store_name, {report.photo_id: _payload(report) for report in reports})
+
+
+def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch: int) -> Reported:
+    """Send what waits, `batch` reports a call; what cannot be sent stays.
+
+    A batch that HO refuses is sent report by report, so that a bad one holds nobody up. Any other failure ends the
+    sending. No UpstreamError is raised.
+    """
+    sent, error, tried = 0, "", set[str]()
+    while reports := waiting_reports(engine, CONNECTOR, store.name, batch, without=tried):
+        tried.update(report.key for report in reports)
+        failure = _send(engine, store, api, reports)
+        if failure is None:
+            sent += len(reports)
+            continue
+        error = str(failure)
+        if failure.status not in _JUDGED:
+            break
+        refused = reports if len(reports) == 1 else _refused_alone(engine, store, api, reports)
+        sent += len(reports) - len(refused)
+        note_attempt(engine, CONNECTOR, store.name, [report.key for report in refused])
+    dropped = drop_after(engine, CONNECTOR, store.name, GIVE_UP_AFTER)
+    return Reported(sent, count_waiting(engine, CONNECTOR, store.name), dropped, error)
+
+
+def _refused_alone(
+    engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, reports: Sequence[Waiting]
+) -> list[Waiting]:
+    """Send reports one by one; those that did not go."""
+    return [report for report in reports if _send(engine, store, api, [report]) is not None]
+
+
+def _send(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, reports: Sequence[Waiting]) -> UpstreamError | None:
+    """Send one batch and take it out of the outbox; the error when it did not go."""
+    try:
+        api.report(store.store_id, [_report(waiting) for waiting in reports])
+    except UpstreamError as error:
+        return error
+    take_out(engine, CONNECTOR, store.name, reports)
+    return None
+
+
+def _payload(report: PhotoReport) -> dict[str, str | None]:
+    moment = None if report.synced_at is None else report.synced_at.isoformat()
+    return {"status": report.status, "synced_at": moment, "error": report.error}
+
+
+def _report(waiting: Waiting) -> PhotoReport:
+    moment = waiting.payload["synced_at"]
+    synced_at = None if moment is None else datetime.fromisoformat(moment)
+    return PhotoReport(waiting.key, waiting.payload["status"], synced_at, waiting.payload["error"])

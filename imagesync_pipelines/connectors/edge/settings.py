@@ -1,0 +1,92 @@
+"""The settings of the edge connector, read from the environment and from `.env`.
+
+What belongs here: the variables of this connector, all named EDGE_…. What does not: stores, their databases and the
+head office's credentials (the accounts file, accounts.py), the object store (imagesync_pipelines/settings.py).
+"""
+
+from typing import Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEGABYTE = 1024 * 1024
+
+
+class EdgeSettings(BaseSettings):
+    """What the edge connector needs to know; every field is the variable EDGE_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="EDGE_", extra="ignore", env_ignore_empty=True)
+
+    page_size: int = Field(100, ge=1, le=1000, description="photos asked for per page of the head office's listing")
+    timeout: float = Field(30, gt=0, description="seconds to wait for the next piece of an answer")
+    call_deadline: float = Field(
+        600, gt=0, description="seconds for one call with its retries; a large photo over a slow line needs minutes"
+    )
+    tries: int = Field(4, ge=1, description="attempts of one call before it counts as failed; waits grow between them")
+    verify_tls: bool = Field(True, description="check the head office's certificate")
+    head_office_timezone: str = Field(
+        "Asia/Jakarta", description="zone of times that the head office sends without one; too early only costs calls"
+    )
+    overlap_minutes: float = Field(10, ge=0, description="an incremental listing begins this much before its cursor")
+    walk_repeats: int = Field(2, ge=0, description="further scans when one does not prove to be complete")
+
+    bytes_from: Literal["ho", "s3"] = Field("ho", description="where photos are read: the HO API, or S3 directly")
+    concurrency: int = Field(5, ge=1, le=64, description="downloads at the same time, over the whole run")
+    pace_ms: float = Field(0, ge=0, description="milliseconds between the starts of two downloads, over the whole run")
+    memory_budget_mb: float = Field(64, gt=0, description="photo bytes in flight; a larger photo goes alone")
+    max_photo_mb: float = Field(50, gt=0, description="a larger photo is refused")
+    rows_per_commit: int = Field(100, ge=1, description="photos written in one transaction, at most")
+    report_batch: int = Field(100, ge=1, description="photos in one status report to the head office")
+
+    incremental_schedule: str = Field("0 * * * *", description="when incremental runs start (cron)")
+    full_schedule: str = Field("0 2 * * *", description="when the daily full run starts (cron)")
+    scrub_schedule: str = Field("0 4 * * 0", description="when stored photos are hashed again (cron); off by default")
+    sensor_seconds: int = Field(60, ge=10, description="seconds between two looks for new photos at the head office")
+    fresh_hours: float = Field(2, gt=0, description="hours after which a store's photos count as stale")
+
+    max_failure_share: float = Field(0.10, ge=0, le=1, description="an alert when more of a run's photos failed")
+    warn_failure_share: float = Field(0.05, ge=0, le=1, description="a warning when more of a run's photos failed")
+    failure_floor: int = Field(20, ge=1, description="photos a run must have tried before its share of failures counts")
+    max_run_minutes: float = Field(60, gt=0, description="an alert when a run took longer")
+    max_storage_share: float = Field(0.80, gt=0, le=1, description="an alert when more of a store's capacity is used")
+
+    missing_photo: Literal["404", "placeholder", "redirect"] = Field(
+        "404", description="what the photo server answers without a local picture; redirect: to the head office's URL"
+    )
+
+    bucket_url: str = Field(
+        "", description="where browsers find the head office's bucket; only for EDGE_MISSING_PHOTO=redirect"
+    )
+
+    @field_validator("incremental_schedule", "full_schedule", "scrub_schedule")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
+        return value
+
+    @field_validator("head_office_timezone")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError("no time zone of this name; it should look like Asia/Jakarta") from None
+        return value
+
+    @model_validator(mode="after")
+    def _redirect_has_a_target(self) -> Self:
+        if self.missing_photo == "redirect" and not self.bucket_url:
+            raise ValueError("EDGE_MISSING_PHOTO=redirect needs EDGE_BUCKET_URL")
+        return self
+
+    @property
+    def memory_budget(self) -> int:
+        """The memory budget in bytes."""
+        return int(self.memory_budget_mb * MEGABYTE)
+
+    @property
+    def max_photo(self) -> int:
+        """The size in bytes above which a photo is refused."""
+        return int(self.max_photo_mb * MEGABYTE)

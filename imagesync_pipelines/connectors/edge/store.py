@@ -1,0 +1,242 @@
+"""A store's own database: its table of photos, what is there now, what waits, and the lock of the store.
+
+What belongs here: opening, reading, marking. What does not: making and upgrading the table (store_schema.py),
+the statements that write photos (writing.py), hashing what is stored (scrub.py). A blob is never read here.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.exc import OperationalError
+
+from imagesync_pipelines.connectors.edge import writing
+from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
+from imagesync_pipelines.storage.copying import frame_of
+from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, with_driver
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.locks import account_lock
+
+# A store's table is one of these; the second is what a Django application of the store made (contract section 6).
+TABLES = ("product_photo", "core_productphoto")
+# Photos whose product the store does not have (yet); the table itself refuses them.
+WAITING = "imagesync_photo_waiting"
+# One lock per database, whatever this installation calls the store.
+LOCK = "edge photos"
+# frames.ROW_COLUMNS, and what applying needs beside them.
+CURRENT_COLUMNS = ("key", "group", "position", "fingerprint", "content", "checksum", "has_bytes", "status", "error")
+UNFINISHED = ("pending", "syncing", "failed")
+
+_ROWS_PER_PART = 2_000
+_SCHEMA = pa.schema(
+    (name, pa.bool_() if name == "has_bytes" else pa.large_string()) for name in CURRENT_COLUMNS if name != "position"
+)
+_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
+
+_READ = """
+SELECT id::text, product_id::text, coalesce(object_key, ''), coalesce(filename, ''), coalesce(size, 0),
+       coalesce(content_type, ''), lower(coalesce(checksum, '')), coalesce(version, 1), coalesce(is_primary, false),
+       coalesce(sort_order, 0), coalesce(updated_at, :long_ago), image_binary IS NOT NULL,
+       coalesce(sync_status, 'pending'), coalesce(sync_error, '')
+  FROM {table}
+"""
+
+_PARK = """
+INSERT INTO imagesync_photo_waiting (photo_id, product_id)
+SELECT * FROM unnest(CAST(:photos AS uuid[]), CAST(:products AS uuid[]))
+    ON CONFLICT (photo_id) DO UPDATE SET product_id = EXCLUDED.product_id
+"""
+
+# The table and column that product_id refers to, each as it is written in a statement.
+_PARENT = """
+SELECT c.confrelid::regclass::text, quote_ident(a.attname)
+  FROM pg_constraint c
+  JOIN pg_attribute p ON p.attrelid = c.conrelid AND p.attnum = c.conkey[1]
+  JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = c.confkey[1]
+ WHERE c.conrelid = to_regclass(:table) AND c.contype = 'f' AND cardinality(c.conkey) = 1 AND p.attname = 'product_id'
+"""
+
+
+class StoreNotReadyError(StorageError):
+    """A store's table of photos lacks columns that a run needs; the message says what to run."""
+
+
+class StoreUnreachableError(StorageError):
+    """A store's database did not answer; nothing was changed there."""
+
+
+@dataclass(frozen=True)
+class StoreDatabase:
+    """A store's database and the name of its table of photos; `table` is one of TABLES."""
+
+    engine: sa.Engine
+    table: str
+
+
+@dataclass(frozen=True)
+class StorageUsed:
+    """How much a store's database holds, in bytes, and how many photos are in each status."""
+
+    database_bytes: int
+    table_bytes: int
+    photos: Mapping[str, int]
+
+
+def open_store(dsn: str) -> StoreDatabase:
+    """Open a store's database; its table need not be there yet. Raises StoreUnreachableError, StorageError."""
+    engine = sa.create_engine(
+        with_driver(dsn, "psycopg"),
+        pool_pre_ping=True,
+        connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS},
+    )
+    try:
+        with engine.connect() as connection:
+            found = [name for name in TABLES if _exists(connection, name)]
+    except OperationalError as error:
+        engine.dispose()
+        raise StoreUnreachableError(
+            f"the store's database does not answer: {' '.join(str(error.orig).split())}"
+        ) from error
+    return StoreDatabase(engine, found[0] if found else TABLES[0])
+
+
+def store_lock(database: StoreDatabase, wait_seconds: float) -> AbstractContextManager[None]:
+    """Hold the store while the body runs: nobody else writes its photos.
+
+    Raises AccountBusyError after `wait_seconds`.
+    """
+    return account_lock(database.engine, LOCK, wait_seconds)
+
+
+def read_current(database: StoreDatabase, photo_ids: Collection[str] | None = None) -> pd.DataFrame:
+    """What is in the store's table, as CURRENT_COLUMNS; `photo_ids` limits it to those photos.
+
+    content is the checksum of a picture that is there and synced, else NA. The fingerprint of a row that is not synced
+    or has no picture is unlike any that can be wanted. error is '' when there is none.
+    """
+    statement = _READ.format(table=database.table)
+    values: dict[str, Any] = {"long_ago": _LONG_AGO}
+    if photo_ids is not None:
+        statement += " WHERE id = ANY(CAST(:ids AS uuid[]))"
+        values["ids"] = list(photo_ids)
+    with database.engine.connect() as connection:
+        found = connection.execute(sa.text(statement), values, execution_options={"yield_per": _ROWS_PER_PART})
+        # Portions become compact columns at once: rows of Python objects would take ten times the memory.
+        parts = [_columns(rows) for rows in found.partitions(_ROWS_PER_PART)]
+    frame = frame_of(pa.concat_tables([_columns([]), *parts]))
+    frame.insert(2, "position", pd.Series(pd.NA, index=frame.index, dtype="Int64"))
+    return frame
+
+
+def mark_pending(database: StoreDatabase, photos: Sequence[Photo]) -> int:
+    """Note, in one transaction, that these photos are to be written; returns how many are pending now.
+
+    Call it before a cursor moves: what is marked is found again by `anything_pending`, whatever happens to the run.
+    Pictures and what is known of them stay as they are. Photos without an image upstream are left out; those of
+    products that the store does not have wait in a table of their own.
+    """
+    usable = [photo for photo in photos if photo.has_image]
+    with database.engine.begin() as connection:
+        unknown = _unknown(connection, database, {photo.product_id for photo in usable})
+        there = [photo for photo in usable if photo.product_id not in unknown]
+        waiting = [photo for photo in usable if photo.product_id in unknown]
+        writing.mark_pending(connection, database.table, there)
+        _park(connection, {photo.photo_id: photo.product_id for photo in waiting})
+    return len(usable)
+
+
+def anything_pending(database: StoreDatabase) -> bool:
+    """Whether a run has work here even if nothing is new upstream.
+
+    So it is when a photo is pending, failed or was left by a killed run, or when a product came that photos wait for.
+    """
+    unfinished = f"EXISTS (SELECT 1 FROM {database.table} WHERE sync_status IN ('pending', 'syncing', 'failed'))"  # noqa: S608
+    with database.engine.connect() as connection:
+        parent = _parent(connection, database)
+        known = "" if parent is None else f"JOIN {parent[0]} p ON p.{parent[1]} = w.product_id"
+        waited = f"EXISTS (SELECT 1 FROM {WAITING} w {known})"  # noqa: S608 - PostgreSQL's own quoted names
+        return bool(connection.scalar(sa.text(f"SELECT {unfinished} OR {waited}")))
+
+
+def unknown_products(database: StoreDatabase, product_ids: Collection[str]) -> frozenset[str]:
+    """Which of these products the store does not have; none when its table does not refer to a table of products."""
+    with database.engine.connect() as connection:
+        return _unknown(connection, database, product_ids)
+
+
+def keep_waiting(database: StoreDatabase, photos: Mapping[str, str]) -> None:
+    """Let these photos (id to product id), and no others, wait for their products."""
+    with database.engine.begin() as connection:
+        connection.execute(sa.text(f"DELETE FROM {WAITING}"))  # noqa: S608 - a constant of this module
+        _park(connection, photos)
+
+
+def reset_failed(database: StoreDatabase) -> int:
+    """Make failed photos pending again, without their errors; returns how many. Their pictures stay."""
+    return _reset(database, "sync_status = 'failed'")
+
+
+def reset_all(database: StoreDatabase) -> int:
+    """Make every photo pending, as after a rollback; returns how many. Pictures stay and are hashed, not fetched."""
+    return _reset(database, "sync_status IS DISTINCT FROM 'pending'")
+
+
+def storage_used(database: StoreDatabase) -> StorageUsed:
+    """How much the database holds now."""
+    sizes = "SELECT pg_database_size(current_database()), pg_total_relation_size(to_regclass(:table))"
+    counts = f"SELECT coalesce(sync_status, 'pending'), count(*) FROM {database.table} GROUP BY 1"  # noqa: S608
+    with database.engine.connect() as connection:
+        whole, table = connection.execute(sa.text(sizes), {"table": database.table}).one()
+        photos = {row[0]: row[1] for row in connection.execute(sa.text(counts))}
+    return StorageUsed(whole, table or 0, photos)
+
+
+def _exists(connection: sa.Connection, table: str) -> bool:
+    return connection.scalar(sa.text("SELECT to_regclass(:table)"), {"table": table}) is not None
+
+
+def _parent(connection: sa.Connection, database: StoreDatabase) -> tuple[str, str] | None:
+    """Table and column of the store's products; None when photos refer to none."""
+    row = connection.execute(sa.text(_PARENT), {"table": database.table}).first()
+    return None if row is None else (row[0], row[1])
+
+
+def _unknown(connection: sa.Connection, database: StoreDatabase, product_ids: Collection[str]) -> frozenset[str]:
+    parent = _parent(connection, database)
+    if parent is None or not product_ids:
+        return frozenset()
+    table, column = parent
+    query = f"""
+        SELECT w.id::text FROM unnest(CAST(:ids AS uuid[])) AS w (id)
+         WHERE NOT EXISTS (SELECT 1 FROM {table} p WHERE p.{column} = w.id)
+    """  # noqa: S608 - PostgreSQL's own quoted names
+    return frozenset(connection.scalars(sa.text(query), {"ids": list(product_ids)}))
+
+
+def _park(connection: sa.Connection, photos: Mapping[str, str]) -> None:
+    if photos:
+        connection.execute(sa.text(_PARK), {"photos": list(photos), "products": list(photos.values())})
+
+
+def _reset(database: StoreDatabase, which: str) -> int:
+    statement = f"UPDATE {database.table} SET sync_status = 'pending', sync_error = NULL WHERE {which}"  # noqa: S608
+    with database.engine.begin() as connection:
+        return int(connection.execute(sa.text(statement)).rowcount)
+
+
+def _columns(rows: Sequence[sa.Row[Any]]) -> pa.Table:
+    """One part of the table as CURRENT_COLUMNS without the position."""
+    found = []
+    for photo_id, product_id, *kept, has_bytes, status, error in map(tuple, rows):
+        photo = Photo._make((photo_id, product_id, "", "", *kept, ""))
+        digest, is_done = fingerprint(photo), status == "synced" and has_bytes
+        content = photo.checksum if is_done else None
+        shown = digest if is_done else f"{status} {digest}"
+        found.append((photo_id, product_id, shown, content, photo.checksum, has_bytes, status, error))
+    columns = zip(*found, strict=True) if found else [()] * len(_SCHEMA)
+    return pa.Table.from_arrays([pa.array(*one) for one in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA)

@@ -1,0 +1,209 @@
+"""The table of photos in a store's database: making it, checking it, bringing an older one up to date.
+
+What belongs here: the columns and indexes of contract section 6. What does not: rows (store.py). Nothing is ever
+dropped or narrowed, and nothing is changed in a table that was there before unless a person asks for `migrate`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.edge.store import WAITING, StoreDatabase, StoreNotReadyError
+
+_NEW = """
+CREATE TABLE {table} (
+    id uuid PRIMARY KEY,
+    product_id uuid NOT NULL,
+    object_key varchar(500),
+    filename varchar(255),
+    size integer,
+    content_type varchar(100),
+    checksum varchar(64),
+    version integer DEFAULT 1,
+    is_primary boolean DEFAULT false,
+    sort_order integer DEFAULT 0,
+    created_at timestamptz DEFAULT now(),
+    updated_at timestamptz DEFAULT now(),
+    image_binary bytea,
+    last_sync_at timestamptz,
+    sync_status varchar(20) DEFAULT 'pending',
+    sync_error text
+)
+"""
+
+# Photos of products that the store does not have yet; ours alone, so it is made without asking.
+_WAITING = f"""
+CREATE TABLE IF NOT EXISTS {WAITING} (
+    photo_id uuid PRIMARY KEY,
+    product_id uuid NOT NULL,
+    since timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+# Columns that a table may lack, as they are added; id and product_id are not among them, a table without is no table
+# of photos.
+_COLUMNS = {
+    "object_key": "varchar(500)",
+    "filename": "varchar(255)",
+    "size": "integer",
+    "content_type": "varchar(100)",
+    "checksum": "varchar(64)",
+    "version": "integer DEFAULT 1",
+    "is_primary": "boolean DEFAULT false",
+    "sort_order": "integer DEFAULT 0",
+    "updated_at": "timestamptz DEFAULT now()",
+    "image_binary": "bytea",
+    "last_sync_at": "timestamptz",
+    "sync_status": "varchar(20) DEFAULT 'pending'",
+    "sync_error": "text",
+}
+_KEYS = ("id", "product_id")
+# First column of an index, and the index that is made when no other begins with these columns.
+_INDEXES = {
+    "product_id": "CREATE INDEX idx_{table}_product ON {table} (product_id)",
+    "product_id, is_primary": "CREATE INDEX idx_{table}_product_primary ON {table} (product_id, is_primary)",
+    "sync_status": "CREATE INDEX idx_{table}_sync_status ON {table} (sync_status)",
+    "last_sync_at": "CREATE INDEX idx_{table}_last_sync ON {table} (last_sync_at)",
+}
+# What a Django table fills in by itself, and PostgreSQL does not: we insert rows without these columns.
+_DEFAULTS = {"caption": "''", "image": "''", "is_active": "true", "created_at": "now()", "updated_at": "now()"}
+
+_WIDTHS = {"object_key": 500, "filename": 255, "content_type": 100, "checksum": 64, "sync_status": 20}
+_EXTERNAL = "ALTER TABLE {table} ALTER COLUMN image_binary SET STORAGE EXTERNAL"
+
+_COLUMNS_NOW = """
+SELECT a.attname, CASE WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod > 4 THEN a.atttypmod - 4 END,
+       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attstorage::text
+  FROM pg_attribute a WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+
+# The columns of every index of the table, in their order.
+_INDEXED = """
+SELECT string_agg(a.attname, ', ' ORDER BY k.place)
+  FROM pg_index i
+  CROSS JOIN unnest(i.indkey::int[]) WITH ORDINALITY AS k (number, place)
+  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+ WHERE i.indrelid = to_regclass(:table) AND i.indpred IS NULL
+ GROUP BY i.indexrelid
+"""
+
+
+class _Column(NamedTuple):
+    """A column as it is: its width in characters, whether an INSERT must name it, the letter of its storage."""
+
+    length: int | None
+    needs_value: bool
+    storage: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a table lacks: a sentence for people, the statement that adds it, and whether a run needs it."""
+
+    what: str
+    statement: str
+    needed: bool
+
+
+def create_or_check(database: StoreDatabase) -> list[Finding]:
+    """Make the table if the store has none, else say what it lacks; returns what `migrate` would do.
+
+    Raises StoreNotReadyError when a table of that name is no table of photos.
+    """
+    with database.engine.begin() as connection:
+        connection.execute(sa.text(_WAITING))
+        if not _column_types(connection, database.table):
+            for statement in _all_statements(database.table):
+                connection.execute(sa.text(statement))
+        return _findings(connection, database.table)
+
+
+def check_table(database: StoreDatabase) -> list[Finding]:
+    """What the table lacks, without changing anything; a store without a table lacks nothing: it gets a new one."""
+    with database.engine.connect() as connection:
+        return _findings(connection, database.table) if _column_types(connection, database.table) else []
+
+
+def require_ready(findings: Sequence[Finding], store: str) -> None:
+    """Raise StoreNotReadyError when a run cannot work with the table."""
+    missing = [finding.what for finding in findings if finding.needed]
+    if missing:
+        raise StoreNotReadyError(
+            f"store {store}: {'; '.join(missing)}. Nothing was changed; "
+            f"`imagesync edge migrate --store {store}` adds it and drops nothing."
+        )
+
+
+def migrate(database: StoreDatabase) -> list[str]:
+    """Add what the table lacks, in one transaction; returns a sentence for each thing that was added."""
+    findings = create_or_check(database)
+    with database.engine.begin() as connection:
+        for finding in findings:
+            connection.execute(sa.text(finding.statement))
+    return [finding.what for finding in findings]
+
+
+def _all_statements(table: str) -> list[str]:
+    indexes = [statement.format(table=table) for statement in _INDEXES.values()]
+    return [_NEW.format(table=table), _EXTERNAL.format(table=table), *indexes]
+
+
+def _findings(connection: sa.Connection, table: str) -> list[Finding]:
+    columns = _column_types(connection, table)
+    if not set(_KEYS) <= columns.keys():
+        raise StoreNotReadyError(
+            f"{table} has no columns {' and '.join(_KEYS)}, so it is no table of photos; look at it."
+        )
+    found = [
+        Finding(f"{table} has no column {name}", f"ALTER TABLE {table} ADD COLUMN {name} {kind}", needed=True)
+        for name, kind in _COLUMNS.items()
+        if name not in columns
+    ]
+    return found + _widths(table, columns) + _defaults(table, columns) + _plain(connection, table, columns)
+
+
+def _widths(table: str, columns: Mapping[str, _Column]) -> list[Finding]:
+    """Texts that are too short for what the head office lists."""
+    return [
+        Finding(
+            f"{table}.{name} holds {column.length} characters, {width} are needed",
+            f"ALTER TABLE {table} ALTER COLUMN {name} TYPE varchar({width})",
+            needed=False,
+        )
+        for name, width in _WIDTHS.items()
+        if (column := columns.get(name)) is not None and column.length is not None and column.length < width
+    ]
+
+
+def _defaults(table: str, columns: Mapping[str, _Column]) -> list[Finding]:
+    """Columns that must have a value, which we do not write: without a default no photo could be added."""
+    return [
+        Finding(
+            f"{table}.{name} must have a value and has no default",
+            f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {_DEFAULTS[name]}",
+            needed=True,
+        )
+        for name, column in columns.items()
+        if column.needs_value and name in _DEFAULTS
+    ]
+
+
+def _plain(connection: sa.Connection, table: str, columns: Mapping[str, _Column]) -> list[Finding]:
+    """Indexes, and pictures that PostgreSQL would try to compress."""
+    found = []
+    if "image_binary" not in columns or columns["image_binary"].storage != "e":
+        found.append(
+            Finding(f"{table}.image_binary is compressed in vain", _EXTERNAL.format(table=table), needed=False)
+        )
+    there = list(connection.scalars(sa.text(_INDEXED), {"table": table}))
+    for names, statement in _INDEXES.items():
+        if not any(f"{indexed}, ".startswith(f"{names}, ") for indexed in there):
+            found.append(Finding(f"{table} has no index on {names}", statement.format(table=table), needed=False))
+    return found
+
+
+def _column_types(connection: sa.Connection, table: str) -> dict[str, _Column]:
+    """The columns of the table as they are; empty when there is no such table."""
+    return {row[0]: _Column(*row[1:]) for row in connection.execute(sa.text(_COLUMNS_NOW), {"table": table})}

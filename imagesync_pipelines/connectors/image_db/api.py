@@ -1,0 +1,112 @@
+"""The HTTP contract of the image database, and nothing but: one endpoint, its pages, its end (contract sections 1, 2).
+
+What belongs here: the path, the parameters, the envelope, what "past the end" looks like. What does not: records
+(records.py), the order in which pages are read (reading.py), retries and credentials (upstream/session.py).
+"""
+
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
+
+from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.upstream.answers import load_json
+from imagesync_pipelines.upstream.session import UpstreamSession
+
+PATH = "all-files-and-articles/"
+NOT_FOUND = 404
+_PAST_THE_END = {"detail": "Invalid page."}
+
+
+class BadPageError(ImagesyncError):
+    """A body that is no page of the image database; the message says what is wrong with it."""
+
+
+class PastTheEndError(Exception):
+    """The API says that it has no page of this number; the end of the data, not a failure."""
+
+
+class Envelope(NamedTuple):
+    """A page as received: the API's count of records, the next page (None: this is the last), raw results."""
+
+    api_count: int
+    next_page: int | None
+    results: list[Any]
+
+
+class PageAnswer(NamedTuple):
+    """One page read over HTTP: its number, its body as received, what its envelope says, the file_id of each record."""
+
+    page: int
+    body: bytes
+    api_count: int
+    next_page: int | None
+    file_ids: tuple[str | None, ...]
+
+    @property
+    def length(self) -> int:
+        """How many records it has."""
+        return len(self.file_ids)
+
+
+def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswer:
+    """Read one page. `page_size` is sent as is; the API ignores it (contract section 2).
+
+    Raises PastTheEndError for a page that the API does not have, BadPageError for a body that is no page, and what
+    the session raises for failing calls.
+    """
+    answer = session.get(PATH, {"page": page, "page_size": page_size}, expect_json=True, accept={NOT_FOUND})
+    if answer.status == NOT_FOUND:
+        # Any other 404 (a wrong base URL) is an error: taken for the end it would look like a short catalogue.
+        if answer.data == _PAST_THE_END:
+            raise PastTheEndError(f"the image database has no page {page}")
+        raise BadPageError(f"{answer.url} does not exist (HTTP 404); is IMAGE_API_URL right?")
+    envelope = _envelope(answer.data)
+    file_ids = tuple(map(legible_id, envelope.results))
+    return PageAnswer(page, answer.body, envelope.api_count, envelope.next_page, file_ids)
+
+
+def parse_page(body: bytes) -> Envelope:
+    """The envelope of one page. Raises BadPageError for what is no JSON and for JSON that is no page."""
+    try:
+        document = load_json(body)
+    except ValueError as error:
+        raise BadPageError(f"the answer is not JSON, perhaps cut short: {str(error)[:100]}") from None
+    return _envelope(document)
+
+
+def _envelope(document: object) -> Envelope:
+    if not isinstance(document, dict):
+        raise BadPageError("the answer is JSON but no page: an object with count, next and results was expected")
+    count, link, results = document.get("count"), document.get("next"), document.get("results")
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise BadPageError("the page has no usable count: a whole number was expected")
+    if not isinstance(results, list):
+        raise BadPageError("the page has no usable results: a list was expected")
+    if link is not None and not isinstance(link, str):
+        raise BadPageError("the page has no usable next: a URL or null was expected")
+    return Envelope(count, next_page_of(link), results)
+
+
+def next_page_of(link: str | None) -> int | None:
+    """The page number in a `next` link; None without a link.
+
+    Only the query is read: the link's host and scheme are another machine's, and credentials must not follow it.
+    Raises BadPageError for a link without a page number.
+    """
+    if link is None:
+        return None
+    try:
+        page = int(parse_qs(urlsplit(link).query)["page"][-1])
+    except (KeyError, ValueError):
+        raise BadPageError("the page's next link names no page number; the scan cannot go on from it") from None
+    return page
+
+
+def legible_id(raw: Any) -> str | None:
+    """The file_id of a raw record, valid or not; None when not even that can be read."""
+    original = raw.get("original_file") if isinstance(raw, dict) else None
+    file_id = original.get("file_id") if isinstance(original, dict) else None
+    if isinstance(file_id, str) and file_id.isascii() and file_id.isdigit() and len(file_id) < 20:
+        file_id = int(file_id)
+    if isinstance(file_id, int) and not isinstance(file_id, bool) and 0 < file_id < 2**63:
+        return str(file_id)
+    return None

@@ -1,0 +1,182 @@
+"""The plan of this connector in the database: whole products, one transaction per batch, primaries last.
+
+What belongs here: what is there now (the engine's `current`), and the effects of a batch of groups. What does not:
+what should be there (planning.py), locks and flags of primaries (primaries.py), which removals may happen
+(sync/guard.py).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import psycopg
+import pyarrow as pa
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.image_db import rules, writing
+from imagesync_pipelines.connectors.image_db.payload import Payload, Values
+from imagesync_pipelines.connectors.image_db.planning import image_key
+from imagesync_pipelines.connectors.image_db.primaries import Locked, Present, lock_products, set_flags
+from imagesync_pipelines.storage.copying import frame_of, read_columns
+from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult, group_state
+
+_CURRENT = "SELECT product_id || '/' || external_id, product_id, fingerprint, original_url FROM imagesync.product_image"
+
+# A row that the database does not accept; what goes wrong in COPY comes from the driver as it is.
+BAD_ROW = (sa.exc.DataError, sa.exc.IntegrityError, psycopg.DataError, psycopg.IntegrityError)
+
+_WITHOUT_IMAGES = group_state(())
+
+
+def split_key(key: str) -> tuple[int, str]:
+    """The product's id and the image's external id of an engine key."""
+    product_id, _, external_id = key.partition("/")
+    return int(product_id), external_id
+
+
+def read_current(engine: sa.Engine, product_ids: Collection[int] | None = None) -> pd.DataFrame:
+    """What is in `product_image` now, as the engine's `current`; `product_ids` limits it to those products.
+
+    Columns: key, group, position (always NA: order is computed, not stored), fingerprint, content (the original's URL).
+    """
+    query = _CURRENT
+    if product_ids is not None:
+        query += f" WHERE product_id = ANY ('{{{','.join(str(int(number)) for number in product_ids)}}}'::bigint[])"
+    with engine.connect() as connection:
+        table = read_columns(connection, query, dict.fromkeys(("key", "group", "fingerprint", "content"), pa.string()))
+    frame = frame_of(table)
+    frame.insert(2, "position", pd.Series(pd.NA, index=frame.index, dtype="Int64"))
+    return frame
+
+
+@dataclass(frozen=True)
+class ProductImageTarget:
+    """Writes whole products; the engine's DatabaseTarget.
+
+    `payload` gives the values of the keys asked, to several threads at a time. A product whose images
+    changed since the plan was made is refused, all its rows with it; a row that the database does not accept fails
+    alone when its product is applied alone. resumed: an application of the same plan was broken off; products that are
+    as the plan wants them were written by it and count as done.
+    """
+
+    engine: sa.Engine
+    payload: Payload
+    resumed: bool = False
+
+    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
+        """Apply the products in one transaction; raises when any row is not accepted and there are several products."""
+        try:
+            with self.engine.begin() as connection:
+                return self._apply(connection, works)
+        except BAD_ROW:
+            if len(works) > 1:
+                raise
+        return self._apply_row_by_row(works[0])
+
+    def _apply_row_by_row(self, work: GroupWork) -> list[RowResult]:
+        """One product, each row under its own savepoint, so that one poisoned image leaves the others applied."""
+        with self.engine.begin() as connection:
+            results = self._settled(work, lock_products(connection, [int(work.group)]))
+            for row in () if results else work.rows:
+                try:
+                    with connection.begin_nested():
+                        results += self._apply(connection, [GroupWork(work.group, (row,), None)])
+                except BAD_ROW as error:
+                    results.append(RowResult(row.key, row.group, row.change, Outcome.FAILED, _reason(error)))
+        return results
+
+    def _apply(self, connection: sa.Connection, works: Sequence[GroupWork]) -> list[RowResult]:
+        locked = lock_products(connection, [int(work.group) for work in works])
+        results: list[RowResult] = []
+        rows: list[PlanRow] = []
+        for work in works:
+            settled = self._settled(work, locked)
+            results += settled
+            rows += () if settled else work.rows
+        written = [row for row in rows if row.change in (Change.ADD, Change.UPDATE)]
+        payload = self.payload([row.key for row in written]) if written else {}
+        primaries = _primaries_after(rows, locked, payload)
+        # Of products without images there is nothing to remove, to rename or to compare with.
+        known = [row for row in rows if locked.images[int(row.group)]]
+        writing.remove(connection, [split_key(row.key) for row in known if row.change is Change.REMOVE])
+        writing.rename(connection, _renamed(known))
+        _write(connection, written, payload, primaries, locked)
+        touched = {split_key(key) for row in known for key in (row.key, row.key_before) if key}
+        set_flags(connection, locked, primaries, touched)
+        return results + [RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason) for row in rows]
+
+    def _settled(self, work: GroupWork, locked: Locked) -> list[RowResult]:
+        """The results of a product that is not to be written; empty when it is."""
+        present = locked.images[int(work.group)]
+        if work.state_before is None or work.state_before == (_state(present) if present else _WITHOUT_IMAGES):
+            return []
+        if self.resumed and _as_planned(work, present):
+            return [RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason) for row in work.rows]
+        reason = "the images of this product changed since the plan was made; plan again"
+        return [RowResult(row.key, row.group, row.change, Outcome.REFUSED, reason) for row in work.rows]
+
+
+def _as_planned(work: GroupWork, present: Sequence[Present]) -> bool:
+    """Whether every row of the plan for this product has its effect already."""
+    there = {image_key(row.product_id, row.external_id): row.fingerprint for row in present}
+    wanted = {row.key: None if row.change is Change.REMOVE else row.fingerprint_after for row in work.rows}
+    renamed = {row.key_before for row in work.rows if row.key_before} - wanted.keys()
+    return all(there.get(key) == fingerprint for key, fingerprint in wanted.items()) and not renamed & there.keys()
+
+
+def _state(rows: Sequence[Present]) -> str:
+    """The engine's digest of one product's images."""
+    return group_state((image_key(row.product_id, row.external_id), row.fingerprint, None) for row in rows)
+
+
+def _primaries_after(rows: Sequence[PlanRow], locked: Locked, payload: Mapping[str, Values]) -> dict[int, str | None]:
+    """The external id of the primary of each product, from what will be there once `rows` are applied."""
+    shown = {
+        product_id: {row.external_id: row.shown() for row in present} for product_id, present in locked.images.items()
+    }
+    pins = dict(locked.pins)
+    for row in rows:
+        product_id, external_id = split_key(row.key)
+        if row.change is Change.REMOVE:
+            shown[product_id].pop(external_id, None)
+            continue
+        if row.key_before and row.key_before != row.key:
+            before = split_key(row.key_before)[1]
+            shown[product_id].pop(before, None)
+            if pins.get(product_id) == before:
+                pins[product_id] = external_id
+        values = payload[row.key]
+        shown[product_id][external_id] = rules.Shown(external_id, values.priority, values.newest_export)
+    return {
+        product_id: rules.choose_primary(images.values(), pins.get(product_id)) for product_id, images in shown.items()
+    }
+
+
+def _renamed(rows: Sequence[PlanRow]) -> list[tuple[int, str, str]]:
+    """Product, external id before and after of those rows that get another key."""
+    pairs = [(split_key(row.key_before), row.key) for row in rows if row.key_before and row.key_before != row.key]
+    return [(product_id, before, split_key(key)[1]) for (product_id, before), key in pairs]
+
+
+def _write(
+    connection: sa.Connection,
+    written: Sequence[PlanRow],
+    payload: Mapping[str, Values],
+    primaries: Mapping[int, str | None],
+    locked: Locked,
+) -> None:
+    """Write the images, the first ones of a product faster than the others."""
+    first: list[writing.Row] = []
+    others: list[writing.Row] = []
+    for row in written:
+        product_id, external_id = split_key(row.key)
+        is_primary = primaries[product_id] == external_id
+        rows = others if locked.images[product_id] else first
+        rows.append(writing.copied_row(product_id, external_id, is_primary, payload[row.key]))
+    writing.add(connection, first)
+    writing.overwrite(connection, others)
+
+
+def _reason(error: Exception) -> str:
+    """PostgreSQL's own first line, without the statement and its values."""
+    return str(getattr(error, "orig", None) or error).strip().splitlines()[0][:300]

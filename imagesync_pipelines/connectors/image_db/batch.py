@@ -1,0 +1,163 @@
+"""The records of one reading, kept for planning: the record file and what is known about how it was read.
+
+What belongs here: writing a batch from stored pages, what a plan found unmatched in it, finding the newest, forgetting
+old ones. What does not: the file itself (record_store.py), what should be done with the records (planning.py).
+"""
+
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import orjson
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+from upath import UPath
+
+from imagesync_pipelines.connectors.image_db.record_store import Chunk, PageReject, Stored, write_chunks
+from imagesync_pipelines.connectors.image_db.records import Reject
+from imagesync_pipelines.storage.files import remove_folder, write_whole
+
+_FOLDER = "records/image_db"
+
+
+class BatchMissingError(Exception):
+    """There are no records to plan from; the message says what to run."""
+
+    retryable = False
+
+
+class RejectLine(BaseModel):
+    """A record that was set aside: where it was, whose it is when that is legible, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    page: int
+    place: int
+    external_id: str | None
+    reason: str
+
+
+class About(BaseModel):
+    """What is known about a batch.
+
+    scope: all (every stored page of a scan), pages (some pages), skus (some products), images (some images); only `all`
+    with `complete` proves that what is not in it is gone. api_calls and bytes_downloaded are those of the reading.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    made_at: datetime
+    scan_id: int
+    scope: Literal["all", "pages", "skus", "images"]
+    complete: bool
+    reason: str
+    skus: tuple[str, ...] = ()
+    external_ids: tuple[str, ...] = ()
+    records: int = 0
+    repeated: int = 0
+    conflicts: int = 0
+    rejects: tuple[RejectLine, ...] = ()
+    warnings: tuple[str, ...] = ()
+    api_calls: int = 0
+    bytes_downloaded: int = 0
+
+    def page_rejects(self) -> tuple[PageReject, ...]:
+        """The rejects as planning.py takes them; the raw text is in quarantine, not here."""
+        return tuple(
+            PageReject(line.page, line.place, Reject(line.external_id, line.reason, "")) for line in self.rejects
+        )
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """What a plan found that no product shows; the two frames of planning.Planned with these names."""
+
+    unmatched: pd.DataFrame
+    unused: pd.DataFrame
+
+
+class Batches:
+    """The batches below one storage root; a batch is a folder named by its run."""
+
+    def __init__(self, storage: UPath) -> None:
+        self._root = storage / _FOLDER
+
+    def write(self, name: str, chunks: Iterable[Chunk]) -> Stored:
+        """Write the records of `chunks` as the batch `name`; it counts once `describe` was called."""
+        return write_chunks(self.records(name), chunks)
+
+    def describe(self, name: str, about: About) -> None:
+        """Complete the batch with what is known about it."""
+        write_whole(self._root / name / "about.json", about.model_dump_json().encode())
+
+    def records(self, name: str) -> UPath:
+        """The record file of a batch."""
+        return self._root / name / "records.parquet"
+
+    def about(self, name: str) -> About:
+        """What is known about a batch. Raises BatchMissingError when it is not there (any more)."""
+        try:
+            text = (self._root / name / "about.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise BatchMissingError(
+                f"the records of {name} are no longer kept; materialise image_db/records and plan again"
+            ) from None
+        return About.model_validate_json(text)
+
+    def keep_unmatched(self, name: str, found: Unmatched) -> None:
+        """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""
+        texts = [orjson.dumps(candidates).decode() for candidates in found.unmatched["candidates"]]
+        _write_frame(self._root / name / "unmatched.parquet", found.unmatched.assign(candidates=texts))
+        _write_frame(self._root / name / "unused.parquet", found.unused)
+
+    def unmatched(self, name: str) -> Unmatched:
+        """What the plan of a batch found unmatched. Raises BatchMissingError when it was never planned."""
+        try:
+            frame = _read_frame(self._root / name / "unmatched.parquet")
+            unused = _read_frame(self._root / name / "unused.parquet")
+        except FileNotFoundError:
+            raise BatchMissingError(
+                f"nothing was planned from the records of {name}; materialise image_db/plan"
+            ) from None
+        return Unmatched(frame.assign(candidates=[orjson.loads(text) for text in frame["candidates"]]), unused)
+
+    def newest_whole(self) -> str:
+        """The newest batch of every stored page, never of a part that somebody chose. Raises BatchMissingError."""
+        found = next((name for name in self.names() if self.about(name).scope == "all"), None)
+        if found is None:
+            raise BatchMissingError(
+                "there are no records of all pages to plan from yet; materialise image_db/api_pages and "
+                "image_db/records, or start the job image_db__sync"
+            )
+        return found
+
+    def prune(self, keep: int, used: Iterable[str]) -> None:
+        """Forget all but the newest `keep` batches and those in `used`."""
+        kept = {*self.names()[:keep], *used}
+        for name in self.names():
+            if name not in kept:
+                remove_folder(self._root / name)
+
+    def names(self) -> list[str]:
+        """The batches that are there, each named by the run that made it, the newest first."""
+        if not self._root.exists():
+            return []
+        made = [
+            (self.about(path.name).made_at, path.name)
+            for path in self._root.iterdir()
+            if (path / "about.json").exists()
+        ]
+        return [name for _, name in sorted(made, reverse=True)]
+
+
+def _write_frame(path: UPath, frame: pd.DataFrame) -> None:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    write_whole(path, buffer.getvalue())
+
+
+def _read_frame(path: UPath) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(path.read_bytes()))

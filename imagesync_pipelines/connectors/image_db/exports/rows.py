@@ -1,0 +1,147 @@
+"""What is exported: a row for every image that is shown for a product, read as a stream.
+
+What belongs here: the row, the snapshot, the query with a server-side cursor. What does not: how rows are written
+(csv_lines.py, json_lines.py, parquet.py, merchant.py). However many rows there are, one batch of products is in memory.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.image_db import rules
+from imagesync_pipelines.connectors.image_db.showing import image_owners, lending_variants
+from imagesync_pipelines.storage.schema import product, product_image
+
+PRODUCTS_AT_ONCE = 500
+
+_IMAGE = (
+    "id", "product_id", "external_id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front", "alt_text",
+    "image_format", "width", "height", "last_synced", "priority", "newest_export",
+)  # fmt: skip
+
+
+class ExportRow(NamedTuple):
+    """One image of one product; position counts from 1 in the order in which they are shown.
+
+    id is the product image's, images_from the SKU of the product that lends its images, '' when they are its own. Sizes
+    in pixels, None when unknown; times are UTC.
+    """
+
+    sku: str
+    kind: str
+    parent_sku: str | None
+    variant_code: str | None
+    name: str
+    position: int
+    id: int
+    external_id: str
+    image_url: str
+    thumbnail_url: str | None
+    image_type: str
+    is_primary: bool
+    is_front: bool
+    alt_text: str
+    format: str | None
+    width: int | None
+    height: int | None
+    images_from: str
+    last_synced: datetime
+
+
+Batches = Iterator[list[ExportRow]]
+"""Rows in the order of SKU and position; all rows of a product are in one batch."""
+
+
+@contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection on which everything is read as it is now, whatever a synchronisation writes meanwhile."""
+    with engine.connect() as connection:
+        options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        yield connection.execution_options(**options)
+
+
+def read_rows(
+    connection: sa.Connection,
+    conditions: Collection[sa.ColumnElement[bool]] = (),
+    *,
+    own_images_first: bool = False,
+) -> Batches:
+    """The rows of the products that the ERP has and for which all conditions are true (on the table product).
+
+    A variant stands before a parent of the same SKU. Products with nothing to show have no row.
+    """
+    parent = product.alias("parent")
+    names = ("id", "sku", "kind", "variant_code", "name")
+    query = (
+        sa.select(*(product.c[name] for name in names), parent.c.sku.label("parent_sku"))
+        .outerjoin_from(product, parent, product.c.parent_id == parent.c.id)
+        .where(product.c.left_erp_at.is_(None), *conditions)
+        .order_by(product.c.sku, product.c.kind.desc(), product.c.id)
+    )
+    found = connection.execute(query, execution_options={"yield_per": PRODUCTS_AT_ONCE})
+    try:
+        for products in found.partitions():
+            yield _rows(connection, products, own_images_first)
+    finally:
+        found.close()
+
+
+def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_first: bool) -> list[ExportRow]:
+    """The rows of some products, in a few queries."""
+    chosen = image_owners(connection, [one.id for one in products], own_images_first=own_images_first)
+    owners = {product_id: one.product_id for product_id, one in chosen.items() if one is not None}
+    bare = [one.id for one in products if one.kind == "parent" and one.id not in owners]
+    if bare:
+        owners |= _owners_of_images(connection, lending_variants(connection, bare))
+    images = _images(connection, set(owners.values()))
+    lenders = _skus(connection, {owner for one, owner in owners.items() if owner != one})
+    rows = []
+    for one in products:
+        owner = owners.get(one.id, one.id)
+        about = (one.sku, one.kind, one.parent_sku, one.variant_code, one.name)
+        lent_by = lenders[owner] if owner != one.id else ""
+        for position, image in enumerate(images.get(owner, ()), start=1):
+            rows.append(
+                ExportRow(
+                    *about, position, image.id, image.external_id, image.image_url, image.thumbnail_url,
+                    image.image_type, image.is_primary, image.is_front, image.alt_text, image.image_format,
+                    image.width, image.height, lent_by, image.last_synced.astimezone(UTC),
+                )
+            )  # fmt: skip
+    return rows
+
+
+def _images(connection: sa.Connection, owners: Collection[int]) -> dict[int, list[sa.Row]]:
+    """The images on these products in display order, the primary first."""
+    query = sa.select(*(product_image.c[name] for name in _IMAGE)).where(product_image.c.product_id == _any(owners))
+    found: dict[int, list[sa.Row]] = {}
+    for image in connection.execute(query):
+        found.setdefault(image.product_id, []).append(image)
+    for images in found.values():
+        if len(images) > 1:
+            images.sort(key=_order)
+    return found
+
+
+def _order(image: sa.Row) -> tuple[object, ...]:
+    shown = rules.Shown(image.external_id, image.priority, image.newest_export)
+    return (not image.is_primary, *rules.display_order(shown))
+
+
+def _owners_of_images(connection: sa.Connection, images: dict[int, int]) -> dict[int, int]:
+    """The product that each image is on, for images by the product that borrows them."""
+    query = sa.select(product_image.c.id, product_image.c.product_id).where(product_image.c.id == _any(images.values()))
+    owner_of = {row.id: row.product_id for row in connection.execute(query)}
+    return {borrower: owner_of[image] for borrower, image in images.items()}
+
+
+def _skus(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, str]:
+    query = sa.select(product.c.id, product.c.sku).where(product.c.id == _any(product_ids))
+    return {row.id: row.sku for row in connection.execute(query)} if product_ids else {}
+
+
+def _any(values: Collection[int]) -> sa.ColumnElement[bool]:
+    return sa.any_(sa.literal(list(values), sa.ARRAY(sa.BigInteger)))

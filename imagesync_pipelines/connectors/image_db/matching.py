@@ -1,0 +1,198 @@
+"""Article numbers of the image database to products of the ERP (contract section 5.1).
+
+What belongs here: the match and, where there is none, the nearest candidates for a person to look at; and which
+products of a large catalogue can matter at all, so that only those become Python objects. What does not: the other
+rules (rules.py) and the frames made of matches (planning.py).
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imagesync_pipelines.connectors.image_db.rules import Product
+
+VARIANT_SKU = "variant sku"
+VARIANT_BY_CODE = "parent's variant by code"
+PARENT_SKU = "parent sku"
+_SLIPS = (
+    "it has this very number",
+    "two characters are swapped",
+    "a character is missing",
+    "a character too many",
+    "one character differs",
+)
+RULES = (VARIANT_SKU, VARIANT_BY_CODE, PARENT_SKU)
+
+
+class Match(NamedTuple):
+    """A product and the rule that found it, or no product and the reason."""
+
+    product: Product | None
+    rule: str
+    reason: str
+
+
+class Near(NamedTuple):
+    """A product that an unmatched number may have meant, and why."""
+
+    sku: str
+    name: str
+    why: str
+
+
+class Matcher:
+    """Finds products by article number; built once from all product rows; those that left the ERP are not found.
+
+    Texts are compared trimmed and whole, never by prefix: a prefix attaches pictures to the wrong product.
+    """
+
+    def __init__(self, products: Iterable[Product]) -> None:
+        self._variants: dict[str, Product] = {}
+        self._parents: dict[str, Product] = {}
+        self._by_code: dict[tuple[int, str], list[Product]] = defaultdict(list)
+        self._left: set[str] = set()
+        self._by_legacy: dict[str, list[Product]] = defaultdict(list)
+        self._all: dict[str, Product] = {}
+        for product in sorted(products, key=lambda product: product.id):
+            sku = product.sku.strip()
+            if not product.in_erp:
+                self._left.add(sku)
+                continue
+            (self._parents if product.kind == "parent" else self._variants).setdefault(sku, product)
+            self._all.setdefault(sku, product)
+            if product.parent_id is not None and product.variant_code:
+                self._by_code[product.parent_id, product.variant_code.strip()].append(product)
+            for old in {product.legacy_sku, product.base_sku} - {None, "", sku}:
+                self._by_legacy[str(old).strip()].append(product)
+        self._characters = frozenset("".join(self._all))
+
+    def match(self, number: str, variant: str = "") -> Match:
+        """The product of a number: a variant's SKU, else a parent's (with the code, its variant of that code)."""
+        number, variant = number.strip(), variant.strip()
+        if not number:
+            return Match(None, "", "the link has no article number")
+        if (product := self._variants.get(number)) is not None:
+            return Match(product, VARIANT_SKU, "")
+        parent = self._parents.get(number)
+        if parent is None:
+            if number in self._left:
+                return Match(None, "", f"product {number} is no longer in the ERP")
+            return Match(None, "", f"the ERP has no product {number}")
+        variants = self._by_code.get((parent.id, variant), []) if variant else []
+        if len(variants) > 1:
+            skus = ", ".join(product.sku for product in variants)
+            return Match(None, "", f"parent {number} has several variants with the code {variant}: {skus}")
+        return Match(variants[0], VARIANT_BY_CODE, "") if variants else Match(parent, PARENT_SKU, "")
+
+    def nearest(self, number: str, variant: str = "", limit: int = 3) -> tuple[Near, ...]:
+        """Up to `limit` products that an unmatched number may have meant, best first, the same every time.
+
+        Old numbers of products first, then SKUs one slip away. None for the number of a product that left the ERP: it
+        is no slip. The cost does not grow with the catalogue: only SKUs that share a spelling with one character left
+        out are compared.
+        """
+        number, variant = number.strip(), variant.strip()
+        if not number or number in self._left:
+            return ()
+        found: dict[str, Near] = {}
+        for old in dict.fromkeys((f"{number}-{variant}", number)):
+            for product in self._by_legacy.get(old, []):
+                found.setdefault(product.sku, Near(product.sku, product.name, f"{old} is its old number"))
+        alike = self._all.keys() & _one_slip_from(number, self._characters)
+        slips = sorted((place, sku) for sku in alike if (place := _slip(number, sku)) is not None)
+        for place, sku in slips[:limit]:
+            found.setdefault(sku, Near(sku, self._all[sku].name, _SLIPS[place]))
+        return tuple(found.values())[:limit]
+
+
+class LinkMatches(NamedTuple):
+    """What article links found: per link the product's id (0: none) and the rule's place in RULES.
+
+    reasons: why not, by number and variant code as linked.
+    """
+
+    product_ids: np.ndarray
+    rules: np.ndarray
+    reasons: dict[tuple[str, str], str]
+
+
+def match_links(products: pd.DataFrame, numbers: pd.Series, variants: pd.Series) -> LinkMatches:
+    """Match many links (number and variant code of each) as a Matcher of all products would.
+
+    Nearly all numbers are a variant's SKU, and that first rule works on columns; a Matcher of the few products that can
+    matter answers for the rest.
+    """
+    own = products.loc[(products["kind"] == "variant") & products["in_erp"], ["id", "sku"]]
+    skus = pa.array(own["sku"].str.strip())
+    asked = pa.array(numbers.str.strip())
+    places = pc.index_in(asked, value_set=pc.if_else(pc.equal(skus, ""), None, skus), skip_nulls=True)
+    direct = np.asarray(pc.is_valid(places))
+    ids = np.zeros(len(numbers), dtype=np.int64)
+    ids[direct] = own["id"].to_numpy()[places.drop_null().to_numpy()]
+    rules = np.zeros(len(numbers), dtype=np.int8)
+    rest = list(zip(numbers[~direct], variants[~direct], strict=True))
+    matcher = Matcher(products_of(may_match(products, {number for number, _ in rest})))
+    found = {link: matcher.match(*link) for link in dict.fromkeys(rest)}
+    ids[~direct] = [product.id if (product := found[link].product) else 0 for link in rest]
+    rules[~direct] = [RULES.index(found[link].rule) if found[link].rule else 0 for link in rest]
+    return LinkMatches(ids, rules, {link: match.reason for link, match in found.items() if match.reason})
+
+
+def products_of(frame: pd.DataFrame) -> list[Product]:
+    """Product rows from a frame with the columns of rules.Product, as products.read_products gives it."""
+    columns = [pa.array(frame[name], from_pandas=True).to_pylist() for name in Product._fields]
+    return list(map(Product._make, zip(*columns, strict=True)))
+
+
+def may_match(products: pd.DataFrame, numbers: Collection[str]) -> pd.DataFrame:
+    """The products that a Matcher needs for these numbers: it answers as if it had all of them."""
+    named = products["sku"].str.strip().isin(_trimmed(numbers))
+    parents = products.loc[named & (products["kind"] == "parent"), "id"]
+    return products[(named | products["parent_id"].isin(parents)).to_numpy()]
+
+
+def may_resemble(products: pd.DataFrame, links: Collection[tuple[str, str]]) -> pd.DataFrame:
+    """The products that a Matcher needs to name the nearest ones for these unmatched numbers with their codes."""
+    numbers = _trimmed(number for number, _ in links)
+    skus = products["sku"].str.strip()
+    spelled = frozenset(pa.array(skus).to_pylist())
+    characters = frozenset("".join(spelled))
+    alike = {sku for number in numbers if number for sku in spelled & _one_slip_from(number, characters)}
+    old = [*numbers, *{f"{number.strip()}-{variant.strip()}" for number, variant in links}]
+    renamed = products["legacy_sku"].str.strip().isin(old) | products["base_sku"].str.strip().isin(old)
+    return products[skus.isin([*alike, *numbers]) | renamed]
+
+
+def _trimmed(numbers: Iterable[str]) -> list[str]:
+    return list({number.strip() for number in numbers})
+
+
+def _one_slip_from(number: str, characters: Iterable[str]) -> set[str]:
+    """The number itself and every text made of it by one slip, with these characters."""
+    halves = [(number[:at], number[at:]) for at in range(len(number) + 1)]
+    found = {number}
+    for before, after in halves:
+        found.update(before + one + after for one in characters)
+        if after:
+            found.add(before + after[1:])
+            found.update(before + one + after[1:] for one in characters)
+        if len(after) > 1:
+            found.add(before + after[1] + after[0] + after[2:])
+    return found
+
+
+def _slip(number: str, sku: str) -> int | None:
+    """Which of _SLIPS makes `number` of `sku`, two texts that share a spelling; None when it takes more than one."""
+    if len(number) != len(sku):
+        return 2 if len(number) < len(sku) else 3
+    differing = [at for at, (one, other) in enumerate(zip(number, sku, strict=True)) if one != other]
+    if len(differing) < 2:
+        return 4 if differing else 0
+    first, last = differing[0], differing[-1]
+    swapped = last == first + 1 and number[first] == sku[last] and number[last] == sku[first]
+    return 1 if swapped else None

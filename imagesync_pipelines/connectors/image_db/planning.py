@@ -1,0 +1,225 @@
+"""Records and products to what the engine needs: wanted rows, rows that must not be touched, what matched nothing.
+
+What belongs here: pure functions from the record store and the product rows to frames. What does not: the rules
+themselves (rules.py, matching.py), the values written for a row (payload.py), the plan (sync/).
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from upath import UPath
+
+from imagesync_pipelines.connectors.image_db.matching import RULES, Matcher, match_links, may_resemble, products_of
+from imagesync_pipelines.connectors.image_db.record_store import PageReject, read_table
+from imagesync_pipelines.connectors.image_db.rules import RULES_VERSION
+from imagesync_pipelines.storage.copying import frame_of
+from imagesync_pipelines.sync.frames import among
+
+NO_ARTICLE = "the image names no article"
+NOT_SHOWABLE = "no format a browser can show yet"
+
+_REJECTED = ("key", "group", "reason")
+_LINK = ("number", "variant", "front")
+
+
+class UnknownSkuError(Exception):
+    """A product was asked for that the ERP does not have; the message names it."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What should be, as frames.
+
+    wanted: key, group, position (NA), fingerprint, content (the original's URL); for the engine.
+    matched: key, product_id, external_id, is_front, matched_by, product_name, fingerprint; a row per row of wanted.
+    With the record store it is all that payload.py needs, so keep it beside a stored plan.
+    unusable: key, group, reason; matched images without a file to show. Not a failure, but their rows stay as they are.
+    unmatched: number, variant, external_id, image_type, image_url, reason, candidates (list of {sku, name, why}).
+    unused: external_id, image_type, image_url, reason; images that no product shows although no number is wrong.
+    read_ids: the external ids of all images that were looked at, each once.
+    """
+
+    wanted: pd.DataFrame
+    matched: pd.DataFrame
+    unusable: pd.DataFrame
+    unmatched: pd.DataFrame
+    unused: pd.DataFrame
+    read_ids: pd.Series
+
+
+def image_key(product_id: int | str, external_id: str) -> str:
+    """The engine's key of a product image: the product's id and the image's external id."""
+    return f"{product_id}/{external_id}"
+
+
+def plan_wanted(records: UPath, products: pd.DataFrame) -> Planned:
+    """What should be, from the record store and all products (those that left the ERP get no images).
+
+    The same article linked twice by one record is one row, front if any of its links is. A row's fingerprint covers
+    the record with its chosen files, the link, the product's name and the rules, so that a change of any of them
+    rewrites the row. Works on columns: a row costs no Python object.
+    """
+    table = read_table(records)
+    linked = _links(table)
+    matches = match_links(products, linked["number"], linked["variant"])
+    found = matches.product_ids != 0
+    hits = _product_images(linked[found], matches.product_ids[found], matches.rules[found])
+    showable = np.asarray(pc.not_equal(table["image_format"], ""))[hits["record"]]
+    urls = read_table(records, ["picture_url"])["picture_url"]
+    rows = _matched(table, hits[showable], products)
+    hidden = _matched(table, hits[~showable], products)
+    return Planned(
+        wanted=_wanted(table, hits[showable], rows),
+        matched=rows,
+        unusable=pd.DataFrame(
+            {"key": hidden["key"], "group": hidden["product_id"].astype("str"), "reason": NOT_SHOWABLE}
+        ).astype("str"),
+        unmatched=_unmatched(table, urls, linked[~found], products, matches.reasons),
+        unused=_unused(table, urls),
+        read_ids=table["external_id"].to_pandas(),
+    )
+
+
+def rejected_rows(rejects: Sequence[PageReject], current: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
+    """The rejects as the engine's `rejected` frame: key, group (may be NA), reason.
+
+    A reject whose file_id is legible protects every row that its image has in `current`: what we cannot read is not
+    gone. Where another page had the same image in good order (`wanted`), the good record counts.
+    """
+    illegible = {reject.external_id for _, _, reject in rejects if reject.external_id is not None}
+    there = current[current["key"].str.split("/", n=1).str[1].isin(illegible)] if illegible else current.iloc[:0]
+    rows_of = defaultdict(list)
+    for key, group in zip(there["key"], there["group"], strict=True):
+        rows_of[key.partition("/")[2]].append((key, group))
+    good = set(there.loc[among(there["key"], wanted["key"]), "key"]) if len(there) else set()
+    rows: dict[str, tuple[str, str | None, str]] = {}
+    for page, place, reject in rejects:
+        reason = f"page {page}: {reject.reason}"
+        name = f"?/{reject.external_id}" if reject.external_id else f"page {page}, reject {place}"
+        found = rows_of.get(reject.external_id or "", [(name, None)])
+        rows.update({key: (key, group, reason) for key, group in found if key not in good})
+    return _rejected(list(rows.values()))
+
+
+def groups_of_skus(skus: Sequence[str], products: pd.DataFrame) -> frozenset[str]:
+    """The groups of the products with these SKUs (parent or variant). Raises UnknownSkuError for a SKU nobody has."""
+    asked = {sku.strip() for sku in skus}
+    rows = products[products["sku"].str.strip().isin(asked)]
+    missing = sorted(asked - set(rows["sku"].str.strip()))
+    if missing:
+        raise UnknownSkuError(f"the ERP has no product with the SKU {', '.join(missing)}; nothing was planned")
+    return frozenset(rows["id"].astype(str))
+
+
+def cut_to(planned: Planned, groups: Collection[str]) -> Planned:
+    """The same, for these groups only; what matched nothing belongs to no group and is left out."""
+    inside = planned.wanted["group"].isin(groups)
+    return replace(
+        planned,
+        wanted=planned.wanted[inside].reset_index(drop=True),
+        matched=planned.matched[inside].reset_index(drop=True),
+        unusable=planned.unusable[planned.unusable["group"].isin(groups)].reset_index(drop=True),
+        unmatched=planned.unmatched.iloc[:0],
+        unused=planned.unused.iloc[:0],
+    )
+
+
+def _links(table: pa.Table) -> pd.DataFrame:
+    """All article links: record (its place in the table), number, variant, front."""
+    lists = table["links"].combine_chunks()
+    parts = pc.list_flatten(lists)
+    columns = {"record": pc.list_parent_indices(lists), **{name: parts.field(name) for name in _LINK}}
+    return frame_of(pa.table(columns))
+
+
+def _product_images(linked: pd.DataFrame, product_ids: np.ndarray, rules: np.ndarray) -> pd.DataFrame:
+    """Each product with each of its images once: record, product_id, front, rule (a place in RULES)."""
+    found = linked[["record", "front"]].assign(product_id=product_ids, rule=rules)
+    if found.duplicated(["record", "product_id"]).any():
+        found = found.groupby(["record", "product_id"], sort=False, as_index=False).agg({"front": "any", "rule": "min"})
+    return found
+
+
+def _matched(table: pa.Table, hits: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
+    """The rows of Planned.matched; a fingerprint is that of the record with what the match adds."""
+    ids, codes = np.unique(hits["product_id"].to_numpy(), return_inverse=True)
+    name = pa.array(products["name"]).take(pd.Index(products["id"]).get_indexer(ids))
+    digests = [blake2b(f"{RULES_VERSION}\n{text}".encode(), digest_size=8).hexdigest() for text in name.to_pylist()]
+    own = table.select(["external_id", "fingerprint"]).take(pa.array(hits["record"]))
+    front, rule = pa.array(hits["front"]), pa.array(hits["rule"])
+    link = pc.binary_join_element_wise(pc.if_else(front, "front", "other"), rule.cast(pa.string()), "")
+    fingerprint = pc.binary_join_element_wise(own["fingerprint"], pa.array(digests, pa.string()).take(codes), link, "-")
+    product_id = pa.array(hits["product_id"])
+    return frame_of(
+        pa.table(
+            {
+                "key": pc.binary_join_element_wise(product_id.cast(pa.string()), own["external_id"], "/"),
+                "product_id": product_id,
+                "external_id": own["external_id"],
+                "is_front": front,
+                "matched_by": pa.array(RULES).take(rule),
+                "product_name": name.take(codes),
+                "fingerprint": fingerprint,
+            }
+        )
+    )
+
+
+def _wanted(table: pa.Table, hits: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """What the engine needs of the matched rows; the content is the original's URL, which survives a new id."""
+    urls = table["file_url"].take(pa.array(hits["record"]))
+    return pd.DataFrame(
+        {
+            "key": rows["key"],
+            "group": rows["product_id"].astype("str"),
+            "position": pd.Series(pd.NA, index=rows.index, dtype="Int64"),
+            "fingerprint": rows["fingerprint"],
+            "content": pc.if_else(pc.equal(urls, ""), None, urls).to_pandas(),
+        }
+    )
+
+
+def _unused(table: pa.Table, urls: pa.ChunkedArray) -> pd.DataFrame:
+    """The images that no product shows: those without any article, and those without a file to show."""
+    bare = pc.equal(pc.list_value_length(table["links"]), 0)
+    reason = pc.if_else(bare, NO_ARTICLE, pc.if_else(pc.equal(table["image_format"], ""), NOT_SHOWABLE, None))
+    shown = table.select(["external_id", "image_type"]).append_column("image_url", urls)
+    return frame_of(shown.append_column("reason", reason).filter(pc.is_valid(reason)))
+
+
+def _rejected(rows: list[tuple[str, str, str]] | list[tuple[str, str | None, str]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=list(_REJECTED)).astype("str")
+
+
+def _unmatched(
+    table: pa.Table,
+    urls: pa.ChunkedArray,
+    linked: pd.DataFrame,
+    products: pd.DataFrame,
+    reasons: dict[tuple[str, str], str],
+) -> pd.DataFrame:
+    """The links that matched nothing, each once per image, with what may have been meant."""
+    links = linked.drop_duplicates(["record", "number", "variant"])
+    pairs = list(zip(links["number"], links["variant"], strict=True))
+    wanted = set(pairs)
+    matcher = Matcher(products_of(may_resemble(products, wanted)) if wanted else ())
+    near = {pair: [candidate._asdict() for candidate in matcher.nearest(*pair)] for pair in wanted}
+    records = pa.array(links["record"])
+    images = frame_of(table.select(["external_id", "image_type"]).take(records))
+    return pd.DataFrame(
+        {
+            "number": links["number"].to_numpy(),
+            "variant": links["variant"].to_numpy(),
+            "external_id": images["external_id"],
+            "image_type": images["image_type"],
+            "image_url": urls.take(records).to_pandas(),
+            "reason": pd.Series([reasons[pair] for pair in pairs], dtype="str"),
+            "candidates": pd.Series([near[pair] for pair in pairs], dtype="object"),
+        }
+    )

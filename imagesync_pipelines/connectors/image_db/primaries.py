@@ -1,0 +1,111 @@
+"""Primaries in the database: the images of products under lock, and the flag of those whose flag is wrong.
+
+What belongs here: what every writer of `is_primary` shares, so that a synchronisation and a person's pin never see half
+of each other. What does not: which image is primary (rules.choose_primary), pins by hand (pinning.py), rows of a plan
+(applying.py).
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.image_db import rules
+from imagesync_pipelines.storage.pins import pins_of
+from imagesync_pipelines.storage.schema import product, product_image
+
+_FLIP = """
+UPDATE imagesync.product_image i SET is_primary = r.is_primary, last_synced = now()
+  FROM unnest(CAST(:ids AS bigint[]), CAST(:flags AS boolean[])) AS r (id, is_primary)
+ WHERE i.id = r.id
+"""
+
+_WRONG = """
+SELECT i.product_id FROM imagesync.product_image i LEFT JOIN imagesync.pin p USING (product_id)
+ GROUP BY i.product_id
+HAVING count(*) FILTER (WHERE i.is_primary) <> 1
+    OR (bool_or(i.external_id = p.external_id) AND NOT bool_or(i.is_primary AND i.external_id = p.external_id))
+ ORDER BY i.product_id
+"""
+
+
+class Present(NamedTuple):
+    """One product image as it is in the database."""
+
+    id: int
+    product_id: int
+    external_id: str
+    fingerprint: str
+    priority: int
+    newest_export: datetime | None
+    is_primary: bool
+
+    def shown(self) -> rules.Shown:
+        """What of it decides where it is shown."""
+        return rules.Shown(self.external_id, self.priority, self.newest_export)
+
+
+@dataclass(frozen=True)
+class Locked:
+    """Products that nobody else writes until the transaction ends: their images by product, and their pins."""
+
+    images: Mapping[int, Sequence[Present]]
+    pins: Mapping[int, str]
+
+    def primaries(self) -> dict[int, str | None]:
+        """The external id of the image that should be primary, by product; None for a product without images."""
+        return {
+            product_id: rules.choose_primary((row.shown() for row in rows), self.pins.get(product_id))
+            for product_id, rows in self.images.items()
+        }
+
+
+def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Locked:
+    """Wait for whoever writes the images or pins of these products, keep others out, and read what is there.
+
+    The row of the product is the lock: it is there before its first image is. Reading is a statement of its own after
+    the lock, because the locking one would still see what was there before it waited.
+    """
+    wanted = sa.any_(sa.literal(sorted(product_ids), sa.ARRAY(sa.BigInteger)))
+    lock = sa.select(product.c.id).where(product.c.id == wanted).order_by(product.c.id)
+    connection.execute(lock.with_for_update(key_share=True))
+    columns = [product_image.c[name] for name in Present._fields]
+    rows = connection.execute(sa.select(*columns).where(product_image.c.product_id == wanted).order_by("id"))
+    images: dict[int, list[Present]] = {product_id: [] for product_id in product_ids}
+    for row in rows:
+        images[row[1]].append(Present._make(row))
+    return Locked(images, pins_of(connection, product_ids))
+
+
+def set_flags(
+    connection: sa.Connection,
+    locked: Locked,
+    primaries: Mapping[int, str | None],
+    written: Collection[tuple[int, str]] = (),
+) -> None:
+    """Set or clear the flag of every image whose flag is wrong, but for those in `written` (product, external id)."""
+    flips = [
+        (row.id, row.external_id == primaries[row.product_id])
+        for rows in locked.images.values()
+        for row in rows
+        if row.is_primary != (row.external_id == primaries[row.product_id])
+        and (row.product_id, row.external_id) not in written
+    ]
+    if flips:
+        ids, flags = zip(*flips, strict=True)
+        connection.execute(sa.text(_FLIP), {"ids": list(ids), "flags": list(flags)})
+
+
+def repair_primaries(engine: sa.Engine) -> int:
+    """Give every product exactly one primary where somebody else's hand left none, or left a pin unheeded.
+
+    Returns how many products were repaired; 0, and nothing written, when all is well.
+    """
+    with engine.begin() as connection:
+        products = list(connection.scalars(sa.text(_WRONG)))
+        if products:
+            locked = lock_products(connection, products)
+            set_flags(connection, locked, locked.primaries())
+    return len(products)

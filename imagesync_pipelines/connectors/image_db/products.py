@@ -1,0 +1,202 @@
+"""The ERP's products in our `product` table: added, renamed, moved, marked when they left, never deleted.
+
+What belongs here: writing the frame that erp.py read, in one transaction, and reading the table back for the rules.
+What does not: reading the ERP (erp.py) and anything about images: the images of a product that left the ERP go through
+plan, guard and deletion limits like any others.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.image_db.rules import Product
+from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
+from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.sync.model import DeletionLimits
+
+COLUMNS = ("kind", "erp_id", "sku", "parent_erp_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active")
+_ASIDE = ("kind", "erp_id", "sku")
+# PostgreSQL itself gathers statistics a minute later; a load right after the first would take 9 s for 45,000 products.
+NEW_STATISTICS_SHARE = 0.1
+
+_STAGE = (
+    # One load at a time, and no batch of images in between: a batch locks its products (primaries.py).
+    "LOCK TABLE imagesync.product IN EXCLUSIVE MODE",
+    """
+    CREATE TEMPORARY TABLE erp_stage (
+        kind text, erp_id text, sku text, parent_erp_id text, variant_code text, legacy_sku text, base_sku text,
+        name text, is_active boolean
+    ) ON COMMIT DROP
+    """,
+    "CREATE TEMPORARY TABLE erp_aside (kind text, erp_id text, sku text) ON COMMIT DROP",
+)
+_INDEXES = (
+    "CREATE INDEX ON erp_stage (kind, erp_id)",
+    "CREATE INDEX ON erp_stage (kind, sku)",
+    "ANALYZE erp_stage",
+)
+
+# A SKU that the ERP gives to this row while a product keeps it that the ERP has too, but in a row that cannot be used.
+_TAKEN = """
+WITH taken AS (
+    DELETE FROM erp_stage s USING imagesync.product p, erp_aside a
+     WHERE p.kind = s.kind AND p.sku = s.sku AND p.erp_id <> s.erp_id AND p.left_erp_at IS NULL
+       AND a.kind = p.kind AND a.erp_id = p.erp_id
+    RETURNING s.kind, s.erp_id, s.sku
+)
+INSERT INTO erp_aside SELECT DISTINCT * FROM taken
+"""
+
+_ADOPT = """
+UPDATE imagesync.product p
+   SET erp_id = s.erp_id, updated_at = now()
+  FROM (SELECT DISTINCT ON (s.kind, s.erp_id) s.erp_id, p.id
+          FROM erp_stage s JOIN imagesync.product p ON p.kind = s.kind AND p.sku = s.sku AND p.erp_id <> s.erp_id
+         WHERE NOT EXISTS (SELECT 1 FROM erp_stage t WHERE t.kind = p.kind AND t.erp_id = p.erp_id)
+           AND NOT EXISTS (SELECT 1 FROM imagesync.product q WHERE q.kind = s.kind AND q.erp_id = s.erp_id)
+         ORDER BY s.kind, s.erp_id, p.left_erp_at DESC NULLS FIRST, p.id) s
+ WHERE p.id = s.id
+"""
+
+_UPDATE = """
+UPDATE imagesync.product p
+   SET sku = s.sku, parent_id = s.parent_id, variant_code = s.variant_code, legacy_sku = s.legacy_sku,
+       base_sku = s.base_sku, name = s.name, is_active = s.is_active, left_erp_at = NULL, updated_at = now()
+  FROM (SELECT e.*, o.id AS parent_id FROM erp_stage e LEFT JOIN imagesync.product o
+            ON o.kind = 'parent' AND o.erp_id = e.parent_erp_id AND o.left_erp_at IS NULL) s
+ WHERE s.kind = :kind AND p.kind = s.kind AND p.erp_id = s.erp_id
+   AND (p.sku, p.parent_id, p.variant_code, p.legacy_sku, p.base_sku, p.name, p.is_active, p.left_erp_at)
+       IS DISTINCT FROM
+       (s.sku, s.parent_id, s.variant_code, s.legacy_sku, s.base_sku, s.name, s.is_active, NULL)
+"""
+
+_INSERT = """
+INSERT INTO imagesync.product (kind, erp_id, sku, parent_id, variant_code, legacy_sku, base_sku, name, is_active)
+SELECT s.kind, s.erp_id, s.sku, o.id, s.variant_code, s.legacy_sku, s.base_sku, s.name, s.is_active
+  FROM erp_stage s LEFT JOIN imagesync.product o
+    ON o.kind = 'parent' AND o.erp_id = s.parent_erp_id AND o.left_erp_at IS NULL
+ WHERE s.kind = :kind
+   AND NOT EXISTS (SELECT 1 FROM imagesync.product p WHERE p.kind = s.kind AND p.erp_id = s.erp_id)
+"""
+
+# `replaced`: another product of the ERP has the SKU by now, so this one is surely not there under it.
+_GONE = """
+SELECT p.id, EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.sku = p.sku) AS replaced
+  FROM imagesync.product p
+ WHERE p.left_erp_at IS NULL
+   AND NOT EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.erp_id = p.erp_id)
+   AND NOT EXISTS (SELECT 1 FROM erp_aside a WHERE a.kind = p.kind AND a.erp_id = p.erp_id)
+   AND NOT EXISTS (SELECT 1 FROM erp_aside a WHERE a.kind = p.kind AND a.erp_id IS NULL AND a.sku = p.sku)
+"""
+
+
+_TEXTS = ("kind", "erp_id", "sku", "variant_code", "legacy_sku", "base_sku", "name")
+# What can be read back: the column's SQL.
+READABLE = {
+    **{name: name for name in ("id", *_TEXTS[:3], "parent_id", *_TEXTS[3:], "is_active")},
+    "in_erp": "left_erp_at IS NULL",
+}
+
+
+@dataclass(frozen=True)
+class ProductsWritten:
+    """What one load of the ERP changed; `deactivated` left the ERP; `warnings` are sentences for the run's summary."""
+
+    added: int
+    updated: int
+    deactivated: int
+    total: int
+    warnings: tuple[str, ...]
+
+
+def write_products(
+    engine: sa.Engine, rows: pd.DataFrame, set_aside: pd.DataFrame, deletion_limits: DeletionLimits
+) -> ProductsWritten:
+    """Bring `product` up to what the ERP says, in one transaction.
+
+    `rows` has the columns COLUMNS, `set_aside` kind, erp_id, sku (both from erp.py): what the ERP has but cannot be
+    used is not gone. Products that the ERP no longer has get `left_erp_at` and become inactive, unless more of them
+    are missing than the deletion limits allow: then all stay and a warning says so, because a half-read ERP looks
+    exactly like a great clearance. A SKU that comes back under a new id of the ERP is the same product: its images and
+    pins stay.
+    """
+    with engine.begin() as connection:
+        _execute(connection, _STAGE)
+        copy_rows(connection, "erp_stage", COLUMNS, _tuples(rows, COLUMNS))
+        copy_rows(connection, "erp_aside", _ASIDE, _tuples(set_aside, _ASIDE))
+        _execute(connection, _INDEXES)
+        taken = 0
+        while found := connection.execute(sa.text(_TAKEN)).rowcount:
+            taken += found
+        connection.execute(sa.text(_ADOPT))
+        left, warning = _mark_gone(connection, deletion_limits)
+        updated = added = 0
+        for kind in ("parent", "variant"):  # variants find their new parents
+            updated += connection.execute(sa.text(_UPDATE), {"kind": kind}).rowcount
+            added += connection.execute(sa.text(_INSERT), {"kind": kind}).rowcount
+        total = connection.scalar(sa.select(sa.func.count()).select_from(product)) or 0
+        if added + updated + left > total * NEW_STATISTICS_SHARE:
+            connection.execute(sa.text("ANALYZE imagesync.product"))
+    warnings = [warning] if warning else []
+    if taken:
+        warnings.append(
+            f"{taken} rows of the ERP have the SKU of a product whose own row cannot be used; they are not taken over."
+        )
+    return ProductsWritten(added, updated, left, total, tuple(warnings))
+
+
+def read_products(engine: sa.Engine, columns: Sequence[str] = Product._fields) -> pd.DataFrame:
+    """All products, those that left the ERP too, ordered by id; `columns` (of READABLE) are what the rules need.
+
+    is_active is the ERP's own flag, in_erp whether the ERP still has it.
+    """
+    texts = dict.fromkeys(_TEXTS, pa.string())
+    types = {name: texts.get(name, pa.int64() if name.endswith("id") else pa.bool_()) for name in columns}
+    query = f"SELECT {', '.join(READABLE[name] for name in columns)} FROM imagesync.product ORDER BY id"  # noqa: S608
+    with engine.connect() as connection:
+        frame = frame_of(read_columns(connection, query, types))
+    return frame.astype({"parent_id": "Int64"}) if "parent_id" in columns else frame
+
+
+def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:
+    for statement in statements:
+        connection.execute(sa.text(statement))
+
+
+def _tuples(frame: pd.DataFrame, columns: Sequence[str]) -> Iterable[tuple[Any, ...]]:
+    values = frame.loc[:, list(columns)].astype(object)
+    return values.where(values.notna(), None).itertuples(index=False, name=None)
+
+
+def _mark_gone(connection: sa.Connection, deletion_limits: DeletionLimits) -> tuple[int, str]:
+    """Mark the products that the ERP no longer has;
+
+    returns how many, and the warning when the deletion limits held some back.
+    """
+    still = connection.scalar(sa.select(sa.func.count()).where(product.c.left_erp_at.is_(None))) or 0
+    gone = connection.execute(sa.text(_GONE)).all()
+    warning = _too_many_gone(len(gone), still, deletion_limits)
+    left = [row.id for row in gone if row.replaced or not warning]
+    if left:
+        leave = product.update().where(product.c.id == sa.any_(sa.literal(left, sa.ARRAY(sa.BigInteger))))
+        connection.execute(leave.values(left_erp_at=sa.func.now(), is_active=False, updated_at=sa.func.now()))
+    return len(left), warning
+
+
+def _too_many_gone(gone: int, still: int, deletion_limits: DeletionLimits) -> str:
+    """The warning when the deletion limits hold them back, else an empty text;
+
+    `still` are the products not known to be gone.
+    """
+    if deletion_limits.lifted or gone <= deletion_limits.floor:
+        return ""
+    if gone <= deletion_limits.count and gone <= deletion_limits.share * still:
+        return ""
+    return (
+        f"The ERP no longer has {gone} of {still} products; that is more than the deletion limits allow, so they "
+        "are. If it is right, run once with the deletion limits lifted (--allow-mass-delete)."
+    )

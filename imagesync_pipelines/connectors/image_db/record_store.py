@@ -1,0 +1,237 @@
+"""Valid records in one Parquet file: written page by page, read column by column.
+
+What belongs here: the file, its columns, and that it holds each image once. What does not: what records mean
+(records.py) and where the file lies (the caller). A plan reads what it matches by, so that it needs a few hundred bytes
+per image; the chosen files and the canonical JSON are read only for the rows that change.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import accumulate
+from typing import IO, Any, NamedTuple, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from imagesync_pipelines.connectors.image_db.choosing import Chosen
+from imagesync_pipelines.connectors.image_db.records import Link, PageContent, Record, Reject
+from imagesync_pipelines.connectors.image_db.scan import PageFacts, facts_of
+
+_LINK = pa.struct([("number", pa.string()), ("variant", pa.string()), ("front", pa.bool_())])
+_SCHEMA = pa.schema(
+    [
+        ("external_id", pa.string()),
+        ("fingerprint", pa.string()),
+        ("image_type", pa.string()),
+        ("file_url", pa.string()),
+        ("links", pa.list_(_LINK)),
+        ("image_url", pa.string()),
+        ("thumbnail_url", pa.string()),
+        ("chosen_because", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("image_format", pa.string()),
+        ("newest_export", pa.timestamp("us", "UTC")),
+        ("picture_url", pa.string()),
+        ("canonical", pa.binary()),
+    ]
+)
+MATCHED_BY = ("external_id", "fingerprint", "image_type", "file_url", "links", "image_format")
+WRITTEN = tuple(name for name in _SCHEMA.names if name not in ("links", "fingerprint", "canonical", "picture_url"))
+
+
+class ReadPage(NamedTuple):
+    """One page on its way into the file: its number, when it was fetched, and what records.read_page made of it."""
+
+    page: int
+    fetched_at: datetime
+    content: PageContent
+
+
+class PageReject(NamedTuple):
+    """A reject with the page it was on and its place there, counted from 1."""
+
+    page: int
+    place: int
+    reject: Reject
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The records of some pages as columns; origins: when a page was fetched, its number, its number of records."""
+
+    table: pa.Table
+    origins: tuple[tuple[datetime, int, int], ...]
+    facts: tuple[PageFacts, ...]
+    rejects: tuple[PageReject, ...]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What came of the pages.
+
+    `records` are in the file; `repeated` counts those seen again on a further page, `conflicts` those of them with
+    other content; `facts` of each page are for the proof of the scan.
+    """
+
+    records: int
+    repeated: int
+    conflicts: int
+    rejects: tuple[PageReject, ...]
+    facts: tuple[PageFacts, ...]
+
+
+def chunk_of(pages: Sequence[ReadPage]) -> Chunk:
+    """Some pages as columns, with what there is to tell about each."""
+    return Chunk(
+        table=_table([record for read in pages for record in read.content.records]),
+        origins=tuple((read.fetched_at, read.page, len(read.content.records)) for read in pages),
+        facts=tuple(facts_of(read.page, read.content, read.fetched_at) for read in pages),
+        rejects=tuple(
+            PageReject(read.page, place, reject)
+            for read in pages
+            for place, reject in enumerate(read.content.rejects, 1)
+        ),
+    )
+
+
+def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
+    """Write the records of `chunks` as one Parquet file, each image once.
+
+    An image seen on several pages counts as on the page fetched last (of equal times, the higher page). The file
+    appears under its name only when it is whole.
+    """
+    facts: list[PageFacts] = []
+    rejects: list[PageReject] = []
+    seen: dict[str, tuple[datetime, int, int, str]] = {}
+    losers: set[int] = set()
+    conflicts = row = 0
+    with tempfile.TemporaryFile() as draft:
+        with _writer(draft) as writer, _Behind(writer) as behind:
+            for chunk in chunks:
+                behind.write(chunk.table)
+                facts += chunk.facts
+                rejects += chunk.rejects
+                origins = ((moment, page) for moment, page, records in chunk.origins for _ in range(records))
+                ids, fingerprints = chunk.table["external_id"].to_pylist(), chunk.table["fingerprint"].to_pylist()
+                for (fetched_at, page), external_id, fingerprint in zip(origins, ids, fingerprints, strict=True):
+                    mine = (fetched_at, page, row, fingerprint)
+                    other = seen.setdefault(external_id, mine)
+                    if other is not mine:
+                        losers.add(min(mine, other)[2])
+                        conflicts += other[3] != fingerprint
+                        seen[external_id] = max(mine, other)
+                    row += 1
+        draft.seek(0)
+        _publish(draft, path, losers)
+    return Stored(len(seen), len(losers), conflicts, tuple(rejects), tuple(facts))
+
+
+def read_table(path: UPath, columns: Sequence[str] = MATCHED_BY) -> pa.Table:
+    """These columns of all records, in the order of the file.
+
+    links: list of {number, variant, front}; image_format is empty when no browser can show any file of the record.
+    """
+    with path.open("rb") as file:
+        return pq.read_table(file, columns=list(columns), use_threads=False)
+
+
+def read_external_ids(path: UPath) -> list[str]:
+    """The external ids of all records, in the order of the file."""
+    found: list[str] = read_table(path, ["external_id"])["external_id"].to_pylist()
+    return found
+
+
+def read_canonical(path: UPath, chosen: pa.BooleanArray | None = None) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """External ids and canonical JSON (binary) of records in the order of the file, a row group at a time.
+
+    chosen: whether a record is wanted, for every record of the file; row groups without any are not read.
+    """
+    with path.open("rb") as file:
+        parquet, first = pq.ParquetFile(file), 0
+        for group in range(parquet.num_row_groups):
+            rows = parquet.metadata.row_group(group).num_rows
+            here = None if chosen is None else chosen.slice(first, rows)
+            first += rows
+            if here is not None and not here.true_count:
+                continue
+            table = parquet.read_row_group(group, columns=["external_id", "canonical"])
+            if here is not None and here.false_count:
+                table = table.filter(here)
+            yield table["external_id"].combine_chunks(), table["canonical"].combine_chunks()
+
+
+class _Behind:
+    """Writes row groups in a thread, one behind the pages: compressing needs no Python and uses another core.
+
+    An error of the writer is raised by the next write or at the end.
+    """
+
+    def __init__(self, writer: Any) -> None:
+        self._write = writer.write_table
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="records")
+        self._pending: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._pool.shutdown()
+        if kind is None and self._pending is not None:
+            self._pending.result()
+
+    def write(self, table: pa.Table) -> None:
+        """Hand a row group over; waits for the one before."""
+        if self._pending is not None:
+            self._pending.result()
+        self._pending = self._pool.submit(self._write, table)
+
+
+def _writer(file: IO[bytes]) -> Any:
+    few = ["image_type", "chosen_because", "width", "height", "image_format"]
+    return pq.ParquetWriter(file, _SCHEMA, compression="zstd", compression_level=1, use_dictionary=few)
+
+
+def _table(records: list[Record]) -> pa.Table:
+    """The records as columns. Columns are made by unzipping, which is twice as fast as asking each record for each."""
+    links = [link for record in records for link in record.links]
+    ends = accumulate((len(record.links) for record in records), initial=0)
+    parts = _arrays(links, Link._fields, _LINK)
+    lists = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), pa.StructArray.from_arrays(parts, Link._fields))
+    own = dict(zip(Record._fields, _arrays(records, Record._fields, _SCHEMA), strict=True))
+    chosen = [record.chosen for record in records]
+    found = dict(zip(Chosen._fields, _arrays(chosen, Chosen._fields, _SCHEMA), strict=True))
+    arrays = {**own, **found, "links": lists}
+    return pa.table([arrays[name] for name in _SCHEMA.names], schema=_SCHEMA)
+
+
+def _arrays(rows: Sequence[tuple], names: Sequence[str], types: Any) -> list[Any]:
+    """An array per field; None for a field that is no column of its own."""
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return [
+        pa.array(values, types.field(name).type) if name not in ("links", "chosen") else None
+        for name, values in zip(names, columns, strict=True)
+    ]
+
+
+def _publish(draft: IO[bytes], path: UPath, losers: set[int]) -> None:
+    """Copy the finished draft under its name, without the rows that a later page has newer."""
+    part = path.with_name(f"{path.name}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with part.open("wb") as file:
+        if not losers:
+            shutil.copyfileobj(draft, file, 1 << 20)
+        else:
+            parquet, first = pq.ParquetFile(draft), 0
+            with _writer(file) as writer:
+                for group in range(parquet.num_row_groups):
+                    table = parquet.read_row_group(group)
+                    keep = [index for index in range(len(table)) if first + index not in losers]
+                    writer.write_table(table.take(pa.array(keep, pa.int64())))
+                    first += len(table)
+    part.rename(path)

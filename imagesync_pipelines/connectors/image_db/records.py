@@ -1,0 +1,214 @@
+"""Records of the image database: validated at the boundary, made canonical, fingerprinted.
+
+What belongs here: one page's bytes to records and rejects. What does not: HTTP (api.py), which of a record's files is
+shown (choosing.py), matching (matching.py), keeping records (record_store.py).
+
+The canonical record is what the contract's section 3 lists without `stock`: texts trimmed and free of NUL, links
+de-duplicated and sorted, exports sorted by id. Keys that the contract does not know are left out (the raw pages keep
+them), so a counter that the source adds one day cannot rewrite the catalogue every night.
+"""
+
+import json
+from hashlib import blake2b
+from typing import Annotated, Any, NamedTuple, NotRequired
+
+import orjson
+from pydantic import AllowInfNan, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from imagesync_pipelines.connectors.image_db.api import legible_id, next_page_of, parse_page
+from imagesync_pipelines.connectors.image_db.choosing import CHOICE_VERSION, Chosen, choose_files
+
+_TRIMMED = ConfigDict(str_strip_whitespace=True)
+_Whole = Annotated[int, Field(strict=True)]
+_FileId = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
+# Longer than our columns is a reject, not a shorter text: half a URL is no URL (contract section 4).
+_Url = Annotated[str, StringConstraints(max_length=500, pattern=r"(?i)^(https?://[^/\s].*)?$")]
+_Type = Annotated[str, StringConstraints(max_length=50)]
+_Word = Annotated[str, StringConstraints(max_length=255)]
+_Number = Annotated[str, StringConstraints(max_length=255), Field(coerce_numbers_to_str=True)]
+_Pixels = Annotated[int, Field(ge=0, lt=2**31)]
+
+# What is wrong, in words for people; pydantic's own words for the rest.
+_PROBLEMS = {
+    "missing": "missing",
+    "dict_type": "not an object",
+    "list_type": "not a list",
+    "int_type": "not a whole number",
+    "string_type": "not a text",
+    "string_too_long": "longer than {max_length} characters, more than our column holds",
+    "string_pattern_mismatch": "not an http or https URL",
+    "tuple_type": "not a width and a height",
+}
+
+
+# Fields by length, then by letters: pydantic gives them in this order, so the JSON is canonical without sorting, and it
+# is the order in which PostgreSQL's jsonb keeps keys.
+@with_config(_TRIMMED)
+class _Original(TypedDict):
+    type: NotRequired[_Type | None]
+    db_id: NotRequired[_Whole | None]
+    format: NotRequired[_Word | None]
+    file_id: _FileId
+    file_url: NotRequired[_Url | None]
+    imported_at: NotRequired[_Word | None]
+    is_processed: NotRequired[bool | None]
+    uploaded_from: NotRequired[_Word | None]
+
+
+@with_config(_TRIMMED)
+class _Export(TypedDict):
+    id: NotRequired[_Whole | None]
+    type: NotRequired[_Word | None]
+    created: NotRequired[_Word | None]
+    filename: NotRequired[_Word | None]
+    file_size: NotRequired[Annotated[float, AllowInfNan(False)] | None]
+    image_url: NotRequired[_Url | None]
+    resolution: NotRequired[tuple[_Pixels, _Pixels] | None]
+
+
+@with_config(_TRIMMED)
+class _Link(TypedDict):
+    front: NotRequired[bool | None]
+    number: _Number
+    variant: NotRequired[_Number | None]
+
+
+class _Record(TypedDict):
+    original_file: _Original
+    exported_files: list[_Export]
+    articles: list[_Link]
+
+
+class _Page(TypedDict):
+    count: Annotated[int, Field(strict=True, ge=0)]
+    next: str | None
+    results: list[_Record]
+
+
+# Pixels that a product page needs unless the settings say otherwise.
+MIN_HEIGHT = 600
+_PAGE = TypeAdapter(_Page)
+_RECORD = TypeAdapter(_Record)
+
+
+class Link(NamedTuple):
+    """One article a record names: the number (a SKU), the variant code beside it, and whether it is a front view."""
+
+    number: str
+    variant: str
+    front: bool
+
+
+class Record(NamedTuple):
+    """One image at the source.
+
+    `canonical` is JSON; the fingerprint covers it and the rule of choice; `file_url` is the original's, '' without one.
+    """
+
+    external_id: str
+    fingerprint: str
+    canonical: bytes
+    image_type: str
+    file_url: str
+    links: tuple[Link, ...]
+    chosen: Chosen
+
+
+class Reject(NamedTuple):
+    """A record that cannot be used. `external_id` is None when even that is not legible; `raw` is JSON as received."""
+
+    external_id: str | None
+    reason: str
+    raw: str
+
+
+class PageContent(NamedTuple):
+    """One page: the API's count, the number of the next page (None: the last), its records and rejects."""
+
+    api_count: int
+    next_page: int | None
+    records: list[Record]
+    rejects: list[Reject]
+
+
+def read_page(body: bytes, min_height: int = MIN_HEIGHT) -> PageContent:
+    """Records and rejects of one page as received; `min_height` in pixels is what a product page needs.
+
+    The whole page is validated at once; only when that fails each record is looked at alone, so that one bad record
+    costs nobody else. Raises BadPageError when the body is no page at all.
+    """
+    if rb"\u0000" not in body:  # PostgreSQL keeps no NUL; cleaning is for the rare page that has one
+        try:
+            page = _PAGE.validate_json(body)
+        except ValidationError:
+            pass
+        else:
+            records = [_record(item, min_height) for item in page["results"]]
+            return PageContent(page["count"], next_page_of(page["next"]), records, [])
+    return _read_one_by_one(body, min_height)
+
+
+def _record(item: _Record, min_height: int) -> Record:
+    """The record made canonical; `item` is validated, is ours alone and is changed."""
+    original, exports, articles = item["original_file"], item["exported_files"], item["articles"]
+    links = [Link(link["number"], link.get("variant") or "", bool(link.get("front"))) for link in articles]
+    if len(links) > 1:
+        links = sorted(set(links))
+    if len(exports) > 1:
+        exports.sort(key=_export_order)
+    canonical = orjson.dumps(
+        {
+            "articles": [{"front": link[2], "number": link[0], "variant": link[1]} for link in links],
+            "original_file": original,
+            "exported_files": exports,
+        }
+    )
+    digest = blake2b(canonical, digest_size=16, salt=b"%d/%d" % (CHOICE_VERSION, min_height))
+    return Record(
+        external_id=str(original["file_id"]),
+        fingerprint=digest.hexdigest(),
+        canonical=canonical,
+        image_type=original.get("type") or "",
+        file_url=original.get("file_url") or "",
+        links=tuple(links),
+        chosen=choose_files(original, exports, min_height),
+    )
+
+
+def _export_order(export: _Export) -> tuple[int, str, str]:
+    return export.get("id") or 0, export.get("created") or "", export.get("image_url") or ""
+
+
+def _read_one_by_one(body: bytes, min_height: int) -> PageContent:
+    """The slow way for a page with something wrong in it: every record validated alone."""
+    envelope = parse_page(body)
+    records: list[Record] = []
+    rejects: list[Reject] = []
+    for raw in envelope.results:
+        try:
+            records.append(_record(_RECORD.validate_python(_without_nul(raw)), min_height))
+        except ValidationError as error:
+            rejects.append(Reject(legible_id(raw), _reason(error), json.dumps(raw)))
+    return PageContent(envelope.api_count, envelope.next_page, records, rejects)
+
+
+def _without_nul(value: Any) -> Any:
+    """The same JSON value without NUL characters, which no column of PostgreSQL can keep."""
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value
+
+
+def _reason(error: ValidationError) -> str:
+    """One line for people: the field, what is wrong with it, and how many more there are."""
+    problems = error.errors(include_url=False, include_input=False)
+    problems.sort(key=lambda problem: "file_id" not in problem["loc"])  # without it nothing else matters
+    field = ".".join(str(part) for part in problems[0]["loc"]) or "the record"
+    words = _PROBLEMS.get(problems[0]["type"], problems[0]["msg"]).format_map(problems[0].get("ctx", {}))
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{field}: {words}{more}"

@@ -1,0 +1,120 @@
+"""The pure rules of this connector: which order images have, which is primary, which article an image belongs to.
+
+What belongs here: plain functions over rows, each from a section of the contract. What does not: reading records
+(records.py), frames for the engine (planning.py), matching numbers to products (matching.py).
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+# Part of every row's fingerprint: raising it rewrites the rows that the rules of this connector give.
+RULES_VERSION = 1
+ALT_TEXT_LENGTH = 255
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Product(NamedTuple):
+    """A product as our table has it; `kind` is parent or variant, `parent_id` our own id of the parent.
+
+    `in_erp` is False once the ERP no longer has it. The ERP's own flag (active or not) decides nothing here: pictures
+    of a product that is not sold at the moment are right as well (contract section 5.1).
+    """
+
+    id: int
+    kind: str
+    sku: str
+    parent_id: int | None = None
+    variant_code: str | None = None
+    legacy_sku: str | None = None
+    base_sku: str | None = None
+    name: str = ""
+    in_erp: bool = True
+
+
+class Shown(NamedTuple):
+    """What of a product image decides where it is shown."""
+
+    external_id: str
+    priority: int
+    newest_export: datetime | None
+
+
+def priority(image_type: str, is_front: bool) -> int:
+    """1 Produktfoto and front, 2 Produktfoto, 3 front, 4 the rest (contract section 6); front is the link's."""
+    is_photo = image_type.strip().casefold() == "produktfoto"
+    if is_photo:
+        return 1 if is_front else 2
+    return 3 if is_front else 4
+
+
+def display_order(image: Shown) -> tuple[int, float, int, str]:
+    """The key that sorts images for display: priority, newest export first, then file_id as a number."""
+    newest = (image.newest_export - _EPOCH).total_seconds() if image.newest_export else float("-inf")
+    number = int(image.external_id) if image.external_id.isdecimal() else 0
+    return image.priority, -newest, number, image.external_id
+
+
+def choose_primary(images: Iterable[Shown], pin: str | None = None) -> str | None:
+    """The external_id of the primary image: the pinned one if it is there, else the first in display order.
+
+    None only when there are no images. A pin whose image is gone is dormant: it changes nothing.
+    """
+    there = list(images)
+    if pin is not None and any(image.external_id == pin for image in there):
+        return pin
+    if len(there) == 1:  # most products have one
+        return there[0].external_id
+    return min(there, key=display_order).external_id if there else None
+
+
+def alt_text(product_name: str, image_type: str) -> str:
+    """Product name and image type, at most 255 characters; the name is shortened, the type stays whole."""
+    name, kind = " ".join(product_name.split()), " ".join(image_type.split())
+    text = " - ".join(part for part in (name, kind) if part)
+    if len(text) <= ALT_TEXT_LENGTH:
+        return text
+    connector = ALT_TEXT_LENGTH - (len(kind) + len(" - ") if kind else 0)
+    return " - ".join(part for part in (name[: connector - 1].rstrip() + "…", kind) if part)
+
+
+def article_number_for(product: Product, parent: Product | None) -> str:
+    """The article number under which a product's images are looked for first (contract section 5.2)."""
+    if product.kind == "parent":
+        return product.sku
+    if parent is not None:
+        return parent.sku
+    return product.base_sku or product.sku
+
+
+def numbers_to_try(product: Product, parent: Product | None, own_images_first: bool = False) -> tuple[str, ...]:
+    """The four-step fallback: distinct article numbers in the order in which they are tried.
+
+    The product's article number, its own SKU, its base SKU (variants), its parent's SKU. With `own_images_first` a
+    product's own SKU comes before all: links carry variant numbers, and a parent's pictures would hide the variant's.
+    """
+    numbers = [article_number_for(product, parent), product.sku]
+    if product.kind != "parent":
+        numbers += [product.base_sku or "", parent.sku if parent is not None else ""]
+    if own_images_first:
+        numbers.insert(0, product.sku)
+    return tuple(dict.fromkeys(number for number in numbers if number))
+
+
+def choose_numbers(
+    products: Sequence[Product],
+    parents: Mapping[int, Product],
+    numbers_with_images: Collection[str],
+    own_images_first: bool = False,
+) -> dict[int, str | None]:
+    """For each product the first of its numbers that has images, None when none has; nothing is merged.
+
+    `parents` by id; `numbers_with_images` is asked for once for all products (all numbers_to_try, one query).
+    """
+    chosen: dict[int, str | None] = {}
+    for product in products:
+        parent = parents.get(product.parent_id) if product.parent_id is not None else None
+        tried = numbers_to_try(product, parent, own_images_first)
+        chosen[product.id] = next((number for number in tried if number in numbers_with_images), None)
+    return chosen

@@ -1,0 +1,144 @@
+"""Whether a scan saw everything: the proof that removals need (contract section 2, traps 1 and 3).
+
+What belongs here: the facts of a page and the judgement over all pages of a scan. What does not: reading pages
+(reading.py) and storing scans (storage/scans.py).
+
+The API has no order and ignores page_size, so while somebody uploads, rows repeat and go missing between pages. A scan
+proves to be complete only when nothing can have moved: every page says the same count, and there are exactly that many
+different file_ids.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import NamedTuple
+
+from imagesync_pipelines.connectors.image_db.api import PageAnswer
+from imagesync_pipelines.connectors.image_db.records import PageContent
+
+_SHOWN = 10
+
+
+class PageFacts(NamedTuple):
+    """What a stored page tells about its scan.
+
+    `api_count` is the count it announced; `file_ids` those that were legible, rejects included; `unidentified` the
+    number of records without one; `is_last` whether it had no next page.
+    """
+
+    page: int
+    api_count: int
+    file_ids: tuple[str, ...]
+    unidentified: int
+    fetched_at: datetime
+    is_last: bool
+
+
+class ScanProof(NamedTuple):
+    """`complete`, or the `reason` why not, for people; `repeated` counts records seen again on a further page."""
+
+    complete: bool
+    reason: str
+    pages: int
+    distinct: int
+    repeated: int
+    first_count: int | None
+    last_count: int | None
+
+
+def facts_of(page: int, content: PageContent, fetched_at: datetime) -> PageFacts:
+    """The facts of one page as read by records.read_page."""
+    ids: list[str | None] = [record.external_id for record in content.records]
+    ids += [reject.external_id for reject in content.rejects]
+    return _facts(page, content.api_count, ids, content.next_page, fetched_at)
+
+
+def facts_received(answer: PageAnswer, fetched_at: datetime) -> PageFacts:
+    """The facts of one page as it came from the API; the same as facts_of once it was read."""
+    return _facts(answer.page, answer.api_count, answer.file_ids, answer.next_page, fetched_at)
+
+
+def _facts(
+    page: int, api_count: int, ids: Sequence[str | None], next_page: int | None, fetched_at: datetime
+) -> PageFacts:
+    legible = tuple(one for one in ids if one is not None)
+    return PageFacts(page, api_count, legible, len(ids) - len(legible), fetched_at, next_page is None)
+
+
+def prove(pages: Iterable[PageFacts], started_at: datetime, ended_at: datetime, max_seconds: float) -> ScanProof:
+    """Judge a scan from the facts of its pages, each page once, in any order.
+
+    Complete means: every page from 1 to the last is there, only the last has no next page, all say the same count,
+    the different file_ids are as many, every record has a legible one, every page was fetched within the scan, and
+    the scan took at most `max_seconds`.
+    """
+    seen: dict[int, tuple[datetime, int, int, bool]] = {}
+    owner: dict[str, int] = {}
+    total = 0
+    for facts in pages:
+        seen[facts.page] = facts.fetched_at, facts.api_count, facts.unidentified, facts.is_last
+        total += len(facts.file_ids)
+        owner.update(dict.fromkeys(facts.file_ids, facts.page))
+    numbers = sorted(seen)
+    counts = [seen[page][1] for page in numbers]
+    reason = (
+        _gaps(numbers, [page for page in numbers if seen[page][3]])
+        or _counts(counts)
+        or _unidentified({page: seen[page][2] for page in numbers if seen[page][2]})
+        or _distinct(len(owner), counts[0])
+        or _times([seen[page][0] for page in numbers], started_at, ended_at, max_seconds)
+    )
+    return ScanProof(
+        complete=not reason,
+        reason=reason,
+        pages=len(numbers),
+        distinct=len(owner),
+        repeated=total - len(owner),
+        first_count=counts[0] if counts else None,
+        last_count=counts[-1] if counts else None,
+    )
+
+
+def _gaps(numbers: list[int], ends: list[int]) -> str:
+    if not numbers:
+        return "no page was read"
+    missing = sorted(set(range(1, numbers[-1] + 1)) - set(numbers))
+    if missing:
+        return f"{_pages(missing)} could not be read or were not asked for"
+    if not ends:
+        return f"page {numbers[-1]} says that there are more pages, but they were not read"
+    if ends != [numbers[-1]]:
+        return f"page {ends[0]} says that it is the last, but page {numbers[-1]} was read too"
+    return ""
+
+
+def _counts(counts: list[int]) -> str:
+    if min(counts) != max(counts):
+        return f"the number of images changed while reading, between {min(counts)} and {max(counts)}"
+    return ""
+
+
+def _unidentified(pages: dict[int, int]) -> str:
+    if pages:
+        return f"{sum(pages.values())} records have no legible file_id, on {_pages(sorted(pages))}"
+    return ""
+
+
+def _distinct(distinct: int, count: int) -> str:
+    if distinct != count:
+        return f"{distinct} different images were read, but the API counts {count}: some moved between pages"
+    return ""
+
+
+def _times(fetched: list[datetime], started_at: datetime, ended_at: datetime, max_seconds: float) -> str:
+    seconds = (ended_at - started_at).total_seconds()
+    if seconds > max_seconds:
+        return f"the scan took {seconds:.0f} s, more than the {max_seconds:.0f} s after which it proves nothing"
+    if min(fetched) < started_at or max(fetched) > ended_at:
+        return "some pages were not read during this scan"
+    return ""
+
+
+def _pages(numbers: list[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:_SHOWN])
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return f"page{'s' if len(numbers) > 1 else ''} {shown}{more}"

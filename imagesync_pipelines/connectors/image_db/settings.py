@@ -1,0 +1,79 @@
+"""The settings of the image database and of the ERP, read from the environment and from `.env`.
+
+What belongs here: the variables of this connector, with the names the mission gave them, so without a prefix. What does
+not: values that other connectors need too (imagesync_pipelines/settings.py).
+"""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# The ERP's tables as the contract has them (section 4).
+_PARENTS_QUERY = "SELECT id, sku, name, legacy_base_sku, is_active FROM products_parentproduct"
+_VARIANTS_QUERY = (
+    "SELECT id, sku, name, parent_id, variant_code, legacy_sku, legacy_base_sku, is_active FROM products_variantproduct"
+)
+
+
+class ImageDbSettings(BaseSettings):
+    """What the image database connector needs to know; every field is the variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    image_api_url: str | None = Field(None, description="base URL of the image database's API, e.g. https://host/api/")
+    image_api_username: str | None = Field(None, description="user of the API (HTTP Basic)")
+    image_api_password: SecretStr | None = Field(None, description="password of the API (HTTP Basic)")
+    image_api_timeout: float = Field(30, gt=0, description="seconds to wait for one answer")
+    image_api_cache_enabled: bool = Field(True, description="--sku, re-planning and the web may use stored pages")
+    image_api_cache_timeout: float = Field(3600, ge=0, description="seconds for which a stored page counts as fresh")
+    image_api_verify_tls: bool = Field(True, description="check the API's certificate")
+    image_api_concurrency: int = Field(4, ge=1, le=32, description="pages read at the same time")
+    image_api_pause: float = Field(0, ge=0, description="seconds between the starts of two calls")
+    image_api_page_size: int = Field(100, ge=1, description="records asked for per page; the API may ignore it")
+
+    image_db_pages_per_block: int = Field(10, ge=1, description="consecutive pages in one partition")
+    image_db_walk_max_seconds: float = Field(3600, gt=0, description="a scan that took longer proves nothing")
+    image_db_walk_repeats: int = Field(2, ge=0, description="further scans when one does not prove to be complete")
+    image_db_confirm_removals: bool = Field(
+        True, description="before images are removed, read all pages again: a record can hide between two pages"
+    )
+    image_db_schedule: str = Field("0 3 * * *", description="when the daily run starts (cron, in IMAGESYNC_TIMEZONE)")
+    image_db_own_images_first: bool = Field(False, description="show a variant's own images before its parent's")
+    image_db_detail_min_height: int = Field(600, ge=1, description="pixels a picture needs for a product page")
+    image_db_fresh_hours: float = Field(26, gt=0, description="hours after which the product images count as stale")
+
+    image_db_max_unmatched_share: float = Field(0.2, ge=0, le=1, description="article links that may have no product")
+    image_db_max_reject_share: float = Field(0.01, ge=0, le=1, description="records that may be set aside")
+
+    erp_database_url: SecretStr | None = Field(None, description="any SQLAlchemy URL of the ERP's database")
+    erp_parents_query: str = Field(_PARENTS_QUERY, description="SQL giving the parent products")
+    erp_variants_query: str = Field(_VARIANTS_QUERY, description="SQL giving the variants")
+    erp_parents_file: Path | None = Field(None, description="CSV or Parquet file of the parents, instead of SQL")
+    erp_variants_file: Path | None = Field(None, description="CSV or Parquet file of the variants, instead of SQL")
+
+    @field_validator("image_db_schedule")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
+        return value
+
+    @model_validator(mode="after")
+    def _files_come_in_pairs(self) -> "ImageDbSettings":
+        if (self.erp_parents_file is None) != (self.erp_variants_file is None):
+            raise ValueError("ERP_PARENTS_FILE and ERP_VARIANTS_FILE go together; set both or none")
+        return self
+
+
+def missing_variables(settings: ImageDbSettings) -> tuple[str, ...]:
+    """The variables without which this connector cannot run; empty when it can. Its schedule stays off until then."""
+    needed = {
+        "IMAGE_API_URL": settings.image_api_url,
+        "IMAGE_API_USERNAME": settings.image_api_username,
+        "IMAGE_API_PASSWORD": settings.image_api_password,
+        "ERP_DATABASE_URL (or ERP_PARENTS_FILE and ERP_VARIANTS_FILE)": (
+            settings.erp_database_url or settings.erp_parents_file
+        ),
+    }
+    return tuple(name for name, value in needed.items() if value is None)

@@ -1,0 +1,153 @@
+"""The images that are shown for products: the mission's article numbers and fallback, for a whole list at once.
+
+What belongs here: three queries for any number of products, and joining them with the rule. What does not: the rule
+itself (rules.choose_numbers, contract section 5.2), pages and APIs that show the images (web).
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.image_db import rules
+from imagesync_pipelines.storage.schema import product, product_image
+
+
+@dataclass(frozen=True)
+class ShownImage:
+    """One image as other systems get it; `id` is the product image's, `product_id` that of the product it is on."""
+
+    id: int
+    product_id: int
+    external_id: str
+    image_url: str
+    thumbnail_url: str | None
+    image_type: str
+    is_primary: bool
+    is_front: bool
+    priority: int
+    alt_text: str
+
+
+@dataclass(frozen=True)
+class ShownImages:
+    """What is shown for a product: the article number that gave images, None when none did; the primary is first."""
+
+    number: str | None
+    images: tuple[ShownImage, ...]
+
+
+NOTHING = ShownImages(None, ())
+
+# Contract section 5.2: the variant painted BE lends its picture first.
+_FIRST_VARIANT = "BE"
+
+
+class Owner(NamedTuple):
+    """Whose images are shown for a product: the article number that gave them, and the product that has them."""
+
+    number: str
+    product_id: int
+
+
+def shown_images(
+    engine: sa.Engine, product_ids: Collection[int], *, own_images_first: bool = False
+) -> dict[int, ShownImages]:
+    """The images to show for each of the products; a product that we do not have is left out.
+
+    For each product its numbers are tried in order and the first that has images wins, nothing is merged. There are
+    three queries, however many products.
+    """
+    with engine.connect() as connection:
+        chosen = image_owners(connection, product_ids, own_images_first=own_images_first)
+        images = _images(connection, {one.product_id for one in chosen.values() if one is not None})
+    return {
+        product_id: ShownImages(one.number, tuple(images.get(one.product_id, ()))) if one is not None else NOTHING
+        for product_id, one in chosen.items()
+    }
+
+
+def image_owners(
+    connection: sa.Connection, product_ids: Collection[int], *, own_images_first: bool = False
+) -> dict[int, Owner | None]:
+    """For each product the one whose images are shown for it, itself or another; None when there is none."""
+    asked, parents = _products(connection, product_ids)
+    numbers = {
+        number
+        for one in asked
+        for number in rules.numbers_to_try(one, parents.get(one.parent_id or 0), own_images_first)
+    }
+    owners = _owners(connection, numbers)
+    chosen = rules.choose_numbers(asked, parents, owners, own_images_first)
+    return {one: Owner(number, owners[number]) if number is not None else None for one, number in chosen.items()}
+
+
+def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> dict[int, int]:
+    """For parents without images of their own: the image of a variant that stands for them, by parent id.
+
+    The ladder of contract section 5.2: the variant BE first, then the others; of a variant's images primary and front
+    Produktfoto, primary Produktfoto, front Produktfoto, Produktfoto, primary, any.
+    """
+    image, variant = product_image.c, product.c
+    is_photo = sa.func.lower(sa.func.btrim(image.image_type)) == "produktfoto"
+    step = sa.case(
+        (image.is_primary & image.is_front & is_photo, 1),
+        (image.is_primary & is_photo, 2),
+        (image.is_front & is_photo, 3),
+        (is_photo, 4),
+        (image.is_primary, 5),
+        else_=6,
+    )
+    query = (
+        sa.select(variant.parent_id, image.id)
+        .join_from(product, product_image, image.product_id == variant.id)
+        .where(variant.parent_id == sa.any_(sa.literal(list(parent_ids), sa.ARRAY(sa.BigInteger))))
+        .order_by(variant.parent_id, variant.variant_code.is_distinct_from(_FIRST_VARIANT), step, variant.sku, image.id)
+    )
+    chosen: dict[int, int] = {}
+    for parent_id, image_id in connection.execute(query):
+        chosen.setdefault(parent_id, image_id)
+    return chosen
+
+
+def _products(
+    connection: sa.Connection, product_ids: Collection[int]
+) -> tuple[list[rules.Product], dict[int, rules.Product]]:
+    """The products asked for, and their parents by id."""
+    names = ("id", "kind", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name")
+    wanted = sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
+    # One list of ids: with an OR here PostgreSQL reads the whole table.
+    parents_of = sa.select(product.c.parent_id).where(product.c.id == wanted)
+    both = sa.union(sa.select(product.c.id).where(product.c.id == wanted), parents_of)
+    query = sa.select(*(product.c[name] for name in names), product.c.left_erp_at.is_(None)).where(
+        product.c.id.in_(both)
+    )
+    found = {row[0]: rules.Product._make(row) for row in connection.execute(query.order_by(product.c.id))}
+    asked = set(product_ids)
+    return [one for one in found.values() if one.id in asked], found
+
+
+def _owners(connection: sa.Connection, numbers: Collection[str]) -> dict[str, int]:
+    """The product with images that each article number names, a variant before a parent; others are left out."""
+    has_images = sa.exists().where(product_image.c.product_id == product.c.id)
+    query = (
+        sa.select(product.c.sku, product.c.id)
+        .where(product.c.sku == sa.any_(sa.literal(list(numbers), sa.ARRAY(sa.Text))), has_images)
+        .order_by(product.c.sku, product.c.kind)  # "parent" comes before "variant", so the variant is kept
+    )
+    return {row.sku: row.id for row in connection.execute(query)}
+
+
+def _images(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, Sequence[ShownImage]]:
+    """The images of these products in display order, the primary first."""
+    names = list(ShownImage.__dataclass_fields__)
+    query = sa.select(*(product_image.c[name] for name in names), product_image.c.newest_export).where(
+        product_image.c.product_id == sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
+    )
+    found: dict[int, list[tuple[tuple[object, ...], ShownImage]]] = {}
+    for *values, newest_export in connection.execute(query):
+        image = ShownImage(*values)
+        order = rules.display_order(rules.Shown(image.external_id, image.priority, newest_export))
+        found.setdefault(image.product_id, []).append(((not image.is_primary, *order), image))
+    return {owner: [image for _, image in sorted(images, key=lambda pair: pair[0])] for owner, images in found.items()}

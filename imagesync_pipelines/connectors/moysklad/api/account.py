@@ -1,0 +1,258 @@
+"""The HTTP contract of МойСклад's images, and nothing but: lists, searches, downloads, list-setting writes.
+
+What belongs here: paths and parameters, what an answer must hold (contract sections 6 to 8). What does not: one call
+with its repetitions (calls.py), bytes (downloads.py), fields (fields.py), bodies (bodies.py), what to write (the
+connector). There is no DELETE and no adding of single images: setting a list is what can be repeated without harm.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+
+import orjson
+import sqlalchemy as sa
+
+from imagesync_pipelines.accounts.moysklad import MatchField, MoyskladAccount
+from imagesync_pipelines.connectors.moysklad.api.bodies import (
+    MOST_BYTES,
+    Part,
+    bulk_body,
+    either,
+    element_at,
+    filter_portions,
+    list_body,
+    part_size,
+)
+from imagesync_pipelines.connectors.moysklad.api.calls import Calls, Reply
+from imagesync_pipelines.connectors.moysklad.api.downloads import Downloads
+from imagesync_pipelines.connectors.moysklad.api.fields import RowError, image_of, moscow_time
+from imagesync_pipelines.connectors.moysklad.api.pages import AssortmentPage, images_in, page_of, rows_of, values_of
+from imagesync_pipelines.connectors.moysklad.api.refusals import errors_of, refusal
+from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, TooLargeError, WriteRefusedError
+from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.storage.rate_budget import WindowLeft
+from imagesync_pipelines.sync.targets import AnswerLostError
+from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
+from imagesync_pipelines.upstream.errors import BadAnswerError, UpstreamError
+from imagesync_pipelines.upstream.retries import Timing
+
+# Rows of images come only with this many entities on a page; with more they are left out without a word.
+EXPANDED_LIMIT = 100
+_PLAIN_LIMIT = 1000
+_EXPANDED: Mapping[str, str | int] = {"expand": "images", "limit": EXPANDED_LIMIT}
+_BETA = {"X-Lognex-Remap-Beta-Feature": "assortmentWithoutStock"}
+
+
+class MoyskladApi:
+    """One МойСклад account, shared by all threads of a run and, in its limits, by all runs of an installation.
+
+    Every call may raise AccountStoppedError (its kinds among them) and any other UpstreamError; a write raises
+    AnswerLostError when it may or may not have been carried out. allowed_hosts: hosts in private networks that images
+    may come from. Close it at the end.
+    """
+
+    def __init__(
+        self,
+        account: MoyskladAccount,
+        settings: MoyskladSettings,
+        engine: sa.Engine,
+        *,
+        allowed_hosts: frozenset[str] = frozenset(),
+        timing: Timing | None = None,
+        resolve: Resolve = resolve_host,
+    ) -> None:
+        self.account = account
+        self._calls = Calls(account, settings, engine, timing or Timing())
+        self._downloads = Downloads(self._calls, settings, allowed_hosts, timing or Timing(), resolve)
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._calls.close()
+
+    @property
+    def calls(self) -> int:
+        """Requests made to the API so far, repetitions and refused ones included; bytes of images are elsewhere."""
+        return self._calls.calls
+
+    @property
+    def units(self) -> int:
+        """Units of the account's limit that they took."""
+        return self._calls.units
+
+    @property
+    def received(self) -> int:
+        """Bytes of the API's answers; images, which come from elsewhere, are not among them."""
+        return self._calls.received
+
+    @property
+    def weight(self) -> int:
+        """Units that one call takes now."""
+        return self._calls.weight()
+
+    def left(self) -> WindowLeft:
+        """What is left of the account's window now, in units, over all runs of this installation."""
+        return self._calls.left()
+
+    def part_size(self, kind: EntityType, entity_id: str, part: Part) -> int:
+        """Bytes that an image takes in the body of a write, see MOST_BYTES."""
+        return part_size(self.account.url, kind, entity_id, part)
+
+    def assortment(
+        self,
+        *,
+        types: Sequence[EntityType] = TYPES,
+        ids: Sequence[str] | None = None,
+        updated_since: datetime | None = None,
+        expand: bool = True,
+        permanent: bool = False,
+    ) -> Iterator[AssortmentPage]:
+        """Entities of all these types page by page, 100 with their images, or 1000 without.
+
+        ids: only those, archived ones too; 100 in a list of its own each. Otherwise archived ones are left out.
+        updated_since: a moment with its zone. permanent: ask for links that need no call; not every tariff has them.
+        The order is the server's: a list that changes meanwhile may skip rows, so `size` and the ids are the proof.
+        """
+        filters = [either("type", types)]
+        if updated_since is not None:
+            filters.append(f"updated>={moscow_time(updated_since)}")
+        portions = (
+            [None] if ids is None else [ids[at : at + EXPANDED_LIMIT] for at in range(0, len(ids), EXPANDED_LIMIT)]
+        )
+        for portion in portions:
+            chosen = filters if portion is None else [*filters, either("id", portion)]
+            params: dict[str, str | int] = {"filter": ";".join(chosen)}
+            params |= _EXPANDED if expand else {"limit": _PLAIN_LIMIT}
+            if expand and permanent:
+                params["fields"] = "downloadPermanentHref"
+            yield from self._pages("entity/assortment", params, _BETA)
+
+    def find(self, kind: EntityType, match_field: MatchField, values: Sequence[str]) -> list[Entity]:
+        """The entities of a type, archived ones left out, whose field has exactly one of these values; without images.
+
+        One call per 180 values, more when they are long. Two entities with one value are both given.
+        """
+        wanted = set(values)
+        found: list[Entity] = []
+        for portion in filter_portions(match_field, list(dict.fromkeys(values))):
+            params: dict[str, str | int] = {
+                "filter": either(match_field, portion),
+                "limit": _PLAIN_LIMIT,
+                "order": "id",
+            }
+            for page in self._pages(f"entity/{kind}", params, {}):
+                # What the server takes for equal (upper and lower case, blanks) need not be the same value.
+                found += (entity for entity in page.entities if wanted.intersection(values_of(entity, match_field)))
+        return found
+
+    def set_images(self, kind: EntityType, entity_id: str, parts: Sequence[Part]) -> tuple[ImageRow, ...]:
+        """Make these the images of an entity, in this order, and give them as the account has them now; one call.
+
+        What is not among them is removed from it. Raises the kinds of WriteRefusedError, EntityGoneError,
+        AnswerLostError.
+        """
+        if not parts:
+            return self._clear(kind, entity_id)
+        path = f"entity/{kind}/{entity_id}/images"
+        body = self._checked(list_body(self.account.url, kind, entity_id, parts))
+        try:
+            reply = self._calls.write("POST", path, {}, body)
+        except WriteRefusedError as error:
+            if error.element is None and error.column is not None:
+                error.element = element_at(self.account.url, kind, entity_id, parts, error.column)
+            raise
+        if not isinstance(reply.data, list):
+            raise AnswerLostError(f"{path}: no list of images came back")
+        if reply.status >= 400:
+            raise next((_element_error(reply, element) for element in reply.data if errors_of(element)), None) or (
+                reply.error(BadAnswerError, f"HTTP {reply.status} with a list that names no error")
+            )
+        try:
+            return tuple(image_of(row) for row in reply.data)
+        except RowError as error:
+            raise AnswerLostError(f"{path}: {error}") from None
+
+    def set_images_bulk(
+        self, kind: EntityType, lists: Mapping[str, Sequence[Part]]
+    ) -> dict[str, tuple[ImageRow, ...] | UpstreamError]:
+        """Make these the images of at most 100 entities (id to images) in one call; per id its images now, or why not.
+
+        Where the answer leaves the rows out they are read, which is one call more. Raises what concerns all of them.
+        """
+        if not 0 < len(lists) <= EXPANDED_LIMIT:
+            raise ValueError(f"{len(lists)} entities in one call; it may be 1 to {EXPANDED_LIMIT}")
+        path, body = f"entity/{kind}", self._checked(bulk_body(self.account.url, kind, lists))
+        reply = self._calls.write("POST", path, _EXPANDED, body)
+        if not isinstance(reply.data, list) or len(reply.data) != len(lists):
+            raise AnswerLostError(f"{path}: no list of {len(lists)} answers came back")
+        results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {}
+        unread: list[str] = []
+        for entity_id, element in zip(lists, reply.data, strict=True):
+            if errors_of(element):
+                results[entity_id] = _element_error(reply, element)
+                continue
+            images = images_in(element)
+            if images is None:
+                unread.append(entity_id)
+            else:
+                results[entity_id] = images
+        if unread:
+            results |= self._read_back(kind, unread)
+        return results
+
+    def download(self, row: ImageRow) -> bytes:
+        """The bytes of an image, exactly as many as its row says; whether they are a picture is for others to see.
+
+        No call where the row has a permanent link that works; raises EntityGoneError for an image that is gone.
+        """
+        return self._downloads.get(row)
+
+    def _clear(self, kind: EntityType, entity_id: str) -> tuple[ImageRow, ...]:
+        """Remove all images: an empty list inside the entity is documented to do so, one sent to its images is not."""
+        path = f"entity/{kind}/{entity_id}"
+        reply = self._calls.write("PUT", path, _EXPANDED, orjson.dumps({"images": []}))
+        images = images_in(reply.data)
+        if images is None:
+            images = self._read_one(kind, entity_id)
+        if images:
+            raise reply.error(BadAnswerError, f"{len(images)} images are there after all were to be removed")
+        return images
+
+    def _read_one(self, kind: EntityType, entity_id: str) -> tuple[ImageRow, ...]:
+        result = self._read_back(kind, [entity_id])[entity_id]
+        if isinstance(result, UpstreamError):
+            raise result
+        return result
+
+    def _read_back(self, kind: EntityType, ids: Sequence[str]) -> dict[str, tuple[ImageRow, ...] | UpstreamError]:
+        """The images of entities that were just written."""
+        results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {
+            entity_id: RowsMissingError(f"{kind} {entity_id} was written, and its images could not be read afterwards")
+            for entity_id in ids
+        }
+        for page in self.assortment(types=[kind], ids=ids):
+            results |= {entity.id: entity.images for entity in page.entities if entity.images is not None}
+        return results
+
+    def _checked(self, body: bytes) -> bytes:
+        if len(body) >= MOST_BYTES:
+            raise TooLargeError(
+                f"the request has {len(body)} bytes, {MOST_BYTES} are too many; send less at once", sent=False
+            )
+        return body
+
+    def _pages(
+        self, path: str, params: Mapping[str, str | int], headers: Mapping[str, str]
+    ) -> Iterator[AssortmentPage]:
+        """All pages of a list; how many there are is what the newest of them says."""
+        limit, offset = int(params["limit"]), 0
+        while True:
+            reply = self._calls.read(path, {**params, "offset": offset}, headers)
+            rows, size = rows_of(reply)
+            yield page_of(rows, offset, size)
+            offset += limit
+            if not rows or offset >= size:
+                return
+
+
+def _element_error(reply: Reply, element: object) -> UpstreamError:
+    return refusal(reply.place, reply.status, element, write=True)

@@ -1,0 +1,57 @@
+"""What МойСклад allows a principal: units in a window, what a call weighs, calls in flight (contract section 4).
+
+What belongs here: those numbers, and reading what an answer's headers say of them. What does not: counting
+(storage/rate_budget.py), waiting (pacing.py). The numbers hold per user or solution; X-Lognex times are milliseconds.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta, timezone
+from math import isfinite
+
+from imagesync_pipelines.accounts.moysklad import TokenKind
+
+UNITS = 45
+WINDOW_SECONDS = 3
+PARALLEL = 5
+MOSCOW = timezone(timedelta(hours=3), "MSK")
+
+# From which day (Moscow time) a call weighs how much; before the first of them it weighs 1.
+_WEIGHTS: Mapping[TokenKind, tuple[tuple[date, int], ...]] = {
+    TokenKind.SOLUTION: (),
+    TokenKind.DRAFT_SOLUTION: ((date(2026, 4, 13), 4),),
+    TokenKind.USER: ((date(2026, 5, 12), 2), (date(2026, 9, 1), 3), (date(2026, 12, 1), 4)),
+}
+
+
+def weight_of(kind: TokenKind, now: float) -> int:
+    """How many units one call takes at a moment (seconds since 1970)."""
+    today = datetime.fromtimestamp(now, UTC).astimezone(MOSCOW).date()
+    return max((weight for since, weight in _WEIGHTS[kind] if today >= since), default=1)
+
+
+def units_left(headers: Mapping[str, str], weight: int) -> int | None:
+    """How many units the server says are left in its window; None when it does not say.
+
+    Where the limit it names is our number of calls and not of units, what is left is taken for calls as well.
+    """
+    named = {name.lower(): value for name, value in headers.items()}
+    left, limit = _number(named.get("x-ratelimit-remaining")), _number(named.get("x-ratelimit-limit"))
+    if left is None:
+        return None
+    in_calls = weight > 1 and limit == UNITS // weight
+    return int(left) * (weight if in_calls else 1)
+
+
+def asked_pause(headers: Mapping[str, str]) -> float | None:
+    """Seconds that an answer 429 asks us to wait; None when it does not say (too many calls in flight)."""
+    named = {name.lower(): value for name, value in headers.items()}
+    asked = _number(named.get("x-lognex-retry-after"))
+    return None if asked is None else asked / 1000
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text) if text is not None else None
+    except ValueError:
+        return None
+    return number if number is not None and isfinite(number) and number >= 0 else None

@@ -1,0 +1,189 @@
+"""The map of a child account: which of its entities is which of the main account.
+
+What belongs here: the `moysklad_entity_map` table, and asking the child account for what is not in it. What does not:
+the rules of matching (matching.py), HTTP (api/). What was found stays, since ids do not change; only what was found
+by the field that the account names now counts. A counterpart whose entity was deleted in the main account passes, with
+the images that we manage there, to the entity that has its value now.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from imagesync_pipelines.accounts.moysklad import MAIN, MatchField, MoyskladChild
+from imagesync_pipelines.connectors.moysklad.api.pages import values_of
+from imagesync_pipelines.connectors.moysklad.identity import ChildIdentity
+from imagesync_pipelines.connectors.moysklad.matching import Match, Place, Unmatched, match_entities
+from imagesync_pipelines.connectors.moysklad.model import Entity, EntityType, key_parts
+from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR, DELETED, entities_of
+from imagesync_pipelines.connectors.moysklad.state import forget_lists, hand_over
+from imagesync_pipelines.storage.mirror import read_gone, read_mirror
+from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map as table
+
+_PRODUCT_KEY = "product:{}"
+# What the fields are called in the mirror.
+_FIELDS: Mapping[MatchField, str] = {
+    "externalCode": "external_code",
+    "code": "code",
+    "article": "article",
+    "barcode": "barcodes",
+}
+# Variants are looked for within their product, so products come first.
+_ORDER: tuple[EntityType, ...] = ("product", "bundle", "variant")
+
+
+class Finder(Protocol):
+    """What matching asks of a child account; `MoyskladApi` is one."""
+
+    @property
+    def calls(self) -> int:
+        """Requests made so far."""
+
+    def find(self, kind: EntityType, match_field: MatchField, values: Sequence[str]) -> list[Entity]:
+        """The entities of a type whose field has exactly one of these values."""
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The counterparts of entities in a child account.
+
+    ids: key to id in the child account, of those that were asked for and have one. new: found now; unmatched: those
+    that were asked for and have none, and why.
+    """
+
+    ids: Mapping[str, str]
+    new: tuple[Match, ...]
+    unmatched: tuple[Unmatched, ...]
+    calls: int
+
+
+def read_map(connection: sa.Connection, child: MoyskladChild) -> dict[str, str]:
+    """All of a child account's map: key to id in the child account, found by the field that it names now."""
+    chosen = (table.c.child == child.alias) & (table.c.field == child.match_field)
+    return {row.entity_key: row.child_id for row in connection.execute(sa.select(table).where(chosen))}
+
+
+def forget(connection: sa.Connection, child: MoyskladChild, keys: Collection[str]) -> None:
+    """Take entities out of the map, in the caller's transaction: their counterparts are gone, and looked for anew."""
+    chosen = (table.c.child == child.alias) & table.c.entity_key.in_(list(keys))
+    connection.execute(table.delete().where(chosen))
+
+
+def map_entities(
+    engine: sa.Engine,
+    api: Finder,
+    child: MoyskladChild,
+    entities: Sequence[Entity],
+    *,
+    identity: ChildIdentity | None = None,
+) -> Mapped:
+    """Find the counterparts of these entities of the main account; the child account is asked for unknown ones only.
+
+    The products of unknown variants are looked for as well, whether they were asked for or not. What is found is
+    committed type by type. identity: looks at whose the entities are that were found, before anything is written.
+    Raises SameAccountError and the errors of the API.
+    """
+    calls = api.calls
+    new: list[Match] = []
+    unmatched: list[Unmatched] = []
+    with engine.connect() as connection:
+        known = _without_main_itself(connection, child, read_map(connection, child))
+        unknown = [entity for entity in entities if entity.key not in known]
+        unknown += _products_of(connection, unknown, known)
+        shared = _shared_places(connection, child.match_field) if unknown else frozenset()
+        deleted = read_gone(connection, CONNECTOR, MAIN, [DELETED]) if unknown else frozenset()
+        connection.commit()
+        for kind in _ORDER:
+            wanted = [entity for entity in unknown if entity.type == kind]
+            if not wanted:
+                continue
+            values = [value for entity in wanted for value in values_of(entity, child.match_field)]
+            candidates = api.find(kind, child.match_field, values) if values else []
+            if identity is not None:
+                identity.check(candidate.account_id for candidate in candidates)
+            found, without = match_entities(
+                wanted,
+                candidates,
+                child.match_field,
+                products={key_parts(key)[1]: child_id for key, child_id in known.items()},
+                taken={child_id: key for key, child_id in known.items() if key not in deleted},
+                shared=shared,
+            )
+            orphaned = {child_id: key for key, child_id in known.items() if key in deleted}
+            _keep(connection, child, found, orphaned)
+            connection.commit()
+            known |= {match.key: match.child_id for match in found}
+            new += found
+            unmatched += without
+    asked = {entity.key for entity in entities}
+    return Mapped(
+        ids={key: child_id for key, child_id in known.items() if key in asked},
+        new=tuple(new),
+        unmatched=tuple(entity for entity in unmatched if entity.key in asked),
+        calls=api.calls - calls,
+    )
+
+
+def _without_main_itself(connection: sa.Connection, child: MoyskladChild, known: Mapping[str, str]) -> dict[str, str]:
+    """The map without entities that are their own counterpart: it was made with the main account's own token once.
+
+    They are looked for anew, with what we thought to manage there forgotten.
+    """
+    own = [key for key, child_id in known.items() if child_id == key_parts(key)[1]]
+    if own:
+        forget(connection, child, own)
+        forget_lists(connection, child.alias, own)
+    return {key: child_id for key, child_id in known.items() if key not in set(own)}
+
+
+def _products_of(connection: sa.Connection, unknown: Sequence[Entity], known: Collection[str]) -> list[Entity]:
+    """The products of variants among the unknown that are neither known nor among them."""
+    there = {entity.key for entity in unknown}
+    keys = {_PRODUCT_KEY.format(entity.product_id) for entity in unknown if entity.type == "variant"}
+    return entities_of(connection, sorted(keys - there - set(known)))
+
+
+def _shared_places(connection: sa.Connection, match_field: MatchField) -> frozenset[Place]:
+    """Where the main account, as the mirror has it, has several entities with one value."""
+    name = _FIELDS[match_field]
+    frame = read_mirror(connection, CONNECTOR, MAIN, {name: pa.large_string(), "product_id": pa.large_string()})
+    places: Counter[Place] = Counter()
+    for key, text, product_id in zip(frame["key"], frame[name], frame["product_id"], strict=True):
+        values = set(orjson.loads(text)) if match_field == "barcode" else {text}
+        places.update((key_parts(key)[0], product_id, value) for value in values if value)
+    return frozenset(place for place, times in places.items() if times > 1)
+
+
+def _keep(
+    connection: sa.Connection, child: MoyskladChild, matches: Sequence[Match], orphaned: Mapping[str, str]
+) -> None:
+    """Write what was found; what the same entities were found by earlier, by another field, gives way.
+
+    orphaned: child ids to the keys of their deleted entities, which give way as well.
+    """
+    if not matches:
+        return
+    ids = [match.child_id for match in matches]
+    keys = [match.key for match in matches]
+    passed = {orphaned[match.child_id]: match.key for match in matches if match.child_id in orphaned}
+    earlier = (table.c.child == child.alias) & (table.c.child_id.in_(ids) | table.c.entity_key.in_(keys))
+    gives_way = (table.c.field != child.match_field) | table.c.entity_key.in_(list(passed))
+    connection.execute(table.delete().where(earlier & gives_way))
+    hand_over(connection, child.alias, passed)
+    rows = [
+        {
+            "child": child.alias,
+            "entity_key": match.key,
+            "child_id": match.child_id,
+            "field": child.match_field,
+            "value": match.value,
+        }
+        for match in matches
+    ]
+    connection.execute(insert(table), rows)

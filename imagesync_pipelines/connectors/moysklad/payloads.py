@@ -1,0 +1,143 @@
+"""Requests in the two forms of the system that we replace: one image of an entity, or several.
+
+What belongs here: reading such payloads, and whose accounts they name. What does not: the table (queue.py), events of
+МойСклад (events.py), where payloads come from (cli, web). A payload that cannot be understood is set aside with the
+field's name and reason, and the others go on; unknown fields are kept with it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+import orjson
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+
+from imagesync_pipelines.accounts.file import Accounts
+from imagesync_pipelines.accounts.moysklad import MAIN, Mode
+from imagesync_pipelines.connectors.moysklad.model import EntityType
+from imagesync_pipelines.connectors.moysklad.queue import PRIORITY, NewRequest, SetAside
+
+_Text = Annotated[str, Field(min_length=1)]
+
+
+class PayloadsError(Exception):
+    """What was sent is no JSON at all; the message says where."""
+
+
+@dataclass(frozen=True)
+class AccountNames:
+    """How payloads and events may name accounts. children: alias or МойСклад's own id, in small letters → alias."""
+
+    main: frozenset[str]
+    children: Mapping[str, str]
+    # The children whose image sync is not off.
+    active: tuple[str, ...]
+
+
+class _Entity(BaseModel):
+    """The five identifiers of both forms. The child's own id of the entity is kept, but our map is what counts."""
+
+    model_config = ConfigDict(extra="allow")
+
+    main_account_id: _Text
+    child_account_id: _Text
+    entity_type: EntityType = Field(validation_alias=AliasChoices("parent_entity_type", "entity_type"))
+    parent_entity_id: UUID
+    child_entity_id: _Text
+    priority: int = Field(PRIORITY, ge=0, le=100)
+
+
+class _OneImage(_Entity):
+    image_url: _Text
+    filename: _Text
+
+
+class _Link(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    href: _Text = Field(validation_alias="downloadHref")
+
+
+class _Image(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    meta: _Link
+    filename: _Text
+
+
+class _SeveralImages(_Entity):
+    images: list[_Image]
+
+
+def names_of(accounts: Accounts) -> AccountNames:
+    """The names of the accounts in the accounts file."""
+    main, children = accounts.moysklad_main, accounts.moysklad_children
+    own_ids = {child.account.account_id.lower(): alias for alias, child in children.items() if child.account.account_id}
+    return AccountNames(
+        main=frozenset({MAIN, main.account_id.lower()} if main is not None and main.account_id else {MAIN}),
+        children={**own_ids, **{alias: alias for alias in children}},
+        active=tuple(sorted(alias for alias, child in children.items() if child.mode is not Mode.OFF)),
+    )
+
+
+def read_payloads(body: bytes, names: AccountNames) -> list[NewRequest | SetAside]:
+    """The requests in a body: one payload, an array of them, or one per line.
+
+    Raises PayloadsError when it is no JSON, naming the line.
+    """
+    return [read_payload(document, names) for document in _documents(body)]
+
+
+def read_payload(document: object, names: AccountNames) -> NewRequest | SetAside:
+    """One payload as a request, or set aside with every field that is missing or wrong."""
+    try:
+        payload = orjson.dumps(document).decode()
+    except orjson.JSONEncodeError:
+        return SetAside("", "its fields are nested too deeply to be a request")
+    if not isinstance(document, dict):
+        return SetAside(payload, "a request is an object with fields; this is none")
+    kind = _SeveralImages if "images" in document else _OneImage
+    try:
+        entity = kind.model_validate(document)
+    except ValidationError as error:
+        problems = error.errors(include_url=False, include_input=False, include_context=False)
+        return SetAside(payload, "; ".join(_in_words(item["loc"], item["type"], item["msg"]) for item in problems))
+    if entity.main_account_id.lower() not in names.main:
+        return SetAside(
+            payload, f"main_account_id: {_shown(entity.main_account_id)} is not the main account's account_id"
+        )
+    child = names.children.get(entity.child_account_id.lower())
+    if child is None:
+        known = ", ".join(sorted(set(names.children.values()))) or "none"
+        shown = _shown(entity.child_account_id)
+        return SetAside(
+            payload, f"child_account_id: no child account has {shown} as account_id or alias; there are: {known}"
+        )
+    return NewRequest(child, entity.entity_type, str(entity.parent_entity_id), payload, entity.priority)
+
+
+def _documents(body: bytes) -> Iterator[object]:
+    try:
+        whole = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        lines = [(number, line) for number, line in enumerate(body.splitlines(), 1) if line.strip()]
+        if len(lines) < 2:
+            raise PayloadsError(f"This is no JSON: {error}") from None
+        for number, line in lines:
+            try:
+                yield orjson.loads(line)
+            except orjson.JSONDecodeError as wrong:
+                raise PayloadsError(f"Line {number} is no JSON: {wrong}. Nothing was queued.") from None
+        return
+    yield from whole if isinstance(whole, list) else [whole]
+
+
+def _in_words(place: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = ".".join(str(part) for part in place)
+    return f"{name} is missing" if kind == "missing" else f"{name}: {message}"
+
+
+def _shown(name: str) -> str:
+    """A name from outside, short and without control characters."""
+    return repr(name[:60])

@@ -1,0 +1,250 @@
+"""The queue of requests: which entities somebody wants to be synchronised soon, into which child account.
+
+What belongs here: the table `moysklad_queue`, its states and attempts. What does not: reading what people and МойСклад
+send (payloads.py, events.py), the runs that work requests off. A request names an entity and nothing else of it counts:
+its images are read from the main account when the run begins, so an old request can never undo a newer change.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import NamedTuple
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from imagesync_pipelines.storage.schema_moysklad import moysklad_queue as table
+
+PRIORITY = 50
+ATTEMPTS = 3
+# Pauses after the first and after the second attempt that failed.
+PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
+# Requests that one run takes: the next run goes on, and what is urgent need not wait for what is not.
+TAKEN_AT_ONCE = 1000
+ERRORS_SHOWN = 10
+ERROR_CHARACTERS = 500
+
+
+class State(StrEnum):
+    """Where a request is. set_aside: it could not be understood; failed: all its attempts failed."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    SET_ASIDE = "set_aside"
+
+
+class NewRequest(NamedTuple):
+    """A wish that came in. entity_id: in the main account; payload: the JSON text as it came, unknown fields included.
+
+    once: a second wish with the same words here is the same wish ('': every wish is its own).
+    """
+
+    child: str
+    entity_type: str
+    entity_id: str
+    payload: str
+    priority: int = PRIORITY
+    once: str = ""
+
+
+class SetAside(NamedTuple):
+    """What came in and could not be understood; the reason names the field."""
+
+    payload: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that a run has taken. attempts: the present one included."""
+
+    id: int
+    child: str
+    entity_type: str
+    entity_id: str
+    priority: int
+    attempts: int
+
+    @property
+    def entity(self) -> str:
+        """The key of the entity, as everywhere in the connector."""
+        return f"{self.entity_type}:{self.entity_id}"
+
+
+class Due(NamedTuple):
+    """What a run could take now for a child. mark: another text whenever other requests or attempts are due."""
+
+    requests: int
+    mark: str
+
+
+class QueueError(NamedTuple):
+    """Why a request failed, waits for another attempt, was set aside, or is done with nothing to do.
+
+    child and entity: '' when set aside.
+    """
+
+    id: int
+    child: str
+    entity: str
+    state: State
+    attempts: int
+    changed_at: datetime
+    error: str
+
+
+@dataclass(frozen=True)
+class QueueView:
+    """The queue for people: numbers per child ('': what was set aside) and state, the newest errors first."""
+
+    counts: Mapping[str, Mapping[State, int]]
+    errors: tuple[QueueError, ...]
+
+    def total(self, state: State) -> int:
+        """The requests in this state, of all children."""
+        return sum(numbers.get(state, 0) for numbers in self.counts.values())
+
+
+@dataclass(frozen=True)
+class Queue:
+    """The queue of this installation. Times are aware and handed in. Used from several threads and processes."""
+
+    engine: sa.Engine
+
+    def add(self, requests: Sequence[NewRequest | SetAside], now: datetime) -> int:
+        """Put wishes in, all or none; returns how many are new: those that came before are passed over."""
+        if not requests:
+            return 0
+        rows = [_row(request, now) for request in requests]
+        names = list(rows[0])
+        # One array per column: several times as fast as a row at a time, and МойСклад waits for it.
+        arrays = (sa.literal([row[name] for row in rows], sa.ARRAY(table.c[name].type)) for name in names)
+        statement = insert(table).from_select(names, sa.select(*(sa.func.unnest(array) for array in arrays)))
+        new = statement.on_conflict_do_nothing(index_elements=["once"]).returning(table.c.id)
+        with self.engine.begin() as connection:
+            return len(connection.execute(new).all())
+
+    def due(self, now: datetime) -> dict[str, Due]:
+        """The children for which a run could take requests now, those with the most urgent request first."""
+        words = sa.cast(table.c.id, sa.Text) + ":" + sa.cast(table.c.attempts, sa.Text)
+        mark = sa.func.md5(sa.func.string_agg(words, sa.literal(",")).aggregate_order_by(table.c.id))
+        query = sa.select(table.c.child, sa.func.count(), mark).where(_is_due(now)).group_by(table.c.child)
+        urgency = (sa.func.max(table.c.priority).desc(), sa.func.min(table.c.due_at), table.c.child)
+        with self.engine.connect() as connection:
+            return {child: Due(number, text) for child, number, text in connection.execute(query.order_by(*urgency))}
+
+    def take(self, child: str, run_id: str, now: datetime) -> tuple[Request, ...]:
+        """Take what is due for a child, at most 1,000, the highest priority first; no other run gets the same."""
+        urgency = (table.c.priority.desc(), table.c.due_at, table.c.id)
+        chosen = sa.select(table.c.id).where(_is_due(now), table.c.child == child).order_by(*urgency)
+        update = (
+            table.update()
+            .where(table.c.id.in_(chosen.limit(TAKEN_AT_ONCE).with_for_update(skip_locked=True)))
+            .values(state=State.RUNNING, run_id=run_id, attempts=table.c.attempts + 1, changed_at=now)
+            .returning(*(table.c[name] for name in Request.__dataclass_fields__))
+        )
+        with self.engine.begin() as connection:
+            taken = [Request(**row._mapping) for row in connection.execute(update)]
+        return tuple(sorted(taken, key=lambda request: (-request.priority, request.id)))
+
+    def held(self, run_id: str) -> tuple[Request, ...]:
+        """What a run has taken and not told of yet, the highest priority first."""
+        mine = (table.c.run_id == run_id) & (table.c.state == State.RUNNING)
+        query = sa.select(*(table.c[name] for name in Request.__dataclass_fields__)).where(mine)
+        with self.engine.connect() as connection:
+            return tuple(
+                Request(**row._mapping)
+                for row in connection.execute(query.order_by(table.c.priority.desc(), table.c.id))
+            )
+
+    def finish(self, run_id: str, ids: Collection[int], now: datetime, note: str = "") -> None:
+        """Note that the run has done these; what it does not hold (any more) stays as it is.
+
+        note: why there was nothing to do, and another attempt would be of no use.
+        """
+        self._change(_held(run_id, ids), state=State.DONE, last_error=_words(note), changed_at=now)
+
+    def fail(self, run_id: str, ids: Collection[int], error: str, now: datetime) -> None:
+        """Note why the run's attempt failed: the next is made after 1 minute, then after 5; after the third, none."""
+        self._fail(_held(run_id, ids), error, now)
+
+    def dismiss(self, child: str, why: str, now: datetime) -> int:
+        """Let what waits for a child fail for good, and say why; returns how many."""
+        waiting = (table.c.child == child) & (table.c.state == State.PENDING)
+        update = table.update().where(waiting).values(state=State.FAILED, last_error=_words(why), changed_at=now)
+        with self.engine.begin() as connection:
+            return int(connection.execute(update).rowcount)
+
+    def runs(self) -> tuple[str, ...]:
+        """The runs that hold requests; one of them that has ended is to be told with `release`."""
+        query = sa.select(table.c.run_id).distinct().where(table.c.state == State.RUNNING)
+        with self.engine.connect() as connection:
+            return tuple(sorted(connection.scalars(query)))
+
+    def release(self, run_id: str, now: datetime) -> int:
+        """Take back what a run held when it ended without a word; returns how many. The attempt counts as failed."""
+        return self._fail(table.c.run_id == run_id, f"Run {run_id} ended before it was done with it.", now)
+
+    def view(self) -> QueueView:
+        """The queue as it is now."""
+        numbers = sa.select(table.c.child, table.c.state, sa.func.count()).group_by(table.c.child, table.c.state)
+        columns = ("id", "child", "entity_type", "entity_id", "state", "attempts", "changed_at", "last_error")
+        wrong = sa.select(*(table.c[name] for name in columns)).where(table.c.last_error != "")
+        counts: dict[str, dict[State, int]] = {}
+        with self.engine.connect() as connection:
+            for child, state, number in connection.execute(numbers.order_by(table.c.child)):
+                counts.setdefault(child, {})[State(state)] = number
+            latest = wrong.order_by(table.c.changed_at.desc(), table.c.id.desc()).limit(ERRORS_SHOWN)
+            errors = tuple(_error(row) for row in connection.execute(latest))
+        return QueueView(counts, errors)
+
+    def forget_done(self, before: datetime, *, dry_run: bool) -> int:
+        """Forget requests that were done before that time, or only count them; all others stay."""
+        old = (table.c.state == State.DONE) & (table.c.changed_at < before)
+        with self.engine.begin() as connection:
+            if dry_run:
+                return int(connection.scalar(sa.select(sa.func.count()).select_from(table).where(old)) or 0)
+            return int(connection.execute(table.delete().where(old)).rowcount)
+
+    def _fail(self, which: sa.ColumnElement[bool], error: str, now: datetime) -> int:
+        due_at = sa.case((table.c.attempts <= 1, now + PAUSES[0]), else_=now + PAUSES[1])
+        state = sa.case((table.c.attempts >= ATTEMPTS, State.FAILED), else_=State.PENDING)
+        words = _words(error) or "It failed without a word."
+        return self._change(which, state=state, due_at=due_at, last_error=words, changed_at=now)
+
+    def _change(self, which: sa.ColumnElement[bool], **values: object) -> int:
+        """Change requests of those that are running."""
+        update = table.update().where(which, table.c.state == State.RUNNING).values(**values)
+        with self.engine.begin() as connection:
+            return int(connection.execute(update).rowcount)
+
+
+def _words(text: str) -> str:
+    """What PostgreSQL can keep of a sentence, and people read."""
+    return text.replace("\x00", "\ufffd")[:ERROR_CHARACTERS]
+
+
+def _is_due(now: datetime) -> sa.ColumnElement[bool]:
+    return (table.c.state == State.PENDING) & (table.c.due_at <= now)
+
+
+def _held(run_id: str, ids: Collection[int]) -> sa.ColumnElement[bool]:
+    """Of these requests, those that the run holds: what it reports late must not touch what another took since."""
+    return (table.c.run_id == run_id) & (table.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger))))
+
+
+def _row(request: NewRequest | SetAside, now: datetime) -> dict[str, object]:
+    known: dict[str, object] = {"payload": request.payload, "due_at": now, "created_at": now, "changed_at": now}
+    if isinstance(request, SetAside):
+        nowhere = {"child": "", "entity_type": "", "entity_id": "", "priority": PRIORITY, "once": None}
+        return {**known, **nowhere, "state": State.SET_ASIDE, "last_error": request.reason[:ERROR_CHARACTERS]}
+    wish = {name: getattr(request, name) for name in ("child", "entity_type", "entity_id", "priority")}
+    return {**known, **wish, "once": request.once or None, "state": State.PENDING, "last_error": ""}
+
+
+def _error(row: sa.Row) -> QueueError:
+    entity = f"{row.entity_type}:{row.entity_id}" if row.entity_type else ""
+    return QueueError(row.id, row.child, entity, State(row.state), row.attempts, row.changed_at, row.last_error)

@@ -1,0 +1,267 @@
+"""The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (contract plytix.md, sections 5 to 8).
+
+What belongs here: paths, bodies, what a status means. What does not: tokens (tokens.py), limits (pacing.py), one call
+with its repetitions (calls.py), reading an answer's fields (fields.py), what to write (planning.py, applying.py).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.accounts.file import PlytixAccount
+from imagesync_pipelines.connectors.plytix.api.calls import Calls, Reply
+from imagesync_pipelines.connectors.plytix.api.fields import (
+    asset_from_row,
+    existing_asset_id,
+    product_from_row,
+    server_words,
+)
+from imagesync_pipelines.connectors.plytix.api.inheritance import own_galleries
+from imagesync_pipelines.connectors.plytix.api.refusals import FORBIDDEN, check_is_picture, refusal_of, written_row
+from imagesync_pipelines.connectors.plytix.errors import (
+    ImageRefusedError,
+    NotAllowedError,
+    ProductGoneError,
+    SearchRefusedError,
+)
+from imagesync_pipelines.connectors.plytix.model import Asset, LinkAnswer, PlytixProduct, Upload
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.storage.rate_budget import Window, WindowLeft
+from imagesync_pipelines.sync.targets import AnswerLostError
+from imagesync_pipelines.upstream.retries import Timing
+
+THUMBNAIL = "thumbnail"
+# The most SKUs or ids that one `in` takes, and the largest page (contract section 10).
+PER_SEARCH = 100
+# How many names one search asks for, as alternatives of `eq`: file names know no `in`, and the limit is unknown.
+NAMES_PER_SEARCH = 50
+_ASSETS = "api/v1/assets"
+_ASSET_SEARCH = "api/v1/assets/search"
+_ASSET_COLUMNS = ["filename", "file_size"]
+
+
+class PlytixApi:
+    """One Plytix account, shared by all threads of a run and, in its limits, by all runs of an installation.
+
+    Every call may raise HourSpentError, CredentialsError, NotAllowedError and any other UpstreamError; a write raises
+    AnswerLostError when it may or may not have been carried out. Close it at the end.
+    """
+
+    def __init__(
+        self, account: PlytixAccount, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None
+    ) -> None:
+        self._calls = Calls(account, settings, engine, timing or Timing())
+        self._products = f"api/{settings.products_api}/products"
+        self._gallery = settings.gallery_attribute
+        self._inherited = settings.inherited_galleries
+        self._in_refused = False
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._calls.close()
+
+    @property
+    def calls(self) -> int:
+        """Requests made to the PIM so far, repetitions and refused ones included; tokens are counted apart."""
+        return self._calls.calls
+
+    @property
+    def token_calls(self) -> int:
+        """Requests made to the host that gives tokens."""
+        return self._calls.token_calls
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of answers received so far."""
+        return self._calls.bytes
+
+    def limits(self) -> tuple[Window, ...]:
+        """The windows that we keep to, our share already taken: what a plan reckons its minutes with. Gets a token."""
+        return self._calls.limits()
+
+    def left(self) -> tuple[WindowLeft, ...]:
+        """What is left of each of these windows now, over all runs of this installation. Gets a token."""
+        return self._calls.left()
+
+    @property
+    def free_at(self) -> datetime | None:
+        """When the next call may be made, once HourSpentError was raised; None before."""
+        return self._calls.free_at
+
+    def search_products(self, skus: Sequence[str]) -> dict[str, PlytixProduct]:
+        """The products with exactly these SKUs, by SKU; those that Plytix does not have are missing.
+
+        One call per 100 SKUs. Where `in` is refused for SKUs, alternatives of `eq` are asked instead. Where galleries
+        are inherited, a variant has its own one only; learning that may take one more call for it. Raises
+        SearchRefusedError, among others when the gallery attribute is unknown.
+        """
+        found: dict[str, PlytixProduct] = {}
+        for some in _parts(list(dict.fromkeys(skus)), PER_SEARCH):
+            wanted = set(some)
+            # Text is compared without case by Plytix: only the very SKU is the product.
+            for row in self._product_rows(some):
+                product = product_from_row(row, self._gallery)
+                if product.sku in wanted:
+                    found[product.sku] = product
+                if len(wanted & found.keys()) == len(wanted):
+                    break
+        return own_galleries(found, self._gallery, self._details) if self._inherited else found
+
+    def get_product(self, product_id: str) -> PlytixProduct:
+        """One product as it is now. Raises ProductGoneError."""
+        reply = self._calls.read("GET", f"{self._products}/{product_id}")
+        if reply.status == 404:
+            raise reply.error(ProductGoneError, f"there is no product {product_id}")
+        if reply.status == 403:
+            raise reply.error(NotAllowedError, FORBIDDEN)
+        return product_from_row(reply.one(), self._gallery)
+
+    def create_asset(self, url: str, filename: str) -> Upload:
+        """Let Plytix fetch a picture and keep it under a name; takes as long as the fetch.
+
+        The same picture under the same name is not made again: the answer says that it existed. Plytix may keep another
+        name than the one asked for. Raises ImageRefusedError for what concerns this picture only, AnswerLostError when
+        it may or may not be there; asking again is safe then.
+        """
+        reply = self._calls.write("POST", _ASSETS, {"url": url, "filename": filename})
+        if reply.status == 409:
+            known = existing_asset_id(reply.data)
+            if known is None:
+                raise reply.error(
+                    ImageRefusedError, f"conflict (409) without the id of an asset: {server_words(reply.data)}"
+                )
+            return Upload(self._existing(known, filename), existed=True)
+        if not reply.good:
+            raise reply.error(ImageRefusedError, f"refused the image (HTTP {reply.status}): {server_words(reply.data)}")
+        row = written_row(reply)
+        if "id" not in row:
+            raise AnswerLostError(f"{_ASSETS}: answered HTTP {reply.status} without the id of the asset")
+        asset = asset_from_row(row, filename)
+        check_is_picture(reply, row, asset)
+        return Upload(asset, existed=False)
+
+    def assets_by_filename(self, names: Sequence[str]) -> dict[str, Asset]:
+        """The assets with exactly these file names, by name. One call per 50 names."""
+        found: dict[str, Asset] = {}
+        for some in _parts(list(dict.fromkeys(names)), NAMES_PER_SEARCH):
+            filters = [[{"field": "filename", "operator": "eq", "value": name}] for name in some]
+            wanted = set(some)
+            for asset in self._assets(filters):
+                if asset.filename in wanted:
+                    found.setdefault(asset.filename, asset)
+        return found
+
+    def assets_by_id(self, ids: Sequence[str]) -> dict[str, Asset]:
+        """The assets with these ids, by id; those that are gone are missing. One call per 100 ids."""
+        found: dict[str, Asset] = {}
+        for some in _parts(list(dict.fromkeys(ids)), PER_SEARCH):
+            wanted = set(some)
+            for asset in self._assets([[{"field": "id", "operator": "in", "value": some}]]):
+                if asset.id in wanted:
+                    found[asset.id] = asset
+                if len(wanted & found.keys()) == len(wanted):
+                    break
+        return found
+
+    def link(self, product_id: str, asset_id: str, label: str | None = None) -> LinkAnswer:
+        """Append an asset to the gallery attribute, or put it into `label`; THUMBNAIL is one too, and is replaced.
+
+        Raises ProductGoneError, AssetGoneError, AttributeUnknownError, WriteRefusedError, AnswerLostError.
+        """
+        body = {"id": asset_id, "attribute_label": label or self._gallery}
+        reply = self._calls.write("POST", f"{self._products}/{product_id}/assets", body)
+        if reply.good:
+            return LinkAnswer.LINKED
+        if reply.status == 409:
+            return LinkAnswer.ALREADY
+        raise refusal_of(reply, product_id, label or self._gallery, asset_id)
+
+    def patch_product(
+        self, product_id: str, *, gallery: Sequence[str] | None = None, thumbnail: str | None = None
+    ) -> PlytixProduct | None:
+        """Replace the gallery by these asset ids in this order, set the thumbnail, or both, in one call.
+
+        None leaves a field as it is. Gives the product as Plytix answered, None where it does not say (v2). Raises
+        ProductGoneError, AttributeUnknownError, WriteRefusedError (an asset that is gone among them), AnswerLostError.
+        """
+        body: dict[str, object] = {}
+        if gallery is not None:
+            body["attributes"] = {self._gallery: [{"id": asset_id} for asset_id in gallery]}
+        if thumbnail is not None:
+            body[THUMBNAIL] = {"id": thumbnail}
+        if not body:
+            raise ValueError("nothing to write: name a gallery or a thumbnail")
+        reply = self._calls.write("PATCH", f"{self._products}/{product_id}", body)
+        if not reply.good:
+            raise refusal_of(reply, product_id, self._gallery, thumbnail)
+        row = written_row(reply)
+        return product_from_row(row, self._gallery) if "sku" in row else None
+
+    def _details(self, product_id: str) -> Mapping[str, Any]:
+        """All fields of a product; {} when it is gone: writing to it will tell."""
+        reply = self._calls.read("GET", f"{self._products}/{product_id}")
+        return {} if reply.status == 404 else reply.one()
+
+    def _existing(self, asset_id: str, filename: str) -> Asset:
+        """The asset that a refused upload named; it may be what an earlier one got from the URL in place of a picture.
+
+        Raises ImageRefusedError.
+        """
+        reply = self._calls.read("GET", f"{_ASSETS}/{asset_id}")
+        if not reply.good:
+            what = f"asset {asset_id}, which Plytix has instead, cannot be read (HTTP {reply.status})"
+            raise reply.error(ImageRefusedError, f"{what}: {server_words(reply.data)}")
+        row = reply.one()
+        asset = asset_from_row(row, filename)
+        check_is_picture(reply, row, asset)
+        return asset
+
+    def _product_rows(self, skus: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """The rows of a search for SKUs, page by page; with `in`, or with alternatives where that is refused."""
+        columns = [THUMBNAIL, f"attributes.{self._gallery}"]
+        path = f"{self._products}/search"
+        one_by_one = [[{"field": "sku", "operator": "eq", "value": sku}] for sku in skus]
+        if not self._in_refused:
+            filters = [[{"field": "sku", "operator": "in", "value": list(skus)}]]
+            first = self._search(path, filters, columns, 1)
+            if first.status != 422:
+                yield from self._pages(path, filters, columns, first)
+                return
+        first = self._search(path, one_by_one, columns, 1)
+        # Only an answer to the other form shows that it was the operator that was refused.
+        self._in_refused = self._in_refused or first.good
+        yield from self._pages(path, one_by_one, columns, first)
+
+    def _assets(self, filters: object) -> Iterator[Asset]:
+        first = self._search(_ASSET_SEARCH, filters, _ASSET_COLUMNS, 1)
+        for row in self._pages(_ASSET_SEARCH, filters, _ASSET_COLUMNS, first):
+            yield asset_from_row(row, "")
+
+    def _search(self, path: str, filters: object, columns: list[str], page: int) -> Reply:
+        pagination = {"page": page, "page_size": PER_SEARCH}
+        return self._calls.read("POST", path, {"filters": filters, "attributes": columns, "pagination": pagination})
+
+    def _pages(self, path: str, filters: object, columns: list[str], first: Reply) -> Iterator[Mapping[str, Any]]:
+        """All rows of a search: pages follow as long as they are full, whatever the counts say (contract section 6)."""
+        reply, page = first, 1
+        while True:
+            if reply.status == 403:
+                raise reply.error(NotAllowedError, FORBIDDEN)
+            if not reply.good:
+                raise reply.error(
+                    SearchRefusedError, f"the search was refused (HTTP {reply.status}): {server_words(reply.data)}"
+                )
+            rows = reply.rows()
+            yield from rows
+            if len(rows) < PER_SEARCH:
+                return
+            page += 1
+            reply = self._search(path, filters, columns, page)
+
+
+def _parts(items: list[str], size: int) -> Iterator[list[str]]:
+    """Items in lists of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]

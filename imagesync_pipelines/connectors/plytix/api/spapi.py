@@ -1,0 +1,258 @@
+"""Amazon's catalogue API: items with their images, 20 at a time (contract amazon.md, sections 1 to 3).
+
+What belongs here: the search by identifiers, its pages, its rate, reading an item. What does not: which images are
+taken (rules.py), the token (spapi_tokens.py).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, NotRequired
+from urllib.parse import urlsplit
+
+import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from imagesync_pipelines.connectors.plytix.api.pacing import Pace
+from imagesync_pipelines.connectors.plytix.api.spapi_tokens import CatalogueTokens
+from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
+from imagesync_pipelines.connectors.plytix.marketplaces import MARKETPLACES, wrong_host
+from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
+from imagesync_pipelines.connectors.plytix.rules import amazon_sku, is_asin
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.storage.rate_budget import Window
+from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, RateLimitedError, UpstreamError
+from imagesync_pipelines.upstream.retries import Patience, Timing, pause_after
+from imagesync_pipelines.upstream.session import Param, SessionPolicy, UpstreamSession
+
+ITEMS_PATH = "catalog/2022-04-01/items"
+# Amazon's figures: identifiers in one search, items on one page, and 2 calls a second with a burst of 2.
+PER_SEARCH = 20
+RATE = (Window(2, 1),)
+# Amazon names no time in a 429; its bucket has a call again after half a second.
+_PAUSE_SECONDS = 1.0
+_MOST_PAUSES = 30
+_INCLUDED = "summaries,images,relationships"
+_PARENT = "VARIATION_PARENT"
+_VARIATION = "VARIATION"
+
+
+class Catalogue(NamedTuple):
+    """What Amazon has of the items asked for; `missing`: the ASINs it does not have in the marketplace."""
+
+    items: tuple[AmazonItem, ...]
+    missing: tuple[str, ...]
+    set_aside: tuple[SetAside, ...]
+
+
+class _Picture(TypedDict):
+    link: str
+    variant: NotRequired[str | None]
+    width: NotRequired[int | None]
+    height: NotRequired[int | None]
+
+
+class _Pictures(TypedDict):
+    marketplaceId: str
+    images: NotRequired[list[_Picture] | None]
+
+
+class _Summary(TypedDict):
+    marketplaceId: str
+    itemClassification: NotRequired[str | None]
+
+
+class _Relation(TypedDict):
+    type: str
+    parentAsins: NotRequired[list[str] | None]
+    childAsins: NotRequired[list[str] | None]
+
+
+class _Relations(TypedDict):
+    marketplaceId: str
+    relationships: NotRequired[list[_Relation] | None]
+
+
+class _Item(TypedDict):
+    asin: str
+    summaries: NotRequired[list[_Summary] | None]
+    images: NotRequired[list[_Pictures] | None]
+    relationships: NotRequired[list[_Relations] | None]
+
+
+_ITEM = TypeAdapter(_Item)
+
+
+class CatalogueApi:
+    """Amazon's catalogue for one application; may be shared by threads. Close it at the end."""
+
+    def __init__(self, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None) -> None:
+        """Raises SettingsError when the application's credentials are not set."""
+        self._timing = timing or Timing()
+        self._tokens = CatalogueTokens(settings, self._timing)
+        self._pace = Pace(f"spapi {settings.spapi_client_id}", engine, settings.max_pause_seconds, self._timing)
+        self._patience = Patience(settings.tries, 0.5, 30.0, settings.call_deadline)
+        # One attempt at a time: every request counts at Amazon, so each one is paced here.
+        policy = SessionPolicy(
+            base_url=settings.spapi_url,
+            auth=self._tokens.headers,
+            read_timeout=settings.timeout,
+            total_deadline=settings.call_deadline,
+            tries=1,
+            verify_tls=settings.verify_tls,
+        )
+        self._session = UpstreamSession(policy, timing=self._timing)
+        self._host = urlsplit(settings.spapi_url).hostname or ""
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._session.close()
+        self._tokens.close()
+
+    @property
+    def calls(self) -> int:
+        """Searches made so far, repetitions included."""
+        return self._session.calls
+
+    @property
+    def token_calls(self) -> int:
+        """Requests made for tokens."""
+        return self._tokens.calls
+
+    def items(self, asins: Iterable[str], marketplace: str) -> Catalogue:
+        """The items with these ASINs in one marketplace (a country), and the parents that they name.
+
+        20 ASINs per call. Raises SettingsError for a marketplace that we do not know, or that another host of Amazon
+        knows, CredentialsError, HourSpentError and what the session raises.
+        """
+        known = MARKETPLACES.get(marketplace)
+        if known is None:
+            raise SettingsError(f"Amazon's id of the marketplace {marketplace!r} is not known")
+        right = wrong_host(self._host, marketplace)
+        if right:
+            raise SettingsError(
+                f"PLYTIX_SPAPI_URL: {self._host} does not know the marketplace {marketplace}; set it to "
+                f"https://{right} with the credentials for it, or choose marketplaces of one host with --marketplace."
+            )
+        place = known.id
+        found: dict[str, AmazonItem] = {}
+        set_aside: list[SetAside] = []
+        asked: set[str] = set()
+        wanted = list(dict.fromkeys(asins))
+        for asin in wanted:
+            if not is_asin(asin):
+                set_aside.append(SetAside(asin, "no ASIN"))
+        open_asins = [asin for asin in wanted if is_asin(asin)]
+        while open_asins:
+            asked.update(open_asins)
+            for start in range(0, len(open_asins), PER_SEARCH):
+                for item in self._search(open_asins[start : start + PER_SEARCH], marketplace, place, set_aside):
+                    found.setdefault(item.asin, item)
+            # Parents are not found by keywords, and only few children name theirs.
+            parents = {item.parent_asin for item in found.values() if is_asin(item.parent_asin)}
+            open_asins = sorted(parents - asked)
+        unread = {entry.where for entry in set_aside}
+        missing = tuple(asin for asin in sorted(asked) if asin not in found and asin not in unread)
+        return Catalogue(tuple(found.values()), missing, tuple(set_aside))
+
+    def _search(
+        self, asins: Sequence[str], marketplace: str, place: str, set_aside: list[SetAside]
+    ) -> Iterator[AmazonItem]:
+        """The items of one search, page by page; what cannot be read is put into `set_aside`."""
+        params: dict[str, Param] = {
+            "identifiers": ",".join(asins),
+            "identifiersType": "ASIN",
+            "marketplaceIds": place,
+            "includedData": _INCLUDED,
+            "pageSize": PER_SEARCH,
+        }
+        wanted = set(asins)
+        tokens: set[str] = set()
+        while True:
+            answer = self._get(params)
+            rows = answer.get("items")
+            if not isinstance(rows, list):
+                raise BadAnswerError("Amazon's answer to a search holds no list `items`", status=200)
+            for row in rows:
+                try:
+                    item = item_from_json(row, marketplace, place)
+                except ValidationError as error:
+                    where = row.get("asin") if isinstance(row, dict) else None
+                    problem = error.errors(include_url=False, include_input=False)[0]
+                    field = ".".join(str(part) for part in problem["loc"])
+                    set_aside.append(SetAside(str(where or asins[0]), f"{field or 'the item'}: {problem['msg']}"))
+                    continue
+                if item.asin in wanted:
+                    yield item
+            pagination = answer.get("pagination")
+            following = pagination.get("nextToken") if isinstance(pagination, dict) else None
+            if not isinstance(following, str) or not following or following in tokens:
+                return
+            tokens.add(following)
+            params["pageToken"] = following
+
+    def _get(self, params: Mapping[str, Param]) -> Mapping[str, Any]:
+        """Make one search within the rate; a refused token is renewed once, what is transient is tried again."""
+        failures, pauses, renewed = 0, 0, False
+        while True:
+            self._pace.wait(RATE)
+            token = self._tokens.current()
+            try:
+                data = self._session.get(ITEMS_PATH, params, expect_json=True).data
+            except CredentialsError as error:
+                # An expired token is answered with 403 as well.
+                if not renewed:
+                    self._tokens.refused(token)
+                    renewed = True
+                    continue
+                if error.status == 403:
+                    what = "HTTP 403: the application may not read the catalogue; check its roles at Amazon"
+                    raise NotAllowedError(what, host=error.host, path=error.path, status=403) from None
+                raise
+            except RateLimitedError as error:
+                pauses += 1
+                if pauses > _MOST_PAUSES:
+                    raise
+                self._timing.sleep(max(error.retry_after or 0.0, _PAUSE_SECONDS))
+                continue
+            except UpstreamError as error:
+                failures += 1
+                error.attempts = failures
+                if not error.retryable or failures >= self._patience.tries:
+                    raise
+                self._timing.sleep(pause_after(failures, error.retry_after, self._patience, self._timing))
+                continue
+            if not isinstance(data, dict):
+                raise BadAnswerError("Amazon's answer to a search is no object", status=200)
+            return data
+
+
+def item_from_json(raw: object, marketplace: str, place: str) -> AmazonItem:
+    """One item as Amazon models it; of its groups only those of this marketplace count (`place` is its id).
+
+    A parent is known by its classification, or by having variations as children. Raises ValidationError.
+    """
+    item = _ITEM.validate_python(raw)
+    kinds = {s.get("itemClassification") for s in item.get("summaries") or () if s["marketplaceId"] == place}
+    relations = [
+        relation
+        for group in item.get("relationships") or ()
+        if group["marketplaceId"] == place
+        for relation in group.get("relationships") or ()
+        if relation["type"] == _VARIATION
+    ]
+    parents = [asin for relation in relations for asin in relation.get("parentAsins") or ()]
+    images = tuple(
+        ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height"))
+        for group in item.get("images") or ()
+        if group["marketplaceId"] == place
+        for image in group.get("images") or ()
+    )
+    return AmazonItem(
+        sku=amazon_sku(marketplace, item["asin"]),
+        asin=item["asin"],
+        marketplace=marketplace,
+        is_parent=_PARENT in kinds or any(relation.get("childAsins") for relation in relations),
+        parent_asin=parents[0] if parents else "",
+        images=images,
+    )

@@ -1,0 +1,176 @@
+"""Our ledger of a Plytix account: which asset is which picture, and which images we put into which galleries.
+
+What belongs here: the tables `plytix_asset` and `plytix_link`, and the engine's log of intents beside them. What does
+not: calls (applying.py). A ledger that was lost is no harm: assets are recognised by our file names (recognising.py).
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from imagesync_pipelines.connectors.plytix.galleries import SEPARATOR, Known
+from imagesync_pipelines.storage import intents
+from imagesync_pipelines.storage.schema import plytix_asset, plytix_link
+from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
+
+CONNECTOR = "plytix"
+_TEXTS = sa.ARRAY(sa.Text)
+
+
+class NotedAsset(NamedTuple):
+    """An asset to be noted; key is None when it is none of our pictures."""
+
+    asset_id: str
+    key: str | None
+    filename: str = ""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The ledger of one account. Used from several threads."""
+
+    engine: sa.Engine
+    account: str
+
+    def known(self) -> Known:
+        """Everything that we know of the account's assets and of our links."""
+        assets = sa.select(plytix_asset.c.asset_id, plytix_asset.c.key).where(plytix_asset.c.account == self.account)
+        links = sa.select(plytix_link).where(
+            plytix_link.c.account == self.account, plytix_link.c.linked_at.is_not(None)
+        )
+        with self.engine.connect() as connection:
+            found = connection.execute(assets).all()
+            made = connection.execute(links).all()
+        return Known(
+            keys={row.asset_id: row.key for row in found if row.key is not None},
+            foreign=frozenset(row.asset_id for row in found if row.key is None),
+            links={(row.product_sku, row.key): row.asset_id for row in made},
+        )
+
+    def note_assets(self, assets: Sequence[NotedAsset]) -> None:
+        """Note which pictures assets are, all or none; an earlier asset of a picture is none of ours any more."""
+        if not assets:
+            return
+        rows = [{"account": self.account, **asset._asdict()} for asset in assets]
+        keys = [asset.key for asset in assets if asset.key is not None]
+        statement = insert(plytix_asset)
+        statement = statement.on_conflict_do_update(
+            index_elements=["account", "asset_id"],
+            set_={name: statement.excluded[name] for name in ("key", "filename")} | {"noted_at": sa.func.now()},
+        )
+        with self.engine.begin() as connection:
+            connection.execute(plytix_asset.update().where(self._asset(key=keys)).values(key=None))
+            connection.execute(statement, rows)
+
+    def forget_asset(self, asset_id: str) -> None:
+        """Forget an asset that Plytix does not have any more."""
+        with self.engine.begin() as connection:
+            connection.execute(plytix_asset.delete().where(self._asset(asset_id=[asset_id])))
+
+    def note_contents(self, contents: Mapping[str, str]) -> None:
+        """Note the SHA-256 of pictures that were looked at, by key; those without an asset are passed over."""
+        with self.engine.begin() as connection:
+            for key, sha256 in sorted(contents.items()):
+                update = plytix_asset.update().where(self._asset(key=[key]))
+                connection.execute(update.values(content_sha256=sha256))
+
+    def begin_links(self, sku: str, assets: Mapping[str, str]) -> None:
+        """Write and commit which images are about to be put into a gallery (key to asset), before the call."""
+        rows = self._link_rows((sku, key, asset_id) for key, asset_id in assets.items())
+        if rows:
+            with self.engine.begin() as connection:
+                connection.execute(insert(plytix_link).values(rows).on_conflict_do_nothing())
+
+    def end_links(self, sku: str, made: Mapping[str, str], taken: Collection[str] = ()) -> None:
+        """Write what became of them: those that were made (key to asset) are ours; others that were begun are not.
+
+        taken: the keys of images that were taken out of the gallery.
+        """
+        begun = self._links(sku) & plytix_link.c.linked_at.is_(None)
+        out = self._links(sku) & (plytix_link.c.key == sa.any_(sa.literal(list(taken), _TEXTS)))
+        with self.engine.begin() as connection:
+            connection.execute(plytix_link.delete().where(begun | out))
+            _put_links(connection, self._link_rows((sku, key, asset_id) for key, asset_id in made.items()))
+
+    def adopt_links(self, links: Iterable[tuple[str, str, str]]) -> None:
+        """Note images that are in galleries as put there by us: SKU, key, asset. For a ledger that was lost."""
+        with self.engine.begin() as connection:
+            _put_links(connection, self._link_rows(links))
+
+    def linked_skus(self) -> list[str]:
+        """The products into whose galleries we put anything, by SKU."""
+        query = sa.select(plytix_link.c.product_sku).where(plytix_link.c.account == self.account).distinct()
+        with self.engine.connect() as connection:
+            return list(connection.execute(query.order_by(plytix_link.c.product_sku)).scalars())
+
+    def _asset(
+        self, *, key: Sequence[str] | None = None, asset_id: Sequence[str] | None = None
+    ) -> sa.ColumnElement[bool]:
+        column, values = (plytix_asset.c.key, key) if key is not None else (plytix_asset.c.asset_id, asset_id)
+        return (plytix_asset.c.account == self.account) & (column == sa.any_(sa.literal(list(values or ()), _TEXTS)))
+
+    def _links(self, sku: str) -> sa.ColumnElement[bool]:
+        return (plytix_link.c.account == self.account) & (plytix_link.c.product_sku == sku)
+
+    def _link_rows(self, links: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
+        return [
+            {"account": self.account, "product_sku": sku, "key": key, "asset_id": asset_id}
+            for sku, key, asset_id in links
+        ]
+
+
+@dataclass(frozen=True)
+class GalleryIntents:
+    """Which galleries are being written; satisfies the engine's IntentLog. Its outcomes settle the ledger's links."""
+
+    ledger: Ledger
+    run_id: str | None = None
+
+    @property
+    def connector(self) -> str:
+        """The name under which the intents of this account are kept."""
+        return f"{CONNECTOR}/{self.ledger.account}"
+
+    def open_intents(self) -> list[Intent]:
+        """The galleries whose outcome is unknown."""
+        found = intents.open_intents(self.ledger.engine, self.connector)
+        return [Intent(entry.group, entry.fingerprint) for entry in found]
+
+    def begin(self, intent: Intent) -> None:
+        """Write and commit that a gallery is about to be written."""
+        intents.begin_intent(self.ledger.engine, self.connector, intent.group, intent.fingerprint, self.run_id)
+
+    def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
+        """Close the intent; what the gallery holds since is in the ledger already (end_links)."""
+        with self.ledger.engine.begin() as connection:
+            intents.close_intents(connection, self.connector, [work.group])
+
+    def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
+        """Close intents; a link that was about to be made is ours if the gallery holds the image, else forgotten."""
+        begun = (
+            (plytix_link.c.account == self.ledger.account)
+            & (plytix_link.c.product_sku == sa.any_(sa.literal(list(groups), _TEXTS)))
+            & plytix_link.c.linked_at.is_(None)
+        )
+        row = plytix_link.c.product_sku + SEPARATOR + plytix_link.c.key
+        there = row == sa.any_(sa.literal(list(current["key"]), _TEXTS))
+        with self.ledger.engine.begin() as connection:
+            intents.close_intents(connection, self.connector, groups)
+            connection.execute(plytix_link.update().where(begun, there).values(linked_at=sa.func.now()))
+            connection.execute(plytix_link.delete().where(begun))
+
+
+def _put_links(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    if not rows:
+        return
+    statement = insert(plytix_link).values([{**row, "linked_at": sa.func.now()} for row in rows])
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["account", "product_sku", "key"],
+            set_={name: statement.excluded[name] for name in ("asset_id", "linked_at")},
+        )
+    )

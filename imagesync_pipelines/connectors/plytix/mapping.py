@@ -1,0 +1,236 @@
+"""The mapping file: which products of Amazon there are, and their images (contract amazon.md, section 6).
+
+What belongs here: reading one file in each of its shapes to Amazon items. What does not: which images are taken
+(rules.py), where the file lies (the caller brings its bytes).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, NotRequired
+
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from imagesync_pipelines.connectors.plytix.errors import MappingError
+from imagesync_pipelines.connectors.plytix.levels import (
+    AMAZON_SKU,
+    default_told,
+    differences_told,
+    file_marketplace,
+    levels_of,
+    names_any,
+)
+from imagesync_pipelines.connectors.plytix.marketplaces import DEFAULT_MARKETPLACE
+from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
+from imagesync_pipelines.connectors.plytix.rules import amazon_sku, is_asin
+from imagesync_pipelines.upstream.answers import load_json
+
+# The lists of entries: a mapping file has the first two, the export that it is made from has the third.
+_PARTS = ("matched", "unmatched_amazon", "variants")
+_PARENT = "VARIATION_PARENT"
+_FLAT_COLUMNS: Mapping[str, str] = {
+    "amazon_image_main": "MAIN",
+    **{f"amazon_image_variant_{number}": f"PT{number:02d}" for number in range(1, 9)},
+    "amazon_image_swatch": "SWCH",
+}
+
+
+class MappingFile(NamedTuple):
+    """A mapping file as read.
+
+    shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. marketplace: the country
+    that the file names, or that all its entries are of; '' when they are of several. entries: how many the file holds,
+    in all its parts. set_aside: entries and images that cannot be used. told: sentences for people about how it was
+    read.
+    """
+
+    source: str
+    shape: str
+    marketplace: str
+    entries: int
+    items: tuple[AmazonItem, ...]
+    set_aside: tuple[SetAside, ...]
+    told: tuple[str, ...] = ()
+
+
+def _positive(value: int | None) -> int | None:
+    return value if value is not None and value > 0 else None
+
+
+_Pixels = Annotated[int | None, AfterValidator(_positive)]
+
+
+@with_config(ConfigDict(str_strip_whitespace=True, coerce_numbers_to_str=True))
+class _Entry(TypedDict):
+    amazon_asin: NotRequired[str | None]
+    suggested_sku: NotRequired[str | None]
+    item_classification: NotRequired[str | None]
+    amazon_parent_asin: NotRequired[str | None]
+
+
+@with_config(ConfigDict(str_strip_whitespace=True))
+class _Image(TypedDict):
+    link: Annotated[str, Field(min_length=1)]
+    variant: NotRequired[str | None]
+    width: NotRequired[_Pixels]
+    height: NotRequired[_Pixels]
+
+
+_ENTRY = TypeAdapter(_Entry)
+_IMAGE = TypeAdapter(_Image)
+
+
+def read_mapping(body: bytes, source: str) -> MappingFile:
+    """Read a mapping file; `source` is its name for people.
+
+    Bad entries and images are set aside with their reasons. Raises MappingError for a file that is empty, cut, of
+    another shape, of an unknown marketplace, or without a single entry that can be used.
+    """
+    document = _document(body, source)
+    placed = list(_entries(document, source))
+    file, told = _marketplace(document, [raw for _, raw in placed], source)
+    items: list[AmazonItem] = []
+    set_aside: list[SetAside] = []
+    shapes: set[str] = set()
+    differences: list[tuple[str, str]] = []
+    for place, raw in placed:
+        try:
+            item, difference = _item(raw, file)
+        except ValueError as error:
+            set_aside.append(SetAside(place, _reason(error)))
+            continue
+        if difference:
+            differences.append((place, difference))
+        images: list[ItemImage] = []
+        for shape, image in _images(raw):
+            shapes.add(shape)
+            if isinstance(image, ItemImage):
+                images.append(image)
+            else:
+                set_aside.append(SetAside(item.sku, image))
+        items.append(item._replace(images=tuple(images)))
+    if not placed:
+        raise MappingError(f"{source}: it lists no product; nothing was changed. Was its export empty?")
+    if not items:
+        first = set_aside[0]
+        raise MappingError(
+            f"{source}: none of its {len(placed)} entries can be used; the first, {first.where}: {first.reason}"
+        )
+    countries = {item.marketplace for item in items}
+    return MappingFile(
+        source=source,
+        shape=" + ".join(sorted(shapes)) or "no images",
+        marketplace=file or (countries.pop() if len(countries) == 1 else ""),
+        entries=len(placed),
+        items=tuple(items),
+        set_aside=tuple(set_aside),
+        told=(*told, *differences_told(source, differences)),
+    )
+
+
+def _marketplace(document: Mapping[str, Any], entries: Sequence[object], source: str) -> tuple[str, tuple[str, ...]]:
+    """The country of entries that name none, '' when there is none for them; and what is told of it."""
+    try:
+        file = file_marketplace(document.get("metadata"))
+    except ValueError as error:
+        raise MappingError(f"{source}: {error}; nothing was changed. Correct its metadata.") from None
+    if file or not entries or names_any(entries):
+        return file, ()
+    return DEFAULT_MARKETPLACE, default_told(source)
+
+
+def _document(body: bytes, source: str) -> Mapping[str, Any]:
+    if not body.strip():
+        raise MappingError(f"{source}: the file is empty; nothing was changed. Make it again.")
+    try:
+        document = load_json(body.removeprefix(b"\xef\xbb\xbf"))
+    except ValueError:
+        raise MappingError(
+            f"{source}: no JSON, or cut off ({len(body)} bytes); nothing was changed. Make it again, or copy it whole."
+        ) from None
+    if not isinstance(document, dict) or not any(name in document for name in _PARTS):
+        raise MappingError(f"{source}: no mapping file: an object with `matched` (or `variants`) was expected.")
+    return document
+
+
+def _entries(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, object]]:
+    """All entries, with their places for messages."""
+    for name in _PARTS:
+        part = document.get(name)
+        if part is None:
+            continue
+        if not isinstance(part, list):
+            raise MappingError(f"{source}: no mapping file: `{name}` is not a list.")
+        for number, raw in enumerate(part):
+            yield f"{name}[{number}]", raw
+
+
+def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
+    """One entry without its images, and what is told of its marketplace; `file`: the country of the file.
+
+    Raises ValueError with the reason when it says not, or not clearly, what it is.
+    """
+    entry = _ENTRY.validate_python(raw)
+    suggested = entry.get("suggested_sku") or ""
+    named = AMAZON_SKU.fullmatch(suggested)
+    if suggested and named is None:
+        raise ValueError(f"suggested_sku {suggested[:60]!r} is no product of Amazon (AMZN-<marketplace>-<ASIN>)")
+    asin = (entry.get("amazon_asin") or (named[2] if named else "")).upper()
+    if not is_asin(asin):
+        raise ValueError(f"amazon_asin {asin[:60]!r} is no ASIN" if asin else "neither amazon_asin nor suggested_sku")
+    levels = levels_of(raw if isinstance(raw, dict) else {}, file)
+    marketplace = levels.holds
+    if not marketplace:
+        raise ValueError("it names no marketplace, and neither does the file, though other entries do")
+    if named is not None and named.groups() != (marketplace, asin):
+        raise ValueError(f"suggested_sku {suggested} does not belong to {asin} in {marketplace}")
+    item = AmazonItem(
+        sku=amazon_sku(marketplace, asin),
+        asin=asin,
+        marketplace=marketplace,
+        is_parent=(entry.get("item_classification") or "").upper() == _PARENT,
+        parent_asin=(entry.get("amazon_parent_asin") or "").upper(),
+        images=(),
+    )
+    return item, levels.difference
+
+
+def _images(raw: object) -> Iterator[tuple[str, ItemImage | str]]:
+    """The images of an entry with the shape they came in; a text in place of an image says why it cannot be used."""
+    if not isinstance(raw, dict):
+        return
+    listed = raw.get("amazon_images")
+    if isinstance(listed, list):
+        for image in listed:
+            yield "list", _image(image)
+    elif listed is not None:
+        yield "list", "amazon_images is not a list"
+    exported = raw.get("_raw_images")
+    coded = exported if isinstance(exported, dict) else {}
+    for variant, image in coded.items():
+        if image is not None:
+            yield "export", _image({**image, "variant": variant} if isinstance(image, dict) else image)
+    for column, variant in _FLAT_COLUMNS.items():
+        link = raw.get(column)
+        # The same picture with its height is among the coded ones; beside a list the columns are its copy.
+        if link and not listed and coded.get(variant) is None:
+            yield "flat", _image({"variant": variant, "link": link})
+
+
+def _image(raw: object) -> ItemImage | str:
+    try:
+        image = _IMAGE.validate_python(raw)
+    except ValidationError as error:
+        return f"an image that cannot be read: {_reason(error)}"
+    return ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height"))
+
+
+def _reason(error: ValueError) -> str:
+    """One line for people: the first thing that is wrong."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(str(part) for part in problem["loc"])
+    words = {"missing": "missing", "dict_type": "not an object", "string_type": "not a text"}.get(
+        problem["type"], problem["msg"]
+    )
+    return f"{field}: {words}" if field else words

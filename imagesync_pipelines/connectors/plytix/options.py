@@ -1,0 +1,50 @@
+"""What a person may choose for one run, as the launchpad of the Dagster UI explains it.
+
+What belongs here: the configuration of the Dagster assets of this connector. What does not: settings of the
+installation (settings.py), and what the options do (stages.py).
+"""
+
+import dagster as dg
+from pydantic import Field
+
+
+class ListingsConfig(dg.Config):
+    """Where the listings come from."""
+
+    mapping: str = Field(
+        "", description="mapping file, a path or an s3:// URL; empty: every file of PLYTIX_MAPPING_FOLDER"
+    )
+    live: bool = Field(
+        False, description="the images as Amazon's catalogue has them now; the file only says which products"
+    )
+    marketplace: str = Field("", description="only listings of this marketplace, such as US; empty: all")
+    skus: list[str] = Field(
+        [], description="only these products, such as AMZN-US-B01ABCDEFG; with live they need no mapping file"
+    )
+
+
+class PlanConfig(dg.Config):
+    """How to plan."""
+
+    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
+    skip_existing: bool = Field(False, description="leave products alone whose gallery holds any image")
+    force_reupload: bool = Field(False, description="upload every image again, whatever we know of it")
+    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
+
+
+class ApplyConfig(dg.Config):
+    """Which plan to apply."""
+
+    plan_id: int | None = Field(
+        None,
+        description="a stored plan by its number; empty: that of this run, or of the run that it re-executes",
+    )
+
+
+class CleanupConfig(dg.Config):
+    """Against which mapping file to clean up."""
+
+    missing_from: str = Field(description="mapping file; what we created for products that are not in it is planned")
+    allow_mass_delete: bool = Field(
+        False, description="let removals into the plan that the deletion limits would hold back"
+    )

@@ -1,0 +1,191 @@
+"""The rules of Amazon's pictures: which entries are one picture, which one is taken, in which order, under which name.
+
+What belongs here: plain functions over items (contract amazon.md, sections 2 to 4). What does not: reading files or
+APIs (mapping.py, api/), what Plytix already has (planning.py).
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, Listing, ListingImage, SetAside
+
+SKU_PREFIX = "AMZN-"
+MAIN = "MAIN"
+SWATCH = "SWCH"
+_CODE = re.compile(r"[A-Z0-9]{1,10}")
+_NUMBERED = re.compile(r"PT(\d{1,2})")
+_ASIN = re.compile(r"[A-Z0-9]{10}")
+_HOST = re.compile(r"m\.media-amazon\.com|([a-z0-9-]+\.)*(ssl-)?images-amazon\.com")
+# Ids had 11 characters in all that was seen; + and - are part of every fifth one, and case matters.
+_ID = "[A-Za-z0-9+-]{8,16}"
+_IMAGE_PATH = re.compile(rf"/images/I/(?P<id>{_ID})(?P<tokens>\._.*_)?\.(?P<ext>[A-Za-z]{{3,4}})")
+_KEY = re.compile(rf"{_ID}\.[a-z]{{3,4}}")
+_FILE_PREFIX = "amazon_"
+_LONGEST_URL = 500
+
+
+class BadImageUrlError(ValueError):
+    """A link that addresses no picture of Amazon by its id; the text says why, in a few words."""
+
+
+class Picture(NamedTuple):
+    """What a link addresses: canonical key, URL of the original; `altered`: the link asked for another size or form."""
+
+    key: str
+    url: str
+    altered: bool
+
+
+class Chosen(NamedTuple):
+    """The listings of a source, and the images that were set aside."""
+
+    listings: tuple[Listing, ...]
+    set_aside: tuple[SetAside, ...]
+
+
+def picture_of(link: str) -> Picture:
+    """The picture behind a link, whatever host, size tokens, query or spelling of + it has (contract section 4).
+
+    Raises BadImageUrlError for what is no URL, another host, and legacy /images/P/ addresses.
+    """
+    try:
+        parts = urlsplit(link.strip())
+        host = parts.hostname or ""
+    except ValueError:
+        raise BadImageUrlError("not a URL") from None
+    if parts.scheme not in {"http", "https"} or not host:
+        raise BadImageUrlError("not a URL")
+    if not _HOST.fullmatch(host):
+        raise BadImageUrlError("not on an image host of Amazon")
+    path = unquote(parts.path)
+    if path.startswith("/images/P/"):
+        raise BadImageUrlError("a legacy address by ASIN: what it shows may change, or be an empty pixel")
+    match = _IMAGE_PATH.fullmatch(path)
+    if match is None:
+        raise BadImageUrlError("not the address of an image (/images/I/<id>.<extension>)")
+    key = f"{match['id']}.{match['ext'].lower()}"
+    return Picture(key, f"https://m.media-amazon.com/images/I/{key}", match["tokens"] is not None)
+
+
+def canonical_variant(code: str | None) -> str:
+    """The code of a variant as we write it: upper case, PT1 as PT01, SWATCH as SWCH; no code is '', never MAIN."""
+    text = (code or "").strip().upper()
+    if not _CODE.fullmatch(text):
+        return ""
+    numbered = _NUMBERED.fullmatch(text)
+    if numbered:
+        return f"PT{int(numbered[1]):02d}"
+    return SWATCH if text == "SWATCH" else text
+
+
+def variant_order(variant: str) -> tuple[int, str]:
+    """Sorts canonical variants: MAIN, PT01 …, angle shots and unknown codes by name, images without one, the swatch."""
+    if variant == MAIN:
+        return 0, ""
+    if _NUMBERED.fullmatch(variant):
+        return 1, variant
+    if variant == SWATCH:
+        return 4, ""
+    return (2, variant) if variant else (3, "")
+
+
+def amazon_sku(marketplace: str, asin: str) -> str:
+    """The SKU of Amazon's product in Plytix; images go to it, never to the canonical product."""
+    return f"{SKU_PREFIX}{marketplace}-{asin}"
+
+
+def is_asin(text: str) -> bool:
+    """Whether a text has the form of an ASIN."""
+    return _ASIN.fullmatch(text) is not None
+
+
+def file_name(key: str) -> str:
+    """The name that a picture gets in Plytix: from its id alone, so that it stays when the picture moves.
+
+    + is written _, which no id holds: it makes trouble in Plytix's URLs.
+    """
+    return f"{_FILE_PREFIX}{key.replace('+', '_')}"
+
+
+def key_of_file_name(name: str) -> str | None:
+    """The key that `file_name` made a name from; None for names that are not ours, or that Plytix changed."""
+    key = name.removeprefix(_FILE_PREFIX).replace("_", "+")
+    return key if name.startswith(_FILE_PREFIX) and _KEY.fullmatch(key) else None
+
+
+def key_of_renamed_file(name: str) -> str | None:
+    """The key of a name of ours that Plytix gave a suffix, because another file had the name; None for all other names.
+
+    Such a name may be an untouched one of another picture: believe it only where that very picture is expected.
+    """
+    stem, dot, extension = name.rpartition(".")
+    before, _, suffix = stem.rpartition("_")
+    return key_of_file_name(f"{before}{dot}{extension}") if suffix.isalnum() else None
+
+
+def choose_listings(items: Iterable[AmazonItem], only_marketplaces: Collection[str] = ()) -> Chosen:
+    """One listing per product, sorted by SKU; entries of one product are joined (contract sections 2 and 3).
+
+    An item that another one names as its parent is a parent, whatever it says itself.
+    """
+    wanted = [item for item in items if not only_marketplaces or item.marketplace in only_marketplaces]
+    parents = {(item.marketplace, item.parent_asin) for item in wanted if item.parent_asin != item.asin}
+    joined: dict[str, AmazonItem] = {}
+    for item in wanted:
+        first = joined.get(item.sku, item._replace(images=()))
+        joined[item.sku] = first._replace(
+            is_parent=first.is_parent or item.is_parent or (item.marketplace, item.asin) in parents,
+            images=first.images + item.images,
+        )
+    listings, set_aside = [], []
+    for sku in sorted(joined):
+        listing, bad = _listing(joined[sku])
+        listings.append(listing)
+        set_aside += bad
+    return Chosen(tuple(listings), tuple(set_aside))
+
+
+def _listing(item: AmazonItem) -> tuple[Listing, list[SetAside]]:
+    """The largest entry of each variant, in order; a picture that stands in two variants is shown in the first."""
+    bad: list[SetAside] = []
+    slots: dict[tuple[str, str], tuple[ItemImage, Picture]] = {}
+    for image in item.images:
+        try:
+            picture = picture_of(image.link)
+        except BadImageUrlError as error:
+            # Whatever a file holds must be fit for our tables.
+            address = "".join(character for character in image.link if character.isprintable())[:_LONGEST_URL]
+            bad.append(SetAside(item.sku, str(error), address))
+            continue
+        variant = canonical_variant(image.variant)
+        # Without a code nothing says which entries are sizes of one picture.
+        slot = (variant, "" if variant else picture.key)
+        held = slots.get(slot)
+        if held is None or _size_order(image, picture) < _size_order(*held):
+            slots[slot] = (image, picture)
+    shown: dict[str, ListingImage] = {}
+    for slot in sorted(slots, key=lambda slot: (variant_order(slot[0]), slot[1])):
+        image, picture = slots[slot]
+        # The size that comes with an altered link is not the original's.
+        width, height = (None, None) if picture.altered else (image.width, image.height)
+        position = len(shown) + 1
+        shown.setdefault(picture.key, ListingImage(slot[0], picture.url, picture.key, width, height, position))
+    listing = Listing(item.sku, item.asin, item.marketplace, item.is_parent, tuple(shown.values()), len(slots))
+    return listing, bad
+
+
+def _size_order(image: ItemImage, picture: Picture) -> tuple[int, bool, int, str]:
+    """Sorts entries of one variant, the one to take first: most pixels; then untouched originals, then larger files.
+
+    The first two characters of an id grow with the file; where no size is known they are all there is.
+    """
+    # An export names the height only.
+    pixels = (image.width or image.height or 0) * (image.height or image.width or 0)
+    return -pixels, picture.altered, -_file_rank(picture.key), picture.key
+
+
+def _file_rank(key: str) -> int:
+    """The two leading characters of an id as a number: 91 is more than 51, and A1 more than 91."""
+    return int(key[:2], 36) if key[:2].isalnum() else 0

@@ -1,0 +1,73 @@
+"""The settings of the Plytix connector, read from the environment and from `.env`.
+
+What belongs here: the variables of this connector, all named PLYTIX_…. What does not: the accounts and their
+credentials (the accounts file, accounts.py).
+"""
+
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class PlytixSettings(BaseSettings):
+    """What the Plytix connector needs to know; every field is the variable PLYTIX_<FIELD>."""
+
+    model_config = SettingsConfigDict(env_prefix="PLYTIX_", extra="ignore", env_ignore_empty=True)
+
+    gallery_attribute: str = Field(
+        "amazon_images", pattern=r"^[a-z0-9_]+$", description="label of the media gallery attribute that is filled"
+    )
+    strategy: Literal["link", "patch"] = Field(
+        "link", description="link: one call per new image, appends; patch: one call per product, also repairs the order"
+    )
+    remove_missing: bool = Field(
+        False, description="take images that left a listing out of its gallery; needs PLYTIX_STRATEGY=patch"
+    )
+    inherited_galleries: bool = Field(
+        False, description="true where galleries flow from parents to variants in Plytix (its automatic inheritance)"
+    )
+    products_api: Literal["v1", "v2"] = Field("v1", description="version of Plytix's product endpoints")
+    workers: int = Field(4, ge=1, le=16, description="products written at the same time")
+    pace_share: float = Field(0.8, gt=0, le=1, description="share of the account's rate limits that we use")
+    max_pause_seconds: float = Field(
+        60, ge=0, description="a longer pause for the account's limits ends the run; the next one goes on"
+    )
+    timeout: float = Field(60, gt=0, description="seconds to wait for an answer; an upload lasts as long as its fetch")
+    call_deadline: float = Field(180, gt=0, description="seconds for one attempt of a call")
+    tries: int = Field(4, ge=1, description="attempts of one reading call before it counts as failed")
+    verify_tls: bool = Field(True, description="check the certificates of Plytix and Amazon")
+
+    mapping_folder: str = Field("", description="folder or s3://bucket/prefix that is watched for mapping files")
+    sensor_seconds: int = Field(60, ge=10, description="seconds between two looks for new mapping files")
+    schedule: str = Field("30 3 * * *", description="when the daily run starts (cron)")
+    fresh_hours: float = Field(26, gt=0, description="hours after which the products' images count as stale")
+
+    min_longest_side: int = Field(1000, ge=1, description="pixels below which an image check names an image too small")
+    quality_sample: int = Field(50, ge=0, description="images that a run looks at for the image checks; 0: none")
+
+    images_url: str = Field(
+        "https://m.media-amazon.com", description="where Amazon's images are fetched for image checks and thumbnails"
+    )
+    spapi_url: str = Field(
+        "https://sellingpartnerapi-na.amazon.com", description="Amazon's catalogue API, for runs without mapping file"
+    )
+    spapi_token_url: str = Field("https://api.amazon.com/auth/o2/token", description="where its tokens are given")
+    spapi_client_id: str = Field("", description="client id of the application at Amazon")
+    spapi_client_secret: SecretStr | None = Field(None, description="its client secret")
+    spapi_refresh_token: SecretStr | None = Field(None, description="refresh token of the selling partner")
+
+    @field_validator("schedule")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
+        return value
+
+    @model_validator(mode="after")
+    def _only_patch_removes(self) -> Self:
+        if self.remove_missing and self.strategy != "patch":
+            raise ValueError(
+                "PLYTIX_REMOVE_MISSING needs PLYTIX_STRATEGY=patch: deleting a link drops the thumbnail too"
+            )
+        return self

@@ -1,0 +1,133 @@
+"""Where the listings of a run come from: one mapping file, all files of the folder, Amazon's catalogue as it is now.
+
+What belongs here: getting Amazon items together from any of them. What does not: the shapes of a file (mapping.py), the
+catalogue's contract (api/spapi.py), which images are taken (rules.py).
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from imagesync_pipelines.connectors.plytix.api.spapi import Catalogue
+from imagesync_pipelines.connectors.plytix.errors import MappingError
+from imagesync_pipelines.connectors.plytix.mapping import MappingFile, read_mapping
+from imagesync_pipelines.connectors.plytix.model import AmazonItem, SetAside
+from imagesync_pipelines.connectors.plytix.rules import amazon_sku
+from imagesync_pipelines.connectors.plytix.watching import mapping_files, mapping_path
+from imagesync_pipelines.settings import Settings, SettingsError
+
+LIVE_SHAPE = "catalogue"
+_SKU = re.compile(r"AMZN-(?P<country>[A-Z]{2})-(?P<asin>[A-Z0-9]{10})")
+
+
+class AsksAmazon(Protocol):
+    """What asks Amazon's catalogue for items (api/spapi.py)."""
+
+    def items(self, asins: Sequence[str], marketplace: str) -> Catalogue:
+        """The items with these ASINs in one marketplace, and the parents that they name."""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was read, before any choice. source: the names of the files. shape: as they had it, or `catalogue`.
+
+    missing: SKUs that the file names and Amazon's catalogue does not have; empty when it was not asked. told: sentences
+    for people about how the files were read.
+    """
+
+    source: str
+    shape: str
+    entries: int
+    items: tuple[AmazonItem, ...]
+    set_aside: tuple[SetAside, ...]
+    missing: tuple[str, ...] = ()
+    told: tuple[str, ...] = ()
+
+
+def read_sources(mapping: str, folder: str, shared: Settings) -> Sources:
+    """The items of a mapping file (path or s3:// URL); without one, of every mapping file in the folder.
+
+    Of a product that several files name, the newest file counts. Raises SettingsError when there is neither file nor
+    folder, and MappingError for a file that is not there or cannot be used at all.
+    """
+    if mapping:
+        return sources_of([_read(mapping, shared)])
+    if not folder:
+        raise SettingsError("No mapping file was named, and PLYTIX_MAPPING_FOLDER is not set.")
+    found = mapping_files(folder, shared)
+    if not found:
+        raise SettingsError(f"PLYTIX_MAPPING_FOLDER: there is no mapping file (*.json) in {folder}.")
+    return sources_of([_read(file.path, shared) for file in found])
+
+
+def named_products(skus: Sequence[str]) -> Sources:
+    """Products by SKU, without images: for Amazon's catalogue, which is asked for them without any mapping file.
+
+    Raises SettingsError for what is no SKU of an Amazon product.
+    """
+    items = []
+    for sku in dict.fromkeys(skus):
+        found = _SKU.fullmatch(sku)
+        if found is None:
+            raise SettingsError(f"{sku!r} is no SKU of an Amazon product; one looks like AMZN-US-B01ABCDEFG.")
+        items.append(AmazonItem(sku, found["asin"], found["country"], False, "", ()))
+    return Sources(f"{len(items)} SKUs", LIVE_SHAPE, len(items), tuple(items), ())
+
+
+def only(read: Sources, skus: Sequence[str]) -> Sources:
+    """These products alone. Raises SettingsError for one that was not read."""
+    unread = sorted(set(skus) - {item.sku for item in read.items})
+    if unread:
+        raise SettingsError(f"{read.source} has no product {unread[0]}.")
+    return replace(read, items=tuple(item for item in read.items if item.sku in set(skus)))
+
+
+def sources_of(files: Sequence[MappingFile]) -> Sources:
+    """The items of mapping files, the oldest file first: a product is as the last file that names it has it."""
+    newest = {item.sku: number for number, file in enumerate(files) for item in file.items}
+    items = [item for number, file in enumerate(files) for item in file.items if newest[item.sku] == number]
+    return Sources(
+        source=", ".join(file.source for file in files),
+        shape=" + ".join(sorted({file.shape for file in files})),
+        entries=sum(file.entries for file in files),
+        items=tuple(items),
+        set_aside=tuple(entry for file in files for entry in file.set_aside),
+        told=tuple(sentence for file in files for sentence in file.told),
+    )
+
+
+def as_amazon_has_them(read: Sources, amazon: AsksAmazon, marketplace: str) -> Sources:
+    """The same products with the images that Amazon's catalogue has now, and their parents; `marketplace`: '' for all.
+
+    A product that Amazon does not have any more keeps no image here, which is never taken for a removal. Raises what
+    the catalogue raises.
+    """
+    asked: dict[str, list[AmazonItem]] = {}
+    for item in read.items:
+        if not marketplace or item.marketplace == marketplace:
+            asked.setdefault(item.marketplace, []).append(item)
+    items: list[AmazonItem] = []
+    missing: list[str] = []
+    set_aside: list[SetAside] = []
+    for country, named in asked.items():
+        found = amazon.items([item.asin for item in named], country)
+        items += found.items
+        # A catalogue knows ASINs; everybody behind this point speaks of products of Plytix.
+        set_aside += [entry._replace(where=amazon_sku(country, entry.where)) for entry in found.set_aside]
+        gone = set(found.missing)
+        missing += [item.sku for item in named if item.asin in gone]
+        items += [item._replace(images=()) for item in named if item.asin in gone]
+    return replace(
+        read, shape=LIVE_SHAPE, items=tuple(items), set_aside=tuple(set_aside), missing=tuple(dict.fromkeys(missing))
+    )
+
+
+def _read(path: str, shared: Settings) -> MappingFile:
+    name = PurePosixPath(path).name
+    try:
+        body = mapping_path(path, shared).read_bytes()
+    except OSError as error:
+        raise MappingError(f"{path}: the mapping file cannot be read ({error.strerror or error}).") from None
+    return read_mapping(body, name)

@@ -1,0 +1,300 @@
+"""One product's gallery and thumbnail written: by links, one call per image, or by one patch that merges.
+
+What belongs here: which calls a product needs, in which order, and what became of each row. What does not: threads,
+intents and what ends a run (applying.py), uploads of the plan's pictures (uploading.py).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.errors import (
+    AssetGoneError,
+    AttributeUnknownError,
+    HourSpentError,
+    ProductGoneError,
+    WriteRefusedError,
+)
+from imagesync_pipelines.connectors.plytix.galleries import IN_GALLERY_AND_THUMBNAIL, merged, picture_key
+from imagesync_pipelines.connectors.plytix.ledger import Ledger
+from imagesync_pipelines.connectors.plytix.model import LinkAnswer, PlytixProduct
+from imagesync_pipelines.connectors.plytix.planning import Task
+from imagesync_pipelines.connectors.plytix.rereading import Rereading
+from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
+from imagesync_pipelines.sync.applying import error_reason, same_for_all
+from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
+from imagesync_pipelines.upstream.errors import UpstreamError
+
+NOT_UPLOADED = "the image is not in Plytix: "
+NO_THUMBNAIL = "the thumbnail could not be set: "
+OTHER_THUMBNAIL = "Plytix accepted the thumbnail, but its answer has another one; the next run looks again"
+NO_PRODUCT = "Plytix has no product with this SKU any more; the next run looks again"
+NOT_THERE = "Plytix accepted the gallery, but its answer lacks this image; the next run looks again"
+STILL_THERE = "Plytix accepted the gallery, but its answer still holds this image; the next run looks again"
+STILL_THUMBNAIL = "the MAIN image that is to replace it is not the thumbnail yet"
+
+
+@dataclass
+class Written:
+    """What was written so far, by SKU: links made, images taken out, the asset of the thumbnail that was set.
+
+    beside: links of other content than the same image had, which is still in the gallery: a link only appends.
+    """
+
+    links: dict[str, int] = field(default_factory=dict)
+    beside: dict[str, int] = field(default_factory=dict)
+    removed: dict[str, int] = field(default_factory=dict)
+    thumbnails: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What writing a product needs. links: the asset that we put into a gallery earlier, by SKU and key.
+
+    failed_uploads: why pictures are not in Plytix, by key.
+    """
+
+    api: PlytixApi
+    ledger: Ledger
+    uploads: Uploads
+    rereading: Rereading
+    links: Mapping[tuple[str, str], str]
+    failed_uploads: Mapping[str, str]
+    written: Written
+
+
+class HourSpentInProductError(Exception):
+    """The account's calls were used up in the middle of a product; `results` tells what was done, and what waits."""
+
+    def __init__(self, reason: str, results: list[RowResult]) -> None:
+        super().__init__(reason)
+        self.results = results
+
+
+def write_by_links(tools: Tools, work: GroupWork, task: Task) -> list[RowResult]:
+    """Append the images that are missing, in the order of the listing, then set the thumbnail.
+
+    Raises HourSpentInProductError, and AnswerLostError, CredentialsError and NotAllowedError as they come.
+    """
+    product = tools.rereading.newest(work.group)
+    if product is None:
+        return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
+    urls = {image.key: image.url for image in task.images}
+    reasons = _not_uploaded(tools, work)
+    missing = {key: asset for key, asset in _assets(tools, work).items() if asset not in product.gallery}
+    made: dict[str, str] = {}
+    outcome, why = Outcome.FAILED, ""
+    tools.ledger.begin_links(work.group, missing)
+    try:
+        for row in work.rows:
+            key = picture_key(row.key)
+            if row.key not in reasons:
+                reasons[row.key] = _append(tools, product, key, urls[key], made) if key in missing else ""
+        reasons |= _thumbnail_by_itself(tools, work, product, reasons)
+    except HourSpentError as error:
+        outcome, why = Outcome.REFUSED, str(error)
+        # What was appended is appended, but the thumbnail is not what it should be.
+        reasons = {row.key: reasons[row.key] for row in work.rows if row.key in reasons and not _is_thumbnail(row)}
+    except (ProductGoneError, AttributeUnknownError) as error:
+        why = error_reason(error)
+    finally:
+        tools.written.links[work.group] = len(made)
+        tools.written.beside[work.group] = sum(tools.links.get((work.group, key)) in product.gallery for key in made)
+    tools.ledger.end_links(work.group, made)
+    results = [_result(row, reasons[row.key]) if row.key in reasons else _told(row, outcome, why) for row in work.rows]
+    if outcome is Outcome.REFUSED:
+        raise HourSpentInProductError(why, results)
+    return results
+
+
+def write_by_patch(tools: Tools, work: GroupWork, task: Task) -> list[RowResult]:
+    """Merge our images into the gallery as it is now, and write it and the thumbnail in one call; none if all is there.
+
+    Raises HourSpentInProductError, and AnswerLostError, CredentialsError and NotAllowedError as they come.
+    """
+    try:
+        product = tools.rereading.fresh(work.group)
+        if product is None:
+            return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
+        sent = _assets_of(tools, task)
+        try:
+            return _patch(tools, work, task, product)
+        except WriteRefusedError:
+            again = _without_gone_assets(tools, task, product, sent)
+            if again is None:
+                raise
+            return _patch(tools, work, task, again)
+    except HourSpentError as error:
+        tools.ledger.end_links(work.group, {})
+        raise HourSpentInProductError(str(error), same_for_all(work, Outcome.REFUSED, str(error))) from None
+    except (ProductGoneError, AttributeUnknownError, WriteRefusedError) as error:
+        tools.ledger.end_links(work.group, {})
+        return same_for_all(work, Outcome.FAILED, error_reason(error))
+
+
+def _patch(tools: Tools, work: GroupWork, task: Task, product: PlytixProduct) -> list[RowResult]:
+    reasons = _not_uploaded(tools, work)
+    written = _assets(tools, work)
+    ours = {
+        image.key: asset
+        for image in task.images
+        if (asset := tools.uploads.asset_of(image.key)) is not None
+        and (image.key in written or asset in product.gallery)
+    }
+    taken = {key: tools.uploads.asset_of(key) for key in _keys(work, removed=True)}
+    # An image that was uploaded again: the asset that we had put there makes room for the new one.
+    replaced = {old for key, asset in ours.items() if (old := tools.links.get((work.group, key), asset)) != asset}
+    gallery = merged(product.gallery, list(ours.values()), {asset for asset in taken.values() if asset} | replaced)
+    new = {key: asset for key, asset in ours.items() if asset not in product.gallery}
+    thumbnail = _missing_thumbnail(tools, work, product, reasons)
+    changed = gallery != list(product.gallery)
+    answered = None
+    if changed or thumbnail is not None:
+        tools.ledger.begin_links(work.group, new)
+        answered = tools.api.patch_product(product.id, gallery=gallery if changed else None, thumbnail=thumbnail)
+    held = set(answered.gallery if answered is not None else gallery)
+    for row in work.rows:
+        asset = tools.uploads.asset_of(picture_key(row.key))
+        if row.key not in reasons and (asset in held) is (row.change is Change.REMOVE):
+            reasons[row.key] = NOT_THERE if row.change is not Change.REMOVE else STILL_THERE
+    reasons |= _thumbnail_reasons(work, reasons, _answer_lacks(answered, thumbnail))
+    tools.ledger.end_links(
+        work.group,
+        {key: asset for key, asset in new.items() if asset in held},
+        [key for key, asset in taken.items() if asset not in held],
+    )
+    tools.written.links[work.group] = sum(asset in held for asset in new.values())
+    tools.written.removed[work.group] = sum(asset not in held for asset in taken.values())
+    if thumbnail is not None and not _answer_lacks(answered, thumbnail):
+        tools.written.thumbnails[work.group] = thumbnail
+    return [_result(row, reasons.get(row.key, "")) for row in work.rows]
+
+
+def _append(tools: Tools, product: PlytixProduct, key: str, url: str, made: dict[str, str]) -> str:
+    """Link one image, and note it in `made` if that was we; why it could not be, '' when it is there now.
+
+    An asset that Plytix does not have any more is uploaded again first, once.
+    """
+    asset = tools.uploads.asset_of(key) or ""
+    try:
+        try:
+            answer = tools.api.link(product.id, asset)
+        except AssetGoneError:
+            asset = tools.uploads.replace(key, url, asset)
+            answer = tools.api.link(product.id, asset)
+    except (HourSpentError, ProductGoneError, AttributeUnknownError, *FATAL):
+        raise
+    except UpstreamError as error:
+        return error_reason(error)
+    if answer is LinkAnswer.LINKED:
+        made[key] = asset
+    return ""
+
+
+def _thumbnail_by_itself(
+    tools: Tools, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]
+) -> dict[str, str]:
+    """Set the thumbnail in a call of its own, where it has to be; what became of the rows that it concerns."""
+    thumbnail = _missing_thumbnail(tools, work, product, reasons)
+    if thumbnail is None:
+        return _thumbnail_reasons(work, reasons, "")
+    try:
+        answered = tools.api.patch_product(product.id, thumbnail=thumbnail)
+    except (HourSpentError, ProductGoneError, *FATAL):
+        raise
+    except UpstreamError as error:
+        return _thumbnail_reasons(work, reasons, NO_THUMBNAIL + error_reason(error))
+    lacks = _answer_lacks(answered, thumbnail)
+    if not lacks:
+        tools.written.thumbnails[work.group] = thumbnail
+    return _thumbnail_reasons(work, reasons, lacks)
+
+
+def _missing_thumbnail(tools: Tools, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]) -> str | None:
+    """The asset that has to become the thumbnail; None when it is, or when no row says so or its image is missing."""
+    main = _main(work)
+    if main is None or reasons.get(main.key):
+        return None
+    asset = tools.uploads.asset_of(picture_key(main.key))
+    return None if asset == product.thumbnail else asset
+
+
+def _answer_lacks(answered: PlytixProduct | None, thumbnail: str | None) -> str:
+    """Why the thumbnail is not as it was written, '' when it is or when the answer does not say."""
+    if thumbnail is None or answered is None or answered.thumbnail == thumbnail:
+        return ""
+    return OTHER_THUMBNAIL
+
+
+def _thumbnail_reasons(work: GroupWork, reasons: Mapping[str, str], why: str) -> dict[str, str]:
+    """What a thumbnail that was not set means for the rows that it concerns; nothing when all is well."""
+    main = _main(work)
+    if main is None:
+        return {}
+    missing = reasons.get(main.key)
+    if not missing and not why:
+        return {}
+    found = {row.key: STILL_THUMBNAIL for row in work.rows if _is_thumbnail(row) and row is not main}
+    return found | {main.key: missing or why}
+
+
+def _without_gone_assets(
+    tools: Tools, task: Task, product: PlytixProduct, sent: Mapping[str, str]
+) -> PlytixProduct | None:
+    """After a refused patch: upload again what Plytix does not have any more; the product as it is now.
+
+    sent: our assets as they were before the patch, by key; another product may have replaced one meanwhile. None when
+    every asset is there: then something else was refused.
+    """
+    urls = {image.key: image.url for image in task.images}
+    keys = {asset: key for key, asset in _assets_of(tools, task).items()}
+    there = tools.api.assets_by_id(list(dict.fromkeys((*product.gallery, *keys))))
+    gone = [asset for asset in (*product.gallery, *keys) if asset not in there]
+    for asset in gone:
+        if asset in keys:
+            tools.uploads.replace(keys[asset], urls[keys[asset]], asset)
+    if not gone and _assets_of(tools, task) == sent:
+        return None
+    return tools.rereading.read([product.sku]).get(product.sku)
+
+
+def _assets_of(tools: Tools, task: Task) -> dict[str, str]:
+    """The assets of a listing's images, by key; those that were not uploaded are missing."""
+    return {image.key: asset for image in task.images if (asset := tools.uploads.asset_of(image.key)) is not None}
+
+
+def _not_uploaded(tools: Tools, work: GroupWork) -> dict[str, str]:
+    """The rows whose image has no asset, with the reason."""
+    return {
+        row.key: NOT_UPLOADED + tools.failed_uploads.get(picture_key(row.key), "it was not uploaded")
+        for row in work.rows
+        if row.change is not Change.REMOVE and tools.uploads.asset_of(picture_key(row.key)) is None
+    }
+
+
+def _assets(tools: Tools, work: GroupWork) -> dict[str, str]:
+    """The assets of the images that are to be there, by key; those that were not uploaded are missing."""
+    keys = _keys(work, removed=False)
+    return {key: asset for key in keys if (asset := tools.uploads.asset_of(key)) is not None}
+
+
+def _keys(work: GroupWork, *, removed: bool) -> list[str]:
+    return [picture_key(row.key) for row in work.rows if (row.change is Change.REMOVE) is removed]
+
+
+def _main(work: GroupWork) -> PlanRow | None:
+    """The row that is to be the thumbnail."""
+    return next((row for row in work.rows if row.fingerprint_after == IN_GALLERY_AND_THUMBNAIL), None)
+
+
+def _is_thumbnail(row: PlanRow) -> bool:
+    """Whether a row is the thumbnail before or after."""
+    return IN_GALLERY_AND_THUMBNAIL in (row.fingerprint_before, row.fingerprint_after)
+
+
+def _result(row: PlanRow, reason: str) -> RowResult:
+    return _told(row, Outcome.FAILED, reason) if reason else _told(row, Outcome.DONE, row.reason)
+
+
+def _told(row: PlanRow, outcome: Outcome, reason: str) -> RowResult:
+    return RowResult(row.key, row.group, row.change, outcome, reason)

@@ -1,0 +1,195 @@
+"""Partitions of Dagster: blocks of pages, ranges, accounts, runs in flight, the outcome of every block of a range.
+
+What belongs here: what any connector with partitions needs. What does not: asking an API how many pages it has, reading
+the accounts file, and which partitions definition a connector uses.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import dagster as dg
+
+from imagesync_pipelines.defs.metadata import markdown_list, names
+from imagesync_pipelines.errors import ImagesyncError
+
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+PARTITION_TAG = "dagster/partition"
+
+IN_FLIGHT = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+Stats = Mapping[str, int | float | str]
+
+# Fixed for ever: partitions are compared as text, so the width decides their order.
+_DIGITS = 6
+_BLOCK = re.compile(r"(\d{6})-(\d{6})")
+
+
+class BadBlockError(ImagesyncError, ValueError):
+    """A partition key is no block of pages, or the blocks that exist were made with another block size."""
+
+    retryable = False
+
+
+class PartitionOrderError(ImagesyncError, ValueError):
+    """A partition would be added after a later one, and ranges of partitions follow the order of adding."""
+
+    retryable = False
+
+
+def block_key(first: int, pages_per_block: int) -> str:
+    """The key of the block that starts at page `first` (pages count from 1): `000001-000010`."""
+    last = first + pages_per_block - 1
+    if first < 1 or pages_per_block < 1 or last >= 10**_DIGITS:
+        raise BadBlockError(f"Pages {first} to {last} make no block; pages go from 1 to {10**_DIGITS - 1:,}.")
+    return f"{first:0{_DIGITS}}-{last:0{_DIGITS}}"
+
+
+def page_blocks(pages: int, pages_per_block: int) -> list[str]:
+    """The keys of all blocks that hold pages 1 to `pages`, ascending.
+
+    The last block has its full width, so that its key stays when the source grows by a page.
+    """
+    return [block_key(first, pages_per_block) for first in range(1, pages + 1, pages_per_block)]
+
+
+def block_pages(key: str) -> range:
+    """The pages of a block, ascending. Raises BadBlockError for a key that is none."""
+    found = _BLOCK.fullmatch(key)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise BadBlockError(f"{key!r} is no block of pages; one looks like 000001-000010.")
+    return range(int(found[1]), int(found[2]) + 1)
+
+
+def check_block_size(existing: Iterable[str], pages_per_block: int, reset_command: str) -> None:
+    """Raise BadBlockError when partitions exist that were made with another block size.
+
+    `reset_command` is what a person can type to forget all page partitions of the connector.
+    """
+    for key in existing:
+        pages = block_pages(key)
+        if key != block_key(pages.start - (pages.start - 1) % pages_per_block, pages_per_block):
+            raise BadBlockError(
+                f"The page partitions hold {len(pages)} pages each ({key}), but the setting says {pages_per_block}. "
+                f"Set it back, or forget the stored pages and their partitions with `{reset_command}`."
+            )
+
+
+def missing_blocks(existing: Collection[str], wanted: Sequence[str]) -> list[str]:
+    """The wanted blocks to add after the existing ones, ascending.
+
+    Raises PartitionOrderError when one of them belongs before an existing block: Dagster's ranges follow the order of
+    adding, so such a range would name other pages than it says.
+    """
+    held = set(existing)
+    missing = sorted(key for key in wanted if key not in held)
+    if missing and held and missing[0] < max(held):
+        raise PartitionOrderError(
+            f"Partition {missing[0]} is missing although {max(held)} is there. Ranges of partitions follow the order "
+            "of adding: remove all page partitions with the reset-pages command, they are then added in order."
+        )
+    return missing
+
+
+def extra_blocks(existing: Iterable[str], wanted: Collection[str]) -> list[str]:
+    """The existing blocks that the source no longer has, ascending."""
+    held = set(wanted)
+    return sorted(key for key in existing if key not in held)
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags that make a run materialise all partitions from `first` to `last`, both included."""
+    return {RANGE_START_TAG: first, RANGE_END_TAG: last}
+
+
+def partitions_of(run: dg.DagsterRun) -> tuple[str, str] | None:
+    """First and last partition of a run, twice the same for a run of one partition, None for a run without."""
+    single = run.tags.get(PARTITION_TAG)
+    first = run.tags.get(RANGE_START_TAG, single)
+    last = run.tags.get(RANGE_END_TAG, single)
+    return (first, last) if first is not None and last is not None else None
+
+
+def blocks_in_flight(instance: dg.DagsterInstance, blocks: Collection[str]) -> set[str]:
+    """Those of the blocks that an unfinished run of any job may still write; they must not be deleted."""
+    ranges = [partitions_of(run) for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))]
+    return {block for block in blocks for held in ranges if held is not None and held[0] <= block <= held[1]}
+
+
+def keep_partitions(
+    instance: dg.DagsterInstance, connector: str, definition: str, wanted: Collection[str]
+) -> list[str]:
+    """Make a connector's dynamic partitions (`definition` is their name) equal to its accounts; these, sorted.
+
+    An account that left the file keeps its partition while a run of it is unfinished.
+    """
+    existing = instance.get_dynamic_partitions(definition)
+    added = sorted(set(wanted) - set(existing))
+    if added:
+        instance.add_dynamic_partitions(definition, added)
+    extra = set(existing) - set(wanted)
+    for name in sorted(extra - in_flight(instance, connector, extra)):
+        instance.delete_dynamic_partition(definition, name)
+    return sorted(wanted)
+
+
+def in_flight(instance: dg.DagsterInstance, connector: str, accounts: Collection[str]) -> set[str]:
+    """Those of a connector's accounts that an unfinished run of any job works on, one of the UI's buttons included."""
+    if not accounts:
+        return set()
+    running = instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))
+    return {run.tags.get(PARTITION_TAG, "") for run in running if _is_of(connector, run)} & set(accounts)
+
+
+def _is_of(connector: str, run: dg.DagsterRun) -> bool:
+    keys = run.asset_selection or ()
+    return run.job_name.startswith(f"{connector}__") or any(key.path[0] == connector for key in keys)
+
+
+def report_partitions(
+    context: dg.AssetExecutionContext,
+    landed: Mapping[str, Stats],
+    failed: Mapping[str, str],
+) -> None:
+    """Mark every partition of a run as what it became: `landed` (key → metadata) done, `failed` (key → reason) not.
+
+    With a failed partition this raises dg.Failure after the others were marked, so that what depends on the asset does
+    not run. Call it last, and return a MaterializeResult without metadata after it. Partitions that landed although the
+    run does not name them are marked too; a run that reads a part only names none.
+    Raises ValueError when the run names a partition that neither landed nor failed: Dagster would mark it as done.
+    """
+    key = context.asset_key
+    named = set(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else set()
+    forgotten = sorted(name for name in named if name not in landed and name not in failed)
+    if forgotten:
+        raise ValueError(
+            f"Partitions {names(forgotten)} of {key.to_user_string()} were neither read nor failed; a run that reads a "
+            "part only must not name partitions."
+        )
+    if failed:
+        log_landed(context, key, landed)
+        raise dg.Failure(
+            f"{len(failed)} of {len(landed) + len(failed)} partitions of {key.to_user_string()} failed: "
+            f"{names(sorted(failed))}. The others are kept; run the failed ones again.",
+            metadata={
+                "failed_partitions": len(failed),
+                "reasons": markdown_list([f"{name}: {failed[name]}" for name in sorted(failed)]),
+            },
+            allow_retries=False,
+        )
+    # Dagster itself marks those that the run names; the others, like a block that appeared meanwhile, it does not know.
+    log_landed(context, key, {name: stats for name, stats in landed.items() if name not in named})
+    for name in sorted(named):
+        context.add_asset_metadata(dict(landed[name]), partition_key=name)
+
+
+def log_landed(context: dg.AssetExecutionContext, key: dg.AssetKey, landed: Mapping[str, Stats]) -> None:
+    """Mark partitions (key → metadata) of a Dagster asset as done; the asset need not be part of this run."""
+    for name, stats in landed.items():
+        context.log_event(dg.AssetMaterialization(asset_key=key, partition=name, metadata=dict(stats)))

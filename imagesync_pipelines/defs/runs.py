@@ -1,0 +1,322 @@
+"""A synchronisation from Python: one call, one Dagster run, one outcome.
+
+What belongs here: starting a job of the code location in this process, on the installation's own Dagster instance,
+so that the run is in the UI's history. What does not: what the jobs do (the connectors), options on a terminal (cli).
+
+    from imagesync_pipelines.defs.runs import sync_image_db
+
+    outcome = sync_image_db(dry_run=True)
+    print(outcome.status, outcome.summary)
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.edge import assets as edge_assets
+from imagesync_pipelines.connectors.edge.automation import starting as edge
+from imagesync_pipelines.connectors.edge.desk import CONNECTOR as EDGE
+from imagesync_pipelines.connectors.image_db import automation
+from imagesync_pipelines.connectors.image_db.assets import API_POOL, WRITE_POOL
+from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
+from imagesync_pipelines.connectors.moysklad import assets as moysklad_assets
+from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
+from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR as MOYSKLAD
+from imagesync_pipelines.connectors.plytix import assets as plytix_assets
+from imagesync_pipelines.connectors.plytix.automation import starting as plytix
+from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as PLYTIX
+from imagesync_pipelines.connectors.plytix.notes import read_report
+from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.defs import history, orphans, pools
+from imagesync_pipelines.defs.launching import JobRun
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.database import check_answers
+from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.sync.progress import Progress, silent
+
+POOLS = (
+    API_POOL,
+    WRITE_POOL,
+    edge_assets.API_POOL,
+    edge_assets.WRITE_POOL,
+    plytix_assets.API_POOL,
+    moysklad_assets.MAIN_POOL,
+    moysklad_assets.CHILD_POOL,
+)
+
+
+class Status(StrEnum):
+    """How a run ended. Partial: what could be done is done, and the warnings say what could not."""
+
+    COMPLETED = "completed"
+    PARTIAL = "completed with warnings"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One finished run.
+
+    summary: the mission's summary (status, started_at, images_added …), empty when the run broke before it knew one.
+    plan: the plan that the run made, if it made one; `plan.applied_at` is None after a dry run.
+    report: the run's own report, as the mission has it; only runs into Plytix have one.
+    """
+
+    run_id: str
+    status: Status
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    plan: PlanHeader | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.DagsterInstance]]:
+    """This installation and its Dagster instance, for the length of a `with` block.
+
+    Child processes and Dagster itself find the installation through the environment, so the variables of
+    Locations.environment() are set in this process. Runs whose process died are closed first: they would hold their
+    place for hours.
+    """
+    with open_installation(settings) as installation:
+        if installation.settings.dagster_url is not None:
+            check_answers(installation.locations.dagster_url, "IMAGESYNC_DAGSTER_URL")
+        os.environ.update(installation.locations.environment())
+        with dg.DagsterInstance.from_config(str(installation.locations.dagster_home)) as instance:
+            pools.make_pools(instance, POOLS)
+            orphans.close_orphans(instance)
+            yield installation, instance
+
+
+def sync_image_db(
+    *,
+    dry_run: bool = False,
+    limit: int | None = None,
+    skip_pages: int = 0,
+    page_size: int | None = None,
+    force: bool = False,
+    skus: Sequence[str] = (),
+    allow_mass_delete: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Synchronise the image database into `product_image`, as the job image_db__sync does every night.
+
+    dry_run: stop after the plan. limit, skip_pages: read so many pages after so many (a partial scan never removes).
+    page_size: sent as is. force: write unchanged rows too. skus: these products only, from fresh stored pages when
+    there are any. allow_mass_delete: let removals happen that the deletion limits would hold back.
+    Raises SettingsError for wrong settings; everything that happens in the run itself is in the Outcome.
+    """
+    options = automation.SyncOptions(
+        dry_run=dry_run,
+        limit=limit,
+        skip_pages=skip_pages,
+        page_size=page_size,
+        force=force,
+        skus=tuple(skus),
+        allow_mass_delete=allow_mass_delete,
+    )
+    image_db = ImageDbResource()
+    image_db.settings()  # a wrong setting is told before a database is started
+    with opened(settings) as (installation, instance):
+        request = automation.plan_run(instance, options, image_db, installation.settings)
+        return _run(installation, instance, request, progress)
+
+
+def apply_plan(
+    plan_id: int, *, replan: bool = False, settings: Settings | None = None, progress: Progress = silent
+) -> Outcome:
+    """Apply a stored plan of any connector; with replan, products that moved since are planned again first (image_db).
+
+    Raises PlanMissingError, before any run is started, when there is no such plan.
+    """
+    with opened(settings) as (installation, instance):
+        header = Plans(installation.engine, installation.storage).header(plan_id)
+        if header.connector == EDGE:
+            edge.keep_partitions(instance, load_accounts(installation.settings))
+            request = edge.apply_run(str(header.scope["store"]), plan_id)
+        elif header.connector == PLYTIX:
+            plytix.keep_partitions(instance, load_accounts(installation.settings))
+            request = plytix.apply_run(str(header.scope["account"]), plan_id)
+        elif header.connector == MOYSKLAD:
+            moysklad.keep_partitions(instance, load_accounts(installation.settings))
+            request = moysklad.apply_run(str(header.scope["account"]), plan_id)
+        else:
+            request = automation.apply_run(plan_id, replan=replan)
+        return _run(installation, instance, request, progress)
+
+
+def replay_image_db(
+    external_ids: Sequence[str], *, settings: Settings | None = None, progress: Progress = silent
+) -> Outcome:
+    """Try these images again from the stored pages, without a call to the image database and without removals."""
+    with opened(settings) as (installation, instance):
+        return _run(installation, instance, automation.replay_run(external_ids), progress)
+
+
+def sync_edge(
+    *,
+    stores: Sequence[str] = (),
+    full: bool = False,
+    dry_run: bool = False,
+    allow_mass_delete: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Iterator[tuple[str, Outcome]]:
+    """Bring edge stores (all of the accounts file, or those named) up to their head office, one run after the other.
+
+    full: list everything, which finds what vanished. dry_run: stop after the plan. allow_mass_delete: let removals
+    happen that the deletion limits would hold back. Gives each store's outcome as soon as its run has ended; one that
+    fails stops no other. Raises SettingsError for wrong settings and AccountsError for the accounts file, before any
+    run.
+    """
+    options = edge.SyncOptions(full=full, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
+    yield from _run_stores(stores, lambda name: edge.sync_run(name, options), settings, progress)
+
+
+def scrub_edge(
+    *, stores: Sequence[str] = (), settings: Settings | None = None, progress: Progress = silent
+) -> Iterator[tuple[str, Outcome]]:
+    """Hash what edge stores have, inside their databases, and fetch again what differs; otherwise as sync_edge."""
+    yield from _run_stores(stores, edge.scrub_run, settings, progress)
+
+
+def sync_plytix(
+    *,
+    mapping: str = "",
+    account: str | None = None,
+    dry_run: bool = False,
+    live: bool = False,
+    marketplace: str = "",
+    skus: Sequence[str] = (),
+    skip_existing: bool = False,
+    force_reupload: bool = False,
+    allow_mass_delete: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Bring Amazon's listings into one Plytix account: assets, galleries, thumbnails.
+
+    mapping: a path or s3:// URL; empty: all files of PLYTIX_MAPPING_FOLDER. account: its alias, None: the only one.
+    dry_run: stop after the plan. live: images from Amazon's catalogue. marketplace: listings of this one only. skus:
+    these products only; with live they need no mapping file.
+    skip_existing: leave products with images alone. force_reupload: upload every image again. allow_mass_delete: let
+    removals happen that the deletion limits would hold back. Raises SettingsError and AccountsError before any run.
+    """
+    options = plytix.SyncOptions(
+        mapping=mapping,
+        live=live,
+        marketplace=marketplace,
+        skus=tuple(skus),
+        dry_run=dry_run,
+        skip_existing=skip_existing,
+        force_reupload=force_reupload,
+        allow_mass_delete=allow_mass_delete,
+    )
+    return _run_account(account, lambda alias: plytix.sync_run(alias, options), settings, progress)
+
+
+def clean_up_plytix(
+    missing_from: str,
+    *,
+    account: str | None = None,
+    allow_mass_delete: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Outcome:
+    """Plan to take out what we created for listings that are not in this mapping file; apply_plan does it then."""
+    return _run_account(
+        account,
+        lambda alias: plytix.cleanup_run(alias, missing_from, allow_mass_delete=allow_mass_delete),
+        settings,
+        progress,
+    )
+
+
+def sync_moysklad(
+    *,
+    accounts: Sequence[str] = (),
+    entity_type: str = "",
+    entity: str = "",
+    full: bool = False,
+    dry_run: bool = False,
+    allow_mass_delete: bool = False,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+) -> Iterator[tuple[str, Outcome]]:
+    """Bring child accounts of МойСклад (all that are switched on, or those named) up to the main one, one by one.
+
+    entity_type: product, bundle or variant only. entity: the one with this id in the main account only. full: read
+    everything, and compare with the child accounts themselves. dry_run: stop after the plan. allow_mass_delete: let
+    removals happen that the deletion limits would hold back. The main account is read once. Gives each account's
+    outcome as soon as its run has ended; one that fails stops no other. Raises SettingsError and AccountsError before
+    any run.
+    """
+    options = moysklad.SyncOptions(
+        full=full,
+        entity_type=entity_type,
+        entity=entity,
+        dry_run=dry_run,
+        allow_mass_delete=allow_mass_delete,
+        since=datetime.now(UTC),
+    )
+    moysklad.read_settings()  # a wrong setting is told before a database is started
+    known = load_accounts(settings or load_settings(Settings))
+    chosen = moysklad.chosen_children(known, accounts)
+    with opened(settings) as (installation, instance):
+        moysklad.keep_partitions(instance, known)
+        for name in chosen:
+            yield name, _run(installation, instance, moysklad.sync_run(name, options), progress)
+
+
+def _run_account(
+    alias: str | None, request: Callable[[str], JobRun], settings: Settings | None, progress: Progress
+) -> Outcome:
+    plytix.read_settings()  # a wrong setting is told before a database is started
+    accounts = load_accounts(settings or load_settings(Settings))
+    chosen = plytix.chosen_account(accounts, alias)
+    with opened(settings) as (installation, instance):
+        plytix.keep_partitions(instance, accounts)
+        outcome = _run(installation, instance, request(chosen), progress)
+        return replace(outcome, report=read_report(installation.storage, outcome.run_id))
+
+
+def _run_stores(
+    stores: Sequence[str], request: Callable[[str], JobRun], settings: Settings | None, progress: Progress
+) -> Iterator[tuple[str, Outcome]]:
+    edge.read_settings()  # a wrong setting is told before a database is started
+    accounts = load_accounts(settings or load_settings(Settings))
+    chosen = edge.chosen_stores(accounts, stores)
+    with opened(settings) as (installation, instance):
+        edge.keep_partitions(instance, accounts)
+        for name in chosen:
+            yield name, _run(installation, instance, request(name), progress)
+
+
+def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> Outcome:
+    """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
+    definitions = build_definitions(resources={"progress": progress})
+    job = definitions.resolve_job_def(request.job)
+    quiet: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    result = job.execute_in_process(
+        run_config={**request.run_config, **quiet},
+        instance=instance,
+        tags={**request.tags, **orphans.process_tags()},
+        asset_selection=[dg.AssetKey(list(key)) for key in request.assets] or None,
+        raise_on_error=False,
+    )
+    line = history.run_line(instance, result.run_id)
+    plans = Plans(installation.engine, installation.storage).all(request.job.partition("__")[0])
+    plan = next((plan for plan in plans if plan.run_id == result.run_id), None)
+    if not result.success:
+        return Outcome(result.run_id, Status.FAILED, line.summary, line.error, plan)
+    partial = bool(line.summary.get("warnings"))
+    return Outcome(result.run_id, Status.PARTIAL if partial else Status.COMPLETED, line.summary, plan=plan)

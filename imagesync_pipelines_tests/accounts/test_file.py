@@ -1,0 +1,218 @@
+"""The accounts file is read strictly, its secrets come from the environment, its errors name section and key."""
+
+from pathlib import Path
+
+import pytest
+
+from imagesync_pipelines.accounts.file import Accounts, AccountsError, load_accounts
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+
+STORE = "5f0c1e0a-8d35-4b61-9c55-0d9a1f6f8f10"
+OTHER = "6a1d2f1b-9e46-4c72-8d66-1e0b2a7a9a21"
+OFFICE = """
+[edge.head_office]
+url = "https://ho.example"
+username = "edge"
+password = "env:HO_PASSWORD"
+"""
+
+
+def _load(text: str, *, environment: str = "development") -> Accounts:
+    path = Path("accounts.toml")
+    path.write_text(text, encoding="utf-8")
+    return load_accounts(Settings(accounts=path, environment=environment))  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True)
+def _password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HO_PASSWORD", "from outside")
+
+
+def test_without_a_file_there_are_no_accounts() -> None:
+    assert load_accounts(Settings()).edge_stores == {}
+
+
+def test_a_store_has_the_common_head_office_or_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTHER_PASSWORD", "another")
+    monkeypatch.setenv("BALI_DSN", "postgresql://edge:secret@bali/photos")
+    accounts = _load(f"""{OFFICE}
+        [edge.stores.jakarta-1]
+        store_id = "{STORE.upper()}"
+        [edge.stores.bali]
+        store_id = "{OTHER}"
+        url = "https://other.example/ho/"
+        username = "bali"
+        password = "env:OTHER_PASSWORD"
+        dsn = "env:BALI_DSN"
+        capacity_gb = 20
+    """)
+    jakarta, bali = accounts.edge_store("jakarta-1"), accounts.edge_store("bali")
+    assert (jakarta.store_id, jakarta.dsn, jakarta.database_name) == (STORE, None, "edge_jakarta-1")
+    assert jakarta.head_office.url == "https://ho.example"
+    assert jakarta.head_office.password.get_secret_value() == "from outside"
+    assert bali.head_office.username == "bali"
+    assert bali.dsn is not None
+    assert bali.dsn.get_secret_value() == "postgresql://edge:secret@bali/photos"
+    assert bali.capacity_gb == 20.0
+    assert accounts.warnings == ()
+
+
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BALI_DSN", "postgresql://edge:secret@bali/photos")
+    accounts = _load(f'{OFFICE}\n[edge.stores.bali]\nstore_id = "{STORE}"\ndsn = "env:BALI_DSN"')
+    assert "from outside" not in repr(accounts)
+    assert "secret@" not in repr(accounts)
+
+
+def test_a_secret_may_be_in_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HO_PASSWORD")
+    Path(".env").write_text("HO_PASSWORD=from the file\n")
+    accounts = _load(f'{OFFICE}\n[edge.stores.bali]\nstore_id = "{STORE}"')
+    assert accounts.edge_store("bali").head_office.password.get_secret_value() == "from the file"
+
+
+def test_the_sections_of_other_connectors_are_theirs() -> None:
+    assert _load("[another.connector]\nanything = 1").edge_stores == {}
+
+
+def test_the_file_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("a.toml").write_text(f'{OFFICE}\n[edge.stores.bali]\nstore_id = "{STORE}"')
+    monkeypatch.setenv("IMAGESYNC_ACCOUNTS", "a.toml")
+    assert list(load_accounts(load_settings(Settings)).edge_stores) == ["bali"]
+
+
+PLYTIX = """
+[plytix.accounts.main]
+api_key = "env:PLYTIX_KEY"
+api_password = "env:PLYTIX_PASSWORD"
+"""
+
+
+@pytest.fixture
+def _plytix(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PLYTIX_KEY", "the key")
+    monkeypatch.setenv("PLYTIX_PASSWORD", "the word")
+
+
+@pytest.mark.usefixtures("_plytix")
+def test_a_plytix_account_is_at_plytix_unless_it_says_otherwise() -> None:
+    accounts = _load(f"""{PLYTIX}
+        [plytix.accounts.trial]
+        api_key = "env:PLYTIX_KEY"
+        api_password = "env:PLYTIX_PASSWORD"
+        url = "https://pim.dev.plytix.com"
+        auth_url = "https://auth.dev.plytix.com"
+        limits = [[10, 10], [1000, 3600]]
+    """)
+    main, trial = accounts.plytix_account("main"), accounts.plytix_account("trial")
+    assert (main.url, main.auth_url, main.limits) == ("https://pim.plytix.com", "https://auth.plytix.com", ())
+    assert main.api_key.get_secret_value() == "the key"
+    assert main.api_password.get_secret_value() == "the word"
+    assert (trial.url, trial.auth_url) == ("https://pim.dev.plytix.com", "https://auth.dev.plytix.com")
+    assert trial.limits == ((10, 10), (1000, 3600))
+    assert "the key" not in repr(accounts)
+    assert "the word" not in repr(accounts)
+
+
+@pytest.mark.usefixtures("_plytix")
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (PLYTIX.replace("env:PLYTIX_KEY", "plain"), r"\[plytix.accounts.main\] api_key: a secret is not written"),
+        (PLYTIX.replace("PLYTIX_KEY", "NOT_SET"), r"\[plytix.accounts.main\] api_key: the variable NOT_SET"),
+        ('[plytix.accounts.main]\napi_key = "env:PLYTIX_KEY"', r"\[plytix.accounts.main\] api_password: missing"),
+        (f"{PLYTIX}limits = [[0, 10]]", r"limits.* greater than or equal to 1"),
+        (f"{PLYTIX}limits = [[10]]", r"limits"),
+        (f'{PLYTIX}url = "plytix"', r"\[plytix.accounts.main\] url: not an http or https URL"),
+        (f'{PLYTIX}auth_url = "https://a:hidden@x"', r"\[plytix.accounts.main\] auth_url: it must hold neither"),
+        (PLYTIX.replace(".main", '."My Account"'), r"\[plytix.accounts.My Account\]: an alias has lower-case"),
+    ],
+    ids=[
+        "a plain secret", "a variable that is not set", "half the credentials", "no calls at all", "half a window",
+        "no URL", "a password in a URL", "an alias that is no partition",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_a_plytix_account_is_said(text: str, said: str) -> None:
+    with pytest.raises(AccountsError, match=said) as caught:
+        _load(text)
+    assert "hidden" not in str(caught.value)
+    assert "the word" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("_plytix")
+def test_plain_http_to_plytix_is_a_warning() -> None:
+    assert "plain http to pim.example" in _load(f'{PLYTIX}url = "http://pim.example"').warnings[0]
+
+
+def test_a_plytix_account_that_there_is_not_is_said_with_those_that_there_are() -> None:
+    with pytest.raises(AccountsError, match=r"no Plytix account 'main'.*it has: none"):
+        load_accounts(Settings()).plytix_account("main")
+
+
+def _store(lines: str = "", name: str = "bali", office: str = OFFICE) -> str:
+    return f'{office}\n[edge.stores.{name}]\nstore_id = "{STORE}"\n{lines}'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[edge", "is no TOML"),
+        (_store(office=""), r"\[edge.stores.bali\]: no head office"),
+        (_store("capacity = 3"), r"\[edge.stores.bali\] capacity: there is no such key"),
+        (_store("capacity_gb = 0"), r"\[edge.stores.bali\] capacity_gb: Input should be greater than 0"),
+        (f"{OFFICE}\n[edge.stores.bali]\n", r"\[edge.stores.bali\] store_id: missing"),
+        (_store().replace(STORE, "12"), r"\[edge.stores.bali\] store_id: Input should be a valid UUID"),
+        (_store('url = "https://x"'), r"\[edge.stores.bali\]: url, username and password go together"),
+        (_store(name='"Bali 1"'), r"\[edge.stores.Bali 1\]: a store's name has lower-case letters"),
+        (_store().replace("env:HO_PASSWORD", "plain"), r"\[edge.head_office\] password: a secret is not written"),
+        (_store().replace("HO_PASSWORD", "NOT_SET"), r"password: the variable NOT_SET is not set"),
+        (_store('dsn = "postgresql://u:hidden@h/d"'), r"\[edge.stores.bali\] dsn: it holds a password"),
+        (_store('dsn = "mysql://u@h/d"'), r"\[edge.stores.bali\] dsn: not a PostgreSQL URL"),
+        (_store('dsn = "env:HO_PASSWORD"'), r"\[edge.stores.bali\] dsn: not a PostgreSQL URL"),
+        (_store('[edge.stores.java]\nstore_id = 5'), r"\[edge.stores.java\] store_id: "),
+        ("[edge]\nstore = 1", r"\[edge\] store: there is no such key"),
+        ("edge = 1", r"\[edge\]: "),
+        (_store().replace("https://ho.example", "ftp://ho"), r"\[edge.stores.bali\] url: not an http"),
+        (_store().replace("https://ho", "https://u:hidden@ho"), r"\[edge.stores.bali\] url: it must hold neither"),
+        (
+            _store('dsn = "postgresql://h/d"\n[edge.stores.java]\nstore_id = "x"'.replace('"x"', f'"{OTHER}"')
+                   + '\ndsn = "postgresql://h/d"'),
+            r"\[edge.stores.java\] dsn: the database of store bali",
+        ),
+    ],
+    ids=[
+        "no TOML", "no head office", "an unknown key", "no capacity", "no id", "an id that is none",
+        "half a head office", "a name that is no partition", "a plain password", "a variable that is not set",
+        "a password in a dsn", "another database", "a secret that is no dsn", "a number for an id",
+        "an unknown key of the connector", "no section", "another protocol", "a password in a URL",
+        "one database for two stores",
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_with_section_and_key(text: str, said: str) -> None:
+    with pytest.raises(AccountsError, match=said) as caught:
+        _load(text)
+    assert "hidden" not in str(caught.value)
+    assert "from outside" not in str(caught.value)
+
+
+def test_every_problem_is_one_line() -> None:
+    with pytest.raises(AccountsError) as caught:
+        _load("[edge.stores.a]\nx = 1\n[edge.stores.b]\ny = 2\n")
+    assert len(str(caught.value).splitlines()) == 4
+
+
+def test_a_file_that_is_not_there_is_said_so() -> None:
+    with pytest.raises(AccountsError, match=r"IMAGESYNC_ACCOUNTS: none.toml cannot be read"):
+        load_accounts(Settings(accounts=Path("none.toml")))
+
+
+def test_plain_http_is_a_warning_and_in_production_an_error() -> None:
+    text = _store(office=OFFICE.replace("https", "http"))
+    assert "plain http to ho.example" in _load(text).warnings[0]
+    with pytest.raises(SettingsError, match="refused in production"):
+        _load(text, environment="production")
+
+
+def test_a_store_that_there_is_not_is_said_with_those_that_there_are() -> None:
+    with pytest.raises(AccountsError, match=r"no edge store 'java'.*it has: bali"):
+        _load(_store()).edge_store("java")

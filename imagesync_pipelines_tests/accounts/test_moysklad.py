@@ -1,0 +1,120 @@
+"""The section of МойСклад is read strictly: one way to sign in, one way to name the mode, secrets from outside."""
+
+from pathlib import Path
+
+import pytest
+
+from imagesync_pipelines.accounts.file import Accounts, load_accounts
+from imagesync_pipelines.accounts.moysklad import Mode, Ownership, TokenKind
+from imagesync_pipelines.accounts.values import AccountsError
+from imagesync_pipelines.settings import Settings, SettingsError
+
+MAIN = '[moysklad.main]\ntoken = "env:MAIN_TOKEN"\n'
+NORTH = f'{MAIN}[moysklad.children.north]\ntoken = "env:NORTH_TOKEN"\n'
+
+
+@pytest.fixture(autouse=True)
+def _tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAIN_TOKEN", "the main token")
+    monkeypatch.setenv("NORTH_TOKEN", "the other token")
+    monkeypatch.setenv("PASSWORD", "the password")
+
+
+def _load(text: str, environment: str = "development") -> Accounts:
+    path = Path("accounts.toml")
+    path.write_text(text, encoding="utf-8")
+    return load_accounts(Settings(accounts=path, environment=environment))  # type: ignore[arg-type]
+
+
+def test_a_child_account_is_off_managed_and_found_by_external_code_unless_it_says_otherwise() -> None:
+    accounts = _load(NORTH)
+    main, north = accounts.moysklad_main, accounts.moysklad_child("north")
+    assert main is not None
+    assert (main.name, main.url, main.permanent_links) == ("main", "https://api.moysklad.ru/api/remap/1.2", False)
+    assert (main.token_kind, north.account.token_kind) == (TokenKind.USER, TokenKind.USER)
+    assert (north.alias, north.mode, north.ownership) == ("north", Mode.OFF, Ownership.MANAGED)
+    assert (north.match_field, north.max_image_mb) == ("externalCode", 10)
+    assert not north.reencode_too_large
+    assert not north.bulk_first_fill
+
+
+def test_every_key_is_read() -> None:
+    accounts = _load(f"""
+        [moysklad.main]
+        login = "admin@company"
+        password = "env:PASSWORD"
+        account_id = "8c0f-1"
+        permanent_links = true
+        {NORTH.removeprefix(MAIN)}
+        token_kind = "draft_solution"
+        mode = "first"
+        ownership = "mirror"
+        match_field = "barcode"
+        max_image_mb = 3
+        reencode_too_large = true
+        bulk_first_fill = true
+        url = "http://127.0.0.1:8811/api/remap/1.2"
+    """)
+    main, north = accounts.moysklad_main, accounts.moysklad_child("north")
+    assert main is not None
+    assert (main.login, main.account_id, main.permanent_links, main.token) == ("admin@company", "8c0f-1", True, None)
+    assert [secret.get_secret_value() for secret in main.secrets] == ["the password"]
+    assert (north.account.token_kind, north.mode, north.ownership) == ("draft_solution", "first", "mirror")
+    assert (north.match_field, north.max_image_mb, north.reencode_too_large) == ("barcode", 3, True)
+    assert north.bulk_first_fill
+    assert "the password" not in repr(accounts)
+    assert "the other token" not in repr(accounts)
+
+
+@pytest.mark.parametrize(
+    ("flags", "mode"),
+    [
+        ("sync_images = true", Mode.FIRST),
+        ("sync_images = false\nsync_images_all = true", Mode.ALL),
+        ("sync_images = true\nsync_images_all = false", Mode.FIRST),
+        ("sync_images = false\nsync_images_all = false", Mode.OFF),
+    ],
+)
+def test_the_old_flags_are_understood(flags: str, mode: Mode) -> None:
+    assert _load(f"{NORTH}{flags}").moysklad_child("north").mode is mode
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"{NORTH}sync_images = true\nsync_images_all = true", r'north.*both true; write mode = "first"'),
+        (f'{NORTH}mode = "all"\nsync_images = true', "keep mode only"),
+        (f'{NORTH}mode = "some"', r"\[moysklad.children.north\] mode: Input should be 'off', 'first' or 'all'"),
+        (f'{NORTH}match_field = "name"', r"\[moysklad.children.north\] match_field: "),
+        (f"{NORTH}max_image_mb = 0", r"max_image_mb: Input should be greater than 0"),
+        (f"{NORTH}max_image_mb = 16", r"max_image_mb: Input should be less than or equal to 15"),
+        (f"{NORTH}permanent_links = true", r"north\] permanent_links: there is no such key"),
+        (MAIN.replace("env:MAIN_TOKEN", "plain"), r"\[moysklad.main\] token: a secret is not written"),
+        (MAIN.replace("MAIN_TOKEN", "NOT_SET"), r"\[moysklad.main\] token: the variable NOT_SET"),
+        ("[moysklad.main]", "write token, or login and password together"),
+        ('[moysklad.main]\nlogin = "a@b"', "write token, or login and password together"),
+        (f'{MAIN}login = "a@b"\npassword = "env:PASSWORD"', "and not both"),
+        ('[moysklad.main]\nlogin = "a@b"\npassword = "env:PASSWORD"\ntoken_kind = "solution"', "token_kind says"),
+        (NORTH.removeprefix(MAIN), r"\[moysklad.main\]: missing"),
+        (NORTH.replace(".north", ".main"), r"\[moysklad.children.main\]: an alias has"),
+        (NORTH.replace(".north", '."Север"'), r"an alias has lower-case letters"),
+        (f'{NORTH}url = "moysklad"', r"\[moysklad.children.north\] url: not an http or https URL"),
+        ("[moysklad]\nparent = 1", r"\[moysklad\] parent: there is no such key"),
+    ],
+)
+def test_what_is_wrong_is_said_with_section_and_key(text: str, said: str) -> None:
+    with pytest.raises(AccountsError, match=said) as caught:
+        _load(text)
+    assert "the main token" not in str(caught.value)
+
+
+def test_plain_http_is_a_warning_and_in_production_an_error() -> None:
+    text = f'{MAIN}url = "http://moysklad.example"'
+    assert "plain http to moysklad.example" in _load(text).warnings[0]
+    with pytest.raises(SettingsError, match="refused in production"):
+        _load(text, "production")
+
+
+def test_an_account_that_there_is_not_is_said_with_those_that_there_are() -> None:
+    with pytest.raises(AccountsError, match=r"no child account 'south'.*it has: north"):
+        _load(NORTH).moysklad_child("south")

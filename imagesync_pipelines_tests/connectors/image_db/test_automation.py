@@ -1,0 +1,161 @@
+"""Schedule, sensor and requests on a real instance: what they launch, what they say, what a dead API does to them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from imagesync_pipelines.connectors.image_db import automation
+from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
+from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.partitions import BadBlockError
+from imagesync_pipelines.defs.resources import InstallationResource
+from imagesync_pipelines.sandbox.faults import Fault, FaultKind
+from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines_tests.installations import FIRST, QUIET, SECOND, World, block_status, materialised, world
+
+REFUSED = Fault(FaultKind.ANSWER, ENDPOINT, status=401, times=None, body=b'{"detail":"Invalid username/password."}')
+RESOURCES = {"installation": InstallationResource(), "image_db": ImageDbResource()}
+NO_PAGE = Fault(FaultKind.ANSWER, ENDPOINT, times=None, body=b"[]")
+
+
+@pytest.fixture
+def place(server: EmbeddedServer, tmp_path: Path) -> Iterator[World]:
+    """An installation that has never run."""
+    with world(server, tmp_path / "place") as made:
+        yield made
+
+
+def tick_of_the_schedule(instance: dg.DagsterInstance) -> dg.RunRequest:
+    """What the schedule asks for at one tick."""
+    repository = build_definitions().get_repository_def()
+    with dg.build_schedule_context(instance=instance, repository_def=repository, resources=RESOURCES) as context:
+        data = repository.get_schedule_def("image_db__sync__daily").evaluate_tick(context)
+    assert data.skip_message is None
+    assert data.run_requests is not None
+    assert len(data.run_requests) == 1, "one run for everything"
+    return data.run_requests[0]
+
+
+def tick_of_the_sensor(instance: dg.DagsterInstance) -> Any:
+    """What the discovery sensor does at one tick."""
+    repository = build_definitions().get_repository_def()
+    with dg.build_sensor_context(instance=instance, repository_def=repository, resources=RESOURCES) as context:
+        return repository.get_sensor_def("image_db__page_discovery").evaluate_tick(context)
+
+
+def test_the_schedule_launches_one_run_over_all_blocks_and_that_run_works(place: World) -> None:
+    with place.opened() as (_, instance):
+        request = tick_of_the_schedule(instance)
+        assert request.tags["dagster/asset_partition_range_start"] == FIRST
+        assert request.tags["dagster/asset_partition_range_end"] == SECOND
+        assert place.sandbox.ledger.count(ENDPOINT) == 1, "a tick has no time for more than one call"
+        job = build_definitions().resolve_job_def(automation.SYNC_JOB)
+        result = job.execute_in_process(
+            run_config={**request.run_config, **QUIET}, tags=request.tags, instance=instance, raise_on_error=False
+        )
+        assert result.success
+        assert block_status(instance) == {FIRST: "done", SECOND: "done"}
+        assert "product_images" in materialised(instance, result.run_id)
+    assert place.product_images()
+
+
+@pytest.mark.parametrize("fault", [pytest.param(REFUSED, id="refused"), pytest.param(NO_PAGE, id="no page of data")])
+def test_a_source_that_cannot_be_asked_keeps_no_run_from_starting(place: World, fault: Fault) -> None:
+    place.sandbox.faults.add(fault)
+    with place.opened() as (_, instance):
+        first = tick_of_the_schedule(instance)
+        assert first.tags["dagster/asset_partition_range_end"] == FIRST, "nothing is known yet: one block to begin with"
+        instance.add_dynamic_partitions("image_db_pages", [SECOND])
+        known = tick_of_the_schedule(instance)
+        assert known.tags["dagster/asset_partition_range_end"] == SECOND
+
+
+def test_the_sensor_keeps_partitions_equal_to_the_source_and_says_so(place: World) -> None:
+    with place.opened() as (_, instance):
+        found = tick_of_the_sensor(instance)
+        assert found.run_requests == []
+        assert found.skip_message == "3 pages in 2 blocks; added 2, removed 0."
+        assert tick_of_the_sensor(instance).skip_message == "3 pages in 2 blocks; added 0, removed 0."
+        assert block_status(instance) == {FIRST: "missing", SECOND: "missing"}
+
+
+def test_a_source_that_cannot_be_asked_removes_no_partition(place: World) -> None:
+    with place.opened() as (installation, instance):
+        tick_of_the_sensor(instance)
+        for fault in (REFUSED, NO_PAGE):
+            place.sandbox.faults.clear()
+            place.sandbox.faults.add(fault)
+            with pytest.raises((UpstreamError, automation.api.BadPageError)):
+                automation.discover_pages(instance, ImageDbResource(), installation.settings)
+        assert instance.get_dynamic_partitions("image_db_pages") == [FIRST, SECOND]
+
+
+def test_the_sensor_refuses_another_block_size_with_one_line(place: World) -> None:
+    with place.opened() as (_, instance):
+        tick_of_the_sensor(instance)
+    with place.opened(IMAGE_DB_PAGES_PER_BLOCK="3") as (installation, instance):
+        with pytest.raises(BadBlockError, match="reset-pages") as refused:
+            tick_of_the_sensor(instance)
+        assert "\n" not in str(refused.value)
+        with pytest.raises(BadBlockError, match="reset-pages"):
+            automation.known_blocks(instance, ImageDbResource(), installation.settings)
+
+
+@pytest.mark.parametrize(
+    ("options", "job", "over_all"),
+    [
+        pytest.param(automation.SyncOptions(), "image_db__sync", True, id="everything"),
+        pytest.param(automation.SyncOptions(dry_run=True), "image_db__dry_run", True, id="dry run"),
+        pytest.param(automation.SyncOptions(force=True), "image_db__sync", True, id="force"),
+        pytest.param(automation.SyncOptions(limit=2), "image_db__partial", False, id="limit"),
+        pytest.param(automation.SyncOptions(skip_pages=2), "image_db__partial", False, id="skip pages"),
+        pytest.param(automation.SyncOptions(skus=("803721",)), "image_db__partial", False, id="sku"),
+        pytest.param(automation.SyncOptions(dry_run=True, limit=2), "image_db__partial", False, id="part of a dry run"),
+    ],
+)
+def test_every_option_is_a_valid_configuration_of_its_job(
+    place: World, options: automation.SyncOptions, job: str, over_all: bool
+) -> None:
+    with place.opened() as (installation, instance):
+        request = automation.plan_run(instance, options, ImageDbResource(), installation.settings)
+    assert request.job == job
+    assert bool(request.tags) is over_all
+    validated = dg.validate_run_config(build_definitions().resolve_job_def(job), dict(request.run_config))
+    config = {name: op["config"] for name, op in validated["ops"].items() if op.get("config")}
+    assert config["image_db__plan"]["force"] is options.force
+    if not over_all:
+        assert config["image_db__records"]["limit"] == options.limit
+        assert config["image_db__records"]["skus"] == list(options.skus)
+        assert config["image_db__product_images"]["dry_run"] is options.dry_run
+
+
+def test_a_run_without_credentials_is_refused_by_name_before_it_starts(place: World) -> None:
+
+    with pytest.raises(SettingsError, match="IMAGE_API_PASSWORD") as refused:
+        place.sync({"IMAGE_API_PASSWORD": ""})
+    assert "\n" not in str(refused.value)
+
+
+def test_plain_http_to_another_machine_is_refused_in_production(place: World) -> None:
+    production = place.entered(IMAGE_API_URL="http://images.example/api/", IMAGESYNC_ENVIRONMENT="production")
+    with production, pytest.raises(SettingsError, match="IMAGE_API_URL: plain http"):
+        ImageDbResource().session(load_settings(Settings), print)
+
+
+def test_refused_credentials_are_reported_once_and_change_nothing(place: World) -> None:
+    assert place.sync().status is runs.Status.COMPLETED
+    images = place.product_images()
+    place.sandbox.ledger.clear()
+    outcome = place.sync({"IMAGE_API_PASSWORD": "canary-wrong-password"})
+    assert outcome.status is runs.Status.FAILED
+    assert "refused" in outcome.error
+    assert "canary" not in repr(outcome)
+    assert place.sandbox.ledger.count(ENDPOINT) <= 2, "once by discovery, once by the run"
+    assert place.product_images() == images

@@ -1,0 +1,91 @@
+"""Batches of records on disk: whole or not there, found by run or by age, forgotten when nobody needs them."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from upath import UPath
+
+from imagesync_pipelines.connectors.image_db.batch import About, Batches, BatchMissingError, RejectLine, Unmatched
+from imagesync_pipelines.connectors.image_db.record_store import ReadPage, chunk_of, read_external_ids
+from imagesync_pipelines.connectors.image_db.records import read_page
+from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
+
+START = datetime(2026, 3, 1, 3, tzinfo=UTC)
+
+
+@pytest.fixture
+def batches(tmp_path: Path) -> Batches:
+    return Batches(UPath(tmp_path))
+
+
+def about(run_id: str, hours: int = 0) -> About:
+    return About(
+        run_id=run_id,
+        made_at=START + timedelta(hours=hours),
+        scan_id=1,
+        scope="all",
+        complete=True,
+        reason="",
+        rejects=(RejectLine(page=2, place=1, external_id="7", reason="no type"),),
+    )
+
+
+def make(batches: Batches, run_id: str, hours: int) -> None:
+    batches.write(run_id, [chunk_of([ReadPage(1, START, read_page(page(record(1), record(2))))])])
+    batches.describe(run_id, about(run_id, hours))
+
+
+def test_a_batch_is_read_as_it_was_written(batches: Batches) -> None:
+    make(batches, "one", 0)
+    assert batches.about("one") == about("one")
+    assert read_external_ids(batches.records("one")) == ["1", "2"]
+    assert [(line.page, line.place, line.reject.external_id) for line in about("one").page_rejects()] == [(2, 1, "7")]
+
+
+def test_a_batch_counts_only_once_it_is_described(batches: Batches) -> None:
+    make(batches, "one", 0)
+    batches.write("two", [])
+    assert (batches.newest_whole(), batches.names()) == ("one", ["one"])
+    with pytest.raises(BatchMissingError, match="the records of two"):
+        batches.about("two")
+
+
+def test_the_newest_batch_of_all_pages_is_never_a_part_that_somebody_chose(batches: Batches) -> None:
+    for hours, name in ((3, "a"), (5, "b"), (1, "c")):
+        make(batches, name, hours)
+    assert (batches.newest_whole(), batches.names()) == ("b", ["b", "a", "c"])
+    for hours, scope in ((6, "pages"), (7, "skus"), (8, "images")):
+        make(batches, scope, hours)
+        batches.describe(scope, about(scope, hours).model_copy(update={"scope": scope}))
+    assert batches.newest_whole() == "b"
+
+
+def test_without_any_batch_it_says_what_to_run(batches: Batches) -> None:
+    with pytest.raises(BatchMissingError, match="materialise image_db/api_pages and image_db/records"):
+        batches.newest_whole()
+
+
+def test_old_batches_are_forgotten_unless_somebody_needs_them(batches: Batches) -> None:
+    for hours, name in enumerate("abcd"):
+        make(batches, name, hours)
+    batches.prune(2, used=["a", "not there"])
+    assert sorted(batches.names()) == ["a", "c", "d"]
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_what_matched_nothing_is_kept_with_its_candidates(batches: Batches, empty: bool) -> None:
+    columns = ["number", "variant", "external_id", "image_type", "image_url", "reason", "candidates"]
+    near = [{"sku": "803721", "name": "Engel", "why": "a character is missing"}]
+    rows = [("80372", "", "7", "Szene", "u", "why", near), ("1", "", "8", "Szene", "u", "why", [])]
+    unused = pd.DataFrame([("9", "Szene", "u", "why")], columns=["external_id", "image_type", "image_url", "reason"])
+    found = Unmatched(pd.DataFrame([] if empty else rows, columns=columns), unused.iloc[:0] if empty else unused)
+    make(batches, "one", 0)
+    with pytest.raises(BatchMissingError, match="image_db/plan"):
+        batches.unmatched("one")
+    batches.keep_unmatched("one", found)
+    read = batches.unmatched("one")
+    assert read.unmatched.to_dict("records") == found.unmatched.to_dict("records")
+    assert read.unused.to_dict("records") == found.unused.to_dict("records")
+    assert list(read.unmatched.columns) == columns

@@ -1,0 +1,137 @@
+"""Article numbers to products: the rules in their order, whole texts only, and what an unmatched number may mean."""
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesync_pipelines.connectors.image_db.matching import (
+    RULES,
+    Matcher,
+    Near,
+    match_links,
+    may_match,
+    may_resemble,
+    products_of,
+)
+from imagesync_pipelines.connectors.image_db.rules import Product
+
+PRODUCTS = [
+    Product(1, "parent", "11400", name="Engel"),
+    Product(2, "variant", "803721", 1, "BE", "11400-BE", "11400", "Engel bemalt"),
+    Product(3, "variant", "803722", 1, "BL", "11400-BL", "11400", "Engel blank"),
+    Product(4, "parent", "TM", name="Trommler"),
+    Product(5, "variant", "100002", 4, "BE"),
+    Product(6, "variant", "100003", 4, "BE"),
+    Product(7, "parent", "214808"),
+    Product(8, "variant", "214808", None, "BE"),
+    Product(9, "parent", "9410"),
+    Product(10, "variant", "666666", 1, "OX", in_erp=False),
+    Product(11, "variant", " 777777 ", None, " BE "),
+]
+MATCHED = {
+    "a variant's SKU": ("803721", "BE", 2, "variant sku"),
+    "the number names the variant, the code does not": ("803721", "BL", 2, "variant sku"),
+    "blanks around": (" 803721 ", " BE ", 2, "variant sku"),
+    "a SKU with blanks in the ERP": ("777777", "", 11, "variant sku"),
+    "a variant before a parent of the same SKU": ("214808", "BE", 8, "variant sku"),
+    "a parent's SKU with a code of its variant": ("11400", "BL", 3, "parent's variant by code"),
+    "a parent's SKU with a code that no variant has": ("11400", "ZZ", 1, "parent sku"),
+    "a parent's SKU without a code": ("11400", "", 1, "parent sku"),
+    "a parent without variants": ("9410", "BE", 9, "parent sku"),
+    "a parent's SKU with letters": ("TM", "", 4, "parent sku"),
+    "the code of a variant that left the ERP": ("11400", "OX", 1, "parent sku"),
+}
+
+
+@pytest.mark.parametrize(("number", "variant", "product_id", "rule"), MATCHED.values(), ids=MATCHED.keys())
+def test_a_number_finds_its_product_and_says_how(number: str, variant: str, product_id: int, rule: str) -> None:
+    match = Matcher(PRODUCTS).match(number, variant)
+    assert match.product is not None
+    assert (match.product.id, match.rule, match.reason) == (product_id, rule, "")
+
+
+UNMATCHED = {
+    "empty": ("", "BE", "no article number"),
+    "blanks": ("  ", "", "no article number"),
+    "trap 9: a prefix of a SKU": ("80372", "BE", "no product 80372"),
+    "trap 9: a SKU is its prefix": ("8037210", "BE", "no product 8037210"),
+    "trap 9: number and variant joined": ("11400-BE", "", "no product 11400-BE"),
+    "trap 9: a number that pandas made a float": ("803721.0", "BE", "no product"),
+    "another case": ("tm", "", "no product tm"),
+    "a product that left the ERP": ("666666", "OX", "no longer in the ERP"),
+    "two variants of one code": ("TM", "BE", "several variants with the code BE: 100002, 100003"),
+}
+
+
+@pytest.mark.parametrize(("number", "variant", "reason"), UNMATCHED.values(), ids=UNMATCHED.keys())
+def test_a_number_without_a_product_says_why(number: str, variant: str, reason: str) -> None:
+    match = Matcher(PRODUCTS).match(number, variant)
+    assert match.product is None
+    assert reason in match.reason
+
+
+NEAREST = {
+    "a digit too few": ("80372", "", ["803721", "803722"]),
+    "two digits swapped": ("803271", "", ["803721"]),
+    "the legacy SKU": ("11400-BL", "", ["803722"]),
+    "number and variant make a legacy SKU": ("11400", "BE", ["803721", "803722", "11400"]),
+    "two neighbours differ but are not swapped": ("803371", "", []),
+    "more than one slip": ("873201", "", []),
+    "the number of a product that left the ERP": ("666666", "", []),
+    "nothing like it": ("55555555", "", []),
+    "nothing": ("", "BE", []),
+}
+
+
+@pytest.mark.parametrize(("number", "variant", "skus"), NEAREST.values(), ids=NEAREST.keys())
+def test_the_nearest_candidates_of_a_number(number: str, variant: str, skus: list[str]) -> None:
+    assert [near.sku for near in Matcher(PRODUCTS).nearest(number, variant)] == skus
+
+
+def test_a_candidate_comes_with_its_name_and_why() -> None:
+    assert Matcher(PRODUCTS).nearest("11400-BL")[0] == Near("803722", "Engel blank", "11400-BL is its old number")
+
+
+@given(
+    st.permutations(PRODUCTS),
+    st.sampled_from(["803721", "11400", "TM", "80372", "11400-BE"]),
+    st.sampled_from(["", "BE"]),
+)
+def test_the_order_of_the_products_does_not_matter(products: list[Product], number: str, variant: str) -> None:
+    assert Matcher(products).match(number, variant) == Matcher(PRODUCTS).match(number, variant)
+    assert Matcher(products).nearest(number, variant) == Matcher(PRODUCTS).nearest(number, variant)
+
+
+def test_at_most_three_candidates_are_given_however_many_are_alike() -> None:
+    matcher = Matcher(Product(number, "variant", str(100000 + number)) for number in range(20000))
+    near = matcher.nearest("1100057")
+    assert [one.sku for one in near] == ["100057", "110005", "110007"]
+
+
+CATALOGUE = pd.DataFrame(PRODUCTS, columns=Product._fields).astype({"parent_id": "Int64"})
+
+
+@given(st.lists(st.sampled_from([*MATCHED.values(), *UNMATCHED.values(), *NEAREST.values()]), min_size=1))
+def test_the_products_that_may_matter_give_the_same_answers_as_all_of_them(asked: list[tuple]) -> None:
+    links = [(number, variant) for number, variant, *_ in asked]
+    few = Matcher(products_of(may_match(CATALOGUE, [number for number, _ in links])))
+    near = Matcher(products_of(may_resemble(CATALOGUE, links)))
+    numbers, variants = (pd.Series(column, dtype="str") for column in zip(*links, strict=True))
+    many = match_links(CATALOGUE, numbers, variants)
+    for (number, variant), product_id, rule in zip(links, many.product_ids, many.rules, strict=True):
+        match = Matcher(PRODUCTS).match(number, variant)
+        assert (product_id, RULES[rule]) == ((match.product.id, match.rule) if match.product else (0, RULES[0]))
+        assert many.reasons.get((number, variant), "") == match.reason
+        assert few.match(number, variant) == Matcher(PRODUCTS).match(number, variant)
+        assert near.nearest(number, variant) == Matcher(PRODUCTS).nearest(number, variant)
+
+
+def test_few_products_of_a_large_catalogue_may_matter() -> None:
+    many = pd.DataFrame(
+        [Product(number, "variant", str(100000 + number)) for number in range(5000)], columns=Product._fields
+    )
+    assert len(may_match(many, ["100007", "1"])) == 1
+    alike = set(may_resemble(many, [("10007", "")])["sku"])
+    assert {"100007", "100070", "104007"} < alike
+    assert len(alike) < 40

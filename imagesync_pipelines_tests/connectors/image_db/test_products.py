@@ -1,0 +1,235 @@
+"""The ERP's products in our table: what a load adds, changes, marks as gone, and what it must leave alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.image_db.erp import judge
+from imagesync_pipelines.connectors.image_db.products import READABLE, ProductsWritten, read_products, write_products
+from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.sync.model import DeletionLimits
+
+LIMITS = DeletionLimits(share=0.1, count=500, bare=25, floor=2)
+Load = Callable[..., ProductsWritten]
+
+
+def parent(erp_id: str, sku: str, **more: Any) -> dict[str, Any]:
+    """A parent as the ERP has it."""
+    return {"kind": "parent", "id": erp_id, "sku": sku, **more}
+
+
+def variant(erp_id: str, sku: str, parent_id: str | None = None, **more: Any) -> dict[str, Any]:
+    """A variant as the ERP has it."""
+    return {"kind": "variant", "id": erp_id, "sku": sku, "parent_id": parent_id, **more}
+
+
+@pytest.fixture
+def load(database: sa.Engine) -> Load:
+    """Load these rows of the ERP, judged as a real load judges them."""
+
+    def run(*rows: dict[str, Any], deletion_limits: DeletionLimits = LIMITS) -> ProductsWritten:
+        frame = pd.DataFrame(list(rows), dtype=object)
+        kinds = [frame[frame["kind"] == kind].drop(columns="kind") for kind in ("parent", "variant")]
+        read = judge(*kinds)
+        return write_products(database, read.rows, read.set_aside, deletion_limits)
+
+    return run
+
+
+def now(database: sa.Engine, *columns: str) -> dict[str, Any]:
+    """By SKU, of the products that are in the ERP: one column, or a tuple of several."""
+    frame = read_products(database, list(READABLE)).astype(object)
+    frame = frame[frame["in_erp"].astype(bool)]
+    values = [row[0] if len(columns) == 1 else tuple(row) for row in frame.loc[:, list(columns)].to_numpy()]
+    return dict(zip(frame["sku"], values, strict=True))
+
+
+def whole(database: sa.Engine) -> list[tuple[Any, ...]]:
+    """Everything in the table, times included."""
+    with database.connect() as connection:
+        return [tuple(row) for row in connection.execute(sa.select(product).order_by(product.c.id))]
+
+
+def counts(done: ProductsWritten) -> tuple[int, int, int, int]:
+    return done.added, done.updated, done.deactivated, done.total
+
+
+CATALOGUE = [parent("1", "11400", name="Engel"), variant("1", "803721", "1", variant_code="BE", name="Engel bemalt")]
+
+
+def test_products_are_added_with_their_parents_whatever_the_order(load: Load, database: sa.Engine) -> None:
+    assert counts(load(*reversed(CATALOGUE))) == (2, 0, 0, 2)
+    ids = now(database, "id")
+    assert now(database, "parent_id")["803721"] == ids["11400"]
+    assert now(database, "name", "variant_code", "is_active")["803721"] == ("Engel bemalt", "BE", True)
+
+
+def test_a_second_load_writes_nothing(load: Load, database: sa.Engine) -> None:
+    load(*CATALOGUE)
+    before = whole(database)
+    assert counts(load(*CATALOGUE)) == (0, 0, 0, 2)
+    assert whole(database) == before
+
+
+def test_a_changed_product_is_updated_and_keeps_its_id(load: Load, database: sa.Engine) -> None:
+    load(*CATALOGUE)
+    before = now(database, "id")
+    assert counts(load(CATALOGUE[0], {**CATALOGUE[1], "sku": "803799", "name": "Neu"})) == (0, 1, 0, 2)
+    assert now(database, "id", "name")["803799"] == (before["803721"], "Neu")
+
+
+def test_two_products_may_swap_their_skus(load: Load, database: sa.Engine) -> None:
+    load(variant("1", "a"), variant("2", "b"))
+    before = now(database, "id")
+    assert counts(load(variant("1", "b"), variant("2", "a"))) == (0, 2, 0, 2)
+    assert now(database, "id") == {"a": before["b"], "b": before["a"]}
+
+
+def test_a_variant_moves_to_another_parent_and_to_none(load: Load, database: sa.Engine) -> None:
+    families = [parent("1", "p1"), parent("2", "p2")]
+    load(*families, variant("1", "v", "1"))
+    assert counts(load(*families, variant("1", "v", "2"))) == (0, 1, 0, 3)
+    assert now(database, "parent_id")["v"] == now(database, "id")["p2"]
+    load(*families, variant("1", "v", None))
+    assert now(database, "parent_id")["v"] is pd.NA
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_the_flag_of_the_erp_is_kept_and_is_not_the_same_as_being_gone(
+    load: Load, database: sa.Engine, flag: bool
+) -> None:
+    load(*CATALOGUE)
+    assert counts(load(CATALOGUE[0], {**CATALOGUE[1], "is_active": flag})) == (0, 0 if flag else 1, 0, 2)
+    assert now(database, "is_active", "in_erp")["803721"] == (flag, True)
+
+
+def test_a_product_that_left_the_erp_is_marked_and_stays(load: Load, database: sa.Engine) -> None:
+    load(*CATALOGUE, variant("2", "v"))
+    assert counts(load(*CATALOGUE)) == (0, 0, 1, 3)
+    frame = read_products(database, list(READABLE)).set_index("sku")
+    assert frame.loc["v", ["is_active", "in_erp"]].tolist() == [False, False]
+    before = whole(database)
+    assert counts(load(*CATALOGUE)) == (0, 0, 0, 3)
+    assert whole(database) == before
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_product_that_returns_is_in_the_erp_again(load: Load, database: sa.Engine, flag: bool) -> None:
+    load(*CATALOGUE, variant("2", "v"))
+    before = now(database, "id")["v"]
+    load(*CATALOGUE)
+    assert counts(load(*CATALOGUE, variant("2", "v", is_active=flag))) == (0, 1, 0, 3)
+    assert now(database, "id", "is_active", "in_erp")["v"] == (before, flag, True)
+
+
+@pytest.mark.parametrize("gone_before", [False, True], ids=["at once", "after it had left"])
+def test_the_same_sku_under_a_new_id_is_the_same_product(load: Load, database: sa.Engine, gone_before: bool) -> None:
+    load(*CATALOGUE, variant("2", "v"))
+    before = now(database, "id")["v"]
+    if gone_before:
+        load(*CATALOGUE)
+    done = load(*CATALOGUE, variant("99", "v"))
+    assert (done.added, done.deactivated, done.total) == (0, 0, 3)
+    assert now(database, "id", "erp_id")["v"] == (before, "99")
+
+
+def test_an_erp_with_all_ids_new_changes_no_product(load: Load, database: sa.Engine) -> None:
+    load(parent("1", "p"), *(variant(str(n), f"v{n}", "1") for n in range(40)))
+    before = now(database, "id")
+    done = load(parent("9000", "p"), *(variant(str(n + 1000), f"v{n}", "9000") for n in range(40)))
+    assert (counts(done), done.warnings) == ((0, 0, 0, 41), ())
+    assert now(database, "id") == before
+
+
+def test_a_sku_given_to_another_product_is_free_even_when_the_deletion_limits_hold(
+    load: Load, database: sa.Engine
+) -> None:
+    load(*(variant(str(n), f"v{n}") for n in range(10)))
+    done = load(variant("0", "v5"), *(variant(str(n), f"v{n}") for n in (1, 2)))
+    assert done.deactivated == 1
+    assert "7 of 10" in done.warnings[0]
+    assert now(database, "erp_id")["v5"] == "0"
+    assert len(now(database, "id")) == 9
+
+
+HELD = {
+    "a few": (3, 100, True, 3),
+    "up to the floor the share is not looked at": (2, 4, True, 2),
+    "more than the share": (3, 20, True, 0),
+    "more than the count": (30, 400, True, 0),
+    "the deletion limits lifted": (3, 20, False, 3),
+}
+
+
+@pytest.mark.parametrize(("gone", "there", "on", "marked"), HELD.values(), ids=HELD.keys())
+def test_the_deletion_limits_hold_back_what_looks_like_a_half_read_erp(
+    load: Load, database: sa.Engine, gone: int, there: int, on: bool, marked: int
+) -> None:
+    deletion_limits = DeletionLimits(share=0.1, count=20, bare=25, floor=2, lifted=not on)
+    rows = [variant(str(number), f"v{number}") for number in range(there)]
+    load(*rows)
+    done = load(*rows[gone:], deletion_limits=deletion_limits)
+    assert done.deactivated == marked
+    assert len(done.warnings) == (0 if marked else 1)
+    assert len(now(database, "id")) == there - marked
+    assert all("--allow-mass-delete" in warning and f"{gone} of {there}" in warning for warning in done.warnings)
+
+
+def test_variants_keep_a_parent_that_the_deletion_limits_kept(load: Load, database: sa.Engine) -> None:
+    families = [parent(str(n), f"p{n}") for n in range(10)]
+    variants = [variant(str(n), f"v{n}", str(n)) for n in range(10)]
+    load(*families, *variants)
+    before = now(database, "parent_id")
+    done = load(families[0], *variants)
+    assert (done.updated, done.deactivated) == (0, 0)
+    assert now(database, "parent_id") == before
+    load(families[0], *variants, deletion_limits=DeletionLimits(0, 0, 0, 0, lifted=True))
+    assert now(database, "parent_id")["v5"] is pd.NA
+
+
+SET_ASIDE = {
+    "a name that is too long": variant("2", "v", name="x" * 256),
+    "a flag that cannot be read": variant("2", "v", is_active="perhaps"),
+    "no SKU any more": variant("2", ""),
+    "no id any more": variant("", "v"),
+    "the SKU of another product": variant("2", "803721"),
+}
+
+
+@pytest.mark.parametrize("row", SET_ASIDE.values(), ids=SET_ASIDE.keys())
+def test_what_we_have_of_a_row_that_cannot_be_used_stays_as_it_is(
+    load: Load, database: sa.Engine, row: dict[str, Any]
+) -> None:
+    load(*CATALOGUE, variant("2", "v", "1", name="Alt"))
+    before = whole(database)
+    assert counts(load(*CATALOGUE, row)) == (0, 0, 0, 3)
+    assert whole(database) == before
+
+
+def test_variants_of_a_parent_that_cannot_be_used_keep_it(load: Load, database: sa.Engine) -> None:
+    load(*CATALOGUE)
+    before = whole(database)
+    load({**CATALOGUE[0], "name": "x" * 256}, CATALOGUE[1], parent("2", "p"))
+    assert whole(database)[:2] == before
+
+
+def test_a_sku_that_an_unusable_row_holds_is_not_taken_over_and_said(load: Load, database: sa.Engine) -> None:
+    load(variant("3", "c"), variant("7", "a"), variant("8", "d"))
+    before = whole(database)
+    # Today 3 has the SKU of 7 (so the row of 7 is set aside), and 8 has the old one of 3.
+    done = load(variant("3", "a"), variant("7", "a"), variant("8", "c"))
+    assert counts(done) == (0, 0, 0, 3)
+    assert "2 rows of the ERP have the SKU of a product whose own row cannot be used" in done.warnings[0]
+    assert whole(database) == before
+
+
+def test_an_error_changes_nothing(load: Load, database: sa.Engine) -> None:
+    load(*CATALOGUE)
+    before = whole(database)
+    rows = judge(pd.DataFrame([{"id": "5", "sku": "x"}]), pd.DataFrame(columns=["id", "sku"])).rows
+    with pytest.raises(Exception, match="too long"):
+        write_products(database, rows.assign(name="x" * 256), pd.DataFrame(columns=["kind", "erp_id", "sku"]), LIMITS)
+    assert whole(database) == before

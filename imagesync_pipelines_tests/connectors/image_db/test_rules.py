@@ -1,0 +1,143 @@
+"""The rules of showing images: priority, order, primary, alt text, article numbers and their fallback."""
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesync_pipelines.connectors.image_db.rules import (
+    Product,
+    Shown,
+    alt_text,
+    article_number_for,
+    choose_numbers,
+    choose_primary,
+    display_order,
+    numbers_to_try,
+    priority,
+)
+
+OLD, NEW = datetime(2023, 5, 1, tzinfo=UTC), datetime(2024, 2, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("image_type", "is_front", "expected"),
+    [
+        ("Produktfoto", True, 1),
+        ("PRODUKTFOTO", True, 1),
+        (" produktfoto ", False, 2),
+        ("Szene", True, 3),
+        ("Markt-Messe-Shop", True, 3),
+        ("Markt-Messe-Shop", False, 4),
+        ("Illustration", False, 4),
+        ("Detailfoto", False, 4),
+        ("", False, 4),
+    ],
+)
+def test_priority(image_type: str, is_front: bool, expected: int) -> None:
+    assert priority(image_type, is_front) == expected
+
+
+ORDERED = {
+    "by priority first": [Shown("9", 1, None), Shown("1", 2, NEW)],
+    "the newest export first": [Shown("9", 1, NEW), Shown("1", 1, OLD)],
+    "an image without exports last": [Shown("9", 1, OLD), Shown("1", 1, None)],
+    "then the file_id as a number": [Shown("9", 1, NEW), Shown("10", 1, NEW)],
+    "moments of different offsets are compared as moments": [
+        Shown("9", 1, datetime(2024, 2, 1, 1, tzinfo=UTC)),
+        Shown("1", 1, datetime(2024, 2, 1, 2, tzinfo=timezone(timedelta(hours=2)))),
+    ],
+}
+
+
+@pytest.mark.parametrize("images", ORDERED.values(), ids=ORDERED.keys())
+def test_display_order(images: list[Shown]) -> None:
+    wrong_way_round = images[::-1]
+    assert sorted(wrong_way_round, key=display_order) == images
+
+
+PRIMARIES = {
+    "trap 10: the front photo wins": ([Shown("1", 2, NEW), Shown("2", 1, OLD)], None, "2"),
+    "without a front one is still primary": ([Shown("1", 4, None)], None, "1"),
+    "trap 10: a person's choice comes first": ([Shown("1", 1, NEW), Shown("2", 4, None)], "2", "2"),
+    "a pin whose image is gone is dormant": ([Shown("1", 1, NEW), Shown("2", 4, None)], "3", "1"),
+    "no images, no primary": ([], "3", None),
+}
+
+
+@pytest.mark.parametrize(("images", "pin", "expected"), PRIMARIES.values(), ids=PRIMARIES.keys())
+def test_the_primary_image(images: list[Shown], pin: str | None, expected: str | None) -> None:
+    assert choose_primary(images, pin) == expected
+
+
+shown = st.builds(Shown, st.integers(1, 99).map(str), st.integers(1, 4), st.sampled_from([None, OLD, NEW]))
+some_images = st.lists(shown, min_size=1, max_size=12, unique_by=lambda image: image.external_id)
+
+
+@given(some_images, st.none() | st.integers(1, 99).map(str), st.randoms(use_true_random=False))
+def test_exactly_one_image_is_primary_and_the_same_every_night(images: list, pin: str | None, random: object) -> None:
+    chosen = choose_primary(images, pin)
+    assert sum(image.external_id == chosen for image in images) == 1
+    random.shuffle(images)  # type: ignore[attr-defined]
+    assert choose_primary(images, pin) == chosen
+    if pin in {image.external_id for image in images}:
+        assert chosen == pin
+
+
+@pytest.mark.parametrize(
+    ("name", "image_type", "expected"),
+    [
+        ("Engel", "Produktfoto", "Engel - Produktfoto"),
+        ("  Engel \n groß ", "Szene", "Engel groß - Szene"),
+        ("", "Szene", "Szene"),
+        ("Engel", "", "Engel"),
+        ("", "", ""),
+        ("x" * 300, "Szene", "x" * 246 + "… - Szene"),
+        ("x" * 300, "", "x" * 254 + "…"),
+        ("x" * 247, "Szene", "x" * 247 + " - Szene"),
+    ],
+)
+def test_alt_text(name: str, image_type: str, expected: str) -> None:
+    assert alt_text(name, image_type) == expected
+
+
+@given(st.text(max_size=600), st.text(max_size=50))
+def test_an_alt_text_always_fits_and_keeps_its_type(name: str, image_type: str) -> None:
+    text = alt_text(name, image_type)
+    assert len(text) <= 255
+    assert text.endswith(" ".join(image_type.split()))
+
+
+PARENT = Product(1, "parent", "11400")
+VARIANT = Product(2, "variant", "803721", parent_id=1, base_sku="11400-OLD")
+ORPHAN = Product(3, "variant", "803722", base_sku="7450A")
+BARE = Product(4, "variant", "803723")
+BY_ID = {product.id: product for product in (PARENT, VARIANT, ORPHAN, BARE)}
+
+NUMBERS = {
+    "a parent by its own SKU": (PARENT, None, False, ("11400",)),
+    "a variant by its parent's SKU first": (VARIANT, PARENT, False, ("11400", "803721", "11400-OLD")),
+    "trap 9: a variant's own images first": (VARIANT, PARENT, True, ("803721", "11400", "11400-OLD")),
+    "a variant without parent by its base SKU": (ORPHAN, None, False, ("7450A", "803722")),
+    "a variant with nothing by its own SKU": (BARE, None, False, ("803723",)),
+}
+
+
+@pytest.mark.parametrize(("product", "parent", "own_first", "expected"), NUMBERS.values(), ids=NUMBERS.keys())
+def test_the_numbers_tried_for_a_product(
+    product: Product, parent: Product | None, own_first: bool, expected: tuple[str, ...]
+) -> None:
+    assert numbers_to_try(product, parent, own_first) == expected
+    assert own_first or article_number_for(product, parent) == expected[0]
+
+
+def test_trap_13_a_whole_list_is_answered_from_one_set_of_numbers_with_images() -> None:
+    products = list(BY_ID.values())
+    assert choose_numbers(products, BY_ID, {"803721", "7450A"}) == {1: None, 2: "803721", 3: "7450A", 4: None}
+    assert choose_numbers(products, BY_ID, {"803721", "11400"}) == {1: "11400", 2: "11400", 3: None, 4: None}
+    assert choose_numbers(products, BY_ID, {"803721", "11400"}, own_images_first=True)[2] == "803721"
+
+
+def test_a_variant_whose_parent_is_not_known_is_looked_up_by_itself() -> None:
+    assert choose_numbers([VARIANT], {}, {"803721", "11400"}) == {2: "803721"}

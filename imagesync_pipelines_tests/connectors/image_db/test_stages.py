@@ -1,0 +1,167 @@
+"""From pages to a batch of records: which pages are taken or read, what it proves, and what goes into quarantine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.image_db.batch import Batches, BatchMissingError
+from imagesync_pipelines.connectors.image_db.stages import KEPT_BATCHES, NO_END, PagesFailedError, Part
+from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, image, running
+
+SKU = "100001"
+
+
+@pytest.fixture
+def connector(database: sa.Engine, tmp_path: Path) -> Iterator[Connector]:
+    with running(database, tmp_path / "home", [image(number, SKU) for number in range(1, 11)], [SKU]) as connector:
+        yield connector
+
+
+def calls(connector: Connector) -> int:
+    return len(connector.server.requests)
+
+
+@pytest.mark.parametrize(
+    ("part", "span"),
+    [
+        (Part(), None),
+        (Part(limit=3), range(1, 4)),
+        (Part(limit=3, skip_pages=5), range(6, 9)),
+        (Part(skip_pages=2), range(3, NO_END)),
+    ],
+)
+def test_skip_and_limit_name_pages(part: Part, span: range | None) -> None:
+    assert part.span() == span
+
+
+def test_without_pages_there_are_no_records(connector: Connector) -> None:
+    with pytest.raises(BatchMissingError, match="image_db/api_pages"):
+        connector.records()
+
+
+def test_a_whole_scan_is_taken_as_stored_without_a_call_and_is_proof(connector: Connector) -> None:
+    connector.walk()
+    before = calls(connector)
+    about = connector.records().about
+    assert calls(connector) == before == 3
+    assert (about.scope, about.complete, about.reason, about.records, about.warnings) == ("all", True, "", 10, ())
+    assert (about.api_calls, about.bytes_downloaded > 0) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("part", "records", "requests"),
+    [
+        (Part(limit=1, page_size=PER_PAGE), {"1", "2", "3", "4"}, 1),
+        (Part(limit=1, skip_pages=1, page_size=PER_PAGE), {"5", "6", "7", "8"}, 1),
+        (Part(skip_pages=1, page_size=PER_PAGE), {"5", "6", "7", "8", "9", "10"}, 2),
+    ],
+    ids=["a limit", "one page in the middle", "to the end"],
+)
+def test_a_part_reads_its_pages_and_proves_nothing(
+    connector: Connector, part: Part, records: set[str], requests: int
+) -> None:
+    connector.walk()
+    before = calls(connector)
+    about = connector.records(part).about
+    assert calls(connector) - before == requests
+    assert (about.scope, about.complete, about.records) == ("pages", False, len(records))
+    assert set(connector.plan().planned.read_ids) == records
+    # From now on the scan is made of pages of two times.
+    again = connector.records().about
+    assert (again.scope, again.complete, again.records) == ("all", False, 10)
+    assert "were read again" in again.reason
+
+
+CACHE: dict[str, tuple[dict[str, Any], int]] = {
+    "fresh pages are taken": ({}, 0),
+    "stale ones are read again": ({"image_api_cache_timeout": 0}, 3),
+    "the cache is switched off": ({"image_api_cache_enabled": False}, 3),
+}
+
+
+@pytest.mark.parametrize(("changed", "requests"), CACHE.values(), ids=CACHE.keys())
+def test_a_run_for_some_products_reads_only_when_it_must(
+    connector: Connector, changed: dict[str, Any], requests: int
+) -> None:
+    connector.walk()
+    connector.settings = connector.settings.model_copy(update=changed)
+    before = calls(connector)
+    about = connector.records(Part(skus=(SKU,), page_size=PER_PAGE)).about
+    assert (calls(connector) - before, about.scope, about.records) == (requests, "skus", 10)
+
+
+@pytest.mark.parametrize("first", [Part(limit=1), Part(limit=1, skip_pages=1)], ids=["the first page", "a later page"])
+def test_fresh_pages_that_are_only_a_part_are_not_taken_for_all(connector: Connector, first: Part) -> None:
+    connector.records(first)
+    about = connector.records(Part(skus=(SKU,), page_size=PER_PAGE)).about
+    assert (about.scope, about.records) == ("skus", 10)
+
+
+def test_a_run_for_some_images_takes_the_stored_pages_however_old(connector: Connector) -> None:
+    connector.walk()
+    connector.settings = connector.settings.model_copy(update={"image_api_cache_enabled": False})
+    before = calls(connector)
+    about = connector.records(Part(external_ids=("1",))).about
+    assert (calls(connector) - before, about.scope, about.complete) == (0, "images", True)
+
+
+def test_rejects_go_into_quarantine_with_their_page_and_come_out_when_in_order_or_gone(connector: Connector) -> None:
+    connector.source.records[4] = image(5, SKU, type=7)
+    connector.source.records[5] = image(6, SKU, file_url="no URL")
+    connector.source.records.append(None)
+    connector.walk()
+    about = connector.records().about
+    assert [(line.page, line.external_id) for line in about.rejects] == [(2, "5"), (2, "6"), (3, None)]
+    assert (about.records, about.complete) == (8, False)
+    table = QuarantineTable(connector.place.engine, "image_db")
+    assert {entry.key: entry.attempts for entry in table.list()} == {"5": 1, "6": 1, "page 3, reject 1": 1}
+    payload = next(entry.payload for entry in table.list() if entry.key == "5")
+    assert payload is not None
+    assert '"file_id": 5' in payload
+    connector.source.records[4] = image(5, SKU)
+    # A part that shows the image in order frees it; what was not read stays where it is.
+    connector.records(Part(limit=1, skip_pages=1, page_size=PER_PAGE))
+    assert {entry.key: entry.attempts for entry in table.list()} == {"6": 2, "page 3, reject 1": 1}
+    del connector.source.records[5], connector.source.records[-1]
+    connector.walk()
+    assert connector.records().about.complete
+    assert table.list() == []
+
+
+def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(connector: Connector) -> None:
+    connector.walk()
+    connector.records()
+    plan_id, first = connector.plan().plan_id, connector.run_id
+    connector.records()
+    second = connector.run_id
+    for _ in range(KEPT_BATCHES):
+        connector.records()
+    batches = Batches(connector.place.storage)
+    assert batches.newest_whole() == connector.run_id
+    assert batches.about(first).records == 10
+    with pytest.raises(BatchMissingError, match="no longer kept"):
+        batches.about(second)
+    assert connector.apply(plan_id=plan_id).applied.added == 10
+    Plans(connector.place.engine, connector.place.storage).prune("image_db", 0)
+    connector.records()
+    with pytest.raises(BatchMissingError):
+        batches.about(first)
+
+
+@pytest.mark.parametrize(
+    "part", [Part(limit=3, page_size=PER_PAGE), Part(skus=(SKU,), page_size=PER_PAGE)], ids=["a limit", "a product"]
+)
+def test_a_page_that_fails_for_good_ends_the_run_and_the_others_are_kept(connector: Connector, part: Part) -> None:
+    connector.source.broken[2] = b'{"count": 10, "next": null, "results": 7}'
+    with pytest.raises(PagesFailedError, match=r"1 of 3 pages could not be read, the first: page 2: .*usable results"):
+        connector.records(part)
+    with pytest.raises(BatchMissingError):
+        Batches(connector.place.storage).newest_whole()
+    connector.source.broken.clear()
+    assert connector.records(Part(limit=1, skip_pages=1, page_size=PER_PAGE)).about.records == 4
+    assert connector.records().about.records == 10

@@ -1,0 +1,170 @@
+"""Both payload forms of the earlier system are understood; what is not is set aside with the field's name."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from imagesync_pipelines.accounts.file import Accounts
+from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild
+from imagesync_pipelines.connectors.moysklad.payloads import PayloadsError, names_of, read_payload, read_payloads
+from imagesync_pipelines.connectors.moysklad.queue import NewRequest, SetAside
+from imagesync_pipelines_tests.connectors.moysklad.names import ENTITY, MAIN_ID, NAMES, NORTH_ID
+
+ONE: dict[str, Any] = {
+    "main_account_id": MAIN_ID,
+    "child_account_id": NORTH_ID,
+    "parent_entity_type": "product",
+    "parent_entity_id": ENTITY,
+    "child_entity_id": "0f2c7a1e-aaaa-4bbb-8ccc-0123456789ab",
+    "image_url": "https://api.example/download/1",
+    "filename": "image.jpg",
+}
+SEVERAL: dict[str, Any] = {
+    **{name: value for name, value in ONE.items() if name not in {"image_url", "filename"}},
+    "images": [{"meta": {"downloadHref": "https://api.example/download/1"}, "filename": "image1.jpg"}],
+}
+
+
+def without(payload: dict[str, Any], *names: str, **more: Any) -> dict[str, Any]:
+    return {**{name: value for name, value in payload.items() if name not in names}, **more}
+
+
+@pytest.mark.parametrize(
+    ("payload", "child", "kind", "priority"),
+    [
+        pytest.param(ONE, "north", "product", 50, id="one image"),
+        pytest.param(SEVERAL, "north", "product", 50, id="several images"),
+        pytest.param({**SEVERAL, "images": []}, "north", "product", 50, id="no image left"),
+        pytest.param(
+            without(SEVERAL, "parent_entity_type", entity_type="variant"), "north", "variant", 50, id="entity_type"
+        ),
+        pytest.param({**ONE, "parent_entity_type": "bundle"}, "north", "bundle", 50, id="a bundle"),
+        pytest.param(
+            {**ONE, "child_account_id": "south", "main_account_id": "main"}, "south", "product", 50, id="alias"
+        ),
+        pytest.param({**ONE, "child_account_id": NORTH_ID.upper()}, "north", "product", 50, id="capital letters"),
+        pytest.param({**ONE, "priority": 80}, "north", "product", 80, id="a priority"),
+        pytest.param({**ONE, "parent_entity_id": ENTITY.upper()}, "north", "product", 50, id="an id in capitals"),
+    ],
+)
+def test_a_payload_becomes_a_request(payload: dict[str, Any], child: str, kind: str, priority: int) -> None:
+    request = read_payload(payload, NAMES)
+    assert isinstance(request, NewRequest)
+    assert (request.child, request.entity_type, request.entity_id, request.priority) == (child, kind, ENTITY, priority)
+    assert json.loads(request.payload) == payload
+
+
+def test_unknown_fields_are_kept_wherever_they_are() -> None:
+    image = {"meta": {"downloadHref": "https://x/1", "size": 3}, "filename": "a.jpg", "title": "\x00 Стул"}
+    payload = {**SEVERAL, "images": [image], "_original_images": [1], "note": None}
+    request = read_payload(payload, NAMES)
+    assert isinstance(request, NewRequest)
+    assert json.loads(request.payload) == payload
+    assert "\x00" not in request.payload, "the database cannot keep it"
+
+
+@pytest.mark.parametrize("name", [*ONE, "images.0.filename", "images.0.meta", "images.0.meta.downloadHref"])
+def test_a_payload_that_lacks_a_field_is_set_aside_with_its_name(name: str) -> None:
+    payload = json.loads(json.dumps(SEVERAL if "." in name else ONE))
+    *path, last = name.split(".")
+    place = payload
+    for part in path:
+        place = place[int(part) if part.isdigit() else part]
+    del place[last]
+    assert read_payload(payload, NAMES) == SetAside(json.dumps(payload, separators=(",", ":")), f"{name} is missing")
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        pytest.param({}, "main_account_id is missing; child_account_id is missing; parent_entity_type", id="nothing"),
+        pytest.param({**ONE, "parent_entity_type": "service"}, "parent_entity_type: Input should be", id="a service"),
+        pytest.param({**ONE, "parent_entity_id": "12"}, "parent_entity_id: Input should be a valid UUID", id="no id"),
+        pytest.param({**ONE, "filename": ""}, "filename: ", id="an empty name"),
+        pytest.param({**ONE, "image_url": None}, "image_url: ", id="null"),
+        pytest.param({**SEVERAL, "images": {"rows": []}}, "images: Input should be a valid list", id="no list"),
+        pytest.param({**ONE, "priority": 101}, "priority: ", id="a priority out of range"),
+        pytest.param({**ONE, "child_account_id": "e\x00st"}, r"no child account has 'e\x00st' as", id="no such child"),
+        pytest.param({**ONE, "child_account_id": "x"}, "there are: north, south, west", id="the children are named"),
+        pytest.param({**ONE, "main_account_id": NORTH_ID}, "is not the main account's", id="not the main account"),
+        pytest.param([1], "a request is an object with fields", id="a list"),
+        pytest.param("text", "a request is an object with fields", id="a text"),
+        pytest.param(None, "a request is an object with fields", id="null instead"),
+    ],
+)
+def test_a_payload_that_makes_no_sense_is_set_aside_with_the_reason(payload: object, said: str) -> None:
+    read = read_payload(payload, NAMES)
+    assert isinstance(read, SetAside)
+    assert said in read.reason
+
+
+def test_what_is_nested_too_deeply_is_set_aside() -> None:
+    (read,) = read_payloads(b'{"a":' * 400 + b"1" + b"}" * 400, NAMES)
+    assert read == SetAside("", "its fields are nested too deeply to be a request")
+
+
+@pytest.mark.parametrize(
+    ("body", "number"),
+    [
+        pytest.param(json.dumps(ONE).encode(), 1, id="one"),
+        pytest.param(json.dumps([ONE, SEVERAL], indent=2).encode(), 2, id="an array"),
+        pytest.param(b"\n".join([json.dumps(ONE).encode(), b"", json.dumps(SEVERAL).encode(), b""]), 2, id="lines"),
+        pytest.param(b"[]", 0, id="an empty array"),
+    ],
+)
+def test_one_an_array_and_lines_are_read(body: bytes, number: int) -> None:
+    requests = read_payloads(body, NAMES)
+    assert [type(request) for request in requests] == [NewRequest] * number
+
+
+def test_one_that_is_wrong_keeps_no_other_from_the_queue() -> None:
+    requests = read_payloads(json.dumps([ONE, without(ONE, "filename"), SEVERAL]).encode(), NAMES)
+    assert [type(request) for request in requests] == [NewRequest, SetAside, NewRequest]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "This is no JSON"),
+        (b"{", "This is no JSON"),
+        (b"\xff\xd8\xff\xe0", "This is no JSON"),
+        (b'{"a":1}\n{"b":\n', "Line 2 is no JSON"),
+        (b'{"a":"\\ud800"}', "This is no JSON"),
+    ],
+    ids=["nothing", "cut off", "a picture", "a line cut off", "half a character"],
+)
+def test_what_is_no_json_is_refused_with_the_place(body: bytes, said: str) -> None:
+    with pytest.raises(PayloadsError, match=said):
+        read_payloads(body, NAMES)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=5), values, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*ONE, "images", "entity_type", "priority", "more"]), JSON_VALUES), JSON_VALUES)
+def test_whatever_is_sent_is_a_request_or_set_aside_with_words(changed: dict[str, Any], other: object) -> None:
+    for document in ({**ONE, **changed}, {**SEVERAL, **changed}, other):
+        read = read_payload(document, NAMES)
+        assert isinstance(read, NewRequest) or read.reason
+        assert "\x00" not in read.payload
+
+
+def test_the_accounts_file_names_accounts_by_id_and_alias() -> None:
+    token = SecretStr("t")
+    north = MoyskladChild(MoyskladAccount("north", token=token, account_id=NORTH_ID.upper()), mode=Mode.FIRST)
+    children = {"north": north, "west": replace(north, account=MoyskladAccount("west", token=token), mode=Mode.OFF)}
+    main = MoyskladAccount("main", token=token, account_id=MAIN_ID)
+    names = names_of(Accounts(moysklad_main=main, moysklad_children=children))
+    assert names.main == {"main", MAIN_ID}
+    assert names.children == {NORTH_ID: "north", "north": "north", "west": "west"}
+    assert names.active == ("north",)
+    assert names_of(Accounts()).main == {"main"}

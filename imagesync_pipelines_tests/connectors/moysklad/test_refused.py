@@ -1,0 +1,62 @@
+"""An image that an account will not take is not sent by every run again, and is never forgotten."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.accounts.moysklad import MAIN
+from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
+from imagesync_pipelines.sandbox.moysklad.making import catalogue
+from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif
+from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
+
+ONLY = "product-1-00000"
+GOOD, BAD = ("вид.jpg", jpeg("view", 40)), ("движение.gif", gif())
+
+
+@pytest.fixture
+def world(database: sa.Engine, tmp_path: Path) -> Iterator[World]:
+    with open_world(database, tmp_path, accounts=catalogue(products=1, images=1, variants=0, children=1)) as world:
+        world.main.set_images(world.main.by_code(ONLY).id, [GOOD, BAD])
+        world.sync()
+        world.count_anew()
+        yield world
+
+
+def test_it_is_sent_again_by_the_daily_run_only_and_told_by_all(world: World) -> None:
+    assert world.names(ONLY) == ["вид.jpg"]
+    again = world.sync()
+    assert (world.calls(CHILD), again.applied.failed) == (0, 0)
+    assert any("движение.gif" in why and "51002" in why for why in again.skipped)
+    assert any("движение.gif" in warning for warning in again.warnings)
+    assert world.sync(check_child=True).applied.failed == 1
+    assert world.calls(CHILD, "images post") > 0
+
+
+def test_it_is_sent_again_when_a_person_drops_it_from_the_quarantine(database: sa.Engine, world: World) -> None:
+    quarantine = QuarantineTable(database, f"moysklad/{CHILD}")
+    (entry,) = quarantine.list()
+    quarantine.drop([entry.id])
+    assert world.sync().applied.failed == 1
+    assert [(one.stage, one.key) for one in quarantine.list()] == [(entry.stage, entry.key)]
+
+
+def test_another_image_in_its_place_is_sent_at_once_and_what_is_gone_leaves_the_quarantine(
+    database: sa.Engine, world: World
+) -> None:
+    other = ("другой.jpg", jpeg("other", 40))
+    world.main.set_images(world.main.by_code(ONLY).id, [other, GOOD])
+    assert world.sync().applied.error_count == 0
+    world.assert_same()
+    assert QuarantineTable(database, f"moysklad/{CHILD}").list() == []
+
+
+def test_an_image_that_it_was_to_replace_stays_while_nothing_else_is_there(world: World) -> None:
+    world.main.set_images(world.main.by_code(ONLY).id, [BAD])
+    for _ in range(2):
+        world.sync()
+        assert world.names(ONLY) == ["вид.jpg"]
+    assert [name for name, _, _ in world.pictures(ONLY, MAIN)] == ["движение.gif"]

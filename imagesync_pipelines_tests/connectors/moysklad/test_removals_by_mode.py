@@ -1,0 +1,101 @@
+"""Removals that follow from an account's mode or ownership are counted, told, and pass the deletion limits."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from imagesync_pipelines.accounts.moysklad import Mode, Ownership
+from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
+from imagesync_pipelines.sync.model import Change
+from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
+
+LOW = {"deletion_limit_share": 0.1, "deletion_limit_count": 3, "deletion_limit_bare": 1, "deletion_limit_floor": 1}
+COMMAND = f"imagesync sync moysklad --account {CHILD} --dry-run --allow-mass-delete"
+
+
+@pytest.fixture
+def world(database: sa.Engine, tmp_path: Path) -> Iterator[World]:
+    with open_world(database, tmp_path, shared=LOW) as made:
+        yield made
+
+
+def owners(world: World) -> int:
+    """How many images of its owner the child account shows."""
+    child = world.child()
+    return sum(name.startswith("own") for one in child.entities() for name, _, _ in child.images(one.id))
+
+
+def give_owners(world: World, each: int) -> int:
+    """Every entity of the child account gets images of its owner; how many these are in all."""
+    child = world.child()
+    for one in child.entities():
+        child.set_images(one.id, [(f"own{n}.jpg", jpeg(f"own{n}{one.id}", 40)) for n in range(each)])
+    return owners(world)
+
+
+def shown(world: World) -> int:
+    """How many images the child account shows."""
+    child = world.child()
+    return sum(len(child.images(one.id)) for one in child.entities())
+
+
+@pytest.mark.parametrize("ownership", list(Ownership))
+@pytest.mark.parametrize("full", [False, True])
+def test_from_all_to_first_stops_at_the_limit_and_names_the_command(
+    world: World, ownership: Ownership, full: bool
+) -> None:
+    world.sync(ownership=ownership)
+    before = shown(world)
+    leaving = before - len([one for one in world.main.entities() if world.main.images(one.id)])
+    for _ in range(2):
+        made, done = world.run(ownership=ownership, mode=Mode.FIRST, full=full, check_child=full)
+        assert (len(made.planned.held), done.held_back, done.applied.removed) == (leaving, leaving, 0)
+        assert shown(world) == before
+        assert any("removals are held back" in warning for warning in done.warnings)
+        assert any(COMMAND in warning for warning in done.warnings)
+
+
+@pytest.mark.parametrize("ownership", list(Ownership))
+def test_with_the_limits_lifted_the_removals_happen_and_are_counted(world: World, ownership: Ownership) -> None:
+    world.sync(ownership=ownership)
+    before = shown(world)
+    made, done = world.run(ownership=ownership, mode=Mode.FIRST, allow_mass_delete=True)
+    world.assert_same(first=True)
+    gone = before - shown(world)
+    assert gone > LOW["deletion_limit_count"]
+    assert made.planned.counts()[Change.REMOVE] == done.applied.removed == gone
+    assert set(made.plan.loc[made.plan["change"] == Change.REMOVE, "reason"]) == {"the account's mode has it left out"}
+    assert world.sync(ownership=ownership, mode=Mode.FIRST).warnings == ()
+
+
+def test_the_first_write_of_a_mirror_stops_at_the_limit_and_keeps_what_the_owner_has(world: World) -> None:
+    total = give_owners(world, 5)
+    made, done = world.run(ownership=Ownership.MIRROR)
+    assert owners(world) == total
+    assert done.held_back == len(made.planned.held) > 0
+    assert any(COMMAND in warning for warning in done.warnings)
+
+
+def test_what_a_mirror_takes_from_its_owner_is_counted_in_plan_and_report(world: World) -> None:
+    total = give_owners(world, 5)
+    made, done = world.run(ownership=Ownership.MIRROR, allow_mass_delete=True)
+    world.assert_same()
+    counts = made.planned.counts()
+    assert total == counts[Change.REMOVE] == done.applied.removed == sum(done.written.removed.values())
+
+
+def test_a_mirror_whose_account_is_empty_costs_no_call_more(world: World) -> None:
+    made, _ = world.run(ownership=Ownership.MIRROR)
+    world.assert_same()
+    assert world.calls(CHILD, "assortment") == 0
+    assert made.planned.counts()[Change.REMOVE] == 0
+
+
+def test_a_mirror_s_lists_are_read_once_before_its_first_write(world: World) -> None:
+    give_owners(world, 1)
+    world.sync(ownership=Ownership.MIRROR, allow_mass_delete=True)
+    assert world.calls(CHILD, "assortment") == 1
+    world.sync(ownership=Ownership.MIRROR)
+    assert world.calls(CHILD, "assortment") == 1

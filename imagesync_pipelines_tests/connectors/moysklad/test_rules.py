@@ -1,0 +1,161 @@
+"""The pure rules: sizes of requests, names, what is recognised, owners' images, portions."""
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imagesync_pipelines.connectors.moysklad.api.bodies import list_body
+from imagesync_pipelines.connectors.moysklad.model import ImageRow, Mode, NewImage
+from imagesync_pipelines.connectors.moysklad.rules import (
+    MOST_IMAGE_BYTES,
+    MOST_REQUEST_BYTES,
+    Slot,
+    choose_images,
+    earlier_calls,
+    encoded_size,
+    identity,
+    image_of,
+    merged,
+    packed,
+    recognise,
+    row_keys,
+    seen,
+    sent_name,
+    size_limit,
+    too_large,
+    without_connector,
+)
+from imagesync_pipelines.connectors.moysklad.state import Managed
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+
+
+def row(image_id: str, filename: str = "a.jpg", size: int = 10) -> ImageRow:
+    return ImageRow(image_id, filename, size, "", NOW, "")
+
+
+@pytest.mark.parametrize(("mode", "count"), [(Mode.OFF, 0), (Mode.FIRST, 1), (Mode.ALL, 10)])
+def test_a_mode_says_how_many_images_an_account_gets(mode: Mode, count: int) -> None:
+    images = [row(str(number)) for number in range(12)]
+    assert choose_images(images, mode) == tuple(images[:count])
+
+
+@pytest.mark.parametrize(
+    ("setting", "learned", "limit"),
+    [(10, None, 10_000_000), (10, 3_000_000, 3_000_000), (2, 3_000_000, 2_000_000), (15, None, MOST_IMAGE_BYTES)],
+)
+def test_the_smallest_of_setting_server_and_request_limits_an_image(
+    setting: float, learned: int | None, limit: int
+) -> None:
+    assert size_limit(setting, learned) == limit
+    assert encoded_size("Я" * 251 + ".jpg", limit) < MOST_REQUEST_BYTES
+
+
+def test_an_image_that_is_too_large_is_told_with_its_size_and_the_limit() -> None:
+    assert too_large("Плед.jpg", 12_340_000, 10_000_000) == (
+        "Image file too large, skipping: Плед.jpg (12.3 MB, limit 10 MB)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("filename", "image_format", "sent"),
+    [
+        ("Плед.JPG", "JPEG", "Плед.JPG"),
+        ("", "PNG", "id.png"),
+        ("без расширения", "PNG", "без расширения.png"),
+        (".jpg", "JPEG", ".jpg.jpg"),
+        ("Я" * 300 + ".jpg", "JPEG", "Я" * 251 + ".jpg"),
+        ("../x.png", "PNG", "../x.png"),
+    ],
+    ids=["as it is", "no name", "no extension", "only an extension", "too long", "a path"],
+)
+def test_a_name_is_sent_with_an_extension_and_at_most_255_characters(
+    filename: str, image_format: str, sent: str
+) -> None:
+    assert sent_name(filename, "id", image_format) == sent
+
+
+@given(st.text(max_size=300), st.sampled_from(["JPEG", "PNG", ""]))
+def test_a_name_that_was_sent_would_be_sent_unchanged(filename: str, image_format: str) -> None:
+    once = sent_name(filename, "id", image_format)
+    assert len(once) <= 255
+    assert sent_name(once, "other", "GIF") == once
+
+
+@given(st.lists(st.tuples(st.text(min_size=1, max_size=40), st.integers(0, 50)), min_size=1, max_size=5))
+def test_the_size_of_a_request_is_what_is_really_sent(images: list[tuple[str, int]]) -> None:
+    body = list_body("http://x", "product", "1", [NewImage(name, b"\0" * size) for name, size in images])
+    assert len(body) == 2 - 1 + sum(encoded_size(name, size) for name, size in images)
+
+
+@given(st.lists(st.tuples(st.integers(1, 60), st.integers(1, 5)), max_size=12), st.integers(0, 20))
+def test_portions_keep_everything_in_order_and_fit_as_far_as_one_thing_does(
+    sizes: list[tuple[int, int]], first: int
+) -> None:
+    portions = packed(sizes, first, 100)
+    assert [place for portion in portions for place in portion] == list(range(len(sizes)))
+    for portion in portions:
+        before = first + sum(sizes[place][1] for place in range(portion[0]))
+        assert len(portion) == 1 or before + sum(sizes[place][0] for place in portion) <= 100
+
+
+def test_the_same_image_twice_has_two_keys_and_owners_images_have_keys_of_their_own() -> None:
+    images = [Managed("a", "1", "", 0), Managed("a~3", "2", "", 0), Managed("", "7", "", 0), Managed("", "7", "", 0)]
+    assert row_keys("product:x", images) == [
+        "product:x#a#0",
+        "product:x#a#1",
+        "product:x#child/7#0",
+        "product:x#child/7#1",
+    ]
+    assert (identity("a", 3), image_of("a~3"), image_of("a")) == ("a~3", "a", "a")
+
+
+KNOWN = Managed("a", "1", "a.jpg", 10)
+
+
+@pytest.mark.parametrize(
+    ("rows", "known", "expected", "sources"),
+    [
+        ([row("1")], [KNOWN], [], ["a"]),
+        ([row("9")], [KNOWN], [], [""]),
+        ([row("9")], [], [Managed("a", "", "a.jpg", 10)], ["a"]),
+        ([row("9", size=11)], [], [Managed("a", "", "a.jpg", 10)], [""]),
+        ([row("1"), row("9")], [KNOWN], [Managed("a", "", "a.jpg", 10)], ["a", ""]),
+        ([row("1"), row("1")], [KNOWN], [Managed("a", "", "a.jpg", 10)] * 2, ["a", "a"]),
+        ([row("9"), row("1")], [KNOWN], [Managed("b", "", "a.jpg", 10)], ["b", "a"]),
+    ],
+    ids=["by id", "the owner's", "by name and size", "other size", "used once", "twice", "order of the account"],
+)
+def test_our_images_are_known_by_id_else_by_name_and_size(
+    rows: list[ImageRow], known: list[Managed], expected: list[Managed], sources: list[str]
+) -> None:
+    found = recognise(rows, known, expected)
+    assert [image.source for image in found] == sources
+    assert [image.id for image in found] == [one.id for one in rows]
+
+
+def test_a_mirror_keeps_the_whole_list_and_a_managed_account_counts_its_owners_images() -> None:
+    images = [KNOWN, Managed("", "7", "своё.jpg", 5)]
+    assert seen(images, mirror=True).images == tuple(images)
+    assert seen(images, mirror=False) == ((KNOWN,), 1)
+
+
+@given(st.lists(st.booleans(), max_size=10), st.integers(0, 10))
+def test_owners_images_keep_their_places_where_the_list_is_long_enough(theirs: list[bool], ours: int) -> None:
+    there = [Managed("" if own else "x", str(place), "", 0) for place, own in enumerate(theirs)]
+    slots = merged([Slot(str(place), Managed("y", "", "", 0)) for place in range(ours)], there)
+    names = [slot.keep for slot in slots if not slot.key]
+    assert names == [image.id for image in there if not image.source]
+    assert [slot.key for slot in slots if slot.key] == [str(place) for place in range(ours)]
+    for place, slot in enumerate(slots):
+        assert slot.key or place <= int(slot.keep)
+    excess = without_connector(slots)
+    assert len(slots) - len(excess) <= 10
+    assert all(not slot.keep for slot in excess)
+
+
+@pytest.mark.parametrize(("there", "wanted", "calls"), [(10, 10, 32), (0, 10, 22), (3, 0, 0)])
+def test_the_earlier_way_is_counted_as_the_contract_does(there: int, wanted: int, calls: int) -> None:
+    assert earlier_calls(there, wanted) == calls

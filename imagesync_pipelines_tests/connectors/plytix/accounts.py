@@ -1,0 +1,171 @@
+"""A whole room for tests: an installation, Plytix's and Amazon's stand-ins on one clock, and runs of all stages."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+from upath import UPath
+
+from imagesync_pipelines.accounts.file import PlytixAccount
+from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.apply_stages import PlanApplied, apply_plan, upload_assets
+from imagesync_pipelines.connectors.plytix.cleanup import plan_cleanup
+from imagesync_pipelines.connectors.plytix.desk import Desk
+from imagesync_pipelines.connectors.plytix.plan_stages import PlanMade, make_plan
+from imagesync_pipelines.connectors.plytix.rules import file_name
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.stages import choose_images, read_products, take_listings
+from imagesync_pipelines.sandbox.amazon.listings import Listing
+from imagesync_pipelines.sandbox.amazon.mapping import mapping_file, write_mapping
+from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox
+from imagesync_pipelines.sandbox.clock import SandboxClock
+from imagesync_pipelines.sandbox.plytix.model import NewProduct
+from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.upstream.retries import Timing
+
+ACCOUNT = "main"
+WIDE = ((100_000, 10), (1_000_000, 3600))
+
+
+@dataclass(frozen=True)
+class Connector:
+    """One account of a sandbox, and what a run needs to work on it."""
+
+    plytix: PlytixSandbox
+    amazon: AmazonSandbox
+    desk: Desk
+    mapping: Path
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def api(self) -> AbstractContextManager[PlytixApi]:
+        """A client of the account, on the sandbox's clock: waiting moves it."""
+        clock = self.plytix.clock
+        timing = Timing(
+            clock=lambda: clock.now().timestamp(),
+            sleep=clock.move,
+            random=lambda: 0.5,
+            wall=lambda: clock.now().timestamp(),
+        )
+        account = PlytixAccount(
+            ACCOUNT,
+            SecretStr(self.plytix.api_key),
+            SecretStr(self.plytix.api_password),
+            url=self.plytix.url,
+            auth_url=self.plytix.auth_url,
+        )
+        return closing(PlytixApi(account, self.desk.settings, self.desk.place.engine, timing=timing))
+
+    def with_settings(self, **settings: Any) -> "Connector":
+        """The same account and sandbox, with other settings of the connector."""
+        return replace(self, desk=replace(self.desk, settings=self.desk.settings.model_copy(update=settings)))
+
+    def write(self, listings: Sequence[Listing] | None = None, **oddities: Any) -> None:
+        """Make the mapping file anew, from these listings or those that Amazon has now."""
+        write_mapping(mapping_file(self.amazon.listings if listings is None else listings, **oddities), self.mapping)
+
+    def plan(self, api: PlytixApi, run_id: str, **options: Any) -> PlanMade:
+        """Everything up to the plan."""
+        take_listings(self.desk, run_id, mapping=str(self.mapping), live=False, marketplace="")
+        choose_images(self.desk, run_id)
+        read_products(self.desk, api, run_id)
+        return make_plan(self.desk, api, run_id, **options)
+
+    def apply(self, api: PlytixApi, run_id: str, plan_id: int | None = None) -> PlanApplied:
+        """Uploads and galleries."""
+        upload_assets(self.desk, api, run_id, plan_id=plan_id, progress=silent)
+        return apply_plan(self.desk, api, run_id, plan_id=plan_id, progress=silent)
+
+    def sync(self, **options: Any) -> PlanApplied:
+        """One whole run."""
+        run_id = self.run_id()
+        with self.api() as api:
+            self.plan(api, run_id, **options)
+            return self.apply(api, run_id)
+
+    def clean_up(self, **options: Any) -> tuple[PlanMade, PlanApplied]:
+        """The plan of a cleanup against the mapping file, and its application in a later run."""
+        with self.api() as api:
+            made = plan_cleanup(self.desk, api, self.run_id(), missing_from=str(self.mapping), **options)
+            return made, self.apply(api, self.run_id(), made.plan_id)
+
+    def run_id(self) -> str:
+        """The name of the next run."""
+        return f"run-{next(self.numbers)}"
+
+    def calls(self) -> int:
+        """Calls that the PIM has seen."""
+        return self.plytix.ledger.count()
+
+    def shown(self) -> Mapping[str, tuple[tuple[str, ...], str | None]]:
+        """What every product shows: its gallery as file names, and its thumbnail."""
+        return {
+            product.sku: (self.plytix.filenames(product.sku), self.plytix.thumbnail(product.sku))
+            for product in self.plytix.products()
+        }
+
+
+@contextmanager
+def open_connector(
+    engine: sa.Engine,
+    folder: Path,
+    *,
+    listings: Sequence[Listing] | None = None,
+    limits: Sequence[tuple[int, int]] = WIDE,
+    more_products: Sequence[NewProduct] = (),
+    missing: Sequence[str] = (),
+    clock: SandboxClock | None = None,
+    **settings: Any,
+) -> Iterator[Connector]:
+    """A connector on fresh sandboxes:
+
+    Plytix has the products of the listings (the demo's), but not the `missing` ones.
+    """
+    clock = clock or SandboxClock()
+    with amazon_sandbox(listings, clock=clock) as amazon:
+        skus = [listing.suggested_sku for listing in amazon.listings if listing.suggested_sku not in missing]
+        products = [*(NewProduct(sku) for sku in skus), *more_products]
+        with plytix_sandbox(products=products, limits=limits, clock=clock, fetch=amazon.fetch) as plytix:
+            # Stages look at the folders alone; the engine is the test's own.
+            locations = Locations(folder, folder, UPath(folder), "", "", {})
+            place = Installation(Settings(lock_wait_seconds=0), locations, engine)
+            desk = Desk(place, PlytixSettings(**settings), ACCOUNT, clock.now)
+            connector = Connector(plytix, amazon, desk, folder / "mapping.json")
+            connector.write()
+            yield connector
+
+
+def wanted(connector: Connector) -> dict[str, tuple[str, ...]]:
+    """The file names that every product is to show, in order, by Amazon's own listings and not by our reading."""
+    return {
+        listing.suggested_sku: tuple(file_name(f"{image.picture.id}.jpg") for image in listing.images)
+        for listing in connector.amazon.listings
+    }
+
+
+def assert_converged(connector: Connector, *, without: Sequence[str] = ()) -> None:
+    """Every listing is shown in its order with MAIN as thumbnail, no asset and no link is there twice.
+
+    without: file names of pictures that cannot be there.
+    """
+    shown = connector.shown()
+    names = [asset.filename for asset in connector.plytix.assets()]
+    assert len(names) == len(set(names)), "an asset is there twice"
+    contents = [asset.sha256 for asset in connector.plytix.assets()]
+    assert len(contents) == len(set(contents)), "a picture is there twice"
+    by_id = {asset.id: asset.filename for asset in connector.plytix.assets()}
+    for sku, expected in wanted(connector).items():
+        gallery, thumbnail = shown[sku]
+        possible = tuple(name for name in expected if name not in without)
+        assert tuple(name for name in gallery if name in set(possible)) == possible, sku
+        assert len(gallery) == len(set(gallery)), sku
+        if expected and expected[0] not in without:
+            assert by_id.get(thumbnail or "") == expected[0], sku

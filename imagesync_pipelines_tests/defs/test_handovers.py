@@ -1,0 +1,111 @@
+"""Which plan a run applies, and whose notes its steps read: those of its lineage, those that are named, no others."""
+
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.defs import handovers
+from imagesync_pipelines.defs.summaries import is_permanent
+from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
+from imagesync_pipelines.storage.notes import NoteMissingError, RunNote, keep_note
+from imagesync_pipelines.storage.plans import NewPlan, Plans
+
+ROWS = pd.DataFrame({"key": pd.Series(["1/10"], dtype="str")})
+PART = {"store": "harbour"}
+
+
+class Read(RunNote):
+    """What some stage read."""
+
+    connector: ClassVar[str] = "plytix"
+    asset: ClassVar[str] = "products"
+
+
+@pytest.fixture
+def plans(database: sa.Engine, tmp_path: Path) -> Plans:
+    return Plans(database, UPath(tmp_path))
+
+
+def save(plans: Plans, run_id: str, **scope: Any) -> int:
+    """A stored plan of the harbour's."""
+    return plans.save(ROWS, None, NewPlan("edge", run_id, {**PART, **scope}, {}, {}, None))
+
+
+def chosen(plans: Plans, run_id: str, *ancestors: str, plan_id: int | None = None) -> int:
+    """The plan that a run applies."""
+    return handovers.plan_to_apply(plans, "edge", run_id, ancestors, plan_id, PART).id
+
+
+def test_a_run_applies_its_own_plan_or_its_parents_or_its_roots_and_never_a_strangers(plans: Plans) -> None:
+    root, parent, mine = (save(plans, run) for run in ("root", "parent", "mine"))
+    stranger = save(plans, "stranger")
+    plans.save(ROWS, None, NewPlan("edge", "again", {"store": "quiet"}, {}, {}, None))
+    assert chosen(plans, "mine", "parent", "root") == mine
+    assert chosen(plans, "again", "parent", "root") == parent
+    assert chosen(plans, "again", "gone", "root") == root
+    assert chosen(plans, "again", "parent", plan_id=stranger) == stranger
+    with pytest.raises(NoPlanOfThisRunError) as refused:
+        chosen(plans, "again", "gone")
+    for told in ("Start the job edge__sync", "`imagesync apply N`", f"edge/harbour is plan {stranger}", "nothing was"):
+        assert told in str(refused.value)
+    assert isinstance(refused.value, PlanMissingError)
+    assert is_permanent(refused.value), "another attempt of the step finds no plan either"
+
+
+def test_without_any_plan_people_are_told_what_to_start(plans: Plans) -> None:
+    with pytest.raises(NoPlanOfThisRunError, match=r"Start the job edge__sync, which plans first\.$"):
+        chosen(plans, "mine")
+
+
+def test_of_two_plans_of_one_run_the_newer_counts(plans: Plans) -> None:
+    save(plans, "mine")
+    newer = save(plans, "mine")
+    assert chosen(plans, "mine") == newer
+
+
+@pytest.mark.parametrize("why", [handovers.DRY_RUN, handovers.CLEAN_UP])
+def test_a_plan_to_look_at_is_carried_out_only_by_its_number(plans: Plans, why: str) -> None:
+    save(plans, "root")
+    looked_at = save(plans, "mine", **{handovers.ONLY_NAMED: why})
+    for lineage in (["mine"], ["again", "mine"], ["again", "mine", "root"]):
+        with pytest.raises(
+            NoPlanOfThisRunError, match=rf"made for {why}.*`imagesync apply {looked_at}`.*Nothing was changed"
+        ):
+            chosen(plans, *lineage)
+    assert chosen(plans, "again", "mine", plan_id=looked_at) == looked_at
+
+
+def test_a_piece_that_was_planned_again_is_never_taken_for_the_runs_plan(plans: Plans) -> None:
+    whole = save(plans, "mine")
+    piece = save(plans, "mine", **{handovers.PIECE: True})
+    assert chosen(plans, "again", "mine") == whole
+    assert chosen(plans, "again", plan_id=piece) == piece
+
+
+def test_a_check_looks_at_its_lineages_plan_and_by_itself_at_the_newest(plans: Plans) -> None:
+    assert handovers.plan_to_look_at(plans, "edge", "mine", ()) is None
+    mine, newest = save(plans, "mine"), save(plans, "stranger")
+    looked_at = [handovers.plan_to_look_at(plans, "edge", *lineage) for lineage in (("again", ["mine"]), ("check", ()))]
+    assert [header.id for header in looked_at if header is not None] == [mine, newest]
+
+
+def test_notes_are_handed_over_along_the_lineage_and_to_nobody_else(tmp_path: Path) -> None:
+    root = UPath(tmp_path)
+    for number, run_id in enumerate(("root", "parent", "stranger")):
+        keep_note(root, "main", Read(run_id=run_id))
+        os.utime(tmp_path / "notes/plytix/main/Read" / f"{run_id}.json", (number, number))
+    assert handovers.need_note(root, "main", "parent", ["root"], Read).run_id == "parent"
+    assert handovers.need_note(root, "main", "mine", ["parent", "root"], Read).run_id == "parent"
+    assert handovers.need_note(root, "main", "mine", ["gone", "root"], Read).run_id == "root"
+    assert handovers.note_of(root, "main", "mine", [], Read) is None
+    with pytest.raises(NoteMissingError, match=r"materialised plytix/products for main.*Start the job plytix__sync"):
+        handovers.need_note(root, "main", "mine", ["gone"], Read)
+    assert handovers.note_to_look_at(root, "main", "mine", ["root"], Read).run_id == "root"
+    assert handovers.note_to_look_at(root, "main", "check", [], Read).run_id == "stranger"
+    with pytest.raises(NoteMissingError, match="plytix/products has not been materialised for other yet"):
+        handovers.note_to_look_at(root, "other", "check", [], Read)

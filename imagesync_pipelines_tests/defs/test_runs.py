@@ -1,0 +1,152 @@
+"""The Python call: one run per call, its outcome, what a dead process leaves, two processes at once."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import psutil
+import pytest
+
+from imagesync_pipelines.defs import history, runs
+from imagesync_pipelines.sandbox.faults import Fault, FaultKind
+from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
+from imagesync_pipelines.settings import load_settings
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.errors import PlanMissingError
+from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
+from imagesync_pipelines_tests.installations import World, world
+
+
+@pytest.fixture(scope="module")
+def place(server: EmbeddedServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """An installation that has been synchronised once."""
+    with world(server, tmp_path_factory.mktemp("runs")) as made:
+        made.sync()
+        yield made
+
+
+def test_an_outcome_tells_the_run_its_plan_and_its_summary(place: World) -> None:
+    outcome = place.sync()
+    assert (outcome.status, outcome.error) == (runs.Status.COMPLETED, "")
+    assert outcome.plan is not None
+    assert outcome.plan.run_id == outcome.plan.applied_run == outcome.run_id
+    assert outcome.plan.counts["keep"] == outcome.summary["kept"]
+    with place.opened() as (_, instance):
+        line = history.run_line(instance, outcome.run_id)
+    assert (line.status, line.connector, line.job) == ("completed", "image_db", "image_db__sync")
+    assert line.summary == outcome.summary
+
+
+def test_force_writes_unchanged_rows_too_and_removes_none(place: World) -> None:
+    images = place.product_images()
+    outcome = place.sync(force=True)
+    assert outcome.summary["images_updated"] == len(images)
+    assert place.product_images() == images
+
+
+def test_a_sku_is_synchronised_from_fresh_stored_pages_without_a_call(place: World) -> None:
+    place.sync()
+    product = place.rows(
+        "SELECT p.sku, count(*) FROM imagesync.product p JOIN imagesync.product_image i ON i.product_id = p.id "
+        "WHERE p.kind = 'variant' GROUP BY p.sku ORDER BY p.sku LIMIT 1"
+    )[0]
+    place.sandbox.ledger.clear()
+    outcome = place.sync(skus=[product[0]], force=True)
+    assert place.sandbox.ledger.count(ENDPOINT) == 0
+    assert outcome.summary["images_updated"] == product[1]
+
+
+def test_page_size_is_sent_as_is(place: World) -> None:
+    place.sandbox.ledger.clear()
+    place.sync(page_size=7, limit=1)
+    assert "page_size=7" in place.sandbox.ledger.calls(ENDPOINT)[-1].query
+
+
+def test_progress_is_told_stage_by_stage(place: World) -> None:
+    told: dict[str, tuple[int, int | None]] = {}
+
+    def progress(stage: str, done: int, total: int | None) -> None:
+        told[stage] = (done, total)
+
+    place.sync(force=True, progress=progress)
+    assert told["pages read"] == (3, 3)
+    assert told["pages validated"] == (3, 3)
+    assert told["rows written"][0] == len(place.product_images())
+
+
+def test_settings_can_be_given(place: World) -> None:
+    with place.entered(IMAGESYNC_HOME="/nonexistent/home"):
+        with place.entered():
+            settings = load_settings(runs.Settings)
+        outcome = runs.sync_image_db(dry_run=True, settings=settings)
+    assert outcome.status is runs.Status.COMPLETED
+
+
+def test_a_plan_that_is_not_there_starts_no_run(place: World) -> None:
+    with place.opened() as (_, instance):
+        before = instance.get_runs_count()
+    with place.entered(), pytest.raises(PlanMissingError, match="no plan 4711"):
+        runs.apply_plan(4711)
+    with place.opened() as (_, instance):
+        assert instance.get_runs_count() == before
+
+
+def test_an_erp_that_is_gone_fails_the_run_and_changes_nothing(place: World, tmp_path: Path) -> None:
+    images = place.product_images()
+    outcome = place.sync({"ERP_PARENTS_FILE": str(tmp_path / "no.csv"), "ERP_VARIANTS_FILE": str(tmp_path / "no.csv")})
+    assert outcome.status is runs.Status.FAILED
+    assert "no.csv" in outcome.error
+    assert place.product_images() == images
+
+
+def started(place: World, folder: Path) -> "subprocess.Popen[str]":
+    """A synchronisation in a process of its own."""
+    return subprocess.Popen(
+        [*COMMAND, "sync", "image-db"], cwd=folder, env=environment_of(place, {}),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_both_end_well_and_write_once(server: EmbeddedServer, tmp_path: Path) -> None:
+    with world(server, tmp_path / "place") as fresh:
+        fresh.sandbox.faults.add(Fault(FaultKind.LATENCY, ENDPOINT, times=None, seconds=0.3))
+        both = [started(fresh, tmp_path), started(fresh, tmp_path)]
+        ended = [process.communicate(timeout=200) for process in both]
+        codes = sorted(process.returncode for process in both)
+        images = len(fresh.product_images())
+        with fresh.opened() as (_, instance):
+            lines = history.history(instance, limit=5)
+        again = fresh.sync()
+    assert set(codes) <= {0, 3}, ended
+    assert fresh.sandbox.ledger.peak(ENDPOINT) <= 4 + 1, "one reads while the other waits; discovery is one more call"
+    assert len(lines) == 2
+    assert images > 0
+    assert sum(line.added or 0 for line in lines) == images, "each row is counted by the run that wrote it"
+    assert (again.summary["images_added"], again.summary["images_updated"], again.summary["kept"]) == (0, 0, images)
+
+
+@pytest.mark.slow
+def test_a_run_killed_with_9_is_closed_by_the_next_and_everything_is_done_then(
+    server: EmbeddedServer, tmp_path: Path
+) -> None:
+    with world(server, tmp_path / "place") as fresh:
+        fresh.sandbox.faults.add(Fault(FaultKind.LATENCY, ENDPOINT, "2", times=None, seconds=120))
+        process = started(fresh, tmp_path)
+        deadline = time.monotonic() + 120
+        while not [call for call in fresh.sandbox.ledger.calls(ENDPOINT) if call.part == "1"][1:]:
+            assert time.monotonic() < deadline, process.communicate()
+            time.sleep(0.1)
+        psutil.Process(process.pid).kill()
+        process.communicate()
+        fresh.sandbox.faults.clear()
+        outcome = fresh.sync()
+        with fresh.opened() as (_, instance):
+            lines = history.history(instance, limit=5)
+            unfinished = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    assert [line.status for line in lines] == ["completed", "failed"]
+    assert "killed" in lines[1].error
+    assert unfinished == []
+    assert outcome.status is runs.Status.COMPLETED

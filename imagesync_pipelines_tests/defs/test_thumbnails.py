@@ -1,0 +1,99 @@
+"""Thumbnails are few, small and safe, and a picture that cannot be shown is a reason, never a failed run."""
+
+import base64
+import io
+import re
+
+import pytest
+from PIL import Image
+from pydantic import SecretStr
+
+from imagesync_pipelines.defs.metadata import INLINE_CHARACTERS
+from imagesync_pipelines.defs.thumbnails import EDGE_PIXELS, SHOWN, Picture, from_urls, linked, shrink
+
+EMBEDDED = re.compile(r"!\[\]\(data:image/webp;base64,([A-Za-z0-9+/=]+)\)")
+
+
+def picture_bytes(kind: str = "JPEG", mode: str = "RGB", size: tuple[int, int] = (400, 200)) -> bytes:
+    target = io.BytesIO()
+    Image.effect_noise(size, 80).convert(mode).save(target, kind)
+    return target.getvalue()
+
+
+def some(count: int) -> list[Picture]:
+    return [Picture(f"SKU-{number}", f"https://media.example/thumbnails/{number:06}.jpg") for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "mode"), [("JPEG", "RGB"), ("JPEG", "CMYK"), ("JPEG", "L"), ("PNG", "RGBA"), ("PNG", "P"), ("GIF", "P")]
+)
+def test_any_usual_picture_becomes_a_tiny_one_of_the_same_shape(kind: str, mode: str) -> None:
+    with Image.open(io.BytesIO(shrink(picture_bytes(kind, mode)))) as small:
+        assert small.size == (EDGE_PIXELS, EDGE_PIXELS // 2)
+    assert len(shrink(picture_bytes(kind, mode))) < 2500
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"<svg xmlns='http://www.w3.org/2000/svg'/>", picture_bytes()[:900], picture_bytes("TIFF")],
+    ids=["nothing", "html", "svg", "truncated", "tiff"],
+)
+def test_what_is_no_whole_picture_is_told_and_does_not_fail(body: bytes) -> None:
+    text = from_urls([Picture("SKU-1", "https://media.example/1.jpg")], lambda url: body).md_str or ""
+    assert "no picture" in text
+    assert "data:" not in text
+
+
+def test_a_picture_of_too_many_pixels_is_not_decoded() -> None:
+    with pytest.raises(ValueError, match="too many"):
+        shrink(picture_bytes("PNG", "L", (5000, 4001)))
+
+
+def test_at_most_twelve_are_fetched_and_embedded() -> None:
+    fetched: list[str] = []
+
+    def fetch(url: str) -> bytes:
+        fetched.append(url)
+        return picture_bytes()
+
+    text = from_urls(some(30), fetch).md_str or ""
+    assert len(fetched) == SHOWN
+    assert len(EMBEDDED.findall(text)) == SHOWN
+    assert "12 of 30 pictures" in text
+    assert len(text) < 30_000
+    for body in EMBEDDED.findall(text):
+        with Image.open(io.BytesIO(base64.b64decode(body))) as small:
+            assert max(small.size) <= EDGE_PIXELS
+
+
+def test_one_picture_that_cannot_be_fetched_leaves_the_others() -> None:
+    def fetch(url: str) -> bytes:
+        if url.endswith("1.jpg"):
+            raise OSError("host [x](https://evil.example) said canary-3 https://me:canary-4@host/")
+        return picture_bytes()
+
+    text = from_urls(some(3), fetch, [SecretStr("canary-3")]).md_str or ""
+    assert len(EMBEDDED.findall(text)) == 2
+    assert "no picture" in text
+    assert "canary" not in text
+    assert "](https://evil" not in text
+
+
+def test_linked_pictures_stay_inline_and_tell_how_many_there_are() -> None:
+    text = linked(some(40)).md_str or ""
+    assert len(text) < INLINE_CHARACTERS
+    shown = text.count("![](https://media.example/")
+    assert 8 <= shown <= SHOWN
+    assert f"{shown} of 40 pictures" in text
+
+
+def test_a_url_that_a_browser_must_not_open_is_shown_by_its_label_only() -> None:
+    text = linked([Picture("a | b", "javascript:alert(1)"), Picture("c", "https://h/a)b")]).md_str or ""
+    assert "javascript" not in text
+    assert "a &#124; b" in text
+    assert "(https://h/a%29b)" in text
+
+
+def test_no_pictures_are_told() -> None:
+    assert linked([]).md_str == "no pictures"
+    assert from_urls([], lambda url: b"").md_str == "no pictures"
