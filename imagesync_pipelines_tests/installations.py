@@ -13,8 +13,8 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.defs import partitions, runs
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation

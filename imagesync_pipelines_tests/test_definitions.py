@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines_tests import generated
 
 # They yield nothing on a dry run, or for an account that is off, so that nothing is marked as done; Dagster then wants

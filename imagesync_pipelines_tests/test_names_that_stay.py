@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 
 import imagesync_pipelines
-from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines_tests import generated
 

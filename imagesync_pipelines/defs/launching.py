@@ -1,12 +1,27 @@
-"""A run to start, as a connector describes it to whoever starts it.
+"""Runs to start, of any connector, whoever starts them: for which account, with which configuration.
 
-What belongs here: the description. What does not: which runs there are (the connectors' automation.py), starting them
-(runs.py, Dagster's daemon).
+What belongs here: descriptions of runs, the partitions of accounts, which accounts are at work. What does not: starting
+them (runs.py, Dagster's daemon), when they start (schedules.py, the sensors of defs/<connector>.py).
+
+One run is one account: one that fails stops no other. Two runs of one account never work at the same time: Dagster's
+pool queues their steps, and the steps hold the account's lock in our database.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.accounts.file import Accounts
+from imagesync_pipelines.defs import partitions
+from imagesync_pipelines.defs.jobs import job_name, op_name
+from imagesync_pipelines.defs.partitions import PARTITION_TAG
+from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.sync.connector import AccountSet, Connector, Job, step_options
+
+# On every run that no person started.
+BY_ITSELF = {"imagesync/started": "by itself"}
 
 
 @dataclass(frozen=True)
@@ -17,3 +32,87 @@ class JobRun:
     run_config: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     assets: Sequence[tuple[str, str]] = ()
+
+
+def run_of(
+    connector: Connector, account: str, asked: Mapping[str, Any], tags: Mapping[str, str] | None = None
+) -> JobRun:
+    """The run that does what was asked (fields of connector.options) for one account ('': there are none)."""
+    options = connector.options.model_validate(dict(asked))
+    job = connector.job(connector.job_for(options))
+    return job_run(connector, job, account, options.model_dump(mode="json"), tags)
+
+
+def job_run(
+    connector: Connector, job: Job, account: str, asked: Mapping[str, Any], tags: Mapping[str, str] | None = None
+) -> JobRun:
+    """A run of this very job."""
+    steps = {step.name: step for step in (*connector.steps, *([job.alone] if job.alone is not None else []))}
+    ops = {
+        op_name(connector, steps[name]): {"config": config}
+        for name, config in step_options(connector, job, asked).items()
+    }
+    partition = {PARTITION_TAG: account} if account else {}
+    return JobRun(job_name(connector, job), {"ops": ops} if ops else {}, {**partition, **(tags or {})})
+
+
+def apply_run(connector: Connector, account: str, plan_id: int, asked: Mapping[str, Any]) -> JobRun:
+    """The run that applies a stored plan; `asked`: further options of the steps that do it."""
+    job = connector.job(connector.apply_job)
+    values = {**asked, "plan_id": plan_id}
+    ops = {}
+    for name in connector.apply_steps:
+        step = connector.step(name)
+        config = {key: value for key, value in values.items() if key in step.options.model_fields}
+        if config:
+            ops[op_name(connector, step)] = {"config": config}
+    tags = {PARTITION_TAG: account} if account else {}
+    assets = tuple((connector.name, name) for name in connector.apply_steps)
+    return JobRun(job_name(connector, job), {"ops": ops}, tags, assets)
+
+
+def request_of(run: JobRun, key: str | None = None, tags: Mapping[str, str] | None = None) -> dg.RunRequest:
+    """A run as schedules and sensors ask Dagster's daemon for it; for one `key` and account there is only one."""
+    account = run.tags.get(PARTITION_TAG)
+    run_key = None if key is None else f"{key} {account}" if account else key
+    others = {name: value for name, value in {**run.tags, **(tags or {})}.items() if name != PARTITION_TAG}
+    return dg.RunRequest(run_key=run_key, run_config=dict(run.run_config), partition_key=account, tags=others)
+
+
+def keep_partitions(instance: dg.DagsterInstance, connector: Connector, accounts: Accounts) -> list[str]:
+    """Make a connector's partitions equal to its accounts in the accounts file and return these.
+
+    An account that left the file keeps its partition while a run of it is unfinished.
+    """
+    held = _account_set(connector)
+    return partitions.keep_partitions(instance, connector.name, held.partition_set, held.names(accounts))
+
+
+def in_flight(instance: dg.DagsterInstance, connector: Connector, accounts: Collection[str]) -> set[str]:
+    """Those of the accounts that an unfinished run of any job works on."""
+    return partitions.in_flight(instance, connector.name, accounts)
+
+
+def chosen_accounts(connector: Connector, accounts: Accounts, names: Collection[str]) -> list[str]:
+    """The accounts asked for, or all that a run over all of them is about.
+
+    Raises SettingsError when there is none, AccountsError for a wrong name.
+    """
+    held = _account_set(connector)
+    if not held.names(accounts):
+        raise SettingsError(held.missing)
+    if names:
+        return [held.check(accounts, name) for name in names]
+    return sorted(active_accounts(connector, accounts))
+
+
+def active_accounts(connector: Connector, accounts: Accounts) -> Collection[str]:
+    """The accounts that a run over all of them is about."""
+    held = _account_set(connector)
+    return held.names(accounts) if held.active is None else held.active(accounts)
+
+
+def _account_set(connector: Connector) -> AccountSet:
+    if connector.accounts is None:
+        raise SettingsError(f"{connector.title} has no accounts.")
+    return connector.accounts

@@ -6,11 +6,18 @@ notes by it (handovers.py).
 
 import dagster as dg
 
+from imagesync_pipelines.sync.lineage import Lineage
+
 # Dagster writes both on a re-execution from the UI and on its own retry of a run whose worker died.
 PARENT_TAG = "dagster/parent_run_id"
 ROOT_TAG = "dagster/root_run_id"
 
 RunContext = dg.AssetExecutionContext | dg.OpExecutionContext | dg.AssetCheckExecutionContext
+
+
+def lineage_of(context: RunContext) -> Lineage:
+    """The run of this step with those that it re-executes."""
+    return Lineage(context.run.run_id, ancestors_of(context))
 
 
 def ancestors_of(context: RunContext) -> tuple[str, ...]:

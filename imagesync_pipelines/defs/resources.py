@@ -1,15 +1,24 @@
-"""The Dagster resource that every connector's assets share: this installation.
+"""The Dagster resources: this installation, and the settings of each connector with typed fields that the UI shows.
 
-What belongs here: handing assets the settings, the database and the folders. What does not: a connector's own client
-(<connector>/resources.py).
+What belongs here: handing steps the settings, the database and the folders. What does not: a connector's clients, which
+its steps open themselves. A secret is shown by the name of its variable only, and read at run time.
 """
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
+from pydantic import Field, SecretStr, create_model
+from pydantic_settings import BaseSettings
 
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.sync.connector import Connector
+
+# What a field of a Dagster resource may be; everything else is shown as text, or not at all.
+_PLAIN = (str, int, float, bool)
 
 
 class InstallationResource(dg.ConfigurableResource):
@@ -22,3 +31,39 @@ class InstallationResource(dg.ConfigurableResource):
     def open(self) -> AbstractContextManager[Installation]:
         """The installation, for the length of a `with` block."""
         return open_installation(self.settings())
+
+
+class SettingsResource(dg.ConfigurableResource):
+    """The settings of one connector, as the environment has them when a run starts."""
+
+    def values(self) -> Mapping[str, Any]:
+        """What a person set on the resource in code, over the environment."""
+        return {}
+
+
+def settings_resource(connector: Connector) -> SettingsResource:
+    """A resource with a field for every plain setting of the connector and the variable's name for every secret.
+
+    The values are those of this process, for the UI; a step reads the settings anew (`connector_settings`). Raises
+    SettingsError naming the variable that is wrong.
+    """
+    settings = load_settings(connector.settings)
+    prefix = str(connector.settings.model_config.get("env_prefix") or "")
+    fields: dict[str, Any] = {}
+    for name, info in connector.settings.model_fields.items():
+        value = getattr(settings, name)
+        text = info.description or ""
+        if isinstance(value, SecretStr) or "SecretStr" in str(info.annotation):
+            fields[f"{name}_variable"] = (str, Field((prefix + name).upper(), description=f"variable of: {text}"))
+        elif isinstance(value, _PLAIN):
+            fields[name] = (type(value), Field(value, description=text))
+        elif value is None or isinstance(value, Path):
+            fields[name] = (str, Field("" if value is None else str(value), description=text))
+    title = "".join(word.capitalize() for word in connector.name.split("_"))
+    kind = create_model(f"{title}Settings", __base__=SettingsResource, __doc__=connector.settings.__doc__, **fields)
+    return kind()
+
+
+def connector_settings(connector: Connector) -> BaseSettings:
+    """The connector's settings as the environment has them now. Raises SettingsError."""
+    return load_settings(connector.settings)

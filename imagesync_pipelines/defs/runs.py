@@ -9,6 +9,7 @@ so that the run is in the UI's history. What does not: what the jobs do (the con
     print(outcome.status, outcome.summary)
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,37 +21,26 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.edge import assets as edge_assets
 from imagesync_pipelines.connectors.edge.automation import starting as edge
 from imagesync_pipelines.connectors.edge.desk import CONNECTOR as EDGE
 from imagesync_pipelines.connectors.image_db import automation
-from imagesync_pipelines.connectors.image_db.assets import API_POOL, WRITE_POOL
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.connectors.moysklad import assets as moysklad_assets
 from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
 from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR as MOYSKLAD
-from imagesync_pipelines.connectors.plytix import assets as plytix_assets
 from imagesync_pipelines.connectors.plytix.automation import starting as plytix
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as PLYTIX
 from imagesync_pipelines.connectors.plytix.notes import read_report
-from imagesync_pipelines.definitions import build_definitions
-from imagesync_pipelines.defs import history, orphans, pools
+from imagesync_pipelines.defs import build, history, launching, orphans, pages, pools
 from imagesync_pipelines.defs.launching import JobRun
+from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.sync.connector import Connector, Job
 from imagesync_pipelines.sync.progress import Progress, silent
 
-POOLS = (
-    API_POOL,
-    WRITE_POOL,
-    edge_assets.API_POOL,
-    edge_assets.WRITE_POOL,
-    plytix_assets.API_POOL,
-    moysklad_assets.MAIN_POOL,
-    moysklad_assets.CHILD_POOL,
-)
+_logger = logging.getLogger("imagesync")
 
 
 class Status(StrEnum):
@@ -91,7 +81,7 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
             check_answers(installation.locations.dagster_url, "IMAGESYNC_DAGSTER_URL")
         os.environ.update(installation.locations.environment())
         with dg.DagsterInstance.from_config(str(installation.locations.dagster_home)) as instance:
-            pools.make_pools(instance, POOLS)
+            pools.make_pools(instance, build.pools())
             orphans.close_orphans(instance)
             yield installation, instance
 
@@ -140,7 +130,13 @@ def apply_plan(
     """
     with opened(settings) as (installation, instance):
         header = Plans(installation.engine, installation.storage).header(plan_id)
-        if header.connector == EDGE:
+        declared = next((one for one in connectors() if one.name == header.connector), None)
+        if declared is not None:
+            account = str(header.scope.get("account") or header.scope.get("store") or "")
+            if declared.accounts is not None:
+                launching.keep_partitions(instance, declared, load_accounts(installation.settings))
+            request = launching.apply_run(declared, account, plan_id, {"replan": replan})
+        elif header.connector == EDGE:
             edge.keep_partitions(instance, load_accounts(installation.settings))
             request = edge.apply_run(str(header.scope["store"]), plan_id)
         elif header.connector == PLYTIX:
@@ -277,6 +273,79 @@ def sync_moysklad(
             yield name, _run(installation, instance, moysklad.sync_run(name, options), progress)
 
 
+def sync(
+    name: str,
+    accounts: Sequence[str] = (),
+    *,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+    **asked: Any,
+) -> Iterator[tuple[str, Outcome]]:
+    """Synchronise with a connector: one run for each of its accounts (all that are switched on, or those named).
+
+    asked: fields of the connector's options, such as dry_run. Gives each account's outcome ('' where there are no
+    accounts) as soon as its run has ended; one that fails stops no other. Raises LookupError for an unknown connector,
+    SettingsError, AccountsError and pydantic's ValidationError before any run; everything that happens in a run itself
+    is in its Outcome.
+    """
+    connector = connector_named(name)
+    options = connector.options.model_validate(asked)
+    yield from _each(
+        connector,
+        connector.job(connector.job_for(options)),
+        accounts,
+        lambda account: launching.run_of(connector, account, asked),
+        settings,
+        progress,
+    )
+
+
+def run_job(
+    name: str,
+    job: str,
+    accounts: Sequence[str] = (),
+    *,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+    **asked: Any,
+) -> Iterator[tuple[str, Outcome]]:
+    """Run another job of a connector, such as a scrub or a clean-up; otherwise as `sync`."""
+    connector = connector_named(name)
+    chosen = connector.job(job)
+    yield from _each(
+        connector,
+        chosen,
+        accounts,
+        lambda account: launching.job_run(connector, chosen, account, asked),
+        settings,
+        progress,
+    )
+
+
+def _each(
+    connector: Connector,
+    job: Job,
+    accounts: Sequence[str],
+    request: Callable[[str], JobRun],
+    settings: Settings | None,
+    progress: Progress,
+) -> Iterator[tuple[str, Outcome]]:
+    load_settings(connector.settings)  # a wrong setting is told before a database is started
+    shared = settings or load_settings(Settings)
+    if connector.accounts is None or (job.alone is not None and job.alone.partitions == ""):
+        with opened(settings) as (installation, instance):
+            run = request("")
+            tags = pages.range_tags_of(instance, connector, job, installation.settings, _logger.warning)
+            yield "", _run(installation, instance, replace(run, tags={**run.tags, **tags}), progress)
+        return
+    known = load_accounts(shared)
+    chosen = launching.chosen_accounts(connector, known, accounts)
+    with opened(settings) as (installation, instance):
+        launching.keep_partitions(instance, connector, known)
+        for account in chosen:
+            yield account, _run(installation, instance, request(account), progress)
+
+
 def _run_account(
     alias: str | None, request: Callable[[str], JobRun], settings: Settings | None, progress: Progress
 ) -> Outcome:
@@ -303,7 +372,7 @@ def _run_stores(
 
 def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> Outcome:
     """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
-    definitions = build_definitions(resources={"progress": progress})
+    definitions = build.build_definitions(resources={"progress": progress})
     job = definitions.resolve_job_def(request.job)
     quiet: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     result = job.execute_in_process(

@@ -107,7 +107,7 @@ def stage(context: WorkContext, asset_key: dg.AssetKey, secrets: Collection[Secr
         raise dg.Failure(message, metadata=metadata, allow_retries=retry) from None
 
 
-def run_started(context: dg.AssetExecutionContext) -> datetime:
+def run_started(context: WorkContext) -> datetime:
     """When the run began, which is earlier than its last stage."""
     record = context.instance.get_run_record_by_id(context.run.run_id)
     started = record.start_time if record is not None else None

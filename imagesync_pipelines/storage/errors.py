@@ -59,3 +59,9 @@ class PinRefusedError(StorageError):
 
 class AccountBusyError(StorageError):
     """Another run holds the lock of the connector."""
+
+
+class HandOverMissingError(StorageError):
+    """No step left for this run what it needs; the message says what to run."""
+
+    retryable = False

@@ -255,6 +255,18 @@ mirror = sa.Table(
     sa.Index(None, "connector", "account", "changed_at"),
 )
 
+handover = sa.Table(
+    "handover",
+    metadata,
+    sa.Column("connector", sa.Text, primary_key=True),
+    sa.Column("account", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("step", sa.Text, primary_key=True),
+    sa.Column("value", JSONB, nullable=False),
+    _moment("made_at", default_now=True),
+    sa.Index(None, "connector", "account", "step", "made_at"),
+)
+
 cursor = sa.Table(
     "cursor",
     metadata,

@@ -4,11 +4,23 @@ A hand-over is what one step of a run leaves for the next: a plan, the chosen re
 its run. A run that re-executes another one, or that Dagster starts again after a dead worker, goes on with what that
 run left; nobody goes on with what a stranger left, least of all with a plan that somebody only looked at.
 
-What belongs here: that rule. What does not: who re-executes whom (operations/lineage.py), where hand-overs are kept
+What belongs here: that rule. What does not: who re-executes whom (defs/lineage.py), where hand-overs are kept
 (storage), and durable state (mirrors, raw pages, maps, whole scans), which any run may read.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A run and those that it re-executes, its parent first, its root last; iterating gives all of them in order."""
+
+    run_id: str
+    ancestors: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.run_id, *self.ancestors))
 
 
 def of_lineage(run_id: str, ancestors: Sequence[str], there: Collection[str]) -> str | None:

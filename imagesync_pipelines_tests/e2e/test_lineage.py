@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import plan_stages
-from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.storage.plans import Plans

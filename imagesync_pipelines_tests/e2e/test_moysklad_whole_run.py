@@ -11,8 +11,8 @@ import pytest
 
 from imagesync_pipelines.connectors.moysklad.automation.starting import SyncOptions, sync_run
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
-from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate, night
 from imagesync_pipelines.storage.embedded import EmbeddedServer

@@ -17,7 +17,7 @@ from imagesync_pipelines.connectors.edge.options import ApplyConfig, ListingConf
 from imagesync_pipelines.connectors.edge.resources import EdgeResource
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.defs import metadata as shown
-from imagesync_pipelines.defs.assets import OWNERS, account_options, connector_options, tell
+from imagesync_pipelines.defs.connector_assets import OWNERS, account_options, connector_options, tell
 from imagesync_pipelines.defs.lineage import ancestors_of
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.defs.summaries import Stage, run_started, stage, summary_metadata

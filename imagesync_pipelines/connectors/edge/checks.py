@@ -11,9 +11,9 @@ import dagster as dg
 from imagesync_pipelines.connectors.edge.assets import BINARIES, LISTING, STORES
 from imagesync_pipelines.connectors.edge.notes import AppliedNote, ListingNote
 from imagesync_pipelines.connectors.edge.resources import EdgeResource
-from imagesync_pipelines.defs.handovers import note_to_look_at
 from imagesync_pipelines.defs.lineage import ancestors_of
 from imagesync_pipelines.defs.resources import InstallationResource
+from imagesync_pipelines.sync.handovers import note_to_look_at
 
 IN_TIME = "every_run_ends_in_time"
 

@@ -30,7 +30,6 @@ from imagesync_pipelines.connectors.edge.planning import (
 )
 from imagesync_pipelines.connectors.edge.sources import from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.stored_plans import part_of, report_what_a_crash_kept_back
-from imagesync_pipelines.defs.handovers import newest_note, note_of, only_named, plan_to_apply
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.errors import PlanMissingError
@@ -40,6 +39,7 @@ from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.sync.applying import Applied
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
+from imagesync_pipelines.sync.handovers import newest_note, note_of, only_named, plan_to_apply
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.progress import Progress
 

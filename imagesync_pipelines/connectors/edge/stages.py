@@ -15,10 +15,10 @@ from imagesync_pipelines.connectors.edge.notes import AppliedNote, ListingNote
 from imagesync_pipelines.connectors.edge.plan_stages import quarantine_connector
 from imagesync_pipelines.connectors.edge.store_schema import Finding, create_or_check, require_ready
 from imagesync_pipelines.connectors.edge.stored_plans import broken_off
-from imagesync_pipelines.defs.handovers import newest_note
 from imagesync_pipelines.storage.notes import keep_note
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.sync.handovers import newest_note
 from imagesync_pipelines.sync.model import QuarantineItem
 
 LISTING_STAGE = "listing"

@@ -24,7 +24,7 @@ from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.defs import metadata as shown
 from imagesync_pipelines.defs import partitions, thumbnails
-from imagesync_pipelines.defs.assets import OWNERS, connector_options, tell
+from imagesync_pipelines.defs.connector_assets import OWNERS, connector_options, tell
 from imagesync_pipelines.defs.lineage import ancestors_of
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.defs.summaries import run_started, stage, summary_metadata

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.image_db.assets import CONNECTOR
 from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.defs.handovers import plan_to_look_at
 from imagesync_pipelines.defs.lineage import ancestors_of
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.sync.handovers import plan_to_look_at
 from imagesync_pipelines.sync.lineage import of_lineage
 
 _RECORDS = dg.AssetKey([CONNECTOR, "records"])

@@ -22,7 +22,6 @@ from imagesync_pipelines.connectors.image_db.primaries import repair_primaries
 from imagesync_pipelines.connectors.image_db.record_store import read_external_ids
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.connectors.image_db.stages import limits_of
-from imagesync_pipelines.defs.handovers import PIECE, only_named, plan_to_apply
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
@@ -31,6 +30,7 @@ from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.applying import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.handovers import PIECE, only_named, plan_to_apply
 from imagesync_pipelines.sync.lineage import of_lineage
 from imagesync_pipelines.sync.memory import collector_paused
 from imagesync_pipelines.sync.model import EFFECTS, Change, Outcome, Proof, Scope

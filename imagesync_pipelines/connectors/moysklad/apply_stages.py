@@ -24,10 +24,10 @@ from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR
 from imagesync_pipelines.connectors.moysklad.stages import refuse_off
 from imagesync_pipelines.connectors.moysklad.state import Record
 from imagesync_pipelines.connectors.moysklad.tasks import Task, tasks_of
-from imagesync_pipelines.defs.handovers import note_of, plan_to_apply
 from imagesync_pipelines.storage.notes import keep_note
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.applying import APPLY_STAGE, Applied, Tally, group_works
+from imagesync_pipelines.sync.handovers import note_of, plan_to_apply
 from imagesync_pipelines.sync.model import EFFECTS, QuarantineItem
 from imagesync_pipelines.sync.plan import group_states
 from imagesync_pipelines.sync.progress import Progress, silent

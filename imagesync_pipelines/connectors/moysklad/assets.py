@@ -22,7 +22,7 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.connectors.moysklad.sharing import read_once
 from imagesync_pipelines.defs import metadata as shown
 from imagesync_pipelines.defs import thumbnails
-from imagesync_pipelines.defs.assets import OWNERS, account_options, connector_options, tell
+from imagesync_pipelines.defs.connector_assets import OWNERS, account_options, connector_options, tell
 from imagesync_pipelines.defs.lineage import ancestors_of
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource

@@ -13,11 +13,11 @@ from imagesync_pipelines.connectors.moysklad.assets import ACCOUNTS, CHILD_IMAGE
 from imagesync_pipelines.connectors.moysklad.notes import ContentNote, MainNote, MapNote
 from imagesync_pipelines.connectors.moysklad.resources import MoyskladResource
 from imagesync_pipelines.defs import metadata as shown
-from imagesync_pipelines.defs.handovers import note_to_look_at
 from imagesync_pipelines.defs.lineage import ancestors_of
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.notes import N
+from imagesync_pipelines.sync.handovers import note_to_look_at
 
 
 def build_checks() -> list[Any]:

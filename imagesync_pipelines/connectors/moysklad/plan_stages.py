@@ -23,9 +23,9 @@ from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR
 from imagesync_pipelines.connectors.moysklad.rules import size_limit
 from imagesync_pipelines.connectors.moysklad.stages import EVERYTHING, Chosen, calls_before_plan, mirrored, refuse_off
 from imagesync_pipelines.connectors.moysklad.state import Record
-from imagesync_pipelines.defs.handovers import note_of, only_named
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.plans import NewPlan, Plans
+from imagesync_pipelines.sync.handovers import note_of, only_named
 from imagesync_pipelines.sync.model import DeletionLimits
 
 KEPT_PLANS = 50

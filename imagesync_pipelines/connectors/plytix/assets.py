@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.plytix.resources import PlytixResource
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import metadata as shown
 from imagesync_pipelines.defs import thumbnails
-from imagesync_pipelines.defs.assets import OWNERS, account_options, connector_options, tell
+from imagesync_pipelines.defs.connector_assets import OWNERS, account_options, connector_options, tell
 from imagesync_pipelines.defs.lineage import ancestors_of
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.defs.summaries import Stage, run_started, stage, summary_metadata

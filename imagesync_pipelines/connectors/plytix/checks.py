@@ -16,9 +16,9 @@ from imagesync_pipelines.connectors.plytix.notes import ProductsNote
 from imagesync_pipelines.connectors.plytix.quality import Finding, Quality
 from imagesync_pipelines.connectors.plytix.resources import PlytixResource
 from imagesync_pipelines.defs import metadata as shown
-from imagesync_pipelines.defs.handovers import note_to_look_at
 from imagesync_pipelines.defs.lineage import ancestors_of
 from imagesync_pipelines.defs.resources import InstallationResource
+from imagesync_pipelines.sync.handovers import note_to_look_at
 
 # Name → what it says; the names are the true sentences, the texts explain them in the UI.
 PICTURE_CHECKS = {

@@ -12,7 +12,7 @@ from imagesync_pipelines.connectors.plytix.planning import Policy, plan_removals
 from imagesync_pipelines.connectors.plytix.report import basis_of
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.sources import Sources, read_sources
-from imagesync_pipelines.defs.handovers import CLEAN_UP
+from imagesync_pipelines.sync.handovers import CLEAN_UP
 
 DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
 

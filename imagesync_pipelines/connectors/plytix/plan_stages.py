@@ -23,9 +23,9 @@ from imagesync_pipelines.connectors.plytix.planning import (
     tasks_of,
 )
 from imagesync_pipelines.connectors.plytix.report import Basis, Done, basis_of, make_report
-from imagesync_pipelines.defs.handovers import DRY_RUN, ONLY_NAMED, need_note
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.plans import NewPlan, Plans
+from imagesync_pipelines.sync.handovers import DRY_RUN, ONLY_NAMED, need_note
 from imagesync_pipelines.sync.model import DeletionLimits
 
 KEPT_PLANS = 50

@@ -21,9 +21,9 @@ from imagesync_pipelines.connectors.plytix.quality import Quality, look_at_pictu
 from imagesync_pipelines.connectors.plytix.recognising import recognise
 from imagesync_pipelines.connectors.plytix.rules import choose_listings
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
-from imagesync_pipelines.defs.handovers import need_note, note_to_look_at
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.notes import keep_note
+from imagesync_pipelines.sync.handovers import need_note, note_to_look_at
 from imagesync_pipelines.sync.model import QuarantineItem
 
 LISTING_STAGE = "listing"

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from imagesync_pipelines.connectors.edge.notes import AppliedNote, ListingNote
-from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.defs import history, runs
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer

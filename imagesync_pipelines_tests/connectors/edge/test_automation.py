@@ -13,7 +13,7 @@ from imagesync_pipelines.connectors.edge.automation import starting
 from imagesync_pipelines.connectors.edge.automation.schedules import starts_at
 from imagesync_pipelines.connectors.edge.automation.sensors import Memory
 from imagesync_pipelines.connectors.edge.resources import EdgeResource
-from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.sandbox.faults import server_error

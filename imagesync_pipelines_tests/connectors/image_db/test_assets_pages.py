@@ -8,8 +8,8 @@ import pytest
 
 from imagesync_pipelines.connectors.image_db import automation
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.defs import history, partitions, runs
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import BadBlockError
 from imagesync_pipelines.sandbox.faults import Fault, FaultKind
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT

@@ -13,7 +13,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.moysklad.automation import starting
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
 from imagesync_pipelines.connectors.moysklad.resources import MoyskladResource
-from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings

@@ -17,7 +17,7 @@ from imagesync_pipelines.connectors.plytix.automation import starting
 from imagesync_pipelines.connectors.plytix.automation.sensors import Memory
 from imagesync_pipelines.connectors.plytix.resources import PlytixResource
 from imagesync_pipelines.connectors.plytix.watching import mapping_files
-from imagesync_pipelines.definitions import build_definitions
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.defs.runs import Status

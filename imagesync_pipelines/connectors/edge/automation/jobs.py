@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.edge.automation.starting import DRY_RUN_JOB,
 from imagesync_pipelines.connectors.edge.desk import CONNECTOR
 from imagesync_pipelines.connectors.edge.resources import EdgeResource
 from imagesync_pipelines.defs import metadata as shown
-from imagesync_pipelines.defs.assets import tell
+from imagesync_pipelines.defs.connector_assets import tell
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.defs.summaries import stage, summary_metadata
 from imagesync_pipelines.sync.progress import Progress

@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.moysklad.automation.starting import CLEANUP_
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR
 from imagesync_pipelines.connectors.moysklad.resources import MoyskladResource
-from imagesync_pipelines.defs.assets import tell
+from imagesync_pipelines.defs.connector_assets import tell
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.storage.contents import Contents
 

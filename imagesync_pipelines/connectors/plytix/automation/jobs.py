@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.plytix.automation.starting import CLEANUP_JO
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR
 from imagesync_pipelines.connectors.plytix.options import CleanupConfig
 from imagesync_pipelines.connectors.plytix.resources import PlytixResource
-from imagesync_pipelines.defs.assets import tell
+from imagesync_pipelines.defs.connector_assets import tell
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.defs.summaries import stage, summary_metadata
 

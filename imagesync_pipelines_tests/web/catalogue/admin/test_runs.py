@@ -9,8 +9,8 @@ from imagesync_pipelines.connectors.edge.automation import starting as edge
 from imagesync_pipelines.connectors.image_db import automation as image_db
 from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
 from imagesync_pipelines.connectors.plytix.automation import starting as plytix
-from imagesync_pipelines.definitions import build_definitions
 from imagesync_pipelines.defs import partitions
+from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.web.catalogue.admin import launching

@@ -9,11 +9,11 @@ import pytest
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.defs import handovers
 from imagesync_pipelines.defs.summaries import is_permanent
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
 from imagesync_pipelines.storage.notes import NoteMissingError, RunNote, keep_note
 from imagesync_pipelines.storage.plans import NewPlan, Plans
+from imagesync_pipelines.sync import handovers
 
 ROWS = pd.DataFrame({"key": pd.Series(["1/10"], dtype="str")})
 PART = {"store": "harbour"}

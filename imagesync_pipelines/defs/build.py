@@ -1,0 +1,71 @@
+"""All definitions of the code location, made from the registry of connectors and the jobs that they share.
+
+What belongs here: putting together what the other files of this package make. What does not: any asset, job or sensor
+itself. What is special to one connector is in the file of its name, if it has one: `build_sensors(connector, shared)`.
+"""
+
+import warnings
+from collections.abc import Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.defs import alerts, assets, check_alerts, checks, cleanup, jobs, pages, schedules
+from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
+from imagesync_pipelines.defs.undeclared import undeclared
+from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.sync.connector import Connector
+from imagesync_pipelines.sync.progress import silent
+
+
+def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """All definitions; `resources` replaces the ordinary ones of the same names, in tests and on the command line.
+
+    Raises SettingsError naming the variable that is wrong.
+    """
+    shared, found = load_settings(Settings), connectors()
+    with warnings.catch_warnings():
+        # backfill_policy, the one way to say how many runs a range is; partitions of a check, one result per account.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+        others = undeclared()
+        return dg.Definitions(
+            assets=[*others.assets, *(asset for one in found for asset in assets.build_assets(one))],
+            asset_checks=[*others.checks, *(check for one in found for check in checks.build_checks(one))],
+            jobs=[*others.jobs, *(job for one in found for job in jobs.build_jobs(one)), cleanup.prune_events_job],
+            schedules=[
+                *others.schedules,
+                *(schedule for one in found for schedule in schedules.build_schedules(one, shared)),
+                cleanup.build_schedule(shared),
+            ],
+            sensors=[
+                *others.sensors,
+                *(sensor for one in found for sensor in _sensors(one, shared)),
+                alerts.build_run_failure_alert(),
+                check_alerts.build_failed_check_alert(),
+            ],
+            resources={
+                "installation": InstallationResource(),
+                **others.resources,
+                **{one.name: settings_resource(one) for one in found},
+                "progress": dg.ResourceDefinition.hardcoded_resource(silent),
+                **(resources or {}),
+            },
+            executor=dg.in_process_executor,
+        )
+
+
+def pools() -> tuple[str, ...]:
+    """The pools in which steps queue, of all connectors."""
+    return (*undeclared().pools, *(pool for one in connectors() for pool in one.pools))
+
+
+def _sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
+    found = [] if connector.pages is None else [pages.build_discovery_sensor(connector)]
+    name = f"imagesync_pipelines.defs.{connector.name}"
+    if find_spec(name) is not None:
+        found += import_module(name).build_sensors(connector, shared)
+    return found

@@ -1,0 +1,128 @@
+"""The page partitions of a connector: blocks of consecutive pages, kept equal to what its source has.
+
+What belongs here: asking the source, adding and removing blocks, the range of a run over all of them, the sensor that
+looks once an hour. What does not: what a block is (partitions.py), reading pages (connectors).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.defs import partitions
+from imagesync_pipelines.defs.assets import pages_name
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.sync.connector import Connector, Job, PageSet
+from imagesync_pipelines.upstream.errors import UpstreamError
+
+DISCOVERY_SECONDS = 3600
+
+
+@dataclass(frozen=True)
+class Discovered:
+    """What discovery found: pages at the source, all block keys now, those added and removed."""
+
+    pages: int
+    blocks: tuple[str, ...]
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    def sentence(self) -> str:
+        """What was found, for a tick of the sensor and for a terminal."""
+        changed = f"added {len(self.added)}, removed {len(self.removed)}"
+        return f"{self.pages} pages in {len(self.blocks)} blocks; {changed}."
+
+
+def range_tags_of(
+    instance: dg.DagsterInstance, connector: Connector, job: Job, shared: Settings, warn: Callable[[str], None]
+) -> dict[str, str]:
+    """The tags of a run of this job over all blocks; none for a job without the step that has them."""
+    names = {step.name for step in connector.steps if step.partitions == "pages"}
+    if job.alone is not None or not names or not (job.steps is None or names & set(job.steps)):
+        return {}
+    blocks = known_blocks(instance, connector, shared, warn)
+    return partitions.range_tags(blocks[0], blocks[-1])
+
+
+def known_blocks(
+    instance: dg.DagsterInstance, connector: Connector, shared: Settings, warn: Callable[[str], None]
+) -> tuple[str, ...]:
+    """The blocks for a run over everything, fresh from the source, or as last known when it cannot be asked.
+
+    A source that is down must not keep the run from starting: the run itself then fails, is recorded and alerted.
+    """
+    try:
+        return discover_pages(instance, connector, shared, warn).blocks
+    except UpstreamError:
+        known = instance.get_dynamic_partitions(pages_name(connector))
+        if known:
+            return tuple(known)
+        pages, settings = _pages(connector)
+        first = partitions.block_key(1, pages.per_block(settings))
+        instance.add_dynamic_partitions(pages_name(connector), [first])
+        return (first,)
+
+
+def discover_pages(
+    instance: dg.DagsterInstance, connector: Connector, shared: Settings, warn: Callable[[str], None]
+) -> Discovered:
+    """Ask the source how many pages it has and make the page partitions equal to that.
+
+    Blocks beyond the end are removed unless an unfinished run may still write them. Raises BadBlockError when the block
+    size was changed, and the source's errors.
+    """
+    name = pages_name(connector)
+    held, settings = _pages(connector)
+    size = held.per_block(settings)
+    existing = instance.get_dynamic_partitions(name)
+    partitions.check_block_size(existing, size, held.reset_command)
+    pages = held.count(shared, settings, warn)
+    wanted = partitions.page_blocks(pages, size)
+    added = partitions.missing_blocks(existing, wanted)
+    if added:
+        instance.add_dynamic_partitions(name, added)
+    extra = partitions.extra_blocks(existing, wanted)
+    busy = partitions.blocks_in_flight(instance, extra)
+    removed = [block for block in extra if block not in busy]
+    for block in removed:
+        instance.delete_dynamic_partition(name, block)
+    blocks = tuple(sorted({*existing, *added} - set(removed)))
+    return Discovered(pages, blocks, tuple(added), tuple(removed))
+
+
+def reset_pages(instance: dg.DagsterInstance, connector: Connector) -> int:
+    """Forget all page partitions; returns how many there were. Raises SettingsError while a run still reads them."""
+    name = pages_name(connector)
+    blocks = instance.get_dynamic_partitions(name)
+    busy = partitions.blocks_in_flight(instance, blocks)
+    if busy:
+        raise SettingsError(
+            f"a run is still reading pages {', '.join(sorted(busy)[:3])} …; wait for it or terminate it"
+        )
+    for block in blocks:
+        instance.delete_dynamic_partition(name, block)
+    return len(blocks)
+
+
+def build_discovery_sensor(connector: Connector) -> dg.SensorDefinition:
+    """Keeps the page partitions equal to what the source has; launches nothing."""
+    held, settings = _pages(connector)
+
+    @dg.sensor(
+        name=f"{connector.name}__page_discovery",
+        minimum_interval_seconds=DISCOVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING if held.ready(settings) else dg.DefaultSensorStatus.STOPPED,
+        description="Asks the API once an hour how many pages it has and adds or removes page partitions.",
+    )
+    def discovery(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        shared = load_settings(Settings)
+        return dg.SkipReason(discover_pages(context.instance, connector, shared, context.log.warning).sentence())
+
+    return discovery
+
+
+def _pages(connector: Connector) -> tuple[PageSet, Any]:
+    if connector.pages is None:
+        raise SettingsError(f"{connector.title} has no page partitions.")
+    return connector.pages, load_settings(connector.settings)

@@ -1,0 +1,103 @@
+"""The definitions of connectors that have no declaration yet; a connector that gets one leaves this file.
+
+What belongs here: what is not made from a declaration. What does not: anything new.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from imagesync_pipelines.connectors.edge import assets as edge_assets
+from imagesync_pipelines.connectors.edge import checks as edge_checks
+from imagesync_pipelines.connectors.edge.automation import jobs as edge_jobs
+from imagesync_pipelines.connectors.edge.automation import schedules as edge_schedules
+from imagesync_pipelines.connectors.edge.automation import sensors as edge_sensors
+from imagesync_pipelines.connectors.edge.automation.starting import read_settings as read_edge_settings
+from imagesync_pipelines.connectors.edge.resources import EdgeResource
+from imagesync_pipelines.connectors.image_db import assets as image_db_assets
+from imagesync_pipelines.connectors.image_db import automation as image_db_automation
+from imagesync_pipelines.connectors.image_db import checks as image_db_checks
+from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
+from imagesync_pipelines.connectors.moysklad import assets as moysklad_assets
+from imagesync_pipelines.connectors.moysklad import checks as moysklad_checks
+from imagesync_pipelines.connectors.moysklad.automation import jobs as moysklad_jobs
+from imagesync_pipelines.connectors.moysklad.automation import schedules as moysklad_schedules
+from imagesync_pipelines.connectors.moysklad.automation import sensors as moysklad_sensors
+from imagesync_pipelines.connectors.moysklad.automation.starting import read_settings as read_moysklad_settings
+from imagesync_pipelines.connectors.moysklad.resources import MoyskladResource
+from imagesync_pipelines.connectors.plytix import assets as plytix_assets
+from imagesync_pipelines.connectors.plytix import checks as plytix_checks
+from imagesync_pipelines.connectors.plytix.automation import jobs as plytix_jobs
+from imagesync_pipelines.connectors.plytix.automation import schedules as plytix_schedules
+from imagesync_pipelines.connectors.plytix.automation import sensors as plytix_sensors
+from imagesync_pipelines.connectors.plytix.automation.starting import read_settings as read_plytix_settings
+from imagesync_pipelines.connectors.plytix.resources import PlytixResource
+
+
+@dataclass
+class Undeclared:
+    """Definitions by kind."""
+
+    assets: list[Any] = field(default_factory=list)
+    checks: list[Any] = field(default_factory=list)
+    jobs: list[Any] = field(default_factory=list)
+    schedules: list[dg.ScheduleDefinition] = field(default_factory=list)
+    sensors: list[dg.SensorDefinition] = field(default_factory=list)
+    resources: dict[str, Any] = field(default_factory=dict)
+    pools: list[str] = field(default_factory=list)
+
+
+def undeclared() -> Undeclared:
+    """All of them."""
+    found = Undeclared()
+    _image_db(found)
+    _edge(found)
+    _plytix(found)
+    _moysklad(found)
+    return found
+
+
+def _image_db(found: Undeclared) -> None:
+    shared, image_db = image_db_automation.read_settings()
+    found.assets += image_db_assets.build_assets()
+    found.checks += image_db_checks.build_checks()
+    found.jobs += image_db_automation.build_jobs()
+    found.schedules.append(image_db_automation.build_schedule(shared, image_db))
+    found.sensors.append(image_db_automation.build_discovery_sensor(image_db))
+    found.resources["image_db"] = ImageDbResource()
+    found.pools += [image_db_assets.API_POOL, image_db_assets.WRITE_POOL]
+
+
+def _edge(found: Undeclared) -> None:
+    shared, edge = read_edge_settings()
+    found.assets += edge_assets.build_assets()
+    found.checks += edge_checks.build_checks()
+    found.jobs += edge_jobs.build_jobs()
+    found.schedules += edge_schedules.build_schedules(shared, edge)
+    found.sensors.append(edge_sensors.build_new_photos_sensor(shared, edge))
+    found.sensors.append(edge_sensors.build_overdue_sensor(shared, edge))
+    found.resources["edge"] = EdgeResource()
+    found.pools += [edge_assets.API_POOL, edge_assets.WRITE_POOL]
+
+
+def _plytix(found: Undeclared) -> None:
+    shared, plytix = read_plytix_settings()
+    found.assets += plytix_assets.build_assets()
+    found.checks += plytix_checks.build_checks()
+    found.jobs += plytix_jobs.build_jobs()
+    found.schedules.append(plytix_schedules.build_schedule(shared, plytix))
+    found.sensors.append(plytix_sensors.build_new_mapping_sensor(shared, plytix))
+    found.resources["plytix"] = PlytixResource()
+    found.pools.append(plytix_assets.API_POOL)
+
+
+def _moysklad(found: Undeclared) -> None:
+    shared, moysklad = read_moysklad_settings()
+    found.assets += moysklad_assets.build_assets()
+    found.checks += moysklad_checks.build_checks()
+    found.jobs += moysklad_jobs.build_jobs()
+    found.schedules += moysklad_schedules.build_schedules(shared, moysklad)
+    found.sensors.append(moysklad_sensors.build_requests_sensor(shared, moysklad))
+    found.resources["moysklad"] = MoyskladResource()
+    found.pools += [moysklad_assets.MAIN_POOL, moysklad_assets.CHILD_POOL]

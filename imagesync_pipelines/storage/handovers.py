@@ -1,0 +1,132 @@
+"""Hand-overs: what a step of a run leaves for the later steps of that run, as rows of one table.
+
+What belongs here: the `handover` table, and the files of large frames that its rows point to. What does not: whose
+hand-over a run takes (sync/lineage.py), what is in them (the connectors), and durable state, which any run may read.
+
+A row is a run, a step and a partition with a small JSON document. A frame is a file below
+<root>/handovers/<connector>/<run>/; it counts once its row is there, and one without a row is removed by pruning.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import sqlalchemy as sa
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.dialects.postgresql import insert
+from upath import UPath
+
+from imagesync_pipelines.storage.errors import HandOverMissingError
+from imagesync_pipelines.storage.files import remove_folder
+from imagesync_pipelines.storage.schema import handover
+
+H = TypeVar("H", bound=BaseModel)
+# As many runs of an account as may be between their first and their last step at once, and some to look at.
+KEPT_RUNS = 20
+STRAY_SECONDS = 24 * 3600
+_NAME = re.compile(r"[^A-Za-z0-9_.-]")
+
+
+@dataclass(frozen=True)
+class HandOvers:
+    """The hand-overs of one account of a connector ('': it has no accounts). Used from several threads."""
+
+    engine: sa.Engine
+    root: UPath
+    connector: str
+    account: str = ""
+
+    def keep(self, run_id: str, step: str, value: BaseModel) -> None:
+        """Keep what a step of a run leaves; what it left before is replaced. Those of the oldest runs are forgotten."""
+        values = {"value": value.model_dump(mode="json"), "made_at": sa.func.clock_timestamp()}
+        statement = insert(handover).values(**self._key(run_id, step), **values)
+        keys = ["connector", "account", "run_id", "step"]
+        with self.engine.begin() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+
+    def find(self, runs: Iterable[str], step: str, kind: type[H]) -> H | None:
+        """What a step left of the first of these runs that has something; None when none has.
+
+        A row that is no such document any more (an earlier release wrote it) counts as none.
+        """
+        wanted = list(runs)
+        with self.engine.connect() as connection:
+            query = sa.select(handover.c.run_id, handover.c.value).where(self._of(step), handover.c.run_id.in_(wanted))
+            there = {row.run_id: row.value for row in connection.execute(query)}
+        for run_id in wanted:
+            if run_id in there:
+                return _read(kind, there[run_id])
+        return None
+
+    def need(self, runs: Iterable[str], step: str, kind: type[H]) -> H:
+        """As find. Raises HandOverMissingError, which says what to run."""
+        found = self.find(runs, step, kind)
+        if found is None:
+            owner = f" for {self.account}" if self.account else ""
+            raise HandOverMissingError(
+                f"This run has nothing from {self.connector}/{step}{owner}, and neither has a run that it re-executes. "
+                f"Materialise {self.connector}/{step} in the same run, or start the job {self.connector}__sync."
+            )
+        return found
+
+    def newest(self, step: str, kind: type[H]) -> H | None:
+        """What a step last left, in whatever run: only for looking back (what an account held after its last run)."""
+        with self.engine.connect() as connection:
+            query = sa.select(handover.c.value).where(self._of(step)).order_by(handover.c.made_at.desc()).limit(1)
+            value = connection.execute(query).scalar()
+        return None if value is None else _read(kind, value)
+
+    def file(self, run_id: str, name: str) -> UPath:
+        """Where a run keeps a large frame; write it whole, then keep the row that says so."""
+        return self._folder / _NAME.sub("-", run_id) / name
+
+    def prune(self, keep: int = KEPT_RUNS, used: Collection[str] = ()) -> None:
+        """Forget all but the newest `keep` runs and those in `used`, and the files of runs that have no row."""
+        newest = (
+            sa.select(handover.c.run_id, sa.func.max(handover.c.made_at).label("at"))
+            .where(handover.c.connector == self.connector, handover.c.account == self.account)
+            .group_by(handover.c.run_id)
+            .order_by(sa.desc("at"))
+        )
+        with self.engine.begin() as connection:
+            runs = [row.run_id for row in connection.execute(newest)]
+            kept = {*runs[:keep], *used}
+            old = [run for run in runs if run not in kept]
+            mine = (handover.c.connector == self.connector) & (handover.c.account == self.account)
+            connection.execute(handover.delete().where(mine, handover.c.run_id.in_(old)))
+        for run in old:
+            remove_folder(self._folder / _NAME.sub("-", run))
+        self._forget_strays({_NAME.sub("-", run) for run in runs})
+
+    def _forget_strays(self, known: Collection[str]) -> None:
+        """Remove the files of runs that never got as far as a row; a run at work is younger than a day."""
+        if not self._folder.exists():
+            return
+        before = datetime.now(UTC).timestamp() - STRAY_SECONDS
+        for place in list(self._folder.iterdir()):
+            if place.is_dir() and place.name not in known:
+                files = [file.stat().st_mtime for file in place.iterdir()]
+                if max(files, default=place.stat().st_mtime) < before:
+                    remove_folder(place)
+
+    @property
+    def _folder(self) -> UPath:
+        parts = [part for part in (self.connector, self.account) if part]
+        return self.root.joinpath("handovers", *parts)
+
+    def _key(self, run_id: str, step: str) -> dict[str, str]:
+        return {"connector": self.connector, "account": self.account, "run_id": run_id, "step": step}
+
+    def _of(self, step: str) -> sa.ColumnElement[bool]:
+        return sa.and_(
+            handover.c.connector == self.connector, handover.c.account == self.account, handover.c.step == step
+        )
+
+
+def _read(kind: type[H], value: object) -> H | None:
+    try:
+        return kind.model_validate(value)
+    except ValidationError:
+        return None

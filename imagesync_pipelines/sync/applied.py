@@ -1,0 +1,123 @@
+"""A stored plan carried out: found, applied under the account's lock, counted and told.
+
+What belongs here: what every connector does around applying. What does not: applying itself (apply.py), effects (the
+connectors' target.py).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from imagesync_pipelines.storage.errors import PlanMissingError
+from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.frames import PLAN_COLUMNS
+from imagesync_pipelines.sync.model import EFFECTS
+from imagesync_pipelines.sync.planned import STATE
+from imagesync_pipelines.sync.report import Summary, summary_of
+from imagesync_pipelines.sync.steps import RunContext
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A stored plan that is about to be applied.
+
+    rows: the engine's PLAN columns. labelled: the rows with the columns for people. states: the digests of its groups
+    when it was made. own: made by this run or one that it re-executes at once. resumed: an application of it broke off.
+    """
+
+    header: PlanHeader
+    rows: pd.DataFrame
+    labelled: pd.DataFrame
+    states: Mapping[str, str]
+    own: bool
+    resumed: bool
+
+    @property
+    def total(self) -> int:
+        """How many rows change something."""
+        return int(self.rows["change"].isin(EFFECTS).sum())
+
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """What the plan's maker left for applying it."""
+        return self.header.scope
+
+
+def load_plan(context: RunContext[Any], plan_id: int | None) -> Loaded:
+    """The plan that is named, else that of this run's lineage. Raises PlanMissingError and PlanDamagedError."""
+    header = context.plan_to_apply(plan_id)
+    labelled = context.plans.load(header.id)
+    changing = labelled[labelled["change"].isin(EFFECTS)]
+    states = dict(zip(changing["group"], changing[STATE], strict=True)) if STATE in changing else {}
+    return Loaded(
+        header=header,
+        rows=labelled.loc[:, list(PLAN_COLUMNS)],
+        labelled=labelled,
+        states={group: state for group, state in states.items() if isinstance(state, str)},
+        own=header.run_id == context.run_id,
+        resumed=header.applied_at is None and header.applied_run is not None,
+    )
+
+
+def payload_of(context: RunContext[Any], loaded: Loaded) -> pd.DataFrame:
+    """The whole payload of a plan. Raises PlanMissingError."""
+    return context.plans.need_payload(loaded.header.id)
+
+
+def portions_of(context: RunContext[Any], loaded: Loaded) -> Iterator[pd.DataFrame]:
+    """The payload of a plan in the portions in which it was kept. Raises PlanMissingError."""
+    found = context.plans.payload_portions(loaded.header.id)
+    if found is None:
+        raise PlanMissingError(f"plan {loaded.header.id} was stored without the rows it needs; plan again")
+    return found
+
+
+def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], Applied]) -> Applied:
+    """Apply a loaded plan, noting when that begins and when it has ended; call it under the account's lock."""
+    context.plans.mark_begun(loaded.header.id, context.run_id)
+    applied = apply()
+    context.plans.mark_applied(loaded.header.id, context.run_id)
+    return applied
+
+
+def applied_warnings(
+    context: RunContext[Any], loaded: Loaded, applied: Applied, *, what: str = "images", groups: str = "products"
+) -> list[str]:
+    """What a person has to know of an application, in the words that all connectors share."""
+    found, header = [], loaded.header
+    if header.applied_at is not None and header.applied_run != context.run_id:
+        found.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
+    if applied.refused:
+        found.append(
+            f"{applied.refused} {what} of {len(applied.refused_in)} {groups} were refused, because they changed since "
+            "the plan was made; plan again."
+        )
+    if applied.failed:
+        found.append(f"{applied.failed} {what} failed; the next run tries them again.")
+    if applied.unknown:
+        found.append(f"The answer was lost for {applied.unknown} {what}; the next run looks and goes on.")
+    return found
+
+
+def applied_summary(
+    context: RunContext[Any],
+    loaded: Loaded,
+    applied: Applied,
+    *,
+    warnings: tuple[str, ...],
+    calls: int,
+    received: int = 0,
+) -> Summary:
+    """The summary of a run that applied a plan; calls and bytes of making it count when this very run made it."""
+    scope = loaded.scope
+    return summary_of(
+        applied,
+        context.started_at,
+        warnings=(*scope.get("warnings", ()), *warnings),
+        held_back=int(scope.get("held_back", 0)),
+        api_calls=(int(scope.get("calls", 0)) if loaded.own else 0) + calls,
+        bytes_downloaded=(int(scope.get("received", 0)) if loaded.own else 0) + received,
+    )

@@ -1,0 +1,196 @@
+"""What a connector declares: its steps with their dependencies, jobs, options, schedules, accounts, checks.
+
+What belongs here: the words of a declaration. What does not: any connector (connectors/<name>/connector.py), and what
+Dagster makes of a declaration (defs).
+
+A connector has no runner with a fixed order: it lists its own steps, and each is a function of the run context and of
+the step's options that returns a StepResult.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import BaseModel, SecretStr
+from pydantic_settings import BaseSettings
+
+from imagesync_pipelines.accounts.file import Accounts
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult
+
+
+class NoOptions(BaseModel):
+    """The options of a step that has none."""
+
+
+@dataclass(frozen=True)
+class External:
+    """An outside system that steps depend on; it is shown at the roots of the lineage."""
+
+    name: str
+    description: str
+    kinds: Collection[str]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a connector, which is one Dagster asset (or one op of a job of its own).
+
+    run: what it does. after: names of the steps and external systems that it needs. partitions: a partition per
+    account, or per block of pages. pool: where its runs queue. tries_again_after: seconds until a step that broke is
+    tried once more; None: never. may_end: whether it may end the run early. blocking checks stand before the next step.
+    """
+
+    name: str
+    description: str
+    run: Callable[[RunContext[Any], Any], StepResult]
+    kinds: Collection[str]
+    after: Sequence[str] = ()
+    options: type[BaseModel] = NoOptions
+    partitions: Literal["", "account", "pages"] = "account"
+    pool: str = ""
+    tries_again_after: float | None = None
+    may_end: bool = False
+
+
+@dataclass(frozen=True)
+class Check:
+    """True sentences about what a step made: name → what it says. One look answers all of them.
+
+    severe: a false one is an error and is told by an alert, else it is a warning. blocking: what follows the step in
+    the same run waits for it. group: the name of the look where it answers several.
+    """
+
+    step: str
+    sentences: Mapping[str, str]
+    run: Callable[[RunContext[Any]], Mapping[str, CheckResult]]
+    severe: bool = False
+    blocking: bool = False
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Steps that run together. steps: their names, None: all. presets: step → options that the job itself decides.
+
+    alone: a step that is no Dagster asset, such as a clean-up; `about` is the step that its events are shown with.
+    """
+
+    name: str
+    title: str
+    description: str
+    steps: Sequence[str] | None = None
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    alone: Step | None = None
+    about: str = ""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When runs of a job start by themselves; with accounts, one run for each.
+
+    cron: from the connector's settings. options: of the run. starts_by_itself: whether it is on until somebody
+    decides. waits: start a run of an account that is at work too (it queues), else it is left out this time.
+    skip: a reason to start nothing at this moment, '' when there is none.
+    """
+
+    name: str
+    job: str
+    cron: Callable[[Any], str]
+    description: str
+    options: Callable[[Any], Mapping[str, Any]] = lambda moment: {}
+    starts_by_itself: Callable[[Settings, Any], bool] = lambda shared, settings: shared.accounts is not None
+    waits: bool = False
+    skip: Callable[[Settings, Any, Any], str] = lambda shared, settings, moment: ""
+
+
+@dataclass(frozen=True)
+class AccountSet:
+    """The accounts of a connector in the accounts file; each is a Dagster partition.
+
+    partition_set: the name of the Dagster partitions. noun: what people call one. names: all of them. active: those
+    that a run over all of them is about. missing: what is said where there is none.
+    """
+
+    partition_set: str
+    noun: str
+    names: Callable[[Accounts], Collection[str]]
+    missing: str
+    active: Callable[[Accounts], Collection[str]] | None = None
+    check: Callable[[Accounts, str], str] = lambda accounts, name: name
+
+
+@dataclass(frozen=True)
+class PageSet:
+    """The page partitions of a connector: blocks of consecutive pages of its source.
+
+    per_block: how many pages a block has, by the settings. count: asks the source how many pages it has; it hears
+    warnings by the last argument and raises UpstreamError. reset_command: what a person types to forget all blocks.
+    ready: whether the source can be asked at all.
+    """
+
+    per_block: Callable[[Any], int]
+    count: Callable[[Settings, Any, Callable[[str], None]], int]
+    reset_command: str
+    ready: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Connector:
+    """A connector's declaration.
+
+    title: what people call it. settings: its settings model. options: all that a person may ask of one run; each step
+    takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps of
+    apply_job that carry out a stored plan. secrets: what no text of a run may show. pools: their names.
+    """
+
+    name: str
+    title: str
+    description: str
+    settings: type[BaseSettings]
+    options: type[BaseModel]
+    externals: Sequence[External]
+    steps: Sequence[Step]
+    jobs: Sequence[Job]
+    apply_steps: Sequence[str]
+    fresh_hours: Callable[[Any], float]
+    secrets: Callable[[Settings, Any], Collection[SecretStr]]
+    checks: Sequence[Check] = ()
+    schedules: Sequence[Schedule] = ()
+    accounts: AccountSet | None = None
+    pages: PageSet | None = None
+    apply_job: str = "sync"
+    job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
+
+    def step(self, name: str) -> Step:
+        """The step of this name. Raises KeyError."""
+        return next((step for step in self.steps if step.name == name), None) or _missing(self.name, name)
+
+    def job(self, name: str) -> Job:
+        """The job of this name. Raises KeyError."""
+        return next((job for job in self.jobs if job.name == name), None) or _missing(self.name, name)
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The pools in which its steps queue."""
+        alone = [job.alone for job in self.jobs if job.alone is not None]
+        return tuple(dict.fromkeys(step.pool for step in (*self.steps, *alone) if step.pool))
+
+
+def step_options(connector: Connector, job: Job, asked: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The options of each step of a job: of what was asked, the fields that the step has, and the job's presets."""
+    steps = [job.alone] if job.alone is not None else _steps_of(connector, job)
+    found = {
+        step.name: {name: value for name, value in asked.items() if name in step.options.model_fields}
+        | dict(job.presets.get(step.name, {}))
+        for step in steps
+    }
+    return {name: options for name, options in found.items() if options}
+
+
+def _steps_of(connector: Connector, job: Job) -> list[Step]:
+    return [step for step in connector.steps if job.steps is None or step.name in job.steps]
+
+
+def _missing(connector: str, name: str) -> Any:
+    raise KeyError(f"{connector} declares no {name!r}")

@@ -1,0 +1,194 @@
+"""Steps: what one step of a run works with, and what it tells when it is done.
+
+What belongs here: the run context, the result of a step, and the kinds of value that a result shows. What does not: the
+steps of a connector (connectors/<name>/connector.py declares them), how they look in Dagster (defs).
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+import pandas as pd
+from pydantic import BaseModel
+
+from imagesync_pipelines.storage.handovers import HandOvers
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.locks import account_lock
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.storage.quarantine import QuarantineTable
+from imagesync_pipelines.sync.handovers import plan_to_apply
+from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.progress import Progress, silent
+from imagesync_pipelines.sync.report import Summary
+
+S = TypeVar("S")
+H = TypeVar("H", bound=BaseModel)
+Number = int | float
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame of which the first rows are shown, with the exact number of all."""
+
+    frame: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Texts of which the first are shown, with the exact number of all; foreign text is shown as it is, never run."""
+
+    items: Collection[object]
+
+
+@dataclass(frozen=True)
+class Json:
+    """A small JSON document."""
+
+    value: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures (label, URL) to be seen as thumbnails; `fetch` gives the bytes of a URL, or raises."""
+
+    labels: Sequence[tuple[str, str]]
+    fetch: Callable[[str], bytes]
+
+
+Shown = str | int | float | bool | Table | Texts | Json | Pictures
+
+
+@dataclass(frozen=True)
+class PartitionOutcomes:
+    """What became of the partitions of a step that has several: key → numbers of those that landed, key → reason.
+
+    of: the step whose partitions they are, when it is another one than this.
+    """
+
+    landed: Mapping[str, Mapping[str, Number | str]]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step tells, whoever shows it.
+
+    rows, size: of what the step made, in rows and bytes. numbers: plotted over time, under names like `images/added`.
+    shown: by name. lines: for the log and the terminal. summary: of the whole run, as far as it came. columns: name →
+    (type, meaning) of the table that the step fills. ends: why the run ends here without having made anything, '' when
+    it goes on. goes_on_at: when a run like this one can do what this one had to leave.
+    """
+
+    rows: int | None = None
+    size: int | None = None
+    numbers: Mapping[str, Number] = field(default_factory=dict)
+    shown: Mapping[str, Shown] = field(default_factory=dict)
+    lines: Sequence[str] = ()
+    warnings: Sequence[str] = ()
+    details: Callable[[], Iterator[str]] | None = None
+    summary: Summary | None = None
+    columns: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    partitions: PartitionOutcomes | None = None
+    ends: str = ""
+    goes_on_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Whether a true sentence is true, with a description for people and what is to be seen of it."""
+
+    passed: bool
+    description: str
+    shown: Mapping[str, Shown] = field(default_factory=dict)
+
+
+class Blocks(Protocol):
+    """The partitions of pages, as far as a step looks at them; Dagster keeps them."""
+
+    def known(self) -> Sequence[str]:
+        """All of them, in the order in which they were added."""
+
+    def add(self, keys: Sequence[str]) -> None:
+        """Add some after those that are there."""
+
+
+@dataclass(frozen=True)
+class RunContext(Generic[S]):
+    """What a step of one run works with.
+
+    connector: its name. account: the alias of the account or store, which is the run's partition too; '' where a
+    connector has no accounts. lineage: this run and those that it re-executes. settings: the connector's own.
+    partitions: the keys of the run's page partitions. tell: hears of things before the step is done, like plain http.
+    note_summary: keeps a summary that is known before the end, so that a failure after it does not lose it.
+    """
+
+    connector: str
+    account: str
+    lineage: Lineage
+    installation: Installation
+    settings: S
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    progress: Progress = silent
+    partitions: Sequence[str] = ()
+    blocks: Blocks | None = None
+    tell: Callable[[str], None] = lambda text: None
+    note_summary: Callable[[Summary], None] = lambda summary: None
+
+    @property
+    def run_id(self) -> str:
+        """The run."""
+        return self.lineage.run_id
+
+    @property
+    def owner(self) -> str:
+        """Under which name locks, intents and quarantine are kept: two accounts have the same SKUs."""
+        return f"{self.connector}/{self.account}" if self.account else self.connector
+
+    @property
+    def part(self) -> Mapping[str, str]:
+        """What the scope of every plan of this account says."""
+        return {"account": self.account} if self.account else {}
+
+    @property
+    def plans(self) -> Plans:
+        """The stored plans."""
+        return Plans(self.installation.engine, self.installation.storage)
+
+    @property
+    def quarantine(self) -> QuarantineTable:
+        """What could not be synchronised in this account."""
+        return QuarantineTable(self.installation.engine, self.owner, self.run_id)
+
+    @property
+    def handovers(self) -> HandOvers:
+        """What the steps of this account's runs left."""
+        return HandOvers(self.installation.engine, self.installation.storage, self.connector, self.account)
+
+    def keep(self, step: str, value: BaseModel) -> None:
+        """Leave a hand-over of a step for the later steps of this run."""
+        self.handovers.keep(self.run_id, step, value)
+
+    def find(self, step: str, kind: type[H]) -> H | None:
+        """The hand-over of a step: this run's, else its parent's, and so on to its root's; None when there is none."""
+        return self.handovers.find(self.lineage, step, kind)
+
+    def need(self, step: str, kind: type[H]) -> H:
+        """As find. Raises HandOverMissingError, which says what to run."""
+        return self.handovers.need(self.lineage, step, kind)
+
+    def plan_to_apply(self, plan_id: int | None) -> PlanHeader:
+        """The plan that is named, else that of this run's lineage.
+
+        Raises PlanMissingError and NoPlanOfThisRunError, which say what to do.
+        """
+        return plan_to_apply(self.plans, self.connector, self.run_id, self.lineage.ancestors, plan_id, self.part)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the account's lock. Raises AccountBusyError when another run works on the account."""
+        with account_lock(self.installation.engine, self.owner, self.installation.settings.lock_wait_seconds):
+            yield
