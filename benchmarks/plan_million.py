@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
-from imagesync_pipelines.sync.applying import apply_database
+from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import DeletionLimits, GroupWork, Outcome, Proof, QuarantineItem, RowResult, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states

@@ -12,7 +12,7 @@ import pandas as pd
 
 from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader
-from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import STATE

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.model import EFFECTS
 
 

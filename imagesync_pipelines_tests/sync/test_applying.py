@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sync.applying import SHOWN_ERRORS, Applied, answers, apply_database, group_works
+from imagesync_pipelines.sync.apply import SHOWN_ERRORS, Applied, answers, apply_database, group_works
 from imagesync_pipelines.sync.model import (
     Change,
     GroupWork,
@@ -32,7 +32,7 @@ from imagesync_pipelines_tests.sync.fakes import (
     rejects,
     rows_of,
 )
-from imagesync_pipelines_tests.sync.test_law import law, planned
+from imagesync_pipelines_tests.sync.test_reference_model import law, planned
 from imagesync_pipelines_tests.sync.worlds import NEVER, World, worlds
 
 WHOLE = Scope(None, Proof(1, True, ""))

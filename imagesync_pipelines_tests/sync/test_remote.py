@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.apply import FRESH_FOR, GROUPS_PER_READ, MOVED, UNSETTLED, Applied, apply_remote, recover
 from imagesync_pipelines.sync.model import GroupWork, Intent, Proof, RowResult, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines.sync.remote import FRESH_FOR, GROUPS_PER_READ, UNSETTLED, apply_remote, recover
-from imagesync_pipelines.sync.stored import MOVED
 from imagesync_pipelines_tests.sync.fakes import (
     Crash,
     FakeIntents,
@@ -25,7 +23,7 @@ from imagesync_pipelines_tests.sync.fakes import (
     frame,
     rows_of,
 )
-from imagesync_pipelines_tests.sync.test_law import law, planned
+from imagesync_pipelines_tests.sync.test_reference_model import law, planned
 from imagesync_pipelines_tests.sync.worlds import NEVER, World, worlds
 
 WHOLE = Scope(None, Proof(1, True, ""))

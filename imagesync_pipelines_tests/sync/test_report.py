@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.report import Summary, changing_rows, summary_of
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

@@ -22,7 +22,7 @@ from imagesync_pipelines.connectors.edge.planning import PhotosByKey, photos_of
 from imagesync_pipelines.connectors.edge.rules import is_second_mismatch
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current
 from imagesync_pipelines.connectors.edge.writing import DOUBTED
-from imagesync_pipelines.sync.applying import Applied, Tally, group_works, same_for_all
+from imagesync_pipelines.sync.apply import Applied, Tally, group_works, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.targets import Quarantine
 from imagesync_pipelines.upstream.errors import UpstreamError

@@ -16,7 +16,7 @@ from imagesync_pipelines.connectors.edge import writing
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.sync.applying import error_reason
+from imagesync_pipelines.sync.apply import error_reason
 from imagesync_pipelines.sync.model import Change, Outcome, PlanRow, RowResult
 
 # The server went away: not a bad row, so nothing is halved and the run ends; the next one goes on.

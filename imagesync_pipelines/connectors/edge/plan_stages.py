@@ -37,7 +37,7 @@ from imagesync_pipelines.storage.notes import NoteMissingError, keep_note
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
-from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.handovers import newest_note, note_of, only_named, plan_to_apply
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Proof, Scope

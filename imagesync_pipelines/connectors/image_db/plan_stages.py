@@ -27,7 +27,7 @@ from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.sync.applying import Applied, apply_database
+from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.handovers import PIECE, only_named, plan_to_apply

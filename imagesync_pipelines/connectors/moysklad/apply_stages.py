@@ -26,13 +26,11 @@ from imagesync_pipelines.connectors.moysklad.state import Record
 from imagesync_pipelines.connectors.moysklad.tasks import Task, tasks_of
 from imagesync_pipelines.storage.notes import keep_note
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
-from imagesync_pipelines.sync.applying import APPLY_STAGE, Applied, Tally, group_works
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, Tally, apply_remote, group_works, moved_groups
 from imagesync_pipelines.sync.handovers import note_of, plan_to_apply
 from imagesync_pipelines.sync.model import EFFECTS, QuarantineItem
 from imagesync_pipelines.sync.plan import group_states
 from imagesync_pipelines.sync.progress import Progress, silent
-from imagesync_pipelines.sync.remote import apply_remote
-from imagesync_pipelines.sync.stored import moved_groups
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 

@@ -28,7 +28,7 @@ from imagesync_pipelines.connectors.moysklad.state import ChildState, Managed, R
 from imagesync_pipelines.connectors.moysklad.tasks import Task
 from imagesync_pipelines.connectors.moysklad.writing import NOT_ANSWERED, Listing, StaleError, Writer, listing_of
 from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents
-from imagesync_pipelines.sync.applying import error_reason, same_for_all
+from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.targets import AnswerLostError
 from imagesync_pipelines.upstream.errors import UpstreamError

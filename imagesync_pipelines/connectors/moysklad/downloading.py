@@ -20,7 +20,7 @@ from imagesync_pipelines.connectors.moysklad.tasks import Wanted
 from imagesync_pipelines.imaging.shrinking import CannotShrinkError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Content, Contents
-from imagesync_pipelines.sync.applying import error_reason
+from imagesync_pipelines.sync.apply import error_reason
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UpstreamError
 
 # How long content that a run needs is kept for it, whatever a clean-up is told; a run that takes longer downloads anew.

@@ -23,7 +23,7 @@ from imagesync_pipelines.connectors.moysklad.state import ChildIntents, Managed
 from imagesync_pipelines.connectors.moysklad.tasks import Task
 from imagesync_pipelines.connectors.moysklad.writing import Listing
 from imagesync_pipelines.storage.contents import ContentMissingError
-from imagesync_pipelines.sync.applying import same_for_all
+from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.model import GroupWork, Intent, Outcome, RowResult, group_state
 from imagesync_pipelines.sync.targets import AnswerLostError
 

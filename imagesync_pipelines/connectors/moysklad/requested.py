@@ -17,8 +17,8 @@ from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR
 from imagesync_pipelines.connectors.moysklad.stages import Chosen
 from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.sync.apply import UNSETTLED
 from imagesync_pipelines.sync.handovers import note_of
-from imagesync_pipelines.sync.remote import UNSETTLED
 
 NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
 CHANGED = "it changed while the run was at work"

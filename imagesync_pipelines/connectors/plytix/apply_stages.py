@@ -29,11 +29,10 @@ from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads, uplo
 from imagesync_pipelines.connectors.plytix.writing import Tools, Written
 from imagesync_pipelines.storage.notes import keep_note
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
-from imagesync_pipelines.sync.applying import APPLY_STAGE, Applied
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, apply_remote
 from imagesync_pipelines.sync.handovers import note_of, plan_to_apply
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.progress import Progress
-from imagesync_pipelines.sync.remote import apply_remote
 
 
 @dataclass(frozen=True)

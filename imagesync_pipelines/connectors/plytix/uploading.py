@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.plytix.errors import HourSpentError, NotAllo
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import Upload
 from imagesync_pipelines.connectors.plytix.rules import file_name
-from imagesync_pipelines.sync.applying import error_reason
+from imagesync_pipelines.sync.apply import error_reason
 from imagesync_pipelines.sync.targets import AnswerLostError
 from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 

@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.plytix.model import LinkAnswer, PlytixProduc
 from imagesync_pipelines.connectors.plytix.planning import Task
 from imagesync_pipelines.connectors.plytix.rereading import Rereading
 from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
-from imagesync_pipelines.sync.applying import error_reason, same_for_all
+from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.upstream.errors import UpstreamError
 

@@ -12,7 +12,6 @@ from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, open_d
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, read_current
-from imagesync_pipelines.sync.law import target_state
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines_tests.connectors.edge.photos import (
     NO_LIMITS,
@@ -29,6 +28,7 @@ from imagesync_pipelines_tests.connectors.edge.photos import (
     some_id,
 )
 from imagesync_pipelines_tests.connectors.edge.test_applying import plan
+from imagesync_pipelines_tests.sync.reference_model import target_state
 
 
 class Flaky:

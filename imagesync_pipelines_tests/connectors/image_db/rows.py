@@ -13,7 +13,7 @@ from imagesync_pipelines.connectors.image_db.payload import Values
 from imagesync_pipelines.connectors.image_db.planning import image_key
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product, product_image
-from imagesync_pipelines.sync.applying import Applied, apply_database
+from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.model import Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 

@@ -13,7 +13,7 @@ from imagesync_pipelines.connectors.plytix.notes import ImagesNote, ProductsNote
 from imagesync_pipelines.connectors.plytix.plan_stages import PlanMade
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.connectors.plytix.writing import Written
-from imagesync_pipelines.sync.applying import Applied
+from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -1,7 +1,7 @@
-"""Which groups of a stored plan have moved, and how they are planned again."""
+"""Which groups of a stored plan have moved since it was made."""
 
-from imagesync_pipelines.sync.model import GroupWork, Scope, group_state
-from imagesync_pipelines.sync.stored import MOVED, moved_groups, replan_scope
+from imagesync_pipelines.sync.apply import MOVED, moved_groups
+from imagesync_pipelines.sync.model import GroupWork, group_state
 
 EMPTY = group_state(())
 FULL = group_state([("a", "f", 1)])
@@ -18,7 +18,3 @@ def test_groups_that_are_not_as_they_were_are_named_with_the_reason() -> None:
     ]
     now = {"same": FULL, "changed": group_state([("a", "g", 1)]), "appeared": FULL, "not compared": FULL}
     assert moved_groups(works, now) == {"changed": MOVED, "vanished": MOVED, "appeared": MOVED}
-
-
-def test_refused_groups_are_planned_again_without_a_proof_so_nothing_is_removed() -> None:
-    assert replan_scope(["a", "b", "a"]) == Scope(frozenset({"a", "b"}), None)
