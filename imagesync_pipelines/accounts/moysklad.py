@@ -22,7 +22,10 @@ MatchField = Literal["externalCode", "code", "article", "barcode"]
 
 
 class TokenKind(StrEnum):
-    """Whose token it is; a call weighs differently for each (contract section 4). Login and password are a user's."""
+    """Whose token it is; a call weighs differently for each (docs/contracts/moysklad.md, section 4).
+
+    Login and password are a user's.
+    """
 
     SOLUTION = "solution"
     DRAFT_SOLUTION = "draft_solution"

@@ -55,9 +55,9 @@ class Status(StrEnum):
 class Outcome:
     """One finished run.
 
-    summary: the mission's summary (status, started_at, images_added …), empty when the run broke before it knew one.
+    summary: the run summary (status, started_at, images_added …), empty when the run broke before it knew one.
     plan: the plan that the run made, if it made one; `plan.applied_at` is None after a dry run.
-    report: the run's own report, as the mission has it; only runs into Plytix have one.
+    report: the run's own report; only runs into Plytix have one.
     """
 
     run_id: str

@@ -34,7 +34,7 @@ _USERINFO = re.compile(r"//[^/\s@'\"]+@")
 
 
 class RunSummary(Protocol):
-    """What sync/report.py's Summary offers here: the names of the mission as JSON, and the numbers that are plotted."""
+    """What sync/report.py's Summary offers here: all of it as JSON, and the numbers that are plotted."""
 
     def as_json(self) -> dict[str, object]: ...
 

@@ -4,7 +4,7 @@ What belongs here: file kinds, candidates and the choice among them, for any sys
 files. What does not: how a system names its files (its connector's rules.py) and opening a file (validation.py).
 
 The rule is PNG before JPEG before the original, but only among files that are large enough for the purpose: taken
-literally it gives every product page a 200-pixel PNG (contracts/image_db.md, section 7).
+literally it gives every product page a 200-pixel PNG (docs/contracts/image_db.md, section 7).
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The photo server of a store: pictures out of its database, to whoever shows them.
 
-What belongs here: routes and HTTP (contract section 8). What does not: queries (pictures.py), starting (serve.py), who
-may see what: photos of products are public, so there is no login.
+What belongs here: routes and HTTP (docs/contracts/edge.md, section 8). What does not: queries (pictures.py), starting
+(serve.py), who may see what: photos of products are public, so there is no login.
 """
 
 import html

@@ -3,7 +3,7 @@
 What belongs here: columns, keys, indexes, and the scope of a store as one query. What does not: who writes the rows
 (catalogue.py, photos.py) and who reads them (listing.py, download.py, health.py).
 
-Contract: contracts/edge.md, sections 2 and 5. New against the original: `photo_deletion` remembers for each store
+Contract: docs/contracts/edge.md, sections 2 and 5. New against the original: `photo_deletion` remembers for each store
 which photos it no longer has, `account_store` says who may read which store, `sync_report` keeps what stores report.
 """
 
@@ -164,7 +164,7 @@ def create_tables(engine: sa.Engine) -> None:
 
 
 def scope() -> sa.Select:
-    """Which store has which photo: columns store_id, photo_id, product_id (contract section 2, V2's scope).
+    """Which store has which photo: columns store_id, photo_id, product_id (docs/contracts/edge.md, section 2).
 
     The company's brands that are linked to the store, active brands and active products. Whether the store itself is
     active does not matter here: an inactive store is refused as a whole.

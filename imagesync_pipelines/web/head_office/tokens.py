@@ -3,8 +3,8 @@
 What belongs here: hashing passwords, making and reading JSON Web Tokens, spending refresh tokens. What does not: which
 store an account may read (access.py).
 
-Source: contracts/edge.md, section 1: HS256, the claims of the original, its 401 bodies. Better than the original: a
-refresh token is good once.
+Source: docs/contracts/edge.md, section 1: HS256, the claims of the original, its 401 bodies. Better than the original:
+a refresh token is good once.
 """
 
 from datetime import UTC, datetime, timedelta

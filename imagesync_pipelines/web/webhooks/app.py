@@ -1,8 +1,8 @@
 """The endpoints that take requests for the МойСклад connector: its webhooks, and the queue's two payload forms.
 
-What belongs here: routes, secrets, HTTP (contract section 11). What does not: what bodies say (moysklad/payloads.py,
-events.py), the table (moysklad/queue.py), starting runs (a Dagster sensor). МойСклад waits for 1.5 seconds: a call is
-answered after one insert.
+What belongs here: routes, secrets, HTTP (docs/contracts/moysklad.md, section 11). What does not: what bodies say
+(moysklad/payloads.py, events.py), the table (moysklad/queue.py), starting runs (a Dagster sensor). МойСклад waits for
+1.5 seconds: a call is answered after one insert.
 """
 
 import hmac

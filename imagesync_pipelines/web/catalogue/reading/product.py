@@ -1,7 +1,7 @@
 """One product with everything that its page shows.
 
-What belongs here: the product, its relations, its images with the mission's fallback, its pin, article numbers that may
-mean it. What does not: where its images also live (whereabouts.py), HTML (pages/).
+What belongs here: the product, its relations, its images with the fallback to a parent's, its pin, article numbers that
+may mean it. What does not: where its images also live (whereabouts.py), HTML (pages/).
 """
 
 from collections.abc import Mapping

@@ -110,7 +110,7 @@ def conditions_of(filters: Filters, min_height: int) -> list[sa.ColumnElement[bo
 
 
 def _with_images(engine: sa.Engine, found: Sequence[sa.Row], own_images_first: bool) -> tuple[ProductRow, ...]:
-    """The rows with their images: the mission's fallback, then a variant's image for a parent without any."""
+    """The rows with their images: their own or a parent's, then a variant's image for a parent without any."""
     shown = shown_images(engine, [row.id for row in found], own_images_first=own_images_first)
     chosen = {owner: images.images[0].id for owner, images in shown.items() if images.images}
     with engine.connect() as connection:

@@ -1,7 +1,7 @@
 """The images that are shown for products, for any number of products at once.
 
-What belongs here: the mission's fallback (image_db/showing.py) joined with the views of images. What does not: one
-product with everything (product.py), the list (products.py).
+What belongs here: the fallback to a parent's images (image_db/showing.py) joined with the views of images. What does
+not: one product with everything (product.py), the list (products.py).
 """
 
 from collections.abc import Collection
