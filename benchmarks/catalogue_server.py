@@ -14,8 +14,8 @@ from benchmarks.catalogue_world import open_photos, settings_of
 from imagesync_pipelines.sandbox.serving import bind, running
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.opening import open_catalogue
-from imagesync_pipelines.web.catalogue.reading.runs import PastRun
+from imagesync_pipelines.web.catalogue.queries.runs import PastRun
+from imagesync_pipelines.web.catalogue.state import open_catalogue
 from imagesync_pipelines.web.edge_photos.app import build_app as build_photos
 
 

@@ -19,8 +19,8 @@ from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.opening import open_catalogue
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
+from imagesync_pipelines.web.catalogue.state import open_catalogue
 
 COLUMNS = ("page", "answer", "bytes", "ms")
 SECONDS = 60

@@ -10,8 +10,8 @@ import click
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
-from imagesync_pipelines.web.catalogue.opening import open_catalogue
 from imagesync_pipelines.web.catalogue.serve import serve as serve_catalogue
+from imagesync_pipelines.web.catalogue.state import open_catalogue
 
 
 @click.command("serve")

@@ -1,7 +1,7 @@
 """The catalogue as one FastAPI app.
 
 What belongs here: putting the routers together, and what holds for every answer: headers, errors. What does not: the
-routers, and opening what they work with (opening.py).
+routers, and opening what they work with (state.py).
 """
 
 from dataclasses import replace
@@ -10,7 +10,7 @@ from importlib.resources import files
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from imagesync_pipelines.web.catalogue import exporting, observing
+from imagesync_pipelines.web.catalogue import exporting
 from imagesync_pipelines.web.catalogue.admin.app import add_admin
 from imagesync_pipelines.web.catalogue.api.app import PATH as API
 from imagesync_pipelines.web.catalogue.api.app import build_api
@@ -18,10 +18,10 @@ from imagesync_pipelines.web.catalogue.derivatives import Derivatives
 from imagesync_pipelines.web.catalogue.errors import add_error_pages
 from imagesync_pipelines.web.catalogue.exporting import Exports
 from imagesync_pipelines.web.catalogue.headers import SafeHeaders
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages import counts, history, pictures, plans, product, products
 from imagesync_pipelines.web.catalogue.pages.rendering import make_templates
-from imagesync_pipelines.web.catalogue.reading.runs import kept_for_a_moment
+from imagesync_pipelines.web.catalogue.queries.runs import kept_for_a_moment
+from imagesync_pipelines.web.catalogue.state import Opened
 
 ROUTERS = (
     products.router,
@@ -31,7 +31,7 @@ ROUTERS = (
     plans.router,
     pictures.router,
     exporting.router,
-    observing.router,
+    metrics.router,
 )
 
 

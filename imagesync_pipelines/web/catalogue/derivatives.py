@@ -23,7 +23,7 @@ from imagesync_pipelines.storage.contents import Content, ContentMissingError, C
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
-from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.state import Opened
 
 # Copies are what pages show while a media host is down; originals are needed until their copies were made.
 HOLD_COPY, HOLD_ORIGINAL = timedelta(days=30), timedelta(days=1)

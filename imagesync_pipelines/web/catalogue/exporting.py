@@ -17,10 +17,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from imagesync_pipelines.connectors.image_db.exports.formats import Format, export, kind_of
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
-from imagesync_pipelines.web.catalogue.reading.products import conditions_of
+from imagesync_pipelines.web.catalogue.queries.products import conditions_of
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
 

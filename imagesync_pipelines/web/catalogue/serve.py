@@ -1,6 +1,6 @@
 """Running the catalogue until it is stopped.
 
-What belongs here: the process. What does not: the application (app.py), what it works with (opening.py).
+What belongs here: the process. What does not: the application (app.py), what it works with (state.py).
 """
 
 import signal
@@ -8,7 +8,7 @@ import signal
 import uvicorn
 
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.state import Opened
 
 STOP_SECONDS = 5
 

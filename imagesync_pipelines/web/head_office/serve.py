@@ -1,6 +1,6 @@
 """Running the head-office service in this process.
 
-What belongs here: the server around the app. What does not: the app (app.py), its parts (opening.py).
+What belongs here: the server around the app. What does not: the app (app.py), its parts (state.py).
 """
 
 import signal

@@ -11,7 +11,7 @@ from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProd
 from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
-from imagesync_pipelines.web.catalogue.reading.plans import newest_plans, plan_page
+from imagesync_pipelines.web.catalogue.queries.plans import newest_plans, plan_page
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 

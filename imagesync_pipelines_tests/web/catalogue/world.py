@@ -17,9 +17,9 @@ from imagesync_pipelines.sandbox.serving import bind, running
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.opening import Opened
-from imagesync_pipelines.web.catalogue.reading.runs import PastRun, ReadRuns
+from imagesync_pipelines.web.catalogue.queries.runs import PastRun, ReadRuns
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
+from imagesync_pipelines.web.catalogue.state import Opened
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -14,8 +14,8 @@ from imagesync_pipelines.web.catalogue.admin import login, pins, quarantine, run
 from imagesync_pipelines.web.catalogue.admin.answers import NO_STORE
 from imagesync_pipelines.web.catalogue.admin.forms import from_our_form
 from imagesync_pipelines.web.catalogue.admin.sessions import LoginNeededError, csrf_token, shown_visitor, told
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, render
+from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.head_office.limits import BodyLimit
 
 ROUTERS = (login.router, pins.router, runs.router, quarantine.router, unmatched.router)

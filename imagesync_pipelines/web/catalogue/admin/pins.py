@@ -15,9 +15,9 @@ from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, tell
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.reading.everything import everything_of
+from imagesync_pipelines.web.catalogue.queries.everything import everything_of
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")

@@ -17,8 +17,8 @@ from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, NothingT
 from imagesync_pipelines.web.catalogue.admin.runs import launched, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here
-from imagesync_pipelines.web.catalogue.reading.cursors import CursorError
-from imagesync_pipelines.web.catalogue.reading.quarantine import connectors_in_quarantine, quarantine_page
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
+from imagesync_pipelines.web.catalogue.queries.quarantine import connectors_in_quarantine, quarantine_page
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")

@@ -21,9 +21,9 @@ from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError, Run
 from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, LONGEST_SKU, MOST_SKUS, NothingToStartError
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here, RowId
-from imagesync_pipelines.web.catalogue.reading.runs import PastRun
+from imagesync_pipelines.web.catalogue.queries.runs import PastRun
+from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.catalogue.users import User
 
 router = APIRouter()

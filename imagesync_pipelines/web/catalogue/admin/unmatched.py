@@ -1,6 +1,6 @@
 """Article numbers that no product has.
 
-What belongs here: the route. What does not: the query (reading/unmatched.py), pictures (pages/pictures.py).
+What belongs here: the route. What does not: the query (queries/unmatched.py), pictures (pages/pictures.py).
 """
 
 from typing import Annotated
@@ -12,8 +12,8 @@ from imagesync_pipelines.web.catalogue.admin.answers import private_page
 from imagesync_pipelines.web.catalogue.admin.sessions import Viewer
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
-from imagesync_pipelines.web.catalogue.reading.cursors import CursorError
-from imagesync_pipelines.web.catalogue.reading.unmatched import count_unmatched, unmatched_page
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
+from imagesync_pipelines.web.catalogue.queries.unmatched import count_unmatched, unmatched_page
 
 router = APIRouter()
 

@@ -14,7 +14,7 @@ from imagesync_pipelines.web.catalogue.api.access import RateHeaders
 from imagesync_pipelines.web.catalogue.api.bodies import LARGEST_BODY
 from imagesync_pipelines.web.catalogue.api.problems import Problem, Wrong, add_handlers
 from imagesync_pipelines.web.catalogue.api.queries import KNOWN_QUERY
-from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.head_office.limits import BodyLimit
 
 PATH = "/api/v1"

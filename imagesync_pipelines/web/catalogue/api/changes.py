@@ -1,6 +1,6 @@
 """Changes since: what a system that keeps a copy has to ask for again.
 
-What belongs here: the route. What does not: what counts as a change (reading/changes.py).
+What belongs here: the route. What does not: what counts as a change (queries/changes.py).
 """
 
 from typing import Annotated
@@ -15,8 +15,8 @@ from imagesync_pipelines.web.catalogue.api.models import Change, ChangePage
 from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
 from imagesync_pipelines.web.catalogue.api.products import Cursor
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
-from imagesync_pipelines.web.catalogue.reading.changes import changes_since
-from imagesync_pipelines.web.catalogue.reading.cursors import CursorError
+from imagesync_pipelines.web.catalogue.queries.changes import changes_since
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
 
 router = APIRouter(tags=["changes"])
 

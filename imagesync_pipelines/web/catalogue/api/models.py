@@ -1,6 +1,6 @@
 """What the API says: the shapes of its answers and requests, with examples.
 
-What belongs here: pydantic models and making them from what was read. What does not: queries (reading/), routes.
+What belongs here: pydantic models and making them from what was read. What does not: queries (queries/), routes.
 """
 
 from datetime import datetime
@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from imagesync_pipelines.web.catalogue.reading.images import ImageView
-from imagesync_pipelines.web.catalogue.reading.product import ProductView
-from imagesync_pipelines.web.catalogue.reading.products import ProductRow
-from imagesync_pipelines.web.catalogue.reading.shown import Shown
+from imagesync_pipelines.web.catalogue.queries.images import ImageView
+from imagesync_pipelines.web.catalogue.queries.product import ProductView
+from imagesync_pipelines.web.catalogue.queries.products import ProductRow
+from imagesync_pipelines.web.catalogue.queries.shown import Shown
 
 LARGEST_ID = 2**63 - 1
 MOST_SKUS = 500

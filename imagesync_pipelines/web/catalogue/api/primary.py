@@ -15,9 +15,9 @@ from imagesync_pipelines.web.catalogue.api.bodies import JSON_BODY
 from imagesync_pipelines.web.catalogue.api.models import ChosenImage, Image, image_of
 from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
 from imagesync_pipelines.web.catalogue.api.products import shown
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.reading.images import ImageView, images_by_id
+from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(tags=["primary"])
 

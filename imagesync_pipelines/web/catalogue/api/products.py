@@ -1,6 +1,6 @@
 """Products and their images.
 
-What belongs here: the routes that read them. What does not: queries (reading/), choosing the primary (primary.py).
+What belongs here: the routes that read them. What does not: queries (queries/), choosing the primary (primary.py).
 """
 
 from typing import Annotated, Literal
@@ -29,12 +29,12 @@ from imagesync_pipelines.web.catalogue.api.models import (
     product_of,
 )
 from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.reading.cursors import CursorError
-from imagesync_pipelines.web.catalogue.reading.product import product_view
-from imagesync_pipelines.web.catalogue.reading.products import Filters, list_products
-from imagesync_pipelines.web.catalogue.reading.shown import Shown, image_with_record, products_of_skus, shown_for
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
+from imagesync_pipelines.web.catalogue.queries.product import product_view
+from imagesync_pipelines.web.catalogue.queries.products import Filters, list_products
+from imagesync_pipelines.web.catalogue.queries.shown import Shown, image_with_record, products_of_skus, shown_for
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(tags=["products"])
 

@@ -1,6 +1,6 @@
 """How many products each filter finds: numbers that come after the page, because counting takes longer than listing.
 
-What belongs here: the fragment with the numbers, kept for a minute. What does not: the queries (reading/products.py).
+What belongs here: the fragment with the numbers, kept for a minute. What does not: the queries (queries/products.py).
 """
 
 import time
@@ -10,10 +10,10 @@ from threading import Lock
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.products import CHIPS
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, render
-from imagesync_pipelines.web.catalogue.reading.products import Filters, count_products
+from imagesync_pipelines.web.catalogue.queries.products import Filters, count_products
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
 

@@ -10,11 +10,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.plots import HEIGHT, WIDTH, counts_plot, durations_plot
 from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here, render
-from imagesync_pipelines.web.catalogue.reading.freshness import freshness
-from imagesync_pipelines.web.catalogue.reading.runs import PastRun
+from imagesync_pipelines.web.catalogue.queries.freshness import freshness
+from imagesync_pipelines.web.catalogue.queries.runs import PastRun
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
 log = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.responses import Response
 
 from imagesync_pipelines.web.catalogue.derivatives import Derivatives, Original, Purpose, picture_of, wanted_encoding
-from imagesync_pipelines.web.catalogue.opening import Opened
 from imagesync_pipelines.web.catalogue.pages.rendering import PACKAGE, Here, RowId
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
 

@@ -1,6 +1,6 @@
 """Stored plans: what was about to change, with pictures before and after.
 
-What belongs here: the routes. What does not: reading plans (reading/plans.py), applying them.
+What belongs here: the routes. What does not: reading plans (queries/plans.py), applying them.
 """
 
 from typing import Annotated, Literal
@@ -12,7 +12,7 @@ from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingErro
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here, RowId, render
-from imagesync_pipelines.web.catalogue.reading.plans import CHANGES, newest_plans, plan_page
+from imagesync_pipelines.web.catalogue.queries.plans import CHANGES, newest_plans, plan_page
 
 router = APIRouter(include_in_schema=False)
 

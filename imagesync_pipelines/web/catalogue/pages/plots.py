@@ -1,13 +1,13 @@
 """Small plots of past runs as rectangles of an SVG.
 
 What belongs here: arithmetic from runs to bars. What does not: the SVG itself, which is in the templates, and reading
-runs (reading/runs.py).
+runs (queries/runs.py).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from imagesync_pipelines.web.catalogue.reading.runs import PastRun
+from imagesync_pipelines.web.catalogue.queries.runs import PastRun
 
 WIDTH, HEIGHT = 600, 96
 GAP = 2.0

@@ -1,6 +1,6 @@
 """The page of one product: its gallery and what is known about its pictures.
 
-What belongs here: the routes. What does not: queries (reading/), choosing the primary (admin/).
+What belongs here: the routes. What does not: queries (queries/), choosing the primary (admin/).
 """
 
 from typing import Annotated
@@ -9,8 +9,8 @@ from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, render
-from imagesync_pipelines.web.catalogue.reading.product import product_id_of, product_view
-from imagesync_pipelines.web.catalogue.reading.whereabouts import whereabouts
+from imagesync_pipelines.web.catalogue.queries.product import product_id_of, product_view
+from imagesync_pipelines.web.catalogue.queries.whereabouts import whereabouts
 
 router = APIRouter(include_in_schema=False)
 

@@ -1,6 +1,6 @@
 """The list of products: a page, and the parts of it that HTMX asks for.
 
-What belongs here: the routes and what the address says. What does not: queries (reading/products.py).
+What belongs here: the routes and what the address says. What does not: queries (queries/products.py).
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from starlette.responses import Response
 
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, is_fragment, render
-from imagesync_pipelines.web.catalogue.reading.cursors import CursorError
-from imagesync_pipelines.web.catalogue.reading.products import Filters, list_products
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
+from imagesync_pipelines.web.catalogue.queries.products import Filters, list_products
 
 router = APIRouter(include_in_schema=False)
 

@@ -1,7 +1,7 @@
 """Turning what was read into HTML.
 
 What belongs here: the template environment, what every template may use, and the way to what is opened. What does not:
-routes (beside this), words and numbers for people (wording.py).
+routes (the other files here), words and numbers for people (filters.py).
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
-from imagesync_pipelines.web.catalogue.opening import Opened
-from imagesync_pipelines.web.catalogue.pages import wording
-from imagesync_pipelines.web.catalogue.reading.freshness import freshness
+from imagesync_pipelines.web.catalogue.pages import filters
+from imagesync_pipelines.web.catalogue.queries.freshness import freshness
+from imagesync_pipelines.web.catalogue.state import Opened
 
 PACKAGE = "imagesync_pipelines.web.catalogue"
 # A connector's name for people, in the order in which pages name them.
@@ -41,7 +41,7 @@ def make_templates() -> Jinja2Templates:
     templates = Jinja2Templates(directory=str(files(PACKAGE) / "templates"))
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     templates.env.filters.update(
-        number=wording.number, duration=wording.duration, web_link=wording.web_link, megapixels=wording.megapixels
+        number=filters.number, duration=filters.duration, web_link=filters.web_link, megapixels=filters.megapixels
     )
     templates.env.globals["CONNECTORS"] = CONNECTORS
     return templates
@@ -64,8 +64,8 @@ def render(
     templates: Jinja2Templates = request.app.state.templates
     given = {
         "now": now,
-        "ago": lambda moment: wording.ago(moment, now),
-        "moment": lambda moment: wording.moment(moment, zone),
+        "ago": lambda moment: filters.ago(moment, now),
+        "moment": lambda moment: filters.moment(moment, zone),
         "how_old": lambda: _how_old(opened),
         "dagster_ui": opened.shared.webserver_url.rstrip("/"),
         "is_fragment": is_fragment(request),

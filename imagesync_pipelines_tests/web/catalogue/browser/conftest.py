@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, R
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.web.catalogue.opening import open_catalogue
+from imagesync_pipelines.web.catalogue.state import open_catalogue
 from imagesync_pipelines_tests import installations
 from imagesync_pipelines_tests.web.catalogue.world import serving
 

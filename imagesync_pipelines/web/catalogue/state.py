@@ -16,7 +16,7 @@ from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.kept_secrets import kept_secret
-from imagesync_pipelines.web.catalogue.reading.runs import ReadRuns
+from imagesync_pipelines.web.catalogue.queries.runs import ReadRuns
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
 SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name

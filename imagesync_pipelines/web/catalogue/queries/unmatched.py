@@ -10,7 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import product, unmatched_article
-from imagesync_pipelines.web.catalogue.reading.cursors import decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.queries.cursors import decode_cursor, encode_cursor
 
 
 @dataclass(frozen=True)

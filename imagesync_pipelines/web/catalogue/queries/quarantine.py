@@ -9,7 +9,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import quarantine
-from imagesync_pipelines.web.catalogue.reading.cursors import CursorError, decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError, decode_cursor, encode_cursor
 
 # Of a raw record that may be of any length.
 SHOWN_CHARACTERS = 4000

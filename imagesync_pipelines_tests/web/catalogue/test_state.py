@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.web.catalogue.opening import SECRET_FILE, open_catalogue
+from imagesync_pipelines.web.catalogue.state import SECRET_FILE, open_catalogue
 
 
 def no_runs(limit: int, connector: str | None) -> list:

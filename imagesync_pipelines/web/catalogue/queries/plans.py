@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as PLYTIX
 from imagesync_pipelines.connectors.plytix.planning import tasks_of
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import plan, product, product_image
-from imagesync_pipelines.web.catalogue.opening import Opened
+from imagesync_pipelines.web.catalogue.state import Opened
 
 IMAGE_DB = "image_db"
 # The changes after which a picture is there.

@@ -14,8 +14,8 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db.showing import lending_variants, shown_images
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
-from imagesync_pipelines.web.catalogue.reading.cursors import decode_cursor, encode_cursor
-from imagesync_pipelines.web.catalogue.reading.images import ImageView, images_by_id
+from imagesync_pipelines.web.catalogue.queries.cursors import decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id
 
 _OWN = product_image.alias("own")
 _LENT = product_image.alias("lent")

@@ -1,6 +1,6 @@
 """What changed since: the products of which the API says something else than before.
 
-What belongs here: the query of changes. What does not: products and images themselves (beside this).
+What belongs here: the query of changes. What does not: products and images themselves (the other files here).
 
 A product counts as changed when it, one of its images, or a product that it may borrow images from changed. Moments are
 those of the transactions that wrote; a moment is given out only when every transaction that began before it has ended,
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.catalogue.reading.cursors import CursorError, decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError, decode_cursor, encode_cursor
 
 LARGEST_ID = 2**63 - 1
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)

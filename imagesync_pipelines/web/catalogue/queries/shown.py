@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db.showing import image_owners, lending_variants
 from imagesync_pipelines.storage.schema import product, product_image
-from imagesync_pipelines.web.catalogue.reading.images import ImageView, images_by_id, images_of
+from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id, images_of
 
 
 @dataclass(frozen=True)
