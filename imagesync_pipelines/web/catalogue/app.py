@@ -10,7 +10,7 @@ from importlib.resources import files
 from fastapi import FastAPI
 from starlette.staticfiles import StaticFiles
 
-from imagesync_pipelines.web.catalogue import exporting
+from imagesync_pipelines.web.catalogue import exporting, metrics
 from imagesync_pipelines.web.catalogue.admin.app import add_admin
 from imagesync_pipelines.web.catalogue.api.app import PATH as API
 from imagesync_pipelines.web.catalogue.api.app import build_api
