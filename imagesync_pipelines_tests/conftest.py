@@ -108,10 +108,7 @@ def database(database_url: str) -> Iterator[sa.Engine]:
 
 @pytest.fixture
 def locations(server: EmbeddedServer, database_url: str, tmp_path: Path) -> Iterator[Locations]:
-    """A installation of its own:
-
-    fresh database for us and another for Dagster on the worker's server, a home in tmp_path.
-    """
+    """An installation of its own: fresh databases on the worker's server, ours and Dagster's, a home in tmp_path."""
     name = f"test_dagster_{uuid.uuid4().hex[:12]}"
     _execute(server, f"CREATE DATABASE {name}")
     yield open_locations(

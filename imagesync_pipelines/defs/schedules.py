@@ -60,7 +60,8 @@ def _requests(
         return
     job, asked = connector.job(schedule.job), schedule.options(moment)
     if connector.accounts is None or (job.alone is not None and job.alone.partitions == ""):
-        tags = pages.range_tags_of(context.instance, connector, job, shared, context.log.warning)
+        paged = connector.pages is not None
+        tags = pages.range_tags_of(context.instance, connector, job, shared, context.log.warning) if paged else {}
         run = _run(connector, schedule, "", asked, tags)
         yield dg.RunRequest(run_config=dict(run.run_config), tags=dict(run.tags))
         return

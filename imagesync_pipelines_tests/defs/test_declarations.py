@@ -1,0 +1,158 @@
+"""What Dagster gets of a declaration: assets, jobs, checks and schedules that do what the connector says."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from imagesync_pipelines.defs import assets, checks, jobs, launching, schedules
+from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.sync.connector import step_options
+from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines_tests.defs.toy import TOY, ReadOptions, WriteOptions
+
+KEY = "s3cr3t-of-the-toy"
+
+
+def definitions() -> dg.Definitions:
+    return dg.Definitions(
+        assets=assets.build_assets(TOY),
+        asset_checks=checks.build_checks(TOY),
+        jobs=jobs.build_jobs(TOY),
+        schedules=schedules.build_schedules(TOY, Settings()),
+        resources={
+            "installation": InstallationResource(),
+            "toy": settings_resource(TOY),
+            "progress": dg.ResourceDefinition.hardcoded_resource(silent),
+        },
+        executor=dg.in_process_executor,
+    )
+
+
+@pytest.fixture
+def instance(locations: Locations, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    for name, value in locations.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TOY_KEY", KEY)
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+def run(instance: dg.DagsterInstance, request: launching.JobRun, **more: Any) -> dg.ExecuteInProcessResult:
+    job = definitions().resolve_job_def(request.job)
+    return job.execute_in_process(
+        run_config=dict(request.run_config), tags=dict(request.tags), instance=instance, raise_on_error=False, **more
+    )
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, step: str) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node(step)
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def test_every_step_is_an_asset_that_says_what_the_connector_says(instance: dg.DagsterInstance) -> None:
+    graph = definitions().resolve_asset_graph()
+    reading = graph.get(dg.AssetKey(["toy", "reading"]))
+    assert reading.description == "Reads."
+    assert reading.group_name == "toy"
+    assert reading.parent_keys == {dg.AssetKey(["toy", "outside"])}
+    assert {key.name for key in reading.check_keys} == {"something_was_read", "not_too_much_was_read"}
+    reference = reading.metadata["dagster/code_references"].code_references[0]
+    assert Path(reference.file_path).name == "toy.py"
+    assert "def read(" in Path(reference.file_path).read_text().splitlines()[reference.line_number - 1]
+
+
+def test_a_run_does_its_steps_in_order_and_shows_what_they_tell(instance: dg.DagsterInstance) -> None:
+    result = run(instance, launching.run_of(TOY, "", {"limit": 5, "allow_mass_delete": True}))
+    assert result.success
+    assert metadata_of(result, "toy__reading") == {"pages/read": 5, "dagster/row_count": 5}
+    told = metadata_of(result, "toy__writing")
+    assert (told["images/added"], told["lifted"], told["dagster/row_count"]) == (5, True, 5)
+    assert {evaluation.check_name: evaluation.passed for evaluation in result.get_asset_check_evaluations()} == {
+        "something_was_read": True,
+        "not_too_much_was_read": True,
+    }
+
+
+def test_a_check_that_is_false_only_warns_unless_it_is_severe(instance: dg.DagsterInstance) -> None:
+    result = run(instance, launching.run_of(TOY, "", {"limit": 60}))
+    assert result.success
+    found = {one.check_name: (one.passed, one.severity) for one in result.get_asset_check_evaluations()}
+    assert found["not_too_much_was_read"] == (False, dg.AssetCheckSeverity.WARN)
+
+
+def test_the_earlier_name_of_an_option_is_accepted_in_run_config() -> None:
+    schema = assets.config_of(WriteOptions).to_config_schema()
+    assert set(schema.config_type.fields) == {"allow_mass_delete", "lift_brake", "plan_id"}  # type: ignore[attr-defined]
+    assert assets.options_from(WriteOptions, {"lift_brake": True}) == WriteOptions(allow_mass_delete=True)
+    assert assets.options_from(WriteOptions, {"allow_mass_delete": True, "lift_brake": False}).allow_mass_delete  # type: ignore[attr-defined]
+
+
+def test_a_step_gets_the_options_that_it_has_and_the_job_decides_its_own() -> None:
+    asked = {"limit": 3, "allow_mass_delete": True, "dry_run": True}
+    assert step_options(TOY, TOY.job("sync"), asked) == {
+        "reading": {"limit": 3},
+        "writing": {"allow_mass_delete": True},
+    }
+    assert step_options(TOY, TOY.job("dry_run"), asked) == {"reading": {"limit": 7}}
+    assert launching.run_of(TOY, "", {"dry_run": True}).job == "toy__dry_run"
+
+
+def test_a_stored_plan_is_applied_by_the_steps_that_do_so() -> None:
+    request = launching.apply_run(TOY, "", 12, {"replan": True})
+    assert request.assets == (("toy", "writing"),)
+    assert request.run_config == {"ops": {"toy__writing": {"config": {"plan_id": 12}}}}
+
+
+def test_a_step_that_ends_the_run_makes_nothing_and_leaves_its_summary(instance: dg.DagsterInstance) -> None:
+    result = run(instance, launching.run_of(TOY, "", {"limit": 99}))
+    assert result.success
+    assert result.asset_materializations_for_node("toy__writing") == []
+    observed = [event for event in result.all_events if event.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
+    assert len(observed) == 1
+
+
+def test_a_step_that_breaks_says_why_without_a_secret(instance: dg.DagsterInstance) -> None:
+    result = run(instance, launching.run_of(TOY, "", {"limit": 101}))
+    assert not result.success
+    failure = result.failure_data_for_node("toy__writing")
+    assert failure is not None
+    assert failure.user_failure_data is not None
+    assert "too many: 101" in str(failure.user_failure_data.description)
+    assert KEY not in str(result.all_events)
+
+
+def test_a_step_of_its_own_is_told_with_the_asset_that_it_looks_after(instance: dg.DagsterInstance) -> None:
+    result = run(instance, launching.job_run(TOY, TOY.job("sweep"), "", {}))
+    assert result.success
+    (event,) = [one for one in result.all_events if one.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
+    assert event.asset_key == dg.AssetKey(["toy", "writing"])
+
+
+def test_materialising_the_last_step_alone_says_what_to_run(instance: dg.DagsterInstance) -> None:
+    request = launching.run_of(TOY, "", {})
+    result = run(instance, request, asset_selection=[dg.AssetKey(["toy", "writing"])])
+    failure = result.failure_data_for_node("toy__writing")
+    assert failure is not None
+    assert "toy__sync" in str(failure.user_failure_data)
+
+
+def test_the_resource_shows_settings_and_only_the_name_of_a_secrets_variable(instance: dg.DagsterInstance) -> None:
+    shown = settings_resource(TOY).model_dump()
+    assert shown == {"pages": 3, "key_variable": "TOY_KEY", "cron": "0 3 * * *"}
+
+
+def test_a_schedule_asks_for_one_run_of_everything(instance: dg.DagsterInstance) -> None:
+    (schedule,) = schedules.build_schedules(TOY, Settings())
+    assert (schedule.name, schedule.job_name) == ("toy__sync__daily", "toy__sync")
+    context = dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 11, 28, 3, tzinfo=UTC))
+    (request,) = schedule.evaluate_tick(context).run_requests
+    assert request.run_config == {
+        "ops": {"toy__reading": {"config": {"limit": 0}}, "toy__writing": {"config": {"allow_mass_delete": False}}}
+    }
+    assert ReadOptions().limit == 0

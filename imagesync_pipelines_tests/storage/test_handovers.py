@@ -1,0 +1,98 @@
+"""Hand-overs: a run finds what its own lineage left, strangers' are out of reach, and old ones go with their files."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from pydantic import BaseModel
+from upath import UPath
+
+from imagesync_pipelines.storage.errors import HandOverMissingError
+from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.handovers import STRAY_SECONDS, HandOvers
+from imagesync_pipelines.storage.schema import handover
+
+
+class Counted(BaseModel):
+    """What a step of these tests leaves."""
+
+    number: int
+    when: datetime | None = None
+
+
+@pytest.fixture
+def kept(database: sa.Engine, tmp_path: Path) -> HandOvers:
+    return HandOvers(database, UPath(tmp_path), "plytix", "main")
+
+
+def test_a_step_finds_what_its_own_run_left_and_the_newest_of_it(kept: HandOvers) -> None:
+    moment = datetime(2026, 11, 28, 3, tzinfo=UTC)
+    kept.keep("run", "listings", Counted(number=1))
+    kept.keep("run", "listings", Counted(number=2, when=moment))
+    assert kept.find(["run"], "listings", Counted) == Counted(number=2, when=moment)
+    assert kept.find(["run"], "images", Counted) is None
+
+
+def test_of_a_lineage_the_nearest_run_that_left_something_counts_and_a_stranger_never(kept: HandOvers) -> None:
+    kept.keep("root", "listings", Counted(number=1))
+    kept.keep("parent", "images", Counted(number=2))
+    kept.keep("stranger", "listings", Counted(number=9))
+    lineage = ["run", "parent", "root"]
+    assert kept.find(lineage, "listings", Counted) == Counted(number=1)
+    assert kept.find(lineage, "images", Counted) == Counted(number=2)
+    assert kept.find(["alone"], "listings", Counted) is None
+
+
+def test_what_is_missing_is_said_with_the_step_and_the_job_to_run(kept: HandOvers) -> None:
+    with pytest.raises(HandOverMissingError, match=r"plytix/listings for main.*plytix__sync") as told:
+        kept.need(["run"], "listings", Counted)
+    assert told.value.retryable is False
+
+
+def test_accounts_and_connectors_do_not_see_each_other(kept: HandOvers) -> None:
+    kept.keep("run", "listings", Counted(number=1))
+    other = HandOvers(kept.engine, kept.root, "plytix", "second")
+    assert other.find(["run"], "listings", Counted) is None
+    assert HandOvers(kept.engine, kept.root, "edge", "main").find(["run"], "listings", Counted) is None
+
+
+def test_a_row_that_an_earlier_release_wrote_otherwise_counts_as_none(kept: HandOvers) -> None:
+    kept.keep("run", "listings", Counted(number=1))
+    with kept.engine.begin() as connection:
+        connection.execute(handover.update().values(value={"count": "one"}))
+    assert kept.find(["run"], "listings", Counted) is None
+    with pytest.raises(HandOverMissingError):
+        kept.need(["run"], "listings", Counted)
+
+
+def test_looking_back_gives_the_newest_of_any_run(kept: HandOvers) -> None:
+    assert kept.newest("applied", Counted) is None
+    for number, run in enumerate(("first", "second", "third")):
+        kept.keep(run, "applied", Counted(number=number))
+    assert kept.newest("applied", Counted) == Counted(number=2)
+
+
+def test_pruning_keeps_the_newest_runs_and_those_in_use_with_their_files(kept: HandOvers) -> None:
+    for number in range(5):
+        run = f"run-{number}"
+        write_whole(kept.file(run, "records.parquet"), b"frame")
+        kept.keep(run, "records", Counted(number=number))
+    kept.prune(keep=2, used={"run-0"})
+    there = [f"run-{number}" for number in range(5) if kept.find([f"run-{number}"], "records", Counted)]
+    assert there == ["run-0", "run-3", "run-4"]
+    assert [run for run in ("run-0", "run-1", "run-4") if kept.file(run, "records.parquet").exists()] == [
+        "run-0",
+        "run-4",
+    ]
+
+
+def test_a_frame_whose_run_never_got_as_far_as_its_row_goes_once_it_is_old(kept: HandOvers) -> None:
+    for run in ("died long ago", "at work"):
+        write_whole(kept.file(run, "records.parquet"), b"frame")
+    old = (datetime.now(UTC) - timedelta(seconds=STRAY_SECONDS + 60)).timestamp()
+    os.utime(kept.file("died long ago", "records.parquet").path, (old, old))
+    kept.prune()
+    assert not kept.file("died long ago", "records.parquet").exists()
+    assert kept.file("at work", "records.parquet").exists()
