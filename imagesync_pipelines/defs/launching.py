@@ -96,13 +96,18 @@ def in_flight(instance: dg.DagsterInstance, connector: Connector, accounts: Coll
 def chosen_accounts(connector: Connector, accounts: Accounts, names: Collection[str]) -> list[str]:
     """The accounts asked for, or all that a run over all of them is about.
 
-    Raises SettingsError when there is none, AccountsError for a wrong name.
+    Raises SettingsError when there is none or a choice is needed, AccountsError for a wrong name.
     """
     held = _account_set(connector)
-    if not held.names(accounts):
+    known = sorted(held.names(accounts))
+    if not known:
         raise SettingsError(held.missing)
     if names:
         return [held.check(accounts, name) for name in names]
+    if held.one_by and len(known) > 1:
+        raise SettingsError(
+            f"There are several {connector.title} {held.noun}s ({', '.join(known)}); say which: {held.one_by}"
+        )
     return sorted(active_accounts(connector, accounts))
 
 

@@ -385,7 +385,9 @@ def _run(installation: Installation, instance: dg.DagsterInstance, request: JobR
     line = history.run_line(instance, result.run_id)
     plans = Plans(installation.engine, installation.storage).all(request.job.partition("__")[0])
     plan = next((plan for plan in plans if plan.run_id == result.run_id), None)
+    declared = next((one for one in connectors() if request.job.startswith(f"{one.name}__")), None)
+    report = {} if declared is None else declared.report(installation, result.run_id)
     if not result.success:
-        return Outcome(result.run_id, Status.FAILED, line.summary, line.error, plan)
-    partial = bool(line.summary.get("warnings"))
-    return Outcome(result.run_id, Status.PARTIAL if partial else Status.COMPLETED, line.summary, plan=plan)
+        return Outcome(result.run_id, Status.FAILED, line.summary, line.error, plan, report)
+    status = Status.PARTIAL if line.summary.get("warnings") else Status.COMPLETED
+    return Outcome(result.run_id, status, line.summary, plan=plan, report=report)

@@ -39,7 +39,7 @@ class HandOvers:
     account: str = ""
 
     def keep(self, run_id: str, step: str, value: BaseModel) -> None:
-        """Keep what a step of a run leaves; what it left before is replaced. Those of the oldest runs are forgotten."""
+        """Keep what a step of a run leaves; what it left before is replaced."""
         values = {"value": value.model_dump(mode="json"), "made_at": sa.func.clock_timestamp()}
         statement = insert(handover).values(**self._key(run_id, step), **values)
         keys = ["connector", "account", "run_id", "step"]

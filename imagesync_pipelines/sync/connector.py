@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings
 
 from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult
 
 
@@ -109,7 +110,8 @@ class AccountSet:
     """The accounts of a connector in the accounts file; each is a Dagster partition.
 
     partition_set: the name of the Dagster partitions. noun: what people call one. names: all of them. active: those
-    that a run over all of them is about. missing: what is said where there is none.
+    that a run over all of them is about. missing: what is said where there is none. one_by: where a person has to say
+    which of several is meant, the option that says it; '': a run that names none is about all.
     """
 
     partition_set: str
@@ -118,6 +120,7 @@ class AccountSet:
     missing: str
     active: Callable[[Accounts], Collection[str]] | None = None
     check: Callable[[Accounts, str], str] = lambda accounts, name: name
+    one_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ class Connector:
 
     title: what people call it. settings: its settings model. options: all that a person may ask of one run; each step
     takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps of
-    apply_job that carry out a stored plan. secrets: what no text of a run may show. pools: their names.
+    apply_job that carry out a stored plan. secrets: what no text of a run may show. pools: their names. report: the
+    report of a run by its id, where runs have one beside their summary; empty for a run without.
     """
 
     name: str
@@ -160,6 +164,7 @@ class Connector:
     accounts: AccountSet | None = None
     pages: PageSet | None = None
     apply_job: str = "sync"
+    report: Callable[[Installation, str], Mapping[str, Any]] = lambda installation, run_id: {}
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
 
     def step(self, name: str) -> Step:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.plans import NewPlan
-from imagesync_pipelines.sync.handovers import only_named
+from imagesync_pipelines.sync.handovers import ONLY_NAMED, only_named
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import RunContext, Shown, StepResult, Table
@@ -64,10 +64,11 @@ def deletion_limits(settings: Settings, *, lifted: bool) -> DeletionLimits:
     )
 
 
-def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = False) -> int:
+def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = False, made_for: str = "") -> int:
     """Keep a plan for applying and for people; older ones of the account are forgotten. Returns its number.
 
-    dry_run: nobody applies it without naming it.
+    dry_run: nobody applies it without naming it; made_for: the same, for another reason, such as CLEAN_UP. Hand-overs
+    of runs that are neither among the newest nor have a stored plan are forgotten too.
     """
     rows = planned.plan
     if planned.states is not None:
@@ -78,7 +79,7 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
         scope={
             **context.part,
             **planned.scope,
-            **only_named(dry_run=dry_run),
+            **(only_named(dry_run=dry_run) or ({ONLY_NAMED: made_for} if made_for else {})),
             "warnings": list(planned.warnings),
             "held_back": len(planned.held),
             "calls": planned.calls,
@@ -90,6 +91,8 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
     )
     plan_id = context.plans.save(rows, planned.payload, new)
     context.plans.prune(context.connector, KEPT_PLANS, context.part)
+    used = {header.run_id for header in context.plans.all(context.connector, context.part)}
+    context.handovers.prune(used=used - {None})
     return plan_id
 
 

@@ -13,6 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import pandas as pd
 from pydantic import BaseModel
 
+from imagesync_pipelines.storage.errors import HandOverMissingError
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
@@ -179,6 +180,17 @@ class RunContext(Generic[S]):
     def need(self, step: str, kind: type[H]) -> H:
         """As find. Raises HandOverMissingError, which says what to run."""
         return self.handovers.need(self.lineage, step, kind)
+
+    def look_at(self, step: str, kind: type[H]) -> H:
+        """What a check looks at: the hand-over of its run's lineage, else, run by itself, the account's newest.
+
+        Raises HandOverMissingError when there is none at all.
+        """
+        found = self.find(step, kind) or self.handovers.newest(step, kind)
+        if found is None:
+            owner = f" for {self.account}" if self.account else ""
+            raise HandOverMissingError(f"{self.connector}/{step} has not been materialised{owner} yet; do that first.")
+        return found
 
     def plan_to_apply(self, plan_id: int | None) -> PlanHeader:
         """The plan that is named, else that of this run's lineage.
