@@ -91,8 +91,8 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
     )
     plan_id = context.plans.save(rows, planned.payload, new)
     context.plans.prune(context.connector, KEPT_PLANS, context.part)
-    used = {header.run_id for header in context.plans.all(context.connector, context.part)}
-    context.handovers.prune(used=used - {None})
+    stored = context.plans.all(context.connector, context.part)
+    context.handovers.prune(used={header.run_id for header in stored if header.run_id is not None})
     return plan_id
 
 
