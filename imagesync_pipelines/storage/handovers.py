@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from pydantic import BaseModel, ValidationError
@@ -40,7 +40,7 @@ class HandOvers:
 
     def keep(self, run_id: str, step: str, value: BaseModel) -> None:
         """Keep what a step of a run leaves; what it left before is replaced."""
-        values = {"value": value.model_dump(mode="json"), "made_at": sa.func.clock_timestamp()}
+        values = {"value": _storable(value.model_dump(mode="json")), "made_at": sa.func.clock_timestamp()}
         statement = insert(handover).values(**self._key(run_id, step), **values)
         keys = ["connector", "account", "run_id", "step"]
         with self.engine.begin() as connection:
@@ -123,6 +123,17 @@ class HandOvers:
         return sa.and_(
             handover.c.connector == self.connector, handover.c.account == self.account, handover.c.step == step
         )
+
+
+def _storable(value: Any) -> Any:
+    """What PostgreSQL can keep: NUL and lone surrogates, which foreign files have, become a replacement."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    if isinstance(value, list):
+        return [_storable(one) for one in value]
+    if isinstance(value, dict):
+        return {_storable(name): _storable(one) for name, one in value.items()}
+    return value
 
 
 def _read(kind: type[H], value: object) -> H | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, Field
 
 from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader
@@ -18,6 +19,14 @@ from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import STATE
 from imagesync_pipelines.sync.report import Summary, summary_of
 from imagesync_pipelines.sync.steps import RunContext
+
+
+class ApplyOptions(BaseModel):
+    """Which plan to apply."""
+
+    plan_id: int | None = Field(
+        None, description="a stored plan by its number; empty: that of this run, or of the run that it re-executes"
+    )
 
 
 @dataclass(frozen=True)

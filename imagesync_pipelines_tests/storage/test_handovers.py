@@ -22,6 +22,12 @@ class Counted(BaseModel):
     when: datetime | None = None
 
 
+class Named(BaseModel):
+    """A hand-over with texts from a foreign file."""
+
+    names: tuple[str, ...]
+
+
 @pytest.fixture
 def kept(database: sa.Engine, tmp_path: Path) -> HandOvers:
     return HandOvers(database, UPath(tmp_path), "plytix", "main")
@@ -65,6 +71,12 @@ def test_a_row_that_an_earlier_release_wrote_otherwise_counts_as_none(kept: Hand
     assert kept.find(["run"], "listings", Counted) is None
     with pytest.raises(HandOverMissingError):
         kept.need(["run"], "listings", Counted)
+
+
+def test_foreign_text_that_no_database_takes_is_kept_with_a_replacement_character(kept: HandOvers) -> None:
+    kept.keep("run", "listings", Named(names=("plain", "nul \x00", "half \ud83d", "whole \U0001f45f")))
+    found = kept.find(["run"], "listings", Named)
+    assert found == Named(names=("plain", "nul \ufffd", "half ?", "whole \U0001f45f"))
 
 
 def test_looking_back_gives_the_newest_of_any_run(kept: HandOvers) -> None:

@@ -1,4 +1,4 @@
-"""What the steps of a run leave for one another, who finds it, and which stored plan a run carries out."""
+"""What a check looks at, which hand-overs are forgotten, and which stored plan a run carries out."""
 
 from pathlib import Path
 
@@ -30,12 +30,6 @@ class Counted(BaseModel):
     number: int
 
 
-class Other(BaseModel):
-    """What an earlier release left under the same name."""
-
-    name: str
-
-
 @pytest.fixture
 def installation(database: sa.Engine, tmp_path: Path) -> Installation:
     return Installation(Settings(), Locations(tmp_path, tmp_path, UPath(tmp_path), "", "", {}), database)
@@ -43,17 +37,6 @@ def installation(database: sa.Engine, tmp_path: Path) -> Installation:
 
 def at(installation: Installation, run_id: str, *ancestors: str, account: str = "main") -> RunContext[BaseSettings]:
     return RunContext("plytix", account, Lineage(run_id, ancestors), installation, Settings())
-
-
-def test_a_step_finds_what_its_lineage_left_the_nearest_first_and_no_strangers(installation: Installation) -> None:
-    for run_id, number in (("root", 1), ("parent", 2), ("stranger", 3)):
-        at(installation, run_id).keep("read", Counted(number=number))
-    assert at(installation, "again", "parent", "root").find("read", Counted) == Counted(number=2)
-    assert at(installation, "again", "root").need("read", Counted) == Counted(number=1)
-    assert at(installation, "alone").find("read", Counted) is None
-    assert at(installation, "parent", account="other").find("read", Counted) is None
-    with pytest.raises(HandOverMissingError, match=r"plytix/read for main.*start the job plytix__sync"):
-        at(installation, "alone").need("read", Counted)
 
 
 def test_a_check_that_runs_by_itself_looks_at_the_newest_and_says_when_there_is_none(
@@ -65,11 +48,6 @@ def test_a_check_that_runs_by_itself_looks_at_the_newest_and_says_when_there_is_
     at(installation, "new").keep("read", Counted(number=2))
     assert at(installation, "look").look_at("read", Counted) == Counted(number=2)
     assert at(installation, "old").look_at("read", Counted) == Counted(number=1)
-
-
-def test_what_an_earlier_release_left_counts_as_nothing(installation: Installation) -> None:
-    at(installation, "run").keep("read", Other(name="x"))
-    assert at(installation, "run").find("read", Counted) is None
 
 
 def test_storing_a_plan_forgets_the_hand_overs_of_old_runs_but_not_of_those_whose_plan_is_kept(
