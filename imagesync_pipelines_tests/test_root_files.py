@@ -14,6 +14,7 @@ from dagster._core.workspace.config_schema import WORKSPACE_CONFIG_SCHEMA
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from imagesync_pipelines.defs.instance_storage import InstallationStorage
 from imagesync_pipelines.storage.home import dagster_yaml
 from imagesync_pipelines_tests import generated, locks
 
@@ -36,8 +37,7 @@ def instance_errors(document: dict[str, Any]) -> list[str]:
     return [error.message for error in result.errors or ()]
 
 
-def test_dagster_yaml_is_accepted_by_dagsters_own_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IMAGESYNC_DAGSTER_URL", "postgresql+psycopg2://localhost/dagster")
+def test_dagster_yaml_is_accepted_by_dagsters_own_schema() -> None:
     assert instance_errors(read_yaml("dagster.yaml")) == []
 
 
@@ -54,7 +54,9 @@ def test_dagster_keeps_its_runs_and_waits_in_pools() -> None:
     assert set(document["retention"]) == {"schedule", "sensor"}, "events are pruned by our job, runs never"
     assert document["concurrency"]["pools"] == {"granularity": "op", "default_limit": 1}
     assert document["run_retries"]["retry_on_asset_or_op_failure"] is False
-    assert document["storage"] == {"postgres": {"postgres_url": {"env": "IMAGESYNC_DAGSTER_URL"}}}
+    storage = document["storage"]["custom"]
+    assert storage["config"] == {"url_variable": "IMAGESYNC_DAGSTER_URL"}
+    assert (storage["module"], storage["class"]) == (InstallationStorage.__module__, InstallationStorage.__name__)
 
 
 def test_workspace_yaml_names_the_definitions_for_any_checkout() -> None:

@@ -1,0 +1,67 @@
+"""Where Dagster keeps its records, as dagster.yaml names it: the installation's PostgreSQL, or nothing that lasts.
+
+Dagster's commands read the dagster.yaml of the folder they run in, also in a fresh clone where there is no
+installation yet. There `dg check defs` needs no database, and `dagster dev` shows the definitions. In an installation
+(DAGSTER_HOME is set) a missing address is an error: records must not go astray.
+"""
+
+import atexit
+import os
+import shutil
+import tempfile
+from typing import TypedDict
+
+from dagster import Field
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.storage.base_storage import DagsterStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._serdes import ConfigurableClass, ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+
+from imagesync_pipelines.storage.database import with_driver
+from imagesync_pipelines.storage.errors import StorageError
+
+PASSING_FOLDER = "IMAGESYNC_PASSING_DAGSTER_FOLDER"
+
+
+class StorageConfig(TypedDict):
+    """What dagster.yaml says: the name of the variable with the address of Dagster's database."""
+
+    url_variable: str
+
+
+class InstallationStorage(DagsterStorage, ConfigurableClass):
+    """Never an instance itself: `from_config_value` gives one of Dagster's own storages."""
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """The settings of `storage: custom: config:` in dagster.yaml."""
+        return {"url_variable": Field(str, description="environment variable with the URL of Dagster's database")}
+
+    @classmethod
+    def from_config_value(  # type: ignore[override] # Dagster wants the class itself; a storage of its own does as well
+        cls, inst_data: ConfigurableClassData | None, config_value: StorageConfig
+    ) -> DagsterStorage:
+        """PostgreSQL when the variable is set; without any installation, SQLite in a folder that goes with the command.
+
+        Raises StorageError when DAGSTER_HOME is set and the variable is not, or when it names no PostgreSQL.
+        """
+        url = os.environ.get(config_value["url_variable"])
+        if url:
+            return DagsterPostgresStorage(with_driver(url, "psycopg2"), inst_data=inst_data)
+        if os.environ.get("DAGSTER_HOME"):
+            raise StorageError(
+                f"{config_value['url_variable']} is not set, so it is not known where Dagster's records are. "
+                "Run `imagesync env` and set the variables that it prints."
+            )
+        return DagsterSqliteStorage(_passing_folder(), inst_data=inst_data)
+
+
+def _passing_folder() -> str:
+    """The folder of this command and of the processes that it starts, which learn it from the environment."""
+    named = os.environ.get(PASSING_FOLDER)
+    if named is None:
+        named = tempfile.mkdtemp(prefix="imagesync-dagster-")
+        os.environ[PASSING_FOLDER] = named
+        atexit.register(shutil.rmtree, named, ignore_errors=True)
+    return named
