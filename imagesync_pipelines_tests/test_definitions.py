@@ -112,6 +112,7 @@ def test_what_calls_an_api_or_writes_product_images_waits_in_a_pool(definitions:
 
 def test_every_job_is_named_by_its_connector_and_described(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
+    assert len(repository.job_names) > 10
     for name in repository.job_names:
         if not name.startswith("__"):
             job = repository.get_job(name)
@@ -132,6 +133,8 @@ def test_every_option_of_a_run_is_explained_in_the_launchpad(definitions: dg.Def
 
 def test_every_schedule_and_sensor_is_described_and_names_its_time_zone(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
+    assert repository.schedule_defs
+    assert repository.sensor_defs
     for schedule in repository.schedule_defs:
         assert schedule.execution_timezone == "Europe/Berlin", schedule.name
         assert (schedule.description or "").endswith("."), schedule.name
@@ -141,6 +144,7 @@ def test_every_schedule_and_sensor_is_described_and_names_its_time_zone(definiti
 
 def test_every_check_is_a_true_sentence_with_a_description(definitions: dg.Definitions) -> None:
     graph = definitions.get_repository_def().asset_graph
+    assert len(graph.asset_check_keys) > 10
     for key in graph.asset_check_keys:
         assert re.fullmatch(r"(every|few|no)_[a-z_]+", key.name)
         assert (graph.get(key).description or "").endswith("."), key.name

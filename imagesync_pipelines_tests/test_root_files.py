@@ -87,6 +87,7 @@ def test_env_example_has_every_variable_with_its_default_and_nothing_else() -> N
 def test_a_copied_env_example_changes_no_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = tmp_path / "copied.env"
     copy.write_text(generated.env_example(), encoding="utf-8")
+    assert generated.SETTINGS
     for _, kind in generated.SETTINGS:
         assert kind(_env_file=copy) == kind(_env_file=None)  # type: ignore[call-arg]
 

@@ -168,7 +168,9 @@ def test_trap_07_nulls_of_a_psd_placeholder_cost_nothing(connector: Connector, s
 
 
 def test_trap_08_no_main_image_is_a_thumbnail_a_psd_or_a_tiff(connector: Connector, sandbox: Sandbox) -> None:
-    for row in connector.table().to_dict("records"):
+    rows = connector.table().to_dict("records")
+    assert len(rows) > 20
+    for row in rows:
         record = sandbox.catalogue.record(int(row["external_id"]))
         kinds = {export["type"] for export in record["exported_files"]}
         assert row["image_format"] in ("jpeg", "png")
@@ -184,7 +186,9 @@ def test_trap_08_no_main_image_is_a_thumbnail_a_psd_or_a_tiff(connector: Connect
 
 
 def test_trap_08_what_a_shop_shows_is_a_picture_of_the_promised_size(connector: Connector) -> None:
-    for row in connector.table().head(3).to_dict("records"):
+    rows = connector.table().head(3).to_dict("records")
+    assert len(rows) == 3
+    for row in rows:
         answer = requests.get(row["image_url"], timeout=10)
         with Image.open(io.BytesIO(answer.content)) as picture:
             picture.load()

@@ -59,6 +59,7 @@ def test_nothing_of_ours_is_sent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     answers = in_turn(http(302, b"", {"Location": "/b.jpg", "Set-Cookie": "sid=1"}), GOOD)
     with serve(answers) as server:
         fetch(f"{server.url}/a.jpg")
+    assert len(server.requests) == 2
     for request in server.requests:
         assert set(request.headers) == {"host", "user-agent", "accept", "accept-encoding", "connection"}
         assert request.headers["accept-encoding"] == "identity"

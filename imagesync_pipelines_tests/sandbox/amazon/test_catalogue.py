@@ -118,7 +118,9 @@ def test_a_large_picture_is_listed_in_three_sizes_and_a_small_one_once(caller: C
 
 def test_what_is_linked_is_served_at_the_size_that_is_said(caller: Caller) -> None:
     listing = caller.sandbox.listings[1]
-    for entry in images_of(caller.item(listing.asin, includedData="images"))[:6]:
+    entries = images_of(caller.item(listing.asin, includedData="images"))[:6]
+    assert entries
+    for entry in entries:
         answer = caller.sandbox.fetch(entry["link"])
         assert (answer.status, answer.content_type) == (200, "image/jpeg")
 

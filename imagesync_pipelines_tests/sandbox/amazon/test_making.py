@@ -42,6 +42,7 @@ def _variants(listing: Listing) -> set[str | None]:
 
 
 def test_no_listing_shows_a_picture_or_a_slot_twice(many: tuple[Listing, ...]) -> None:
+    assert sum(len(listing.images) for listing in many) > 100
     for listing in many:
         assert len({image.picture.id for image in listing.images}) == len(listing.images)
         assert len(_variants(listing)) == len(listing.images)
@@ -86,7 +87,9 @@ def test_parents_are_one_in_seven_and_few_children_name_theirs(many: tuple[Listi
 
 
 def test_a_number_of_images_is_kept_by_every_listing() -> None:
-    for listing in make_listings(30, images=7, longest=600):
+    listings = make_listings(30, images=7, longest=600)
+    assert len(listings) == 30
+    for listing in listings:
         assert [image.variant for image in listing.images] == ["MAIN", *(f"PT0{nth}" for nth in range(1, 7))]
         assert max(max(image.picture.width, image.picture.height) for image in listing.images) <= 600
 

@@ -36,7 +36,9 @@ def since(caller: Caller, moment: datetime) -> dict[str, dict[str, object]]:
 
 
 def test_every_photo_at_the_start_is_what_the_list_says(either: Caller) -> None:
-    for photo in list(either.everything().values())[:20]:
+    photos = list(either.everything().values())[:20]
+    assert len(photos) == 20
+    for photo in photos:
         answer = either.download(photo["id"])
         assert (md5(answer.content), len(answer.content)) == (photo["checksum"], photo["size"])
         assert answer.headers["x-checksum"] == photo["checksum"]

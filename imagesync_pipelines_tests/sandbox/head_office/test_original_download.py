@@ -70,6 +70,7 @@ def test_the_store_has_to_be_named_and_is_not_looked_up(read_original: Caller, p
 
 
 def test_photos_of_no_store_are_given_too(read_original: Caller) -> None:
+    assert read_original.sandbox.beginning.hidden
     for product in read_original.sandbox.beginning.hidden:
         assert read_original.download(product.photo_id).status_code == 200
 

@@ -41,8 +41,10 @@ def test_the_last_page_says_so(read_original: Caller) -> None:
 
 def test_each_store_sees_its_part_and_nothing_hidden(read_original: Caller) -> None:
     sandbox = read_original.sandbox
+    assert len(sandbox.beginning.stores) > 1
     for store in sandbox.beginning.stores:
         listed = read_original.everything(f"store_id={store.id}")
+        assert listed
         assert set(listed) == {str(product.photo_id) for product in sandbox.beginning.seen_by(store)}
         assert set(listed) == {str(row.id) for row in sandbox.listed(store.id)}
 
@@ -147,7 +149,9 @@ def test_a_wrong_store_is_answered_in_v1s_shape(read_original: Caller, query: st
 
 
 def test_image_urls_point_where_no_other_machine_gets(read_original: Caller) -> None:
-    for photo in read_original.everything().values():
+    photos = read_original.everything()
+    assert photos
+    for photo in photos.values():
         assert photo["image_url"] == (
             f"http://localhost:9000/product-images/{photo['object_key']}?v={photo['checksum'][:8]}"
         )

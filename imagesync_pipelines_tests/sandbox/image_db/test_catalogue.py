@@ -131,6 +131,7 @@ def test_types_are_an_open_set_with_produktfoto_most(records: list[Record]) -> N
 
 
 def test_sizes_of_exports_are_the_contracts(records: list[Record]) -> None:
+    assert {"png", "jpg_k", "jpg_g", "tiff"} <= {kind for record in records for kind in sizes(record)}
     for record in records:
         found = sizes(record)
         for kind, height in (("png", 200), ("jpg_k", 1280), ("jpg_g", 1280)):
