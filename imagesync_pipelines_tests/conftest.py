@@ -30,27 +30,6 @@ OUR_VARIABLES = (
     "DAGSTER_HOME",
 )  # fmt: skip
 
-# Proofs at length, each quick but many: the stand-ins themselves, every fault at every place, whole commands.
-AT_LENGTH = (
-    "sandbox/head_office", "sandbox/plytix", "sandbox/amazon", "faults",
-    "e2e/test_histories.py", "e2e/test_traps_", "cli/test_edge.py", "cli/test_exit_codes.py",
-    "image_db/test_applying_histories.py", "image_db/test_assets_pages.py",
-    "edge/test_applying_histories.py", "edge/test_listing_sandbox.py", "edge/test_stored_plans.py",
-    "plytix/test_faults.py", "plytix/test_many_products.py",
-    "plytix/test_removing_runs.py",
-    "web/catalogue/api/test_schema.py", "web/head_office/test_schema.py", "web/head_office/test_histories.py",
-    "web/head_office/test_importing.py", "web/head_office/test_outages.py",
-)  # fmt: skip
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep `make test` short: what is proved at length counts as slow."""
-    here = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(here).as_posix().startswith(AT_LENGTH):
-            item.add_marker(pytest.mark.slow)
-
 
 @pytest.fixture(autouse=True)
 def _own_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

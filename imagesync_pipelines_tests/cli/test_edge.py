@@ -9,6 +9,8 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.cli.terminals import call
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
 
+pytestmark = pytest.mark.slow
+
 Shown = pytest.CaptureFixture[str]
 
 

@@ -26,6 +26,8 @@ from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.cli.terminals import COMMAND, call, environment_of, shell
 from imagesync_pipelines_tests.installations import World, world
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary-7f3a91"
 OWN_LINE = re.compile(r"\d\d:\d\d:\d\d (INFO|WARNING) ")
 
@@ -130,7 +132,6 @@ def test_a_wrong_setting_gives_one_clear_line_and_never_its_value(
     assert name in done.err or "The database does not answer" in done.err
 
 
-@pytest.mark.slow
 def test_a_terminal_sees_a_progress_bar(place: World, tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     environment = environment_of(place, {"TERM": "xterm", "COLUMNS": "120"})
@@ -153,7 +154,6 @@ def test_a_terminal_sees_a_progress_bar(place: World, tmp_path: Path) -> None:
         assert stage in shown
 
 
-@pytest.mark.slow
 def test_ctrl_c_ends_a_run_that_history_then_shows_as_failed(place: World, tmp_path: Path) -> None:
     slow = Fault(FaultKind.LATENCY, ENDPOINT, times=None, seconds=2)
     place.sandbox.ledger.clear()

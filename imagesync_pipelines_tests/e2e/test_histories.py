@@ -21,6 +21,8 @@ from imagesync_pipelines_tests.e2e.connectors import (
     from_scratch,
 )
 
+pytestmark = pytest.mark.slow
+
 OPERATORS = ("insert", "delete", "re_export", "add_link", "remove_link", "refront", "change_type", "reorder")
 FAULTS: tuple[Callable[[], Fault], ...] = (server_error, html_page, reset, truncated, lambda: rate_limited(None))
 STEPS = 8

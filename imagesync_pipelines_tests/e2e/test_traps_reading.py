@@ -18,6 +18,8 @@ from imagesync_pipelines_tests.e2e.connectors import (
     from_scratch,
 )
 
+pytestmark = pytest.mark.slow
+
 PAGES = 7
 NOT_FOUND = answer(404, '{"detail":"Invalid page."}', "application/json")
 NULL = answer(200, "null", "application/json")

@@ -14,6 +14,8 @@ from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors, assert_same_tables, from_scratch
 
+pytestmark = pytest.mark.slow
+
 NEW_ID = 940_001
 
 

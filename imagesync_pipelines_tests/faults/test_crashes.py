@@ -14,6 +14,8 @@ from imagesync_pipelines.connectors.image_db.stages import Part
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors
 
+pytestmark = pytest.mark.slow
+
 STAGES = ("products", "pages", "records", "plan", "apply", "unmatched")
 MOST_COMMITS = 40
 

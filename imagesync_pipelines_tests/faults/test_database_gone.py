@@ -19,6 +19,8 @@ from imagesync_pipelines.storage.embedded import ensure_server, stop_server
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines_tests.e2e.connectors import Connector, connector_settings
 
+pytestmark = pytest.mark.slow
+
 GONE = (sa.exc.OperationalError, sa.exc.InterfaceError)
 
 
@@ -96,7 +98,6 @@ class Switch:
                 ensure_server(self._home)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("end", [stop, kill])
 @pytest.mark.parametrize("work", ["pages read", "pages validated", "rows written"])
 @pytest.mark.parametrize("restart", [True, False], ids=["restarted", "gone until the next run"])

@@ -11,6 +11,8 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, copy_of, edge_world, head_office
 
+pytestmark = pytest.mark.slow
+
 MOST_COMMITS = 60
 
 
@@ -53,7 +55,6 @@ def crash(nth: int | None, *, after: bool) -> Iterator[list[int]]:
         PGDialect_psycopg.do_commit = real  # type: ignore[method-assign]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("full", [False, True], ids=["incremental", "full"])
 @pytest.mark.parametrize("after", [False, True], ids=["commit not done", "commit done, process gone"])
 def test_a_crash_at_any_commit_and_a_second_run_end_where_an_undisturbed_run_ends(

@@ -14,6 +14,8 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
 from imagesync_pipelines_tests.faults.commands import WAITING, Command, command, killed_before
 
+pytestmark = pytest.mark.slow
+
 # Long enough that the call is still under way when its caller is killed; a sandbox that ends waits for it.
 FOR_LONG = 8.0
 # A lock that lets everything before that stage pass: in the store's database, or in ours.
@@ -44,7 +46,6 @@ def synchronising(place: EdgeWorld, folder: Path) -> AbstractContextManager[Comm
     return command(folder, variables, "sync", "edge", "--store", STORE)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", [*SLOW_AT, *BLOCKED_AT])
 def test_a_run_killed_in_any_stage_is_told_as_failed_and_the_next_run_ends_where_it_would_have(
     place: EdgeWorld, tmp_path: Path, stage: str
@@ -84,7 +85,6 @@ def test_a_run_killed_in_any_stage_is_told_as_failed_and_the_next_run_ends_where
     assert set(place.photos()) <= reported
 
 
-@pytest.mark.slow
 def test_two_commands_at_once_on_one_store_both_end_and_each_photo_is_fetched_once(
     place: EdgeWorld, tmp_path: Path
 ) -> None:

@@ -8,8 +8,10 @@ from imagesync_pipelines.sandbox.image_db.odd import fuzzed_record, odd_records
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connectors, from_scratch
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.parametrize("number", [300, pytest.param(10_000, marks=pytest.mark.slow)])
+
+@pytest.mark.parametrize("number", [300, 10_000])
 def test_fuzzed_records_never_stop_a_run(connectors: Connectors, sandbox: Sandbox, number: int) -> None:
     connector = from_scratch(connectors, sandbox)
     ordinary = connector.table()

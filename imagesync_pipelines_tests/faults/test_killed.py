@@ -23,6 +23,8 @@ from imagesync_pipelines_tests.e2e.connectors import (
 )
 from imagesync_pipelines_tests.faults.commands import WAITING, command, killed_before
 
+pytestmark = pytest.mark.slow
+
 # The table in which a stage writes, and a lock on it that lets everything before that stage pass.
 BLOCKED_AT = {
     "taking over products": ("product", "ACCESS EXCLUSIVE"),
@@ -61,7 +63,6 @@ def connector(locations: Locations, sandbox: Sandbox, monkeypatch: pytest.Monkey
         yield made
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["reading pages", *BLOCKED_AT])
 def test_a_run_killed_in_any_stage_is_told_as_failed_and_the_next_run_ends_where_it_would_have(
     connectors: Connectors, connector: Connector, sandbox: Sandbox, tmp_path: Path, stage: str

@@ -13,6 +13,8 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.faults.commands import command, killed_before
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
 
+pytestmark = pytest.mark.slow
+
 CHILD = "child-1"
 MODES = {CHILD: "all"}
 # Long enough that the call is still under way when its caller is killed; the stand-in carries it out all the same.
@@ -36,7 +38,6 @@ def place(server: EmbeddedServer, tmp_path: Path) -> Iterator[MoyskladWorld]:
         yield made
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", KILLED_AT)
 def test_a_run_killed_at_any_call_loses_nothing_and_doubles_nothing(
     place: MoyskladWorld, tmp_path: Path, stage: str
@@ -64,7 +65,6 @@ def test_a_run_killed_at_any_call_loses_nothing_and_doubles_nothing(
     assert place.sandbox.calls() == 1, "nothing is left to be done"
 
 
-@pytest.mark.slow
 def test_two_runs_at_once_make_nothing_twice(place: MoyskladWorld, tmp_path: Path) -> None:
     endpoint = f"{CHILD} images post"
     place.sandbox.faults.add(latency(1.0).at(endpoint).for_good())

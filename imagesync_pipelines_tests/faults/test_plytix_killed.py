@@ -14,6 +14,8 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.faults.commands import Command, command, killed_before
 from imagesync_pipelines_tests.plytix_installations import ALIAS, PlytixWorld, plytix_world
 
+pytestmark = pytest.mark.slow
+
 # Long enough that the call is still under way when its caller is killed; the stand-in carries it out all the same.
 FOR_LONG = 6.0
 # Endpoint, and how many calls of it are answered before.
@@ -40,7 +42,6 @@ def synchronising(place: PlytixWorld, folder: Path) -> AbstractContextManager[Co
     return command(folder, place.environment, "sync", "plytix", "--mapping", str(place.mapping), "--execute")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", KILLED_AT)
 def test_a_run_killed_at_any_call_loses_nothing_and_doubles_nothing(
     place: PlytixWorld, tmp_path: Path, stage: str
@@ -70,7 +71,6 @@ def test_a_run_killed_at_any_call_loses_nothing_and_doubles_nothing(
     place.assert_converged(place.amazon.listings)
 
 
-@pytest.mark.slow
 def test_two_runs_at_once_make_nothing_twice(place: PlytixWorld, tmp_path: Path) -> None:
     place.plytix.faults.add(latency(1.0).at("asset create").for_good())
     with synchronising(place, tmp_path) as run:

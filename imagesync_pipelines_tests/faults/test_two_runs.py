@@ -11,6 +11,8 @@ from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors, Synced, assert_same_tables, from_scratch
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_second_run_is_refused_while_another_applies_and_names_it(connectors: Connectors, sandbox: Sandbox) -> None:
     connector = connectors.make(sandbox)

@@ -34,6 +34,8 @@ from imagesync_pipelines_tests.e2e.connectors import (
     from_scratch,
 )
 
+pytestmark = pytest.mark.slow
+
 PAGES = 7
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,6 +30,8 @@ from imagesync_pipelines_tests.connectors.edge.photos import (
 )
 from imagesync_pipelines_tests.connectors.edge.test_applying import plan
 from imagesync_pipelines_tests.sync.reference_model import target_state
+
+pytestmark = pytest.mark.slow
 
 
 class Flaky:

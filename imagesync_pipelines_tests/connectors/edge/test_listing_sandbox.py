@@ -23,6 +23,8 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.mirror import read_mirror
 from imagesync_pipelines_tests.sandbox.head_office.callers import new_database
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = EdgeSettings(_env_file=None, page_size=10)
 CHANGES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("replace", {}),

@@ -9,6 +9,8 @@ from imagesync_pipelines.connectors.edge import reporting
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
 
+pytestmark = pytest.mark.slow
+
 
 class CrashError(BaseException):
     """The process is gone."""

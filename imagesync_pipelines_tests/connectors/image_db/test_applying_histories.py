@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ from imagesync_pipelines.connectors.image_db import rules
 from imagesync_pipelines.connectors.image_db.pinning import pin_image, unpin_image
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines_tests.connectors.image_db.rows import WHOLE, Picture, add_products, images, plan, primaries
+
+pytestmark = pytest.mark.slow
 
 PRODUCTS = 3
 IDS = ["1", "2", "3", "10"]

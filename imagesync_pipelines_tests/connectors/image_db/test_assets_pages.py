@@ -26,6 +26,8 @@ from imagesync_pipelines_tests.installations import (
     world,
 )
 
+pytestmark = pytest.mark.slow
+
 DOWNSTREAM = ("records", "erp_products", "plan", "product_images", "unmatched_articles", "export")
 
 

@@ -14,6 +14,8 @@ from imagesync_pipelines.sandbox.plytix.switches import WaitNamed
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector
 from imagesync_pipelines_tests.sync.fakes import Crash
 
+pytestmark = pytest.mark.slow
+
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 # Two products with the same four images: 4 uploads, then 8 links and 2 thumbnails, or 2 patches.
 PAIR = demo_listings()[11:13]
@@ -108,7 +110,6 @@ def test_a_token_that_is_refused_in_mid_run_is_renewed(pair: Connector) -> None:
 
 
 # Every effect of a run is met once; in parts, so that none of them takes long.
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "first", "step"),
     [*(("link", first, 4) for first in range(1, 5)), *(("patch", first, 2) for first in range(1, 3))],

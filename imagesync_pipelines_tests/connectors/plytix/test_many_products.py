@@ -15,6 +15,8 @@ from imagesync_pipelines.sandbox.amazon.making import demo_listings
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines_tests.connectors.plytix.accounts import assert_converged, open_connector
 
+pytestmark = pytest.mark.slow
+
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 LIMITS = ((20, 10), (5000, 3600))
 PICTURES = 12
@@ -63,7 +65,6 @@ def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(
         assert connector.plytix.ledger.count(status=429) == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("products", "limits", "expected_runs"),
     [

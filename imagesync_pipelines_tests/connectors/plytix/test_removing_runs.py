@@ -13,6 +13,8 @@ from imagesync_pipelines.connectors.plytix.cleanup import DOUBTFUL
 from imagesync_pipelines.sandbox.amazon.making import demo_listings
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector, wanted
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def removing(database: sa.Engine, tmp_path: Path) -> Iterator[Connector]:

@@ -13,6 +13,8 @@ from imagesync_pipelines.sandbox.amazon.pictures import Picture
 from imagesync_pipelines.sandbox.amazon.switches import Imageless
 from imagesync_pipelines_tests.sandbox.amazon.callers import Caller
 
+pytestmark = pytest.mark.slow
+
 US, CA = MARKETPLACES["US"], MARKETPLACES["CA"]
 
 

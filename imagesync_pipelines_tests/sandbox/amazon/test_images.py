@@ -16,6 +16,8 @@ from imagesync_pipelines.sandbox.amazon.listings import ListedImage, Listing
 from imagesync_pipelines.sandbox.amazon.pictures import Background, Picture, read_name, small_copy
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox
 
+pytestmark = pytest.mark.slow
+
 WIDE = Picture("91uohwV+k3L", "wide", 1200, 800)
 OTHER_CASE = Picture("91uohwv+k3L", "another look", 300, 300)
 

@@ -8,6 +8,8 @@ from imagesync_pipelines.sandbox.amazon.listings import Listing, ListingError, s
 from imagesync_pipelines.sandbox.amazon.making import demo_listings, in_marketplace, make_listings, poor_listings
 from imagesync_pipelines.sandbox.amazon.pictures import Background
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def many() -> tuple[Listing, ...]:

@@ -11,6 +11,8 @@ from imagesync_pipelines.sandbox.amazon.making import make_listings
 from imagesync_pipelines.sandbox.amazon.mapping import FLAT_COLUMNS, Shape, demo_mapping, mapping_file, write_mapping
 from imagesync_pipelines.sandbox.amazon.oddities import FLAT_IMAGES, ODDITIES, OddityError
 
+pytestmark = pytest.mark.slow
+
 NTH = 2
 IMPOSSIBLE = {
     (name, "flat")

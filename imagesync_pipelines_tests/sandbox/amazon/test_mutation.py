@@ -6,6 +6,8 @@ from imagesync_pipelines.sandbox.amazon.listings import ListingError
 from imagesync_pipelines.sandbox.amazon.mutation import MutationError
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def asin(amazon: AmazonSandbox) -> str:

@@ -15,6 +15,8 @@ from imagesync_pipelines.sandbox.amazon.serve import serve
 from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
 from imagesync_pipelines.sandbox.serving import ServingError, bind
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_demo_is_served_by_default_and_every_link_of_its_mapping_is_there() -> None:
     with amazon_sandbox() as amazon:

@@ -11,6 +11,8 @@ from imagesync_pipelines.sandbox.amazon.drawing import draw
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox
 from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def plytix(amazon: AmazonSandbox) -> Iterator[PlytixSandbox]:

@@ -6,6 +6,8 @@ import pytest
 
 from imagesync_pipelines.sandbox.head_office.beginning import make_beginning
 
+pytestmark = pytest.mark.slow
+
 NOW = datetime(2026, 2, 3, 4, 14, 24, 796133, tzinfo=UTC)
 
 

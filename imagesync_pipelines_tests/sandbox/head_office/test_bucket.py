@@ -12,6 +12,8 @@ from imagesync_pipelines.sandbox.head_office import mishaps
 from imagesync_pipelines.storage.objects import error_code, s3_client
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def bucket(read_original: Caller) -> Any:

@@ -12,6 +12,8 @@ from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.head_office.serve import serve
 from imagesync_pipelines_tests.sandbox.head_office.callers import SECONDS, Caller
 
+pytestmark = pytest.mark.slow
+
 
 def control(caller: Caller, path: str, method: str = "POST", **options: Any) -> requests.Response:
     return requests.request(method, f"{caller.sandbox.url}/__sandbox__/{path}", timeout=SECONDS, **options)

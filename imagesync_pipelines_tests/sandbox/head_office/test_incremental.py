@@ -9,6 +9,8 @@ import pytest
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller
 
+pytestmark = pytest.mark.slow
+
 CHANGES = (
     "replace", "replace", "add", "second_primary", "excel_import", "delete_row", "edit", "edit", "stale_checksum",
     "deactivate_product", "reactivate_product", "delete_product", "unlink_brand", "link_brand",

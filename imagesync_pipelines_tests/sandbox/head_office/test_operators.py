@@ -18,6 +18,8 @@ from imagesync_pipelines.sandbox.head_office.changes.mutator import OPERATORS
 from imagesync_pipelines.sandbox.head_office.photos import bomb
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller
 
+pytestmark = pytest.mark.slow
+
 
 def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()

@@ -9,6 +9,8 @@ from imagesync_pipelines.sandbox.head_office.original.model import MissingObject
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller
 
+pytestmark = pytest.mark.slow
+
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 
 

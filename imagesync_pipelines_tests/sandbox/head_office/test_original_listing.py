@@ -12,6 +12,8 @@ from imagesync_pipelines.sandbox.head_office.original.model import Order, Origin
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines_tests.sandbox.head_office.callers import ROOT, SECONDS, Caller
 
+pytestmark = pytest.mark.slow
+
 FIELDS = [
     "id", "product_id", "product_sku", "product_name", "object_key", "filename", "size", "content_type", "checksum",
     "version", "is_primary", "sort_order", "updated_at", "image_url",

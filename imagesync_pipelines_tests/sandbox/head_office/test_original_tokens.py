@@ -9,6 +9,8 @@ from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines_tests.sandbox.head_office.callers import ROOT, SECONDS, Caller, log_in, post
 
+pytestmark = pytest.mark.slow
+
 TOKEN, REFRESH = "/api/v1/token/", "/api/v1/token/refresh/"
 
 

@@ -7,6 +7,8 @@ import pytest
 from imagesync_pipelines.imaging.validation import BadImage, Fault, check_image
 from imagesync_pipelines.sandbox.head_office.photos import CONTENT_TYPES, bomb, kind_of, make_photo
 
+pytestmark = pytest.mark.slow
+
 KIB = 1000
 
 

@@ -19,6 +19,8 @@ from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, he
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, REFRESH, STATUS, TOKEN
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller, log_in, post
 
+pytestmark = pytest.mark.slow
+
 Ask = Callable[[Caller, str], requests.Response]
 
 

@@ -7,6 +7,8 @@ import pytest
 from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
 from imagesync_pipelines_tests.sandbox.plytix.callers import NO_LIMITS, Caller, condition, errors_of
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("amazon_31+ab.jpg", "amazon_31+AB.jpg", "other.png", "by-hand.jpg")
 
 

@@ -7,6 +7,8 @@ import requests
 
 from imagesync_pipelines_tests.sandbox.plytix.callers import SECONDS, Caller, Web, errors_of, picture
 
+pytestmark = pytest.mark.slow
+
 URL = "https://m.media-amazon.com/images/I/91uohwV+k3L.jpg"
 ASSET_KEYS = {
     *("id", "filename", "extension", "content_type", "file_type", "file_size", "status", "assigned", "n_products"),

@@ -11,6 +11,8 @@ from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import GALLERY, PlytixSandbox, plytix_sandbox
 from imagesync_pipelines_tests.sandbox.plytix.callers import NO_LIMITS, Caller, Web, condition
 
+pytestmark = pytest.mark.slow
+
 # Eleven products with eight images each, five with four others: as the real mapping file.
 LISTINGS = {
     f"AMZN-US-B{nth:02}": tuple(

@@ -15,6 +15,8 @@ from imagesync_pipelines.sandbox.serving import ServingError
 from imagesync_pipelines.sandbox.steering import ROOT
 from imagesync_pipelines_tests.sandbox.plytix.callers import SECONDS, Caller
 
+pytestmark = pytest.mark.slow
+
 SKU = "AMZN-US-B01"
 
 

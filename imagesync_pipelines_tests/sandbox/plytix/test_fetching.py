@@ -19,6 +19,8 @@ from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
 from imagesync_pipelines.sandbox.wire import observed
 from imagesync_pipelines_tests.sandbox.plytix.callers import NO_LIMITS, Caller, errors_of, picture
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def mishaps() -> FaultPlan:

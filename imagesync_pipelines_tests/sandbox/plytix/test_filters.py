@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from imagesync_pipelines.sandbox.plytix.answers import Refused
 from imagesync_pipelines.sandbox.plytix.filters import LISTED, ORDERED, TEXT, Fields, matches, read_filters
 
+pytestmark = pytest.mark.slow
+
 FIELDS: Fields = {"sku": TEXT | LISTED, "label": TEXT, "size": ORDERED}
 TEXTS = st.text("aAbB", max_size=3)
 Record = Mapping[str, object]

@@ -5,6 +5,8 @@ import pytest
 from imagesync_pipelines.sandbox.plytix.server import GALLERY, PlytixSandbox
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller
 
+pytestmark = pytest.mark.slow
+
 PARENT, VARIANT = "AMZN-US-B01", "AMZN-US-B01-7"
 
 

@@ -13,6 +13,8 @@ from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sand
 from imagesync_pipelines.sandbox.plytix.switches import Switches, WaitNamed, WindowStart
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller
 
+pytestmark = pytest.mark.slow
+
 NOON = datetime(2026, 1, 5, 12, 0, 4, tzinfo=UTC)
 
 

@@ -8,6 +8,8 @@ import pytest
 from imagesync_pipelines.sandbox.plytix.server import GALLERY
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller, errors_of
 
+pytestmark = pytest.mark.slow
+
 SKU = "AMZN-US-B01"
 
 

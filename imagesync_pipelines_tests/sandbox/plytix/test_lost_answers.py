@@ -9,6 +9,8 @@ from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.plytix.losing import Lost
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller, Web, errors_of
 
+pytestmark = pytest.mark.slow
+
 SKU = "AMZN-US-B01"
 URL = "https://images.example/a.jpg"
 

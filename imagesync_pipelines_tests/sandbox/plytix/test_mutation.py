@@ -6,6 +6,8 @@ from imagesync_pipelines.sandbox.plytix.mutation import MutationError
 from imagesync_pipelines.sandbox.plytix.server import GALLERY, PlytixSandbox
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller
 
+pytestmark = pytest.mark.slow
+
 SKU = "AMZN-US-B01"
 
 

@@ -9,6 +9,8 @@ from imagesync_pipelines.sandbox.plytix.server import GALLERY, plytix_sandbox
 from imagesync_pipelines.sandbox.plytix.switches import Counts
 from imagesync_pipelines_tests.sandbox.plytix.callers import NO_LIMITS, Caller, condition, errors_of
 
+pytestmark = pytest.mark.slow
+
 PRODUCTS = (
     NewProduct("AMZN-US-B01", label="Red Mule", gtin="0100"),
     NewProduct("amzn-us-b01", label="Same SKU in small letters"),

@@ -6,6 +6,8 @@ from imagesync_pipelines.sandbox.plytix.server import GALLERY
 from imagesync_pipelines.sandbox.plytix.switches import ThumbnailForm
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller, errors_of
 
+pytestmark = pytest.mark.slow
+
 SKU = "AMZN-US-B01"
 
 

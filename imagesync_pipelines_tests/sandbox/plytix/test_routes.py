@@ -7,6 +7,8 @@ from imagesync_pipelines.sandbox.plytix.app import DOORS
 from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox
 from imagesync_pipelines_tests.sandbox.plytix.callers import SECONDS, Caller, errors_of
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_slash_at_the_end_redirects_and_the_token_is_lost_on_the_way(caller: Caller) -> None:
     path = f"products/{caller.id_of('ERP-7')}/"

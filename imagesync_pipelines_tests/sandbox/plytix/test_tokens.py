@@ -8,6 +8,8 @@ from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
 from imagesync_pipelines_tests.sandbox.plytix.callers import SECONDS, Caller, ask_token, errors_of
 
+pytestmark = pytest.mark.slow
+
 
 def claims_of(answer: requests.Response) -> dict[str, object]:
     token = answer.json()["data"][0]["access_token"]

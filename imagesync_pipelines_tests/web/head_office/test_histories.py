@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import hypothesis
+import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines_tests.web.head_office.serving import USERNAME, Client, Shop, open_shop
+
+pytestmark = pytest.mark.slow
 
 PRODUCTS = 2
 LONG_AGO = "2000-01-01T00:00:00Z"

@@ -23,6 +23,8 @@ from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
 from imagesync_pipelines.web.head_office.state import open_head_office
 from imagesync_pipelines_tests.web.head_office.serving import Shop
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., Result]
 
 

@@ -30,6 +30,8 @@ from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines_tests.web.head_office.serving import PHOTOS, USERNAME, Client, Shop, served
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def photo_id(office: HeadOffice, shop: Shop) -> UUID:
@@ -148,7 +150,6 @@ def test_a_later_stamp_is_never_committed_before_an_earlier_one(office: HeadOffi
     assert stamps[0] == change.stamp
 
 
-@pytest.mark.slow
 def test_the_serve_command_answers_and_stops_with_everything_it_started(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     environment = {**os.environ, "HO_DATABASE_URL": database_url, "IMAGESYNC_HOME": str(tmp_path / "home")}

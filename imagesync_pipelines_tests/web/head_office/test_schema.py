@@ -9,6 +9,8 @@ from imagesync_pipelines.web.head_office import photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines_tests.web.head_office.serving import Client, Shop
 
+pytestmark = pytest.mark.slow
+
 OPERATIONS = [
     ("POST", "/api/v1/token/"),
     ("POST", "/api/v1/token/refresh/"),

@@ -9,6 +9,8 @@ from schemathesis.specs.openapi.checks import negative_data_rejection
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller
 from imagesync_pipelines_tests.web.catalogue.world import World
 
+pytestmark = pytest.mark.slow
+
 OPERATIONS = [
     ("GET", "/products"),
     ("GET", "/products/{product_id}"),
@@ -51,7 +53,6 @@ def test_the_api_keeps_its_openapi_document(
         try_operation(schema, world, caller, mode, method, path, FEW)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE], ids=lambda mode: mode.value)
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=[" ".join(one) for one in OPERATIONS])
 def test_the_api_keeps_its_openapi_document_at_length(
