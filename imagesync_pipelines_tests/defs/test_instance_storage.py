@@ -14,7 +14,7 @@ from dagster_postgres import DagsterPostgresStorage
 
 from imagesync_pipelines.defs.instance_storage import PASSING_FOLDER, InstallationStorage
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.storage.home import House, dagster_yaml
+from imagesync_pipelines.storage.home import Locations, dagster_yaml
 
 VARIABLE = "IMAGESYNC_DAGSTER_URL"
 _RECORDED_BY_A_CHILD = """
@@ -39,23 +39,23 @@ def nothing() -> None:
 
 
 def test_an_installation_keeps_dagsters_records_in_its_postgresql(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    locations: Locations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in house.environment().items():
+    for name, value in locations.environment().items():
         monkeypatch.setenv(name, value)
     with dg.DagsterInstance.get() as instance:
         storage = instance.get_ref().storage
         assert isinstance(storage, DagsterPostgresStorage)
-        assert storage.postgres_url == house.dagster_url
+        assert storage.postgres_url == locations.dagster_url
         assert nothing.execute_in_process(instance=instance).success
         assert instance.get_runs_count() == 1
 
 
-def test_a_driver_that_dagster_cannot_use_is_replaced(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, house.dagster_url.replace("postgresql+psycopg2://", "postgresql://"))
+def test_a_driver_that_dagster_cannot_use_is_replaced(locations: Locations, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, locations.dagster_url.replace("postgresql+psycopg2://", "postgresql://"))
     storage = InstallationStorage.from_config_value(None, {"url_variable": VARIABLE})
     assert isinstance(storage, DagsterPostgresStorage)
-    assert storage.postgres_url == house.dagster_url
+    assert storage.postgres_url == locations.dagster_url
 
 
 def test_an_installation_without_the_address_of_its_records_is_refused(
