@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from benchmarks.edge_photos import read_photos
 from benchmarks.measuring import Stopwatch, processor_seconds
-from imagesync_pipelines.accounts.file import HeadOffice
+from imagesync_pipelines.accounts.file import HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.applying import apply_photos
 from imagesync_pipelines.connectors.edge.downloads import OpenPhoto, decode_whole, open_downloads, policy_of
@@ -128,7 +128,9 @@ def _source(arguments: dict[str, Any], settings: EdgeSettings) -> Iterator[OpenP
     if arguments["source"] == "s3":
         yield from_bucket(place_of(arguments["s3"]), settings)
         return
-    account = HeadOffice(arguments["ho"]["url"], arguments["ho"]["username"], SecretStr(arguments["ho"]["password"]))
+    account = HeadOfficeAccount(
+        arguments["ho"]["url"], arguments["ho"]["username"], SecretStr(arguments["ho"]["password"])
+    )
     with closing(HeadOfficeApi(account, settings)) as api:
         yield from_head_office(api, arguments["ho"]["store_id"])
 

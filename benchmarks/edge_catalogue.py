@@ -22,7 +22,7 @@ from pydantic import SecretStr
 from benchmarks.edge_bytes import LIMITS, NoQuarantine, new_store
 from benchmarks.edge_photos import photo_at
 from benchmarks.measuring import Stopwatch
-from imagesync_pipelines.accounts.file import EdgeStore, HeadOffice
+from imagesync_pipelines.accounts.file import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge import store as stores
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.applying import PhotosApplied, apply_photos
@@ -38,7 +38,9 @@ from imagesync_pipelines.storage.installation import Installation, open_installa
 from imagesync_pipelines.storage.mirror import read_mirror, read_payloads
 from imagesync_pipelines.sync.model import Scope
 
-STORE = EdgeStore("bench", "00000000-0000-0000-0000-000000000001", HeadOffice("http://none", "none", SecretStr("")))
+STORE = EdgeStore(
+    "bench", "00000000-0000-0000-0000-000000000001", HeadOfficeAccount("http://none", "none", SecretStr(""))
+)
 _COLUMNS = (
     "id", "product_id", "object_key", "filename", "size", "content_type", "checksum", "version", "is_primary",
     "sort_order", "updated_at", "image_binary", "sync_status", "last_sync_at",

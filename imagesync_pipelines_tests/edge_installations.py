@@ -81,7 +81,7 @@ class EdgeWorld:
         """The installation and its Dagster instance."""
         return opened(self.environment, **more)
 
-    def sync(self, store: str = STORE, more: Mapping[str, str] | None = None, **options: Any) -> runs.Outcome:
+    def sync(self, store: str = STORE, more: Mapping[str, str] | None = None, **options: Any) -> runs.RunOutcome:
         """Synchronise one store as `imagesync sync edge` does; `more` are further variables."""
         with self.entered(**(more or {})):
             return dict(runs.sync_edge(stores=[store], **options))[store]

@@ -41,7 +41,7 @@ class World:
         """The installation and its Dagster instance."""
         return opened(self.environment, **more)
 
-    def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> runs.Outcome:
+    def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> runs.RunOutcome:
         """Synchronise as `imagesync sync image-db` does; `more` are further variables."""
         with self.entered(**(more or {})):
             return runs.sync_image_db(**options)

@@ -45,7 +45,7 @@ class MoyskladWorld:
         """The installation and its Dagster instance."""
         return opened(self.environment, **more)
 
-    def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> dict[str, runs.Outcome]:
+    def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> dict[str, runs.RunOutcome]:
         """Synchronise as `imagesync sync moysklad` does: the outcome by account; `more` are further variables."""
         with self.entered(**(more or {})):
             return dict(runs.sync_moysklad(**options))

@@ -46,7 +46,7 @@ class PlytixWorld:
         """The installation and its Dagster instance."""
         return opened(self.environment, **more)
 
-    def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> runs.Outcome:
+    def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> runs.RunOutcome:
         """Synchronise as `imagesync sync plytix --execute` does; `more` are further variables."""
         with self.entered(**(more or {})):
             return runs.sync_plytix(**{"mapping": str(self.mapping), **options})

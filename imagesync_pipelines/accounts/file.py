@@ -61,7 +61,7 @@ from imagesync_pipelines.settings import Settings
 
 
 @dataclass(frozen=True)
-class HeadOffice:
+class HeadOfficeAccount:
     """How to reach a head office: its root URL and the account there."""
 
     url: str
@@ -75,7 +75,7 @@ class EdgeStore:
 
     name: str
     store_id: str
-    head_office: HeadOffice
+    head_office: HeadOfficeAccount
     dsn: SecretStr | None = field(default=None, repr=False)
     capacity_gb: float | None = None
 
@@ -243,9 +243,9 @@ def _edge_store(name: str, section: _Store, default: _HeadOffice | None) -> Edge
     if None in own and any(value is not None for value in own):
         raise AccountsError(f"{here}: url, username and password go together; write all three, or none of them")
     if section.url is not None and section.username is not None and section.password is not None:
-        head_office = HeadOffice(section.url, section.username, section.password)
+        head_office = HeadOfficeAccount(section.url, section.username, section.password)
     elif default is not None:
-        head_office = HeadOffice(default.url, default.username, default.password)
+        head_office = HeadOfficeAccount(default.url, default.username, default.password)
     else:
         raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
     return EdgeStore(name, str(section.store_id), head_office, section.dsn, section.capacity_gb)

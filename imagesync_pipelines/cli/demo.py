@@ -51,7 +51,7 @@ class Line:
     """One run of the demonstration."""
 
     name: str
-    outcome: runs.Outcome
+    outcome: runs.RunOutcome
 
     def cells(self) -> tuple[object, ...]:
         """The run as a row of the table."""
@@ -67,7 +67,7 @@ class EdgeLine:
 
     name: str
     store: str
-    outcome: runs.Outcome
+    outcome: runs.RunOutcome
     held: tuple[int, int, int]
 
     def cells(self) -> tuple[object, ...]:
@@ -84,7 +84,7 @@ class PlytixLine:
     """One run into Plytix, and the calls that it made to the PIM."""
 
     name: str
-    outcome: runs.Outcome
+    outcome: runs.RunOutcome
     calls: int
 
 

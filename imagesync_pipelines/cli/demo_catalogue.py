@@ -29,7 +29,7 @@ _PICTURE = re.compile(r'src="(/media/[^"]+)"')
 
 
 @dataclass(frozen=True)
-class Page:
+class DemoPage:
     """One page of the catalogue and what it answered."""
 
     path: str
@@ -42,7 +42,7 @@ class Page:
         return (self.path, self.answer, self.length, round(self.milliseconds))
 
 
-def catalogue_pages() -> list[Page]:
+def catalogue_pages() -> list[DemoPage]:
     """The list, a product with a picture of it, history and plans; to be called while the media host answers."""
     click.echo("The catalogue of all that …")
     with runs.opened() as (place, instance):
@@ -60,12 +60,12 @@ def catalogue_pages() -> list[Page]:
     return pages
 
 
-def print_pages(pages: Sequence[Page]) -> None:
+def print_pages(pages: Sequence[DemoPage]) -> None:
     """Print what the pages answered."""
     print_table("the catalogue's pages", COLUMNS, [page.cells() for page in pages])
 
 
-def all_answer(pages: Sequence[Page]) -> bool:
+def all_answer(pages: Sequence[DemoPage]) -> bool:
     """Whether every page is there; a picture is one too, or the grey one where the source's cannot be had."""
     return all(page.answer.startswith("200 ") for page in pages)
 
@@ -76,10 +76,10 @@ def public_address() -> str:
     return f"http://{settings.host}:{settings.port}"
 
 
-def _ask(session: requests.Session, address: str, path: str) -> tuple[Page, str]:
+def _ask(session: requests.Session, address: str, path: str) -> tuple[DemoPage, str]:
     began = time.perf_counter()
     answer = session.get(address + path, timeout=SECONDS)
     seconds = time.perf_counter() - began
     kind = answer.headers.get("Content-Type", "").partition(";")[0]
-    page = Page(path, f"{answer.status_code} {kind}", len(answer.content), seconds * 1000)
+    page = DemoPage(path, f"{answer.status_code} {kind}", len(answer.content), seconds * 1000)
     return page, answer.text if kind == "text/html" else ""

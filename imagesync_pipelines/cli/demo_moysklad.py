@@ -29,7 +29,7 @@ class MoyskladLine:
 
     name: str
     account: str
-    outcome: runs.Outcome
+    outcome: runs.RunOutcome
     there: int
     calls: int
     earlier: int

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from imagesync_pipelines.defs.runs import Outcome, Status
+from imagesync_pipelines.defs.runs import RunOutcome, Status
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.progress import Progress
 
@@ -70,7 +70,7 @@ def print_plan_line(plan: PlanHeader) -> None:
         click.echo(f"  plan {plan.id}: {counts}; nothing is written yet, apply it with: imagesync apply {plan.id}")
 
 
-def print_outcome(outcome: Outcome, link: str) -> int:
+def print_outcome(outcome: RunOutcome, link: str) -> int:
     """Print how a run ended, its numbers, warnings and error; returns the process's exit code."""
     summary: Mapping[str, Any] = outcome.summary
     click.secho(f"{outcome.status}: run {outcome.run_id}", fg=COLOURS[outcome.status], bold=True)
@@ -89,7 +89,7 @@ def print_outcome(outcome: Outcome, link: str) -> int:
     return EXIT_CODES[outcome.status]
 
 
-def print_outcomes(kind: str, outcomes: Iterable[tuple[str, Outcome]], link: str) -> int:
+def print_outcomes(kind: str, outcomes: Iterable[tuple[str, RunOutcome]], link: str) -> int:
     """Print the outcome of every account or store (`kind`) as it comes; the exit code is that of the worst."""
     seen = []
     for name, outcome in outcomes:

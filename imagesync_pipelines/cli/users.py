@@ -12,12 +12,14 @@ import click
 from imagesync_pipelines.cli.output import print_table
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.users import Role
+from imagesync_pipelines.web.catalogue.users import UserRole
 
 
 @click.command("add")
 @click.argument("name")
-@click.option("--role", type=click.Choice([role.value for role in Role]), default=Role.VIEWER.value, show_default=True)
+@click.option(
+    "--role", type=click.Choice([role.value for role in UserRole]), default=UserRole.VIEWER.value, show_default=True
+)
 def add(name: str, role: str) -> None:
     """Add a person, or give one a new role and password; the password is asked for, or read from standard input."""
     if sys.stdin.isatty():
@@ -25,7 +27,7 @@ def add(name: str, role: str) -> None:
     else:
         password = sys.stdin.readline().rstrip("\r\n")
     with open_installation() as place:
-        user = users.set_user(place.engine, name, Role(role), password)
+        user = users.set_user(place.engine, name, UserRole(role), password)
     click.echo(f"{user.name} may log in as {user.role}")
 
 

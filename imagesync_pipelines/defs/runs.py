@@ -52,7 +52,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunOutcome:
     """One finished run.
 
     summary: the run summary (status, started_at, images_added …), empty when the run broke before it knew one.
@@ -97,13 +97,13 @@ def sync_image_db(
     allow_mass_delete: bool = False,
     settings: Settings | None = None,
     progress: Progress = silent,
-) -> Outcome:
+) -> RunOutcome:
     """Synchronise the image database into `product_image`, as the job image_db__sync does every night.
 
     dry_run: stop after the plan. limit, skip_pages: read so many pages after so many (a partial scan never removes).
     page_size: sent as is. force: write unchanged rows too. skus: these products only, from fresh stored pages when
     there are any. allow_mass_delete: let removals happen that the deletion limits would hold back.
-    Raises SettingsError for wrong settings; everything that happens in the run itself is in the Outcome.
+    Raises SettingsError for wrong settings; everything that happens in the run itself is in the RunOutcome.
     """
     options = automation.SyncOptions(
         dry_run=dry_run,
@@ -123,7 +123,7 @@ def sync_image_db(
 
 def apply_plan(
     plan_id: int, *, replan: bool = False, settings: Settings | None = None, progress: Progress = silent
-) -> Outcome:
+) -> RunOutcome:
     """Apply a stored plan of any connector; with replan, products that moved since are planned again first (image_db).
 
     Raises PlanMissingError, before any run is started, when there is no such plan.
@@ -152,7 +152,7 @@ def apply_plan(
 
 def replay_image_db(
     external_ids: Sequence[str], *, settings: Settings | None = None, progress: Progress = silent
-) -> Outcome:
+) -> RunOutcome:
     """Try these images again from the stored pages, without a call to the image database and without removals."""
     with opened(settings) as (installation, instance):
         return _run(installation, instance, automation.replay_run(external_ids), progress)
@@ -166,7 +166,7 @@ def sync_edge(
     allow_mass_delete: bool = False,
     settings: Settings | None = None,
     progress: Progress = silent,
-) -> Iterator[tuple[str, Outcome]]:
+) -> Iterator[tuple[str, RunOutcome]]:
     """Bring edge stores (all of the accounts file, or those named) up to their head office, one run after the other.
 
     full: list everything, which finds what vanished. dry_run: stop after the plan. allow_mass_delete: let removals
@@ -180,7 +180,7 @@ def sync_edge(
 
 def scrub_edge(
     *, stores: Sequence[str] = (), settings: Settings | None = None, progress: Progress = silent
-) -> Iterator[tuple[str, Outcome]]:
+) -> Iterator[tuple[str, RunOutcome]]:
     """Hash what edge stores have, inside their databases, and fetch again what differs; otherwise as sync_edge."""
     yield from _run_stores(stores, edge.scrub_run, settings, progress)
 
@@ -198,7 +198,7 @@ def sync_plytix(
     allow_mass_delete: bool = False,
     settings: Settings | None = None,
     progress: Progress = silent,
-) -> Outcome:
+) -> RunOutcome:
     """Bring Amazon's listings into one Plytix account: assets, galleries, thumbnails.
 
     mapping: a path or s3:// URL; empty: all files of PLYTIX_MAPPING_FOLDER. account: its alias, None: the only one.
@@ -227,7 +227,7 @@ def clean_up_plytix(
     allow_mass_delete: bool = False,
     settings: Settings | None = None,
     progress: Progress = silent,
-) -> Outcome:
+) -> RunOutcome:
     """Plan to take out what we created for listings that are not in this mapping file; apply_plan does it then."""
     return _run_account(
         account,
@@ -247,7 +247,7 @@ def sync_moysklad(
     allow_mass_delete: bool = False,
     settings: Settings | None = None,
     progress: Progress = silent,
-) -> Iterator[tuple[str, Outcome]]:
+) -> Iterator[tuple[str, RunOutcome]]:
     """Bring child accounts of МойСклад (all that are switched on, or those named) up to the main one, one by one.
 
     entity_type: product, bundle or variant only. entity: the one with this id in the main account only. full: read
@@ -280,13 +280,13 @@ def sync(
     settings: Settings | None = None,
     progress: Progress = silent,
     **asked: Any,
-) -> Iterator[tuple[str, Outcome]]:
+) -> Iterator[tuple[str, RunOutcome]]:
     """Synchronise with a connector: one run for each of its accounts (all that are switched on, or those named).
 
     asked: fields of the connector's options, such as dry_run. Gives each account's outcome ('' where there are no
     accounts) as soon as its run has ended; one that fails stops no other. Raises LookupError for an unknown connector,
     SettingsError, AccountsError and pydantic's ValidationError before any run; everything that happens in a run itself
-    is in its Outcome.
+    is in its RunOutcome.
     """
     connector = connector_named(name)
     options = connector.options.model_validate(asked)
@@ -308,7 +308,7 @@ def run_job(
     settings: Settings | None = None,
     progress: Progress = silent,
     **asked: Any,
-) -> Iterator[tuple[str, Outcome]]:
+) -> Iterator[tuple[str, RunOutcome]]:
     """Run another job of a connector, such as a scrub or a clean-up; otherwise as `sync`."""
     connector = connector_named(name)
     chosen = connector.job(job)
@@ -329,7 +329,7 @@ def _each(
     request: Callable[[str], JobRun],
     settings: Settings | None,
     progress: Progress,
-) -> Iterator[tuple[str, Outcome]]:
+) -> Iterator[tuple[str, RunOutcome]]:
     load_settings(connector.settings)  # a wrong setting is told before a database is started
     shared = settings or load_settings(Settings)
     if connector.accounts is None or (job.alone is not None and job.alone.partitions == ""):
@@ -348,7 +348,7 @@ def _each(
 
 def _run_account(
     alias: str | None, request: Callable[[str], JobRun], settings: Settings | None, progress: Progress
-) -> Outcome:
+) -> RunOutcome:
     plytix.read_settings()  # a wrong setting is told before a database is started
     accounts = load_accounts(settings or load_settings(Settings))
     chosen = plytix.chosen_account(accounts, alias)
@@ -360,7 +360,7 @@ def _run_account(
 
 def _run_stores(
     stores: Sequence[str], request: Callable[[str], JobRun], settings: Settings | None, progress: Progress
-) -> Iterator[tuple[str, Outcome]]:
+) -> Iterator[tuple[str, RunOutcome]]:
     edge.read_settings()  # a wrong setting is told before a database is started
     accounts = load_accounts(settings or load_settings(Settings))
     chosen = edge.chosen_stores(accounts, stores)
@@ -370,7 +370,7 @@ def _run_stores(
             yield name, _run(installation, instance, request(name), progress)
 
 
-def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> Outcome:
+def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> RunOutcome:
     """Run one job in this process; Dagster's own console log is kept to errors, the summary is what people read."""
     definitions = build.build_definitions(resources={"progress": progress})
     job = definitions.resolve_job_def(request.job)
@@ -388,6 +388,6 @@ def _run(installation: Installation, instance: dg.DagsterInstance, request: JobR
     declared = next((one for one in connectors() if request.job.startswith(f"{one.name}__")), None)
     report = {} if declared is None else declared.report(installation, result.run_id)
     if not result.success:
-        return Outcome(result.run_id, Status.FAILED, line.summary, line.error, plan, report)
+        return RunOutcome(result.run_id, Status.FAILED, line.summary, line.error, plan, report)
     status = Status.PARTIAL if line.summary.get("warnings") else Status.COMPLETED
-    return Outcome(result.run_id, status, line.summary, plan=plan, report=report)
+    return RunOutcome(result.run_id, status, line.summary, plan=plan, report=report)

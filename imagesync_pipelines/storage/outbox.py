@@ -16,7 +16,7 @@ from imagesync_pipelines.storage.schema import report_outbox as table
 
 
 @dataclass(frozen=True)
-class Waiting:
+class WaitingReport:
     """A report that waits; `attempts` counts how often sending it failed."""
 
     key: str
@@ -44,17 +44,17 @@ def queue_reports(engine: sa.Engine, connector: str, account: str, reports: Mapp
 
 def waiting_reports(
     engine: sa.Engine, connector: str, account: str, limit: int, without: Collection[str] = ()
-) -> list[Waiting]:
+) -> list[WaitingReport]:
     """Up to `limit` of those that wait, but not these keys: what failed least often first, then the oldest."""
     columns = (table.c.key, table.c.payload, table.c.queued_at, table.c.attempts)
     others = table.c.key != sa.all_(sa.literal(list(without), sa.ARRAY(sa.Text)))
     query = sa.select(*columns).where(table.c.connector == connector, table.c.account == account, others)
     with engine.connect() as connection:
         found = connection.execute(query.order_by(table.c.attempts, table.c.queued_at, table.c.key).limit(limit))
-        return [Waiting(**row._mapping) for row in found]
+        return [WaitingReport(**row._mapping) for row in found]
 
 
-def take_out(engine: sa.Engine, connector: str, account: str, reports: Sequence[Waiting]) -> None:
+def take_out(engine: sa.Engine, connector: str, account: str, reports: Sequence[WaitingReport]) -> None:
     """Take out reports that were sent; one that was replaced since stays."""
     same = sa.tuple_(table.c.key, table.c.queued_at).in_([(report.key, report.queued_at) for report in reports])
     with engine.begin() as connection:

@@ -9,7 +9,7 @@ import pytest
 from imagesync_pipelines.cli.commands import USER
 from imagesync_pipelines.cli.lazy import LazyCommand
 from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.users import Role
+from imagesync_pipelines.web.catalogue.users import UserRole
 from imagesync_pipelines_tests.cli.terminals import Ended, call
 
 Shown = pytest.CaptureFixture[str]
@@ -33,7 +33,7 @@ def test_a_person_is_added_listed_and_removed(shell, database) -> None:  # type:
     assert (added.code, added.out) == (0, "anna may log in as admin\n")
     found = users.log_in(database, "anna", PASSWORD)
     assert found is not None
-    assert found.role is Role.ADMIN
+    assert found.role is UserRole.ADMIN
     listed = shell("list")
     assert "anna" in listed.out
     assert "admin" in listed.out

@@ -53,7 +53,7 @@ def shown(engine: sa.Engine) -> set[tuple[int, str]]:
         return {(row.product_id, row.external_id) for row in found}
 
 
-def killed_night(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> runs.Outcome:
+def killed_night(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> runs.RunOutcome:
     """A nightly run that plans while half of the images are missing at the source, and whose worker then dies."""
 
     def dies(*_: object, **__: object) -> None:

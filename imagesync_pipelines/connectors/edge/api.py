@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 
 from typing_extensions import TypeIs
 
-from imagesync_pipelines.accounts.file import HeadOffice
+from imagesync_pipelines.accounts.file import HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
@@ -72,7 +72,7 @@ class PhotoReport(NamedTuple):
 class HeadOfficeApi:
     """One head office, with one account; shared by all threads of a run. Close it at the end."""
 
-    def __init__(self, head_office: HeadOffice, settings: EdgeSettings, *, timing: Timing | None = None) -> None:
+    def __init__(self, head_office: HeadOfficeAccount, settings: EdgeSettings, *, timing: Timing | None = None) -> None:
         timing = timing or Timing()
         policy = SessionPolicy(
             base_url=head_office.url,

@@ -14,7 +14,7 @@ from imagesync_pipelines.accounts.file import EdgeStore
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.listing import CONNECTOR
 from imagesync_pipelines.storage.outbox import (
-    Waiting,
+    WaitingReport,
     count_waiting,
     drop_after,
     note_attempt,
@@ -72,13 +72,15 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
 
 
 def _refused_alone(
-    engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, reports: Sequence[Waiting]
-) -> list[Waiting]:
+    engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, reports: Sequence[WaitingReport]
+) -> list[WaitingReport]:
     """Send reports one by one; those that did not go."""
     return [report for report in reports if _send(engine, store, api, [report]) is not None]
 
 
-def _send(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, reports: Sequence[Waiting]) -> UpstreamError | None:
+def _send(
+    engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, reports: Sequence[WaitingReport]
+) -> UpstreamError | None:
     """Send one batch and take it out of the outbox; the error when it did not go."""
     try:
         api.report(store.store_id, [_report(waiting) for waiting in reports])
@@ -93,7 +95,7 @@ def _payload(report: PhotoReport) -> dict[str, str | None]:
     return {"status": report.status, "synced_at": moment, "error": report.error}
 
 
-def _report(waiting: Waiting) -> PhotoReport:
+def _report(waiting: WaitingReport) -> PhotoReport:
     moment = waiting.payload["synced_at"]
     synced_at = None if moment is None else datetime.fromisoformat(moment)
     return PhotoReport(waiting.key, waiting.payload["status"], synced_at, waiting.payload["error"])

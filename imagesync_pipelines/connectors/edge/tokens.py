@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import jwt
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.file import HeadOffice
+from imagesync_pipelines.accounts.file import HeadOfficeAccount
 from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import UpstreamSession
@@ -40,7 +40,7 @@ class Tokens:
     An account that is refused stays refused: the error is raised again without a call.
     """
 
-    def __init__(self, session: UpstreamSession, head_office: HeadOffice, timing: Timing) -> None:
+    def __init__(self, session: UpstreamSession, head_office: HeadOfficeAccount, timing: Timing) -> None:
         self._session = session
         self._account = head_office
         self._clock = timing.clock

@@ -39,7 +39,7 @@ logger = logging.getLogger("imagesync.catalogue")
 Purpose = Literal["thumb", "small", "web"]
 
 
-class Original(NamedTuple):
+class OriginalPicture(NamedTuple):
     """A file of a picture: where it is, and what changes when the bytes there do."""
 
     url: str
@@ -55,15 +55,15 @@ class Original(NamedTuple):
         return f"catalogue-copy:{RECIPE}:{purpose}:{encoding}:{self.version}:{self.url}"
 
 
-class Picture(NamedTuple):
+class DerivedPicture(NamedTuple):
     """What a product image can be shown from, the file to try first at the front; version: that of its address."""
 
-    originals: tuple[Original, ...]
+    originals: tuple[OriginalPicture, ...]
     version: str
 
 
 @dataclass
-class Tally:
+class DerivativeCounts:
     """How many copies this process gave and made since it started, and how often there was none."""
 
     kept: int = 0
@@ -104,10 +104,10 @@ class Derivatives:
 
     opened: Opened
     failed: Failed = field(default_factory=Failed)
-    tally: Tally = field(default_factory=Tally)
+    tally: DerivativeCounts = field(default_factory=DerivativeCounts)
     makers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(MAKERS))
 
-    async def copy(self, originals: Sequence[Original], purpose: Purpose, encoding: Encoding) -> Content | None:
+    async def copy(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
         """What is kept of a picture in this size and encoding, made if need be; None when it cannot be had now."""
         found = await to_thread.run_sync(self.kept, originals, purpose, encoding)
         if found is not None:
@@ -120,7 +120,7 @@ class Derivatives:
         self.tally.failed += found is None
         return found
 
-    def kept(self, originals: Sequence[Original], purpose: Purpose, encoding: Encoding) -> Content | None:
+    def kept(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
         """The copy that is kept, of the first of the originals that has one; its time is renewed."""
         names = [original.copy(purpose, encoding) for original in originals]
         there = self._contents.find(names)
@@ -137,7 +137,7 @@ class Derivatives:
             logger.warning("%s", error)
             return None
 
-    def make(self, originals: Sequence[Original], purpose: Purpose, encoding: Encoding) -> Content | None:
+    def make(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
         """Make and keep the copy from the first original that can be had."""
         for original in originals:
             try:
@@ -147,12 +147,12 @@ class Derivatives:
                 self.failed.note(original.url, error)
         return None
 
-    def _make(self, original: Original, purpose: Purpose, encoding: Encoding) -> Content:
+    def _make(self, original: OriginalPicture, purpose: Purpose, encoding: Encoding) -> Content:
         body, facts = self._original(original)
         copy = derive(body, facts, SIDES[purpose], encoding, self._limits)
         return self._contents.put(original.copy(purpose, encoding), copy.body, copy, HOLD_COPY)
 
-    def _original(self, original: Original) -> tuple[bytes, ImageFacts]:
+    def _original(self, original: OriginalPicture) -> tuple[bytes, ImageFacts]:
         """An original that was decoded whole: what is kept, or else fetched, which nobody else does meanwhile."""
         with self._contents.fetching(original.source) as kept:
             body = self.read(kept) if kept is not None else None
@@ -184,7 +184,7 @@ class Derivatives:
         return DecodeLimits(max_pixels=settings.derivative_max_pixels, child_seconds=settings.derivative_seconds)
 
 
-def picture_of(engine: sa.Engine, image_id: int, purpose: Purpose) -> Picture | None:
+def picture_of(engine: sa.Engine, image_id: int, purpose: Purpose) -> DerivedPicture | None:
     """What a product image can be shown from; None when there is none with this id.
 
     The source's own thumbnail is enough for the smallest size, and is a thousandth of a large original.
@@ -197,7 +197,7 @@ def picture_of(engine: sa.Engine, image_id: int, purpose: Purpose) -> Picture | 
         return None
     version = row.newest_export.isoformat() if row.newest_export is not None else ""
     urls = (row.thumbnail_url, row.image_url) if purpose == "thumb" else (row.image_url,)
-    return Picture(tuple(Original(url, version) for url in urls if url), row.fingerprint[:12])
+    return DerivedPicture(tuple(OriginalPicture(url, version) for url in urls if url), row.fingerprint[:12])
 
 
 def wanted_encoding(accept: str) -> Encoding:

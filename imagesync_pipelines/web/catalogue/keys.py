@@ -27,7 +27,7 @@ _NAME = re.compile(r"[\w.@+-]{1,100}")
 _USE_NOTED_EVERY = timedelta(minutes=1)
 
 
-class Scope(StrEnum):
+class KeyScope(StrEnum):
     """What a key may do."""
 
     READ = "read"
@@ -46,13 +46,13 @@ class ApiKey:
     id: int
     name: str
     prefix: str
-    scopes: frozenset[Scope]
+    scopes: frozenset[KeyScope]
     created_at: datetime
     last_used_at: datetime | None
     revoked_at: datetime | None
 
 
-def add_key(engine: sa.Engine, name: str, scopes: Collection[Scope]) -> tuple[str, ApiKey]:
+def add_key(engine: sa.Engine, name: str, scopes: Collection[KeyScope]) -> tuple[str, ApiKey]:
     """Make a key for a system: the key itself, which nobody can read again, and what is kept of it.
 
     Raises KeyRefusedError when the name is not good, when there is a valid key of that name, or when there are no
@@ -61,10 +61,10 @@ def add_key(engine: sa.Engine, name: str, scopes: Collection[Scope]) -> tuple[st
     if not _NAME.fullmatch(name):
         raise KeyRefusedError(f"Key {name!r}: a name has 1 to 100 letters, digits and . _ @ + -; no key was made.")
     if not scopes:
-        raise KeyRefusedError(f"Key {name}: name at least one scope of {', '.join(Scope)}; no key was made.")
+        raise KeyRefusedError(f"Key {name}: name at least one scope of {', '.join(KeyScope)}; no key was made.")
     prefix = f"{_MARK}_{secrets.token_hex(_PREFIX_BYTES)}"
     key = f"{prefix}_{secrets.token_urlsafe(_SECRET_BYTES)}"
-    ordered = [scope.value for scope in Scope if scope in set(scopes)]
+    ordered = [scope.value for scope in KeyScope if scope in set(scopes)]
     statement = api_key.insert().values(name=name, prefix=prefix, key_hash=_hash(key), scopes=ordered)
     try:
         with engine.begin() as connection:
@@ -113,7 +113,7 @@ _COLUMNS = tuple(api_key.c[name] for name in ApiKey.__dataclass_fields__)
 
 def _api_key(row: sa.Row) -> ApiKey:
     values = {name: row._mapping[name] for name in ApiKey.__dataclass_fields__}
-    return ApiKey(**{**values, "scopes": frozenset(Scope(one) for one in row.scopes)})
+    return ApiKey(**{**values, "scopes": frozenset(KeyScope(one) for one in row.scopes)})
 
 
 def _hash(key: str) -> bytes:

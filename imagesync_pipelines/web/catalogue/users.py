@@ -20,7 +20,7 @@ SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1000
 _NAME = re.compile(r"[\w.@+-]{1,100}")
 
 
-class Role(StrEnum):
+class UserRole(StrEnum):
     """What a person may do: a viewer sees, an admin also changes."""
 
     VIEWER = "viewer"
@@ -37,14 +37,14 @@ class User:
 
     id: int
     name: str
-    role: Role
+    role: UserRole
     is_active: bool
     session_epoch: int
     created_at: datetime
     last_login_at: datetime | None
 
 
-def set_user(engine: sa.Engine, name: str, role: Role, password: str) -> User:
+def set_user(engine: sa.Engine, name: str, role: UserRole, password: str) -> User:
     """Add a person, or give one a new role and password; their open sessions are over then.
 
     Raises UserRefusedError for a name or password that is not good enough; nothing is changed.
@@ -128,7 +128,7 @@ _COLUMNS = tuple(web_user.c[name] for name in User.__dataclass_fields__)
 
 def _user(row: sa.Row) -> User:
     values = {name: row._mapping[name] for name in User.__dataclass_fields__}
-    return User(**{**values, "role": Role(row.role)})
+    return User(**{**values, "role": UserRole(row.role)})
 
 
 def _hasher() -> PasswordHash:

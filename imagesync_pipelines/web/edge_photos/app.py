@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
-from imagesync_pipelines.web.edge_photos.pictures import Picture, Pictures
+from imagesync_pipelines.web.edge_photos.pictures import StorePicture, StorePictures
 from imagesync_pipelines.web.edge_photos.ranges import NOT_SATISFIABLE, asked_range
 
 Missing = Literal["404", "placeholder", "redirect"]
@@ -38,7 +38,7 @@ _PAGE_SAFE = {**_SAFE, "Content-Security-Policy": "default-src 'none'; img-src '
 class PhotoServer:
     """What the routes work with; base_url is where the head office's bucket is public, for `redirect`."""
 
-    pictures: Pictures
+    pictures: StorePictures
     missing: Missing
     base_url: str
     placeholder: bytes
@@ -63,7 +63,7 @@ def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: st
         TimeoutError: _busy,
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
-    app.state.server = PhotoServer(Pictures(database), missing, base_url.rstrip("/"), _draw_placeholder())
+    app.state.server = PhotoServer(StorePictures(database), missing, base_url.rstrip("/"), _draw_placeholder())
     return app
 
 
@@ -115,7 +115,7 @@ def _health(request: Request) -> Response:
     return PlainTextResponse("ok", headers={"Cache-Control": ASK_AGAIN})
 
 
-def _answer(request: Request, find: Callable[[PhotoServer, UUID], Picture | None], name: str) -> Response:
+def _answer(request: Request, find: Callable[[PhotoServer, UUID], StorePicture | None], name: str) -> Response:
     """A picture, whole or in part, or what is answered when it is not there."""
     server, wanted = _server(request), _uuid(request.path_params[name])
     for _ in range(TRIES):
@@ -128,7 +128,7 @@ def _answer(request: Request, find: Callable[[PhotoServer, UUID], Picture | None
     return _busy(request, RuntimeError("the picture changed while it was read"))
 
 
-def _answer_with(request: Request, server: PhotoServer, picture: Picture) -> Response | None:
+def _answer_with(request: Request, server: PhotoServer, picture: StorePicture) -> Response | None:
     """The answer for a picture that is there; None when it was replaced meanwhile."""
     headers = _headers(request, picture)
     if _is_known(request.headers.get("if-none-match", ""), headers["ETag"]):
@@ -147,7 +147,7 @@ def _answer_with(request: Request, server: PhotoServer, picture: Picture) -> Res
     return None if body is None else Response(body, status, headers)
 
 
-def _headers(request: Request, picture: Picture) -> dict[str, str]:
+def _headers(request: Request, picture: StorePicture) -> dict[str, str]:
     """The headers of a picture; only a URL that names its content may be kept for good."""
     kind = picture.content_type.split(";")[0].strip().lower()
     is_shown = kind in SHOWN_TYPES
@@ -166,7 +166,7 @@ def _headers(request: Request, picture: Picture) -> dict[str, str]:
     }
 
 
-def _missing(server: PhotoServer, picture: Picture | None) -> Response:
+def _missing(server: PhotoServer, picture: StorePicture | None) -> Response:
     """What is answered when a picture is not there."""
     headers = {"Cache-Control": ASK_AGAIN, **_SAFE}
     if server.missing == "redirect" and picture is not None and picture.object_key:

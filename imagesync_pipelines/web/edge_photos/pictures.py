@@ -33,7 +33,7 @@ SELECT substring(image_binary FROM :first + 1 FOR :length) FROM {table}
 """
 
 
-class Picture(NamedTuple):
+class StorePicture(NamedTuple):
     """What is known of a photo; length in bytes, 0 when its picture is not there."""
 
     photo_id: str
@@ -49,28 +49,28 @@ class Picture(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Pictures:
+class StorePictures:
     """The photos of one store, for reading."""
 
     database: StoreDatabase
 
-    def by_id(self, photo_id: UUID) -> Picture | None:
+    def by_id(self, photo_id: UUID) -> StorePicture | None:
         """A photo by its id."""
         return self._first("WHERE id = :id", id=photo_id)
 
-    def of_product(self, product_id: UUID) -> Picture | None:
+    def of_product(self, product_id: UUID) -> StorePicture | None:
         """The photo that a product shows first."""
         return self._first("WHERE product_id = :id" + _SHOWN_FIRST, id=product_id)
 
-    def all_of_product(self, product_id: UUID) -> list[Picture]:
+    def all_of_product(self, product_id: UUID) -> list[StorePicture]:
         """The photos of a product, in the order in which they are shown."""
         return self._all("WHERE product_id = :id" + _SHOWN_FIRST, id=product_id)
 
-    def newest(self) -> list[Picture]:
+    def newest(self) -> list[StorePicture]:
         """Photos whose pictures came last."""
         return self._all(f"WHERE image_binary IS NOT NULL ORDER BY last_sync_at DESC NULLS LAST, id LIMIT {LISTED}")
 
-    def read(self, picture: Picture, first: int, length: int) -> bytes | None:
+    def read(self, picture: StorePicture, first: int, length: int) -> bytes | None:
         """Bytes of a picture; None when it is no longer the one that is known."""
         statement = sa.text(_BYTES.format(table=self.database.table))
         values = {"id": UUID(picture.photo_id), "checksum": picture.checksum, "first": first, "length": length}
@@ -78,10 +78,10 @@ class Pictures:
             found = connection.scalar(statement, values)
         return None if found is None else bytes(found)
 
-    def _first(self, which: str, **values: UUID) -> Picture | None:
+    def _first(self, which: str, **values: UUID) -> StorePicture | None:
         return next(iter(self._all(which + " LIMIT 1", **values)), None)
 
-    def _all(self, which: str, **values: UUID) -> list[Picture]:
+    def _all(self, which: str, **values: UUID) -> list[StorePicture]:
         statement = sa.text(_KNOWN.format(table=self.database.table) + which)
         with self.database.engine.connect() as connection:
-            return [Picture(*row) for row in connection.execute(statement, values)]
+            return [StorePicture(*row) for row in connection.execute(statement, values)]

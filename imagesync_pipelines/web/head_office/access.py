@@ -14,18 +14,18 @@ import sqlalchemy as sa
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
 
-from imagesync_pipelines.web.head_office.answers import Problem, RefusedError, TokenProblem
+from imagesync_pipelines.web.head_office.answers import HeadOfficeProblem, RequestRefusedError, TokenProblem
 from imagesync_pipelines.web.head_office.tables import account, account_store, store
 from imagesync_pipelines.web.head_office.tokens import Office, account_id, account_refused
 
 # What every sync endpoint may answer, for the OpenAPI document.
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    400: {"model": Problem, "description": "A value is missing or wrong"},
+    400: {"model": HeadOfficeProblem, "description": "A value is missing or wrong"},
     401: {"model": TokenProblem, "description": "No token, or one that is not good"},
-    403: {"model": Problem, "description": "The account may not read this store"},
-    404: {"model": Problem, "description": "The store is unknown or inactive, or the photo is not there"},
-    "default": {"model": Problem, "description": "Any other refusal"},
-    503: {"model": Problem, "description": "The database or the object store does not answer; try again"},
+    403: {"model": HeadOfficeProblem, "description": "The account may not read this store"},
+    404: {"model": HeadOfficeProblem, "description": "The store is unknown or inactive, or the photo is not there"},
+    "default": {"model": HeadOfficeProblem, "description": "Any other refusal"},
+    503: {"model": HeadOfficeProblem, "description": "The database or the object store does not answer; try again"},
 }
 
 # Only for the OpenAPI document: the header is read below, with the original's words for each mistake.
@@ -60,9 +60,9 @@ def admit(connection: sa.Connection, caller: UUID, store_id: UUID) -> None:
     if found is None or not found.is_active:
         raise account_refused(None if found is None else False)
     if not found.store_active:
-        raise RefusedError(404, "Store not found")
+        raise RequestRefusedError(404, "Store not found")
     if not found.granted:
-        raise RefusedError(403, "This account may not read this store", "ask the head office to grant it")
+        raise RequestRefusedError(403, "This account may not read this store", "ask the head office to grant it")
 
 
 def readable(connection: sa.Connection, caller: UUID) -> sa.ColumnElement[bool]:

@@ -26,7 +26,7 @@ BUSY = {"Retry-After": "5"}
 logger = logging.getLogger("imagesync.head_office")
 
 
-class Problem(BaseModel):
+class HeadOfficeProblem(BaseModel):
     """Every refusal but those of tokens."""
 
     status: Literal["error"] = "error"
@@ -42,7 +42,7 @@ class TokenProblem(BaseModel):
     messages: list[dict[str, str]] | None = None
 
 
-class RefusedError(Exception):
+class RequestRefusedError(Exception):
     """A request that is answered with an error of the sync endpoints."""
 
     def __init__(
@@ -50,7 +50,7 @@ class RefusedError(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        self.problem = Problem(message=message, detail=detail)
+        self.problem = HeadOfficeProblem(message=message, detail=detail)
         self.headers = dict(headers or {})
 
 
@@ -64,7 +64,7 @@ class TokenRefusedError(Exception):
 
 def add_handlers(app: FastAPI) -> None:
     """Make the app write every error in the shapes of this module."""
-    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(RequestRefusedError, _refused)
     app.add_exception_handler(TokenRefusedError, _token_refused)
     app.add_exception_handler(RequestValidationError, _bad_input)
     app.add_exception_handler(HTTPException, _no_route)
@@ -73,7 +73,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RefusedError)  # noqa: S101 - for the type checker
+    assert isinstance(error, RequestRefusedError)  # noqa: S101 - for the type checker
     return _problem(error.status, error.problem, error.headers)
 
 
@@ -87,7 +87,7 @@ def _bad_input(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - for the type checker
     if request.url.path.startswith(TOKEN_PATHS):
         return JSONResponse(_field_errors(error.errors()), 400)
-    return _problem(400, Problem(message="; ".join(_in_words(item) for item in error.errors())), {})
+    return _problem(400, HeadOfficeProblem(message="; ".join(_in_words(item) for item in error.errors())), {})
 
 
 def _field_errors(errors: Any) -> dict[str, Any]:
@@ -117,18 +117,18 @@ def _no_route(request: Request, error: Exception) -> JSONResponse:
         message = f"There is no {request.url.path} here; every path ends with a slash, see /docs"
     elif error.status_code == 405:
         message = f'Method "{request.method}" not allowed.'
-    return _problem(error.status_code, Problem(message=message), error.headers or {})
+    return _problem(error.status_code, HeadOfficeProblem(message=message), error.headers or {})
 
 
 def _database_gone(_: Request, error: Exception) -> JSONResponse:
     logger.error("the database does not answer: %s", error)
-    return _problem(503, Problem(message="The database does not answer; try again"), BUSY)
+    return _problem(503, HeadOfficeProblem(message="The database does not answer; try again"), BUSY)
 
 
 def _crashed(request: Request, error: Exception) -> JSONResponse:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _problem(500, Problem(message="Internal server error"), {})
+    return _problem(500, HeadOfficeProblem(message="Internal server error"), {})
 
 
-def _problem(status: int, problem: Problem, headers: Mapping[str, str]) -> JSONResponse:
+def _problem(status: int, problem: HeadOfficeProblem, headers: Mapping[str, str]) -> JSONResponse:
     return JSONResponse(jsonable_encoder(problem, exclude_none=True), status, dict(headers))

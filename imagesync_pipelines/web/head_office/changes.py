@@ -23,7 +23,7 @@ _before = sa.table("scope_before", sa.column("store_id"), sa.column("photo_id"),
 
 
 @dataclass(frozen=True)
-class Change:
+class PhotoChange:
     """An open change: its connection, and the stamp for the rows it writes."""
 
     connection: sa.Connection
@@ -31,7 +31,7 @@ class Change:
 
 
 @contextmanager
-def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[Change]:
+def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[PhotoChange]:
     """One transaction that changes rows around some products; `products` is a condition on the product table.
 
     On leaving, the photos that entered and left the scope of each store are worked out and noted. Nothing is kept when
@@ -47,7 +47,7 @@ def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[C
             )
         )
         connection.execute(sa.insert(_before).from_select(["store_id", "photo_id", "product_id"], sa.select(seen)))
-        yield Change(connection, stamp)
+        yield PhotoChange(connection, stamp)
         _note_left(connection, seen, stamp)
         _note_entered(connection, seen, stamp)
 

@@ -19,7 +19,7 @@ from fastapi.responses import StreamingResponse
 
 from imagesync_pipelines.storage.objects import error_code
 from imagesync_pipelines.web.head_office.access import REFUSALS, Caller, admit
-from imagesync_pipelines.web.head_office.answers import BUSY, RefusedError
+from imagesync_pipelines.web.head_office.answers import BUSY, RequestRefusedError
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import account, account_store, photo, scope, store
 from imagesync_pipelines.web.head_office.tokens import Office
@@ -95,9 +95,9 @@ def _find(office: HeadOffice, caller: UUID, photo_id: UUID, store_id: UUID) -> s
         row = connection.execute(_READABLE, {"caller": caller, "store": store_id, "photo": photo_id}).first()
         if row is None:
             admit(connection, caller, store_id)
-            raise RefusedError(404, "Photo not found")
+            raise RequestRefusedError(404, "Photo not found")
     if not row.object_key:
-        raise RefusedError(404, "No image data available", f"photo {photo_id} was never uploaded")
+        raise RequestRefusedError(404, "No image data available", f"photo {photo_id} was never uploaded")
     return row
 
 
@@ -107,17 +107,17 @@ def _from_store(office: HeadOffice, row: sa.Row, call: Any, **wanted: str) -> di
     except ClientError as error:
         code = error_code(error)
         if code in _NO_OBJECT:
-            raise RefusedError(
+            raise RequestRefusedError(
                 404, "Image data is missing in the object store", f"NoSuchKey: photo {row.id}, object {row.object_key}"
             ) from error
         if code == "InvalidRange" or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
             length = _from_store(office, row, office.s3.head_object)["ContentLength"]
-            raise RefusedError(
+            raise RequestRefusedError(
                 416, f"The photo has {length} bytes; the range lies behind its end", headers=_range_end(length)
             ) from error
-        raise RefusedError(503, "The object store refuses", f"{code}: object {row.object_key}", BUSY) from error
+        raise RequestRefusedError(503, "The object store refuses", f"{code}: object {row.object_key}", BUSY) from error
     except BotoCoreError as error:
-        raise RefusedError(503, "The object store does not answer; try again", headers=BUSY) from error
+        raise RequestRefusedError(503, "The object store does not answer; try again", headers=BUSY) from error
     return answer
 
 
@@ -130,7 +130,7 @@ def _one_chunk(body: Any) -> bytes:
     try:
         content: bytes = body.read()
     except BotoCoreError as error:
-        raise RefusedError(503, "The object store broke off; try again", headers=BUSY) from error
+        raise RequestRefusedError(503, "The object store broke off; try again", headers=BUSY) from error
     finally:
         body.close()
     return content

@@ -54,7 +54,7 @@ class ListedPhoto(BaseModel):
     image_url: str | None = Field(description="for browsers; changes with the bytes. Edges use the download endpoint")
 
 
-class Listing(BaseModel):
+class PhotoListing(BaseModel):
     """One page; `total` counts the photos of all pages."""
 
     photos: list[ListedPhoto]
@@ -73,7 +73,7 @@ class ListingAnswer(BaseModel):
     """The envelope of a page."""
 
     status: Literal["success"] = "success"
-    data: Listing
+    data: PhotoListing
 
 
 def parse_since(value: object) -> object:
@@ -120,7 +120,7 @@ def list_photos(
         admit(connection, caller, store_id)
         rows, total = _page(connection, store_id, since, size, offset)
         more = offset + size < total
-        listing = Listing(
+        listing = PhotoListing(
             photos=[_listed(office, row) for row in rows],
             total=total,
             has_more=more,

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.web.head_office.access import REFUSALS, Caller, admit
-from imagesync_pipelines.web.head_office.answers import RefusedError
+from imagesync_pipelines.web.head_office.answers import RequestRefusedError
 from imagesync_pipelines.web.head_office.tables import sync_report
 from imagesync_pipelines.web.head_office.tokens import Office
 
@@ -42,7 +42,7 @@ def _parse_moment(value: object) -> object:
         raise ValueError("not a time like 2026-02-03T10:00:00Z") from None
 
 
-class PhotoReport(BaseModel):
+class ReceivedReport(BaseModel):
     """What became of one photo in the store."""
 
     photo_id: UUID
@@ -55,7 +55,7 @@ class StatusBatch(BaseModel):
     """The report of one store."""
 
     store_id: UUID
-    sync_batch: list[PhotoReport] = Field(default=[])
+    sync_batch: list[ReceivedReport] = Field(default=[])
 
 
 class StatusAnswer(BaseModel):
@@ -69,7 +69,7 @@ class StatusAnswer(BaseModel):
 def report_status(office: Office, caller: Caller, batch: StatusBatch) -> StatusAnswer:
     """Report what became of photos. The last report about a photo counts; sending a batch again changes nothing."""
     if len(batch.sync_batch) > office.settings.max_reports:
-        raise RefusedError(
+        raise RequestRefusedError(
             400, f"sync_batch has {len(batch.sync_batch)} photos; send {office.settings.max_reports} at most at once"
         )
     now = office.clock()

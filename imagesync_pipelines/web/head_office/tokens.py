@@ -18,7 +18,7 @@ from pwdlib import PasswordHash
 from pydantic import AfterValidator, BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.web.head_office.answers import Problem, TokenProblem, TokenRefusedError
+from imagesync_pipelines.web.head_office.answers import HeadOfficeProblem, TokenProblem, TokenRefusedError
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import account, spent_token
 
@@ -70,7 +70,7 @@ async def office_of(request: Request) -> HeadOffice:
 Office = Annotated[HeadOffice, Depends(office_of)]
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"description": "A field is missing", "content": {"application/json": {"schema": {"type": "object"}}}},
-    "default": {"model": Problem, "description": "Any other refusal"},
+    "default": {"model": HeadOfficeProblem, "description": "Any other refusal"},
     401: {"model": TokenProblem, "description": "The account or the token is refused"},
 }
 

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.file import EdgeStore, HeadOffice
+from imagesync_pipelines.accounts.file import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines_tests.upstream.servers import FakeTime, Timing
@@ -268,7 +268,7 @@ def head_office(photos: int = 0) -> Iterator[FakeHeadOffice]:
 
 def store_of(office: FakeHeadOffice, password: str = "right", name: str = "jakarta-1") -> EdgeStore:
     """The store of the tests, with an account at that office."""
-    return EdgeStore(name, STORE_ID, HeadOffice(office.url, "edge", SecretStr(password)))
+    return EdgeStore(name, STORE_ID, HeadOfficeAccount(office.url, "edge", SecretStr(password)))
 
 
 @contextmanager

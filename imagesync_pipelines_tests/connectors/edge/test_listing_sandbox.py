@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.file import EdgeStore, HeadOffice
+from imagesync_pipelines.accounts.file import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
 from imagesync_pipelines.connectors.edge.listing import CONNECTOR, Listed, take_listing
@@ -67,7 +67,7 @@ def edge(request: pytest.FixtureRequest, server: EmbeddedServer, database: sa.En
         new_database(server, "edge_listing") as url,
         head_office_sandbox(url, photos=40, original=request.param == "original", folder=tmp_path / "s3") as office,
     ):
-        account = HeadOffice(office.url, office.username, SecretStr(office.password))
+        account = HeadOfficeAccount(office.url, office.username, SecretStr(office.password))
         with closing(HeadOfficeApi(account, SETTINGS)) as api:
             yield Edge(request.param, office, database, api, EdgeStore("one", str(office.stores[0]), account))
 

@@ -31,8 +31,8 @@ class Ran:
     """An installation after a first run and, with nothing changed at the source, a second."""
 
     place: World
-    first: runs.Outcome
-    second: runs.Outcome
+    first: runs.RunOutcome
+    second: runs.RunOutcome
 
 
 @pytest.fixture(scope="module")

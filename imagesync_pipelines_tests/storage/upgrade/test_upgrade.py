@@ -20,8 +20,8 @@ from dagster._core.execution.plan.state import KnownExecutionState
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.storage.database import BASELINE, HEAD, open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.web.catalogue.keys import Scope, find_key
-from imagesync_pipelines.web.catalogue.users import Role, log_in
+from imagesync_pipelines.web.catalogue.keys import KeyScope, find_key
+from imagesync_pipelines.web.catalogue.users import UserRole, log_in
 from imagesync_pipelines_tests.places import rows_of
 from imagesync_pipelines_tests.storage.schemas import schema_of
 from imagesync_pipelines_tests.storage.upgrade.fixture import OFFICE, OURS, Restored, fresh_databases, restored
@@ -64,7 +64,7 @@ def place(server: EmbeddedServer, tmp_path: Path) -> Iterator[Upgraded]:
         yield Upgraded(fixture, joined, made)
 
 
-def changes_of(outcome: runs.Outcome) -> list[Any]:
+def changes_of(outcome: runs.RunOutcome) -> list[Any]:
     """How much a run added, updated and deleted; the run did not fail."""
     assert outcome.status is not runs.Status.FAILED, outcome.error
     return [outcome.summary[name] for name in CHANGES]
@@ -138,9 +138,9 @@ def test_nothing_that_people_and_runs_left_is_lost_by_opening_it(place: Upgraded
         key = find_key(installation.engine, place.fixture.ids["key"], BEGAN)
         told = {run.run_id: run.status for run in instance.get_runs()}
     assert user is not None
-    assert user.role is Role.ADMIN
+    assert user.role is UserRole.ADMIN
     assert key is not None
-    assert key.scopes == frozenset(Scope)
+    assert key.scopes == frozenset(KeyScope)
     assert place.rows(COUNTED) == before
     assert place.rows("SELECT id, child, state, last_error FROM imagesync.moysklad_queue ORDER BY id") == queue
     assert len(told) == 8

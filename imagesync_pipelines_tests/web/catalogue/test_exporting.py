@@ -12,7 +12,7 @@ from starlette.types import Message
 
 from imagesync_pipelines.connectors.image_db.exports.formats import Format, kind_of
 from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, Exports, TooManyExportsError
-from imagesync_pipelines.web.catalogue.keys import Scope, add_key
+from imagesync_pipelines.web.catalogue.keys import KeyScope, add_key
 from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
 
 
@@ -43,7 +43,7 @@ def test_the_page_links_to_every_format_with_the_filters_that_are_set(site: Site
 
 
 def test_the_api_gives_everything_to_a_key_that_may_export(site: Site, world: World) -> None:
-    key, _ = add_key(world.engine, "till", {Scope.EXPORT})
+    key, _ = add_key(world.engine, "till", {KeyScope.EXPORT})
     for one in Format:
         answer = site.get(f"/api/v1/exports/{one}", Authorization=f"Bearer {key}")
         assert answer.status_code == 200

@@ -5,16 +5,16 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema_catalogue import web_user
 from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.users import Role, UserRefusedError
+from imagesync_pipelines.web.catalogue.users import UserRefusedError, UserRole
 
 PASSWORD = "a long password"
 
 
 def test_a_password_lets_its_person_in_and_is_not_kept(database: sa.Engine) -> None:
-    made = users.set_user(database, "anna", Role.ADMIN, PASSWORD)
+    made = users.set_user(database, "anna", UserRole.ADMIN, PASSWORD)
     found = users.log_in(database, "anna", PASSWORD)
     assert found is not None
-    assert (found.id, found.role, made.last_login_at) == (made.id, Role.ADMIN, None)
+    assert (found.id, found.role, made.last_login_at) == (made.id, UserRole.ADMIN, None)
     assert found.last_login_at is not None
     with database.connect() as connection:
         kept = connection.execute(sa.select(web_user.c.password_hash)).scalar_one()
@@ -23,14 +23,14 @@ def test_a_password_lets_its_person_in_and_is_not_kept(database: sa.Engine) -> N
 
 
 def test_nobody_else_is_let_in(database: sa.Engine) -> None:
-    users.set_user(database, "anna", Role.VIEWER, PASSWORD)
+    users.set_user(database, "anna", UserRole.VIEWER, PASSWORD)
     odd = [("nobody", PASSWORD), ("anna\0", PASSWORD), *(("anna", text) for text in ("a wrong one", "", "x" * 100_000))]
     assert [users.log_in(database, name, password) for name, password in odd] == [None] * len(odd)
 
 
 def test_a_new_password_replaces_the_old_one_and_ends_sessions(database: sa.Engine) -> None:
-    first = users.set_user(database, "anna", Role.VIEWER, PASSWORD)
-    second = users.set_user(database, "anna", Role.ADMIN, "another password")
+    first = users.set_user(database, "anna", UserRole.VIEWER, PASSWORD)
+    second = users.set_user(database, "anna", UserRole.ADMIN, "another password")
     assert second.id == first.id
     assert users.log_in(database, "anna", PASSWORD) is None
     assert users.user_of_session(database, first.id, first.session_epoch) is None
@@ -38,8 +38,8 @@ def test_a_new_password_replaces_the_old_one_and_ends_sessions(database: sa.Engi
 
 
 def test_who_is_disabled_is_out_at_once_and_logging_out_ends_sessions(database: sa.Engine) -> None:
-    anna = users.set_user(database, "anna", Role.VIEWER, PASSWORD)
-    berta = users.set_user(database, "berta", Role.VIEWER, PASSWORD)
+    anna = users.set_user(database, "anna", UserRole.VIEWER, PASSWORD)
+    berta = users.set_user(database, "berta", UserRole.VIEWER, PASSWORD)
     users.disable_user(database, "anna")
     users.end_sessions(database, berta.id)
     assert users.log_in(database, "anna", PASSWORD) is None
@@ -51,10 +51,10 @@ def test_who_is_disabled_is_out_at_once_and_logging_out_ends_sessions(database: 
 def test_bad_names_and_passwords_are_refused(database: sa.Engine) -> None:
     for name in ("", "a b", "<b>", "x" * 101):
         with pytest.raises(UserRefusedError, match="a name has"):
-            users.set_user(database, name, Role.VIEWER, PASSWORD)
+            users.set_user(database, name, UserRole.VIEWER, PASSWORD)
     for password in ("short", "x" * 1001):
         with pytest.raises(UserRefusedError, match="a password has"):
-            users.set_user(database, "anna", Role.VIEWER, password)
+            users.set_user(database, "anna", UserRole.VIEWER, password)
     assert users.list_users(database) == ()
 
 

@@ -14,7 +14,7 @@ from fastapi import Depends, HTTPException, Request
 from sqlalchemy.exc import OperationalError, TimeoutError
 
 from imagesync_pipelines.web.catalogue.pages.rendering import opened_of
-from imagesync_pipelines.web.catalogue.users import Role, User, user_of_session
+from imagesync_pipelines.web.catalogue.users import User, UserRole, user_of_session
 
 _USER, _EPOCH, _CSRF, _TOLD = "user", "epoch", "csrf", "told"
 _CSRF_BYTES = 32
@@ -85,7 +85,7 @@ def _viewer(request: Request) -> User:
 
 
 def _admin(user: Annotated[User, Depends(_viewer)]) -> User:
-    if user.role is not Role.ADMIN:
+    if user.role is not UserRole.ADMIN:
         raise HTTPException(403, f"{user.name} may look at everything, but not change it. Ask somebody who may.")
     return user
 

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imagesync_pipelines.storage.rate_budget import Window, left, take
 from imagesync_pipelines.web.catalogue import keys
-from imagesync_pipelines.web.catalogue.api.problems import RefusedError
+from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError
 from imagesync_pipelines.web.catalogue.keys import ApiKey
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 
@@ -31,7 +31,7 @@ def budget_of(key_id: int) -> str:
     return f"catalogue:key:{key_id}"
 
 
-def needs(scope: keys.Scope) -> Callable[..., ApiKey]:
+def needs(scope: keys.KeyScope) -> Callable[..., ApiKey]:
     """A dependency that gives the key of a request: one that has this scope and calls left."""
 
     def caller(request: Request, opened: Here, _: Annotated[object, Depends(_scheme)]) -> ApiKey:
@@ -39,7 +39,7 @@ def needs(scope: keys.Scope) -> Callable[..., ApiKey]:
         word, _, text = request.headers.get("Authorization", "").partition(" ")
         key = keys.find_key(opened.engine, text.strip(), now) if word.lower() == "bearer" else None
         if key is None:
-            raise RefusedError(
+            raise ApiRefusedError(
                 401, "No API key, or one that is not valid: send Authorization: Bearer <key>.", CHALLENGE
             )
         windows = (Window(opened.settings.rate_limit, WINDOW_SECONDS),)
@@ -51,9 +51,11 @@ def needs(scope: keys.Scope) -> Callable[..., ApiKey]:
             "RateLimit-Reset": str(wait or WINDOW_SECONDS),
         }
         if wait:
-            raise RefusedError(429, f"This key has made its calls; try again in {wait} s.", {"Retry-After": str(wait)})
+            raise ApiRefusedError(
+                429, f"This key has made its calls; try again in {wait} s.", {"Retry-After": str(wait)}
+            )
         if scope not in key.scopes:
-            raise RefusedError(
+            raise ApiRefusedError(
                 403, f"This key does not have the scope {scope}; it has: {', '.join(sorted(key.scopes))}."
             )
         return key
@@ -61,10 +63,10 @@ def needs(scope: keys.Scope) -> Callable[..., ApiKey]:
     return caller
 
 
-Reader = Annotated[ApiKey, Depends(needs(keys.Scope.READ))]
+Reader = Annotated[ApiKey, Depends(needs(keys.KeyScope.READ))]
 """A route's parameter of this type lets in keys that may read."""
 
-Pinner = Annotated[ApiKey, Depends(needs(keys.Scope.PIN))]
+Pinner = Annotated[ApiKey, Depends(needs(keys.KeyScope.PIN))]
 """A route's parameter of this type lets in keys that may choose a primary image."""
 
 

@@ -7,7 +7,7 @@ from email.message import Message
 
 from fastapi import Depends, Request
 
-from imagesync_pipelines.web.catalogue.api.problems import RefusedError
+from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError
 
 LARGEST_BODY = 256 * 1024
 
@@ -17,7 +17,7 @@ def json_only(request: Request) -> None:
     told = Message()
     told["Content-Type"] = request.headers.get("Content-Type", "")
     if told.get_content_type() != "application/json":
-        raise RefusedError(415, "Send the body as JSON, with Content-Type: application/json.")
+        raise ApiRefusedError(415, "Send the body as JSON, with Content-Type: application/json.")
 
 
 JSON_BODY = Depends(json_only)

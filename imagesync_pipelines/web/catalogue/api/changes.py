@@ -11,8 +11,8 @@ from starlette.responses import Response
 
 from imagesync_pipelines.web.catalogue.api.access import Reader
 from imagesync_pipelines.web.catalogue.api.answers import NOT_MODIFIED, answered
-from imagesync_pipelines.web.catalogue.api.models import Change, ChangePage
-from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
+from imagesync_pipelines.web.catalogue.api.models import ChangePage, ImageChange
+from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented
 from imagesync_pipelines.web.catalogue.api.products import Cursor
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries.changes import changes_since
@@ -39,8 +39,8 @@ def changes(
     try:
         page = changes_since(opened.engine, since, cursor, limit)
     except CursorError as error:
-        raise RefusedError(422, str(error)) from None
+        raise ApiRefusedError(422, str(error)) from None
     answer = ChangePage(
-        items=[Change(**vars(row)) for row in page.rows], has_more=page.has_more, next_cursor=page.next_cursor
+        items=[ImageChange(**vars(row)) for row in page.rows], has_more=page.has_more, next_cursor=page.next_cursor
     )
     return answered(request, answer, page.next_cursor if page.has_more else None)

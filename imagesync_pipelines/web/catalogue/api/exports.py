@@ -11,13 +11,13 @@ from starlette.responses import Response
 from imagesync_pipelines.connectors.image_db.exports.formats import Format, kind_of
 from imagesync_pipelines.web.catalogue import keys
 from imagesync_pipelines.web.catalogue.api.access import needs
-from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
+from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented
 from imagesync_pipelines.web.catalogue.exporting import RETRY, Exports, TooManyExportsError
 from imagesync_pipelines.web.catalogue.keys import ApiKey
 
 router = APIRouter(tags=["exports"])
 
-Exporter = Annotated[ApiKey, Depends(needs(keys.Scope.EXPORT))]
+Exporter = Annotated[ApiKey, Depends(needs(keys.KeyScope.EXPORT))]
 """A route's parameter of this type lets in keys that may export."""
 
 _FILES: dict[int | str, dict[str, Any]] = {
@@ -41,4 +41,4 @@ def export_everything(request: Request, _: Exporter, wanted: Format) -> Response
     try:
         return exports.answer(wanted)
     except TooManyExportsError as error:
-        raise RefusedError(503, str(error), RETRY) from None
+        raise ApiRefusedError(503, str(error), RETRY) from None

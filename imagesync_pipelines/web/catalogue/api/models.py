@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from imagesync_pipelines.web.catalogue.queries.images import ImageView
 from imagesync_pipelines.web.catalogue.queries.product import ProductView
 from imagesync_pipelines.web.catalogue.queries.products import ProductRow
-from imagesync_pipelines.web.catalogue.queries.shown import Shown
+from imagesync_pipelines.web.catalogue.queries.shown import ShownImages
 
 LARGEST_ID = 2**63 - 1
 MOST_SKUS = 500
@@ -137,14 +137,14 @@ class Lookup(BaseModel):
     skus: list[Sku] = Field(min_length=1, max_length=MOST_SKUS)
 
 
-class Found(BaseModel):
+class FoundProducts(BaseModel):
     """What a lookup found, in the order asked for, every SKU once."""
 
     items: list[ProductImages]
     unknown: list[str] = Field(description="SKUs that no product has")
 
 
-class Change(BaseModel):
+class ImageChange(BaseModel):
     """A product of which something that the API says changed, at the latest at this moment."""
 
     product_id: int = Field(examples=[12])
@@ -156,7 +156,7 @@ class Change(BaseModel):
 class ChangePage(BaseModel):
     """A page of changed products, the earliest change first."""
 
-    items: list[Change]
+    items: list[ImageChange]
     has_more: bool = Field(description="more can be had now")
     next_cursor: str = Field(description="keep it: the next call with it, now or tomorrow, goes on here")
 
@@ -187,7 +187,7 @@ def listed(row: ProductRow) -> ListedProduct:
     )  # fmt: skip
 
 
-def images_of_product(shown: Shown) -> ProductImages:
+def images_of_product(shown: ShownImages) -> ProductImages:
     """The images of a product as they were read."""
     images = [image_of(view) for view in shown.images]
     return ProductImages(product_id=shown.product_id, sku=shown.sku, images_from=shown.lent_by, images=images)

@@ -13,7 +13,7 @@ from imagesync_pipelines.web.catalogue.api.access import Pinner
 from imagesync_pipelines.web.catalogue.api.answers import answered
 from imagesync_pipelines.web.catalogue.api.bodies import JSON_BODY
 from imagesync_pipelines.web.catalogue.api.models import ChosenImage, Image, image_of
-from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
+from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented
 from imagesync_pipelines.web.catalogue.api.products import shown
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
 from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id
@@ -35,7 +35,7 @@ def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, 
     try:
         pin_image(opened.engine, product_id, view.external_id, f"key {key.name}")
     except PinRefusedError as error:
-        raise RefusedError(409, str(error)) from None
+        raise ApiRefusedError(409, str(error)) from None
     return answered(request, image_of(_own_image(opened, product_id, chosen.image_id)))
 
 
@@ -50,7 +50,7 @@ def _own_image(opened: Opened, product_id: int, image_id: int) -> ImageView:
     with opened.engine.connect() as connection:
         view = images_by_id(connection, [image_id]).get(image_id)
     if view is None or view.product_id != product_id:
-        raise RefusedError(
+        raise ApiRefusedError(
             409, f"Image {image_id} is not on product {product_id}; a product's primary is one of its own."
         )
     return view

@@ -45,7 +45,7 @@ class Problem(BaseModel):
     errors: list[Wrong] | None = Field(None, description="the wrong values of a request that was not understood")
 
 
-class RefusedError(Exception):
+class ApiRefusedError(Exception):
     """A request that is answered with a problem."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
@@ -67,7 +67,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def add_handlers(app: FastAPI) -> None:
     """Make the app write every error as a problem."""
-    app.add_exception_handler(RefusedError, _refused)
+    app.add_exception_handler(ApiRefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(OperationalError, _no_database)
@@ -76,7 +76,7 @@ def add_handlers(app: FastAPI) -> None:
 
 
 def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, RefusedError)  # noqa: S101 - what it was registered for
+    assert isinstance(error, ApiRefusedError)  # noqa: S101 - what it was registered for
     return _answer(error.status, error.detail, error.headers)
 
 

@@ -13,7 +13,7 @@ from imagesync_pipelines.web.catalogue.api.access import Reader
 from imagesync_pipelines.web.catalogue.api.answers import NOT_MODIFIED, answered
 from imagesync_pipelines.web.catalogue.api.bodies import JSON_BODY
 from imagesync_pipelines.web.catalogue.api.models import (
-    Found,
+    FoundProducts,
     Image,
     ImageWithMetadata,
     Lookup,
@@ -28,12 +28,12 @@ from imagesync_pipelines.web.catalogue.api.models import (
     listed,
     product_of,
 )
-from imagesync_pipelines.web.catalogue.api.problems import RefusedError, documented
+from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
 from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
 from imagesync_pipelines.web.catalogue.queries.product import product_view
 from imagesync_pipelines.web.catalogue.queries.products import Filters, list_products
-from imagesync_pipelines.web.catalogue.queries.shown import Shown, image_with_record, products_of_skus, shown_for
+from imagesync_pipelines.web.catalogue.queries.shown import ShownImages, image_with_record, products_of_skus, shown_for
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(tags=["products"])
@@ -73,7 +73,7 @@ def list_of_products(
             own_images_first=opened.image_db.image_db_own_images_first,
         )
     except CursorError as error:
-        raise RefusedError(422, str(error)) from None
+        raise ApiRefusedError(422, str(error)) from None
     answer = ProductPage(items=[listed(row) for row in page.rows], next_cursor=page.next_cursor)
     return answered(request, answer, page.next_cursor)
 
@@ -104,7 +104,7 @@ def primary_of_one(request: Request, opened: Here, _: Reader, product_id: RowId)
     """The image that is shown first for a product."""
     found = shown(opened, product_id)
     if not found.images:
-        raise RefusedError(404, f"Product {product_id} has no image to show.")
+        raise ApiRefusedError(404, f"Product {product_id} has no image to show.")
     return answered(request, image_of(found.images[0]))
 
 
@@ -113,11 +113,11 @@ def one_image(request: Request, opened: Here, _: Reader, image_id: RowId) -> Res
     """A product image with its record in the image database."""
     found = image_with_record(opened.engine, image_id)
     if found is None:
-        raise RefusedError(404, f"There is no product image {image_id}.")
+        raise ApiRefusedError(404, f"There is no product image {image_id}.")
     return answered(request, image_with_metadata(*found))
 
 
-@router.get("/lookup", response_model=Found, responses={**NOT_MODIFIED, **documented()})
+@router.get("/lookup", response_model=FoundProducts, responses={**NOT_MODIFIED, **documented()})
 def look_up(
     request: Request,
     opened: Here,
@@ -128,14 +128,14 @@ def look_up(
     return answered(request, _found(opened, sku))
 
 
-@router.post("/lookup", response_model=Found, dependencies=[JSON_BODY], responses=documented(400, 413, 415))
+@router.post("/lookup", response_model=FoundProducts, dependencies=[JSON_BODY], responses=documented(400, 413, 415))
 def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> Response:
     """The same for many SKUs at once."""
     return answered(request, _found(opened, wanted.skus))
 
 
-def shown(opened: Opened, product_id: int) -> Shown:
-    """What is shown for a product; raises RefusedError when there is no such product."""
+def shown(opened: Opened, product_id: int) -> ShownImages:
+    """What is shown for a product; raises ApiRefusedError when there is no such product."""
     own_first = opened.image_db.image_db_own_images_first
     found = shown_for(opened.engine, [product_id], own_images_first=own_first).get(product_id)
     if found is None:
@@ -143,16 +143,16 @@ def shown(opened: Opened, product_id: int) -> Shown:
     return found
 
 
-def no_product(product_id: int) -> RefusedError:
+def no_product(product_id: int) -> ApiRefusedError:
     """The refusal for a product that we do not have."""
-    return RefusedError(404, f"There is no product {product_id}.")
+    return ApiRefusedError(404, f"There is no product {product_id}.")
 
 
-def _found(opened: Opened, skus: list[str]) -> Found:
+def _found(opened: Opened, skus: list[str]) -> FoundProducts:
     wanted = list(dict.fromkeys(sku.strip() for sku in skus))
     ids = products_of_skus(opened.engine, wanted)
     own_first = opened.image_db.image_db_own_images_first
     found = shown_for(opened.engine, list(ids.values()), own_images_first=own_first)
     known = [sku for sku in wanted if ids.get(sku) in found]
     items = [images_of_product(found[ids[sku]]) for sku in known]
-    return Found(items=items, unknown=[sku for sku in wanted if sku not in set(known)])
+    return FoundProducts(items=items, unknown=[sku for sku in wanted if sku not in set(known)])

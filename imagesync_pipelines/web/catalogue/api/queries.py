@@ -6,7 +6,7 @@ What belongs here: that every word there is one that the address knows. What doe
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
-from imagesync_pipelines.web.catalogue.api.problems import RefusedError
+from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError
 
 LONGEST_SHOWN = 50
 
@@ -19,7 +19,7 @@ def known_only(request: Request) -> None:
         if name not in known:
             shown = name[:LONGEST_SHOWN].encode(errors="replace").decode()
             told = f"It knows: {', '.join(sorted(known))}." if known else "It knows none."
-            raise RefusedError(422, f"This address does not know the parameter {shown!r}. {told}")
+            raise ApiRefusedError(422, f"This address does not know the parameter {shown!r}. {told}")
 
 
 KNOWN_QUERY = Depends(known_only)

@@ -11,7 +11,13 @@ from fastapi import APIRouter, HTTPException, Request
 from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.responses import Response
 
-from imagesync_pipelines.web.catalogue.derivatives import Derivatives, Original, Purpose, picture_of, wanted_encoding
+from imagesync_pipelines.web.catalogue.derivatives import (
+    Derivatives,
+    OriginalPicture,
+    Purpose,
+    picture_of,
+    wanted_encoding,
+)
 from imagesync_pipelines.web.catalogue.pages.rendering import PACKAGE, Here, RowId
 from imagesync_pipelines.web.catalogue.state import Opened
 
@@ -45,7 +51,7 @@ async def picture_of_plan(request: Request, opened: Here, token: str) -> Respons
         raise HTTPException(404) from None
     if "\0" in url:  # no URL has one, and no database keeps one
         return _grey()
-    return await _answer(request, (Original(url, ""),), "thumb", FOR_A_DAY)
+    return await _answer(request, (OriginalPicture(url, ""),), "thumb", FOR_A_DAY)
 
 
 def picture_token(opened: Opened, url: str) -> str:
@@ -59,7 +65,7 @@ def placeholder() -> bytes:
     return (files(PACKAGE) / "static" / "no-picture.svg").read_bytes()
 
 
-async def _answer(request: Request, originals: tuple[Original, ...], purpose: Purpose, caching: str) -> Response:
+async def _answer(request: Request, originals: tuple[OriginalPicture, ...], purpose: Purpose, caching: str) -> Response:
     derivatives: Derivatives = request.app.state.derivatives
     encoding = wanted_encoding(request.headers.get("accept", ""))
     content = await derivatives.copy(originals, purpose, encoding)

@@ -14,7 +14,7 @@ from imagesync_pipelines.storage.schema import pin, product, product_image
 
 
 @dataclass(frozen=True)
-class ImageRow:
+class ImageLine:
     """One image: its id, whether it is primary, its columns, and the metadata of the source as indented JSON."""
 
     id: int
@@ -33,7 +33,7 @@ class Everything:
     sku: str
     columns: Mapping[str, Any]
     pin: Mapping[str, Any] | None
-    images: tuple[ImageRow, ...]
+    images: tuple[ImageLine, ...]
 
 
 def everything_of(engine: sa.Engine, product_id: int) -> Everything | None:
@@ -57,8 +57,8 @@ def everything_of(engine: sa.Engine, product_id: int) -> Everything | None:
     )
 
 
-def _image(row: sa.RowMapping, chosen: str | None) -> ImageRow:
-    return ImageRow(
+def _image(row: sa.RowMapping, chosen: str | None) -> ImageLine:
+    return ImageLine(
         id=row["id"],
         version=row["fingerprint"][:12],
         is_primary=row["is_primary"],

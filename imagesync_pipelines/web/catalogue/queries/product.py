@@ -42,7 +42,7 @@ class PinView:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class NearProduct:
     """An article number of an image that no product has, and why this product may be meant."""
 
     number: str
@@ -77,7 +77,7 @@ class ProductView:
     lent_by: Relative | None
     own: int
     pin: PinView | None
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[NearProduct, ...]
 
 
 def product_view(engine: sa.Engine, product_id: int, *, own_images_first: bool = False) -> ProductView | None:
@@ -147,7 +147,7 @@ def _pin(row: sa.Row | None, own: set[str]) -> PinView | None:
     return PinView(row.external_id, row.pinned_by, row.pinned_at, row.external_id not in own)
 
 
-def _candidates(connection: sa.Connection, sku: str) -> tuple[Candidate, ...]:
+def _candidates(connection: sa.Connection, sku: str) -> tuple[NearProduct, ...]:
     """The unmatched article numbers for which this SKU was named as perhaps meant."""
     names = ("number", "variant", "external_id", "image_type", "reason", "candidates")
     wanted = unmatched_article.c.candidates.contains(sa.literal([{"sku": sku}], JSONB))
@@ -156,9 +156,9 @@ def _candidates(connection: sa.Connection, sku: str) -> tuple[Candidate, ...]:
     return tuple(_candidate(row, sku) for row in found)
 
 
-def _candidate(row: Mapping[str, Any] | sa.RowMapping, sku: str) -> Candidate:
+def _candidate(row: Mapping[str, Any] | sa.RowMapping, sku: str) -> NearProduct:
     why = next((str(one.get("why", "")) for one in row["candidates"] if one.get("sku") == sku), "")
-    return Candidate(row["number"], row["variant"], row["external_id"], row["image_type"], row["reason"], why)
+    return NearProduct(row["number"], row["variant"], row["external_id"], row["image_type"], row["reason"], why)
 
 
 _COLUMNS = (

@@ -16,7 +16,7 @@ from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_b
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownImages:
     """What is shown for a product, the primary first; lent_by: the SKU of the product that lends it, '' for its own."""
 
     product_id: int
@@ -25,7 +25,9 @@ class Shown:
     lent_by: str
 
 
-def shown_for(engine: sa.Engine, product_ids: Collection[int], *, own_images_first: bool = False) -> dict[int, Shown]:
+def shown_for(
+    engine: sa.Engine, product_ids: Collection[int], *, own_images_first: bool = False
+) -> dict[int, ShownImages]:
     """What is shown for each of the products, by id, in a few queries; a product that we do not have is left out."""
     with engine.connect() as connection:
         chosen = image_owners(connection, product_ids, own_images_first=own_images_first)
@@ -37,7 +39,7 @@ def shown_for(engine: sa.Engine, product_ids: Collection[int], *, own_images_fir
         held = images_of(connection, set(owners.values()))
         skus = _skus(connection, {*chosen, *owners.values()})
     return {
-        one: Shown(
+        one: ShownImages(
             product_id=one,
             sku=skus[one],
             images=held.get(owners.get(one, one), ()),

@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse
 from imagesync_pipelines.sandbox.serving import bind, running
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.users import Role, User
+from imagesync_pipelines.web.catalogue.users import User, UserRole
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 PASSWORD = "a long password"
@@ -62,7 +62,7 @@ def forms_of(text: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def person(world: World, name: str = "anna", role: Role = Role.ADMIN) -> User:
+def person(world: World, name: str = "anna", role: UserRole = UserRole.ADMIN) -> User:
     """Somebody who may log in with PASSWORD."""
     return users.set_user(world.engine, name, role, PASSWORD)
 

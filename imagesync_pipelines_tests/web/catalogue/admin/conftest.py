@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imagesync_pipelines.web.catalogue.users import Role
+from imagesync_pipelines.web.catalogue.users import UserRole
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import (
     Browser,
     FakeDagster,
@@ -43,7 +43,7 @@ def admin(world: World, site: Site) -> Browser:
 @pytest.fixture
 def viewer(world: World, site: Site) -> Browser:
     """A browser in which a viewer is logged in."""
-    person(world, "bert", Role.VIEWER)
+    person(world, "bert", UserRole.VIEWER)
     browser = Browser(site)
     browser.log_in("bert")
     return browser

@@ -7,13 +7,13 @@ from typing import Any
 import requests
 import sqlalchemy as sa
 
-from imagesync_pipelines.web.catalogue.keys import Scope, add_key
+from imagesync_pipelines.web.catalogue.keys import KeyScope, add_key
 
 API = "/api/v1"
 PROBLEM = "application/problem+json"
 
 
-def a_key(engine: sa.Engine, scopes: Collection[Scope] = tuple(Scope), name: str = "shop") -> str:
+def a_key(engine: sa.Engine, scopes: Collection[KeyScope] = tuple(KeyScope), name: str = "shop") -> str:
     """A new key."""
     return add_key(engine, name, scopes)[0]
 

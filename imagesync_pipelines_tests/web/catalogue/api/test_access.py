@@ -10,7 +10,7 @@ import requests
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import pin, product_image
-from imagesync_pipelines.web.catalogue.keys import Scope, revoke_key
+from imagesync_pipelines.web.catalogue.keys import KeyScope, revoke_key
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, a_key, is_problem
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world, serving
@@ -21,7 +21,7 @@ READING = ("/products", "/products/{id}", "/products/{id}/images", "/products/{i
 CALLS = [("GET", path, None) for path in READING]
 CALLS += [("POST", "/lookup", {"skus": ["1"]}), ("PUT", "/products/{id}/primary", {"image_id": 1})]
 CALLS += [("DELETE", "/products/{id}/primary", None), ("GET", "/exports/csv", None)]
-NEEDED = {"PUT": Scope.PIN, "DELETE": Scope.PIN}
+NEEDED = {"PUT": KeyScope.PIN, "DELETE": KeyScope.PIN}
 ODD = [
     "'; DROP TABLE imagesync.product; --",
     "=HYPERLINK(1)",
@@ -45,11 +45,13 @@ def pictured(world: World) -> dict[str, int]:
 
 
 def test_every_call_needs_a_key_with_its_scope(world: World, caller: Caller, pictured: dict[str, int]) -> None:
-    narrow = {scope: replace(caller, key=a_key(world.engine, [scope], f"{scope}-only")) for scope in Scope}
-    wide = {scope: replace(caller, key=a_key(world.engine, set(Scope) - {scope}, f"no-{scope}")) for scope in Scope}
+    narrow = {scope: replace(caller, key=a_key(world.engine, [scope], f"{scope}-only")) for scope in KeyScope}
+    wide = {
+        scope: replace(caller, key=a_key(world.engine, set(KeyScope) - {scope}, f"no-{scope}")) for scope in KeyScope
+    }
     for method, path, body in CALLS:
-        address, needed = path.format(**pictured), NEEDED.get(method, Scope.READ)
-        needed = Scope.EXPORT if path.startswith("/exports/") else needed
+        address, needed = path.format(**pictured), NEEDED.get(method, KeyScope.READ)
+        needed = KeyScope.EXPORT if path.startswith("/exports/") else needed
         asked = body if method != "PUT" else {"image_id": pictured["other"]}
         without = replace(caller, key="").call(method, address, json=asked)
         assert is_problem(without, 401), (method, path)

@@ -39,7 +39,7 @@ class Place:
     world: installations.World
     address: str
 
-    def sync(self, **options: Any) -> runs.Outcome:
+    def sync(self, **options: Any) -> runs.RunOutcome:
         """Synchronise as every night."""
         return synchronised(self.world, **options)
 
@@ -48,7 +48,7 @@ class Place:
         return self.world.rows(query)[0][0]
 
 
-def synchronised(world: installations.World, **options: Any) -> runs.Outcome:
+def synchronised(world: installations.World, **options: Any) -> runs.RunOutcome:
     """One synchronisation. In a thread: Playwright's event loop is running in this one, and Dagster makes its own."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(partial(world.sync, **options)).result()

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, expect
 
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.web.catalogue.users import Role, set_user
+from imagesync_pipelines.web.catalogue.users import UserRole, set_user
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 from imagesync_pipelines_tests.cli.test_servers import answers, wait_for
 from imagesync_pipelines_tests.web.catalogue.browser.conftest import Place, opened, serious_findings
@@ -32,7 +32,7 @@ SELECT product_id FROM imagesync.product_image GROUP BY product_id HAVING count(
 def _anna(place: Place) -> None:
     """Somebody who may change things."""
     engine = sa.create_engine(place.world.environment["IMAGESYNC_DATABASE_URL"], poolclass=sa.NullPool)
-    set_user(engine, NAME, Role.ADMIN, PASSWORD)
+    set_user(engine, NAME, UserRole.ADMIN, PASSWORD)
 
 
 def sign_in(page: Page) -> None:
