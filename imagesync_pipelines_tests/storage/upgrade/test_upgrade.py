@@ -97,10 +97,10 @@ def test_the_fixture_holds_what_an_upgrade_has_to_carry_over(place: Upgraded) ->
     counted = place.rows(COUNTED)[0]
     assert all(number > 0 for number in counted), counted
     assert place.rows("SELECT version_num FROM imagesync.alembic_version") == [("0010",)]
-    assert {connector for (connector,) in place.rows("SELECT connector FROM imagesync.intent")} == {
+    assert {connector for (connector,) in place.rows("SELECT room FROM imagesync.intent")} == {
         "plytix/sandbox", "moysklad/child-2",
     }  # fmt: skip
-    assert {connector for (connector,) in place.rows("SELECT connector FROM imagesync.plan")} == {
+    assert {connector for (connector,) in place.rows("SELECT room FROM imagesync.plan")} == {
         "image_db", "edge", "plytix", "moysklad",
     }  # fmt: skip
     assert {state for (state,) in place.rows("SELECT state FROM imagesync.moysklad_queue")} == {
