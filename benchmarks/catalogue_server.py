@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from starlette.types import ASGIApp
 
 from benchmarks.catalogue_world import open_photos, settings_of
-from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.queries.runs import PastRun

@@ -8,11 +8,10 @@ import json
 import sys
 import threading
 
-from imagesync_pipelines.sandbox.moysklad.drawing import noisy
 from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
-from imagesync_pipelines.sandbox.moysklad.limits import Kind
-from imagesync_pipelines.sandbox.moysklad.making import MAIN
-from imagesync_pipelines.sandbox.moysklad.model import EntityType, NewEntity, NewImage
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
+from imagesync_pipelines.sandbox.moysklad.making import MAIN, noisy
+from imagesync_pipelines.sandbox.moysklad.model import EntityType, NewEntity, NewStockImage
 from imagesync_pipelines.sandbox.moysklad.server import moysklad_sandbox
 
 CHILD = "child"
@@ -26,8 +25,8 @@ def serve(products: int, images: int, size: int) -> None:
         for one in bare
     ]
     accounts = (
-        NewAccount(MAIN, tuple(shown), Kind.SOLUTION, permanent_links=True),
-        NewAccount(CHILD, tuple(bare), Kind.SOLUTION),
+        NewAccount(MAIN, tuple(shown), PrincipalKind.SOLUTION, permanent_links=True),
+        NewAccount(CHILD, tuple(bare), PrincipalKind.SOLUTION),
     )
     with moysklad_sandbox(accounts=accounts) as box:
         tokens = {name: handle.token for name, handle in box.accounts.items()}
@@ -35,8 +34,8 @@ def serve(products: int, images: int, size: int) -> None:
         threading.Event().wait()
 
 
-def _images(code: str, images: int, size: int) -> list[NewImage]:
-    return [NewImage(f"{code}-{nth}.png", noisy(f"{code}/{nth}", size)) for nth in range(images)]
+def _images(code: str, images: int, size: int) -> list[NewStockImage]:
+    return [NewStockImage(f"{code}-{nth}.png", noisy(f"{code}/{nth}", size)) for nth in range(images)]
 
 
 if __name__ == "__main__":

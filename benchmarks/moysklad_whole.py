@@ -22,7 +22,7 @@ from imagesync_pipelines.connectors.moysklad.desk import Desk, MainDesk
 from imagesync_pipelines.connectors.moysklad.plan_stages import make_plan
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.connectors.moysklad.stages import map_entities, read_main
-from imagesync_pipelines.sandbox.moysklad.limits import SECONDS, UNITS, Kind
+from imagesync_pipelines.sandbox.moysklad.limits import SECONDS, UNITS, PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
@@ -34,7 +34,7 @@ HOUR = 3600.0
 
 def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     """Two synchronisations of all children, one after the other as the command does it, an hour apart."""
-    kind = Kind(arguments.get("kind", Kind.SOLUTION))
+    kind = PrincipalKind(arguments.get("kind", PrincipalKind.SOLUTION))
     runs: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryDirectory(prefix="imagesync-bench-") as home,
@@ -57,7 +57,7 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
         return {"runs": runs, "same": same_images(made), "children": len(made.children)}
 
 
-def _sync(place: Installation, made: World, kind: Kind, desks: Sequence[Desk], run_id: str) -> tuple[int, int]:
+def _sync(place: Installation, made: World, kind: PrincipalKind, desks: Sequence[Desk], run_id: str) -> tuple[int, int]:
     """One run for all children: the calls that matching took, and the units that all accounts used."""
     with ExitStack() as stack:
         main = stack.enter_context(_api(place, made, kind, MAIN))
@@ -72,7 +72,7 @@ def _sync(place: Installation, made: World, kind: Kind, desks: Sequence[Desk], r
         return matching, main.units + sum(api.units for api in apis.values())
 
 
-def _desk(place: Installation, made: World, child: str, kind: Kind, arguments: dict[str, Any]) -> Desk:
+def _desk(place: Installation, made: World, child: str, kind: PrincipalKind, arguments: dict[str, Any]) -> Desk:
     section = MoyskladChild(
         _account(made, child, kind),
         mode=Mode.ALL,
@@ -82,13 +82,13 @@ def _desk(place: Installation, made: World, child: str, kind: Kind, arguments: d
     return Desk(place, MoyskladSettings(), section, made.box.clock.now)
 
 
-def _api(place: Installation, made: World, kind: Kind, account: str) -> AbstractContextManager[MoyskladApi]:
+def _api(place: Installation, made: World, kind: PrincipalKind, account: str) -> AbstractContextManager[MoyskladApi]:
     timing = Timing(clock=made.now, sleep=made.sleep, wall=made.now, random=Random(account).random)
     known = _account(made, account, kind)
     return closing(MoyskladApi(known, MoyskladSettings(), place.engine, allowed_hosts=LOOPBACK, timing=timing))
 
 
-def _account(made: World, name: str, kind: Kind) -> MoyskladAccount:
+def _account(made: World, name: str, kind: PrincipalKind) -> MoyskladAccount:
     handle = made.box.account(name)
     return MoyskladAccount(
         name,

@@ -12,11 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.moysklad.drawing import noisy
 from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
-from imagesync_pipelines.sandbox.moysklad.limits import Kind
-from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
-from imagesync_pipelines.sandbox.moysklad.model import NewImage
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
+from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue, noisy
+from imagesync_pipelines.sandbox.moysklad.model import NewStockImage
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 
 # A day on which a call with a user's token weighs 3 units.
@@ -68,7 +67,7 @@ def world(
     *,
     size: int = 0,
     children: int = 1,
-    kind: Kind = Kind.SOLUTION,
+    kind: PrincipalKind = PrincipalKind.SOLUTION,
     permanent_links: bool = False,
 ) -> Iterator[World]:
     """So many products with so many images each, of about `size` bytes or small, to be shown in so many children."""
@@ -125,7 +124,7 @@ def _heavy(account: NewAccount, size: int) -> NewAccount:
         replace(
             entity,
             images=tuple(
-                NewImage(image.filename, noisy(f"{entity.external_code}/{nth}", size))
+                NewStockImage(image.filename, noisy(f"{entity.external_code}/{nth}", size))
                 for nth, image in enumerate(entity.images)
             ),
         )

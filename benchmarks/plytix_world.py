@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from imagesync_pipelines.sandbox.amazon.listings import Listing
-from imagesync_pipelines.sandbox.amazon.making import demo_listings, make_listings
+from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, demo_listings, make_listings
 from imagesync_pipelines.sandbox.amazon.mapping import Json, mapping_file
 from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
 from imagesync_pipelines.sandbox.clock import SandboxClock
@@ -107,5 +106,5 @@ def state_of(plytix: PlytixSandbox) -> dict[str, Any]:
     }
 
 
-def _products(listings: Sequence[Listing]) -> list[NewProduct]:
+def _products(listings: Sequence[AmazonListing]) -> list[NewProduct]:
     return [NewProduct(listing.suggested_sku, label=listing.title) for listing in listings]

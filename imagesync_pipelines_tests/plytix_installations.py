@@ -13,13 +13,11 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.sandbox.amazon.listings import MAIN, Listing
-from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.listings import MAIN, AmazonListing, demo_listings
 from imagesync_pipelines.sandbox.amazon.mapping import Shape, mapping_file, write_mapping
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
-from imagesync_pipelines.sandbox.plytix.serve import accounts_of, secrets_of
-from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
+from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, accounts_of, plytix_sandbox, secrets_of
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines_tests.places import databases, entered, environment_of, opened, rows_of
@@ -51,7 +49,7 @@ class PlytixWorld:
         with self.entered(**(more or {})):
             return runs.sync_plytix(**{"mapping": str(self.mapping), **options})
 
-    def write_mapping(self, listings: Sequence[Listing], shape: Shape = "flat", **oddities: int) -> None:
+    def write_mapping(self, listings: Sequence[AmazonListing], shape: Shape = "flat", **oddities: int) -> None:
         """Replace the mapping file."""
         write_mapping(mapping_file(listings, shape, **oddities), self.mapping)
 
@@ -71,13 +69,13 @@ class PlytixWorld:
         """The rows that a query on our database gives."""
         return rows_of(self.environment["IMAGESYNC_DATABASE_URL"], query)
 
-    def assert_converged(self, listings: Sequence[Listing]) -> None:
+    def assert_converged(self, listings: Sequence[AmazonListing]) -> None:
         """assert_shows, and each picture is in the library once, and nothing else is."""
         names = [asset.filename for asset in self.plytix.assets()]
         assert sorted(names) == sorted({file_name_of(i.picture.id) for listing in listings for i in listing.images})
         self.assert_shows(listings)
 
-    def assert_shows(self, listings: Sequence[Listing]) -> None:
+    def assert_shows(self, listings: Sequence[AmazonListing]) -> None:
         """Every product shows exactly its listing's pictures, in order, and MAIN as thumbnail."""
         names = {asset.id: asset.filename for asset in self.plytix.assets()}
         for listing in listings:
@@ -93,7 +91,7 @@ def file_name_of(picture_id: str) -> str:
     return f"amazon_{picture_id.replace('+', '_')}.jpg"
 
 
-def products_of(listings: Sequence[Listing]) -> list[NewProduct]:
+def products_of(listings: Sequence[AmazonListing]) -> list[NewProduct]:
     """The products that Plytix has for listings."""
     return [NewProduct(listing.suggested_sku, label=listing.title) for listing in listings]
 
@@ -102,7 +100,7 @@ def products_of(listings: Sequence[Listing]) -> list[NewProduct]:
 def plytix_world(
     server: EmbeddedServer,
     folder: Path,
-    listings: Sequence[Listing] | None = None,
+    listings: Sequence[AmazonListing] | None = None,
     *,
     limits: Sequence[tuple[int, int]] = WIDE,
     shape: Shape = "flat",

@@ -12,7 +12,7 @@ from typing import Any
 import requests
 
 from benchmarks.plytix_world import World, counted, state_of, world
-from imagesync_pipelines.sandbox.amazon.oddities import FLAT_IMAGES
+from imagesync_pipelines.sandbox.amazon.mapping import FLAT_IMAGES
 
 GALLERY = "amazon_images"
 USUAL_WAIT = 60.0

@@ -15,7 +15,7 @@ import requests
 
 from benchmarks.moysklad_world import World, counted, same_images, world
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
-from imagesync_pipelines.sandbox.moysklad.model import Entity
+from imagesync_pipelines.sandbox.moysklad.model import StockEntity
 
 SECONDS = 30
 TOO_MANY, FOUND = 429, 302
@@ -36,7 +36,7 @@ class _EarlierWay:
         for entity in self.made.box.account(MAIN).entities():
             self.one_entity(entity, f"entity/{entity.type}/{there[entity.external_code]}/images")
 
-    def one_entity(self, entity: Entity, path: str) -> None:
+    def one_entity(self, entity: StockEntity, path: str) -> None:
         for row in self.call(self.child, "GET", path).json()["rows"]:
             self.call(self.child, "DELETE", row["meta"]["href"])
         sent = []

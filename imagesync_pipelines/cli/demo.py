@@ -16,14 +16,14 @@ from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bar
 from imagesync_pipelines.connectors.edge.desk import open_desk
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.sandbox.amazon import serve as amazon_serve
+from imagesync_pipelines.sandbox.amazon import server as amazon_serve
 from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
-from imagesync_pipelines.sandbox.head_office import serve as ho_serve
-from imagesync_pipelines.sandbox.head_office.night import demo_changes as office_changes
+from imagesync_pipelines.sandbox.head_office import server as ho_serve
+from imagesync_pipelines.sandbox.head_office.server import demo_changes as office_changes
 from imagesync_pipelines.sandbox.head_office.server import head_office_sandbox
-from imagesync_pipelines.sandbox.image_db import serve
+from imagesync_pipelines.sandbox.image_db import server
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
-from imagesync_pipelines.sandbox.plytix import serve as plytix_serve
+from imagesync_pipelines.sandbox.plytix import server as plytix_serve
 from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import stop_server
@@ -97,11 +97,11 @@ def demo(context: click.Context) -> None:
         place.remember(0)
         click.echo(f"A made-up image database and ERP of real size, kept in {place.home}.")
         lines = []
-        with image_db_sandbox(port=serve.PORT, media_port=serve.MEDIA_PORT) as sandbox:
+        with image_db_sandbox(port=server.PORT, media_port=server.MEDIA_PORT) as sandbox:
             sandbox.write_erp_csv(place.folder)
             lines.append(_run("first run"))
             lines.append(_run("nothing changed"))
-            changes = serve.demo_changes(sandbox)
+            changes = server.demo_changes(sandbox)
             place.remember(1)
             lines.append(_run(f"after {len(changes)} changes"))
             pages = demo_catalogue.catalogue_pages()

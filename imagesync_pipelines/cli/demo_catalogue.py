@@ -16,7 +16,7 @@ import requests
 from imagesync_pipelines.cli.output import print_table
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
-from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
+from imagesync_pipelines.sandbox.server import LOOPBACK, bind, running
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings

@@ -10,7 +10,7 @@ import click
 
 from imagesync_pipelines.cli.output import print_table, progress_bars
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.sandbox.moysklad import serve
+from imagesync_pipelines.sandbox.moysklad import server
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
 from imagesync_pipelines.sandbox.moysklad.mutation import night
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
@@ -38,7 +38,7 @@ class MoyskladLine:
         """The run as a row of the table."""
         summary = self.outcome.summary
         numbers = [summary.get(name, 0) for name in ("images_added", "images_updated", "images_deleted")]
-        mode = serve.MODES[self.account]
+        mode = server.MODES[self.account]
         return (
             self.name, self.account, mode, *numbers, self.there, self.calls, self.earlier, str(self.outcome.status)
         )  # fmt: skip
@@ -47,7 +47,7 @@ class MoyskladLine:
 def moysklad_runs() -> list[MoyskladLine]:
     """Everything into both child accounts, then what changed in the main account, then nothing."""
     with moysklad_sandbox(
-        accounts=catalogue(), port=serve.PORT, storage_port=serve.STORAGE_PORT, cdn_port=serve.CDN_PORT
+        accounts=catalogue(), port=server.PORT, storage_port=server.STORAGE_PORT, cdn_port=server.CDN_PORT
     ) as sandbox:
         click.echo(
             f"A made-up МойСклад: a main account with {len(sandbox.account(MAIN).entities())} entities, two children."

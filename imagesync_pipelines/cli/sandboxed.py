@@ -16,19 +16,20 @@ import click
 import requests
 
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
-from imagesync_pipelines.sandbox.amazon import serve as amazon_serve
-from imagesync_pipelines.sandbox.amazon.fetching import Answer, fetch_from
-from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon import server as amazon_serve
+from imagesync_pipelines.sandbox.amazon.hosts import fetch_from
+from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping, write_mapping
-from imagesync_pipelines.sandbox.head_office import serve as ho_serve
+from imagesync_pipelines.sandbox.answers import FetchedFile
+from imagesync_pipelines.sandbox.head_office import server as ho_serve
 from imagesync_pipelines.sandbox.head_office.server import PASSWORD as HO_PASSWORD
-from imagesync_pipelines.sandbox.image_db import serve
+from imagesync_pipelines.sandbox.image_db import server
 from imagesync_pipelines.sandbox.image_db.server import PASSWORD, USERNAME
-from imagesync_pipelines.sandbox.moysklad import serve as moysklad_serve
-from imagesync_pipelines.sandbox.plytix import serve as plytix_serve
+from imagesync_pipelines.sandbox.moysklad import server as moysklad_serve
+from imagesync_pipelines.sandbox.plytix import server as plytix_serve
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import API_KEY, API_PASSWORD
-from imagesync_pipelines.sandbox.serving import LOOPBACK
+from imagesync_pipelines.sandbox.server import LOOPBACK
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.create_database import create_database
 from imagesync_pipelines.storage.home import Locations
@@ -116,7 +117,7 @@ def environment() -> Iterator[Place]:
             "PLYTIX_MAPPING_FOLDER": str(place.mapping.parent),
             "PLYTIX_IMAGES_URL": f"http://{LOOPBACK}:{amazon_serve.IMAGES_PORT}",
             "PLYTIX_STRATEGY": "patch",
-            "IMAGE_API_URL": f"http://localhost:{serve.PORT}/api/",
+            "IMAGE_API_URL": f"http://localhost:{server.PORT}/api/",
             "IMAGE_API_USERNAME": USERNAME,
             "IMAGE_API_PASSWORD": PASSWORD,
             "ERP_PARENTS_FILE": str(place.folder / "parents.csv"),
@@ -151,7 +152,7 @@ def plytix_products() -> list[NewProduct]:
     return [NewProduct(listing.suggested_sku, label=listing.title) for listing in demo_listings()]
 
 
-def fetch_image(url: str) -> Answer:
+def fetch_image(url: str) -> FetchedFile:
     """Get an image of Amazon's from the sandbox's image host; raises OSError when no whole answer came."""
     return fetch_from(f"http://{LOOPBACK}:{amazon_serve.IMAGES_PORT}", url)
 
@@ -172,7 +173,7 @@ def server_commands(place: Place) -> dict[str, list[str]]:
 
 def wait_until_up(place: Place) -> None:
     """Return when the stand-ins answer and the ERP's files, the accounts file and the mapping file are written."""
-    _wait_for(serve.PORT, place.folder / "variants.csv")
+    _wait_for(server.PORT, place.folder / "variants.csv")
     _wait_for(ho_serve.PORT, place.stores)
     write_accounts(place)
     _wait_for(plytix_serve.PORT, place.accounts)

@@ -24,11 +24,11 @@ from imagesync_pipelines.connectors.image_db import automation
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
 from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.sandbox.amazon import serve as amazon_server
-from imagesync_pipelines.sandbox.head_office import serve as head_office_server
-from imagesync_pipelines.sandbox.image_db import serve as sandbox_server
-from imagesync_pipelines.sandbox.moysklad import serve as moysklad_server
-from imagesync_pipelines.sandbox.plytix import serve as plytix_server
+from imagesync_pipelines.sandbox.amazon import server as amazon_server
+from imagesync_pipelines.sandbox.head_office import server as head_office_server
+from imagesync_pipelines.sandbox.image_db import server as sandbox_server
+from imagesync_pipelines.sandbox.moysklad import server as moysklad_server
+from imagesync_pipelines.sandbox.plytix import server as plytix_server
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.home import open_locations
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings

@@ -1,8 +1,4 @@
-"""The sandbox's time: it can be moved without sleeping.
-
-What belongs here: what time it is inside a stand-in (stamps on new exports, times in the ledger). What does not:
-waiting; latency is real time and belongs to faults and switches.
-"""
+"""The sandbox's time: it can be moved without sleeping."""
 
 import threading
 from datetime import UTC, datetime, timedelta

@@ -1,34 +1,35 @@
-"""The fault plan of a stand-in: what goes wrong, where, from which call on and how often.
-
-What belongs here: describing faults and choosing the one that a call meets. What does not: doing them to an answer
-(wire.py).
-"""
+"""What goes wrong with the calls of a stand-in, from which call on and how often; done by wire.py."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from enum import StrEnum
+from functools import partial
+
+from imagesync_pipelines.sandbox.answers import SandboxError
 
 HTML_PAGE = "<!doctype html><html><head><title>Maintenance</title></head><body><h1>Back soon</h1></body></html>"
 XML_PAGE = '<?xml version="1.0" encoding="UTF-8"?><error><code>InternalError</code><message>Try later</message></error>'
+GATEWAY_PAGE = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
 SERVER_ERROR = (
     '<!doctype html>\n<html lang="en">\n<head>\n  <title>Server Error (500)</title>\n</head>\n<body>\n'
     "  <h1>Server Error (500)</h1><p></p>\n</body>\n</html>\n"
 )
-
+NOT_FOUND_PAGE = (
+    '\n<!doctype html>\n<html lang="en">\n<head>\n  <title>Not Found</title>\n</head>\n<body>\n'
+    "  <h1>Not Found</h1><p>The requested resource was not found on this server.</p>\n</body>\n</html>\n"
+)
 
 _NUMBERS: Mapping[str, tuple[type, ...]] = {
-    "skip": (int,),
+    **dict.fromkeys(("skip", "status", "length"), (int,)),
     "times": (int, type(None)),
-    "status": (int,),
     "seconds": (int, float),
-    "length": (int,),
 }
 
 
-class FaultError(Exception):
+class FaultError(SandboxError):
     """A fault was described wrongly; the message names the field."""
 
 
@@ -47,7 +48,7 @@ class FaultKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Fault:
+class WireFault:
     """One fault and the calls it meets.
 
     `endpoint` and `part` name the calls ("" = any; the part is a page as written in the query, or a media file's name);
@@ -65,38 +66,42 @@ class Fault:
     seconds: float = 0.0
     length: int = 0
 
-    def at(self, endpoint: str, part: str = "") -> "Fault":
+    def names(self, endpoint: str, part: str) -> bool:
+        """Whether a call is one of those that the fault can meet."""
+        return self.endpoint in ("", endpoint) and self.part in ("", part)
+
+    def at(self, endpoint: str, part: str = "") -> "WireFault":
         """The same fault for one endpoint, or one page or file of it."""
         return replace(self, endpoint=endpoint, part=part)
 
-    def after(self, calls: int) -> "Fault":
+    def after(self, calls: int) -> "WireFault":
         """The same fault after so many good calls."""
         return replace(self, skip=calls)
 
-    def burst(self, times: int) -> "Fault":
+    def burst(self, times: int) -> "WireFault":
         """The same fault so many times, then all is well."""
         return replace(self, times=times)
 
-    def for_good(self) -> "Fault":
+    def for_good(self) -> "WireFault":
         """The same fault on every matching call."""
         return replace(self, times=None)
 
 
 def answer(
     status: int, body: str | bytes = "", content_type: str = "text/html; charset=utf-8", **headers: str
-) -> Fault:
+) -> WireFault:
     """Another status and body; a header `Retry_After="2"` is sent as `Retry-After: 2`."""
     content = body if isinstance(body, bytes) else body.encode()
     named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
-    return Fault(FaultKind.ANSWER, status=status, body=content, headers=(("Content-Type", content_type), *named))
+    return WireFault(FaultKind.ANSWER, status=status, body=content, headers=(("Content-Type", content_type), *named))
 
 
-def server_error(status: int = 500) -> Fault:
+def server_error(status: int = 500) -> WireFault:
     """A 5xx with Django's page of HTML."""
     return answer(status, SERVER_ERROR)
 
 
-def rate_limited(retry_after: str | None) -> Fault:
+def rate_limited(retry_after: str | None) -> WireFault:
     """A 429 with DRF's body and the given Retry-After, or none."""
     headers = {} if retry_after is None else {"Retry_After": retry_after}
     return answer(429, '{"detail":"Request was throttled."}', "application/json", **headers)
@@ -112,69 +117,51 @@ def retry_after_milliseconds(seconds: float) -> str:
     return str(round(seconds * 1000))
 
 
-def html_page(status: int = 200) -> Fault:
+def html_page(status: int = 200) -> WireFault:
     """A page of HTML where JSON was expected."""
     return answer(status, HTML_PAGE)
 
 
-def xml_page(status: int = 200) -> Fault:
+def xml_page(status: int = 200) -> WireFault:
     """A page of XML where JSON was expected."""
     return answer(status, XML_PAGE, "application/xml")
 
 
-def redirect(to: str, status: int = 302) -> Fault:
+def redirect(to: str, status: int = 302) -> WireFault:
     """A redirect to any URL, another host too."""
     return answer(status, "", Location=to)
 
 
-def truncated() -> Fault:
-    """The body ends half way."""
-    return Fault(FaultKind.TRUNCATED)
-
-
-def wrong_length(more: int) -> Fault:
+def wrong_length(more: int) -> WireFault:
     """Content-Length is wrong by so many bytes, up or down."""
-    return Fault(FaultKind.LENGTH, length=more)
+    return WireFault(FaultKind.LENGTH, length=more)
 
 
-def no_length() -> Fault:
-    """The body has neither length nor chunks."""
-    return Fault(FaultKind.NO_LENGTH)
-
-
-def altered() -> Fault:
-    """A body of the right length with wrong bytes in it."""
-    return Fault(FaultKind.ALTERED)
-
-
-def reset() -> Fault:
-    """The connection is reset before any answer."""
-    return Fault(FaultKind.RESET)
-
-
-def latency(seconds: float) -> Fault:
+def latency(seconds: float) -> WireFault:
     """The right answer, late."""
-    return Fault(FaultKind.LATENCY, seconds=seconds)
+    return WireFault(FaultKind.LATENCY, seconds=seconds)
 
 
-def drip(seconds: float) -> Fault:
+def drip(seconds: float) -> WireFault:
     """The right answer in pieces, so that no single read times out but the whole takes long."""
-    return Fault(FaultKind.DRIP, seconds=seconds)
+    return WireFault(FaultKind.DRIP, seconds=seconds)
 
 
-def timeout() -> Fault:
-    """No answer at all."""
-    return Fault(FaultKind.TIMEOUT)
+# Faults that say all with their kind.
+truncated, no_length, altered, reset, timeout = (
+    partial(WireFault, kind)
+    for kind in (FaultKind.TRUNCATED, FaultKind.NO_LENGTH, FaultKind.ALTERED, FaultKind.RESET, FaultKind.TIMEOUT)
+)
 
 
 class FaultPlan:
     """The faults that are switched on, in the order they were added. Safe between threads."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[Fault, int]] = []
+        self._waiting: list[tuple[WireFault, int]] = []
         self._lock = threading.Lock()
 
-    def add(self, *faults: Fault) -> None:
+    def add(self, *faults: WireFault) -> None:
         """Switch faults on; a call meets the first that names it."""
         with self._lock:
             self._waiting.extend((fault, 0) for fault in faults)
@@ -184,20 +171,24 @@ class FaultPlan:
         with self._lock:
             self._waiting.clear()
 
-    def take(self, endpoint: str, part: str) -> Fault | None:
+    def take(self, endpoint: str, part: str) -> WireFault | None:
         """The fault that this call meets, and count the call for every fault up to that one that names it."""
-        met: Fault | None = None
+        met: WireFault | None = None
         with self._lock:
-            still: list[tuple[Fault, int]] = []
+            still: list[tuple[WireFault, int]] = []
             for fault, seen in self._waiting:
-                named = fault.endpoint in ("", endpoint) and fault.part in ("", part)
-                if named and met is None:
+                if met is None and fault.names(endpoint, part):
                     met = fault if seen >= fault.skip else None
                     seen += 1
                 if fault.times is None or seen < fault.skip + fault.times:
                     still.append((fault, seen))
             self._waiting = still
         return met
+
+    def names(self, endpoint: str, part: str) -> bool:
+        """Whether any fault that is still to come names this call."""
+        with self._lock:
+            return any(fault.names(endpoint, part) for fault, _ in self._waiting)
 
     def as_json(self) -> list[dict[str, object]]:
         """The faults still to come, with the number of calls that each has counted."""
@@ -208,13 +199,13 @@ class FaultPlan:
             ]
 
 
-def fault_from_json(values: Mapping[str, object]) -> Fault:
+def fault_from_json(values: Mapping[str, object]) -> WireFault:
     """A fault from the control endpoint's JSON, with the field names of Fault; raises FaultError."""
-    known = {field.name for field in fields(Fault)}
+    known = {field.name for field in fields(WireFault)}
     unknown = sorted(set(values) - known)
+    kinds = [kind.value for kind in FaultKind]
     if unknown:
         raise FaultError(f"unknown field {unknown[0]}; a fault has {', '.join(sorted(known))}")
-    kinds = [kind.value for kind in FaultKind]
     if values.get("kind") not in kinds:
         raise FaultError(f"kind is one of {', '.join(kinds)}")
     for name, types in _NUMBERS.items():
@@ -231,4 +222,63 @@ def fault_from_json(values: Mapping[str, object]) -> Fault:
         "body": str(values.get("body", "")).encode(),
         "headers": tuple((str(name), str(value)) for name, value in headers.items()),
     }
-    return Fault(**clean)  # type: ignore[arg-type]
+    return WireFault(**clean)  # type: ignore[arg-type]
+
+
+_GATEWAY_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+
+
+class Lost(StrEnum):
+    """How an answer is lost after the work was done: the client cannot know what happened."""
+
+    DROP = "drop"  # the connection is closed without a byte
+    BAD_GATEWAY = "bad gateway"  # a 502 of the gateway in its place
+
+
+class LostAnswers(FaultPlan):
+    """The answers that will be lost; only calls that succeeded are counted. Safe between threads."""
+
+    def lose(self, endpoint: str, how: Lost = Lost.DROP, *, part: str = "", skip: int = 0, times: int = 1) -> None:
+        """Lose the answer of the next call of an endpoint that succeeds, after `skip` good ones; `part` is an id."""
+        fault = answer(502, GATEWAY_PAGE, "text/html") if how is Lost.BAD_GATEWAY else reset()
+        self.add(fault.at(endpoint, part).after(skip).burst(times))
+
+
+@dataclass
+class _Moment:
+    endpoint: str
+    action: Callable[[], object]
+    skip: int
+
+
+class Moments:
+    """What somebody else does between two calls of a client. Safe between threads.
+
+    `failed` has the errors of actions that were not to disturb the client.
+    """
+
+    def __init__(self) -> None:
+        self.failed: list[Exception] = []
+        self._waiting: list[_Moment] = []
+        self._lock = threading.RLock()
+
+    def before(self, endpoint: str, action: Callable[[], object], *, skip: int = 0) -> None:
+        """Do something once, just before the next call of an endpoint has its effect, or before a later one."""
+        with self._lock:
+            self._waiting.append(_Moment(endpoint, action, skip))
+
+    def come(self, endpoint: str, *, keep_errors: bool = False) -> None:
+        """An endpoint is called: do what waits for it; with `keep_errors` an error goes to `failed`."""
+        with self._lock:
+            named = [one for one in self._waiting if one.endpoint == endpoint]
+            due = [one for one in named if one.skip <= 0]
+            for one in named:
+                one.skip -= 1
+            self._waiting = [one for one in self._waiting if one not in due]
+        for one in due:
+            try:
+                one.action()
+            except Exception as error:
+                if not keep_errors:
+                    raise
+                self.failed.append(error)

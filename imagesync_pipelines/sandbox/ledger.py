@@ -1,7 +1,4 @@
-"""The ledger of a stand-in: which calls reached it, and what they were answered.
-
-What belongs here: counting and remembering calls. What does not: judging them; a test does that.
-"""
+"""The ledger of a stand-in: which calls reached it, and what they were answered."""
 
 import threading
 from collections import Counter, deque
@@ -31,7 +28,7 @@ class Call:
     seconds: float
 
 
-class Ledger:
+class CallLedger:
     """Counts calls per endpoint and status, and keeps the last `keep` of them. Safe between threads."""
 
     def __init__(self, keep: int = 10_000) -> None:

@@ -1,8 +1,4 @@
-"""Between a stand-in and its caller: every call is counted here and meets its fault here.
-
-What belongs here: doing faults to answers and writing calls down, for any ASGI app. What does not: choosing faults
-(faults.py) and what the app itself answers.
-"""
+"""Between a stand-in and its caller: every call is counted here and meets its fault here."""
 
 import asyncio
 import socket
@@ -14,20 +10,18 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from imagesync_pipelines.sandbox.answers import PlaceOf
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.faults import Fault, FaultKind, FaultPlan
-from imagesync_pipelines.sandbox.ledger import NO_STATUS, Call, Ledger
+from imagesync_pipelines.sandbox.faults import FaultKind, FaultPlan, LostAnswers, WireFault
+from imagesync_pipelines.sandbox.ledger import NO_STATUS, Call, CallLedger
 
 DRIP_PIECES = 20
 _BELOW_HTTP = (FaultKind.TIMEOUT, FaultKind.RESET, FaultKind.TRUNCATED, FaultKind.LENGTH, FaultKind.NO_LENGTH)
 
-Place = tuple[str, str]
 RawHeaders = list[tuple[bytes, bytes]]
 
 
-def observed(
-    app: ASGIApp, place_of: Callable[[Scope], Place | None], faults: FaultPlan, ledger: Ledger, clock: SandboxClock
-) -> ASGIApp:
+def observed(app: ASGIApp, place_of: PlaceOf, faults: FaultPlan, ledger: CallLedger, clock: SandboxClock) -> ASGIApp:
     """Wrap an app: its calls are in the ledger and meet the fault plan.
 
     `place_of` gives the endpoint and the part (page, file name) of a call, or None for what is not to be seen.
@@ -90,7 +84,42 @@ def observed(
     return watched
 
 
-async def _disturb(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+def losing(app: ASGIApp, place_of: PlaceOf, lost: LostAnswers) -> ASGIApp:
+    """Wrap a watched app: the ledger has what was done, the client may not hear of it."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        place = place_of(scope) if scope["type"] == "http" else None
+        if place is None or not lost.names(*place):
+            await app(scope, receive, send)
+            return
+        kept = _Kept(_transport(send))
+        await app(scope, receive, kept.send)
+        done = bool(kept.messages) and 200 <= kept.messages[0].get("status", 0) < 300
+        how = lost.take(*place) if done else None
+        if how is None:
+            for message in kept.messages:
+                await send(message)
+        elif how.kind is FaultKind.ANSWER:
+            await _disturb(how, app, scope, receive, send)
+        else:
+            kept.transport.close()
+            await _gone(receive)
+
+    return wrapped
+
+
+class _Kept:
+    """Takes an answer in place of the connection; faults below HTTP find the real one here."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self.transport = transport
+        self.messages: list[Message] = []
+
+    async def send(self, message: Message) -> None:
+        self.messages.append(message)
+
+
+async def _disturb(fault: WireFault, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one call with its fault, in proper HTTP."""
     if fault.kind is FaultKind.ANSWER:
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in fault.headers]
@@ -109,7 +138,7 @@ async def _disturb(fault: Fault, app: ASGIApp, scope: Scope, receive: Receive, s
 
 
 async def _break(
-    fault: Fault,
+    fault: WireFault,
     app: ASGIApp,
     scope: Scope,
     receive: Receive,
@@ -126,7 +155,11 @@ async def _break(
         status, headers, body = await _answer_of(app, scope, receive)
         note(status)
         _write_raw(transport, fault, status, headers, body)
-    # uvicorn would add an answer of its own behind what was written as soon as this returned.
+    await _gone(receive)
+
+
+async def _gone(receive: Receive) -> None:
+    """Wait until the connection is gone: uvicorn would add an answer of its own behind what was written."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -167,7 +200,7 @@ def _with_length(headers: RawHeaders, length: int) -> RawHeaders:
     return [*others, (b"content-length", str(length).encode())]
 
 
-def _write_raw(transport: asyncio.Transport, fault: Fault, status: int, headers: RawHeaders, body: bytes) -> None:
+def _write_raw(transport: asyncio.Transport, fault: WireFault, status: int, headers: RawHeaders, body: bytes) -> None:
     """Write an answer that no honest server sends, and close the connection behind it."""
     if fault.kind is FaultKind.NO_LENGTH:
         sent = [(name, value) for name, value in headers if name != b"content-length"] + [(b"connection", b"close")]

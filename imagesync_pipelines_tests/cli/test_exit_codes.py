@@ -16,9 +16,9 @@ from imagesync_pipelines.connectors.image_db.api import BadPageError
 from imagesync_pipelines.defs import history
 from imagesync_pipelines.defs.partitions import BadBlockError, PartitionOrderError
 from imagesync_pipelines.errors import ImagesyncError
-from imagesync_pipelines.sandbox.faults import Fault, FaultKind
+from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
-from imagesync_pipelines.sandbox.serving import ServingError
+from imagesync_pipelines.sandbox.server import ServingError
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import StorageError
@@ -65,7 +65,9 @@ def test_partial_success_ends_with_3_and_debug_tells_every_image(place: World, t
 
 
 def test_failure_ends_with_1_and_one_line_of_error_without_a_trace(place: World, tmp_path: Path) -> None:
-    place.sandbox.faults.add(Fault(FaultKind.ANSWER, ENDPOINT, "2", status=404, times=None, body=b'{"detail":"No."}'))
+    place.sandbox.faults.add(
+        WireFault(FaultKind.ANSWER, ENDPOINT, "2", status=404, times=None, body=b'{"detail":"No."}')
+    )
     done = shell(place, tmp_path, "sync", "image-db")
     place.sandbox.faults.clear()
     assert done.code == 1
@@ -155,7 +157,7 @@ def test_a_terminal_sees_a_progress_bar(place: World, tmp_path: Path) -> None:
 
 
 def test_ctrl_c_ends_a_run_that_history_then_shows_as_failed(place: World, tmp_path: Path) -> None:
-    slow = Fault(FaultKind.LATENCY, ENDPOINT, times=None, seconds=2)
+    slow = WireFault(FaultKind.LATENCY, ENDPOINT, times=None, seconds=2)
     place.sandbox.ledger.clear()
     place.sandbox.faults.add(slow)
     process = subprocess.Popen(

@@ -14,7 +14,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from imagesync_pipelines.cli.commands import MOYSKLAD
-from imagesync_pipelines.sandbox.serving import bind
+from imagesync_pipelines.sandbox.server import bind
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines_tests.cli.terminals import environment_of

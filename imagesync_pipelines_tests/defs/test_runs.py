@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from imagesync_pipelines.defs import history, runs
-from imagesync_pipelines.sandbox.faults import Fault, FaultKind
+from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
@@ -112,7 +112,7 @@ def started(place: World, folder: Path) -> "subprocess.Popen[str]":
 @pytest.mark.slow
 def test_two_processes_at_once_both_end_well_and_write_once(server: EmbeddedServer, tmp_path: Path) -> None:
     with world(server, tmp_path / "place") as fresh:
-        fresh.sandbox.faults.add(Fault(FaultKind.LATENCY, ENDPOINT, times=None, seconds=0.3))
+        fresh.sandbox.faults.add(WireFault(FaultKind.LATENCY, ENDPOINT, times=None, seconds=0.3))
         both = [started(fresh, tmp_path), started(fresh, tmp_path)]
         ended = [process.communicate(timeout=200) for process in both]
         codes = sorted(process.returncode for process in both)
@@ -133,7 +133,7 @@ def test_a_run_killed_with_9_is_closed_by_the_next_and_everything_is_done_then(
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     with world(server, tmp_path / "place") as fresh:
-        fresh.sandbox.faults.add(Fault(FaultKind.LATENCY, ENDPOINT, "2", times=None, seconds=120))
+        fresh.sandbox.faults.add(WireFault(FaultKind.LATENCY, ENDPOINT, "2", times=None, seconds=120))
         process = started(fresh, tmp_path)
         deadline = time.monotonic() + 120
         while not [call for call in fresh.sandbox.ledger.calls(ENDPOINT) if call.part == "1"][1:]:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
-from imagesync_pipelines.sandbox.faults import Fault, altered, drip, latency, reset, truncated, wrong_length
+from imagesync_pipelines.sandbox.faults import WireFault, altered, drip, latency, reset, truncated, wrong_length
 from imagesync_pipelines.sandbox.head_office.mishaps import (
     bad_gateways,
     bomb_photo,
@@ -192,7 +192,7 @@ MENDED = [
 
 
 @pytest.mark.parametrize("fault", MENDED)
-def test_a_bad_download_never_replaces_a_good_picture_and_is_tried_again(place: EdgeWorld, fault: Fault) -> None:
+def test_a_bad_download_never_replaces_a_good_picture_and_is_tried_again(place: EdgeWorld, fault: WireFault) -> None:
     changed = place.office.mutate("replace")
     old = {key: held for key, held in place.photos().items() if held.product_id == str(changed.product_id)}
     place.office.faults.add(fault.for_good())
@@ -220,7 +220,7 @@ def test_a_bad_download_never_replaces_a_good_picture_and_is_tried_again(place: 
         pytest.param((latency(0.5).at(TOKEN),), id="slow login"),
     ],
 )
-def test_a_passing_fault_is_not_noticed(place: EdgeWorld, faults: tuple[Fault, ...]) -> None:
+def test_a_passing_fault_is_not_noticed(place: EdgeWorld, faults: tuple[WireFault, ...]) -> None:
     place.office.mutate("replace")
     place.office.faults.add(*faults)
     place.run(full=True, page_size=10, tries=4)
@@ -271,7 +271,7 @@ def test_a_head_office_whose_clock_is_wrong_loses_nothing(place: EdgeWorld, hour
 
 def test_reports_that_could_not_be_sent_are_sent_by_the_next_run(place: EdgeWorld) -> None:
     changed = place.office.mutate("replace")
-    place.office.faults.add(Fault(**{**bad_gateways(1)[0].__dict__, "endpoint": STATUS, "times": None}))
+    place.office.faults.add(WireFault(**{**bad_gateways(1)[0].__dict__, "endpoint": STATUS, "times": None}))
     failed = place.run()
     assert failed.sent.left >= 1
     assert failed.applied.applied.added == 1, "the synchronisation is not disturbed"

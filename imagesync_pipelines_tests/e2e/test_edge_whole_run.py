@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.sandbox.head_office.night import demo_changes
+from imagesync_pipelines.sandbox.head_office.server import demo_changes
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office

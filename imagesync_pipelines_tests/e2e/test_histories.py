@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.connectors.image_db.pinning import pin_image, unpin_image
-from imagesync_pipelines.sandbox.faults import Fault, html_page, rate_limited, reset, server_error, truncated
+from imagesync_pipelines.sandbox.faults import WireFault, html_page, rate_limited, reset, server_error, truncated
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
-from imagesync_pipelines.sandbox.image_db.mutation import MutationError
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
+from imagesync_pipelines.sandbox.mutation import MutationError
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.e2e.connectors import (
     Connector,
@@ -24,7 +24,7 @@ from imagesync_pipelines_tests.e2e.connectors import (
 pytestmark = pytest.mark.slow
 
 OPERATORS = ("insert", "delete", "re_export", "add_link", "remove_link", "refront", "change_type", "reorder")
-FAULTS: tuple[Callable[[], Fault], ...] = (server_error, html_page, reset, truncated, lambda: rate_limited(None))
+FAULTS: tuple[Callable[[], WireFault], ...] = (server_error, html_page, reset, truncated, lambda: rate_limited(None))
 STEPS = 8
 
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import SecretStr
 
-from imagesync_pipelines.sandbox.faults import Fault, answer, html_page, redirect, server_error
+from imagesync_pipelines.sandbox.faults import WireFault, answer, html_page, redirect, server_error
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.upstream.errors import CredentialsError
@@ -145,7 +145,7 @@ def test_trap_02_a_redirect_to_another_host_is_refused_and_gets_no_credentials(
     ids=["500", "a proxy's 404", "HTML", "null", "null at the end", "empty", "404 inside", "404 at the end", "502"],
 )
 def test_trap_03_a_page_that_fails_is_not_the_end_of_the_data(
-    connectors: Connectors, sandbox: Sandbox, fault: Fault, page: str
+    connectors: Connectors, sandbox: Sandbox, fault: WireFault, page: str
 ) -> None:
     connector = synced(connectors, sandbox)
     before = connector.stamps()

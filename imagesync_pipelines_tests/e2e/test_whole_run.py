@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.faults import server_error
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
-from imagesync_pipelines.sandbox.image_db.serve import demo_changes
-from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
+from imagesync_pipelines.sandbox.image_db.server import Sandbox, demo_changes, image_db_sandbox
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines_tests.e2e.connectors import writes
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.sandbox.amazon.making import make_listings
+from imagesync_pipelines.sandbox.amazon.listings import make_listings
 from imagesync_pipelines.sandbox.faults import latency
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.faults.commands import Command, command, killed_before

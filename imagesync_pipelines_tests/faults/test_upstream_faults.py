@@ -7,7 +7,7 @@ import pytest
 
 from imagesync_pipelines.connectors.image_db.erp import ErpError
 from imagesync_pipelines.sandbox.faults import (
-    Fault,
+    WireFault,
     altered,
     answer,
     drip,
@@ -68,7 +68,7 @@ def connector(connectors: Connectors, sandbox: Sandbox) -> Connector:
     ids=lambda fault: f"{fault.kind}-{fault.status}-{fault.times}",
 )
 def test_a_burst_of_faults_is_waited_out_and_the_scan_is_complete(
-    connectors: Connectors, connector: Connector, sandbox: Sandbox, fault: Fault
+    connectors: Connectors, connector: Connector, sandbox: Sandbox, fault: WireFault
 ) -> None:
     sandbox.ledger.clear()
     sandbox.faults.add(fault.at(ENDPOINT, "1"), fault.at(ENDPOINT, "5"))
@@ -89,7 +89,7 @@ def test_the_server_is_given_the_time_that_it_asks_for(connector: Connector, san
     assert len(connector.waits) == 2
 
 
-FOR_GOOD: dict[str, Callable[[], Fault]] = {
+FOR_GOOD: dict[str, Callable[[], WireFault]] = {
     "500": lambda: server_error(500),
     "429": lambda: rate_limited(None),
     "HTML": html_page,

@@ -6,7 +6,7 @@ from threading import Thread
 import pytest
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.ledger import Call, Ledger
+from imagesync_pipelines.sandbox.ledger import Call, CallLedger
 
 MOMENT = datetime(2025, 11, 3, 2, 0, tzinfo=UTC)
 
@@ -36,7 +36,7 @@ def test_a_clock_without_time_zone_is_refused() -> None:
 
 
 def test_the_ledger_counts_per_endpoint_and_status() -> None:
-    ledger = Ledger()
+    ledger = CallLedger()
     for status in (200, 200, 404):
         ledger.add(call("media", status))
     ledger.add(call("pages", 200))
@@ -48,7 +48,7 @@ def test_the_ledger_counts_per_endpoint_and_status() -> None:
 
 
 def test_the_ledger_keeps_the_last_calls_and_still_counts_all() -> None:
-    ledger = Ledger(keep=2)
+    ledger = CallLedger(keep=2)
     for status in (200, 201, 202):
         ledger.add(call(status=status))
     assert [kept.status for kept in ledger.calls("media")] == [201, 202]
@@ -59,7 +59,7 @@ def test_the_ledger_keeps_the_last_calls_and_still_counts_all() -> None:
 
 
 def test_the_ledger_is_exact_with_many_threads() -> None:
-    ledger = Ledger()
+    ledger = CallLedger()
     threads = [Thread(target=lambda: [ledger.add(call()) for _ in range(500)]) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -69,7 +69,7 @@ def test_the_ledger_is_exact_with_many_threads() -> None:
 
 
 def test_the_peak_is_the_most_calls_at_one_moment() -> None:
-    ledger = Ledger()
+    ledger = CallLedger()
     with ledger.in_flight("media"), ledger.in_flight("media"):
         pass
     with ledger.in_flight("media"):

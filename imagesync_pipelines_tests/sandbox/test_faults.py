@@ -12,9 +12,9 @@ from starlette.responses import JSONResponse, Response
 
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.faults import Fault, FaultError, FaultKind, FaultPlan, fault_from_json
-from imagesync_pipelines.sandbox.ledger import Ledger
-from imagesync_pipelines.sandbox.serving import ServingError, bind, running
+from imagesync_pipelines.sandbox.faults import FaultError, FaultKind, FaultPlan, WireFault, fault_from_json
+from imagesync_pipelines.sandbox.ledger import CallLedger
+from imagesync_pipelines.sandbox.server import ServingError, bind, running
 from imagesync_pipelines.sandbox.wire import observed
 
 BODY = b'{"text":"' + b"x" * 200_000 + b'"}'
@@ -23,7 +23,7 @@ BODY = b'{"text":"' + b"x" * 200_000 + b'"}'
 class Running:
     """A tiny server whose only endpoint is `thing`."""
 
-    def __init__(self, url: str, plan: FaultPlan, ledger: Ledger) -> None:
+    def __init__(self, url: str, plan: FaultPlan, ledger: CallLedger) -> None:
         self.url, self.plan, self.ledger = url, plan, ledger
 
     def get(self, **options: object) -> requests.Response:
@@ -37,7 +37,7 @@ def server() -> Iterator[Running]:
         answer = Response(BODY, media_type="application/json") if request.url.path == "/" else JSONResponse({}, 404)
         await answer(scope, receive, send)  # type: ignore[arg-type]
 
-    plan, ledger = FaultPlan(), Ledger()
+    plan, ledger = FaultPlan(), CallLedger()
     listener = bind()
     url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
     with running((observed(app, lambda scope: ("thing", ""), plan, ledger, SandboxClock()), listener)):
@@ -68,7 +68,7 @@ def met(plan: FaultPlan, calls: int, endpoint: str = "pages", part: str = "1") -
         pytest.param(faults.reset().at("media"), [False] * 4, id="another endpoint"),
     ],
 )
-def test_a_fault_meets_the_calls_it_names(fault: Fault, expected: list[bool]) -> None:
+def test_a_fault_meets_the_calls_it_names(fault: WireFault, expected: list[bool]) -> None:
     plan = FaultPlan()
     plan.add(fault)
     assert met(plan, 4) == expected
@@ -107,7 +107,7 @@ def test_without_a_fault_the_answer_is_untouched_and_in_the_ledger(thing: Runnin
     ],
 )
 def test_another_answer_is_sent_in_place_of_the_real_one(
-    thing: Running, fault: Fault, status: int, content_type: str, start: bytes
+    thing: Running, fault: WireFault, status: int, content_type: str, start: bytes
 ) -> None:
     thing.plan.add(fault)
     answer = thing.get()
@@ -203,7 +203,7 @@ def test_a_fault_can_be_written_as_json() -> None:
     fault = fault_from_json(
         {"kind": "answer", "status": 429, "body": "slow", "headers": {"Retry-After": "2"}, "times": None, "part": "7"}
     )
-    assert fault == Fault(
+    assert fault == WireFault(
         FaultKind.ANSWER, part="7", times=None, status=429, body=b"slow", headers=(("Retry-After", "2"),)
     )
 

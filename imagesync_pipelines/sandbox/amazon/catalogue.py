@@ -1,15 +1,13 @@
-"""The catalogue API: getCatalogItem and searchCatalogItems (contract section 1).
-
-What belongs here: what a call must look like, which items it finds, pages. What does not: one item's JSON (items.py),
-faults (mishaps.py).
-"""
+"""The catalogue API: getCatalogItem and searchCatalogItems, each with its token bucket (contract section 1)."""
 
 import base64
 import binascii
 import json
+import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,37 +15,52 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from imagesync_pipelines.sandbox.amazon.bucket import Bucket
-from imagesync_pipelines.sandbox.amazon.items import Json, item
-from imagesync_pipelines.sandbox.amazon.listings import MARKETPLACES, Listing, Shelf
-from imagesync_pipelines.sandbox.amazon.switches import Switches
-from imagesync_pipelines.sandbox.amazon.tokens import AccessTokens, Standing
-from imagesync_pipelines.sandbox.wire import Place
+from imagesync_pipelines.sandbox.amazon.hosts import AccessTokens, Standing
+from imagesync_pipelines.sandbox.amazon.items import AmazonSwitches, Json, item
+from imagesync_pipelines.sandbox.amazon.listings import MARKETPLACES, AmazonListing, Shelf
+from imagesync_pipelines.sandbox.answers import CalledPlace
+from imagesync_pipelines.sandbox.clock import SandboxClock
+
+
+@dataclass
+class Bucket:
+    """Full at the start; refills with the sandbox's clock. Safe between threads."""
+
+    clock: SandboxClock
+    _left: float | None = None
+    _seen_at: datetime | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def take(self, rate: float, burst: int) -> bool:
+        """Let one call through, if there is one left; `rate` calls a second come back, up to `burst`."""
+        with self._lock:
+            now = self.clock.now()
+            # A clock that was moved back takes nothing away.
+            passed = 0.0 if self._seen_at is None else max(0.0, (now - self._seen_at).total_seconds())
+            left = float(burst) if self._left is None else min(float(burst), self._left + passed * rate)
+            self._seen_at = now
+            allowed = left >= 1
+            self._left = left - 1 if allowed else left
+            return allowed
+
 
 SEARCH, ITEM, UNKNOWN = "search", "item", "catalogue"
 PATH = "/catalog/2022-04-01/items"
 MOST_IDENTIFIERS, MOST_KEYWORDS, USUAL_PAGE, LARGEST_PAGE, REACHABLE = 20, 20, 10, 20, 1000
 DATA = (
-    "attributes",
-    "classifications",
-    "dimensions",
-    "identifiers",
-    "images",
-    "productTypes",
-    "relationships",
-    "salesRanks",
-    "summaries",
-    "vendorDetails",
+    *("attributes", "classifications", "dimensions", "identifiers", "images"),
+    *("productTypes", "relationships", "salesRanks", "summaries", "vendorDetails"),
 )
 _CODES = {marketplace_id: code for code, marketplace_id in MARKETPLACES.items()}
 _TOKEN_PROBLEMS = {
+    None: "Access token is missing in the request header.",
     Standing.UNKNOWN: "The access token you provided is revoked, malformed or invalid.",
     Standing.EXPIRED: "The access token you provided has expired.",
 }
 
 
 @dataclass
-class _Refused(Exception):  # noqa: N818 - an answer, not a mistake of the sandbox
+class _RefusalError(Exception):
     """The call is answered with an error."""
 
     status: int
@@ -61,7 +74,7 @@ class _Catalogue:
     """What the endpoints work with; every operation has a bucket of its own."""
 
     shelf: Shelf
-    switches: Switches
+    switches: AmazonSwitches
     tokens: AccessTokens
     buckets: Mapping[str, Bucket]
 
@@ -79,7 +92,7 @@ class _Query:
         return next(iter(self.values.get(name, ())), None)
 
 
-def catalogue_app(shelf: Shelf, switches: Switches, tokens: AccessTokens) -> Starlette:
+def catalogue_app(shelf: Shelf, switches: AmazonSwitches, tokens: AccessTokens) -> Starlette:
     """The app of the API host."""
     buckets = {SEARCH: Bucket(tokens.clock), ITEM: Bucket(tokens.clock)}
     catalogue = _Catalogue(shelf, switches, tokens, buckets)
@@ -91,7 +104,7 @@ def catalogue_app(shelf: Shelf, switches: Switches, tokens: AccessTokens) -> Sta
         return _answer(catalogue, ITEM, request, _item)
 
     async def not_found(request: Request, error: Exception) -> Response:
-        return _refusal(switches, _Refused(404, "NotFound", "The requested resource does not exist."))
+        return _refusal(switches, _RefusalError(404, "NotFound", "The requested resource does not exist."))
 
     app = Starlette(
         routes=[Route(PATH, search), Route(PATH + "/{asin}", one_item)], exception_handlers={404: not_found}
@@ -100,7 +113,7 @@ def catalogue_app(shelf: Shelf, switches: Switches, tokens: AccessTokens) -> Sta
     return app
 
 
-def catalogue_place(scope: Scope) -> Place:
+def catalogue_place(scope: Scope) -> CalledPlace:
     """For the ledger and the faults: the operation, and the ASIN of getCatalogItem."""
     path = str(scope["path"])
     if path == PATH:
@@ -119,21 +132,16 @@ def _answer(
     try:
         _check_token(catalogue.tokens, request.headers.get("x-amz-access-token"))
         if not catalogue.buckets[operation].take(switches.rate, switches.burst):
-            raise _Refused(429, "QuotaExceeded", "You exceeded your quota for the requested resource.")
+            raise _RefusalError(429, "QuotaExceeded", "You exceeded your quota for the requested resource.")
         return _response(switches, 200, made(catalogue, request, query))
-    except _Refused as refused:
+    except _RefusalError as refused:
         return _refusal(switches, refused)
 
 
 def _check_token(tokens: AccessTokens, token: str | None) -> None:
-    if token is None:
-        details = "Access token is missing in the request header."
-    else:
-        standing = tokens.standing(token)
-        if standing is Standing.GOOD:
-            return
-        details = _TOKEN_PROBLEMS[standing]
-    raise _Refused(403, "Unauthorized", "Access to requested resource is denied.", details)
+    standing = None if token is None else tokens.standing(token)
+    if standing is not Standing.GOOD:
+        raise _RefusalError(403, "Unauthorized", "Access to requested resource is denied.", _TOKEN_PROBLEMS[standing])
 
 
 def _item(catalogue: _Catalogue, request: Request, query: _Query) -> Json:
@@ -142,8 +150,8 @@ def _item(catalogue: _Catalogue, request: Request, query: _Query) -> Json:
     listed = [listing for listing in found if listing is not None]
     if not listed:
         where = ", ".join(query.many("marketplaceIds"))
-        raise _Refused(404, "NOT_FOUND", f"Requested item '{asin}' not found in marketplace(s) {where}.")
-    return _shown(catalogue, listed, _wanted(query))
+        raise _RefusalError(404, "NOT_FOUND", f"Requested item '{asin}' not found in marketplace(s) {where}.")
+    return item(listed, _wanted(query), catalogue.switches)
 
 
 def _search(catalogue: _Catalogue, request: Request, query: _Query) -> Json:
@@ -165,7 +173,7 @@ def _search(catalogue: _Catalogue, request: Request, query: _Query) -> Json:
     return _page(catalogue, found, wanted, query)
 
 
-def _by_identifier(listings: Sequence[Listing], identifiers: Sequence[str], query: _Query) -> list[Listing]:
+def _by_identifier(listings: Sequence[AmazonListing], identifiers: Sequence[str], query: _Query) -> list[AmazonListing]:
     """The listings with one of the identifiers, each once; what is not found is simply not there."""
     if len(identifiers) > MOST_IDENTIFIERS:
         raise _invalid(f"identifiers accepts at most {MOST_IDENTIFIERS} values.")
@@ -179,7 +187,9 @@ def _by_identifier(listings: Sequence[Listing], identifiers: Sequence[str], quer
     return [listing for listing in listings if _IDENTIFIERS[kind](listing) in identifiers]
 
 
-def _by_keyword(listings: Sequence[Listing], keywords: Sequence[str], switches: Switches) -> list[Listing]:
+def _by_keyword(
+    listings: Sequence[AmazonListing], keywords: Sequence[str], switches: AmazonSwitches
+) -> list[AmazonListing]:
     words = {word.lower() for keyword in keywords for word in keyword.split()}
     return [
         listing
@@ -189,7 +199,7 @@ def _by_keyword(listings: Sequence[Listing], keywords: Sequence[str], switches: 
     ]
 
 
-def _page(catalogue: _Catalogue, found: Sequence[Listing], wanted: Sequence[str], query: _Query) -> Json:
+def _page(catalogue: _Catalogue, found: Sequence[AmazonListing], wanted: Sequence[str], query: _Query) -> Json:
     """One page of what was found; no more than 1,000 items can be reached."""
     size = _page_size(query)
     start = _offset(query.one("pageToken"))
@@ -203,13 +213,8 @@ def _page(catalogue: _Catalogue, found: Sequence[Listing], wanted: Sequence[str]
         "numberOfResults": len(found),
         "pagination": pagination,
         "refinements": {"brands": [], "classifications": []},
-        "items": [_shown(catalogue, [listing], wanted) for listing in found[start : min(end, REACHABLE)]],
+        "items": [item([listing], wanted, catalogue.switches) for listing in found[start : min(end, REACHABLE)]],
     }
-
-
-def _shown(catalogue: _Catalogue, listed: Sequence[Listing], wanted: Sequence[str]) -> Json:
-    switches = catalogue.switches
-    return item(listed, wanted, switches.link_host, switches.imageless, old_variants=switches.old_variants)
 
 
 def _marketplaces(query: _Query) -> list[str]:
@@ -252,16 +257,18 @@ def _offset(token: str | None) -> int:
         raise _invalid("pageToken is not valid.") from error
 
 
-def _invalid(details: str) -> _Refused:
-    return _Refused(400, "InvalidInput", "Request has missing or invalid parameters and cannot be parsed.", details)
+def _invalid(details: str) -> _RefusalError:
+    return _RefusalError(
+        400, "InvalidInput", "Request has missing or invalid parameters and cannot be parsed.", details
+    )
 
 
-def _refusal(switches: Switches, refused: _Refused) -> Response:
+def _refusal(switches: AmazonSwitches, refused: _RefusalError) -> Response:
     error = {"code": refused.code, "message": refused.message, "details": refused.details}
     return _response(switches, refused.status, {"errors": [error]})
 
 
-def _response(switches: Switches, status: int, body: Json) -> Response:
+def _response(switches: AmazonSwitches, status: int, body: Json) -> Response:
     """The body with the API's headers: a request id always, the rate where the model promises it, no Retry-After."""
     text = json.dumps(body)
     if switches.escaped_slashes:
@@ -272,13 +279,11 @@ def _response(switches: Switches, status: int, body: Json) -> Response:
     return Response(text, status, headers, media_type="application/json")
 
 
-_IDENTIFIERS: Mapping[str, Callable[[Listing], str | None]] = {
+_IDENTIFIERS: Mapping[str, Callable[[AmazonListing], str | None]] = {
     "ASIN": lambda listing: listing.asin,
     "EAN": lambda listing: listing.ean,
     "GTIN": lambda listing: listing.gtin,
-    "ISBN": lambda listing: None,
-    "JAN": lambda listing: None,
-    "MINSAN": lambda listing: None,
+    **dict.fromkeys(("ISBN", "JAN", "MINSAN"), lambda listing: None),
     "SKU": lambda listing: listing.sku,
     "UPC": lambda listing: listing.upc,
 }

@@ -1,8 +1,5 @@
 """The photos of the sandbox's head office: real files, made from a seed, each with bytes of its own.
 
-What belongs here: bytes of JPEG, PNG and WebP between 40 and 500 KB, and a decompression bomb. What does not: which
-product has which photo (beginning.py).
-
 Encoding is what costs, so a few dozen pictures are drawn per seed and kept; a photo is one of them with its own label
 in a comment of the file. So two photos never have the same checksum, and a thousand of them take a second.
 """
@@ -10,11 +7,12 @@ in a comment of the file. So two photos never have the same checksum, and a thou
 import struct
 import zlib
 from functools import lru_cache
-from io import BytesIO
 from random import Random
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw
+
+from imagesync_pipelines.sandbox.drawing import encoded
 
 JPEG, PNG, WEBP = "jpg", "png", "webp"
 CONTENT_TYPES = {JPEG: "image/jpeg", PNG: "image/png", WEBP: "image/webp"}
@@ -42,22 +40,20 @@ def kind_of(number: int) -> str:
 
 def make_photo(seed: int, label: str, kind: str = JPEG) -> PhotoFile:
     """The photo of this seed and label; another label gives other bytes and nearly always another picture."""
-    chosen = Random(f"{seed}/{label}")  # noqa: S311 - made-up pictures, no secret
+    chosen = Random(f"{seed}/{label}")
     picture = _picture(seed, kind, chosen.randrange(PICTURES_KEPT))
     return PhotoFile(_labelled(picture, kind, f"{seed}/{label}".encode()), CONTENT_TYPES[kind], kind)
 
 
 def bomb() -> bytes:
     """A PNG of a few hundred KB that wants 196 megapixels when it is decoded."""
-    file = BytesIO()
-    Image.new("L", (BOMB_SIDE, BOMB_SIDE)).save(file, "PNG", compress_level=9)
-    return file.getvalue()
+    return encoded(Image.new("L", (BOMB_SIDE, BOMB_SIDE)), "PNG", compress_level=9)
 
 
 @lru_cache(maxsize=256)
 def _picture(seed: int, kind: str, nth: int) -> bytes:
     """A dish on a table of coloured blocks, encoded once."""
-    rng = Random(f"{seed}/{kind}/{nth}")  # noqa: S311 - made-up pictures, no secret
+    rng = Random(f"{seed}/{kind}/{nth}")
     sides, block = {JPEG: (JPEG_SIDES, BLOCK), PNG: (PNG_SIDES, PNG_BLOCK), WEBP: (WEBP_SIDES, BLOCK)}[kind]
     side = sides[nth % len(sides)]
     blocks = side // block
@@ -67,15 +63,12 @@ def _picture(seed: int, kind: str, nth: int) -> bytes:
     for share in (0.30, 0.24, 0.12):
         edge = round(side * (0.5 - share))
         pen.ellipse((edge, edge, side - edge, side - edge), fill=(rng.randrange(256), rng.randrange(256), 200))
-    file = BytesIO()
     if kind == JPEG:
-        image.save(file, "JPEG", quality=85)
-    elif kind == PNG:
-        image.save(file, "PNG", compress_level=1)
-    else:
-        # With a profile the file gets the extended form of WebP, to which chunks may be added.
-        image.save(file, "WEBP", quality=80, method=0, exif=b"Exif\0\0")
-    return file.getvalue()
+        return encoded(image, "JPEG", quality=85)
+    if kind == PNG:
+        return encoded(image, "PNG", compress_level=1)
+    # With a profile the file gets the extended form of WebP, to which chunks may be added.
+    return encoded(image, "WEBP", quality=80, method=0, exif=b"Exif\0\0")
 
 
 def _labelled(picture: bytes, kind: str, label: bytes) -> bytes:

@@ -1,14 +1,9 @@
-"""Head office's stand-in, ready to use: the service or the original, with faults, a clock and a ledger around it.
-
-What belongs here: putting the parts together. What does not: the parts. The service is web/head_office, not a copy;
-only what stands between it and its callers is the sandbox's.
-"""
+"""Head office's stand-in, ready to use: the service (web/head_office itself, not a copy) or the original."""
 
 import secrets
-import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,24 +12,31 @@ from uuid import UUID
 import sqlalchemy as sa
 from pydantic import SecretStr
 from starlette.types import ASGIApp
+from upath import UPath
 
+from imagesync_pipelines.sandbox.answers import Values
 from imagesync_pipelines.sandbox.clock import SandboxClock
+from imagesync_pipelines.sandbox.control import ROOT, SteeringError, steered
 from imagesync_pipelines.sandbox.faults import FaultPlan
-from imagesync_pipelines.sandbox.head_office.beginning import Beginning, make_beginning
-from imagesync_pipelines.sandbox.head_office.bucket import at_the_door, bucket_door, bucket_place
-from imagesync_pipelines.sandbox.head_office.changes.bench import Bench, Mutation, open_bench
-from imagesync_pipelines.sandbox.head_office.changes.mutator import mutate
-from imagesync_pipelines.sandbox.head_office.control import steered
-from imagesync_pipelines.sandbox.head_office.filling import fill
-from imagesync_pipelines.sandbox.head_office.original.app import original_app
-from imagesync_pipelines.sandbox.head_office.original.model import Original, OriginalSwitches
-from imagesync_pipelines.sandbox.head_office.original.tokens import Accounts, Tokens
-from imagesync_pipelines.sandbox.head_office.watching import Action, Report, Watch, place, watched
-from imagesync_pipelines.sandbox.ledger import Ledger
-from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
-from imagesync_pipelines.sandbox.steering import Steered
-from imagesync_pipelines.sandbox.wire import observed
+from imagesync_pipelines.sandbox.head_office.beginning import Beginning, fill, make_beginning
+from imagesync_pipelines.sandbox.head_office.bench import Bench, OfficeMutation, open_bench
+from imagesync_pipelines.sandbox.head_office.logins import Logins, OfficeTokens
+from imagesync_pipelines.sandbox.head_office.mutation import change_a_day, mutate
+from imagesync_pipelines.sandbox.head_office.original import OriginalOffice, OriginalSwitches, original_app
+from imagesync_pipelines.sandbox.head_office.watching import (
+    PAGE_MADE,
+    Report,
+    Watch,
+    at_the_door,
+    bucket_door,
+    bucket_place,
+    place,
+    watched,
+)
+from imagesync_pipelines.sandbox.ledger import CallLedger
+from imagesync_pipelines.sandbox.server import StandIn, bind, running, until_stopped, url_of
 from imagesync_pipelines.storage.embedded_s3 import BUCKET, embedded_s3
+from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.objects import S3Place, s3_client
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.app import build_app
@@ -46,8 +48,8 @@ from imagesync_pipelines.web.head_office.tokens import hash_password
 USERNAME, PASSWORD = "edge", "sandbox-only"
 
 
-@dataclass(frozen=True)
-class HeadOfficeSandbox:
+@dataclass(frozen=True, kw_only=True)
+class HeadOfficeSandbox(StandIn):
     """A running head office on loopback; `url` has no path and no slash at its end.
 
     `stores` are the ids of the open stores that the account may read. `switches` steer the original and do nothing for
@@ -56,8 +58,8 @@ class HeadOfficeSandbox:
     """
 
     url: str
-    username: str
-    password: str
+    username: str = USERNAME
+    password: str = PASSWORD
     stores: tuple[UUID, ...]
     closed_store: UUID
     foreign_store: UUID
@@ -65,25 +67,22 @@ class HeadOfficeSandbox:
     engine: sa.Engine
     office: HeadOffice
     beginning: Beginning
-    faults: FaultPlan
-    ledger: Ledger
     s3_faults: FaultPlan
-    s3_ledger: Ledger
-    clock: SandboxClock
+    s3_ledger: CallLedger
     switches: OriginalSwitches
     bench: Bench
     watch: Watch
 
-    def mutate(self, operator: str, **arguments: Any) -> Mutation:
-        """Change head office's data now; operators and arguments as in changes/mutator.py."""
+    def mutate(self, operator: str, **arguments: Any) -> OfficeMutation:
+        """Change head office's data now; operators and arguments as in mutation.py."""
         return mutate(self.bench, operator, **arguments)
 
-    def between_pages(self, pages: int, action: Action) -> None:
+    def between_pages(self, pages: int, action: Callable[[], object]) -> None:
         """Do something as soon as so many more pages of a listing were made, before their reader can ask for another.
 
         An action that fails does not disturb the reader; its error is raised when the sandbox ends.
         """
-        self.watch.after_pages(pages, action)
+        self.moments.before(PAGE_MADE, action, skip=pages - 1)
 
     def reports(self) -> tuple[Report, ...]:
         """What edges reported and head office accepted, in the order of arrival, repetitions included."""
@@ -134,7 +133,7 @@ def _serve(
     engine: sa.Engine, behind: S3Place, beginning: Beginning, clock: SandboxClock, *, original: bool, port: int
 ) -> Iterator[HeadOfficeSandbox]:
     listener, door_listener = bind(port), bind()
-    s3 = at_the_door(behind, _url(door_listener))
+    s3 = at_the_door(behind, url_of(door_listener))
     secret = secrets.token_hex(32)
     # The defaults, whatever this machine's environment says.
     settings = HeadOfficeSettings.model_construct()
@@ -143,9 +142,8 @@ def _serve(
     for store in (*beginning.stores, beginning.closed_store):
         grant(office, USERNAME, store.id)
     sandbox = HeadOfficeSandbox(
-        url=_url(listener),
-        username=USERNAME,
-        password=PASSWORD,
+        clock=clock,
+        url=url_of(listener),
         stores=tuple(store.id for store in beginning.stores),
         closed_store=beginning.closed_store.id,
         foreign_store=beginning.foreign_store.id,
@@ -153,27 +151,42 @@ def _serve(
         engine=engine,
         office=office,
         beginning=beginning,
-        faults=FaultPlan(),
-        ledger=Ledger(),
         s3_faults=FaultPlan(),
-        s3_ledger=Ledger(),
-        clock=clock,
+        s3_ledger=CallLedger(),
         switches=OriginalSwitches(),
         bench=open_bench(office, beginning, silent=original),
         watch=Watch(),
     )
     app = _original(office, secret, sandbox.switches) if original else build_app(office)
-    seen = observed(watched(app, sandbox.watch), place, sandbox.faults, sandbox.ledger, clock)
-    steerable = steered(seen, sandbox.bench, Steered(sandbox.faults, sandbox.ledger, clock))
-    door = observed(bucket_door(behind), bucket_place, sandbox.s3_faults, sandbox.s3_ledger, clock)
-    with running((steerable, listener), (door, door_listener)):
+    seen = sandbox.watched(watched(app, sandbox.watch, sandbox.moments), place)
+    door = sandbox.watched(bucket_door(behind), bucket_place, sandbox.s3_ledger, sandbox.s3_faults)
+    with running((_steered(seen, sandbox), listener), (door, door_listener)):
         yield sandbox
-    if sandbox.watch.failed:
-        raise sandbox.watch.failed[0]
+    if sandbox.moments.failed:
+        raise sandbox.moments.failed[0]
 
 
-def _url(listener: socket.socket) -> str:
-    return f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+def _steered(app: ASGIApp, sandbox: HeadOfficeSandbox) -> ASGIApp:
+    def state() -> Values:
+        stores = [{"id": str(store.id), "code": store.code} for store in sandbox.beginning.stores]
+        return {"seed": sandbox.beginning.seed, "stores": stores}
+
+    def change(values: Values) -> Values:
+        named = {name: _argument(name, value) for name, value in values.items()}
+        return asdict(sandbox.mutate(str(named.pop("operator", "")), **named))
+
+    actions = {"mutate": change, "day": lambda _: demo_changes(sandbox)}
+    return steered(app, sandbox, state, actions, sandbox.switches)
+
+
+def _argument(name: str, value: Any) -> Any:
+    """What an operator takes: ids are UUIDs, bytes are written as a text."""
+    if name.endswith("_id"):
+        try:
+            return UUID(str(value))
+        except ValueError as error:
+            raise SteeringError(f"{name} is a UUID") from error
+    return value.encode() if name == "content" and isinstance(value, str) else value
 
 
 def _is_empty(engine: sa.Engine) -> bool:
@@ -189,11 +202,69 @@ def _original(office: HeadOffice, secret: str, switches: OriginalSwitches) -> AS
             )
             return active
 
-    tokens = Tokens(
+    tokens = OfficeTokens(
         secret=secret,
         now=office.clock,
         access=timedelta(minutes=office.settings.access_minutes),
         refresh=timedelta(minutes=office.settings.refresh_minutes),
-        accounts=Accounts({USERNAME: PASSWORD}, is_active),
+        accounts=Logins({USERNAME: PASSWORD}, is_active),
     )
-    return original_app(Original(office.engine, office.s3, office.bucket, tokens, office.clock, switches))
+    return original_app(OriginalOffice(office.engine, office.s3, office.bucket, tokens, office.clock, switches))
+
+
+PORT = 8803
+# The variable that the accounts of the sandbox name for the password.
+PASSWORD_VARIABLE = "HEAD_OFFICE_PASSWORD"
+
+
+def accounts_of(sandbox: HeadOfficeSandbox) -> list[str]:
+    """The lines of an accounts file (IMAGESYNC_ACCOUNTS) with every open store of the sandbox."""
+    lines = [
+        "[edge.head_office]",
+        f'url = "{sandbox.url}"',
+        f'username = "{sandbox.username}"',
+        f'password = "env:{PASSWORD_VARIABLE}"',
+    ]
+    for nth, store in enumerate(sandbox.stores, start=1):
+        lines += [f"[edge.stores.store{nth}]", f'store_id = "{store}"', "capacity_gb = 5"]
+    return lines
+
+
+def write_accounts(sandbox: HeadOfficeSandbox, path: Path) -> None:
+    """Write the accounts file; a reader sees all of it or nothing."""
+    write_whole(UPath(path), "\n".join([*accounts_of(sandbox), ""]).encode())
+
+
+def serve(
+    announce: Callable[[str], None],
+    *,
+    database_url: str,
+    folder: Path,
+    port: int = PORT,
+    photos: int = 150,
+    stores: int = 2,
+    seed: int = 1,
+    original: bool = False,
+    accounts_file: Path | None = None,
+) -> None:
+    """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
+
+    `announce` is given the lines for the terminal: the section for IMAGESYNC_ACCOUNTS, which is written to
+    `accounts_file` too, and where to steer. The ids of the stores are the same after a restart. Raises ServingError
+    when the port is taken.
+    """
+    started = head_office_sandbox(
+        database_url, photos=photos, stores=stores, seed=seed, original=original, folder=folder, port=port
+    )
+    with until_stopped() as stop, started as sandbox:
+        announce(f"# head office of the sandbox; its password: {sandbox.password}; control: {sandbox.url}{ROOT}state")
+        for line in accounts_of(sandbox):
+            announce(line)
+        if accounts_file is not None:
+            write_accounts(sandbox, accounts_file)
+        stop.wait()
+
+
+def demo_changes(sandbox: HeadOfficeSandbox) -> list[str]:
+    """Let a day pass at head office and give what changed: one line per change, in order."""
+    return change_a_day(sandbox.bench)

@@ -1,22 +1,71 @@
-"""What the sandbox sees of the calls to head office, whichever app answers them: places, pages, reports.
-
-What belongs here: naming a call for the ledger and the faults, doing something between two pages of a walk, keeping
-what was reported. What does not: answering (original.py, web/head_office), faults (sandbox/wire.py).
-"""
+"""What the sandbox sees of the calls to head office and its bucket, whichever app answers them."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
+import urllib3
+from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imagesync_pipelines.sandbox.wire import Place
+from imagesync_pipelines.sandbox.answers import CalledPlace
+from imagesync_pipelines.sandbox.faults import Moments
+from imagesync_pipelines.storage.objects import S3Place
+
+OBJECT_STORE = "object store"
+CONNECTIONS = 40
+METHODS = ["GET", "HEAD", "PUT", "POST", "DELETE"]
+# They belong to one connection; a request was signed without them.
+_OF_A_CONNECTION = ("connection", "expect", "keep-alive", "transfer-encoding")
+
+
+def bucket_door(behind: S3Place) -> ASGIApp:
+    """The app that passes every request on to the store `behind` it.
+
+    The name of the host is passed on too: the caller signed it.
+    """
+    pool = urllib3.connectionpool.connection_from_url(behind.endpoint_url, maxsize=CONNECTIONS)
+
+    async def pass_on(request: Request) -> Response:
+        target = request.scope["raw_path"].decode("ascii")
+        query = request.scope["query_string"].decode("ascii")
+        answer = await run_in_threadpool(
+            pool.urlopen,
+            request.method,
+            f"{target}?{query}" if query else target,
+            await request.body(),
+            {name: value for name, value in request.headers.items() if name not in _OF_A_CONNECTION},
+            retries=False,
+            redirect=False,
+            decode_content=False,
+        )
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        return Response(
+            answer.data, answer.status, {name: headers[name] for name in headers if name not in _OF_A_CONNECTION}
+        )
+
+    return Starlette(routes=[Route("/{path:path}", pass_on, methods=METHODS)])
+
+
+def at_the_door(behind: S3Place, url: str) -> S3Place:
+    """The same store with the same keys, reached through the door."""
+    return replace(behind, endpoint_url=url)
+
+
+def bucket_place(scope: Scope) -> CalledPlace:
+    """For the ledger and the faults: every call here is `object store`, its part is the object's key."""
+    _, _, key = str(scope["path"]).lstrip("/").partition("/")
+    return OBJECT_STORE, key
+
 
 TOKEN, REFRESH, LISTING, DOWNLOAD, STATUS, OTHER = "token", "refresh", "listing", "download", "status", "other"
 _PATHS = {
@@ -28,7 +77,7 @@ _PATHS = {
 _BELOW = "/api/v1/sync/product-photos/"
 _BYTES = "/download/"
 
-Action = Callable[[], object]
+PAGE_MADE = "page made"
 
 
 @dataclass(frozen=True)
@@ -45,31 +94,11 @@ class Report:
 
 @dataclass
 class Watch:
-    """What was seen so far, and the actions still to come. Safe between threads."""
+    """What edges reported so far, `batches` times. Safe between threads."""
 
-    pages: int = 0
     batches: int = 0
     reports: list[Report] = field(default_factory=list)
-    waiting: list[tuple[int, Action]] = field(default_factory=list)
-    failed: list[Exception] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def after_pages(self, pages: int, action: Action) -> None:
-        """Do something as soon as so many more pages of a listing were made, before the last of them arrives."""
-        with self.lock:
-            self.waiting.append((self.pages + pages, action))
-
-    def page_made(self) -> None:
-        """Count a page and do what is due; an action that fails is kept for the end of the sandbox."""
-        with self.lock:
-            self.pages += 1
-            due = [action for page, action in self.waiting if page <= self.pages]
-            self.waiting = [(page, action) for page, action in self.waiting if page > self.pages]
-        for action in due:
-            try:
-                action()
-            except Exception as error:  # noqa: BLE001 - it is raised again where a person can see it
-                self.failed.append(error)
 
     def reported(self, body: bytes) -> None:
         """Keep one batch that was accepted; the original accepts anything, so what is no report is passed over."""
@@ -82,17 +111,11 @@ class Watch:
 
 
 def _report(batch: int, store_id: str, row: Mapping[str, Any]) -> Report:
-    return Report(
-        batch=batch,
-        store_id=store_id,
-        photo_id=str(row.get("photo_id")),
-        status=str(row.get("status")),
-        synced_at=row.get("synced_at"),
-        error=row.get("error"),
-    )
+    photo_id, status = str(row.get("photo_id")), str(row.get("status"))
+    return Report(batch, store_id, photo_id, status, row.get("synced_at"), row.get("error"))
 
 
-def place(scope: Scope) -> Place:
+def place(scope: Scope) -> CalledPlace:
     """For the ledger and the faults: the endpoint; its part is the offset of a listing as written, or a photo's id."""
     path = str(scope["path"])
     endpoint = _PATHS.get(path, OTHER)
@@ -104,7 +127,7 @@ def place(scope: Scope) -> Place:
     return endpoint, ""
 
 
-def watched(app: ASGIApp, watch: Watch) -> ASGIApp:
+def watched(app: ASGIApp, watch: Watch, moments: Moments) -> ASGIApp:
     """Wrap head office's app, so that pages and reports that it answered with 200 are noticed."""
 
     async def watching(scope: Scope, receive: Receive, send: Send) -> None:
@@ -127,7 +150,7 @@ def watched(app: ASGIApp, watch: Watch) -> ASGIApp:
             elif not message.get("more_body", False) and status == HTTPStatus.OK:
                 # Before the end of the answer: whoever asks for the next page finds the change made.
                 if endpoint == LISTING:
-                    await run_in_threadpool(watch.page_made)
+                    await run_in_threadpool(moments.come, PAGE_MADE, keep_errors=True)
                 else:
                     watch.reported(bytes(body))
             await send(message)

@@ -1,42 +1,61 @@
-"""The image database's API over HTTP, as Django REST framework answers: contract sections 1 and 2.
-
-What belongs here: authentication, paging, bodies and headers. What does not: the records (catalogue.py), faults
-(wire.py).
-"""
+"""The image database's API as Django REST framework answers it (contract sections 1 and 2), and its media host."""
 
 import asyncio
 import base64
 import binascii
-import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import count
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
 import orjson
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 from starlette.types import Scope
 
-from imagesync_pipelines.sandbox.image_db.catalogue import Catalogue, drift_stock
-from imagesync_pipelines.sandbox.image_db.mutation import Mutator
+from imagesync_pipelines.sandbox.answers import CalledPlace
+from imagesync_pipelines.sandbox.faults import NOT_FOUND_PAGE
+from imagesync_pipelines.sandbox.image_db.catalogue import ImageCatalogue, drift_stock
+from imagesync_pipelines.sandbox.image_db.pictures import draw
 from imagesync_pipelines.sandbox.image_db.records import MEDIA_ROOT
-from imagesync_pipelines.sandbox.wire import Place
+
+MEDIA = "media"
+MEDIA_PREFIX = "/media/"
+KEPT_FILES = 256
+NO_FILE = "<html><head><title>404 Not Found</title></head><body><h1>404 Not Found</h1></body></html>"
+
+
+def media_app(catalogue: ImageCatalogue) -> Starlette:
+    """The app of the media host: files are drawn when first asked for; the last 256 are kept."""
+    drawn = lru_cache(maxsize=KEPT_FILES)(draw)
+
+    def file(request: Request) -> Response:
+        picture = catalogue.picture(request.path_params["name"])
+        if picture is None:
+            return HTMLResponse(NO_FILE, 404)
+        content, media_type = drawn(picture)
+        return Response(content, media_type=media_type)
+
+    return Starlette(routes=[Route(MEDIA_PREFIX + "{name}", file)])
+
+
+def media_place(scope: Scope) -> CalledPlace | None:
+    """For the ledger and the faults: every call here is `media`, its part is the file's name."""
+    return MEDIA, str(scope["path"]).removeprefix(MEDIA_PREFIX)
+
 
 ENDPOINT = "all-files-and-articles"
 PATH = "/api/all-files-and-articles/"
 PAGE_ROWS = 20
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 ALLOWED = "GET, HEAD, OPTIONS"
-NOT_FOUND = (
-    '\n<!doctype html>\n<html lang="en">\n<head>\n  <title>Not Found</title>\n</head>\n<body>\n'
-    "  <h1>Not Found</h1><p>The requested resource was not found on this server.</p>\n</body>\n</html>\n"
-)
 
 
 @dataclass
-class Switches:
+class ImageDbSwitches:
     """How the API behaves; may be changed while it runs. `media_root` is set by the server that starts it."""
 
     username: str
@@ -50,23 +69,17 @@ class Switches:
     link_origin: str | None = None  # scheme://host of `next` and `previous`; None: as asked
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Api:
-    catalogue: Catalogue
-    mutator: Mutator
-    switches: Switches
-    served: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def next_call(self) -> int:
-        with self.lock:
-            self.served += 1
-            return self.served
+    catalogue: ImageCatalogue
+    page_served: Callable[[], None]
+    switches: ImageDbSwitches
+    calls: Iterator[int] = field(default_factory=lambda: count(1))
 
 
-def api_app(catalogue: Catalogue, mutator: Mutator, switches: Switches, routes: Sequence[BaseRoute] = ()) -> Starlette:
-    """The app of the API host; `routes` are added, for the control endpoints."""
-    api = _Api(catalogue, mutator, switches)
+def api_app(catalogue: ImageCatalogue, page_served: Callable[[], None], switches: ImageDbSwitches) -> Starlette:
+    """The app of the API host; `page_served` is called behind every page."""
+    api = _Api(catalogue, page_served, switches)
 
     async def listing(request: Request) -> Response:
         return await _listing(api, request)
@@ -77,24 +90,18 @@ def api_app(catalogue: Catalogue, mutator: Mutator, switches: Switches, routes: 
         return Response(b"", 301, {"Location": PATH + query, "Content-Type": "text/html; charset=utf-8"})
 
     async def not_found(request: Request, error: Exception) -> Response:
-        return HTMLResponse(NOT_FOUND, 404)
+        return HTMLResponse(NOT_FOUND_PAGE, 404)
 
     app = Starlette(
-        routes=[
-            Route(PATH, listing, methods=METHODS),
-            Route(PATH.rstrip("/"), without_slash, methods=METHODS),
-            *routes,
-        ],
+        routes=[Route(PATH, listing, methods=METHODS), Route(PATH.rstrip("/"), without_slash, methods=METHODS)],
         exception_handlers={404: not_found},
     )
     app.router.redirect_slashes = False
     return app
 
 
-def api_place(scope: Scope) -> Place | None:
-    """For the ledger and the faults: the endpoint and the page as written in the query; control calls are not seen."""
-    if str(scope["path"]).startswith("/__sandbox__"):
-        return None
+def api_place(scope: Scope) -> CalledPlace:
+    """For the ledger and the faults: the endpoint and the page as written in the query."""
     pages = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True).get("page", ["1"])
     return ENDPOINT, pages[-1]
 
@@ -113,7 +120,7 @@ async def _listing(api: _Api, request: Request) -> Response:
         return _json(405, {"detail": f'Method "{request.method}" not allowed.'})
 
     size = _page_size(request, switches)
-    call = api.next_call()
+    call = next(api.calls)
     shaken_by = call if switches.unstable_order else None
     with api.catalogue.lock:
         pages = max(1, -(-len(api.catalogue) // size))
@@ -122,11 +129,11 @@ async def _listing(api: _Api, request: Request) -> Response:
             return _json(404, {"detail": "Invalid page."})
         count, rows = api.catalogue.rows((page - 1) * size, page * size, shaken_by)
     body = _envelope(request, switches, count, page, pages, _results(api, rows, call))
-    api.mutator.page_served()
+    api.page_served()
     return _raw(200, body)
 
 
-def _authentication_problem(header: str | None, switches: Switches) -> str | None:
+def _authentication_problem(header: str | None, switches: ImageDbSwitches) -> str | None:
     """DRF's own words for what is wrong with a Basic header; None when it is right."""
     parts = (header or "").split()
     if not parts or parts[0].lower() != "basic":
@@ -144,7 +151,7 @@ def _authentication_problem(header: str | None, switches: Switches) -> str | Non
     return None
 
 
-def _page_size(request: Request, switches: Switches) -> int:
+def _page_size(request: Request, switches: ImageDbSwitches) -> int:
     """20 whatever is asked (contract section 2); with the switch, what is asked when it is a whole number above 0."""
     asked = request.query_params.get("page_size", "")
     return int(asked) if switches.honour_page_size and asked.isdecimal() and int(asked) > 0 else PAGE_ROWS
@@ -169,13 +176,13 @@ def _results(api: _Api, rows: list[bytes], call: int) -> bytes:
     return b",".join(rows).replace(MEDIA_ROOT.encode(), api.switches.media_root.encode())
 
 
-def _envelope(request: Request, switches: Switches, count: int, page: int, pages: int, results: bytes) -> bytes:
+def _envelope(request: Request, switches: ImageDbSwitches, count: int, page: int, pages: int, results: bytes) -> bytes:
     following = orjson.dumps(_link(request, switches, page + 1) if page < pages else None)
     previous = orjson.dumps(_link(request, switches, page - 1) if page > 1 else None)
     return b'{"count":%d,"next":%s,"previous":%s,"results":[%s]}' % (count, following, previous, results)
 
 
-def _link(request: Request, switches: Switches, page: int) -> str:
+def _link(request: Request, switches: ImageDbSwitches, page: int) -> str:
     """The URL of another page: everything that was asked is echoed, sorted by name; page 1 has no page parameter."""
     query = parse_qs(request.url.query, keep_blank_values=True)
     query.pop("page", None)

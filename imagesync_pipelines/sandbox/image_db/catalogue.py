@@ -1,8 +1,4 @@
-"""The whole image database: its records in the order of the table, deterministic from a seed.
-
-What belongs here: building a catalogue, reading pages of it, changing a row. What does not: what a change means
-(mutation.py) and HTTP (app.py). Rows are kept as JSON: 100,000 of them stay below 400 MB.
-"""
+"""The whole image database: its records in the order of the table, deterministic from a seed."""
 
 import threading
 from collections.abc import Sequence
@@ -13,17 +9,19 @@ from zlib import crc32
 
 import orjson
 
-from imagesync_pipelines.sandbox.image_db.pictures import Picture, file_id_of, pictures_of
+from imagesync_pipelines.sandbox.answers import SandboxError
+from imagesync_pipelines.sandbox.image_db.pictures import MediaPicture, file_id_of, pictures_of
 from imagesync_pipelines.sandbox.image_db.products import PARENTS, VARIANTS, Products, build_products
 from imagesync_pipelines.sandbox.image_db.records import (
     DESKTOP,
     FOLDER,
     LAST_FILE_ID,
+    SPECIALS,
     UPLOAD,
     Record,
     Workshop,
+    apply_specials,
 )
-from imagesync_pipelines.sandbox.image_db.specials import SPECIALS, apply_specials
 
 RECORDS = 2489
 DESKTOP_SHARE = 1900 / 2489
@@ -34,11 +32,11 @@ LATER_DAYS = 870
 LARGEST_STOCK = 10**9
 
 
-class CatalogueError(Exception):
+class CatalogueError(SandboxError):
     """A record that was asked for is not there; the message names it."""
 
 
-class Catalogue:
+class ImageCatalogue:
     """The records and the ERP's products. Safe between threads; every choice comes from the seed."""
 
     def __init__(self, seed: int, products: Products, workshop: Workshop, rows: list[bytes]) -> None:
@@ -47,7 +45,7 @@ class Catalogue:
         self.workshop = workshop
         self.lock = threading.RLock()
         self._rows = rows
-        self._pictures: dict[str, Picture] | None = None
+        self._pictures: dict[str, MediaPicture] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -63,7 +61,7 @@ class Catalogue:
             rows = self._rows
             if shaken_by is not None:
                 rows = list(rows)
-                rng = Random(self.seed * 1_000_003 + shaken_by)  # noqa: S311 - made-up disorder, no secret
+                rng = Random(self.seed * 1_000_003 + shaken_by)
                 for _ in range(max(1, len(rows) // 50) if len(rows) > 1 else 0):
                     one, other = rng.randrange(len(rows)), rng.randrange(len(rows))
                     rows[one], rows[other] = rows[other], rows[one]
@@ -103,7 +101,7 @@ class Catalogue:
         with self.lock:
             rng.shuffle(self._rows)
 
-    def picture(self, name: str) -> Picture | None:
+    def picture(self, name: str) -> MediaPicture | None:
         """What the media file of this name shows; None when no record has it (any more)."""
         with self.lock:
             if self._pictures is None:
@@ -122,12 +120,12 @@ class Catalogue:
 
 def build_catalogue(
     seed: int = 1, records: int = RECORDS, parents: int | None = None, variants: int | None = None
-) -> Catalogue:
+) -> ImageCatalogue:
     """Make a catalogue; parents and variants keep the real proportion to the records unless they are given.
 
     The same arguments give the same catalogue. Proportions and rare cases: contract sections 3, 3.1 and 4.
     """
-    rng = Random(seed)  # noqa: S311 - made-up data, no secret
+    rng = Random(seed)
     parents = max(1, round(records * PARENTS / RECORDS)) if parents is None else parents
     variants = max(1, round(parents * VARIANTS / PARENTS)) if variants is None else variants
     products = build_products(rng, parents, variants)
@@ -144,7 +142,7 @@ def build_catalogue(
     for nth, record in special.items():
         rows[nth] = orjson.dumps(record)
     rng.shuffle(rows)
-    return Catalogue(seed, products, workshop, rows)
+    return ImageCatalogue(seed, products, workshop, rows)
 
 
 def _arrivals(rng: Random, records: int) -> list[tuple[datetime, str]]:

@@ -1,33 +1,27 @@
-"""What happens to the image database over time: uploads, deletions, re-exports, links that come, go and turn.
+"""What happens to the image database over time: single changes, a script of them during a walk, a believable night."""
 
-What belongs here: one operator per kind of change, and a script that does them during a walk. What does not: the
-shape of a record (records.py), a whole night of changes (night.py).
-"""
-
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from inspect import signature
+from functools import partial
 from random import Random
 from typing import Any
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.image_db.catalogue import Catalogue
+from imagesync_pipelines.sandbox.faults import Moments
+from imagesync_pipelines.sandbox.image_db.catalogue import ImageCatalogue
 from imagesync_pipelines.sandbox.image_db.pictures import UNKNOWN_SIZE, file_id_of, pictures_of
 from imagesync_pipelines.sandbox.image_db.records import UPLOAD, Record
+from imagesync_pipelines.sandbox.mutation import MutationError, check, make, operators
 
 # An upload of two days ago: whatever its export took, none of its stamps is in the future.
+PAGE_SERVED = "page served"
 LONGEST_EXPORT = timedelta(days=2)
 TYPES = ("Produktfoto", "Szene", "Markt-Messe-Shop", "Illustration")
 
 
-class MutationError(Exception):
-    """A change cannot be made; the message says which and why."""
-
-
 @dataclass(frozen=True)
-class Mutation:
+class RecordMutation:
     """One change that was made: the operator, the record, and what is different now in a few words."""
 
     operator: str
@@ -35,85 +29,59 @@ class Mutation:
     detail: str
 
 
-@dataclass(frozen=True)
-class _Bench:
-    """What an operator works with."""
-
-    catalogue: Catalogue
-    clock: SandboxClock
-    rng: Random
-
-
 class Mutator:
     """Makes changes to one catalogue; what is not named is chosen from the seed. Safe between threads."""
 
-    def __init__(self, catalogue: Catalogue, clock: SandboxClock) -> None:
-        rng = Random(f"{catalogue.seed}/mutations")  # noqa: S311 - made-up changes, no secret
-        self._bench = _Bench(catalogue, clock, rng)
-        self._scripted: list[tuple[int, str, dict[str, Any]]] = []
-        self._pages = 0
-        self._lock = threading.RLock()
+    def __init__(self, catalogue: ImageCatalogue, clock: SandboxClock) -> None:
+        self.catalogue, self.clock = catalogue, clock
+        self.rng = Random(f"{catalogue.seed}/mutations")
+        self._scripted = Moments()
 
-    def mutate(self, operator: str, **arguments: Any) -> Mutation:
+    def mutate(self, operator: str, **arguments: Any) -> RecordMutation:
         """Make one change now.
 
         Operators and what may be named: insert(position=0), insert_record(record, position=0), delete(file_id),
         re_export(file_id), add_link(file_id, number, variant, front), remove_link(file_id, number),
         refront(file_id, number), change_type(file_id, image_type), reorder(). Raises MutationError, CatalogueError.
         """
-        self._check(operator, arguments)
-        with self._lock, self._bench.catalogue.lock:
-            return _OPERATORS[operator](self._bench, **arguments)
+        with self.catalogue.lock:
+            return make(_OPERATORS, operator, self, **arguments)
 
     def after_pages(self, pages: int, operator: str, **arguments: Any) -> None:
         """Make a change as soon as so many more pages were served: during a walk, between two pages."""
-        self._check(operator, arguments)
-        with self._lock:
-            self._scripted.append((self._pages + pages, operator, arguments))
+        check(_OPERATORS, operator, self, **arguments)
+        self._scripted.before(PAGE_SERVED, partial(self.mutate, operator, **arguments), skip=pages - 1)
 
     def page_served(self) -> None:
         """Called by the API after each page: makes the changes that are due."""
-        with self._lock:
-            self._pages += 1
-            due = [change for change in self._scripted if change[0] <= self._pages]
-            self._scripted = [change for change in self._scripted if change[0] > self._pages]
-            for _, operator, arguments in due:
-                self.mutate(operator, **arguments)
-
-    def _check(self, operator: str, arguments: Mapping[str, Any]) -> None:
-        if operator not in _OPERATORS:
-            raise MutationError(f"no operator is called {operator}; there are {', '.join(sorted(_OPERATORS))}")
-        try:
-            signature(_OPERATORS[operator]).bind(self._bench, **arguments)
-        except TypeError as error:
-            raise MutationError(f"{operator}: {error}") from error
+        self._scripted.come(PAGE_SERVED)
 
 
-def _insert(bench: _Bench, position: int = 0) -> Mutation:
+def _insert(bench: Mutator, position: int = 0) -> RecordMutation:
     """A new upload with its exports; in front of the table by default, so that every page moves."""
     workshop = bench.catalogue.workshop
     made = workshop.record(bench.clock.now() - LONGEST_EXPORT, UPLOAD)
     made["articles"] = made["articles"] or [workshop.link(*workshop.some_variant())]
     bench.catalogue.insert(made, position)
-    return Mutation("insert", made["original_file"]["file_id"], f"at row {position}")
+    return RecordMutation("insert", made["original_file"]["file_id"], f"at row {position}")
 
 
-def _insert_record(bench: _Bench, record: object, position: int = 0) -> Mutation:
+def _insert_record(bench: Mutator, record: object, position: int = 0) -> RecordMutation:
     """The given record, odd or not, null too."""
     bench.catalogue.insert(record, position)
-    return Mutation("insert_record", file_id_of(record), f"at row {position}")
+    return RecordMutation("insert_record", file_id_of(record), f"at row {position}")
 
 
-def _delete(bench: _Bench, file_id: int | None = None) -> Mutation:
+def _delete(bench: Mutator, file_id: int | None = None) -> RecordMutation:
     """A record is deleted; the first of the table by default, so that every page moves."""
     ids = [file_id] if file_id is not None else bench.catalogue.file_ids()[:1]
     if not ids:
         raise MutationError("delete: there is no record left")
     bench.catalogue.remove(ids[0])
-    return Mutation("delete", ids[0], "gone")
+    return RecordMutation("delete", ids[0], "gone")
 
 
-def _re_export(bench: _Bench, file_id: int | None = None) -> Mutation:
+def _re_export(bench: Mutator, file_id: int | None = None) -> RecordMutation:
     """New exports with new ids and URLs, the old URLs are gone; nothing else says that anything changed."""
     chosen, record = _chosen(bench, file_id, lambda found: bool(found["exported_files"]))
     tiffs = [picture for picture in pictures_of(record).values() if picture.kind == "tiff"]
@@ -121,12 +89,12 @@ def _re_export(bench: _Bench, file_id: int | None = None) -> Mutation:
     record["exported_files"] = bench.catalogue.workshop.exports(bench.clock.now(), *size)
     record["original_file"]["is_processed"] = True
     bench.catalogue.replace(chosen, record)
-    return Mutation("re_export", chosen, f"{len(record['exported_files'])} new exports")
+    return RecordMutation("re_export", chosen, f"{len(record['exported_files'])} new exports")
 
 
 def _add_link(
-    bench: _Bench, file_id: int | None = None, number: str | None = None, variant: str = "BE", front: bool = False
-) -> Mutation:
+    bench: Mutator, file_id: int | None = None, number: str | None = None, variant: str = "BE", front: bool = False
+) -> RecordMutation:
     """One more article on a record; a variant of the ERP by default."""
     chosen, record = _chosen(bench, file_id, lambda found: True)
     if number is None:
@@ -136,19 +104,19 @@ def _add_link(
         number, variant = str(row["sku"]), str(row["variant_code"])
     record["articles"].append(bench.catalogue.workshop.link(number, variant, front))
     bench.catalogue.replace(chosen, record)
-    return Mutation("add_link", chosen, f"{number} {variant}")
+    return RecordMutation("add_link", chosen, f"{number} {variant}")
 
 
-def _remove_link(bench: _Bench, file_id: int | None = None, number: str | None = None) -> Mutation:
+def _remove_link(bench: Mutator, file_id: int | None = None, number: str | None = None) -> RecordMutation:
     """An article is taken off a record, with all repetitions of it."""
     chosen, record = _chosen(bench, file_id, lambda found: bool(found["articles"]))
     number = _linked(record, number, chosen)
     record["articles"] = [link for link in record["articles"] if link["number"] != number]
     bench.catalogue.replace(chosen, record)
-    return Mutation("remove_link", chosen, number)
+    return RecordMutation("remove_link", chosen, number)
 
 
-def _refront(bench: _Bench, file_id: int | None = None, number: str | None = None) -> Mutation:
+def _refront(bench: Mutator, file_id: int | None = None, number: str | None = None) -> RecordMutation:
     """The front flag of one link is turned round, in all repetitions of it."""
     chosen, record = _chosen(bench, file_id, lambda found: bool(found["articles"]))
     number = _linked(record, number, chosen)
@@ -157,26 +125,26 @@ def _refront(bench: _Bench, file_id: int | None = None, number: str | None = Non
         if link["number"] == number:
             link["front"] = front
     bench.catalogue.replace(chosen, record)
-    return Mutation("refront", chosen, f"{number} front={front}".lower())
+    return RecordMutation("refront", chosen, f"{number} front={front}".lower())
 
 
-def _change_type(bench: _Bench, file_id: int | None = None, image_type: str | None = None) -> Mutation:
+def _change_type(bench: Mutator, file_id: int | None = None, image_type: str | None = None) -> RecordMutation:
     """The record gets another type."""
     chosen, record = _chosen(bench, file_id, lambda found: True)
     before = record["original_file"]["type"]
     after = image_type or bench.rng.choice([kind for kind in TYPES if kind != before])
     record["original_file"]["type"] = after
     bench.catalogue.replace(chosen, record)
-    return Mutation("change_type", chosen, f"{before} -> {after}")
+    return RecordMutation("change_type", chosen, f"{before} -> {after}")
 
 
-def _reorder(bench: _Bench) -> Mutation:
+def _reorder(bench: Mutator) -> RecordMutation:
     """The table has another order from now on, as after a VACUUM; no record changes."""
     bench.catalogue.reorder(bench.rng)
-    return Mutation("reorder", None, "all rows")
+    return RecordMutation("reorder", None, "all rows")
 
 
-def _chosen(bench: _Bench, file_id: int | None, fits: Callable[[Record], bool]) -> tuple[int, Record]:
+def _chosen(bench: Mutator, file_id: int | None, fits: Callable[[Record], bool]) -> tuple[int, Record]:
     """The named record, or one from the seed that is well-formed and fits."""
     ids = bench.catalogue.file_ids() if file_id is None else [file_id]
     for candidate in bench.rng.sample(ids, len(ids)):
@@ -206,14 +174,54 @@ def _linked(record: Record, number: str | None, file_id: int) -> str:
     return number if number is not None else str(numbers[0])
 
 
-_OPERATORS: Mapping[str, Callable[..., Mutation]] = {
-    "insert": _insert,
-    "insert_record": _insert_record,
-    "delete": _delete,
-    "re_export": _re_export,
-    "add_link": _add_link,
-    "remove_link": _remove_link,
-    "refront": _refront,
-    "change_type": _change_type,
-    "reorder": _reorder,
-}
+_OPERATORS = operators(
+    *(_insert, _insert_record, _delete, _re_export, _add_link, _remove_link, _refront, _change_type, _reorder)
+)
+
+
+# Shares of all records; at least one of each. At the real size: 12, 10, 8, 6, 4, 4 and 5.
+INSERTED, RE_EXPORTED, LINKED, REFRONTED, RETYPED, MOVED, DELETED = 0.005, 0.004, 0.0032, 0.0024, 0.0016, 0.0016, 0.002
+
+
+def pass_a_night(mutator: Mutator, catalogue: ImageCatalogue) -> list[RecordMutation]:
+    """Change about 2 % of the records and give what was done, in order.
+
+    Each change is to another record. At the real size 9 product images disappear (5 deleted records, 4 moved links).
+    A catalogue too small for a change of every kind raises MutationError.
+    """
+    total = len(catalogue)
+    ids = catalogue.file_ids()
+    rng = Random(f"{catalogue.seed}/night/{total}/{sum(ids)}")
+    fresh = iter(rng.sample(ids, len(ids)))
+    done: list[RecordMutation] = []
+    for operator, share in (
+        ("re_export", RE_EXPORTED),
+        ("add_link", LINKED),
+        ("refront", REFRONTED),
+        ("change_type", RETYPED),
+        ("delete", DELETED),
+    ):
+        done.extend(mutator.mutate(operator, file_id=_next(catalogue, fresh)) for _ in range(_share_of(total, share)))
+    for _ in range(_share_of(total, MOVED)):
+        file_id = _next(catalogue, fresh)
+        done.append(mutator.mutate("remove_link", file_id=file_id))
+        done.append(mutator.mutate("add_link", file_id=file_id))
+    for _ in range(_share_of(total, INSERTED)):
+        done.append(mutator.mutate("insert", position=rng.randrange(len(catalogue) + 1)))
+    return done
+
+
+def _share_of(total: int, share: float) -> int:
+    return max(1, round(total * share))
+
+
+def _next(catalogue: ImageCatalogue, fresh: Iterator[int]) -> int:
+    """The next record that was not touched this night and is a picture of an article."""
+    for file_id in fresh:
+        if _is_ordinary(catalogue.record(file_id)):
+            return file_id
+    raise MutationError("the catalogue is too small for a night of changes; use at least 40 records")
+
+
+def _is_ordinary(record: Record) -> bool:
+    return is_well_formed(record) and bool(record["articles"]) and bool(record["exported_files"])

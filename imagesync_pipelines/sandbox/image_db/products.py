@@ -1,7 +1,4 @@
-"""The made-up ERP catalogue: parents and variants in the shape and proportions of contract section 4.
-
-What belongs here: product rows, and writing them as the files that an ERP export would be. What does not: images.
-"""
+"""The made-up ERP catalogue: parents and variants in the shape and proportions of contract section 4."""
 
 import csv
 from collections.abc import Mapping, Sequence

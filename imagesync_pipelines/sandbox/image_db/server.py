@@ -1,47 +1,44 @@
-"""The image database's stand-in, ready to use: a context manager that tests, benchmarks and the command line share.
+"""The image database's stand-in, ready to use for tests, benchmarks and the command line."""
 
-What belongs here: putting the parts together. What does not: the parts, and running it for good (serve.py).
-"""
-
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from starlette.types import ASGIApp
+
+from imagesync_pipelines.sandbox.answers import Values
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.faults import Fault, FaultPlan
-from imagesync_pipelines.sandbox.image_db.app import Switches, api_app, api_place
-from imagesync_pipelines.sandbox.image_db.catalogue import RECORDS, Catalogue, build_catalogue
-from imagesync_pipelines.sandbox.image_db.control import control_routes
-from imagesync_pipelines.sandbox.image_db.media import media_app, media_place
-from imagesync_pipelines.sandbox.image_db.mutation import Mutation, Mutator
+from imagesync_pipelines.sandbox.control import steered
+from imagesync_pipelines.sandbox.faults import WireFault
+from imagesync_pipelines.sandbox.image_db.app import ImageDbSwitches, api_app, api_place, media_app, media_place
+from imagesync_pipelines.sandbox.image_db.catalogue import RECORDS, ImageCatalogue, build_catalogue
+from imagesync_pipelines.sandbox.image_db.mutation import Mutator, RecordMutation, pass_a_night
 from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.products import write_erp_csv
-from imagesync_pipelines.sandbox.ledger import Ledger
-from imagesync_pipelines.sandbox.serving import bind, running
-from imagesync_pipelines.sandbox.steering import Steered
-from imagesync_pipelines.sandbox.wire import observed
+from imagesync_pipelines.sandbox.server import LOOPBACK, StandIn, bind, running, until_stopped, url_of
 
 USERNAME, PASSWORD = "imagesync", "sandbox-only"
+PORT, MEDIA_PORT = 8801, 8802
+STEERED = (
+    *("honour_page_size", "unstable_order", "stock_drift", "latency", "session_authentication_first", "link_origin"),
+)
 
 
-@dataclass(frozen=True)
-class Sandbox:
+@dataclass(frozen=True, kw_only=True)
+class Sandbox(StandIn):
     """A running stand-in. `url` is the API base for IMAGE_API_URL; `media_url` the media host; both are loopback."""
 
     url: str
     media_url: str
     username: str
     password: str
-    catalogue: Catalogue
-    ledger: Ledger
-    faults: FaultPlan
-    clock: SandboxClock
-    switches: Switches
+    catalogue: ImageCatalogue
+    switches: ImageDbSwitches
     mutator: Mutator
 
-    def mutate(self, operator: str, **arguments: Any) -> Mutation:
+    def mutate(self, operator: str, **arguments: Any) -> RecordMutation:
         """Change the catalogue now; operators and arguments as in Mutator.mutate."""
         return self.mutator.mutate(operator, **arguments)
 
@@ -56,11 +53,11 @@ class Sandbox:
 
 @contextmanager
 def image_db_sandbox(
-    catalogue: Catalogue | None = None,
+    catalogue: ImageCatalogue | None = None,
     *,
     seed: int = 1,
     records: int = RECORDS,
-    faults: tuple[Fault, ...] = (),
+    faults: tuple[WireFault, ...] = (),
     clock: SandboxClock | None = None,
     username: str = USERNAME,
     password: str = PASSWORD,
@@ -73,23 +70,91 @@ def image_db_sandbox(
 
     Without a catalogue one of `records` records is made from the seed. `with_odd_records` spreads one record of every
     odd way over the table; one repeats a file_id and some have none, so no walk of it is provable. `switches` are
-    the fields of Switches: honour_page_size, unstable_order, stock_drift, latency, session_authentication_first,
+    the fields of ImageDbSwitches: honour_page_size, unstable_order, stock_drift, latency, session_authentication_first,
     link_origin.
     """
     catalogue = catalogue if catalogue is not None else build_catalogue(seed, records)
     clock = clock if clock is not None else SandboxClock()
-    plan, ledger, mutator = FaultPlan(), Ledger(), Mutator(catalogue, clock)
-    plan.add(*faults)
-    if with_odd_records:
-        for nth, record in enumerate(odd_records(catalogue).values()):
-            mutator.mutate("insert_record", record=record, position=nth * len(catalogue) // 60)
     api_socket, media_socket = bind(port), bind(media_port)
     # Two host names, as in the contract: credentials for the API must not follow to the media host.
-    url = f"http://localhost:{api_socket.getsockname()[1]}/api/"
-    media_url = f"http://127.0.0.1:{media_socket.getsockname()[1]}/media/"
-    settings = Switches(username=username, password=password, media_root=media_url, **switches)
-    routes = control_routes(catalogue, mutator, settings, Steered(plan, ledger, clock))
-    api = observed(api_app(catalogue, mutator, settings, routes), api_place, plan, ledger, clock)
-    media = observed(media_app(catalogue), media_place, plan, ledger, clock)
-    with running((api, api_socket), (media, media_socket)):
-        yield Sandbox(url, media_url, username, password, catalogue, ledger, plan, clock, settings, mutator)
+    media_url = f"{url_of(media_socket)}/media/"
+    sandbox = Sandbox(
+        clock=clock,
+        url=f"{url_of(api_socket, 'localhost')}/api/",
+        media_url=media_url,
+        username=username,
+        password=password,
+        catalogue=catalogue,
+        switches=ImageDbSwitches(username=username, password=password, media_root=media_url, **switches),
+        mutator=Mutator(catalogue, clock),
+    )
+    sandbox.faults.add(*faults)
+    if with_odd_records:
+        for nth, record in enumerate(odd_records(catalogue).values()):
+            sandbox.mutate("insert_record", record=record, position=nth * len(catalogue) // 60)
+    api = sandbox.watched(api_app(catalogue, sandbox.mutator.page_served, sandbox.switches), api_place)
+    media = sandbox.watched(media_app(catalogue), media_place)
+    with running((_steered(api, sandbox), api_socket), (media, media_socket)):
+        yield sandbox
+
+
+def _steered(app: ASGIApp, sandbox: Sandbox) -> ASGIApp:
+    catalogue = sandbox.catalogue
+
+    def state() -> Values:
+        return {
+            "seed": catalogue.seed,
+            "records": len(catalogue),
+            "parents": len(catalogue.products.parents),
+            "variants": len(catalogue.products.variants),
+            "switches": {name: getattr(sandbox.switches, name) for name in STEERED},
+        }
+
+    def mutate(values: Values) -> Values:
+        operator, after_pages = str(values.pop("operator", "")), values.pop("after_pages", None)
+        if isinstance(after_pages, int):
+            sandbox.after_pages(after_pages, operator, **values)
+            return {"scripted": operator, "after_pages": after_pages}
+        return asdict(sandbox.mutate(operator, **values))
+
+    def night(_: Values) -> object:
+        return [asdict(change) for change in demo_changes(sandbox)]
+
+    return steered(app, sandbox, state, {"mutate": mutate, "night": night}, sandbox.switches, STEERED)
+
+
+def demo_changes(sandbox: Sandbox) -> list[RecordMutation]:
+    """Let a believable night pass at the image database and give what changed."""
+    return pass_a_night(sandbox.mutator, sandbox.catalogue)
+
+
+def serve(
+    announce: Callable[[str], None],
+    *,
+    port: int = PORT,
+    media_port: int = MEDIA_PORT,
+    seed: int = 1,
+    records: int = RECORDS,
+    latency: float = 0.0,
+    nights: int = 0,
+    erp_folder: Path | None = None,
+) -> None:
+    """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
+
+    `announce` is given the lines for the terminal: URLs, credentials, ERP files. Fixed ports keep the media URLs the
+    same after a restart; `nights` nights of changes have passed at the start. Raises ServingError when a port is taken.
+    """
+    started = image_db_sandbox(seed=seed, records=records, port=port, media_port=media_port, latency=latency)
+    with until_stopped() as stop, started as sandbox:
+        for _ in range(nights):
+            demo_changes(sandbox)
+        announce(f"IMAGE_API_URL={sandbox.url}")
+        announce(f"IMAGE_API_USERNAME={sandbox.username}")
+        announce(f"IMAGE_API_PASSWORD={sandbox.password}")
+        announce(f"# pictures: {sandbox.media_url}  control: {sandbox.url.removesuffix('api/')}__sandbox__/state")
+        announce(f"IMAGESYNC_ALLOWED_IMAGE_HOSTS={LOOPBACK}")
+        if erp_folder is not None:
+            parents, variants = sandbox.write_erp_csv(erp_folder)
+            announce(f"ERP_PARENTS_FILE={parents}")
+            announce(f"ERP_VARIANTS_FILE={variants}")
+        stop.wait()

@@ -1,19 +1,15 @@
-"""What every answer of МойСклад is made of: JSON in gzip, errors by code, empty bodies, pages of HTML (section 9).
-
-What belongs here: answers and errors as values. What does not: the endpoints, and sending (app.py).
-"""
+"""What every answer of МойСклад is made of: errors by code, pages of HTML (section 9)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-import orjson
+from imagesync_pipelines.sandbox.answers import Reply
 
 Json = dict[str, Any]
 
 JSON = "application/json;charset=utf-8"
-HTML = "text/html"
 _MORE = "https://dev.moysklad.ru/doc/api/remap/1.2/#error_"
 # Status and text by code; the statuses of 51001 to 51006 are a switch.
 _CODES: Mapping[int, tuple[int, str]] = MappingProxyType(
@@ -74,18 +70,8 @@ _CODES: Mapping[int, tuple[int, str]] = MappingProxyType(
 IMAGE_CODES = range(51001, 51007)
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What an endpoint answers; an empty `body` is an empty body."""
-
-    status: int = 200
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-    content_type: str = JSON
-
-
 @dataclass
-class Refused(Exception):  # noqa: N818 - it is an answer, not a failure of the sandbox
+class RemapRefusalError(Exception):
     """A request, or one element of a bulk, that is answered with an error; without a code the status says all."""
 
     code: int | None
@@ -113,24 +99,19 @@ class Refused(Exception):  # noqa: N818 - it is an answer, not a failure of the 
         return {"errors": [error]}
 
 
-def refused(code: int, parameter: str = "", **numbers: object) -> Refused:
+def refused(code: int, parameter: str = "", **numbers: object) -> RemapRefusalError:
     """The error with this code; `numbers` are what its text names."""
-    return Refused(code, _CODES[code][1].format(**numbers), parameter=parameter)
+    return RemapRefusalError(code, _CODES[code][1].format(**numbers), parameter=parameter)
 
 
-def malformed(text: str, parameter: str = "", status: int = 400) -> Refused:
+def malformed(text: str, parameter: str = "", status: int = 400) -> RemapRefusalError:
     """An error whose code no source gives: it has none."""
-    return Refused(None, text, status, parameter)
+    return RemapRefusalError(None, text, status, parameter)
 
 
-def answered(body: object, status: int = 200, **headers: str) -> Answer:
-    """An answer in JSON; a header `X_Lognex_Auth="1"` is sent as `X-Lognex-Auth: 1`."""
-    return Answer(status, orjson.dumps(body), {name.replace("_", "-"): value for name, value in headers.items()})
-
-
-def page(status: int, title: str) -> Answer:
+def page(status: int, title: str) -> Reply:
     """A page of HTML, as the proxy before the API writes it."""
     body = (
         f"<html>\r\n<head><title>{status} {title}</title></head>\r\n<body><h1>{status} {title}</h1></body>\r\n</html>"
     )
-    return Answer(status, body.encode(), content_type=HTML)
+    return Reply(status, body.encode(), content_type="text/html")

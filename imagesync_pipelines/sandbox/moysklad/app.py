@@ -1,12 +1,12 @@
-"""The API over HTTP: what stands before all endpoints, and how answers are sent.
+"""The API over HTTP: which call is which endpoint, and what stands before all of them.
 
-What belongs here: headers, credentials, bans, limits, sizes of bodies, 308 for ids of the user interface, gzip. What
-does not: which call is which endpoint (doors.py). It is no Starlette app: a benchmark makes tens of thousands of calls.
+It is no Starlette app: a benchmark makes tens of thousands of calls.
 """
 
 import asyncio
 import gzip
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -15,14 +15,80 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imagesync_pipelines.sandbox.moysklad.answers import Answer, Refused, answered, page, refused
-from imagesync_pipelines.sandbox.moysklad.bans import Bans
-from imagesync_pipelines.sandbox.moysklad.doors import PREFIX, Found, find, header
-from imagesync_pipelines.sandbox.moysklad.limits import UnderWay, weight
-from imagesync_pipelines.sandbox.moysklad.office import Ask, Office
-from imagesync_pipelines.sandbox.moysklad.principals import Principal
-from imagesync_pipelines.sandbox.moysklad.switches import TooLarge
-from imagesync_pipelines.sandbox.plytix.moments import Moments
+from imagesync_pipelines.sandbox.answers import CalledPlace, Reply, replied
+from imagesync_pipelines.sandbox.faults import Moments
+from imagesync_pipelines.sandbox.moysklad import entities, hooks, hosts, lists
+from imagesync_pipelines.sandbox.moysklad.answers import RemapRefusalError, page, refused
+from imagesync_pipelines.sandbox.moysklad.limits import Bans, UnderWay, weight
+from imagesync_pipelines.sandbox.moysklad.model import TooLargeBy
+from imagesync_pipelines.sandbox.moysklad.office import Ask, Endpoint, Office, Principal
+from imagesync_pipelines.sandbox.routes import Door, find
+
+PREFIX = "/api/remap/1.2/"
+OTHER, NOBODY = "other", "nobody"
+_ID, _IDS = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"), {"entity", "image", "webhook"}
+_IMAGED, _LISTED = "product|bundle|variant", "product|bundle|variant|service"
+
+
+DOORS: tuple[Door[Endpoint], ...] = (
+    Door("assortment", "GET", "entity/assortment", lists.assortment),
+    Door("webhook list", "GET", "entity/webhook", hooks.list_webhooks),
+    Door("webhook create", "POST", "entity/webhook", hooks.create_webhook),
+    Door("webhook change", "PUT", "entity/webhook/{webhook}", hooks.change_webhook),
+    Door("webhook delete", "DELETE", "entity/webhook/{webhook}", hooks.delete_webhook),
+    Door("list", "GET", f"entity/{_LISTED}", lists.list_entities),
+    Door("bulk", "POST", f"entity/{_LISTED}", entities.post),
+    Door("bulk", "POST", f"entity/{_LISTED}/batch", entities.post_many),
+    Door("bulk delete", "POST", f"entity/{_LISTED}/delete", entities.delete_many),
+    Door("get", "GET", f"entity/{_LISTED}/{{entity}}", entities.get),
+    Door("put", "PUT", f"entity/{_LISTED}/{{entity}}", entities.put, writes=True),
+    Door("delete", "DELETE", f"entity/{_LISTED}/{{entity}}", entities.delete, writes=True),
+    Door("images list", "GET", f"entity/{_IMAGED}/{{entity}}/images", entities.list_images),
+    Door("images post", "POST", f"entity/{_IMAGED}/{{entity}}/images", entities.post_images, writes=True),
+    Door("images batch", "POST", f"entity/{_IMAGED}/{{entity}}/images/batch", entities.post_batch, writes=True),
+    Door("images delete", "POST", f"entity/{_IMAGED}/{{entity}}/images/delete", entities.delete_images, writes=True),
+    Door("image delete", "DELETE", f"entity/{_IMAGED}/{{entity}}/images/{{image}}", entities.delete_image, writes=True),
+    Door("download", "GET", "download/{image}", hosts.download),
+    Door("download head", "HEAD", "download/{image}", hosts.head),
+    Door("download", "POST", "download/{image}", hosts.refusing(44000)),
+    Door("download", "PUT", "download/{image}", hosts.refusing(44001)),
+    Door("download", "DELETE", "download/{image}", hosts.refusing(44002)),
+    Door("token", "POST", "security/token", hooks.issue_token),
+)
+
+
+@dataclass(frozen=True)
+class _Met:
+    """Where a call leads."""
+
+    door: Door[Endpoint]
+    ids: Mapping[str, str]
+
+
+def api_place(office: Office) -> Callable[[Scope], CalledPlace]:
+    """For the ledger and the faults: `<account> <door>`, and the entity or image that the path names."""
+
+    def place(scope: Scope) -> CalledPlace:
+        principal = office.principals.of(header(scope, b"authorization"))
+        account = NOBODY if principal is None else principal.account.name
+        found = _find(scope)
+        if found is None:
+            return f"{account} {OTHER}", scope["path"]
+        return f"{account} {found.door.name}", found.ids.get("entity") or found.ids.get("image", "")
+
+    return place
+
+
+def _find(scope: Scope) -> _Met | None:
+    """The door of a call; None when there is none."""
+    met = find(DOORS, scope["method"], scope["path"].removeprefix(PREFIX))
+    return None if met is None or met.door is None else _Met(met.door, met.ids)
+
+
+def header(scope: Scope, name: bytes) -> str:
+    """The first line of a header, or nothing."""
+    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+
 
 MOST_HEADER_BYTES, MOST_ELEMENTS, MOST_DEPTH = 8192, 1000, 10
 # A body above this is decoded beside the server's loop, so that other calls go on meanwhile.
@@ -30,6 +96,8 @@ LARGE_BODY = 65_536
 _ACCEPTED = ("application/json;charset=utf-8", "application/json", "*/*")
 _GZIP = 1
 AUTH, TOO_MANY_AT_ONCE = "X-Lognex-Auth", "429005"
+
+NOBODYS = {AUTH: "401001", "X-Lognex-Auth-Message": "Authentication failed"}
 
 Headers = Mapping[str, tuple[str, ...]]
 RawHeaders = list[tuple[bytes, bytes]]
@@ -53,7 +121,7 @@ def api_app(gate: Gate) -> ASGIApp:
         principal = gate.office.principals.of(header(scope, b"authorization"))
         if principal is None:
             await _read(receive, 0)
-            await _send(send, _by_proxy(scope) or _nobody(), [])
+            await _send(send, _by_proxy(scope) or _error(refused(1056), headers=NOBODYS), [])
             return
         answer = await _counted(gate, scope, receive, principal)
         await _send(send, answer, principal.units.headers())
@@ -61,16 +129,18 @@ def api_app(gate: Gate) -> ASGIApp:
     return app
 
 
-async def _counted(gate: Gate, scope: Scope, receive: Receive, principal: Principal) -> Answer:
+async def _counted(gate: Gate, scope: Scope, receive: Receive, principal: Principal) -> Reply:
     """Answer a call, and count it for the limit of calls at once and for the bans."""
     counters = (principal.under_way, gate.under_way[principal.account.name])
     begun = [counter for counter in counters if counter.begin()]
     try:
         # The body is read whatever the answer: a client that is still sending would not see it.
         body = await _read(receive, gate.office.switches.body_bytes)
-        early = _by_proxy(scope) or _banned(gate, principal)
+        early = _by_proxy(scope)
         if early is not None:
             return early
+        if gate.bans.is_banned(principal.account.name, principal.name):
+            return _error(refused(1061))
         if len(begun) < len(counters):
             answer = _error(refused(1073), headers={AUTH: TOO_MANY_AT_ONCE})
         else:
@@ -85,15 +155,15 @@ async def _counted(gate: Gate, scope: Scope, receive: Receive, principal: Princi
     return answer
 
 
-async def _limited(gate: Gate, scope: Scope, principal: Principal, body: bytes | None) -> Answer:
+async def _limited(gate: Gate, scope: Scope, principal: Principal, body: bytes | None) -> Reply:
     """Answer a call if its principal has the units for it."""
     switches = gate.office.switches
-    found = find(scope["method"], scope["path"])
+    found = _find(scope)
     is_free = found is not None and found.door.name.startswith("download") and not switches.download_costs
     if not is_free and not principal.units.take(weight(principal.kind, gate.office.clock.now())):
         return _error(refused(1049), headers={AUTH: "429002"})
     if body is None:
-        is_page = switches.too_large is TooLarge.PROXY
+        is_page = switches.too_large is TooLargeBy.PROXY
         return page(413, "Request Entity Too Large") if is_page else _error(refused(1044))
     if found is None:
         return _error(refused(1002))
@@ -118,7 +188,7 @@ async def _limited(gate: Gate, scope: Scope, principal: Principal, body: bytes |
         gate.writing.discard(entity)
 
 
-def _answer(gate: Gate, scope: Scope, principal: Principal, found: Found, body: bytes) -> Answer:
+def _answer(gate: Gate, scope: Scope, principal: Principal, found: _Met, body: bytes) -> Reply:
     """The endpoint's answer, or its refusal."""
     office, account = gate.office, principal.account
     gate.moments.come(f"{account.name} {found.door.name}")
@@ -127,6 +197,9 @@ def _answer(gate: Gate, scope: Scope, principal: Principal, found: Found, body: 
         decoded = _decoded(headers, body)
         if scope["method"] != "GET" and not principal.may_write:
             raise refused(1017)
+        is_named = office.switches.malformed_id_named
+        if is_named and not all(_ID.fullmatch(found.ids[name]) for name in _IDS & set(found.ids)):
+            raise refused(1052)
         query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
         ask = Ask(office, account, principal, found.ids, query, headers, decoded, body)
         try:
@@ -134,7 +207,7 @@ def _answer(gate: Gate, scope: Scope, principal: Principal, found: Found, body: 
                 return found.door.endpoint(ask)
         finally:
             office.webhooks.tell(account, ask.events, headers)
-    except Refused as error:
+    except RemapRefusalError as error:
         return _error(error, office.switches.image_error_status)
 
 
@@ -166,7 +239,7 @@ def _depth(value: Any) -> int:
     return 1 + max((_depth(one) for one in value), default=0)
 
 
-def _moved(office: Office, scope: Scope, principal: Principal, found: Found) -> Answer | None:
+def _moved(office: Office, scope: Scope, principal: Principal, found: _Met) -> Reply | None:
     """The 308 to the API's id, where a path has the id of the user interface."""
     ui_id = found.ids.get("entity", "")
     api_id = principal.account.by_ui_id(ui_id)
@@ -174,14 +247,10 @@ def _moved(office: Office, scope: Scope, principal: Principal, found: Found) -> 
         return None
     query = scope["query_string"].decode("latin-1")
     path = scope["path"].removeprefix(PREFIX).replace(ui_id, api_id)
-    return Answer(308, headers={"Location": f"{office.root}/{path}{'?' if query else ''}{query}"})
+    return Reply(308, headers={"Location": f"{office.root}/{path}{'?' if query else ''}{query}"})
 
 
-def _banned(gate: Gate, principal: Principal) -> Answer | None:
-    return _error(refused(1061)) if gate.bans.is_banned(principal.account.name, principal.name) else None
-
-
-def _by_proxy(scope: Scope) -> Answer | None:
+def _by_proxy(scope: Scope) -> Reply | None:
     """The answers of the proxy: 415 without gzip, or with a body in gzip, and 414."""
     if (
         sum(len(name) + len(value) + 4 for name, value in scope["headers"])
@@ -191,18 +260,13 @@ def _by_proxy(scope: Scope) -> Answer | None:
     ):
         return page(414, "Request-URI Too Large")
     if "gzip" not in header(scope, b"accept-encoding") or header(scope, b"content-encoding"):
-        return Answer(415)
+        return Reply(415)
     return None
 
 
-def _nobody() -> Answer:
-    text = "Authentication failed"
-    return _error(refused(1056), headers={AUTH: "401001", "X-Lognex-Auth-Message": text})
-
-
-def _error(error: Refused, image_status: int = 412, headers: Mapping[str, str] | None = None) -> Answer:
-    answer = answered(error.body(), error.status_of(image_status))
-    return Answer(answer.status, answer.body, headers or {})
+def _error(error: RemapRefusalError, image_status: int = 412, headers: Mapping[str, str] | None = None) -> Reply:
+    answer = replied(error.body(), error.status_of(image_status))
+    return Reply(answer.status, answer.body, headers or {})
 
 
 def _headers(scope: Scope) -> Headers:
@@ -227,7 +291,7 @@ async def _read(receive: Receive, most: int) -> bytes | None:
             return b"".join(pieces) if size <= most else None
 
 
-async def _send(send: Send, answer: Answer, limits: RawHeaders) -> None:
+async def _send(send: Send, answer: Reply, limits: RawHeaders) -> None:
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
     # Of too many calls at once no header tells how long to wait.
     is_told = answer.headers.get(AUTH) != TOO_MANY_AT_ONCE

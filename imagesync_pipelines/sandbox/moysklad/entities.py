@@ -1,56 +1,307 @@
-"""Single entities and bulk writes: create, change, delete, partial success (contract sections 7.4 and 8).
+"""Writing images and entities: what is refused and why, partial success of bulk writes (contract sections 5, 7, 8)."""
 
-What belongs here: those endpoints. What does not: the rules of images (images.py).
-"""
-
-from collections.abc import Callable
+import base64
+import binascii
+import json
+from collections.abc import Callable, Sequence
+from io import BytesIO
 from typing import Any
 
-from imagesync_pipelines.sandbox.moysklad.answers import Answer, Json, Refused, answered, malformed, refused
-from imagesync_pipelines.sandbox.moysklad.images import set_list
-from imagesync_pipelines.sandbox.moysklad.model import WITH_IMAGES, Entity, EntityType
-from imagesync_pipelines.sandbox.moysklad.office import Ask
-from imagesync_pipelines.sandbox.moysklad.rendering import entity_json, shape_of
+from PIL import Image as Pillow
+from PIL import UnidentifiedImageError
+
+from imagesync_pipelines.sandbox.answers import Reply, replied
+from imagesync_pipelines.sandbox.moysklad.answers import Json, RemapRefusalError, malformed, refused
+from imagesync_pipelines.sandbox.moysklad.lists import (
+    Shape,
+    context_of,
+    entity_json,
+    image_json,
+    images_of,
+    images_url,
+    read_page,
+    shape_of,
+    window_of,
+)
+from imagesync_pipelines.sandbox.moysklad.model import (
+    MOST_IMAGES,
+    WITH_IMAGES,
+    BadElement,
+    BadElementNamed,
+    EmptyArray,
+    EntityType,
+    ListForm,
+    SameMeta,
+    StockAccount,
+    StockEntity,
+    StockImage,
+)
+from imagesync_pipelines.sandbox.moysklad.office import Ask, Office
 from imagesync_pipelines.sandbox.moysklad.webhooks import CREATE, DELETE, UPDATE
+
+LONGEST_NAME = 255
+_OFFICIAL, _OTHERS = ("JPEG", "PNG"), ("JPEG", "PNG", "GIF", "WEBP", "BMP")
+_IMAGES, _IMAGE = "images", "image"
+
+
+def list_images(ask: Ask) -> Reply:
+    """GET /entity/{type}/{id}/images."""
+    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    shape, page = shape_of(ask), read_page(ask.query)
+    images = images_of(ask.account, entity)
+    rows = [image_json(ask.office, ask.account, entity, image, shape) for image in images[page.offset :][: page.limit]]
+    url = images_url(ask.office, entity)
+    meta = window_of(url, _IMAGE, len(images), page, ask.query)
+    return replied({"context": context_of(ask.office), "meta": meta, "rows": rows})
+
+
+def post_images(ask: Ask) -> Reply:
+    """POST /entity/{type}/{id}/images: one object adds, an array sets the list; the answer is all images."""
+    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    if isinstance(ask.body, list):
+        judge_form(ask.office.switches.images_form, ListForm.ARRAY)
+        return _set(ask, entity, ask.body)
+    if not isinstance(ask.body, dict):
+        raise refused(1027 if ask.body is None else 2000)
+    _show(ask.office, ask.account, entity, [*entity.images, _made(ask.office, ask.account, entity, ask.body)])
+    return _all_images(ask, entity)
+
+
+def post_batch(ask: Ask) -> Reply:
+    """POST /entity/{type}/{id}/images/batch: an array sets the list; the answer is all images."""
+    judge_form(ask.office.switches.images_form, ListForm.BATCH)
+    if not isinstance(ask.body, list):
+        raise refused(1027 if ask.body is None else 2000)
+    return _set(ask, ask.account.entity(ask.type, ask.ids["entity"]), ask.body)
+
+
+def _set(ask: Ask, entity: StockEntity, elements: list[Any]) -> Reply:
+    if not elements and ask.office.switches.empty_array is EmptyArray.REFUSED:
+        raise refused(1027)
+    set_list(ask.office, ask.account, entity, elements, ask.raw)
+    return _all_images(ask, entity)
+
+
+def _all_images(ask: Ask, entity: StockEntity) -> Reply:
+    written(ask, entity)
+    shape = Shape(expand=True, permanent=False)
+    return replied([image_json(ask.office, ask.account, entity, image, shape) for image in entity.images])
+
+
+def judge_form(taken: ListForm, form: ListForm) -> None:
+    """The 1002 for a list in the form that is not taken."""
+    if taken not in (ListForm.BOTH, form):
+        raise refused(1002)
+
+
+def delete_image(ask: Ask) -> Reply:
+    """DELETE /entity/{type}/{id}/images/{image}: the first with this id goes."""
+    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    ask.account.show(entity, _without(entity.images, ask.ids["image"]))
+    written(ask, entity)
+    return Reply()
+
+
+def delete_images(ask: Ask) -> Reply:
+    """POST /entity/{type}/{id}/images/delete: the first of each named id goes; all or nothing."""
+    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    if not isinstance(ask.body, list):
+        raise refused(2000)
+    after: Sequence[StockImage] = entity.images
+    for element in ask.body:
+        after = _without(after, _id_of_meta(element))
+    ask.account.show(entity, after)
+    written(ask, entity)
+    return Reply()
+
+
+def written(ask: Ask, entity: StockEntity) -> None:
+    """What a write of images does beside them: the stamp of the entity, a webhook."""
+    switches = ask.office.switches
+    if switches.image_write_bumps_updated:
+        ask.account.touch(entity)
+    if switches.image_write_fires_webhook:
+        ask.note(entity, UPDATE, switches.image_field_name)
+
+
+def set_list(
+    office: Office,
+    account: StockAccount,
+    entity: StockEntity,
+    elements: list[Any],
+    raw: bytes = b"",
+    *,
+    inline: bool = False,
+) -> None:
+    """Make the elements the entity's list: what is not among them goes. Raises Refused; then the list stays."""
+    after: list[StockImage] = []
+    for place, element in enumerate(elements):
+        try:
+            after.append(_element(office, account, entity, element, after, inline=inline))
+        except RemapRefusalError as error:
+            if office.switches.bad_element is BadElement.REST:
+                continue
+            raise _named(error, office.switches.bad_element_named, place, raw) from error
+    kept = [_id_of_meta(element) for element in elements if _is_meta(element)]
+    if len(kept) != len(set(kept)):
+        if office.switches.same_meta is SameMeta.REFUSED:
+            raise refused(3013)
+        if office.switches.same_meta is SameMeta.ONCE:
+            after = list(dict.fromkeys(after))
+    _show(office, account, entity, after)
+
+
+def _element(
+    office: Office,
+    account: StockAccount,
+    entity: StockEntity,
+    element: Any,
+    beside: Sequence[StockImage],
+    *,
+    inline: bool,
+) -> StockImage:
+    if not isinstance(element, dict):
+        raise refused(2000)
+    if not _is_meta(element):
+        return _made(office, account, entity, element, beside)
+    if inline and not office.switches.inline_keep_by_meta:
+        raise refused(2013, "meta")
+    image_id = _id_of_meta(element)
+    own = next((image for image in entity.images if image.id == image_id), None)
+    if own is not None and f"/{entity.type}/{entity.id}/" in str(element["meta"].get("href")):
+        return own
+    if image_id not in account.images or not account.shown[image_id]:
+        raise refused(2013, "meta")
+    if not office.switches.foreign_meta_adds:
+        raise refused(3033, "meta")
+    other = account.images[image_id]
+    return account.image_of(entity, other.filename, other.content)
+
+
+def _made(
+    office: Office, account: StockAccount, entity: StockEntity, element: Json, beside: Sequence[StockImage] = ()
+) -> StockImage:
+    """The image that name and content of an element make; raises 51001, 51002, 51004 and 51005."""
+    filename, encoded = element.get("filename"), element.get("content")
+    if not isinstance(filename, str) or not filename:
+        raise refused(51005, "filename")
+    if len(filename) > LONGEST_NAME:
+        raise malformed(f"Длина поля filename не должна превышать {LONGEST_NAME}", "filename", 412)
+    if not isinstance(encoded, str) or not encoded:
+        raise refused(51001, "content")
+    try:
+        content = base64.b64decode(encoded, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise refused(51002, "content") from error
+    limit = office.switches.image_megabytes
+    if len(content) > limit * 1_000_000:
+        raise refused(51004, "content", limit=f"{limit:g}")
+    image = account.image_of(entity, filename, content, beside)
+    if not account.shown[image.id]:
+        _decode(content, _OTHERS if office.switches.other_formats else _OFFICIAL)
+    return image
+
+
+def _decode(content: bytes, formats: tuple[str, ...]) -> None:
+    try:
+        with Pillow.open(BytesIO(content), formats=formats) as picture:
+            picture.load()
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Pillow.DecompressionBombError) as error:
+        raise refused(51002, "content") from error
+
+
+def _show(office: Office, account: StockAccount, entity: StockEntity, images: Sequence[StockImage]) -> None:
+    if len(images) > MOST_IMAGES:
+        raise refused(51006, limit=MOST_IMAGES)
+    account.show(entity, images)
+
+
+def _is_meta(element: Any) -> bool:
+    return isinstance(element, dict) and isinstance(element.get("meta"), dict) and "content" not in element
+
+
+def _id_of_meta(element: Any) -> str:
+    """The id of an image that is named by meta: the end of its address."""
+    href = element["meta"].get("href") if _is_meta(element) else None
+    if not isinstance(href, str):
+        raise refused(2013, "meta")
+    return href.rpartition("/")[2]
+
+
+def _without(images: Sequence[StockImage], image_id: str) -> list[StockImage]:
+    place = next((place for place, image in enumerate(images) if image.id == image_id), None)
+    if place is None:
+        raise refused(1021)
+    return [image for nth, image in enumerate(images) if nth != place]
+
+
+def _named(error: RemapRefusalError, how: BadElementNamed, place: int, raw: bytes) -> RemapRefusalError:
+    """The same error, telling which element of the array it is about as far as the switch lets it."""
+    if how is BadElementNamed.PARAMETER:
+        return RemapRefusalError(error.code, error.text, error.status, f"[{place}].{error.parameter}".rstrip("."))
+    if how is BadElementNamed.COLUMN and raw:
+        line, column = _position(raw.decode(), place)
+        return RemapRefusalError(
+            error.code, error.text, error.status, error.parameter, {"line": line, "column": column}
+        )
+    return RemapRefusalError(error.code, error.text, error.status)
+
+
+def _position(text: str, place: int) -> tuple[int, int]:
+    """Line and column, from 1, at which an element of a JSON array begins."""
+    decoder, at = json.JSONDecoder(), text.index("[") + 1
+    for _ in range(place + 1):
+        at += len(text[at:]) - len(text[at:].lstrip(" \t\r\n,"))
+        start = at
+        _, at = decoder.raw_decode(text, at)
+    return text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+
 
 _TEXTS = {"name": "name", "externalCode": "external_code", "code": "code", "article": "article"}
 _WITH_SYNC_ID = (EntityType.PRODUCT, EntityType.BUNDLE)
 
 
-def get(ask: Ask) -> Answer:
+def get(ask: Ask) -> Reply:
     """GET /entity/{type}/{id}."""
     return _one(ask, ask.account.entity(ask.type, ask.ids["entity"]))
 
 
-def put(ask: Ask) -> Answer:
+def put(ask: Ask) -> Reply:
     """PUT /entity/{type}/{id}: what is named changes."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     _change(ask, entity, _object(ask.body), bulk=False)
     return _one(ask, entity)
 
 
-def post(ask: Ask) -> Answer:
+def post(ask: Ask) -> Reply:
     """POST /entity/{type}: an object creates one, an array creates and changes many."""
     if isinstance(ask.body, list):
-        return post_many(ask)
+        judge_form(ask.office.switches.bulk_form, ListForm.ARRAY)
+        return _written_many(ask)
     return _one(ask, _written(ask, _object(ask.body), bulk=False))
 
 
-def delete(ask: Ask) -> Answer:
+def delete(ask: Ask) -> Reply:
     """DELETE /entity/{type}/{id}."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     ask.account.remove(entity)
     ask.note(entity, DELETE)
-    return Answer()
+    return Reply()
 
 
-def post_many(ask: Ask) -> Answer:
-    """POST /entity/{type} and /entity/{type}/batch with an array: the answer has a place for every element."""
+def post_many(ask: Ask) -> Reply:
+    """POST /entity/{type}/batch with an array."""
+    judge_form(ask.office.switches.bulk_form, ListForm.BATCH)
+    return _written_many(ask)
+
+
+def _written_many(ask: Ask) -> Reply:
+    """Create and change what an array names: the answer has a place for every element."""
     shape = shape_of(ask, len(ask.body) if isinstance(ask.body, list) else None)
     return _bulk(ask, lambda element: entity_json(ask.office, ask.account, _written(ask, element), shape))
 
 
-def delete_many(ask: Ask) -> Answer:
+def delete_many(ask: Ask) -> Reply:
     """POST /entity/{type}/delete with an array of metas."""
 
     def remove(element: Json) -> Json:
@@ -62,7 +313,7 @@ def delete_many(ask: Ask) -> Answer:
     return _bulk(ask, remove)
 
 
-def _bulk(ask: Ask, one: Callable[[Json], Json]) -> Answer:
+def _bulk(ask: Ask, one: Callable[[Json], Json]) -> Reply:
     """Do one after the other; a bad element does not stop the others."""
     if not isinstance(ask.body, list) or not ask.body:
         raise refused(2000 if ask.body else 1027)
@@ -73,17 +324,17 @@ def _bulk(ask: Ask, one: Callable[[Json], Json]) -> Answer:
             raise refused(1088)
         try:
             results.append(one(_object(element)))
-        except Refused as error:
+        except RemapRefusalError as error:
             results.append(error.body())
     failed = sum("errors" in result for result in results)
-    return answered(results, switches.mixed_bulk_status if failed else 200)
+    return replied(results, switches.mixed_bulk_status if failed else 200)
 
 
-def _one(ask: Ask, entity: Entity) -> Answer:
-    return answered(entity_json(ask.office, ask.account, entity, shape_of(ask)))
+def _one(ask: Ask, entity: StockEntity) -> Reply:
+    return replied(entity_json(ask.office, ask.account, entity, shape_of(ask)))
 
 
-def _written(ask: Ask, element: Json, *, bulk: bool = True) -> Entity:
+def _written(ask: Ask, element: Json, *, bulk: bool = True) -> StockEntity:
     """Change the entity that an element's `meta` names, or create one; a known syncId gives the one that is there."""
     account = ask.account
     if "meta" in element:
@@ -107,13 +358,13 @@ def _written(ask: Ask, element: Json, *, bulk: bool = True) -> Entity:
             entity.product_id = product.id
         entity.sync_id = sync_id if ask.type in _WITH_SYNC_ID else ""
         _change(ask, entity, element, bulk=bulk, action=CREATE)
-    except Refused:
+    except RemapRefusalError:
         account.remove(entity)
         raise
     return entity
 
 
-def _change(ask: Ask, entity: Entity, element: Json, *, bulk: bool, action: str = UPDATE) -> None:
+def _change(ask: Ask, entity: StockEntity, element: Json, *, bulk: bool, action: str = UPDATE) -> None:
     """Write what an element names; images first, because they may be refused."""
     if entity.sync_id and element.get("syncId", entity.sync_id) != entity.sync_id:
         raise refused(1047, "syncId")

@@ -1,21 +1,20 @@
-"""The grammar of `filter` and `order` (contract section 6.3).
-
-What belongs here: reading the two parameters and judging entities by them. What does not: paging (lists.py).
-"""
+"""The grammar of `filter` and `order` (contract section 6.3)."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import eq, ge, gt, le, lt, ne
 from types import MappingProxyType
 
 from imagesync_pipelines.sandbox.moysklad.answers import malformed, refused
 from imagesync_pipelines.sandbox.moysklad.limits import MOSCOW
-from imagesync_pipelines.sandbox.moysklad.model import Entity, EntityType
+from imagesync_pipelines.sandbox.moysklad.model import EntityType, StockEntity
 
 _CONDITION = re.compile(r"(?P<field>[A-Za-z]+)(?P<sign>>=|<=|!=|!~|~=|=~|=|<|>|~)(?P<value>.*)", re.DOTALL)
 _SEPARATOR = re.compile(r"(?<!\\);")
 _DATES = ("%Y-%m-%d %H:%M:%S.%f", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M")
+_COMPARED = {"=": eq, "!=": ne, ">": gt, ">=": ge, "<": lt, "<=": le}
 _COMPARISONS = {">": "up", ">=": "up", "<": "down", "<=": "down"}
 _EQUAL, _UNEQUAL, _UPDATED = "=", "!=", "updated"
 
@@ -32,7 +31,7 @@ OF_ASSORTMENT = frozenset({"type", "id", "externalCode", "code", "name", "update
 ORDERS = ("id", "updated", "name", "code", "externalCode")
 ASSORTMENT_ORDERS = ("name", "code", "pathName", "article")
 
-_VALUES: Mapping[str, Callable[[Entity], Collection[str]]] = MappingProxyType(
+_VALUES: Mapping[str, Callable[[StockEntity], Collection[str]]] = MappingProxyType(
     {
         "type": lambda entity: (entity.type.value,),
         "id": lambda entity: (entity.id,),
@@ -58,7 +57,7 @@ class Condition:
     at: datetime | None = None
 
 
-Fits = Callable[[Entity], bool]
+Fits = Callable[[StockEntity], bool]
 
 
 def read_filter(text: str, known: Collection[str]) -> tuple[Condition, ...]:
@@ -95,7 +94,7 @@ def judge(conditions: Iterable[Condition]) -> Fits:
         else:
             others.append(condition)
 
-    def fits(entity: Entity) -> bool:
+    def fits(entity: StockEntity) -> bool:
         return all(not values.isdisjoint(_VALUES[field](entity)) for field, values in equal.items()) and all(
             _holds(entity, condition) for condition in others
         )
@@ -114,7 +113,7 @@ def read_order(text: str, known: Collection[str]) -> list[tuple[str, bool]]:
     return read
 
 
-def ordered(entities: Iterable[Entity], order: Iterable[tuple[str, bool]]) -> list[Entity]:
+def ordered(entities: Iterable[StockEntity], order: Iterable[tuple[str, bool]]) -> list[StockEntity]:
     """The entities in an order; without one they are oldest first."""
     rows = list(entities)
     for name, down in reversed(list(order)):
@@ -145,7 +144,7 @@ def _date(text: str) -> datetime:
     raise refused(1035, "filter")
 
 
-def _holds(entity: Entity, condition: Condition) -> bool:
+def _holds(entity: StockEntity, condition: Condition) -> bool:
     if condition.at is not None:
         return _compares(entity.updated, condition.sign, condition.at)
     values = [value.lower() for value in _VALUES[condition.field](entity)]
@@ -165,16 +164,10 @@ def _holds(entity: Entity, condition: Condition) -> bool:
 def _compares(at: datetime, sign: str, than: datetime) -> bool:
     # What is shown has milliseconds; what is compared is what is shown.
     shown = at - timedelta(microseconds=at.microsecond % 1000)
-    if sign == _EQUAL:
-        return shown == than
-    if sign == _UNEQUAL:
-        return shown != than
-    if sign in (">", ">="):
-        return shown > than or (sign == ">=" and shown == than)
-    return shown < than or (sign == "<=" and shown == than)
+    return bool(_COMPARED[sign](shown, than))
 
 
-def _sort_key(entity: Entity, name: str) -> str:
+def _sort_key(entity: StockEntity, name: str) -> str:
     if name == _UPDATED:
         return entity.updated.isoformat(timespec="microseconds")
     if name == "pathName":

@@ -1,23 +1,18 @@
-"""One account as a test or a demo sees it: its credentials, its entities, and a person who works in it.
-
-What belongs here: looking and changing without HTTP. What does not: the API; nothing here is a call, and nothing is
-counted.
-"""
+"""One account as a test or a demo sees it: its credentials, its entities, and a person who works in it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from imagesync_pipelines.sandbox.moysklad.limits import Kind
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.model import (
-    Account,
-    Entity,
     EntityType,
-    Image,
     NewEntity,
+    StockAccount,
+    StockEntity,
+    StockImage,
     fill,
 )
-from imagesync_pipelines.sandbox.moysklad.office import Office
-from imagesync_pipelines.sandbox.moysklad.principals import Principal
+from imagesync_pipelines.sandbox.moysklad.office import Office, Principal
 from imagesync_pipelines.sandbox.moysklad.webhooks import CREATE, DELETE, UPDATE, Event
 
 FIRST_PRINCIPAL = "admin"
@@ -30,7 +25,7 @@ class NewAccount:
 
     name: str
     entities: tuple[NewEntity, ...] = ()
-    kind: Kind = Kind.USER
+    kind: PrincipalKind = PrincipalKind.USER
     permanent_links: bool = False
     quota: int | None = None
 
@@ -39,7 +34,7 @@ class NewAccount:
 class AccountHandle:
     """An account and its first principal. What it gives are copies; ids are those of the API."""
 
-    account: Account
+    account: StockAccount
     principal: Principal
     office: Office
 
@@ -58,7 +53,7 @@ class AccountHandle:
         """The token of the first principal."""
         return self.principal.token
 
-    def add_principal(self, name: str, kind: Kind) -> Principal:
+    def add_principal(self, name: str, kind: PrincipalKind) -> Principal:
         """Another user or solution of the account."""
         return self.office.principals.add(self.account, name, kind)
 
@@ -113,18 +108,18 @@ class AccountHandle:
         with self.account.lock:
             return [(image.filename, image.content, image.id) for image in self.account.entities[entity_id].images]
 
-    def stored(self, entity_id: str) -> list[Image]:
+    def stored(self, entity_id: str) -> list[StockImage]:
         """The same as they are stored."""
         with self.account.lock:
             return list(self.account.entities[entity_id].images)
 
-    def entities(self, *types: EntityType) -> list[Entity]:
+    def entities(self, *types: EntityType) -> list[StockEntity]:
         """The entities of these types, or all, oldest first."""
         with self.account.lock:
             found = self.account.of_types(types or tuple(EntityType))
             return [replace(entity, images=list(entity.images)) for entity in found]
 
-    def by_code(self, external_code: str) -> Entity:
+    def by_code(self, external_code: str) -> StockEntity:
         """The first entity with this external code; raises KeyError."""
         for entity in self.entities():
             if entity.external_code == external_code:
@@ -143,7 +138,7 @@ class AccountHandle:
         self._changed(entity, CREATE)
         return entity.id
 
-    def _changed(self, entity: Entity, action: str, *fields: str) -> None:
+    def _changed(self, entity: StockEntity, action: str, *fields: str) -> None:
         is_quiet = fields == (self.account.switches.image_field_name,)
         if not is_quiet or self.account.switches.image_write_bumps_updated:
             self.account.touch(entity)
@@ -153,6 +148,6 @@ class AccountHandle:
 
 def opened(new: NewAccount, office: Office) -> AccountHandle:
     """An account with what it has from the start, and its first principal."""
-    account = Account(new.name, office.clock, office.switches, new.permanent_links, new.quota)
+    account = StockAccount(new.name, office.clock, office.switches, new.permanent_links, new.quota)
     fill(account, new.entities)
     return AccountHandle(account, office.principals.add(account, FIRST_PRINCIPAL, new.kind), office)

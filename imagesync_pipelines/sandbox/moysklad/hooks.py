@@ -1,12 +1,10 @@
-"""The endpoints that manage webhooks and tokens (contract sections 2 and 11).
-
-What belongs here: those. What does not: sending (webhooks.py), judging tokens (principals.py).
-"""
+"""The endpoints that manage webhooks and tokens (contract sections 2 and 11)."""
 
 from dataclasses import replace
 
-from imagesync_pipelines.sandbox.moysklad.answers import Answer, Json, answered, malformed, refused
-from imagesync_pipelines.sandbox.moysklad.limits import Kind
+from imagesync_pipelines.sandbox.answers import Reply, replied
+from imagesync_pipelines.sandbox.moysklad.answers import Json, malformed, refused
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.lists import read_page, window_of
 from imagesync_pipelines.sandbox.moysklad.model import EntityType
 from imagesync_pipelines.sandbox.moysklad.office import Ask
@@ -18,22 +16,22 @@ _ACTIONS, _DIFF_TYPES = (CREATE, UPDATE, DELETE), ("NONE", FIELDS)
 _SCHEMES = ("http://", "https://")
 
 
-def issue_token(ask: Ask) -> Answer:
+def issue_token(ask: Ask) -> Reply:
     """POST /security/token: a new token of the user, whose earlier one is no good any more."""
-    if ask.principal.kind is not Kind.USER:
+    if ask.principal.kind is not PrincipalKind.USER:
         raise refused(1017)
-    return answered({"access_token": ask.office.principals.issue(ask.principal)})
+    return replied({"access_token": ask.office.principals.issue(ask.principal)})
 
 
-def list_webhooks(ask: Ask) -> Answer:
+def list_webhooks(ask: Ask) -> Reply:
     """GET /entity/webhook."""
     hooks, page = ask.office.webhooks.of(ask.account.id), read_page(ask.query)
     rows = [_json(ask, hook) for hook in hooks[page.offset :][: page.limit]]
     meta = window_of(f"{ask.office.root}/entity/webhook", "webhook", len(hooks), page, ask.query)
-    return answered({"meta": meta, "rows": rows})
+    return replied({"meta": meta, "rows": rows})
 
 
-def create_webhook(ask: Ask) -> Answer:
+def create_webhook(ask: Ask) -> Reply:
     """POST /entity/webhook; five per kind and action for users, one per solution."""
     body = ask.body if isinstance(ask.body, dict) else {}
     hook = Webhook(
@@ -54,28 +52,28 @@ def create_webhook(ask: Ask) -> Answer:
     ]
     if any(one.url == hook.url for one in alike):
         raise malformed("Такой вебхук уже существует", "url", 412)
-    is_user = ask.principal.kind is Kind.USER
+    is_user = ask.principal.kind is PrincipalKind.USER
     counted = [one for one in alike if is_user or one.principal == ask.principal.name]
     if len(counted) >= (MOST_OF_USERS if is_user else MOST_OF_SOLUTION):
         raise malformed("Превышено количество вебхуков", status=412)
     ask.office.webhooks.keep(hook)
-    return answered(_json(ask, hook))
+    return replied(_json(ask, hook))
 
 
-def change_webhook(ask: Ask) -> Answer:
+def change_webhook(ask: Ask) -> Reply:
     """PUT /entity/webhook/{id}: another address, on or off."""
     hook = _found(ask)
     body = ask.body if isinstance(ask.body, dict) else {}
     changed = replace(hook, url=str(body.get("url", hook.url)), enabled=bool(body.get("enabled", hook.enabled)))
     _check(changed)
     ask.office.webhooks.keep(changed)
-    return answered(_json(ask, changed))
+    return replied(_json(ask, changed))
 
 
-def delete_webhook(ask: Ask) -> Answer:
+def delete_webhook(ask: Ask) -> Reply:
     """DELETE /entity/webhook/{id}."""
     ask.office.webhooks.drop(_found(ask).id)
-    return Answer()
+    return Reply()
 
 
 def _found(ask: Ask) -> Webhook:

@@ -1,7 +1,4 @@
-"""The hosts that have the bytes: storage behind signed links, and the public one (contract sections 1 and 7.5).
-
-What belongs here: two small apps. What does not: making links (links.py), the API (app.py).
-"""
+"""The way to an image's bytes: /download of the API, and the two hosts behind it (contract sections 1 and 7.5)."""
 
 from collections.abc import Callable, Mapping
 from io import BytesIO
@@ -13,17 +10,55 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from imagesync_pipelines.sandbox.moysklad.links import Links
-from imagesync_pipelines.sandbox.moysklad.model import Account, Image
-from imagesync_pipelines.sandbox.plytix.moments import Moments
-from imagesync_pipelines.sandbox.wire import Place
+from imagesync_pipelines.sandbox.answers import CalledPlace, Reply
+from imagesync_pipelines.sandbox.drawing import encoded
+from imagesync_pipelines.sandbox.faults import Moments
+from imagesync_pipelines.sandbox.moysklad.answers import refused
+from imagesync_pipelines.sandbox.moysklad.model import StockAccount, StockImage
+from imagesync_pipelines.sandbox.moysklad.office import USUAL_SECONDS, Ask, Endpoint, Links
+
+EXPIRATION = "x-lognex-download-expiration-seconds"
+FOUND = 302
+
+
+def download(ask: Ask) -> Reply:
+    """GET /download/{image}: nothing but the `Location`, which ends after a minute unless a header asks for more."""
+    return Reply(FOUND, headers={"Location": _location(ask)})
+
+
+def head(ask: Ask) -> Reply:
+    """HEAD /download/{image}: documented nowhere; it tells no size."""
+    status = ask.office.switches.head_of_download
+    return Reply(status, headers={"Location": _location(ask)} if status == FOUND else {})
+
+
+def refusing(code: int) -> Endpoint:
+    """The endpoint of a method that /download does not have."""
+
+    def refuse(ask: Ask) -> Reply:
+        raise refused(code)
+
+    return refuse
+
+
+def _location(ask: Ask) -> str:
+    account, links = ask.account, ask.office.links
+    image = account.images.get(ask.ids["image"])
+    if image is None or not (account.shown[image.id] or ask.office.switches.old_images_downloadable):
+        raise refused(1021)
+    if ask.query.get("miniature") == "true":
+        account.visited.add(image.id)
+        return links.miniature(account, image)
+    seconds = (ask.headers.get(EXPIRATION) or (str(USUAL_SECONDS),))[0]
+    return links.original(account, image, int(seconds) if seconds.isdecimal() else USUAL_SECONDS)
+
 
 STORAGE, CDN = "storage", "cdn"
 MINIATURE, TINY = 200, 40
 METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE"]
 _XML = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
 
-Accounts = Mapping[str, Account]
+Accounts = Mapping[str, StockAccount]
 
 
 def storage_app(accounts: Accounts, links: Links, moments: Moments) -> Starlette:
@@ -55,24 +90,24 @@ def storage_app(accounts: Accounts, links: Links, moments: Moments) -> Starlette
 def cdn_app(accounts: Accounts) -> Starlette:
     """The public host: permanent links of accounts that have them, miniatures that were asked for, tiny pictures."""
 
-    def answer(make: Callable[[Account, Image], Response]) -> Callable[[Request], Response]:
+    def answer(make: Callable[[StockAccount, StockImage], Response]) -> Callable[[Request], Response]:
         def serve(request: Request) -> Response:
             image = _found(accounts, request)
             return Response("", 404) if image is None else make(accounts[request.path_params["account"]], image)
 
         return serve
 
-    def original(account: Account, image: Image) -> Response:
+    def original(account: StockAccount, image: StockImage) -> Response:
         if not account.permanent_links or not account.shown[image.id]:
             return Response("", 404)
         return Response(image.content, media_type=_media_type(image))
 
-    def miniature(account: Account, image: Image) -> Response:
+    def miniature(account: StockAccount, image: StockImage) -> Response:
         if image.id not in account.visited:
             return Response("", 404)
         return Response(_small(image, MINIATURE), media_type="image/png")
 
-    def tiny(account: Account, image: Image) -> Response:
+    def tiny(account: StockAccount, image: StockImage) -> Response:
         return Response(_small(image, TINY), media_type="image/png")
 
     return Starlette(
@@ -84,32 +119,30 @@ def cdn_app(accounts: Accounts) -> Starlette:
     )
 
 
-def storage_place(scope: Scope) -> Place:
+def storage_place(scope: Scope) -> CalledPlace:
     """For the ledger and the faults: the storage host, and the file that its path names."""
     return STORAGE, str(scope["path"]).rpartition("/")[2]
 
 
-def cdn_place(scope: Scope) -> Place:
+def cdn_place(scope: Scope) -> CalledPlace:
     """For the ledger and the faults: the public host, and the file that its path names."""
     return CDN, str(scope["path"]).removesuffix("/t.png").rpartition("/")[2]
 
 
-def _found(accounts: Accounts, request: Request) -> Image | None:
+def _found(accounts: Accounts, request: Request) -> StockImage | None:
     account = accounts.get(request.path_params["account"])
     return None if account is None else account.files.get(request.path_params["file"])
 
 
-def _media_type(image: Image) -> str:
+def _media_type(image: StockImage) -> str:
     return "image/png" if image.content.startswith(b"\x89PNG") else "image/jpeg"
 
 
-def _small(image: Image, longest: int) -> bytes:
+def _small(image: StockImage, longest: int) -> bytes:
     with Pillow.open(BytesIO(image.content)) as picture:
         small = picture.convert("RGB")
     small.thumbnail((longest, longest))
-    file = BytesIO()
-    small.save(file, "PNG")
-    return file.getvalue()
+    return encoded(small, "PNG")
 
 
 def _error(status: int, code: str, message: str) -> Response:

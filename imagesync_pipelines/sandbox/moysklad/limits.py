@@ -1,8 +1,4 @@
-"""The rate limits of МойСклад: 45 units per 3 s and 5 calls at once per principal, 20 at once per account (section 4).
-
-What belongs here: counting units and calls under way, and the headers that tell of them. What does not: who the
-principals are (principals.py), bans (bans.py).
-"""
+"""The rate limits of МойСклад and who is locked out for not keeping them (contract section 4)."""
 
 import math
 import threading
@@ -12,14 +8,14 @@ from datetime import date, datetime, timedelta, timezone
 from enum import StrEnum
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.moysklad.switches import Switches, Window
+from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches, UnitsWindow
 
 UNITS, SECONDS = 45, 3.0
 AT_ONCE, ACCOUNT_AT_ONCE = 5, 20
 MOSCOW = timezone(timedelta(hours=3))
 
 
-class Kind(StrEnum):
+class PrincipalKind(StrEnum):
     """What a principal is; Basic authentication is that of a user."""
 
     SOLUTION = "solution"
@@ -31,12 +27,12 @@ _USER_WEIGHTS = ((date(2026, 12, 1), 4), (date(2026, 9, 1), 3), (date(2026, 5, 1
 _DRAFTS_WEIGH_MORE = date(2026, 4, 13)
 
 
-def weight(kind: Kind, at: datetime) -> int:
+def weight(kind: PrincipalKind, at: datetime) -> int:
     """Units of one call by the principal's kind and the day in Moscow."""
     day = at.astimezone(MOSCOW).date()
-    if kind is Kind.DRAFT_SOLUTION:
+    if kind is PrincipalKind.DRAFT_SOLUTION:
         return 4 if day >= _DRAFTS_WEIGH_MORE else 1
-    if kind is Kind.USER:
+    if kind is PrincipalKind.USER:
         return next((units for since, units in _USER_WEIGHTS if day >= since), 1)
     return 1
 
@@ -46,7 +42,7 @@ class Units:
     """The units that one principal has used. Safe between threads."""
 
     clock: SandboxClock
-    switches: Switches
+    switches: MoyskladSwitches
     _started: float = 0.0
     _used: float = 0.0
     _hits: deque[tuple[float, int]] = field(default_factory=deque)
@@ -58,7 +54,7 @@ class Units:
             now = self._settled()
             if self._used + units > UNITS:
                 return False
-            if self.switches.window is Window.FIXED and self._used == 0:
+            if self.switches.window is UnitsWindow.FIXED and self._used == 0:
                 self._started = now
             self._used += units
             self._hits.append((now, units))
@@ -81,11 +77,11 @@ class Units:
     def _settled(self) -> float:
         """Let what is over drop out; gives the time."""
         now = self.clock.now().timestamp()
-        if self.switches.window is Window.FIXED:
+        if self.switches.window is UnitsWindow.FIXED:
             if not self._started <= now < self._started + SECONDS:
                 self._used = 0
                 self._hits.clear()
-        elif self.switches.window is Window.SLIDING:
+        elif self.switches.window is UnitsWindow.SLIDING:
             while self._hits and self._hits[0][0] <= now - SECONDS:
                 self._used -= self._hits.popleft()[1]
         else:
@@ -98,9 +94,9 @@ class Units:
     def _seconds_to_reset(self, now: float) -> float:
         if self._used <= 0:
             return 0.0
-        if self.switches.window is Window.FIXED:
+        if self.switches.window is UnitsWindow.FIXED:
             return self._started + SECONDS - now
-        if self.switches.window is Window.SLIDING:
+        if self.switches.window is UnitsWindow.SLIDING:
             return self._hits[0][0] + SECONDS - now
         return self._used * SECONDS / UNITS
 
@@ -127,3 +123,63 @@ class UnderWay:
         """A call that was counted in has been answered."""
         with self._lock:
             self._now -= 1
+
+
+MINUTE = 60.0
+MOST_EQUAL_FAILURES, MOST_429, MOST_PUTS = 200, 200, 100
+TOO_MANY_REQUESTS = 429
+
+
+@dataclass(frozen=True)
+class Ban:
+    """A principal of an account that was locked out."""
+
+    account: str
+    principal: str
+    why: str
+    at: datetime
+
+
+class Bans:
+    """The counters of all principals, and who is banned. Safe between threads."""
+
+    def __init__(self, clock: SandboxClock) -> None:
+        self._clock = clock
+        self._seen: dict[tuple[str, str, str], deque[float]] = {}
+        self._bans: dict[tuple[str, str], Ban] = {}
+        self._lock = threading.Lock()
+
+    def is_banned(self, account: str, principal: str) -> bool:
+        """Whether this principal is locked out."""
+        return (account, principal) in self._bans
+
+    def all(self) -> tuple[Ban, ...]:
+        """The bans of now, oldest first."""
+        with self._lock:
+            return tuple(self._bans.values())
+
+    def lift(self, account: str) -> None:
+        """Support gives an account's principals their access back."""
+        with self._lock:
+            self._bans = {key: ban for key, ban in self._bans.items() if ban.account != account}
+            self._seen = {key: times for key, times in self._seen.items() if key[0] != account}
+
+    def note(self, account: str, principal: str, status: int, request: str, changed: str) -> None:
+        """Count one answered call; `request` tells equal ones apart, `changed` is the entity of a PUT or nothing."""
+        with self._lock:
+            if changed:
+                self._count(account, principal, f"PUT {changed}", MOST_PUTS, "PUTs of one entity")
+            if status == TOO_MANY_REQUESTS:
+                self._count(account, principal, "429", MOST_429, "429s")
+            elif status >= 400:
+                self._count(account, principal, f"{status} {request}", MOST_EQUAL_FAILURES, "identical failures")
+
+    def _count(self, account: str, principal: str, what: str, most: int, named: str) -> None:
+        now = self._clock.now().timestamp()
+        times = self._seen.setdefault((account, principal, what), deque())
+        times.append(now)
+        while times[0] < now - MINUTE:
+            times.popleft()
+        if len(times) > most and (account, principal) not in self._bans:
+            why = f"more than {most} {named} in a minute"
+            self._bans[account, principal] = Ban(account, principal, why, self._clock.now())

@@ -1,13 +1,12 @@
-"""Lists of entities: pages of at most 1,000, the images only where 100 or fewer are asked for (contract section 6).
-
-What belongs here: the lists' endpoints, and paging. What does not: filters (filters.py), single entities (entities.py).
-"""
+"""Entities and images as МойСклад writes them, and lists of them (contract sections 6 and 7.2)."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import urlencode
 
-from imagesync_pipelines.sandbox.moysklad.answers import Answer, Json, answered, malformed
+from imagesync_pipelines.sandbox.answers import Reply, replied
+from imagesync_pipelines.sandbox.moysklad.answers import Json, malformed, refused
 from imagesync_pipelines.sandbox.moysklad.filters import (
     ASSORTMENT_ORDERS,
     OF_ASSORTMENT,
@@ -18,33 +17,172 @@ from imagesync_pipelines.sandbox.moysklad.filters import (
     read_filter,
     read_order,
 )
-from imagesync_pipelines.sandbox.moysklad.model import Entity, EntityType
-from imagesync_pipelines.sandbox.moysklad.office import Ask
-from imagesync_pipelines.sandbox.moysklad.rendering import APPLICATION_JSON, entity_json, shape_of
+from imagesync_pipelines.sandbox.moysklad.limits import MOSCOW
+from imagesync_pipelines.sandbox.moysklad.model import (
+    WITH_IMAGES,
+    EntityType,
+    FreeTariff,
+    StockAccount,
+    StockEntity,
+    StockImage,
+)
+from imagesync_pipelines.sandbox.moysklad.office import Ask, Office
+
+APPLICATION_JSON = "application/json"
+MOST_EXPANDED = 100
+PERMANENT = "downloadPermanentHref"
+_EXPANDABLE = ("images", "product", "components")
+_UI = "https://online.moysklad.ru/app/#good/edit?id="
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of an entity is written out: its images, and their permanent links."""
+
+    expand: bool = False
+    permanent: bool = False
+
+
+def shape_of(ask: Ask, limit: int | None = None) -> Shape:
+    """What a call asks for; above 100 rows, and without a limit in lists (None is no list), it is not given."""
+    paths = [path for path in ask.query.get("expand", "").split(",") if path]
+    for path in paths:
+        if path.split(".")[0] not in _EXPANDABLE:
+            raise refused(1089, "expand")
+    wanted = [name for name in ask.query.get("fields", "").split(",") if name]
+    if len(wanted) > 1:
+        raise refused(3042, "fields")
+    if wanted and wanted[0] not in (PERMANENT, "stock"):
+        raise refused(3043, "fields")
+    permanent = PERMANENT in wanted
+    if permanent and not ask.account.permanent_links and ask.office.switches.free_tariff is FreeTariff.REFUSED:
+        raise refused(1070)
+    if limit is not None and limit > MOST_EXPANDED:
+        return Shape()
+    return Shape("images" in paths, permanent and ask.account.permanent_links)
+
+
+def moment(at: datetime) -> str:
+    """A time as МойСклад writes it: Moscow's, to the millisecond."""
+    local = at.astimezone(MOSCOW)
+    return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03}"
+
+
+def entity_url(office: Office, entity: StockEntity) -> str:
+    """The address of an entity."""
+    return f"{office.root}/entity/{entity.type}/{entity.id}"
+
+
+def images_url(office: Office, entity: StockEntity) -> str:
+    """The address of an entity's images."""
+    return f"{entity_url(office, entity)}/images"
+
+
+def images_of(account: StockAccount, entity: StockEntity) -> list[StockImage]:
+    """The images that an entity lists."""
+    if entity.images or entity.type is not EntityType.VARIANT or not account.switches.variant_shows_parent:
+        return entity.images
+    return account.entities[entity.product_id].images
+
+
+def entity_json(office: Office, account: StockAccount, entity: StockEntity, shape: Shape) -> Json:
+    """One entity; the number of its images is always there, their rows only in the expanded shape."""
+    body: Json = {
+        "meta": _meta(office, entity),
+        "id": entity.id,
+        "accountId": account.id,
+        "updated": moment(entity.updated),
+        "name": entity.name,
+        "externalCode": entity.external_code,
+        "archived": entity.archived,
+        "shared": True,
+    }
+    for name, value in (("code", entity.code), ("article", entity.article), ("syncId", entity.sync_id)):
+        if value:
+            body[name] = value
+    if entity.barcodes:
+        body["barcodes"] = [{"ean13": barcode} for barcode in entity.barcodes]
+    if entity.type is EntityType.VARIANT:
+        body["product"] = {"meta": _meta(office, account.entities[entity.product_id])}
+        body["characteristics"] = [{"name": "Вариант", "value": entity.name}]
+    if entity.type in WITH_IMAGES:
+        images = images_of(account, entity)
+        meta = {
+            "href": images_url(office, entity),
+            "type": "image",
+            "mediaType": APPLICATION_JSON,
+            "size": len(images),
+            "limit": 1000,
+            "offset": 0,
+        }
+        body["images"] = {"meta": meta}
+        if shape.expand:
+            body["images"]["rows"] = [image_json(office, account, entity, image, shape) for image in images]
+    return body
+
+
+def image_json(office: Office, account: StockAccount, entity: StockEntity, image: StockImage, shape: Shape) -> Json:
+    """One image: there is no `id` in it, and `mediaType` is never that of the picture."""
+    download = f"{office.root}/download/{image.id}"
+    meta = {
+        "href": f"{images_url(office, entity)}/{image.id}",
+        "type": "image",
+        "mediaType": APPLICATION_JSON,
+        "downloadHref": download,
+    }
+    if shape.permanent:
+        meta[PERMANENT] = office.links.permanent(account, image)
+    small = office.links.shown_miniature(account, image) if image.id in account.visited else None
+    tiny = {"href": office.links.tiny(account, image), "type": "image", "mediaType": "image/png"}
+    return {
+        "meta": meta,
+        "title": image.filename.rpartition(".")[0] or image.filename,
+        "filename": image.filename,
+        "size": image.size,
+        "updated": moment(image.uploaded),
+        "miniature": {
+            "href": f"{download}?miniature=true",
+            "type": "image",
+            "mediaType": "image/png",
+            "downloadHref": small,
+        },
+        "tiny": tiny,
+    }
+
+
+def _meta(office: Office, entity: StockEntity) -> Json:
+    return {
+        "href": entity_url(office, entity),
+        "metadataHref": f"{office.root}/entity/{entity.type}/metadata",
+        "type": entity.type.value,
+        "mediaType": APPLICATION_JSON,
+        "uuidHref": f"{_UI}{entity.ui_id}",
+    }
+
 
 MOST_ROWS = 1000
 BETA, WITHOUT_STOCK = "x-lognex-remap-beta-feature", "assortmentWithoutStock"
 
 
 @dataclass(frozen=True)
-class Page:
+class RowsAsked:
     """The rows that are asked for."""
 
     limit: int
     offset: int
 
 
-def read_page(query: Mapping[str, str]) -> Page:
+def read_page(query: Mapping[str, str]) -> RowsAsked:
     """The page of a query: 1,000 rows when it names none."""
     limit, offset = query.get("limit", str(MOST_ROWS)), query.get("offset", "0")
     if not limit.isdecimal() or not 1 <= int(limit) <= MOST_ROWS:
         raise malformed(f"limit должен быть от 1 до {MOST_ROWS}", "limit")
     if not offset.isdecimal():
         raise malformed("offset должен быть не меньше 0", "offset")
-    return Page(int(limit), int(offset))
+    return RowsAsked(int(limit), int(offset))
 
 
-def window_of(url: str, row_type: str, size: int, page: Page, query: Mapping[str, str]) -> Json:
+def window_of(url: str, row_type: str, size: int, page: RowsAsked, query: Mapping[str, str]) -> Json:
     """The `meta` of a list: its total, its page and the addresses of the pages beside it."""
     meta: Json = {
         "href": _with(url, query),
@@ -62,21 +200,19 @@ def window_of(url: str, row_type: str, size: int, page: Page, query: Mapping[str
     return meta
 
 
-def list_entities(ask: Ask) -> Answer:
+def list_entities(ask: Ask) -> Reply:
     """GET /entity/{type}."""
     return _listed(ask, (ask.type,), ask.type.value, OF_TYPE[ask.type], ORDERS)
 
 
-def assortment(ask: Ask) -> Answer:
+def assortment(ask: Ask) -> Reply:
     """GET /entity/assortment: products, services, bundles and variants in one; the old one can filter by article."""
     is_new = WITHOUT_STOCK in ask.headers.get(BETA, ())
     known = OF_ASSORTMENT if is_new else OF_ASSORTMENT | {"article"}
     return _listed(ask, tuple(EntityType), "assortment", known, ASSORTMENT_ORDERS)
 
 
-def _listed(
-    ask: Ask, types: Iterable[EntityType], name: str, known: Collection[str], orders: Collection[str]
-) -> Answer:
+def _listed(ask: Ask, types: Iterable[EntityType], name: str, known: Collection[str], orders: Collection[str]) -> Reply:
     page = read_page(ask.query)
     shape = shape_of(ask, page.limit)
     conditions = read_filter(ask.query.get("filter", ""), known)
@@ -84,15 +220,17 @@ def _listed(
     fits = judge(conditions)
     # Archived entities are shown to those who ask for them, or for an id.
     hides_archived = not any(condition.field in ("archived", "id") for condition in conditions)
-    found = ordered((one for one in _shown(ask.account.of_types(types), hides_archived) if fits(one)), order)
+    there = (one for one in ask.account.of_types(types) if not (hides_archived and one.archived))
+    found = ordered(filter(fits, there), order)
     rows = [entity_json(ask.office, ask.account, one, shape) for one in found[page.offset :][: page.limit]]
     meta = window_of(f"{ask.office.root}/entity/{name}", name, len(found), page, ask.query)
-    employee = {"href": f"{ask.office.root}/context/employee", "type": "employee", "mediaType": APPLICATION_JSON}
-    return answered({"context": {"employee": {"meta": employee}}, "meta": meta, "rows": rows})
+    return replied({"context": context_of(ask.office), "meta": meta, "rows": rows})
 
 
-def _shown(entities: Iterable[Entity], hides_archived: bool) -> Iterable[Entity]:
-    return (entity for entity in entities if not (hides_archived and entity.archived))
+def context_of(office: Office) -> Json:
+    """Who asks, as every list tells it."""
+    meta = {"href": f"{office.root}/context/employee", "type": "employee", "mediaType": APPLICATION_JSON}
+    return {"employee": {"meta": meta}}
 
 
 def _with(url: str, query: Mapping[str, str]) -> str:

@@ -1,14 +1,15 @@
-"""Faults in the words of МойСклад, beside the general ones of sandbox/faults.py.
+"""Faults in the words of МойСклад, beside the general ones of sandbox/faults.py."""
 
-What belongs here: ready answers of its hosts, and a seeded storm of them. What does not: what the API does by itself.
-"""
-
+from collections.abc import Callable
+from functools import partial
 from random import Random
 
 import orjson
 
 from imagesync_pipelines.sandbox.faults import (
-    Fault,
+    Lost,
+    LostAnswers,
+    WireFault,
     altered,
     answer,
     drip,
@@ -20,50 +21,41 @@ from imagesync_pipelines.sandbox.faults import (
 )
 from imagesync_pipelines.sandbox.moysklad.answers import JSON, refused
 from imagesync_pipelines.sandbox.moysklad.hosts import CDN, STORAGE
-from imagesync_pipelines.sandbox.plytix.losing import Lost, LostAnswers
 
 _GATEWAY = (502, 503, 504)
 
 
-def refusal(place: str, code: int, part: str = "", **numbers: object) -> Fault:
+def refusal(place: str, code: int, part: str = "", **numbers: object) -> WireFault:
     """The API refuses a call by code, whatever it is; `place` is `<account> <door>`, `part` an entity or image."""
     error = refused(code, "", **numbers)
     return answer(error.status_of(), orjson.dumps(error.body()), JSON).at(place, part)
 
 
-def file_storage_unavailable(place: str) -> Fault:
-    """The API cannot reach its storage: 51007."""
-    return refusal(place, 51007)
-
-
-def gateway(place: str, status: int = 502) -> Fault:
+def gateway(place: str, status: int = 502) -> WireFault:
     """A page of HTML from the proxy before the API."""
     return html_page(status).at(place)
 
 
-def xml_instead(file_id: str = "") -> Fault:
-    """The storage answers 200 with XML where the bytes of an image should be."""
-    return xml_page().at(STORAGE, file_id)
+def _of_storage(fault: WireFault) -> Callable[..., WireFault]:
+    return lambda file_id="": fault.at(STORAGE, file_id)
 
 
-def half_an_image(file_id: str = "") -> Fault:
-    """The second half of an image does not come."""
-    return truncated().at(STORAGE, file_id)
+file_storage_unavailable = partial(refusal, code=51007)  # the API cannot reach its storage
+xml_instead = _of_storage(xml_page())  # 200 with XML where the bytes of an image should be
+half_an_image = _of_storage(truncated())
+wrong_bytes = _of_storage(altered())  # of the right length
 
 
-def wrong_bytes(file_id: str = "") -> Fault:
-    """An image of the right length with wrong bytes in it."""
-    return altered().at(STORAGE, file_id)
-
-
-def storm(seed: int, doors: tuple[str, ...], lost: LostAnswers, *, calls: int = 100, share: float = 0.1) -> list[Fault]:
+def storm(
+    seed: int, doors: tuple[str, ...], lost: LostAnswers, *, calls: int = 100, share: float = 0.1
+) -> list[WireFault]:
     """Faults for a share of the next calls, for FaultPlan.add; the same seed gives the same ones.
 
     `doors` are places of the API (`<account> <door>`): a call of theirs is reset, answered by the proxy, late, or done
     while its answer gets lost (that is noted in `lost`). Files of the other hosts are cut short, altered, or drip.
     """
-    dice = Random(seed)  # noqa: S311 - made-up faults, no secret
-    faults: list[Fault] = []
+    dice = Random(seed)
+    faults: list[WireFault] = []
     for at in range(calls):
         if dice.random() >= share:
             continue

@@ -1,7 +1,6 @@
-"""What one account of the stand-in holds: its entities, their images, its storage; in memory.
+"""What one account of the stand-in holds, in memory: its entities, their images, its storage; and the switches.
 
-What belongs here: the data, its ids, and counting what is stored. What does not: HTTP (app.py), the rules of writing
-(images.py, entities.py), changing it for a test (handle.py, mutation.py).
+There is one switch per point that no source settles (contract section 16).
 """
 
 import hashlib
@@ -16,7 +15,109 @@ from uuid import UUID
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.answers import refused
-from imagesync_pipelines.sandbox.moysklad.switches import IdScope, Switches
+
+
+class UnitsWindow(StrEnum):
+    """How the 45 units of 3 s are counted."""
+
+    FIXED = "fixed"  # a window begins with the first call after the one before has ended
+    SLIDING = "sliding"  # any 3 s
+    LEAKY = "leaky"  # what was used drains evenly, 15 units a second
+
+
+class BadElement(StrEnum):
+    """What an array of images with one bad element does."""
+
+    NOTHING = "nothing"  # refused as a whole, the list stays
+    REST = "rest"  # the good ones become the list; the answer does not mention the bad one
+
+
+class BadElementNamed(StrEnum):
+    """How the error for an array of images tells which element was bad."""
+
+    NOT = "not"
+    PARAMETER = "parameter"  # "parameter": "[3].content"
+    COLUMN = "column"  # "line" and "column" of the element in the body, from 1
+
+
+class EmptyArray(StrEnum):
+    """What an empty array does that is posted to `/images`."""
+
+    REFUSED = "refused"  # 1027
+    CLEARS = "clears"
+
+
+class IdScope(StrEnum):
+    """Within what the same name and bytes have the same image id."""
+
+    ENTITY = "entity"
+    ACCOUNT = "account"
+
+
+class SameMeta(StrEnum):
+    """What an array does that keeps the same image twice by meta."""
+
+    TWICE = "twice"
+    ONCE = "once"
+    REFUSED = "refused"  # 3013
+
+
+class ListForm(StrEnum):
+    """In which form a list is taken; the other is refused as unknown, with 1002."""
+
+    BOTH = "both"
+    ARRAY = "array"  # only as an array to the path of one: /images, /entity/{type}
+    BATCH = "batch"  # only to /images/batch, /entity/{type}/batch
+
+
+class FreeTariff(StrEnum):
+    """What an account without permanent links answers to `fields=downloadPermanentHref`."""
+
+    ABSENT = "absent"
+    REFUSED = "refused"  # 1070
+
+
+class TooLargeBy(StrEnum):
+    """Who refuses a body above the limit, always with 413."""
+
+    PROXY = "proxy"  # a page of HTML
+    API = "api"  # 1044
+
+
+@dataclass
+class MoyskladSwitches:
+    """May be changed while the stand-in runs."""
+
+    image_megabytes: float = 3  # the largest image, in units of 1,000,000 bytes; 51004 names it
+    body_bytes: int = 20_000_000  # the largest body
+    too_large: TooLargeBy = TooLargeBy.PROXY
+    image_error_status: int = 412  # the status of 51001 to 51006
+    bad_element: BadElement = BadElement.NOTHING
+    bad_element_named: BadElementNamed = BadElementNamed.NOT
+    empty_array: EmptyArray = EmptyArray.REFUSED
+    image_write_bumps_updated: bool = True
+    image_write_fires_webhook: bool = True
+    image_field_name: str = "images"  # what `updatedFields` of a webhook calls a change of images
+    id_scope: IdScope = IdScope.ENTITY
+    id_kept_after_delete: bool = False  # an image that is added again has the id it had before
+    same_meta: SameMeta = SameMeta.TWICE
+    foreign_meta_adds: bool = False  # a meta of another entity's image in the same account adds it; else 3033
+    other_formats: bool = False  # GIF, WEBP and BMP are taken; else 51002
+    bulk_inline_images: bool = True  # `images` in the elements of a bulk write are set; else ignored
+    inline_keep_by_meta: bool = True  # inline `images` may keep by meta; else 2013
+    mixed_bulk_status: int = 400  # the status of a bulk answer that has both entities and errors
+    bulk_most: int | None = None  # a bulk stops at the 5 minutes after so many elements: they are written, it is 1088
+    free_tariff: FreeTariff = FreeTariff.ABSENT
+    head_of_download: int = 302  # the status of HEAD on /download
+    download_costs: bool = True  # /download costs a call's units
+    variant_shows_parent: bool = False  # a variant without images of its own lists its product's
+    old_images_downloadable: bool = False  # an image that no entity shows any more can still be downloaded
+    window: UnitsWindow = UnitsWindow.FIXED
+    images_form: ListForm = ListForm.BOTH  # how the list of an entity's images is set
+    bulk_form: ListForm = ListForm.BOTH  # how many entities are written at once
+    malformed_id_named: bool = True  # an id that is no UUID is 1052; else 1021, as one that is not there
+    seconds_per_call: float = 0.0  # real seconds that a call is worked on, so that calls overlap
+
 
 MOST_IMAGES = 10
 
@@ -34,7 +135,7 @@ WITH_IMAGES = (EntityType.PRODUCT, EntityType.BUNDLE, EntityType.VARIANT)
 
 
 @dataclass(frozen=True)
-class NewImage:
+class NewStockImage:
     """A file to be shown."""
 
     filename: str
@@ -53,11 +154,11 @@ class NewEntity:
     barcodes: tuple[str, ...] = ()
     product: str = ""
     archived: bool = False
-    images: tuple[NewImage, ...] = ()
+    images: tuple[NewStockImage, ...] = ()
 
 
 @dataclass(frozen=True)
-class Image:
+class StockImage:
     """A stored image; the same name and bytes are the same image (contract section 7.2)."""
 
     id: str
@@ -74,7 +175,7 @@ class Image:
 
 
 @dataclass
-class Entity:
+class StockEntity:
     """A product, bundle, variant or service."""
 
     id: str
@@ -89,11 +190,11 @@ class Entity:
     archived: bool = False
     product_id: str = ""
     sync_id: str = ""
-    images: list[Image] = field(default_factory=list)
+    images: list[StockImage] = field(default_factory=list)
 
 
 @dataclass
-class Account:
+class StockAccount:
     """Everything of one account; whoever reads or writes holds `lock`.
 
     `quota` is the storage in bytes (None: no limit), `used` what its images take; `images` are all that there
@@ -102,12 +203,12 @@ class Account:
 
     name: str
     clock: SandboxClock
-    switches: Switches
+    switches: MoyskladSwitches
     permanent_links: bool = False
     quota: int | None = None
-    entities: dict[str, Entity] = field(default_factory=dict)
-    images: dict[str, Image] = field(default_factory=dict)
-    files: dict[str, Image] = field(default_factory=dict)
+    entities: dict[str, StockEntity] = field(default_factory=dict)
+    images: dict[str, StockImage] = field(default_factory=dict)
+    files: dict[str, StockImage] = field(default_factory=dict)
     shown: Counter[str] = field(default_factory=Counter)
     visited: set[str] = field(default_factory=set)
     used: int = 0
@@ -115,8 +216,8 @@ class Account:
 
     def __post_init__(self) -> None:
         # Its own ids per account, the same ones at every start.
-        self._random = Random(self.name)  # noqa: S311 - made-up ids, no secret
-        self._identities: dict[tuple[str, str, str], Image] = {}
+        self._random = Random(self.name)
+        self._identities: dict[tuple[str, str, str], StockImage] = {}
         self._by_ui_id: dict[str, str] = {}
         self.id = self.new_id()
 
@@ -124,23 +225,23 @@ class Account:
         """An id that nothing else has."""
         return str(UUID(int=self._random.getrandbits(128), version=4))
 
-    def add(self, entity_type: EntityType, name: str, external_code: str = "") -> Entity:
+    def add(self, entity_type: EntityType, name: str, external_code: str = "") -> StockEntity:
         """Keep a new entity, without images; МойСклад makes up an external code when none is given."""
-        entity = Entity(
+        entity = StockEntity(
             self.new_id(), self.new_id(), entity_type, name, external_code or self.new_id()[:22], self.clock.now()
         )
         self.entities[entity.id] = entity
         self._by_ui_id[entity.ui_id] = entity.id
         return entity
 
-    def remove(self, entity: Entity) -> None:
+    def remove(self, entity: StockEntity) -> None:
         """Delete an entity, and with a product its variants."""
         for variant in [one for one in self.entities.values() if one.product_id == entity.id]:
             self.remove(variant)
         self.show(entity, ())
         del self.entities[entity.id]
 
-    def entity(self, entity_type: EntityType, entity_id: str) -> Entity:
+    def entity(self, entity_type: EntityType, entity_id: str) -> StockEntity:
         """The entity of this type and id; raises the 404."""
         entity = self.entities.get(entity_id)
         if entity is None or entity.type is not entity_type:
@@ -151,12 +252,14 @@ class Account:
         """The API's id for an id of the user interface."""
         return self._by_ui_id.get(ui_id)
 
-    def of_types(self, types: Iterable[EntityType]) -> Iterator[Entity]:
+    def of_types(self, types: Iterable[EntityType]) -> Iterator[StockEntity]:
         """The entities of these types, oldest first."""
         wanted = frozenset(types)
         return (entity for entity in self.entities.values() if entity.type in wanted)
 
-    def image_of(self, entity: Entity, filename: str, content: bytes, beside: Iterable[Image] = ()) -> Image:
+    def image_of(
+        self, entity: StockEntity, filename: str, content: bytes, beside: Iterable[StockImage] = ()
+    ) -> StockImage:
         """The image of this name and bytes: the one that is shown already or will be `beside` it, or a new one."""
         digest = hashlib.sha256(content).hexdigest()
         scope = entity.id if self.switches.id_scope is IdScope.ENTITY else ""
@@ -164,19 +267,19 @@ class Account:
         known = self._identities.get(key)
         if known is not None and (self.switches.id_kept_after_delete or self.shown[known.id] or known in beside):
             return known
-        image = Image(self.new_id(), self.new_id(), filename, content, digest, self.clock.now())
+        image = StockImage(self.new_id(), self.new_id(), filename, content, digest, self.clock.now())
         self._identities[key] = image
         self.images[image.id] = self.files[image.file_id] = image
         return image
 
-    def images_of(self, entity: Entity, files: Iterable[tuple[str, bytes]]) -> list[Image]:
+    def images_of(self, entity: StockEntity, files: Iterable[tuple[str, bytes]]) -> list[StockImage]:
         """The images of these names and bytes, in order."""
-        images: list[Image] = []
+        images: list[StockImage] = []
         for filename, content in files:
             images.append(self.image_of(entity, filename, content, images))
         return images
 
-    def show(self, entity: Entity, images: Iterable[Image]) -> None:
+    def show(self, entity: StockEntity, images: Iterable[StockImage]) -> None:
         """Make these images the entity's list; raises 51003 when the storage has no room for them."""
         after = list(images)
         used = self.used + sum(image.size for image in after) - sum(image.size for image in entity.images)
@@ -186,22 +289,18 @@ class Account:
         self.shown.update(image.id for image in after)
         entity.images, self.used = after, used
 
-    def touch(self, entity: Entity) -> None:
+    def touch(self, entity: StockEntity) -> None:
         """The entity was changed now."""
         entity.updated = self.clock.now()
 
 
-def fill(account: Account, entities: Iterable[NewEntity]) -> None:
+def fill(account: StockAccount, entities: Iterable[NewEntity]) -> None:
     """Add the entities that an account has from the start; raises KeyError for a variant whose product is not there."""
     products: dict[str, str] = {}
     for new in entities:
         entity = account.add(new.type, new.name, new.external_code)
-        entity.code, entity.article, entity.barcodes, entity.archived = (
-            new.code,
-            new.article,
-            new.barcodes,
-            new.archived,
-        )
+        for name in ("code", "article", "barcodes", "archived"):
+            setattr(entity, name, getattr(new, name))
         if new.type is EntityType.VARIANT:
             entity.product_id = products[new.product]
         products.setdefault(new.external_code, entity.id)

@@ -1,22 +1,13 @@
-"""What people do in an account while nobody synchronises: they add, replace, reorder, remove, rename and delete.
+"""What people do in an account while nobody synchronises, one change or a night of them; nothing here is a call."""
 
-What belongs here: the operators, and a night of them for the demo. What does not: the API; nothing here is a call.
-"""
-
-from collections.abc import Callable, Mapping
-from inspect import signature
 from random import Random
-from types import MappingProxyType
 
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle
+from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.sandbox.moysklad.model import MOST_IMAGES, WITH_IMAGES, EntityType
+from imagesync_pipelines.sandbox.mutation import MutationError, make, operators
 
 File = tuple[str, bytes]
-
-
-class MutationError(Exception):
-    """A change cannot be made; the message says which and why."""
 
 
 def add_image(account: AccountHandle, *, entity: str, filename: str = "новое.jpg", place: int | None = None) -> str:
@@ -70,31 +61,12 @@ def delete_entity(account: AccountHandle, *, entity: str) -> str:
     return f"{name}: deleted"
 
 
-OPERATORS: Mapping[str, Callable[..., str]] = MappingProxyType(
-    {
-        operator.__name__: operator
-        for operator in (
-            add_image,
-            replace_image,
-            reorder,
-            remove_image,
-            remove_images,
-            rename_image,
-            delete_entity,
-        )
-    }
-)
+OPERATORS = operators(*(add_image, replace_image, reorder, remove_image, remove_images, rename_image, delete_entity))
 
 
 def mutate(account: AccountHandle, operator: str, **arguments: object) -> str:
     """Make one change now; `entity` is an id. Gives a line that says what was done; raises MutationError."""
-    if operator not in OPERATORS:
-        raise MutationError(f"no operator is called {operator}; there are {', '.join(sorted(OPERATORS))}")
-    try:
-        signature(OPERATORS[operator]).bind(account, **arguments)
-    except TypeError as error:
-        raise MutationError(f"{operator}: {error}") from error
-    return OPERATORS[operator](account, **arguments)
+    return make(OPERATORS, operator, account, **arguments)
 
 
 def night(account: AccountHandle, seed: int = 1) -> list[str]:
@@ -102,7 +74,7 @@ def night(account: AccountHandle, seed: int = 1) -> list[str]:
 
     Raises MutationError when the account has too few entities with two images or more.
     """
-    dice = Random(seed)  # noqa: S311 - made-up changes, no secret
+    dice = Random(seed)
     shown = [one.id for one in account.entities(*WITH_IMAGES) if 2 <= len(one.images) < MOST_IMAGES]
     leaves = [one.id for one in account.entities(EntityType.BUNDLE, EntityType.VARIANT) if one.id in shown]
     gentle = [name for name in OPERATORS if name != delete_entity.__name__]

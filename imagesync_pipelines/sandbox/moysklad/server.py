@@ -1,48 +1,39 @@
-"""МойСклад's stand-in, ready to use: API, storage and public host, with faults, a clock and ledgers around them.
-
-What belongs here: putting the parts together. What does not: the parts, and running it for good (serve.py).
-"""
+"""МойСклад's stand-in, ready to use: API, storage and public host."""
 
 import secrets
-import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from starlette.types import ASGIApp
+
+from imagesync_pipelines.sandbox.answers import Values
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.faults import FaultPlan
-from imagesync_pipelines.sandbox.ledger import Ledger
-from imagesync_pipelines.sandbox.moysklad.app import Gate, api_app
-from imagesync_pipelines.sandbox.moysklad.bans import Ban, Bans
-from imagesync_pipelines.sandbox.moysklad.control import steered
-from imagesync_pipelines.sandbox.moysklad.doors import PREFIX, api_place
-from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle, NewAccount, opened
+from imagesync_pipelines.sandbox.control import ROOT, steered
+from imagesync_pipelines.sandbox.ledger import CallLedger
+from imagesync_pipelines.sandbox.moysklad.app import PREFIX, Gate, api_app, api_place
+from imagesync_pipelines.sandbox.moysklad.handle import FIRST_PRINCIPAL, AccountHandle, NewAccount, opened
 from imagesync_pipelines.sandbox.moysklad.hosts import cdn_app, cdn_place, storage_app, storage_place
-from imagesync_pipelines.sandbox.moysklad.limits import ACCOUNT_AT_ONCE, UnderWay
-from imagesync_pipelines.sandbox.moysklad.links import Links
-from imagesync_pipelines.sandbox.moysklad.making import MAIN
-from imagesync_pipelines.sandbox.moysklad.office import Office
-from imagesync_pipelines.sandbox.moysklad.principals import Principals
-from imagesync_pipelines.sandbox.moysklad.switches import Switches
+from imagesync_pipelines.sandbox.moysklad.limits import ACCOUNT_AT_ONCE, Ban, Bans, PrincipalKind, UnderWay
+from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
+from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches
+from imagesync_pipelines.sandbox.moysklad.mutation import mutate, night
+from imagesync_pipelines.sandbox.moysklad.office import Links, Office, Principals, first_token
 from imagesync_pipelines.sandbox.moysklad.webhooks import Webhooks
-from imagesync_pipelines.sandbox.plytix.losing import LostAnswers, losing
-from imagesync_pipelines.sandbox.plytix.moments import Moments
-from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
-from imagesync_pipelines.sandbox.steering import Steered
-from imagesync_pipelines.sandbox.wire import observed
+from imagesync_pipelines.sandbox.mutation import MutationError
+from imagesync_pipelines.sandbox.server import LOOPBACK, StandIn, bind, running, until_stopped, url_of
 
 TWO_ACCOUNTS = (NewAccount(MAIN), NewAccount("child"))
 
 
-@dataclass(frozen=True, repr=False)
-class MoyskladSandbox:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class MoyskladSandbox(StandIn):
     """A running МойСклад on loopback: three hosts, several accounts; the URLs have no path and no slash at their end.
 
-    `ledger` has the calls to the API, as `<account> <door>` with the names of doors.py; those to the other two hosts,
+    `ledger` has the calls to the API, as `<account> <door>` with the names of app.py; those to the other two hosts,
     `storage` and `cdn`, cost nothing and are in `storage_ledger` and `cdn_ledger`. `faults` are of all three, by these
-    names; a call that meets one before it reaches МойСклад uses no units. `lost` loses answers after their work was
-    done. `moments` does something just before a call has its effect; it may use handles, but not call the API.
+    names. An action of `moments` may use handles, but not call the API.
     """
 
     url: str
@@ -50,14 +41,9 @@ class MoyskladSandbox:
     cdn_url: str
     accounts: Mapping[str, AccountHandle]
     office: Office
-    faults: FaultPlan
-    lost: LostAnswers
-    moments: Moments
-    ledger: Ledger
-    storage_ledger: Ledger
-    cdn_ledger: Ledger
-    clock: SandboxClock
-    switches: Switches
+    storage_ledger: CallLedger
+    cdn_ledger: CallLedger
+    switches: MoyskladSwitches
     webhooks: Webhooks
     counters: Bans
 
@@ -99,7 +85,7 @@ def moysklad_sandbox(
     *,
     accounts: Sequence[NewAccount] = TWO_ACCOUNTS,
     clock: SandboxClock | None = None,
-    switches: Switches | None = None,
+    switches: MoyskladSwitches | None = None,
     port: int = 0,
     storage_port: int = 0,
     cdn_port: int = 0,
@@ -109,42 +95,34 @@ def moysklad_sandbox(
     Names of accounts have no spaces. Raises ServingError when a port is taken.
     """
     clock = clock if clock is not None else SandboxClock()
-    switches = switches if switches is not None else Switches()
+    switches = switches if switches is not None else MoyskladSwitches()
     listeners = [bind(port), bind(storage_port), bind(cdn_port)]
-    url, storage_url, cdn_url = (_url(listener) for listener in listeners)
+    url, storage_url, cdn_url = map(url_of, listeners)
     root = url + PREFIX.rstrip("/")
     links = Links(storage_url, cdn_url, clock, secrets.token_bytes(16))
     office = Office(root, links, clock, switches, Principals(), Webhooks(root, clock))
     handles = {new.name: opened(new, office) for new in accounts}
     by_id = {handle.account_id: handle.account for handle in handles.values()}
     sandbox = MoyskladSandbox(
+        clock=clock,
         url=url,
         storage_url=storage_url,
         cdn_url=cdn_url,
         accounts=handles,
         office=office,
-        faults=FaultPlan(),
-        lost=LostAnswers(),
-        moments=Moments(),
-        ledger=Ledger(),
-        storage_ledger=Ledger(),
-        cdn_ledger=Ledger(),
-        clock=clock,
+        storage_ledger=CallLedger(),
+        cdn_ledger=CallLedger(),
         switches=switches,
         webhooks=office.webhooks,
         counters=Bans(clock),
     )
     gate = Gate(office, sandbox.counters, sandbox.moments, {name: UnderWay(ACCOUNT_AT_ONCE) for name in handles})
-    place, faults = api_place(office), sandbox.faults
-    api = losing(observed(api_app(gate), place, faults, sandbox.ledger, clock), place, sandbox.lost)
-    storage = storage_app(by_id, links, sandbox.moments)
-    others = (
-        observed(storage, storage_place, faults, sandbox.storage_ledger, clock),
-        observed(cdn_app(by_id), cdn_place, faults, sandbox.cdn_ledger, clock),
+    apps = (
+        _steered(sandbox.watched(api_app(gate), api_place(office)), sandbox),
+        sandbox.watched(storage_app(by_id, links, sandbox.moments), storage_place, sandbox.storage_ledger),
+        sandbox.watched(cdn_app(by_id), cdn_place, sandbox.cdn_ledger),
     )
-    parts = Steered(faults, sandbox.ledger, clock)
-    watched = (steered(api, handles, sandbox.counters, parts), *others)
-    with running(*zip(watched, listeners, strict=True)):
+    with running(*zip(apps, listeners, strict=True)):
         office.webhooks.start()
         try:
             yield sandbox
@@ -152,5 +130,107 @@ def moysklad_sandbox(
             office.webhooks.stop()
 
 
-def _url(listener: socket.socket) -> str:
-    return f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+def _steered(app: ASGIApp, sandbox: MoyskladSandbox) -> ASGIApp:
+    """Mutate, night and support name an `account`; mutate also an `operator` and its arguments, night a `seed`."""
+
+    def named(values: Values) -> AccountHandle:
+        name = str(values.pop("account", ""))
+        if name not in sandbox.accounts:
+            raise MutationError(f"no account is called {name}; there are {', '.join(sandbox.accounts)}")
+        return sandbox.accounts[name]
+
+    def bans() -> Values:
+        return {"bans": [vars(ban) for ban in sandbox.bans]}
+
+    def state() -> Values:
+        return {"accounts": {name: _shown(handle) for name, handle in sandbox.accounts.items()}, **bans()}
+
+    def change(values: Values) -> Values:
+        return {"done": mutate(named(values), str(values.pop("operator", "")), **values)}
+
+    def pass_night(values: Values) -> Values:
+        handle, seed = named(values), values.get("seed", 1)
+        return {"done": night(handle, seed if isinstance(seed, int) else 1)}
+
+    def support(values: Values) -> Values:
+        sandbox.support_reset(named(values).name)
+        return bans()
+
+    actions = {"mutate": change, "night": pass_night, "support": support}
+    return steered(app, sandbox, state, actions, sandbox.switches)
+
+
+def _shown(handle: AccountHandle) -> Values:
+    entities = [
+        {"id": one.id, "type": one.type.value, "name": one.name, "images": [image.filename for image in one.images]}
+        for one in handle.entities()
+    ]
+    return {"id": handle.account_id, "used_bytes": handle.account.used, "entities": entities}
+
+
+PORT, STORAGE_PORT, CDN_PORT = 8811, 8812, 8813
+MODES: Mapping[str, str] = {"child-1": "all", "child-2": "first"}
+
+
+def address(port: int = PORT) -> str:
+    """The address of the API of a stand-in at this port, as an accounts file names it."""
+    return f"http://{LOOPBACK}:{port}{PREFIX.rstrip('/')}"
+
+
+def accounts_of(
+    url: str,
+    modes: Mapping[str, str] = MODES,
+    *,
+    permanent_links: bool = False,
+    kind: PrincipalKind = PrincipalKind.SOLUTION,
+) -> list[str]:
+    """The lines of an accounts file (IMAGESYNC_ACCOUNTS) for a sandbox with this address of the API.
+
+    `modes` are the children by name, and which images they are to get; `kind` is that of the catalogue's principals.
+    """
+
+    def access(account: str) -> list[str]:
+        return [f'url = "{url}"', f'token = "env:{variable(account)}"', f'token_kind = "{kind}"']
+
+    lines = ["[moysklad.main]", *access(MAIN)]
+    if permanent_links:
+        lines.append("permanent_links = true")
+    for name, mode in modes.items():
+        lines += ["", f"[moysklad.children.{name}]", *access(name), f'mode = "{mode}"']
+    return lines
+
+
+def variable(account: str) -> str:
+    """The variable that the lines of `accounts_of` name for an account's token."""
+    return f"MOYSKLAD_SANDBOX_{account.upper().replace('-', '_')}"
+
+
+def secrets_of(names: Sequence[str] = (MAIN, *MODES)) -> dict[str, str]:
+    """These variables with their values, which are the same at every start."""
+    return {variable(name): first_token(name, FIRST_PRINCIPAL) for name in names}
+
+
+def serve(
+    announce: Callable[[str], None],
+    *,
+    accounts: Sequence[NewAccount] | None = None,
+    port: int = PORT,
+    storage_port: int = STORAGE_PORT,
+    cdn_port: int = CDN_PORT,
+) -> None:
+    """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
+
+    `announce` is given the lines for the terminal: the section for IMAGESYNC_ACCOUNTS, its variables, and where to
+    steer. Everything is in memory: a restart begins anew. Raises ServingError when a port is taken.
+    """
+    accounts = catalogue() if accounts is None else accounts
+    started = moysklad_sandbox(accounts=accounts, port=port, storage_port=storage_port, cdn_port=cdn_port)
+    with until_stopped() as stop, started as sandbox:
+        names = list(sandbox.accounts)
+        announce(f"# МойСклад of the sandbox; control: {sandbox.url}{ROOT}state")
+        for name, value in secrets_of(names).items():
+            announce(f"# {name}={value}")
+        modes = {name: MODES.get(name, "off") for name in names if name != MAIN}
+        for line in accounts_of(sandbox.api_url, modes):
+            announce(line)
+        stop.wait()

@@ -1,8 +1,4 @@
-"""Webhooks: who wants to hear of what, and telling them in 1,500 ms or not at all (contract section 11).
-
-What belongs here: the list of webhooks, and the sender. What does not: what is an event (the endpoints say so), and the
-endpoints that manage the list (hooks.py).
-"""
+"""Webhooks: who wants to hear of what, and telling them in 1,500 ms or not at all (contract section 11)."""
 
 import threading
 from collections import deque
@@ -16,7 +12,7 @@ import requests
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.answers import Json
 from imagesync_pipelines.sandbox.moysklad.limits import MOSCOW
-from imagesync_pipelines.sandbox.moysklad.model import Account, EntityType
+from imagesync_pipelines.sandbox.moysklad.model import EntityType, StockAccount
 
 SECONDS, ATTEMPTS = 1.5, 4
 AGENT = "MoySklad webhook touch agent"
@@ -94,7 +90,7 @@ class Webhooks:
             return tuple(self._deliveries)
 
     def tell(
-        self, account: Account, events: Sequence[Event], headers: Mapping[str, tuple[str, ...]] | None = None
+        self, account: StockAccount, events: Sequence[Event], headers: Mapping[str, tuple[str, ...]] | None = None
     ) -> None:
         """Things happened at once in an account: tell who wants to hear of them, unless the call's headers hush it."""
         hushed = headers or {}
@@ -146,7 +142,7 @@ class Webhooks:
                 with self._changed:
                     self._deliveries.append(delivery)
 
-    def _body(self, account: Account, hook: Webhook, events: Sequence[Event]) -> Json:
+    def _body(self, account: StockAccount, hook: Webhook, events: Sequence[Event]) -> Json:
         at = self._clock.now().astimezone(MOSCOW)
         audit = {"meta": {"type": "audit", "href": f"{self._root}/audit/{uuid4()}"}, "uid": f"admin@{account.name}"}
         told: list[Json] = []

@@ -1,14 +1,14 @@
-"""The PIM over HTTP: which call is which endpoint, and what stands before all of them.
+"""The two hosts of Plytix over HTTP: routes, tokens and rate limits (contract sections 2 and 3)."""
 
-What belongs here: the table of routes, the rate limit, the token, the slash at the end, and showing files. What does
-not: the endpoints.
-"""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
+import jwt
 import orjson
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -17,15 +17,192 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from imagesync_pipelines.sandbox.plytix import assets, links, products, searches
-from imagesync_pipelines.sandbox.plytix.answers import Answer, Refused, as_response, error_body
-from imagesync_pipelines.sandbox.plytix.limits import Windows, too_many
-from imagesync_pipelines.sandbox.plytix.moments import Moments
-from imagesync_pipelines.sandbox.plytix.pim import Ask, Endpoint, Pim
-from imagesync_pipelines.sandbox.plytix.rendering import FILES, V1, V2
-from imagesync_pipelines.sandbox.plytix.tokens import Tokens
-from imagesync_pipelines.sandbox.serving import LOOPBACK
-from imagesync_pipelines.sandbox.wire import Place
+from imagesync_pipelines.sandbox.answers import CalledPlace, Reply, replied
+from imagesync_pipelines.sandbox.clock import SandboxClock
+from imagesync_pipelines.sandbox.faults import Moments
+from imagesync_pipelines.sandbox.plytix import assets, products, searches
+from imagesync_pipelines.sandbox.plytix.model import PlytixSwitches, WaitNamed, WindowStart
+from imagesync_pipelines.sandbox.plytix.pim import FILES, V1, V2, Endpoint, Pim, PimAsk, PimRefusalError, found
+from imagesync_pipelines.sandbox.routes import Door, FoundDoor, find
+from imagesync_pipelines.sandbox.server import LOOPBACK
+
+# (calls, seconds) of every window.
+Limits = tuple[tuple[int, int], ...]
+AUTH_LIMIT = 8
+MESSAGE = "API rate limit exceeded"
+
+
+@dataclass
+class _Window:
+    limit: int
+    seconds: int
+    started: float = 0.0
+    used: int = 0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """A window without calls left: its limit, its length, and the seconds until it ends."""
+
+    limit: int
+    window_size: int
+    wait: float
+
+
+class Windows:
+    """The windows of one account. Safe between threads."""
+
+    def __init__(self, limits: Limits, clock: SandboxClock, switches: PlytixSwitches) -> None:
+        self._windows = [_Window(limit, seconds) for limit, seconds in limits]
+        self._clock = clock
+        self._switches = switches
+        self._lock = threading.Lock()
+
+    def hit(self, calls: int = 1) -> Spent | None:
+        """Count calls in every window; the spent window that ends last, if any is spent."""
+        now = self._clock.now().timestamp()
+        with self._lock:
+            for window in self._windows:
+                self._begin(window, now)
+                window.used += calls
+            spent = [
+                Spent(window.limit, window.seconds, window.started + window.seconds - now)
+                for window in self._windows
+                if window.used > window.limit
+            ]
+        return max(spent, key=lambda one: one.wait, default=None)
+
+    def used(self) -> tuple[int, ...]:
+        """The calls counted in each window that has not ended."""
+        now = self._clock.now().timestamp()
+        with self._lock:
+            return tuple(0 if self._ended(window, now) else window.used for window in self._windows)
+
+    def _begin(self, window: _Window, now: float) -> None:
+        if self._ended(window, now):
+            by_clock = self._switches.window_start is WindowStart.CLOCK
+            window.started = now - now % window.seconds if by_clock else now
+            window.used = 0
+
+    def _ended(self, window: _Window, now: float) -> bool:
+        # A clock that was moved back would otherwise stay in a window of the future.
+        return not window.started <= now < window.started + window.seconds
+
+
+def too_many(spent: Spent, named: WaitNamed) -> Reply:
+    """The gateway's 429, which is not the usual envelope."""
+    body: dict[str, object] = {"message": MESSAGE, "limit": spent.limit, "window_size": spent.window_size}
+    headers: dict[str, str] = {}
+    milliseconds = math.ceil(spent.wait * 1000)
+    if named in (WaitNamed.TTL, WaitNamed.BOTH):
+        body["ttl"] = milliseconds
+    if named in (WaitNamed.SECONDS, WaitNamed.BOTH):
+        headers["Retry-After"] = str(math.ceil(spent.wait))
+    if named is WaitNamed.DECIMAL:
+        headers["Retry-After"] = f"{milliseconds / 1000:.3f}"
+    return Reply(429, orjson.dumps(body), headers)
+
+
+def as_limits(limits: Sequence[tuple[int, int]]) -> Limits:
+    """Check the windows that somebody asked for; raises ValueError for one that has no calls or no length."""
+    if any(limit < 1 or seconds < 1 for limit, seconds in limits):
+        raise ValueError("a rate limit has at least one call in at least one second: (calls, seconds)")
+    return tuple(limits)
+
+
+LIFE_SECONDS = 900
+_ALGORITHM = "HS256"
+
+
+@dataclass
+class PimTokens:
+    """Makes and judges the tokens of one account, by the sandbox's clock."""
+
+    clock: SandboxClock
+    limits: Limits
+    account_id: str
+    switches: PlytixSwitches
+    # A new one at every start: tokens of a run before are unverifiable, as after a change of keys.
+    secret: str = field(default_factory=lambda: secrets.token_hex(32))
+
+    def mint(self) -> str:
+        """A token for 15 minutes from now."""
+        now = int(self.clock.now().timestamp())
+        account: dict[str, Any] = {
+            "rate_limit": [{"limit": limit, "window_size": seconds} for limit, seconds in self.limits]
+        }
+        if self.switches.token_names_account:
+            account["id"] = self.account_id
+        claims = {"iat": now, "exp": now + LIFE_SECONDS, "user_claims": {"account": account}}
+        return jwt.encode(claims, self.secret, _ALGORITHM)
+
+    def judge(self, header: str | None) -> None:
+        """Accept an Authorization header or raise the 401; only the missing header's body is on record."""
+        if not header:
+            raise PimRefusalError(401, "Missing Authorization Header")
+        scheme, _, token = header.partition(" ")
+        if scheme != "Bearer":
+            raise PimRefusalError(401, "Bad Authorization Header. Expected value 'Bearer <JWT>'")
+        try:
+            claims = jwt.decode(
+                token, self.secret, [_ALGORITHM], options={"verify_exp": False, "verify_iat": False, "require": ["exp"]}
+            )
+        except jwt.InvalidTokenError as error:
+            raise PimRefusalError(401, "Invalid token") from error
+        if claims["exp"] <= self.clock.now().timestamp():
+            raise PimRefusalError(401, "Token has expired")
+
+    def revoke_all(self) -> None:
+        """From now on no token that was handed out is good; new ones are."""
+        self.secret = secrets.token_hex(32)
+
+
+TOKEN = "token"
+TOKEN_PATH = "/auth/api/get-token"
+NOT_UNDERSTOOD = "The browser sent a request that this server could not understand."
+_HEADERS = {"ratelimit-limit": str(AUTH_LIMIT), "x-ratelimit-limit-second": str(AUTH_LIMIT)}
+
+
+def auth_app(
+    api_key: str, api_password: str, tokens: PimTokens, clock: SandboxClock, switches: PlytixSwitches
+) -> Starlette:
+    """The app; it knows one key."""
+    windows = Windows(((AUTH_LIMIT, 1),), clock, switches)
+
+    async def get_token(request: Request) -> Response:
+        spent = windows.hit()
+        try:
+            if spent is None:
+                _judge_key(await request.body(), api_key, api_password)
+                # Nothing takes the refresh token; it is there because the real host sends one.
+                answer = found([{"access_token": tokens.mint(), "refresh_token": secrets.token_hex(16)}])
+            else:
+                answer = too_many(spent, switches.wait_named)
+        except PimRefusalError as refused:
+            answer = refused.reply()
+        return _with_headers(answer, _HEADERS)
+
+    app = Starlette(routes=[Route(TOKEN_PATH, get_token, methods=["POST"])])
+    app.router.redirect_slashes = False
+    return app
+
+
+def auth_place(scope: Scope) -> CalledPlace:
+    """For the ledger and the faults: every call to this host is `token`."""
+    return TOKEN, ""
+
+
+def _judge_key(body: bytes, api_key: str, api_password: str) -> None:
+    """Accept a request for a token or raise its error."""
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise PimRefusalError(400, NOT_UNDERSTOOD) from error
+    if not isinstance(asked, dict) or not all(isinstance(asked.get(name), str) for name in ("api_key", "api_password")):
+        raise PimRefusalError(400, NOT_UNDERSTOOD)
+    if (asked["api_key"], asked["api_password"]) != (api_key, api_password):
+        raise PimRefusalError(401, "Bad api_key or api_password: Credentials not valid", (("http_status_code", 401),))
+
 
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 OTHER = "other"
@@ -34,18 +211,7 @@ LOOPBACK_NAME = "localhost"
 _PREFIXES = {"/api/v1/": V1, "/api/v2/": V2}
 
 
-@dataclass(frozen=True)
-class Door:
-    """One endpoint: its name in the ledger, its method and its path, `{…}` standing for an id."""
-
-    name: str
-    method: str
-    path: str
-    endpoint: Endpoint
-    versions: tuple[int, ...] = (V1,)
-
-
-DOORS = (
+DOORS: tuple[Door[Endpoint], ...] = (
     Door("asset create", "POST", "assets", assets.create),
     Door("asset search", "POST", "assets/search", searches.search_assets),
     Door("asset get", "GET", "assets/{asset}", assets.get),
@@ -56,34 +222,23 @@ DOORS = (
     Door("product get", "GET", "products/{product}", products.get, (V1, V2)),
     Door("product patch", "PATCH", "products/{product}", products.patch, (V1, V2)),
     Door("product delete", "DELETE", "products/{product}", products.delete, (V1, V2)),
-    Door("link", "POST", "products/{product}/assets", links.link, (V1, V2)),
-    Door("product assets", "GET", "products/{product}/assets", links.linked, (V1, V2)),
-    Door("product asset", "GET", "products/{product}/assets/{asset}", links.linked_one, (V1, V2)),
-    Door("unlink", "DELETE", "products/{product}/assets/{asset}", links.unlink, (V1, V2)),
+    Door("link", "POST", "products/{product}/assets", products.link, (V1, V2)),
+    Door("product assets", "GET", "products/{product}/assets", products.linked, (V1, V2)),
+    Door("product asset", "GET", "products/{product}/assets/{asset}", products.linked_one, (V1, V2)),
+    Door("unlink", "DELETE", "products/{product}/assets/{asset}", products.unlink, (V1, V2)),
     Door("variants", "GET", "products/{product}/variants", products.variants, (V1, V2)),
     Door("variant create", "POST", "products/{product}/variants", products.create_variant, (V1, V2)),
 )
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What a path leads to; `door` is None when the path is known and the method is not."""
-
-    door: Door | None
-    version: int
-    ids: Mapping[str, str]
-
-
-def pim_app(pim: Pim, tokens: Tokens, windows: Windows, moments: Moments) -> Starlette:
+def pim_app(pim: Pim, tokens: PimTokens, windows: Windows, moments: Moments) -> Starlette:
     """The app of the PIM host; files are shown without token and limit, as from a CDN."""
 
     async def api(request: Request) -> Response:
         body = await request.body()
         answer = await run_in_threadpool(_answer, pim, tokens, windows, moments, request, body)
-        if pim.switches.deprecation is None:
-            return as_response(answer)
-        headers = {**answer.headers, "X-Plytix-Deprecation": pim.switches.deprecation}
-        return as_response(Answer(answer.status, answer.body, headers))
+        notice = pim.switches.deprecation
+        return _with_headers(answer, {} if notice is None else {"X-Plytix-Deprecation": notice})
 
     def file(request: Request) -> Response:
         with pim.account.lock:
@@ -103,65 +258,55 @@ def pim_app(pim: Pim, tokens: Tokens, windows: Windows, moments: Moments) -> Sta
     return app
 
 
-def pim_place(scope: Scope) -> Place | None:
+def pim_place(scope: Scope) -> CalledPlace | None:
     """For the ledger and the faults: the endpoint and the first id of its path; files are not seen."""
     path = str(scope["path"])
     if path.startswith(FILES):
         return None
     met = _find(str(scope["method"]), path)
-    if met is None or met.door is None:
+    if met is None or met[1].door is None:
         return OTHER, path
-    return met.door.name, next(iter(met.ids.values()), "")
+    return met[1].door.name, next(iter(met[1].ids.values()), "")
 
 
-def _answer(pim: Pim, tokens: Tokens, windows: Windows, moments: Moments, request: Request, body: bytes) -> Answer:
+def _answer(pim: Pim, tokens: PimTokens, windows: Windows, moments: Moments, request: Request, body: bytes) -> Reply:
     """The answer to one call: the limit is looked at first, then the slash, the token and the path."""
     spent = windows.hit()
     if spent is not None:
         return too_many(spent, pim.switches.wait_named)
     path = request.url.path
     if path.startswith(_NEWEST):
-        return Answer(503, {"message": "name resolution failed"})
+        return replied({"message": "name resolution failed"}, 503)
     if path.endswith("/"):
-        return Answer(308, headers={"Location": _without_slash(pim, request)})
+        return Reply(308, headers={"Location": _without_slash(pim, request)})
     try:
         tokens.judge(request.headers.get("authorization"))
         if path.startswith(_JOBS):
-            raise Refused(403, "Permission denied.")
+            raise PimRefusalError(403, "Permission denied.")
         met = _find(request.method, path)
         if met is None:
-            raise Refused(404, "The requested URL was not found on the server.")
-        if met.door is None:
-            raise Refused(405, "The method is not allowed for the requested URL.")
-        ask = Ask(met.version, met.ids, request.query_params, _decoded(body))
-        moments.come(met.door.name)
-        return met.door.endpoint(pim, ask)
-    except Refused as refused:
-        return Answer(refused.status, error_body(refused))
+            raise PimRefusalError(404, "The requested URL was not found on the server.")
+        version, where = met
+        if where.door is None:
+            raise PimRefusalError(405, "The method is not allowed for the requested URL.")
+        ask = PimAsk(version, where.ids, request.query_params, _decoded(body))
+        moments.come(where.door.name)
+        return where.door.endpoint(pim, ask)
+    except PimRefusalError as refused:
+        return refused.reply()
 
 
-def _find(method: str, path: str) -> _Found | None:
-    """The door that a method and a path lead to."""
-    prefix = next((prefix for prefix in _PREFIXES if path.startswith(prefix)), None)
-    if prefix is None:
-        return None
-    version, segments = _PREFIXES[prefix], path.removeprefix(prefix).split("/")
-    there = [(door, _ids(door.path, segments)) for door in DOORS if version in door.versions]
-    fitting = [(door, ids) for door, ids in there if ids is not None]
-    if not fitting:
-        return None
-    door, ids = next(((door, ids) for door, ids in fitting if door.method == method), (None, {}))
-    return _Found(door, version, ids)
+def _find(method: str, path: str) -> tuple[int, FoundDoor[Endpoint]] | None:
+    """The version and the door that a method and a path lead to."""
+    for prefix, version in _PREFIXES.items():
+        if path.startswith(prefix):
+            met = find((door for door in DOORS if version in door.versions), method, path.removeprefix(prefix))
+            return None if met is None or not all(met.ids.values()) else (version, met)
+    return None
 
 
-def _ids(pattern: str, segments: list[str]) -> dict[str, str] | None:
-    """The ids in a path, or None when it does not fit the pattern."""
-    parts = pattern.split("/")
-    if len(parts) != len(segments):
-        return None
-    ids = {part[1:-1]: segment for part, segment in zip(parts, segments, strict=True) if part.startswith("{")}
-    fits = all(part.startswith("{") or part == segment for part, segment in zip(parts, segments, strict=True))
-    return ids if fits and all(ids.values()) else None
+def _with_headers(answer: Reply, headers: Mapping[str, str]) -> Response:
+    return replace(answer, headers={**answer.headers, **headers}).response()
 
 
 def _without_slash(pim: Pim, request: Request) -> str:
@@ -177,4 +322,4 @@ def _decoded(body: bytes) -> Any:
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise Refused(400, f"Failed to decode JSON object: {error}", (("http_status_code", 400),)) from error
+        raise PimRefusalError(400, f"Failed to decode JSON object: {error}", (("http_status_code", 400),)) from error

@@ -1,29 +1,36 @@
-"""The assets of the PIM: upload by URL or content, read, rename, delete (contract sections 5.1 to 5.4).
-
-What belongs here: the endpoints below /assets, and what makes two files the same. What does not: the search
-(searches.py), links to products (links.py).
-"""
+"""The assets of the PIM: upload by URL or content, read, rename, delete (contract sections 5.1 to 5.4)."""
 
 import base64
 import hashlib
 
-from imagesync_pipelines.sandbox.plytix.answers import Answer, Refused, created, found, schema_error
-from imagesync_pipelines.sandbox.plytix.fetching import content_type_of, fetch_file, name_in
-from imagesync_pipelines.sandbox.plytix.model import Account, Asset, extension_of
-from imagesync_pipelines.sandbox.plytix.pim import Ask, Pim, asked_asset
-from imagesync_pipelines.sandbox.plytix.rendering import asset_json, products_with
+from imagesync_pipelines.sandbox.answers import Reply
+from imagesync_pipelines.sandbox.plytix.model import PimAccount, PimAsset, extension_of
+from imagesync_pipelines.sandbox.plytix.pim import (
+    Pim,
+    PimAsk,
+    PimRefusalError,
+    asked_asset,
+    asset_json,
+    content_type_of,
+    created,
+    fetch_file,
+    found,
+    name_in,
+    products_with,
+    schema_error,
+)
 
 REQUIRED = "Missing data for required field."
 NO_TEXT = "Not a valid string."
 SUFFIX_LENGTH = 5
 
 
-def create(pim: Pim, ask: Ask) -> Answer:
+def create(pim: Pim, ask: PimAsk) -> Reply:
     """POST /assets: fetch or decode the file, and store it unless the same file has the same name already."""
     content, filename = _file(pim, ask)
     content_type = content_type_of(content, filename)
     if content_type is None:
-        raise Refused(
+        raise PimRefusalError(
             pim.switches.bad_image_status, "Schema validation error", (("url", "the file type is not supported"),)
         )
     with pim.account.lock:
@@ -31,14 +38,14 @@ def create(pim: Pim, ask: Ask) -> Answer:
         return created(asset_json(pim.host, asset, products=0), f"{pim.host}/api/v1/assets/{asset.id}")
 
 
-def get(pim: Pim, ask: Ask) -> Answer:
+def get(pim: Pim, ask: PimAsk) -> Reply:
     """GET /assets/{id}."""
     with pim.account.lock:
         asset = asked_asset(pim, ask)
         return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
 
 
-def patch(pim: Pim, ask: Ask) -> Answer:
+def patch(pim: Pim, ask: PimAsk) -> Reply:
     """PATCH /assets/{id}: another name, whose extension is the same."""
     with pim.account.lock:
         asset = asked_asset(pim, ask)
@@ -49,18 +56,18 @@ def patch(pim: Pim, ask: Ask) -> Answer:
         return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
 
 
-def delete(pim: Pim, ask: Ask) -> Answer:
+def delete(pim: Pim, ask: PimAsk) -> Reply:
     """DELETE /assets/{id}: the asset goes, and its links with it."""
     with pim.account.lock:
         remove(pim.account, asked_asset(pim, ask))
-    return Answer(204)
+    return Reply(204)
 
 
-def store(account: Account, filename: str, content: bytes, content_type: str) -> Asset:
+def store(account: PimAccount, filename: str, content: bytes, content_type: str) -> PimAsset:
     """Keep a file: same name and content is the 409, same name and other content gets another name (section 5.3)."""
     sha256 = hashlib.sha256(content).hexdigest()
     now = account.clock.now()
-    asset = Asset(
+    asset = PimAsset(
         id=account.new_id(f"asset/{filename}/{sha256}"),
         filename=_free_name(account, filename, sha256),
         content=content,
@@ -74,7 +81,7 @@ def store(account: Account, filename: str, content: bytes, content_type: str) ->
     return asset
 
 
-def rename(account: Account, asset: Asset, name: str) -> None:
+def rename(account: PimAccount, asset: PimAsset, name: str) -> None:
     """Give an asset another name; a name that is taken is treated as in an upload."""
     if name == asset.filename:
         return
@@ -87,7 +94,7 @@ def rename(account: Account, asset: Asset, name: str) -> None:
     asset.modified = account.clock.now()
 
 
-def remove(account: Account, asset: Asset) -> None:
+def remove(account: PimAccount, asset: PimAsset) -> None:
     """Delete an asset and unlink it everywhere."""
     asset.deleted = account.clock.now()
     del account.named[asset.filename]
@@ -98,7 +105,7 @@ def remove(account: Account, asset: Asset) -> None:
             product.media[label] = [one for one in ids if one != asset.id]
 
 
-def _file(pim: Pim, ask: Ask) -> tuple[bytes, str]:
+def _file(pim: Pim, ask: PimAsk) -> tuple[bytes, str]:
     """The content and the name that a body asks to store; the file is fetched without holding the account."""
     body = ask.fields()
     url, content, filename = body.get("url"), body.get("content"), body.get("filename")
@@ -122,13 +129,13 @@ def _decoded(content: object) -> bytes:
         raise schema_error(("content", "content is not valid base64")) from error
 
 
-def _free_name(account: Account, filename: str, sha256: str) -> str:
+def _free_name(account: PimAccount, filename: str, sha256: str) -> str:
     """The name under which a file is stored; raises the 409 when the same file has it."""
     namesake = account.by_name(filename)
     if namesake is None:
         return filename
     if namesake.sha256 == sha256:
-        raise Refused(409, "Asset already exists", (("asset.id", namesake.id),))
+        raise PimRefusalError(409, "Asset already exists", (("asset.id", namesake.id),))
     stem, dot, extension = filename.rpartition(".")
     suffix = account.new_id(f"suffix/{filename}")[:SUFFIX_LENGTH]
     return f"{stem}_{suffix}{dot}{extension}" if dot else f"{filename}_{suffix}"

@@ -1,8 +1,4 @@
-"""What one account of the stand-in holds: attributes, assets and products, in memory.
-
-What belongs here: the data, its ids, and the questions that several endpoints ask of it. What does not: HTTP (app.py),
-changing it for a test (mutation.py).
-"""
+"""What one account of the stand-in holds: attributes, assets and products, in memory; and its switches."""
 
 import hashlib
 import threading
@@ -13,7 +9,60 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.plytix.switches import Switches
+
+
+class WaitNamed(StrEnum):
+    """How a 429 names the time to wait (contract section 3)."""
+
+    SECONDS = "seconds"  # Retry-After: 7
+    DECIMAL = "decimal"  # Retry-After: 6.492
+    TTL = "ttl"  # no header; `ttl` in the body, milliseconds
+    BOTH = "both"  # Retry-After: 7 and `ttl`
+    ABSENT = "absent"  # neither
+
+
+class WindowStart(StrEnum):
+    """When a window of the rate limit begins; the contract only knows that it does not slide."""
+
+    FIRST_CALL = "first call"  # with the first call after the window before has ended
+    CLOCK = "clock"  # at whole multiples of its length
+
+
+class Counts(StrEnum):
+    """How `count` and `total_count` of a search are meant (contract section 6)."""
+
+    MATCHES_OF_ACCOUNT = "matches of account"  # matches; all records of the account
+    PAGE_OF_MATCHES = "page of matches"  # rows on this page; matches
+
+
+class ThumbnailForm(StrEnum):
+    """How v2 gives a thumbnail; two documented examples differ."""
+
+    OBJECT = "object"  # {"id": "…"}
+    LIST = "list"  # ["…"]
+
+
+@dataclass
+class PlytixSwitches:
+    """May be changed while the stand-in runs; delays are seconds of the sandbox's clock unless said otherwise."""
+
+    wait_named: WaitNamed = WaitNamed.SECONDS
+    window_start: WindowStart = WindowStart.FIRST_CALL
+    in_refused: bool = False  # `in` on sku is answered with 422
+    in_most: int = 100  # SKUs in one `in`; more are a 422
+    groups_most: int | None = None  # OR groups in one search; more are a 422
+    columns_most: int = 20  # columns of a search; the documents say 20 and 50
+    counts: Counts = Counts.MATCHES_OF_ACCOUNT
+    token_names_account: bool = True  # the token says whose account it is, beside the limits
+    v2_thumbnail: ThumbnailForm = ThumbnailForm.OBJECT
+    bad_image_status: int = 422  # for a URL that gives no image: 422 or 400, not recorded anywhere
+    lost_update_race: bool = False  # two links of one product at once: one is lost, though both are answered with 201
+    race_seconds: float = 0.05  # real seconds between the read and the write of a link, when the race is on
+    inheritance: bool = False  # thumbnail and media attributes of a parent flow to its variants
+    delete_delay: float = 0.0  # so long a deleted asset is still answered
+    search_delay: float = 0.0  # so long a new asset is not found by a search
+    deprecation: str | None = None  # the header X-Plytix-Deprecation of every answer
+
 
 THUMBNAIL = "thumbnail"
 
@@ -55,7 +104,7 @@ def extension_of(filename: str) -> str:
 
 
 @dataclass
-class Asset:
+class PimAsset:
     """A stored file. The URL it was uploaded from is not kept (contract section 5.1)."""
 
     id: str
@@ -79,7 +128,7 @@ class Asset:
 
 
 @dataclass
-class Product:
+class PimProduct:
     """A product with its own values; what it inherits is computed. A single media attribute is a list of one id."""
 
     id: str
@@ -102,14 +151,14 @@ class Product:
 
 
 @dataclass
-class Account:
+class PimAccount:
     """Everything of one account; whoever reads or writes holds `lock`."""
 
     clock: SandboxClock
-    switches: Switches
+    switches: PlytixSwitches
     attributes: dict[str, NewAttribute] = field(default_factory=dict)
-    assets: dict[str, Asset] = field(default_factory=dict)
-    products: dict[str, Product] = field(default_factory=dict)
+    assets: dict[str, PimAsset] = field(default_factory=dict)
+    products: dict[str, PimProduct] = field(default_factory=dict)
     named: dict[str, str] = field(default_factory=dict)  # file name -> id of the stored asset that has it
     numbered: dict[str, str] = field(default_factory=dict)  # SKU -> id of its product
     lock: threading.RLock = field(default_factory=threading.RLock)
@@ -120,7 +169,7 @@ class Account:
         self._made[of] += 1
         return hashlib.sha256(f"{of}/{self._made[of]}".encode()).hexdigest()[:24]
 
-    def asset(self, asset_id: str) -> Asset | None:
+    def asset(self, asset_id: str) -> PimAsset | None:
         """An asset that is still answered; a deleted one for as long as the switch says."""
         asset = self.assets.get(asset_id)
         if asset is None or asset.deleted is None:
@@ -128,25 +177,25 @@ class Account:
         delay = timedelta(seconds=self.switches.delete_delay)
         return asset if self.clock.now() < asset.deleted + delay else None
 
-    def stored(self, asset_id: object) -> Asset | None:
+    def stored(self, asset_id: object) -> PimAsset | None:
         """An asset that is not deleted; only such a one can be linked. Anything may have been sent as its id."""
         asset = self.assets.get(asset_id) if isinstance(asset_id, str) else None
         return asset if asset is not None and asset.deleted is None else None
 
-    def by_sku(self, sku: str) -> Product | None:
+    def by_sku(self, sku: str) -> PimProduct | None:
         """The product with exactly this SKU."""
         return self.products.get(self.numbered.get(sku, ""))
 
-    def by_name(self, filename: str) -> Asset | None:
+    def by_name(self, filename: str) -> PimAsset | None:
         """The stored asset with exactly this file name."""
         return self.assets.get(self.named.get(filename, ""))
 
-    def new_product(self, sku: str, parent_id: str | None) -> Product:
+    def new_product(self, sku: str, parent_id: str | None) -> PimProduct:
         """A product that is not kept yet."""
         now = self.clock.now()
-        return Product(self.new_id(f"product/{sku}"), sku, "", "", now, now, parent_id=parent_id)
+        return PimProduct(self.new_id(f"product/{sku}"), sku, "", "", now, now, parent_id=parent_id)
 
-    def keep_product(self, product: Product) -> None:
+    def keep_product(self, product: PimProduct) -> None:
         """Store a new product, or in place of the one with its id."""
         before = self.products.get(product.id)
         if before is not None:
@@ -154,13 +203,13 @@ class Account:
         self.products[product.id] = product
         self.numbered[product.sku] = product.id
 
-    def remove_product(self, product: Product) -> None:
+    def remove_product(self, product: PimProduct) -> None:
         """Delete a product and its variants; the assets stay."""
         for gone in (product, *self.variants(product)):
             del self.products[gone.id]
             del self.numbered[gone.sku]
 
-    def variants(self, product: Product) -> list[Product]:
+    def variants(self, product: PimProduct) -> list[PimProduct]:
         """The variants of a product, oldest first."""
         return [one for one in self.products.values() if one.parent_id == product.id]
 
@@ -168,31 +217,31 @@ class Account:
         """The labels of all attributes that hold assets."""
         return [label for label, attribute in self.attributes.items() if attribute.type is not AttributeType.TEXT]
 
-    def thumbnail_of(self, product: Product) -> str | None:
+    def thumbnail_of(self, product: PimProduct) -> str | None:
         """The thumbnail that is shown: its own, or with the switch its parent's."""
         parent = self._heir_of(product)
         return product.thumbnail if product.thumbnail or parent is None else parent.thumbnail
 
-    def media_of(self, product: Product, label: str) -> list[str]:
+    def media_of(self, product: PimProduct, label: str) -> list[str]:
         """The asset ids of an attribute as they are shown: its own, or with the switch its parent's."""
         parent = self._heir_of(product)
         own = product.media.get(label, [])
         return own if own or parent is None else parent.media.get(label, [])
 
-    def overwritten(self, product: Product) -> list[str]:
+    def overwritten(self, product: PimProduct) -> list[str]:
         """The labels whose own value hides the parent's."""
         if self._heir_of(product) is None:
             return []
         own = [label for label in self.media_labels() if product.media.get(label)]
         return [THUMBNAIL, *own] if product.thumbnail else own
 
-    def linked(self, product: Product) -> list[str]:
+    def linked(self, product: PimProduct) -> list[str]:
         """The ids of all assets that the product shows anywhere, each once."""
         galleries = [asset for label in self.media_labels() for asset in self.media_of(product, label)]
         thumbnail = self.thumbnail_of(product)
         return list(dict.fromkeys([*galleries, thumbnail] if thumbnail else galleries))
 
-    def _heir_of(self, product: Product) -> Product | None:
+    def _heir_of(self, product: PimProduct) -> PimProduct | None:
         """The parent that a variant inherits from."""
         if not self.switches.inheritance or product.parent_id is None:
             return None
@@ -200,17 +249,17 @@ class Account:
 
 
 def new_account(
-    clock: SandboxClock, switches: Switches, attributes: Iterable[NewAttribute], products: Iterable[NewProduct]
-) -> Account:
+    clock: SandboxClock, switches: PlytixSwitches, attributes: Iterable[NewAttribute], products: Iterable[NewProduct]
+) -> PimAccount:
     """An account with attributes and products and no asset."""
-    account = Account(clock, switches, {attribute.label: attribute for attribute in attributes})
+    account = PimAccount(clock, switches, {attribute.label: attribute for attribute in attributes})
     for new in products:
         product = account.new_product(new.sku, account.numbered[new.parent] if new.parent else None)
         account.keep_product(replace(product, label=new.label, gtin=new.gtin))
     return account
 
 
-def copy_of(product: Product) -> Product:
+def copy_of(product: PimProduct) -> PimProduct:
     """A product that later changes leave as it is."""
     media = {label: list(ids) for label, ids in product.media.items()}
     return replace(product, media=media, texts=dict(product.texts))

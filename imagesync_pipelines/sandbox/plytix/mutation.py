@@ -1,27 +1,18 @@
-"""What other people do in the account while a client works: they add, remove, rename and delete.
-
-What belongs here: the operators. What does not: the API (app.py); nothing here is a call, and nothing is counted.
-"""
+"""What other people do in the account while a client works: they add, remove, rename and delete."""
 
 import hashlib
-from collections.abc import Callable, Mapping
-from inspect import signature
-from types import MappingProxyType
 
+from imagesync_pipelines.sandbox.mutation import MutationError, make, operators
 from imagesync_pipelines.sandbox.plytix import assets
-from imagesync_pipelines.sandbox.plytix.answers import Refused, error_body
-from imagesync_pipelines.sandbox.plytix.model import Account, Asset, Product
+from imagesync_pipelines.sandbox.plytix.model import PimAccount, PimAsset, PimProduct
+from imagesync_pipelines.sandbox.plytix.pim import PimRefusalError
 
 GALLERY = "amazon_images"
 KIND = "image/jpeg"
 
 
-class MutationError(Exception):
-    """A change cannot be made; the message says which and why."""
-
-
 def add_image(
-    account: Account, *, sku: str, label: str = GALLERY, filename: str = "by-hand.jpg", position: int | None = None
+    account: PimAccount, *, sku: str, label: str = GALLERY, filename: str = "by-hand.jpg", position: int | None = None
 ) -> str:
     """Somebody uploads a picture and puts it into a gallery, at the end or before a position; gives the asset's id."""
     product = _product(account, sku)
@@ -32,12 +23,12 @@ def add_image(
     return asset.id
 
 
-def upload(account: Account, *, filename: str, content: bytes | None = None) -> str:
+def upload(account: PimAccount, *, filename: str, content: bytes | None = None) -> str:
     """Somebody uploads a file and uses it nowhere; gives the asset's id."""
     return assets.store(account, filename, content or _content(account, filename), KIND).id
 
 
-def remove_image(account: Account, *, sku: str, label: str = GALLERY, position: int = 0) -> str:
+def remove_image(account: PimAccount, *, sku: str, label: str = GALLERY, position: int = 0) -> str:
     """Somebody takes an image out of a gallery; gives the asset's id. The asset stays."""
     product = _product(account, sku)
     ids = product.shown(label)
@@ -47,7 +38,7 @@ def remove_image(account: Account, *, sku: str, label: str = GALLERY, position: 
     return ids[position]
 
 
-def reorder(account: Account, *, sku: str, label: str = GALLERY, order: tuple[int, ...] | None = None) -> str:
+def reorder(account: PimAccount, *, sku: str, label: str = GALLERY, order: tuple[int, ...] | None = None) -> str:
     """Somebody turns a gallery round, or puts its positions into an order; gives the product's id."""
     product = _product(account, sku)
     ids = product.shown(label)
@@ -55,33 +46,33 @@ def reorder(account: Account, *, sku: str, label: str = GALLERY, order: tuple[in
     return product.id
 
 
-def set_thumbnail(account: Account, *, sku: str, asset_id: str | None = None) -> str:
+def set_thumbnail(account: PimAccount, *, sku: str, asset_id: str | None = None) -> str:
     """Somebody sets another thumbnail, or removes it; gives the product's id."""
     product = _product(account, sku)
     product.thumbnail = None if asset_id is None else _asset(account, asset_id).id
     return product.id
 
 
-def rename_asset(account: Account, *, asset_id: str, filename: str) -> str:
+def rename_asset(account: PimAccount, *, asset_id: str, filename: str) -> str:
     """Somebody gives an asset another name; gives its id."""
     assets.rename(account, _asset(account, asset_id), filename)
     return asset_id
 
 
-def delete_asset(account: Account, *, asset_id: str) -> str:
+def delete_asset(account: PimAccount, *, asset_id: str) -> str:
     """Somebody deletes an asset, and so its links; gives its id."""
     assets.remove(account, _asset(account, asset_id))
     return asset_id
 
 
-def delete_product(account: Account, *, sku: str) -> str:
+def delete_product(account: PimAccount, *, sku: str) -> str:
     """Somebody deletes a product; gives its id."""
     product = _product(account, sku)
     account.remove_product(product)
     return product.id
 
 
-def add_product(account: Account, *, sku: str, label: str = "", parent: str = "") -> str:
+def add_product(account: PimAccount, *, sku: str, label: str = "", parent: str = "") -> str:
     """Somebody creates a product, or a variant of `parent`; gives its id."""
     product = account.new_product(sku, _product(account, parent).id if parent else None)
     product.label = label
@@ -89,53 +80,35 @@ def add_product(account: Account, *, sku: str, label: str = "", parent: str = ""
     return product.id
 
 
-OPERATORS: Mapping[str, Callable[..., str]] = MappingProxyType(
-    {
-        operator.__name__: operator
-        for operator in (
-            add_image,
-            upload,
-            remove_image,
-            reorder,
-            set_thumbnail,
-            rename_asset,
-            delete_asset,
-            delete_product,
-            add_product,
-        )
-    }
+OPERATORS = operators(
+    *(add_image, upload, remove_image, reorder, set_thumbnail),
+    *(rename_asset, delete_asset, delete_product, add_product),
 )
 
 
-def mutate(account: Account, operator: str, **arguments: object) -> str:
+def mutate(account: PimAccount, operator: str, **arguments: object) -> str:
     """Make one change now; gives the id of what was changed. Raises MutationError."""
-    if operator not in OPERATORS:
-        raise MutationError(f"no operator is called {operator}; there are {', '.join(sorted(OPERATORS))}")
-    try:
-        signature(OPERATORS[operator]).bind(account, **arguments)
-    except TypeError as error:
-        raise MutationError(f"{operator}: {error}") from error
     with account.lock:
         try:
-            return OPERATORS[operator](account, **arguments)
-        except Refused as refused:
-            raise MutationError(f"{operator}: {error_body(refused)}") from refused
+            return make(OPERATORS, operator, account, **arguments)
+        except PimRefusalError as refused:
+            raise MutationError(f"{operator}: {refused.body()}") from refused
 
 
-def _product(account: Account, sku: str) -> Product:
+def _product(account: PimAccount, sku: str) -> PimProduct:
     product = account.by_sku(sku)
     if product is None:
         raise MutationError(f"there is no product {sku}")
     return product
 
 
-def _asset(account: Account, asset_id: str) -> Asset:
+def _asset(account: PimAccount, asset_id: str) -> PimAsset:
     asset = account.stored(asset_id)
     if asset is None:
         raise MutationError(f"there is no asset {asset_id}")
     return asset
 
 
-def _content(account: Account, filename: str) -> bytes:
+def _content(account: PimAccount, filename: str) -> bytes:
     """Bytes that no other upload has: Plytix looks no further than at the first ones."""
     return b"\xff\xd8\xff" + hashlib.sha256(f"{filename}/{len(account.assets)}".encode()).digest()

@@ -1,19 +1,96 @@
-"""The products of the PIM: create, read, patch, delete, variants (contract sections 7 and 9).
+"""The products of the PIM and their links to assets (contract sections 7 to 9)."""
 
-What belongs here: the endpoints below /products that write or read one product. What does not: the search
-(searches.py), single links (links.py).
-"""
-
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from imagesync_pipelines.sandbox.plytix.answers import Answer, Refused, created, found, product_error, schema_error
-from imagesync_pipelines.sandbox.plytix.changing import changed
-from imagesync_pipelines.sandbox.plytix.model import Account, Product
-from imagesync_pipelines.sandbox.plytix.pim import Ask, Pim, asked_product
-from imagesync_pipelines.sandbox.plytix.rendering import V2, audit_json, product_json
+from imagesync_pipelines.sandbox.answers import Reply
+from imagesync_pipelines.sandbox.plytix.model import THUMBNAIL, AttributeType, NewAttribute, PimAccount, PimProduct
+from imagesync_pipelines.sandbox.plytix.pim import (
+    V2,
+    Pim,
+    PimAsk,
+    PimRefusalError,
+    asked_product,
+    audit_json,
+    created,
+    found,
+    judge_number_of_assets,
+    linked_json,
+    no_such_product,
+    product_error,
+    product_json,
+    schema_error,
+)
+
+STATUSES = ("Draft", "Completed", "Archived")
+# Plytix answers an object here, not a text.
+WRONG_TYPE = {"_schema": ["Invalid input type."]}
+NO_TEXT = "Not a valid string."
 
 
-def get(pim: Pim, ask: Ask) -> Answer:
+def changed(account: PimAccount, product: PimProduct, body: Mapping[str, Any]) -> PimProduct:
+    """The product with the values of a body, or the 422; keys that are not known are ignored, labels are not."""
+    attributes = body.get("attributes") or {}
+    if not isinstance(attributes, dict):
+        raise product_error(("attributes", WRONG_TYPE))
+    media, texts = dict(product.media), dict(product.texts)
+    for label, value in attributes.items():
+        attribute = account.attributes.get(label)
+        if attribute is None:
+            raise product_error((label, "label does not exist"))
+        if attribute.type is AttributeType.TEXT:
+            texts[label] = _text_value(label, value)
+        else:
+            media[label] = _media(account, attribute, value)
+    thumbnail = product.thumbnail
+    if THUMBNAIL in body:
+        thumbnail = None if body[THUMBNAIL] is None else _asset_id(account, THUMBNAIL, body[THUMBNAIL])
+    judge_number_of_assets(media, thumbnail)
+    if body.get("status", product.status) not in STATUSES:
+        raise product_error(("status", "Not a valid choice."))
+    return replace(
+        product,
+        sku=_text_value("sku", body.get("sku", product.sku)),
+        label=_text_value("label", body.get("label", product.label)),
+        gtin=_text_value("gtin", body.get("gtin", product.gtin)),
+        status=body.get("status", product.status),
+        thumbnail=thumbnail,
+        media=media,
+        texts=texts,
+        modified=account.clock.now(),
+    )
+
+
+def _text_value(label: str, value: object) -> str:
+    if value is not None and not isinstance(value, str):
+        raise product_error((label, NO_TEXT))
+    return value or ""
+
+
+def _media(account: PimAccount, attribute: NewAttribute, value: object) -> list[str]:
+    """The asset ids of a media attribute: one object, or for a gallery a list of them, kept as it was sent."""
+    if value is None:
+        return []
+    if attribute.type is AttributeType.MEDIA:
+        return [_asset_id(account, attribute.label, value)]
+    if not isinstance(value, list):
+        raise product_error((attribute.label, WRONG_TYPE))
+    return [_asset_id(account, attribute.label, one) for one in value]
+
+
+def _asset_id(account: PimAccount, label: str, value: object) -> str:
+    """The id in `{"id": …}`; a bare id is refused."""
+    if not isinstance(value, dict) or not isinstance(value.get("id"), str):
+        raise product_error((label, WRONG_TYPE))
+    asset = account.stored(value["id"])
+    if asset is None:
+        raise product_error((label, "asset does not exist"))
+    return asset.id
+
+
+def get(pim: Pim, ask: PimAsk) -> Reply:
     """GET /products/{id}; `all_attributes=true` shows the empty ones too."""
     with pim.account.lock:
         product = asked_product(pim, ask)
@@ -21,12 +98,12 @@ def get(pim: Pim, ask: Ask) -> Answer:
         return found([product_json(pim.account, pim.host, product, ask.version, all_attributes=everything)])
 
 
-def create(pim: Pim, ask: Ask) -> Answer:
+def create(pim: Pim, ask: PimAsk) -> Reply:
     """POST /products: only the SKU is mandatory; what is unknown is ignored."""
     return _create(pim, ask.fields(), ask.version, parent_id=None)
 
 
-def patch(pim: Pim, ask: Ask) -> Answer:
+def patch(pim: Pim, ask: PimAsk) -> Reply:
     """PATCH /products/{id}: what is given is replaced, null clears, the rest stays; all of it or nothing."""
     with pim.account.lock:
         product = asked_product(pim, ask)
@@ -38,21 +115,21 @@ def patch(pim: Pim, ask: Ask) -> Answer:
         return found([_written(pim, after, ask.version)])
 
 
-def delete(pim: Pim, ask: Ask) -> Answer:
+def delete(pim: Pim, ask: PimAsk) -> Reply:
     """DELETE /products/{id}: the product goes, and its variants with it."""
     with pim.account.lock:
         pim.account.remove_product(asked_product(pim, ask))
-    return Answer(204)
+    return Reply(204)
 
 
-def variants(pim: Pim, ask: Ask) -> Answer:
+def variants(pim: Pim, ask: PimAsk) -> Reply:
     """GET /products/{id}/variants."""
     with pim.account.lock:
         rows = pim.account.variants(asked_product(pim, ask))
         return found([product_json(pim.account, pim.host, one, ask.version) for one in rows])
 
 
-def create_variant(pim: Pim, ask: Ask) -> Answer:
+def create_variant(pim: Pim, ask: PimAsk) -> Reply:
     """POST /products/{id}/variants: `{"variant": {"sku": …}}` on v1, the flat body on v2."""
     body = ask.fields() if ask.version == V2 else ask.fields().get("variant")
     if not isinstance(body, dict):
@@ -62,7 +139,7 @@ def create_variant(pim: Pim, ask: Ask) -> Answer:
         return _create(pim, body, ask.version, parent_id=parent.id)
 
 
-def _create(pim: Pim, body: dict[str, Any], version: int, parent_id: str | None) -> Answer:
+def _create(pim: Pim, body: dict[str, Any], version: int, parent_id: str | None) -> Reply:
     with pim.account.lock:
         sku = body.get("sku")
         _judge_sku(pim.account, sku)
@@ -71,15 +148,111 @@ def _create(pim: Pim, body: dict[str, Any], version: int, parent_id: str | None)
         return created(_written(pim, product, version), f"{pim.host}/api/v1/products/{product.id}")
 
 
-def _written(pim: Pim, product: Product, version: int) -> dict[str, Any]:
+def _written(pim: Pim, product: PimProduct, version: int) -> dict[str, Any]:
     """v1 gives the whole product back, v2 the id and who wrote when."""
     return audit_json(product) if version == V2 else product_json(pim.account, pim.host, product, version)
 
 
-def _judge_sku(account: Account, sku: object) -> None:
+def _judge_sku(account: PimAccount, sku: object) -> None:
     """Raise the error for a SKU that is no text or that another product has."""
     if not isinstance(sku, str) or not sku:
         raise product_error(("sku", "Missing data for required field."))
     if account.by_sku(sku) is not None:
         taken = (("sku", "A product with the same SKU already exists"),)
-        raise Refused(409, "product data validation failed", taken)
+        raise PimRefusalError(409, "product data validation failed", taken)
+
+
+@dataclass(frozen=True)
+class _Link:
+    """What one link will write: the whole new value of an attribute."""
+
+    product_id: str
+    label: str
+    asset_id: str
+    after: list[str]
+
+
+def link(pim: Pim, ask: PimAsk) -> Reply:
+    """POST /products/{id}/assets: show one asset in an attribute; galleries grow, anything else is replaced."""
+    if not pim.switches.lost_update_race:
+        with pim.account.lock:
+            return _write(pim, _read(pim, ask))
+    with pim.account.lock:
+        read = _read(pim, ask)
+    time.sleep(pim.switches.race_seconds)
+    with pim.account.lock:
+        return _write(pim, read)
+
+
+def unlink(pim: Pim, ask: PimAsk) -> Reply:
+    """DELETE /products/{id}/assets/{asset}: the asset leaves every attribute of the product, the thumbnail too."""
+    with pim.account.lock:
+        product, asset_id = asked_product(pim, ask), _related(pim, ask)
+        if product.thumbnail == asset_id:
+            product.thumbnail = None
+        for label, ids in product.media.items():
+            product.media[label] = [one for one in ids if one != asset_id]
+        product.modified = pim.account.clock.now()
+    return Reply(204)
+
+
+def linked(pim: Pim, ask: PimAsk) -> Reply:
+    """GET /products/{id}/assets: all assets of a product; it does not say in which attribute."""
+    with pim.account.lock:
+        ids = pim.account.linked(asked_product(pim, ask))
+        return found([linked_json(pim.host, pim.account.assets[asset_id]) for asset_id in ids])
+
+
+def linked_one(pim: Pim, ask: PimAsk) -> Reply:
+    """GET /products/{id}/assets/{asset}."""
+    with pim.account.lock:
+        return found([linked_json(pim.host, pim.account.assets[_related(pim, ask)])])
+
+
+def _read(pim: Pim, ask: PimAsk) -> _Link:
+    """Judge a link and compute what it will write."""
+    product = asked_product(pim, ask)
+    body = ask.fields()
+    asset_id, label = body.get("id"), body.get("attribute_label")
+    if not asset_id:
+        missing = ("id", "Missing data for required field.")
+        raise schema_error(("asset.id", "asset id not found in request") if ask.version == V2 else missing)
+    if not label:
+        raise schema_error(("attribute_label", "Missing data for required field."))
+    attribute = pim.account.attributes.get(str(label))
+    if label != THUMBNAIL and (attribute is None or attribute.type is AttributeType.TEXT):
+        raise schema_error(("attribute_label", "label does not exist"))
+    asset = pim.account.stored(asset_id)
+    if asset is None:
+        raise PimRefusalError(404, f"Asset id {asset_id} does not exist", (("asset.id", "asset does not exist"),))
+    shown = product.shown(label)
+    if asset.id in shown:
+        message = f"Asset id {asset.id} is already linked to product attribute"
+        raise PimRefusalError(409, message, (("asset.id", "already linked"),))
+    grows = attribute is not None and attribute.type is AttributeType.GALLERY
+    return _Link(product.id, label, asset.id, [*shown, asset.id] if grows else [asset.id])
+
+
+def _write(pim: Pim, made: _Link) -> Reply:
+    product = pim.account.products.get(made.product_id)
+    if product is None:
+        raise no_such_product(made.product_id)
+    media, thumbnail = dict(product.media), product.thumbnail
+    if made.label == THUMBNAIL:
+        thumbnail = made.asset_id
+    else:
+        media[made.label] = made.after
+    judge_number_of_assets(media, thumbnail)
+    product.media, product.thumbnail = media, thumbnail
+    product.modified = pim.account.clock.now()
+    where = f"{pim.host}/api/v1/products/{product.id}/assets/{made.asset_id}"
+    return created({"id": made.asset_id}, where)
+
+
+def _related(pim: Pim, ask: PimAsk) -> str:
+    """The id of an asset that the product shows, or the 404."""
+    product, asset_id = asked_product(pim, ask), ask.ids["asset"]
+    if asset_id not in pim.account.linked(product):
+        message = f"asset id {asset_id} is not related to product id {product.id}"
+        raise PimRefusalError(404, message, (("asset_id", message),))
+    return asset_id

@@ -1,67 +1,213 @@
-"""The two searches of the PIM: assets and products (contract sections 5.5 and 6).
+"""The two searches of the PIM: filters, columns, order and pages (contract sections 5.5 and 6)."""
 
-What belongs here: the fields, columns and rows of both. What does not: the filter language (filters.py), pages
-(pages.py).
-"""
-
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from operator import ge, gt, le, lt
+from typing import Any, TypeVar
 
-from imagesync_pipelines.sandbox.plytix.answers import Answer, schema_error
-from imagesync_pipelines.sandbox.plytix.filters import (
-    LISTED,
-    ORDERED,
-    TEXT,
-    UNARY,
-    UNDECODABLE,
-    Fields,
-    Filters,
-    matches,
-    read_filters,
-)
-from imagesync_pipelines.sandbox.plytix.model import THUMBNAIL, Account, Asset, AttributeType, Product
-from imagesync_pipelines.sandbox.plytix.pages import cut, page_answer, read_columns, read_page
-from imagesync_pipelines.sandbox.plytix.pim import Ask, Pim
-from imagesync_pipelines.sandbox.plytix.rendering import (
+from imagesync_pipelines.sandbox.answers import Reply
+from imagesync_pipelines.sandbox.plytix.model import THUMBNAIL, AttributeType, Counts, PimAccount, PimAsset, PimProduct
+from imagesync_pipelines.sandbox.plytix.pim import (
+    Pim,
+    PimAsk,
+    PimRefusalError,
     asset_json,
     file_type_of,
+    found,
     parent_key,
     products_with,
+    schema_error,
     value_of,
 )
 
+UNARY = frozenset({"exists", "!exists"})
+TEXT = frozenset({"exists", "!exists", "eq", "!eq", "like"})
+LISTED = frozenset({"in", "!in"})
+ORDERED = frozenset({"eq", "gt", "gte", "lt", "lte"})
+_COMPARED = {"gt": gt, "gte": ge, "lt": lt, "lte": le}
+UNDECODABLE = ("filters", "Unable to decode filters properly")
+
+# The operators that a field knows, by the field's name.
+Fields = Mapping[str, frozenset[str]]
+Value = Callable[[str], Any]
+
+
+@dataclass(frozen=True)
+class SearchCondition:
+    """One `field operator value`; texts are lower case already, because Plytix ignores case."""
+
+    field: str
+    operator: str
+    value: Any
+
+
+Filters = tuple[tuple[SearchCondition, ...], ...]
+
+
+def read_filters(filters: object, fields: Fields, groups_most: int | None) -> Filters:
+    """The filters of a body, or the 422 that names what is wrong."""
+    if not isinstance(filters, list) or not all(isinstance(group, list) for group in filters):
+        raise schema_error(UNDECODABLE)
+    if groups_most is not None and len(filters) > groups_most:
+        raise schema_error(("filters", f"at most {groups_most} groups"), UNDECODABLE)
+    return _joined(tuple(tuple(_condition(one, fields) for one in group) for group in filters), fields)
+
+
+def matches(filters: Filters, value: Value) -> bool:
+    """Whether a record is found; `value` gives its fields. No filters find everything."""
+    return not filters or any(all(_holds(one, value(one.field)) for one in group) for group in filters)
+
+
+def _joined(filters: Filters, fields: Fields) -> Filters:
+    """The same filters, where many names asked for one by one are one list: a search looks at every record."""
+    texts: dict[str, set[Any]] = {}
+    others = []
+    for group in filters:
+        if len(group) == 1 and group[0].operator == "eq" and not fields[group[0].field] >= ORDERED:
+            texts.setdefault(group[0].field, set()).add(group[0].value)
+        else:
+            others.append(group)
+    return (*others, *((SearchCondition(field, "in", frozenset(values)),) for field, values in texts.items()))
+
+
+def _condition(item: object, fields: Fields) -> SearchCondition:
+    if not isinstance(item, dict):
+        raise schema_error(UNDECODABLE)
+    name, operator = item.get("field"), item.get("operator")
+    if not isinstance(name, str) or name not in fields:
+        raise schema_error((str(name), "unknown field"), UNDECODABLE)
+    if not isinstance(operator, str) or operator not in fields[name]:
+        raise schema_error((name, f"unknown operator {operator}"), UNDECODABLE)
+    if operator in UNARY:
+        return SearchCondition(name, operator, None)
+    value = item.get("value")
+    if operator in LISTED:
+        if not isinstance(value, list) or not all(isinstance(one, str | int | float) for one in value):
+            raise schema_error((name, "value is a list"), UNDECODABLE)
+        return SearchCondition(name, operator, frozenset(_folded(one) for one in value))
+    if not isinstance(value, str | int | float):
+        raise schema_error((name, "value is missing"), UNDECODABLE)
+    return SearchCondition(name, operator, _folded(value))
+
+
+def _holds(condition: SearchCondition, actual: Any) -> bool:
+    operator, wanted = condition.operator, condition.value
+    if operator in UNARY:
+        return (actual not in (None, "", [])) == (operator == "exists")
+    if isinstance(actual, datetime):
+        actual, wanted = actual.replace(tzinfo=None), _moment(condition)
+    actual = _folded(actual)
+    if operator in LISTED:
+        return (actual in wanted) == (operator == "in")
+    if operator == "like":
+        return str(wanted) in str(actual or "")
+    if operator in ("eq", "!eq"):
+        return bool(actual == wanted) == (operator == "eq")
+    return isinstance(actual, str) == isinstance(wanted, str) and bool(_COMPARED[operator](actual, wanted))
+
+
+def _moment(condition: SearchCondition) -> datetime:
+    try:
+        return datetime.fromisoformat(str(condition.value)).replace(tzinfo=None)
+    except ValueError as error:
+        raise schema_error((condition.field, "not a date"), UNDECODABLE) from error
+
+
+def _folded(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+DEFAULT_ROWS, MOST_ROWS = 25, 100
+MOST_ORDERED = 10_000
+_Record = TypeVar("_Record", PimAsset, PimProduct)
+
+
+@dataclass(frozen=True)
+class PageAsked:
+    """The page that is asked for; `order` is a field, with a minus for the other way round, or None."""
+
+    number: int = 1
+    size: int = DEFAULT_ROWS
+    order: str | None = None
+
+
+def read_columns(body: Mapping[str, Any], known: Sequence[str], most: int) -> list[str]:
+    """The columns of a body, or the 422 for one that is not there and for too many."""
+    columns = body.get("attributes") or []
+    if not isinstance(columns, list):
+        raise schema_error(("attributes", "Not a valid list."))
+    if len(columns) > most:
+        raise schema_error(("schema", f"columns limit exceeded, current limit is {most}"))
+    unknown = [str(column) for column in columns if column not in known]
+    if unknown:
+        raise schema_error(*((name, "unknown column") for name in unknown))
+    return columns
+
+
+def read_page(body: Mapping[str, Any], orders: Sequence[str]) -> PageAsked:
+    """The page of a body, or the 422 for a size above 100 and for an order that is not there."""
+    asked = body.get("pagination") or {}
+    if not isinstance(asked, dict):
+        raise schema_error(("pagination", "Invalid input type."))
+    page = PageAsked(asked.get("page", 1), asked.get("page_size", DEFAULT_ROWS), asked.get("order"))
+    if type(page.number) is not int or page.number < 1:
+        raise schema_error(("page", "page is a number from 1"))
+    if type(page.size) is not int or not 1 <= page.size <= MOST_ROWS:
+        raise schema_error(("page_size", f"page_size is a number from 1 to {MOST_ROWS}"))
+    if page.order and str(page.order).removeprefix("-") not in orders:
+        raise schema_error(("order", "unknown order"))
+    return page
+
+
+def cut(hits: list[_Record], page: PageAsked, value: Callable[[_Record, str], Any]) -> list[_Record]:
+    """The rows of one page; raises the 428 for a sorted search that finds too much."""
+    if page.order:
+        if len(hits) > MOST_ORDERED:
+            raise PimRefusalError(428, f"results cannot be ordered above {MOST_ORDERED}")
+        name = page.order.removeprefix("-")
+        hits = sorted(hits, key=lambda one: value(one, name), reverse=page.order.startswith("-"))
+    return hits[(page.number - 1) * page.size : page.number * page.size]
+
+
+def page_answer(page: PageAsked, rows: list[dict[str, Any]], matching: int, total: int, counts: Counts) -> Reply:
+    """The 200 of a search; `matching` records are found of `total`."""
+    by_page = counts is Counts.PAGE_OF_MATCHES
+    return found(
+        rows,
+        pagination={
+            "count": len(rows) if by_page else matching,
+            "order": page.order,
+            "page": page.number,
+            "page_size": page.size,
+            "total_count": matching if by_page else total,
+        },
+    )
+
+
 ASSET_FIELDS: Fields = {
-    "filename": frozenset({"like", "eq", "!eq"}),
-    "extension": frozenset({"like", "eq", "!eq"}),
+    **dict.fromkeys(("filename", "extension"), frozenset({"like", "eq", "!eq"})),
     "id": LISTED | {"eq", "!eq"},
     "file_type": LISTED,
     "assigned": frozenset({"eq"}),
-    "file_size": ORDERED,
     "categories": UNARY | LISTED,
-    "created": ORDERED,
-    "modified": ORDERED,
+    **dict.fromkeys(("file_size", "created", "modified"), ORDERED),
 }
-ASSET_ORDERS = ("filename", "file_size", "created", "modified")
+ASSET_ORDERS = ("id", "filename", "file_size", "created", "modified")
 ASSET_COLUMNS = (
     *("id", "filename", "extension", "content_type", "file_type", "file_size", "status", "assigned", "n_products"),
     *("n_catalogs", "categories", "public", "has_custom_thumb", "created", "modified", "file_modified", "url"),
     THUMBNAIL,
 )
 PRODUCT_FIELDS: Fields = {
-    "sku": TEXT | LISTED,
-    "label": TEXT,
-    "gtin": TEXT,
-    "status": TEXT | LISTED,
-    "created": ORDERED,
-    "modified": ORDERED,
-    "categories": UNARY,
-    "assets": UNARY,
-    "images": UNARY,
-    THUMBNAIL: UNARY,
+    **dict.fromkeys(("sku", "status"), TEXT | LISTED),
+    **dict.fromkeys(("label", "gtin"), TEXT),
+    **dict.fromkeys(("created", "modified"), ORDERED),
+    **dict.fromkeys(("categories", "assets", "images", THUMBNAIL), UNARY),
     "product_level": ORDERED | LISTED,
 }
-PRODUCT_ORDERS = ("sku",)
+PRODUCT_ORDERS = ("id", "sku", "modified")
 PRODUCT_COLUMNS = (
     *("id", "sku", "label", "gtin", "status", "created", "modified", "categories", "product_level", "product_type"),
     *("num_variations", "overwritten_attributes", THUMBNAIL, "assets", "images"),
@@ -69,7 +215,7 @@ PRODUCT_COLUMNS = (
 ATTRIBUTE = "attributes."
 
 
-def search_assets(pim: Pim, ask: Ask) -> Answer:
+def search_assets(pim: Pim, ask: PimAsk) -> Reply:
     """POST /assets/search: only the id comes back, and the columns that are asked for."""
     body = ask.fields()
     if "filters" not in body:
@@ -80,11 +226,11 @@ def search_assets(pim: Pim, ask: Ask) -> Answer:
     with pim.account.lock:
         there = _findable(pim.account)
         hits = [asset for asset in there if matches(filters, partial(_asset_value, pim.account, asset))]
-        rows = [_asset_row(pim, asset, columns) for asset in cut(hits, page)]
+        rows = [_asset_row(pim, asset, columns) for asset in cut(hits, page, getattr)]
         return page_answer(page, rows, len(hits), len(there), pim.switches.counts)
 
 
-def search_products(pim: Pim, ask: Ask) -> Answer:
+def search_products(pim: Pim, ask: PimAsk) -> Reply:
     """POST /products/search: id and SKU come back, and the columns that are asked for."""
     body = ask.fields()
     with pim.account.lock:
@@ -93,19 +239,22 @@ def search_products(pim: Pim, ask: Ask) -> Answer:
         _judge_skus(pim, filters)
         known = (*PRODUCT_COLUMNS, *(ATTRIBUTE + label for label in account.attributes))
         columns = read_columns(body, known, pim.switches.columns_most)
-        page = read_page(body, PRODUCT_ORDERS)
+        page = read_page(body, (*PRODUCT_ORDERS, *(ATTRIBUTE + label for label in account.attributes)))
         hits = [one for one in account.products.values() if matches(filters, partial(_product_value, account, one))]
-        rows = [_product_row(pim, product, columns, ask.version) for product in cut(hits, page)]
+        rows = [
+            _product_row(pim, product, columns, ask.version)
+            for product in cut(hits, page, partial(_order_value, account))
+        ]
         return page_answer(page, rows, len(hits), len(account.products), pim.switches.counts)
 
 
-def _findable(account: Account) -> list[Asset]:
+def _findable(account: PimAccount) -> list[PimAsset]:
     """The assets that a search knows of: young ones only later, deleted ones a little longer, with the switches."""
     ripe = account.clock.now() - timedelta(seconds=account.switches.search_delay)
     return [asset for asset in account.assets.values() if asset.created <= ripe and account.asset(asset.id) is asset]
 
 
-def _asset_value(account: Account, asset: Asset, name: str) -> Any:
+def _asset_value(account: PimAccount, asset: PimAsset, name: str) -> Any:
     if name == "file_type":
         return file_type_of(asset)
     if name == "assigned":
@@ -114,7 +263,7 @@ def _asset_value(account: Account, asset: Asset, name: str) -> Any:
     return None if name == "categories" else getattr(asset, name)
 
 
-def _asset_row(pim: Pim, asset: Asset, columns: list[str]) -> dict[str, Any]:
+def _asset_row(pim: Pim, asset: PimAsset, columns: list[str]) -> dict[str, Any]:
     # Counting the products of an asset looks at all of them.
     counted = "assigned" in columns or "n_products" in columns
     whole = asset_json(pim.host, asset, products_with(pim.account, asset) if counted else 0)
@@ -139,7 +288,7 @@ def _judge_skus(pim: Pim, filters: Filters) -> None:
         raise schema_error(("sku", f"at most {most} values"), UNDECODABLE)
 
 
-def _product_value(account: Account, product: Product, name: str) -> Any:
+def _product_value(account: PimAccount, product: PimProduct, name: str) -> Any:
     if name.startswith(ATTRIBUTE):
         label = name.removeprefix(ATTRIBUTE)
         is_text = account.attributes[label].type is AttributeType.TEXT
@@ -153,7 +302,13 @@ def _product_value(account: Account, product: Product, name: str) -> Any:
     return None if name == "categories" else getattr(product, name)
 
 
-def _product_row(pim: Pim, product: Product, columns: list[str], version: int) -> dict[str, Any]:
+def _order_value(account: PimAccount, product: PimProduct, name: str) -> Any:
+    """What products are ordered by; those without a value come first."""
+    value = _product_value(account, product, name)
+    return value if value is not None else ""
+
+
+def _product_row(pim: Pim, product: PimProduct, columns: list[str], version: int) -> dict[str, Any]:
     row: dict[str, Any] = {
         "id": product.id,
         "sku": product.sku,

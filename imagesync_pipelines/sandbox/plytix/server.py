@@ -1,41 +1,40 @@
-"""Plytix's stand-in, ready to use: the PIM and the auth host, with faults, a clock and a ledger around them.
+"""Plytix's stand-in, ready to use: the PIM and the auth host."""
 
-What belongs here: putting the parts together. What does not: the parts, and running it for good (serve.py).
-"""
-
-import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from starlette.types import ASGIApp
+
+from imagesync_pipelines.sandbox.answers import Values
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.faults import FaultPlan
-from imagesync_pipelines.sandbox.ledger import Ledger
-from imagesync_pipelines.sandbox.plytix.app import pim_app, pim_place
-from imagesync_pipelines.sandbox.plytix.auth_app import auth_app, auth_place
-from imagesync_pipelines.sandbox.plytix.control import steered
-from imagesync_pipelines.sandbox.plytix.fetching import Fetch, fetch_over_http
-from imagesync_pipelines.sandbox.plytix.limits import Limits, Windows, as_limits
-from imagesync_pipelines.sandbox.plytix.losing import LostAnswers, losing
+from imagesync_pipelines.sandbox.control import ROOT, steered
+from imagesync_pipelines.sandbox.ledger import CallLedger
+from imagesync_pipelines.sandbox.plytix.app import (
+    Limits,
+    PimTokens,
+    Windows,
+    as_limits,
+    auth_app,
+    auth_place,
+    pim_app,
+    pim_place,
+)
 from imagesync_pipelines.sandbox.plytix.model import (
-    Account,
-    Asset,
     AttributeType,
     NewAttribute,
     NewProduct,
-    Product,
+    PimAccount,
+    PimAsset,
+    PimProduct,
+    PlytixSwitches,
     copy_of,
     new_account,
 )
-from imagesync_pipelines.sandbox.plytix.moments import Moments
 from imagesync_pipelines.sandbox.plytix.mutation import mutate
-from imagesync_pipelines.sandbox.plytix.pim import Pim
-from imagesync_pipelines.sandbox.plytix.switches import Switches
-from imagesync_pipelines.sandbox.plytix.tokens import Tokens
-from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
-from imagesync_pipelines.sandbox.steering import Steered
-from imagesync_pipelines.sandbox.wire import observed
+from imagesync_pipelines.sandbox.plytix.pim import Fetch, Pim, fetch_over_http
+from imagesync_pipelines.sandbox.server import StandIn, bind, running, until_stopped, url_of
 
 API_KEY, API_PASSWORD = "sandbox-key", "sandbox-only"
 GALLERY = "amazon_images"
@@ -48,41 +47,35 @@ ATTRIBUTES = (
 )
 
 
-@dataclass(frozen=True)
-class PlytixSandbox:
+@dataclass(frozen=True, kw_only=True)
+class PlytixSandbox(StandIn):
     """A running Plytix on loopback; the URLs have no path and no slash at their end.
 
     `ledger` has the calls to the PIM, by the names of the doors in app.py; `token_ledger` those to the auth host, which
-    are `token`. Faults of both are in `faults`; a call that meets one before it reaches Plytix spends no limit. `lost`
-    loses answers after their work was done; the ledger has what was done. `moments` does something between two calls.
+    are `token`. Faults of both are in `faults`.
     """
 
     url: str
     auth_url: str
-    api_key: str
-    api_password: str
-    account: Account
-    tokens: Tokens
+    api_key: str = API_KEY
+    api_password: str = API_PASSWORD
+    account: PimAccount
+    tokens: PimTokens
     windows: Windows
-    faults: FaultPlan
-    lost: LostAnswers
-    moments: Moments
-    ledger: Ledger
-    token_ledger: Ledger
-    clock: SandboxClock
-    switches: Switches
+    token_ledger: CallLedger
+    switches: PlytixSwitches
 
-    def assets(self) -> tuple[Asset, ...]:
+    def assets(self) -> tuple[PimAsset, ...]:
         """The stored assets as they are now, oldest first."""
         with self.account.lock:
             return tuple(replace(asset) for asset in self.account.assets.values() if asset.deleted is None)
 
-    def products(self) -> tuple[Product, ...]:
+    def products(self) -> tuple[PimProduct, ...]:
         """The products as they are now, oldest first."""
         with self.account.lock:
             return tuple(copy_of(product) for product in self.account.products.values())
 
-    def product(self, sku: str) -> Product:
+    def product(self, sku: str) -> PimProduct:
         """The product with this SKU as it is now; raises KeyError."""
         with self.account.lock:
             return copy_of(self.account.products[self.account.numbered[sku]])
@@ -129,33 +122,89 @@ def plytix_sandbox(
     are asked for over HTTP, whatever their address. `switches` are the fields of Switches.
     """
     clock = clock if clock is not None else SandboxClock()
-    settings, windows_of = Switches(**switches), as_limits(limits)
+    settings, windows_of = PlytixSwitches(**switches), as_limits(limits)
     listener, auth_listener = bind(port), bind(auth_port)
     account = new_account(clock, settings, attributes, products)
     sandbox = PlytixSandbox(
-        url=_url(listener),
-        auth_url=_url(auth_listener),
-        api_key=API_KEY,
-        api_password=API_PASSWORD,
-        account=account,
-        tokens=Tokens(clock, windows_of, account.new_id("account")),
-        windows=Windows(windows_of, clock, settings),
-        faults=FaultPlan(),
-        lost=LostAnswers(),
-        moments=Moments(),
-        ledger=Ledger(),
-        token_ledger=Ledger(),
         clock=clock,
+        url=url_of(listener),
+        auth_url=url_of(auth_listener),
+        account=account,
+        tokens=PimTokens(clock, windows_of, account.new_id("account"), settings),
+        windows=Windows(windows_of, clock, settings),
+        token_ledger=CallLedger(),
         switches=settings,
     )
     app = pim_app(Pim(account, settings, fetch, sandbox.url), sandbox.tokens, sandbox.windows, sandbox.moments)
-    pim = losing(observed(app, pim_place, sandbox.faults, sandbox.ledger, clock), pim_place, sandbox.lost)
     auth = auth_app(API_KEY, API_PASSWORD, sandbox.tokens, clock, settings)
-    watched_auth = observed(auth, auth_place, sandbox.faults, sandbox.token_ledger, clock)
-    steerable = steered(pim, account, sandbox.windows, Steered(sandbox.faults, sandbox.ledger, clock))
-    with running((steerable, listener), (watched_auth, auth_listener)):
+    pim = _steered(sandbox.watched(app, pim_place), sandbox)
+    watched_auth = sandbox.watched(auth, auth_place, sandbox.token_ledger)
+    with running((pim, listener), (watched_auth, auth_listener)):
         yield sandbox
 
 
-def _url(listener: socket.socket) -> str:
-    return f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+def _steered(app: ASGIApp, sandbox: PlytixSandbox) -> ASGIApp:
+    account = sandbox.account
+
+    def state() -> Values:
+        with account.lock:
+            products = [
+                {
+                    "sku": product.sku,
+                    "thumbnail": account.thumbnail_of(product),
+                    "media": {label: account.media_of(product, label) for label in account.media_labels()},
+                }
+                for product in account.products.values()
+            ]
+            assets = {asset.id: asset.filename for asset in account.assets.values() if asset.deleted is None}
+        return {"assets": assets, "products": products, "spent": sandbox.windows.used()}
+
+    def change(values: Values) -> Values:
+        return {"id": sandbox.mutate(str(values.pop("operator", "")), **values)}
+
+    return steered(app, sandbox, state, {"mutate": change}, sandbox.switches)
+
+
+PORT, AUTH_PORT = 8805, 8806
+ALIAS = "sandbox"
+# The variables that the accounts of the sandbox name for its secrets.
+KEY_VARIABLE, PASSWORD_VARIABLE = "PLYTIX_SANDBOX_KEY", "PLYTIX_SANDBOX_PASSWORD"
+
+
+def accounts_of(url: str, auth_url: str, alias: str = ALIAS) -> list[str]:
+    """The lines of an accounts file (IMAGESYNC_ACCOUNTS) with the account of a sandbox at these URLs."""
+    return [
+        f"[plytix.accounts.{alias}]",
+        f'url = "{url}"',
+        f'auth_url = "{auth_url}"',
+        f'api_key = "env:{KEY_VARIABLE}"',
+        f'api_password = "env:{PASSWORD_VARIABLE}"',
+    ]
+
+
+def secrets_of(sandbox: PlytixSandbox) -> dict[str, str]:
+    """The variables that the lines of `accounts_of` name, with their values."""
+    return {KEY_VARIABLE: sandbox.api_key, PASSWORD_VARIABLE: sandbox.api_password}
+
+
+def serve(
+    announce: Callable[[str], None],
+    *,
+    products: Sequence[NewProduct] = (),
+    fetch: Fetch = fetch_over_http,
+    port: int = PORT,
+    auth_port: int = AUTH_PORT,
+) -> None:
+    """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
+
+    `announce` is given the lines for the terminal: the section for IMAGESYNC_ACCOUNTS, its variables, and where to
+    steer. Everything is in memory: a restart begins anew. Raises ServingError when a port is taken.
+    """
+    started = plytix_sandbox(products=products, fetch=fetch, port=port, auth_port=auth_port)
+    with until_stopped() as stop, started as sandbox:
+        announce(f"# Plytix of the sandbox; control: {sandbox.url}{ROOT}state")
+        for name, value in secrets_of(sandbox).items():
+            announce(f"# {name}={value}")
+        for line in accounts_of(sandbox.url, sandbox.auth_url):
+            announce(line)
+        stop.wait()

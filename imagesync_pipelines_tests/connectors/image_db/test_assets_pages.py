@@ -11,7 +11,7 @@ from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
 from imagesync_pipelines.defs import history, partitions, runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import BadBlockError
-from imagesync_pipelines.sandbox.faults import Fault, FaultKind
+from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import EmbeddedServer
@@ -101,7 +101,9 @@ def test_skip_pages_and_limit_read_exactly_those_pages(place: World) -> None:
 
 def test_a_failing_page_leaves_good_blocks_done_and_downstream_untouched(place: World) -> None:
     before = place.product_images()
-    place.sandbox.faults.add(Fault(FaultKind.ANSWER, ENDPOINT, "3", status=404, times=None, body=b'{"detail":"No."}'))
+    place.sandbox.faults.add(
+        WireFault(FaultKind.ANSWER, ENDPOINT, "3", status=404, times=None, body=b'{"detail":"No."}')
+    )
     outcome = place.sync()
     with place.opened() as (_, instance):
         assert block_status(instance) == {FIRST: "done", SECOND: "failed"}

@@ -13,16 +13,16 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import BadBlockError
 from imagesync_pipelines.defs.resources import InstallationResource
-from imagesync_pipelines.sandbox.faults import Fault, FaultKind
+from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.installations import FIRST, QUIET, SECOND, World, block_status, materialised, world
 
-REFUSED = Fault(FaultKind.ANSWER, ENDPOINT, status=401, times=None, body=b'{"detail":"Invalid username/password."}')
+REFUSED = WireFault(FaultKind.ANSWER, ENDPOINT, status=401, times=None, body=b'{"detail":"Invalid username/password."}')
 RESOURCES = {"installation": InstallationResource(), "image_db": ImageDbResource()}
-NO_PAGE = Fault(FaultKind.ANSWER, ENDPOINT, times=None, body=b"[]")
+NO_PAGE = WireFault(FaultKind.ANSWER, ENDPOINT, times=None, body=b"[]")
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_the_schedule_launches_one_run_over_all_blocks_and_that_run_works(place:
 
 
 @pytest.mark.parametrize("fault", [pytest.param(REFUSED, id="refused"), pytest.param(NO_PAGE, id="no page of data")])
-def test_a_source_that_cannot_be_asked_keeps_no_run_from_starting(place: World, fault: Fault) -> None:
+def test_a_source_that_cannot_be_asked_keeps_no_run_from_starting(place: World, fault: WireFault) -> None:
     place.sandbox.faults.add(fault)
     with place.opened() as (_, instance):
         first = tick_of_the_schedule(instance)

@@ -24,11 +24,10 @@ from imagesync_pipelines.connectors.moysklad.reading import entities_of, read_en
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg, noisy, png
-from imagesync_pipelines.sandbox.moysklad.limits import Kind
-from imagesync_pipelines.sandbox.moysklad.making import catalogue
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
+from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg, noisy, png
+from imagesync_pipelines.sandbox.moysklad.model import BadElementNamed, FreeTariff, MoyskladSwitches, UnitsWindow
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
-from imagesync_pipelines.sandbox.moysklad.switches import BadElementNamed, FreeTariff, Switches, Window
 from imagesync_pipelines.sync.targets import AnswerLostError
 from imagesync_pipelines.upstream.errors import NotJsonError
 from imagesync_pipelines.upstream.retries import Timing
@@ -40,7 +39,7 @@ TEN_MINUTES = timedelta(minutes=10)
 @contextmanager
 def _box(**changes: object) -> Iterator[MoyskladSandbox]:
     accounts = catalogue(products=8, images=2, variants=3, bundles=2, children=1, side=24, permanent_links=True)
-    switches = Switches(**changes)  # type: ignore[arg-type]
+    switches = MoyskladSwitches(**changes)  # type: ignore[arg-type]
     with moysklad_sandbox(accounts=accounts, clock=SandboxClock(NOON), switches=switches) as box:
         yield box
 
@@ -122,7 +121,7 @@ def test_a_change_of_images_that_touches_no_time_is_found_by_the_full_reading(da
     [faults.truncated(), faults.server_error(502), faults.reset(), faults.answer(200, b'{"rows": [{"id')],
     ids=["cut off", "502", "reset", "cut JSON"],
 )
-def test_a_reading_survives_what_passes(database: sa.Engine, fault: faults.Fault) -> None:
+def test_a_reading_survives_what_passes(database: sa.Engine, fault: faults.WireFault) -> None:
     with _box() as box, _api(box, "main", database) as main:
         box.faults.add(fault.at("main assortment"))
         reading = read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0, permanent=False)
@@ -205,11 +204,11 @@ def test_a_tariff_without_permanent_links_is_understood_or_said(database: sa.Eng
                 list(api.assortment(permanent=True))
 
 
-@pytest.mark.parametrize("window", list(Window))
+@pytest.mark.parametrize("window", list(UnitsWindow))
 @pytest.mark.parametrize("kind", ["user", "solution"])
-def test_no_call_is_ever_refused_and_the_limit_is_used(database: sa.Engine, window: Window, kind: str) -> None:
+def test_no_call_is_ever_refused_and_the_limit_is_used(database: sa.Engine, window: UnitsWindow, kind: str) -> None:
     with _box(window=window) as box:
-        principal = box.account("main").add_principal(kind, Kind(kind))
+        principal = box.account("main").add_principal(kind, PrincipalKind(kind))
         account = MoyskladAccount("main", url=box.api_url, token=SecretStr(principal.token), token_kind=TokenKind(kind))
         clock = box.clock
         timing = Timing(lambda: clock.now().timestamp(), clock.move, lambda: 0.5, lambda: clock.now().timestamp())

@@ -10,8 +10,7 @@ from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad.desk import MainDesk
 from imagesync_pipelines.connectors.moysklad.plan_stages import make_plan
 from imagesync_pipelines.connectors.moysklad.stages import map_entities, read_main
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
-from imagesync_pipelines.sandbox.moysklad.making import catalogue
+from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 

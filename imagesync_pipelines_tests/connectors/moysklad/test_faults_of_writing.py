@@ -10,12 +10,10 @@ from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad import rules
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.state import ChildIntents, ChildState
-from imagesync_pipelines.sandbox.faults import answer
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
+from imagesync_pipelines.sandbox.faults import Lost, answer
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
-from imagesync_pipelines.sandbox.moysklad.making import catalogue
+from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.mishaps import file_storage_unavailable
-from imagesync_pipelines.sandbox.plytix.losing import Lost
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 

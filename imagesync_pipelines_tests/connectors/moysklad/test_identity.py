@@ -14,7 +14,7 @@ from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, O
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.desk import Desk
 from imagesync_pipelines.connectors.moysklad.identity import SameAccountError
-from imagesync_pipelines.sandbox.moysklad.limits import Kind
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
@@ -46,7 +46,7 @@ class Mixed(World):
     def token_of(self, account: str) -> str:
         """Another token of an account, as a person makes one by hand."""
         handle = self.sandbox.account(account)
-        return handle.add_principal(f"again-{next(self.numbers)}", Kind.USER).token
+        return handle.add_principal(f"again-{next(self.numbers)}", PrincipalKind.USER).token
 
     def with_tokens(self, **tokens: str) -> "Mixed":
         """The same accounts with these tokens in the file, by alias with _ for -."""

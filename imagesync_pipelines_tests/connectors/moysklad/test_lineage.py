@@ -12,7 +12,7 @@ from imagesync_pipelines.connectors.moysklad.apply_stages import PlanApplied, ap
 from imagesync_pipelines.connectors.moysklad.desk import MainDesk
 from imagesync_pipelines.connectors.moysklad.plan_stages import PlanMade, make_plan
 from imagesync_pipelines.connectors.moysklad.stages import map_entities, read_main
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
+from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 

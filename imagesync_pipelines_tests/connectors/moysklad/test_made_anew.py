@@ -7,8 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import Ownership
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
-from imagesync_pipelines.sandbox.moysklad.making import catalogue
+from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines_tests.connectors.moysklad.worlds import World, open_world
 
 ONLY = "product-1-00000"

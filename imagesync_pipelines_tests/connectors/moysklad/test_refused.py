@@ -7,8 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
-from imagesync_pipelines.sandbox.moysklad.making import catalogue
+from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world

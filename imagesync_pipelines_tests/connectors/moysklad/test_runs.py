@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode, Ownership
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
+from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
 FIRST = "product-1-00000"

@@ -12,10 +12,9 @@ from PIL import Image
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode, Ownership
 from imagesync_pipelines.connectors.moysklad.stages import SkippedOffError
 from imagesync_pipelines.sandbox.faults import xml_page
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
-from imagesync_pipelines.sandbox.moysklad.making import catalogue
-from imagesync_pipelines.sandbox.moysklad.switches import BadElement, BadElementNamed, SameMeta
+from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
+from imagesync_pipelines.sandbox.moysklad.model import BadElement, BadElementNamed, SameMeta
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
 # Each is quick, but they are many.

@@ -7,10 +7,15 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
-from imagesync_pipelines.sandbox.moysklad.limits import Window
-from imagesync_pipelines.sandbox.moysklad.making import catalogue
-from imagesync_pipelines.sandbox.moysklad.switches import EmptyArray, IdScope, SameMeta, Switches, TooLargeError
+from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
+from imagesync_pipelines.sandbox.moysklad.model import (
+    EmptyArray,
+    IdScope,
+    MoyskladSwitches,
+    SameMeta,
+    TooLargeBy,
+    UnitsWindow,
+)
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, open_world
 
 # Each is quick, but they are many.
@@ -27,9 +32,9 @@ WAYS: list[dict[str, Any]] = [
     {"variant_shows_parent": True},
     {"image_error_status": 400},
     {"same_meta": SameMeta.REFUSED, "empty_array": EmptyArray.CLEARS},
-    {"window": Window.SLIDING},
-    {"body_bytes": 3000, "too_large": TooLargeError.API},
-    {"body_bytes": 3000, "too_large": TooLargeError.PROXY},
+    {"window": UnitsWindow.SLIDING},
+    {"body_bytes": 3000, "too_large": TooLargeBy.API},
+    {"body_bytes": 3000, "too_large": TooLargeBy.PROXY},
 ]
 
 
@@ -39,7 +44,7 @@ def test_whichever_way_it_is_runs_converge(
     database: sa.Engine, tmp_path: Path, way: dict[str, Any], ownership: Ownership
 ) -> None:
     accounts = catalogue(products=2, images=2, variants=1, bundles=0, children=1, side=24)
-    with open_world(database, tmp_path, accounts=accounts, switches=Switches(**way), workers=1) as world:
+    with open_world(database, tmp_path, accounts=accounts, switches=MoyskladSwitches(**way), workers=1) as world:
         options = {"ownership": ownership, "bulk_first_fill": True}
         for _ in range(2):
             world.sync(**options)

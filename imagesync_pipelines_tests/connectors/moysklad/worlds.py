@@ -20,11 +20,10 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.connectors.moysklad.stages import EVERYTHING, Chosen, map_entities, read_main
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle, NewAccount
-from imagesync_pipelines.sandbox.moysklad.limits import Kind
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
-from imagesync_pipelines.sandbox.moysklad.model import Entity
+from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches, StockEntity
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
-from imagesync_pipelines.sandbox.moysklad.switches import Switches
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.storage.installation import Installation
@@ -56,7 +55,7 @@ class World:
     def api(self, alias: str) -> AbstractContextManager[MoyskladApi]:
         """A client of an account, on the sandbox's clock: waiting moves it."""
         clock, handle = self.sandbox.clock, self.sandbox.account(alias)
-        kind = TokenKind.SOLUTION if handle.principal.kind is Kind.SOLUTION else TokenKind.USER
+        kind = TokenKind.SOLUTION if handle.principal.kind is PrincipalKind.SOLUTION else TokenKind.USER
         account = MoyskladAccount(
             alias,
             url=self.sandbox.api_url,
@@ -118,11 +117,11 @@ class World:
         """Forget the calls so far."""
         self.sandbox.ledger.clear()
 
-    def names(self, entity: Entity | str, alias: str = CHILD) -> list[str]:
+    def names(self, entity: StockEntity | str, alias: str = CHILD) -> list[str]:
         """The file names that an entity shows in an account; `entity` is its external code, or the entity."""
         return [name for name, _, _ in self.pictures(entity, alias)]
 
-    def pictures(self, entity: Entity | str, alias: str = CHILD) -> list[tuple[str, bytes, str]]:
+    def pictures(self, entity: StockEntity | str, alias: str = CHILD) -> list[tuple[str, bytes, str]]:
         """Name, bytes and id of the images that an entity shows in an account."""
         code = entity if isinstance(entity, str) else entity.external_code
         handle = self.sandbox.account(alias)
@@ -142,7 +141,7 @@ def open_world(
     folder: Path,
     *,
     accounts: Sequence[NewAccount] | None = None,
-    switches: Switches | None = None,
+    switches: MoyskladSwitches | None = None,
     shared: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Iterator[World]:

@@ -20,7 +20,7 @@ from imagesync_pipelines.connectors.plytix.plan_stages import PlanMade, make_pla
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.connectors.plytix.stages import choose_images, read_products, take_listings
-from imagesync_pipelines.sandbox.amazon.listings import Listing
+from imagesync_pipelines.sandbox.amazon.listings import AmazonListing
 from imagesync_pipelines.sandbox.amazon.mapping import mapping_file, write_mapping
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox
 from imagesync_pipelines.sandbox.clock import SandboxClock
@@ -68,7 +68,7 @@ class Connector:
         """The same account and sandbox, with other settings of the connector."""
         return replace(self, desk=replace(self.desk, settings=self.desk.settings.model_copy(update=settings)))
 
-    def write(self, listings: Sequence[Listing] | None = None, **oddities: Any) -> None:
+    def write(self, listings: Sequence[AmazonListing] | None = None, **oddities: Any) -> None:
         """Make the mapping file anew, from these listings or those that Amazon has now."""
         write_mapping(mapping_file(self.amazon.listings if listings is None else listings, **oddities), self.mapping)
 
@@ -118,7 +118,7 @@ def open_connector(
     engine: sa.Engine,
     folder: Path,
     *,
-    listings: Sequence[Listing] | None = None,
+    listings: Sequence[AmazonListing] | None = None,
     limits: Sequence[tuple[int, int]] = WIDE,
     more_products: Sequence[NewProduct] = (),
     missing: Sequence[str] = (),

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.plytix.losing import Lost
-from imagesync_pipelines.sandbox.plytix.switches import WaitNamed
+from imagesync_pipelines.sandbox.faults import Lost
+from imagesync_pipelines.sandbox.plytix.model import WaitNamed
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector
 from imagesync_pipelines_tests.sync.fakes import Crash
 

@@ -10,7 +10,7 @@ from imagesync_pipelines.connectors.plytix import stages
 from imagesync_pipelines.connectors.plytix.apply_stages import apply_plan, upload_assets
 from imagesync_pipelines.connectors.plytix.cleanup import plan_cleanup
 from imagesync_pipelines.connectors.plytix.plan_stages import make_plan
-from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
 from imagesync_pipelines.storage.notes import NoteMissingError
 from imagesync_pipelines.sync.progress import silent

@@ -10,8 +10,7 @@ from random import Random
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.sandbox.amazon.listings import ListedImage, Listing
-from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, ListedImage, demo_listings
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines_tests.connectors.plytix.accounts import assert_converged, open_connector
 
@@ -22,7 +21,7 @@ LIMITS = ((20, 10), (5000, 3600))
 PICTURES = 12
 
 
-def many(number: int, images: int) -> list[Listing]:
+def many(number: int, images: int) -> list[AmazonListing]:
     """So many products, each with so many of twelve pictures in an order of its own."""
     first, *_, last = demo_listings()[:16]
     pictures = [image.picture for image in (*first.images, *last.images)]

@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.mapping import MappingFile, read_mapping
 from imagesync_pipelines.connectors.plytix.marketplaces import EUROPE, FAR_EAST, MARKETPLACES, known_marketplace
 from imagesync_pipelines.connectors.plytix.stages import take_listings
-from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines_tests.connectors.plytix.accounts import open_connector
 

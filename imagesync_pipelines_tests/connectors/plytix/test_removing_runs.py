@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.cleanup import DOUBTFUL
-from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector, wanted
 
 pytestmark = pytest.mark.slow

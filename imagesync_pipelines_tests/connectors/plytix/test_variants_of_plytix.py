@@ -10,9 +10,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.plytix.api.inheritance import own_galleries
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct
 from imagesync_pipelines.connectors.plytix.stages import choose_images, take_listings
-from imagesync_pipelines.sandbox.amazon.making import demo_listings, in_marketplace, make_listings
-from imagesync_pipelines.sandbox.plytix.model import NewProduct
-from imagesync_pipelines.sandbox.plytix.switches import ThumbnailForm
+from imagesync_pipelines.sandbox.amazon.listings import demo_listings, in_marketplace, make_listings
+from imagesync_pipelines.sandbox.plytix.model import NewProduct, ThumbnailForm
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines_tests.connectors.plytix.accounts import assert_converged, open_connector
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from imagesync_pipelines.sandbox.amazon.making import make_listings
+from imagesync_pipelines.sandbox.amazon.listings import make_listings
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines_tests.sandbox.amazon.callers import NOON, Caller

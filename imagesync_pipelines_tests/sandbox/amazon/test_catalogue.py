@@ -7,10 +7,9 @@ import pytest
 import requests
 
 from imagesync_pipelines.sandbox.amazon import mishaps
-from imagesync_pipelines.sandbox.amazon.listings import MARKETPLACES, ListedImage, Listing
-from imagesync_pipelines.sandbox.amazon.making import in_marketplace
-from imagesync_pipelines.sandbox.amazon.pictures import Picture
-from imagesync_pipelines.sandbox.amazon.switches import Imageless
+from imagesync_pipelines.sandbox.amazon.items import Imageless
+from imagesync_pipelines.sandbox.amazon.listings import MARKETPLACES, AmazonListing, ListedImage, in_marketplace
+from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture
 from imagesync_pipelines_tests.sandbox.amazon.callers import Caller
 
 pytestmark = pytest.mark.slow
@@ -105,8 +104,8 @@ def test_an_unknown_item_is_a_404_and_not_found_in_a_search(caller: Caller) -> N
 
 
 def test_a_large_picture_is_listed_in_three_sizes_and_a_small_one_once(caller: Caller) -> None:
-    large, small = Picture("91uohwV+k3L", "large", 2560, 1707), Picture("31aaaaaaaaL", "small", 400, 400)
-    listing = Listing("B000000001", "US", "Two", (ListedImage("MAIN", large), ListedImage("PT01", small)))
+    large, small = AmazonPicture("91uohwV+k3L", "large", 2560, 1707), AmazonPicture("31aaaaaaaaL", "small", 400, 400)
+    listing = AmazonListing("B000000001", "US", "Two", (ListedImage("MAIN", large), ListedImage("PT01", small)))
     caller.sandbox.shelf.put(listing)
     entries = images_of(caller.item(listing.asin, includedData="images"))
     mains = [entry for entry in entries if entry["variant"] == "MAIN"]
@@ -116,6 +115,14 @@ def test_a_large_picture_is_listed_in_three_sizes_and_a_small_one_once(caller: C
     assert links[75] == links[500].replace(".jpg", "._SL75_.jpg")
     assert [entry["link"] for entry in entries if entry["variant"] == "PT01"] == [small.url()]
     assert all(set(entry) == {"variant", "link", "height", "width"} for entry in entries)
+
+
+def test_a_large_picture_may_be_listed_in_two_sizes_only(caller: Caller) -> None:
+    large = AmazonPicture("91uohwV+k3L", "large", 2560, 1707)
+    caller.sandbox.shelf.put(AmazonListing("B000000001", "US", "One", (ListedImage("MAIN", large),)))
+    caller.sandbox.switches.tiny_copies = False
+    entries = images_of(caller.item("B000000001", includedData="images"))
+    assert sorted((entry["width"], entry["height"]) for entry in entries) == [(500, 333), (2560, 1707)]
 
 
 def test_what_is_linked_is_served_at_the_size_that_is_said(caller: Caller) -> None:
@@ -141,7 +148,7 @@ def test_a_parent_names_its_children_and_few_children_their_parent(caller: Calle
     assert found["summaries"][0]["itemClassification"] == "VARIATION_PARENT"
     relation = found["relationships"][0]["relationships"][0]
     assert (relation["type"], relation["childAsins"]) == ("VARIATION", list(parent.child_asins))
-    child = Listing("B000000002", "US", "Child", parent_asin=parent.asin, package_asin="B000000003")
+    child = AmazonListing("B000000002", "US", "Child", parent_asin=parent.asin, package_asin="B000000003")
     caller.sandbox.shelf.put(child)
     relations = caller.item(child.asin, includedData="relationships").json()["relationships"][0]["relationships"]
     assert {one["type"]: one["parentAsins"] for one in relations} == {
@@ -170,13 +177,15 @@ def test_an_item_without_images_may_show_it_in_three_ways(
     caller: Caller, imageless: Imageless, shown: dict[str, Any]
 ) -> None:
     caller.sandbox.switches.imageless = imageless
-    caller.sandbox.shelf.put(Listing("B000000004", "US", "Nothing to see"))
+    caller.sandbox.shelf.put(AmazonListing("B000000004", "US", "Nothing to see"))
     assert caller.item("B000000004", includedData="images").json() == {"asin": "B000000004", **shown}
 
 
 def test_unknown_slots_are_left_out_unless_the_answer_is_an_old_one(caller: Caller) -> None:
-    pictures = [ListedImage(slot, Picture(f"31aaaaaaa{nth}L", "x", 90, 90)) for nth, slot in enumerate(("PT09", None))]
-    caller.sandbox.shelf.put(Listing("B000000005", "US", "Old", tuple(pictures)))
+    pictures = [
+        ListedImage(slot, AmazonPicture(f"31aaaaaaa{nth}L", "x", 90, 90)) for nth, slot in enumerate(("PT09", None))
+    ]
+    caller.sandbox.shelf.put(AmazonListing("B000000005", "US", "Old", tuple(pictures)))
     assert images_of(caller.item("B000000005", includedData="images")) == []
     caller.sandbox.switches.old_variants = True
     entries = images_of(caller.item("B000000005", includedData="images"))
@@ -193,7 +202,7 @@ def test_slashes_may_be_escaped_and_mean_the_same(caller: Caller) -> None:
 
 
 def test_no_more_than_a_thousand_items_are_reached(caller: Caller) -> None:
-    caller.sandbox.shelf.put(*(Listing(f"B1{nth:08d}", "DE", "Endless") for nth in range(1_100)))
+    caller.sandbox.shelf.put(*(AmazonListing(f"B1{nth:08d}", "DE", "Endless") for nth in range(1_100)))
     caller.sandbox.switches.burst = 100
     query = {"keywords": "endless", "marketplaceIds": MARKETPLACES["DE"], "pageSize": 20}
     found, token = 0, {}

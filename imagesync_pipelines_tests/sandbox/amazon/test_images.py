@@ -10,23 +10,22 @@ from PIL import Image
 
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.amazon import mishaps
-from imagesync_pipelines.sandbox.amazon.drawing import draw
-from imagesync_pipelines.sandbox.amazon.fetching import ALIASES
-from imagesync_pipelines.sandbox.amazon.listings import ListedImage, Listing
-from imagesync_pipelines.sandbox.amazon.pictures import Background, Picture, read_name, small_copy
+from imagesync_pipelines.sandbox.amazon.hosts import ALIASES
+from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, ListedImage
+from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture, Background, draw, read_name, small_copy
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox
 
 pytestmark = pytest.mark.slow
 
-WIDE = Picture("91uohwV+k3L", "wide", 1200, 800)
-OTHER_CASE = Picture("91uohwv+k3L", "another look", 300, 300)
+WIDE = AmazonPicture("91uohwV+k3L", "wide", 1200, 800)
+OTHER_CASE = AmazonPicture("91uohwv+k3L", "another look", 300, 300)
 
 
 @pytest.fixture
 def shown(amazon: AmazonSandbox) -> AmazonSandbox:
     """An Amazon that shows two pictures whose ids differ by case alone."""
     images = (ListedImage("MAIN", WIDE), ListedImage("PT01", OTHER_CASE))
-    amazon.shelf.put(Listing("B000000001", "US", "Two pictures", images))
+    amazon.shelf.put(AmazonListing("B000000001", "US", "Two pictures", images))
     return amazon
 
 
@@ -80,7 +79,7 @@ def test_tokens_make_a_picture_smaller_and_never_larger(tokens: str, size: tuple
     ).map("_".join)
 )
 def test_no_tokens_make_a_picture_larger_or_break_it(tokens: str) -> None:
-    picture = Picture("31aaaaaaaaL", "any", 120, 80)
+    picture = AmazonPicture("31aaaaaaaaL", "any", 120, 80)
     image = opened(draw(picture, tokens)[0])
     assert min(image.size) >= 1
     assert max(image.size) <= 120
@@ -95,7 +94,7 @@ def test_a_format_token_gives_webp_under_the_name_of_a_jpeg(shown: AmazonSandbox
 
 def test_a_picture_is_the_same_bytes_every_time_and_another_look_is_not() -> None:
     assert draw(WIDE) == draw(WIDE)
-    assert draw(WIDE)[0] != draw(Picture(WIDE.id, "other", 1200, 800))[0]
+    assert draw(WIDE)[0] != draw(AmazonPicture(WIDE.id, "other", 1200, 800))[0]
 
 
 def test_quality_changes_the_bytes_and_not_the_size() -> None:
@@ -106,13 +105,13 @@ def test_quality_changes_the_bytes_and_not_the_size() -> None:
 
 @pytest.mark.parametrize("background", [Background.WHITE, Background.GREY])
 def test_the_frame_is_pure_white_or_clearly_is_not(background: Background) -> None:
-    image = opened(draw(Picture("71aaaaaaaaL", "frame", 900, 900, background))[0]).convert("RGB")
+    image = opened(draw(AmazonPicture("71aaaaaaaaL", "frame", 900, 900, background))[0]).convert("RGB")
     corners = [image.getpixel(at) for at in ((2, 2), (897, 2), (2, 897), (897, 897))]
     assert all((corner == (255, 255, 255)) is (background is Background.WHITE) for corner in corners)
 
 
 def test_an_undecodable_picture_opens_but_cannot_be_read_to_its_end() -> None:
-    content, _ = draw(Picture("71bbbbbbbbL", "broken", 900, 900, undecodable=True))
+    content, _ = draw(AmazonPicture("71bbbbbbbbL", "broken", 900, 900, undecodable=True))
     image = Image.open(BytesIO(content))
     assert image.size == (900, 900)
     with pytest.raises(OSError, match="truncated"):
@@ -188,7 +187,7 @@ def test_a_name_is_read_whole() -> None:
     ],
 )
 def test_a_picture_may_go_wrong_and_others_do_not(
-    shown: AmazonSandbox, fault: faults.Fault, status: int, content_type: str, part_of_body: bytes
+    shown: AmazonSandbox, fault: faults.WireFault, status: int, content_type: str, part_of_body: bytes
 ) -> None:
     shown.faults.add(fault)
     assert shown.fetch(OTHER_CASE.url()).status == 200

@@ -4,15 +4,22 @@ from collections import Counter
 
 import pytest
 
-from imagesync_pipelines.sandbox.amazon.listings import Listing, ListingError, shelf_of
-from imagesync_pipelines.sandbox.amazon.making import demo_listings, in_marketplace, make_listings, poor_listings
+from imagesync_pipelines.sandbox.amazon.listings import (
+    AmazonListing,
+    ListingError,
+    demo_listings,
+    in_marketplace,
+    make_listings,
+    poor_listings,
+    shelf_of,
+)
 from imagesync_pipelines.sandbox.amazon.pictures import Background
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def many() -> tuple[Listing, ...]:
+def many() -> tuple[AmazonListing, ...]:
     return make_listings(2_000, seed=5)
 
 
@@ -21,13 +28,13 @@ def test_the_same_seed_gives_the_same_listings() -> None:
     assert make_listings(50, seed=7) != make_listings(50, seed=8)
 
 
-def test_there_are_exactly_so_many_listings_and_no_asin_is_there_twice(many: tuple[Listing, ...]) -> None:
+def test_there_are_exactly_so_many_listings_and_no_asin_is_there_twice(many: tuple[AmazonListing, ...]) -> None:
     assert len({listing.asin for listing in many}) == len(many) == 2_000
     assert make_listings(0) == ()
     assert len(make_listings(1)) == 1
 
 
-def test_images_per_listing_are_as_in_the_contract(many: tuple[Listing, ...]) -> None:
+def test_images_per_listing_are_as_in_the_contract(many: tuple[AmazonListing, ...]) -> None:
     children = [listing for listing in many if not listing.is_parent]
     counts = Counter(len(listing.images) for listing in children)
     assert {number for number, _ in counts.most_common(2)} == {4, 8}
@@ -39,18 +46,18 @@ def test_images_per_listing_are_as_in_the_contract(many: tuple[Listing, ...]) ->
     assert any({"PT07"} <= variants and "PT06" not in variants for variants in map(_variants, children))
 
 
-def _variants(listing: Listing) -> set[str | None]:
+def _variants(listing: AmazonListing) -> set[str | None]:
     return {image.variant for image in listing.images}
 
 
-def test_no_listing_shows_a_picture_or_a_slot_twice(many: tuple[Listing, ...]) -> None:
+def test_no_listing_shows_a_picture_or_a_slot_twice(many: tuple[AmazonListing, ...]) -> None:
     assert sum(len(listing.images) for listing in many) > 100
     for listing in many:
         assert len({image.picture.id for image in listing.images}) == len(listing.images)
         assert len(_variants(listing)) == len(listing.images)
 
 
-def test_pictures_are_shared_as_in_the_contract(many: tuple[Listing, ...]) -> None:
+def test_pictures_are_shared_as_in_the_contract(many: tuple[AmazonListing, ...]) -> None:
     children = [listing for listing in many if not listing.is_parent]
     shown = Counter(Counter(image.picture.id for one in children for image in one.images).values())
     ids = sum(shown.values())
@@ -59,7 +66,7 @@ def test_pictures_are_shared_as_in_the_contract(many: tuple[Listing, ...]) -> No
     assert 16 < max(shown) <= 23
 
 
-def test_a_shared_picture_stands_in_different_slots(many: tuple[Listing, ...]) -> None:
+def test_a_shared_picture_stands_in_different_slots(many: tuple[AmazonListing, ...]) -> None:
     slots: dict[str, set[str | None]] = {}
     for listing in many:
         for image in listing.images:
@@ -67,7 +74,7 @@ def test_a_shared_picture_stands_in_different_slots(many: tuple[Listing, ...]) -
     assert any(len(found) > 1 for found in slots.values())
 
 
-def test_every_fifth_id_holds_a_plus_or_a_minus(many: tuple[Listing, ...]) -> None:
+def test_every_fifth_id_holds_a_plus_or_a_minus(many: tuple[AmazonListing, ...]) -> None:
     ids = {image.picture.id for listing in many for image in listing.images}
     assert {len(one) for one in ids} == {11}
     assert 0.19 < sum("+" in one or "-" in one for one in ids) / len(ids) < 0.25
@@ -76,7 +83,7 @@ def test_every_fifth_id_holds_a_plus_or_a_minus(many: tuple[Listing, ...]) -> No
     assert max(cut.values()) > 10
 
 
-def test_parents_are_one_in_seven_and_few_children_name_theirs(many: tuple[Listing, ...]) -> None:
+def test_parents_are_one_in_seven_and_few_children_name_theirs(many: tuple[AmazonListing, ...]) -> None:
     parents = [listing for listing in many if listing.is_parent]
     assert len(parents) == -(-2_000 // 7)
     assert 0.2 < sum(not listing.images for listing in parents) / len(parents) < 0.5

@@ -6,10 +6,17 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.sandbox.amazon.listings import Listing
-from imagesync_pipelines.sandbox.amazon.making import make_listings
-from imagesync_pipelines.sandbox.amazon.mapping import FLAT_COLUMNS, Shape, demo_mapping, mapping_file, write_mapping
-from imagesync_pipelines.sandbox.amazon.oddities import FLAT_IMAGES, ODDITIES, OddityError
+from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, make_listings
+from imagesync_pipelines.sandbox.amazon.mapping import (
+    FLAT_COLUMNS,
+    FLAT_IMAGES,
+    ODDITIES,
+    OddityError,
+    Shape,
+    demo_mapping,
+    mapping_file,
+    write_mapping,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +38,7 @@ IMPOSSIBLE = {
 
 
 @pytest.fixture(scope="module")
-def listings() -> tuple[Listing, ...]:
+def listings() -> tuple[AmazonListing, ...]:
     return make_listings(21, seed=4, images=5, longest=1000)
 
 
@@ -48,7 +55,7 @@ def test_the_demo_has_the_shape_and_counts_of_a_real_file() -> None:
     assert not any(FLAT_IMAGES[0] in entry for entry in mapping["unmatched_amazon"])
 
 
-def test_flat_files_have_a_column_per_slot_and_lose_the_parents(listings: tuple[Listing, ...]) -> None:
+def test_flat_files_have_a_column_per_slot_and_lose_the_parents(listings: tuple[AmazonListing, ...]) -> None:
     mapping = mapping_file(listings)
     children = [listing for listing in listings if not listing.is_parent]
     assert [entry["suggested_sku"] for entry in mapping["matched"]] == [one.suggested_sku for one in children]
@@ -61,7 +68,7 @@ def test_flat_files_have_a_column_per_slot_and_lose_the_parents(listings: tuple[
     assert [entry["amazon_asin"] for entry in mapping["unmatched_amazon"]] == parents
 
 
-def test_list_files_have_the_images_of_children_and_parents(listings: tuple[Listing, ...]) -> None:
+def test_list_files_have_the_images_of_children_and_parents(listings: tuple[AmazonListing, ...]) -> None:
     mapping = mapping_file(listings, "list")
     entries = {entry["amazon_asin"]: entry for entry in mapping["matched"] + mapping["unmatched_amazon"]}
     for listing in listings:
@@ -73,7 +80,7 @@ def test_list_files_have_the_images_of_children_and_parents(listings: tuple[List
     assert kinds == {"VARIATION_PARENT"}
 
 
-def test_a_file_of_sizes_has_up_to_three_entries_per_picture_in_no_order(listings: tuple[Listing, ...]) -> None:
+def test_a_file_of_sizes_has_up_to_three_entries_per_picture_in_no_order(listings: tuple[AmazonListing, ...]) -> None:
     mapping = mapping_file(listings, "sizes")
     for entry in mapping["matched"]:
         by_slot: dict[str, list[dict[str, Any]]] = {}
@@ -87,14 +94,14 @@ def test_a_file_of_sizes_has_up_to_three_entries_per_picture_in_no_order(listing
     assert any(entry["amazon_images"][0]["width"] < 500 for entry in mapping["matched"])
 
 
-def test_an_export_has_parents_with_images_and_the_raw_ones_beside_them(listings: tuple[Listing, ...]) -> None:
+def test_an_export_has_parents_with_images_and_the_raw_ones_beside_them(listings: tuple[AmazonListing, ...]) -> None:
     export = mapping_file(listings, "export")
     assert len(export["variants"]) == len(listings) == export["metadata"]["item_count"]
     parent = next(entry for entry in export["variants"] if entry["item_classification"] == "VARIATION_PARENT")
     assert parent["_raw_images"]["MAIN"]["link"] == parent["amazon_image_main"]
 
 
-def test_links_may_lead_to_another_host(listings: tuple[Listing, ...]) -> None:
+def test_links_may_lead_to_another_host(listings: tuple[AmazonListing, ...]) -> None:
     mapping = mapping_file(listings, host="http://127.0.0.1:8809")
     assert mapping["matched"][0]["amazon_image_main"].startswith("http://127.0.0.1:8809/images/I/")
 
@@ -103,7 +110,9 @@ def test_links_may_lead_to_another_host(listings: tuple[Listing, ...]) -> None:
     ("name", "shape"),
     [(name, shape) for name in sorted(ODDITIES) for shape in ("flat", "list") if (name, shape) not in IMPOSSIBLE],
 )
-def test_an_oddity_befalls_its_product_and_no_other(listings: tuple[Listing, ...], name: str, shape: Shape) -> None:
+def test_an_oddity_befalls_its_product_and_no_other(
+    listings: tuple[AmazonListing, ...], name: str, shape: Shape
+) -> None:
     right, odd = mapping_file(listings, shape), mapping_file(listings, shape, **{name: NTH})
     changed = [nth for nth, pair in enumerate(zip(right["matched"], odd["matched"], strict=True)) if pair[0] != pair[1]]
     assert changed == [NTH]
@@ -111,18 +120,18 @@ def test_an_oddity_befalls_its_product_and_no_other(listings: tuple[Listing, ...
 
 
 @pytest.mark.parametrize("name", sorted(name for name, _ in IMPOSSIBLE))
-def test_columns_cannot_have_what_needs_a_list(listings: tuple[Listing, ...], name: str) -> None:
+def test_columns_cannot_have_what_needs_a_list(listings: tuple[AmazonListing, ...], name: str) -> None:
     with pytest.raises(OddityError, match="list of images"):
         mapping_file(listings, **{name: NTH})
 
 
-def test_two_mains_are_two_pictures(listings: tuple[Listing, ...]) -> None:
+def test_two_mains_are_two_pictures(listings: tuple[AmazonListing, ...]) -> None:
     images = mapping_file(listings, "list", two_mains=0)["matched"][0]["amazon_images"]
     mains = [image["link"] for image in images if image["variant"] == "MAIN"]
     assert len(set(mains)) == 2
 
 
-def test_a_picture_that_stands_twice_has_another_address(listings: tuple[Listing, ...]) -> None:
+def test_a_picture_that_stands_twice_has_another_address(listings: tuple[AmazonListing, ...]) -> None:
     images = mapping_file(listings, "list", same_twice=0)["matched"][0]["amazon_images"]
     assert images[-1]["link"] not in [image["link"] for image in images[:-1]]
     assert images[-1]["variant"] == "PT08"

@@ -3,8 +3,8 @@
 import pytest
 
 from imagesync_pipelines.sandbox.amazon.listings import ListingError
-from imagesync_pipelines.sandbox.amazon.mutation import MutationError
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox
+from imagesync_pipelines.sandbox.mutation import MutationError
 
 pytestmark = pytest.mark.slow
 

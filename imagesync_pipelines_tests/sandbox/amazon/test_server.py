@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox.amazon.making import demo_listings
+from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping
-from imagesync_pipelines.sandbox.amazon.serve import serve
-from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
-from imagesync_pipelines.sandbox.serving import ServingError, bind
+from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox, serve
+from imagesync_pipelines.sandbox.server import ServingError, bind
 
 pytestmark = pytest.mark.slow
 

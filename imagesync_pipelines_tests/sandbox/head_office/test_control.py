@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from imagesync_pipelines.sandbox import faults
-from imagesync_pipelines.sandbox.head_office.serve import serve
+from imagesync_pipelines.sandbox.head_office.server import serve
 from imagesync_pipelines_tests.sandbox.head_office.callers import SECONDS, Caller
 
 pytestmark = pytest.mark.slow

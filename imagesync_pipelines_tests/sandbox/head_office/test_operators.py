@@ -13,9 +13,9 @@ from botocore.exceptions import ClientError
 from PIL import Image
 
 from imagesync_pipelines.sandbox.faults import HTML_PAGE
-from imagesync_pipelines.sandbox.head_office.changes.bench import MutationError
-from imagesync_pipelines.sandbox.head_office.changes.mutator import OPERATORS
+from imagesync_pipelines.sandbox.head_office.mutation import OPERATORS
 from imagesync_pipelines.sandbox.head_office.photos import bomb
+from imagesync_pipelines.sandbox.mutation import MutationError
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller
 
 pytestmark = pytest.mark.slow

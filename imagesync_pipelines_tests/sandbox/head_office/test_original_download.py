@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.sandbox.head_office.original.model import MissingObject
+from imagesync_pipelines.sandbox.head_office.original import MissingObject
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller
 

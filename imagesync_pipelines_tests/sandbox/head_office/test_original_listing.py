@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox.head_office.original.model import Order, OriginalSwitches, Stamps
+from imagesync_pipelines.sandbox.head_office.original import Order, OriginalSwitches, Stamps
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines_tests.sandbox.head_office.callers import ROOT, SECONDS, Caller
 

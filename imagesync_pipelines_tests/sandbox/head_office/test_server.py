@@ -12,10 +12,9 @@ import requests
 
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.faults import Fault
+from imagesync_pipelines.sandbox.faults import WireFault
 from imagesync_pipelines.sandbox.head_office import mishaps
-from imagesync_pipelines.sandbox.head_office.night import demo_changes
-from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
+from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, demo_changes, head_office_sandbox
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, REFRESH, STATUS, TOKEN
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller, log_in, post
 
@@ -49,7 +48,7 @@ def calm(either: Caller) -> Caller:
         pytest.param(mishaps.object_store_down(), 500, id="object store down"),
     ],
 )
-def test_an_answer_may_be_another_once(calm: Caller, fault: Fault, status: int) -> None:
+def test_an_answer_may_be_another_once(calm: Caller, fault: WireFault, status: int) -> None:
     photo = a_photo(calm)["id"]
     calm.sandbox.faults.add(fault.at(DOWNLOAD, photo))
     assert [calm.download(photo).status_code for _ in range(2)] == [status, 200]
@@ -67,7 +66,7 @@ def test_an_answer_may_be_another_once(calm: Caller, fault: Fault, status: int) 
         pytest.param(faults.reset().at(DOWNLOAD), False, id="reset"),
     ],
 )
-def test_the_bytes_of_a_photo_may_go_wrong_on_the_way(calm: Caller, fault: Fault, arrives: bool) -> None:
+def test_the_bytes_of_a_photo_may_go_wrong_on_the_way(calm: Caller, fault: WireFault, arrives: bool) -> None:
     photo = a_photo(calm)
     calm.sandbox.faults.add(fault)
     if arrives:

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from imagesync_pipelines.sandbox import faults
-from imagesync_pipelines.sandbox.image_db.app import Switches
+from imagesync_pipelines.sandbox.image_db.app import ImageDbSwitches
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 
 PATH = "all-files-and-articles/"
@@ -28,7 +28,7 @@ def sandbox(shared: Sandbox) -> Sandbox:
     """60 records on 3 pages; the test before may have turned switches."""
     shared.faults.clear()
     shared.ledger.clear()
-    fresh = Switches(shared.username, shared.password, shared.media_url)
+    fresh = ImageDbSwitches(shared.username, shared.password, shared.media_url)
     for name, value in vars(fresh).items():
         setattr(shared.switches, name, value)
     return shared

@@ -8,8 +8,7 @@ import pytest
 import requests
 from PIL import Image
 
-from imagesync_pipelines.sandbox.image_db.drawing import draw
-from imagesync_pipelines.sandbox.image_db.pictures import Picture
+from imagesync_pipelines.sandbox.image_db.pictures import MediaPicture, draw
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 
 FORMATS = {"png": "PNG", "jpg_k": "JPEG", "jpg_g": "JPEG", "tiff": "TIFF"}
@@ -66,7 +65,7 @@ def test_originals_decode_with_the_pixels_of_the_tiff(sandbox: Sandbox, file_for
 
 def test_pictures_of_two_records_differ_and_files_of_one_record_look_alike() -> None:
     def colours(number: int, kind: str) -> list[tuple[int, int, int]]:
-        content, _ = draw(Picture("803721", number, kind, 300, 400))
+        content, _ = draw(MediaPicture("803721", number, kind, 300, 400))
         picture = Image.open(BytesIO(content)).convert("RGB")
         return [picture.getpixel(place) for place in ((3, 3), (150, 260))]  # type: ignore[misc]
 
@@ -76,7 +75,7 @@ def test_pictures_of_two_records_differ_and_files_of_one_record_look_alike() -> 
 
 
 def test_the_two_jpegs_differ_in_quality_only() -> None:
-    small, large = (draw(Picture("803721", 1, kind, 960, 1280))[0] for kind in ("jpg_k", "jpg_g"))
+    small, large = (draw(MediaPicture("803721", 1, kind, 960, 1280))[0] for kind in ("jpg_k", "jpg_g"))
     assert len(small) < len(large)
     assert Image.open(BytesIO(small)).size == Image.open(BytesIO(large)).size
 
@@ -84,7 +83,7 @@ def test_the_two_jpegs_differ_in_quality_only() -> None:
 @pytest.mark.parametrize("kind", ["png", "jpg_k", "psd", "tiff"])
 @pytest.mark.parametrize("size", [(1, 1), (127, 3), (128, 2), (129, 200), (3000, 50)])
 def test_a_picture_of_any_size_can_be_drawn(kind: str, size: tuple[int, int]) -> None:
-    image = Image.open(BytesIO(draw(Picture("Nr. 1 ü", 7, kind, *size))[0]))
+    image = Image.open(BytesIO(draw(MediaPicture("Nr. 1 ü", 7, kind, *size))[0]))
     image.load()
     assert image.size == size
 

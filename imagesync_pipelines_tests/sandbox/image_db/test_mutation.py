@@ -7,34 +7,34 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.image_db.catalogue import Catalogue, CatalogueError, build_catalogue
-from imagesync_pipelines.sandbox.image_db.mutation import MutationError, Mutator
-from imagesync_pipelines.sandbox.image_db.night import pass_a_night
+from imagesync_pipelines.sandbox.image_db.catalogue import CatalogueError, ImageCatalogue, build_catalogue
+from imagesync_pipelines.sandbox.image_db.mutation import Mutator, pass_a_night
 from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.records import Record
+from imagesync_pipelines.sandbox.mutation import MutationError
 
 MOMENT = datetime(2025, 11, 3, 2, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def catalogue() -> Catalogue:
+def catalogue() -> ImageCatalogue:
     return build_catalogue(records=60)
 
 
 @pytest.fixture
-def mutator(catalogue: Catalogue) -> Mutator:
+def mutator(catalogue: ImageCatalogue) -> Mutator:
     return Mutator(catalogue, SandboxClock(MOMENT))
 
 
-def by_id(catalogue: Catalogue) -> dict[int, Record]:
+def by_id(catalogue: ImageCatalogue) -> dict[int, Record]:
     return {record["original_file"]["file_id"]: record for record in catalogue.records()}
 
 
-def linked(catalogue: Catalogue) -> int:
+def linked(catalogue: ImageCatalogue) -> int:
     return next(file_id for file_id, record in by_id(catalogue).items() if len(record["articles"]) == 1)
 
 
-def test_an_insert_is_a_new_record_in_front(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_an_insert_is_a_new_record_in_front(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     before = catalogue.file_ids()
     made = mutator.mutate("insert")
     assert catalogue.file_ids() == [made.file_id, *before]
@@ -44,13 +44,13 @@ def test_an_insert_is_a_new_record_in_front(catalogue: Catalogue, mutator: Mutat
     assert {export["type"] for export in record["exported_files"]} == {"png", "jpg_k", "jpg_g", "tiff", "psd"}
 
 
-def test_an_insert_takes_any_record_and_any_position(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_an_insert_takes_any_record_and_any_position(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     mutator.mutate("insert_record", record={"odd": True}, position=5)
     assert catalogue.records()[5] == {"odd": True}
     assert len(catalogue) == 61
 
 
-def test_a_delete_takes_the_named_record_or_the_first(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_a_delete_takes_the_named_record_or_the_first(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     before = catalogue.file_ids()
     assert mutator.mutate("delete").file_id == before[0]
     assert mutator.mutate("delete", file_id=before[7]).file_id == before[7]
@@ -59,7 +59,7 @@ def test_a_delete_takes_the_named_record_or_the_first(catalogue: Catalogue, muta
         mutator.mutate("delete", file_id=before[7])
 
 
-def test_a_re_export_changes_ids_urls_and_created_and_nothing_else(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_a_re_export_changes_ids_urls_and_created_and_nothing_else(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     before = by_id(catalogue)
     changed = mutator.mutate("re_export").file_id or 0
     after = by_id(catalogue)
@@ -76,7 +76,7 @@ def test_a_re_export_changes_ids_urls_and_created_and_nothing_else(catalogue: Ca
     assert sizes[0] == sizes[1]
 
 
-def test_a_link_is_added_and_removed_with_its_repetitions(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_a_link_is_added_and_removed_with_its_repetitions(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     file_id = linked(catalogue)
     number = catalogue.record(file_id)["articles"][0]["number"]
     mutator.mutate("add_link", file_id=file_id, number="123456", variant="OX", front=True)
@@ -87,7 +87,7 @@ def test_a_link_is_added_and_removed_with_its_repetitions(catalogue: Catalogue, 
     assert [link["number"] for link in catalogue.record(file_id)["articles"]] == [number]
 
 
-def test_an_added_link_names_a_variant_that_is_not_there_yet(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_an_added_link_names_a_variant_that_is_not_there_yet(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     file_id = linked(catalogue)
     mutator.mutate("add_link", file_id=file_id)
     first, second = catalogue.record(file_id)["articles"]
@@ -95,7 +95,7 @@ def test_an_added_link_names_a_variant_that_is_not_there_yet(catalogue: Catalogu
     assert second["number"] in {row["sku"] for row in catalogue.products.variants}
 
 
-def test_a_refront_turns_one_link_round(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_a_refront_turns_one_link_round(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     file_id = linked(catalogue)
     fronts = []
     for _ in range(3):
@@ -104,7 +104,7 @@ def test_a_refront_turns_one_link_round(catalogue: Catalogue, mutator: Mutator) 
     assert fronts[0] == fronts[2] != fronts[1]
 
 
-def test_a_type_changes_to_another_or_to_the_named_one(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_a_type_changes_to_another_or_to_the_named_one(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     file_id = catalogue.file_ids()[0]
     before = catalogue.record(file_id)["original_file"]["type"]
     mutator.mutate("change_type", file_id=file_id)
@@ -113,14 +113,14 @@ def test_a_type_changes_to_another_or_to_the_named_one(catalogue: Catalogue, mut
     assert catalogue.record(file_id)["original_file"]["type"] == "Werbung 2026"
 
 
-def test_a_reorder_keeps_every_record(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_a_reorder_keeps_every_record(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     before, records = catalogue.file_ids(), by_id(catalogue)
     mutator.mutate("reorder")
     assert catalogue.file_ids() != before
     assert by_id(catalogue) == records
 
 
-def test_a_script_runs_after_so_many_pages_from_now(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_a_script_runs_after_so_many_pages_from_now(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     mutator.page_served()
     mutator.after_pages(2, "insert")
     mutator.after_pages(3, "delete", file_id=catalogue.file_ids()[3])
@@ -165,7 +165,7 @@ def test_an_empty_table_has_nothing_to_delete_or_change() -> None:
         mutator.mutate("re_export")
 
 
-def test_operators_leave_odd_records_alone(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_operators_leave_odd_records_alone(catalogue: ImageCatalogue, mutator: Mutator) -> None:
     odd = list(odd_records(catalogue).values())
     for record in odd:
         mutator.mutate("insert_record", record=record)
@@ -193,7 +193,9 @@ def test_a_demo_night_is_believable_at_the_real_size() -> None:
     assert 0 < len(pairs_before - pairs_after) < 0.02 * len(pairs_before)
 
 
-def test_a_demo_night_fits_a_small_catalogue_and_refuses_a_tiny_one(catalogue: Catalogue, mutator: Mutator) -> None:
+def test_a_demo_night_fits_a_small_catalogue_and_refuses_a_tiny_one(
+    catalogue: ImageCatalogue, mutator: Mutator
+) -> None:
     assert pass_a_night(mutator, catalogue)
     tiny = build_catalogue(records=3)
     with pytest.raises(MutationError, match="too small"):

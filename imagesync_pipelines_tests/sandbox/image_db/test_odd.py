@@ -6,9 +6,10 @@ import orjson
 import requests
 
 from imagesync_pipelines.sandbox.image_db.catalogue import build_catalogue, drift_stock
-from imagesync_pipelines.sandbox.image_db.odd import fuzzed_record, odd_records
+from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.pictures import file_id_of, pictures_of
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
+from imagesync_pipelines_tests.sandbox.image_db.fuzzed import fuzzed_record
 
 
 def test_there_is_a_record_for_each_way_to_be_odd() -> None:

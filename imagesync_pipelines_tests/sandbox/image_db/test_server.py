@@ -10,9 +10,8 @@ import requests
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.image_db.catalogue import build_catalogue
-from imagesync_pipelines.sandbox.image_db.serve import demo_changes, serve
-from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
-from imagesync_pipelines.sandbox.serving import bind
+from imagesync_pipelines.sandbox.image_db.server import Sandbox, demo_changes, image_db_sandbox, serve
+from imagesync_pipelines.sandbox.server import bind
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 
 import requests
 
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
+from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
 
 SECONDS = 10

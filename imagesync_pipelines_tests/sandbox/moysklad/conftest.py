@@ -7,9 +7,9 @@ import pytest
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
-from imagesync_pipelines.sandbox.moysklad.limits import Kind
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
+from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
-from imagesync_pipelines.sandbox.moysklad.switches import Switches
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller
 
 NOON = datetime(2026, 10, 5, 9, tzinfo=UTC)
@@ -17,7 +17,7 @@ NOON = datetime(2026, 10, 5, 9, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def shared() -> Iterator[MoyskladSandbox]:
-    accounts = (NewAccount("main", kind=Kind.SOLUTION), NewAccount("child", kind=Kind.SOLUTION))
+    accounts = (NewAccount("main", kind=PrincipalKind.SOLUTION), NewAccount("child", kind=PrincipalKind.SOLUTION))
     with moysklad_sandbox(accounts=accounts, clock=SandboxClock(NOON)) as running:
         yield running
 
@@ -26,7 +26,7 @@ def shared() -> Iterator[MoyskladSandbox]:
 def box(shared: MoyskladSandbox) -> MoyskladSandbox:
     """Two minutes later every window is over, and no entity of the test before is there."""
     shared.clock.move(120)
-    vars(shared.switches).update(vars(Switches()))
+    vars(shared.switches).update(vars(MoyskladSwitches()))
     shared.faults.clear()
     for ledger in (shared.ledger, shared.storage_ledger, shared.cdn_ledger):
         ledger.clear()

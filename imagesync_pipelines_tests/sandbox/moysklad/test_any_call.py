@@ -3,8 +3,9 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sandbox.moysklad.doors import DOORS, Door
+from imagesync_pipelines.sandbox.moysklad.app import DOORS
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
+from imagesync_pipelines.sandbox.routes import Door
 from imagesync_pipelines_tests.sandbox.moysklad.callers import BETA, Caller
 
 NAMES = (

@@ -7,7 +7,7 @@ import pytest
 import requests
 from PIL import Image
 
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg, png
+from imagesync_pipelines.sandbox.moysklad.making import jpeg, png
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller, Json, code_of, encoded, id_of, image
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from imagesync_pipelines.sandbox.moysklad.model import ListForm
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller, Json, code_of, id_of, image, kept
 
@@ -121,3 +122,34 @@ def test_variants_are_created_in_their_product_and_go_with_it(caller: Caller, pr
     assert "info" in deleted.json()[0]
     assert caller.ask("GET", f"entity/variant/{variant['id']}").status_code == 404
     assert caller.account.account.used == 0
+
+
+@pytest.mark.parametrize(
+    ("form", "good", "unknown"),
+    [
+        (ListForm.ARRAY, "entity/product", "entity/product/batch"),
+        (ListForm.BATCH, "entity/product/batch", "entity/product"),
+    ],
+)
+def test_many_entities_may_be_taken_in_one_form_only(
+    caller: Caller, three: list[str], form: ListForm, good: str, unknown: str
+) -> None:
+    caller.sandbox.switches.bulk_form = form
+    body = [{"meta": meta(caller, three[0]), "name": "Плед"}]
+    refusal = caller.ask("POST", unknown, body)
+    assert (refusal.status_code, code_of(refusal)) == (404, 1002)
+    assert caller.account.entities()[0].name == "Товар 0"
+    assert caller.ask("POST", good, body).json()[0]["name"] == "Плед"
+    assert caller.ask("POST", "entity/product", {"name": "Один"}).status_code == 200
+
+
+@pytest.mark.parametrize(("is_named", "status", "code"), [(True, 400, 1052), (False, 404, 1021)])
+def test_a_malformed_id_is_named_or_is_as_one_that_is_not_there(
+    caller: Caller, product: str, is_named: bool, status: int, code: int
+) -> None:
+    caller.sandbox.switches.malformed_id_named = is_named
+    for path in ("entity/product/17", "entity/product/17/images", "download/17"):
+        answer = caller.ask("GET", path)
+        assert (answer.status_code, code_of(answer)) == (status, code)
+    answer = caller.ask("DELETE", f"entity/product/{product}/images/17")
+    assert (answer.status_code, code_of(answer)) == (status, code)

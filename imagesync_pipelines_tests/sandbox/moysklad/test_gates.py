@@ -9,9 +9,9 @@ import requests
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.answers import refused
 from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
-from imagesync_pipelines.sandbox.moysklad.limits import Kind, Units, weight
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind, Units, weight
+from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches, TooLargeBy, UnitsWindow
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
-from imagesync_pipelines.sandbox.moysklad.switches import Switches, TooLarge, Window
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller, code_of, image
 
 LIST = "entity/product"
@@ -52,7 +52,7 @@ def test_a_header_block_above_8_kilobytes_is_414(caller: Caller) -> None:
 
 
 def test_credentials_are_judged_and_a_new_token_ends_the_one_before(box: MoyskladSandbox) -> None:
-    user = box.account("main").add_principal("olga", Kind.USER)
+    user = box.account("main").add_principal("olga", PrincipalKind.USER)
     caller = Caller(box)
     caller.log_in("wrong")
     answer = caller.ask("GET", LIST)
@@ -81,27 +81,29 @@ def test_a_principal_without_the_right_to_write_is_1017(caller: Caller, product:
 
 
 WEIGHTS = {
-    "a solution": (Kind.SOLUTION, datetime(2026, 12, 31, tzinfo=UTC), 1),
-    "a draft before": (Kind.DRAFT_SOLUTION, datetime(2026, 4, 12, 20, tzinfo=UTC), 1),
-    "a draft since": (Kind.DRAFT_SOLUTION, datetime(2026, 4, 12, 21, tzinfo=UTC), 4),
-    "a user at first": (Kind.USER, datetime(2026, 5, 11, tzinfo=UTC), 1),
-    "a user in summer": (Kind.USER, datetime(2026, 5, 12, tzinfo=UTC), 2),
-    "a user in autumn": (Kind.USER, datetime(2026, 9, 1, tzinfo=UTC), 3),
-    "a user in winter": (Kind.USER, datetime(2026, 12, 1, tzinfo=UTC), 4),
+    "a solution": (PrincipalKind.SOLUTION, datetime(2026, 12, 31, tzinfo=UTC), 1),
+    "a draft before": (PrincipalKind.DRAFT_SOLUTION, datetime(2026, 4, 12, 20, tzinfo=UTC), 1),
+    "a draft since": (PrincipalKind.DRAFT_SOLUTION, datetime(2026, 4, 12, 21, tzinfo=UTC), 4),
+    "a user at first": (PrincipalKind.USER, datetime(2026, 5, 11, tzinfo=UTC), 1),
+    "a user in summer": (PrincipalKind.USER, datetime(2026, 5, 12, tzinfo=UTC), 2),
+    "a user in autumn": (PrincipalKind.USER, datetime(2026, 9, 1, tzinfo=UTC), 3),
+    "a user in winter": (PrincipalKind.USER, datetime(2026, 12, 1, tzinfo=UTC), 4),
 }
 
 
 @pytest.mark.parametrize(("kind", "at", "units"), WEIGHTS.values(), ids=WEIGHTS)
-def test_a_call_weighs_by_kind_and_day(kind: Kind, at: datetime, units: int) -> None:
+def test_a_call_weighs_by_kind_and_day(kind: PrincipalKind, at: datetime, units: int) -> None:
     assert weight(kind, at) == units
 
 
-@pytest.mark.parametrize(("kind", "calls"), [(Kind.SOLUTION, 45), (Kind.USER, 15), (Kind.DRAFT_SOLUTION, 11)])
-def test_each_principal_has_45_units_in_3_seconds(kind: Kind, calls: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "calls"), [(PrincipalKind.SOLUTION, 45), (PrincipalKind.USER, 15), (PrincipalKind.DRAFT_SOLUTION, 11)]
+)
+def test_each_principal_has_45_units_in_3_seconds(kind: PrincipalKind, calls: int) -> None:
     standing = SandboxClock(datetime(2026, 10, 5, 9, tzinfo=UTC))
     with moysklad_sandbox(accounts=[NewAccount("main", kind=kind)], clock=standing) as box:
         caller = Caller(box)
-        other = box.account("main").add_principal("other", Kind.SOLUTION)
+        other = box.account("main").add_principal("other", PrincipalKind.SOLUTION)
         answers = [caller.ask("GET", LIST) for _ in range(calls + 1)]
         assert [answer.status_code for answer in answers] == [200] * calls + [429]
         assert code_of(answers[-1]) == 1049
@@ -118,14 +120,14 @@ def test_each_principal_has_45_units_in_3_seconds(kind: Kind, calls: int) -> Non
         assert caller.ask("GET", LIST).status_code == 200
 
 
-TAKEN = {Window.FIXED: [40, 0, 45], Window.SLIDING: [40, 0, 5], Window.LEAKY: [45, 15, 15]}
+TAKEN = {UnitsWindow.FIXED: [40, 0, 45], UnitsWindow.SLIDING: [40, 0, 5], UnitsWindow.LEAKY: [45, 15, 15]}
 
 
 @pytest.mark.parametrize(("window", "expected"), TAKEN.items(), ids=TAKEN)
-def test_the_window_is_counted_in_three_ways(window: Window, expected: list[int]) -> None:
+def test_the_window_is_counted_in_three_ways(window: UnitsWindow, expected: list[int]) -> None:
     """Five units, and then, after each of three seconds, as many as can be had."""
     clock = SandboxClock(datetime(2026, 10, 5, 9, tzinfo=UTC))
-    units = Units(clock, Switches(window=window))
+    units = Units(clock, MoyskladSwitches(window=window))
     assert all(units.take(1) for _ in range(5))
     taken = []
     for _ in range(3):
@@ -202,7 +204,7 @@ def test_a_body_above_the_limit_is_a_413_of_the_proxy_or_the_api(caller: Caller,
     body = [{"filename": "a.jpg", "content": "A" * 20_000_000}]
     answer = caller.post(product, body)
     assert (answer.status_code, answer.headers["Content-Type"]) == (413, "text/html")
-    caller.sandbox.switches.too_large = TooLarge.API
+    caller.sandbox.switches.too_large = TooLargeBy.API
     assert code_of(caller.post(product, body)) == 1044
 
 

@@ -6,15 +6,9 @@ from typing import Any
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg, noisy, png
+from imagesync_pipelines.sandbox.moysklad.making import jpeg, noisy, png
+from imagesync_pipelines.sandbox.moysklad.model import BadElement, BadElementNamed, EmptyArray, IdScope, ListForm, SameMeta
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
-from imagesync_pipelines.sandbox.moysklad.switches import (
-    BadElement,
-    BadElementNamed,
-    EmptyArray,
-    IdScope,
-    SameMeta,
-)
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller, Json, code_of, encoded, id_of, image, kept
 
 KINDS = ("product", "bundle", "variant")
@@ -232,3 +226,35 @@ def test_a_variant_may_show_its_product_s_images(caller: Caller, product: str) -
     assert caller.images(variant, "variant") == []
     caller.sandbox.switches.variant_shows_parent = True
     assert names(caller.images(variant, "variant")) == ["a.jpg"]
+
+
+def test_the_batch_form_sets_the_list_as_the_array_form_does(caller: Caller, entity: tuple[str, str]) -> None:
+    kind, key = entity
+    before = caller.sent(key, [image("a.jpg"), image("b.jpg")], kind)
+    answer = caller.ask("POST", f"entity/{kind}/{key}/images/batch", [kept(before[1]), image("c.jpg")])
+    assert answer.status_code == 200
+    assert names(answer.json()) == names(caller.images(key, kind)) == ["b.jpg", "c.jpg"]
+    assert id_of(answer.json()[0]) == id_of(before[1])
+    refusal = caller.ask("POST", f"entity/{kind}/{key}/images/batch", image("d.jpg"))
+    assert (refusal.status_code, code_of(refusal)) == (400, 2000)
+    refusal = caller.ask("POST", f"entity/{kind}/{key}/images/batch", [image(f"{nth}.jpg") for nth in range(11)])
+    assert (refusal.status_code, code_of(refusal)) == (412, 51006)
+
+
+@pytest.mark.parametrize(("form", "good", "unknown"), [(ListForm.ARRAY, "", "/batch"), (ListForm.BATCH, "/batch", "")])
+def test_a_list_of_images_may_be_taken_in_one_form_only(
+    caller: Caller, product: str, form: ListForm, good: str, unknown: str
+) -> None:
+    caller.sandbox.switches.images_form = form
+    path = f"entity/product/{product}/images"
+    refusal = caller.ask("POST", path + unknown, [image("a.jpg")])
+    assert (refusal.status_code, code_of(refusal)) == (404, 1002)
+    assert caller.images(product) == []
+    assert names(caller.ask("POST", path + good, [image("a.jpg")]).json()) == ["a.jpg"]
+    assert names(caller.sent(product, image("one.jpg"))) == ["a.jpg", "one.jpg"]
+
+
+def test_a_list_of_images_has_a_context(caller: Caller, product: str) -> None:
+    answer = caller.ask("GET", f"entity/product/{product}/images").json()
+    assert set(answer) == {"context", "meta", "rows"}
+    assert answer["context"]["employee"]["meta"]["type"] == "employee"

@@ -2,8 +2,8 @@
 
 import pytest
 
+from imagesync_pipelines.sandbox.moysklad.model import FreeTariff
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
-from imagesync_pipelines.sandbox.moysklad.switches import FreeTariff
 from imagesync_pipelines_tests.sandbox.moysklad.callers import BETA, Caller, code_of, image
 
 TYPES = "type=product;type=bundle;type=variant"

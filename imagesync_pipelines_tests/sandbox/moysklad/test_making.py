@@ -8,12 +8,13 @@ import pytest
 import requests
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.sandbox.moysklad import serve
+from imagesync_pipelines.sandbox.control import ROOT
+from imagesync_pipelines.sandbox.moysklad import server
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines.sandbox.moysklad.model import EntityType
-from imagesync_pipelines.sandbox.moysklad.mutation import OPERATORS, MutationError, mutate, night
+from imagesync_pipelines.sandbox.moysklad.mutation import OPERATORS, mutate, night
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
-from imagesync_pipelines.sandbox.steering import ROOT
+from imagesync_pipelines.sandbox.mutation import MutationError
 from imagesync_pipelines.settings import Settings
 
 LISTS = EntityType.PRODUCT, EntityType.VARIANT, EntityType.BUNDLE
@@ -91,8 +92,8 @@ def test_it_can_be_steered_over_http(box: MoyskladSandbox, product: str) -> None
 def test_the_lines_for_the_accounts_file_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with moysklad_sandbox(accounts=catalogue()) as box:
         path = tmp_path / "accounts.toml"
-        path.write_text("\n".join(serve.accounts_of(box.api_url, permanent_links=True)), encoding="utf-8")
-        for name, value in serve.secrets_of().items():
+        path.write_text("\n".join(server.accounts_of(box.api_url, permanent_links=True)), encoding="utf-8")
+        for name, value in server.secrets_of().items():
             monkeypatch.setenv(name, value)
         accounts = load_accounts(Settings(accounts=path, home=tmp_path))
         assert accounts.moysklad_main is not None

@@ -3,11 +3,10 @@
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox.faults import FaultPlan, latency
+from imagesync_pipelines.sandbox.faults import FaultPlan, Lost, LostAnswers, latency
 from imagesync_pipelines.sandbox.moysklad import mishaps
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
+from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
-from imagesync_pipelines.sandbox.plytix.losing import Lost, LostAnswers
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller, code_of, image
 from imagesync_pipelines_tests.sandbox.moysklad.test_downloads import fetch, location
 

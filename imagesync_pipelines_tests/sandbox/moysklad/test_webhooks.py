@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from imagesync_pipelines.sandbox.moysklad.limits import Kind
+from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller, Json, image
 from imagesync_pipelines_tests.sandbox.moysklad.test_entities import meta
@@ -136,7 +136,7 @@ def test_image_events_can_be_switched_off(hooked: Caller, receiver: Receiver, pr
 def test_webhooks_are_counted_and_checked(caller: Caller, box: MoyskladSandbox) -> None:
     created = [caller.ask("POST", "entity/webhook", hook(f"https://a.example/{nth}")) for nth in range(2)]
     assert [one.status_code for one in created] == [200, 412]
-    user = box.account("main").add_principal("hooks", Kind.USER)
+    user = box.account("main").add_principal("hooks", PrincipalKind.USER)
     caller.log_in(user.token)
     assert [caller.ask("POST", "entity/webhook", hook(f"https://b.example/{nth}")).status_code for nth in range(5)] == [
         200,

@@ -4,7 +4,7 @@ from typing import Any
 
 import requests
 
-from imagesync_pipelines.sandbox.plytix.fetching import Page
+from imagesync_pipelines.sandbox.answers import FetchedFile
 from imagesync_pipelines.sandbox.plytix.server import GALLERY, PlytixSandbox
 
 SECONDS = 10
@@ -22,17 +22,17 @@ class Web:
     """Files by URL; what was not put there is a picture of its own name. It remembers what was asked."""
 
     def __init__(self) -> None:
-        self.pages: dict[str, Page | OSError] = {}
+        self.pages: dict[str, FetchedFile | OSError] = {}
         self.asked: list[str] = []
 
     def put(self, url: str, body: bytes, *, status: int = 200, content_type: str = "image/jpeg") -> str:
         """Show other content behind a URL."""
-        self.pages[url] = Page(status, content_type, body)
+        self.pages[url] = FetchedFile(status, content_type, body)
         return url
 
-    def __call__(self, url: str) -> Page:
+    def __call__(self, url: str) -> FetchedFile:
         self.asked.append(url)
-        page = self.pages.get(url, Page(200, "image/jpeg", picture(url.rpartition("/")[2])))
+        page = self.pages.get(url, FetchedFile(200, "image/jpeg", picture(url.rpartition("/")[2])))
         if isinstance(page, OSError):
             raise page
         return page

@@ -6,9 +6,8 @@ from datetime import UTC, datetime
 import pytest
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.plytix.model import NewProduct, new_account
+from imagesync_pipelines.sandbox.plytix.model import NewProduct, PlytixSwitches, new_account
 from imagesync_pipelines.sandbox.plytix.server import ATTRIBUTES, PlytixSandbox, plytix_sandbox
-from imagesync_pipelines.sandbox.plytix.switches import Switches
 from imagesync_pipelines_tests.sandbox.plytix.callers import NO_LIMITS, Caller, Web
 
 PRODUCTS = (NewProduct("AMZN-US-B01"), NewProduct("AMZN-US-B02", label="Mule"), NewProduct("ERP-7", gtin="0400"))
@@ -41,7 +40,7 @@ def sandbox(shared_sandbox: PlytixSandbox, web: Web) -> PlytixSandbox:
     shared_sandbox.faults.clear()
     shared_sandbox.ledger.clear()
     shared_sandbox.token_ledger.clear()
-    vars(shared_sandbox.switches).update(vars(Switches()))
+    vars(shared_sandbox.switches).update(vars(PlytixSwitches()))
     fresh = new_account(shared_sandbox.clock, shared_sandbox.switches, ATTRIBUTES, PRODUCTS)
     vars(shared_sandbox.account).update(vars(fresh))
     return shared_sandbox

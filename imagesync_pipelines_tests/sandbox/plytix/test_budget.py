@@ -6,9 +6,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sandbox.plytix.app import DOORS, Door
+from imagesync_pipelines.sandbox.plytix.app import DOORS
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import GALLERY, PlytixSandbox, plytix_sandbox
+from imagesync_pipelines.sandbox.routes import Door
 from imagesync_pipelines_tests.sandbox.plytix.callers import NO_LIMITS, Caller, Web, condition
 
 pytestmark = pytest.mark.slow

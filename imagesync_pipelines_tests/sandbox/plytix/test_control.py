@@ -8,11 +8,10 @@ import tomllib
 import pytest
 import requests
 
+from imagesync_pipelines.sandbox.control import ROOT
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
-from imagesync_pipelines.sandbox.plytix.serve import accounts_of, secrets_of, serve
-from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
-from imagesync_pipelines.sandbox.serving import ServingError
-from imagesync_pipelines.sandbox.steering import ROOT
+from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, accounts_of, plytix_sandbox, secrets_of, serve
+from imagesync_pipelines.sandbox.server import ServingError
 from imagesync_pipelines_tests.sandbox.plytix.callers import SECONDS, Caller
 
 pytestmark = pytest.mark.slow

@@ -13,9 +13,9 @@ from starlette.types import Scope
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import FaultPlan
-from imagesync_pipelines.sandbox.ledger import Ledger
+from imagesync_pipelines.sandbox.ledger import CallLedger
 from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
-from imagesync_pipelines.sandbox.serving import LOOPBACK, bind, running
+from imagesync_pipelines.sandbox.server import LOOPBACK, bind, running
 from imagesync_pipelines.sandbox.wire import observed
 from imagesync_pipelines_tests.sandbox.plytix.callers import NO_LIMITS, Caller, errors_of, picture
 
@@ -43,7 +43,7 @@ def images(mishaps: FaultPlan) -> Iterator[str]:
 
     app = Starlette(routes=[Route("/images/I/{name}", image), Route("/moved/{name}", moved), Route("/page.jpg", page)])
     listener = bind()
-    watched = observed(app, _place, mishaps, Ledger(), SandboxClock())
+    watched = observed(app, _place, mishaps, CallLedger(), SandboxClock())
     with running((watched, listener)):
         yield f"http://{LOOPBACK}:{listener.getsockname()[1]}"
 
@@ -74,7 +74,7 @@ def test_a_redirect_is_followed_and_the_name_is_of_the_url_that_was_sent(fetchin
     ids=["truncated", "reset", "404", "403", "503"],
 )
 def test_a_fetch_that_fails_stores_nothing_and_may_work_later(
-    fetching: Caller, images: str, mishaps: FaultPlan, fault: faults.Fault
+    fetching: Caller, images: str, mishaps: FaultPlan, fault: faults.WireFault
 ) -> None:
     mishaps.add(fault)
     answer = fetching.upload(f"{images}/images/I/1.jpg")

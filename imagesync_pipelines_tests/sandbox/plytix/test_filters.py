@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sandbox.plytix.answers import Refused
-from imagesync_pipelines.sandbox.plytix.filters import LISTED, ORDERED, TEXT, Fields, matches, read_filters
+from imagesync_pipelines.sandbox.plytix.pim import PimRefusalError
+from imagesync_pipelines.sandbox.plytix.searches import LISTED, ORDERED, TEXT, Fields, matches, read_filters
 
 pytestmark = pytest.mark.slow
 
@@ -63,5 +63,5 @@ def test_a_record_is_found_when_all_of_any_group_holds(
 
 @given(filters=st.lists(st.lists(CONDITIONS, max_size=2), min_size=3, max_size=5))
 def test_groups_above_the_limit_are_refused_before_they_are_joined(filters: object) -> None:
-    with pytest.raises(Refused):
+    with pytest.raises(PimRefusalError):
         read_filters(filters, FIELDS, 2)

@@ -6,7 +6,7 @@ import pytest
 import requests
 
 from imagesync_pipelines.sandbox import faults
-from imagesync_pipelines.sandbox.plytix.losing import Lost
+from imagesync_pipelines.sandbox.faults import Lost
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller, Web, errors_of
 
 pytestmark = pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imagesync_pipelines.sandbox.plytix.mutation import MutationError
+from imagesync_pipelines.sandbox.mutation import MutationError
 from imagesync_pipelines.sandbox.plytix.server import GALLERY, PlytixSandbox
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller
 

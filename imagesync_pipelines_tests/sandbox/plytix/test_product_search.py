@@ -1,12 +1,12 @@
 """Proves what a product search finds, which columns it gives and how its pages go (contract section 6)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from imagesync_pipelines.sandbox.plytix.model import NewProduct
+from imagesync_pipelines.sandbox.plytix.model import Counts, NewProduct
 from imagesync_pipelines.sandbox.plytix.server import GALLERY, plytix_sandbox
-from imagesync_pipelines.sandbox.plytix.switches import Counts
 from imagesync_pipelines_tests.sandbox.plytix.callers import NO_LIMITS, Caller, condition, errors_of
 
 pytestmark = pytest.mark.slow
@@ -136,7 +136,7 @@ def test_v2_calls_the_parent_differently_and_gives_media_as_ids(shared: Caller) 
     gallery = list(shared.sandbox.gallery("AMZN-US-B01"))
     assert rows[3]["parent_id"] == rows[0]["id"]
     assert (rows[0]["thumbnail"], rows[0]["attributes"][GALLERY]) == ({"id": gallery[0]}, gallery)
-    assert rows[0]["assets"] == gallery
+    assert rows[0]["assets"] == [{"id": asset_id} for asset_id in gallery]
 
 
 def test_columns_are_given_when_they_are_asked_for(shared: Caller) -> None:
@@ -219,3 +219,38 @@ def test_more_than_10000_hits_cannot_be_ordered(many: Caller) -> None:
 
 def test_listing_products_is_not_a_get(shared: Caller) -> None:
     assert shared.ask("GET", "products").status_code == 405
+
+
+@pytest.mark.parametrize(
+    ("order", "key"),
+    [
+        ("id", lambda row: row["id"]),
+        ("sku", lambda row: row["sku"]),
+        ("modified", lambda row: row["modified"]),
+        (f"attributes.{GALLERY}", lambda row: [one["id"] for one in row["attributes"].get(GALLERY, [])]),
+    ],
+)
+def test_a_search_can_be_ordered_either_way(shared: Caller, order: str, key: Any) -> None:
+    columns = ["modified", f"attributes.{GALLERY}"]
+    rows = shared.search("products", columns=columns, order=order).json()["data"]
+    assert len(rows) == 4
+    assert [key(row) for row in rows] == sorted(key(row) for row in rows)
+    turned = shared.search("products", columns=columns, order=f"-{order}").json()["data"]
+    assert [key(row) for row in turned] == sorted((key(row) for row in rows), reverse=True)
+
+
+@pytest.mark.parametrize("order", [None, ""])
+def test_no_order_and_an_empty_one_are_the_order_of_creation(shared: Caller, order: str | None) -> None:
+    answer = shared.search("products", order=order).json()
+    assert [row["sku"] for row in answer["data"]] == [product.sku for product in PRODUCTS]
+    assert answer["pagination"]["order"] == order
+
+
+def test_a_product_without_a_label_says_null(shared: Caller) -> None:
+    rows = shared.search("products", columns=["label"]).json()["data"]
+    assert [row["label"] for row in rows] == ["Red Mule", "Same SKU in small letters", "Blue mule", None]
+
+
+def test_v2_names_the_assets_of_a_product_by_their_ids(shared: Caller) -> None:
+    found = Caller(shared.sandbox, version=2).ask("GET", f"products/{shared.id_of('AMZN-US-B01')}").json()["data"][0]
+    assert found["assets"] == [{"id": asset_id} for asset_id in shared.sandbox.gallery("AMZN-US-B01")]

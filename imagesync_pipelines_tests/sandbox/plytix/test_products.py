@@ -2,8 +2,8 @@
 
 import pytest
 
+from imagesync_pipelines.sandbox.plytix.model import ThumbnailForm
 from imagesync_pipelines.sandbox.plytix.server import GALLERY
-from imagesync_pipelines.sandbox.plytix.switches import ThumbnailForm
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller, errors_of
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def test_v2_shows_media_as_ids(newer: Caller, ids: list[str]) -> None:
     product = read(newer)
     assert product["thumbnail"] == {"id": ids[0]}
     assert product["attributes"] == {GALLERY: ids[:2]}
-    assert product["assets"] == ids[:2]
+    assert product["assets"] == [{"id": asset_id} for asset_id in ids[:2]]
     newer.sandbox.switches.v2_thumbnail = ThumbnailForm.LIST
     assert read(newer)["thumbnail"] == [ids[0]]
 

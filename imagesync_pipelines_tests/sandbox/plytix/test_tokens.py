@@ -104,3 +104,11 @@ def test_calls_to_the_auth_host_are_counted_apart_and_spend_no_quota(sandbox: Pl
 def test_the_auth_host_can_be_down(sandbox: PlytixSandbox) -> None:
     sandbox.faults.add(faults.server_error(503).at("token").burst(2))
     assert [ask_token(sandbox).status_code for _ in range(3)] == [503, 503, 200]
+
+
+def test_a_token_may_not_say_whose_account_it_is() -> None:
+    with plytix_sandbox(token_names_account=False) as sandbox:
+        hidden = claims_of(ask_token(sandbox))["user_claims"]["account"]  # type: ignore[index]
+        sandbox.switches.token_names_account = True
+        told = claims_of(ask_token(sandbox))["user_claims"]["account"]  # type: ignore[index]
+    assert ("id" in hidden, told["id"]) == (False, sandbox.tokens.account_id)

@@ -26,7 +26,7 @@ from imagesync_pipelines.moysklad.queue import NewRequest, Queue, SetAside
 from imagesync_pipelines import runs
 from imagesync_pipelines.sandbox.faults import drip, server_error
 from imagesync_pipelines.sandbox.head_office.watching import STATUS
-from imagesync_pipelines.sandbox.ledger import Ledger
+from imagesync_pipelines.sandbox.ledger import CallLedger
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, stop_server
 from imagesync_pipelines.web.catalogue.keys import Scope, add_key
@@ -158,7 +158,7 @@ def _catalogue(made: Installed) -> dict[str, Any]:
 
 def _killed(made: Installed, stand_in: Any, folder: Path, words: Sequence[str], endpoint: str, calls: int) -> str:
     """Kill a command when a call was carried out and not answered, and have the run told as failed; gives its id."""
-    ledger: Ledger = stand_in.ledger
+    ledger: CallLedger = stand_in.ledger
     ledger.clear()
     stand_in.faults.add(drip(FOR_LONG).at(endpoint).after(calls))
     with command(folder, made.environment, *words) as run:

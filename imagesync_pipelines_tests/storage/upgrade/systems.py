@@ -18,23 +18,21 @@ from typing import Any
 
 import requests
 
-from imagesync_pipelines.sandbox.amazon.listings import Listing
-from imagesync_pipelines.sandbox.amazon.making import make_listings
+from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, make_listings
 from imagesync_pipelines.sandbox.amazon.mapping import mapping_file, write_mapping
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.head_office.serve import PASSWORD_VARIABLE
-from imagesync_pipelines.sandbox.head_office.serve import accounts_of as edge_accounts
-from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
+from imagesync_pipelines.sandbox.head_office.server import PASSWORD_VARIABLE, HeadOfficeSandbox, head_office_sandbox
+from imagesync_pipelines.sandbox.head_office.server import accounts_of as edge_accounts
 from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
-from imagesync_pipelines.sandbox.moysklad.serve import accounts_of as moysklad_accounts
-from imagesync_pipelines.sandbox.moysklad.serve import secrets_of as moysklad_secrets
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
-from imagesync_pipelines.sandbox.plytix.serve import accounts_of as plytix_accounts
-from imagesync_pipelines.sandbox.plytix.serve import secrets_of as plytix_secrets
+from imagesync_pipelines.sandbox.moysklad.server import accounts_of as moysklad_accounts
+from imagesync_pipelines.sandbox.moysklad.server import secrets_of as moysklad_secrets
 from imagesync_pipelines.sandbox.plytix.server import GALLERY, PlytixSandbox, plytix_sandbox
+from imagesync_pipelines.sandbox.plytix.server import accounts_of as plytix_accounts
+from imagesync_pipelines.sandbox.plytix.server import secrets_of as plytix_secrets
 from imagesync_pipelines_tests.edge_installations import EdgeWorld
 from imagesync_pipelines_tests.installations import World
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld
@@ -130,7 +128,7 @@ def systems(folder: Path, office_url: str, state: State | None = None) -> Iterat
         yield made
 
 
-def listings() -> tuple[Listing, ...]:
+def listings() -> tuple[AmazonListing, ...]:
     """What Amazon lists and the mapping file says."""
     return make_listings(LISTINGS, images=2, longest=LONGEST)
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.sandbox.server import bind, running
 
 
 def picture(size: tuple[int, int] = (1500, 1000), kind: str = "JPEG", colour: str = "red") -> bytes:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
-from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.app import build_app

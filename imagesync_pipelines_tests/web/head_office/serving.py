@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import requests
 
-from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.app import build_app
 from imagesync_pipelines.web.head_office.office import HeadOffice

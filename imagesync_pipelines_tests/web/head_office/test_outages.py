@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from botocore.exceptions import ReadTimeoutError
 from pydantic import SecretStr
 
-from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.storage.objects import S3Place, s3_client
 from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.app import build_app

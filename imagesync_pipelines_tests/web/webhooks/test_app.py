@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.moysklad.queue import Queue, State
-from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.web.webhooks.app import LARGEST_BODY, Desk, build_app
 from imagesync_pipelines_tests.connectors.moysklad.names import NAMES
 from imagesync_pipelines_tests.connectors.moysklad.test_events import OTHER, body, event

@@ -16,9 +16,9 @@ from imagesync_pipelines.connectors.moysklad.model import NewImage
 from imagesync_pipelines.connectors.moysklad.payloads import AccountNames
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.sandbox.moysklad.drawing import jpeg
+from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
-from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.web.webhooks.app import Desk, build_app
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller
 

@@ -11,7 +11,7 @@ import requests
 from fastapi import FastAPI, Request
 from starlette.responses import JSONResponse
 
-from imagesync_pipelines.sandbox.serving import bind, running
+from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue import users
 from imagesync_pipelines.web.catalogue.users import User, UserRole

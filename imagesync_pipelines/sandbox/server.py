@@ -1,23 +1,26 @@
-"""Running a stand-in as a real server on loopback.
+"""Running a stand-in as a real server on loopback, with faults, a ledger and a clock around it."""
 
-What belongs here: starting and stopping one ASGI app under uvicorn in a thread. What does not: what the app does.
-"""
-
+import signal
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import uvicorn
 from starlette.types import ASGIApp
 
-from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.sandbox.answers import PlaceOf, SandboxError
+from imagesync_pipelines.sandbox.clock import SandboxClock
+from imagesync_pipelines.sandbox.faults import FaultPlan, LostAnswers, Moments
+from imagesync_pipelines.sandbox.ledger import CallLedger
+from imagesync_pipelines.sandbox.wire import losing, observed
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 10.0
 
 
-class ServingError(ImagesyncError):
+class ServingError(SandboxError):
     """A stand-in could not be started; the message says which port and what to do."""
 
 
@@ -85,3 +88,43 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
             )
         pause.wait(0.01)
         waited += 0.01
+
+
+@contextmanager
+def until_stopped() -> Iterator[threading.Event]:
+    """Gives the event that SIGINT and SIGTERM set; only for the main thread."""
+    stop = threading.Event()
+    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class StandIn:
+    """What every running stand-in has.
+
+    `ledger` has the calls to its main host, `faults` those that go wrong, on all hosts; a call that meets a fault
+    before it reaches the stand-in spends no limit. `lost` loses answers after their work was done; the ledger has what
+    was done. `moments` does something just before a call has its effect.
+    """
+
+    clock: SandboxClock = field(default_factory=SandboxClock)
+    faults: FaultPlan = field(default_factory=FaultPlan)
+    lost: LostAnswers = field(default_factory=LostAnswers)
+    moments: Moments = field(default_factory=Moments)
+    ledger: CallLedger = field(default_factory=CallLedger)
+
+    def watched(
+        self, app: ASGIApp, place_of: PlaceOf, ledger: CallLedger | None = None, faults: FaultPlan | None = None
+    ) -> ASGIApp:
+        """A host's app as callers reach it: counted, with faults, its answers lost at times."""
+        seen = observed(app, place_of, faults or self.faults, ledger or self.ledger, self.clock)
+        return losing(seen, place_of, self.lost)
+
+
+def url_of(listener: socket.socket, host: str = LOOPBACK) -> str:
+    """The address of a listening socket, without a path."""
+    return f"http://{host}:{listener.getsockname()[1]}"

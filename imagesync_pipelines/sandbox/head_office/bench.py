@@ -1,8 +1,4 @@
-"""What every operator works with: head office's parts, the choice of what is changed, and how a change is written.
-
-What belongs here: choosing, stamping, telling or not telling. What does not: the single operators (photos.py, scope.py,
-objects.py).
-"""
+"""What every operator works with: head office's parts, the choice of what is changed, and how a change is written."""
 
 import threading
 from collections.abc import Iterator
@@ -17,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 
 from imagesync_pipelines.sandbox.head_office.beginning import Beginning
+from imagesync_pipelines.sandbox.mutation import MutationError
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.changes import changing
 from imagesync_pipelines.web.head_office.office import HeadOffice
@@ -24,12 +21,8 @@ from imagesync_pipelines.web.head_office.office import HeadOffice
 _BY_ID = aggregate_order_by(sa.literal(","), t.photo.c.id)
 
 
-class MutationError(Exception):
-    """A change cannot be made; the message says which and why."""
-
-
 @dataclass(frozen=True)
-class Mutation:
+class OfficeMutation:
     """One change that was made.
 
     `photo_id` is the photo that was changed or made, `gone` are the ids that head office does not have any more (a
@@ -67,7 +60,7 @@ def open_bench(office: HeadOffice, beginning: Beginning, *, silent: bool) -> Ben
     """A bench for what head office has now: the same choices for the same data, others after a change and a restart."""
     with office.engine.connect() as connection:
         there = connection.scalar(sa.select(sa.func.md5(sa.func.string_agg(sa.cast(t.photo.c.id, sa.Text), _BY_ID))))
-    rng = Random(f"{beginning.seed}/changes/{there}")  # noqa: S311 - made-up changes, no secret
+    rng = Random(f"{beginning.seed}/changes/{there}")
     return Bench(office, beginning, silent, rng)
 
 

@@ -1,19 +1,75 @@
-"""The original's tokens: HS256, an hour and a day, and every 401 of contract section 1.
-
-What belongs here: logging in, refreshing, judging an Authorization header. What does not: routes (app.py).
+"""How the original answers and whom it lets in (contract section 1): errors, bodies, tokens.
 
 An old refresh token keeps working: the original rotates them and forgets none.
 """
 
+import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 import jwt
+import orjson
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 
-from imagesync_pipelines.sandbox.head_office.original.answers import Refused
+from imagesync_pipelines.sandbox.faults import NOT_FOUND_PAGE, SERVER_ERROR
+
+
+@dataclass
+class OfficeRefusalError(Exception):
+    """A request that is answered with an error; raised anywhere below a route."""
+
+    status: int
+    body: dict[str, Any]
+
+
+class OfficeCrashError(Exception):
+    """What the original does not catch: a page of HTML with status 500."""
+
+
+def as_json(status: int, body: object, **headers: str) -> Response:
+    """A JSON answer; every 401 names the scheme."""
+    named = {"WWW-Authenticate": 'Bearer realm="api"'} if status == 401 else {}
+    return Response(orjson.dumps(body), status, {**named, **headers}, "application/json")
+
+
+def v1_error(status: int, message: str, detail: str | None = None) -> OfficeRefusalError:
+    """An error in the shape of the V1 routes."""
+    return OfficeRefusalError(
+        status, {"status": "error", "message": message, **({} if detail is None else {"detail": detail})}
+    )
+
+
+def crash_page() -> Response:
+    """Django's page for an error that nobody caught."""
+    return HTMLResponse(SERVER_ERROR, 500)
+
+
+def not_found_page() -> Response:
+    """Django's page for a URL that has no route."""
+    return HTMLResponse(NOT_FOUND_PAGE, 404)
+
+
+async def body_of(request: Request) -> Any:
+    """The body as Django REST framework reads it: JSON or a form; an empty one is an empty object."""
+    content = await request.body()
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.split(";")[0].strip().lower()
+    if not content:
+        return {}
+    if media_type == "application/x-www-form-urlencoded":
+        return dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True))
+    if media_type != "application/json":
+        raise OfficeRefusalError(415, {"detail": f'Unsupported media type "{content_type}" in request.'})
+    try:
+        return json.loads(content.decode())
+    except ValueError as error:
+        raise OfficeRefusalError(400, {"detail": f"JSON parse error - {error}"}) from error
+
 
 ACCESS, REFRESH = "access", "refresh"
 SIGNED_WITH = "HS256"
@@ -21,7 +77,7 @@ INVALID, WRONG_TYPE = "Token is invalid or expired", "Token has wrong type"
 
 
 @dataclass(frozen=True)
-class Accounts:
+class Logins:
     """Who may log in: the password of each user, and whether a user is active (None: there is no such user)."""
 
     passwords: dict[str, str]
@@ -29,21 +85,21 @@ class Accounts:
 
 
 @dataclass(frozen=True)
-class Tokens:
+class OfficeTokens:
     """What is needed to make and to judge tokens."""
 
     secret: str
     now: Callable[[], datetime]
     access: timedelta
     refresh: timedelta
-    accounts: Accounts
+    accounts: Logins
 
     def log_in(self, body: Any) -> dict[str, str]:
         """`POST /api/v1/token/`: a pair of tokens, or Refused with 400 or 401."""
         username, password = _fields(body, "username", "password")
         active = self.accounts.is_active(username)
         if not active or self.accounts.passwords.get(username) != password:
-            raise Refused(401, {"detail": "No active account found with the given credentials"})
+            raise OfficeRefusalError(401, {"detail": "No active account found with the given credentials"})
         return {"refresh": self._make(REFRESH, username), "access": self._make(ACCESS, username)}
 
     def renew(self, body: Any) -> dict[str, str]:
@@ -51,7 +107,7 @@ class Tokens:
         (token,) = _fields(body, "refresh")
         claims, problem = self._read(token, REFRESH)
         if claims is None:
-            raise Refused(401, {"detail": problem, "code": "token_not_valid"})
+            raise OfficeRefusalError(401, {"detail": problem, "code": "token_not_valid"})
         username = str(claims["user_id"])
         return {"access": self._make(ACCESS, username), "refresh": self._make(REFRESH, username)}
 
@@ -59,9 +115,9 @@ class Tokens:
         """The user of an Authorization header, or Refused with 401."""
         parts = (header or "").split()
         if not parts or parts[0] != "Bearer":
-            raise Refused(401, {"detail": "Authentication credentials were not provided."})
+            raise OfficeRefusalError(401, {"detail": "Authentication credentials were not provided."})
         if len(parts) != 2:
-            raise Refused(
+            raise OfficeRefusalError(
                 401,
                 {
                     "detail": "Authorization header must contain two space-delimited values",
@@ -71,7 +127,7 @@ class Tokens:
         claims, problem = self._read(parts[1], ACCESS)
         if claims is None:
             message = {"token_class": "AccessToken", "token_type": ACCESS, "message": problem}
-            raise Refused(
+            raise OfficeRefusalError(
                 401,
                 {
                     "detail": "Given token not valid for any token type",
@@ -82,9 +138,9 @@ class Tokens:
         username = str(claims["user_id"])
         active = self.accounts.is_active(username)
         if active is None:
-            raise Refused(401, {"detail": "User not found", "code": "user_not_found"})
+            raise OfficeRefusalError(401, {"detail": "User not found", "code": "user_not_found"})
         if not active:
-            raise Refused(401, {"detail": "User is inactive", "code": "user_inactive"})
+            raise OfficeRefusalError(401, {"detail": "User is inactive", "code": "user_inactive"})
         return username
 
     def _make(self, kind: str, username: str) -> str:
@@ -119,12 +175,12 @@ def _fields(body: Any, *names: str) -> list[str]:
     """Fields that must be there, in the framework's words."""
     if not isinstance(body, dict):
         kind = type(body).__name__
-        raise Refused(400, {"non_field_errors": [f"Invalid data. Expected a dictionary, but got {kind}."]})
+        raise OfficeRefusalError(400, {"non_field_errors": [f"Invalid data. Expected a dictionary, but got {kind}."]})
     problems = {
         name: ["This field is required." if name not in body else "This field may not be blank."]
         for name in names
         if body.get(name) in (None, "")
     }
     if problems:
-        raise Refused(400, problems)
+        raise OfficeRefusalError(400, problems)
     return [str(body[name]) for name in names]

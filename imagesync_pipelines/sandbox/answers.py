@@ -1,0 +1,48 @@
+"""What stand-ins answer with and fetch, as values; and what is wrong with how they are used."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Scope
+
+from imagesync_pipelines.errors import ImagesyncError
+
+# The endpoint of a call and its part (a page, an id, a file name), for the ledger and the faults.
+CalledPlace = tuple[str, str]
+PlaceOf = Callable[[Scope], CalledPlace | None]
+Values = dict[str, Any]
+
+
+class SandboxError(ImagesyncError):
+    """A stand-in was told to do what it cannot do; the message says what is expected."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an endpoint answers; an empty `body` is an empty body."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+    def response(self) -> Response:
+        """The reply over HTTP."""
+        return Response(self.body, self.status, dict(self.headers), self.content_type if self.body else None)
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """What came from an address, redirects followed; `content_type` is what the host claims."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def replied(body: object, status: int = 200, **headers: str) -> Reply:
+    """A reply in JSON; a header `Retry_After="2"` is sent as `Retry-After: 2`."""
+    return Reply(status, orjson.dumps(body), {name.replace("_", "-"): value for name, value in headers.items()})

@@ -1,0 +1,337 @@
+"""Head office as it was first built: the V1 routes with their bugs (contract sections 1 to 4).
+
+Every bug here is one that the contract reports.
+"""
+
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.header import Header
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from imagesync_pipelines.sandbox.head_office.logins import (
+    OfficeCrashError,
+    OfficeRefusalError,
+    OfficeTokens,
+    as_json,
+    body_of,
+    crash_page,
+    not_found_page,
+    v1_error,
+)
+from imagesync_pipelines.storage.objects import S3Client, error_code
+from imagesync_pipelines.web.head_office import tables as t
+
+# The endpoint that the original puts into image_url: nobody but head office itself can reach it.
+IMAGE_HOST = "http://localhost:9000"
+
+
+class Order(StrEnum):
+    """In which order a listing comes."""
+
+    ARBITRARY = "arbitrary"  # by sort_order, which is 0 nearly everywhere; equal rows are shuffled for every call
+    STORED = "stored"  # by sort_order; equal rows as the database has stored them: whatever is written moves to the end
+    UPDATED_AT = "updated_at"  # by time; rows of the same time are shuffled for every call
+
+
+class Stamps(StrEnum):
+    """How `updated_at` is written; without a fraction when there is none."""
+
+    OFFSET = "offset"  # 2026-02-03T04:14:24.796133+00:00
+    ZULU = "zulu"  # 2026-02-03T04:14:24.796133Z
+
+
+class MissingObject(StrEnum):
+    """How the 500 of a missing object looks."""
+
+    JSON = "json"
+    PAGE = "page"
+
+
+@dataclass
+class OriginalSwitches:
+    """How the original behaves where the sources differ; may be changed while it runs."""
+
+    order: Order = Order.ARBITRARY
+    stamps: Stamps = Stamps.OFFSET
+    missing_object: MissingObject = MissingObject.JSON
+
+
+@dataclass
+class OriginalOffice:
+    """The parts of a running original."""
+
+    engine: sa.Engine
+    s3: S3Client
+    bucket: str
+    tokens: OfficeTokens
+    now: Callable[[], datetime]
+    switches: OriginalSwitches
+    calls: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def next_call(self) -> int:
+        """The number of this call, for shuffling."""
+        with self.lock:
+            self.calls += 1
+            return self.calls
+
+
+# A `since` without a time zone is read in the server's own: seven hours off for who meant UTC.
+SERVER_ZONE = ZoneInfo("Asia/Jakarta")
+SHOWN_OF_CHECKSUM = 8
+
+
+def since_of(text: str | None) -> datetime | None:
+    """The moment that `since` means; a raw plus sign has become a space by then, which crashes as any junk does."""
+    if not text:
+        return None
+    try:
+        since = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise OfficeCrashError from error
+    return since if since.tzinfo is not None else since.replace(tzinfo=SERVER_ZONE)
+
+
+def is_active_store(connection: sa.Connection, store_id: UUID) -> bool:
+    """Whether there is such a store and it is active."""
+    return bool(connection.scalar(sa.select(t.store.c.is_active).where(t.store.c.id == store_id)))
+
+
+def photo_row(connection: sa.Connection, photo_id: UUID) -> sa.Row[Any] | None:
+    """The row of one photo, of whatever store."""
+    return connection.execute(sa.select(t.photo).where(t.photo.c.id == photo_id)).one_or_none()
+
+
+def page(
+    connection: sa.Connection, original: OriginalOffice, store_id: UUID, since: datetime | None, limit: int, offset: int
+) -> tuple[int, list[dict[str, Any]]]:
+    """How many photos there are in all, and one page of them as JSON."""
+    seen = t.scope().where(t.store.c.id == store_id).with_only_columns(t.photo, t.product.c.sku, t.product.c.name)
+    if since is not None:
+        seen = seen.where(t.photo.c.updated_at >= since)
+    total = connection.scalar(sa.select(sa.func.count()).select_from(seen.subquery())) or 0
+    found = connection.execute(seen.order_by(*_order(original)).limit(limit).offset(offset))
+    return total, [_as_json(original, row) for row in found]
+
+
+def _order(original: OriginalOffice) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
+    shuffled = sa.func.md5(sa.cast(t.photo.c.id, sa.Text) + str(original.next_call()))
+    stored: sa.ColumnElement[Any] = sa.literal_column(f"{t.photo.fullname}.ctid")
+    orders: dict[Order, tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]] = {
+        Order.ARBITRARY: (t.photo.c.sort_order, shuffled),
+        Order.STORED: (t.photo.c.sort_order, stored),
+        Order.UPDATED_AT: (t.photo.c.updated_at, shuffled),
+    }
+    return orders[original.switches.order]
+
+
+def _as_json(original: OriginalOffice, row: sa.Row[Any]) -> dict[str, Any]:
+    return {
+        "id": str(row.id),
+        "product_id": str(row.product_id),
+        "product_sku": row.sku,
+        "product_name": row.name,
+        "object_key": row.object_key,
+        "filename": row.filename,
+        "size": row.size,
+        "content_type": row.content_type,
+        "checksum": row.checksum,
+        "version": row.version,
+        "is_primary": row.is_primary,
+        "sort_order": row.sort_order,
+        "updated_at": _stamp(original, row.updated_at),
+        "image_url": _image_url(original, row),
+    }
+
+
+def _stamp(original: OriginalOffice, moment: datetime) -> str:
+    written = moment.astimezone(UTC).isoformat()
+    return written.replace("+00:00", "Z") if original.switches.stamps is Stamps.ZULU else written
+
+
+def _image_url(original: OriginalOffice, row: sa.Row[Any]) -> str | None:
+    """A URL that no other machine can reach; without a checksum it changes every second."""
+    if not row.object_key:
+        return f"/media/product_photos/{row.filename}" if row.filename else None
+    version = row.checksum[:SHOWN_OF_CHECKSUM] or str(int(original.now().timestamp()))
+    return f"{IMAGE_HOST}/{original.bucket}/{row.object_key}?v={version}"
+
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+READING, WRITING = ("GET", "HEAD"), ("POST",)
+DEFAULT_LIMIT = 100
+ROOT = "/api/v1/sync/product-photos/"
+
+Handler = Callable[[OriginalOffice, Request, Any], Response]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def original_app(original: OriginalOffice) -> Starlette:
+    """The app; a missing slash or a photo id that is no UUID finds no route, as in the original."""
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        return not_found_page()
+
+    app = Starlette(
+        routes=[
+            Route("/api/v1/token/", _open(original, original.tokens.log_in), methods=METHODS),
+            Route("/api/v1/token/refresh/", _open(original, original.tokens.renew), methods=METHODS),
+            Route(ROOT, _guarded(original, READING, _listing), methods=METHODS),
+            Route(ROOT + "status/", _guarded(original, WRITING, _status), methods=METHODS),
+            Route(ROOT + "{photo_id:uuid}/download/", _guarded(original, READING, _download), methods=METHODS),
+        ],
+        exception_handlers={404: not_found},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _open(original: OriginalOffice, give: Callable[[Any], dict[str, str]]) -> Endpoint:
+    """A route that gives tokens and needs none."""
+    return _endpoint(original, WRITING, lambda original, request, body: as_json(200, give(body)), with_token=False)
+
+
+def _guarded(original: OriginalOffice, methods: tuple[str, ...], handler: Handler) -> Endpoint:
+    """A route that needs a token, which is looked at before the method."""
+    return _endpoint(original, methods, handler, with_token=True)
+
+
+def _endpoint(original: OriginalOffice, methods: tuple[str, ...], handler: Handler, *, with_token: bool) -> Endpoint:
+    async def endpoint(request: Request) -> Response:
+        try:
+            if with_token:
+                await run_in_threadpool(original.tokens.user_of, request.headers.get("authorization"))
+            if request.method not in methods:
+                raise OfficeRefusalError(405, {"detail": f'Method "{request.method}" not allowed.'})
+            body = await body_of(request) if request.method == "POST" else None
+            return await run_in_threadpool(handler, original, request, body)
+        except OfficeRefusalError as refused:
+            return as_json(refused.status, refused.body)
+        except OfficeCrashError:
+            return crash_page()
+
+    return endpoint
+
+
+def _listing(original: OriginalOffice, request: Request, body: Any) -> Response:
+    """One page: limits are not clamped, so `limit=0` never gets on."""
+    query = request.query_params
+    with original.engine.connect() as connection:
+        store_id = _store(connection, query.get("store_id"))
+        since = since_of(query.get("since"))
+        limit, offset = _number(query.get("limit"), DEFAULT_LIMIT), _number(query.get("offset"), 0)
+        if limit < 0 or offset < 0:
+            raise OfficeCrashError
+        total, photos = page(connection, original, store_id, since, limit, offset)
+    has_more = offset + limit < total
+    return as_json(
+        200,
+        {
+            "status": "success",
+            "data": {
+                "photos": photos,
+                "total": total,
+                "has_more": has_more,
+                "next_offset": offset + limit if has_more else None,
+            },
+        },
+    )
+
+
+def _download(original: OriginalOffice, request: Request, body: Any) -> Response:
+    """The object, whole in memory; what the headers say of it comes from the table. The store is not looked up."""
+    if not request.query_params.get("store_id"):
+        raise v1_error(400, "store_id is required")
+    with original.engine.connect() as connection:
+        photo = photo_row(connection, request.path_params["photo_id"])
+    if photo is None:
+        raise v1_error(404, "Photo not found")
+    if not photo.object_key:
+        raise v1_error(404, "No image data available")
+    content = _object(original, photo.object_key)
+    headers = {
+        # Longer bodies are cut at the size of the table; of shorter ones the end never comes.
+        "Content-Length": str(photo.size),
+        "Content-Disposition": _header(f'attachment; filename="{photo.filename}"'),
+        "X-Checksum": photo.checksum,
+        "X-Version": str(photo.version),
+    }
+    return Response(content[: photo.size], 200, headers, photo.content_type)
+
+
+def _object(original: OriginalOffice, key: str) -> bytes:
+    try:
+        content: bytes = original.s3.get_object(Bucket=original.bucket, Key=key)["Body"].read()
+    except (ClientError, BotoCoreError) as error:
+        if original.switches.missing_object is MissingObject.PAGE:
+            raise OfficeCrashError from error
+        raise v1_error(500, "Internal server error", f"Failed to download image: {_said(error, key)}") from error
+    return content
+
+
+def _said(error: Exception, key: str) -> str:
+    """The words of head office's own client for the object store."""
+    if not isinstance(error, ClientError):
+        return str(error)
+    code = error_code(error)
+    message = "Object does not exist" if code == "NoSuchKey" else "refused"
+    return f"S3 operation failed; code: {code}, message: {message}, resource: {key}"
+
+
+def _header(value: str) -> str:
+    """A header as Django writes it: Latin-1 raw, anything else as one encoded word, a line break is a crash."""
+    if "\n" in value or "\r" in value:
+        raise OfficeCrashError
+    try:
+        value.encode("latin-1")
+    except UnicodeEncodeError:
+        return Header(value, "utf-8", maxlinelen=10**6).encode()
+    return value
+
+
+def _status(original: OriginalOffice, request: Request, body: Any) -> Response:
+    """A batch of reports: nothing is checked and nothing kept."""
+    if not isinstance(body, dict):
+        raise OfficeCrashError
+    if not body.get("store_id"):
+        raise v1_error(400, "store_id is required")
+    batch = body.get("sync_batch", [])
+    if not isinstance(batch, list):
+        raise OfficeCrashError
+    return as_json(200, {"status": "success", "message": f"Sync status updated for {len(batch)} photos"})
+
+
+def _store(connection: sa.Connection, asked: str | None) -> UUID:
+    """The active store that is asked for; a text that is no UUID is a 500, caught by a catch-all."""
+    if not asked:
+        raise v1_error(400, "store_id is required")
+    try:
+        store_id = UUID(asked)
+    except ValueError as error:
+        raise v1_error(500, "Internal server error", f"['“{asked}” is not a valid UUID.']") from error
+    if not is_active_store(connection, store_id):
+        raise v1_error(404, "Store not found")
+    return store_id
+
+
+def _number(text: str | None, default: int) -> int:
+    """A whole number, or the original's crash."""
+    if text is None:
+        return default
+    try:
+        return int(text)
+    except ValueError as error:
+        raise OfficeCrashError from error
