@@ -21,7 +21,7 @@ class SandboxError(ImagesyncError):
 
 
 @dataclass(frozen=True)
-class Reply:
+class SentReply:
     """What an endpoint answers; an empty `body` is an empty body."""
 
     status: int = 200
@@ -43,6 +43,6 @@ class FetchedFile:
     body: bytes
 
 
-def replied(body: object, status: int = 200, **headers: str) -> Reply:
+def replied(body: object, status: int = 200, **headers: str) -> SentReply:
     """A reply in JSON; a header `Retry_After="2"` is sent as `Retry-After: 2`."""
-    return Reply(status, orjson.dumps(body), {name.replace("_", "-"): value for name, value in headers.items()})
+    return SentReply(status, orjson.dumps(body), {name.replace("_", "-"): value for name, value in headers.items()})

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from imagesync_pipelines.sandbox.answers import Reply
+from imagesync_pipelines.sandbox.answers import SentReply
 
 Json = dict[str, Any]
 
@@ -109,9 +109,9 @@ def malformed(text: str, parameter: str = "", status: int = 400) -> RemapRefusal
     return RemapRefusalError(None, text, status, parameter)
 
 
-def page(status: int, title: str) -> Reply:
+def page(status: int, title: str) -> SentReply:
     """A page of HTML, as the proxy before the API writes it."""
     body = (
         f"<html>\r\n<head><title>{status} {title}</title></head>\r\n<body><h1>{status} {title}</h1></body>\r\n</html>"
     )
-    return Reply(status, body.encode(), content_type="text/html")
+    return SentReply(status, body.encode(), content_type="text/html")

@@ -15,7 +15,7 @@ import orjson
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imagesync_pipelines.sandbox.answers import CalledPlace, Reply, replied
+from imagesync_pipelines.sandbox.answers import CalledPlace, SentReply, replied
 from imagesync_pipelines.sandbox.faults import Moments
 from imagesync_pipelines.sandbox.moysklad import entities, hooks, hosts, lists
 from imagesync_pipelines.sandbox.moysklad.answers import RemapRefusalError, page, refused
@@ -129,7 +129,7 @@ def api_app(gate: Gate) -> ASGIApp:
     return app
 
 
-async def _counted(gate: Gate, scope: Scope, receive: Receive, principal: Principal) -> Reply:
+async def _counted(gate: Gate, scope: Scope, receive: Receive, principal: Principal) -> SentReply:
     """Answer a call, and count it for the limit of calls at once and for the bans."""
     counters = (principal.under_way, gate.under_way[principal.account.name])
     begun = [counter for counter in counters if counter.begin()]
@@ -155,7 +155,7 @@ async def _counted(gate: Gate, scope: Scope, receive: Receive, principal: Princi
     return answer
 
 
-async def _limited(gate: Gate, scope: Scope, principal: Principal, body: bytes | None) -> Reply:
+async def _limited(gate: Gate, scope: Scope, principal: Principal, body: bytes | None) -> SentReply:
     """Answer a call if its principal has the units for it."""
     switches = gate.office.switches
     found = _find(scope)
@@ -188,7 +188,7 @@ async def _limited(gate: Gate, scope: Scope, principal: Principal, body: bytes |
         gate.writing.discard(entity)
 
 
-def _answer(gate: Gate, scope: Scope, principal: Principal, found: _Met, body: bytes) -> Reply:
+def _answer(gate: Gate, scope: Scope, principal: Principal, found: _Met, body: bytes) -> SentReply:
     """The endpoint's answer, or its refusal."""
     office, account = gate.office, principal.account
     gate.moments.come(f"{account.name} {found.door.name}")
@@ -239,7 +239,7 @@ def _depth(value: Any) -> int:
     return 1 + max((_depth(one) for one in value), default=0)
 
 
-def _moved(office: Office, scope: Scope, principal: Principal, found: _Met) -> Reply | None:
+def _moved(office: Office, scope: Scope, principal: Principal, found: _Met) -> SentReply | None:
     """The 308 to the API's id, where a path has the id of the user interface."""
     ui_id = found.ids.get("entity", "")
     api_id = principal.account.by_ui_id(ui_id)
@@ -247,10 +247,10 @@ def _moved(office: Office, scope: Scope, principal: Principal, found: _Met) -> R
         return None
     query = scope["query_string"].decode("latin-1")
     path = scope["path"].removeprefix(PREFIX).replace(ui_id, api_id)
-    return Reply(308, headers={"Location": f"{office.root}/{path}{'?' if query else ''}{query}"})
+    return SentReply(308, headers={"Location": f"{office.root}/{path}{'?' if query else ''}{query}"})
 
 
-def _by_proxy(scope: Scope) -> Reply | None:
+def _by_proxy(scope: Scope) -> SentReply | None:
     """The answers of the proxy: 415 without gzip, or with a body in gzip, and 414."""
     if (
         sum(len(name) + len(value) + 4 for name, value in scope["headers"])
@@ -260,13 +260,13 @@ def _by_proxy(scope: Scope) -> Reply | None:
     ):
         return page(414, "Request-URI Too Large")
     if "gzip" not in header(scope, b"accept-encoding") or header(scope, b"content-encoding"):
-        return Reply(415)
+        return SentReply(415)
     return None
 
 
-def _error(error: RemapRefusalError, image_status: int = 412, headers: Mapping[str, str] | None = None) -> Reply:
+def _error(error: RemapRefusalError, image_status: int = 412, headers: Mapping[str, str] | None = None) -> SentReply:
     answer = replied(error.body(), error.status_of(image_status))
-    return Reply(answer.status, answer.body, headers or {})
+    return SentReply(answer.status, answer.body, headers or {})
 
 
 def _headers(scope: Scope) -> Headers:
@@ -291,7 +291,7 @@ async def _read(receive: Receive, most: int) -> bytes | None:
             return b"".join(pieces) if size <= most else None
 
 
-async def _send(send: Send, answer: Reply, limits: RawHeaders) -> None:
+async def _send(send: Send, answer: SentReply, limits: RawHeaders) -> None:
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in answer.headers.items()]
     # Of too many calls at once no header tells how long to wait.
     is_told = answer.headers.get(AUTH) != TOO_MANY_AT_ONCE

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image as Pillow
 from PIL import UnidentifiedImageError
 
-from imagesync_pipelines.sandbox.answers import Reply, replied
+from imagesync_pipelines.sandbox.answers import SentReply, replied
 from imagesync_pipelines.sandbox.moysklad.answers import Json, RemapRefusalError, malformed, refused
 from imagesync_pipelines.sandbox.moysklad.lists import (
     Shape,
@@ -44,7 +44,7 @@ _OFFICIAL, _OTHERS = ("JPEG", "PNG"), ("JPEG", "PNG", "GIF", "WEBP", "BMP")
 _IMAGES, _IMAGE = "images", "image"
 
 
-def list_images(ask: Ask) -> Reply:
+def list_images(ask: Ask) -> SentReply:
     """GET /entity/{type}/{id}/images."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     shape, page = shape_of(ask), read_page(ask.query)
@@ -55,7 +55,7 @@ def list_images(ask: Ask) -> Reply:
     return replied({"context": context_of(ask.office), "meta": meta, "rows": rows})
 
 
-def post_images(ask: Ask) -> Reply:
+def post_images(ask: Ask) -> SentReply:
     """POST /entity/{type}/{id}/images: one object adds, an array sets the list; the answer is all images."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     if isinstance(ask.body, list):
@@ -67,7 +67,7 @@ def post_images(ask: Ask) -> Reply:
     return _all_images(ask, entity)
 
 
-def post_batch(ask: Ask) -> Reply:
+def post_batch(ask: Ask) -> SentReply:
     """POST /entity/{type}/{id}/images/batch: an array sets the list; the answer is all images."""
     judge_form(ask.office.switches.images_form, ListForm.BATCH)
     if not isinstance(ask.body, list):
@@ -75,14 +75,14 @@ def post_batch(ask: Ask) -> Reply:
     return _set(ask, ask.account.entity(ask.type, ask.ids["entity"]), ask.body)
 
 
-def _set(ask: Ask, entity: StockEntity, elements: list[Any]) -> Reply:
+def _set(ask: Ask, entity: StockEntity, elements: list[Any]) -> SentReply:
     if not elements and ask.office.switches.empty_array is EmptyArray.REFUSED:
         raise refused(1027)
     set_list(ask.office, ask.account, entity, elements, ask.raw)
     return _all_images(ask, entity)
 
 
-def _all_images(ask: Ask, entity: StockEntity) -> Reply:
+def _all_images(ask: Ask, entity: StockEntity) -> SentReply:
     written(ask, entity)
     shape = Shape(expand=True, permanent=False)
     return replied([image_json(ask.office, ask.account, entity, image, shape) for image in entity.images])
@@ -94,15 +94,15 @@ def judge_form(taken: ListForm, form: ListForm) -> None:
         raise refused(1002)
 
 
-def delete_image(ask: Ask) -> Reply:
+def delete_image(ask: Ask) -> SentReply:
     """DELETE /entity/{type}/{id}/images/{image}: the first with this id goes."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     ask.account.show(entity, _without(entity.images, ask.ids["image"]))
     written(ask, entity)
-    return Reply()
+    return SentReply()
 
 
-def delete_images(ask: Ask) -> Reply:
+def delete_images(ask: Ask) -> SentReply:
     """POST /entity/{type}/{id}/images/delete: the first of each named id goes; all or nothing."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     if not isinstance(ask.body, list):
@@ -112,7 +112,7 @@ def delete_images(ask: Ask) -> Reply:
         after = _without(after, _id_of_meta(element))
     ask.account.show(entity, after)
     written(ask, entity)
-    return Reply()
+    return SentReply()
 
 
 def written(ask: Ask, entity: StockEntity) -> None:
@@ -261,19 +261,19 @@ _TEXTS = {"name": "name", "externalCode": "external_code", "code": "code", "arti
 _WITH_SYNC_ID = (EntityType.PRODUCT, EntityType.BUNDLE)
 
 
-def get(ask: Ask) -> Reply:
+def get(ask: Ask) -> SentReply:
     """GET /entity/{type}/{id}."""
     return _one(ask, ask.account.entity(ask.type, ask.ids["entity"]))
 
 
-def put(ask: Ask) -> Reply:
+def put(ask: Ask) -> SentReply:
     """PUT /entity/{type}/{id}: what is named changes."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     _change(ask, entity, _object(ask.body), bulk=False)
     return _one(ask, entity)
 
 
-def post(ask: Ask) -> Reply:
+def post(ask: Ask) -> SentReply:
     """POST /entity/{type}: an object creates one, an array creates and changes many."""
     if isinstance(ask.body, list):
         judge_form(ask.office.switches.bulk_form, ListForm.ARRAY)
@@ -281,27 +281,27 @@ def post(ask: Ask) -> Reply:
     return _one(ask, _written(ask, _object(ask.body), bulk=False))
 
 
-def delete(ask: Ask) -> Reply:
+def delete(ask: Ask) -> SentReply:
     """DELETE /entity/{type}/{id}."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     ask.account.remove(entity)
     ask.note(entity, DELETE)
-    return Reply()
+    return SentReply()
 
 
-def post_many(ask: Ask) -> Reply:
+def post_many(ask: Ask) -> SentReply:
     """POST /entity/{type}/batch with an array."""
     judge_form(ask.office.switches.bulk_form, ListForm.BATCH)
     return _written_many(ask)
 
 
-def _written_many(ask: Ask) -> Reply:
+def _written_many(ask: Ask) -> SentReply:
     """Create and change what an array names: the answer has a place for every element."""
     shape = shape_of(ask, len(ask.body) if isinstance(ask.body, list) else None)
     return _bulk(ask, lambda element: entity_json(ask.office, ask.account, _written(ask, element), shape))
 
 
-def delete_many(ask: Ask) -> Reply:
+def delete_many(ask: Ask) -> SentReply:
     """POST /entity/{type}/delete with an array of metas."""
 
     def remove(element: Json) -> Json:
@@ -313,7 +313,7 @@ def delete_many(ask: Ask) -> Reply:
     return _bulk(ask, remove)
 
 
-def _bulk(ask: Ask, one: Callable[[Json], Json]) -> Reply:
+def _bulk(ask: Ask, one: Callable[[Json], Json]) -> SentReply:
     """Do one after the other; a bad element does not stop the others."""
     if not isinstance(ask.body, list) or not ask.body:
         raise refused(2000 if ask.body else 1027)
@@ -330,7 +330,7 @@ def _bulk(ask: Ask, one: Callable[[Json], Json]) -> Reply:
     return replied(results, switches.mixed_bulk_status if failed else 200)
 
 
-def _one(ask: Ask, entity: StockEntity) -> Reply:
+def _one(ask: Ask, entity: StockEntity) -> SentReply:
     return replied(entity_json(ask.office, ask.account, entity, shape_of(ask)))
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from imagesync_pipelines.sandbox.answers import Reply, replied
+from imagesync_pipelines.sandbox.answers import SentReply, replied
 from imagesync_pipelines.sandbox.moysklad.answers import Json, malformed, refused
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.lists import read_page, window_of
@@ -16,14 +16,14 @@ _ACTIONS, _DIFF_TYPES = (CREATE, UPDATE, DELETE), ("NONE", FIELDS)
 _SCHEMES = ("http://", "https://")
 
 
-def issue_token(ask: Ask) -> Reply:
+def issue_token(ask: Ask) -> SentReply:
     """POST /security/token: a new token of the user, whose earlier one is no good any more."""
     if ask.principal.kind is not PrincipalKind.USER:
         raise refused(1017)
     return replied({"access_token": ask.office.principals.issue(ask.principal)})
 
 
-def list_webhooks(ask: Ask) -> Reply:
+def list_webhooks(ask: Ask) -> SentReply:
     """GET /entity/webhook."""
     hooks, page = ask.office.webhooks.of(ask.account.id), read_page(ask.query)
     rows = [_json(ask, hook) for hook in hooks[page.offset :][: page.limit]]
@@ -31,7 +31,7 @@ def list_webhooks(ask: Ask) -> Reply:
     return replied({"meta": meta, "rows": rows})
 
 
-def create_webhook(ask: Ask) -> Reply:
+def create_webhook(ask: Ask) -> SentReply:
     """POST /entity/webhook; five per kind and action for users, one per solution."""
     body = ask.body if isinstance(ask.body, dict) else {}
     hook = Webhook(
@@ -60,7 +60,7 @@ def create_webhook(ask: Ask) -> Reply:
     return replied(_json(ask, hook))
 
 
-def change_webhook(ask: Ask) -> Reply:
+def change_webhook(ask: Ask) -> SentReply:
     """PUT /entity/webhook/{id}: another address, on or off."""
     hook = _found(ask)
     body = ask.body if isinstance(ask.body, dict) else {}
@@ -70,10 +70,10 @@ def change_webhook(ask: Ask) -> Reply:
     return replied(_json(ask, changed))
 
 
-def delete_webhook(ask: Ask) -> Reply:
+def delete_webhook(ask: Ask) -> SentReply:
     """DELETE /entity/webhook/{id}."""
     ask.office.webhooks.drop(_found(ask).id)
-    return Reply()
+    return SentReply()
 
 
 def _found(ask: Ask) -> Webhook:

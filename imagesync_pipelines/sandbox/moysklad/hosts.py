@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from imagesync_pipelines.sandbox.answers import CalledPlace, Reply
+from imagesync_pipelines.sandbox.answers import CalledPlace, SentReply
 from imagesync_pipelines.sandbox.drawing import encoded
 from imagesync_pipelines.sandbox.faults import Moments
 from imagesync_pipelines.sandbox.moysklad.answers import refused
@@ -21,21 +21,21 @@ EXPIRATION = "x-lognex-download-expiration-seconds"
 FOUND = 302
 
 
-def download(ask: Ask) -> Reply:
+def download(ask: Ask) -> SentReply:
     """GET /download/{image}: nothing but the `Location`, which ends after a minute unless a header asks for more."""
-    return Reply(FOUND, headers={"Location": _location(ask)})
+    return SentReply(FOUND, headers={"Location": _location(ask)})
 
 
-def head(ask: Ask) -> Reply:
+def head(ask: Ask) -> SentReply:
     """HEAD /download/{image}: documented nowhere; it tells no size."""
     status = ask.office.switches.head_of_download
-    return Reply(status, headers={"Location": _location(ask)} if status == FOUND else {})
+    return SentReply(status, headers={"Location": _location(ask)} if status == FOUND else {})
 
 
 def refusing(code: int) -> Endpoint:
     """The endpoint of a method that /download does not have."""
 
-    def refuse(ask: Ask) -> Reply:
+    def refuse(ask: Ask) -> SentReply:
         raise refused(code)
 
     return refuse

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
-from imagesync_pipelines.sandbox.answers import Reply, replied
+from imagesync_pipelines.sandbox.answers import SentReply, replied
 from imagesync_pipelines.sandbox.moysklad.answers import Json, malformed, refused
 from imagesync_pipelines.sandbox.moysklad.filters import (
     ASSORTMENT_ORDERS,
@@ -200,19 +200,21 @@ def window_of(url: str, row_type: str, size: int, page: RowsAsked, query: Mappin
     return meta
 
 
-def list_entities(ask: Ask) -> Reply:
+def list_entities(ask: Ask) -> SentReply:
     """GET /entity/{type}."""
     return _listed(ask, (ask.type,), ask.type.value, OF_TYPE[ask.type], ORDERS)
 
 
-def assortment(ask: Ask) -> Reply:
+def assortment(ask: Ask) -> SentReply:
     """GET /entity/assortment: products, services, bundles and variants in one; the old one can filter by article."""
     is_new = WITHOUT_STOCK in ask.headers.get(BETA, ())
     known = OF_ASSORTMENT if is_new else OF_ASSORTMENT | {"article"}
     return _listed(ask, tuple(EntityType), "assortment", known, ASSORTMENT_ORDERS)
 
 
-def _listed(ask: Ask, types: Iterable[EntityType], name: str, known: Collection[str], orders: Collection[str]) -> Reply:
+def _listed(
+    ask: Ask, types: Iterable[EntityType], name: str, known: Collection[str], orders: Collection[str]
+) -> SentReply:
     page = read_page(ask.query)
     shape = shape_of(ask, page.limit)
     conditions = read_filter(ask.query.get("filter", ""), known)

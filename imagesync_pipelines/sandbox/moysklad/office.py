@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from imagesync_pipelines.sandbox.answers import Reply
+from imagesync_pipelines.sandbox.answers import SentReply
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.limits import AT_ONCE, PrincipalKind, UnderWay, Units
 from imagesync_pipelines.sandbox.moysklad.model import (
@@ -170,4 +170,4 @@ class Ask:
         self.events.append(Event(entity.type, entity.id, action, fields))
 
 
-Endpoint = Callable[[Ask], Reply]
+Endpoint = Callable[[Ask], SentReply]

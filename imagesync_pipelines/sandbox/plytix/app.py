@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from imagesync_pipelines.sandbox.answers import CalledPlace, Reply, replied
+from imagesync_pipelines.sandbox.answers import CalledPlace, SentReply, replied
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import Moments
 from imagesync_pipelines.sandbox.plytix import assets, products, searches
@@ -89,7 +89,7 @@ class Windows:
         return not window.started <= now < window.started + window.seconds
 
 
-def too_many(spent: Spent, named: WaitNamed) -> Reply:
+def too_many(spent: Spent, named: WaitNamed) -> SentReply:
     """The gateway's 429, which is not the usual envelope."""
     body: dict[str, object] = {"message": MESSAGE, "limit": spent.limit, "window_size": spent.window_size}
     headers: dict[str, str] = {}
@@ -100,7 +100,7 @@ def too_many(spent: Spent, named: WaitNamed) -> Reply:
         headers["Retry-After"] = str(math.ceil(spent.wait))
     if named is WaitNamed.DECIMAL:
         headers["Retry-After"] = f"{milliseconds / 1000:.3f}"
-    return Reply(429, orjson.dumps(body), headers)
+    return SentReply(429, orjson.dumps(body), headers)
 
 
 def as_limits(limits: Sequence[tuple[int, int]]) -> Limits:
@@ -269,7 +269,9 @@ def pim_place(scope: Scope) -> CalledPlace | None:
     return met[1].door.name, next(iter(met[1].ids.values()), "")
 
 
-def _answer(pim: Pim, tokens: PimTokens, windows: Windows, moments: Moments, request: Request, body: bytes) -> Reply:
+def _answer(
+    pim: Pim, tokens: PimTokens, windows: Windows, moments: Moments, request: Request, body: bytes
+) -> SentReply:
     """The answer to one call: the limit is looked at first, then the slash, the token and the path."""
     spent = windows.hit()
     if spent is not None:
@@ -278,7 +280,7 @@ def _answer(pim: Pim, tokens: PimTokens, windows: Windows, moments: Moments, req
     if path.startswith(_NEWEST):
         return replied({"message": "name resolution failed"}, 503)
     if path.endswith("/"):
-        return Reply(308, headers={"Location": _without_slash(pim, request)})
+        return SentReply(308, headers={"Location": _without_slash(pim, request)})
     try:
         tokens.judge(request.headers.get("authorization"))
         if path.startswith(_JOBS):
@@ -305,7 +307,7 @@ def _find(method: str, path: str) -> tuple[int, FoundDoor[Endpoint]] | None:
     return None
 
 
-def _with_headers(answer: Reply, headers: Mapping[str, str]) -> Response:
+def _with_headers(answer: SentReply, headers: Mapping[str, str]) -> Response:
     return replace(answer, headers={**answer.headers, **headers}).response()
 
 

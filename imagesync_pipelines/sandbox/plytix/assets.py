@@ -3,7 +3,7 @@
 import base64
 import hashlib
 
-from imagesync_pipelines.sandbox.answers import Reply
+from imagesync_pipelines.sandbox.answers import SentReply
 from imagesync_pipelines.sandbox.plytix.model import PimAccount, PimAsset, extension_of
 from imagesync_pipelines.sandbox.plytix.pim import (
     Pim,
@@ -25,7 +25,7 @@ NO_TEXT = "Not a valid string."
 SUFFIX_LENGTH = 5
 
 
-def create(pim: Pim, ask: PimAsk) -> Reply:
+def create(pim: Pim, ask: PimAsk) -> SentReply:
     """POST /assets: fetch or decode the file, and store it unless the same file has the same name already."""
     content, filename = _file(pim, ask)
     content_type = content_type_of(content, filename)
@@ -38,14 +38,14 @@ def create(pim: Pim, ask: PimAsk) -> Reply:
         return created(asset_json(pim.host, asset, products=0), f"{pim.host}/api/v1/assets/{asset.id}")
 
 
-def get(pim: Pim, ask: PimAsk) -> Reply:
+def get(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /assets/{id}."""
     with pim.account.lock:
         asset = asked_asset(pim, ask)
         return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
 
 
-def patch(pim: Pim, ask: PimAsk) -> Reply:
+def patch(pim: Pim, ask: PimAsk) -> SentReply:
     """PATCH /assets/{id}: another name, whose extension is the same."""
     with pim.account.lock:
         asset = asked_asset(pim, ask)
@@ -56,11 +56,11 @@ def patch(pim: Pim, ask: PimAsk) -> Reply:
         return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
 
 
-def delete(pim: Pim, ask: PimAsk) -> Reply:
+def delete(pim: Pim, ask: PimAsk) -> SentReply:
     """DELETE /assets/{id}: the asset goes, and its links with it."""
     with pim.account.lock:
         remove(pim.account, asked_asset(pim, ask))
-    return Reply(204)
+    return SentReply(204)
 
 
 def store(account: PimAccount, filename: str, content: bytes, content_type: str) -> PimAsset:

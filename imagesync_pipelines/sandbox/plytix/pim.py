@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import requests
 
-from imagesync_pipelines.sandbox.answers import FetchedFile, Reply, replied
+from imagesync_pipelines.sandbox.answers import FetchedFile, SentReply, replied
 from imagesync_pipelines.sandbox.plytix.model import (
     THUMBNAIL,
     AttributeType,
@@ -40,17 +40,17 @@ class PimRefusalError(Exception):
             error["errors"] = [{"field": name, "msg": message} for name, message in self.fields]
         return {"error": error}
 
-    def reply(self) -> Reply:
+    def reply(self) -> SentReply:
         """The answer."""
         return replied(self.body(), self.status)
 
 
-def found(records: Sequence[Mapping[str, Any]], **more: Any) -> Reply:
+def found(records: Sequence[Mapping[str, Any]], **more: Any) -> SentReply:
     """A 200 with records."""
     return replied({"data": records, **more})
 
 
-def created(record: Mapping[str, Any], location: str) -> Reply:
+def created(record: Mapping[str, Any], location: str) -> SentReply:
     """A 201 with the one record that was made."""
     return replied({"data": [record]}, 201, Location=location)
 
@@ -178,7 +178,7 @@ class PimAsk:
         return self.body
 
 
-Endpoint = Callable[[Pim, PimAsk], Reply]
+Endpoint = Callable[[Pim, PimAsk], SentReply]
 
 
 def asked_product(pim: Pim, ask: PimAsk) -> PimProduct:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from imagesync_pipelines.sandbox.answers import Reply
+from imagesync_pipelines.sandbox.answers import SentReply
 from imagesync_pipelines.sandbox.plytix.model import THUMBNAIL, AttributeType, NewAttribute, PimAccount, PimProduct
 from imagesync_pipelines.sandbox.plytix.pim import (
     V2,
@@ -90,7 +90,7 @@ def _asset_id(account: PimAccount, label: str, value: object) -> str:
     return asset.id
 
 
-def get(pim: Pim, ask: PimAsk) -> Reply:
+def get(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /products/{id}; `all_attributes=true` shows the empty ones too."""
     with pim.account.lock:
         product = asked_product(pim, ask)
@@ -98,12 +98,12 @@ def get(pim: Pim, ask: PimAsk) -> Reply:
         return found([product_json(pim.account, pim.host, product, ask.version, all_attributes=everything)])
 
 
-def create(pim: Pim, ask: PimAsk) -> Reply:
+def create(pim: Pim, ask: PimAsk) -> SentReply:
     """POST /products: only the SKU is mandatory; what is unknown is ignored."""
     return _create(pim, ask.fields(), ask.version, parent_id=None)
 
 
-def patch(pim: Pim, ask: PimAsk) -> Reply:
+def patch(pim: Pim, ask: PimAsk) -> SentReply:
     """PATCH /products/{id}: what is given is replaced, null clears, the rest stays; all of it or nothing."""
     with pim.account.lock:
         product = asked_product(pim, ask)
@@ -115,21 +115,21 @@ def patch(pim: Pim, ask: PimAsk) -> Reply:
         return found([_written(pim, after, ask.version)])
 
 
-def delete(pim: Pim, ask: PimAsk) -> Reply:
+def delete(pim: Pim, ask: PimAsk) -> SentReply:
     """DELETE /products/{id}: the product goes, and its variants with it."""
     with pim.account.lock:
         pim.account.remove_product(asked_product(pim, ask))
-    return Reply(204)
+    return SentReply(204)
 
 
-def variants(pim: Pim, ask: PimAsk) -> Reply:
+def variants(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /products/{id}/variants."""
     with pim.account.lock:
         rows = pim.account.variants(asked_product(pim, ask))
         return found([product_json(pim.account, pim.host, one, ask.version) for one in rows])
 
 
-def create_variant(pim: Pim, ask: PimAsk) -> Reply:
+def create_variant(pim: Pim, ask: PimAsk) -> SentReply:
     """POST /products/{id}/variants: `{"variant": {"sku": …}}` on v1, the flat body on v2."""
     body = ask.fields() if ask.version == V2 else ask.fields().get("variant")
     if not isinstance(body, dict):
@@ -139,7 +139,7 @@ def create_variant(pim: Pim, ask: PimAsk) -> Reply:
         return _create(pim, body, ask.version, parent_id=parent.id)
 
 
-def _create(pim: Pim, body: dict[str, Any], version: int, parent_id: str | None) -> Reply:
+def _create(pim: Pim, body: dict[str, Any], version: int, parent_id: str | None) -> SentReply:
     with pim.account.lock:
         sku = body.get("sku")
         _judge_sku(pim.account, sku)
@@ -172,7 +172,7 @@ class _Link:
     after: list[str]
 
 
-def link(pim: Pim, ask: PimAsk) -> Reply:
+def link(pim: Pim, ask: PimAsk) -> SentReply:
     """POST /products/{id}/assets: show one asset in an attribute; galleries grow, anything else is replaced."""
     if not pim.switches.lost_update_race:
         with pim.account.lock:
@@ -184,7 +184,7 @@ def link(pim: Pim, ask: PimAsk) -> Reply:
         return _write(pim, read)
 
 
-def unlink(pim: Pim, ask: PimAsk) -> Reply:
+def unlink(pim: Pim, ask: PimAsk) -> SentReply:
     """DELETE /products/{id}/assets/{asset}: the asset leaves every attribute of the product, the thumbnail too."""
     with pim.account.lock:
         product, asset_id = asked_product(pim, ask), _related(pim, ask)
@@ -193,17 +193,17 @@ def unlink(pim: Pim, ask: PimAsk) -> Reply:
         for label, ids in product.media.items():
             product.media[label] = [one for one in ids if one != asset_id]
         product.modified = pim.account.clock.now()
-    return Reply(204)
+    return SentReply(204)
 
 
-def linked(pim: Pim, ask: PimAsk) -> Reply:
+def linked(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /products/{id}/assets: all assets of a product; it does not say in which attribute."""
     with pim.account.lock:
         ids = pim.account.linked(asked_product(pim, ask))
         return found([linked_json(pim.host, pim.account.assets[asset_id]) for asset_id in ids])
 
 
-def linked_one(pim: Pim, ask: PimAsk) -> Reply:
+def linked_one(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /products/{id}/assets/{asset}."""
     with pim.account.lock:
         return found([linked_json(pim.host, pim.account.assets[_related(pim, ask)])])
@@ -233,7 +233,7 @@ def _read(pim: Pim, ask: PimAsk) -> _Link:
     return _Link(product.id, label, asset.id, [*shown, asset.id] if grows else [asset.id])
 
 
-def _write(pim: Pim, made: _Link) -> Reply:
+def _write(pim: Pim, made: _Link) -> SentReply:
     product = pim.account.products.get(made.product_id)
     if product is None:
         raise no_such_product(made.product_id)

@@ -7,7 +7,7 @@ from functools import partial
 from operator import ge, gt, le, lt
 from typing import Any, TypeVar
 
-from imagesync_pipelines.sandbox.answers import Reply
+from imagesync_pipelines.sandbox.answers import SentReply
 from imagesync_pipelines.sandbox.plytix.model import THUMBNAIL, AttributeType, Counts, PimAccount, PimAsset, PimProduct
 from imagesync_pipelines.sandbox.plytix.pim import (
     Pim,
@@ -171,7 +171,7 @@ def cut(hits: list[_Record], page: PageAsked, value: Callable[[_Record, str], An
     return hits[(page.number - 1) * page.size : page.number * page.size]
 
 
-def page_answer(page: PageAsked, rows: list[dict[str, Any]], matching: int, total: int, counts: Counts) -> Reply:
+def page_answer(page: PageAsked, rows: list[dict[str, Any]], matching: int, total: int, counts: Counts) -> SentReply:
     """The 200 of a search; `matching` records are found of `total`."""
     by_page = counts is Counts.PAGE_OF_MATCHES
     return found(
@@ -215,7 +215,7 @@ PRODUCT_COLUMNS = (
 ATTRIBUTE = "attributes."
 
 
-def search_assets(pim: Pim, ask: PimAsk) -> Reply:
+def search_assets(pim: Pim, ask: PimAsk) -> SentReply:
     """POST /assets/search: only the id comes back, and the columns that are asked for."""
     body = ask.fields()
     if "filters" not in body:
@@ -230,7 +230,7 @@ def search_assets(pim: Pim, ask: PimAsk) -> Reply:
         return page_answer(page, rows, len(hits), len(there), pim.switches.counts)
 
 
-def search_products(pim: Pim, ask: PimAsk) -> Reply:
+def search_products(pim: Pim, ask: PimAsk) -> SentReply:
     """POST /products/search: id and SKU come back, and the columns that are asked for."""
     body = ask.fields()
     with pim.account.lock:
