@@ -165,7 +165,7 @@ class Connector:
         run_id = self.new_run()
         self.products(allow_mass_delete=allow_mass_delete)
         part = stages.Part(limit=limit, skip_pages=skip_pages, page_size=page_size, skus=tuple(skus))
-        landed = None if part.skus or part.span() is not None else self.walk(page_size)
+        landed = None if part.skus or part.span() is not None else self.scan(page_size)
         records = self.records(run_id, part)
         plan = self.plan(run_id, force=force, allow_mass_delete=allow_mass_delete)
         done = self.apply(run_id)
@@ -176,7 +176,7 @@ class Connector:
     def sync_up_to_the_plan(self, run_id: str) -> PlanMade:
         """A dry run: everything is read and planned, nothing is written to product_image."""
         self.products()
-        self.walk()
+        self.scan()
         self.records(run_id, stages.Part())
         return self.plan(run_id)
 
