@@ -1,4 +1,4 @@
-"""The catalogue API: getCatalogItem and searchCatalogItems, each with its token bucket (contract section 1)."""
+"""The catalogue API: getCatalogItem and searchCatalogItems, each with its token bucket (section 1)."""
 
 import base64
 import binascii

@@ -1,4 +1,4 @@
-"""What happens to listings between two runs (contract, simulator point 7)."""
+"""What happens to listings between two runs (docs/contracts/amazon.md, simulator point 7)."""
 
 from dataclasses import dataclass, field, replace
 from random import Random

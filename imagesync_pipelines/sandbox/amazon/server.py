@@ -1,4 +1,7 @@
-"""Amazon's stand-in, ready to use: catalogue, token host and image host."""
+"""Amazon's stand-in, ready to use: catalogue, token host and image host.
+
+Sections that docstrings of this folder name are those of docs/contracts/amazon.md.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,7 @@
-"""Head office's stand-in, ready to use: the service (web/head_office itself, not a copy) or the original."""
+"""Head office's stand-in, ready to use: the service (web/head_office itself, not a copy) or the original.
+
+Sections that docstrings of this folder name are those of docs/contracts/edge.md.
+"""
 
 import secrets
 from collections.abc import Callable, Iterator

@@ -123,7 +123,7 @@ def build_catalogue(
 ) -> ImageCatalogue:
     """Make a catalogue; parents and variants keep the real proportion to the records unless they are given.
 
-    The same arguments give the same catalogue. Proportions and rare cases: contract sections 3, 3.1 and 4.
+    The same arguments give the same catalogue. Proportions and rare cases: sections 3, 3.1 and 4.
     """
     rng = Random(seed)
     parents = max(1, round(records * PARENTS / RECORDS)) if parents is None else parents

@@ -1,4 +1,4 @@
-"""Records that break the contract's shape: one for each way, and garbage without end."""
+"""Records that break the shape that docs/contracts/image_db.md gives: one for each way."""
 
 from copy import deepcopy
 from typing import Any

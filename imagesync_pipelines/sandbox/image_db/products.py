@@ -1,4 +1,4 @@
-"""The made-up ERP catalogue: parents and variants in the shape and proportions of contract section 4."""
+"""The made-up ERP catalogue: parents and variants in the shape and proportions of docs/contracts/image_db.md, 4."""
 
 import csv
 from collections.abc import Mapping, Sequence

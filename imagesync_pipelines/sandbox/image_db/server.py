@@ -1,4 +1,7 @@
-"""The image database's stand-in, ready to use for tests, benchmarks and the command line."""
+"""The image database's stand-in, ready to use for tests, benchmarks and the command line.
+
+Sections that docstrings of this folder name are those of docs/contracts/image_db.md.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,7 @@
-"""МойСклад's stand-in, ready to use: API, storage and public host."""
+"""МойСклад's stand-in, ready to use: API, storage and public host.
+
+Sections that docstrings of this folder name are those of docs/contracts/moysklad.md.
+"""
 
 import secrets
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The assets of the PIM: upload by URL or content, read, rename, delete (contract sections 5.1 to 5.4)."""
+"""The assets of the PIM: upload by URL or content, read, rename, delete (docs/contracts/plytix.md, 5.1 to 5.4)."""
 
 import base64
 import hashlib

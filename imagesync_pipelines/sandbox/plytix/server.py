@@ -1,4 +1,7 @@
-"""Plytix's stand-in, ready to use: the PIM and the auth host."""
+"""Plytix's stand-in, ready to use: the PIM and the auth host.
+
+Sections that docstrings of this folder name are those of docs/contracts/plytix.md.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from imagesync_pipelines.imaging.validation import BadImage, Fault, check_image
+from imagesync_pipelines.imaging.validation import BadImageError, Fault, check_image
 from imagesync_pipelines.sandbox.head_office.photos import CONTENT_TYPES, bomb, kind_of, make_photo
 
 pytestmark = pytest.mark.slow
@@ -48,6 +48,6 @@ def test_most_photos_are_jpeg() -> None:
 def test_the_bomb_is_small_and_refused() -> None:
     content = bomb()
     assert len(content) < 500 * KIB
-    with pytest.raises(BadImage) as raised:
+    with pytest.raises(BadImageError) as raised:
         check_image(content, content_type="image/png")
     assert raised.value.fault is Fault.TOO_LARGE
