@@ -25,7 +25,12 @@ from imagesync_pipelines.connectors.edge.plan_stages import PlanApplied, PlanMad
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.stages import StatusSent
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.sandbox.head_office.server import PASSWORD_VARIABLE, HeadOfficeSandbox, head_office_sandbox, write_accounts
+from imagesync_pipelines.sandbox.head_office.server import (
+    PASSWORD_VARIABLE,
+    HeadOfficeSandbox,
+    head_office_sandbox,
+    write_accounts,
+)
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation, open_installation

@@ -15,7 +15,13 @@ import dagster as dg
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle, NewAccount
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
-from imagesync_pipelines.sandbox.moysklad.server import MODES, MoyskladSandbox, accounts_of, moysklad_sandbox, secrets_of
+from imagesync_pipelines.sandbox.moysklad.server import (
+    MODES,
+    MoyskladSandbox,
+    accounts_of,
+    moysklad_sandbox,
+    secrets_of,
+)
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines_tests.places import databases, entered, environment_of, opened, rows_of
