@@ -19,8 +19,8 @@ from imagesync_pipelines_tests import generated
 WRITTEN_DOWN = Path(__file__).with_name("names_that_stay.txt")
 # Their fields may get other names; these variables are still read (their own test below).
 LIMITS = {
-    "IMAGESYNC_DELETION_LIMIT_SHARE": "0.37", "IMAGESYNC_DELETION_LIMIT_COUNT": "377",
-    "IMAGESYNC_DELETION_LIMIT_BARE": "37", "IMAGESYNC_DELETION_LIMIT_FLOOR": "7",
+    "IMAGESYNC_BRAKE_SHARE": "0.37", "IMAGESYNC_BRAKE_COUNT": "377",
+    "IMAGESYNC_BRAKE_BARE": "37", "IMAGESYNC_BRAKE_FLOOR": "7",
 }  # fmt: skip
 
 

@@ -94,7 +94,7 @@ class Connector:
     def sync(self, part: stages.Part | None = None, **options: Any) -> tuple[int, int, int]:
         """A whole run; a part reads its own pages. Gives rows added, updated, removed."""
         if part is None:
-            self.walk()
+            self.scan()
         self.records(part)
         self.plan(**options)
         applied = self.apply().applied

@@ -33,7 +33,7 @@ def read_spans(connector: Connector, *spans: range, page_size: int = PER_PAGE) -
 
 
 def test_a_scan_that_proves_itself_is_kept_with_its_count(connector: Connector) -> None:
-    landed = connector.walk()
+    landed = connector.scan()
     scan = scans.latest_scan(connector.place.engine, pages.CONNECTOR)
     assert scan is not None
     assert (landed.complete, sorted(landed.pages), landed.calls) == (True, [1, 2, 3], 3)
@@ -82,7 +82,7 @@ def test_a_scan_that_is_broken_off_is_void_and_says_why(connector: Connector) ->
 
 
 def test_a_page_read_again_joins_the_latest_scan_and_voids_its_proof(connector: Connector) -> None:
-    first = connector.walk()
+    first = connector.scan()
     connector.source.records[5] = image(60, SKU)
     landed = read_spans(connector, range(2, 3))
     assert (landed.scan_id, sorted(landed.pages), landed.complete) == (first.scan_id, [2], False)
@@ -93,7 +93,7 @@ def test_a_page_read_again_joins_the_latest_scan_and_voids_its_proof(connector: 
 
 
 def test_pages_of_another_size_begin_a_scan_of_their_own(connector: Connector) -> None:
-    first = connector.walk()
+    first = connector.scan()
     landed = read_spans(connector, range(1, 2), page_size=50)
     assert landed.scan_id != first.scan_id
     assert scans.get_scan(connector.place.engine, first.scan_id).state == scans.PROVEN
@@ -101,14 +101,14 @@ def test_pages_of_another_size_begin_a_scan_of_their_own(connector: Connector) -
 
 
 def test_old_scans_go_when_a_new_one_is_proven(connector: Connector) -> None:
-    kept = [connector.walk().scan_id for _ in range(pages.KEPT_WALKS + 2)][-pages.KEPT_WALKS :]
+    kept = [connector.scan().scan_id for _ in range(pages.KEPT_WALKS + 2)][-pages.KEPT_WALKS :]
     with connector.place.engine.connect() as connection:
         assert sorted(connection.scalars(sa.text("SELECT DISTINCT scan_id FROM imagesync.raw_page"))) == kept
 
 
 def test_every_block_tells_what_was_kept_or_why_not(connector: Connector) -> None:
     connector.source.broken[3] = b"[]"
-    landed = connector.walk()
+    landed = connector.scan()
     blocks = {"1-2": range(1, 3), "3-4": range(3, 5)}
     done, failed = pages.by_block(landed, blocks)
     assert {name: (block["pages"], block["dagster/partition_row_count"]) for name, block in done.items()} == {
@@ -116,7 +116,7 @@ def test_every_block_tells_what_was_kept_or_why_not(connector: Connector) -> Non
     }
     assert failed["3-4"].startswith("page 3: ")
     connector.source.broken.clear()
-    done, failed = pages.by_block(connector.walk(), {**blocks, "5-6": range(5, 7)})
+    done, failed = pages.by_block(connector.scan(), {**blocks, "5-6": range(5, 7)})
     assert ({name: block["pages"] for name, block in done.items()}, failed) == ({"1-2": 2, "3-4": 1, "5-6": 0}, {})
 
 

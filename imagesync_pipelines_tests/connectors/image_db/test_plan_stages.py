@@ -72,7 +72,7 @@ def test_force_writes_unchanged_rows_and_a_pin_stays(synced: Connector) -> None:
 def test_what_is_gone_is_removed_only_with_the_proof_of_a_whole_scan(synced: Connector) -> None:
     del synced.source.records[1]
     synced.source.broken[3] = b'{"count": 11, "next": null, "results": "none"}'
-    landed = synced.walk()
+    landed = synced.scan()
     assert not landed.complete
     synced.records()
     made = synced.plan()
@@ -114,7 +114,7 @@ def test_only_the_products_asked_for_are_touched(synced: Connector) -> None:
     for number in (10, 13):
         change(synced, number, type="Szene")
     synced.source.records[2] = image(12)
-    synced.walk()
+    synced.scan()
     others = [row for row in rows(synced) if row[1] != synced.product_id(SKUS[0])]
     assert synced.sync(Part(page_size=PER_PAGE, skus=(SKUS[0],))) == (0, 1, 0)
     assert [row for row in rows(synced) if row[1] != synced.product_id(SKUS[0])] == others
@@ -130,7 +130,7 @@ def test_a_product_that_nobody_has_is_an_error(synced: Connector) -> None:
 def test_only_the_images_asked_for_are_looked_at(synced: Connector) -> None:
     change(synced, 10, type="Szene")
     change(synced, 13, type="Szene")
-    synced.walk()
+    synced.scan()
     others = [row for row in rows(synced) if row[1] != synced.product_id(SKUS[0])]
     assert synced.sync(Part(page_size=PER_PAGE, external_ids=("10",))) == (0, 1, 0)
     assert [row for row in rows(synced) if row[1] != synced.product_id(SKUS[0])] == others
@@ -218,7 +218,7 @@ def test_a_product_that_left_the_erp_loses_its_images_under_the_deletion_limits_
 
 def test_a_stored_plan_is_applied_later_and_products_that_moved_since_are_refused(synced: Connector) -> None:
     synced.source.records.append(image(40, SKUS[0], SKUS[1]))
-    synced.walk()
+    synced.scan()
     synced.records()
     stored = synced.plan()
     synced.source.records.append(image(41, SKUS[0]))
@@ -235,7 +235,7 @@ def test_a_stored_plan_is_applied_later_and_products_that_moved_since_are_refuse
 
 def test_refused_products_are_planned_again_when_asked_for(synced: Connector) -> None:
     synced.source.records.append(image(40, SKUS[0], SKUS[1]))
-    synced.walk()
+    synced.scan()
     synced.records()
     stored = synced.plan()
     with synced.place.engine.begin() as connection:
@@ -249,7 +249,7 @@ def test_refused_products_are_planned_again_when_asked_for(synced: Connector) ->
 
 def test_a_plan_applied_twice_writes_nothing_and_says_so(synced: Connector) -> None:
     synced.source.records.append(image(41, SKUS[0]))
-    synced.walk()
+    synced.scan()
     synced.records()
     plan_id = synced.plan().plan_id
     assert synced.apply(plan_id=plan_id).applied.added == 1
@@ -264,7 +264,7 @@ def test_a_plan_applied_twice_writes_nothing_and_says_so(synced: Connector) -> N
 def test_a_plan_that_was_broken_off_goes_on_and_counts_what_it_had_written(
     connector: Connector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connector.walk()
+    connector.scan()
     connector.records()
     connector.plan()
     monkeypatch.setattr(plan_stages, "ROWS_PER_BATCH", 3)
@@ -287,7 +287,7 @@ def test_a_poisoned_row_is_told_quarantined_and_tried_again(synced: Connector) -
         connection.execute(
             sa.text("ALTER TABLE imagesync.product_image ADD CONSTRAINT poison CHECK (length(external_id) < 10)")
         )
-    synced.walk()
+    synced.scan()
     synced.records()
     synced.plan()
     done = synced.apply()
@@ -313,7 +313,7 @@ def test_without_a_plan_nothing_can_be_applied(connector: Connector) -> None:
 
 def test_the_plan_says_what_matched_and_what_did_not(connector: Connector) -> None:
     connector.source.records += [image(60, "999999"), image(61)]
-    connector.walk()
+    connector.scan()
     connector.records()
     made = connector.plan()
     header = Plans(connector.place.engine, connector.place.storage).header(made.plan_id)

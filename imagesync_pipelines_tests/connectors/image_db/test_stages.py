@@ -45,7 +45,7 @@ def test_without_pages_there_are_no_records(connector: Connector) -> None:
 
 
 def test_a_whole_scan_is_taken_as_stored_without_a_call_and_is_proof(connector: Connector) -> None:
-    connector.walk()
+    connector.scan()
     before = calls(connector)
     about = connector.records().about
     assert calls(connector) == before == 3
@@ -65,7 +65,7 @@ def test_a_whole_scan_is_taken_as_stored_without_a_call_and_is_proof(connector: 
 def test_a_part_reads_its_pages_and_proves_nothing(
     connector: Connector, part: Part, records: set[str], requests: int
 ) -> None:
-    connector.walk()
+    connector.scan()
     before = calls(connector)
     about = connector.records(part).about
     assert calls(connector) - before == requests
@@ -88,7 +88,7 @@ CACHE: dict[str, tuple[dict[str, Any], int]] = {
 def test_a_run_for_some_products_reads_only_when_it_must(
     connector: Connector, changed: dict[str, Any], requests: int
 ) -> None:
-    connector.walk()
+    connector.scan()
     connector.settings = connector.settings.model_copy(update=changed)
     before = calls(connector)
     about = connector.records(Part(skus=(SKU,), page_size=PER_PAGE)).about
@@ -103,7 +103,7 @@ def test_fresh_pages_that_are_only_a_part_are_not_taken_for_all(connector: Conne
 
 
 def test_a_run_for_some_images_takes_the_stored_pages_however_old(connector: Connector) -> None:
-    connector.walk()
+    connector.scan()
     connector.settings = connector.settings.model_copy(update={"image_api_cache_enabled": False})
     before = calls(connector)
     about = connector.records(Part(external_ids=("1",))).about
@@ -114,7 +114,7 @@ def test_rejects_go_into_quarantine_with_their_page_and_come_out_when_in_order_o
     connector.source.records[4] = image(5, SKU, type=7)
     connector.source.records[5] = image(6, SKU, file_url="no URL")
     connector.source.records.append(None)
-    connector.walk()
+    connector.scan()
     about = connector.records().about
     assert [(line.page, line.external_id) for line in about.rejects] == [(2, "5"), (2, "6"), (3, None)]
     assert (about.records, about.complete) == (8, False)
@@ -128,13 +128,13 @@ def test_rejects_go_into_quarantine_with_their_page_and_come_out_when_in_order_o
     connector.records(Part(limit=1, skip_pages=1, page_size=PER_PAGE))
     assert {entry.key: entry.attempts for entry in table.list()} == {"6": 2, "page 3, reject 1": 1}
     del connector.source.records[5], connector.source.records[-1]
-    connector.walk()
+    connector.scan()
     assert connector.records().about.complete
     assert table.list() == []
 
 
 def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(connector: Connector) -> None:
-    connector.walk()
+    connector.scan()
     connector.records()
     plan_id, first = connector.plan().plan_id, connector.run_id
     connector.records()
