@@ -1,9 +1,13 @@
-"""The base of the errors that are written for people.
+"""The bases of errors: one that is written for people, one that the engine must know from wherever it comes.
 
-What belongs here: that one class, so that the command line knows such an error without importing what raises it. What
-does not: the errors themselves, which are where they are raised.
+What belongs here: errors that are raised below and caught above, by modules that do not know one another. What does
+not: every other error, which is where it is raised.
 """
 
 
 class ImagesyncError(Exception):
     """Something that people can put right; the message is one line: what happened, to what, and what to do."""
+
+
+class AnswerLostError(Exception):
+    """A remote call was sent and its answer never came: whether it had an effect is unknown."""

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import pandas as pd
 
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.frames import check_plan, check_rows
 from imagesync_pipelines.sync.memory import collector_paused
 from imagesync_pipelines.sync.model import (
@@ -33,7 +34,7 @@ from imagesync_pipelines.sync.model import (
     group_state,
 )
 from imagesync_pipelines.sync.plan import group_states
-from imagesync_pipelines.sync.targets import AnswerLostError, DatabaseTarget, IntentLog, Quarantine, RemoteTarget
+from imagesync_pipelines.sync.targets import DatabaseTarget, IntentLog, Quarantine, RemoteTarget
 
 APPLY_STAGE = "apply"
 SHOWN_ERRORS = 20

@@ -11,10 +11,6 @@ import pandas as pd
 from imagesync_pipelines.sync.model import GroupWork, Intent, QuarantineItem, RowResult
 
 
-class AnswerLostError(Exception):
-    """A remote call was sent and its answer never came: whether it had an effect is unknown."""
-
-
 class DatabaseTarget(Protocol):
     """A database of ours: the effect and its state are one transaction. Called from several threads with more than one
     writer, never for one group at the same time."""

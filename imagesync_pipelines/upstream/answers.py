@@ -48,18 +48,6 @@ _KINDS: dict[int, type[UpstreamError]] = {
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A good answer. body is decompressed; data is the parsed JSON when JSON was asked for; url has no query."""
-
-    status: int
-    url: str
-    seconds: float
-    headers: Mapping[str, str] = field(repr=False)
-    body: bytes = field(repr=False)
-    data: object = field(default=None, repr=False)
-
-
-@dataclass(frozen=True)
 class Place:
     """Where a call goes, for messages: host and path without query; and what must not be shown."""
 
@@ -82,6 +70,35 @@ class Place:
         return kind(
             what, host=self.host, path=self.path, status=status, retry_after=retry_after, excerpt=shown, sent=sent
         )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that is about the call.
+
+    body is decompressed; data is the parsed JSON when JSON was asked for; url has no query.
+    """
+
+    status: int
+    url: str
+    seconds: float
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    data: object = field(default=None, repr=False)
+
+    @property
+    def good(self) -> bool:
+        """Whether the system did what was asked, and did not only say why it did not."""
+        return 200 <= self.status < 300
+
+    @property
+    def place(self) -> Place:
+        """Where the call went."""
+        return place_of(self.url)
+
+    def error(self, kind: type[UpstreamError], what: str) -> UpstreamError:
+        """Make an error of this answer."""
+        return self.place.error(kind, what, status=self.status)
 
 
 def place_of(url: str, secrets: tuple[str, ...] = ()) -> Place:

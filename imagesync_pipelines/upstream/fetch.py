@@ -34,7 +34,7 @@ from imagesync_pipelines.upstream.errors import (
     UpstreamError,
     UrlRefusedError,
 )
-from imagesync_pipelines.upstream.retries import Patience, Timing, call_with_retries, retry_after_seconds
+from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
 
 _CHUNK = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -102,8 +102,8 @@ def fetch_image(
             return outcome
         return AlteredBodyError(f"{outcome.url}: the {algorithm} checksum is not the one that was listed", status=200)
 
-    patience = Patience(policy.tries, policy.backoff_first, policy.backoff_max, policy.total_deadline)
-    return call_with_retries(attempt, patience, timing, lambda error: error.retryable)
+    retry = RetryPolicy(policy.tries, policy.backoff_first, policy.backoff_max, policy.total_deadline)
+    return call_with_retries(attempt, retry, timing, lambda error: error.retryable)
 
 
 def _follow(

@@ -30,7 +30,7 @@ class Timing:
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How often and how long: attempts, first and longest backoff in seconds, seconds for the call as a whole."""
 
     tries: int
@@ -68,15 +68,15 @@ def _moment(text: str) -> float | None:
     return aware.timestamp()
 
 
-def pause_after(attempt: int, asked: float | None, patience: Patience, timing: Timing) -> float:
+def pause_after(attempt: int, asked: float | None, policy: RetryPolicy, timing: Timing) -> float:
     """Give the seconds to wait after this attempt (from 1): full jitter, never less than what was asked for."""
-    ceiling = min(patience.backoff_max, patience.backoff_first * 2.0 ** min(attempt - 1, 60))
+    ceiling = min(policy.backoff_max, policy.backoff_first * 2.0 ** min(attempt - 1, 60))
     return max(asked or 0.0, timing.random() * ceiling)
 
 
 def call_with_retries(
     attempt: Callable[[float], T | UpstreamError],
-    patience: Patience,
+    policy: RetryPolicy,
     timing: Timing,
     may_repeat: Callable[[UpstreamError], bool],
 ) -> T:
@@ -85,7 +85,7 @@ def call_with_retries(
     Raises the last error: at once when it may not be repeated, after the last attempt, or as soon as the next wait
     does not fit into the deadline; the error says which.
     """
-    deadline = timing.clock() + patience.total_deadline
+    deadline = timing.clock() + policy.total_deadline
     number = 0
     while True:
         number += 1
@@ -93,11 +93,11 @@ def call_with_retries(
         if not isinstance(outcome, UpstreamError):
             return outcome
         outcome.attempts = number
-        if number >= patience.tries or not may_repeat(outcome):
+        if number >= policy.tries or not may_repeat(outcome):
             raise outcome
-        pause = pause_after(number, outcome.retry_after, patience, timing)
+        pause = pause_after(number, outcome.retry_after, policy, timing)
         if timing.clock() + pause >= deadline:
             why = "it asks to wait" if outcome.retry_after and pause == outcome.retry_after else "the next try is in"
-            outcome.what += f"; {why} {pause:.0f} s, beyond the {patience.total_deadline:.0f} s this call may take"
+            outcome.what += f"; {why} {pause:.0f} s, beyond the {policy.total_deadline:.0f} s this call may take"
             raise outcome
         timing.sleep(pause)

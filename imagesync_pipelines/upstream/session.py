@@ -9,6 +9,7 @@ import re
 import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urljoin, urlsplit
@@ -35,7 +36,7 @@ from imagesync_pipelines.upstream.errors import (
     UpstreamError,
 )
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
-from imagesync_pipelines.upstream.retries import Patience, Timing, call_with_retries, retry_after_seconds
+from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -52,7 +53,8 @@ class SessionPolicy:
 
     total_deadline covers a whole call with its retries; it is overrun by one read at most (the head of an answer is
     one). max_bytes counts the body after decompression. retry_after_header and retry_after_unit are the system's own
-    way to ask for a pause.
+    way to ask for a pause. most_idle, most_requests: connections that were idle for more seconds, or carried that many
+    requests, are given up for new ones.
     """
 
     base_url: str
@@ -68,6 +70,8 @@ class SessionPolicy:
     retry_after_header: str = "Retry-After"
     retry_after_unit: Literal["seconds", "milliseconds"] = "seconds"
     user_agent: str = "imagesync_pipelines"
+    most_idle: float = inf
+    most_requests: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a base URL that is none, or that carries credentials: a URL is shown, they must not be."""
@@ -76,6 +80,31 @@ class SessionPolicy:
             raise ValueError("base_url is no http or https URL")
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("base_url must hold neither user name nor query; credentials go into auth")
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """How often a call is repeated."""
+        return RetryPolicy(self.tries, self.backoff_first, self.backoff_max, self.total_deadline)
+
+
+@dataclass(frozen=True)
+class ApiRequest:
+    """A call to one system, the same in every attempt; its parts are those of `UpstreamSession.request`."""
+
+    method: str
+    path: str
+    params: Mapping[str, Param] = field(default_factory=dict, repr=False)
+    json: object = field(default=None, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    idempotent: bool | None = None
+    expect_json: bool = False
+    accept: frozenset[int] = frozenset()
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether doing it twice does no harm."""
+        return self.method in _SAFE_METHODS if self.idempotent is None else self.idempotent
 
 
 @dataclass(frozen=True)
@@ -114,12 +143,13 @@ class UpstreamSession:
         quiet_urllib3()
         self._policy = policy
         self._timing = timing or Timing()
-        self._patience = Patience(policy.tries, policy.backoff_first, policy.backoff_max, policy.total_deadline)
         self._local = threading.local()
         self._lock = threading.Lock()
         self._opened: list[requests.Session] = []
         self._calls = 0
         self._bytes = 0
+        self._carried = 0
+        self._last = self._timing.clock()
 
     def __enter__(self) -> Self:
         """Give the session; it closes its connections at the end."""
@@ -181,31 +211,55 @@ class UpstreamSession:
         `json`. headers: what this call needs beside the session's own, nothing secret. A redirect whose status is in
         `accept` is not followed: it is the answer.
         """
-        parts = urlsplit(path)
+        request = ApiRequest(
+            method, path, params or {}, json, body, headers or {}, idempotent, expect_json, frozenset(accept)
+        )
+        return call_with_retries(
+            lambda deadline: self.attempt(request, deadline),
+            self._policy.retry,
+            self._timing,
+            lambda e: e.retryable and not e.ambiguous,
+        )
+
+    def attempt(self, request: ApiRequest, deadline: float) -> Answer | UpstreamError:
+        """Make a call once, until the clock shows `deadline`; gives the error, see retries.py."""
+        self._renew_connections()
+        outcome = self._follow(self._prepared(request), deadline)
+        if isinstance(outcome, UpstreamError):
+            refused = outcome.status is not None and 300 <= outcome.status < 500
+            outcome.ambiguous = outcome.sent and not request.repeatable and not refused
+        return outcome
+
+    def _prepared(self, request: ApiRequest) -> _Call:
+        """The call as it goes out. Raises ValueError for a path that is more than one."""
+        parts = urlsplit(request.path)
         if parts.scheme or parts.netloc or parts.query or parts.fragment:
             raise ValueError("path must be relative to base_url and without a query; the query goes into params")
-        repeatable = method in _SAFE_METHODS if idempotent is None else idempotent
-        given = {name: value for name, value in (params or {}).items() if value is not None}
-        call = _Call(
-            method=method,
-            url=f"{self._policy.base_url.rstrip('/')}/{path.lstrip('/')}",
+        given = {name: value for name, value in request.params.items() if value is not None}
+        content_type = {} if request.body is None else {"Content-Type": "application/json"}
+        return _Call(
+            method=request.method,
+            url=f"{self._policy.base_url.rstrip('/')}/{request.path.lstrip('/')}",
             params={n: v.get_secret_value() if isinstance(v, SecretStr) else str(v) for n, v in given.items()},
-            json=json,
-            body=body,
-            headers=({} if body is None else {"Content-Type": "application/json"}) | dict(headers or {}),
-            expect_json=expect_json,
-            accept=frozenset(accept),
+            json=request.json,
+            body=request.body,
+            headers=content_type | dict(request.headers),
+            expect_json=request.expect_json,
+            accept=request.accept,
             secrets=tuple(value.get_secret_value() for value in given.values() if isinstance(value, SecretStr)),
         )
 
-        def attempt(deadline: float) -> Answer | UpstreamError:
-            outcome = self._follow(call, deadline)
-            if isinstance(outcome, UpstreamError):
-                refused = outcome.status is not None and 300 <= outcome.status < 500
-                outcome.ambiguous = outcome.sent and not repeatable and not refused
-            return outcome
-
-        return call_with_retries(attempt, self._patience, self._timing, lambda e: e.retryable and not e.ambiguous)
+    def _renew_connections(self) -> None:
+        """Open new connections where the old ones were idle for long, or carried many requests."""
+        policy = self._policy
+        with self._lock:
+            now = self._timing.clock()
+            worn = policy.most_requests is not None and self._carried >= policy.most_requests
+            old = worn or now - self._last > policy.most_idle
+            self._carried = 1 if old else self._carried + 1
+            self._last = now
+        if old:
+            self.close()
 
     def _follow(self, call: _Call, deadline: float) -> Answer | UpstreamError:
         """Send the call and follow redirects, inside its own origin only."""

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.upstream.pacing import Pacer
-from imagesync_pipelines.upstream.retries import Patience, Timing, pause_after
+from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, pause_after
 from imagesync_pipelines_tests.upstream.servers import FakeTime
 
 
@@ -48,12 +48,12 @@ def test_threads_get_turns_of_their_own() -> None:
 def test_a_pause_is_never_shorter_than_asked_for_nor_longer_than_both(
     attempt: int, chance: float, asked: float | None
 ) -> None:
-    patience = Patience(tries=3, backoff_first=0.5, backoff_max=30.0, total_deadline=60.0)
-    pause = pause_after(attempt, asked, patience, Timing(random=lambda: chance))
+    policy = RetryPolicy(tries=3, backoff_first=0.5, backoff_max=30.0, total_deadline=60.0)
+    pause = pause_after(attempt, asked, policy, Timing(random=lambda: chance))
     assert (asked or 0.0) <= pause <= max(asked or 0.0, 30.0)
 
 
 @pytest.mark.parametrize(("attempt", "longest"), [(1, 0.5), (2, 1.0), (3, 2.0), (7, 30.0), (100, 30.0)])
 def test_backoff_doubles_up_to_its_ceiling(attempt: int, longest: float) -> None:
-    patience = Patience(tries=3, backoff_first=0.5, backoff_max=30.0, total_deadline=60.0)
-    assert pause_after(attempt, None, patience, Timing(random=lambda: 1.0)) == longest
+    policy = RetryPolicy(tries=3, backoff_first=0.5, backoff_max=30.0, total_deadline=60.0)
+    assert pause_after(attempt, None, policy, Timing(random=lambda: 1.0)) == longest

@@ -37,7 +37,7 @@ from imagesync_pipelines.upstream.errors import (
     UpstreamError,
 )
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
-from imagesync_pipelines.upstream.retries import Patience, Timing, call_with_retries, retry_after_seconds
+from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
 
 CONNECT_SECONDS = 10.0
 _CHUNK = 256 * 1024
@@ -114,7 +114,7 @@ class PhotoBodies:
         self._tokens = tokens
         self._settings = settings
         self._timing = timing
-        self._patience = Patience(settings.tries, 0.5, 30.0, settings.call_deadline)
+        self._retry = RetryPolicy(settings.tries, 0.5, 30.0, settings.call_deadline)
         self._pool = _pool(self._base, settings)
         self._lock = threading.Lock()
         self.calls = 0
@@ -141,7 +141,7 @@ class PhotoBodies:
             self._tokens.refused(token)
             return self._exchange(url, place, self._tokens.current(), wanted, deadline)
 
-        body = call_with_retries(attempt, self._patience, self._timing, lambda error: error.retryable)
+        body = call_with_retries(attempt, self._retry, self._timing, lambda error: error.retryable)
         try:
             yield body
         finally:

@@ -27,10 +27,10 @@ from imagesync_pipelines.connectors.moysklad.rules import row_keys
 from imagesync_pipelines.connectors.moysklad.state import ChildState, Managed, Record
 from imagesync_pipelines.connectors.moysklad.tasks import Task
 from imagesync_pipelines.connectors.moysklad.writing import NOT_ANSWERED, Listing, StaleError, Writer, listing_of
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
-from imagesync_pipelines.sync.targets import AnswerLostError
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 # What no entity can help: the run of the account ends with it.

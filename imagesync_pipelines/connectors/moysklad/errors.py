@@ -2,7 +2,7 @@
 
 What belongs here: the errors that only this connector knows. What does not: those of any HTTP call
 (upstream/errors.py), of which these are kinds; telling them apart (api/refusals.py). A write whose answer was lost is
-sync.targets.AnswerLostError, in every connector.
+errors.AnswerLostError, in every connector.
 """
 
 # Kinds are named after what happened, as in "except EntityGoneError".

@@ -22,10 +22,10 @@ from imagesync_pipelines.connectors.moysklad.rules import MOST_REQUEST_BYTES, en
 from imagesync_pipelines.connectors.moysklad.state import ChildIntents, Managed
 from imagesync_pipelines.connectors.moysklad.tasks import Task
 from imagesync_pipelines.connectors.moysklad.writing import Listing
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.contents import ContentMissingError
 from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.model import GroupWork, Intent, Outcome, RowResult, group_state
-from imagesync_pipelines.sync.targets import AnswerLostError
 
 # The frame of one entity in a request: its address, its type and brackets.
 _ENTITY_BYTES = 300

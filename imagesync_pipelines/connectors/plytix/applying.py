@@ -14,9 +14,9 @@ from imagesync_pipelines.connectors.plytix.galleries import rows_frame, rows_of
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task
 from imagesync_pipelines.connectors.plytix.uploading import FATAL
 from imagesync_pipelines.connectors.plytix.writing import HourSpentInProductError, Tools, write_by_links, write_by_patch
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import same_for_all
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult
-from imagesync_pipelines.sync.targets import AnswerLostError
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 # So many products in a row without an answer are no matter of single products.

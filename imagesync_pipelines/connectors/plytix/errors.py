@@ -1,7 +1,7 @@
 """What Plytix and Amazon can answer instead of what was asked, as named errors.
 
 What belongs here: the errors that only this connector knows. What does not: those of any HTTP call
-(upstream/errors.py), of which those of a call are kinds. A write whose answer was lost is sync.targets.AnswerLostError,
+(upstream/errors.py), of which those of a call are kinds. A write whose answer was lost is errors.AnswerLostError,
 in every connector.
 """
 

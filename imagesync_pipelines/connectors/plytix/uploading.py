@@ -14,8 +14,8 @@ from imagesync_pipelines.connectors.plytix.errors import HourSpentError, NotAllo
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import Upload
 from imagesync_pipelines.connectors.plytix.rules import file_name
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason
-from imagesync_pipelines.sync.targets import AnswerLostError
 from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 
 # What is not about one picture: everything after it would end the same way.

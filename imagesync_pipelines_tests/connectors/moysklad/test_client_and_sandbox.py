@@ -22,13 +22,13 @@ from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.model import EntityType, KeptImage, NewImage
 from imagesync_pipelines.connectors.moysklad.reading import entities_of, read_entities, read_main
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg, noisy, png
 from imagesync_pipelines.sandbox.moysklad.model import BadElementNamed, FreeTariff, MoyskladSwitches, UnitsWindow
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
-from imagesync_pipelines.sync.targets import AnswerLostError
 from imagesync_pipelines.upstream.errors import NotJsonError
 from imagesync_pipelines.upstream.retries import Timing
 

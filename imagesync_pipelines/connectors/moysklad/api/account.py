@@ -30,8 +30,8 @@ from imagesync_pipelines.connectors.moysklad.api.refusals import errors_of, refu
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, TooLargeError, WriteRefusedError
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import WindowLeft
-from imagesync_pipelines.sync.targets import AnswerLostError
 from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
 from imagesync_pipelines.upstream.errors import BadAnswerError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing

@@ -24,8 +24,8 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     StorageFullError,
 )
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import WindowLeft
-from imagesync_pipelines.sync.targets import AnswerLostError
 from imagesync_pipelines.upstream.answers import Answer, Place, load_json, parse_json, place_of
 from imagesync_pipelines.upstream.errors import (
     BadAnswerError,
@@ -34,7 +34,7 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.retries import Patience, Timing, pause_after
+from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, pause_after
 from imagesync_pipelines.upstream.session import Param, SessionPolicy, UpstreamSession
 
 _JSON = {"Accept": "application/json;charset=utf-8"}
@@ -85,7 +85,7 @@ class Calls:
     def __init__(self, account: MoyskladAccount, settings: MoyskladSettings, engine: sa.Engine, timing: Timing) -> None:
         self._timing = timing
         deadline = settings.timeout + _DEADLINE_MARGIN
-        self._patience = Patience(settings.tries, _BACKOFF_FIRST, _BACKOFF_MAX, deadline)
+        self._retry = RetryPolicy(settings.tries, _BACKOFF_FIRST, _BACKOFF_MAX, deadline)
         self._pace = Pace(account, settings, engine, timing)
         self._breaker = CircuitBreaker(account.name, timing.wall)
         self._webhooks = settings.webhook_prefix
@@ -182,9 +182,9 @@ class Calls:
             outcome.attempts = failures
             if outcome.ambiguous:
                 raise AnswerLostError(str(outcome)) from None
-            if not outcome.retryable or failures >= self._patience.tries:
+            if not outcome.retryable or failures >= self._retry.tries:
                 raise outcome
-            self._timing.sleep(pause_after(failures, outcome.retry_after, self._patience, self._timing))
+            self._timing.sleep(pause_after(failures, outcome.retry_after, self._retry, self._timing))
 
     def _attempt(self, call: _Call) -> Answer | UpstreamError:
         """Make one request: its answer, a bulk answer under 400 among them, or the error that it means."""

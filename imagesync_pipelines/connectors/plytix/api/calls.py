@@ -1,100 +1,99 @@
-"""One call to the PIM: within the limits, with a valid token, repeated where that is safe (contract plytix.md 2 to 4).
+"""What an answer of the PIM means as such, and the account's share of the limits (docs/contracts/plytix.md 2 to 4).
 
-What belongs here: which calls are repeated, what a lost answer is, the envelope. What does not: paths and bodies
-(pim.py), tokens (tokens.py), waiting (pacing.py).
+What belongs here: which answers are about the call, a 429, a deprecation, illegible JSON. What does not: paths and
+bodies (pim.py), the token (tokens.py), the order of permit, token and repetitions (upstream/transport.py).
 """
 
 import logging
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import PlytixAccount
-from imagesync_pipelines.connectors.plytix.api.pacing import Pace
-from imagesync_pipelines.connectors.plytix.api.tokens import Tokens
+from imagesync_pipelines.connectors.plytix.api.limits import asked_pause, rate_limit
+from imagesync_pipelines.connectors.plytix.api.tokens import DEFAULT_LIMITS, limits_in, pim_tokens
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.storage.rate_budget import Window, WindowLeft
-from imagesync_pipelines.sync.targets import AnswerLostError
-from imagesync_pipelines.upstream.answers import Answer, Place, parse_json, place_of
-from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, UpstreamError
-from imagesync_pipelines.upstream.retries import Patience, Timing, pause_after
-from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
-
-# Everything that says something about the call itself; 401 is about the token.
-_ANSWERS = frozenset(range(400, 500)) - {401}
-_BACKOFF_FIRST = 0.5
-_BACKOFF_MAX = 30.0
+from imagesync_pipelines.upstream.answers import Answer, parse_json
+from imagesync_pipelines.upstream.errors import RateLimitedError, UpstreamError
+from imagesync_pipelines.upstream.rate_limiter import RateLimiter
+from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy
+from imagesync_pipelines.upstream.transport import Dialect, Transport
 
 logger = logging.getLogger("imagesync.plytix")
 
 
-@dataclass(frozen=True)
-class Reply:
-    """An answer that is about the call: 2xx, or a 4xx that the caller judges. data: the JSON, None when it is none."""
+class PimDialect(Dialect):
+    """Answers of the PIM: a 4xx is for the caller to judge, but 401, which is about the token, and 429."""
 
-    status: int
-    place: Place
-    data: object = field(repr=False)
+    answers = frozenset(range(400, 500)) - {401}
 
-    @property
-    def good(self) -> bool:
-        """Whether Plytix did what was asked."""
-        return 200 <= self.status < 300
-
-    def rows(self) -> list[Mapping[str, Any]]:
-        """The rows of the envelope. Raises BadAnswerError when there is none."""
-        rows = self.data.get("data") if isinstance(self.data, dict) else None
-        if not self.good or not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
-            raise self.error(BadAnswerError, f"HTTP {self.status} without the list `data` that was expected")
-        return rows
-
-    def one(self) -> Mapping[str, Any]:
-        """The only row of the envelope. Raises BadAnswerError when there is not exactly one."""
-        rows = self.rows()
-        if len(rows) != 1:
-            raise self.error(BadAnswerError, f"{len(rows)} rows came where one was expected")
-        return rows[0]
-
-    def error(self, kind: type[UpstreamError], what: str) -> UpstreamError:
-        """Make an error of this answer."""
-        return self.place.error(kind, what, status=self.status)
-
-
-class Calls:
-    """Calls of one account; shared by all threads of a run."""
-
-    def __init__(self, account: PlytixAccount, settings: PlytixSettings, engine: sa.Engine, timing: Timing) -> None:
-        self._timing = timing
-        self._patience = Patience(settings.tries, _BACKOFF_FIRST, _BACKOFF_MAX, settings.call_deadline)
-        self._tokens = Tokens(account, settings, timing)
-        self._pace = Pace(f"plytix {account.alias}", engine, settings.max_pause_seconds, timing)
-        self._share = settings.pace_share
-        # One attempt at a time: every request is one hit at Plytix, so each one is paced here.
-        policy = SessionPolicy(
-            base_url=account.url,
-            auth=self._tokens.headers,
-            read_timeout=settings.timeout,
-            total_deadline=settings.call_deadline,
-            tries=1,
-            verify_tls=settings.verify_tls,
-        )
-        self._session = UpstreamSession(policy, timing=timing)
+    def __init__(self, limits: Callable[[], tuple[Window, ...]], timing: Timing) -> None:
+        self._limits = limits
+        self._wall = timing.wall
         self._announced: set[str] = set()
         self._lock = threading.Lock()
 
+    def judge(self, request: ApiRequest, answer: Answer) -> Answer | UpstreamError:
+        """The answer with its JSON, None where a refusal has none; a good one that cannot be read is an error.
+
+        For a write it is a lost answer.
+        """
+        self._note_deprecation(answer)
+        if answer.status == 429:
+            error = answer.error(RateLimitedError, "HTTP 429")
+            longest = max(window.seconds for window in self._limits())
+            error.retry_after = asked_pause(answer, self._wall(), longest)
+            return error
+        data = parse_json(answer.place, answer.status, "", answer.body)
+        if not isinstance(data, UpstreamError):
+            return replace(answer, data=data)
+        if not answer.good:
+            return answer
+        data.ambiguous = not request.repeatable
+        return data
+
+    def _note_deprecation(self, answer: Answer) -> None:
+        """Log what Plytix announces to take away, once per run."""
+        words = next((text for name, text in answer.headers.items() if name.lower() == "x-plytix-deprecation"), "")
+        with self._lock:
+            fresh = bool(words) and words not in self._announced
+            self._announced.add(words)
+        if fresh:
+            logger.warning("Plytix announces a deprecation (%s): %.200s", answer.place.path, words)
+
+
+class PimCalls:
+    """Calls of one account; shared by all threads of a run."""
+
+    def __init__(self, account: PlytixAccount, settings: PlytixSettings, engine: sa.Engine, timing: Timing) -> None:
+        self._account = account
+        self._share = settings.pace_share
+        self._tokens = pim_tokens(account, settings, timing)
+        limit = rate_limit(f"plytix {account.alias}", self.limits, settings.max_pause_seconds)
+        self._limiter = RateLimiter(limit, engine, timing)
+        policy = SessionPolicy(
+            base_url=account.url,
+            read_timeout=settings.timeout,
+            total_deadline=settings.call_deadline,
+            tries=settings.tries,
+            verify_tls=settings.verify_tls,
+        )
+        dialect = PimDialect(self.limits, timing)
+        self._transport = Transport(policy, dialect, timing, limiter=self._limiter, tokens=self._tokens)
+
     def close(self) -> None:
         """Close the connections of all threads."""
-        self._session.close()
-        self._tokens.close()
+        self._transport.close()
 
     @property
     def calls(self) -> int:
         """Requests made to the PIM."""
-        return self._session.calls
+        return self._transport.calls
 
     @property
     def token_calls(self) -> int:
@@ -104,92 +103,29 @@ class Calls:
     @property
     def bytes(self) -> int:
         """Bytes of bodies received from both."""
-        return self._session.bytes + self._tokens.bytes
+        return self._transport.bytes + self._tokens.bytes
 
     def limits(self) -> tuple[Window, ...]:
-        """Our share of the account's limits."""
-        return tuple(Window(max(1, int(calls * self._share)), seconds) for calls, seconds in self._tokens.limits())
+        """Our share of the account's limits: those of the accounts file, else of the token, else the usual ones."""
+        limits = self._account.limits or tuple(limits_in(self._tokens.current().claims)) or DEFAULT_LIMITS
+        return tuple(Window(max(1, int(calls * self._share)), seconds) for calls, seconds in limits)
 
     def left(self) -> tuple[WindowLeft, ...]:
         """What is left of them."""
-        return self._pace.left(self.limits())
+        return self._limiter.left()
 
     @property
     def free_at(self) -> datetime | None:
         """When the account's limits let the next call through, once that is longer off than a run waits, else None."""
-        return self._pace.free_at
+        return self._limiter.free_at
 
-    def read(self, method: str, path: str, json: object = None) -> Reply:
+    def read(self, method: str, path: str, json: object = None) -> Answer:
         """Make a call that changes nothing; it is repeated after what is transient."""
-        failures = 0
-        while True:
-            outcome = self._attempt(method, path, json, changes=False)
-            if isinstance(outcome, Reply):
-                return outcome
-            failures += 1
-            outcome.attempts = failures
-            self._wait_or_raise(outcome, failures)
+        return self._transport.call(ApiRequest(method, path, json=json, idempotent=True))
 
-    def write(self, method: str, path: str, json: object) -> Reply:
+    def write(self, method: str, path: str, json: object) -> Answer:
         """Make a call that changes something; it is repeated only while it surely was not carried out.
 
         Raises AnswerLostError when it may have been.
         """
-        failures = 0
-        while True:
-            outcome = self._attempt(method, path, json, changes=True)
-            if isinstance(outcome, Reply):
-                return outcome
-            if outcome.ambiguous:
-                raise AnswerLostError(str(outcome)) from None
-            failures += 1
-            outcome.attempts = failures
-            self._wait_or_raise(outcome, failures)
-
-    def _wait_or_raise(self, error: UpstreamError, failures: int) -> None:
-        if not error.retryable or failures >= self._patience.tries:
-            raise error
-        self._timing.sleep(pause_after(failures, error.retry_after, self._patience, self._timing))
-
-    def _attempt(self, method: str, path: str, json: object, *, changes: bool) -> Reply | UpstreamError:
-        """Send one call, again after a pause for the limits (429: it was not carried out) and after a new token."""
-        renewed = False
-        while True:
-            self._pace.wait(self.limits())
-            token = self._tokens.current()
-            try:
-                answer = self._session.request(method, path, json=json, idempotent=not changes, accept=_ANSWERS)
-            except CredentialsError as error:
-                if renewed or not error.sent:
-                    raise
-                self._tokens.refused(token)
-                renewed = True
-                continue
-            except UpstreamError as error:
-                return error
-            self._note_deprecation(answer)
-            if answer.status == 429:
-                self._pace.refused(answer, self.limits())
-                continue
-            return _reply(answer, changes=changes)
-
-    def _note_deprecation(self, answer: Answer) -> None:
-        """Log what Plytix announces to take away, once per run."""
-        words = next((text for name, text in answer.headers.items() if name.lower() == "x-plytix-deprecation"), "")
-        with self._lock:
-            fresh = bool(words) and words not in self._announced
-            self._announced.add(words)
-        if fresh:
-            logger.warning("Plytix announces a deprecation (%s): %.200s", place_of(answer.url).path, words)
-
-
-def _reply(answer: Answer, *, changes: bool) -> Reply | UpstreamError:
-    """The answer with its JSON; a good one that cannot be read is an error, and for a write a lost answer."""
-    place = place_of(answer.url)
-    data = parse_json(place, answer.status, "", answer.body)
-    if not isinstance(data, UpstreamError):
-        return Reply(answer.status, place, data)
-    if answer.status >= 400:
-        return Reply(answer.status, place, None)
-    data.ambiguous = changes
-    return data
+        return self._transport.call(ApiRequest(method, path, json=json, idempotent=False))

@@ -8,10 +8,27 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
+from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError
 
 _ID = re.compile(r"[0-9a-f]{24}")
 _LONGEST_WORDS = 200
+
+
+def rows_in(answer: Answer) -> list[Mapping[str, Any]]:
+    """The rows of the envelope. Raises BadAnswerError when there is none."""
+    rows = answer.data.get("data") if isinstance(answer.data, dict) else None
+    if not answer.good or not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
+        raise answer.error(BadAnswerError, f"HTTP {answer.status} without the list `data` that was expected")
+    return rows
+
+
+def row_in(answer: Answer) -> Mapping[str, Any]:
+    """The only row of the envelope. Raises BadAnswerError when there is not exactly one."""
+    rows = rows_in(answer)
+    if len(rows) != 1:
+        raise answer.error(BadAnswerError, f"{len(rows)} rows came where one was expected")
+    return rows[0]
 
 
 def product_from_row(row: Mapping[str, Any], gallery: str) -> PlytixProduct:

@@ -1,6 +1,6 @@
 """The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (contract plytix.md, sections 5 to 8).
 
-What belongs here: paths, bodies, what a status means. What does not: tokens (tokens.py), limits (pacing.py), one call
+What belongs here: paths, bodies, what a status means. What does not: tokens (tokens.py), one call
 with its repetitions (calls.py), reading an answer's fields (fields.py), what to write (planning.py, applying.py).
 """
 
@@ -11,11 +11,13 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import PlytixAccount
-from imagesync_pipelines.connectors.plytix.api.calls import Calls, Reply
+from imagesync_pipelines.connectors.plytix.api.calls import PimCalls
 from imagesync_pipelines.connectors.plytix.api.fields import (
     asset_from_row,
     existing_asset_id,
     product_from_row,
+    row_in,
+    rows_in,
     server_words,
 )
 from imagesync_pipelines.connectors.plytix.api.inheritance import own_galleries
@@ -28,8 +30,9 @@ from imagesync_pipelines.connectors.plytix.errors import (
 )
 from imagesync_pipelines.connectors.plytix.model import Asset, LinkAnswer, PlytixProduct, Upload
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window, WindowLeft
-from imagesync_pipelines.sync.targets import AnswerLostError
+from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.retries import Timing
 
 THUMBNAIL = "thumbnail"
@@ -52,7 +55,7 @@ class PlytixApi:
     def __init__(
         self, account: PlytixAccount, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None
     ) -> None:
-        self._calls = Calls(account, settings, engine, timing or Timing())
+        self._calls = PimCalls(account, settings, engine, timing or Timing())
         self._products = f"api/{settings.products_api}/products"
         self._gallery = settings.gallery_attribute
         self._inherited = settings.inherited_galleries
@@ -116,7 +119,7 @@ class PlytixApi:
             raise reply.error(ProductGoneError, f"there is no product {product_id}")
         if reply.status == 403:
             raise reply.error(NotAllowedError, FORBIDDEN)
-        return product_from_row(reply.one(), self._gallery)
+        return product_from_row(row_in(reply), self._gallery)
 
     def create_asset(self, url: str, filename: str) -> Upload:
         """Let Plytix fetch a picture and keep it under a name; takes as long as the fetch.
@@ -202,7 +205,7 @@ class PlytixApi:
     def _details(self, product_id: str) -> Mapping[str, Any]:
         """All fields of a product; {} when it is gone: writing to it will tell."""
         reply = self._calls.read("GET", f"{self._products}/{product_id}")
-        return {} if reply.status == 404 else reply.one()
+        return {} if reply.status == 404 else row_in(reply)
 
     def _existing(self, asset_id: str, filename: str) -> Asset:
         """The asset that a refused upload named; it may be what an earlier one got from the URL in place of a picture.
@@ -213,7 +216,7 @@ class PlytixApi:
         if not reply.good:
             what = f"asset {asset_id}, which Plytix has instead, cannot be read (HTTP {reply.status})"
             raise reply.error(ImageRefusedError, f"{what}: {server_words(reply.data)}")
-        row = reply.one()
+        row = row_in(reply)
         asset = asset_from_row(row, filename)
         check_is_picture(reply, row, asset)
         return asset
@@ -239,11 +242,11 @@ class PlytixApi:
         for row in self._pages(_ASSET_SEARCH, filters, _ASSET_COLUMNS, first):
             yield asset_from_row(row, "")
 
-    def _search(self, path: str, filters: object, columns: list[str], page: int) -> Reply:
+    def _search(self, path: str, filters: object, columns: list[str], page: int) -> Answer:
         pagination = {"page": page, "page_size": PER_SEARCH}
         return self._calls.read("POST", path, {"filters": filters, "attributes": columns, "pagination": pagination})
 
-    def _pages(self, path: str, filters: object, columns: list[str], first: Reply) -> Iterator[Mapping[str, Any]]:
+    def _pages(self, path: str, filters: object, columns: list[str], first: Answer) -> Iterator[Mapping[str, Any]]:
         """All rows of a search: pages follow as long as they are full, whatever the counts say (contract section 6)."""
         reply, page = first, 1
         while True:
@@ -253,7 +256,7 @@ class PlytixApi:
                 raise reply.error(
                     SearchRefusedError, f"the search was refused (HTTP {reply.status}): {server_words(reply.data)}"
                 )
-            rows = reply.rows()
+            rows = rows_in(reply)
             yield from rows
             if len(rows) < PER_SEARCH:
                 return

@@ -7,8 +7,7 @@ reading an answer's fields (fields.py).
 from collections.abc import Mapping
 from typing import Any
 
-from imagesync_pipelines.connectors.plytix.api.calls import Reply
-from imagesync_pipelines.connectors.plytix.api.fields import refused_fields, server_words
+from imagesync_pipelines.connectors.plytix.api.fields import refused_fields, row_in, server_words
 from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
     AttributeUnknownError,
@@ -18,7 +17,8 @@ from imagesync_pipelines.connectors.plytix.errors import (
     WriteRefusedError,
 )
 from imagesync_pipelines.connectors.plytix.model import Asset
-from imagesync_pipelines.sync.targets import AnswerLostError
+from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
@@ -26,15 +26,15 @@ FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
 _SMALLEST_PICTURE = 100
 
 
-def written_row(reply: Reply) -> Mapping[str, Any]:
+def written_row(reply: Answer) -> Mapping[str, Any]:
     """The row that a write answered with. Raises AnswerLostError without one: nobody knows what was written."""
     try:
-        return reply.one()
+        return row_in(reply)
     except UpstreamError as error:
         raise AnswerLostError(str(error)) from None
 
 
-def check_is_picture(reply: Reply, row: Mapping[str, Any], asset: Asset) -> None:
+def check_is_picture(reply: Answer, row: Mapping[str, Any], asset: Asset) -> None:
     """Raise ImageRefusedError for an asset that is no picture:
 
     Plytix takes whatever a URL gives, HTML and pixels too.
@@ -48,7 +48,7 @@ def check_is_picture(reply: Reply, row: Mapping[str, Any], asset: Asset) -> None
         raise reply.error(ImageRefusedError, f"the URL gave {asset.size} bytes, which is no picture (asset {asset.id})")
 
 
-def refusal_of(reply: Reply, product_id: str, label: str, asset_id: str | None) -> UpstreamError:
+def refusal_of(reply: Answer, product_id: str, label: str, asset_id: str | None) -> UpstreamError:
     """What the refusal of a write means, by its status and by the fields that it names."""
     fields = refused_fields(reply.data)
     words = server_words(reply.data)

@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from imagesync_pipelines.connectors.plytix.api.pacing import Pace
-from imagesync_pipelines.connectors.plytix.api.spapi_tokens import CatalogueTokens
+from imagesync_pipelines.connectors.plytix.api.limits import rate_limit
+from imagesync_pipelines.connectors.plytix.api.spapi_tokens import catalogue_tokens
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
 from imagesync_pipelines.connectors.plytix.marketplaces import MARKETPLACES, wrong_host
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
@@ -21,9 +21,12 @@ from imagesync_pipelines.connectors.plytix.rules import amazon_sku, is_asin
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, RateLimitedError, UpstreamError
-from imagesync_pipelines.upstream.retries import Patience, Timing, pause_after
-from imagesync_pipelines.upstream.session import Param, SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.answers import Answer
+from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
+from imagesync_pipelines.upstream.rate_limiter import RateLimiter
+from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
+from imagesync_pipelines.upstream.transport import Dialect, Transport
 
 ITEMS_PATH = "catalog/2022-04-01/items"
 # Amazon's figures: identifiers in one search, items on one page, and 2 calls a second with a burst of 2.
@@ -31,7 +34,6 @@ PER_SEARCH = 20
 RATE = (Window(2, 1),)
 # Amazon names no time in a 429; its bucket has a call again after half a second.
 _PAUSE_SECONDS = 1.0
-_MOST_PAUSES = 30
 _INCLUDED = "summaries,images,relationships"
 _PARENT = "VARIATION_PARENT"
 _VARIATION = "VARIATION"
@@ -83,36 +85,54 @@ class _Item(TypedDict):
 _ITEM = TypeAdapter(_Item)
 
 
+class CatalogueDialect(Dialect):
+    """Answers of the catalogue API; everything but 2xx is an error."""
+
+    most_refusals = 30
+
+    def judge(self, request: ApiRequest, answer: Answer) -> Answer | UpstreamError:
+        """The answer, if it is an object."""
+        if isinstance(answer.data, dict):
+            return answer
+        return answer.error(BadAnswerError, "Amazon's answer to a search is no object")
+
+    def failed(self, request: ApiRequest, error: UpstreamError) -> UpstreamError:
+        """Name a refusal for the rate, and one that a new token did not help against."""
+        if isinstance(error, RateLimitedError):
+            error.retry_after = max(error.retry_after or 0.0, _PAUSE_SECONDS)
+        if error.status == 403:
+            what = "HTTP 403: the application may not read the catalogue; check its roles at Amazon"
+            return NotAllowedError(what, host=error.host, path=error.path, status=403)
+        return error
+
+
 class CatalogueApi:
     """Amazon's catalogue for one application; may be shared by threads. Close it at the end."""
 
     def __init__(self, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None) -> None:
         """Raises SettingsError when the application's credentials are not set."""
-        self._timing = timing or Timing()
-        self._tokens = CatalogueTokens(settings, self._timing)
-        self._pace = Pace(f"spapi {settings.spapi_client_id}", engine, settings.max_pause_seconds, self._timing)
-        self._patience = Patience(settings.tries, 0.5, 30.0, settings.call_deadline)
-        # One attempt at a time: every request counts at Amazon, so each one is paced here.
+        timing = timing or Timing()
+        self._tokens = catalogue_tokens(settings, timing)
+        limit = rate_limit(f"spapi {settings.spapi_client_id}", lambda: RATE, settings.max_pause_seconds)
         policy = SessionPolicy(
             base_url=settings.spapi_url,
-            auth=self._tokens.headers,
             read_timeout=settings.timeout,
             total_deadline=settings.call_deadline,
-            tries=1,
+            tries=settings.tries,
             verify_tls=settings.verify_tls,
         )
-        self._session = UpstreamSession(policy, timing=self._timing)
+        limiter = RateLimiter(limit, engine, timing)
+        self._transport = Transport(policy, CatalogueDialect(), timing, limiter=limiter, tokens=self._tokens)
         self._host = urlsplit(settings.spapi_url).hostname or ""
 
     def close(self) -> None:
         """Close the connections of all threads."""
-        self._session.close()
-        self._tokens.close()
+        self._transport.close()
 
     @property
     def calls(self) -> int:
         """Searches made so far, repetitions included."""
-        return self._session.calls
+        return self._transport.calls
 
     @property
     def token_calls(self) -> int:
@@ -192,39 +212,9 @@ class CatalogueApi:
             params["pageToken"] = following
 
     def _get(self, params: Mapping[str, Param]) -> Mapping[str, Any]:
-        """Make one search within the rate; a refused token is renewed once, what is transient is tried again."""
-        failures, pauses, renewed = 0, 0, False
-        while True:
-            self._pace.wait(RATE)
-            token = self._tokens.current()
-            try:
-                data = self._session.get(ITEMS_PATH, params, expect_json=True).data
-            except CredentialsError as error:
-                # An expired token is answered with 403 as well.
-                if not renewed:
-                    self._tokens.refused(token)
-                    renewed = True
-                    continue
-                if error.status == 403:
-                    what = "HTTP 403: the application may not read the catalogue; check its roles at Amazon"
-                    raise NotAllowedError(what, host=error.host, path=error.path, status=403) from None
-                raise
-            except RateLimitedError as error:
-                pauses += 1
-                if pauses > _MOST_PAUSES:
-                    raise
-                self._timing.sleep(max(error.retry_after or 0.0, _PAUSE_SECONDS))
-                continue
-            except UpstreamError as error:
-                failures += 1
-                error.attempts = failures
-                if not error.retryable or failures >= self._patience.tries:
-                    raise
-                self._timing.sleep(pause_after(failures, error.retry_after, self._patience, self._timing))
-                continue
-            if not isinstance(data, dict):
-                raise BadAnswerError("Amazon's answer to a search is no object", status=200)
-            return data
+        """Make one search."""
+        data = self._transport.call(ApiRequest("GET", ITEMS_PATH, params, expect_json=True)).data
+        return data if isinstance(data, dict) else {}
 
 
 def item_from_json(raw: object, marketplace: str, place: str) -> AmazonItem:

@@ -27,7 +27,7 @@ from imagesync_pipelines.connectors.moysklad.errors import (
 )
 from imagesync_pipelines.connectors.moysklad.model import KeptImage, NewImage
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.sync.targets import AnswerLostError
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.errors import AlteredBodyError, BadAnswerError, MalformedJsonError, UnavailableError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity_json, error_json, image, image_json, list_json

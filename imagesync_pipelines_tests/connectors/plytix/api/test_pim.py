@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.plytix.errors import (
     WriteRefusedError,
 )
 from imagesync_pipelines.connectors.plytix.model import Asset, LinkAnswer, PlytixProduct
-from imagesync_pipelines.sync.targets import AnswerLostError
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.errors import BadAnswerError, RedirectRefusedError
 from imagesync_pipelines_tests.connectors.plytix.api.host import (
     Call,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError, NotAllowedError
 from imagesync_pipelines.connectors.plytix.model import LinkAnswer
-from imagesync_pipelines.sync.targets import AnswerLostError
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, MalformedJsonError, UnavailableError
 from imagesync_pipelines_tests.connectors.plytix.api.host import (
     KEY,
