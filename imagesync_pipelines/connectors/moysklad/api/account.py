@@ -22,8 +22,8 @@ from imagesync_pipelines.connectors.moysklad.api.bodies import (
     list_body,
     part_size,
 )
-from imagesync_pipelines.connectors.moysklad.api.calls import Calls, Reply
-from imagesync_pipelines.connectors.moysklad.api.downloads import Downloads
+from imagesync_pipelines.connectors.moysklad.api.calls import MoyskladCalls
+from imagesync_pipelines.connectors.moysklad.api.downloads import ImageDownloads
 from imagesync_pipelines.connectors.moysklad.api.fields import RowError, image_of, moscow_time
 from imagesync_pipelines.connectors.moysklad.api.pages import AssortmentPage, images_in, page_of, rows_of, values_of
 from imagesync_pipelines.connectors.moysklad.api.refusals import errors_of, refusal
@@ -33,6 +33,7 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import WindowLeft
 from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
+from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 
@@ -62,8 +63,8 @@ class MoyskladApi:
         resolve: Resolve = resolve_host,
     ) -> None:
         self.account = account
-        self._calls = Calls(account, settings, engine, timing or Timing())
-        self._downloads = Downloads(self._calls, settings, allowed_hosts, timing or Timing(), resolve)
+        self._calls = MoyskladCalls(account, settings, engine, timing or Timing())
+        self._downloads = ImageDownloads(self._calls, settings, allowed_hosts, timing or Timing(), resolve)
 
     def close(self) -> None:
         """Close the connections of all threads."""
@@ -254,5 +255,5 @@ class MoyskladApi:
                 return
 
 
-def _element_error(reply: Reply, element: object) -> UpstreamError:
+def _element_error(reply: Answer, element: object) -> UpstreamError:
     return refusal(reply.place, reply.status, element, write=True)

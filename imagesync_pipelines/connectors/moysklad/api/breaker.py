@@ -1,7 +1,8 @@
 """Stopping by ourselves, far below what МойСклад bans an account for (contract section 4).
 
-What belongs here: counting refusals of the last minute. What does not: waiting (pacing.py). МойСклад takes the access
-away, until its support gives it back, for more than 200 answers 429 or 200 equal failing requests within a minute.
+What belongs here: counting refusals of the last minute. What does not: waiting (upstream/rate_limiter.py).
+МойСклад takes the access away, until its support gives it back, for more than 200 answers 429 or 200 equal failing
+requests within a minute.
 """
 
 import threading

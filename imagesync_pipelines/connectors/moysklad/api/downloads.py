@@ -7,7 +7,7 @@ no credentials; miniatures are never fetched.
 
 from urllib.parse import urlsplit
 
-from imagesync_pipelines.connectors.moysklad.api.calls import Calls
+from imagesync_pipelines.connectors.moysklad.api.calls import MoyskladCalls
 from imagesync_pipelines.connectors.moysklad.model import ImageRow
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.upstream.addresses import Resolve
@@ -19,12 +19,12 @@ from imagesync_pipelines.upstream.retries import Timing
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 
 
-class Downloads:
+class ImageDownloads:
     """Downloads from one account; shared by all threads of a run."""
 
     def __init__(
         self,
-        calls: Calls,
+        calls: MoyskladCalls,
         settings: MoyskladSettings,
         allowed_hosts: frozenset[str],
         timing: Timing,

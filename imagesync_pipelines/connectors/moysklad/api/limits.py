@@ -1,18 +1,25 @@
 """What МойСклад allows a principal: units in a window, what a call weighs, calls in flight (contract section 4).
 
 What belongs here: those numbers, and reading what an answer's headers say of them. What does not: counting
-(storage/rate_budget.py), waiting (pacing.py). The numbers hold per user or solution; X-Lognex times are milliseconds.
+(storage/rate_budget.py), waiting (upstream/rate_limiter.py). The numbers hold per user or solution; X-Lognex
+times are milliseconds.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from math import isfinite
 
-from imagesync_pipelines.accounts.moysklad import TokenKind
+from imagesync_pipelines.accounts.moysklad import MoyskladAccount, TokenKind
+from imagesync_pipelines.connectors.moysklad.errors import AccountStoppedError
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.storage.rate_budget import Window
+from imagesync_pipelines.upstream.rate_limiter import RateLimit
 
 UNITS = 45
 WINDOW_SECONDS = 3
 PARALLEL = 5
+# After a pause the workers do not all come back in the same moment.
+_JITTER_SECONDS = 0.02
 MOSCOW = timezone(timedelta(hours=3), "MSK")
 
 # From which day (Moscow time) a call weighs how much; before the first of them it weighs 1.
@@ -21,6 +28,30 @@ _WEIGHTS: Mapping[TokenKind, tuple[tuple[date, int], ...]] = {
     TokenKind.DRAFT_SOLUTION: ((date(2026, 4, 13), 4),),
     TokenKind.USER: ((date(2026, 5, 12), 2), (date(2026, 9, 1), 3), (date(2026, 12, 1), 4)),
 }
+
+
+def rate_limit(account: MoyskladAccount, settings: MoyskladSettings) -> RateLimit:
+    """The limit of one account, our share of it; AccountStoppedError when a run would have to wait for too long."""
+    windows = (Window(max(1, int(UNITS * settings.pace_share)), WINDOW_SECONDS),)
+
+    def too_long(pause: float, host: str) -> AccountStoppedError:
+        return AccountStoppedError(
+            f"account {account.name} is asked to pause for {pause / 60:.0f} min; what is done stays done, "
+            "and the next run goes on",
+            retry_after=pause,
+            sent=False,
+        )
+
+    return RateLimit(
+        principal=f"moysklad {account.name}",
+        windows=lambda: windows,
+        longest_pause=settings.max_pause_seconds,
+        too_long=too_long,
+        weight=lambda now: weight_of(account.token_kind, now),
+        parallel=PARALLEL,
+        units_left=units_left,
+        jitter=_JITTER_SECONDS,
+    )
 
 
 def weight_of(kind: TokenKind, now: float) -> int:

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imagesync_pipelines.accounts.moysklad import MatchField
-from imagesync_pipelines.connectors.moysklad.api.calls import Reply
 from imagesync_pipelines.connectors.moysklad.api.fields import RowError, entity_of, id_of, type_of
 from imagesync_pipelines.connectors.moysklad.model import Entity, ImageRow
+from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError
 
 
@@ -36,7 +36,7 @@ def values_of(entity: Entity, match_field: MatchField) -> tuple[str, ...]:
     return (value,) if value else ()
 
 
-def rows_of(reply: Reply) -> tuple[list[Mapping[str, Any]], int]:
+def rows_of(reply: Answer) -> tuple[list[Mapping[str, Any]], int]:
     """Rows and size of a list. Raises BadAnswerError."""
     data = reply.data if isinstance(reply.data, dict) else {}
     rows, meta = data.get("rows"), data.get("meta")
