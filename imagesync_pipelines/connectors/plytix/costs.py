@@ -1,6 +1,6 @@
 """What applying a plan costs: calls to Plytix, and the minutes that they take at the account's pace.
 
-What belongs here: pure reckoning over a plan. What does not: the plan (planning.py), keeping to the limits (api/limits.py).
+What belongs here: pure reckoning over a plan. What does not: the plan (planning.py), the limits (api/limits.py).
 """
 
 from collections.abc import Sequence
