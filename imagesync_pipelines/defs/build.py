@@ -14,7 +14,7 @@ import dagster as dg
 
 from imagesync_pipelines.defs import alerts, assets, check_alerts, checks, cleanup, jobs, pages, schedules
 from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
-from imagesync_pipelines.defs.undeclared import undeclared
+from imagesync_pipelines.defs.undeclared import undeclared, undeclared_pools
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync.connector import Connector
@@ -60,7 +60,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
 
 def pools() -> tuple[str, ...]:
     """The pools in which steps queue, of all connectors."""
-    return (*undeclared().pools, *(pool for one in connectors() for pool in one.pools))
+    return (*undeclared_pools(), *(pool for one in connectors() for pool in one.pools))
 
 
 def _sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:

@@ -45,7 +45,6 @@ class Undeclared:
     schedules: list[dg.ScheduleDefinition] = field(default_factory=list)
     sensors: list[dg.SensorDefinition] = field(default_factory=list)
     resources: dict[str, Any] = field(default_factory=dict)
-    pools: list[str] = field(default_factory=list)
 
 
 def undeclared() -> Undeclared:
@@ -66,7 +65,6 @@ def _image_db(found: Undeclared) -> None:
     found.schedules.append(image_db_automation.build_schedule(shared, image_db))
     found.sensors.append(image_db_automation.build_discovery_sensor(image_db))
     found.resources["image_db"] = ImageDbResource()
-    found.pools += [image_db_assets.API_POOL, image_db_assets.WRITE_POOL]
 
 
 def _edge(found: Undeclared) -> None:
@@ -78,7 +76,6 @@ def _edge(found: Undeclared) -> None:
     found.sensors.append(edge_sensors.build_new_photos_sensor(shared, edge))
     found.sensors.append(edge_sensors.build_overdue_sensor(shared, edge))
     found.resources["edge"] = EdgeResource()
-    found.pools += [edge_assets.API_POOL, edge_assets.WRITE_POOL]
 
 
 def _plytix(found: Undeclared) -> None:
@@ -89,7 +86,6 @@ def _plytix(found: Undeclared) -> None:
     found.schedules.append(plytix_schedules.build_schedule(shared, plytix))
     found.sensors.append(plytix_sensors.build_new_mapping_sensor(shared, plytix))
     found.resources["plytix"] = PlytixResource()
-    found.pools.append(plytix_assets.API_POOL)
 
 
 def _moysklad(found: Undeclared) -> None:
@@ -100,4 +96,16 @@ def _moysklad(found: Undeclared) -> None:
     found.schedules += moysklad_schedules.build_schedules(shared, moysklad)
     found.sensors.append(moysklad_sensors.build_requests_sensor(shared, moysklad))
     found.resources["moysklad"] = MoyskladResource()
-    found.pools += [moysklad_assets.MAIN_POOL, moysklad_assets.CHILD_POOL]
+
+
+def undeclared_pools() -> tuple[str, ...]:
+    """Their pools."""
+    return (
+        image_db_assets.API_POOL,
+        image_db_assets.WRITE_POOL,
+        edge_assets.API_POOL,
+        edge_assets.WRITE_POOL,
+        plytix_assets.API_POOL,
+        moysklad_assets.MAIN_POOL,
+        moysklad_assets.CHILD_POOL,
+    )
