@@ -12,7 +12,7 @@ from imagesync_pipelines.defs.history import history as read_history
 
 @click.command("history")
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="how many runs")
-@click.option("--connector", help="runs of this connector only")
+@click.option("--connector", "--room", "connector", help="runs of this connector only")
 def history(limit: int, connector: str | None) -> None:
     """Print past runs: when, how they ended, what they changed."""
     with runs.opened() as (_, instance):

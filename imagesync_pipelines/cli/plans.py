@@ -16,7 +16,7 @@ SHOWN = 40
 
 @click.command("plan")
 @click.argument("plan_id", type=int, required=False)
-@click.option("--connector", default="image_db", show_default=True, help="whose last plan")
+@click.option("--connector", "--room", "connector", default="image_db", show_default=True, help="whose last plan")
 def plan(plan_id: int | None, connector: str) -> None:
     """Print the last plan (or plan PLAN_ID): its numbers and the first rows that change."""
     with runs.opened() as (installation, _):

@@ -12,7 +12,7 @@ from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTa
 
 
 @click.command("list")
-@click.option("--connector", default="image_db", show_default=True)
+@click.option("--connector", "--room", "connector", default="image_db", show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def list_items(connector: str, limit: int) -> None:
     """Print what is in quarantine."""
@@ -26,7 +26,9 @@ def list_items(connector: str, limit: int) -> None:
 @click.command("replay")
 @click.argument("ids", type=int, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="all items of the connector")
-@click.option("--connector", type=click.Choice(["image_db"]), default="image_db", show_default=True)
+@click.option(
+    "--connector", "--room", "connector", type=click.Choice(["image_db"]), default="image_db", show_default=True
+)
 @click.pass_context
 def replay(context: click.Context, ids: tuple[int, ...], everything: bool, connector: str) -> None:
     """Try items again now, from the stored pages."""
@@ -49,7 +51,7 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, conne
 
 @click.command("drop")
 @click.argument("ids", type=int, nargs=-1, required=True)
-@click.option("--connector", default="image_db", show_default=True)
+@click.option("--connector", "--room", "connector", default="image_db", show_default=True)
 def drop(ids: tuple[int, ...], connector: str) -> None:
     """Forget items: they come back when they fail again."""
     with runs.opened() as (installation, _):
