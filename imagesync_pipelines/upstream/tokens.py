@@ -133,9 +133,9 @@ class TokenHolder:
         with self._lock:
             if self._token is None or self._token.access != token.access:
                 return
-            if self._policy.proven_by_use and not self._worked:
-                raise self._refused_for_good("takes {} but refuses the token it gave for it", None)
             self._token = None
+            if self._policy.proven_by_use and not self._worked:
+                raise self._refused_for_good("takes {} but refuses the token it gave for them", None)
 
     def _log_in(self) -> Token:
         if self._refusal is not None:
@@ -174,7 +174,7 @@ class TokenHolder:
     def _refused_for_good(self, what: str, error: UpstreamError | None) -> CredentialsError:
         policy, status = self._policy, 401 if error is None else error.status
         self._refusal = CredentialsError(
-            f"{policy.system} {what.format(policy.credentials)} (HTTP {status}); {policy.advice}",
+            f"HTTP {status}: {policy.system} {what.format(policy.credentials)}; {policy.advice}",
             host=error.host if error else "",
             path=error.path if error else "",
             status=status,

@@ -6,7 +6,7 @@ a download (bodies.py), scans and cursors (listing.py), retries (upstream/).
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
@@ -26,11 +26,12 @@ from imagesync_pipelines.connectors.edge.errors import (
 )
 from imagesync_pipelines.connectors.edge.model import BadPhotoError, Photo, parse_moment, photo_from_json
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.tokens import Tokens
-from imagesync_pipelines.upstream.answers import Answer, place_of
-from imagesync_pipelines.upstream.errors import CredentialsError, NotFoundError, UpstreamError
+from imagesync_pipelines.connectors.edge.tokens import head_office_tokens
+from imagesync_pipelines.upstream.answers import Answer
+from imagesync_pipelines.upstream.errors import NotFoundError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import Param, SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
+from imagesync_pipelines.upstream.transport import Dialect, Transport
 
 PHOTOS_PATH = "api/v1/sync/product-photos/"
 STATUS_PATH = "api/v1/sync/product-photos/status/"
@@ -69,6 +70,25 @@ class PhotoReport(NamedTuple):
     error: str
 
 
+class HeadOfficeDialect(Dialect):
+    """Answers of a head office's JSON calls; its 404 means the store."""
+
+    answers = frozenset({404})
+
+    def judge(self, request: ApiRequest, answer: Answer) -> Answer | UpstreamError:
+        """The answer, or that there is no such store."""
+        return answer if answer.good else _no_store(answer)
+
+    def failed(self, request: ApiRequest, error: UpstreamError) -> UpstreamError:
+        """Name a 403, and a 404 that is not the head office's own."""
+        if error.status == 403:
+            what = "HTTP 403: this account may not read the photos of this store"
+            return NotAllowedError(what, host=error.host, path=error.path, status=403)
+        if error.status == 404:
+            return NotFoundError(_NOT_HO, host=error.host, path=error.path, status=404)
+        return error
+
+
 class HeadOfficeApi:
     """One head office, with one account; shared by all threads of a run. Close it at the end."""
 
@@ -82,27 +102,25 @@ class HeadOfficeApi:
             tries=settings.tries,
             verify_tls=settings.verify_tls,
         )
-        self._logins = UpstreamSession(policy, timing=timing)
-        self._tokens = Tokens(self._logins, head_office, timing)
-        self._session = UpstreamSession(replace(policy, auth=self._tokens.headers), timing=timing)
+        self._tokens = head_office_tokens(head_office, policy, timing)
+        self._transport = Transport(policy, HeadOfficeDialect(), timing, tokens=self._tokens)
         self._bodies = PhotoBodies(head_office.url, self._tokens, settings, timing)
         self._zone = ZoneInfo(settings.head_office_timezone)
 
     def close(self) -> None:
         """Close the connections of all threads."""
-        self._logins.close()
-        self._session.close()
+        self._transport.close()
         self._bodies.close()
 
     @property
     def calls(self) -> int:
         """HTTP requests made so far: logins, retries and downloads included."""
-        return self._logins.calls + self._session.calls + self._bodies.calls
+        return self._tokens.calls + self._transport.calls + self._bodies.calls
 
     @property
     def bytes(self) -> int:
         """Bytes of bodies received so far, photos included."""
-        return self._logins.bytes + self._session.bytes + self._bodies.bytes
+        return self._tokens.bytes + self._transport.bytes + self._bodies.bytes
 
     def check_login(self) -> None:
         """Get a token now. Raises CredentialsError when the account is refused."""
@@ -158,32 +176,8 @@ class HeadOfficeApi:
         self._call("POST", STATUS_PATH, {}, json={"store_id": store_id, "sync_batch": rows})
 
     def _call(self, method: str, path: str, params: Mapping[str, Param], json: object = None) -> Answer:
-        """Make one call; a token that is refused is renewed once. HO's 404 means the store."""
-        for last in (False, True):
-            token = self._tokens.current()
-            try:
-                answer = self._session.request(
-                    method, path, params, json=json, idempotent=True, expect_json=True, accept={404}
-                )
-            except CredentialsError as error:
-                if error.status == 403:
-                    what = "HTTP 403: this account may not read the photos of this store"
-                    raise NotAllowedError(what, host=error.host, path=error.path, status=403) from None
-                if last:
-                    raise
-                self._tokens.refused(token)
-                continue
-            except UpstreamError as error:
-                if error.status is not None:
-                    self._tokens.accepted()
-                if error.status == 404:
-                    raise NotFoundError(_NOT_HO, host=error.host, path=error.path, status=404) from None
-                raise
-            self._tokens.accepted()
-            break
-        if answer.status == 404:
-            raise _no_store(answer)
-        return answer
+        """Make one call; saying the same twice does no harm."""
+        return self._transport.call(ApiRequest(method, path, params, json=json, idempotent=True, expect_json=True))
 
     def _page(self, answer: Answer, offset: int) -> ListingPage:
         data = answer.data.get("data") if isinstance(answer.data, dict) else None
@@ -239,15 +233,13 @@ def _uuids(values: object) -> Iterator[str]:
             continue
 
 
-def _bad(answer: Answer, what: str) -> BadListingError:
-    place = place_of(answer.url)
-    return BadListingError(what, host=place.host, path=place.path, status=answer.status)
+def _bad(answer: Answer, what: str) -> UpstreamError:
+    return answer.error(BadListingError, what)
 
 
-def _no_store(answer: Answer) -> StoreUnknownError | NotFoundError:
-    place = place_of(answer.url)
+def _no_store(answer: Answer) -> UpstreamError:
     message = answer.data.get("message") if isinstance(answer.data, dict) else None
     if isinstance(message, str) and "store not found" in message.lower():
         what = "the head office does not know the store, or it is inactive; nothing was removed on that"
-        return StoreUnknownError(what, host=place.host, path=place.path, status=404)
-    return NotFoundError(_NOT_HO, host=place.host, path=place.path, status=404)
+        return answer.error(StoreUnknownError, what)
+    return answer.error(NotFoundError, _NOT_HO)

@@ -23,12 +23,10 @@ from imagesync_pipelines.connectors.edge.errors import (
     StoreUnknownError,
 )
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.tokens import Tokens
 from imagesync_pipelines.upstream.answers import Place, failure_of_status, failure_without_answer, place_of
 from imagesync_pipelines.upstream.errors import (
     BadAnswerError,
     BodyTooLargeError,
-    CredentialsError,
     DeadlineExceededError,
     NotFoundError,
     RedirectRefusedError,
@@ -38,6 +36,7 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
+from imagesync_pipelines.upstream.tokens import TokenHolder
 
 CONNECT_SECONDS = 10.0
 _CHUNK = 256 * 1024
@@ -108,7 +107,7 @@ class PhotoBody:
 class PhotoBodies:
     """Opens downloads at one head office; shared by all threads."""
 
-    def __init__(self, base_url: str, tokens: Tokens, settings: EdgeSettings, timing: Timing) -> None:
+    def __init__(self, base_url: str, tokens: TokenHolder, settings: EdgeSettings, timing: Timing) -> None:
         quiet_urllib3()
         self._base = base_url.rstrip("/")
         self._tokens = tokens
@@ -135,11 +134,13 @@ class PhotoBodies:
 
         def attempt(deadline: float) -> PhotoBody | UpstreamError:
             token = self._tokens.current()
-            outcome = self._exchange(url, place, token, wanted, deadline)
-            if not isinstance(outcome, CredentialsError):
-                return outcome
-            self._tokens.refused(token)
-            return self._exchange(url, place, self._tokens.current(), wanted, deadline)
+            outcome = self._exchange(url, place, token.access, wanted, deadline)
+            if self._tokens.is_refusal(outcome):
+                self._tokens.refused(token)
+                outcome = self._exchange(url, place, self._tokens.current().access, wanted, deadline)
+            if not self._tokens.is_refusal(outcome):
+                self._tokens.note_answer(outcome)
+            return outcome
 
         body = call_with_retries(attempt, self._retry, self._timing, lambda error: error.retryable)
         try:
@@ -174,8 +175,6 @@ class PhotoBodies:
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             return failure_without_answer(place, error)
-        if response.status != 401:
-            self._tokens.accepted()
         if response.status in {200, 206}:
             return self._body(response, place, deadline)
         try:
