@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.products.settings import ErpSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
@@ -32,7 +33,8 @@ SNAPSHOT = Path(__file__).parent / "definitions.json"
 
 SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("All connectors", Settings),
-    ("The image database and the ERP", ImageDbSettings),
+    ("The ERP", ErpSettings),
+    ("The image database", ImageDbSettings),
     ("Edge stores", EdgeSettings),
     ("Plytix", PlytixSettings),
     ("МойСклад", MoyskladSettings),
@@ -48,10 +50,13 @@ _HEAD = """\
 
 
 def variables(kind: type[BaseSettings]) -> dict[str, tuple[object, str]]:
-    """The variables of one settings class: name → (default, description)."""
+    """The variables of one settings class: name → (default, description); those of a class it extends are that one's."""
     prefix = str(kind.model_config.get("env_prefix") or "")
+    extended = {name for base in kind.__mro__[1:] for name in getattr(base, "model_fields", {})}
     return {
-        (prefix + name).upper(): (field.default, field.description or "") for name, field in kind.model_fields.items()
+        (prefix + name).upper(): (field.default, field.description or "")
+        for name, field in kind.model_fields.items()
+        if name not in extended
     }
 
 

@@ -1,6 +1,6 @@
 """`imagesync export`: the images of all products as a file.
 
-What belongs here: options, where the bytes go. What does not: what is exported and how (image_db/exports).
+What belongs here: options, where the bytes go. What does not: what is exported and how (products/exports).
 """
 
 import sys
@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.exports.formats import Format, export
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.products.exports.formats import Format, export
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.files import write_stream
 from imagesync_pipelines.storage.installation import open_installation

@@ -9,8 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import plan_stages
-from imagesync_pipelines.connectors.image_db.pinning import pin_image
 from imagesync_pipelines.connectors.image_db.stages import Part
+from imagesync_pipelines.products.pinning import pin_image
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors
 

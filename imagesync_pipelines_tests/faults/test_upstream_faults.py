@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.connectors.image_db.erp import ErpError
+from imagesync_pipelines.products.erp import ErpError
 from imagesync_pipelines.sandbox.faults import (
     WireFault,
     altered,

@@ -12,7 +12,6 @@ import dagster as dg
 
 from imagesync_pipelines.connectors.image_db import pages, plan_stages, stages, telling
 from imagesync_pipelines.connectors.image_db.batch import Batches
-from imagesync_pipelines.connectors.image_db.exports.files import write_exports
 from imagesync_pipelines.connectors.image_db.options import (
     ApplyConfig,
     ErpConfig,
@@ -28,6 +27,7 @@ from imagesync_pipelines.defs.connector_assets import OWNERS, connector_options,
 from imagesync_pipelines.defs.lineage import ancestors_of
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.defs.summaries import run_started, stage, summary_metadata
+from imagesync_pipelines.products.exports.files import write_exports
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.sync.progress import Progress

@@ -6,7 +6,6 @@ old ones. What does not: the file itself (record_store.py), what should be done 
 
 import io
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -17,6 +16,7 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.record_store import Chunk, PageReject, Stored, write_chunks
 from imagesync_pipelines.connectors.image_db.records import Reject
+from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 
 _FOLDER = "records/image_db"
@@ -69,14 +69,6 @@ class About(BaseModel):
         return tuple(
             PageReject(line.page, line.place, Reject(line.external_id, line.reason, "")) for line in self.rejects
         )
-
-
-@dataclass(frozen=True)
-class Unmatched:
-    """What a plan found that no product shows; the two frames of planning.Planned with these names."""
-
-    unmatched: pd.DataFrame
-    unused: pd.DataFrame
 
 
 class Batches:

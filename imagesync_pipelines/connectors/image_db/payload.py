@@ -6,10 +6,10 @@ change (the plan) and writing them (applying.py).
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,9 @@ import pyarrow.compute as pc
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, read_canonical, read_table
-from imagesync_pipelines.connectors.image_db.rules import alt_text, priority
+from imagesync_pipelines.products.rules import alt_text, priority
+from imagesync_pipelines.products.target import Payload
+from imagesync_pipelines.products.writing import Values
 
 # What of a row comes from its link and its product, and not from its record.
 _OF_A_LINK = ("product_name", "is_front", "matched_by", "fingerprint")
@@ -29,29 +31,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 class MissingRecordError(Exception):
     """A planned image is not in the record store: the plan and the records do not belong together; plan again."""
-
-
-class Values(NamedTuple):
-    """The values of one product image, in the order in which they are copied; metadata is JSON in UTF-8."""
-
-    image_url: str
-    thumbnail_url: str | None
-    image_type: str
-    is_front: bool
-    priority: int
-    alt_text: str
-    metadata: bytes
-    fingerprint: str
-    original_url: str | None
-    newest_export: datetime | None
-    matched_by: str
-    chosen_because: str
-    width: int | None
-    height: int | None
-    image_format: str
-
-
-Payload = Callable[[Sequence[str]], dict[str, Values]]
 
 
 @contextmanager

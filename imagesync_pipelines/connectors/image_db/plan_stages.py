@@ -12,16 +12,18 @@ import pandas as pd
 import psycopg
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import products, unmatched
-from imagesync_pipelines.connectors.image_db.applying import ProductImageTarget, read_current
-from imagesync_pipelines.connectors.image_db.batch import About, Batches, Unmatched
+from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR
 from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.planning import Planned, cut_to, groups_of_skus, plan_wanted, rejected_rows
-from imagesync_pipelines.connectors.image_db.primaries import repair_primaries
 from imagesync_pipelines.connectors.image_db.record_store import read_external_ids
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.connectors.image_db.stages import limits_of
+from imagesync_pipelines.products import table as products
+from imagesync_pipelines.products import unmatched
+from imagesync_pipelines.products.primaries import repair_primaries
+from imagesync_pipelines.products.target import ProductImageTarget, read_current
+from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans

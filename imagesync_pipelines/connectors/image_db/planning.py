@@ -15,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.matching import RULES, Matcher, match_links, may_resemble, products_of
 from imagesync_pipelines.connectors.image_db.record_store import PageReject, read_table
-from imagesync_pipelines.connectors.image_db.rules import RULES_VERSION
+from imagesync_pipelines.products.matching import RULES, Matcher, match_links, may_resemble, products_of
+from imagesync_pipelines.products.rules import RULES_VERSION
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.sync.frames import among
 
@@ -51,11 +51,6 @@ class Planned:
     unmatched: pd.DataFrame
     unused: pd.DataFrame
     read_ids: pd.Series
-
-
-def image_key(product_id: int | str, external_id: str) -> str:
-    """The engine's key of a product image: the product's id and the image's external id."""
-    return f"{product_id}/{external_id}"
 
 
 def plan_wanted(records: UPath, products: pd.DataFrame) -> Planned:

@@ -1,25 +1,17 @@
-"""The settings of the image database and of the ERP, read from the environment and from `.env`.
+"""The settings of the image database, read from the environment and from `.env`.
 
 What belongs here: the variables of this connector, with the names the mission gave them, so without a prefix. What does
-not: values that other connectors need too (imagesync_pipelines/settings.py).
+not: those of the ERP (products/settings.py) and values that other
+connectors need too (imagesync_pipelines/settings.py).
 """
 
-from pathlib import Path
+from pydantic import Field, SecretStr, field_validator
 
-from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-# The ERP's tables as the contract has them (section 4).
-_PARENTS_QUERY = "SELECT id, sku, name, legacy_base_sku, is_active FROM products_parentproduct"
-_VARIANTS_QUERY = (
-    "SELECT id, sku, name, parent_id, variant_code, legacy_sku, legacy_base_sku, is_active FROM products_variantproduct"
-)
+from imagesync_pipelines.products.settings import ErpSettings, missing_of_erp
 
 
-class ImageDbSettings(BaseSettings):
+class ImageDbSettings(ErpSettings):
     """What the image database connector needs to know; every field is the variable of the same name in capitals."""
-
-    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
     image_api_url: str | None = Field(None, description="base URL of the image database's API, e.g. https://host/api/")
     image_api_username: str | None = Field(None, description="user of the API (HTTP Basic)")
@@ -46,24 +38,12 @@ class ImageDbSettings(BaseSettings):
     image_db_max_unmatched_share: float = Field(0.2, ge=0, le=1, description="article links that may have no product")
     image_db_max_reject_share: float = Field(0.01, ge=0, le=1, description="records that may be set aside")
 
-    erp_database_url: SecretStr | None = Field(None, description="any SQLAlchemy URL of the ERP's database")
-    erp_parents_query: str = Field(_PARENTS_QUERY, description="SQL giving the parent products")
-    erp_variants_query: str = Field(_VARIANTS_QUERY, description="SQL giving the variants")
-    erp_parents_file: Path | None = Field(None, description="CSV or Parquet file of the parents, instead of SQL")
-    erp_variants_file: Path | None = Field(None, description="CSV or Parquet file of the variants, instead of SQL")
-
     @field_validator("image_db_schedule")
     @classmethod
     def _is_cron(cls, value: str) -> str:
         if len(value.split()) != 5:
             raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
         return value
-
-    @model_validator(mode="after")
-    def _files_come_in_pairs(self) -> "ImageDbSettings":
-        if (self.erp_parents_file is None) != (self.erp_variants_file is None):
-            raise ValueError("ERP_PARENTS_FILE and ERP_VARIANTS_FILE go together; set both or none")
-        return self
 
 
 def missing_variables(settings: ImageDbSettings) -> tuple[str, ...]:
@@ -72,8 +52,5 @@ def missing_variables(settings: ImageDbSettings) -> tuple[str, ...]:
         "IMAGE_API_URL": settings.image_api_url,
         "IMAGE_API_USERNAME": settings.image_api_username,
         "IMAGE_API_PASSWORD": settings.image_api_password,
-        "ERP_DATABASE_URL (or ERP_PARENTS_FILE and ERP_VARIANTS_FILE)": (
-            settings.erp_database_url or settings.erp_parents_file
-        ),
     }
-    return tuple(name for name, value in needed.items() if value is None)
+    return (*(name for name, value in needed.items() if value is None), *missing_of_erp(settings))

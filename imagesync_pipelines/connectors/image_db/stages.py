@@ -11,13 +11,14 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.image_db import erp, products
 from imagesync_pipelines.connectors.image_db.batch import About, Batches, BatchMissingError, RejectLine
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Landed, Reader, read_all, read_spans
 from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
 from imagesync_pipelines.connectors.image_db.record_store import Stored, read_external_ids
 from imagesync_pipelines.connectors.image_db.scan import prove
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.products import erp
+from imagesync_pipelines.products import table as products
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage import scans
 from imagesync_pipelines.storage.installation import Installation

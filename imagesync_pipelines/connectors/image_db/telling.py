@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.image_db.batch import Batches, Unmatched
+from imagesync_pipelines.connectors.image_db.batch import Batches
 from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.plan_stages import PlanApplied, PlanMade, external_ids_of
 from imagesync_pipelines.connectors.image_db.stages import ProductsTaken
+from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync.model import EFFECTS

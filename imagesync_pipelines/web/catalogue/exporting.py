@@ -1,7 +1,7 @@
 """Exports over HTTP: a stream that begins before the answer does, and few of them at once.
 
 What belongs here: starting a stream, how many there may be, the route of the pages. What does not: what is exported and
-how it is written (image_db/exports), the route of the API (api/exports.py).
+how it is written (products/exports), the route of the API (api/exports.py).
 """
 
 from collections.abc import Collection, Generator, Mapping
@@ -16,7 +16,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from imagesync_pipelines.connectors.image_db.exports.formats import Format, export, kind_of
+from imagesync_pipelines.products.exports.formats import Format, export, kind_of
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries.products import conditions_of

@@ -11,8 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import erp, pages, plan_stages, products, stages
+from imagesync_pipelines.connectors.image_db import pages, plan_stages, stages
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.products import erp
+from imagesync_pipelines.products import table as products
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import open_locations
 from imagesync_pipelines.storage.installation import Installation

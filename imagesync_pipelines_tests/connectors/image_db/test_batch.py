@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.batch import About, Batches, BatchMissingError, RejectLine, Unmatched
+from imagesync_pipelines.connectors.image_db.batch import About, Batches, BatchMissingError, RejectLine
 from imagesync_pipelines.connectors.image_db.record_store import ReadPage, chunk_of, read_external_ids
 from imagesync_pipelines.connectors.image_db.records import read_page
+from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
 
 START = datetime(2026, 3, 1, 3, tzinfo=UTC)

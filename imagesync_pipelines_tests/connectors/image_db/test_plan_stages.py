@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import plan_stages
-from imagesync_pipelines.connectors.image_db.pinning import pin_image
 from imagesync_pipelines.connectors.image_db.planning import UnknownSkuError
 from imagesync_pipelines.connectors.image_db.stages import Part
+from imagesync_pipelines.products.pinning import pin_image
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import Plans

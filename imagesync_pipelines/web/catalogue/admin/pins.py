@@ -1,6 +1,6 @@
 """Choosing the primary image of a product, and everything that is known of a product and its images.
 
-What belongs here: the routes. What does not: pinning (image_db/pinning.py), the page for everybody (pages/product.py).
+What belongs here: the routes. What does not: pinning (products/pinning.py), the page for everybody (pages/product.py).
 """
 
 import logging
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Form, HTTPException, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.connectors.image_db.pinning import pin_image, unpin_image
+from imagesync_pipelines.products.pinning import pin_image, unpin_image
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page

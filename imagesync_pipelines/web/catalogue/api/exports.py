@@ -1,6 +1,6 @@
 """Exports: the images of all products in one answer.
 
-What belongs here: the route. What does not: starting the stream (exporting.py), what is in it (image_db/exports).
+What belongs here: the route. What does not: starting the stream (exporting.py), what is in it (products/exports).
 """
 
 from typing import Annotated, Any
@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.connectors.image_db.exports.formats import Format, kind_of
+from imagesync_pipelines.products.exports.formats import Format, kind_of
 from imagesync_pipelines.web.catalogue import keys
 from imagesync_pipelines.web.catalogue.api.access import needs
 from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented

@@ -1,13 +1,13 @@
 """Choosing the primary image of a product for another system.
 
-What belongs here: the routes that pin and unpin. What does not: pinning itself (image_db/pinning.py), reading the
+What belongs here: the routes that pin and unpin. What does not: pinning itself (products/pinning.py), reading the
 primary (products.py).
 """
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.connectors.image_db.pinning import pin_image, unpin_image
+from imagesync_pipelines.products.pinning import pin_image, unpin_image
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.web.catalogue.api.access import Pinner
 from imagesync_pipelines.web.catalogue.api.answers import answered

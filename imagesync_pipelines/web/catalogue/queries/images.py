@@ -1,7 +1,7 @@
 """Product images as the pages show them: one row of product_image with what a person wants to know of it.
 
 What belongs here: the view of an image, and reading images of products in display order. What does not: the fallback
-of the mission between products (image_db/showing.py), HTML (pages/).
+of the mission between products (products/showing.py), HTML (pages/).
 """
 
 from collections.abc import Collection, Mapping
@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import rules
+from imagesync_pipelines.products import rules
 from imagesync_pipelines.storage.schema import product_image
 
 _SHOWN = (

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from imagesync_pipelines.connectors.image_db.showing import lending_variants, shown_images
+from imagesync_pipelines.products.showing import lending_variants, shown_images
 from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
 from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id, images_of
 

@@ -1,6 +1,6 @@
 """The images that are shown for products, for any number of products at once.
 
-What belongs here: the fallback to a parent's images (image_db/showing.py) joined with the views of images. What does
+What belongs here: the fallback to a parent's images (products/showing.py) joined with the views of images. What does
 not: one product with everything (product.py), the list (products.py).
 """
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.showing import image_owners, lending_variants
+from imagesync_pipelines.products.showing import image_owners, lending_variants
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id, images_of
 

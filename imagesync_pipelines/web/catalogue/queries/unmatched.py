@@ -1,6 +1,6 @@
 """Article numbers that no product has, some at a time, for whoever keeps the ERP.
 
-What belongs here: reading the list. What does not: finding and writing them (image_db/unmatched.py).
+What belongs here: reading the list. What does not: finding and writing them (products/unmatched.py).
 """
 
 from collections.abc import Mapping

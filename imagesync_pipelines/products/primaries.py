@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import rules
+from imagesync_pipelines.products import rules
 from imagesync_pipelines.storage.pins import pins_of
 from imagesync_pipelines.storage.schema import product, product_image
 

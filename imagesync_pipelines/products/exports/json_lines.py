@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import orjson
 
-from imagesync_pipelines.connectors.image_db.exports.rows import Batches
+from imagesync_pipelines.products.exports.rows import Batches
 
 
 def write_ndjson(batches: Batches) -> Iterator[bytes]:

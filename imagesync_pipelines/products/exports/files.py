@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.exports.formats import Format, kind_of
-from imagesync_pipelines.connectors.image_db.exports.rows import Batches, ExportRow, read_rows, snapshot
+from imagesync_pipelines.products.exports.formats import Format, kind_of
+from imagesync_pipelines.products.exports.rows import Batches, ExportRow, read_rows, snapshot
 from imagesync_pipelines.storage.files import write_stream
 
 FOLDER = "exports"

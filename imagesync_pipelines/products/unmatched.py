@@ -4,13 +4,26 @@ What belongs here: writing both tables. What does not: finding what is unmatched
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.batch import Unmatched
 from imagesync_pipelines.storage.schema import unmatched_article, unused_image
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """What a plan found that no product shows.
+
+    unmatched: number, variant, external_id, image_type, image_url, reason, candidates (list of {sku, name, why}).
+    unused: external_id, image_type, image_url, reason; images that no product shows although no number is wrong.
+    """
+
+    unmatched: pd.DataFrame
+    unused: pd.DataFrame
 
 
 def write(engine: sa.Engine, found: Unmatched, read_ids: Collection[str] | None = None) -> None:

@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.applying import ProductImageTarget, read_current
-from imagesync_pipelines.connectors.image_db.payload import Values
-from imagesync_pipelines.connectors.image_db.planning import image_key
+from imagesync_pipelines.products.target import ProductImageTarget, image_key, read_current
+from imagesync_pipelines.products.writing import Values
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.sync.apply import Applied, apply_database

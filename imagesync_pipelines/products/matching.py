@@ -1,4 +1,4 @@
-"""Article numbers of the image database to products of the ERP (contract section 5.1).
+"""Article numbers of the image database to products of the ERP (docs/contracts/image_db.md, §5.1).
 
 What belongs here: the match and, where there is none, the nearest candidates for a person to look at; and which
 products of a large catalogue can matter at all, so that only those become Python objects. What does not: the other
@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagesync_pipelines.connectors.image_db.rules import Product
+from imagesync_pipelines.products.rules import Product
 
 VARIANT_SKU = "variant sku"
 VARIANT_BY_CODE = "parent's variant by code"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.matching import (
+from imagesync_pipelines.products.matching import (
     RULES,
     Matcher,
     Near,
@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.image_db.matching import (
     may_resemble,
     products_of,
 )
-from imagesync_pipelines.connectors.image_db.rules import Product
+from imagesync_pipelines.products.rules import Product
 
 PRODUCTS = [
     Product(1, "parent", "11400", name="Engel"),

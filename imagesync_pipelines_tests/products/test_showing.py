@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.showing import shown_images
+from imagesync_pipelines.products.showing import shown_images
 from imagesync_pipelines.storage.schema import product, product_image
 
 PARENT, OWN, BARE, LONE, OLD, CHILDLESS = 1, 2, 3, 4, 5, 6

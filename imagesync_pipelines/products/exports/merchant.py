@@ -10,7 +10,7 @@ from itertools import groupby
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
-from imagesync_pipelines.connectors.image_db.exports.rows import Batches, ExportRow
+from imagesync_pipelines.products.exports.rows import Batches, ExportRow
 
 MOST_ADDITIONAL = 10
 LONGEST_LINK = 2000

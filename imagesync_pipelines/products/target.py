@@ -1,11 +1,11 @@
-"""The plan of this connector in the database: whole products, one transaction per batch, primaries last.
+"""`product_image` as a target: whole products, one transaction per batch, primaries last.
 
 What belongs here: what is there now (the engine's `current`), and the effects of a batch of groups. What does not:
 what should be there (planning.py), locks and flags of primaries (primaries.py), which removals may happen
 (sync/guard.py).
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -13,10 +13,9 @@ import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import rules, writing
-from imagesync_pipelines.connectors.image_db.payload import Payload, Values
-from imagesync_pipelines.connectors.image_db.planning import image_key
-from imagesync_pipelines.connectors.image_db.primaries import Locked, Present, lock_products, set_flags
+from imagesync_pipelines.products import rules, writing
+from imagesync_pipelines.products.primaries import Locked, Present, lock_products, set_flags
+from imagesync_pipelines.products.writing import Values
 from imagesync_pipelines.storage.copying import frame_of, read_columns
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult, group_state
 
@@ -26,6 +25,15 @@ _CURRENT = "SELECT product_id || '/' || external_id, product_id, fingerprint, or
 BAD_ROW = (sa.exc.DataError, sa.exc.IntegrityError, psycopg.DataError, psycopg.IntegrityError)
 
 _WITHOUT_IMAGES = group_state(())
+
+
+Payload = Callable[[Sequence[str]], dict[str, Values]]
+"""The values of the rows with these engine keys."""
+
+
+def image_key(product_id: int | str, external_id: str) -> str:
+    """The engine's key of a product image: the product's id and the image's external id."""
+    return f"{product_id}/{external_id}"
 
 
 def split_key(key: str) -> tuple[int, str]:

@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.applying import read_current
-from imagesync_pipelines.connectors.image_db.pinning import pin_image
-from imagesync_pipelines.connectors.image_db.primaries import repair_primaries
+from imagesync_pipelines.products.pinning import pin_image
+from imagesync_pipelines.products.primaries import repair_primaries
+from imagesync_pipelines.products.target import read_current
 from imagesync_pipelines.storage.pins import pins_of
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines_tests.connectors.image_db.rows import (
+from imagesync_pipelines_tests.products.rows import (
     Picture,
     Wanted,
     add_products,

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.rules import Product
+from imagesync_pipelines.products.rules import Product
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import DeletionLimits

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import rules
-from imagesync_pipelines.connectors.image_db.showing import image_owners, lending_variants
+from imagesync_pipelines.products import rules
+from imagesync_pipelines.products.showing import image_owners, lending_variants
 from imagesync_pipelines.storage.schema import product, product_image
 
 PRODUCTS_AT_ONCE = 500

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.erp import COLUMNS, ErpError, ErpProducts, judge, read_erp
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.products.erp import COLUMNS, ErpError, ErpProducts, judge, read_erp
+from imagesync_pipelines.products.settings import ErpSettings
 
 PARENTS = [
     {"id": 1, "sku": "11400", "name": "Engel", "legacy_base_sku": "11400", "is_active": True},
@@ -33,8 +33,8 @@ EXPECTED = [
 ]
 
 
-def settings(**values: Any) -> ImageDbSettings:
-    return ImageDbSettings(_env_file=None, **values)
+def settings(**values: Any) -> ErpSettings:
+    return ErpSettings(_env_file=None, **values)
 
 
 def rows_of(products: ErpProducts) -> list[tuple]:
@@ -42,19 +42,19 @@ def rows_of(products: ErpProducts) -> list[tuple]:
     return list(products.rows.itertuples(index=False, name=None))
 
 
-def as_csv(folder: Path) -> ImageDbSettings:
+def as_csv(folder: Path) -> ErpSettings:
     pd.DataFrame(PARENTS).to_csv(folder / "parents.csv", index=False)
     pd.DataFrame(VARIANTS).to_csv(folder / "variants.csv", index=False, encoding="utf-8-sig")
     return settings(erp_parents_file=folder / "parents.csv", erp_variants_file=folder / "variants.csv")
 
 
-def as_parquet(folder: Path) -> ImageDbSettings:
+def as_parquet(folder: Path) -> ErpSettings:
     pd.DataFrame(PARENTS).to_parquet(folder / "parents.parquet")
     pd.DataFrame(VARIANTS).to_parquet(folder / "variants.parquet")
     return settings(erp_parents_file=folder / "parents.parquet", erp_variants_file=folder / "variants.parquet")
 
 
-def as_sql(folder: Path) -> ImageDbSettings:
+def as_sql(folder: Path) -> ErpSettings:
     url = f"sqlite:///{folder / 'erp.sqlite'}"
     engine = sa.create_engine(url)
     pd.DataFrame(PARENTS).to_sql("products_parentproduct", engine, index=False)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.primaries import lock_products, set_flags
+from imagesync_pipelines.products.primaries import lock_products, set_flags
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.pins import set_pin, unset_pin
 

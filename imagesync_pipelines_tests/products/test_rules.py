@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.rules import (
+from imagesync_pipelines.products.rules import (
     Product,
     Shown,
     alt_text,

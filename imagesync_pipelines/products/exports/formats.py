@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.exports.csv_lines import write_csv
-from imagesync_pipelines.connectors.image_db.exports.json_lines import write_ndjson
-from imagesync_pipelines.connectors.image_db.exports.merchant import write_merchant
-from imagesync_pipelines.connectors.image_db.exports.parquet import write_parquet
-from imagesync_pipelines.connectors.image_db.exports.rows import Batches, read_rows, snapshot
+from imagesync_pipelines.products.exports.csv_lines import write_csv
+from imagesync_pipelines.products.exports.json_lines import write_ndjson
+from imagesync_pipelines.products.exports.merchant import write_merchant
+from imagesync_pipelines.products.exports.parquet import write_parquet
+from imagesync_pipelines.products.exports.rows import Batches, read_rows, snapshot
 
 
 class Format(StrEnum):

@@ -1,6 +1,6 @@
 """Products as the ERP has them: read from SQL or from files, everything as text, judged row by row.
 
-What belongs here: reading and validating. What does not: our own product table (products.py) and SKU matching
+What belongs here: reading and validating. What does not: our own product table (table.py) and SKU matching
 (matching.py). The columns are those of the contract's section 4.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.products.settings import ErpSettings
 
 COLUMNS = ("kind", "erp_id", "sku", "parent_erp_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active")
 _SOURCE_NAMES = {
@@ -50,7 +50,7 @@ class ErpProducts:
     warnings: tuple[str, ...]
 
 
-def read_erp(settings: ImageDbSettings) -> ErpProducts:
+def read_erp(settings: ErpSettings) -> ErpProducts:
     """All parents and variants of the ERP, from the files when they are set, else by SQL.
 
     Raises ErpError when the ERP cannot be read, lacks a column that is needed, or gave no products at all: an empty

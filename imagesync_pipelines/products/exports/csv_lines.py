@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 
-from imagesync_pipelines.connectors.image_db.exports.rows import Batches, ExportRow
+from imagesync_pipelines.products.exports.rows import Batches, ExportRow
 
 # What a spreadsheet takes for a formula at the beginning of a cell. A cell also begins after a semicolon or a tab where
 # those separate cells, and after a line break; the wide signs are what East Asian keyboards give.

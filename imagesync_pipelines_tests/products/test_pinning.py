@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.pinning import pin_image, unpin_image
-from imagesync_pipelines.connectors.image_db.primaries import lock_products
-from imagesync_pipelines.connectors.image_db.products import write_products
+from imagesync_pipelines.products.pinning import pin_image, unpin_image
+from imagesync_pipelines.products.primaries import lock_products
+from imagesync_pipelines.products.table import write_products
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.pins import pins_of
 from imagesync_pipelines.sync.model import DeletionLimits
-from imagesync_pipelines_tests.connectors.image_db.rows import Picture, add_products, bring, images, plan, primaries
+from imagesync_pipelines_tests.products.rows import Picture, add_products, bring, images, plan, primaries
 
 A, B = Picture(1), Picture(2)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from imagesync_pipelines.connectors.image_db.exports.rows import Batches, ExportRow
+from imagesync_pipelines.products.exports.rows import Batches, ExportRow
 
 # What is in memory until it is compressed and given on.
 ROWS_IN_A_GROUP = 5_000

@@ -1,14 +1,14 @@
-"""The pure rules of this connector: which order images have, which is primary, which article an image belongs to.
+"""The pure rules of product images: which order images have, which is primary, which article an image belongs to.
 
-What belongs here: plain functions over rows, each from a section of the contract. What does not: reading records
-(records.py), frames for the engine (planning.py), matching numbers to products (matching.py).
+What belongs here: plain functions over rows, most of them from docs/contracts/image_db.md. What does not: reading
+a source (its connector), matching numbers to products (matching.py).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-# Part of every row's fingerprint: raising it rewrites the rows that the rules of this connector give.
+# Part of every row's fingerprint: raising it rewrites the rows that these rules give.
 RULES_VERSION = 1
 ALT_TEXT_LENGTH = 255
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.erp import judge
-from imagesync_pipelines.connectors.image_db.products import READABLE, ProductsWritten, read_products, write_products
+from imagesync_pipelines.products.erp import judge
+from imagesync_pipelines.products.table import READABLE, ProductsWritten, read_products, write_products
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import DeletionLimits
 

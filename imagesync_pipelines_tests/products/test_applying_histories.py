@@ -7,10 +7,10 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db import rules
-from imagesync_pipelines.connectors.image_db.pinning import pin_image, unpin_image
+from imagesync_pipelines.products import rules
+from imagesync_pipelines.products.pinning import pin_image, unpin_image
 from imagesync_pipelines.sync.model import Scope
-from imagesync_pipelines_tests.connectors.image_db.rows import WHOLE, Picture, add_products, images, plan, primaries
+from imagesync_pipelines_tests.products.rows import WHOLE, Picture, add_products, images, plan, primaries
 
 pytestmark = pytest.mark.slow
 

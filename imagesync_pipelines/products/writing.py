@@ -6,13 +6,34 @@ them is primary, and what happens when one is not accepted (applying.py). The ca
 """
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from psycopg.errors import NumericValueOutOfRange
 
-from imagesync_pipelines.connectors.image_db.payload import Values
 from imagesync_pipelines.storage.copying import copy_rows
+
+
+class Values(NamedTuple):
+    """The values of one product image, in the order in which they are copied; metadata is JSON in UTF-8."""
+
+    image_url: str
+    thumbnail_url: str | None
+    image_type: str
+    is_front: bool
+    priority: int
+    alt_text: str
+    metadata: bytes
+    fingerprint: str
+    original_url: str | None
+    newest_export: datetime | None
+    matched_by: str
+    chosen_because: str
+    width: int | None
+    height: int | None
+    image_format: str
+
 
 _TABLE = "imagesync.product_image"
 # A row as it is copied: its columns with their types on the wire. last_synced is not among them: it is now, by default.

@@ -1,0 +1,41 @@
+"""The settings of the ERP, read from the environment and from `.env`.
+
+What belongs here: where the products come from, for every connector that needs products. What does not: a connector's
+own variables.
+"""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# The ERP's tables as the contract has them (section 4).
+_PARENTS_QUERY = "SELECT id, sku, name, legacy_base_sku, is_active FROM products_parentproduct"
+_VARIANTS_QUERY = (
+    "SELECT id, sku, name, parent_id, variant_code, legacy_sku, legacy_base_sku, is_active FROM products_variantproduct"
+)
+
+
+class ErpSettings(BaseSettings):
+    """What reading the ERP needs to know; every field is the variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    erp_database_url: SecretStr | None = Field(None, description="any SQLAlchemy URL of the ERP's database")
+    erp_parents_query: str = Field(_PARENTS_QUERY, description="SQL giving the parent products")
+    erp_variants_query: str = Field(_VARIANTS_QUERY, description="SQL giving the variants")
+    erp_parents_file: Path | None = Field(None, description="CSV or Parquet file of the parents, instead of SQL")
+    erp_variants_file: Path | None = Field(None, description="CSV or Parquet file of the variants, instead of SQL")
+
+    @model_validator(mode="after")
+    def _files_come_in_pairs(self) -> "ErpSettings":
+        if (self.erp_parents_file is None) != (self.erp_variants_file is None):
+            raise ValueError("ERP_PARENTS_FILE and ERP_VARIANTS_FILE go together; set both or none")
+        return self
+
+
+def missing_of_erp(settings: ErpSettings) -> tuple[str, ...]:
+    """The variables without which the ERP cannot be read; empty when it can."""
+    if settings.erp_database_url or settings.erp_parents_file:
+        return ()
+    return ("ERP_DATABASE_URL (or ERP_PARENTS_FILE and ERP_VARIANTS_FILE)",)
