@@ -50,7 +50,7 @@ _HEAD = """\
 
 
 def variables(kind: type[BaseSettings]) -> dict[str, tuple[object, str]]:
-    """The variables of one settings class: name → (default, description); those of a class it extends are that one's."""
+    """The variables of one settings class, without those of a class it extends: name → (default, description)."""
     prefix = str(kind.model_config.get("env_prefix") or "")
     extended = {name for base in kind.__mro__[1:] for name in getattr(base, "model_fields", {})}
     return {
