@@ -75,6 +75,10 @@ class RateLimiter:
         """How many units one call takes now."""
         return self._weight(self._limit.windows())
 
+    def windows(self) -> tuple[Window, ...]:
+        """The windows that we keep to."""
+        return tuple(self._limit.windows())
+
     def left(self) -> tuple[WindowLeft, ...]:
         """What is left of each window now, in units; nothing is counted."""
         return left(self._engine, self._limit.principal, self._limit.windows(), self._timing.wall())

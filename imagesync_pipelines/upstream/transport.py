@@ -7,9 +7,11 @@ connector).
 
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import datetime
 from math import inf
 
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.storage.rate_budget import Window, WindowLeft
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import RateLimitedError, UpstreamError
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
@@ -132,3 +134,54 @@ class Transport:
             if dialect.most_refusals is not None and refusals > dialect.most_refusals:
                 raise judged
             limiter.refused(judged.retry_after, refusals, judged.host)
+
+
+class ApiClient:
+    """What a run may ask any client of a system: what its calls took, and what is left of the limits."""
+
+    def __init__(self, transport: Transport, limiter: RateLimiter, tokens: TokenHolder | None = None) -> None:
+        self._transport = transport
+        self._limiter = limiter
+        self._tokens = tokens
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        self._transport.close()
+
+    @property
+    def calls(self) -> int:
+        """Requests made to the system so far, repetitions and refused ones included; tokens are counted apart."""
+        return self._transport.calls
+
+    @property
+    def token_calls(self) -> int:
+        """Requests made to the host that gives tokens."""
+        return 0 if self._tokens is None else self._tokens.calls
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of answers received so far, those of the host that gives tokens among them."""
+        return self._transport.bytes + (0 if self._tokens is None else self._tokens.bytes)
+
+    @property
+    def units(self) -> int:
+        """Units of the limit that the calls took."""
+        return self._limiter.units
+
+    @property
+    def weight(self) -> int:
+        """Units that one call takes now."""
+        return self._limiter.weight()
+
+    def limits(self) -> tuple[Window, ...]:
+        """The windows that we keep to, our share already taken: what a plan reckons its minutes with. May log in."""
+        return self._limiter.windows()
+
+    def left(self) -> tuple[WindowLeft, ...]:
+        """What is left of each of these windows now, in units, over all runs of this installation. May log in."""
+        return self._limiter.left()
+
+    @property
+    def free_at(self) -> datetime | None:
+        """When the next call may be made, once a pause was longer than a run waits; None before."""
+        return self._limiter.free_at

@@ -22,20 +22,22 @@ from imagesync_pipelines.connectors.moysklad.api.bodies import (
     list_body,
     part_size,
 )
-from imagesync_pipelines.connectors.moysklad.api.calls import MoyskladCalls
+from imagesync_pipelines.connectors.moysklad.api.calls import MoyskladCalls, MoyskladDialect, session_policy
 from imagesync_pipelines.connectors.moysklad.api.downloads import ImageDownloads
 from imagesync_pipelines.connectors.moysklad.api.fields import RowError, image_of, moscow_time
+from imagesync_pipelines.connectors.moysklad.api.limits import rate_limit
 from imagesync_pipelines.connectors.moysklad.api.pages import AssortmentPage, images_in, page_of, rows_of, values_of
 from imagesync_pipelines.connectors.moysklad.api.refusals import errors_of, refusal
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, TooLargeError, WriteRefusedError
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.storage.rate_budget import WindowLeft
 from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError, UpstreamError
+from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.transport import ApiClient, Transport
 
 # Rows of images come only with this many entities on a page; with more they are left out without a word.
 EXPANDED_LIMIT = 100
@@ -44,7 +46,7 @@ _EXPANDED: Mapping[str, str | int] = {"expand": "images", "limit": EXPANDED_LIMI
 _BETA = {"X-Lognex-Remap-Beta-Feature": "assortmentWithoutStock"}
 
 
-class MoyskladApi:
+class MoyskladApi(ApiClient):
     """One МойСклад account, shared by all threads of a run and, in its limits, by all runs of an installation.
 
     Every call may raise AccountStoppedError (its kinds among them) and any other UpstreamError; a write raises
@@ -63,36 +65,12 @@ class MoyskladApi:
         resolve: Resolve = resolve_host,
     ) -> None:
         self.account = account
-        self._calls = MoyskladCalls(account, settings, engine, timing or Timing())
-        self._downloads = ImageDownloads(self._calls, settings, allowed_hosts, timing or Timing(), resolve)
-
-    def close(self) -> None:
-        """Close the connections of all threads."""
-        self._calls.close()
-
-    @property
-    def calls(self) -> int:
-        """Requests made to the API so far, repetitions and refused ones included; bytes of images are elsewhere."""
-        return self._calls.calls
-
-    @property
-    def units(self) -> int:
-        """Units of the account's limit that they took."""
-        return self._calls.units
-
-    @property
-    def received(self) -> int:
-        """Bytes of the API's answers; images, which come from elsewhere, are not among them."""
-        return self._calls.received
-
-    @property
-    def weight(self) -> int:
-        """Units that one call takes now."""
-        return self._calls.weight()
-
-    def left(self) -> WindowLeft:
-        """What is left of the account's window now, in units, over all runs of this installation."""
-        return self._calls.left()
+        timing = timing or Timing()
+        limiter = RateLimiter(rate_limit(account, settings), engine, timing)
+        policy = session_policy(account, settings)
+        super().__init__(Transport(policy, MoyskladDialect(account, timing), timing, limiter=limiter), limiter)
+        self._calls = MoyskladCalls(self._transport, settings.webhook_prefix)
+        self._downloads = ImageDownloads(self._calls, settings, allowed_hosts, timing, resolve)
 
     def part_size(self, kind: EntityType, entity_id: str, part: Part) -> int:
         """Bytes that an image takes in the body of a write, see MOST_BYTES."""

@@ -8,17 +8,15 @@ bodies (account.py, bodies.py), what a refusal means (refusals.py), the numbers 
 from collections.abc import Mapping
 from dataclasses import replace
 
-import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.moysklad import MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.api.breaker import CircuitBreaker
-from imagesync_pipelines.connectors.moysklad.api.limits import asked_pause, rate_limit
+from imagesync_pipelines.connectors.moysklad.api.limits import asked_pause
 from imagesync_pipelines.connectors.moysklad.api.refusals import NOT_CARRIED_OUT, code_of, refusal
 from imagesync_pipelines.connectors.moysklad.errors import AccountRefusedError, NotAllowedError, StorageFullError
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.storage.rate_budget import WindowLeft
 from imagesync_pipelines.upstream.answers import Answer, load_json, parse_json
 from imagesync_pipelines.upstream.auth import BasicAuth, HeaderAuth
 from imagesync_pipelines.upstream.errors import (
@@ -28,7 +26,6 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
 from imagesync_pipelines.upstream.transport import Dialect, Transport
@@ -90,50 +87,15 @@ class MoyskladDialect(Dialect):
 
 
 class MoyskladCalls:
-    """Calls of one account; shared by all threads of a run."""
+    """The three kinds of calls of one account; shared by all threads of a run.
 
-    def __init__(self, account: MoyskladAccount, settings: MoyskladSettings, engine: sa.Engine, timing: Timing) -> None:
-        self._limiter = RateLimiter(rate_limit(account, settings), engine, timing)
-        self._webhooks = settings.webhook_prefix
-        policy = SessionPolicy(
-            base_url=account.url,
-            auth=_credentials(account),
-            read_timeout=settings.timeout,
-            total_deadline=settings.timeout + _DEADLINE_MARGIN,
-            tries=settings.tries,
-            verify_tls=settings.verify_tls,
-            most_idle=_MOST_IDLE_SECONDS,
-            most_requests=_MOST_REQUESTS,
-        )
-        self._transport = Transport(policy, MoyskladDialect(account, timing), timing, limiter=self._limiter)
+    webhook_prefix: whose webhooks a write must not set off, '' for none.
+    """
+
+    def __init__(self, transport: Transport, webhook_prefix: str) -> None:
+        self._transport = transport
+        self._webhooks = webhook_prefix
         self._full: StorageFullError | None = None
-
-    def close(self) -> None:
-        """Close the connections of all threads."""
-        self._transport.close()
-
-    @property
-    def calls(self) -> int:
-        """Requests made to the API, repetitions and refused ones included."""
-        return self._transport.calls
-
-    @property
-    def units(self) -> int:
-        """Units that those requests took."""
-        return self._limiter.units
-
-    @property
-    def received(self) -> int:
-        """Bytes of bodies received."""
-        return self._transport.bytes
-
-    def weight(self) -> int:
-        """Units that one call takes now."""
-        return self._limiter.weight()
-
-    def left(self) -> WindowLeft:
-        """What is left of the account's window now."""
-        return self._limiter.left()[0]
 
     def read(self, path: str, params: Mapping[str, Param], headers: Mapping[str, str]) -> Answer:
         """GET; repeated after what is transient. Raises what a refusal means."""
@@ -165,6 +127,20 @@ class MoyskladCalls:
         if answer.data is None:
             raise AnswerLostError(f"{path}: HTTP {answer.status} without the JSON that tells what was written")
         return answer
+
+
+def session_policy(account: MoyskladAccount, settings: MoyskladSettings) -> SessionPolicy:
+    """How an account is called."""
+    return SessionPolicy(
+        base_url=account.url,
+        auth=_credentials(account),
+        read_timeout=settings.timeout,
+        total_deadline=settings.timeout + _DEADLINE_MARGIN,
+        tries=settings.tries,
+        verify_tls=settings.verify_tls,
+        most_idle=_MOST_IDLE_SECONDS,
+        most_requests=_MOST_REQUESTS,
+    )
 
 
 def _credentials(account: MoyskladAccount) -> BasicAuth | HeaderAuth:

@@ -1,6 +1,6 @@
 """Reading the fields of Plytix's answers: products, assets, errors (contract plytix.md, sections 4, 5 and 7).
 
-What belongs here: what a row means in all the forms that v1 and v2 send it. What does not: calls (calls.py, pim.py).
+What belongs here: what a row means in all the forms that v1 and v2 send it. What does not: calls (pim.py).
 """
 
 import re

@@ -1,17 +1,16 @@
 """The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (contract plytix.md, sections 5 to 8).
 
-What belongs here: paths, bodies, what a status means. What does not: tokens (tokens.py), one call
-with its repetitions (calls.py), reading an answer's fields (fields.py), what to write (planning.py, applying.py).
+What belongs here: paths, bodies, what a status means. What does not: tokens (tokens.py), a call and its repetitions
+(upstream/transport.py), reading an answer's fields (fields.py), what to write (planning.py, applying.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import PlytixAccount
-from imagesync_pipelines.connectors.plytix.api.calls import PimCalls
+from imagesync_pipelines.connectors.plytix.api.dialect import PimDialect
 from imagesync_pipelines.connectors.plytix.api.fields import (
     asset_from_row,
     existing_asset_id,
@@ -21,7 +20,9 @@ from imagesync_pipelines.connectors.plytix.api.fields import (
     server_words,
 )
 from imagesync_pipelines.connectors.plytix.api.inheritance import own_galleries
+from imagesync_pipelines.connectors.plytix.api.limits import rate_limit
 from imagesync_pipelines.connectors.plytix.api.refusals import FORBIDDEN, check_is_picture, refusal_of, written_row
+from imagesync_pipelines.connectors.plytix.api.tokens import DEFAULT_LIMITS, limits_in, pim_tokens
 from imagesync_pipelines.connectors.plytix.errors import (
     ImageRefusedError,
     NotAllowedError,
@@ -31,9 +32,12 @@ from imagesync_pipelines.connectors.plytix.errors import (
 from imagesync_pipelines.connectors.plytix.model import Asset, LinkAnswer, PlytixProduct, Upload
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.storage.rate_budget import Window, WindowLeft
+from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer
+from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy
+from imagesync_pipelines.upstream.transport import ApiClient, Transport
 
 THUMBNAIL = "thumbnail"
 # The most SKUs or ids that one `in` takes, and the largest page (contract section 10).
@@ -45,7 +49,7 @@ _ASSET_SEARCH = "api/v1/assets/search"
 _ASSET_COLUMNS = ["filename", "file_size"]
 
 
-class PlytixApi:
+class PlytixApi(ApiClient):
     """One Plytix account, shared by all threads of a run and, in its limits, by all runs of an installation.
 
     Every call may raise HourSpentError, CredentialsError, NotAllowedError and any other UpstreamError; a write raises
@@ -55,43 +59,28 @@ class PlytixApi:
     def __init__(
         self, account: PlytixAccount, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None
     ) -> None:
-        self._calls = PimCalls(account, settings, engine, timing or Timing())
+        timing = timing or Timing()
+        tokens = pim_tokens(account, settings, timing)
+
+        def limits() -> tuple[Window, ...]:
+            """Our share of the account's limits: those of the accounts file, else of the token, else the usual ones."""
+            named = account.limits or tuple(limits_in(tokens.current().claims)) or DEFAULT_LIMITS
+            return tuple(Window(max(1, int(calls * settings.pace_share)), seconds) for calls, seconds in named)
+
+        policy = SessionPolicy(
+            base_url=account.url,
+            read_timeout=settings.timeout,
+            total_deadline=settings.call_deadline,
+            tries=settings.tries,
+            verify_tls=settings.verify_tls,
+        )
+        limiter = RateLimiter(rate_limit(f"plytix {account.alias}", limits, settings.max_pause_seconds), engine, timing)
+        transport = Transport(policy, PimDialect(limits, timing), timing, limiter=limiter, tokens=tokens)
+        super().__init__(transport, limiter, tokens)
         self._products = f"api/{settings.products_api}/products"
         self._gallery = settings.gallery_attribute
         self._inherited = settings.inherited_galleries
         self._in_refused = False
-
-    def close(self) -> None:
-        """Close the connections of all threads."""
-        self._calls.close()
-
-    @property
-    def calls(self) -> int:
-        """Requests made to the PIM so far, repetitions and refused ones included; tokens are counted apart."""
-        return self._calls.calls
-
-    @property
-    def token_calls(self) -> int:
-        """Requests made to the host that gives tokens."""
-        return self._calls.token_calls
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of answers received so far."""
-        return self._calls.bytes
-
-    def limits(self) -> tuple[Window, ...]:
-        """The windows that we keep to, our share already taken: what a plan reckons its minutes with. Gets a token."""
-        return self._calls.limits()
-
-    def left(self) -> tuple[WindowLeft, ...]:
-        """What is left of each of these windows now, over all runs of this installation. Gets a token."""
-        return self._calls.left()
-
-    @property
-    def free_at(self) -> datetime | None:
-        """When the next call may be made, once HourSpentError was raised; None before."""
-        return self._calls.free_at
 
     def search_products(self, skus: Sequence[str]) -> dict[str, PlytixProduct]:
         """The products with exactly these SKUs, by SKU; those that Plytix does not have are missing.
@@ -114,7 +103,7 @@ class PlytixApi:
 
     def get_product(self, product_id: str) -> PlytixProduct:
         """One product as it is now. Raises ProductGoneError."""
-        reply = self._calls.read("GET", f"{self._products}/{product_id}")
+        reply = self._read("GET", f"{self._products}/{product_id}")
         if reply.status == 404:
             raise reply.error(ProductGoneError, f"there is no product {product_id}")
         if reply.status == 403:
@@ -128,7 +117,7 @@ class PlytixApi:
         name than the one asked for. Raises ImageRefusedError for what concerns this picture only, AnswerLostError when
         it may or may not be there; asking again is safe then.
         """
-        reply = self._calls.write("POST", _ASSETS, {"url": url, "filename": filename})
+        reply = self._write("POST", _ASSETS, {"url": url, "filename": filename})
         if reply.status == 409:
             known = existing_asset_id(reply.data)
             if known is None:
@@ -174,7 +163,7 @@ class PlytixApi:
         Raises ProductGoneError, AssetGoneError, AttributeUnknownError, WriteRefusedError, AnswerLostError.
         """
         body = {"id": asset_id, "attribute_label": label or self._gallery}
-        reply = self._calls.write("POST", f"{self._products}/{product_id}/assets", body)
+        reply = self._write("POST", f"{self._products}/{product_id}/assets", body)
         if reply.good:
             return LinkAnswer.LINKED
         if reply.status == 409:
@@ -196,15 +185,26 @@ class PlytixApi:
             body[THUMBNAIL] = {"id": thumbnail}
         if not body:
             raise ValueError("nothing to write: name a gallery or a thumbnail")
-        reply = self._calls.write("PATCH", f"{self._products}/{product_id}", body)
+        reply = self._write("PATCH", f"{self._products}/{product_id}", body)
         if not reply.good:
             raise refusal_of(reply, product_id, self._gallery, thumbnail)
         row = written_row(reply)
         return product_from_row(row, self._gallery) if "sku" in row else None
 
+    def _read(self, method: str, path: str, json: object = None) -> Answer:
+        """Make a call that changes nothing; it is repeated after what is transient."""
+        return self._transport.call(ApiRequest(method, path, json=json, idempotent=True))
+
+    def _write(self, method: str, path: str, json: object) -> Answer:
+        """Make a call that changes something; it is repeated only while it surely was not carried out.
+
+        Raises AnswerLostError when it may have been.
+        """
+        return self._transport.call(ApiRequest(method, path, json=json, idempotent=False))
+
     def _details(self, product_id: str) -> Mapping[str, Any]:
         """All fields of a product; {} when it is gone: writing to it will tell."""
-        reply = self._calls.read("GET", f"{self._products}/{product_id}")
+        reply = self._read("GET", f"{self._products}/{product_id}")
         return {} if reply.status == 404 else row_in(reply)
 
     def _existing(self, asset_id: str, filename: str) -> Asset:
@@ -212,7 +212,7 @@ class PlytixApi:
 
         Raises ImageRefusedError.
         """
-        reply = self._calls.read("GET", f"{_ASSETS}/{asset_id}")
+        reply = self._read("GET", f"{_ASSETS}/{asset_id}")
         if not reply.good:
             what = f"asset {asset_id}, which Plytix has instead, cannot be read (HTTP {reply.status})"
             raise reply.error(ImageRefusedError, f"{what}: {server_words(reply.data)}")
@@ -244,7 +244,7 @@ class PlytixApi:
 
     def _search(self, path: str, filters: object, columns: list[str], page: int) -> Answer:
         pagination = {"page": page, "page_size": PER_SEARCH}
-        return self._calls.read("POST", path, {"filters": filters, "attributes": columns, "pagination": pagination})
+        return self._read("POST", path, {"filters": filters, "attributes": columns, "pagination": pagination})
 
     def _pages(self, path: str, filters: object, columns: list[str], first: Answer) -> Iterator[Mapping[str, Any]]:
         """All rows of a search: pages follow as long as they are full, whatever the counts say (contract section 6)."""

@@ -26,7 +26,7 @@ from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
-from imagesync_pipelines.upstream.transport import Dialect, Transport
+from imagesync_pipelines.upstream.transport import ApiClient, Dialect, Transport
 
 ITEMS_PATH = "catalog/2022-04-01/items"
 # Amazon's figures: identifiers in one search, items on one page, and 2 calls a second with a burst of 2.
@@ -106,13 +106,13 @@ class CatalogueDialect(Dialect):
         return error
 
 
-class CatalogueApi:
+class CatalogueApi(ApiClient):
     """Amazon's catalogue for one application; may be shared by threads. Close it at the end."""
 
     def __init__(self, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None) -> None:
         """Raises SettingsError when the application's credentials are not set."""
         timing = timing or Timing()
-        self._tokens = catalogue_tokens(settings, timing)
+        tokens = catalogue_tokens(settings, timing)
         limit = rate_limit(f"spapi {settings.spapi_client_id}", lambda: RATE, settings.max_pause_seconds)
         policy = SessionPolicy(
             base_url=settings.spapi_url,
@@ -122,22 +122,8 @@ class CatalogueApi:
             verify_tls=settings.verify_tls,
         )
         limiter = RateLimiter(limit, engine, timing)
-        self._transport = Transport(policy, CatalogueDialect(), timing, limiter=limiter, tokens=self._tokens)
+        super().__init__(Transport(policy, CatalogueDialect(), timing, limiter=limiter, tokens=tokens), limiter, tokens)
         self._host = urlsplit(settings.spapi_url).hostname or ""
-
-    def close(self) -> None:
-        """Close the connections of all threads."""
-        self._transport.close()
-
-    @property
-    def calls(self) -> int:
-        """Searches made so far, repetitions included."""
-        return self._transport.calls
-
-    @property
-    def token_calls(self) -> int:
-        """Requests made for tokens."""
-        return self._tokens.calls
 
     def items(self, asins: Iterable[str], marketplace: str) -> Catalogue:
         """The items with these ASINs in one marketplace (a country), and the parents that they name.
