@@ -15,14 +15,16 @@ from pydantic import SecretStr
 
 from benchmarks.plytix_world import World, counted, state_of, world
 from imagesync_pipelines.accounts.file import PlytixAccount
-from imagesync_pipelines.connectors.plytix import apply_stages, plan_stages, stages
+from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
 from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.desk import Desk
+from imagesync_pipelines.connectors.plytix.options import GalleryPlanOptions, ListingsOptions
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.sandbox.amazon.mapping import write_mapping
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.sync.applied import ApplyOptions
+from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
 
 ALIAS = "sandbox"
@@ -34,16 +36,16 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     with (
         tempfile.TemporaryDirectory(prefix="imagesync-bench-") as home,
-        open_installation(Settings(home=Path(home))) as place,
+        open_installation(Settings(home=Path(home))) as installation,
         world(arguments["products"]) as made,
     ):
-        desk = Desk(place, PlytixSettings(strategy=arguments["strategy"]), ALIAS)
+        settings = PlytixSettings(strategy=arguments["strategy"])
         mapping = Path(home) / "mapping.json"
         write_mapping(made.mapping, mapping)
         for name in ("first", "second"):
             with counted(made, name, runs):
                 needed = 1
-                while _stopped(desk, made, mapping, f"{name}-{needed}"):
+                while _stopped(installation, settings, made, mapping, f"{name}-{needed}"):
                     made.sleep(HOUR)
                     needed += 1
             runs[-1]["runs"] = needed
@@ -51,16 +53,17 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
         return {"runs": runs, "state": state_of(made.plytix), "pictures": made.pictures}
 
 
-def _stopped(desk: Desk, made: World, mapping: Path, run_id: str) -> str:
-    """One run of all stages; why it left something to the next one, nothing when it did not."""
+def _stopped(installation: Installation, settings: PlytixSettings, made: World, mapping: Path, run_id: str) -> str:
+    """One run of all steps; why it left something to the next one, nothing when it did not."""
     timing = Timing(clock=made.now, sleep=made.sleep, wall=made.now, random=Random(run_id).random)
-    with closing(PlytixApi(_account(made), desk.settings, desk.place.engine, timing=timing)) as api:
-        stages.take_listings(desk, run_id, mapping=str(mapping), live=False, marketplace="")
-        stages.choose_images(desk, run_id)
-        stages.read_products(desk, api, run_id)
-        plan_stages.make_plan(desk, api, run_id)
-        apply_stages.upload_assets(desk, api, run_id, progress=silent)
-        return apply_stages.apply_plan(desk, api, run_id, progress=silent).stopped
+    context = RunContext("plytix", ALIAS, Lineage(run_id), installation, settings)
+    with closing(PlytixApi(_account(made), settings, installation.engine, timing=timing)) as api:
+        reading.take_listings(context, ListingsOptions(mapping=str(mapping)))
+        reading.choose_images(context)
+        reading.read_products(context, api)
+        plan_steps.make_plan(context, api, GalleryPlanOptions())
+        apply_steps.upload_assets(context, api, ApplyOptions())
+        return apply_steps.apply_plan(context, api, ApplyOptions()).stopped
 
 
 def _account(made: World) -> PlytixAccount:

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from imagesync_pipelines.sync.connector import Connector
 
-CONNECTORS: tuple[str, ...] = ()
+CONNECTORS: tuple[str, ...] = ("imagesync_pipelines.connectors.plytix.connector",)
 
 
 @cache

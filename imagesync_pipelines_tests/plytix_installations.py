@@ -44,10 +44,12 @@ class PlytixWorld:
         """The installation and its Dagster instance."""
         return opened(self.environment, **more)
 
-    def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> runs.RunOutcome:
+    def sync(self, more: Mapping[str, str] | None = None, account: str | None = None, **options: Any) -> runs.RunOutcome:
         """Synchronise as `imagesync sync plytix --execute` does; `more` are further variables."""
         with self.entered(**(more or {})):
-            return runs.sync_plytix(**{"mapping": str(self.mapping), **options})
+            named = [] if account is None else [account]
+            ((_, outcome),) = runs.sync("plytix", named, **{"mapping": str(self.mapping), **options})
+            return outcome
 
     def write_mapping(self, listings: Sequence[AmazonListing], shape: Shape = "flat", **oddities: int) -> None:
         """Replace the mapping file."""

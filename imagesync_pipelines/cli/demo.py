@@ -175,7 +175,7 @@ def _plytix_runs() -> list[PlytixLine]:
             click.echo(f"  {name} …")
             plytix.ledger.clear()
             with progress_bars() as progress:
-                outcome = runs.sync_plytix(progress=progress)
+                ((_, outcome),) = runs.sync("plytix", progress=progress)
             lines.append(PlytixLine(name, outcome, plytix.ledger.count()))
     return lines
 

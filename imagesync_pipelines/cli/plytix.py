@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, progress_bars
+from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.settings import Settings, load_settings
@@ -57,7 +58,9 @@ def sync(
         )
     settings = load_settings(Settings)
     with progress_bars() as progress:
-        outcome = runs.sync_plytix(account=account, dry_run=dry_run, settings=settings, progress=progress, **options)
+        ((_, outcome),) = runs.sync(
+            CONNECTOR, _named(account), settings=settings, progress=progress, dry_run=dry_run, **options
+        )
     code = print_outcome(outcome, settings.webserver_url)
     if outcome.report:
         click.echo(f"  {report_line(outcome.report)}")
@@ -85,8 +88,19 @@ def cleanup(context: click.Context, missing_from: str, account: str | None, allo
     """Plan the removal of what we created for listings that are not in FILE; `imagesync apply` then does it."""
     settings = load_settings(Settings)
     with progress_bars() as progress:
-        outcome = runs.clean_up_plytix(
-            missing_from, account=account, allow_mass_delete=allow_mass_delete, settings=settings, progress=progress
+        ((_, outcome),) = runs.run_job(
+            CONNECTOR,
+            "cleanup",
+            _named(account),
+            settings=settings,
+            progress=progress,
+            missing_from=missing_from,
+            allow_mass_delete=allow_mass_delete,
         )
     print_outcome(outcome, settings.webserver_url)
     context.exit(EXIT_CODES[outcome.status])
+
+
+def _named(account: str | None) -> list[str]:
+    """The account asked for; none where there is only one."""
+    return [] if account is None else [account]

@@ -172,7 +172,7 @@ def at_work(
             tell=context.log.warning,
             note_summary=note,
         )
-        yield run, options_from(step.options, context.op_config or {}), work
+        yield run, options_from(step.options, _op_config(context)), work
 
 
 @contextmanager
@@ -190,6 +190,11 @@ def at_work_for_check(
             settings=connector_settings(connector),
             tell=context.log.warning,
         )
+
+
+def _op_config(context: WorkContext) -> Mapping[str, Any]:
+    op_context = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
+    return op_context.op_config or {}
 
 
 def _account(context: WorkContext | dg.AssetCheckExecutionContext, connector: Connector, step: Step) -> str:
@@ -214,7 +219,7 @@ def _asset(connector: Connector, step: Step, fresh_hours: float) -> dg.AssetsDef
         name=step.name,
         key_prefix=[connector.name],
         group_name=connector.name,
-        description=step.description,
+        description=inspect.cleandoc(step.description),
         owners=OWNERS,
         kinds=set(step.kinds),
         deps=[dg.AssetKey([connector.name, name]) for name in step.after],

@@ -3,6 +3,7 @@
 What belongs here: one way to make any job. What does not: what the steps do (connectors), when jobs run (schedules.py).
 """
 
+from inspect import cleandoc
 from typing import Any
 
 import dagster as dg
@@ -54,7 +55,7 @@ def _alone(connector: Connector, job: Job, step: Step) -> dg.JobDefinition:
 
     decorate: Any = dg.op(
         name=step.name,
-        description=step.description,
+        description=cleandoc(step.description),
         pool=step.pool or None,
         retry_policy=retry_policy(step),
         config_schema=config_schema_of(step),

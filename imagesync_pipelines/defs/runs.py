@@ -3,10 +3,10 @@
 What belongs here: starting a job of the code location in this process, on the installation's own Dagster instance,
 so that the run is in the UI's history. What does not: what the jobs do (the connectors), options on a terminal (cli).
 
-    from imagesync_pipelines.defs.runs import sync_image_db
+    from imagesync_pipelines.defs import runs
 
-    outcome = sync_image_db(dry_run=True)
-    print(outcome.status, outcome.summary)
+    for account, outcome in runs.sync("plytix", dry_run=True):
+        print(account, outcome.status, outcome.summary)
 """
 
 import logging
@@ -27,9 +27,6 @@ from imagesync_pipelines.connectors.image_db import automation
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
 from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
 from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR as MOYSKLAD
-from imagesync_pipelines.connectors.plytix.automation import starting as plytix
-from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as PLYTIX
-from imagesync_pipelines.connectors.plytix.notes import read_report
 from imagesync_pipelines.defs import build, history, launching, orphans, pages, pools
 from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.registry import connector_named, connectors
@@ -139,9 +136,6 @@ def apply_plan(
         elif header.connector == EDGE:
             edge.keep_partitions(instance, load_accounts(installation.settings))
             request = edge.apply_run(str(header.scope["store"]), plan_id)
-        elif header.connector == PLYTIX:
-            plytix.keep_partitions(instance, load_accounts(installation.settings))
-            request = plytix.apply_run(str(header.scope["account"]), plan_id)
         elif header.connector == MOYSKLAD:
             moysklad.keep_partitions(instance, load_accounts(installation.settings))
             request = moysklad.apply_run(str(header.scope["account"]), plan_id)
@@ -183,58 +177,6 @@ def scrub_edge(
 ) -> Iterator[tuple[str, RunOutcome]]:
     """Hash what edge stores have, inside their databases, and fetch again what differs; otherwise as sync_edge."""
     yield from _run_stores(stores, edge.scrub_run, settings, progress)
-
-
-def sync_plytix(
-    *,
-    mapping: str = "",
-    account: str | None = None,
-    dry_run: bool = False,
-    live: bool = False,
-    marketplace: str = "",
-    skus: Sequence[str] = (),
-    skip_existing: bool = False,
-    force_reupload: bool = False,
-    allow_mass_delete: bool = False,
-    settings: Settings | None = None,
-    progress: Progress = silent,
-) -> RunOutcome:
-    """Bring Amazon's listings into one Plytix account: assets, galleries, thumbnails.
-
-    mapping: a path or s3:// URL; empty: all files of PLYTIX_MAPPING_FOLDER. account: its alias, None: the only one.
-    dry_run: stop after the plan. live: images from Amazon's catalogue. marketplace: listings of this one only. skus:
-    these products only; with live they need no mapping file.
-    skip_existing: leave products with images alone. force_reupload: upload every image again. allow_mass_delete: let
-    removals happen that the deletion limits would hold back. Raises SettingsError and AccountsError before any run.
-    """
-    options = plytix.SyncOptions(
-        mapping=mapping,
-        live=live,
-        marketplace=marketplace,
-        skus=tuple(skus),
-        dry_run=dry_run,
-        skip_existing=skip_existing,
-        force_reupload=force_reupload,
-        allow_mass_delete=allow_mass_delete,
-    )
-    return _run_account(account, lambda alias: plytix.sync_run(alias, options), settings, progress)
-
-
-def clean_up_plytix(
-    missing_from: str,
-    *,
-    account: str | None = None,
-    allow_mass_delete: bool = False,
-    settings: Settings | None = None,
-    progress: Progress = silent,
-) -> RunOutcome:
-    """Plan to take out what we created for listings that are not in this mapping file; apply_plan does it then."""
-    return _run_account(
-        account,
-        lambda alias: plytix.cleanup_run(alias, missing_from, allow_mass_delete=allow_mass_delete),
-        settings,
-        progress,
-    )
 
 
 def sync_moysklad(
@@ -344,18 +286,6 @@ def _each(
         launching.keep_partitions(instance, connector, known)
         for account in chosen:
             yield account, _run(installation, instance, request(account), progress)
-
-
-def _run_account(
-    alias: str | None, request: Callable[[str], JobRun], settings: Settings | None, progress: Progress
-) -> RunOutcome:
-    plytix.read_settings()  # a wrong setting is told before a database is started
-    accounts = load_accounts(settings or load_settings(Settings))
-    chosen = plytix.chosen_account(accounts, alias)
-    with opened(settings) as (installation, instance):
-        plytix.keep_partitions(instance, accounts)
-        outcome = _run(installation, instance, request(chosen), progress)
-        return replace(outcome, report=read_report(installation.storage, outcome.run_id))
 
 
 def _run_stores(

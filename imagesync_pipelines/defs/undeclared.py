@@ -26,13 +26,6 @@ from imagesync_pipelines.connectors.moysklad.automation import schedules as moys
 from imagesync_pipelines.connectors.moysklad.automation import sensors as moysklad_sensors
 from imagesync_pipelines.connectors.moysklad.automation.starting import read_settings as read_moysklad_settings
 from imagesync_pipelines.connectors.moysklad.resources import MoyskladResource
-from imagesync_pipelines.connectors.plytix import assets as plytix_assets
-from imagesync_pipelines.connectors.plytix import checks as plytix_checks
-from imagesync_pipelines.connectors.plytix.automation import jobs as plytix_jobs
-from imagesync_pipelines.connectors.plytix.automation import schedules as plytix_schedules
-from imagesync_pipelines.connectors.plytix.automation import sensors as plytix_sensors
-from imagesync_pipelines.connectors.plytix.automation.starting import read_settings as read_plytix_settings
-from imagesync_pipelines.connectors.plytix.resources import PlytixResource
 
 
 @dataclass
@@ -52,7 +45,6 @@ def undeclared() -> Undeclared:
     found = Undeclared()
     _image_db(found)
     _edge(found)
-    _plytix(found)
     _moysklad(found)
     return found
 
@@ -78,16 +70,6 @@ def _edge(found: Undeclared) -> None:
     found.resources["edge"] = EdgeResource()
 
 
-def _plytix(found: Undeclared) -> None:
-    shared, plytix = read_plytix_settings()
-    found.assets += plytix_assets.build_assets()
-    found.checks += plytix_checks.build_checks()
-    found.jobs += plytix_jobs.build_jobs()
-    found.schedules.append(plytix_schedules.build_schedule(shared, plytix))
-    found.sensors.append(plytix_sensors.build_new_mapping_sensor(shared, plytix))
-    found.resources["plytix"] = PlytixResource()
-
-
 def _moysklad(found: Undeclared) -> None:
     shared, moysklad = read_moysklad_settings()
     found.assets += moysklad_assets.build_assets()
@@ -105,7 +87,6 @@ def undeclared_pools() -> tuple[str, ...]:
         image_db_assets.WRITE_POOL,
         edge_assets.API_POOL,
         edge_assets.WRITE_POOL,
-        plytix_assets.API_POOL,
         moysklad_assets.MAIN_POOL,
         moysklad_assets.CHILD_POOL,
     )

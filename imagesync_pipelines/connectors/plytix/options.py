@@ -1,14 +1,13 @@
-"""What a person may choose for one run, as the launchpad of the Dagster UI explains it.
+"""What a person may choose for one run into Plytix; the launchpad and the command line explain it with these texts.
 
-What belongs here: the configuration of the Dagster assets of this connector. What does not: settings of the
-installation (settings.py), and what the options do (stages.py).
+What belongs here: the options of the steps, and all of them together. What does not: settings of the installation
+(settings.py), and what the options do (the steps).
 """
 
-import dagster as dg
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 
-class ListingsConfig(dg.Config):
+class ListingsOptions(BaseModel):
     """Where the listings come from."""
 
     mapping: str = Field(
@@ -23,7 +22,7 @@ class ListingsConfig(dg.Config):
     )
 
 
-class PlanConfig(dg.Config):
+class GalleryPlanOptions(BaseModel):
     """How to plan."""
 
     dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
@@ -32,16 +31,11 @@ class PlanConfig(dg.Config):
     allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
 
 
-class ApplyConfig(dg.Config):
-    """Which plan to apply."""
-
-    plan_id: int | None = Field(
-        None,
-        description="a stored plan by its number; empty: that of this run, or of the run that it re-executes",
-    )
+class PlytixOptions(ListingsOptions, GalleryPlanOptions):
+    """All that a person may ask of one synchronisation of an account."""
 
 
-class CleanupConfig(dg.Config):
+class GalleryCleanupOptions(BaseModel):
     """Against which mapping file to clean up."""
 
     missing_from: str = Field(description="mapping file; what we created for products that are not in it is planned")

@@ -31,8 +31,8 @@ from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Plan
 from imagesync_pipelines.sync.plan import build_plan, group_states
 
 UNKNOWN_PRODUCT = "Plytix has no product with this SKU (yet); nothing is written, the next run looks again"
-# One row per group that changes: what applying needs of it, as JSON, and the group's digest when it was planned.
-PAYLOAD_COLUMNS = ("group", "state_before", "task")
+# One row per group that changes: what applying needs of it, as JSON.
+PAYLOAD_COLUMNS = ("group", "task")
 _WRITTEN = (Change.ADD, Change.UPDATE)
 
 
@@ -86,13 +86,15 @@ class GalleryPlan:
     """A guarded plan of galleries and thumbnails.
 
     plan: the engine's PLAN columns; a row is one picture on one product, and its fingerprint says whether it is the
-    thumbnail. held: removals that were held back. payload: PAYLOAD_COLUMNS. uploads: the pictures that Plytix does not
-    have yet (or gets again), key to URL. unknown: SKUs that Plytix does not have. skipped: SKUs left alone because
-    their gallery holds images. wrong_order: SKUs whose gallery will be in another order than their listing.
+    thumbnail. held: removals that were held back. states: the digests of the groups as they are. payload:
+    PAYLOAD_COLUMNS. uploads: the pictures that Plytix does not have yet (or gets again), key to URL. unknown: SKUs that
+    Plytix does not have. skipped: SKUs left alone because their gallery holds images. wrong_order: SKUs whose gallery
+    will be in another order than their listing.
     """
 
     plan: pd.DataFrame
     held: pd.DataFrame
+    states: Mapping[str, str]
     payload: pd.DataFrame
     uploads: Mapping[str, str]
     unknown: tuple[str, ...]
@@ -100,11 +102,6 @@ class GalleryPlan:
     wrong_order: tuple[str, ...]
     cost: PlanCost
     warnings: tuple[str, ...]
-
-    def counts(self) -> dict[str, int]:
-        """Rows per change, all five of them."""
-        found = self.plan["change"].value_counts()
-        return {str(change): int(found.get(change, 0)) for change in Change}
 
 
 def plan_galleries(
@@ -154,7 +151,8 @@ def plan_galleries(
     return GalleryPlan(
         plan=guarded.plan,
         held=guarded.held,
-        payload=payload_of(guarded.plan, tasks, group_states(rows_frame(rows))),
+        states=group_states(rows_frame(rows)),
+        payload=payload_of(guarded.plan, tasks),
         uploads=uploads,
         unknown=unknown,
         skipped=skipped,
@@ -183,7 +181,8 @@ def plan_removals(
     return GalleryPlan(
         plan=guarded.plan,
         held=guarded.held,
-        payload=payload_of(guarded.plan, tasks, group_states(current)),
+        states=group_states(current),
+        payload=payload_of(guarded.plan, tasks),
         uploads={},
         unknown=(),
         skipped=(),
@@ -193,10 +192,10 @@ def plan_removals(
     )
 
 
-def payload_of(plan: pd.DataFrame, tasks: Mapping[str, Task], states: Mapping[str, str]) -> pd.DataFrame:
-    """PAYLOAD_COLUMNS of the groups that change; state_before is NA where nothing of ours was there."""
+def payload_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
+    """PAYLOAD_COLUMNS of the groups that change."""
     groups = sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
-    rows = [(group, states.get(group), tasks[group].as_json()) for group in groups]
+    rows = [(group, tasks[group].as_json()) for group in groups]
     return pd.DataFrame(rows, columns=list(PAYLOAD_COLUMNS)).astype("str")
 
 

@@ -1,7 +1,7 @@
-"""The mission's report of a run, as metadata and as a JSON file.
+"""The report of a run into Plytix: a JSON file, and what the UI shows of it.
 
-What belongs here: its fields and what each of them counts. What does not: where it is written (the command line), the
-summary that all connectors have (sync/report.py).
+What belongs here: its fields, what each of them counts, keeping it. What does not: where a person wants a copy of it
+(the command line), the summary that all connectors have (sync/report.py).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,9 +9,18 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
+import orjson
+import pandas as pd
+from upath import UPath
+
 from imagesync_pipelines.connectors.plytix.galleries import Known
 from imagesync_pipelines.connectors.plytix.model import Listing, PlytixProduct, SetAside
 from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT, Task
+from imagesync_pipelines.storage.files import write_whole
+
+_REPORTS = "reports/plytix"
+# An event is stored whole; the exact number of errors and the whole report are in the file of the run.
+SHOWN_ERRORS = 20
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,7 @@ def shows_main(listing: Listing | Task, thumbnail: str | None, assets: Mapping[s
 def make_report(
     basis: Basis, done: Done, tasks: Mapping[str, Task], assets: Mapping[str, str], *, ended_at: datetime, dry_run: bool
 ) -> dict[str, Any]:
-    """The report with the mission's fields.
+    """The report with its fields.
 
     links_created: links that were made in this run, those of parents among them; images_skipped: distinct images whose
     asset was known already; main_image_links: products whose thumbnail is the MAIN image after the run.
@@ -141,3 +150,35 @@ def make_report(
             "skip_existing": basis.skip_existing,
         },
     }
+
+
+def keep_report(root: UPath, run_id: str, report: Mapping[str, Any]) -> None:
+    """Keep the report of a run."""
+    write_whole(root / _REPORTS / f"{run_id}.json", orjson.dumps(report, option=orjson.OPT_INDENT_2))
+
+
+def read_report(root: UPath, run_id: str) -> dict[str, Any]:
+    """The report of a run; empty when it broke before it had one."""
+    try:
+        found = orjson.loads((root / _REPORTS / f"{run_id}.json").read_bytes())
+    except FileNotFoundError:
+        return {}
+    return dict(found)
+
+
+def report_numbers(report: Mapping[str, Any]) -> dict[str, int]:
+    """The numbers of a report that the UI plots."""
+    return {f"report/{name}": value for name, value in report.items() if isinstance(value, int)}
+
+
+def bounded(report: Mapping[str, Any]) -> dict[str, Any]:
+    """The report with its first errors, and how many there are beside them."""
+    errors = report["errors"]
+    return {**report, "errors": errors[:SHOWN_ERRORS], "errors_in_all": len(errors)}
+
+
+def errors_table(report: Mapping[str, Any]) -> pd.DataFrame:
+    """The errors of a report as a table."""
+    faults: Iterable[Mapping[str, str]] = report["errors"]
+    rows = [(fault["product_sku"], fault["error"], fault["url"]) for fault in faults]
+    return pd.DataFrame(rows, columns=["product", "error", "url"])

@@ -1,4 +1,4 @@
-"""A whole room for tests: an installation, Plytix's and Amazon's stand-ins on one clock, and runs of all stages."""
+"""A whole connector for tests: an installation, stand-ins of Plytix and Amazon on one clock, runs of all steps."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,13 +13,23 @@ from upath import UPath
 
 from imagesync_pipelines.accounts.file import PlytixAccount
 from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.apply_stages import PlanApplied, apply_plan, upload_assets
-from imagesync_pipelines.connectors.plytix.cleanup import plan_cleanup
-from imagesync_pipelines.connectors.plytix.desk import Desk
-from imagesync_pipelines.connectors.plytix.plan_stages import PlanMade, make_plan
+from imagesync_pipelines.connectors.plytix.apply_steps import GalleriesWritten, apply_plan, upload_assets
+from imagesync_pipelines.connectors.plytix.ledger import Ledger
+from imagesync_pipelines.connectors.plytix.options import (
+    GalleryCleanupOptions,
+    GalleryPlanOptions,
+    ListingsOptions,
+)
+from imagesync_pipelines.connectors.plytix.plan_steps import GalleriesPlanned, make_plan, plan_cleanup
+from imagesync_pipelines.connectors.plytix.reading import (
+    Run,
+    choose_images,
+    ledger_of,
+    read_products,
+    take_listings,
+)
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
-from imagesync_pipelines.connectors.plytix.stages import choose_images, read_products, take_listings
 from imagesync_pipelines.sandbox.amazon.listings import AmazonListing
 from imagesync_pipelines.sandbox.amazon.mapping import mapping_file, write_mapping
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox
@@ -29,7 +39,9 @@ from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sand
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.sync.applied import ApplyOptions
+from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
 
 ACCOUNT = "main"
@@ -42,9 +54,30 @@ class Connector:
 
     plytix: PlytixSandbox
     amazon: AmazonSandbox
-    desk: Desk
+    installation: Installation
+    settings: PlytixSettings
     mapping: Path
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def at(self, run_id: str, *ancestors: str) -> Run:
+        """What the steps of a run work with; ancestors: the runs that it re-executes."""
+        return RunContext(
+            "plytix",
+            ACCOUNT,
+            Lineage(run_id, ancestors),
+            self.installation,
+            self.settings,
+            clock=self.plytix.clock.now,
+        )
+
+    @property
+    def ledger(self) -> Ledger:
+        """Our ledger of the account."""
+        return ledger_of(self.at("anybody"))
+
+    def quarantined(self) -> list[str]:
+        """What could not be synchronised in the account."""
+        return [entry.key for entry in self.at("anybody").quarantine.list()]
 
     def api(self) -> AbstractContextManager[PlytixApi]:
         """A client of the account, on the sandbox's clock: waiting moves it."""
@@ -62,39 +95,47 @@ class Connector:
             url=self.plytix.url,
             auth_url=self.plytix.auth_url,
         )
-        return closing(PlytixApi(account, self.desk.settings, self.desk.place.engine, timing=timing))
+        return closing(PlytixApi(account, self.settings, self.installation.engine, timing=timing))
 
     def with_settings(self, **settings: Any) -> "Connector":
         """The same account and sandbox, with other settings of the connector."""
-        return replace(self, desk=replace(self.desk, settings=self.desk.settings.model_copy(update=settings)))
+        return replace(self, settings=self.settings.model_copy(update=settings))
 
     def write(self, listings: Sequence[AmazonListing] | None = None, **oddities: Any) -> None:
         """Make the mapping file anew, from these listings or those that Amazon has now."""
         write_mapping(mapping_file(self.amazon.listings if listings is None else listings, **oddities), self.mapping)
 
-    def plan(self, api: PlytixApi, run_id: str, **options: Any) -> PlanMade:
+    def plan(self, api: PlytixApi, run_id: str, **options: Any) -> GalleriesPlanned:
         """Everything up to the plan."""
-        take_listings(self.desk, run_id, mapping=str(self.mapping), live=False, marketplace="")
-        choose_images(self.desk, run_id)
-        read_products(self.desk, api, run_id)
-        return make_plan(self.desk, api, run_id, **options)
+        self.read(api, run_id)
+        return make_plan(self.at(run_id), api, GalleryPlanOptions(**options))
 
-    def apply(self, api: PlytixApi, run_id: str, plan_id: int | None = None) -> PlanApplied:
+    def read(self, api: PlytixApi, run_id: str) -> None:
+        """Everything before the plan."""
+        take_listings(self.at(run_id), ListingsOptions(mapping=str(self.mapping)))
+        choose_images(self.at(run_id))
+        read_products(self.at(run_id), api)
+
+    def apply(self, api: PlytixApi, run_id: str, plan_id: int | None = None) -> GalleriesWritten:
         """Uploads and galleries."""
-        upload_assets(self.desk, api, run_id, plan_id=plan_id, progress=silent)
-        return apply_plan(self.desk, api, run_id, plan_id=plan_id, progress=silent)
+        upload_assets(self.at(run_id), api, ApplyOptions(plan_id=plan_id))
+        return apply_plan(self.at(run_id), api, ApplyOptions(plan_id=plan_id))
 
-    def sync(self, **options: Any) -> PlanApplied:
+    def sync(self, **options: Any) -> GalleriesWritten:
         """One whole run."""
         run_id = self.run_id()
         with self.api() as api:
             self.plan(api, run_id, **options)
             return self.apply(api, run_id)
 
-    def clean_up(self, **options: Any) -> tuple[PlanMade, PlanApplied]:
+    def look_for_gone(self, api: PlytixApi, run_id: str, **options: Any) -> GalleriesPlanned:
+        """The plan of a cleanup against the mapping file."""
+        return plan_cleanup(self.at(run_id), api, GalleryCleanupOptions(missing_from=str(self.mapping), **options))
+
+    def clean_up(self, **options: Any) -> tuple[GalleriesPlanned, GalleriesWritten]:
         """The plan of a cleanup against the mapping file, and its application in a later run."""
         with self.api() as api:
-            made = plan_cleanup(self.desk, api, self.run_id(), missing_from=str(self.mapping), **options)
+            made = self.look_for_gone(api, self.run_id(), **options)
             return made, self.apply(api, self.run_id(), made.plan_id)
 
     def run_id(self) -> str:
@@ -134,11 +175,10 @@ def open_connector(
         skus = [listing.suggested_sku for listing in amazon.listings if listing.suggested_sku not in missing]
         products = [*(NewProduct(sku) for sku in skus), *more_products]
         with plytix_sandbox(products=products, limits=limits, clock=clock, fetch=amazon.fetch) as plytix:
-            # Stages look at the folders alone; the engine is the test's own.
+            # Steps look at the folders alone; the engine is the test's own.
             locations = Locations(folder, folder, UPath(folder), "", "", {})
-            place = Installation(Settings(lock_wait_seconds=0), locations, engine)
-            desk = Desk(place, PlytixSettings(**settings), ACCOUNT, clock.now)
-            connector = Connector(plytix, amazon, desk, folder / "mapping.json")
+            installation = Installation(Settings(lock_wait_seconds=0), locations, engine)
+            connector = Connector(plytix, amazon, installation, PlytixSettings(**settings), folder / "mapping.json")
             connector.write()
             yield connector
 

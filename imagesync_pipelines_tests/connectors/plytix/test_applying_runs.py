@@ -27,7 +27,7 @@ def sku(connector: Connector, number: int = 0) -> str:
 
 
 def is_patch(connector: Connector) -> bool:
-    return connector.desk.settings.strategy == "patch"
+    return connector.settings.strategy == "patch"
 
 
 def test_images_that_people_added_keep_their_place(small: Connector) -> None:
@@ -37,7 +37,7 @@ def test_images_that_people_added_keep_their_place(small: Connector) -> None:
     assert_converged(small)
     assert small.plytix.filenames(sku(small))[:2] == ("0.jpg", "None.jpg")
     before, calls = small.shown(), small.calls()
-    assert small.sync().warnings == ()
+    assert small.sync().summary.warnings == ()
     assert small.shown() == before
     assert small.calls() == calls + 1, "assets of other people are asked for once"
 
@@ -59,10 +59,10 @@ def test_a_wrong_order_is_repaired_by_patch_and_told_by_link(small: Connector) -
     done = small.sync()
     if is_patch(small):
         assert_converged(small)
-        assert done.calls == 2
+        assert done.summary.api_calls == 2
     else:
-        assert "another order" in done.warnings[0]
-        assert done.calls == 1
+        assert "another order" in done.summary.warnings[0]
+        assert done.summary.api_calls == 1
 
 
 def test_a_thumbnail_that_somebody_changed_is_set_again_in_one_call(small: Connector) -> None:
@@ -70,7 +70,7 @@ def test_a_thumbnail_that_somebody_changed_is_set_again_in_one_call(small: Conne
     small.plytix.mutate("set_thumbnail", sku=sku(small))
     done = small.sync()
     assert_converged(small)
-    assert (done.calls, done.written.thumbnails.keys()) == (2, {sku(small)})
+    assert (done.summary.api_calls, done.written.thumbnails.keys()) == (2, {sku(small)})
 
 
 def test_an_image_that_somebody_took_out_is_put_back(small: Connector) -> None:
@@ -142,7 +142,7 @@ def test_a_picture_that_plytix_does_not_take_stops_no_other(small: Connector, mi
     assert [len(small.plytix.gallery(one)) for one in wanted(small)] == [8, 4, 4, 4]
     if is_patch(small) and mishap is not tiny_image:
         assert_converged(small)
-    assert not small.desk.quarantine("x").list()
+    assert not small.quarantined()
 
 
 def test_existing_galleries_are_skipped_when_asked(small: Connector) -> None:
@@ -178,7 +178,7 @@ def test_a_forced_upload_of_other_content_takes_the_place_of_the_old_one(small: 
     else:
         assert gallery[-1] == new.id
     # The picture is on three products.
-    told = any("3 images have other content than before" in text for text in done.warnings)
+    told = any("3 images have other content than before" in text for text in done.summary.warnings)
     assert told is not is_patch(small), "only a link leaves the old one beside the new one"
     calls = small.calls()
     small.sync()
@@ -194,7 +194,7 @@ def test_a_lost_ledger_is_made_again_from_our_file_names(small: Connector, datab
     done = small.sync()
     assert small.shown() == before
     assert (done.report["images_uploaded"], done.report["images_skipped"], small.calls()) == (0, 12, calls + 2)
-    known = small.desk.ledger.known()
+    known = small.ledger.known()
     assert (len(known.keys), len(known.foreign), len(known.links)) == (12, 1, 20)
 
 
@@ -212,8 +212,8 @@ def test_a_file_that_plytix_renamed_is_recognised_when_the_ledger_was_lost(
         connection.execute(sa.text("TRUNCATE imagesync.plytix_asset, imagesync.plytix_link"))
     done = small.sync()
     assert (small.shown(), small.plytix.assets()) == (before, assets)
-    assert (done.report["images_uploaded"], done.applied.affected, done.warnings) == (0, frozenset(), ())
-    assert len(small.desk.ledger.known().links) == 20
+    assert (done.report["images_uploaded"], done.applied.affected, done.summary.warnings) == (0, frozenset(), ())
+    assert len(small.ledger.known().links) == 20
 
 
 def test_a_product_takes_300_assets_and_the_others_go_on(small: Connector) -> None:
@@ -229,7 +229,7 @@ def test_a_product_takes_300_assets_and_the_others_go_on(small: Connector) -> No
         told = [error for error in done.report["errors"] if error["product_sku"] == full]
         assert len(told) == len(done.report["errors"]) == missing
         assert all("at most 300 assets" in error["error"] for error in told)
-        assert f"{missing} product images failed; the next run tries them again." in done.warnings
+        assert f"{missing} product images failed; the next run tries them again." in done.summary.warnings
         assert len(small.plytix.gallery(full)) == 300 - free + fitting
     assert [small.shown()[one][0] for one in others] == [wanted(small)[one] for one in others]
 
@@ -249,7 +249,7 @@ def test_a_picture_that_is_in_the_library_and_nowhere_else_is_found_by_the_uploa
 
 
 def test_a_second_run_beside_the_first_is_refused_and_changes_nothing(small: Connector) -> None:
-    with small.desk.locked(), pytest.raises(AccountBusyError, match="plytix/main"):
+    with small.at("other").lock(), pytest.raises(AccountBusyError, match="plytix/main"):
         small.sync()
     assert small.plytix.assets() == ()
     small.sync()
@@ -265,7 +265,7 @@ def test_a_stored_plan_is_applied_later_and_only_where_nothing_moved(small: Conn
         assert_converged(small)
         again = small.apply(api, small.run_id(), made.plan_id)
     assert (again.applied.refused, again.report["links_created"]) == (20, 0)
-    assert "plan again" in " ".join(again.warnings)
+    assert "plan again" in " ".join(again.summary.warnings)
     assert_converged(small)
 
 

@@ -12,21 +12,19 @@ import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.plytix.assets import GOES_ON_TAG
-from imagesync_pipelines.connectors.plytix.automation import starting
-from imagesync_pipelines.connectors.plytix.automation.sensors import Memory
-from imagesync_pipelines.connectors.plytix.resources import PlytixResource
+from imagesync_pipelines.connectors.plytix.connector import CONNECTOR
 from imagesync_pipelines.connectors.plytix.watching import mapping_files
+from imagesync_pipelines.defs import launching
+from imagesync_pipelines.defs.assets import GOES_ON_TAG
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
-from imagesync_pipelines.defs.resources import InstallationResource
+from imagesync_pipelines.defs.plytix import Memory
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines_tests.plytix_installations import PlytixWorld, plytix_world
 
-RESOURCES = {"installation": InstallationResource(), "plytix": PlytixResource()}
 SECOND_ACCOUNT = """
 [plytix.accounts.other]
 api_key = "env:PLYTIX_SANDBOX_KEY"
@@ -61,7 +59,7 @@ def tick_of_schedule(instance: dg.DagsterInstance) -> Any:
     repository = build_definitions().get_repository_def()
     moment = datetime(2026, 11, 21, 9, 0, tzinfo=UTC)
     with dg.build_schedule_context(
-        instance=instance, repository_def=repository, resources=RESOURCES, scheduled_execution_time=moment
+        instance=instance, repository_def=repository, scheduled_execution_time=moment
     ) as context:
         return repository.get_schedule_def("plytix__sync__daily").evaluate_tick(context)
 
@@ -70,9 +68,7 @@ def tick_of_sensor(instance: dg.DagsterInstance, cursor: str | None) -> Any:
     """What the sensor does at one tick, with the accounts as partitions, as the daemon evaluates it."""
     repository = build_definitions().get_repository_def()
     with (
-        dg.build_sensor_context(
-            instance=instance, repository_def=repository, resources=RESOURCES, cursor=cursor
-        ) as context,
+        dg.build_sensor_context(instance=instance, repository_def=repository, cursor=cursor) as context,
         partition_loading_context(dynamic_partitions_store=instance),
     ):
         return repository.get_sensor_def("plytix__new_mapping").evaluate_tick(context)
@@ -161,7 +157,8 @@ def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
             if Path(file.path).name == "a.json":
                 seen.note("sandbox", file)
         for mapping, goes_on_at, by_itself in runs:
-            request = starting.request_of(starting.sync_run("sandbox", starting.SyncOptions(mapping=mapping)))
+            run = launching.run_of(CONNECTOR, "sandbox", {"mapping": mapping})
+            request = launching.request_of(run, tags=launching.BY_ITSELF)
             tags = {PARTITION_TAG: "sandbox"} | (dict(request.tags) if by_itself else {})
             made = instance.create_run_for_job(
                 build_definitions().resolve_job_def("plytix__sync"),
@@ -245,10 +242,10 @@ def test_the_memory_forgets_accounts_and_files_that_are_gone() -> None:
 def test_an_account_is_chosen_by_its_alias_or_by_being_the_only_one(place: PlytixWorld) -> None:
     with place.entered():
         accounts = load_accounts(load_settings(Settings))
-        assert starting.chosen_account(accounts, "other") == "other"
+        assert launching.chosen_accounts(CONNECTOR, accounts, ["other"]) == ["other"]
         with pytest.raises(SettingsError, match=r"several Plytix accounts \(other, sandbox\).*--plytix-account"):
-            starting.chosen_account(accounts, None)
+            launching.chosen_accounts(CONNECTOR, accounts, [])
         with pytest.raises(SettingsError, match="third"):
-            starting.chosen_account(accounts, "third")
+            launching.chosen_accounts(CONNECTOR, accounts, ["third"])
     with place.entered(IMAGESYNC_ACCOUNTS=""), pytest.raises(SettingsError, match="no Plytix accounts"):
-        starting.chosen_account(load_accounts(load_settings(Settings)), None)
+        launching.chosen_accounts(CONNECTOR, load_accounts(load_settings(Settings)), [])

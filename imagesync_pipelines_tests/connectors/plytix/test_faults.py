@@ -36,12 +36,12 @@ def test_a_write_whose_answer_was_lost_is_found_by_the_next_run(pair: Connector,
     assert_converged(pair)
     assert second.report["errors"] == []
     # A link whose own answer was lost was made, but nobody saw it being made.
-    lost = {"asset create": 0, "link": 1, "product patch": 4 if pair.desk.settings.strategy == "patch" else 0}[endpoint]
+    lost = {"asset create": 0, "link": 1, "product patch": 4 if pair.settings.strategy == "patch" else 0}[endpoint]
     asked = pair.plytix.ledger.count(endpoint) > 0
     assert first.report["links_created"] + second.report["links_created"] == 8 - (lost if asked else 0)
     assert first.report["images_uploaded"] == 4
-    assert pair.sync().calls == 1
-    assert len(pair.desk.ledger.known().links) == 8, "what a lost call did is ours too"
+    assert pair.sync().summary.api_calls == 1
+    assert len(pair.ledger.known().links) == 8, "what a lost call did is ours too"
 
 
 def test_a_run_that_gets_no_answers_stops_and_the_next_one_goes_on(pair: Connector) -> None:
@@ -49,9 +49,9 @@ def test_a_run_that_gets_no_answers_stops_and_the_next_one_goes_on(pair: Connect
         pair.plytix.lost.lose(endpoint, times=4)
     done = pair.sync()
     assert done.applied.unknown == 8
-    assert "the next run looks" in " ".join(done.warnings)
+    assert "the next run looks" in " ".join(done.summary.warnings)
     pair.plytix.lost.lose("none")
-    while pair.sync().calls > 1:
+    while pair.sync().summary.api_calls > 1:
         pass
     assert_converged(pair)
 
@@ -70,9 +70,9 @@ def test_when_the_hour_is_spent_the_run_checkpoints_and_the_next_one_goes_on(
             done = connector.sync()
             stopped = done.stopped
             assert done.applied.failed == done.applied.unknown == 0
-            assert not connector.desk.quarantine("x").list()
+            assert not connector.quarantined()
             if done.stopped:
-                assert "the next run goes on" in " ".join(done.warnings)
+                assert "the next run goes on" in " ".join(done.summary.warnings)
                 assert done.goes_on_at is not None
                 clock.move((done.goes_on_at - clock.now()).total_seconds())
             runs += 1
@@ -94,7 +94,7 @@ def test_a_run_that_begins_with_the_hour_spent_is_a_checkpoint_and_the_next_one_
             assert "the next run goes on" in done.stopped
             assert done.goes_on_at is not None
             assert MONDAY + timedelta(minutes=59) < done.goes_on_at <= clock.now() + timedelta(hours=1)
-            assert [text for text in done.warnings if "nothing was planned or changed" in text] != []
+            assert [text for text in done.summary.warnings if "nothing was planned or changed" in text] != []
             assert (done.report["total_products"], done.report["errors"], done.applied.affected) == (2, [], frozenset())
             assert connector.calls() == 1, "while the hour lasts, Plytix is not even asked"
         clock.move((done.goes_on_at - clock.now()).total_seconds() + 1)
@@ -126,8 +126,8 @@ def test_a_crash_at_any_effect_loses_nothing_and_doubles_nothing(
             connector.sync()
             assert_converged(connector)
             last = connector.sync()
-            assert (last.calls, last.applied.error_count) == (1, 0), f"effect {place}"
-            assert len(connector.desk.ledger.known().links) == 8, f"effect {place}"
+            assert (last.summary.api_calls, last.applied.error_count) == (1, 0), f"effect {place}"
+            assert len(connector.ledger.known().links) == 8, f"effect {place}"
         place += step
     assert place > 20
 

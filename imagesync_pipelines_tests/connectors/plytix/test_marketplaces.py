@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.plytix.cleanup import plan_cleanup
 from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.mapping import MappingFile, read_mapping
 from imagesync_pipelines.connectors.plytix.marketplaces import EUROPE, FAR_EAST, MARKETPLACES, known_marketplace
-from imagesync_pipelines.connectors.plytix.stages import take_listings
+from imagesync_pipelines.connectors.plytix.options import ListingsOptions
+from imagesync_pipelines.connectors.plytix.reading import take_listings
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines_tests.connectors.plytix.accounts import open_connector
@@ -163,11 +163,12 @@ def test_a_run_and_a_cleanup_tell_what_they_took_for_the_us(database: sa.Engine,
     with open_connector(database, tmp_path, listings=demo_listings()[10:14]) as connector:
         document = {"matched": [entry(listing.asin) for listing in connector.amazon.listings]}
         connector.mapping.write_text(json.dumps(document))
-        note = take_listings(connector.desk, "run", mapping=str(connector.mapping), live=False, marketplace="")
+        options = ListingsOptions(mapping=str(connector.mapping))
+        read = take_listings(connector.at("run"), options)
         with connector.api() as api:
-            made = plan_cleanup(connector.desk, api, "cleanup", missing_from=str(connector.mapping))
+            made = connector.look_for_gone(api, "cleanup")
         said = "mapping.json: it names no marketplace anywhere, so its products are taken for those of US."
-        assert said in note.warnings
-        assert said in made.warnings
+        assert said in read.warnings
+        assert said in made.planned.warnings
         with pytest.raises(SettingsError, match="no marketplace 'XX'"):
-            take_listings(connector.desk, "run", mapping=str(connector.mapping), live=False, marketplace="XX")
+            take_listings(connector.at("run"), options.model_copy(update={"marketplace": "XX"}))

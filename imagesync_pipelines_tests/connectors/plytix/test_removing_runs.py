@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from imagesync_pipelines.connectors.plytix.plan_steps import DOUBTFUL
 
-from imagesync_pipelines.connectors.plytix.cleanup import DOUBTFUL
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector, wanted
 
@@ -42,12 +42,12 @@ def test_an_image_that_left_its_listing_leaves_the_gallery(removing: Connector) 
     removing.plytix.mutate("add_image", sku=sku, filename="person.jpg", position=3)
     leave(removing, "PT02", "PT05")
     done = removing.sync()
-    assert (done.applied.removed, done.calls) == (2, 3)
+    assert (done.applied.removed, done.summary.api_calls) == (2, 3)
     assert_converged(removing)
     assert len(removing.plytix.gallery(sku)) == 7
     assert removing.plytix.filenames(sku)[3] == "person.jpg"
     assert len(removing.plytix.assets()) == 13, "an asset is never deleted"
-    assert removing.sync().calls == 1
+    assert removing.sync().summary.api_calls == 1
 
 
 def test_without_the_setting_it_stays_and_is_told(removing: Connector) -> None:
@@ -55,7 +55,7 @@ def test_without_the_setting_it_stays_and_is_told(removing: Connector) -> None:
     before = removing.shown()
     done = removing.with_settings(remove_missing=False).sync()
     assert removing.shown() == before
-    assert "1 images that left" in " ".join(done.warnings)
+    assert "1 images that left" in " ".join(done.summary.warnings)
 
 
 def test_a_new_main_takes_the_thumbnail_from_the_one_that_left(removing: Connector) -> None:
@@ -93,18 +93,18 @@ def test_a_listing_with_an_image_that_cannot_be_read_removes_none(removing: Conn
     done = removing.sync()
     assert removing.shown() == before
     assert len(done.report["errors"]) == 1
-    assert len(removing.desk.quarantine("x").list()) == 1
+    assert len(removing.quarantined()) == 1
     removing.write()
     removing.sync()
-    assert not removing.desk.quarantine("x").list()
+    assert not removing.quarantined()
 
 
 def test_the_deletion_limits_hold_many_removals_back_and_a_person_may_lift_it(removing: Connector) -> None:
     leave(removing, *(f"PT{place:02d}" for place in range(1, 7)))
     before = removing.shown()
     held = removing.sync()
-    assert (removing.shown(), held.held_back) == (before, 6)
-    assert "held back" in " ".join(held.warnings)
+    assert (removing.shown(), held.summary.held_back) == (before, 6)
+    assert "held back" in " ".join(held.summary.warnings)
     assert removing.sync(allow_mass_delete=True).applied.removed == 6
     assert_converged(removing)
 
@@ -116,30 +116,30 @@ def test_a_cleanup_takes_out_what_we_put_in_for_listings_that_are_gone(removing:
     removing.write(removing.amazon.listings[1:])
     before = {other: shown for other, shown in removing.shown().items() if other != sku}
     made, done = removing.clean_up(allow_mass_delete=True)
-    assert (made.planned.counts()["remove"], done.applied.removed) == (8, 8)
+    assert (made.planned.counts["remove"], done.applied.removed) == (8, 8)
     assert removing.plytix.gallery(sku) == (person,)
     assert removing.plytix.thumbnail(sku) == thumbnail
     assert {other: shown for other, shown in removing.shown().items() if other != sku} == before
     made, _ = removing.clean_up(allow_mass_delete=True)
-    assert made.planned.counts()["remove"] == 0
+    assert made.planned.counts["remove"] == 0
 
 
 def test_a_cleanup_passes_the_deletion_limits_like_any_removal(removing: Connector) -> None:
     removing.write(removing.amazon.listings[3:])
     made, done = removing.clean_up()
-    assert (made.planned.counts()["remove"], len(made.planned.held), done.applied.removed) == (0, 16, 0)
+    assert (made.planned.counts["remove"], len(made.planned.held), done.applied.removed) == (0, 16, 0)
 
 
 def test_a_file_of_another_marketplace_makes_nothing_gone(removing: Connector) -> None:
     body = removing.mapping.read_text().replace("AMZN-US-", "AMZN-CA-").replace('"US"', '"CA"')
     removing.mapping.write_text(body)
     made, _ = removing.clean_up(allow_mass_delete=True)
-    assert made.planned.counts()["remove"] == 0
+    assert made.planned.counts["remove"] == 0
 
 
 def test_a_file_with_an_entry_that_cannot_be_read_makes_nothing_gone(removing: Connector) -> None:
     body = removing.mapping.read_text().replace(removing.amazon.listings[0].asin, "???")
     removing.mapping.write_text(body)
     made, _ = removing.clean_up(allow_mass_delete=True)
-    assert made.planned.counts()["remove"] == 0
-    assert made.warnings[0].startswith(DOUBTFUL)
+    assert made.planned.counts["remove"] == 0
+    assert made.planned.warnings[0].startswith(DOUBTFUL)

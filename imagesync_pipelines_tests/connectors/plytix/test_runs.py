@@ -11,7 +11,12 @@ def test_the_real_shape_costs_what_the_issue_says_and_a_second_run_one_call(
 ) -> None:
     connector = connector.with_settings(strategy=strategy)
     first = connector.sync()
-    assert (connector.calls(), first.calls, first.applied.added, first.warnings) == (calls, calls, 108, ())
+    assert (connector.calls(), first.summary.api_calls, first.applied.added, first.summary.warnings) == (
+        calls,
+        calls,
+        108,
+        (),
+    )
     report = first.report
     assert {name: report[name] for name in report if name != "metadata"} == {
         "total_products": 20,
@@ -28,7 +33,7 @@ def test_the_real_shape_costs_what_the_issue_says_and_a_second_run_one_call(
     }
     before = connector.shown()
     second = connector.sync()
-    assert (connector.calls(), second.calls) == (calls + 1, 1)
+    assert (connector.calls(), second.summary.api_calls) == (calls + 1, 1)
     assert connector.shown() == before
     assert len(connector.plytix.assets()) == 12
     kept = {name: second.report[name] for name in ("images_uploaded", "images_skipped", "links_created")}

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.api.inheritance import own_galleries
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct
-from imagesync_pipelines.connectors.plytix.stages import choose_images, take_listings
+from imagesync_pipelines.connectors.plytix.options import ListingsOptions
+from imagesync_pipelines.connectors.plytix.reading import choose_images, take_listings
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings, in_marketplace, make_listings
 from imagesync_pipelines.sandbox.plytix.model import NewProduct, ThumbnailForm
 from imagesync_pipelines.settings import SettingsError
@@ -64,7 +65,7 @@ def test_parents_get_their_images_and_are_counted(database: sa.Engine, tmp_path:
             len(connector.plytix.gallery(listing.suggested_sku)) for listing in parents
         )
         assert report["parent_links_created"] > 0
-        assert connector.sync().calls == 1
+        assert connector.sync().summary.api_calls == 1
 
 
 @pytest.mark.parametrize("strategy", ["link", "patch"])
@@ -80,10 +81,10 @@ def test_where_images_are_inherited_a_variant_shows_its_own_and_its_parent_keeps
         connector.write(shape="list")
         done = connector.sync()
         assert done.report["errors"] == []
-        assert any("variants in Plytix" in text for text in done.warnings)
+        assert any("variants in Plytix" in text for text in done.summary.warnings)
         assert_converged(connector)
         assert len(connector.plytix.gallery(variant)) == 3
-        assert connector.sync().calls == 1
+        assert connector.sync().summary.api_calls == 1
 
 
 @pytest.mark.parametrize("strategy", ["link", "patch"])
@@ -116,7 +117,9 @@ def test_what_a_variant_inherits_from_a_parent_of_an_earlier_run_does_not_become
         assert_converged(connector)
         assert len(connector.plytix.gallery(variant)) == len(second.images)
         assert len(connector.plytix.gallery(parent)) == len(first.images)
-        assert connector.sync().calls == (1 if parent_listed else 2), "one more to learn whether the gallery is its own"
+        assert connector.sync().summary.api_calls == (1 if parent_listed else 2), (
+            "one more to learn whether the gallery is its own"
+        )
 
 
 @pytest.mark.parametrize(
@@ -158,8 +161,8 @@ def test_two_marketplaces_share_pictures_and_not_the_order(database: sa.Engine, 
 def test_a_marketplace_is_named_by_its_country_or_by_amazons_id(database: sa.Engine, tmp_path: Path) -> None:
     with open_connector(database, tmp_path, listings=[*PAIR, *in_marketplace(PAIR, "CA")]) as connector:
         for name in ("CA", "ca", "A2EUQ1WTGCTBG2"):
-            read = take_listings(connector.desk, "run", mapping=str(connector.mapping), live=False, marketplace=name)
+            read = take_listings(connector.at("run"), ListingsOptions(mapping=str(connector.mapping), marketplace=name))
             assert read.marketplace == "CA"
-            assert {listing.marketplace for listing in choose_images(connector.desk, "run").listings} == {"CA"}
+            assert {listing.marketplace for listing in choose_images(connector.at("run")).listings} == {"CA"}
         with pytest.raises(SettingsError, match="no marketplace 'Canada'"):
-            take_listings(connector.desk, "run", mapping=str(connector.mapping), live=False, marketplace="Canada")
+            take_listings(connector.at("run"), ListingsOptions(mapping=str(connector.mapping), marketplace="Canada"))

@@ -98,7 +98,7 @@ def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> Non
         {"key": keys["999"][0], "group": "999", "change": "add"},
         {"key": keys["100"][1], "group": "100", "change": "remove"},
     ]
-    save(world, rows, connector="plytix", payload=payload_of(pd.DataFrame(rows), tasks, {}), account="main")
+    save(world, rows, connector="plytix", payload=payload_of(pd.DataFrame(rows), tasks), account="main")
     header = newest_plans(world.engine, 10, "plytix")[0]
     added = [(line.product_id, line.image, line.after) for line in plan_page(world.opened, header, "add", 0, 10).lines]
     url = "https://m.media-amazon.com/new.jpg"

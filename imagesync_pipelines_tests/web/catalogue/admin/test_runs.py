@@ -8,10 +8,11 @@ import pytest
 from imagesync_pipelines.connectors.edge.automation import starting as edge
 from imagesync_pipelines.connectors.image_db import automation as image_db
 from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
-from imagesync_pipelines.connectors.plytix.automation import starting as plytix
+from imagesync_pipelines.defs import launching as described
 from imagesync_pipelines.defs import partitions
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.launching import JobRun
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.web.catalogue.admin import launching
 from imagesync_pipelines.web.catalogue.admin.launching import NothingToStartError
@@ -19,7 +20,9 @@ from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Brows
 from imagesync_pipelines_tests.web.catalogue.test_plans import save
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, serving
 
-CONNECTORS = {"plytix": (plytix, "main"), "moysklad": (moysklad, "north"), "edge": (edge, "store1")}
+# Those with a declaration, with an account; the others with the module that describes their runs.
+DECLARED = {"plytix": "main"}
+CONNECTORS = {"moysklad": (moysklad, "north"), "edge": (edge, "store1")}
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +39,16 @@ def check_config(definitions: dg.Definitions, run: JobRun) -> None:
 
 
 @pytest.mark.parametrize("dry_run", [False, True], ids=["sync", "dry run"])
-@pytest.mark.parametrize("connector", CONNECTORS)
+@pytest.mark.parametrize("connector", [*DECLARED, *CONNECTORS])
 def test_a_connectors_run_is_the_one_that_the_connector_itself_starts(
     definitions: dg.Definitions, connector: str, dry_run: bool
 ) -> None:
-    module, account = CONNECTORS[connector]
-    own = module.sync_run(account, module.SyncOptions(dry_run=dry_run))
+    if connector in DECLARED:
+        account = DECLARED[connector]
+        own = described.run_of(connector_named(connector), account, {"dry_run": dry_run})
+    else:
+        module, account = CONNECTORS[connector]
+        own = module.sync_run(account, module.SyncOptions(dry_run=dry_run))
     ours = launching.sync_of_connector(connector, [account], account, dry_run=dry_run)
     assert (ours.job, ours.tags, ours.assets) == (own.job, own.tags, own.assets)
     check_config(definitions, ours)
@@ -50,11 +57,15 @@ def test_a_connectors_run_is_the_one_that_the_connector_itself_starts(
         assert said["config"].items() <= own.run_config["ops"][op]["config"].items()
 
 
-@pytest.mark.parametrize("connector", CONNECTORS)
+@pytest.mark.parametrize("connector", [*DECLARED, *CONNECTORS])
 def test_applying_a_plan_is_what_the_connector_itself_does(definitions: dg.Definitions, connector: str) -> None:
-    module, account = CONNECTORS[connector]
+    account = DECLARED[connector] if connector in DECLARED else CONNECTORS[connector][1]
     header = plan_header(connector, {"store" if connector == "edge" else "account": account})
-    ours, own = launching.apply_of(header), module.apply_run(account, 7)
+    ours = launching.apply_of(header)
+    if connector in DECLARED:
+        own = described.apply_run(connector_named(connector), account, 7, {})
+    else:
+        own = CONNECTORS[connector][0].apply_run(account, 7)
     assert ours == own
     check_config(definitions, ours)
 

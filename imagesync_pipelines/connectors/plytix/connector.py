@@ -1,0 +1,195 @@
+"""The declaration of the Plytix connector: Amazon's listings into Plytix's library, galleries and thumbnails."""
+
+from collections.abc import Collection
+
+from pydantic import SecretStr
+
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
+from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
+from imagesync_pipelines.connectors.plytix.options import (
+    GalleryCleanupOptions,
+    GalleryPlanOptions,
+    ListingsOptions,
+    PlytixOptions,
+)
+from imagesync_pipelines.connectors.plytix.report import read_report
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.sync.applied import ApplyOptions
+from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
+
+# Its limit is 1 (dagster.yaml): one account after the other. It limits steps; calls are paced by the rate budget.
+API_POOL = "plytix_api"
+RETRY_SECONDS = 10
+
+
+def secrets(shared: Settings, settings: PlytixSettings) -> Collection[SecretStr]:
+    """What no text of a run may show: keys and passwords. Raises SettingsError."""
+    accounts = load_accounts(shared).plytix_accounts.values()
+    found = [secret for account in accounts for secret in (account.api_key, account.api_password)]
+    amazon = (settings.spapi_client_secret, settings.spapi_refresh_token)
+    return [*found, *(secret for secret in amazon if secret is not None)]
+
+
+def starts_by_itself(shared: Settings, settings: PlytixSettings) -> bool:
+    """Whether runs may start without a person: there is an accounts file and a folder of mapping files."""
+    return shared.accounts is not None and bool(settings.mapping_folder)
+
+
+def nothing_to_start(shared: Settings, settings: PlytixSettings, _: object) -> str:
+    """Why the schedule starts nothing, '' when it does."""
+    return (
+        ""
+        if settings.mapping_folder
+        else "PLYTIX_MAPPING_FOLDER is not set, so there are no mapping files to synchronise."
+    )
+
+
+CONNECTOR = Connector(
+    name=NAME,
+    title="Plytix",
+    description="Amazon's listings → assets, galleries and thumbnails in Plytix.",
+    settings=PlytixSettings,
+    options=PlytixOptions,
+    externals=(
+        External(
+            "amazon",
+            "Amazon's listings: mapping files made from them, and the catalogue API with their images now.",
+            ("json", "rest"),
+        ),
+        External(
+            "pim", "Plytix, the PIM: products, the assets in its library, and the galleries that show them.", ("rest",)
+        ),
+    ),
+    steps=(
+        Step(
+            "listings",
+            """Amazon's products and their images, from a mapping file or from Amazon's catalogue as it is now.
+
+            Entries that cannot be used are set aside with their reasons; a file that is no mapping file stops the run.
+            """,
+            reading.listings,
+            kinds=("json", "rest"),
+            after=("amazon",),
+            options=ListingsOptions,
+            tries_again_after=RETRY_SECONDS,
+        ),
+        Step(
+            "images",
+            """One picture per marketplace and variant, the largest, in Amazon's order; MAIN is to be the thumbnail.
+
+            The same picture has one key, whatever host, size and spelling its addresses have.
+            """,
+            reading.images,
+            kinds=("pandas",),
+            after=("listings",),
+        ),
+        Step(
+            "products",
+            """The products in Plytix: id, thumbnail and gallery, up to 100 of them a call; only the very SKU counts.
+
+            What a run that was killed left open is settled here; assets that our ledger does not know are recognised by
+            their file names.
+            """,
+            reading.products,
+            kinds=("rest",),
+            after=("images", "pim"),
+            pool=API_POOL,
+            tries_again_after=RETRY_SECONDS,
+        ),
+        Step(
+            "plan",
+            """What would change in Plytix, image by image with its reason, and what it costs; nothing is changed yet.
+
+            Images that people added keep their place; removals need the setting for them and pass the deletion limits.
+            """,
+            plan_steps.plan,
+            kinds=("pandas", "parquet"),
+            after=("products",),
+            options=GalleryPlanOptions,
+            pool=API_POOL,
+        ),
+        Step(
+            "assets",
+            """The pictures of the plan in Plytix's library: uploaded by URL, each one once, whoever shows it.
+
+            A picture that Plytix does not take stops no other; one that is there already is used as it is.
+            """,
+            apply_steps.assets,
+            kinds=("rest",),
+            after=("plan",),
+            options=ApplyOptions,
+            pool=API_POOL,
+            tries_again_after=RETRY_SECONDS,
+        ),
+        Step(
+            "product_images",
+            """Galleries and thumbnails of the products in Plytix, as the plan has them, and the report of the run.
+
+            One product is written by one worker; when the account's calls are used up, the rest waits for the next run.
+            """,
+            apply_steps.product_images,
+            kinds=("rest",),
+            after=("assets",),
+            options=ApplyOptions,
+            pool=API_POOL,
+            tries_again_after=RETRY_SECONDS,
+        ),
+    ),
+    jobs=(
+        Job(
+            "sync",
+            "synchronise",
+            "Read listings and Plytix, plan, upload images, fill galleries, set thumbnails, report.",
+        ),
+        Job(
+            "dry_run",
+            "plan only",
+            "Read listings and Plytix and plan; nothing is written. Apply it later with its number.",
+            steps=("listings", "images", "products", "plan"),
+            presets={"plan": {"dry_run": True}},
+        ),
+        Job(
+            "cleanup",
+            "clean up",
+            "Plans the removal of what we created for listings that are gone; `imagesync apply` does it then.",
+            alone=Step(
+                "plan_cleanup",
+                "Plans to take out what we created for listings that are not in a mapping file any more.",
+                plan_steps.clean_up,
+                kinds=("rest",),
+                options=GalleryCleanupOptions,
+                pool=API_POOL,
+            ),
+            about="plan",
+        ),
+    ),
+    apply_steps=("assets", "product_images"),
+    fresh_hours=lambda settings: settings.fresh_hours,
+    secrets=secrets,
+    report=lambda installation, run_id: read_report(installation.storage, run_id),
+    checks=(
+        Check("images", reading.PICTURE_CHECKS, reading.check_images, group="image_checks"),
+        Check("products", reading.PRODUCT_CHECK, reading.check_products),
+    ),
+    schedules=(
+        Schedule(
+            "daily",
+            "sync",
+            lambda settings: settings.schedule,
+            "All mapping files of PLYTIX_MAPPING_FOLDER, account by account; an account at work is left out.",
+            starts_by_itself=starts_by_itself,
+            skip=nothing_to_start,
+        ),
+    ),
+    accounts=AccountSet(
+        "plytix_accounts",
+        "account",
+        lambda accounts: accounts.plytix_accounts,
+        missing="IMAGESYNC_ACCOUNTS: there are no Plytix accounts; name a TOML file with a section "
+        "[plytix.accounts.<alias>].",
+        check=lambda accounts, name: accounts.plytix_account(name).alias,
+        one_by="--plytix-account ALIAS",
+    ),
+)

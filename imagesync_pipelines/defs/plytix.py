@@ -1,0 +1,148 @@
+"""What Plytix needs of Dagster beyond its declaration: the sensor of new mapping files and of runs that wait.
+
+What belongs here: the sensor and what it remembers. What does not: looking into the folder
+(connectors/plytix/watching.py), everything that is made of the declaration (build.py).
+"""
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.plytix import watching
+from imagesync_pipelines.connectors.plytix.connector import starts_by_itself
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.defs import launching
+from imagesync_pipelines.defs.assets import GOES_ON_TAG
+from imagesync_pipelines.defs.jobs import job_name
+from imagesync_pipelines.defs.launching import BY_ITSELF, JobRun
+from imagesync_pipelines.defs.partitions import PARTITION_TAG
+from imagesync_pipelines.defs.summaries import error_text
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.sync.connector import Connector
+
+
+def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
+    """The sensor that starts a run of an account when a mapping file is new or changed, the oldest first.
+
+    A run that stopped because the account's calls were used up goes on before any file is begun, as soon as it can.
+    """
+    settings = load_settings(PlytixSettings)
+
+    @dg.sensor(
+        name="plytix__new_mapping",
+        job_name=job_name(connector, connector.job("sync")),
+        minimum_interval_seconds=settings.sensor_seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING
+        if starts_by_itself(shared, settings)
+        else dg.DefaultSensorStatus.STOPPED,
+        description="Synchronises a mapping file of PLYTIX_MAPPING_FOLDER that is new or changed; goes on with runs "
+        "that stopped because the account's calls were used up.",
+    )
+    def new_mapping(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        return _look(context, connector)
+
+    return [new_mapping]
+
+
+def _look(context: dg.SensorEvaluationContext, connector: Connector) -> dg.SensorResult | dg.SkipReason:
+    shared = load_settings(Settings)
+    folder = load_settings(PlytixSettings).mapping_folder
+    if not folder:
+        return dg.SkipReason("PLYTIX_MAPPING_FOLDER is not set.")
+    accounts = launching.keep_partitions(context.instance, connector, load_accounts(shared))
+    if not accounts:
+        return dg.SkipReason("There are no Plytix accounts; IMAGESYNC_ACCOUNTS names the file that lists them.")
+    try:
+        files = watching.mapping_files(folder, shared)
+    except SettingsError as error:
+        return dg.SkipReason(error_text(error))
+    memory = Memory.of(context.cursor)
+    busy = launching.in_flight(context.instance, connector, accounts)
+    requests, said = [], []
+    now = datetime.now(UTC)
+    for alias in accounts:
+        found = watching.news(files, memory.of_account(alias), now)
+        waiting = waiting_run(context.instance, connector, alias)
+        if alias in busy:
+            said.append(f"{alias}: a run is at work")
+        elif waiting is not None and waiting.goes_on_at > now:
+            said.append(f"{alias}: the account's calls are used up until {waiting.goes_on_at:%H:%M} UTC")
+        elif waiting is not None:
+            requests.append(launching.request_of(waiting.run, tags=BY_ITSELF))
+        elif not found:
+            said.append(f"{alias}: none of {len(files)} mapping files is new")
+        else:
+            run = launching.run_of(connector, alias, {"mapping": found[0].path})
+            requests.append(launching.request_of(run, tags=BY_ITSELF))
+            memory.note(alias, found[0])
+    memory.forget_others(accounts, {file.path for file in files})
+    skipped = None if requests else "; ".join(said)
+    return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=memory.as_cursor())
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run whose rest waits for the account's calls: the run that goes on with it, and from when it can."""
+
+    goes_on_at: datetime
+    run: JobRun
+
+
+def waiting_run(instance: dg.DagsterInstance, connector: Connector, account: str) -> Waiting | None:
+    """What the account's newest run by itself left because the account's calls were used up; None when nothing.
+
+    What a person started, a person goes on with.
+    """
+    job = job_name(connector, connector.job("sync"))
+    tags = {PARTITION_TAG: account, **BY_ITSELF}
+    newest = instance.get_runs(dg.RunsFilter(job_name=job, tags=tags), limit=1)
+    moment = newest[0].tags.get(GOES_ON_TAG) if newest else None
+    if moment is None:
+        return None
+    return Waiting(datetime.fromisoformat(moment), JobRun(job, newest[0].run_config, {PARTITION_TAG: account}))
+
+
+@dataclass
+class Memory:
+    """What the sensor remembers between two looks: by account, the mark of every file that it started a run for."""
+
+    seen: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, cursor: str | None) -> "Memory":
+        """What a cursor says; one that cannot be read is an empty memory: at worst a run too many, which changes
+        nothing."""
+        try:
+            value = json.loads(cursor or "{}")
+            return cls(
+                {
+                    str(alias): {str(path): str(mark) for path, mark in files.items()}
+                    for alias, files in value["seen"].items()
+                }
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls()
+
+    def of_account(self, alias: str) -> Mapping[str, str]:
+        """The marks of the files that were synchronised into an account."""
+        return self.seen.get(alias, {})
+
+    def note(self, alias: str, file: watching.FoundFile) -> None:
+        """Remember that a run was started for a file."""
+        self.seen.setdefault(alias, {})[file.path] = file.mark
+
+    def forget_others(self, accounts: Collection[str], paths: Collection[str]) -> None:
+        """Keep what is said of these accounts and files only."""
+        self.seen = {
+            alias: {path: mark for path, mark in files.items() if path in paths}
+            for alias, files in self.seen.items()
+            if alias in accounts
+        }
+
+    def as_cursor(self) -> str:
+        """The memory as the text that Dagster keeps."""
+        return json.dumps({"seen": self.seen}, sort_keys=True)
