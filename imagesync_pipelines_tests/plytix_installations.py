@@ -44,7 +44,9 @@ class PlytixWorld:
         """The installation and its Dagster instance."""
         return opened(self.environment, **more)
 
-    def sync(self, more: Mapping[str, str] | None = None, account: str | None = None, **options: Any) -> runs.RunOutcome:
+    def sync(
+        self, more: Mapping[str, str] | None = None, account: str | None = None, **options: Any
+    ) -> runs.RunOutcome:
         """Synchronise as `imagesync sync plytix --execute` does; `more` are further variables."""
         with self.entered(**(more or {})):
             named = [] if account is None else [account]

@@ -15,6 +15,7 @@ from imagesync_pipelines_tests.connectors.plytix.worlds import (
     PATCH_REMOVING,
     WINDOWS,
     changes,
+    counts,
     known,
     listing,
     planned,
@@ -34,7 +35,7 @@ def test_the_real_shape_costs_what_the_issue_says() -> None:
     for policy, calls in ((LINK, 136), (PATCH, 28)):
         plan = planned(listings, products, NOTHING, policy)
         # The search that read the products is the one call more.
-        assert (plan.counts()["add"], len(plan.uploads), plan.cost.calls) == (108, 12, calls)
+        assert (counts(plan)["add"], len(plan.uploads), plan.cost.calls) == (108, 12, calls)
 
 
 def test_what_is_as_wanted_is_kept() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from imagesync_pipelines.connectors.plytix.plan_steps import DOUBTFUL
 
+from imagesync_pipelines.connectors.plytix.plan_steps import DOUBTFUL
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector, wanted
 
