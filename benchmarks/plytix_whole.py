@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from benchmarks.plytix_world import World, counted, state_of, world
 from imagesync_pipelines.accounts.file import PlytixAccount
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
-from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.options import GalleryPlanOptions, ListingsOptions
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.sandbox.amazon.mapping import write_mapping

@@ -1,7 +1,7 @@
 """What Plytix needs of Dagster beyond its declaration: the sensor of new mapping files and of runs that wait.
 
 What belongs here: the sensor and what it remembers. What does not: looking into the folder
-(connectors/plytix/watching.py), everything that is made of the declaration (build.py).
+(connectors/plytix/sources.py), everything that is made of the declaration (build.py).
 """
 
 import json
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.plytix import watching
+from imagesync_pipelines.connectors.plytix import sources
 from imagesync_pipelines.connectors.plytix.connector import starts_by_itself
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import launching
@@ -57,7 +57,7 @@ def _look(context: dg.SensorEvaluationContext, connector: Connector) -> dg.Senso
     if not accounts:
         return dg.SkipReason("There are no Plytix accounts; IMAGESYNC_ACCOUNTS names the file that lists them.")
     try:
-        files = watching.mapping_files(folder, shared)
+        files = sources.mapping_files(folder, shared)
     except SettingsError as error:
         return dg.SkipReason(error_text(error))
     memory = Memory.of(context.cursor)
@@ -65,7 +65,7 @@ def _look(context: dg.SensorEvaluationContext, connector: Connector) -> dg.Senso
     requests, said = [], []
     now = datetime.now(UTC)
     for alias in accounts:
-        found = watching.news(files, memory.of_account(alias), now)
+        found = sources.news(files, memory.of_account(alias), now)
         waiting = waiting_run(context.instance, connector, alias)
         if alias in busy:
             said.append(f"{alias}: a run is at work")
@@ -131,7 +131,7 @@ class Memory:
         """The marks of the files that were synchronised into an account."""
         return self.seen.get(alias, {})
 
-    def note(self, alias: str, file: watching.FoundFile) -> None:
+    def note(self, alias: str, file: sources.FoundFile) -> None:
         """Remember that a run was started for a file."""
         self.seen.setdefault(alias, {})[file.path] = file.mark
 

@@ -11,8 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.applying import GalleryTarget
+from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.hand_overs import UploadsMade
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task, tasks_of, uploads_of
@@ -28,8 +27,8 @@ from imagesync_pipelines.connectors.plytix.report import (
     report_numbers,
 )
 from imagesync_pipelines.connectors.plytix.rereading import Rereading
+from imagesync_pipelines.connectors.plytix.target import GalleryTarget, Tools, Written
 from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads, upload_all
-from imagesync_pipelines.connectors.plytix.writing import Tools, Written
 from imagesync_pipelines.sync.applied import (
     ApplyOptions,
     Loaded,

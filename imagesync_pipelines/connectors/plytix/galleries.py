@@ -1,6 +1,6 @@
 """A product's gallery at Plytix: which of its assets show our pictures, and how ours and other people's are merged.
 
-What belongs here: pure functions over one product. What does not: plans (planning.py), calls (applying.py), the ledger
+What belongs here: pure functions over one product. What does not: plans (planning.py), calls (target.py), the ledger
 that knows which asset is which picture (ledger.py).
 """
 

@@ -1,4 +1,4 @@
-"""The mapping file: which products of Amazon there are, and their images (contract amazon.md, section 6).
+"""The mapping file: which products of Amazon there are, and their images (docs/contracts/amazon.md §6).
 
 What belongs here: reading one file in each of its shapes to Amazon items. What does not: which images are taken
 (rules.py), where the file lies (the caller brings its bytes).
@@ -11,15 +11,15 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from typing_extensions import TypedDict
 
 from imagesync_pipelines.connectors.plytix.errors import MappingError
-from imagesync_pipelines.connectors.plytix.levels import (
+from imagesync_pipelines.connectors.plytix.marketplaces import (
     AMAZON_SKU,
+    DEFAULT_MARKETPLACE,
     default_told,
     differences_told,
     file_marketplace,
     levels_of,
     names_any,
 )
-from imagesync_pipelines.connectors.plytix.marketplaces import DEFAULT_MARKETPLACE
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
 from imagesync_pipelines.connectors.plytix.rules import amazon_sku, is_asin
 from imagesync_pipelines.upstream.answers import load_json

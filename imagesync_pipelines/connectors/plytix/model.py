@@ -1,7 +1,7 @@
 """What this connector speaks of: Amazon items as read, listings as chosen, products and assets as Plytix holds them.
 
-What belongs here: the rows that its files hand to each other. What does not: reading them (mapping.py, api/), choosing
-pictures (rules.py), plans (planning.py).
+What belongs here: the rows that its files hand to each other. What does not: reading them (mapping.py, client/), choice
+of pictures (rules.py), plans (planning.py).
 """
 
 from collections.abc import Mapping

@@ -1,16 +1,16 @@
 """Listings and Plytix's products to a plan: which images go into which gallery, which is the thumbnail, what it costs.
 
 What belongs here: pure functions over listings, products and what our ledger knows. What does not: reading them, the
-merge of one gallery (galleries.py), effects (applying.py).
+merge of one gallery (galleries.py), effects (target.py), the limits themselves (client/limits.py).
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 import orjson
 import pandas as pd
 
-from imagesync_pipelines.connectors.plytix.costs import cost_of
 from imagesync_pipelines.connectors.plytix.galleries import (
     IN_GALLERY,
     IN_GALLERY_AND_THUMBNAIL,
@@ -284,3 +284,28 @@ def _variants(plan: pd.DataFrame, products: Mapping[str, PlytixProduct]) -> Iter
             f"{len(found)} products, such as {found[0]}, are variants in Plytix; where images are inherited there, "
             "their own hide those of their parents, and PLYTIX_INHERITED_GALLERIES has to be true."
         )
+
+
+def cost_of(plan: pd.DataFrame, uploads: int, strategy: str, windows: Sequence[Window]) -> PlanCost:
+    """Calls and minutes to apply a plan: uploads, then links and thumbnails, or one call per product.
+
+    Forced rows are reckoned as if each upload gave another asset. The reads that a stored plan needs are not in it.
+    """
+    changing = plan[plan["change"].isin(EFFECTS)]
+    if strategy == "patch":
+        writes = changing["group"].nunique()
+    else:
+        links = changing["change"] == Change.ADD
+        gets_thumbnail = (changing["fingerprint_after"] == IN_GALLERY_AND_THUMBNAIL) & (
+            changing["fingerprint_before"] != IN_GALLERY_AND_THUMBNAIL
+        )
+        forced = changing["reason"] == "forced"
+        writes = int(links.sum()) + int(gets_thumbnail.sum()) + int(forced.sum())
+    calls = uploads + int(writes)
+    return PlanCost(calls, 0, minutes_for(calls, windows))
+
+
+def minutes_for(calls: int, windows: Sequence[Window]) -> float:
+    """Minutes that so many calls take at least: the slowest window rules."""
+    seconds = [(ceil(calls / window.calls) - 1) * window.seconds for window in windows if calls]
+    return round(max(seconds, default=0) / 60, 1)

@@ -1,7 +1,8 @@
 """How good the pictures of the listings are: size, decodable, white behind MAIN, shown twice, products without MAIN.
 
-What belongs here: the rules, and looking at a sample of the pictures. What does not: fetching one (pictures.py), pixels
-(imaging/perceptual_hash.py), Dagster's checks (checks.py). Nothing is kept from Plytix because of it.
+What belongs here: the rules, looking at a sample of the pictures, and one careful fetch of a picture at Amazon in any
+size; Plytix fetches its own. What does not: pixels (imaging/perceptual_hash.py), the checks that people see
+(reading.py), keys and file names (rules.py). Nothing is kept from Plytix because of it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,9 +13,12 @@ from itertools import combinations
 
 from imagesync_pipelines.connectors.plytix.model import Listing
 from imagesync_pipelines.connectors.plytix.rules import MAIN
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.imaging.perceptual_hash import distance, perceptual_hash_of
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
+from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
 # Of 64 bits; the same picture in another size differs in a few, two pictures of one shoe in a dozen.
 ALIKE_BITS = 3
@@ -146,3 +150,24 @@ def _twins(listings: Sequence[Listing], seen: Mapping[str, _Seen]) -> Iterator[F
         for one, other in combinations(good, 2):
             if distance(seen[one.key].hash, seen[other.key].hash) <= ALIKE_BITS:
                 yield Finding(listing.sku, other.key, f"{other.variant} looks the same as {one.variant}")
+
+
+# The longest side of a picture that is shown small, as Amazon scales it.
+SMALL_SIDE = 75
+LARGEST_BYTES = 30 * 1024 * 1024
+SECONDS = 20.0
+
+
+def picture_url(key: str, settings: PlytixSettings, longest_side: int | None = None) -> str:
+    """Where the picture with a canonical key is; scaled down by Amazon to a longest side, or the original."""
+    name, _, extension = key.rpartition(".")
+    token = f"._SL{longest_side}_" if longest_side is not None else ""
+    return f"{settings.images_url.rstrip('/')}/images/I/{name}{token}.{extension}"
+
+
+def picture_fetcher(shared: Settings) -> Callable[[str], bytes]:
+    """A function that fetches one picture under the rules for URLs that are data; it raises an UpstreamError."""
+    policy = FetchPolicy(
+        allowed_hosts=frozenset(shared.allowed_image_hosts), max_bytes=LARGEST_BYTES, total_deadline=SECONDS
+    )
+    return lambda url: fetch_image(url, policy).body

@@ -10,8 +10,8 @@ from contextlib import closing, contextmanager, nullcontext
 import pandas as pd
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.api.spapi import CatalogueApi
+from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
+from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.galleries import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.connectors.plytix.hand_overs import ImagesChosen, ListingsRead, ProductsRead
@@ -19,8 +19,13 @@ from imagesync_pipelines.connectors.plytix.ledger import GalleryIntents, Ledger,
 from imagesync_pipelines.connectors.plytix.marketplaces import known_marketplace
 from imagesync_pipelines.connectors.plytix.model import Listing, PlytixProduct, SetAside
 from imagesync_pipelines.connectors.plytix.options import ListingsOptions
-from imagesync_pipelines.connectors.plytix.pictures import picture_fetcher, picture_url
-from imagesync_pipelines.connectors.plytix.quality import Finding, Quality, look_at_pictures
+from imagesync_pipelines.connectors.plytix.quality import (
+    Finding,
+    Quality,
+    look_at_pictures,
+    picture_fetcher,
+    picture_url,
+)
 from imagesync_pipelines.connectors.plytix.rules import (
     choose_listings,
     file_name,

@@ -1,7 +1,7 @@
 """Products read again while a plan is applied: a gallery that is written whole must not be merged with an old one.
 
 What belongs here: how old a reading is, and reading many products in one call. What does not: what is written
-(applying.py).
+(target.py).
 """
 
 import threading
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
-from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct
 
 # Somebody else may write to a gallery at any time; older than this, it is read again before it is replaced.

@@ -1,7 +1,7 @@
 """The rules of Amazon's pictures: which entries are one picture, which one is taken, in which order, under which name.
 
-What belongs here: plain functions over items (contract amazon.md, sections 2 to 4). What does not: reading files or
-APIs (mapping.py, api/), what Plytix already has (planning.py).
+What belongs here: plain functions over items (docs/contracts/amazon.md §2-4). What does not: reading files or
+APIs (mapping.py, client/), what Plytix already has (planning.py).
 """
 
 import re
@@ -46,7 +46,7 @@ class Chosen(NamedTuple):
 
 
 def picture_of(link: str) -> Picture:
-    """The picture behind a link, whatever host, size tokens, query or spelling of + it has (contract section 4).
+    """The picture behind a link, whatever host, size tokens, query or spelling of + it has (amazon.md §4).
 
     Raises BadImageUrlError for what is no URL, another host, and legacy /images/P/ addresses.
     """
@@ -126,7 +126,7 @@ def key_of_renamed_file(name: str) -> str | None:
 
 
 def choose_listings(items: Iterable[AmazonItem], only_marketplaces: Collection[str] = ()) -> Chosen:
-    """One listing per product, sorted by SKU; entries of one product are joined (contract sections 2 and 3).
+    """One listing per product, sorted by SKU; entries of one product are joined (docs/contracts/amazon.md §2-3).
 
     An item that another one names as its parent is a parent, whatever it says itself.
     """

@@ -1,29 +1,34 @@
 """Where the listings of a run come from: one mapping file, all files of the folder, Amazon's catalogue as it is now.
 
-What belongs here: getting Amazon items together from any of them. What does not: the shapes of a file (mapping.py), the
-catalogue's contract (api/spapi.py), which images are taken (rules.py).
+What belongs here: getting Amazon items together from any of them, looking into a folder or an S3 prefix, and which
+files are new there. What does not: the shapes of a file (mapping.py), the catalogue (client/amazon.py), which
+images are taken (rules.py), when to look and what to start then (defs/plytix.py).
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
-from imagesync_pipelines.connectors.plytix.api.spapi import Catalogue
+from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
+from upath import UPath
+
+from imagesync_pipelines.connectors.plytix.client.amazon import Catalogue
 from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.mapping import MappingFile, read_mapping
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, SetAside
 from imagesync_pipelines.connectors.plytix.rules import amazon_sku
-from imagesync_pipelines.connectors.plytix.watching import mapping_files, mapping_path
 from imagesync_pipelines.settings import Settings, SettingsError
+from imagesync_pipelines.storage.objects import s3_place
 
 LIVE_SHAPE = "catalogue"
 _SKU = re.compile(r"AMZN-(?P<country>[A-Z]{2})-(?P<asin>[A-Z0-9]{10})")
 
 
 class AsksAmazon(Protocol):
-    """What asks Amazon's catalogue for items (api/spapi.py)."""
+    """What asks Amazon's catalogue for items (client/amazon.py)."""
 
     def items(self, asins: Sequence[str], marketplace: str) -> Catalogue:
         """The items with these ASINs in one marketplace, and the parents that they name."""
@@ -131,3 +136,71 @@ def _read(path: str, shared: Settings) -> MappingFile:
     except OSError as error:
         raise MappingError(f"{path}: the mapping file cannot be read ({error.strerror or error}).") from None
     return read_mapping(body, name)
+
+
+SUFFIX = ".json"
+# Somebody may still be writing a file of a folder; one that is still growing is taken up at the next look.
+SETTLED = timedelta(seconds=3)
+# A look of a sensor may take 60 seconds.
+_S3_PATIENCE = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 2}}
+
+
+class FoundFile(NamedTuple):
+    """One mapping file: its path or URL, when it was written, and a mark that changes with its content."""
+
+    path: str
+    modified: datetime
+    mark: str
+
+
+def mapping_path(path: str, shared: Settings) -> UPath:
+    """A path or URL of a mapping file, or of a folder of them, ready to be read.
+
+    s3:// is read with IMAGESYNC_S3_* when an endpoint is set there, else as AWS's own variables say. Raises
+    SettingsError for a scheme that nothing here can read.
+    """
+    options: dict[str, Any] = {}
+    if path.startswith("s3://"):
+        # A listing that is kept would hide new files from a process that stays up.
+        options |= {"use_listings_cache": False, "config_kwargs": _S3_PATIENCE}
+        place = s3_place(shared)
+        if place is not None:
+            options |= {
+                "key": place.access_key,
+                "secret": place.secret_key.get_secret_value(),
+                "client_kwargs": {"endpoint_url": place.endpoint_url, "region_name": place.region},
+            }
+    try:
+        found: UPath = UPath(path, **options)
+        _ = found.fs
+    except (ImportError, ValueError) as error:
+        raise SettingsError(f"{path} is no folder, file or s3:// URL that can be read ({error}).") from None
+    return found
+
+
+def mapping_files(folder: str, shared: Settings) -> list[FoundFile]:
+    """The mapping files of a folder or S3 prefix itself, oldest first. Raises SettingsError when it cannot be read."""
+    place = mapping_path(folder, shared)
+    found = []
+    try:
+        for path in place.iterdir():
+            if path.suffix == SUFFIX and not path.name.startswith("."):
+                found.append(_file(path))
+    except (OSError, ValueError, BotoCoreError) as error:
+        raise SettingsError(f"PLYTIX_MAPPING_FOLDER: {folder} cannot be read ({error}).") from None
+    return sorted(found, key=lambda file: (file.modified, file.path))
+
+
+def news(files: Collection[FoundFile], seen: Mapping[str, str], now: datetime) -> list[FoundFile]:
+    """Those of the files, in their order, that are new or not as they were seen, and that nobody is still writing."""
+    return [
+        file for file in files if seen.get(file.path) != file.mark and not timedelta(0) <= now - file.modified < SETTLED
+    ]
+
+
+def _file(path: UPath) -> FoundFile:
+    about: Mapping[str, Any] = path.fs.info(path.path)
+    changed = about.get("LastModified") or about.get("mtime")
+    moment = changed if isinstance(changed, datetime) else datetime.fromtimestamp(float(changed or 0), UTC)
+    etag = str(about.get("ETag") or "").strip('"')
+    return FoundFile(str(path), moment.astimezone(UTC), etag or f"{about.get('size')} {moment.timestamp()}")

@@ -1,6 +1,6 @@
 """Pictures into Plytix: each one uploaded once, however many products show it and however many runs want it.
 
-What belongs here: uploads and what became of them. What does not: galleries (applying.py), the tables (ledger.py).
+What belongs here: uploads and what became of them. What does not: galleries (target.py), the tables (ledger.py).
 """
 
 import threading
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError, NotAllowedError
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import Upload

@@ -12,8 +12,8 @@ from pydantic import SecretStr
 from upath import UPath
 
 from imagesync_pipelines.accounts.file import PlytixAccount
-from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.apply_steps import GalleriesWritten, apply_plan, upload_assets
+from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.ledger import Ledger
 from imagesync_pipelines.connectors.plytix.options import (
     GalleryCleanupOptions,

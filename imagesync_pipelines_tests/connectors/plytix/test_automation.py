@@ -13,7 +13,7 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix.connector import CONNECTOR
-from imagesync_pipelines.connectors.plytix.watching import mapping_files
+from imagesync_pipelines.connectors.plytix.sources import mapping_files
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.assets import GOES_ON_TAG
 from imagesync_pipelines.defs.build import build_definitions

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.plytix.costs import minutes_for
-from imagesync_pipelines.connectors.plytix.planning import Policy, Task, plan_removals, tasks_of
+from imagesync_pipelines.connectors.plytix.planning import Policy, Task, minutes_for, plan_removals, tasks_of
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.model import DeletionLimits
 from imagesync_pipelines_tests.connectors.plytix.worlds import (

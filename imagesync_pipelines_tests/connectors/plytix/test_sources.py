@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesync_pipelines.connectors.plytix.api.spapi import Catalogue
+from imagesync_pipelines.connectors.plytix.client.amazon import Catalogue
 from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources

@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.plytix.hand_overs import ImagesChosen, Produ
 from imagesync_pipelines.connectors.plytix.model import SetAside
 from imagesync_pipelines.connectors.plytix.plan_steps import GalleriesPlanned
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
-from imagesync_pipelines.connectors.plytix.writing import Written
+from imagesync_pipelines.connectors.plytix.target import Written
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.storage.installation import Installation

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.plytix.api.inheritance import own_galleries
+from imagesync_pipelines.connectors.plytix.client.answers import own_galleries
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct
 from imagesync_pipelines.connectors.plytix.options import ListingsOptions
 from imagesync_pipelines.connectors.plytix.reading import choose_images, take_listings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesync_pipelines.connectors.plytix.watching import FoundFile, mapping_files, mapping_path, news
+from imagesync_pipelines.connectors.plytix.sources import FoundFile, mapping_files, mapping_path, news
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 

@@ -1,7 +1,7 @@
-"""The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (contract plytix.md, sections 5 to 8).
+"""The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (docs/contracts/plytix.md §5-8).
 
-What belongs here: paths, bodies, what a status means. What does not: tokens (tokens.py), a call and its repetitions
-(upstream/transport.py), reading an answer's fields (fields.py), what to write (planning.py, applying.py).
+What belongs here: paths, bodies, what a status means. What does not: tokens (limits.py), a call and its repetitions
+(upstream/transport.py), reading an answer's fields (answers.py), what to write (planning.py, target.py).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,19 +10,21 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import PlytixAccount
-from imagesync_pipelines.connectors.plytix.api.dialect import PimDialect
-from imagesync_pipelines.connectors.plytix.api.fields import (
+from imagesync_pipelines.connectors.plytix.client.answers import (
+    FORBIDDEN,
+    PimDialect,
     asset_from_row,
+    check_is_picture,
     existing_asset_id,
+    own_galleries,
     product_from_row,
+    refusal_of,
     row_in,
     rows_in,
     server_words,
+    written_row,
 )
-from imagesync_pipelines.connectors.plytix.api.inheritance import own_galleries
-from imagesync_pipelines.connectors.plytix.api.limits import rate_limit
-from imagesync_pipelines.connectors.plytix.api.refusals import FORBIDDEN, check_is_picture, refusal_of, written_row
-from imagesync_pipelines.connectors.plytix.api.tokens import DEFAULT_LIMITS, limits_in, pim_tokens
+from imagesync_pipelines.connectors.plytix.client.limits import DEFAULT_LIMITS, limits_in, pim_tokens, rate_limit
 from imagesync_pipelines.connectors.plytix.errors import (
     ImageRefusedError,
     NotAllowedError,
@@ -40,7 +42,7 @@ from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy
 from imagesync_pipelines.upstream.transport import ApiClient, Transport
 
 THUMBNAIL = "thumbnail"
-# The most SKUs or ids that one `in` takes, and the largest page (contract section 10).
+# The most SKUs or ids that one `in` takes, and the largest page (docs/contracts/plytix.md §10).
 PER_SEARCH = 100
 # How many names one search asks for, as alternatives of `eq`: file names know no `in`, and the limit is unknown.
 NAMES_PER_SEARCH = 50
@@ -247,7 +249,7 @@ class PlytixApi(ApiClient):
         return self._read("POST", path, {"filters": filters, "attributes": columns, "pagination": pagination})
 
     def _pages(self, path: str, filters: object, columns: list[str], first: Answer) -> Iterator[Mapping[str, Any]]:
-        """All rows of a search: pages follow as long as they are full, whatever the counts say (contract section 6)."""
+        """All rows of a search: pages follow as long as they are full, whatever the counts say."""
         reply, page = first, 1
         while True:
             if reply.status == 403:

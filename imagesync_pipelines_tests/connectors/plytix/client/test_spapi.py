@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.plytix.api.spapi import CatalogueApi
+from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
 from imagesync_pipelines.connectors.plytix.marketplaces import MARKETPLACES
 from imagesync_pipelines.connectors.plytix.model import ItemImage

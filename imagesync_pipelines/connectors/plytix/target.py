@@ -1,13 +1,17 @@
-"""One product's gallery and thumbnail written: by links, one call per image, or by one patch that merges.
+"""A plan into Plytix: the engine's remote target for galleries and thumbnails, written product by product.
 
-What belongs here: which calls a product needs, in which order, and what became of each row. What does not: threads,
-intents and what ends a run (applying.py), uploads of the plan's pictures (uploading.py).
+What belongs here: what is read, which calls a product needs (links, one per image, or one patch that merges) in which
+order, what became of each row, and what ends a run. What does not: threads and intents (sync/apply.py), uploads of the
+plan's pictures (uploading.py), how old a reading may be (rereading.py).
 """
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from imagesync_pipelines.connectors.plytix.api.pim import PlytixApi
+import pandas as pd
+
+from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
     AttributeUnknownError,
@@ -15,12 +19,19 @@ from imagesync_pipelines.connectors.plytix.errors import (
     ProductGoneError,
     WriteRefusedError,
 )
-from imagesync_pipelines.connectors.plytix.galleries import IN_GALLERY_AND_THUMBNAIL, merged, picture_key
+from imagesync_pipelines.connectors.plytix.galleries import (
+    IN_GALLERY_AND_THUMBNAIL,
+    merged,
+    picture_key,
+    rows_frame,
+    rows_of,
+)
 from imagesync_pipelines.connectors.plytix.ledger import Ledger
 from imagesync_pipelines.connectors.plytix.model import LinkAnswer, PlytixProduct
-from imagesync_pipelines.connectors.plytix.planning import Task
+from imagesync_pipelines.connectors.plytix.planning import Policy, Task
 from imagesync_pipelines.connectors.plytix.rereading import Rereading
 from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -298,3 +309,66 @@ def _result(row: PlanRow, reason: str) -> RowResult:
 
 def _told(row: PlanRow, outcome: Outcome, reason: str) -> RowResult:
     return RowResult(row.key, row.group, row.change, outcome, reason)
+
+
+# So many products in a row without an answer are no matter of single products.
+GIVE_UP_AFTER = 10
+
+
+class GalleryTarget:
+    """Plytix's galleries as the engine writes them; satisfies its RemoteTarget.
+
+    `stopped` says why the rest of the plan was left, '' while it was not: the rows that were left are REFUSED and wait
+    for the next run, which plans them again. It may be given from the start, when the uploads were stopped.
+    """
+
+    def __init__(self, tools: Tools, tasks: Mapping[str, Task], policy: Policy, *, stopped: str = "") -> None:
+        self._tools = tools
+        self._tasks = tasks
+        self._policy = policy
+        self._write = write_by_patch if policy.strategy == "patch" else write_by_links
+        self._lock = threading.Lock()
+        self._silent = 0
+        self.stopped = stopped
+
+    def read(self, groups: Sequence[str]) -> pd.DataFrame:
+        """What Plytix holds now of our pictures on these products."""
+        known = self._tools.ledger.known()
+        try:
+            products = self._tools.rereading.read(groups)
+        except HourSpentError as error:
+            # Nothing more is written in this run, so what was there when it was planned will do.
+            self.stopped = str(error)
+            products = {group: self._tasks[group].product for group in groups}
+        wanted = {group: [image.key for image in self._tasks[group].images] for group in groups}
+        with_left = self._policy.remove_missing
+        return rows_frame(
+            row
+            for sku, product in products.items()
+            for row in rows_of(product, wanted[sku], known, with_left=with_left)
+        )
+
+    def apply(self, work: GroupWork) -> list[RowResult]:
+        """Write one product's gallery and thumbnail.
+
+        Once the account's calls are used up, or Plytix does not answer for several products in a row, the rest is
+        left. Raises AnswerLostError, CredentialsError, NotAllowedError, and other errors of Plytix about this product.
+        """
+        if self.stopped:
+            return same_for_all(work, Outcome.REFUSED, self.stopped)
+        try:
+            results = self._write(self._tools, work, self._tasks[work.group])
+        except HourSpentInProductError as error:
+            self.stopped = str(error)
+            return error.results
+        except FATAL:
+            raise
+        except (AnswerLostError, UpstreamError) as error:
+            with self._lock:
+                self._silent += 1
+                if self._silent >= GIVE_UP_AFTER:
+                    self.stopped = f"{self._silent} products in a row got no answer, the last: {error}"
+            raise
+        with self._lock:
+            self._silent = 0
+        return results

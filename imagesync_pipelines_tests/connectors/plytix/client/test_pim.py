@@ -16,7 +16,7 @@ from imagesync_pipelines.connectors.plytix.errors import (
 from imagesync_pipelines.connectors.plytix.model import Asset, LinkAnswer, PlytixProduct
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.errors import BadAnswerError, RedirectRefusedError
-from imagesync_pipelines_tests.connectors.plytix.api.host import (
+from imagesync_pipelines_tests.connectors.plytix.client.host import (
     Call,
     an_id,
     api_for,

@@ -11,7 +11,7 @@ from imagesync_pipelines.connectors.plytix.errors import HourSpentError, NotAllo
 from imagesync_pipelines.connectors.plytix.model import LinkAnswer
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, MalformedJsonError, UnavailableError
-from imagesync_pipelines_tests.connectors.plytix.api.host import (
+from imagesync_pipelines_tests.connectors.plytix.client.host import (
     KEY,
     WORD,
     Call,

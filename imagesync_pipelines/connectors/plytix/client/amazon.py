@@ -1,7 +1,7 @@
-"""Amazon's catalogue API: items with their images, 20 at a time (contract amazon.md, sections 1 to 3).
+"""Amazon's catalogue API: items with their images, 20 at a time (docs/contracts/amazon.md §1-3).
 
 What belongs here: the search by identifiers, its pages, its rate, reading an item. What does not: which images are
-taken (rules.py), the token (spapi_tokens.py).
+taken (rules.py).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,8 +12,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from imagesync_pipelines.connectors.plytix.api.limits import rate_limit
-from imagesync_pipelines.connectors.plytix.api.spapi_tokens import catalogue_tokens
+from imagesync_pipelines.connectors.plytix.client.limits import rate_limit
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
 from imagesync_pipelines.connectors.plytix.marketplaces import MARKETPLACES, wrong_host
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
@@ -26,6 +25,7 @@ from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
+from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
 from imagesync_pipelines.upstream.transport import ApiClient, Dialect, Transport
 
 ITEMS_PATH = "catalog/2022-04-01/items"
@@ -232,3 +232,51 @@ def item_from_json(raw: object, marketplace: str, place: str) -> AmazonItem:
         parent_asin=parents[0] if parents else "",
         images=images,
     )
+
+
+# What a token lives when the answer does not say.
+LIFETIME_SECONDS = 3600.0
+
+
+def catalogue_tokens(settings: PlytixSettings, timing: Timing) -> TokenHolder:
+    """The holder of the application's token. Raises SettingsError naming the credentials that are not set."""
+    secret, refresh = settings.spapi_client_secret, settings.spapi_refresh_token
+    if not settings.spapi_client_id or secret is None or refresh is None:
+        raise SettingsError(
+            "PLYTIX_SPAPI_CLIENT_ID, PLYTIX_SPAPI_CLIENT_SECRET and PLYTIX_SPAPI_REFRESH_TOKEN must be set "
+            "to read listings from Amazon; or name a mapping file"
+        )
+    base, _, path = settings.spapi_token_url.rpartition("/")
+    session = SessionPolicy(
+        base_url=base,
+        read_timeout=settings.timeout,
+        total_deadline=settings.call_deadline,
+        tries=settings.tries,
+        verify_tls=settings.verify_tls,
+    )
+    policy = TokenPolicy(
+        system="Amazon",
+        credentials="the application's credentials",
+        advice="check PLYTIX_SPAPI_CLIENT_ID, PLYTIX_SPAPI_CLIENT_SECRET and PLYTIX_SPAPI_REFRESH_TOKEN",
+        path=path,
+        body={
+            "grant_type": "refresh_token",
+            "refresh_token": refresh.get_secret_value(),
+            "client_id": settings.spapi_client_id,
+            "client_secret": secret.get_secret_value(),
+        },
+        read=_given,
+        lifetime=LIFETIME_SECONDS,
+        header="x-amz-access-token",
+        prefix="",
+        # An expired token is answered with 403 as well.
+        token_refusals=frozenset({401, 403}),
+    )
+    return TokenHolder(session, policy, timing)
+
+
+def _given(data: object) -> GivenToken | None:
+    access = text_in(data, "access_token")
+    named = data.get("expires_in") if isinstance(data, dict) else None
+    lifetime = float(named) if isinstance(named, int | float) and named > 0 else None
+    return GivenToken(access, lifetime=lifetime) if access else None

@@ -1,0 +1,247 @@
+"""What Plytix's answers mean: fields of products and assets, refusals, inherited galleries (docs/contracts/plytix.md).
+
+What belongs here: a row in all the forms that v1 and v2 send it, errors as named ones, lost answers, which answers are
+about the call itself. What does not: paths and bodies (pim.py), the order of permit, token and repetitions
+(upstream/transport.py). Galleries count as inherited only in accounts where they are: elsewhere nothing is overwritten,
+so no gallery would count as a product's own.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from imagesync_pipelines.connectors.plytix.client.limits import asked_pause
+from imagesync_pipelines.connectors.plytix.errors import (
+    AssetGoneError,
+    AttributeUnknownError,
+    ImageRefusedError,
+    NotAllowedError,
+    ProductGoneError,
+    WriteRefusedError,
+)
+from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
+from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.storage.rate_budget import Window
+from imagesync_pipelines.upstream.answers import Answer, parse_json
+from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
+from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.session import ApiRequest
+from imagesync_pipelines.upstream.transport import Dialect
+
+_ID = re.compile(r"[0-9a-f]{24}")
+_LONGEST_WORDS = 200
+
+
+def rows_in(answer: Answer) -> list[Mapping[str, Any]]:
+    """The rows of the envelope. Raises BadAnswerError when there is none."""
+    rows = answer.data.get("data") if isinstance(answer.data, dict) else None
+    if not answer.good or not isinstance(rows, list) or any(not isinstance(row, dict) for row in rows):
+        raise answer.error(BadAnswerError, f"HTTP {answer.status} without the list `data` that was expected")
+    return rows
+
+
+def row_in(answer: Answer) -> Mapping[str, Any]:
+    """The only row of the envelope. Raises BadAnswerError when there is not exactly one."""
+    rows = rows_in(answer)
+    if len(rows) != 1:
+        raise answer.error(BadAnswerError, f"{len(rows)} rows came where one was expected")
+    return rows[0]
+
+
+def product_from_row(row: Mapping[str, Any], gallery: str) -> PlytixProduct:
+    """A product of a search, a get or a patch; `gallery` is the label of the gallery attribute.
+
+    Raises BadAnswerError for a row without id or SKU, and for a gallery that cannot be read: merged with an unread one,
+    a patch would wipe it.
+    """
+    product_id, sku = row.get("id"), row.get("sku")
+    if not isinstance(product_id, str) or not product_id or not isinstance(sku, str) or not sku:
+        raise BadAnswerError("a product came without id or SKU")
+    attributes = row.get("attributes")
+    held = attributes.get(gallery) if isinstance(attributes, dict) else None
+    if held is None:
+        held = row.get(f"attributes.{gallery}")
+    try:
+        thumbnails = asset_ids(row.get("thumbnail"))
+        images = asset_ids(held)
+    except ValueError as error:
+        raise BadAnswerError(f"product {sku}: {error}") from None
+    parent = row.get("_parent_id") or row.get("parent_id")
+    return PlytixProduct(
+        id=product_id,
+        sku=sku,
+        thumbnail=thumbnails[0] if thumbnails else None,
+        gallery=images,
+        parent_id=parent if isinstance(parent, str) else None,
+    )
+
+
+def asset_ids(value: object) -> tuple[str, ...]:
+    """The asset ids of a media value, in order: an object, an id, a list of either, or nothing.
+
+    Raises ValueError for anything else.
+    """
+    if value is None or value == "":
+        return ()
+    if isinstance(value, list):
+        return tuple(dict.fromkeys(asset_id for item in value for asset_id in asset_ids(item)))
+    if isinstance(value, dict):
+        value = value.get("id")
+    if not isinstance(value, str) or not value:
+        raise ValueError("a media value is neither an asset nor the id of one")
+    return (value,)
+
+
+def asset_from_row(row: Mapping[str, Any], filename: str) -> Asset:
+    """An asset of an answer; `filename` where the answer does not name it. Raises BadAnswerError for one without id."""
+    asset_id, name, size = row.get("id"), row.get("filename"), row.get("file_size")
+    if not isinstance(asset_id, str) or not asset_id:
+        raise BadAnswerError("an asset came without id")
+    counted = isinstance(size, int) and not isinstance(size, bool)
+    return Asset(asset_id, name if isinstance(name, str) and name else filename, size if counted else None)
+
+
+def existing_asset_id(data: object) -> str | None:
+    """The id that a refused upload (409) names: the message of the field `asset.id`, if it is one (§5.1)."""
+    for field, message in _problems(data):
+        if field == "asset.id" and isinstance(message, str) and _ID.fullmatch(message):
+            return message
+    return None
+
+
+def refused_fields(data: object) -> frozenset[str]:
+    """The fields that an error names."""
+    return frozenset(field for field, _ in _problems(data))
+
+
+def server_words(data: object) -> str:
+    """What an error says, in one line: its message and what it has against which field."""
+    error = data.get("error") if isinstance(data, dict) else None
+    message = error.get("msg") if isinstance(error, dict) else None
+    if message is None and isinstance(data, dict):
+        message = data.get("message") or data.get("detail")
+    parts = [str(message)] if message else []
+    parts += [f"{field}: {text}" for field, text in _problems(data)]
+    line = " ".join("; ".join(parts).split())
+    return "".join(c for c in line if c.isprintable())[:_LONGEST_WORDS] or "it does not say why"
+
+
+def _problems(data: object) -> Iterator[tuple[str, object]]:
+    """The pairs of field and message in `error.errors`; a message may be a text, a number or an object."""
+    error = data.get("error") if isinstance(data, dict) else None
+    items = error.get("errors") if isinstance(error, dict) else None
+    for item in items if isinstance(items, list) else []:
+        if isinstance(item, dict):
+            yield str(item.get("field")), item.get("msg")
+
+
+FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
+# Less than this is no picture of a product: Amazon's empty pixel has 43 bytes.
+_SMALLEST_PICTURE = 100
+
+
+def written_row(reply: Answer) -> Mapping[str, Any]:
+    """The row that a write answered with. Raises AnswerLostError without one: nobody knows what was written."""
+    try:
+        return row_in(reply)
+    except UpstreamError as error:
+        raise AnswerLostError(str(error)) from None
+
+
+def check_is_picture(reply: Answer, row: Mapping[str, Any], asset: Asset) -> None:
+    """Raise ImageRefusedError for an asset that is no picture:
+
+    Plytix takes whatever a URL gives, HTML and pixels too.
+    """
+    kind = row.get("content_type")
+    if isinstance(kind, str) and kind and not kind.lower().startswith("image/"):
+        raise reply.error(
+            ImageRefusedError, f"the URL gave {kind[:60]} where a picture was expected (asset {asset.id})"
+        )
+    if asset.size is not None and asset.size < _SMALLEST_PICTURE:
+        raise reply.error(ImageRefusedError, f"the URL gave {asset.size} bytes, which is no picture (asset {asset.id})")
+
+
+def refusal_of(reply: Answer, product_id: str, label: str, asset_id: str | None) -> UpstreamError:
+    """What the refusal of a write means, by its status and by the fields that it names."""
+    fields = refused_fields(reply.data)
+    words = server_words(reply.data)
+    if reply.status == 403:
+        return reply.error(NotAllowedError, FORBIDDEN)
+    if reply.status == 404 and "asset.id" in fields:
+        return reply.error(AssetGoneError, f"there is no asset {asset_id}")
+    if reply.status == 404:
+        return reply.error(ProductGoneError, f"there is no product {product_id}")
+    if reply.status == 422 and "label does not exist" in words:
+        return reply.error(AttributeUnknownError, f"product {product_id} has no attribute {label}; check its family")
+    return reply.error(WriteRefusedError, f"refused to change product {product_id} (HTTP {reply.status}): {words}")
+
+
+def own_galleries(
+    products: Mapping[str, PlytixProduct], gallery: str, details: Callable[[str], Mapping[str, Any]]
+) -> dict[str, PlytixProduct]:
+    """Products (by SKU) with their own galleries only: one that a variant shows because its parent has it is empty.
+
+    details: the whole product by its id, {} when it is gone; asked for variants that show what their parents show, and
+    for those whose parents were not read.
+    """
+    by_id = {product.id: product for product in products.values()}
+
+    def is_inherited(product: PlytixProduct) -> bool:
+        if product.parent_id is None or not product.gallery:
+            return False
+        parent = by_id.get(product.parent_id)
+        if parent is not None and parent.gallery != product.gallery:
+            return False
+        own = details(product.id).get("overwritten_attributes")
+        return isinstance(own, list) and not {gallery, f"attributes.{gallery}"} & set(map(str, own))
+
+    return {
+        sku: product._replace(gallery=()) if is_inherited(product) else product for sku, product in products.items()
+    }
+
+
+logger = logging.getLogger("imagesync.plytix")
+
+
+class PimDialect(Dialect):
+    """Answers of the PIM: a 4xx is for the caller to judge, but 401, which is about the token, and 429."""
+
+    answers = frozenset(range(400, 500)) - {401}
+
+    def __init__(self, limits: Callable[[], tuple[Window, ...]], timing: Timing) -> None:
+        self._limits = limits
+        self._wall = timing.wall
+        self._announced: set[str] = set()
+        self._lock = threading.Lock()
+
+    def judge(self, request: ApiRequest, answer: Answer) -> Answer | UpstreamError:
+        """The answer with its JSON, None where a refusal has none; a good one that cannot be read is an error.
+
+        For a write it is a lost answer.
+        """
+        self._note_deprecation(answer)
+        if answer.status == 429:
+            error = answer.error(RateLimitedError, "HTTP 429")
+            longest = max(window.seconds for window in self._limits())
+            error.retry_after = asked_pause(answer, self._wall(), longest)
+            return error
+        data = parse_json(answer.place, answer.status, "", answer.body)
+        if not isinstance(data, UpstreamError):
+            return replace(answer, data=data)
+        if not answer.good:
+            return answer
+        data.ambiguous = not request.repeatable
+        return data
+
+    def _note_deprecation(self, answer: Answer) -> None:
+        """Log what Plytix announces to take away, once per run."""
+        words = next((text for name, text in answer.headers.items() if name.lower() == "x-plytix-deprecation"), "")
+        with self._lock:
+            fresh = bool(words) and words not in self._announced
+            self._announced.add(words)
+        if fresh:
+            logger.warning("Plytix announces a deprecation (%s): %.200s", answer.place.path, words)

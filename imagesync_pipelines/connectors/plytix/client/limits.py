@@ -1,0 +1,114 @@
+"""What a principal at Plytix or Amazon may call, and the tokens of Plytix that name it (docs/contracts/plytix.md).
+
+What belongs here: the login's path, body and answer, a token's claims, how long a 429 wants us to pause, and when a run
+stops. What does not: holding and renewing tokens (upstream/tokens.py), waiting (upstream/rate_limiter.py). There is no
+refresh: a new token is asked for with key and password.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import isfinite
+from typing import Any
+
+from imagesync_pipelines.accounts.file import PlytixAccount
+from imagesync_pipelines.connectors.plytix.errors import HourSpentError
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.storage.rate_budget import Window
+from imagesync_pipelines.upstream.answers import Answer, load_json
+from imagesync_pipelines.upstream.rate_limiter import RateLimit
+from imagesync_pipelines.upstream.retries import Timing, retry_after_seconds
+from imagesync_pipelines.upstream.session import SessionPolicy
+from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
+
+
+def rate_limit(principal: str, windows: Callable[[], Sequence[Window]], longest_pause: float) -> RateLimit:
+    """The limit of one principal; HourSpentError when a run would have to wait for longer than `longest_pause`."""
+
+    def too_long(pause: float, host: str) -> HourSpentError:
+        return HourSpentError(
+            f"the calls of {principal} are used up for {pause / 60:.0f} min; what is done stays done, and the next run "
+            "goes on",
+            host=host,
+            retry_after=pause,
+            sent=False,
+        )
+
+    return RateLimit(principal, windows, longest_pause, too_long)
+
+
+def asked_pause(answer: Answer, now: float, longest_window: float) -> float:
+    """Seconds that an answer 429 asks for: the longer of Retry-After (seconds, decimals) and `ttl` (milliseconds).
+
+    Where neither is given, the length of the window that it names, else of the longest one: a shorter pause would only
+    meet the next 429.
+    """
+    headers = {name.title(): value for name, value in answer.headers.items()}
+    try:
+        body = load_json(answer.body)
+    except ValueError:
+        body = None
+    fields = body if isinstance(body, dict) else {}
+    ttl = _number(fields.get("ttl"))
+    asked = [retry_after_seconds(headers, "Retry-After", "seconds", now), None if ttl is None else ttl / 1000]
+    given = [pause for pause in asked if pause is not None]
+    if given:
+        return max(given)
+    return _number(fields.get("window_size")) or longest_window
+
+
+def _number(value: object) -> float | None:
+    """A number that is one and not negative, also when sent as a text."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except ValueError:
+        return None
+    return number if number is not None and isfinite(number) and number >= 0 else None
+
+
+TOKEN_PATH = "auth/api/get-token"  # noqa: S105 - a path
+# What Plytix's tokens live when they do not say; measured from their own times, which need not agree with our clock.
+LIFETIME_SECONDS = 900.0
+# For a token without limits: the lowest that were seen (section 3).
+DEFAULT_LIMITS = ((20, 10), (5000, 3600))
+
+
+def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing) -> TokenHolder:
+    """The holder of an account's token."""
+    session = SessionPolicy(
+        base_url=account.auth_url,
+        read_timeout=settings.timeout,
+        total_deadline=settings.call_deadline,
+        tries=settings.tries,
+        verify_tls=settings.verify_tls,
+    )
+    policy = TokenPolicy(
+        system="Plytix",
+        credentials=f"key and password of account {account.alias}",
+        advice="check them and auth_url in the accounts file (the keys of a development account work on its own hosts "
+        "only)",
+        path=TOKEN_PATH,
+        body={
+            "api_key": account.api_key.get_secret_value(),
+            "api_password": account.api_password.get_secret_value(),
+        },
+        read=_given,
+        refusals=frozenset({400, 401, 403, 404, 422}),
+        lifetime=LIFETIME_SECONDS,
+    )
+    return TokenHolder(session, policy, timing)
+
+
+def limits_in(claims: Mapping[str, Any]) -> Iterator[tuple[int, int]]:
+    """Pairs of calls and seconds, from `user_claims.account.rate_limit`; what is no window is passed over."""
+    place: Any = claims
+    for name in ("user_claims", "account", "rate_limit"):
+        place = place.get(name) if isinstance(place, dict) else None
+    for item in place if isinstance(place, list) else []:
+        calls, seconds = (item.get("limit"), item.get("window_size")) if isinstance(item, dict) else (None, None)
+        if all(isinstance(number, int) and not isinstance(number, bool) and number > 0 for number in (calls, seconds)):
+            yield calls, seconds  # type: ignore[misc]
+
+
+def _given(data: object) -> GivenToken | None:
+    rows = data.get("data") if isinstance(data, dict) else None
+    access = text_in(rows[0], "access_token") if isinstance(rows, list) and rows else ""
+    return GivenToken(access) if access else None
