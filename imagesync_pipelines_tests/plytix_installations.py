@@ -1,4 +1,4 @@
-"""The Plytix room for tests: Amazon's and Plytix's stand-ins, an installation of them, and a synchronisation.
+"""Plytix for tests: Amazon's and Plytix's stand-ins, an installation of them, and a synchronisation.
 
 What belongs here: what tests of whole synchronisations of the Plytix connector share. What does not: tests, and the
 stand-ins themselves (sandbox/plytix, sandbox/amazon).

@@ -14,8 +14,9 @@ import pandas as pd
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.hand_overs import UploadsMade
+from imagesync_pipelines.connectors.plytix.ledger import Run, intents_of, ledger_of
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task, tasks_of, uploads_of
-from imagesync_pipelines.connectors.plytix.reading import Run, intents_of, ledger_of, open_pim
+from imagesync_pipelines.connectors.plytix.reading import open_pim
 from imagesync_pipelines.connectors.plytix.report import (
     Basis,
     Done,

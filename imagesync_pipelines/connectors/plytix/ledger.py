@@ -13,11 +13,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.connectors.plytix.galleries import SEPARATOR, Known
+from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.storage import intents
 from imagesync_pipelines.storage.schema import plytix_asset, plytix_link
 from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
+from imagesync_pipelines.sync.steps import RunContext
 
 CONNECTOR = "plytix"
+Run = RunContext[PlytixSettings]
 _TEXTS = sa.ARRAY(sa.Text)
 
 
@@ -162,6 +165,16 @@ class GalleryIntents:
             intents.close_intents(connection, self.connector, groups)
             connection.execute(plytix_link.update().where(begun, there).values(linked_at=sa.func.now()))
             connection.execute(plytix_link.delete().where(begun))
+
+
+def ledger_of(context: Run) -> Ledger:
+    """Which asset is which picture in the account, and what we linked."""
+    return Ledger(context.installation.engine, context.account)
+
+
+def intents_of(context: Run) -> GalleryIntents:
+    """Which galleries of the account are being written."""
+    return GalleryIntents(ledger_of(context), context.run_id)
 
 
 def _put_links(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:

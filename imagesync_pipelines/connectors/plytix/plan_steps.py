@@ -12,6 +12,7 @@ import pandas as pd
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.hand_overs import ImagesChosen, ProductsRead
+from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.options import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.planning import (
     GalleryPlan,
@@ -22,7 +23,7 @@ from imagesync_pipelines.connectors.plytix.planning import (
     tasks_of,
 )
 from imagesync_pipelines.connectors.plytix.quality import SMALL_SIDE, picture_fetcher, picture_url
-from imagesync_pipelines.connectors.plytix.reading import Run, ledger_of, open_pim
+from imagesync_pipelines.connectors.plytix.reading import open_pim
 from imagesync_pipelines.connectors.plytix.report import Basis, Done, basis_of, bounded, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings

@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.galleries import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.connectors.plytix.hand_overs import ImagesChosen, ListingsRead, ProductsRead
-from imagesync_pipelines.connectors.plytix.ledger import GalleryIntents, Ledger, NotedAsset
+from imagesync_pipelines.connectors.plytix.ledger import GalleryIntents, Ledger, NotedAsset, Run, intents_of, ledger_of
 from imagesync_pipelines.connectors.plytix.marketplaces import known_marketplace
 from imagesync_pipelines.connectors.plytix.model import Listing, PlytixProduct, SetAside
 from imagesync_pipelines.connectors.plytix.options import ListingsOptions
@@ -32,14 +32,11 @@ from imagesync_pipelines.connectors.plytix.rules import (
     key_of_file_name,
     key_of_renamed_file,
 )
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import QuarantineItem
-from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table, Texts
-
-Run = RunContext[PlytixSettings]
+from imagesync_pipelines.sync.steps import CheckResult, StepResult, Table, Texts
 
 LISTING_STAGE = "listing"
 # Name → what it says; the names are the true sentences, the texts explain them in the UI.
@@ -55,16 +52,6 @@ PRODUCT_CHECK = {
         "Plytix has a product for every listing; images of a listing without one wait for it."
     )
 }
-
-
-def ledger_of(context: Run) -> Ledger:
-    """Which asset is which picture in the account, and what we linked."""
-    return Ledger(context.installation.engine, context.account)
-
-
-def intents_of(context: Run) -> GalleryIntents:
-    """Which galleries of the account are being written."""
-    return GalleryIntents(ledger_of(context), context.run_id)
 
 
 @contextmanager

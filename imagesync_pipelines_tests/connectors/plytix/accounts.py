@@ -14,7 +14,7 @@ from upath import UPath
 from imagesync_pipelines.accounts.file import PlytixAccount
 from imagesync_pipelines.connectors.plytix.apply_steps import GalleriesWritten, apply_plan, upload_assets
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.ledger import Ledger
+from imagesync_pipelines.connectors.plytix.ledger import GalleryIntents, Ledger, Run, intents_of, ledger_of
 from imagesync_pipelines.connectors.plytix.options import (
     GalleryCleanupOptions,
     GalleryPlanOptions,
@@ -22,9 +22,7 @@ from imagesync_pipelines.connectors.plytix.options import (
 )
 from imagesync_pipelines.connectors.plytix.plan_steps import GalleriesPlanned, make_plan, plan_cleanup
 from imagesync_pipelines.connectors.plytix.reading import (
-    Run,
     choose_images,
-    ledger_of,
     read_products,
     take_listings,
 )
@@ -74,6 +72,10 @@ class Connector:
     def ledger(self) -> Ledger:
         """Our ledger of the account."""
         return ledger_of(self.at("anybody"))
+
+    def intents(self) -> GalleryIntents:
+        """The galleries whose outcome nobody knows."""
+        return intents_of(self.at("anybody"))
 
     def quarantined(self) -> list[str]:
         """What could not be synchronised in the account."""

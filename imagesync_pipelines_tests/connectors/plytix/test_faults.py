@@ -44,6 +44,22 @@ def test_a_write_whose_answer_was_lost_is_found_by_the_next_run(pair: Connector,
     assert len(pair.ledger.known().links) == 8, "what a lost call did is ours too"
 
 
+def test_only_what_was_read_is_settled_and_a_product_that_is_gone_waits_until_it_is_back(pair: Connector) -> None:
+    gone = PAIR[0].suggested_sku
+    for endpoint in ("link", "product patch"):
+        pair.plytix.lost.lose(endpoint, times=4)
+    assert pair.sync().applied.unknown == 8
+    pair.plytix.lost.clear()
+    pair.plytix.mutate("delete_product", sku=gone)
+    pair.sync()
+    assert [intent.group for intent in pair.intents().open_intents()] == [gone]
+    pair.plytix.mutate("add_product", sku=gone)
+    while pair.sync().summary.api_calls > 1:
+        pass
+    assert not pair.intents().open_intents()
+    assert_converged(pair)
+
+
 def test_a_run_that_gets_no_answers_stops_and_the_next_one_goes_on(pair: Connector) -> None:
     for endpoint in ("link", "product patch"):
         pair.plytix.lost.lose(endpoint, times=4)

@@ -12,6 +12,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading, report
 from imagesync_pipelines.connectors.plytix.apply_steps import GalleriesWritten
 from imagesync_pipelines.connectors.plytix.hand_overs import ImagesChosen, ProductsRead, UploadsMade
+from imagesync_pipelines.connectors.plytix.ledger import Run
 from imagesync_pipelines.connectors.plytix.model import SetAside
 from imagesync_pipelines.connectors.plytix.plan_steps import GalleriesPlanned
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
@@ -48,7 +49,7 @@ def made() -> GalleriesPlanned:
     return GalleriesPlanned(7, plan, galleries, REPORT, {3600: 4000, 10: 16})
 
 
-def at_work() -> reading.Run:
+def at_work() -> Run:
     """A run of the account; what a step tells asks no database."""
     engine = sa.create_engine("postgresql+psycopg://nobody@localhost:1/nothing")
     nowhere = Locations(Path(), Path(), UPath("."), "", "", {})

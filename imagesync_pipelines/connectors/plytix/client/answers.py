@@ -151,6 +151,13 @@ def written_row(reply: Answer) -> Mapping[str, Any]:
         raise AnswerLostError(str(error)) from None
 
 
+def check_linked(reply: Answer, asset_id: str) -> None:
+    """Raise AnswerLostError where a good answer does not name the asset that was linked: its body decides, not 201."""
+    named = written_row(reply).get("id")
+    if named != asset_id:
+        raise AnswerLostError(f"HTTP {reply.status} for a link of asset {asset_id}, but the answer names {named!r:.60}")
+
+
 def check_is_picture(reply: Answer, row: Mapping[str, Any], asset: Asset) -> None:
     """Raise ImageRefusedError for an asset that is no picture:
 

@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.plytix.client.answers import (
     PimDialect,
     asset_from_row,
     check_is_picture,
+    check_linked,
     existing_asset_id,
     own_galleries,
     product_from_row,
@@ -167,6 +168,7 @@ class PlytixApi(ApiClient):
         body = {"id": asset_id, "attribute_label": label or self._gallery}
         reply = self._write("POST", f"{self._products}/{product_id}/assets", body)
         if reply.good:
+            check_linked(reply, asset_id)
             return LinkAnswer.LINKED
         if reply.status == 409:
             return LinkAnswer.ALREADY

@@ -273,6 +273,21 @@ def test_a_link_names_the_gallery_or_the_thumbnail(database: sa.Engine) -> None:
         assert {call.path for call in host.calls} == {f"/api/v1/products/{P}/assets"}
 
 
+def test_a_good_answer_to_a_link_that_names_another_asset_is_a_lost_one(database: sa.Engine) -> None:
+    with plytix_host() as host, api_for(host, database) as api:
+        for row in ({"id": B}, {"id": None}, {"asset": A}):
+            host.give(rows(row, status=201))
+            with pytest.raises(AnswerLostError, match=A):
+                api.link(P, A)
+
+
+def test_a_product_without_a_label_and_with_assets_as_v2_sends_them_is_read(database: sa.Engine) -> None:
+    with plytix_host() as host, api_for(host, database, products_api="v2") as api:
+        host.give(rows({**product(1), "label": None, "assets": [{"id": A}, {"id": B}], "thumbnail": [{"id": B}]}))
+        found = api.get_product(P)
+        assert (found.sku, found.thumbnail) == (sku(1), B)
+
+
 def test_a_link_that_is_there_is_neither_an_error_nor_a_new_link(database: sa.Engine) -> None:
     with plytix_host() as host, api_for(host, database) as api:
         host.give(refusal(409, f"Asset id {A} is already linked", ("asset.id", "already linked")))

@@ -258,8 +258,26 @@ def test_a_read_answer_that_was_cut_is_read_again(database: sa.Engine) -> None:
         b"",
         http(201, b'{"data": ['),
         http(201, b"x", {"Content-Length": "9"}),
+        json_answer({}),
+        json_answer([]),
+        rows(),
+        rows({}, {}),
+        refusal(200, "product data validation failed"),
     ],
-    ids=["500", "502", "504", "501", "no answer", "JSON that is cut", "a body that is cut"],
+    ids=[
+        "500",
+        "502",
+        "504",
+        "501",
+        "no answer",
+        "JSON that is cut",
+        "a body that is cut",
+        "an empty object",
+        "an empty list",
+        "no row",
+        "two rows",
+        "200 with an error",
+    ],
 )
 def test_a_write_whose_answer_is_lost_is_not_made_again(database: sa.Engine, answer: bytes) -> None:
     writes = {
