@@ -19,14 +19,17 @@ from benchmarks.measuring import Stopwatch, quiet_environment
 from benchmarks.moysklad_server import CHILD
 from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.apply_stages import apply_plan, fetch_content
-from imagesync_pipelines.connectors.moysklad.desk import Desk, MainDesk
-from imagesync_pipelines.connectors.moysklad.plan_stages import make_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content
+from imagesync_pipelines.connectors.moysklad.child import ChildRun
+from imagesync_pipelines.connectors.moysklad.model import NAME
+from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
+from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.connectors.moysklad.stages import map_entities, read_main
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 
 RUN = "first"
 LOOPBACK = frozenset({"127.0.0.1"})
@@ -43,14 +46,14 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
         _api(place, server, CHILD) as child,
     ):
         section = MoyskladChild(child.account, mode=Mode.ALL, ownership=Ownership.MIRROR)
-        desk = Desk(place, MoyskladSettings(), section)
-        read_main(MainDesk(place, desk.settings), main, RUN)
-        map_entities(desk, child, RUN)
-        make_plan(desk, child, main, RUN)
+        run = ChildRun(RunContext(NAME, CHILD, Lineage(RUN), place, MoyskladSettings()), section)
+        read_main_account(run.context, main)
+        map_entities(run, child)
+        make_plan(run, child, main)
         with watch.step("content"):
-            fetch_content(desk, main, RUN)
+            fetch_content(run, main)
         with watch.step("lists of images"):
-            applied = apply_plan(desk, child, RUN).applied
+            applied = apply_plan(run, child).applied
         return {"spans": watch.as_json(), "written": applied.added}
 
 

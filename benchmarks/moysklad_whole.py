@@ -17,15 +17,18 @@ from pydantic import SecretStr
 from benchmarks.moysklad_world import World, counted, same_images, world
 from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.apply_stages import apply_plan, fetch_content
-from imagesync_pipelines.connectors.moysklad.desk import Desk, MainDesk
-from imagesync_pipelines.connectors.moysklad.plan_stages import make_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content
+from imagesync_pipelines.connectors.moysklad.child import ChildRun
+from imagesync_pipelines.connectors.moysklad.model import NAME
+from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
+from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.connectors.moysklad.stages import map_entities, read_main
 from imagesync_pipelines.sandbox.moysklad.limits import SECONDS, UNITS, PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
 
 LOOPBACK = frozenset({"127.0.0.1"})
@@ -48,38 +51,41 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
             permanent_links=arguments.get("permanent_links", False),
         ) as made,
     ):
-        desks = [_desk(place, made, child, kind, arguments) for child in made.children]
         for name in ("first", "second"):
+            children = [_child(place, made, child, kind, arguments, name) for child in made.children]
             with counted(made, name, runs):
-                matching, units = _sync(place, made, kind, desks, name)
+                matching, units = _sync(place, made, kind, children)
             runs[-1] |= {"matching": matching, "floor_minutes": units / UNITS * SECONDS / 60}
             made.sleep(HOUR)
         return {"runs": runs, "same": same_images(made), "children": len(made.children)}
 
 
-def _sync(place: Installation, made: World, kind: PrincipalKind, desks: Sequence[Desk], run_id: str) -> tuple[int, int]:
+def _sync(place: Installation, made: World, kind: PrincipalKind, children: Sequence[ChildRun]) -> tuple[int, int]:
     """One run for all children: the calls that matching took, and the units that all accounts used."""
     with ExitStack() as stack:
         main = stack.enter_context(_api(place, made, kind, MAIN))
-        apis = {desk.alias: stack.enter_context(_api(place, made, kind, desk.alias)) for desk in desks}
-        read_main(MainDesk(place, MoyskladSettings(), made.box.clock.now), main, run_id)
+        apis = {child.alias: stack.enter_context(_api(place, made, kind, child.alias)) for child in children}
+        read_main_account(children[0].context, main)
         matching = 0
-        for desk in desks:
-            matching += map_entities(desk, apis[desk.alias], run_id).calls
-            make_plan(desk, apis[desk.alias], main, run_id)
-            fetch_content(desk, main, run_id)
-            apply_plan(desk, apis[desk.alias], run_id)
+        for child in children:
+            matching += map_entities(child, apis[child.alias]).calls
+            make_plan(child, apis[child.alias], main)
+            fetch_content(child, main)
+            apply_plan(child, apis[child.alias])
         return matching, main.units + sum(api.units for api in apis.values())
 
 
-def _desk(place: Installation, made: World, child: str, kind: PrincipalKind, arguments: dict[str, Any]) -> Desk:
+def _child(
+    place: Installation, made: World, child: str, kind: PrincipalKind, arguments: dict[str, Any], run_id: str
+) -> ChildRun:
     section = MoyskladChild(
         _account(made, child, kind),
         mode=Mode.ALL,
         ownership=Ownership(arguments.get("ownership", Ownership.MIRROR)),
         bulk_first_fill=arguments.get("bulk", False),
     )
-    return Desk(place, MoyskladSettings(), section, made.box.clock.now)
+    clock = made.box.clock.now
+    return ChildRun(RunContext(NAME, child, Lineage(run_id), place, MoyskladSettings(), clock=clock), section)
 
 
 def _api(place: Installation, made: World, kind: PrincipalKind, account: str) -> AbstractContextManager[MoyskladApi]:

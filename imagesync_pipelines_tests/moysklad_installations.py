@@ -1,4 +1,4 @@
-"""The МойСклад room for tests: the stand-in with its accounts, an installation of them, and a synchronisation.
+"""The МойСклад connector for tests: the stand-in with its accounts, an installation of them, and a synchronisation.
 
 What belongs here: what tests of whole synchronisations of this connector share. What does not: tests, and the stand-in
 itself (sandbox/moysklad).
@@ -53,7 +53,7 @@ class MoyskladWorld:
     def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> dict[str, runs.RunOutcome]:
         """Synchronise as `imagesync sync moysklad` does: the outcome by account; `more` are further variables."""
         with self.entered(**(more or {})):
-            return dict(runs.sync_moysklad(**options))
+            return dict(runs.sync("moysklad", **options))
 
     def write_accounts(self, modes: Mapping[str, str] = MODES, **keys: str) -> None:
         """Replace the accounts file; `keys` are further lines of every child, as TOML values."""

@@ -1,7 +1,7 @@
 """`imagesync cleanup`: removing kept image content that nobody used for a while.
 
 What belongs here: options, the progress bar, printing. What does not: what may be forgotten (storage/contents.py), and
-the clean-up by itself every day (moysklad/automation).
+the clean-up by itself every day (connectors/moysklad).
 """
 
 import click

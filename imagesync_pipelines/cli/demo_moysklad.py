@@ -69,7 +69,7 @@ def _run(name: str, sandbox: MoyskladSandbox, *, full: bool) -> list[MoyskladLin
     lines = []
     sandbox.ledger.clear()
     with progress_bars() as progress:
-        for account, outcome in runs.sync_moysklad(full=full, progress=progress):
+        for account, outcome in runs.sync("moysklad", full=full, progress=progress):
             there = sum(len(entity.images) for entity in sandbox.account(account).entities())
             earlier = int(outcome.plan.scope["earlier_calls"]) if outcome.plan is not None else 0
             lines.append(MoyskladLine(name, account, outcome, there, sandbox.calls(), earlier))

@@ -10,8 +10,9 @@ import click
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, print_table, progress_bars
+from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
+from imagesync_pipelines.connectors.moysklad.incoming import names_of, read_payloads
 from imagesync_pipelines.connectors.moysklad.model import TYPES
-from imagesync_pipelines.connectors.moysklad.payloads import PayloadsError, names_of, read_payloads
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, QueueView, SetAside, State
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.runs import Status
@@ -50,8 +51,9 @@ def sync(
     """The main account of МойСклад → the images in its child accounts."""
     settings = load_settings(Settings)
     with progress_bars() as progress:
-        outcomes = runs.sync_moysklad(
-            accounts=accounts,
+        outcomes = runs.sync(
+            "moysklad",
+            accounts,
             entity_type=entity_type or "",
             entity=entity,
             full=full,

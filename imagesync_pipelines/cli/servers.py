@@ -22,8 +22,8 @@ from imagesync_pipelines.cli.edge import PHOTO_PORT
 from imagesync_pipelines.connectors.edge.automation.starting import keep_partitions
 from imagesync_pipelines.connectors.image_db import automation
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
-from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs import launching, runs
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.sandbox.amazon import server as amazon_server
 from imagesync_pipelines.sandbox.head_office import server as head_office_server
 from imagesync_pipelines.sandbox.image_db import server as sandbox_server
@@ -109,7 +109,10 @@ def dev(port: int, real: bool) -> None:
                 sandboxed.wait_until_up(place)
             blocks = automation.known_blocks(instance, ImageDbResource(), load_settings(Settings))
             accounts = load_accounts(load_settings(Settings))
-            stores, children = keep_partitions(instance, accounts), moysklad.keep_partitions(instance, accounts)
+            stores, children = (
+                keep_partitions(instance, accounts),
+                launching.keep_partitions(instance, connector_named("moysklad"), accounts),
+            )
             click.echo(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts")
             photos, catalogue = _free_port(PHOTO_PORT), _free_port(load_settings(CatalogueSettings).port)
             commands = {**_dagster_commands(port), **_catalogue(catalogue), **_photo_server(stores, photos)}

@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -25,8 +24,6 @@ from imagesync_pipelines.connectors.edge.automation import starting as edge
 from imagesync_pipelines.connectors.edge.desk import CONNECTOR as EDGE
 from imagesync_pipelines.connectors.image_db import automation
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
-from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR as MOYSKLAD
 from imagesync_pipelines.defs import build, history, launching, orphans, pages, pools
 from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.registry import connector_named, connectors
@@ -136,9 +133,6 @@ def apply_plan(
         elif header.connector == EDGE:
             edge.keep_partitions(instance, load_accounts(installation.settings))
             request = edge.apply_run(str(header.scope["store"]), plan_id)
-        elif header.connector == MOYSKLAD:
-            moysklad.keep_partitions(instance, load_accounts(installation.settings))
-            request = moysklad.apply_run(str(header.scope["account"]), plan_id)
         else:
             request = automation.apply_run(plan_id, replan=replan)
         return _run(installation, instance, request, progress)
@@ -179,42 +173,6 @@ def scrub_edge(
     yield from _run_stores(stores, edge.scrub_run, settings, progress)
 
 
-def sync_moysklad(
-    *,
-    accounts: Sequence[str] = (),
-    entity_type: str = "",
-    entity: str = "",
-    full: bool = False,
-    dry_run: bool = False,
-    allow_mass_delete: bool = False,
-    settings: Settings | None = None,
-    progress: Progress = silent,
-) -> Iterator[tuple[str, RunOutcome]]:
-    """Bring child accounts of МойСклад (all that are switched on, or those named) up to the main one, one by one.
-
-    entity_type: product, bundle or variant only. entity: the one with this id in the main account only. full: read
-    everything, and compare with the child accounts themselves. dry_run: stop after the plan. allow_mass_delete: let
-    removals happen that the deletion limits would hold back. The main account is read once. Gives each account's
-    outcome as soon as its run has ended; one that fails stops no other. Raises SettingsError and AccountsError before
-    any run.
-    """
-    options = moysklad.SyncOptions(
-        full=full,
-        entity_type=entity_type,
-        entity=entity,
-        dry_run=dry_run,
-        allow_mass_delete=allow_mass_delete,
-        since=datetime.now(UTC),
-    )
-    moysklad.read_settings()  # a wrong setting is told before a database is started
-    known = load_accounts(settings or load_settings(Settings))
-    chosen = moysklad.chosen_children(known, accounts)
-    with opened(settings) as (installation, instance):
-        moysklad.keep_partitions(instance, known)
-        for name in chosen:
-            yield name, _run(installation, instance, moysklad.sync_run(name, options), progress)
-
-
 def sync(
     name: str,
     accounts: Sequence[str] = (),
@@ -232,11 +190,13 @@ def sync(
     """
     connector = connector_named(name)
     options = connector.options.model_validate(asked)
+    # Made once: what a default takes from this moment is the same for all accounts.
+    same = options.model_dump(mode="json")
     yield from _each(
         connector,
         connector.job(connector.job_for(options)),
         accounts,
-        lambda account: launching.run_of(connector, account, asked),
+        lambda account: launching.run_of(connector, account, same),
         settings,
         progress,
     )

@@ -19,13 +19,6 @@ from imagesync_pipelines.connectors.image_db import assets as image_db_assets
 from imagesync_pipelines.connectors.image_db import automation as image_db_automation
 from imagesync_pipelines.connectors.image_db import checks as image_db_checks
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.connectors.moysklad import assets as moysklad_assets
-from imagesync_pipelines.connectors.moysklad import checks as moysklad_checks
-from imagesync_pipelines.connectors.moysklad.automation import jobs as moysklad_jobs
-from imagesync_pipelines.connectors.moysklad.automation import schedules as moysklad_schedules
-from imagesync_pipelines.connectors.moysklad.automation import sensors as moysklad_sensors
-from imagesync_pipelines.connectors.moysklad.automation.starting import read_settings as read_moysklad_settings
-from imagesync_pipelines.connectors.moysklad.resources import MoyskladResource
 
 
 @dataclass
@@ -45,7 +38,6 @@ def undeclared() -> Undeclared:
     found = Undeclared()
     _image_db(found)
     _edge(found)
-    _moysklad(found)
     return found
 
 
@@ -70,16 +62,6 @@ def _edge(found: Undeclared) -> None:
     found.resources["edge"] = EdgeResource()
 
 
-def _moysklad(found: Undeclared) -> None:
-    shared, moysklad = read_moysklad_settings()
-    found.assets += moysklad_assets.build_assets()
-    found.checks += moysklad_checks.build_checks()
-    found.jobs += moysklad_jobs.build_jobs()
-    found.schedules += moysklad_schedules.build_schedules(shared, moysklad)
-    found.sensors.append(moysklad_sensors.build_requests_sensor(shared, moysklad))
-    found.resources["moysklad"] = MoyskladResource()
-
-
 def undeclared_pools() -> tuple[str, ...]:
     """Their pools."""
     return (
@@ -87,6 +69,4 @@ def undeclared_pools() -> tuple[str, ...]:
         image_db_assets.WRITE_POOL,
         edge_assets.API_POOL,
         edge_assets.WRITE_POOL,
-        moysklad_assets.MAIN_POOL,
-        moysklad_assets.CHILD_POOL,
     )

@@ -9,7 +9,7 @@ the effects and calls (the connectors' target.py), what a target must offer (tar
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,14 @@ from imagesync_pipelines.sync.model import (
     group_state,
 )
 from imagesync_pipelines.sync.plan import group_states
-from imagesync_pipelines.sync.targets import DatabaseTarget, IntentLog, Quarantine, RemoteTarget
+from imagesync_pipelines.sync.targets import (
+    BulkTarget,
+    DatabaseTarget,
+    IntentLog,
+    Quarantine,
+    ReadableTarget,
+    RemoteTarget,
+)
 
 APPLY_STAGE = "apply"
 SHOWN_ERRORS = 20
@@ -288,16 +295,24 @@ def moved_groups(works: Iterable[GroupWork], states_now: Mapping[str, str]) -> d
     }
 
 
-def recover(intents: IntentLog, target: RemoteTarget) -> set[str]:
+def recover(
+    intents: IntentLog, target: ReadableTarget, *, unread: Callable[[], Collection[str]] = frozenset
+) -> set[str]:
     """Read every group whose outcome is unknown and record what the target holds; returns those groups.
 
-    Run it before planning. Stopped in the middle, it goes on with what is left the next time. Raises what the target
-    raises, and ValueError when it answers with rows of other groups.
+    unread: the groups of which the target's last `read` learned nothing; their outcome stays unknown, and they are not
+    among those returned. Run it before planning. Stopped in the middle, it goes on with what is left the next time.
+    Raises what the target raises, and ValueError when it answers with rows of other groups.
     """
     groups = sorted({intent.group for intent in intents.open_intents()})
+    settled: set[str] = set()
     for some in _parts(groups, GROUPS_PER_READ):
-        intents.settle(_read(target, some), some)
-    return set(groups)
+        rows = _read(target, some)
+        left = set(unread())
+        known = [group for group in some if group not in left]
+        intents.settle(rows[rows["group"].isin(known)], known)
+        settled |= set(known)
+    return settled
 
 
 def apply_remote(
@@ -309,6 +324,7 @@ def apply_remote(
     workers: int,
     states: Mapping[str, str],
     states_read_at: datetime | None = None,
+    bulk: BulkTarget | None = None,
     fatal: tuple[type[BaseException], ...] = (),
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     on_progress: Callable[[int], None] | None = None,
@@ -318,13 +334,15 @@ def apply_remote(
     states: the digests of the groups when the plan was made (see group_works). states_read_at: when this very run read
     them from the target; None for a stored plan. Older than 5 minutes, groups are read again first, and those that
     moved are refused. So are groups whose earlier outcome is unknown: run `recover` before planning.
-    A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and keeps
-    its intent too, for nobody knows how far it came. Errors in `fatal` and interruptions start no further group, wait
-    for those under way and are raised. on_progress gets the number of rows done so far.
+    bulk: takes several groups in one call; it is offered all that may be written, and what it does not answer goes one
+    by one. A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and
+    keeps its intent too, for nobody knows how far it came. Errors in `fatal` and interruptions start no further group,
+    wait for those under way and are raised. on_progress gets the number of rows done so far.
     """
     tally = Tally(quarantine)
     unsettled = {intent.group for intent in intents.open_intents()}
     running: set[Future[list[RowResult]]] = set()
+    answered: set[str] = set()
     done = 0
 
     def take(results: list[RowResult]) -> None:
@@ -334,13 +352,28 @@ def apply_remote(
         if on_progress is not None:
             on_progress(done)
 
+    def refusals(works: Sequence[GroupWork]) -> dict[str, str]:
+        """The groups of these that are not to be written now, and why."""
+        refused = {work.group: UNSETTLED for work in works if work.group in unsettled}
+        rest = [work for work in works if work.group not in refused]
+        if rest and (states_read_at is None or clock() - states_read_at > FRESH_FOR):
+            refused |= moved_groups(rest, group_states(_read(target, [work.group for work in rest])))
+        return refused
+
+    def offered() -> Iterator[GroupWork]:
+        for works in _parts(group_works(plan, states), GROUPS_PER_READ):
+            refused = refusals(works)
+            yield from (work for work in works if work.group not in refused)
+
+    if bulk is not None:
+        for results in _in_bulk(bulk, offered(), intents, fatal):
+            take(results)
+            answered |= {result.group for result in results}
     pool = ThreadPoolExecutor(workers, thread_name_prefix="sync")
     try:
-        for works in _parts(group_works(plan, states), GROUPS_PER_READ):
-            refused = {work.group: UNSETTLED for work in works if work.group in unsettled}
-            rest = [work for work in works if work.group not in refused]
-            if rest and (states_read_at is None or clock() - states_read_at > FRESH_FOR):
-                refused |= moved_groups(rest, group_states(_read(target, [work.group for work in rest])))
+        left = (work for work in group_works(plan, states) if work.group not in answered)
+        for works in _parts(left, GROUPS_PER_READ):
+            refused = refusals(works)
             for work in works:
                 if work.group in refused:
                     take(same_for_all(work, Outcome.REFUSED, refused[work.group]))
@@ -360,6 +393,45 @@ def apply_remote(
     return tally.result(plan)
 
 
+def _in_bulk(
+    bulk: BulkTarget, works: Iterator[GroupWork], intents: IntentLog, fatal: tuple[type[BaseException], ...]
+) -> Iterator[list[RowResult]]:
+    """Portions written in one call each, between intents and outcomes; the results of those that were answered.
+
+    After an error nothing more is written so: one by one, every group gets its own answer. How far the portion came
+    that broke is unknown: its groups are left with their intents.
+    """
+    portions = bulk.portions(works)
+    while True:
+        portion: Sequence[GroupWork] = ()
+        try:
+            portion = next(portions, ())
+            if not portion:
+                return
+            for work in portion:
+                intents.begin(Intent(work.group, _wanted_state(work)))
+            results = list(bulk.apply(portion))
+        except fatal:
+            raise
+        except AnswerLostError as error:
+            yield [result for work in portion for result in same_for_all(work, Outcome.UNKNOWN, _lost(error))]
+            continue
+        except Exception:  # noqa: BLE001 - whatever a call of many does, each of them can be tried by itself
+            yield [result for work in portion for result in same_for_all(work, Outcome.REFUSED, UNSETTLED)]
+            return
+        told = {result.group for result in results}
+        answered = answers([work for work in portion if work.group in told], results)
+        unknown = {result.group for result in answered if result.outcome is Outcome.UNKNOWN}
+        for work in portion:
+            if work.group not in unknown:
+                intents.finish(work, [result for result in answered if result.group == work.group])
+        yield answered
+
+
+def _lost(error: AnswerLostError) -> str:
+    return f"the answer was lost ({error}); it is read at the next start"
+
+
 def _write(
     work: GroupWork, target: RemoteTarget, intents: IntentLog, fatal: tuple[type[BaseException], ...]
 ) -> list[RowResult]:
@@ -370,7 +442,7 @@ def _write(
     except fatal:
         raise
     except AnswerLostError as error:
-        return same_for_all(work, Outcome.UNKNOWN, f"the answer was lost ({error}); it is read at the next start")
+        return same_for_all(work, Outcome.UNKNOWN, _lost(error))
     except Exception as error:  # noqa: BLE001 - whatever a group does to a target, the others go on
         return same_for_all(work, Outcome.FAILED, error_reason(error))
     if all(result.outcome is not Outcome.UNKNOWN for result in results):
@@ -385,7 +457,7 @@ def _wanted_state(work: GroupWork) -> str:
     )
 
 
-def _read(target: RemoteTarget, groups: Sequence[str]) -> pd.DataFrame:
+def _read(target: ReadableTarget, groups: Sequence[str]) -> pd.DataFrame:
     """What the target holds of these groups. Raises ValueError for rows of others."""
     rows = check_rows(target.read(groups), "read from the target")
     strangers = set(rows["group"]) - set(groups)

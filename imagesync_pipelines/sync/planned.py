@@ -16,7 +16,7 @@ from imagesync_pipelines.storage.plans import NewPlan
 from imagesync_pipelines.sync.handovers import ONLY_NAMED, only_named
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost
 from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import RunContext, Shown, StepResult, Table
+from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Table
 
 # Of each account: a plan holds a row per image, and there may be a hundred accounts.
 KEPT_PLANS = 20
@@ -120,7 +120,7 @@ def plan_result(
     cost: str,
     changes: pd.DataFrame,
     shown: Mapping[str, Shown] | None = None,
-    numbers: Mapping[str, int] | None = None,
+    numbers: Mapping[str, Number] | None = None,
     lines: Sequence[str] = (),
 ) -> StepResult:
     """What a plan step tells. plan_id None: nothing was to be planned. changes: the rows that change, for people."""

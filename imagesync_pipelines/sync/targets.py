@@ -3,7 +3,7 @@
 What belongs here: the protocols, and what their calls promise. What does not: implementations (connectors, storage).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol
 
 import pandas as pd
@@ -22,7 +22,14 @@ class DatabaseTarget(Protocol):
         """
 
 
-class RemoteTarget(Protocol):
+class ReadableTarget(Protocol):
+    """Somebody else's system behind an API, as far as it is only read."""
+
+    def read(self, groups: Sequence[str]) -> pd.DataFrame:
+        """What the target holds of these groups now (frames.ROW_COLUMNS); a group that is not there has no rows."""
+
+
+class RemoteTarget(ReadableTarget, Protocol):
     """Somebody else's system behind an API. Called from several threads, never for one group at the same time."""
 
     def apply(self, work: GroupWork) -> Sequence[RowResult]:
@@ -31,8 +38,21 @@ class RemoteTarget(Protocol):
         Any other error fails the whole group, and its content is taken for unknown until it was read again.
         """
 
-    def read(self, groups: Sequence[str]) -> pd.DataFrame:
-        """What the target holds of these groups now (frames.ROW_COLUMNS); a group that is not there has no rows."""
+
+class BulkTarget(Protocol):
+    """A remote system that takes several groups in one call, where they allow it. Called from one thread."""
+
+    def portions(self, works: Iterator[GroupWork]) -> Iterator[Sequence[GroupWork]]:
+        """Of these groups, those that may be written so, in portions of one call each.
+
+        Takes the groups one after the other as it goes: each was compared with the target a moment before it comes.
+        """
+
+    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
+        """Write a portion in one call. A group of which no row is answered was surely not written.
+
+        Raises AnswerLostError when the outcome of the call is unknown.
+        """
 
 
 class IntentLog(Protocol):

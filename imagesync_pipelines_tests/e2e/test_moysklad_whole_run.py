@@ -9,9 +9,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.moysklad.automation.starting import SyncOptions, sync_run
+from imagesync_pipelines.connectors.moysklad.connector import CONNECTOR
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
-from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs import launching, runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate, night
@@ -105,7 +105,7 @@ def test_a_request_is_worked_off_for_its_entity_alone(place: MoyskladWorld) -> N
         queue = Queue(installation.engine)
         wishes = [NewRequest("child-1", "product", entity_id, "{}") for entity_id in (chosen.id, "no-such-entity")]
         queue.add(wishes, datetime.now(UTC))
-        run = sync_run("child-1", SyncOptions(requests=True))
+        run = launching.run_of(CONNECTOR, "child-1", {"requests": True})
         job = build_definitions().resolve_job_def(run.job)
         result = job.execute_in_process(run_config=dict(run.run_config), tags=dict(run.tags), instance=instance)
         assert result.success

@@ -4,13 +4,13 @@ What belongs here: counting, before anything is done. What does not: plans (plan
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import ceil
 
 from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.api.account import EXPANDED_LIMIT
 from imagesync_pipelines.connectors.moysklad.api.limits import UNITS, WINDOW_SECONDS
-from imagesync_pipelines.connectors.moysklad.model import Entity
+from imagesync_pipelines.connectors.moysklad.model import Entity, Record, Task, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import (
     MOST_REQUEST_BYTES,
     choose_images,
@@ -18,15 +18,13 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     encoded_size,
     packed,
 )
-from imagesync_pipelines.connectors.moysklad.state import Record
-from imagesync_pipelines.connectors.moysklad.tasks import Task, Wanted
 
 # What naming an image or an entity takes in a request, about.
 _NAMED_BYTES = 250
 
 
 @dataclass(frozen=True)
-class Cost:
+class ChildCost:
     """Calls to the child account (writes, and reads of what its owner has) and to the main one (downloads).
 
     bytes: to be downloaded. minutes: at the accounts' pace at least. earlier: calls of the earlier way for all entities
@@ -44,10 +42,6 @@ class Cost:
     def calls(self) -> int:
         """All of them."""
         return self.writes + self.reads + self.downloads
-
-    def as_json(self) -> dict[str, float]:
-        """The numbers, with `calls`."""
-        return {**asdict(self), "calls": self.calls}
 
 
 def needed_of(task: Task, record: Record) -> list[Wanted]:
@@ -71,7 +65,7 @@ def cost_of(
     *,
     main_weight: int,
     child_weight: int,
-) -> Cost:
+) -> ChildCost:
     """The cost of writing these entities. kept: identities of images whose content is there. The weights: units."""
     needed = {group: needed_of(task, records.get(group, Record())) for group, task in tasks.items()}
     wanted = {image.source: image for images in needed.values() for image in images if image.source not in kept}
@@ -88,7 +82,7 @@ def cost_of(
         earlier_calls(_there(records.get(entity.key, Record())), len(choose_images(entity.images or (), child.mode)))
         for entity in entities
     )
-    return Cost(
+    return ChildCost(
         writes=writes,
         reads=reads,
         downloads=downloads,

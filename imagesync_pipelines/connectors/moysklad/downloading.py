@@ -13,10 +13,8 @@ from datetime import UTC, datetime, timedelta
 from imagesync_pipelines.accounts.moysklad import MAIN
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import AccountRefusedError, AccountStoppedError, NotAllowedError
-from imagesync_pipelines.connectors.moysklad.model import ImageRow
-from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR
+from imagesync_pipelines.connectors.moysklad.model import NAME, ImageRow, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import image_of
-from imagesync_pipelines.connectors.moysklad.tasks import Wanted
 from imagesync_pipelines.imaging.shrinking import CannotShrinkError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Content, Contents
@@ -46,7 +44,7 @@ class Downloads:
 
 def source_of(source: str) -> str:
     """The name under which the content of an image of the main account is kept."""
-    return f"{CONNECTOR}:{MAIN}:{source}"
+    return f"{NAME}:{MAIN}:{source}"
 
 
 def kept_of(contents: Contents, sources: Iterable[str]) -> dict[str, Content]:

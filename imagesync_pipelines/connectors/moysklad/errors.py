@@ -1,4 +1,4 @@
-"""What МойСклад can answer instead of what was asked, as named errors (contract section 9).
+"""What МойСклад can answer instead of what was asked, as named errors (docs/contracts/moysklad.md, §9).
 
 What belongs here: the errors that only this connector knows. What does not: those of any HTTP call
 (upstream/errors.py), of which these are kinds; telling them apart (api/refusals.py). A write whose answer was lost is
@@ -7,6 +7,7 @@ errors.AnswerLostError, in every connector.
 
 # Kinds are named after what happened, as in "except EntityGoneError".
 
+from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 
@@ -73,3 +74,25 @@ class ReadRefusedError(UpstreamError):
 
 class RowsMissingError(UpstreamError):
     """Rows were asked for and did not come, or not all of them; that never means that there are none."""
+
+
+class StaleError(Exception):
+    """A write was refused, perhaps because the entity is not as we know it; read it again, then write."""
+
+
+class SkippedOffError(Exception):
+    """The account's mode is off: nothing of it is read or written, and that is no failure."""
+
+    retryable = False
+
+
+class SameAccountError(SettingsError):
+    """Two names of the accounts file are one account of МойСклад; the message has both. Nothing was written."""
+
+
+class PayloadsError(Exception):
+    """What was sent to the queue is no JSON at all; the message says where."""
+
+
+class EventsError(Exception):
+    """A body that is no call of a webhook; the message says what is wrong with it."""

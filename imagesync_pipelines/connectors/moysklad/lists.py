@@ -12,12 +12,11 @@ from itertools import islice
 
 from imagesync_pipelines.accounts.moysklad import Ownership
 from imagesync_pipelines.connectors.moysklad.api.account import EXPANDED_LIMIT, MoyskladApi
+from imagesync_pipelines.connectors.moysklad.child import ChildIdentity
 from imagesync_pipelines.connectors.moysklad.errors import EntityGoneError, RowsMissingError
-from imagesync_pipelines.connectors.moysklad.identity import ChildIdentity
-from imagesync_pipelines.connectors.moysklad.model import Entity, ImageRow
+from imagesync_pipelines.connectors.moysklad.model import Entity, ImageRow, Managed, Record, Seen, Task, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import image_of, recognise, seen, sent_name
-from imagesync_pipelines.connectors.moysklad.state import ChildState, Managed, Record, Seen
-from imagesync_pipelines.connectors.moysklad.tasks import Task, Wanted
+from imagesync_pipelines.connectors.moysklad.state import ChildState
 from imagesync_pipelines.storage.contents import Content
 
 # The owner may write at any time; a list older than this is read again before it is replaced.
@@ -114,7 +113,7 @@ class ChildLists:
             self._begun.add(key)
             if not self._reads and not again:
                 return self._records.get(key, Record()).images, False
-            if again or key not in self._read or self._clock() - self._read[key][0] > FRESH_FOR:
+            if again or self._is_old(key):
                 if again:
                     # What was begun meanwhile is noted there, with the very names that were sent.
                     self._records |= self._state.records([key])
@@ -126,6 +125,19 @@ class ChildLists:
         if key in found.unread:
             raise RowsMissingError(f"{self._tasks[key].name}: {found.unread[key]}")
         return found.seen[key], True
+
+    def refresh(self, keys: Sequence[str]) -> None:
+        """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
+
+        Raises SameAccountError, and the errors of the API.
+        """
+        with self._lock:
+            old = [key for key in keys if self._reads and self._is_old(key)]
+            if old:
+                self._read_now(old)
+
+    def _is_old(self, key: str) -> bool:
+        return key not in self._read or self._clock() - self._read[key][0] > FRESH_FOR
 
     def _read_now(self, keys: Sequence[str]) -> None:
         ids = {key: self._tasks[key].child_id for key in keys}

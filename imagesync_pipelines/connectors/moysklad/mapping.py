@@ -18,10 +18,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.accounts.moysklad import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.api.pages import values_of
-from imagesync_pipelines.connectors.moysklad.identity import ChildIdentity
+from imagesync_pipelines.connectors.moysklad.child import ChildIdentity
 from imagesync_pipelines.connectors.moysklad.matching import Match, Place, Unmatched, match_entities
-from imagesync_pipelines.connectors.moysklad.model import Entity, EntityType, key_parts
-from imagesync_pipelines.connectors.moysklad.reading import CONNECTOR, DELETED, entities_of
+from imagesync_pipelines.connectors.moysklad.model import NAME, Entity, EntityType, key_parts
+from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of
 from imagesync_pipelines.connectors.moysklad.state import forget_lists, hand_over
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map as table
@@ -97,7 +97,7 @@ def map_entities(
         unknown = [entity for entity in entities if entity.key not in known]
         unknown += _products_of(connection, unknown, known)
         shared = _shared_places(connection, child.match_field) if unknown else frozenset()
-        deleted = read_gone(connection, CONNECTOR, MAIN, [DELETED]) if unknown else frozenset()
+        deleted = read_gone(connection, NAME, MAIN, [DELETED]) if unknown else frozenset()
         connection.commit()
         for kind in _ORDER:
             wanted = [entity for entity in unknown if entity.type == kind]
@@ -152,7 +152,7 @@ def _products_of(connection: sa.Connection, unknown: Sequence[Entity], known: Co
 def _shared_places(connection: sa.Connection, match_field: MatchField) -> frozenset[Place]:
     """Where the main account, as the mirror has it, has several entities with one value."""
     name = _FIELDS[match_field]
-    frame = read_mirror(connection, CONNECTOR, MAIN, {name: pa.large_string(), "product_id": pa.large_string()})
+    frame = read_mirror(connection, NAME, MAIN, {name: pa.large_string(), "product_id": pa.large_string()})
     places: Counter[Place] = Counter()
     for key, text, product_id in zip(frame["key"], frame[name], frame["product_id"], strict=True):
         values = set(orjson.loads(text)) if match_field == "barcode" else {text}

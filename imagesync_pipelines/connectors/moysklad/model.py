@@ -1,19 +1,24 @@
 """What the МойСклад connector speaks of: entities and their images, as an account has them and as they are written.
 
-What belongs here: the rows that its files hand to each other. What does not: reading them (api/), choosing images
-(rules.py), plans (planning.py). Mode and Ownership are words of the accounts file and come from there.
+What belongs here: the rows that its files hand to each other, and the hand-overs of its steps. What does not: reading
+them (client/), choosing images (rules.py), plans (planning.py). Mode and Ownership are words of the accounts file.
 """
 
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, NamedTuple, Self, get_args
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field
 
 from imagesync_pipelines.accounts.moysklad import Mode as Mode
 from imagesync_pipelines.accounts.moysklad import Ownership as Ownership
 
+# The name of the connector, of its Dagster assets, locks, intents and rows.
+NAME = "moysklad"
 EntityType = Literal["product", "bundle", "variant"]
 TYPES: tuple[EntityType, ...] = get_args(EntityType)
-# The most images that a product, bundle or variant has (contract section 5).
+# The most images that a product, bundle or variant has (docs/contracts/moysklad.md, §5).
 MOST_IMAGES = 10
 
 
@@ -91,6 +96,158 @@ class KeptImage:
     """An image that the very entity has already, by its id in that account: it is named, and no bytes are sent."""
 
     id: str
+
+
+class Wanted(NamedTuple):
+    """One image that an entity is to have, in its order.
+
+    key: of its row. source: rules.identity. replaces: the child's id of what is in its place until it is there, or ''.
+    child_id: what is to stay as it is in the child account, '' for an image of the main account. limit: it is to be
+    made smaller than so many bytes; 0: sent as it is. The rest is the main account's row.
+    """
+
+    key: str
+    source: str
+    replaces: str
+    child_id: str
+    limit: int
+    filename: str
+    size: int
+    download_href: str
+    permanent_href: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a stored plan keeps of one entity to write it: its counterpart's id and type, its name, all its images."""
+
+    child_id: str
+    type: EntityType
+    name: str
+    images: tuple[Wanted, ...]
+
+    def as_json(self) -> str:
+        """Everything as JSON text; `from_json` is the way back."""
+        return orjson.dumps([self.child_id, self.type, self.name, [list(image) for image in self.images]]).decode()
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The task that `as_json` was made from."""
+        child_id, kind, name, images = orjson.loads(text)
+        return cls(child_id, kind, name, tuple(Wanted(*image) for image in images))
+
+
+class Managed(NamedTuple):
+    """One image of an entity in a child account.
+
+    source: of which image of the main account it is the copy, see rules.identity; '' when it is the owner's. id: in the
+    child account, '' when it is not there yet. filename and size (bytes): as it was sent.
+    """
+
+    source: str
+    id: str
+    filename: str
+    size: int
+
+
+class Record(NamedTuple):
+    """What we know of an entity's images in a child account.
+
+    images: in order; those of the owner are among them only where the account is a mirror. writing: what was about to
+    be written when we last heard nothing. others: how many images are the owner's.
+    """
+
+    images: tuple[Managed, ...] = ()
+    writing: tuple[Managed, ...] = ()
+    others: int = 0
+
+
+class Seen(NamedTuple):
+    """What an entity's images in a child account were seen or written to be: see Record."""
+
+    images: tuple[Managed, ...]
+    others: int
+
+
+class HandOver(BaseModel):
+    """What a step leaves for the later steps of its run, for the checks and for people. run_id: of the run that did."""
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str = ""
+
+
+class MainReading(HandOver):
+    """What a reading of the main account found.
+
+    asked: the entities that were asked for, or none. full: everything was asked for. complete: everything asked for was
+    surely seen; reason: why not. seen: entities per type; images: those on them. new, changed (those that are back
+    among them), deleted, archived: rows of the mirror that this reading wrote. unread: key to reason of entities that
+    stay as the mirror had them. accounts: ids of the accounts that the entities say they are in, '' among them where
+    one does not say.
+    """
+
+    asked: tuple[str, ...] = ()
+    full: bool
+    complete: bool
+    reason: str
+    seen: dict[str, int]
+    images: int
+    new: int
+    changed: int
+    deleted: int
+    archived: int
+    unread: dict[str, str]
+    cursor_before: datetime | None = None
+    cursor_after: datetime | None = None
+    calls: int
+    accounts: frozenset[str] = frozenset()
+    warnings: tuple[str, ...] = ()
+
+
+class WithoutCounterpart(BaseModel):
+    """An entity of the main account that was not found in the child account, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    name: str
+    reason: str
+
+
+class ChildMap(HandOver):
+    """The counterparts of the main account's entities that have images, by type; unmapped: those without one."""
+
+    mapped: dict[str, int]
+    new: int
+    unmapped: tuple[WithoutCounterpart, ...]
+    calls: int
+    warnings: tuple[str, ...]
+
+
+class ContentFetched(HandOver):
+    """What became of the images that a plan needs.
+
+    needed: how many; kept: those whose content was there. downloaded: name and bytes. failed: identity to reason. disk:
+    pictures that are kept, of all connectors, and their bytes. calls: to the main account.
+    """
+
+    plan_id: int
+    needed: int = 0
+    kept: int = 0
+    downloaded: tuple[tuple[str, int], ...] = ()
+    reencoded: int = 0
+    failed: dict[str, str] = Field(default_factory=dict)
+    left: int = 0
+    stopped: str = ""
+    calls: int = 0
+    disk_count: int = 0
+    disk_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Bytes downloaded."""
+        return sum(size for _, size in self.downloaded)
 
 
 def key_parts(key: str) -> tuple[EntityType, str]:

@@ -1,16 +1,16 @@
-"""What a person may choose for one run, as the launchpad of the Dagster UI explains it.
+"""What a person may ask of one run, as the launchpad of the Dagster UI explains it.
 
-What belongs here: the configuration of the Dagster assets of this connector. What does not: settings of the
-installation (settings.py), and what the options do (stages.py).
+What belongs here: the options of the steps of this connector, and of a whole synchronisation. What does not: settings
+of the installation (settings.py), and what the options do (the steps).
 """
 
-from typing import Literal
+from datetime import UTC, datetime
+from typing import Literal, Self
 
-import dagster as dg
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
-class ChosenConfig(dg.Config):
+class ChosenEntities(BaseModel):
     """Which entities of the main account a run is about; the same for its reading, its map and its plan."""
 
     entity_type: Literal["", "product", "bundle", "variant"] = Field("", description="of this type only; empty: all")
@@ -18,14 +18,14 @@ class ChosenConfig(dg.Config):
     requests: bool = Field(False, description="those that requests in the queue name for the account, and no others")
 
 
-class MainConfig(ChosenConfig):
+class ReadingOptions(ChosenEntities):
     """How to read the main account."""
 
     full: bool = Field(False, description="everything, not only what changed since the cursor")
     since: str = Field("", description="a moment; runs that name the same one share one reading. Empty: read anew")
 
 
-class PlanConfig(ChosenConfig):
+class ChildPlanOptions(ChosenEntities):
     """How to plan."""
 
     check_child: bool = Field(False, description="compare with the child account itself: drift is seen and repaired")
@@ -33,10 +33,18 @@ class PlanConfig(ChosenConfig):
     dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
 
 
-class ApplyConfig(dg.Config):
-    """Which plan to apply."""
+class ChildSyncOptions(ReadingOptions, ChildPlanOptions):
+    """What may be asked of one synchronisation.
 
-    plan_id: int | None = Field(
-        None,
-        description="a stored plan by its number; empty: that of this run, or of the run that it re-executes",
-    )
+    full: read everything, and compare with the child accounts themselves. since: runs that are started together share
+    one reading of the main account, so it is the moment at which they are asked for.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    since: str = Field(default_factory=lambda: datetime.now(UTC).isoformat())
+
+    @model_validator(mode="after")
+    def _full_checks(self) -> Self:
+        self.check_child = self.check_child or self.full
+        return self

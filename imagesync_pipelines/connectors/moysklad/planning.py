@@ -12,10 +12,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
-from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, Entity, ImageRow
+from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, Entity, ImageRow, Managed, Record, Task, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import choose_images, identity, row_keys, too_large
-from imagesync_pipelines.connectors.moysklad.state import Managed, Record
-from imagesync_pipelines.connectors.moysklad.tasks import PAYLOAD_COLUMNS, Task, Wanted
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, ROW_COLUMNS
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Scope, group_state
@@ -48,15 +46,10 @@ class ChildPlan:
     skipped: Mapping[str, str]
     warnings: tuple[str, ...]
 
-    def counts(self) -> dict[str, int]:
-        """Rows per change, all five of them."""
-        found = self.plan["change"].value_counts()
-        return {str(change): int(found.get(change, 0)) for change in Change}
-
     def payload(self) -> pd.DataFrame:
-        """PAYLOAD_COLUMNS of the groups that change."""
-        rows = [(group, self.states.get(group), task.as_json()) for group, task in sorted(self.tasks.items())]
-        return pd.DataFrame(rows, columns=list(PAYLOAD_COLUMNS)).astype("str")
+        """One row per group that changes: what applying needs of it, as JSON; `tasks_of` is the way back."""
+        rows = [(group, task.as_json()) for group, task in sorted(self.tasks.items())]
+        return pd.DataFrame(rows, columns=["group", "task"]).astype("str")
 
 
 class _Row(NamedTuple):
@@ -144,6 +137,11 @@ def plan_child(
         skipped=skipped,
         warnings=(*guarded.warnings, *_how_to_lift(child, guarded.held), *_warnings(skipped)),
     )
+
+
+def tasks_of(payload: pd.DataFrame) -> dict[str, Task]:
+    """The tasks of a plan's payload, by group."""
+    return {group: Task.from_json(text) for group, text in zip(payload["group"], payload["task"], strict=True)}
 
 
 def rows_frame(records: Mapping[str, Record]) -> pd.DataFrame:

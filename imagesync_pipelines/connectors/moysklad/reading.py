@@ -11,7 +11,7 @@ that reason, its images in the child accounts stay as they are, and it is back o
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.accounts.moysklad import MAIN
 from imagesync_pipelines.connectors.moysklad.api.pages import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, key_parts
+from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, EntityType, MainReading, key_parts
 from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
 from imagesync_pipelines.storage.mirror import (
     Merged,
@@ -38,7 +38,6 @@ from imagesync_pipelines.storage.mirror import (
     unstaged_keys,
 )
 
-CONNECTOR = "moysklad"
 DELETED = "the main account does not have it any more"
 ARCHIVED = "it is archived in the main account"
 _NOT_DELIVERED = "its images were not delivered, or not all of them"
@@ -90,32 +89,6 @@ class Scan:
         return ""
 
 
-@dataclass(frozen=True)
-class MainReading:
-    """What a reading of the main account found.
-
-    full: everything was asked for. complete: everything asked for was surely seen; reason: why not. seen: entities per
-    type; images: those on them. new, changed (those that are back among them), deleted, archived: rows of the mirror
-    that this reading wrote. unread: key to reason of entities that stay as the mirror had them. accounts: ids of the
-    accounts that the entities say they are in, '' among them where one does not say.
-    """
-
-    full: bool
-    complete: bool
-    reason: str
-    seen: Mapping[str, int]
-    images: int
-    new: int
-    changed: int
-    deleted: int
-    archived: int
-    unread: Mapping[str, str]
-    cursor_before: datetime | None
-    cursor_after: datetime | None
-    calls: int
-    accounts: frozenset[str] = frozenset()
-
-
 class _Kept(NamedTuple):
     """What was written to the mirror."""
 
@@ -137,20 +110,20 @@ def read_main(
     """
     calls = api.calls
     with engine.connect() as connection:
-        value = read_cursor(connection, CONNECTOR, MAIN)
+        value = read_cursor(connection, NAME, MAIN)
         connection.commit()
         before = None if value is None else datetime.fromisoformat(value)
         since = None if full or before is None else before - overlap
         with staging(connection):
             scan = _scan_until_proven(connection, api, since, repeats, permanent)
             reason = scan.reason() or ("" if since else _nothing_left(connection, scan))
-            missing = unstaged_keys(connection, CONNECTOR, MAIN) if since is None and not reason else []
+            missing = unstaged_keys(connection, NAME, MAIN) if since is None and not reason else []
             connection.commit()
             deleted = _confirmed(connection, api, missing, permanent, scan)
             kept = _keep(connection, deleted, scan.archived)
             after = max(filter(None, (before, None if reason else scan.newest)), default=None)
             if after is not None:
-                move_cursor(connection, CONNECTOR, MAIN, after.isoformat())
+                move_cursor(connection, NAME, MAIN, after.isoformat())
             connection.commit()
     full = since is None
     return _reading(scan, kept, api.calls - calls, full=full, reason=reason, before=before, after=after)
@@ -173,7 +146,7 @@ def read_entities(engine: sa.Engine, api: Source, keys: Collection[str], *, perm
 
 def entities_of(connection: sa.Connection, keys: Sequence[str]) -> list[Entity]:
     """The entities of the main account with these keys, as the mirror has them, ordered by key; what is gone is not."""
-    payloads = read_payloads(connection, CONNECTOR, MAIN, keys)
+    payloads = read_payloads(connection, NAME, MAIN, keys)
     found = [Entity.from_json(orjson.loads(payload)) for payload in payloads["payload"]]
     return sorted(found, key=lambda entity: entity.key)
 
@@ -234,7 +207,7 @@ def _refuse_rowless(scan: Scan) -> None:
 
 def _nothing_left(connection: sa.Connection, scan: Scan) -> str:
     """Why a scan over everything that saw nothing proves nothing: a lost right to see products looks the same."""
-    there = 0 if scan.distinct else count_live(connection, CONNECTOR, MAIN)
+    there = 0 if scan.distinct else count_live(connection, NAME, MAIN)
     connection.commit()
     return f"the main account lists nothing, but there were {there}; nothing is concluded from that" if there else ""
 
@@ -261,9 +234,9 @@ def _confirmed(
 
 def _keep(connection: sa.Connection, deleted: Collection[str], archived: Collection[str]) -> _Kept:
     """Merge what is staged, and mark what is gone, in the caller's transaction."""
-    merged = merge(connection, CONNECTOR, MAIN, None)
-    gone = mark_gone(connection, CONNECTOR, MAIN, deleted, DELETED)
-    return _Kept(merged, gone, mark_gone(connection, CONNECTOR, MAIN, archived, ARCHIVED))
+    merged = merge(connection, NAME, MAIN, None)
+    gone = mark_gone(connection, NAME, MAIN, deleted, DELETED)
+    return _Kept(merged, gone, mark_gone(connection, NAME, MAIN, archived, ARCHIVED))
 
 
 def _reading(

@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import orjson
 
-from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ImageRow, Mode
-from imagesync_pipelines.connectors.moysklad.state import Managed, Seen
+from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ImageRow, Managed, Mode, Seen
 
 MB = 1_000_000
 # A request of 20 MB cannot hold a larger one, whatever an account allows: base64 makes 4 bytes of 3.

@@ -7,49 +7,18 @@ is known again by its file name and size (rules.recognise).
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.connectors.moysklad.model import Managed, Record, Seen
 from imagesync_pipelines.storage import intents
 from imagesync_pipelines.storage.schema_moysklad import moysklad_account, moysklad_child_images
 from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
 
 _TEXTS = sa.ARRAY(sa.Text)
-
-
-class Managed(NamedTuple):
-    """One image of an entity in a child account.
-
-    source: of which image of the main account it is the copy, see rules.identity; '' when it is the owner's. id: in the
-    child account, '' when it is not there yet. filename and size (bytes): as it was sent.
-    """
-
-    source: str
-    id: str
-    filename: str
-    size: int
-
-
-class Record(NamedTuple):
-    """What we know of an entity's images in a child account.
-
-    images: in order; those of the owner are among them only where the account is a mirror. writing: what was about to
-    be written when we last heard nothing. others: how many images are the owner's.
-    """
-
-    images: tuple[Managed, ...] = ()
-    writing: tuple[Managed, ...] = ()
-    others: int = 0
-
-
-class Seen(NamedTuple):
-    """What an entity's images in a child account were seen or written to be: see Record."""
-
-    images: tuple[Managed, ...]
-    others: int
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     ChangedMeanwhileError,
     ImageTooLargeError,
     NotAnImageError,
+    StaleError,
     TooLargeError,
     WriteRefusedError,
 )
-from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, NewImage
+from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, Managed, NewImage, Task, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import (
     Slot,
     halves,
@@ -29,8 +30,6 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     too_large,
     without_connector,
 )
-from imagesync_pipelines.connectors.moysklad.state import Managed
-from imagesync_pipelines.connectors.moysklad.tasks import Task, Wanted
 from imagesync_pipelines.storage.contents import Content
 
 NO_CONTENT = "its content is not there; the next run downloads it"
@@ -39,10 +38,6 @@ TWICE = "the account does not keep the same image twice in one list"
 NOT_ANSWERED = "МойСклад accepted the list, but its answer lacks this image; the next run looks again"
 REQUEST_TOO_LARGE = "Request larger than 20 MB: this image alone is too much for one"
 _SAME_TWICE = 3013
-
-
-class StaleError(Exception):
-    """A write was refused, perhaps because the entity is not as we know it; read it again, then write."""
 
 
 @dataclass

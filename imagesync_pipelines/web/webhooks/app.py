@@ -18,8 +18,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import BaseModel, SecretStr
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
-from imagesync_pipelines.connectors.moysklad.events import EventsError, read_events
-from imagesync_pipelines.connectors.moysklad.payloads import AccountNames, PayloadsError, read_payloads
+from imagesync_pipelines.connectors.moysklad.errors import EventsError, PayloadsError
+from imagesync_pipelines.connectors.moysklad.incoming import AccountNames, read_events, read_payloads
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, SetAside
 from imagesync_pipelines.web.head_office.limits import BodyLimit
 

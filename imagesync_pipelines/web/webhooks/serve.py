@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import uvicorn
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.moysklad.payloads import names_of
+from imagesync_pipelines.connectors.moysklad.incoming import names_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import open_installation

@@ -1,6 +1,6 @@
 """The accounts that tests of requests speak of."""
 
-from imagesync_pipelines.connectors.moysklad.payloads import AccountNames
+from imagesync_pipelines.connectors.moysklad.incoming import AccountNames
 
 MAIN_ID = "11111111-1111-4111-8111-111111111111"
 NORTH_ID = "22222222-2222-4222-8222-2222222222aa"

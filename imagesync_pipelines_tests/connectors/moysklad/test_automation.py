@@ -10,9 +10,9 @@ import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.moysklad.automation import starting
+from imagesync_pipelines.connectors.moysklad.connector import CONNECTOR
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
-from imagesync_pipelines.connectors.moysklad.resources import MoyskladResource
+from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource
@@ -20,7 +20,7 @@ from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
 
-RESOURCES = {"installation": InstallationResource(), "moysklad": MoyskladResource()}
+RESOURCES = {"installation": InstallationResource()}
 MOMENT = datetime(2026, 11, 21, 9, 15, tzinfo=UTC)
 THREE = {"child-1": "all", "child-2": "first", "child-3": "off"}
 
@@ -94,7 +94,7 @@ def test_schedules_and_sensor_say_what_is_missing(place: MoyskladWorld) -> None:
         assert "no child accounts" in tick_of_sensor(instance).skip_message
     place.write_accounts({"child-1": "off"})
     with place.opened() as (_, instance):
-        assert "its mode is off" in tick_of_schedule(instance, "moysklad__sync__hourly").skip_message
+        assert "or switched off" in tick_of_schedule(instance, "moysklad__sync__hourly").skip_message
 
 
 def test_the_sensor_starts_runs_for_what_is_due_once(place: MoyskladWorld) -> None:
@@ -133,9 +133,9 @@ def test_what_a_run_that_died_held_is_given_back(place: MoyskladWorld) -> None:
 def test_child_accounts_are_chosen_by_name_or_by_being_on(place: MoyskladWorld) -> None:
     with place.entered():
         accounts = load_accounts(load_settings(Settings))
-        assert starting.chosen_children(accounts, ()) == ["child-1", "child-2"]
-        assert starting.chosen_children(accounts, ["child-3"]) == ["child-3"]
+        assert launching.chosen_accounts(CONNECTOR, accounts, ()) == ["child-1", "child-2"]
+        assert launching.chosen_accounts(CONNECTOR, accounts, ["child-3"]) == ["child-3"]
         with pytest.raises(SettingsError, match="no child account 'fourth'"):
-            starting.chosen_children(accounts, ["fourth"])
+            launching.chosen_accounts(CONNECTOR, accounts, ["fourth"])
     with place.entered(IMAGESYNC_ACCOUNTS=""), pytest.raises(SettingsError, match="no child accounts"):
-        starting.chosen_children(load_accounts(load_settings(Settings)), ())
+        launching.chosen_accounts(CONNECTOR, load_accounts(load_settings(Settings)), ())

@@ -7,9 +7,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
-from imagesync_pipelines.connectors.moysklad.desk import MainDesk
-from imagesync_pipelines.connectors.moysklad.plan_stages import make_plan
-from imagesync_pipelines.connectors.moysklad.stages import map_entities, read_main
+from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
+from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
@@ -36,7 +35,9 @@ def test_its_images_are_the_owners_where_the_account_is_managed_and_ours_give_wa
 
 def test_a_mirror_s_daily_plan_names_what_goes_and_afterwards_the_account_can_be_managed(world: World) -> None:
     made, done = world.run(ownership=Ownership.MIRROR, full=True, check_child=True)
-    assert len(made.plan[made.plan["key_before"].notna() | (made.plan["change"] == "remove")]) == len(OLD)
+    assert len(
+        made.planned.plan[made.planned.plan["key_before"].notna() | (made.planned.plan["change"] == "remove")]
+    ) == len(OLD)
     assert done.applied.error_count == 0
     world.assert_same()
     world.count_anew()
@@ -51,12 +52,12 @@ def test_a_look_at_what_a_mirror_would_take_away_takes_nothing_away_when_the_acc
     world: World,
 ) -> None:
     world.child().set_images(world.child().by_code(ONLY).id, OLD[:2])
-    desk = world.desk(ownership=Ownership.MIRROR)
+    run = world.child_run("look", ownership=Ownership.MIRROR)
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        read_main(MainDesk(world.place, world.settings, world.sandbox.clock.now), main, "look")
-        map_entities(desk, api, "look")
-        make_plan(desk, api, main, "look", check_child=True)
+        read_main_account(run.context, main)
+        map_entities(run, api)
+        make_plan(run, api, main, check_child=True)
     made, done = world.run()
-    assert not (made.plan["change"] == Change.REMOVE).any()
+    assert not (made.planned.plan["change"] == Change.REMOVE).any()
     assert done.applied.error_count == 0
     assert set(world.names(ONLY)) == {name for name, _ in [*OLD[:2], *NEW]}

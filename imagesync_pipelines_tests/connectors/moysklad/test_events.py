@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.connectors.moysklad.events import EventsError, read_events
+from imagesync_pipelines.connectors.moysklad.errors import EventsError
+from imagesync_pipelines.connectors.moysklad.incoming import read_events
 from imagesync_pipelines_tests.connectors.moysklad.names import ENTITY, MAIN_ID, NAMES, NORTH_ID
 
 OTHER = "8b382799-f7d2-11e5-8a84-bae5000003a5"

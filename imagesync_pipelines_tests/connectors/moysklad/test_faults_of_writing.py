@@ -80,10 +80,10 @@ def test_an_entity_that_is_deleted_during_the_run_is_told_and_forgotten(world: W
     world.sandbox.moments.before(door, lambda: child.delete(gone))
     done = world.sync(ownership=Ownership.MIRROR, bulk_first_fill=bulk)
     assert done.applied.failed == 3
-    assert any("not in the child account any more" in warning for warning in done.warnings)
+    assert any("not in the child account any more" in warning for warning in done.summary.warnings)
     again = world.sync(ownership=Ownership.MIRROR, bulk_first_fill=bulk)
     assert again.applied.error_count == 0
-    assert any("have no counterpart" in warning for warning in again.warnings)
+    assert any("have no counterpart" in warning for warning in again.summary.warnings)
 
 
 def test_a_full_storage_ends_the_account_s_run_and_the_next_goes_on(world: World) -> None:

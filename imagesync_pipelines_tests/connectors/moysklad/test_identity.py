@@ -12,8 +12,8 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, Ownership
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.desk import Desk
-from imagesync_pipelines.connectors.moysklad.identity import SameAccountError
+from imagesync_pipelines.connectors.moysklad.child import ChildRun
+from imagesync_pipelines.connectors.moysklad.errors import SameAccountError
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map
 from imagesync_pipelines.upstream.retries import Timing
@@ -24,7 +24,7 @@ OTHER = "child-2"
 
 @dataclass(frozen=True)
 class Mixed(World):
-    """A world in whose accounts file some names have the token of another account; `others` as in Desk."""
+    """A world in whose accounts file some names have the token of another account; `others` as in ChildRun."""
 
     tokens: dict[str, str] = field(default_factory=dict)
     others: frozenset[str] | None = None
@@ -39,9 +39,9 @@ class Mixed(World):
         hosts = frozenset({"127.0.0.1"})
         return closing(MoyskladApi(account, self.settings, self.place.engine, allowed_hosts=hosts, timing=timing))
 
-    def desk(self, alias: str = CHILD, **child: Any) -> Desk:
-        """The desk of a child account, which knows the other names of the file."""
-        return replace(super().desk(alias, **child), others=self.others)
+    def child_run(self, run_id: str, *ancestors: str, alias: str = CHILD, **child: Any) -> ChildRun:
+        """A run of a child account, which knows the other names of the file."""
+        return replace(super().child_run(run_id, *ancestors, alias=alias, **child), others=self.others)
 
     def token_of(self, account: str) -> str:
         """Another token of an account, as a person makes one by hand."""

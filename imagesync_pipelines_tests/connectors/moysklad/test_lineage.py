@@ -8,10 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN
-from imagesync_pipelines.connectors.moysklad.apply_stages import PlanApplied, apply_plan, fetch_content
-from imagesync_pipelines.connectors.moysklad.desk import MainDesk
-from imagesync_pipelines.connectors.moysklad.plan_stages import PlanMade, make_plan
-from imagesync_pipelines.connectors.moysklad.stages import map_entities, read_main
+from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan, fetch_content
+from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan
+from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
@@ -37,21 +36,21 @@ def lose_images(world: World) -> None:
         world.main.set_images(world.main.by_code(f"product-1-0000{nth}").id, [])
 
 
-def plan(world: World, run_id: str, **options: Any) -> PlanMade:
+def plan(world: World, run_id: str, **options: Any) -> StoredChildPlan:
     """A run up to its plan."""
-    desk = world.desk()
+    run = world.child_run(run_id)
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        read_main(MainDesk(world.place, world.settings, world.sandbox.clock.now), main, run_id, full=True)
-        map_entities(desk, api, run_id)
-        return make_plan(desk, api, main, run_id, **options)
+        read_main_account(run.context, main, full=True)
+        map_entities(run, api)
+        return make_plan(run, api, main, **options)
 
 
-def apply(world: World, run_id: str, *ancestors: str, plan_id: int | None = None) -> PlanApplied:
+def apply(world: World, run_id: str, *ancestors: str, plan_id: int | None = None) -> ChildApplied:
     """A run that begins with the content."""
-    desk = world.desk()
+    run = world.child_run(run_id, *ancestors)
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        fetch_content(desk, main, run_id, ancestors=ancestors, plan_id=plan_id)
-        return apply_plan(desk, api, run_id, ancestors=ancestors, plan_id=plan_id)
+        fetch_content(run, main, plan_id=plan_id)
+        return apply_plan(run, api, plan_id=plan_id)
 
 
 def count(world: World) -> int:
@@ -66,9 +65,9 @@ def test_a_run_that_is_executed_again_applies_its_own_plan_and_not_the_dry_run_o
     lose_images(world)
     night = plan(world, "nightly")
     look = plan(world, "looked", check_child=True, allow_mass_delete=True, dry_run=True)
-    assert look.planned.counts()["remove"] > 2
+    assert look.planned.counts["remove"] > 2
     done = apply(world, "again", "nightly")
-    assert (done.plan_id, done.applied.removed) == (night.plan_id, 0)
+    assert (done.loaded.header.id, done.applied.removed) == (night.plan_id, 0)
     assert count(world) == before
 
 
@@ -76,18 +75,18 @@ def test_the_last_assets_alone_are_refused_and_a_dry_run_is_carried_out_by_its_n
     before = count(world)
     lose_images(world)
     look = plan(world, "looked", check_child=True, allow_mass_delete=True, dry_run=True)
-    desk = world.desk()
+    alone = world.child_run("alone")
     with world.api(MAIN) as main, world.api(CHILD) as api:
         told = f"Start the job moysklad__sync.*`imagesync apply N`.*moysklad/{CHILD} is plan {look.plan_id}"
         with pytest.raises(NoPlanOfThisRunError, match=told):
-            fetch_content(desk, main, "alone")
+            fetch_content(alone, main)
         with pytest.raises(NoPlanOfThisRunError, match=told):
-            apply_plan(desk, api, "alone")
+            apply_plan(alone, api)
     with pytest.raises(NoPlanOfThisRunError, match=f"made for a dry run.*`imagesync apply {look.plan_id}`"):
         apply(world, "again", "looked")
     assert count(world) == before
     done = apply(world, "a person's", plan_id=look.plan_id)
-    assert done.applied.removed == look.planned.counts()["remove"] == before - count(world)
+    assert done.applied.removed == look.planned.counts["remove"] == before - count(world)
 
 
 def test_a_run_that_goes_on_with_a_run_that_had_the_content_tells_of_it_and_counts_its_own_calls(
@@ -97,19 +96,19 @@ def test_a_run_that_goes_on_with_a_run_that_had_the_content_tells_of_it_and_coun
     world.main.set_images(
         product.id, [*((name, body) for name, body, _ in world.pictures(product, MAIN)), ("n.jpg", jpeg("n", 60))]
     )
-    made, desk = plan(world, "nightly"), world.desk()
-    assert made.planned.counts()["add"] == 1
+    made = plan(world, "nightly")
+    assert made.planned.counts["add"] == 1
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        note = fetch_content(desk, main, "nightly")
+        fetched = fetch_content(world.child_run("nightly"), main)
         before = api.calls
-        done = apply_plan(desk, api, "again", ancestors=["nightly"])
-        assert (len(note.downloaded), done.content.downloaded) == (1, note.downloaded)
-        assert done.calls == api.calls - before
+        done = apply_plan(world.child_run("again", "nightly"), api)
+        assert (len(fetched.downloaded), done.content.downloaded) == (1, fetched.downloaded)
+        assert done.summary.api_calls == api.calls - before
     world.assert_same()
 
 
 def test_a_plan_by_itself_is_made_from_the_mirror_without_the_warnings_of_a_strangers_reading(world: World) -> None:
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        made = make_plan(world.desk(), api, main, "alone")
-    assert made.planned.counts()["keep"] == count(world)
+        made = make_plan(world.child_run("alone"), api, main)
+    assert made.planned.counts["keep"] == count(world)
     assert made.warnings == ()

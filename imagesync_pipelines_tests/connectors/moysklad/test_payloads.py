@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild
-from imagesync_pipelines.connectors.moysklad.payloads import PayloadsError, names_of, read_payload, read_payloads
+from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
+from imagesync_pipelines.connectors.moysklad.incoming import names_of, read_payload, read_payloads
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, SetAside
 from imagesync_pipelines_tests.connectors.moysklad.names import ENTITY, MAIN_ID, NAMES, NORTH_ID
 

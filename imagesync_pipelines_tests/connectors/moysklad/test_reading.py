@@ -10,16 +10,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.accounts.moysklad import MAIN
 from imagesync_pipelines.connectors.moysklad.api.pages import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType
-from imagesync_pipelines.connectors.moysklad.reading import (
-    ARCHIVED,
-    CONNECTOR,
-    DELETED,
-    MainReading,
-    entities_of,
-    read_entities,
-    read_main,
-)
+from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, EntityType, MainReading
+from imagesync_pipelines.connectors.moysklad.reading import ARCHIVED, DELETED, entities_of, read_entities, read_main
 from imagesync_pipelines.storage.cursors import read_cursor
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.upstream.errors import UnavailableError
@@ -60,17 +52,17 @@ def _read(database: sa.Engine, account: Account, *, full: bool = False) -> MainR
 
 def _live(database: sa.Engine) -> list[str]:
     with database.connect() as connection:
-        return list(read_mirror(connection, CONNECTOR, MAIN)["key"])
+        return list(read_mirror(connection, NAME, MAIN)["key"])
 
 
 def _gone(database: sa.Engine, because: str) -> set[str]:
     with database.connect() as connection:
-        return set(read_gone(connection, CONNECTOR, MAIN, [because]))
+        return set(read_gone(connection, NAME, MAIN, [because]))
 
 
 def _cursor(database: sa.Engine) -> str | None:
     with database.connect() as connection:
-        return read_cursor(connection, CONNECTOR, MAIN)
+        return read_cursor(connection, NAME, MAIN)
 
 
 def _account() -> Account:

@@ -30,7 +30,7 @@ def test_it_is_sent_again_by_the_daily_run_only_and_told_by_all(world: World) ->
     again = world.sync()
     assert (world.calls(CHILD), again.applied.failed) == (0, 0)
     assert any("движение.gif" in why and "51002" in why for why in again.skipped)
-    assert any("движение.gif" in warning for warning in again.warnings)
+    assert any("движение.gif" in warning for warning in again.summary.warnings)
     assert world.sync(check_child=True).applied.failed == 1
     assert world.calls(CHILD, "images post") > 0
 

@@ -1,7 +1,6 @@
 """Which entities a run is about, what the queue is told of its requests, and the one reading that runs share."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN
-from imagesync_pipelines.connectors.moysklad import pictures, reading, requested, stages, telling
-from imagesync_pipelines.connectors.moysklad.apply_stages import apply_plan, fetch_content
-from imagesync_pipelines.connectors.moysklad.desk import MainDesk
-from imagesync_pipelines.connectors.moysklad.plan_stages import make_plan
+from imagesync_pipelines.connectors.moysklad import apply_steps, reading, reading_steps
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content, pictures_of_plan
+from imagesync_pipelines.connectors.moysklad.model import MainReading
+from imagesync_pipelines.connectors.moysklad.options import ChosenEntities
+from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
-from imagesync_pipelines.connectors.moysklad.reading import MainReading
-from imagesync_pipelines.connectors.moysklad.sharing import read_once
+from imagesync_pipelines.connectors.moysklad.reading_steps import read_once
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
@@ -41,27 +40,23 @@ def world(database: sa.Engine, tmp_path: Path) -> Iterator[World]:
 def test_a_person_chooses_by_type_and_id(
     entity_type: str, entity: str, types: tuple[str, ...], keys: tuple[str, ...]
 ) -> None:
-    chosen = requested.chosen(entity_type, entity)
+    chosen = reading_steps.chosen(entity_type, entity)
     assert (chosen.types, chosen.keys) == (types, keys)
-    assert not requested.NOTHING.has("product:7")
+    assert not reading_steps.NOTHING.has("product:7")
 
 
 def work_off(world: World, run_id: str) -> None:
     """A run for what the queue has, stage by stage."""
-    desk = world.desk()
-    requested.take_requests(desk, run_id)
-    keys = requested.requested(desk, run_id)
-    chosen = stages.Chosen(keys=keys) if keys else requested.NOTHING
+    run = world.child_run(run_id)
+    Queue(world.place.engine).take(CHILD, run_id, world.sandbox.clock.now())
+    keys = reading_steps.requested(run.context)
+    chosen = reading_steps.chosen_by(run.context, ChosenEntities(requests=True))
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        stages.read_main(main_desk(world), main, run_id, keys=keys)
-        stages.map_entities(desk, api, run_id, chosen=chosen)
-        make_plan(desk, api, main, run_id, chosen=chosen)
-        fetch_content(desk, main, run_id)
-        requested.settle_requests(desk, run_id, apply_plan(desk, api, run_id))
-
-
-def main_desk(world: World) -> MainDesk:
-    return MainDesk(world.place, world.settings, world.sandbox.clock.now)
+        reading_steps.read_main_account(run.context, main, keys=keys)
+        reading_steps.map_entities(run, api, chosen=chosen)
+        make_plan(run, api, main, chosen=chosen)
+        fetch_content(run, main)
+        apply_steps.settle_requests(run, apply_plan(run, api))
 
 
 def ask_for(world: World, *keys: str) -> Queue:
@@ -84,11 +79,11 @@ def test_the_queue_is_told_what_was_done_and_why_the_rest_was_not(world: World) 
     assert queue.view().counts == {CHILD: {State.DONE: 3}}
     assert {error.entity: error.error for error in queue.view().errors} == {
         key_of(world, SECOND): f"the child account has no product with externalCode {SECOND}",
-        "product:gone": requested.NOT_IN_MAIN,
+        "product:gone": apply_steps.NOT_IN_MAIN,
     }
-    numbers = telling.queue_numbers(queue.view())
+    numbers = apply_steps.queue_numbers(queue.view())
     assert numbers == {"queue/pending": 0, "queue/failed": 0, "queue/set_aside": 0}
-    assert list(telling.queue_errors(queue.view())["attempts"]) == [1, 1]
+    assert list(apply_steps.queue_errors(queue.view())["attempts"]) == [1, 1]
 
 
 def test_what_could_not_be_written_is_tried_again_with_its_reason(world: World) -> None:
@@ -121,7 +116,8 @@ def test_an_entity_whose_images_did_not_come_is_asked_for_again(world: World, mo
     read_entities = reading.read_entities
 
     def half(*arguments: Any, **named: Any) -> MainReading:
-        return replace(read_entities(*arguments, **named), unread={key: "its images were not delivered"})
+        unread = {key: "its images were not delivered"}
+        return read_entities(*arguments, **named).model_copy(update={"unread": unread})
 
     with monkeypatch.context() as patch:
         patch.setattr(reading, "read_entities", half)
@@ -135,25 +131,25 @@ def test_a_run_that_finds_nothing_in_the_queue_writes_nothing(world: World) -> N
     assert world.calls(CHILD) == 0
 
 
-def test_runs_that_start_together_share_one_reading_and_each_has_its_note(world: World) -> None:
+def test_runs_that_start_together_share_one_reading_and_each_has_its_own_hand_over(world: World) -> None:
     with world.api(MAIN) as main:
 
-        def read(run_id: str) -> stages.MainNote:
-            return stages.read_main(main_desk(world), main, run_id)
+        def read(run_id: str, moment: str) -> MainReading:
+            context = world.context(run_id)
+            return read_once(context, moment, lambda: reading_steps.read_main_account(context, main))
 
-        first = read_once(main_desk(world), "one", "09:15", lambda: read("one"))
-        second = read_once(main_desk(world), "two", "09:15", lambda: read("two"))
+        first, second = read("one", "09:15"), read("two", "09:15")
         assert world.calls(MAIN) == 1
         assert (first.run_id, first.calls, second.run_id, second.calls) == ("one", 1, "two", 0)
         assert second.seen == first.seen
-        read_once(main_desk(world), "three", "10:15", lambda: read("three"))
+        read("three", "10:15")
         assert world.calls(MAIN) == 2
 
 
 def test_pictures_of_a_plan_are_those_whose_content_is_kept(world: World) -> None:
     made, _ = world.run()
-    shown, fetch = pictures.of_plan(world.desk(), made.plan_id, 4)
-    assert len(shown) == 4
+    run = world.child_run("look")
+    assert len(pictures_of_plan(run, made.plan_id, 4).labels) == 4
     bodies = {body for name, body, _ in world.pictures(FIRST, MAIN)}
-    everything, _ = pictures.of_plan(world.desk(), made.plan_id, 100)
-    assert bodies <= {fetch(source) for _, source in everything}
+    everything = pictures_of_plan(run, made.plan_id, 100)
+    assert bodies <= {everything.fetch(source) for _, source in everything.labels}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.moysklad.api.bodies import list_body
-from imagesync_pipelines.connectors.moysklad.model import ImageRow, Mode, NewImage
+from imagesync_pipelines.connectors.moysklad.model import ImageRow, Managed, Mode, NewImage
 from imagesync_pipelines.connectors.moysklad.rules import (
     MOST_IMAGE_BYTES,
     MOST_REQUEST_BYTES,
@@ -27,7 +27,6 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     too_large,
     without_connector,
 )
-from imagesync_pipelines.connectors.moysklad.state import Managed
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.moysklad import telling
+from imagesync_pipelines.connectors.moysklad import apply_steps
 from imagesync_pipelines.sandbox.faults import drip
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.model import TooLargeBy
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif, noise
-from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, entity, open_world
+from imagesync_pipelines_tests.connectors.moysklad.worlds import World, entity, open_world
 
 ONE, OTHER = "product-1-00000", "variant-1-00000"
 
@@ -19,11 +19,12 @@ def test_a_run_tells_what_it_did_and_what_it_skipped(database: sa.Engine, tmp_pa
     accounts = catalogue(products=1, images=1, variants=1, bundles=0, children=1)
     with open_world(database, tmp_path, accounts=accounts, workers=1, download_timeout=1) as world:
         world.sync()
+        run = world.child_run("told")
         show(world, ONE, [("движение.gif", gif()), ("большой.png", noise(100)), ("вид.jpg", jpeg("a", 40))])
         done = world.sync(max_image_mb=0.02)
         size = len(jpeg("a", 40)) / 1000
-        assert f"Image downloaded: вид.jpg ({size:.1f} KB)" in telling.content_lines(CHILD, done.content)
-        lines = telling.applied_lines(CHILD, done)
+        assert f"Image downloaded: вид.jpg ({size:.1f} KB)" in apply_steps.content_lines(run, done.content)
+        lines = apply_steps.applied_lines(run, done)
         assert lines[:4] == [
             "child-1, product: batch image sync started: 1 entities.",
             "child-1, product: 0 existing images deleted.",
@@ -32,14 +33,14 @@ def test_a_run_tells_what_it_did_and_what_it_skipped(database: sa.Engine, tmp_pa
         ]
         assert "51002" in lines[4]
         assert lines[-1].startswith("child-1: batch image sync completed with warnings: plan ")
-        assert telling.applied_numbers(done)["product/uploaded"] == 1
+        assert apply_steps.applied_numbers(done)["product/uploaded"] == 1
 
         variant = show(world, OTHER, [("медленный.jpg", jpeg("b", 40))])
         world.sandbox.faults.add(drip(5).at(STORAGE))
         done = world.sync(max_image_mb=0.02)
-        assert telling.content_lines(CHILD, done.content)[1].startswith("Download timeout: ")
+        assert apply_steps.content_lines(run, done.content)[1].startswith("Download timeout: ")
         failed = f"Failed to sync images for entity {variant} ({entity(world, OTHER)})"
-        assert failed in telling.applied_lines(CHILD, done)
+        assert failed in apply_steps.applied_lines(run, done)
         assert len(world.names(OTHER)) == 1, "it is not left bare"
 
 

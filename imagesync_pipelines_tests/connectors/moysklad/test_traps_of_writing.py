@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from PIL import Image
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode, Ownership
-from imagesync_pipelines.connectors.moysklad.stages import SkippedOffError
+from imagesync_pipelines.connectors.moysklad.errors import SkippedOffError
 from imagesync_pipelines.sandbox.faults import xml_page
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
@@ -98,7 +98,7 @@ def test_the_deletion_limits_hold_back_when_many_entities_lose_their_images(
         for found in world.main.entities():
             world.main.set_images(found.id, [])
         done = world.sync()
-        assert (done.applied.removed, done.held_back) == (0, 21)
+        assert (done.applied.removed, done.summary.held_back) == (0, 21)
         assert len(world.names(FIRST)) == 3
         world.sync(mode=Mode.FIRST)
         assert len(world.names(FIRST)) == 3

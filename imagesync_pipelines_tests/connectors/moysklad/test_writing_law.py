@@ -11,10 +11,9 @@ from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, Moyskla
 from imagesync_pipelines.connectors.moysklad.api.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import NotAnImageError
 from imagesync_pipelines.connectors.moysklad.lists import expected_of, seen_of
-from imagesync_pipelines.connectors.moysklad.model import Entity, ImageRow, KeptImage
+from imagesync_pipelines.connectors.moysklad.model import Entity, ImageRow, KeptImage, Managed, Record
 from imagesync_pipelines.connectors.moysklad.planning import ChildPlan, plan_child
 from imagesync_pipelines.connectors.moysklad.rules import recognise
-from imagesync_pipelines.connectors.moysklad.state import Managed, Record
 from imagesync_pipelines.connectors.moysklad.writing import Writer, listing_of
 from imagesync_pipelines.storage.contents import Content
 from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits

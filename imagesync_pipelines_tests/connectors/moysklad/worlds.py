@@ -1,4 +1,4 @@
-"""A whole room for tests: an installation, МойСклад's stand-in on one clock, and runs of all stages without Dagster."""
+"""A whole connector for tests: an installation, МойСклад's stand-in on one clock, runs of all steps without Dagster."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -13,11 +13,12 @@ from upath import UPath
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, MoyskladChild, TokenKind
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.apply_stages import PlanApplied, apply_plan, fetch_content
-from imagesync_pipelines.connectors.moysklad.desk import Desk, MainDesk
-from imagesync_pipelines.connectors.moysklad.plan_stages import PlanMade, make_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan, fetch_content
+from imagesync_pipelines.connectors.moysklad.child import ChildRun
+from imagesync_pipelines.connectors.moysklad.model import NAME
+from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan
+from imagesync_pipelines.connectors.moysklad.reading_steps import EVERYTHING, Chosen, map_entities, read_main_account
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.connectors.moysklad.stages import EVERYTHING, Chosen, map_entities, read_main
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle, NewAccount
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
@@ -27,6 +28,8 @@ from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moyskla
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
 
 CHILD = "child-1"
@@ -67,11 +70,16 @@ class World:
         hosts = frozenset({"127.0.0.1"})
         return closing(MoyskladApi(account, self.settings, self.place.engine, allowed_hosts=hosts, timing=timing))
 
-    def desk(self, alias: str = CHILD, **child: Any) -> Desk:
-        """The desk of a child account; `child` are keys of its section in the accounts file."""
+    def context(self, run_id: str, *ancestors: str, account: str = CHILD) -> RunContext[MoyskladSettings]:
+        """What the steps of a run of this account work with."""
+        lineage = Lineage(run_id, ancestors)
+        return RunContext(NAME, account, lineage, self.place, self.settings, clock=self.sandbox.clock.now)
+
+    def child_run(self, run_id: str, *ancestors: str, alias: str = CHILD, **child: Any) -> ChildRun:
+        """A run of a child account; `child` are keys of its section in the accounts file."""
         account = MoyskladAccount(alias, url=self.sandbox.api_url)
         made = MoyskladChild(account, **{"mode": Mode.ALL, **child})
-        return Desk(self.place, self.settings, made, self.sandbox.clock.now)
+        return ChildRun(self.context(run_id, *ancestors, account=alias), made)
 
     def sync(
         self,
@@ -82,7 +90,7 @@ class World:
         allow_mass_delete: bool = False,
         chosen: Chosen = EVERYTHING,
         **child: Any,
-    ) -> PlanApplied:
+    ) -> ChildApplied:
         """One whole run for a child account."""
         return self.run(
             alias, full=full, check_child=check_child, allow_mass_delete=allow_mass_delete, chosen=chosen, **child
@@ -97,17 +105,17 @@ class World:
         allow_mass_delete: bool = False,
         chosen: Chosen = EVERYTHING,
         **child: Any,
-    ) -> tuple[PlanMade, PlanApplied]:
+    ) -> tuple[StoredChildPlan, ChildApplied]:
         """One whole run for a child account, with its plan."""
-        run_id, desk = f"run-{next(self.numbers)}", self.desk(alias, **child)
+        run = self.child_run(f"run-{next(self.numbers)}", alias=alias, **child)
         with self.api(MAIN) as main, self.api(alias) as api:
-            read_main(MainDesk(self.place, self.settings, self.sandbox.clock.now), main, run_id, full=full)
-            map_entities(desk, api, run_id, chosen=chosen)
+            read_main_account(run.context, main, full=full)
+            map_entities(run, api, chosen=chosen)
             made = make_plan(
-                desk, api, main, run_id, chosen=chosen, check_child=check_child, allow_mass_delete=allow_mass_delete
+                run, api, main, chosen=chosen, check_child=check_child, allow_mass_delete=allow_mass_delete
             )
-            fetch_content(desk, main, run_id)
-            return made, apply_plan(desk, api, run_id)
+            fetch_content(run, main)
+            return made, apply_plan(run, api)
 
     def calls(self, account: str = "", door: str = "") -> int:
         """Calls that the API has seen since `count_anew`."""

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imagesync_pipelines.accounts.moysklad import MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.incoming import AccountNames
 from imagesync_pipelines.connectors.moysklad.model import NewImage
-from imagesync_pipelines.connectors.moysklad.payloads import AccountNames
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.sandbox.moysklad.making import jpeg

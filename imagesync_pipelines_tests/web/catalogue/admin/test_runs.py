@@ -7,7 +7,6 @@ import pytest
 
 from imagesync_pipelines.connectors.edge.automation import starting as edge
 from imagesync_pipelines.connectors.image_db import automation as image_db
-from imagesync_pipelines.connectors.moysklad.automation import starting as moysklad
 from imagesync_pipelines.defs import launching as described
 from imagesync_pipelines.defs import partitions
 from imagesync_pipelines.defs.build import build_definitions
@@ -21,8 +20,8 @@ from imagesync_pipelines_tests.web.catalogue.test_plans import save
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, serving
 
 # Those with a declaration, with an account; the others with the module that describes their runs.
-DECLARED = {"plytix": "main"}
-CONNECTORS = {"moysklad": (moysklad, "north"), "edge": (edge, "store1")}
+DECLARED = {"plytix": "main", "moysklad": "north"}
+CONNECTORS = {"edge": (edge, "store1")}
 
 
 @pytest.fixture(scope="module")

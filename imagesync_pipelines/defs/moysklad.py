@@ -1,49 +1,43 @@
-"""What the МойСклад connector watches: requests in the queue.
+"""What is special to МойСклад in Dagster: the sensor that looks for requests in its queue.
 
-What belongs here: the sensor. What does not: the queue and its attempts (queue.py), how requests get into it
-(web/webhooks, cli).
+What belongs here: the sensor. What does not: the queue and its attempts (connectors/moysklad/queue.py), how requests
+get into it (web/webhooks, cli).
 """
 
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from imagesync_pipelines.connectors.moysklad.automation.starting import (
-    SYNC_JOB,
-    SyncOptions,
-    chosen_children,
-    in_flight,
-    keep_partitions,
-    sync_run,
-)
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.moysklad.queue import Queue
-from imagesync_pipelines.connectors.moysklad.resources import MoyskladResource
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.partitions import IN_FLIGHT
 from imagesync_pipelines.defs.resources import InstallationResource
-from imagesync_pipelines.defs.run_requests import request_of
-from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.sync.connector import Connector
 
 # A run that broke before it took its requests leaves them as they were; it is started again after so many minutes.
 AGAIN_MINUTES = 10
 _LEFT = "the accounts file has no child account {} any more; add it there and send the request again, or leave it"
 
 
-def build_requests_sensor(shared: Settings, settings: MoyskladSettings) -> dg.SensorDefinition:
+def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
     """Starts a run of a child account for the entities that requests in the queue name, and for nothing else."""
+    settings = load_settings(MoyskladSettings)
 
     @dg.sensor(
         name="moysklad__requests",
-        job_name=SYNC_JOB,
+        job_name="moysklad__sync",
         minimum_interval_seconds=settings.sensor_seconds,
         default_status=dg.DefaultSensorStatus.RUNNING if shared.accounts else dg.DefaultSensorStatus.STOPPED,
         description="Looks into the queue and synchronises the entities that are asked for, the most urgent first.",
     )
     def requests(
-        context: dg.SensorEvaluationContext, installation: InstallationResource, moysklad: MoyskladResource
+        context: dg.SensorEvaluationContext, installation: InstallationResource
     ) -> dg.SensorResult | dg.SkipReason:
-        accounts = moysklad.accounts(installation.settings())
-        children = keep_partitions(context.instance, accounts)
+        accounts = load_accounts(installation.settings())
+        children = launching.keep_partitions(context.instance, connector, accounts)
         if not children:
             return dg.SkipReason("There are no child accounts of МойСклад; IMAGESYNC_ACCOUNTS names their file.")
         now = datetime.now(UTC)
@@ -55,8 +49,8 @@ def build_requests_sensor(shared: Settings, settings: MoyskladSettings) -> dg.Se
             due = queue.due(now)
             for child in due.keys() - set(children):
                 queue.dismiss(child, _LEFT.format(child), now)
-        busy = in_flight(context.instance, children)
-        on = chosen_children(accounts, ())
+        busy = launching.in_flight(context.instance, connector, children)
+        on = launching.active_accounts(connector, accounts)
         free = [child for child in due if child in on and child not in busy]
         if not free:
             waiting = sum(one.requests for child, one in due.items() if child in children)
@@ -66,10 +60,12 @@ def build_requests_sensor(shared: Settings, settings: MoyskladSettings) -> dg.Se
                 else "No request waits."
             )
         tenth = f"{now:%Y-%m-%d %H}:{now.minute // AGAIN_MINUTES}"
-        options = SyncOptions(requests=True)
-        return dg.SensorResult([request_of(sync_run(child, options), f"{due[child].mark} {tenth}") for child in free])
+        runs = [(child, launching.run_of(connector, child, {"requests": True})) for child in free]
+        return dg.SensorResult(
+            [launching.request_of(run, f"{due[child].mark} {tenth}", launching.BY_ITSELF) for child, run in runs]
+        )
 
-    return requests
+    return [requests]
 
 
 def _has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:

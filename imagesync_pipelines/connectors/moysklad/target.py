@@ -1,32 +1,48 @@
-"""A plan into a child account: the engine's remote target for the images of entities.
+"""A plan into a child account: the engine's remote target for the images of entities, one by one and many at once.
 
-What belongs here: one entity from its rows to its results, and what ends a run. What does not: the requests that an
-entity takes (writing.py), many new entities in one request (filling.py), reading lists (lists.py).
+What belongs here: one entity, or a request of many that have no image yet, from rows to results; what ends a run. What
+does not: the requests that an entity takes (writing.py), reading lists (lists.py).
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.api.account import EXPANDED_LIMIT, MoyskladApi
+from imagesync_pipelines.connectors.moysklad.api.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountRefusedError,
     AccountStoppedError,
     EntityGoneError,
+    ImageTooLargeError,
     NotAllowedError,
+    RowsMissingError,
+    SameAccountError,
+    StaleError,
+    TooLargeError,
     WriteRefusedError,
 )
-from imagesync_pipelines.connectors.moysklad.identity import SameAccountError
 from imagesync_pipelines.connectors.moysklad.lists import ChildLists, seen_of
-from imagesync_pipelines.connectors.moysklad.model import KeptImage
+from imagesync_pipelines.connectors.moysklad.model import (
+    EntityType,
+    KeptImage,
+    Managed,
+    NewImage,
+    Record,
+    Task,
+)
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
-from imagesync_pipelines.connectors.moysklad.rules import row_keys
-from imagesync_pipelines.connectors.moysklad.state import ChildState, Managed, Record
-from imagesync_pipelines.connectors.moysklad.tasks import Task
-from imagesync_pipelines.connectors.moysklad.writing import NOT_ANSWERED, Listing, StaleError, Writer, listing_of
+from imagesync_pipelines.connectors.moysklad.rules import (
+    MOST_REQUEST_BYTES,
+    encoded_size,
+    recognise,
+    row_keys,
+)
+from imagesync_pipelines.connectors.moysklad.state import ChildState
+from imagesync_pipelines.connectors.moysklad.writing import NOT_ANSWERED, Listing, Writer, listing_of
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
@@ -39,6 +55,8 @@ FATAL = (AccountRefusedError, NotAllowedError, SameAccountError)
 GIVE_UP_AFTER = 10
 # An entity that somebody writes to in the same moment is read and written again so often.
 _TRIES = 3
+# The frame of one entity in a request of many: its address, its type and brackets.
+_ENTITY_BYTES = 300
 NO_ENTITY = "the child account does not have this entity any more; the next run looks for it again"
 STILL_THERE = (
     "Failed to delete an existing image (not critical): kept, because what is to take its place could not be written"
@@ -46,7 +64,7 @@ STILL_THERE = (
 
 
 @dataclass
-class Written:
+class WrittenImages:
     """What was written so far: images sent and images taken away by entity, why images are not there by row key.
 
     refused: row keys of images that the account will not take, however often they are sent.
@@ -60,7 +78,7 @@ class Written:
     bulk: int = 0
 
 
-class Limit:
+class SizeLimit:
     """The largest image that the account takes, in bytes; what its server names is believed and kept."""
 
     def __init__(self, state: ChildState, size: int) -> None:
@@ -75,7 +93,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class Tools:
+class ChildTools:
     """What writing an entity needs. kept, failed: content, or why there is none, by the identity of an image."""
 
     api: MoyskladApi
@@ -85,9 +103,9 @@ class Tools:
     contents: Contents
     kept: Mapping[str, Content]
     failed: Mapping[str, str]
-    limit: Limit
+    limit: SizeLimit
     forget: Callable[[str], None]
-    written: Written
+    written: WrittenImages
 
     @property
     def mirror(self) -> bool:
@@ -114,7 +132,7 @@ class ImageTarget:
     for the next run, which plans them again.
     """
 
-    def __init__(self, tools: Tools, tasks: Mapping[str, Task], *, stopped: str = "") -> None:
+    def __init__(self, tools: ChildTools, tasks: Mapping[str, Task], *, stopped: str = "") -> None:
         self._tools = tools
         self._tasks = tasks
         self._lock = threading.Lock()
@@ -200,6 +218,106 @@ class ImageTarget:
         tools.written.reasons.update(reasons)
         tools.written.refused |= writer.refused
         return results_of(work, writer.now, reasons)
+
+
+@dataclass(frozen=True)
+class _Fill:
+    """One entity that has no image yet, and what it is to get."""
+
+    work: GroupWork
+    task: Task
+    listing: Listing
+
+    @property
+    def images(self) -> list[Managed]:
+        return [slot.image for slot in self.listing.slots]
+
+    @property
+    def size(self) -> int:
+        return _ENTITY_BYTES + sum(encoded_size(image.filename, image.size) for image in self.images)
+
+
+class FirstFill:
+    """Entities that have no image yet, up to 100 and 20 MB in one request; satisfies the engine's BulkTarget.
+
+    An entity is written so only while its list is as fresh as for a write of its own; one that has images by then, and
+    one whose part of a request was refused, is left out and written by itself.
+    """
+
+    def __init__(self, tools: ChildTools, tasks: Mapping[str, Task]) -> None:
+        self._tools = tools
+        self._tasks = tasks
+
+    def portions(self, works: Iterator[GroupWork]) -> Iterator[Sequence[GroupWork]]:
+        """Those of these entities that may be written so, each portion of one type; groups come ordered by type."""
+        portion: list[GroupWork] = []
+        kind, total = "", 0
+        for work in works:
+            fill = self._empty(work)
+            if fill is None:
+                continue
+            full = len(portion) == EXPANDED_LIMIT or total + fill.size > MOST_REQUEST_BYTES - 2
+            if portion and (full or fill.task.type != kind):
+                yield portion
+                portion, total = [], 0
+            kind = fill.task.type
+            portion.append(work)
+            total += fill.size
+        if portion:
+            yield portion
+
+    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
+        """One request. Raises AnswerLostError and AccountStoppedError."""
+        tools = self._tools
+        tools.lists.refresh([work.group for work in works])
+        fills = [fill for work in works for fill in [self._empty(work)] if fill is not None]
+        try:
+            lists: dict[str, Sequence[Part]] = {
+                fill.task.child_id: [NewImage(image.filename, tools.load(image)) for image in fill.images]
+                for fill in fills
+            }
+        except ContentMissingError:
+            return []
+        if not fills:
+            return []
+        for fill in fills:
+            tools.state.begin(fill.work.group, fill.images)
+        kind: EntityType = fills[0].task.type
+        try:
+            answers = tools.api.set_images_bulk(kind, lists)
+        except (TooLargeError, WriteRefusedError):
+            return []
+        tools.written.bulk += 1
+        return [result for fill in fills for result in self._result(fill, answers[fill.task.child_id])]
+
+    def _empty(self, work: GroupWork) -> _Fill | None:
+        """What an entity is to get, if it has no image and that fits into a request."""
+        task = self._tasks[work.group]
+        try:
+            there, _ = self._tools.lists.there(work.group, again=False)
+        except (EntityGoneError, RowsMissingError):
+            return None
+        if there:
+            return None
+        fill = _Fill(work, task, self._tools.listing(task, there))
+        return fill if fill.images and fill.size <= MOST_REQUEST_BYTES else None
+
+    def _result(self, fill: _Fill, answer: object) -> list[RowResult]:
+        """What became of one entity of a request; nothing when it got none of its images, and is written by itself."""
+        tools, group = self._tools, fill.work.group
+        if isinstance(answer, ImageTooLargeError) and answer.limit_bytes is not None:
+            tools.limit.learn(answer.limit_bytes)
+        if not isinstance(answer, tuple):
+            return []
+        now = recognise(answer, [], fill.images)
+        if not any(image.source for image in now):
+            # The request was taken and its images were not; sent one by one they are.
+            return []
+        tools.note(group, now)
+        tools.written.sent[group] = sum(image.source != "" for image in now)
+        tools.written.removed[group] = 0
+        tools.written.reasons.update(fill.listing.reasons)
+        return results_of(fill.work, now, fill.listing.reasons)
 
 
 def removed_of(before: Sequence[Managed], now: Sequence[Managed]) -> int:

@@ -1,28 +1,28 @@
-"""Requests in the two forms of the system that we replace: one image of an entity, or several.
+"""What comes into the queue of requests: payloads of the system that we replace, and events of МойСклад's webhooks.
 
-What belongs here: reading such payloads, and whose accounts they name. What does not: the table (queue.py), events of
-МойСклад (events.py), where payloads come from (cli, web). A payload that cannot be understood is set aside with the
-field's name and reason, and the others go on; unknown fields are kept with it.
+What belongs here: reading such bodies (docs/contracts/moysklad.md, §11), and whose accounts they name. What
+does not: the table (queue.py), HTTP (web/webhooks), the command line. A payload that cannot be understood is set aside
+with the field's name and reason, and the others go on. An event is a hint and no more: it names an entity, whose images
+are then read; whether МойСклад sends one when only images changed is not documented, so the schedules find what no
+event told.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
 import orjson
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode
-from imagesync_pipelines.connectors.moysklad.model import EntityType
+from imagesync_pipelines.connectors.moysklad.errors import EventsError, PayloadsError
+from imagesync_pipelines.connectors.moysklad.model import TYPES, EntityType
 from imagesync_pipelines.connectors.moysklad.queue import PRIORITY, NewRequest, SetAside
 
 _Text = Annotated[str, Field(min_length=1)]
-
-
-class PayloadsError(Exception):
-    """What was sent is no JSON at all; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -141,3 +141,86 @@ def _in_words(place: tuple[int | str, ...], kind: str, message: str) -> str:
 def _shown(name: str) -> str:
     """A name from outside, short and without control characters."""
     return repr(name[:60])
+
+
+# Not DELETE: what is gone is found by the daily reading, which can prove it.
+ACTIONS = ("CREATE", "UPDATE")
+
+
+@dataclass(frozen=True)
+class Events:
+    """What a call asks for; ignored: why events ask for nothing, and how many of them."""
+
+    requests: tuple[NewRequest, ...]
+    ignored: Mapping[str, int]
+
+
+def _entity_id(href: str) -> str:
+    """The id in a link to an entity: its last part."""
+    return str(UUID(href.rstrip("/").rpartition("/")[2]))
+
+
+class _Meta(BaseModel):
+    type: str
+    href: str
+
+
+class _Event(BaseModel):
+    meta: _Meta
+    action: str
+    account: Annotated[str, AfterValidator(str.lower)] = Field(validation_alias="accountId")
+
+
+class _Call(BaseModel):
+    events: list[_Event]
+
+
+def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
+    """The requests of a call: one for every entity and every child account that is not off.
+
+    request_id: what МойСклад repeats when it sends the call again; its requests are then the same. Raises EventsError.
+    """
+    try:
+        call = _Call.model_validate(orjson.loads(body))
+    except (orjson.JSONDecodeError, ValidationError) as error:
+        raise EventsError(f"This is no call of a МойСклад webhook: {_first_problem(error)}") from None
+    ignored: Counter[str] = Counter()
+    found: dict[tuple[str, str], str] = {}
+    for event in call.events:
+        why = _why_ignored(event, names)
+        if why:
+            ignored[why] += 1
+        else:
+            found[event.meta.type, _entity_id(event.meta.href)] = orjson.dumps(event.model_dump()).decode()
+    requests = (
+        NewRequest(child, kind, entity, payload, once=_once(request_id, child, kind, entity))
+        for (kind, entity), payload in found.items()
+        for child in names.active
+    )
+    return Events(tuple(requests), ignored)
+
+
+def _why_ignored(event: _Event, names: AccountNames) -> str:
+    """Why an event asks for nothing; '' when it does."""
+    if event.account not in names.main:
+        return "another account's than the main one's"
+    if event.meta.type not in TYPES:
+        return "a type of entity without images of ours"
+    if event.action not in ACTIONS:
+        return f"neither {' nor '.join(ACTIONS)}"
+    try:
+        _entity_id(event.meta.href)
+    except ValueError:
+        return "a link without an id"
+    return "" if names.active else "no child account whose image sync is on"
+
+
+def _once(request_id: str, child: str, kind: str, entity: str) -> str:
+    return f"{request_id}/{child}/{kind}:{entity}" if request_id else ""
+
+
+def _first_problem(error: orjson.JSONDecodeError | ValidationError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        return f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
+    return str(error)

@@ -1,0 +1,447 @@
+"""What comes of a child account's plan: the steps content and child_images, and forgetting content of the past.
+
+What belongs here: joining content, the engine and storage, settling requests of the queue, and what is told of it. What
+does not: making the plan (plan_step.py), effects (downloading.py, target.py, writing.py). A log has a line per kind of
+event and entity type, never one per image; what happened to single images is in the tables.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import pandas as pd
+from pydantic import BaseModel
+
+from imagesync_pipelines.accounts.moysklad import MAIN
+from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.child import REFUSED_STAGE, ChildRun, child_api, child_of, main_api
+from imagesync_pipelines.connectors.moysklad.costs import needed_of
+from imagesync_pipelines.connectors.moysklad.downloading import download_all, kept_of, source_of
+from imagesync_pipelines.connectors.moysklad.lists import ChildLists
+from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap, ContentFetched, Record, Task, key_parts
+from imagesync_pipelines.connectors.moysklad.plan_step import forget_entities
+from imagesync_pipelines.connectors.moysklad.planning import tasks_of
+from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueView, State
+from imagesync_pipelines.connectors.moysklad.reading_steps import ENTITY_MAP, SHOWN, reading_of
+from imagesync_pipelines.connectors.moysklad.rules import MB
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.target import (
+    FATAL,
+    ChildTools,
+    FirstFill,
+    ImageTarget,
+    SizeLimit,
+    WrittenImages,
+)
+from imagesync_pipelines.storage.contents import Contents
+from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.sync.applied import (
+    ApplyOptions,
+    Loaded,
+    applied_summary,
+    applied_warnings,
+    carry_out,
+    load_plan,
+    payload_of,
+)
+from imagesync_pipelines.sync.apply import APPLY_STAGE, UNSETTLED, Applied, apply_remote
+from imagesync_pipelines.sync.model import QuarantineItem
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import CheckResult, Pictures, RunContext, StepResult, Table, Texts
+
+CONTENT = "content"
+NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
+CHANGED = "it changed while the run was at work"
+# Requests that are done are kept for people to look at; all others stay for good.
+QUEUE_KEPT = timedelta(days=30)
+_PICTURES_SHOWN = 12
+_KB = 1000
+
+
+@dataclass(frozen=True)
+class ChildApplied:
+    """What came of applying a child account's plan.
+
+    written.sent, written.removed: images by entity; tasks: the entities that were to be written. skipped: what is told
+    of images that are not there. stopped: why the rest of it waits for the next run, '' when nothing does.
+    earlier_calls: what the earlier way would have taken for the plan's entities. summary: of the whole run.
+    """
+
+    loaded: Loaded
+    applied: Applied
+    written: WrittenImages
+    tasks: Mapping[str, Task]
+    content: ContentFetched
+    skipped: tuple[str, ...]
+    earlier_calls: int
+    stopped: str
+    summary: Summary
+
+
+def content(context: RunContext[MoyskladSettings], options: ApplyOptions) -> StepResult:
+    """The pictures that the plan needs, each downloaded once for all child accounts."""
+    child = child_of(context)
+    with main_api(context) as main:
+        found = fetch_content(child, main, plan_id=options.plan_id)
+    return StepResult(
+        rows=found.disk_count,
+        size=found.disk_bytes,
+        numbers={
+            "images/downloaded": len(found.downloaded),
+            "images/content_kept": found.kept,
+            "images/content_failed": len(found.failed),
+            "images/reencoded": found.reencoded,
+            "bytes/downloaded": found.bytes,
+            "disk/images": found.disk_count,
+            "disk/bytes": found.disk_bytes,
+            "api/calls": found.calls,
+        },
+        shown={
+            "failed": Texts([f"{key}: {why}" for key, why in sorted(found.failed.items())]),
+            "pictures": pictures_of_plan(child, found.plan_id, _PICTURES_SHOWN),
+            "stopped": found.stopped or "-",
+        },
+        lines=content_lines(child, found),
+        warnings=[found.stopped] if found.stopped else (),
+    )
+
+
+def fetch_content(child: ChildRun, main: MoyskladApi, *, plan_id: int | None = None) -> ContentFetched:
+    """Have the content of the images that a stored plan needs; each is downloaded once for all child accounts.
+
+    An image that cannot be had stops no other. Raises SkippedOffError, PlanMissingError, NoPlanOfThisRunError,
+    AccountRefusedError, NotAllowedError.
+    """
+    child.refuse_off()
+    context = child.context
+    header = context.plan_to_apply(plan_id)
+    tasks = tasks_of(context.plans.need_payload(header.id))
+    records = child.state.records(tasks)
+    needed = {
+        image.source: image for group, task in tasks.items() for image in needed_of(task, records.get(group, Record()))
+    }
+    calls, total = main.calls, len(needed)
+    done = download_all(
+        main,
+        child.contents,
+        needed,
+        workers=context.settings.workers,
+        on_progress=lambda number: context.progress("images downloaded", number, total),
+    )
+    count, size = child.contents.used()
+    found = ContentFetched(
+        run_id=context.run_id,
+        plan_id=header.id,
+        needed=total,
+        kept=total - len(done.downloaded) - len(done.failed) - done.left,
+        downloaded=tuple(done.downloaded),
+        reencoded=done.reencoded,
+        failed=dict(done.failed),
+        left=done.left,
+        stopped=done.stopped,
+        calls=main.calls - calls,
+        disk_count=count,
+        disk_bytes=size,
+    )
+    context.keep(CONTENT, found)
+    return found
+
+
+def pictures_of_plan(child: ChildRun, plan_id: int, number: int) -> Pictures:
+    """The first images of a stored plan whose content is kept, each once, for people to see what changes."""
+    payload = child.context.plans.load_payload(plan_id)
+    tasks = tasks_of(payload) if payload is not None else {}
+    names = {source_of(image.source): image.filename for task in tasks.values() for image in task.images}
+    kept = child.contents.find(names)
+    shown = [(name, source) for source, name in names.items() if source in kept][:number]
+    return Pictures(shown, lambda source: child.contents.read(kept[source]))
+
+
+def child_images(context: RunContext[MoyskladSettings], options: ApplyOptions) -> StepResult:
+    """The lists of images of the child account's entities, as the plan has them: one call per changed entity."""
+    child = child_of(context)
+    with child_api(child) as api:
+        done = apply_plan(child, api, plan_id=options.plan_id)
+    settle_requests(child, done)
+    queue = Queue(child.engine).view()
+    return StepResult(
+        rows=done.applied.kept + done.applied.added + done.applied.updated,
+        numbers={**applied_numbers(done), **queue_numbers(queue)},
+        shown={
+            "skipped": Table(pd.DataFrame({"why": list(done.skipped)})),
+            "queue_errors": Table(queue_errors(queue)),
+            "stopped": done.stopped or "-",
+        },
+        lines=applied_lines(child, done),
+        warnings=done.summary.warnings,
+        summary=done.summary,
+    )
+
+
+def apply_plan(child: ChildRun, api: MoyskladApi, *, plan_id: int | None = None) -> ChildApplied:
+    """Write the images of a stored plan's entities, and tell of it: of the plan named, or that of this run's lineage.
+
+    An entity that cannot be written stops no other. When the account stops, the rest waits for the next run, which
+    plans it again. Raises SkippedOffError, AccountBusyError, PlanMissingError, NoPlanOfThisRunError,
+    AccountRefusedError, NotAllowedError.
+    """
+    child.refuse_off()
+    context = child.context
+    loaded = load_plan(context, plan_id)
+    payload = payload_of(context, loaded)
+    tasks = tasks_of(payload)
+    content, calls = _content_of(child, loaded), api.calls
+    with context.lock():
+        tools = _tools(child, api, tasks, content, int(loaded.scope["limit"]))
+        target = ImageTarget(tools, tasks)
+        applied = carry_out(
+            context,
+            loaded,
+            lambda: apply_remote(
+                loaded.rows,
+                target,
+                child.intents,
+                context.quarantine,
+                workers=context.settings.workers,
+                states=loaded.states or _states_of_before(payload),
+                bulk=FirstFill(tools, tasks) if child.child.bulk_first_fill else None,
+                fatal=FATAL,
+                clock=context.clock,
+                on_progress=lambda number: context.progress("images written", number, loaded.total),
+            ),
+        )
+        _remember_refused(child, tools.written)
+    return ChildApplied(
+        loaded=loaded,
+        applied=applied,
+        written=tools.written,
+        tasks=tasks,
+        content=content,
+        skipped=tuple(dict.fromkeys((*loaded.scope["skipped"], *tools.written.reasons.values()))),
+        earlier_calls=int(loaded.scope["earlier_calls"]),
+        stopped=target.stopped,
+        summary=applied_summary(
+            context,
+            loaded,
+            applied,
+            warnings=tuple(_warnings(child, loaded, applied, tools.written, target.stopped, content)),
+            calls=content.calls + api.calls - calls,
+            received=content.bytes,
+        ),
+    )
+
+
+def settle_requests(child: ChildRun, done: ChildApplied) -> None:
+    """Tell the queue what became of the run's requests: done, or why not; those are tried again.
+
+    What no attempt can help (the child account has no such entity, or will not take an image) is done, with a note. A
+    run that dies before this tells nothing; the sensor gives its requests back.
+    """
+    queue, run_id, now = Queue(child.engine), child.context.run_id, child.context.clock()
+    held = queue.held(run_id)
+    mapped = child.context.find(ENTITY_MAP, ChildMap)
+    unmapped = {one.key: one.reason for one in (mapped.unmapped if mapped is not None else ())}
+    failed = _failures(child, done, unmapped)
+    notes = _notes(child, unmapped, {request.entity for request in held})
+    by_end: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
+    for request in held:
+        why = failed.get(request.entity, "")
+        by_end[why, "" if why else notes.get(request.entity, "")].append(request.id)
+    for (why, note), ids in by_end.items():
+        if why:
+            queue.fail(run_id, ids, why, now)
+        else:
+            queue.finish(run_id, ids, now, note)
+
+
+def forget_content(context: RunContext[MoyskladSettings], options: BaseModel) -> StepResult:
+    """Remove image content that no run used for a while, and requests done long ago."""
+    place, hours = context.installation, context.settings.content_hours
+    gone = Contents(place.engine, place.storage).forget_older(hours)
+    requests = Queue(place.engine).forget_done(datetime.now(UTC) - QUEUE_KEPT, dry_run=False)
+    line = (
+        f"{gone.count} pictures with {gone.bytes:,} bytes were not used for {hours:g} hours and are removed, "
+        f"{gone.in_use} are in use; {requests} requests done long ago are forgotten."
+    )
+    return StepResult(lines=[line])
+
+
+def every_picture_could_be_had(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
+    """Which pictures of the plan could not be downloaded, or not decoded."""
+    found = context.look_at(CONTENT, ContentFetched)
+    problems = [f"{key}: {why}" for key, why in sorted(found.failed.items())]
+    result = CheckResult(
+        not problems and not found.left,
+        f"{len(problems)} pictures could not be had, {found.left} wait for the next run",
+        {"pictures": Texts(problems), "number": len(problems)},
+    )
+    return {"every_picture_could_be_had": result}
+
+
+def no_image_is_in_quarantine(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
+    """Which images of the account are set aside."""
+    aside = context.quarantine.list()
+    result = CheckResult(
+        not aside,
+        f"{len(aside)} images are set aside",
+        {"images": Texts([f"{entry.key}: {entry.reason}" for entry in aside]), "number": len(aside)},
+    )
+    return {"no_image_is_in_quarantine": result}
+
+
+def content_lines(child: ChildRun, found: ContentFetched) -> list[str]:
+    """What became of the content, for the log: the first images by name, the rest in numbers."""
+    lines = [
+        f"{child.alias}: {len(found.downloaded)} images downloaded ({found.bytes / MB:.1f} MB), {found.kept} were kept,"
+        f" {len(found.failed)} failed, {found.left} wait for the next run; {found.disk_bytes / MB:.1f} MB on disk."
+    ]
+    lines += [f"Image downloaded: {name} ({size / _KB:.1f} KB)" for name, size in found.downloaded[:SHOWN]]
+    lines += list(found.failed.values())[:SHOWN]
+    return lines
+
+
+def applied_lines(child: ChildRun, done: ChildApplied) -> list[str]:
+    """What became of the plan, for the log: per entity type, then what was skipped, then the end."""
+    lines, alias = [], child.alias
+    for kind, number in sorted(Counter(_types(done.tasks)).items()):
+        removed = _sum_of(done.written.removed, kind)
+        lines += [
+            f"{alias}, {kind}: batch image sync started: {number} entities.",
+            f"{alias}, {kind}: {removed} existing images deleted.",
+            f"{alias}, {kind}: batch upload successful: {_sum_of(done.written.sent, kind)} images uploaded.",
+        ]
+    lines += list(done.skipped[:SHOWN])
+    lines += [f"Failed to sync images for entity {done.tasks[key].name} ({key})" for key in _failed(done)[:SHOWN]]
+    end = "completed with warnings" if done.summary.warnings else "completed"
+    return [*lines, f"{alias}: batch image sync {end}: plan {done.loaded.header.id}, {done.summary.api_calls} calls."]
+
+
+def applied_numbers(done: ChildApplied) -> dict[str, int]:
+    """The numbers per entity type that the UI plots, and the calls of the earlier way."""
+    found = {"api/earlier_calls": done.earlier_calls, "images/skipped": len(done.skipped)}
+    found["api/bulk_requests"] = done.written.bulk
+    for kind in sorted(set(_types(done.tasks))):
+        found[f"{kind}/uploaded"] = _sum_of(done.written.sent, kind)
+        found[f"{kind}/deleted"] = _sum_of(done.written.removed, kind)
+        found[f"{kind}/failed"] = sum(key_parts(key)[0] == kind for key in _failed(done))
+    return found
+
+
+def queue_numbers(view: QueueView) -> dict[str, int]:
+    """The numbers of the queue of requests that the UI plots."""
+    return {f"queue/{state}": view.total(state) for state in (State.PENDING, State.FAILED, State.SET_ASIDE)}
+
+
+def queue_errors(view: QueueView) -> pd.DataFrame:
+    """The newest errors of the queue."""
+    rows = [(one.id, one.child, one.entity, one.state, one.attempts, one.error) for one in view.errors]
+    return pd.DataFrame(rows, columns=["id", "account", "entity", "state", "attempts", "error"])
+
+
+def _tools(
+    child: ChildRun, api: MoyskladApi, tasks: Mapping[str, Task], content: ContentFetched, limit: int
+) -> ChildTools:
+    kept = kept_of(child.contents, {one.source for task in tasks.values() for one in task.images if not one.child_id})
+    ownership, clock = child.child.ownership, child.context.clock
+    return ChildTools(
+        api=api,
+        child=child.child,
+        state=child.state,
+        lists=ChildLists(api, child.state, tasks, sorted(tasks), ownership, child.identity, kept, clock),
+        contents=child.contents,
+        kept=kept,
+        failed=content.failed,
+        limit=SizeLimit(child.state, limit),
+        forget=lambda key: forget_entities(child, frozenset({key})),
+        written=WrittenImages(),
+    )
+
+
+def _states_of_before(payload: pd.DataFrame) -> dict[str, str]:
+    """The digests of the groups in a plan that an earlier release stored: they were beside the tasks then."""
+    if "state_before" not in payload:
+        return {}
+    return dict(zip(payload["group"], payload["state_before"], strict=True))
+
+
+def _remember_refused(child: ChildRun, written: WrittenImages) -> None:
+    """Set what the account refused aside as that, so that it is not sent again by every run."""
+    quarantine = child.context.quarantine
+    failed = [entry.id for entry in quarantine.list() if entry.stage == APPLY_STAGE and entry.key in written.refused]
+    quarantine.put(
+        [
+            QuarantineItem(key, key.partition("#")[0], REFUSED_STAGE, written.reasons[key], None)
+            for key in sorted(written.refused)
+        ]
+    )
+    quarantine.drop(failed)
+
+
+def _content_of(child: ChildRun, loaded: Loaded) -> ContentFetched:
+    """What became of this plan's content in this run's lineage; nothing when it was another plan's.
+
+    The calls of an earlier run are not this one's.
+    """
+    context, plan_id = child.context, loaded.header.id
+    found = context.find(CONTENT, ContentFetched)
+    if found is None or found.plan_id != plan_id:
+        return ContentFetched(run_id=context.run_id, plan_id=plan_id)
+    return found if found.run_id == context.run_id else found.model_copy(update={"calls": 0})
+
+
+def _warnings(
+    child: ChildRun, loaded: Loaded, applied: Applied, written: WrittenImages, stopped: str, content: ContentFetched
+) -> list[str]:
+    found = []
+    if content.stopped:
+        found.append(f"{content.left} images were not downloaded; the next run goes on: {content.stopped}")
+    if written.reasons:
+        first = next(iter(written.reasons.values()))
+        found.append(f"{len(written.reasons)} images could not be written, such as: {first}")
+    if written.gone:
+        found.append(
+            f"{len(written.gone)} entities are not in the child account any more, such as "
+            f"{min(written.gone)}; the next run looks for them again."
+        )
+    if stopped:
+        # Why the rest was refused is known better than that it changed.
+        found.append(f"Stopped with {applied.refused} images left; the next run goes on: {stopped}")
+        applied = replace(applied, refused=0)
+    return [*found, *applied_warnings(child.context, loaded, applied, groups="entities")]
+
+
+def _failures(child: ChildRun, done: ChildApplied, unmapped: Mapping[str, str]) -> dict[str, str]:
+    """The entities that are not as the main account has them, though another attempt may make them so, and why."""
+    context = child.context
+    read = reading_of(context)
+    failed = dict(read.unread) if read is not None else {}
+    failed |= dict.fromkeys(done.applied.refused_in, done.stopped or CHANGED)
+    unsettled = [intent.group for intent in child.intents.open_intents()]
+    failed |= {group: UNSETTLED for group in unsettled if group not in unmapped}
+    for entry in context.quarantine.list():
+        if entry.run_id == context.run_id and entry.group_key is not None and entry.stage != REFUSED_STAGE:
+            failed[entry.group_key] = entry.reason
+    return failed
+
+
+def _notes(child: ChildRun, unmapped: Mapping[str, str], keys: set[str]) -> dict[str, str]:
+    """Of these entities, those with which another attempt would do no better, and why."""
+    with child.engine.connect() as connection:
+        known = set(read_mirror(connection, NAME, MAIN)["key"])
+    run_id, aside = child.context.run_id, child.context.quarantine.list()
+    notes = {entry.group_key or "": entry.reason for entry in aside if entry.run_id == run_id}
+    return notes | dict(unmapped) | dict.fromkeys(keys - known, NOT_IN_MAIN)
+
+
+def _failed(done: ChildApplied) -> Sequence[str]:
+    """The entities that were to be written and in which nothing was written."""
+    return sorted(done.tasks.keys() - done.applied.affected)
+
+
+def _types(keys: Iterable[str]) -> list[str]:
+    return [key_parts(key)[0] for key in keys]
+
+
+def _sum_of(numbers: Mapping[str, int], kind: str) -> int:
+    return sum(number for key, number in numbers.items() if key_parts(key)[0] == kind)

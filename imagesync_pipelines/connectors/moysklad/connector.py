@@ -1,0 +1,245 @@
+"""The МойСклад connector's declaration: its steps, jobs, options, schedules, checks and accounts.
+
+What belongs here: what is declared, and the sentences that people read of it. What does not: what the steps do
+(reading_steps.py, plan_step.py, apply_steps.py), the sensor that looks into the queue (defs/moysklad.py).
+
+One run is one child account: one that fails stops no other. Runs that start together share one reading of the main
+account: `since` is the moment at which they were started, and a reading that is newer is not made again.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from imagesync_pipelines.accounts.file import Accounts
+from imagesync_pipelines.accounts.moysklad import Mode
+from imagesync_pipelines.connectors.moysklad import apply_steps, plan_step, reading_steps
+from imagesync_pipelines.connectors.moysklad.child import secrets_of
+from imagesync_pipelines.connectors.moysklad.model import NAME
+from imagesync_pipelines.connectors.moysklad.options import (
+    ChildPlanOptions,
+    ChildSyncOptions,
+    ChosenEntities,
+    ReadingOptions,
+)
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.sync.applied import ApplyOptions
+from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
+
+# Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
+# They limit steps; calls are paced by the rate budgets.
+MAIN_POOL, CHILD_POOL = "moysklad_main", "moysklad_child"
+AGAIN_SECONDS = 10
+
+EXTERNALS = (
+    External(
+        "main_account",
+        "The main account of МойСклад: products, bundles and variants with their images.",
+        {"rest"},
+    ),
+    External(
+        "child_accounts",
+        "The child accounts of МойСклад: the same entities under ids of their own, images of their owners.",
+        {"rest"},
+    ),
+)
+
+STEPS = (
+    Step(
+        "main_images",
+        """Products, bundles and variants of the main account with their images, all or what changed, into our mirror.
+
+        Rows that did not come are never taken for rows that are empty. Runs that start together share one reading. The
+        run of a child account whose mode is off ends here.
+        """,
+        reading_steps.main_images,
+        {"rest"},
+        after=("main_account",),
+        options=ReadingOptions,
+        partitions="",
+        pool=MAIN_POOL,
+        tries_again_after=AGAIN_SECONDS,
+        may_end=True,
+    ),
+    Step(
+        "entity_map",
+        """Which entity of the child account is which of the main account, by the field that the accounts file names.
+
+        Variants are looked for within their matched product. None or several matches are reported, never guessed.
+        """,
+        reading_steps.entity_map,
+        {"postgres", "rest"},
+        after=("main_images", "child_accounts"),
+        options=ChosenEntities,
+        pool=CHILD_POOL,
+        tries_again_after=AGAIN_SECONDS,
+    ),
+    Step(
+        "plan",
+        """What would change in the child account, image by image with its reason, and what it costs.
+
+        Hourly compared with what we wrote, daily with the account itself. Images of its owner stay where the account
+        is managed; removals pass the deletion limits.
+        """,
+        plan_step.plan,
+        {"pandas", "parquet"},
+        after=("entity_map",),
+        options=ChildPlanOptions,
+        pool=CHILD_POOL,
+        tries_again_after=AGAIN_SECONDS,
+    ),
+    Step(
+        "content",
+        """The pictures that the plan needs, each downloaded once for all child accounts, decoded whole, kept by hash.
+
+        What is too large for the account is not downloaded; a picture that cannot be had stops no other.
+        """,
+        apply_steps.content,
+        {"file", "rest"},
+        after=("plan",),
+        options=ApplyOptions,
+        pool=MAIN_POOL,
+        tries_again_after=AGAIN_SECONDS,
+    ),
+    Step(
+        "child_images",
+        """The lists of images of the child account's entities, as the plan has them: one call per changed entity.
+
+        A bad image stops no entity, a bad entity no account; what is skipped is told with its reason and tried again.
+        """,
+        apply_steps.child_images,
+        {"rest"},
+        after=("content",),
+        options=ApplyOptions,
+        pool=CHILD_POOL,
+        tries_again_after=AGAIN_SECONDS,
+    ),
+)
+
+JOBS = (
+    Job(
+        "sync",
+        "Synchronise",
+        "Read the main account, find the child's entities, plan, download images, set the lists.",
+    ),
+    Job(
+        "dry_run",
+        "Look only",
+        "Read and plan; nothing is written into a child account. Apply it later with its number.",
+        steps=("main_images", "entity_map", "plan"),
+        presets={"plan": {"dry_run": True}},
+    ),
+    Job(
+        "cleanup",
+        "Remove content of the past",
+        "Removes image content that nobody used for a while, never what a run is using.",
+        alone=Step(
+            "forget_content",
+            "Removes image content that was not used for MOYSKLAD_CONTENT_HOURS, and requests done long ago.",
+            apply_steps.forget_content,
+            (),
+            partitions="",
+        ),
+    ),
+)
+
+# All of them warn, for the run itself has told what it could not do.
+CHECKS = (
+    Check(
+        "main_images",
+        {
+            "every_entity_was_read": "The reading proved that it saw everything, with the images of each; without that "
+            "nothing counts as gone."
+        },
+        reading_steps.every_entity_was_read,
+    ),
+    Check(
+        "entity_map",
+        {
+            "every_entity_has_a_counterpart": "Each entity with images is found in the child account, by a value that "
+            "only one there has."
+        },
+        reading_steps.every_entity_has_a_counterpart,
+    ),
+    Check(
+        "content",
+        {
+            "every_picture_could_be_had": "Each picture that the plan needs was downloaded whole, or was kept, and can "
+            "be decoded to its last byte."
+        },
+        apply_steps.every_picture_could_be_had,
+    ),
+    Check(
+        "child_images",
+        {
+            "no_image_is_in_quarantine": "No image of the account is set aside; one that is has its reason and is "
+            "tried again at every run."
+        },
+        apply_steps.no_image_is_in_quarantine,
+    ),
+)
+
+
+def active_children(accounts: Accounts) -> list[str]:
+    """The child accounts whose mode is not off."""
+    return sorted(alias for alias, child in accounts.moysklad_children.items() if child.mode is not Mode.OFF)
+
+
+def _together(*, full: bool) -> Any:
+    """The options of runs that start at one moment and share its reading of the main account."""
+
+    def options(moment: datetime) -> Mapping[str, Any]:
+        return {"full": full, "since": moment.isoformat()}
+
+    return options
+
+
+SCHEDULES = (
+    Schedule(
+        "hourly",
+        "sync",
+        lambda settings: str(settings.incremental_schedule),
+        "What changed in the main account, child by child; a child at work or switched off is left out.",
+        options=_together(full=False),
+    ),
+    Schedule(
+        "daily_full",
+        "sync",
+        lambda settings: str(settings.full_schedule),
+        "Everything, compared with the child accounts themselves; waits for a run at work.",
+        options=_together(full=True),
+        waits=True,
+    ),
+    Schedule(
+        "daily",
+        "cleanup",
+        lambda settings: str(settings.cleanup_schedule),
+        "Removes image content that no run used for MOYSKLAD_CONTENT_HOURS, never what is in use.",
+        starts_by_itself=lambda shared, settings: True,
+    ),
+)
+
+CONNECTOR = Connector(
+    name=NAME,
+    title="МойСклад",
+    description="The main account of МойСклад → the images in its child accounts.",
+    settings=MoyskladSettings,
+    options=ChildSyncOptions,
+    externals=EXTERNALS,
+    steps=STEPS,
+    jobs=JOBS,
+    apply_steps=("content", "child_images"),
+    fresh_hours=lambda settings: float(settings.fresh_hours),
+    secrets=lambda shared, settings: secrets_of(shared),
+    checks=CHECKS,
+    schedules=SCHEDULES,
+    accounts=AccountSet(
+        partition_set="moysklad_accounts",
+        noun="child account",
+        names=lambda accounts: accounts.moysklad_children,
+        missing="IMAGESYNC_ACCOUNTS: there are no child accounts of МойСклад; name a TOML file with the sections "
+        "[moysklad.main] and [moysklad.children.<alias>].",
+        active=active_children,
+        check=lambda accounts, name: accounts.moysklad_child(name).alias,
+    ),
+)
