@@ -42,6 +42,10 @@ class WriteRefusedError(UpstreamError):
     element: int | None = None
 
 
+class UnknownPathError(WriteRefusedError):
+    """The API does not know what was called (1002), so nothing was carried out."""
+
+
 class ImageTooLargeError(WriteRefusedError):
     """An image is larger than the account takes (51004). limit_bytes: the number that the answer names, or None."""
 

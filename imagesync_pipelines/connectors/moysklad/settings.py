@@ -4,6 +4,8 @@ What belongs here: the variables of this connector, all named MOYSKLAD_…. What
 credentials (the accounts file), what the endpoint for webhooks needs (web/webhooks/settings.py).
 """
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -28,6 +30,11 @@ class MoyskladSettings(BaseSettings):
         "", description="URL prefix of our own webhooks, e.g. https://host/; our writes are not reported to them"
     )
 
+    list_form: Literal["array", "batch"] = Field(
+        "array",
+        description="where lists of images are sent first: to the path of one, or to …/batch; the other is tried when "
+        "that is refused as unknown",
+    )
     overlap_minutes: float = Field(10, ge=0, description="an incremental reading begins this much before its cursor")
     walk_repeats: int = Field(2, ge=0, description="further readings when one does not prove to be complete")
     content_hours: float = Field(24, gt=0, description="hours for which image content is kept after its last use")

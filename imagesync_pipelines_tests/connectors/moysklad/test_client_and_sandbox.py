@@ -27,7 +27,13 @@ from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg, noisy, png
-from imagesync_pipelines.sandbox.moysklad.model import BadElementNamed, FreeTariff, MoyskladSwitches, UnitsWindow
+from imagesync_pipelines.sandbox.moysklad.model import (
+    BadElementNamed,
+    FreeTariff,
+    ListForm,
+    MoyskladSwitches,
+    UnitsWindow,
+)
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 from imagesync_pipelines.upstream.errors import NotJsonError
 from imagesync_pipelines.upstream.retries import Timing
@@ -180,6 +186,23 @@ def test_a_bulk_write_sets_many_lists_and_tells_of_each(database: sa.Engine) -> 
         assert isinstance(done[products[1]], NotAnImageError)
         assert [len(rows) for product, rows in done.items() if isinstance(rows, tuple)] == [1] * 7
         assert api.calls == 1
+
+
+@pytest.mark.parametrize("first", ["array", "batch"])
+@pytest.mark.parametrize("taken", [ListForm.ARRAY, ListForm.BATCH])
+def test_lists_are_sent_in_the_form_that_the_account_knows_after_one_refusal_at_most(
+    database: sa.Engine, first: str, taken: ListForm
+) -> None:
+    with _box(images_form=taken, bulk_form=taken) as box, _api(box, "child-1", database, list_form=first) as api:
+        one, other = (entity.id for entity in box.account("child-1").entities()[:2])
+        for name in ("a.jpg", "b.jpg"):
+            api.set_images("product", one, [NewImage(name, jpeg("a"))])
+            api.set_images_bulk("product", {other: [NewImage(name, jpeg("b"))]})
+        assert [_files(box, "child-1", entity)[0][0] for entity in (one, other)] == ["b.jpg", "b.jpg"]
+        refused = 0 if taken == first else 1
+        doors = {ListForm.ARRAY: "images post", ListForm.BATCH: "images batch"}
+        assert [box.calls("child-1", doors[form]) for form in (taken, *(set(doors) - {taken}))] == [2, refused]
+        assert box.calls("child-1", "bulk") == 2 + refused
 
 
 def test_an_answer_that_was_lost_is_told_and_writing_again_gives_the_same_list(database: sa.Engine) -> None:

@@ -28,7 +28,12 @@ from imagesync_pipelines.connectors.moysklad.api.fields import RowError, image_o
 from imagesync_pipelines.connectors.moysklad.api.limits import rate_limit
 from imagesync_pipelines.connectors.moysklad.api.pages import AssortmentPage, images_in, page_of, rows_of, values_of
 from imagesync_pipelines.connectors.moysklad.api.refusals import errors_of, refusal
-from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, TooLargeError, WriteRefusedError
+from imagesync_pipelines.connectors.moysklad.errors import (
+    RowsMissingError,
+    TooLargeError,
+    UnknownPathError,
+    WriteRefusedError,
+)
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
@@ -70,6 +75,9 @@ class MoyskladApi(ApiClient):
         policy = session_policy(account, settings)
         super().__init__(Transport(policy, MoyskladDialect(account, timing), timing, limiter=limiter), limiter)
         self._calls = MoyskladCalls(self._transport, settings.webhook_prefix)
+        # How lists are sent, of one entity and of many: one after the other until the account knows one of them.
+        forms = ("", "/batch") if settings.list_form == "array" else ("/batch", "")
+        self._forms: dict[str, tuple[str, ...]] = {"one": forms, "many": forms}
         self._downloads = ImageDownloads(self._calls, settings, allowed_hosts, timing, resolve)
 
     def part_size(self, kind: EntityType, entity_id: str, part: Part) -> int:
@@ -134,7 +142,7 @@ class MoyskladApi(ApiClient):
         path = f"entity/{kind}/{entity_id}/images"
         body = self._checked(list_body(self.account.url, kind, entity_id, parts))
         try:
-            reply = self._calls.write("POST", path, {}, body)
+            reply = self._write_list("one", path, {}, body)
         except WriteRefusedError as error:
             if error.element is None and error.column is not None:
                 error.element = element_at(self.account.url, kind, entity_id, parts, error.column)
@@ -160,7 +168,7 @@ class MoyskladApi(ApiClient):
         if not 0 < len(lists) <= EXPANDED_LIMIT:
             raise ValueError(f"{len(lists)} entities in one call; it may be 1 to {EXPANDED_LIMIT}")
         path, body = f"entity/{kind}", self._checked(bulk_body(self.account.url, kind, lists))
-        reply = self._calls.write("POST", path, _EXPANDED, body)
+        reply = self._write_list("many", path, _EXPANDED, body)
         if not isinstance(reply.data, list) or len(reply.data) != len(lists):
             raise AnswerLostError(f"{path}: no list of {len(lists)} answers came back")
         results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {}
@@ -184,6 +192,18 @@ class MoyskladApi(ApiClient):
         No call where the row has a permanent link that works; raises EntityGoneError for an image that is gone.
         """
         return self._downloads.get(row)
+
+    def _write_list(self, what: str, path: str, params: Mapping[str, str | int], body: bytes) -> Answer:
+        """Send a list in the form that the account takes; the one that it does not know is not tried again."""
+        form, *others = self._forms[what]
+        try:
+            return self._calls.write("POST", f"{path}{form}", params, body)
+        except UnknownPathError:
+            if not others:
+                raise
+        answer = self._calls.write("POST", f"{path}{others[0]}", params, body)
+        self._forms[what] = (others[0],)
+        return answer
 
     def _clear(self, kind: EntityType, entity_id: str) -> tuple[ImageRow, ...]:
         """Remove all images: an empty list inside the entity is documented to do so, one sent to its images is not."""

@@ -20,6 +20,7 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     StorageFullError,
     TooLargeError,
     TooManyImagesError,
+    UnknownPathError,
     WriteRefusedError,
 )
 from imagesync_pipelines.upstream.answers import Place
@@ -33,6 +34,7 @@ _KINDS: dict[int, type[UpstreamError]] = {
     51003: StorageFullError,
     51004: ImageTooLargeError,
     51006: TooManyImagesError,
+    1002: UnknownPathError,
     **dict.fromkeys((1044, 2007, 2022, 1088), TooLargeError),
     **dict.fromkeys((1049, 1073), RateLimitedError),
     **dict.fromkeys((1048, 1056, 1061), AccountRefusedError),
@@ -44,8 +46,9 @@ _KINDS: dict[int, type[UpstreamError]] = {
 _STATUSES: dict[int, type[UpstreamError]] = {
     401: AccountRefusedError,
     403: NotAllowedError,
-    404: EntityGoneError,
-    410: EntityGoneError,
+    # Proxies answer so; that an entity is gone, only МойСклад's own number says.
+    404: UnavailableError,
+    410: UnavailableError,
     413: TooLargeError,
     429: RateLimitedError,
     **dict.fromkeys((500, 502, 503, 504), UnavailableError),
