@@ -9,5 +9,9 @@ class ImagesyncError(Exception):
     """Something that people can put right; the message is one line: what happened, to what, and what to do."""
 
 
+class BadBodyError(ImagesyncError):
+    """What somebody sent us cannot be understood at all; the message says why."""
+
+
 class AnswerLostError(Exception):
     """A remote call was sent and its answer never came: whether it had an effect is unknown."""

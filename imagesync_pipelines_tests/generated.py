@@ -18,14 +18,13 @@ from pydantic_settings import BaseSettings
 
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
-from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings, MoyskladWebhookSettings
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.products.settings import ErpSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
-from imagesync_pipelines.web.webhooks.settings import WebhookSettings
 
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
@@ -38,7 +37,7 @@ SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("Edge stores", EdgeSettings),
     ("Plytix", PlytixSettings),
     ("МойСклад", MoyskladSettings),
-    ("МойСклад: the endpoints for webhooks and requests (imagesync moysklad webhooks)", WebhookSettings),
+    ("МойСклад: the endpoints for webhooks and requests (imagesync moysklad webhooks)", MoyskladWebhookSettings),
     ("The catalogue (imagesync serve)", CatalogueSettings),
     ("The head office as a service (imagesync head-office serve)", HeadOfficeSettings),
 )

@@ -11,15 +11,16 @@ import click
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, print_table, progress_bars
 from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
-from imagesync_pipelines.connectors.moysklad.incoming import names_of, read_payloads
+from imagesync_pipelines.connectors.moysklad.incoming import names_of, open_receiver, read_payloads
 from imagesync_pipelines.connectors.moysklad.model import TYPES
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, QueueView, SetAside, State
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web.webhooks import serve
-from imagesync_pipelines.web.webhooks.settings import WebhookSettings
+from imagesync_pipelines.web.webhooks.app import Endpoints
 
 LOOPBACK = "127.0.0.1"
 REASONS_SHOWN = 20
@@ -100,11 +101,11 @@ def queue() -> None:
 @click.option("--port", type=click.IntRange(1, 65535), help="default: MOYSKLAD_WEBHOOK_PORT")
 def webhooks(host: str, port: int | None) -> None:
     """Take МойСклад's webhooks and requests of others until Ctrl-C."""
-    settings = load_settings(WebhookSettings)
+    settings = load_settings(MoyskladWebhookSettings)
     chosen = port or settings.port
-    with serve.open_desk(settings) as desk:
+    with open_receiver(settings) as receiver:
         click.echo(f"Webhooks: http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>   (Ctrl-C stops it)")
-        serve.serve(desk, host, chosen)
+        serve.serve(Endpoints("moysklad", receiver), host, chosen)
 
 
 def print_view(view: QueueView) -> None:

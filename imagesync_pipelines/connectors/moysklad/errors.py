@@ -7,6 +7,7 @@ errors.AnswerLostError, in every connector.
 
 # Kinds are named after what happened, as in "except EntityGoneError".
 
+from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -94,9 +95,9 @@ class SameAccountError(SettingsError):
     """Two names of the accounts file are one account of МойСклад; the message has both. Nothing was written."""
 
 
-class PayloadsError(Exception):
+class PayloadsError(BadBodyError):
     """What was sent to the queue is no JSON at all; the message says where."""
 
 
-class EventsError(Exception):
+class EventsError(BadBodyError):
     """A body that is no call of a webhook; the message says what is wrong with it."""

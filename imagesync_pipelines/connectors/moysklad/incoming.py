@@ -8,19 +8,24 @@ event told.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from imagesync_pipelines.accounts.file import Accounts
+from imagesync_pipelines.accounts.file import Accounts, load_accounts
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode
 from imagesync_pipelines.connectors.moysklad.errors import EventsError, PayloadsError
 from imagesync_pipelines.connectors.moysklad.model import TYPES, EntityType
-from imagesync_pipelines.connectors.moysklad.queue import PRIORITY, NewRequest, SetAside
+from imagesync_pipelines.connectors.moysklad.queue import PRIORITY, NewRequest, Queue, SetAside
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.storage.installation import open_installation
 
 _Text = Annotated[str, Field(min_length=1)]
 
@@ -224,3 +229,52 @@ def _first_problem(error: orjson.JSONDecodeError | ValidationError) -> str:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         return f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
     return str(error)
+
+
+@dataclass(frozen=True)
+class QueueReceiver:
+    """Puts into the queue what comes over HTTP; satisfies web/webhooks' Receiver."""
+
+    queue: Queue
+    names: AccountNames
+    secret: SecretStr
+    clock: Callable[[], datetime]
+
+    def take_events(self, body: bytes, request_id: str) -> str:
+        """Queue what a call of МойСклад asks for; what became of it in a line for the log. Raises EventsError."""
+        events = read_events(body, request_id, self.names)
+        queued = self.queue.add(events.requests, self.clock())
+        ignored = "; ".join(f"{number} of {why}" for why, number in events.ignored.items()) or "none"
+        return f"{queued} requests queued, {len(events.requests) - queued} known already; events ignored: {ignored}"
+
+    def take_payloads(self, body: bytes) -> tuple[int, list[str]]:
+        """Queue payloads; how many, and why each of the others was set aside. Raises PayloadsError."""
+        requests = read_payloads(body, self.names)
+        self.queue.add(requests, self.clock())
+        queued = sum(isinstance(request, NewRequest) for request in requests)
+        return queued, [one.reason for one in requests if isinstance(one, SetAside)]
+
+    def check(self) -> None:
+        """Ask the queue something; raises when it does not answer."""
+        self.queue.runs()
+
+
+@contextmanager
+def open_receiver(settings: MoyskladWebhookSettings) -> Iterator[QueueReceiver]:
+    """The receiver of this installation.
+
+    Raises SettingsError without a secret, and without the main account's own id, by which events name it.
+    """
+    if settings.secret is None:
+        raise SettingsError(
+            "MOYSKLAD_WEBHOOK_SECRET is not set; without a secret requests of strangers would be taken, "
+            "so nothing is served."
+        )
+    accounts = load_accounts(load_settings(Settings))
+    if accounts.moysklad_main is None or not accounts.moysklad_main.account_id:
+        raise SettingsError(
+            "[moysklad.main] account_id is not set in the accounts file; events name their account by it, "
+            "so without it none could be told from those of another account."
+        )
+    with open_installation() as place:
+        yield QueueReceiver(Queue(place.engine), names_of(accounts), settings.secret, lambda: datetime.now(UTC))

@@ -1,13 +1,16 @@
 """The settings of the МойСклад connector, read from the environment and from `.env`.
 
-What belongs here: the variables of this connector, all named MOYSKLAD_…. What does not: the accounts and their
-credentials (the accounts file), what the endpoint for webhooks needs (web/webhooks/settings.py).
+What belongs here: the variables of this connector, all named MOYSKLAD_…, those of its endpoints for webhooks too. What
+does not: the accounts and their credentials (the accounts file).
 """
 
+import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SECRET = re.compile(r"[A-Za-z0-9_-]{16,100}")
 
 
 class MoyskladSettings(BaseSettings):
@@ -50,4 +53,22 @@ class MoyskladSettings(BaseSettings):
     def _is_cron(cls, value: str) -> str:
         if len(value.split()) != 5:
             raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
+        return value
+
+
+class MoyskladWebhookSettings(BaseSettings):
+    """How requests come in, in MOYSKLAD_WEBHOOK_<FIELD>; without a secret nothing is served."""
+
+    model_config = SettingsConfigDict(env_prefix="MOYSKLAD_WEBHOOK_", extra="ignore", env_ignore_empty=True)
+
+    secret: SecretStr | None = Field(
+        None, description="ends the webhook's URL and is the queue's bearer token: 16 or more letters, digits, - and _"
+    )
+    port: int = Field(8820, ge=1, le=65535, description="port of the endpoints for webhooks and requests")
+
+    @field_validator("secret")
+    @classmethod
+    def _fits_a_url(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _SECRET.fullmatch(value.get_secret_value()):
+            raise ValueError("it is part of a URL; take 16 to 100 letters, digits, - and _")
         return value

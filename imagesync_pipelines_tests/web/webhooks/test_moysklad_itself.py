@@ -12,14 +12,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imagesync_pipelines.accounts.moysklad import MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.incoming import AccountNames
+from imagesync_pipelines.connectors.moysklad.incoming import AccountNames, QueueReceiver
 from imagesync_pipelines.connectors.moysklad.model import NewImage
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 from imagesync_pipelines.sandbox.server import bind, running
-from imagesync_pipelines.web.webhooks.app import Desk, build_app
+from imagesync_pipelines.web.webhooks.app import Endpoints, build_app
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller
 
 SECRET = "a-secret-of-tests-0123"
@@ -76,7 +76,8 @@ def place(database: sa.Engine) -> Iterator[Place]:
     queue, listener = Queue(database), bind()
     with moysklad_sandbox() as box:
         names = AccountNames(frozenset({box.account("main").account_id}), {"child": "child"}, ("child", "other"))
-        endpoints = LostAnswers(build_app(Desk(queue, names, SecretStr(SECRET), lambda: datetime.now(UTC))))
+        receiver = QueueReceiver(queue, names, SecretStr(SECRET), lambda: datetime.now(UTC))
+        endpoints = LostAnswers(build_app(Endpoints("moysklad", receiver)))
         with running((endpoints, listener)):
             made = Place(box, queue, endpoints, f"http://127.0.0.1:{listener.getsockname()[1]}")
             made.register("main")
