@@ -15,7 +15,15 @@ from pydantic import BaseModel
 
 from imagesync_pipelines.accounts.moysklad import MAIN
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.child import REFUSED_STAGE, ChildRun, child_api, child_of, main_api
+from imagesync_pipelines.connectors.moysklad.child import (
+    REFUSED_STAGE,
+    ChildRun,
+    child_api,
+    child_of,
+    left_by,
+    look_at,
+    main_api,
+)
 from imagesync_pipelines.connectors.moysklad.costs import needed_of
 from imagesync_pipelines.connectors.moysklad.downloading import download_all, kept_of, source_of
 from imagesync_pipelines.connectors.moysklad.lists import ChildLists
@@ -240,7 +248,7 @@ def settle_requests(child: ChildRun, done: ChildApplied) -> None:
     """
     queue, run_id, now = Queue(child.engine), child.context.run_id, child.context.clock()
     held = queue.held(run_id)
-    mapped = child.context.find(ENTITY_MAP, ChildMap)
+    mapped = left_by(child.context, ENTITY_MAP, ChildMap)
     unmapped = {one.key: one.reason for one in (mapped.unmapped if mapped is not None else ())}
     failed = _failures(child, done, unmapped)
     notes = _notes(child, unmapped, {request.entity for request in held})
@@ -269,7 +277,7 @@ def forget_content(context: RunContext[MoyskladSettings], options: BaseModel) ->
 
 def every_picture_could_be_had(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
     """Which pictures of the plan could not be downloaded, or not decoded."""
-    found = context.look_at(CONTENT, ContentFetched)
+    found = look_at(context, CONTENT, ContentFetched)
     problems = [f"{key}: {why}" for key, why in sorted(found.failed.items())]
     result = CheckResult(
         not problems and not found.left,
@@ -384,7 +392,7 @@ def _content_of(child: ChildRun, loaded: Loaded) -> ContentFetched:
     The calls of an earlier run are not this one's.
     """
     context, plan_id = child.context, loaded.header.id
-    found = context.find(CONTENT, ContentFetched)
+    found = left_by(context, CONTENT, ContentFetched)
     if found is None or found.plan_id != plan_id:
         return ContentFetched(run_id=context.run_id, plan_id=plan_id)
     return found if found.run_id == context.run_id else found.model_copy(update={"calls": 0})

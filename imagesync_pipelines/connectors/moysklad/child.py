@@ -11,14 +11,16 @@ entity that was found there.
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import sqlalchemy as sa
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError, SkippedOffError
+from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.connectors.moysklad.state import ChildIntents, ChildState
 from imagesync_pipelines.settings import Settings, SettingsError
@@ -29,6 +31,10 @@ from imagesync_pipelines.sync.steps import RunContext
 
 # Where an image in quarantine failed that the account will not take, however often it is sent.
 REFUSED_STAGE = "refused"
+# By what name an earlier release kept what a step left, as files; read when one of its failed runs is executed again.
+_NOTES_OF_BEFORE = {"main_images": "MainNote", "entity_map": "MapNote", "content": "ContentNote"}
+
+H = TypeVar("H", bound=BaseModel)
 # Under this name the ids are kept beside the cursors: like them, one word per account that a reading brought.
 _KEPT_AS = "moysklad/account_id"
 # Any number that nothing else in this database uses as an advisory lock ("msid" in ASCII).
@@ -144,12 +150,32 @@ def child_api(child: ChildRun) -> AbstractContextManager[MoyskladApi]:
     return _api(child.context, child.child.account)
 
 
+def left_by(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> H | None:
+    """The hand-over of a step of this run's lineage; None when it left none."""
+    return context.find(step, kind) or _note_of_before(context, step, kind)
+
+
+def look_at(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> H:
+    """What a check looks at. Raises HandOverMissingError when there is nothing at all."""
+    return left_by(context, step, kind) or context.look_at(step, kind)
+
+
 def secrets_of(shared: Settings) -> list[SecretStr]:
     """What no text of a run may show: tokens and passwords. Raises AccountsError when the file cannot be read."""
     accounts = load_accounts(shared)
     children = [child.account for child in accounts.moysklad_children.values()]
     main = [accounts.moysklad_main] if accounts.moysklad_main is not None else []
     return [secret for account in (*main, *children) for secret in account.secrets]
+
+
+def _note_of_before(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> H | None:
+    """What a run of an earlier release left, which this one executes again: a file with the same fields."""
+    folder = context.installation.storage / "notes" / NAME / context.account / _NOTES_OF_BEFORE[step]
+    for run_id in context.lineage.ancestors:
+        path = folder / f"{run_id}.json"
+        if path.exists():
+            return kind.model_validate_json(path.read_bytes())
+    return None
 
 
 def _api(context: RunContext[MoyskladSettings], account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:

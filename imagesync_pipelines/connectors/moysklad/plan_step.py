@@ -13,7 +13,7 @@ import pandas as pd
 from imagesync_pipelines.accounts.moysklad import Ownership
 from imagesync_pipelines.connectors.moysklad import mapping
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_api, child_of, main_api
+from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_api, child_of, left_by, main_api
 from imagesync_pipelines.connectors.moysklad.costs import ChildCost, cost_of, needed_of
 from imagesync_pipelines.connectors.moysklad.downloading import source_of
 from imagesync_pipelines.connectors.moysklad.lists import expected_of, read_lists, seen_of
@@ -287,7 +287,9 @@ def _cost(
 
 def _told_before(child: ChildRun) -> tuple[int, list[str]]:
     """Calls that this run made to both accounts before its plan, and the warnings of the steps of its lineage."""
-    found = [one for one in (reading_of(child.context), child.context.find(ENTITY_MAP, ChildMap)) if one is not None]
+    found = [
+        one for one in (reading_of(child.context), left_by(child.context, ENTITY_MAP, ChildMap)) if one is not None
+    ]
     calls = sum(one.calls for one in found if one.run_id == child.context.run_id)
     return calls, [warning for one in found for warning in one.warnings]
 

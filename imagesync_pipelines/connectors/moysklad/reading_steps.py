@@ -16,7 +16,15 @@ import sqlalchemy as sa
 from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad import mapping, reading
 from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_api, child_of, main_api, remember_main
+from imagesync_pipelines.connectors.moysklad.child import (
+    ChildRun,
+    child_api,
+    child_of,
+    left_by,
+    look_at,
+    main_api,
+    remember_main,
+)
 from imagesync_pipelines.connectors.moysklad.errors import SkippedOffError
 from imagesync_pipelines.connectors.moysklad.model import (
     NAME,
@@ -166,7 +174,7 @@ def read_once(context: RunContext[MoyskladSettings], moment: str, read: Callable
 
 def reading_of(context: RunContext[MoyskladSettings]) -> MainReading | None:
     """The reading of the main account of this run's lineage; None when it made none."""
-    return _main(context).find(MAIN_IMAGES, MainReading)
+    return left_by(_main(context), MAIN_IMAGES, MainReading)
 
 
 def entity_map(context: RunContext[MoyskladSettings], options: ChosenEntities) -> StepResult:
@@ -239,7 +247,7 @@ def mirrored(engine: sa.Engine, chosen: Chosen, among: Collection[str] | None = 
 
 def every_entity_was_read(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
     """Whether the last reading proved to be complete, and which entities it could not use."""
-    found = _main(context).look_at(MAIN_IMAGES, MainReading)
+    found = look_at(_main(context), MAIN_IMAGES, MainReading)
     problems = [f"{key}: {why}" for key, why in sorted(found.unread.items())]
     result = CheckResult(
         found.complete and not problems,
@@ -251,7 +259,7 @@ def every_entity_was_read(context: RunContext[MoyskladSettings]) -> Mapping[str,
 
 def every_entity_has_a_counterpart(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
     """Which entities with images the child account lacks."""
-    found = context.look_at(ENTITY_MAP, ChildMap)
+    found = look_at(context, ENTITY_MAP, ChildMap)
     problems = [f"{one.name} ({one.key}): {one.reason}" for one in found.unmapped]
     result = CheckResult(
         not problems,
