@@ -16,9 +16,10 @@ from pydantic import SecretStr
 
 from benchmarks.moysklad_world import World, counted, same_images, world
 from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account

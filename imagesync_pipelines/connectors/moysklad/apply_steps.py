@@ -1,38 +1,32 @@
-"""What comes of a child account's plan: the steps content and child_images, and forgetting content of the past.
+"""The step child_images: what comes of a child account's plan once its content is there.
 
-What belongs here: joining content, the engine and storage, settling requests of the queue, and what is told of it. What
-does not: making the plan (plan_step.py), effects (downloading.py, target.py, writing.py). A log has a line per kind of
-event and entity type, never one per image; what happened to single images is in the tables.
+What belongs here: joining the engine, the target and storage, settling requests of the queue, and what is told of it.
+What does not: making the plan (plan_step.py), its content (content.py), effects (target.py, writing.py). A log has a
+line per kind of event and entity type, never one per image; what happened to single images is in the tables.
 """
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 
 import pandas as pd
-from pydantic import BaseModel
 
 from imagesync_pipelines.accounts.moysklad import MAIN
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.child import (
     REFUSED_STAGE,
     ChildRun,
     child_api,
     child_of,
     left_by,
-    look_at,
-    main_api,
 )
-from imagesync_pipelines.connectors.moysklad.costs import needed_of
-from imagesync_pipelines.connectors.moysklad.downloading import download_all, kept_of, source_of
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.content import CONTENT, kept_of
 from imagesync_pipelines.connectors.moysklad.lists import ChildLists
-from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap, ContentFetched, Record, Task, key_parts
+from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap, ContentFetched, Task, key_parts
 from imagesync_pipelines.connectors.moysklad.plan_step import forget_entities
 from imagesync_pipelines.connectors.moysklad.planning import tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueView, State
 from imagesync_pipelines.connectors.moysklad.reading_steps import ENTITY_MAP, SHOWN, reading_of
-from imagesync_pipelines.connectors.moysklad.rules import MB
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.connectors.moysklad.target import (
     FATAL,
@@ -42,7 +36,6 @@ from imagesync_pipelines.connectors.moysklad.target import (
     SizeLimit,
     WrittenImages,
 )
-from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import read_mirror
 from imagesync_pipelines.sync.applied import (
     ApplyOptions,
@@ -56,15 +49,10 @@ from imagesync_pipelines.sync.applied import (
 from imagesync_pipelines.sync.apply import APPLY_STAGE, UNSETTLED, Applied, apply_remote
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import CheckResult, Pictures, RunContext, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table, Texts
 
-CONTENT = "content"
 NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
 CHANGED = "it changed while the run was at work"
-# Requests that are done are kept for people to look at; all others stay for good.
-QUEUE_KEPT = timedelta(days=30)
-_PICTURES_SHOWN = 12
-_KB = 1000
 
 
 @dataclass(frozen=True)
@@ -85,85 +73,6 @@ class ChildApplied:
     earlier_calls: int
     stopped: str
     summary: Summary
-
-
-def content(context: RunContext[MoyskladSettings], options: ApplyOptions) -> StepResult:
-    """The pictures that the plan needs, each downloaded once for all child accounts."""
-    child = child_of(context)
-    with main_api(context) as main:
-        found = fetch_content(child, main, plan_id=options.plan_id)
-    return StepResult(
-        rows=found.disk_count,
-        size=found.disk_bytes,
-        numbers={
-            "images/downloaded": len(found.downloaded),
-            "images/content_kept": found.kept,
-            "images/content_failed": len(found.failed),
-            "images/reencoded": found.reencoded,
-            "bytes/downloaded": found.bytes,
-            "disk/images": found.disk_count,
-            "disk/bytes": found.disk_bytes,
-            "api/calls": found.calls,
-        },
-        shown={
-            "failed": Texts([f"{key}: {why}" for key, why in sorted(found.failed.items())]),
-            "pictures": pictures_of_plan(child, found.plan_id, _PICTURES_SHOWN),
-            "stopped": found.stopped or "-",
-        },
-        lines=content_lines(child, found),
-        warnings=[found.stopped] if found.stopped else (),
-    )
-
-
-def fetch_content(child: ChildRun, main: MoyskladApi, *, plan_id: int | None = None) -> ContentFetched:
-    """Have the content of the images that a stored plan needs; each is downloaded once for all child accounts.
-
-    An image that cannot be had stops no other. Raises SkippedOffError, PlanMissingError, NoPlanOfThisRunError,
-    AccountRefusedError, NotAllowedError.
-    """
-    child.refuse_off()
-    context = child.context
-    header = context.plan_to_apply(plan_id)
-    tasks = tasks_of(context.plans.need_payload(header.id))
-    records = child.state.records(tasks)
-    needed = {
-        image.source: image for group, task in tasks.items() for image in needed_of(task, records.get(group, Record()))
-    }
-    calls, total = main.calls, len(needed)
-    done = download_all(
-        main,
-        child.contents,
-        needed,
-        workers=context.settings.workers,
-        on_progress=lambda number: context.progress("images downloaded", number, total),
-    )
-    count, size = child.contents.used()
-    found = ContentFetched(
-        run_id=context.run_id,
-        plan_id=header.id,
-        needed=total,
-        kept=total - len(done.downloaded) - len(done.failed) - done.left,
-        downloaded=tuple(done.downloaded),
-        reencoded=done.reencoded,
-        failed=dict(done.failed),
-        left=done.left,
-        stopped=done.stopped,
-        calls=main.calls - calls,
-        disk_count=count,
-        disk_bytes=size,
-    )
-    context.keep(CONTENT, found)
-    return found
-
-
-def pictures_of_plan(child: ChildRun, plan_id: int, number: int) -> Pictures:
-    """The first images of a stored plan whose content is kept, each once, for people to see what changes."""
-    payload = child.context.plans.load_payload(plan_id)
-    tasks = tasks_of(payload) if payload is not None else {}
-    names = {source_of(image.source): image.filename for task in tasks.values() for image in task.images}
-    kept = child.contents.find(names)
-    shown = [(name, source) for source, name in names.items() if source in kept][:number]
-    return Pictures(shown, lambda source: child.contents.read(kept[source]))
 
 
 def child_images(context: RunContext[MoyskladSettings], options: ApplyOptions) -> StepResult:
@@ -263,30 +172,6 @@ def settle_requests(child: ChildRun, done: ChildApplied) -> None:
             queue.finish(run_id, ids, now, note)
 
 
-def forget_content(context: RunContext[MoyskladSettings], options: BaseModel) -> StepResult:
-    """Remove image content that no run used for a while, and requests done long ago."""
-    place, hours = context.installation, context.settings.content_hours
-    gone = Contents(place.engine, place.storage).forget_older(hours)
-    requests = Queue(place.engine).forget_done(datetime.now(UTC) - QUEUE_KEPT, dry_run=False)
-    line = (
-        f"{gone.count} pictures with {gone.bytes:,} bytes were not used for {hours:g} hours and are removed, "
-        f"{gone.in_use} are in use; {requests} requests done long ago are forgotten."
-    )
-    return StepResult(lines=[line])
-
-
-def every_picture_could_be_had(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
-    """Which pictures of the plan could not be downloaded, or not decoded."""
-    found = look_at(context, CONTENT, ContentFetched)
-    problems = [f"{key}: {why}" for key, why in sorted(found.failed.items())]
-    result = CheckResult(
-        not problems and not found.left,
-        f"{len(problems)} pictures could not be had, {found.left} wait for the next run",
-        {"pictures": Texts(problems), "number": len(problems)},
-    )
-    return {"every_picture_could_be_had": result}
-
-
 def no_image_is_in_quarantine(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
     """Which images of the account are set aside."""
     aside = context.quarantine.list()
@@ -296,17 +181,6 @@ def no_image_is_in_quarantine(context: RunContext[MoyskladSettings]) -> Mapping[
         {"images": Texts([f"{entry.key}: {entry.reason}" for entry in aside]), "number": len(aside)},
     )
     return {"no_image_is_in_quarantine": result}
-
-
-def content_lines(child: ChildRun, found: ContentFetched) -> list[str]:
-    """What became of the content, for the log: the first images by name, the rest in numbers."""
-    lines = [
-        f"{child.alias}: {len(found.downloaded)} images downloaded ({found.bytes / MB:.1f} MB), {found.kept} were kept,"
-        f" {len(found.failed)} failed, {found.left} wait for the next run; {found.disk_bytes / MB:.1f} MB on disk."
-    ]
-    lines += [f"Image downloaded: {name} ({size / _KB:.1f} KB)" for name, size in found.downloaded[:SHOWN]]
-    lines += list(found.failed.values())[:SHOWN]
-    return lines
 
 
 def applied_lines(child: ChildRun, done: ChildApplied) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.accounts.moysklad import Mode
-from imagesync_pipelines.connectors.moysklad import apply_steps, plan_step, reading_steps
+from imagesync_pipelines.connectors.moysklad import apply_steps, content, plan_step, reading_steps
 from imagesync_pipelines.connectors.moysklad.child import secrets_of
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.options import (
@@ -94,7 +94,7 @@ STEPS = (
 
         What is too large for the account is not downloaded; a picture that cannot be had stops no other.
         """,
-        apply_steps.content,
+        content.content,
         {"file", "rest"},
         after=("plan",),
         options=ApplyOptions,
@@ -136,7 +136,7 @@ JOBS = (
         alone=Step(
             "forget_content",
             "Removes image content that was not used for MOYSKLAD_CONTENT_HOURS, and requests done long ago.",
-            apply_steps.forget_content,
+            content.forget_content,
             (),
             partitions="",
         ),
@@ -167,7 +167,7 @@ CHECKS = (
             "every_picture_could_be_had": "Each picture that the plan needs was downloaded whole, or was kept, and can "
             "be decoded to its last byte."
         },
-        apply_steps.every_picture_could_be_had,
+        content.every_picture_could_be_had,
     ),
     Check(
         "child_images",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
-from imagesync_pipelines.connectors.moysklad.api.account import EXPANDED_LIMIT
-from imagesync_pipelines.connectors.moysklad.api.limits import UNITS, WINDOW_SECONDS
+from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT
+from imagesync_pipelines.connectors.moysklad.client.limits import UNITS, WINDOW_SECONDS
 from imagesync_pipelines.connectors.moysklad.model import Entity, Record, Task, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import (
     MOST_REQUEST_BYTES,

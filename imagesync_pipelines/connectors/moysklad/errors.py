@@ -1,7 +1,7 @@
 """What МойСклад can answer instead of what was asked, as named errors (docs/contracts/moysklad.md, §9).
 
 What belongs here: the errors that only this connector knows. What does not: those of any HTTP call
-(upstream/errors.py), of which these are kinds; telling them apart (api/refusals.py). A write whose answer was lost is
+(upstream/errors.py), of which these are kinds; telling them apart (client/answers.py). A write whose answer was lost is
 errors.AnswerLostError, in every connector.
 """
 

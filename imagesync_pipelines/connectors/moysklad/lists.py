@@ -1,7 +1,7 @@
 """The lists of images that a child account has, read for many entities at once, and what of them is ours.
 
 What belongs here: reading them before a list is written, for the daily check, and after an outcome that nobody knows.
-What does not: what is written (writing.py), the lists as we last knew them (state.py).
+What does not: what is written (writing.py), the lists as we last knew them (child.py).
 """
 
 import threading
@@ -11,12 +11,11 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from imagesync_pipelines.accounts.moysklad import Ownership
-from imagesync_pipelines.connectors.moysklad.api.account import EXPANDED_LIMIT, MoyskladApi
-from imagesync_pipelines.connectors.moysklad.child import ChildIdentity
+from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, ChildState
+from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import EntityGoneError, RowsMissingError
 from imagesync_pipelines.connectors.moysklad.model import Entity, ImageRow, Managed, Record, Seen, Task, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import image_of, recognise, seen, sent_name
-from imagesync_pipelines.connectors.moysklad.state import ChildState
 from imagesync_pipelines.storage.contents import Content
 
 # The owner may write at any time; a list older than this is read again before it is replaced.

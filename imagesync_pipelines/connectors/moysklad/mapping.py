@@ -1,12 +1,13 @@
-"""The map of a child account: which of its entities is which of the main account.
+"""The map of a child account: which of its entities is which of the main account (docs/contracts/moysklad.md, §10).
 
-What belongs here: the `moysklad_entity_map` table, and asking the child account for what is not in it. What does not:
-the rules of matching (matching.py), HTTP (api/). What was found stays, since ids do not change; only what was found
-by the field that the account names now counts. A counterpart whose entity was deleted in the main account passes, with
-the images that we manage there, to the entity that has its value now.
+What belongs here: the rules of matching, the `moysklad_entity_map` table, and asking the child account for what is not
+in it. What does not: HTTP (client/). An id means nothing in another account, and no field is surely unique: none or
+several matches are told, never guessed. What was found stays, since ids do not change; only what was found by the field
+that the account names now counts. A counterpart whose entity was deleted in the main account passes, with the images
+that we manage there, to the entity that has its value now.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -17,14 +18,119 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.accounts.moysklad import MAIN, MatchField, MoyskladChild
-from imagesync_pipelines.connectors.moysklad.api.pages import values_of
-from imagesync_pipelines.connectors.moysklad.child import ChildIdentity
-from imagesync_pipelines.connectors.moysklad.matching import Match, Place, Unmatched, match_entities
+from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, forget_lists, hand_over
+from imagesync_pipelines.connectors.moysklad.client.answers import values_of
 from imagesync_pipelines.connectors.moysklad.model import NAME, Entity, EntityType, key_parts
 from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of
-from imagesync_pipelines.connectors.moysklad.state import forget_lists, hand_over
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map as table
+
+Place = tuple[str, str, str]
+"""Where an entity is looked for: its type, the product of a variant ('' for others), a value of the field."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """An entity of the main account (key) and its counterpart's id in the child account, found by `value`.
+
+    images: how many the counterpart says that it has, 0 where it does not say.
+    """
+
+    key: str
+    child_id: str
+    value: str
+    images: int = 0
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """An entity of the main account without counterpart, and why."""
+
+    key: str
+    name: str
+    reason: str
+
+
+def match_entities(
+    wanted: Sequence[Entity],
+    candidates: Sequence[Entity],
+    match_field: MatchField,
+    *,
+    products: Mapping[str, str],
+    taken: Mapping[str, str],
+    shared: Collection[Place],
+) -> tuple[list[Match], list[Unmatched]]:
+    """Find the counterpart of every wanted entity among candidates of the same type in the child account.
+
+    products: ids of products in the main account to their counterparts' ids, for variants, which are only looked for
+    within their matched product. taken: ids of the child account to the keys that they are the counterpart of already.
+    shared: where the main account itself has several entities; none of them is matched.
+    """
+    by_value: defaultdict[tuple[str, str], dict[str, Entity]] = defaultdict(dict)
+    for candidate in candidates:
+        for value in values_of(candidate, match_field):
+            by_value[candidate.type, value][candidate.id] = candidate
+    matches: list[Match] = []
+    unmatched: list[Unmatched] = []
+    for entity in wanted:
+        found = _match(entity, by_value, match_field, products, taken, shared)
+        if isinstance(found, Match):
+            matches.append(found)
+        else:
+            unmatched.append(Unmatched(entity.key, entity.name, found))
+    return _without_shared(matches, unmatched, {entity.key: entity.name for entity in wanted})
+
+
+def _match(
+    entity: Entity,
+    by_value: Mapping[tuple[str, str], Mapping[str, Entity]],
+    match_field: MatchField,
+    products: Mapping[str, str],
+    taken: Mapping[str, str],
+    shared: Collection[Place],
+) -> Match | str:
+    """The counterpart of one entity, or the sentence why there is none."""
+    values = values_of(entity, match_field)
+    if not values:
+        return f"it has no {match_field}; give it one, the same in both accounts"
+    said = f"{match_field} {', '.join(values)}"
+    if any((entity.type, entity.product_id, value) in shared for value in values):
+        return f"the main account has several of the type {entity.type} with {said}; make it unique there"
+    product = products.get(entity.product_id)
+    if entity.type == "variant" and product is None:
+        return "its product has no counterpart in the child account; variants are only looked for within it"
+    found: dict[str, str] = {}
+    counts: dict[str, int] = {}
+    for value in values:
+        for candidate in by_value.get((entity.type, value), {}).values():
+            if entity.type != "variant" or candidate.product_id == product:
+                found.setdefault(candidate.id, value)
+                counts[candidate.id] = max(0, candidate.image_count)
+    if not found:
+        return f"the child account has no {entity.type} with {said}"
+    if len(found) > 1:
+        return f"the child account has {len(found)} of the type {entity.type} with {said}; make it unique there"
+    child_id, value = next(iter(found.items()))
+    owner = taken.get(child_id)
+    if owner is not None and owner != entity.key:
+        return f"its counterpart by {said} is already that of {owner}; make it unique in the main account"
+    return Match(entity.key, child_id, value, counts[child_id])
+
+
+def _without_shared(
+    matches: Sequence[Match], unmatched: Sequence[Unmatched], names: Mapping[str, str]
+) -> tuple[list[Match], list[Unmatched]]:
+    """Take out what two entities of the main account share: each would overwrite the other's images."""
+    keys: defaultdict[str, list[str]] = defaultdict(list)
+    for match in matches:
+        keys[match.child_id].append(match.key)
+    shared = [
+        Unmatched(match.key, names[match.key], f"{', '.join(keys[match.child_id])} have the same value {match.value}")
+        for match in matches
+        if len(keys[match.child_id]) > 1
+    ]
+    return [match for match in matches if len(keys[match.child_id]) == 1], [*unmatched, *shared]
+
 
 _PRODUCT_KEY = "product:{}"
 # What the fields are called in the mirror.

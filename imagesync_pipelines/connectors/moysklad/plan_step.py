@@ -12,10 +12,10 @@ import pandas as pd
 
 from imagesync_pipelines.accounts.moysklad import Ownership
 from imagesync_pipelines.connectors.moysklad import mapping
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_api, child_of, left_by, main_api
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.content import source_of
 from imagesync_pipelines.connectors.moysklad.costs import ChildCost, cost_of, needed_of
-from imagesync_pipelines.connectors.moysklad.downloading import source_of
 from imagesync_pipelines.connectors.moysklad.lists import expected_of, read_lists, seen_of
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, Entity, Record
 from imagesync_pipelines.connectors.moysklad.options import ChildPlanOptions

@@ -1,6 +1,6 @@
 """Main entities and what we know of a child account to a plan: which images each entity gets, what is said about it.
 
-What belongs here: pure functions over entities, the map and the lists we manage. What does not: reading them (stages),
+What belongs here: pure functions over entities, the map and the lists we manage. What does not: reading them (the steps),
 what the plan costs (costs.py), effects (applying.py). A group is an entity, a row one image on it, and the fingerprint
 says of which image of the main account it is the copy: an unchanged id means unchanged name and bytes.
 """
@@ -21,9 +21,7 @@ from imagesync_pipelines.sync.plan import build_plan
 
 # What the fingerprint of an image of the account's owner begins with; ids of images have no such sign.
 _OWNERS = "child/"
-NO_CONNECTOR = (
-    "there is no room for it: the account's owner has {} images of his own on this entity, and ten is the most"
-)
+NO_PLACE = "there is no room for it: the account's owner has {} images of his own on this entity, and ten is the most"
 NOT_AGAIN = "the account refused it; it is sent again by the daily run, or when it leaves the quarantine"
 NOT_MAINS = "the main account does not have it, and the account is a mirror of that"
 NOT_CHOSEN = "the account's mode has it left out"
@@ -168,7 +166,7 @@ def _plan_entity(
     images = entity.images or ()
     chosen = choose_images(images, child.mode)
     keys = row_keys(group, [Managed(row.id, "", "", 0) for row in images])
-    connector = MOST_IMAGES - record.others
+    most = MOST_IMAGES - record.others
     wanted: list[_Row] = []
     skipped: dict[str, str] = {}
     for key, row in zip(keys, chosen, strict=False):
@@ -181,8 +179,8 @@ def _plan_entity(
         if key in refused and key not in before:
             skipped[key] = f"{row.filename or row.id}: {NOT_AGAIN}: {refused[key]}"
             continue
-        if len(wanted) == connector:
-            skipped[key] = NO_CONNECTOR.format(record.others)
+        if len(wanted) == most:
+            skipped[key] = NO_PLACE.format(record.others)
             continue
         wanted.append(_Row(key, group, len(wanted), source))
     if chosen and not wanted:

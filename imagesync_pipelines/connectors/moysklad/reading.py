@@ -1,6 +1,6 @@
-"""Reading the main account into the mirror (contract sections 6 and 13).
+"""Reading the main account into the mirror (docs/contracts/moysklad.md, §6 and §13).
 
-What belongs here: pages to a proof, what changed since the cursor, what has left. What does not: HTTP (api/), the
+What belongs here: pages to a proof, what changed since the cursor, what has left. What does not: HTTP (client/), the
 tables of mirror and cursor (storage/), what a child account is to get (planning.py).
 
 Three things are believed: a row that came is as it says; rows of images that did not come say nothing, and what the
@@ -20,7 +20,7 @@ import orjson
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN
-from imagesync_pipelines.connectors.moysklad.api.pages import AssortmentPage
+from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
 from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, EntityType, MainReading, key_parts
 from imagesync_pipelines.storage.cursors import move_cursor, read_cursor

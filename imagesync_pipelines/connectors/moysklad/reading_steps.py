@@ -15,7 +15,6 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad import mapping, reading
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.child import (
     ChildRun,
     child_api,
@@ -25,6 +24,7 @@ from imagesync_pipelines.connectors.moysklad.child import (
     main_api,
     remember_main,
 )
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SkippedOffError
 from imagesync_pipelines.connectors.moysklad.model import (
     NAME,

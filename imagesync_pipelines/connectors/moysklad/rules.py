@@ -1,7 +1,7 @@
 """The pure rules: which images a child account gets, which of its images are ours, what one request holds.
 
 What belongs here: plain functions over rows. What does not: plans (planning.py), calls (writing.py), matching entities
-(matching.py). The limit of 20 MB counts the encoded JSON, so sizes here are those of what is really sent.
+(mapping.py). The limit of 20 MB counts the encoded JSON, so sizes here are those of what is really sent.
 """
 
 from collections import Counter, defaultdict
@@ -127,7 +127,7 @@ def merged(ours: Sequence[Slot], there: Sequence[Managed]) -> list[Slot]:
     return slots
 
 
-def without_connector(slots: Sequence[Slot]) -> list[Slot]:
+def beyond_the_most(slots: Sequence[Slot]) -> list[Slot]:
     """Those of ours that do not fit, the last ones: an entity has ten images at most, and what is there stays."""
     excess = len(slots) - MOST_IMAGES
     sent = [slot for slot in slots if not slot.keep]

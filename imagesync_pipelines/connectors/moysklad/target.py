@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
-from imagesync_pipelines.connectors.moysklad.api.account import EXPANDED_LIMIT, MoyskladApi
-from imagesync_pipelines.connectors.moysklad.api.bodies import Part
+from imagesync_pipelines.connectors.moysklad.child import ChildState
+from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
+from imagesync_pipelines.connectors.moysklad.client.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountRefusedError,
     AccountStoppedError,
@@ -41,7 +42,6 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     recognise,
     row_keys,
 )
-from imagesync_pipelines.connectors.moysklad.state import ChildState
 from imagesync_pipelines.connectors.moysklad.writing import NOT_ANSWERED, Listing, Writer, listing_of
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents

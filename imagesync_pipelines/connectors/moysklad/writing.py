@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from imagesync_pipelines.connectors.moysklad.api.bodies import Part
+from imagesync_pipelines.connectors.moysklad.client.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import (
     ChangedMeanwhileError,
     ImageTooLargeError,
@@ -21,6 +21,7 @@ from imagesync_pipelines.connectors.moysklad.errors import (
 from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, Managed, NewImage, Task, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import (
     Slot,
+    beyond_the_most,
     halves,
     image_of,
     merged,
@@ -28,12 +29,11 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     recognise,
     sent_name,
     too_large,
-    without_connector,
 )
 from imagesync_pipelines.storage.contents import Content
 
 NO_CONTENT = "its content is not there; the next run downloads it"
-NO_CONNECTOR = "there is no room for it: with what the account's owner added, ten images are there"
+NO_PLACE = "there is no room for it: with what the account's owner added, ten images are there"
 TWICE = "the account does not keep the same image twice in one list"
 NOT_ANSWERED = "МойСклад accepted the list, but its answer lacks this image; the next run looks again"
 REQUEST_TOO_LARGE = "Request larger than 20 MB: this image alone is too much for one"
@@ -86,8 +86,8 @@ def listing_of(
         slots.append(Slot(image.key, Managed(image.source, "", name, content.size), fallback=before))
     if not mirror:
         slots = merged(slots, there)
-    for slot in without_connector(slots):
-        reasons[slot.key] = NO_CONNECTOR
+    for slot in beyond_the_most(slots):
+        reasons[slot.key] = NO_PLACE
         slots.remove(slot)
     return Listing(slots, reasons)
 

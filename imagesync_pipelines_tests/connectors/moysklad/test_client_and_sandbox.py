@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.moysklad import MoyskladAccount, MoyskladChild, TokenKind
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountStoppedError,
     EntityGoneError,

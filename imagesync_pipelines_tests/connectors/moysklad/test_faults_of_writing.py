@@ -8,13 +8,14 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad import rules
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.state import ChildIntents, ChildState
+from imagesync_pipelines.connectors.moysklad.child import ChildIntents, ChildState
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.sandbox.faults import Lost, answer
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.mishaps import file_storage_unavailable
 from imagesync_pipelines.storage.contents import Contents
+from imagesync_pipelines.sync.model import Intent
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
 FIRST, SECOND = "product-1-00000", "product-1-00001"
@@ -190,6 +191,26 @@ def test_bulk_fills_in_few_calls_and_a_refused_image_costs_only_itself(world: Wo
     world.assert_same()
     assert (world.calls(CHILD, "bulk"), world.calls(CHILD, "images post")) == (2, 0)
     assert (done.applied.added, done.written.bulk) == (12, 2)
+
+
+def test_what_the_owner_adds_while_a_bulk_request_is_made_ready_stays(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, own = ChildIntents.begin, ("своя.jpg", jpeg("own", 60))
+
+    def late(intents: ChildIntents, intent: Intent) -> None:
+        """The first of the portion's intents takes so long that the lists which were read are old."""
+        if "своя.jpg" not in world.names(FIRST):
+            world.child().set_images(world.child().by_code(FIRST).id, [own])
+            world.sandbox.clock.move(31)
+        begin(intents, intent)
+
+    monkeypatch.setattr(ChildIntents, "begin", late)
+    done = world.sync(bulk_first_fill=True)
+    assert done.applied.error_count == 0
+    assert world.names(FIRST) == ["своя.jpg", *(name for name, _, _ in world.pictures(FIRST, MAIN))]
+    assert world.calls(CHILD, "bulk") == 2
+    assert world.calls(CHILD, "images post") == 1, "its own write, with what the owner has"
 
 
 def test_a_bulk_answer_that_is_lost_or_mixed_is_settled(world: World) -> None:

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, Ownership
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map

@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN
-from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan, fetch_content
+from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan
+from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan
 from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account
 from imagesync_pipelines.sandbox.moysklad.making import jpeg

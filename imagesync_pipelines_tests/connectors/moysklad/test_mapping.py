@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.moysklad import MatchField, MoyskladAccount, MoyskladChild
-from imagesync_pipelines.connectors.moysklad.api.pages import values_of
+from imagesync_pipelines.connectors.moysklad.client.answers import values_of
 from imagesync_pipelines.connectors.moysklad.mapping import forget, map_entities, read_map
 from imagesync_pipelines.connectors.moysklad.model import Entity, EntityType
 from imagesync_pipelines.connectors.moysklad.reading import read_entities

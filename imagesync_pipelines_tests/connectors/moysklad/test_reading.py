@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN
-from imagesync_pipelines.connectors.moysklad.api.pages import AssortmentPage
+from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
 from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, EntityType, MainReading
 from imagesync_pipelines.connectors.moysklad.reading import ARCHIVED, DELETED, entities_of, read_entities, read_main

@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN
 from imagesync_pipelines.connectors.moysklad import apply_steps, reading, reading_steps
-from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content, pictures_of_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
+from imagesync_pipelines.connectors.moysklad.content import fetch_content, pictures_of_plan
 from imagesync_pipelines.connectors.moysklad.model import MainReading
 from imagesync_pipelines.connectors.moysklad.options import ChosenEntities
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan

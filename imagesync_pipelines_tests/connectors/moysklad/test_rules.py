@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.moysklad.api.bodies import list_body
+from imagesync_pipelines.connectors.moysklad.client.bodies import list_body
 from imagesync_pipelines.connectors.moysklad.model import ImageRow, Managed, Mode, NewImage
 from imagesync_pipelines.connectors.moysklad.rules import (
     MOST_IMAGE_BYTES,
     MOST_REQUEST_BYTES,
     Slot,
+    beyond_the_most,
     choose_images,
     earlier_calls,
     encoded_size,
@@ -25,7 +26,6 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     sent_name,
     size_limit,
     too_large,
-    without_connector,
 )
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -150,7 +150,7 @@ def test_owners_images_keep_their_places_where_the_list_is_long_enough(theirs: l
     assert [slot.key for slot in slots if slot.key] == [str(place) for place in range(ours)]
     for place, slot in enumerate(slots):
         assert slot.key or place <= int(slot.keep)
-    excess = without_connector(slots)
+    excess = beyond_the_most(slots)
     assert len(slots) - len(excess) <= 10
     assert all(not slot.keep for slot in excess)
 

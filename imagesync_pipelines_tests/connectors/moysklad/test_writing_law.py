@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership
-from imagesync_pipelines.connectors.moysklad.api.bodies import Part
+from imagesync_pipelines.connectors.moysklad.client.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import NotAnImageError
 from imagesync_pipelines.connectors.moysklad.lists import expected_of, seen_of
 from imagesync_pipelines.connectors.moysklad.model import Entity, ImageRow, KeptImage, Managed, Record

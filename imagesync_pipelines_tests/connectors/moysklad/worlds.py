@@ -12,9 +12,10 @@ from pydantic import SecretStr
 from upath import UPath
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, MoyskladChild, TokenKind
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan, fetch_content
+from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan
 from imagesync_pipelines.connectors.moysklad.reading_steps import EVERYTHING, Chosen, map_entities, read_main_account

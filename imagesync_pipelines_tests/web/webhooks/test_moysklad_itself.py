@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imagesync_pipelines.accounts.moysklad import MoyskladAccount
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.incoming import AccountNames, QueueReceiver
 from imagesync_pipelines.connectors.moysklad.model import NewImage
 from imagesync_pipelines.connectors.moysklad.queue import Queue

@@ -11,9 +11,8 @@ from dataclasses import replace
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.moysklad import MoyskladAccount
-from imagesync_pipelines.connectors.moysklad.api.breaker import CircuitBreaker
-from imagesync_pipelines.connectors.moysklad.api.limits import asked_pause
-from imagesync_pipelines.connectors.moysklad.api.refusals import NOT_CARRIED_OUT, code_of, refusal
+from imagesync_pipelines.connectors.moysklad.client.answers import NOT_CARRIED_OUT, code_of, refusal
+from imagesync_pipelines.connectors.moysklad.client.limits import CircuitBreaker, asked_pause
 from imagesync_pipelines.connectors.moysklad.errors import AccountRefusedError, NotAllowedError, StorageFullError
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError

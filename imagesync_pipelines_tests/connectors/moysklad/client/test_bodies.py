@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.moysklad.api.bodies import (
+from imagesync_pipelines.connectors.moysklad.client.bodies import (
     MOST_FILTER_BYTES,
     MOST_VALUES,
     Part,

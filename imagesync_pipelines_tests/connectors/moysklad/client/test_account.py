@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.moysklad import MoyskladAccount
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.api.breaker import MOST_EQUAL_FAILURES, MOST_REFUSALS
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.client.limits import MOST_EQUAL_FAILURES, MOST_REFUSALS
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountRefusedError,
     AccountStoppedError,

@@ -1,18 +1,33 @@
 """The HTTP contract of МойСклад's images, and nothing but: lists, searches, downloads, list-setting writes.
 
-What belongs here: paths and parameters, what an answer must hold (contract sections 6 to 8). What does not: one call
-with its repetitions (calls.py), bytes (downloads.py), fields (fields.py), bodies (bodies.py), what to write (the
-connector). There is no DELETE and no adding of single images: setting a list is what can be repeated without harm.
+What belongs here: paths and parameters, what an answer must hold, which way the bytes of an image come
+(docs/contracts/moysklad.md, §6 to §8). What does not: what answers mean as such (calls.py, answers.py), bodies
+(bodies.py), fetching from a storage host (upstream/fetch.py), what to write (the connector). There is no DELETE and no
+adding of single images: setting a list is what can be repeated without harm. A storage host may be any, and gets no
+credentials; miniatures are never fetched.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from urllib.parse import urlsplit
 
 import orjson
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MatchField, MoyskladAccount
-from imagesync_pipelines.connectors.moysklad.api.bodies import (
+from imagesync_pipelines.connectors.moysklad.client.answers import (
+    AssortmentPage,
+    RowError,
+    errors_of,
+    image_of,
+    images_in,
+    moscow_time,
+    page_of,
+    refusal,
+    rows_of,
+    values_of,
+)
+from imagesync_pipelines.connectors.moysklad.client.bodies import (
     MOST_BYTES,
     Part,
     bulk_body,
@@ -22,12 +37,8 @@ from imagesync_pipelines.connectors.moysklad.api.bodies import (
     list_body,
     part_size,
 )
-from imagesync_pipelines.connectors.moysklad.api.calls import MoyskladCalls, MoyskladDialect, session_policy
-from imagesync_pipelines.connectors.moysklad.api.downloads import ImageDownloads
-from imagesync_pipelines.connectors.moysklad.api.fields import RowError, image_of, moscow_time
-from imagesync_pipelines.connectors.moysklad.api.limits import rate_limit
-from imagesync_pipelines.connectors.moysklad.api.pages import AssortmentPage, images_in, page_of, rows_of, values_of
-from imagesync_pipelines.connectors.moysklad.api.refusals import errors_of, refusal
+from imagesync_pipelines.connectors.moysklad.client.calls import MoyskladCalls, MoyskladDialect, session_policy
+from imagesync_pipelines.connectors.moysklad.client.limits import rate_limit
 from imagesync_pipelines.connectors.moysklad.errors import (
     RowsMissingError,
     TooLargeError,
@@ -39,10 +50,64 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
 from imagesync_pipelines.upstream.answers import Answer
-from imagesync_pipelines.upstream.errors import BadAnswerError, UpstreamError
+from imagesync_pipelines.upstream.errors import AlteredBodyError, BadAnswerError, UpstreamError
+from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.transport import ApiClient, Transport
+
+# What a storage host answers to a link that expired, and a public host to one that is dead; another may then help.
+_EXPIRED = frozenset({400, 401, 403, 404, 410})
+
+
+class ImageDownloads:
+    """Downloads from one account; shared by all threads of a run."""
+
+    def __init__(
+        self,
+        calls: MoyskladCalls,
+        settings: MoyskladSettings,
+        allowed_hosts: frozenset[str],
+        timing: Timing,
+        resolve: Resolve,
+    ) -> None:
+        self._calls = calls
+        self._timing = timing
+        self._resolve = resolve
+        self._policy = FetchPolicy(
+            allowed_hosts=allowed_hosts,
+            read_timeout=settings.download_timeout,
+            total_deadline=settings.download_timeout,
+            tries=settings.tries,
+        )
+
+    def get(self, row: ImageRow) -> bytes:
+        """The bytes of an image, exactly as many as its row says. A link that expired is asked for once again."""
+        if row.permanent_href:
+            try:
+                return self._fetched(row.permanent_href, row)
+            except UpstreamError as error:
+                if error.status not in _EXPIRED:
+                    raise
+        path = f"download/{urlsplit(row.download_href).path.rpartition('/')[2] or row.id}"
+        link = self._calls.location(path)
+        try:
+            return self._fetched(link, row)
+        except UpstreamError as error:
+            if error.status not in _EXPIRED:
+                raise
+        return self._fetched(self._calls.location(path), row)
+
+    def _fetched(self, url: str, row: ImageRow) -> bytes:
+        fetched = fetch_image(url, self._policy, timing=self._timing, resolve=self._resolve)
+        if len(fetched.body) != row.size:
+            raise AlteredBodyError(
+                f"{len(fetched.body)} bytes came where {row.size} are listed for {row.filename or row.id}",
+                host=urlsplit(fetched.url).netloc,
+                status=200,
+            )
+        return fetched.body
+
 
 # Rows of images come only with this many entities on a page; with more they are left out without a word.
 EXPANDED_LIMIT = 100

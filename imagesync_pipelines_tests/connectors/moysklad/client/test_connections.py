@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.moysklad import MoyskladAccount, TokenKind
-from imagesync_pipelines.connectors.moysklad.api.account import MoyskladApi
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.connectors.moysklad.rows import list_json

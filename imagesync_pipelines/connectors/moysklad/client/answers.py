@@ -1,0 +1,276 @@
+"""What an answer holds and what a refusal means (docs/contracts/moysklad.md, §6 to §9).
+
+What belongs here: turning JSON into the connector's model, one row's fault not being the others', and naming the kind
+of a refusal by its code, else by its status. What does not: the kinds (errors.py), asking (account.py), trying again
+(upstream/transport.py). An image has no `id`: it is the last part of its address. Times are Moscow's. A refusal's body
+may be empty, HTML of a proxy, or lack the code; texts are for people only and never decide, but one: the number of
+megabytes that 51004 names.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from imagesync_pipelines.accounts.moysklad import MatchField
+from imagesync_pipelines.connectors.moysklad.client.limits import MOSCOW
+from imagesync_pipelines.connectors.moysklad.errors import (
+    AccountRefusedError,
+    ChangedMeanwhileError,
+    EntityGoneError,
+    ImageTooLargeError,
+    NotAllowedError,
+    NotAnImageError,
+    ReadRefusedError,
+    StorageFullError,
+    TooLargeError,
+    TooManyImagesError,
+    UnknownPathError,
+    WriteRefusedError,
+)
+from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
+from imagesync_pipelines.upstream.answers import Answer, Place
+from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
+
+
+class RowError(ValueError):
+    """A row lacks a field or has a wrong one; the message names it."""
+
+
+def moscow_time(moment: datetime) -> str:
+    """A moment (with its zone) as filters take it."""
+    return moment.astimezone(MOSCOW).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def type_of(row: Mapping[str, Any]) -> EntityType | None:
+    """The type of a row of a list; None for what has no images of its own (services, consignments)."""
+    named = _object(row, "meta").get("type")
+    return next((known for known in TYPES if known == named), None)
+
+
+def id_of(row: Mapping[str, Any]) -> str:
+    """The id of a row. Raises RowError."""
+    return _text(row, "id")
+
+
+def entity_of(row: Mapping[str, Any]) -> Entity:
+    """An entity of a list or an answer. Raises RowError."""
+    kind = type_of(row)
+    if kind is None:
+        raise RowError("meta.type is neither product, bundle nor variant")
+    images = row.get("images")
+    about = images if isinstance(images, dict) else {}
+    rows = about.get("rows")
+    count = _object(about, "meta").get("size") if about else None
+    return Entity(
+        type=kind,
+        id=id_of(row),
+        name=_optional(row, "name"),
+        external_code=_optional(row, "externalCode"),
+        code=_optional(row, "code"),
+        article=_optional(row, "article"),
+        barcodes=_barcodes(row.get("barcodes")),
+        archived=row.get("archived") is True,
+        product_id=_last(_text(_object(_object(row, "product"), "meta"), "href")) if kind == "variant" else "",
+        updated=_moment(row),
+        image_count=count if isinstance(count, int) else -1,
+        images=tuple(image_of(image) for image in rows) if isinstance(rows, list) else None,
+        account_id=_optional(row, "accountId").lower(),
+    )
+
+
+def image_of(row: object) -> ImageRow:
+    """One image of an entity. Raises RowError."""
+    if not isinstance(row, dict):
+        raise RowError("an image is no object")
+    meta = _object(row, "meta")
+    size = row.get("size")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise RowError("size of an image is no number")
+    return ImageRow(
+        id=_last(_text(meta, "href")),
+        filename=_optional(row, "filename"),
+        size=size,
+        title=_optional(row, "title"),
+        updated=_moment(row),
+        download_href=_optional(meta, "downloadHref"),
+        permanent_href=_optional(meta, "downloadPermanentHref"),
+    )
+
+
+def _barcodes(value: object) -> tuple[str, ...]:
+    """The codes of all kinds: each is an object of one kind and its digits."""
+    entries = value if isinstance(value, list) else []
+    return tuple(str(code) for entry in entries if isinstance(entry, dict) for code in entry.values())
+
+
+def _object(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = row.get(name)
+    if not isinstance(value, dict):
+        raise RowError(f"{name} is missing or no object")
+    return value
+
+
+def _text(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    if not isinstance(value, str) or not value:
+        raise RowError(f"{name} is missing or no text")
+    return value
+
+
+def _optional(row: Mapping[str, Any], name: str) -> str:
+    value = row.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _moment(row: Mapping[str, Any]) -> datetime:
+    try:
+        return datetime.fromisoformat(_text(row, "updated")).replace(tzinfo=MOSCOW)
+    except ValueError:
+        raise RowError("updated is no date and time") from None
+
+
+def _last(href: str) -> str:
+    return href.partition("?")[0].rstrip("/").rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class AssortmentPage:
+    """A page of entities. size: how many the whole list has. illegible: key to reason of rows that lack something.
+
+    offset: place of the page in its list.
+    """
+
+    entities: tuple[Entity, ...]
+    offset: int
+    size: int
+    illegible: Mapping[str, str] = field(default_factory=dict)
+
+
+def values_of(entity: Entity, match_field: MatchField) -> tuple[str, ...]:
+    """The values of the field by which entities are matched: none, one, or several barcodes."""
+    if match_field == "barcode":
+        return entity.barcodes
+    value = {"externalCode": entity.external_code, "code": entity.code, "article": entity.article}[match_field]
+    return (value,) if value else ()
+
+
+def rows_of(reply: Answer) -> tuple[list[Mapping[str, Any]], int]:
+    """Rows and size of a list. Raises BadAnswerError."""
+    data = reply.data if isinstance(reply.data, dict) else {}
+    rows, meta = data.get("rows"), data.get("meta")
+    size = meta.get("size") if isinstance(meta, dict) else None
+    if not isinstance(rows, list) or not isinstance(size, int) or any(not isinstance(row, dict) for row in rows):
+        raise reply.error(BadAnswerError, f"HTTP {reply.status} without the list `rows` and its `meta.size`")
+    return rows, size
+
+
+def page_of(rows: Sequence[Mapping[str, Any]], offset: int, size: int) -> AssortmentPage:
+    entities, illegible = [], {}
+    for place, row in enumerate(rows, offset):
+        try:
+            kind = type_of(row)
+            key = f"{kind}:{id_of(row)}"
+        except RowError as error:
+            illegible[f"row {place}"] = str(error)
+            continue
+        if kind is None:
+            continue
+        try:
+            entities.append(entity_of(row))
+        except RowError as error:
+            illegible[key] = str(error)
+    return AssortmentPage(tuple(entities), offset, size, illegible)
+
+
+def images_in(element: object) -> tuple[ImageRow, ...] | None:
+    """The images in the answer to a write; None where their rows were left out or cannot be read."""
+    try:
+        entity = entity_of(element) if isinstance(element, dict) else None
+    except RowError:
+        return None
+    if entity is None or entity.images is None or len(entity.images) != entity.image_count:
+        return None
+    return entity.images
+
+
+PARALLEL_CODE = 1073
+# The server says that it could not, so nothing was carried out; 1083 and 1036 are failures in the middle.
+NOT_CARRIED_OUT = frozenset({51007, 1074, 1095})
+_KINDS: dict[int, type[UpstreamError]] = {
+    **dict.fromkeys((51001, 51002, 51005), NotAnImageError),
+    51003: StorageFullError,
+    51004: ImageTooLargeError,
+    51006: TooManyImagesError,
+    1002: UnknownPathError,
+    **dict.fromkeys((1044, 2007, 2022, 1088), TooLargeError),
+    **dict.fromkeys((1049, 1073), RateLimitedError),
+    **dict.fromkeys((1048, 1056, 1061), AccountRefusedError),
+    **dict.fromkeys((1016, 1017, 1018, 1045, 1075, 1070, 47000), NotAllowedError),
+    **dict.fromkeys((1020, 1021, 1008), EntityGoneError),
+    1065: ChangedMeanwhileError,
+    **dict.fromkeys((51007, 1074, 1095, 1083, 1036), UnavailableError),
+}
+_STATUSES: dict[int, type[UpstreamError]] = {
+    401: AccountRefusedError,
+    403: NotAllowedError,
+    # Proxies answer so; that an entity is gone, only МойСклад's own number says.
+    404: UnavailableError,
+    410: UnavailableError,
+    413: TooLargeError,
+    429: RateLimitedError,
+    **dict.fromkeys((500, 502, 503, 504), UnavailableError),
+}
+_HINTS: dict[type[UpstreamError], str] = {
+    AccountRefusedError: "; check the token, or login and password, in the accounts file",
+    NotAllowedError: "; check the rights of this account's user, and its tariff",
+    StorageFullError: "; the account's owner must make room",
+}
+_MEGABYTES = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:МБ|Мб|мб|MB|Mb|mb|мегабайт)")
+_MOST_WORDS = 200
+
+
+def errors_of(data: object) -> list[Mapping[str, Any]]:
+    """The entries of `errors` in a body, or in one element of a bulk answer; none where there are none."""
+    entries = data.get("errors") if isinstance(data, dict) else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def code_of(data: object) -> int | None:
+    """The first code that a body names."""
+    codes = (entry.get("code") for entry in errors_of(data))
+    return next((code for code in codes if isinstance(code, int) and not isinstance(code, bool)), None)
+
+
+def refusal(place: Place, status: int, data: object, *, write: bool) -> UpstreamError:
+    """The error that an answer means."""
+    code = code_of(data)
+    fallback = WriteRefusedError if write else ReadRefusedError
+    kind = _KINDS.get(code, fallback) if code is not None else _STATUSES.get(status, fallback)
+    number = f", error {code}" if code is not None else ""
+    # What is said about credentials may repeat them.
+    words = "the credentials were refused" if kind is AccountRefusedError else _words(data)
+    error = place.error(kind, f"HTTP {status}{number}: {words}{_HINTS.get(kind, '')}", status=status)
+    if isinstance(error, WriteRefusedError):
+        _tell(error, code, errors_of(data))
+    return error
+
+
+def _tell(error: WriteRefusedError, code: int | None, entries: list[Mapping[str, Any]]) -> None:
+    """Add what the entry says about where it is."""
+    error.code = code
+    entry = next((entry for entry in entries if entry.get("code") == code), {})
+    column = entry.get("column")
+    error.column = column if isinstance(column, int) and entry.get("line") in (None, 1) else None
+    found = re.search(r"\[(\d+)\]", str(entry.get("parameter") or ""))
+    error.element = int(found.group(1)) if found else None
+    if isinstance(error, ImageTooLargeError):
+        size = _MEGABYTES.search(f"{entry.get('error') or ''} {entry.get('error_message') or ''}")
+        error.limit_bytes = round(float(size.group(1).replace(",", ".")) * 1_000_000) if size else None
+
+
+def _words(data: object) -> str:
+    texts = (str(entry.get("error_message") or entry.get("error") or "") for entry in errors_of(data))
+    said = "; ".join(text for text in texts if text)
+    return said[:_MOST_WORDS] or "no reason given"
