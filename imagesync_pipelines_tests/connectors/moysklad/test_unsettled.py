@@ -11,6 +11,7 @@ from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.model import (
     EmptyArray,
     IdScope,
+    ListForm,
     MoyskladSwitches,
     SameMeta,
     TooLargeBy,
@@ -27,6 +28,8 @@ WAYS: list[dict[str, Any]] = [
     {"foreign_meta_adds": True, "id_scope": IdScope.ACCOUNT},
     {"bulk_inline_images": False},
     {"inline_keep_by_meta": False},
+    {"images_form": ListForm.BATCH},
+    {"bulk_form": ListForm.BATCH},
     {"mixed_bulk_status": 200},
     {"bulk_most": 1},
     {"variant_shows_parent": True},
