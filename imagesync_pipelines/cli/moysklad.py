@@ -13,7 +13,7 @@ from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, print_tab
 from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
 from imagesync_pipelines.connectors.moysklad.incoming import names_of, open_receiver, read_payloads
 from imagesync_pipelines.connectors.moysklad.model import TYPES
-from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, QueueView, SetAside, State
+from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, QueueView, State, UnreadableRequest
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.runs import Status
@@ -78,7 +78,7 @@ def enqueue(context: click.Context, file: BinaryIO) -> None:
         raise click.ClickException(str(error)) from None
     with open_installation() as place:
         Queue(place.engine).add(requests, datetime.now(UTC))
-    aside = [request for request in requests if isinstance(request, SetAside)]
+    aside = [request for request in requests if isinstance(request, UnreadableRequest)]
     queued = sum(isinstance(request, NewRequest) for request in requests)
     click.echo(f"{queued} requests queued, {len(aside)} set aside")
     for request in aside[:REASONS_SHOWN]:

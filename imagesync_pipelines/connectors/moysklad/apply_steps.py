@@ -22,7 +22,7 @@ from imagesync_pipelines.connectors.moysklad.child import (
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.content import CONTENT, kept_of
 from imagesync_pipelines.connectors.moysklad.lists import ChildLists
-from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap, ContentFetched, Task, key_parts
+from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap, ContentFetched, EntityTask, key_parts
 from imagesync_pipelines.connectors.moysklad.plan_step import forget_entities
 from imagesync_pipelines.connectors.moysklad.planning import tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueView, State
@@ -67,7 +67,7 @@ class ChildApplied:
     loaded: Loaded
     applied: Applied
     written: WrittenImages
-    tasks: Mapping[str, Task]
+    tasks: Mapping[str, EntityTask]
     content: ContentFetched
     skipped: tuple[str, ...]
     earlier_calls: int
@@ -101,7 +101,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, *, plan_id: int | None = None)
 
     An entity that cannot be written stops no other. When the account stops, the rest waits for the next run, which
     plans it again. Raises SkippedOffError, AccountBusyError, PlanMissingError, NoPlanOfThisRunError,
-    AccountRefusedError, NotAllowedError.
+    AccountRefusedError, AccountForbiddenError.
     """
     child.refuse_off()
     context = child.context
@@ -222,7 +222,7 @@ def queue_errors(view: QueueView) -> pd.DataFrame:
 
 
 def _tools(
-    child: ChildRun, api: MoyskladApi, tasks: Mapping[str, Task], content: ContentFetched, limit: int
+    child: ChildRun, api: MoyskladApi, tasks: Mapping[str, EntityTask], content: ContentFetched, limit: int
 ) -> ChildTools:
     kept = kept_of(child.contents, {one.source for task in tasks.values() for one in task.images if not one.child_id})
     ownership, clock = child.child.ownership, child.context.clock

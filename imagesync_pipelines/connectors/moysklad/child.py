@@ -24,7 +24,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError, SkippedOffError
-from imagesync_pipelines.connectors.moysklad.model import NAME, Managed, Record, Seen
+from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, Managed, Seen
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import intents
@@ -45,12 +45,12 @@ class ChildState:
     engine: sa.Engine
     child: str
 
-    def records(self, keys: Collection[str] | None = None) -> dict[str, Record]:
+    def records(self, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
         """What we know of these entities' images, or of all; an entity that we never wrote is missing."""
         query = sa.select(moysklad_child_images).where(self._mine(keys))
         with self.engine.connect() as connection:
             return {
-                row.entity_key: Record(_managed(row.images), _managed(row.writing or ()), row.others)
+                row.entity_key: ChildRecord(_managed(row.images), _managed(row.writing or ()), row.others)
                 for row in connection.execute(query)
             }
 

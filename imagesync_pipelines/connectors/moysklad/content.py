@@ -16,8 +16,12 @@ from imagesync_pipelines.accounts.moysklad import MAIN
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_of, look_at, main_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.costs import needed_of
-from imagesync_pipelines.connectors.moysklad.errors import AccountRefusedError, AccountStoppedError, NotAllowedError
-from imagesync_pipelines.connectors.moysklad.model import NAME, ContentFetched, ImageRow, Record, Wanted
+from imagesync_pipelines.connectors.moysklad.errors import (
+    AccountForbiddenError,
+    AccountRefusedError,
+    AccountStoppedError,
+)
+from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, ContentFetched, ImageRow, Wanted
 from imagesync_pipelines.connectors.moysklad.planning import tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of
@@ -42,7 +46,7 @@ _KB = 1000
 
 
 @dataclass
-class Downloads:
+class ContentDownloads:
     """What became of the images that were needed.
 
     kept: by identity. failed: identity to reason. downloaded: names and bytes of those that came now. stopped: why the
@@ -89,7 +93,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, *, plan_id: int | None = N
     """Have the content of the images that a stored plan needs; each is downloaded once for all child accounts.
 
     An image that cannot be had stops no other. Raises SkippedOffError, PlanMissingError, NoPlanOfThisRunError,
-    AccountRefusedError, NotAllowedError.
+    AccountRefusedError, AccountForbiddenError.
     """
     child.refuse_off()
     context = child.context
@@ -97,7 +101,9 @@ def fetch_content(child: ChildRun, main: MoyskladApi, *, plan_id: int | None = N
     tasks = tasks_of(context.plans.need_payload(header.id))
     records = child.state.records(tasks)
     needed = {
-        image.source: image for group, task in tasks.items() for image in needed_of(task, records.get(group, Record()))
+        image.source: image
+        for group, task in tasks.items()
+        for image in needed_of(task, records.get(group, ChildRecord()))
     }
     calls, total = main.calls, len(needed)
     done = download_all(
@@ -189,12 +195,12 @@ def download_all(
     *,
     workers: int,
     on_progress: Callable[[int], None],
-) -> Downloads:
+) -> ContentDownloads:
     """Have the content of these images (by identity), downloading what is not kept; one that fails stops no other.
 
-    When the main account stops, the rest is left. Raises AccountRefusedError and NotAllowedError.
+    When the main account stops, the rest is left. Raises AccountRefusedError and AccountForbiddenError.
     """
-    done = Downloads(kept=kept_of(contents, images))
+    done = ContentDownloads(kept=kept_of(contents, images))
     missing = [image for source, image in sorted(images.items()) if source not in done.kept]
     lock = threading.Lock()
     finished = 0
@@ -208,7 +214,7 @@ def download_all(
         content, why, stopped, size = None, "", "", 0
         try:
             content, size = _fetched(api, contents, image)
-        except (AccountRefusedError, NotAllowedError):
+        except (AccountRefusedError, AccountForbiddenError):
             raise
         except AccountStoppedError as error:
             stopped = error_reason(error)

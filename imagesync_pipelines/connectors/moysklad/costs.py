@@ -10,7 +10,7 @@ from math import ceil
 from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT
 from imagesync_pipelines.connectors.moysklad.client.limits import UNITS, WINDOW_SECONDS
-from imagesync_pipelines.connectors.moysklad.model import Entity, Record, Task, Wanted
+from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Entity, EntityTask, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import (
     MOST_REQUEST_BYTES,
     choose_images,
@@ -44,7 +44,7 @@ class ChildCost:
         return self.writes + self.reads + self.downloads
 
 
-def needed_of(task: Task, record: Record) -> list[Wanted]:
+def needed_of(task: EntityTask, record: ChildRecord) -> list[Wanted]:
     """The images of a task that are not there, as far as we know: their content is needed."""
     there = [image.source for image in record.images]
     needed = []
@@ -57,8 +57,8 @@ def needed_of(task: Task, record: Record) -> list[Wanted]:
 
 
 def cost_of(
-    tasks: Mapping[str, Task],
-    records: Mapping[str, Record],
+    tasks: Mapping[str, EntityTask],
+    records: Mapping[str, ChildRecord],
     child: MoyskladChild,
     kept: Collection[str],
     entities: Sequence[Entity],
@@ -67,11 +67,13 @@ def cost_of(
     child_weight: int,
 ) -> ChildCost:
     """The cost of writing these entities. kept: identities of images whose content is there. The weights: units."""
-    needed = {group: needed_of(task, records.get(group, Record())) for group, task in tasks.items()}
+    needed = {group: needed_of(task, records.get(group, ChildRecord())) for group, task in tasks.items()}
     wanted = {image.source: image for images in needed.values() for image in images if image.source not in kept}
     downloads = sum(not image.permanent_href for image in wanted.values())
     bulk = {
-        group for group in tasks if child.bulk_first_fill and needed[group] and not records.get(group, Record()).images
+        group
+        for group in tasks
+        if child.bulk_first_fill and needed[group] and not records.get(group, ChildRecord()).images
     }
     writes = sum(_requests(needed[group]) for group in tasks if group not in bulk)
     for kind in sorted({tasks[group].type for group in bulk}):
@@ -79,7 +81,9 @@ def cost_of(
     reads = ceil(len(tasks) / EXPANDED_LIMIT) if child.ownership is Ownership.MANAGED else 0
     units = max(downloads * main_weight, (writes + reads) * child_weight)
     earlier = sum(
-        earlier_calls(_there(records.get(entity.key, Record())), len(choose_images(entity.images or (), child.mode)))
+        earlier_calls(
+            _there(records.get(entity.key, ChildRecord())), len(choose_images(entity.images or (), child.mode))
+        )
         for entity in entities
     )
     return ChildCost(
@@ -109,7 +113,7 @@ def _encoded(image: Wanted) -> int:
     return encoded_size(image.filename, min(image.size, image.limit or image.size))
 
 
-def _there(record: Record) -> int:
+def _there(record: ChildRecord) -> int:
     return len(record.images) + record.others
 
 

@@ -23,7 +23,7 @@ class AccountRefusedError(AccountStoppedError):
     """The credentials of the account were refused, or the user has no access to the API (1056, 1061, 1048)."""
 
 
-class NotAllowedError(AccountStoppedError):
+class AccountForbiddenError(AccountStoppedError):
     """This account may not do that: a permission or the tariff is missing (403, 1016 to 1018, 1045, 1075, 1070)."""
 
 
@@ -31,7 +31,7 @@ class StorageFullError(AccountStoppedError):
     """The account's storage is full (51003); its owner must make room."""
 
 
-class WriteRefusedError(UpstreamError):
+class ImagesRefusedError(UpstreamError):
     """МойСклад refused a write; its own words are in the message.
 
     code: МойСклад's number, None where it gave none. column: of the request's JSON, which is one line, from 1.
@@ -43,29 +43,29 @@ class WriteRefusedError(UpstreamError):
     element: int | None = None
 
 
-class UnknownPathError(WriteRefusedError):
+class UnknownPathError(ImagesRefusedError):
     """The API does not know what was called (1002), so nothing was carried out."""
 
 
-class ImageTooLargeError(WriteRefusedError):
+class ImageTooLargeError(ImagesRefusedError):
     """An image is larger than the account takes (51004). limit_bytes: the number that the answer names, or None."""
 
     limit_bytes: int | None = None
 
 
-class TooManyImagesError(WriteRefusedError):
+class TooManyImagesError(ImagesRefusedError):
     """An entity would have more images than it may (51006)."""
 
 
-class NotAnImageError(WriteRefusedError):
+class NotAnImageError(ImagesRefusedError):
     """An image has no content, no file name, or is none that МойСклад takes (51001, 51002, 51005)."""
 
 
-class TooLargeError(WriteRefusedError):
+class TooLargeError(ImagesRefusedError):
     """The request is larger than 20 MB, has too many elements, or took too long (413, 1044, 2007, 2022, 1088)."""
 
 
-class ChangedMeanwhileError(WriteRefusedError):
+class ChangedMeanwhileError(ImagesRefusedError):
     """Somebody changed the entity in the same moment (1065); read it again, then write."""
 
 

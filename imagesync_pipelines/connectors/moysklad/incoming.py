@@ -22,7 +22,7 @@ from imagesync_pipelines.accounts.file import Accounts, load_accounts
 from imagesync_pipelines.accounts.moysklad import MAIN, Mode
 from imagesync_pipelines.connectors.moysklad.errors import EventsError, PayloadsError
 from imagesync_pipelines.connectors.moysklad.model import TYPES, EntityType
-from imagesync_pipelines.connectors.moysklad.queue import PRIORITY, NewRequest, Queue, SetAside
+from imagesync_pipelines.connectors.moysklad.queue import PRIORITY, NewRequest, Queue, UnreadableRequest
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import open_installation
@@ -86,7 +86,7 @@ def names_of(accounts: Accounts) -> AccountNames:
     )
 
 
-def read_payloads(body: bytes, names: AccountNames) -> list[NewRequest | SetAside]:
+def read_payloads(body: bytes, names: AccountNames) -> list[NewRequest | UnreadableRequest]:
     """The requests in a body: one payload, an array of them, or one per line.
 
     Raises PayloadsError when it is no JSON, naming the line.
@@ -94,29 +94,31 @@ def read_payloads(body: bytes, names: AccountNames) -> list[NewRequest | SetAsid
     return [read_payload(document, names) for document in _documents(body)]
 
 
-def read_payload(document: object, names: AccountNames) -> NewRequest | SetAside:
+def read_payload(document: object, names: AccountNames) -> NewRequest | UnreadableRequest:
     """One payload as a request, or set aside with every field that is missing or wrong."""
     try:
         payload = orjson.dumps(document).decode()
     except orjson.JSONEncodeError:
-        return SetAside("", "its fields are nested too deeply to be a request")
+        return UnreadableRequest("", "its fields are nested too deeply to be a request")
     if not isinstance(document, dict):
-        return SetAside(payload, "a request is an object with fields; this is none")
+        return UnreadableRequest(payload, "a request is an object with fields; this is none")
     kind = _SeveralImages if "images" in document else _OneImage
     try:
         entity = kind.model_validate(document)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_input=False, include_context=False)
-        return SetAside(payload, "; ".join(_in_words(item["loc"], item["type"], item["msg"]) for item in problems))
+        return UnreadableRequest(
+            payload, "; ".join(_in_words(item["loc"], item["type"], item["msg"]) for item in problems)
+        )
     if entity.main_account_id.lower() not in names.main:
-        return SetAside(
+        return UnreadableRequest(
             payload, f"main_account_id: {_shown(entity.main_account_id)} is not the main account's account_id"
         )
     child = names.children.get(entity.child_account_id.lower())
     if child is None:
         known = ", ".join(sorted(set(names.children.values()))) or "none"
         shown = _shown(entity.child_account_id)
-        return SetAside(
+        return UnreadableRequest(
             payload, f"child_account_id: no child account has {shown} as account_id or alias; there are: {known}"
         )
     return NewRequest(child, entity.entity_type, str(entity.parent_entity_id), payload, entity.priority)
@@ -252,7 +254,7 @@ class QueueReceiver:
         requests = read_payloads(body, self.names)
         self.queue.add(requests, self.clock())
         queued = sum(isinstance(request, NewRequest) for request in requests)
-        return queued, [one.reason for one in requests if isinstance(one, SetAside)]
+        return queued, [one.reason for one in requests if isinstance(one, UnreadableRequest)]
 
     def check(self) -> None:
         """Ask the queue something; raises when it does not answer."""

@@ -14,7 +14,15 @@ from imagesync_pipelines.accounts.moysklad import Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, ChildState
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import EntityGoneError, RowsMissingError
-from imagesync_pipelines.connectors.moysklad.model import Entity, ImageRow, Managed, Record, Seen, Task, Wanted
+from imagesync_pipelines.connectors.moysklad.model import (
+    ChildRecord,
+    Entity,
+    EntityTask,
+    ImageRow,
+    Managed,
+    Seen,
+    Wanted,
+)
 from imagesync_pipelines.connectors.moysklad.rules import image_of, recognise, seen, sent_name
 from imagesync_pipelines.storage.contents import Content
 
@@ -37,7 +45,7 @@ class ReadLists:
 def read_lists(
     api: MoyskladApi,
     ids: Mapping[str, str],
-    records: Mapping[str, Record],
+    records: Mapping[str, ChildRecord],
     expected: Mapping[str, Sequence[Managed]],
     identity: ChildIdentity,
 ) -> Iterator[ReadLists]:
@@ -59,7 +67,7 @@ def read_lists(
         for key, child_id in portion.items():
             entity = found.get(child_id)
             if entity is not None and entity.images is not None and len(entity.images) == entity.image_count:
-                record = records.get(key, Record())
+                record = records.get(key, ChildRecord())
                 lists[key] = recognise(entity.images, record.images, _expected(record, expected.get(key, ())))
             elif entity is not None or child_id in illegible:
                 unread[key] = illegible.get(child_id, "its images were not delivered, or not all of them")
@@ -83,7 +91,7 @@ class ChildLists:
         self,
         api: MoyskladApi,
         state: ChildState,
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, EntityTask],
         order: Sequence[str],
         ownership: Ownership,
         identity: ChildIdentity,
@@ -111,7 +119,7 @@ class ChildLists:
         with self._lock:
             self._begun.add(key)
             if not self._reads and not again:
-                return self._records.get(key, Record()).images, False
+                return self._records.get(key, ChildRecord()).images, False
             if again or self._is_old(key):
                 if again:
                     # What was begun meanwhile is noted there, with the very names that were sent.
@@ -151,7 +159,7 @@ def seen_of(images: Sequence[Managed], ownership: Ownership) -> Seen:
     return seen(images, mirror=ownership is Ownership.MIRROR)
 
 
-def _expected(record: Record, images: Sequence[Managed]) -> tuple[Managed, ...]:
+def _expected(record: ChildRecord, images: Sequence[Managed]) -> tuple[Managed, ...]:
     """What was about to be written, and of these images those that are not among it."""
     sources = [image.source for image in record.writing]
     found = list(record.writing)

@@ -20,7 +20,7 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.accounts.moysklad import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, forget_lists, hand_over
 from imagesync_pipelines.connectors.moysklad.client.answers import values_of
-from imagesync_pipelines.connectors.moysklad.model import NAME, Entity, EntityType, key_parts
+from imagesync_pipelines.connectors.moysklad.model import NAME, Entity, EntityType, WithoutCounterpart, key_parts
 from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map as table
@@ -30,7 +30,7 @@ Place = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class Match:
+class Counterpart:
     """An entity of the main account (key) and its counterpart's id in the child account, found by `value`.
 
     images: how many the counterpart says that it has, 0 where it does not say.
@@ -42,15 +42,6 @@ class Match:
     images: int = 0
 
 
-@dataclass(frozen=True)
-class Unmatched:
-    """An entity of the main account without counterpart, and why."""
-
-    key: str
-    name: str
-    reason: str
-
-
 def match_entities(
     wanted: Sequence[Entity],
     candidates: Sequence[Entity],
@@ -59,7 +50,7 @@ def match_entities(
     products: Mapping[str, str],
     taken: Mapping[str, str],
     shared: Collection[Place],
-) -> tuple[list[Match], list[Unmatched]]:
+) -> tuple[list[Counterpart], list[WithoutCounterpart]]:
     """Find the counterpart of every wanted entity among candidates of the same type in the child account.
 
     products: ids of products in the main account to their counterparts' ids, for variants, which are only looked for
@@ -70,14 +61,14 @@ def match_entities(
     for candidate in candidates:
         for value in values_of(candidate, match_field):
             by_value[candidate.type, value][candidate.id] = candidate
-    matches: list[Match] = []
-    unmatched: list[Unmatched] = []
+    matches: list[Counterpart] = []
+    unmatched: list[WithoutCounterpart] = []
     for entity in wanted:
         found = _match(entity, by_value, match_field, products, taken, shared)
-        if isinstance(found, Match):
+        if isinstance(found, Counterpart):
             matches.append(found)
         else:
-            unmatched.append(Unmatched(entity.key, entity.name, found))
+            unmatched.append(WithoutCounterpart(entity.key, entity.name, found))
     return _without_shared(matches, unmatched, {entity.key: entity.name for entity in wanted})
 
 
@@ -88,7 +79,7 @@ def _match(
     products: Mapping[str, str],
     taken: Mapping[str, str],
     shared: Collection[Place],
-) -> Match | str:
+) -> Counterpart | str:
     """The counterpart of one entity, or the sentence why there is none."""
     values = values_of(entity, match_field)
     if not values:
@@ -114,18 +105,20 @@ def _match(
     owner = taken.get(child_id)
     if owner is not None and owner != entity.key:
         return f"its counterpart by {said} is already that of {owner}; make it unique in the main account"
-    return Match(entity.key, child_id, value, counts[child_id])
+    return Counterpart(entity.key, child_id, value, counts[child_id])
 
 
 def _without_shared(
-    matches: Sequence[Match], unmatched: Sequence[Unmatched], names: Mapping[str, str]
-) -> tuple[list[Match], list[Unmatched]]:
+    matches: Sequence[Counterpart], unmatched: Sequence[WithoutCounterpart], names: Mapping[str, str]
+) -> tuple[list[Counterpart], list[WithoutCounterpart]]:
     """Take out what two entities of the main account share: each would overwrite the other's images."""
     keys: defaultdict[str, list[str]] = defaultdict(list)
     for match in matches:
         keys[match.child_id].append(match.key)
     shared = [
-        Unmatched(match.key, names[match.key], f"{', '.join(keys[match.child_id])} have the same value {match.value}")
+        WithoutCounterpart(
+            match.key, names[match.key], f"{', '.join(keys[match.child_id])} have the same value {match.value}"
+        )
         for match in matches
         if len(keys[match.child_id]) > 1
     ]
@@ -164,8 +157,8 @@ class Mapped:
     """
 
     ids: Mapping[str, str]
-    new: tuple[Match, ...]
-    unmatched: tuple[Unmatched, ...]
+    new: tuple[Counterpart, ...]
+    unmatched: tuple[WithoutCounterpart, ...]
     calls: int
 
 
@@ -196,8 +189,8 @@ def map_entities(
     Raises SameAccountError and the errors of the API.
     """
     calls = api.calls
-    new: list[Match] = []
-    unmatched: list[Unmatched] = []
+    new: list[Counterpart] = []
+    unmatched: list[WithoutCounterpart] = []
     with engine.connect() as connection:
         known = _without_main_itself(connection, child, read_map(connection, child))
         unknown = [entity for entity in entities if entity.key not in known]
@@ -267,7 +260,7 @@ def _shared_places(connection: sa.Connection, match_field: MatchField) -> frozen
 
 
 def _keep(
-    connection: sa.Connection, child: MoyskladChild, matches: Sequence[Match], orphaned: Mapping[str, str]
+    connection: sa.Connection, child: MoyskladChild, matches: Sequence[Counterpart], orphaned: Mapping[str, str]
 ) -> None:
     """Write what was found; what the same entities were found by earlier, by another field, gives way.
 

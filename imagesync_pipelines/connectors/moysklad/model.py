@@ -118,7 +118,7 @@ class Wanted(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Task:
+class EntityTask:
     """What a stored plan keeps of one entity to write it: its counterpart's id and type, its name, all its images."""
 
     child_id: str
@@ -150,7 +150,7 @@ class Managed(NamedTuple):
     size: int
 
 
-class Record(NamedTuple):
+class ChildRecord(NamedTuple):
     """What we know of an entity's images in a child account.
 
     images: in order; those of the owner are among them only where the account is a mirror. writing: what was about to
@@ -163,7 +163,7 @@ class Record(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What an entity's images in a child account were seen or written to be: see Record."""
+    """What an entity's images in a child account were seen or written to be: see ChildRecord."""
 
     images: tuple[Managed, ...]
     others: int
@@ -205,10 +205,9 @@ class MainReading(HandOver):
     warnings: tuple[str, ...] = ()
 
 
-class WithoutCounterpart(BaseModel):
-    """An entity of the main account that was not found in the child account, and why."""
-
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True)
+class WithoutCounterpart:
+    """An entity of the main account without counterpart in the child account, and why."""
 
     key: str
     name: str

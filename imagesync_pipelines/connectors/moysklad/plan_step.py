@@ -17,13 +17,13 @@ from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.content import source_of
 from imagesync_pipelines.connectors.moysklad.costs import ChildCost, cost_of, needed_of
 from imagesync_pipelines.connectors.moysklad.lists import expected_of, read_lists, seen_of
-from imagesync_pipelines.connectors.moysklad.model import ChildMap, Entity, Record
+from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity
 from imagesync_pipelines.connectors.moysklad.options import ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.planning import ChildPlan, plan_child, rows_frame
 from imagesync_pipelines.connectors.moysklad.reading_steps import (
     ENTITY_MAP,
     EVERYTHING,
-    Chosen,
+    EntityChoice,
     chosen_by,
     mirrored,
     reading_of,
@@ -92,7 +92,7 @@ def make_plan(
     api: MoyskladApi,
     main: MoyskladApi,
     *,
-    chosen: Chosen = EVERYTHING,
+    chosen: EntityChoice = EVERYTHING,
     check_child: bool = False,
     allow_mass_delete: bool = False,
     dry_run: bool = False,
@@ -252,7 +252,7 @@ def _read(child: ChildRun, api: MoyskladApi, entities: Sequence[Entity], ids: Ma
     for found in read_lists(api, ids, records, expected, child.identity):
         seen = {key: seen_of(images, child.child.ownership) for key, images in found.seen.items()}
         child.state.note(seen)
-        drifted |= {key for key, one in seen.items() if one.images != records.get(key, Record()).images}
+        drifted |= {key for key, one in seen.items() if one.images != records.get(key, ChildRecord()).images}
         forget_entities(child, found.gone)
         gone |= found.gone
         unread |= found.unread
@@ -269,14 +269,16 @@ def _clear_quarantine(child: ChildRun, groups: Collection[str], found: ChildPlan
 def _cost(
     child: ChildRun,
     found: ChildPlan,
-    records: Mapping[str, Record],
+    records: Mapping[str, ChildRecord],
     entities: Sequence[Entity],
     *,
     main_weight: int,
     child_weight: int,
 ) -> ChildCost:
     needed = {
-        image.source for group, task in found.tasks.items() for image in needed_of(task, records.get(group, Record()))
+        image.source
+        for group, task in found.tasks.items()
+        for image in needed_of(task, records.get(group, ChildRecord()))
     }
     names = {source_of(source): source for source in needed}
     kept = {names[name] for name in child.contents.find(names)}

@@ -12,7 +12,15 @@ from typing import NamedTuple
 import pandas as pd
 
 from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
-from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, Entity, ImageRow, Managed, Record, Task, Wanted
+from imagesync_pipelines.connectors.moysklad.model import (
+    MOST_IMAGES,
+    ChildRecord,
+    Entity,
+    EntityTask,
+    ImageRow,
+    Managed,
+    Wanted,
+)
 from imagesync_pipelines.connectors.moysklad.rules import choose_images, identity, row_keys, too_large
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, ROW_COLUMNS
 from imagesync_pipelines.sync.guard import guard
@@ -38,7 +46,7 @@ class ChildPlan:
 
     plan: pd.DataFrame
     held: pd.DataFrame
-    tasks: Mapping[str, Task]
+    tasks: Mapping[str, EntityTask]
     states: Mapping[str, str]
     planned: int
     skipped: Mapping[str, str]
@@ -71,7 +79,7 @@ class _Entity(NamedTuple):
 def plan_child(
     entities: Sequence[Entity],
     ids: Mapping[str, str],
-    records: Mapping[str, Record],
+    records: Mapping[str, ChildRecord],
     child: MoyskladChild,
     limit: int,
     deletion_limits: DeletionLimits,
@@ -86,7 +94,7 @@ def plan_child(
     """
     there = [entity for entity in entities if entity.key in ids]
     planned = {
-        entity.key: _plan_entity(entity, records.get(entity.key, Record()), child, limit, refused or {})
+        entity.key: _plan_entity(entity, records.get(entity.key, ChildRecord()), child, limit, refused or {})
         for entity in there
     }
     wanted = [row for one in planned.values() for row in one.wanted]
@@ -124,7 +132,7 @@ def plan_child(
                 names[group],
                 ids[group],
                 keys,
-                records.get(group, Record()),
+                records.get(group, ChildRecord()),
                 limit,
                 reencode=child.reencode_too_large,
             )
@@ -137,17 +145,17 @@ def plan_child(
     )
 
 
-def tasks_of(payload: pd.DataFrame) -> dict[str, Task]:
+def tasks_of(payload: pd.DataFrame) -> dict[str, EntityTask]:
     """The tasks of a plan's payload, by group."""
-    return {group: Task.from_json(text) for group, text in zip(payload["group"], payload["task"], strict=True)}
+    return {group: EntityTask.from_json(text) for group, text in zip(payload["group"], payload["task"], strict=True)}
 
 
-def rows_frame(records: Mapping[str, Record]) -> pd.DataFrame:
+def rows_frame(records: Mapping[str, ChildRecord]) -> pd.DataFrame:
     """What we know of entities' lists, as the engine's rows; `states_of` has their digests."""
     return _frame([row for group, record in records.items() for row in _rows(group, record.images)])
 
 
-def states_of(records: Mapping[str, Record]) -> dict[str, str]:
+def states_of(records: Mapping[str, ChildRecord]) -> dict[str, str]:
     """The digests of the lists that have any image, by group, as the engine makes them of `rows_frame`."""
     return {
         group: group_state((row.key, row.fingerprint, row.position) for row in _rows(group, record.images))
@@ -157,7 +165,7 @@ def states_of(records: Mapping[str, Record]) -> dict[str, str]:
 
 
 def _plan_entity(
-    entity: Entity, record: Record, child: MoyskladChild, limit: int, refused: Mapping[str, str]
+    entity: Entity, record: ChildRecord, child: MoyskladChild, limit: int, refused: Mapping[str, str]
 ) -> _Entity:
     """The rows of one entity: wanted, current, and what is told of images that cannot be written."""
     group = entity.key
@@ -234,8 +242,8 @@ def _final_keys(plan: pd.DataFrame, changing: Collection[str]) -> dict[str, list
 
 
 def _task(
-    entity: Entity, child_id: str, keys: Iterable[tuple[str, str]], record: Record, limit: int, *, reencode: bool
-) -> Task:
+    entity: Entity, child_id: str, keys: Iterable[tuple[str, str]], record: ChildRecord, limit: int, *, reencode: bool
+) -> EntityTask:
     main = dict(
         zip(
             row_keys(entity.key, [Managed(row.id, "", "", 0) for row in entity.images or ()]),
@@ -244,7 +252,7 @@ def _task(
         )
     )
     there = dict(zip(row_keys(entity.key, record.images), record.images, strict=True))
-    return Task(
+    return EntityTask(
         child_id,
         entity.type,
         entity.name,

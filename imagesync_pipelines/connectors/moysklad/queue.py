@@ -50,7 +50,7 @@ class NewRequest(NamedTuple):
     once: str = ""
 
 
-class SetAside(NamedTuple):
+class UnreadableRequest(NamedTuple):
     """What came in and could not be understood; the reason names the field."""
 
     payload: str
@@ -114,7 +114,7 @@ class Queue:
 
     engine: sa.Engine
 
-    def add(self, requests: Sequence[NewRequest | SetAside], now: datetime) -> int:
+    def add(self, requests: Sequence[NewRequest | UnreadableRequest], now: datetime) -> int:
         """Put wishes in, all or none; returns how many are new: those that came before are passed over."""
         if not requests:
             return 0
@@ -236,9 +236,9 @@ def _held(run_id: str, ids: Collection[int]) -> sa.ColumnElement[bool]:
     return (table.c.run_id == run_id) & (table.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger))))
 
 
-def _row(request: NewRequest | SetAside, now: datetime) -> dict[str, object]:
+def _row(request: NewRequest | UnreadableRequest, now: datetime) -> dict[str, object]:
     known: dict[str, object] = {"payload": request.payload, "due_at": now, "created_at": now, "changed_at": now}
-    if isinstance(request, SetAside):
+    if isinstance(request, UnreadableRequest):
         nowhere = {"child": "", "entity_type": "", "entity_id": "", "priority": PRIORITY, "once": None}
         return {**known, **nowhere, "state": State.SET_ASIDE, "last_error": request.reason[:ERROR_CHARACTERS]}
     wish = {name: getattr(request, name) for name in ("child", "entity_type", "entity_id", "priority")}

@@ -63,7 +63,7 @@ class Source(Protocol):
 
 
 @dataclass
-class Scan:
+class MainScan:
     """What the pages of one reading told; the rows themselves are staged. distinct: different entities.
 
     unread: key to reason of entities whose row cannot be used. archived: keys of entities that are. with_images: how
@@ -136,7 +136,7 @@ def read_entities(engine: sa.Engine, api: Source, keys: Collection[str], *, perm
     """
     calls = api.calls
     with engine.connect() as connection, staging(connection):
-        scan = Scan()
+        scan = MainScan()
         deleted = _confirmed(connection, api, sorted(keys), permanent, scan)
         _refuse_rowless(scan)
         kept = _keep(connection, deleted, scan.archived)
@@ -160,12 +160,12 @@ def fingerprint(entity: Entity) -> str:
 
 def _scan_until_proven(
     connection: sa.Connection, api: Source, since: datetime | None, repeats: int, permanent: bool
-) -> Scan:
+) -> MainScan:
     """The first scan that proves to be complete, or the last of `repeats` + 1; its rows are staged afterwards."""
-    scan = Scan()
+    scan = MainScan()
     for _ in range(repeats + 1):
         stage_nothing(connection)
-        scan = Scan()
+        scan = MainScan()
         for page in api.assortment(updated_since=since, permanent=permanent):
             scan.sizes.append(page.size)
             _take(connection, scan, page)
@@ -176,7 +176,7 @@ def _scan_until_proven(
     return scan
 
 
-def _take(connection: sa.Connection, scan: Scan, page: AssortmentPage) -> None:
+def _take(connection: sa.Connection, scan: MainScan, page: AssortmentPage) -> None:
     """Stage the rows of a page, and note what it tells."""
     scan.unread |= page.illegible
     rows = [_seen(key) for key in page.illegible if key.partition(":")[0] in TYPES]
@@ -198,14 +198,14 @@ def _take(connection: sa.Connection, scan: Scan, page: AssortmentPage) -> None:
     stage(connection, rows)
 
 
-def _refuse_rowless(scan: Scan) -> None:
+def _refuse_rowless(scan: MainScan) -> None:
     if scan.with_images and not scan.images:
         raise RowsMissingError(
             f"{scan.with_images} entities have images, and no row of them came; nothing is concluded from that"
         )
 
 
-def _nothing_left(connection: sa.Connection, scan: Scan) -> str:
+def _nothing_left(connection: sa.Connection, scan: MainScan) -> str:
     """Why a scan over everything that saw nothing proves nothing: a lost right to see products looks the same."""
     there = 0 if scan.distinct else count_live(connection, NAME, MAIN)
     connection.commit()
@@ -213,7 +213,7 @@ def _nothing_left(connection: sa.Connection, scan: Scan) -> str:
 
 
 def _confirmed(
-    connection: sa.Connection, api: Source, keys: Sequence[str], permanent: bool, scan: Scan
+    connection: sa.Connection, api: Source, keys: Sequence[str], permanent: bool, scan: MainScan
 ) -> frozenset[str]:
     """Ask for entities by their ids and stage what comes; give the keys of those that the account does not have.
 
@@ -240,7 +240,7 @@ def _keep(connection: sa.Connection, deleted: Collection[str], archived: Collect
 
 
 def _reading(
-    scan: Scan,
+    scan: MainScan,
     kept: _Kept,
     calls: int,
     *,

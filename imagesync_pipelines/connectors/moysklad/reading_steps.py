@@ -53,7 +53,7 @@ SHOWN = 20
 
 
 @dataclass(frozen=True)
-class Chosen:
+class EntityChoice:
     """The entities that a run is about: of these types, and with these keys of the main account (none: all)."""
 
     types: tuple[EntityType, ...] = TYPES
@@ -64,13 +64,13 @@ class Chosen:
         return key_parts(key)[0] in self.types and (not self.keys or key in self.keys)
 
 
-EVERYTHING, NOTHING = Chosen(), Chosen(types=())
+EVERYTHING, NOTHING = EntityChoice(), EntityChoice(types=())
 
 
-def chosen(entity_type: str, entity: str) -> Chosen:
+def chosen(entity_type: str, entity: str) -> EntityChoice:
     """The entities of a type ('': all types), or the one with an id in the main account ('': all)."""
     types = tuple(kind for kind in TYPES if entity_type in ("", kind))
-    return Chosen(types, _keys(entity_type, entity))
+    return EntityChoice(types, _keys(entity_type, entity))
 
 
 def requested(context: RunContext[MoyskladSettings]) -> tuple[str, ...]:
@@ -79,11 +79,11 @@ def requested(context: RunContext[MoyskladSettings]) -> tuple[str, ...]:
     return tuple(sorted({request.entity for request in held}))
 
 
-def chosen_by(context: RunContext[MoyskladSettings], options: ChosenEntities) -> Chosen:
+def chosen_by(context: RunContext[MoyskladSettings], options: ChosenEntities) -> EntityChoice:
     """The entities that the run is about."""
     if options.requests:
         keys = requested(context)
-        return Chosen(keys=keys) if keys else NOTHING
+        return EntityChoice(keys=keys) if keys else NOTHING
     return chosen(options.entity_type, options.entity)
 
 
@@ -198,7 +198,7 @@ def entity_map(context: RunContext[MoyskladSettings], options: ChosenEntities) -
     )
 
 
-def map_entities(child: ChildRun, api: MoyskladApi, *, chosen: Chosen = EVERYTHING) -> ChildMap:
+def map_entities(child: ChildRun, api: MoyskladApi, *, chosen: EntityChoice = EVERYTHING) -> ChildMap:
     """Find the counterparts of the main account's entities that have images; the account is asked for new ones only.
 
     Raises SkippedOffError, AccountBusyError, SameAccountError, and the errors of the API.
@@ -216,7 +216,7 @@ def map_entities(child: ChildRun, api: MoyskladApi, *, chosen: Chosen = EVERYTHI
                 child.state.note_others({match.key: match.images for match in found.new})
             mapped.update(key_parts(key)[0] for key in found.ids)
             new += len(found.new)
-            unmapped += [WithoutCounterpart(key=one.key, name=one.name, reason=one.reason) for one in found.unmatched]
+            unmapped += found.unmatched
     warnings = []
     if unmapped:
         first = unmapped[0]
@@ -236,7 +236,7 @@ def map_entities(child: ChildRun, api: MoyskladApi, *, chosen: Chosen = EVERYTHI
     return left
 
 
-def mirrored(engine: sa.Engine, chosen: Chosen, among: Collection[str] | None = None) -> Iterator[list[Entity]]:
+def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | None = None) -> Iterator[list[Entity]]:
     """The entities of the main account as the mirror has them, in portions, ordered by key; among: only these keys."""
     with engine.connect() as connection:
         keys = read_mirror(connection, NAME, MAIN)["key"].tolist()

@@ -15,25 +15,25 @@ from imagesync_pipelines.connectors.moysklad.child import ChildState
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import (
+    AccountForbiddenError,
     AccountRefusedError,
     AccountStoppedError,
     EntityGoneError,
+    ImagesRefusedError,
     ImageTooLargeError,
-    NotAllowedError,
     RowsMissingError,
     SameAccountError,
     StaleError,
     TooLargeError,
-    WriteRefusedError,
 )
 from imagesync_pipelines.connectors.moysklad.lists import ChildLists, seen_of
 from imagesync_pipelines.connectors.moysklad.model import (
+    ChildRecord,
+    EntityTask,
     EntityType,
     KeptImage,
     Managed,
     NewImage,
-    Record,
-    Task,
 )
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
 from imagesync_pipelines.connectors.moysklad.rules import (
@@ -42,7 +42,7 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     recognise,
     row_keys,
 )
-from imagesync_pipelines.connectors.moysklad.writing import NOT_ANSWERED, Listing, Writer, listing_of
+from imagesync_pipelines.connectors.moysklad.writing import NOT_ANSWERED, ImageListing, Writer, listing_of
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
@@ -50,7 +50,7 @@ from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, 
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 # What no entity can help: the run of the account ends with it.
-FATAL = (AccountRefusedError, NotAllowedError, SameAccountError)
+FATAL = (AccountRefusedError, AccountForbiddenError, SameAccountError)
 # So many entities in a row without an answer are no matter of single entities.
 GIVE_UP_AFTER = 10
 # An entity that somebody writes to in the same moment is read and written again so often.
@@ -112,7 +112,7 @@ class ChildTools:
         """Whether the account has what the main account has, and nothing else."""
         return self.child.ownership is Ownership.MIRROR
 
-    def listing(self, task: Task, there: Sequence[Managed]) -> Listing:
+    def listing(self, task: EntityTask, there: Sequence[Managed]) -> ImageListing:
         """The list that an entity is to get."""
         return listing_of(task, there, self.kept, self.failed, self.limit.size, mirror=self.mirror)
 
@@ -132,7 +132,7 @@ class ImageTarget:
     for the next run, which plans them again.
     """
 
-    def __init__(self, tools: ChildTools, tasks: Mapping[str, Task], *, stopped: str = "") -> None:
+    def __init__(self, tools: ChildTools, tasks: Mapping[str, EntityTask], *, stopped: str = "") -> None:
         self._tools = tools
         self._tasks = tasks
         self._lock = threading.Lock()
@@ -145,10 +145,10 @@ class ImageTarget:
         What their owner did is found when they are written: their lists are then read where they may hold his images.
         """
         records = self._tools.state.records(groups)
-        return rows_frame({group: records.get(group, Record()) for group in groups})
+        return rows_frame({group: records.get(group, ChildRecord()) for group in groups})
 
     def apply(self, work: GroupWork) -> list[RowResult]:
-        """Write one entity. Raises AnswerLostError, AccountRefusedError, NotAllowedError, and others about this entity.
+        """Write one entity. Raises AnswerLostError, AccountRefusedError, AccountForbiddenError, and others about it.
 
         Once the account stopped, or does not answer for several entities in a row, the rest is left.
         """
@@ -171,7 +171,7 @@ class ImageTarget:
             self._silent = 0
         return results
 
-    def _apply(self, work: GroupWork, task: Task) -> list[RowResult]:
+    def _apply(self, work: GroupWork, task: EntityTask) -> list[RowResult]:
         tools = self._tools
         for attempt in range(_TRIES):
             try:
@@ -183,11 +183,11 @@ class ImageTarget:
                 return same_for_all(work, Outcome.FAILED, NO_ENTITY)
             except StaleError as error:
                 refused = str(error)
-            except WriteRefusedError as error:
+            except ImagesRefusedError as error:
                 return same_for_all(work, Outcome.FAILED, error_reason(error))
         return same_for_all(work, Outcome.FAILED, f"{refused}; tried {_TRIES} times, the next run tries again")
 
-    def _write(self, work: GroupWork, task: Task, there: tuple[Managed, ...], *, fresh: bool) -> list[RowResult]:
+    def _write(self, work: GroupWork, task: EntityTask, there: tuple[Managed, ...], *, fresh: bool) -> list[RowResult]:
         """Write an entity, and note what it holds, whatever ended it."""
         tools = self._tools
         listing = tools.listing(task, there)
@@ -225,8 +225,8 @@ class _Fill:
     """One entity that has no image yet, and what it is to get."""
 
     work: GroupWork
-    task: Task
-    listing: Listing
+    task: EntityTask
+    listing: ImageListing
 
     @property
     def images(self) -> list[Managed]:
@@ -244,7 +244,7 @@ class FirstFill:
     one whose part of a request was refused, is left out and written by itself.
     """
 
-    def __init__(self, tools: ChildTools, tasks: Mapping[str, Task]) -> None:
+    def __init__(self, tools: ChildTools, tasks: Mapping[str, EntityTask]) -> None:
         self._tools = tools
         self._tasks = tasks
 
@@ -285,7 +285,7 @@ class FirstFill:
         kind: EntityType = fills[0].task.type
         try:
             answers = tools.api.set_images_bulk(kind, lists)
-        except (TooLargeError, WriteRefusedError):
+        except (TooLargeError, ImagesRefusedError):
             return []
         tools.written.bulk += 1
         return [result for fill in fills for result in self._result(fill, answers[fill.task.child_id])]

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from imagesync_pipelines.connectors.moysklad.client.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import (
     ChangedMeanwhileError,
+    ImagesRefusedError,
     ImageTooLargeError,
     NotAnImageError,
     StaleError,
     TooLargeError,
-    WriteRefusedError,
 )
-from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, Managed, NewImage, Task, Wanted
+from imagesync_pipelines.connectors.moysklad.model import EntityTask, ImageRow, KeptImage, Managed, NewImage, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import (
     Slot,
     beyond_the_most,
@@ -41,7 +41,7 @@ _SAME_TWICE = 3013
 
 
 @dataclass
-class Listing:
+class ImageListing:
     """The list that an entity is to get, and why images of it are not in it, by row key."""
 
     slots: list[Slot]
@@ -49,14 +49,14 @@ class Listing:
 
 
 def listing_of(
-    task: Task,
+    task: EntityTask,
     there: Sequence[Managed],
     contents: Mapping[str, Content],
     failed: Mapping[str, str],
     limit: int,
     *,
     mirror: bool,
-) -> Listing:
+) -> ImageListing:
     """The list of a task, as far as its images can be written; what cannot leaves what is in its place there.
 
     there: the entity's images as they are. contents, failed: by the identity of an image. limit: the largest that the
@@ -89,7 +89,7 @@ def listing_of(
     for slot in beyond_the_most(slots):
         reasons[slot.key] = NO_PLACE
         slots.remove(slot)
-    return Listing(slots, reasons)
+    return ImageListing(slots, reasons)
 
 
 @dataclass
@@ -116,7 +116,7 @@ class Writer:
     requests: int = 0
     ids: dict[int, str] = field(default_factory=dict)
 
-    def write(self, listing: Listing) -> None:
+    def write(self, listing: ImageListing) -> None:
         """Send what must be sent, in as few requests as it fits into; raises StaleError, and what concerns all images.
 
         Nothing is sent when all is as it should be. An entity that would be left with none of our images because none
@@ -159,7 +159,7 @@ class Writer:
             return self._blamed(slots, portion, REQUEST_TOO_LARGE, for_good=False)
         except NotAnImageError as error:
             return self._refused(slots, places, portion, error)
-        except WriteRefusedError as error:
+        except ImagesRefusedError as error:
             if error.code == _SAME_TWICE and self._without_repeats(slots):
                 return [list(portion)] if portion else self._try(slots, [])
             if not self.fresh:
@@ -201,7 +201,7 @@ class Writer:
         return self._blamed(slots, portion, str(error), for_good=True)
 
     def _refused(
-        self, slots: Sequence[Slot], places: Sequence[int], portion: Sequence[int], error: WriteRefusedError
+        self, slots: Sequence[Slot], places: Sequence[int], portion: Sequence[int], error: ImagesRefusedError
     ) -> list[list[int]]:
         """One image is bad: the one that the error names, else found by trying half of them."""
         named, for_good = error.element, isinstance(error, NotAnImageError)

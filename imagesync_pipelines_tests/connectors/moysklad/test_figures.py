@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
-from imagesync_pipelines.connectors.moysklad.reading_steps import Chosen
+from imagesync_pipelines.connectors.moysklad.reading_steps import EntityChoice
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, entity, open_world
 
@@ -41,10 +41,10 @@ def test_what_one_child_account_needed_is_not_downloaded_for_the_next(database: 
 
 def test_only_the_entities_asked_for_are_written(database: sa.Engine, tmp_path: Path) -> None:
     with open_world(database, tmp_path) as world:
-        world.sync(chosen=Chosen(types=("bundle",)))
+        world.sync(chosen=EntityChoice(types=("bundle",)))
         assert len(world.names("bundle-1-00000")) == 3
         assert world.names("product-1-00000") == []
-        world.sync(chosen=Chosen(keys=(entity(world, "product-1-00001"),)))
+        world.sync(chosen=EntityChoice(keys=(entity(world, "product-1-00001"),)))
         assert len(world.names("product-1-00001")) == 3
         assert world.names("product-1-00000") == []
         assert world.calls(CHILD, "images post") == 2

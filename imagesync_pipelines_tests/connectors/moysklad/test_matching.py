@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.accounts.moysklad import MatchField
-from imagesync_pipelines.connectors.moysklad.mapping import Match, match_entities
+from imagesync_pipelines.connectors.moysklad.mapping import Counterpart, match_entities
 from imagesync_pipelines.connectors.moysklad.model import Entity
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity
 
@@ -80,7 +80,7 @@ def test_equal_variants_of_different_products_are_told_apart_by_their_product() 
         entity("w2", "variant", external_code="V", product_id="c2"),
     ]
     matches, _ = match_entities([V1], candidates, "externalCode", products={"p1": "c2"}, taken={}, shared=())
-    assert matches == [Match("variant:v1", "w2", "V")]
+    assert matches == [Counterpart("variant:v1", "w2", "V")]
 
 
 def test_two_entities_never_share_a_counterpart() -> None:

@@ -13,7 +13,7 @@ from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
 from imagesync_pipelines.connectors.moysklad.incoming import names_of, read_payload, read_payloads
-from imagesync_pipelines.connectors.moysklad.queue import NewRequest, SetAside
+from imagesync_pipelines.connectors.moysklad.queue import NewRequest, UnreadableRequest
 from imagesync_pipelines_tests.connectors.moysklad.names import ENTITY, MAIN_ID, NAMES, NORTH_ID
 
 ONE: dict[str, Any] = {
@@ -77,7 +77,9 @@ def test_a_payload_that_lacks_a_field_is_set_aside_with_its_name(name: str) -> N
     for part in path:
         place = place[int(part) if part.isdigit() else part]
     del place[last]
-    assert read_payload(payload, NAMES) == SetAside(json.dumps(payload, separators=(",", ":")), f"{name} is missing")
+    assert read_payload(payload, NAMES) == UnreadableRequest(
+        json.dumps(payload, separators=(",", ":")), f"{name} is missing"
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,13 +102,13 @@ def test_a_payload_that_lacks_a_field_is_set_aside_with_its_name(name: str) -> N
 )
 def test_a_payload_that_makes_no_sense_is_set_aside_with_the_reason(payload: object, said: str) -> None:
     read = read_payload(payload, NAMES)
-    assert isinstance(read, SetAside)
+    assert isinstance(read, UnreadableRequest)
     assert said in read.reason
 
 
 def test_what_is_nested_too_deeply_is_set_aside() -> None:
     (read,) = read_payloads(b'{"a":' * 400 + b"1" + b"}" * 400, NAMES)
-    assert read == SetAside("", "its fields are nested too deeply to be a request")
+    assert read == UnreadableRequest("", "its fields are nested too deeply to be a request")
 
 
 @pytest.mark.parametrize(
@@ -125,7 +127,7 @@ def test_one_an_array_and_lines_are_read(body: bytes, number: int) -> None:
 
 def test_one_that_is_wrong_keeps_no_other_from_the_queue() -> None:
     requests = read_payloads(json.dumps([ONE, without(ONE, "filename"), SEVERAL]).encode(), NAMES)
-    assert [type(request) for request in requests] == [NewRequest, SetAside, NewRequest]
+    assert [type(request) for request in requests] == [NewRequest, UnreadableRequest, NewRequest]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.moysklad import queue as code
-from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, Request, SetAside, State
+from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, Request, State, UnreadableRequest
 
 START = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -119,7 +119,7 @@ def test_the_same_words_are_one_request_for_good_and_no_words_never(queue: Queue
 
 
 def test_what_is_due_is_told_per_child_the_most_urgent_first_with_a_mark_of_its_own(queue: Queue) -> None:
-    queue.add([wish(1), wish(2, "south", priority=80), SetAside("{}", "parent_entity_id is missing")], START)
+    queue.add([wish(1), wish(2, "south", priority=80), UnreadableRequest("{}", "parent_entity_id is missing")], START)
     before = queue.due(START)
     assert list(before) == ["south", "north"]
     assert before["north"].requests == 1
@@ -133,7 +133,7 @@ def test_what_is_due_is_told_per_child_the_most_urgent_first_with_a_mark_of_its_
 
 
 def test_what_was_set_aside_is_shown_and_never_taken(queue: Queue) -> None:
-    queue.add([SetAside('{"a":"\\u0000"}', "parent_entity_id is missing")], START)
+    queue.add([UnreadableRequest('{"a":"\\u0000"}', "parent_entity_id is missing")], START)
     assert queue.due(START) == {}
     assert queue.take("", "run-1", START) == ()
     view = queue.view()
@@ -144,7 +144,7 @@ def test_what_was_set_aside_is_shown_and_never_taken(queue: Queue) -> None:
 
 
 def test_only_old_requests_that_were_done_are_forgotten(queue: Queue) -> None:
-    queue.add([wish(1), wish(2), wish(3, "south"), SetAside("{}", "?")], START)
+    queue.add([wish(1), wish(2), wish(3, "south"), UnreadableRequest("{}", "?")], START)
     first, second = queue.take("north", "run-1", START)
     queue.finish("run-1", [first.id], START)
     queue.finish("run-1", [second.id], START + MINUTE)

@@ -11,7 +11,7 @@ from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, Moyskla
 from imagesync_pipelines.connectors.moysklad.client.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import NotAnImageError
 from imagesync_pipelines.connectors.moysklad.lists import expected_of, seen_of
-from imagesync_pipelines.connectors.moysklad.model import Entity, ImageRow, KeptImage, Managed, Record
+from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Entity, ImageRow, KeptImage, Managed
 from imagesync_pipelines.connectors.moysklad.planning import ChildPlan, plan_child
 from imagesync_pipelines.connectors.moysklad.rules import recognise
 from imagesync_pipelines.connectors.moysklad.writing import Writer, listing_of
@@ -57,7 +57,9 @@ class Account:
         return self.rows()
 
 
-def synchronise(main: list[str], account: Account, child: MoyskladChild, record: Record) -> tuple[ChildPlan, Record]:
+def synchronise(
+    main: list[str], account: Account, child: MoyskladChild, record: ChildRecord
+) -> tuple[ChildPlan, ChildRecord]:
     """One run: plan from the record, read the account, write it, and what is known of it afterwards."""
     images = tuple(row(name) for name in main)
     entity = Entity("product", "p", "Плед", "", "", "", (), False, "", NOW, len(images), images)
@@ -71,7 +73,7 @@ def synchronise(main: list[str], account: Account, child: MoyskladChild, record:
     writer = Writer(account.send, lambda _: b"0" * 10, lambda _: 100, lambda _: None, there, fresh=True, limit=LIMIT)
     writer.write(listing)
     known = seen_of(writer.now, child.ownership)
-    return planned, Record(known.images, (), known.others)
+    return planned, ChildRecord(known.images, (), known.others)
 
 
 MAIN = st.lists(st.sampled_from("abcdefgh"), max_size=12)
@@ -92,7 +94,7 @@ def test_a_run_gives_what_is_wanted_and_the_next_changes_nothing(
 ) -> None:
     child = MoyskladChild(MoyskladAccount("c"), mode=mode, ownership=ownership)
     account = Account([], frozenset())
-    _, record = synchronise(before, account, child, Record())
+    _, record = synchronise(before, account, child, ChildRecord())
     if ownership is Ownership.MANAGED:
         for name, place in zip(owners, places, strict=False):
             if len(account.names) < 10:
@@ -114,7 +116,7 @@ def test_bad_images_cost_only_themselves_and_never_the_last_image(
 ) -> None:
     child = MoyskladChild(MoyskladAccount("c"), mode=Mode.ALL, ownership=Ownership.MANAGED)
     account = Account([], frozenset())
-    _, record = synchronise(before, account, child, Record())
+    _, record = synchronise(before, account, child, ChildRecord())
     account.bad, account.requests = bad, 0
     _, record = synchronise(after, account, child, record)
     wanted = after[:10]

@@ -18,7 +18,12 @@ from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan
-from imagesync_pipelines.connectors.moysklad.reading_steps import EVERYTHING, Chosen, map_entities, read_main_account
+from imagesync_pipelines.connectors.moysklad.reading_steps import (
+    EVERYTHING,
+    EntityChoice,
+    map_entities,
+    read_main_account,
+)
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle, NewAccount
@@ -89,7 +94,7 @@ class World:
         full: bool = False,
         check_child: bool = False,
         allow_mass_delete: bool = False,
-        chosen: Chosen = EVERYTHING,
+        chosen: EntityChoice = EVERYTHING,
         **child: Any,
     ) -> ChildApplied:
         """One whole run for a child account."""
@@ -104,7 +109,7 @@ class World:
         full: bool = False,
         check_child: bool = False,
         allow_mass_delete: bool = False,
-        chosen: Chosen = EVERYTHING,
+        chosen: EntityChoice = EVERYTHING,
         **child: Any,
     ) -> tuple[StoredChildPlan, ChildApplied]:
         """One whole run for a child account, with its plan."""

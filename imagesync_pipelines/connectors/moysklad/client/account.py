@@ -40,10 +40,10 @@ from imagesync_pipelines.connectors.moysklad.client.bodies import (
 from imagesync_pipelines.connectors.moysklad.client.calls import MoyskladCalls, MoyskladDialect, session_policy
 from imagesync_pipelines.connectors.moysklad.client.limits import rate_limit
 from imagesync_pipelines.connectors.moysklad.errors import (
+    ImagesRefusedError,
     RowsMissingError,
     TooLargeError,
     UnknownPathError,
-    WriteRefusedError,
 )
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
@@ -199,7 +199,7 @@ class MoyskladApi(ApiClient):
     def set_images(self, kind: EntityType, entity_id: str, parts: Sequence[Part]) -> tuple[ImageRow, ...]:
         """Make these the images of an entity, in this order, and give them as the account has them now; one call.
 
-        What is not among them is removed from it. Raises the kinds of WriteRefusedError, EntityGoneError,
+        What is not among them is removed from it. Raises the kinds of ImagesRefusedError, EntityGoneError,
         AnswerLostError.
         """
         if not parts:
@@ -208,7 +208,7 @@ class MoyskladApi(ApiClient):
         body = self._checked(list_body(self.account.url, kind, entity_id, parts))
         try:
             reply = self._write_list("one", path, {}, body)
-        except WriteRefusedError as error:
+        except ImagesRefusedError as error:
             if error.element is None and error.column is not None:
                 error.element = element_at(self.account.url, kind, entity_id, parts, error.column)
             raise

@@ -16,18 +16,18 @@ from typing import Any
 from imagesync_pipelines.accounts.moysklad import MatchField
 from imagesync_pipelines.connectors.moysklad.client.limits import MOSCOW
 from imagesync_pipelines.connectors.moysklad.errors import (
+    AccountForbiddenError,
     AccountRefusedError,
     ChangedMeanwhileError,
     EntityGoneError,
+    ImagesRefusedError,
     ImageTooLargeError,
-    NotAllowedError,
     NotAnImageError,
     ReadRefusedError,
     StorageFullError,
     TooLargeError,
     TooManyImagesError,
     UnknownPathError,
-    WriteRefusedError,
 )
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
 from imagesync_pipelines.upstream.answers import Answer, Place
@@ -207,14 +207,14 @@ _KINDS: dict[int, type[UpstreamError]] = {
     **dict.fromkeys((1044, 2007, 2022, 1088), TooLargeError),
     **dict.fromkeys((1049, 1073), RateLimitedError),
     **dict.fromkeys((1048, 1056, 1061), AccountRefusedError),
-    **dict.fromkeys((1016, 1017, 1018, 1045, 1075, 1070, 47000), NotAllowedError),
+    **dict.fromkeys((1016, 1017, 1018, 1045, 1075, 1070, 47000), AccountForbiddenError),
     **dict.fromkeys((1020, 1021, 1008), EntityGoneError),
     1065: ChangedMeanwhileError,
     **dict.fromkeys((51007, 1074, 1095, 1083, 1036), UnavailableError),
 }
 _STATUSES: dict[int, type[UpstreamError]] = {
     401: AccountRefusedError,
-    403: NotAllowedError,
+    403: AccountForbiddenError,
     # Proxies answer so; that an entity is gone, only МойСклад's own number says.
     404: UnavailableError,
     410: UnavailableError,
@@ -224,7 +224,7 @@ _STATUSES: dict[int, type[UpstreamError]] = {
 }
 _HINTS: dict[type[UpstreamError], str] = {
     AccountRefusedError: "; check the token, or login and password, in the accounts file",
-    NotAllowedError: "; check the rights of this account's user, and its tariff",
+    AccountForbiddenError: "; check the rights of this account's user, and its tariff",
     StorageFullError: "; the account's owner must make room",
 }
 _MEGABYTES = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:МБ|Мб|мб|MB|Mb|mb|мегабайт)")
@@ -246,18 +246,18 @@ def code_of(data: object) -> int | None:
 def refusal(place: Place, status: int, data: object, *, write: bool) -> UpstreamError:
     """The error that an answer means."""
     code = code_of(data)
-    fallback = WriteRefusedError if write else ReadRefusedError
+    fallback = ImagesRefusedError if write else ReadRefusedError
     kind = _KINDS.get(code, fallback) if code is not None else _STATUSES.get(status, fallback)
     number = f", error {code}" if code is not None else ""
     # What is said about credentials may repeat them.
     words = "the credentials were refused" if kind is AccountRefusedError else _words(data)
     error = place.error(kind, f"HTTP {status}{number}: {words}{_HINTS.get(kind, '')}", status=status)
-    if isinstance(error, WriteRefusedError):
+    if isinstance(error, ImagesRefusedError):
         _tell(error, code, errors_of(data))
     return error
 
 
-def _tell(error: WriteRefusedError, code: int | None, entries: list[Mapping[str, Any]]) -> None:
+def _tell(error: ImagesRefusedError, code: int | None, entries: list[Mapping[str, Any]]) -> None:
     """Add what the entry says about where it is."""
     error.code = code
     entry = next((entry for entry in entries if entry.get("code") == code), {})

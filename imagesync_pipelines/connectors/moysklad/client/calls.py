@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from imagesync_pipelines.accounts.moysklad import MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client.answers import NOT_CARRIED_OUT, code_of, refusal
 from imagesync_pipelines.connectors.moysklad.client.limits import CircuitBreaker, asked_pause
-from imagesync_pipelines.connectors.moysklad.errors import AccountRefusedError, NotAllowedError, StorageFullError
+from imagesync_pipelines.connectors.moysklad.errors import AccountForbiddenError, AccountRefusedError, StorageFullError
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.answers import Answer, load_json, parse_json
@@ -61,7 +61,7 @@ class MoyskladDialect(Dialect):
         if isinstance(data, list) and answer.status < 500:
             return replace(answer, data=data)
         refused = refusal(answer.place, answer.status, data, write=writes)
-        if isinstance(refused, AccountRefusedError | NotAllowedError):
+        if isinstance(refused, AccountRefusedError | AccountForbiddenError):
             self._breaker.stop(refused)
             return refused
         if isinstance(refused, RateLimitedError):

@@ -19,11 +19,11 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     AccountStoppedError,
     ChangedMeanwhileError,
     EntityGoneError,
+    ImagesRefusedError,
     ImageTooLargeError,
     NotAnImageError,
     StorageFullError,
     TooLargeError,
-    WriteRefusedError,
 )
 from imagesync_pipelines.connectors.moysklad.model import KeptImage, NewImage
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
@@ -143,7 +143,7 @@ def test_clearing_goes_through_the_entity_where_an_empty_list_is_documented(data
         (json_answer(error_json(1065), 412), ChangedMeanwhileError, 1),
         (json_answer(error_json(1021), 404), EntityGoneError, 1),
         (http(413, b"<html>too large</html>"), TooLargeError, 1),
-        (http(415, b""), WriteRefusedError, 1),
+        (http(415, b""), ImagesRefusedError, 1),
     ],
     ids=[
         "dropped", "502 HTML", "504", "server failure", "200 empty", "200 illegible", "file storage away", "no image",

@@ -9,17 +9,17 @@ from imagesync_pipelines.accounts.moysklad import TokenKind
 from imagesync_pipelines.connectors.moysklad.client.answers import RowError, entity_of, moscow_time, page_of, refusal
 from imagesync_pipelines.connectors.moysklad.client.limits import asked_pause, units_left, weight_of
 from imagesync_pipelines.connectors.moysklad.errors import (
+    AccountForbiddenError,
     AccountRefusedError,
     ChangedMeanwhileError,
     EntityGoneError,
+    ImagesRefusedError,
     ImageTooLargeError,
-    NotAllowedError,
     NotAnImageError,
     ReadRefusedError,
     StorageFullError,
     TooLargeError,
     TooManyImagesError,
-    WriteRefusedError,
 )
 from imagesync_pipelines.connectors.moysklad.model import Entity, key_parts
 from imagesync_pipelines.upstream.answers import Place
@@ -103,16 +103,16 @@ def test_a_key_that_is_none_is_refused(key: str) -> None:
         (403, 1061, AccountRefusedError),
         (429, 1048, AccountRefusedError),
         (401, None, AccountRefusedError),
-        (403, 1016, NotAllowedError),
-        (403, None, NotAllowedError),
+        (403, 1016, AccountForbiddenError),
+        (403, None, AccountForbiddenError),
         (404, 1021, EntityGoneError),
         (404, None, UnavailableError),
         (410, None, UnavailableError),
         (412, 1065, ChangedMeanwhileError),
         (502, None, UnavailableError),
         (503, 1074, UnavailableError),
-        (412, 3013, WriteRefusedError),
-        (415, None, WriteRefusedError),
+        (412, 3013, ImagesRefusedError),
+        (415, None, ImagesRefusedError),
     ],
 )
 def test_a_refusal_is_named_by_its_code_and_without_one_by_its_status(
