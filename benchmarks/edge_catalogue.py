@@ -25,13 +25,13 @@ from benchmarks.measuring import Stopwatch
 from imagesync_pipelines.accounts.file import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge import store as stores
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, ListingPage
-from imagesync_pipelines.connectors.edge.applying import PhotosApplied, apply_photos
 from imagesync_pipelines.connectors.edge.downloads import open_downloads, policy_of
 from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.copying import copy_rows
 from imagesync_pipelines.storage.installation import Installation, open_installation

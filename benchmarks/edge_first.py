@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -24,12 +24,15 @@ from benchmarks.edge_catalogue import STORE, Body
 from benchmarks.edge_photos import photo_at
 from benchmarks.measuring import Stopwatch
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, ListingPage
-from imagesync_pipelines.connectors.edge.desk import Desk
-from imagesync_pipelines.connectors.edge.plan_stages import apply_plan, make_plan
+from imagesync_pipelines.connectors.edge.applying import apply_plan
+from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.reading import StoreRun, take_photos
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.stages import take_photos
+from imagesync_pipelines.connectors.edge.steps import make_plan
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 
 PAGE = 1000
 
@@ -69,17 +72,16 @@ def measure(home: Path, number: int) -> dict[str, Any]:
     watch, settings = Stopwatch(), EdgeSettings(page_size=PAGE)
     database, office = new_store(home), cast(HeadOfficeApi, Office(number))
     with open_installation(Settings(home=home)) as place:
-        desk = Desk(place, settings, STORE, database)
+        context = RunContext(EDGE, STORE.name, Lineage("run"), place, settings)
+        run = StoreRun(context, STORE, database, office)
         with watch.step("first synchronisation: listing"):
-            take_photos(desk, office, "run", full=True, dry_run=False)
+            take_photos(run, full=True, dry_run=False)
         with watch.step("first synchronisation: plan"):
-            made = make_plan(desk, "run", allow_mass_delete=False)
-        plan_id, calls = made.plan_id, made.cost.calls
+            made = make_plan(run, allow_mass_delete=False)
+        plan_id, calls = made.plan_id, made.planned.cost.calls
         del made
         with watch.step("first synchronisation: apply"):
-            done = apply_plan(
-                desk, office, "run", plan_id=plan_id, started_at=datetime.now(UTC), progress=lambda *_: None
-            )
+            done = apply_plan(run, plan_id)
     return {"spans": watch.as_json(), "downloads": calls, "verified": done.verified}
 
 

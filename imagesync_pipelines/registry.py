@@ -10,6 +10,7 @@ from importlib import import_module
 from imagesync_pipelines.sync.connector import Connector
 
 CONNECTORS: tuple[str, ...] = (
+    "imagesync_pipelines.connectors.edge.connector",
     "imagesync_pipelines.connectors.plytix.connector",
     "imagesync_pipelines.connectors.moysklad.connector",
 )

@@ -6,24 +6,21 @@ office itself (sandbox/head_office).
 
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.edge import plan_stages, stages
-from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.desk import Desk, open_desk
-from imagesync_pipelines.connectors.edge.notes import ListingNote
-from imagesync_pipelines.connectors.edge.plan_stages import PlanApplied, PlanMade
+from imagesync_pipelines.connectors.edge.applying import StoreApplied, apply_plan
+from imagesync_pipelines.connectors.edge.hand_overs import ListingHandOver
+from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store, take_photos
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.stages import StatusSent
+from imagesync_pipelines.connectors.edge.steps import StatusSent, StorePlan, make_plan, send_status
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.head_office.server import (
     PASSWORD_VARIABLE,
@@ -34,7 +31,8 @@ from imagesync_pipelines.sandbox.head_office.server import (
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation, open_installation
-from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, opened, rows_of
 
@@ -64,9 +62,9 @@ class Held(NamedTuple):
 class Done:
     """One synchronisation without Dagster: what each stage gave."""
 
-    listed: ListingNote
-    made: PlanMade
-    applied: PlanApplied
+    listed: ListingHandOver
+    made: StorePlan
+    applied: StoreApplied
     sent: StatusSent
 
 
@@ -88,31 +86,23 @@ class EdgeWorld:
     def sync(self, store: str = STORE, more: Mapping[str, str] | None = None, **options: Any) -> runs.RunOutcome:
         """Synchronise one store as `imagesync sync edge` does; `more` are further variables."""
         with self.entered(**(more or {})):
-            return dict(runs.sync_edge(stores=[store], **options))[store]
+            return dict(runs.sync(EDGE, [store], **options))[store]
 
     @contextmanager
-    def desk(self, store: str = STORE, **settings: Any) -> Iterator[tuple[Desk, HeadOfficeApi]]:
-        """One store with its database and its head office, without Dagster; waiting between tries takes no time."""
+    def at_store(self, store: str = STORE, **settings: Any) -> Iterator[StoreRun]:
+        """A run of one store without Dagster; waiting between tries takes no time."""
         connector = EdgeSettings(**{"tries": 2, "timeout": 5, "call_deadline": 20, "failure_floor": 5, **settings})
         with self.entered(), open_installation(load_settings(Settings)) as place:
-            account = load_accounts(place.settings).edge_store(store)
-            timing = Timing(sleep=lambda seconds: None)
-            with (
-                open_desk(place, connector, account) as desk,
-                closing(HeadOfficeApi(account.head_office, connector, timing=timing)) as api,
-            ):
-                yield desk, api
+            context = RunContext(EDGE, store, Lineage(uuid.uuid4().hex), place, connector)
+            with at_store(context, Timing(sleep=lambda seconds: None)) as run:
+                yield run
 
     def run(self, store: str = STORE, *, full: bool = False, allow_mass_delete: bool = False, **settings: Any) -> Done:
-        """Synchronise one store stage by stage, without Dagster."""
-        run_id = uuid.uuid4().hex
-        with self.desk(store, **settings) as (desk, api):
-            listed = stages.take_photos(desk, api, run_id, full=full, dry_run=False)
-            made = plan_stages.make_plan(desk, run_id, allow_mass_delete=allow_mass_delete)
-            applied = plan_stages.apply_plan(
-                desk, api, run_id, plan_id=None, started_at=datetime.now(UTC), progress=silent
-            )
-            return Done(listed, made, applied, stages.send_status(desk, api))
+        """Synchronise one store step by step, without Dagster."""
+        with self.at_store(store, **settings) as run:
+            listed = take_photos(run, full=full, dry_run=False)
+            made = make_plan(run, allow_mass_delete=allow_mass_delete)
+            return Done(listed, made, apply_plan(run, None), send_status(run))
 
     def rows(self, query: str, store: str | None = STORE) -> list[tuple[Any, ...]]:
         """The rows that a query on a store's database gives, or on ours (store None)."""
@@ -224,3 +214,9 @@ def _world(
             **{f"{name}_DATABASE": database for name, database in stores.items()},
         },
     )
+
+
+def another(run: StoreRun, ancestors: Sequence[str] = ()) -> StoreRun:
+    """Another run of the same store, which re-executes those given."""
+    lineage = Lineage(uuid.uuid4().hex, tuple(ancestors))
+    return replace(run, context=replace(run.context, lineage=lineage))

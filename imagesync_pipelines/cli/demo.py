@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli import demo_catalogue, demo_moysklad, sandboxed
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
-from imagesync_pipelines.connectors.edge.desk import open_desk
-from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon import server as amazon_serve
 from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
@@ -152,7 +152,8 @@ def _edge_runs(place: sandboxed.Place) -> list[EdgeLine]:
 def _edge_run(name: str, *, full: bool) -> list[EdgeLine]:
     click.echo(f"  {name} …")
     with progress_bars() as progress:
-        return [EdgeLine(name, store, run, _held(store)) for store, run in runs.sync_edge(full=full, progress=progress)]
+        found = runs.sync(EDGE, full=full, progress=progress)
+        return [EdgeLine(name, store, run, _held(store)) for store, run in found]
 
 
 def _plytix_runs() -> list[PlytixLine]:
@@ -193,11 +194,8 @@ def _held(name: str) -> tuple[int, int, int]:
     """What a store's database holds: photos, those whose bytes PostgreSQL itself finds to be as listed, failed ones."""
     with open_installation() as place:
         account = load_accounts(place.settings).edge_store(name)
-        with (
-            open_desk(place, load_settings(EdgeSettings), account) as desk,
-            desk.database.engine.connect() as connection,
-        ):
-            row = connection.execute(sa.text(_HELD.format(table=desk.database.table))).one()
+        with opened_store(place, account) as database, database.engine.connect() as connection:
+            row = connection.execute(sa.text(_HELD.format(table=database.table))).one()
     return int(row[0]), int(row[1]), int(row[2])
 
 

@@ -4,19 +4,19 @@ What belongs here: options and printing. What does not: the work (runs.py and th
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing
 
 import click
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
 from imagesync_pipelines.connectors.edge import store, store_schema
-from imagesync_pipelines.connectors.edge.automation.starting import chosen_stores
-from imagesync_pipelines.connectors.edge.desk import Desk, open_desk, store_url
+from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
+from imagesync_pipelines.connectors.edge.connector import CONNECTOR
 from imagesync_pipelines.connectors.edge.probe import probe
-from imagesync_pipelines.connectors.edge.resources import EdgeResource
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.defs import runs
+from imagesync_pipelines.connectors.edge.store import StoreDatabase
+from imagesync_pipelines.defs import launching, runs
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
@@ -50,8 +50,9 @@ def sync(context: click.Context, stores: tuple[str, ...], full: bool, dry_run: b
     """Head office → the photos in every edge store's database."""
     settings = load_settings(Settings)
     with progress_bars() as progress:
-        outcomes = runs.sync_edge(
-            stores=stores,
+        outcomes = runs.sync(
+            CONNECTOR.name,
+            stores,
             full=full,
             dry_run=dry_run,
             allow_mass_delete=allow_mass_delete,
@@ -69,7 +70,7 @@ def check(context: click.Context, name: str) -> None:
     settings = load_settings(EdgeSettings)
     account = load_accounts(load_settings(Settings)).edge_store(name)
     failed = False
-    with EdgeResource().head_office(load_settings(Settings), name) as api:
+    with closing(HeadOfficeApi(account.head_office, settings)) as api:
         for step in probe(api, account, settings):
             failed = failed or not step.ok
             mark = click.style("ok    ", fg="green") if step.ok else click.style("FAILED", fg="red")
@@ -83,25 +84,20 @@ def check(context: click.Context, name: str) -> None:
 def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
     """Make failed photos pending again, so that the next run tries them afresh; pictures stay and are served."""
     reset = store.reset_all if everything else store.reset_failed
-    with _desks(stores) as desks:
-        for desk in desks:
-            with _held(desk):
-                number = reset(desk.database)
-            click.echo(f"{desk.name}: {number} photos are pending; the next run takes them up")
+    for name, database in _held(stores):
+        click.echo(f"{name}: {reset(database)} photos are pending; the next run takes them up")
 
 
 @click.command("migrate")
 @stores_option
 def migrate(stores: tuple[str, ...]) -> None:
     """Add the columns and indexes that a store's table of photos lacks; nothing is ever dropped."""
-    with _desks(stores) as desks:
-        for desk in desks:
-            with _held(desk):
-                added = store_schema.migrate(desk.database)
-            for sentence in added:
-                click.echo(f"{desk.name}: {sentence}: added")
-            if not added:
-                click.echo(f"{desk.name}: nothing is missing")
+    for name, database in _held(stores):
+        added = store_schema.migrate(database)
+        for sentence in added:
+            click.echo(f"{name}: {sentence}: added")
+        if not added:
+            click.echo(f"{name}: nothing is missing")
 
 
 @click.command("scrub")
@@ -111,7 +107,7 @@ def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
     """Hash every stored photo inside its database, and fetch again from the head office what differs."""
     settings = load_settings(Settings)
     with progress_bars() as progress:
-        outcomes = runs.scrub_edge(stores=stores, settings=settings, progress=progress)
+        outcomes = runs.run_job(CONNECTOR.name, "scrub", stores, settings=settings, progress=progress)
         context.exit(print_outcomes("store", outcomes, settings.webserver_url))
 
 
@@ -128,7 +124,7 @@ def serve(name: str, host: str, port: int) -> None:
         if account.dsn is not None:
             url = account.dsn.get_secret_value()
         else:
-            url = store_url(opened.enter_context(open_installation()), account)
+            url = store.store_url(opened.enter_context(open_installation()), account)
         database = store.open_store(url)
         opened.callback(database.engine.dispose)
         store_schema.create_or_check(database)
@@ -137,24 +133,14 @@ def serve(name: str, host: str, port: int) -> None:
         serve_photos(app, host, port)
 
 
-@contextmanager
-def _desks(stores: tuple[str, ...]) -> Iterator[Iterator[Desk]]:
-    """The stores asked for, or all, opened one after the other."""
-    settings = load_settings(EdgeSettings)
-    with open_installation() as place:
-        accounts = load_accounts(place.settings)
-
-        def opened() -> Iterator[Desk]:
-            for name in chosen_stores(accounts, stores):
-                with open_desk(place, settings, accounts.edge_store(name)) as desk:
-                    yield desk
-
-        yield opened()
-
-
-@contextmanager
-def _held(desk: Desk) -> Iterator[None]:
-    """Hold a store while no run works on it; it has a table then."""
-    with store.store_lock(desk.database, desk.place.settings.lock_wait_seconds):
-        store_schema.create_or_check(desk.database)
-        yield
+def _held(stores: tuple[str, ...]) -> Iterator[tuple[str, StoreDatabase]]:
+    """The stores asked for, or all, one after the other, each held while no run works on it; it has a table then."""
+    with open_installation() as installation:
+        accounts = load_accounts(installation.settings)
+        for name in launching.chosen_accounts(CONNECTOR, accounts, stores):
+            with (
+                store.opened_store(installation, accounts.edge_store(name)) as database,
+                store.store_lock(database, installation.settings.lock_wait_seconds),
+            ):
+                store_schema.create_or_check(database)
+                yield name, database

@@ -19,7 +19,7 @@ import click
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli import sandboxed
 from imagesync_pipelines.cli.edge import PHOTO_PORT
-from imagesync_pipelines.connectors.edge.automation.starting import keep_partitions
+from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.image_db import automation
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
 from imagesync_pipelines.defs import launching, runs
@@ -109,10 +109,8 @@ def dev(port: int, real: bool) -> None:
                 sandboxed.wait_until_up(place)
             blocks = automation.known_blocks(instance, ImageDbResource(), load_settings(Settings))
             accounts = load_accounts(load_settings(Settings))
-            stores, children = (
-                keep_partitions(instance, accounts),
-                launching.keep_partitions(instance, connector_named("moysklad"), accounts),
-            )
+            stores = launching.keep_partitions(instance, connector_named(EDGE), accounts)
+            children = launching.keep_partitions(instance, connector_named("moysklad"), accounts)
             click.echo(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts")
             photos, catalogue = _free_port(PHOTO_PORT), _free_port(load_settings(CatalogueSettings).port)
             commands = {**_dagster_commands(port), **_catalogue(catalogue), **_photo_server(stores, photos)}

@@ -67,11 +67,12 @@ def _answers(context: dg.AssetCheckExecutionContext, connector: Connector, check
 
 
 def _result(check: Check, name: str, found: CheckResult, key: dg.AssetKey | None) -> dg.AssetCheckResult:
+    severe = check.severe if found.severe is None else found.severe
     return dg.AssetCheckResult(
         asset_key=key,
         check_name=name if key is not None else None,
         passed=found.passed,
-        severity=dg.AssetCheckSeverity.ERROR if check.severe else dg.AssetCheckSeverity.WARN,
+        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
         description=found.description,
         metadata=dict(shown_metadata(found.shown)),
     )

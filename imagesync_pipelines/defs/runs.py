@@ -20,8 +20,6 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.edge.automation import starting as edge
-from imagesync_pipelines.connectors.edge.desk import CONNECTOR as EDGE
 from imagesync_pipelines.connectors.image_db import automation
 from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
 from imagesync_pipelines.defs import build, history, launching, orphans, pages, pools
@@ -126,13 +124,10 @@ def apply_plan(
         header = Plans(installation.engine, installation.storage).header(plan_id)
         declared = next((one for one in connectors() if one.name == header.connector), None)
         if declared is not None:
-            account = str(header.scope.get("account") or header.scope.get("store") or "")
+            account = str(header.scope.get("account", ""))
             if declared.accounts is not None:
                 launching.keep_partitions(instance, declared, load_accounts(installation.settings))
             request = launching.apply_run(declared, account, plan_id, {"replan": replan})
-        elif header.connector == EDGE:
-            edge.keep_partitions(instance, load_accounts(installation.settings))
-            request = edge.apply_run(str(header.scope["store"]), plan_id)
         else:
             request = automation.apply_run(plan_id, replan=replan)
         return _run(installation, instance, request, progress)
@@ -144,33 +139,6 @@ def replay_image_db(
     """Try these images again from the stored pages, without a call to the image database and without removals."""
     with opened(settings) as (installation, instance):
         return _run(installation, instance, automation.replay_run(external_ids), progress)
-
-
-def sync_edge(
-    *,
-    stores: Sequence[str] = (),
-    full: bool = False,
-    dry_run: bool = False,
-    allow_mass_delete: bool = False,
-    settings: Settings | None = None,
-    progress: Progress = silent,
-) -> Iterator[tuple[str, RunOutcome]]:
-    """Bring edge stores (all of the accounts file, or those named) up to their head office, one run after the other.
-
-    full: list everything, which finds what vanished. dry_run: stop after the plan. allow_mass_delete: let removals
-    happen that the deletion limits would hold back. Gives each store's outcome as soon as its run has ended; one that
-    fails stops no other. Raises SettingsError for wrong settings and AccountsError for the accounts file, before any
-    run.
-    """
-    options = edge.SyncOptions(full=full, dry_run=dry_run, allow_mass_delete=allow_mass_delete)
-    yield from _run_stores(stores, lambda name: edge.sync_run(name, options), settings, progress)
-
-
-def scrub_edge(
-    *, stores: Sequence[str] = (), settings: Settings | None = None, progress: Progress = silent
-) -> Iterator[tuple[str, RunOutcome]]:
-    """Hash what edge stores have, inside their databases, and fetch again what differs; otherwise as sync_edge."""
-    yield from _run_stores(stores, edge.scrub_run, settings, progress)
 
 
 def sync(
@@ -246,18 +214,6 @@ def _each(
         launching.keep_partitions(instance, connector, known)
         for account in chosen:
             yield account, _run(installation, instance, request(account), progress)
-
-
-def _run_stores(
-    stores: Sequence[str], request: Callable[[str], JobRun], settings: Settings | None, progress: Progress
-) -> Iterator[tuple[str, RunOutcome]]:
-    edge.read_settings()  # a wrong setting is told before a database is started
-    accounts = load_accounts(settings or load_settings(Settings))
-    chosen = edge.chosen_stores(accounts, stores)
-    with opened(settings) as (installation, instance):
-        edge.keep_partitions(instance, accounts)
-        for name in chosen:
-            yield name, _run(installation, instance, request(name), progress)
 
 
 def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> RunOutcome:

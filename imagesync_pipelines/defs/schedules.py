@@ -5,7 +5,6 @@ defs/<connector>.py), what the runs do (connectors).
 """
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -21,12 +20,6 @@ from imagesync_pipelines.sync.connector import Connector, Schedule
 def build_schedules(connector: Connector, shared: Settings) -> list[dg.ScheduleDefinition]:
     """All schedules of a connector, in the installation's time zone."""
     return [_schedule(connector, schedule, shared) for schedule in connector.schedules]
-
-
-def starts_at(cron: str, moment: datetime) -> bool:
-    """Whether a daily schedule (plain minute and hour, every day) starts at this minute of its own zone."""
-    minute, hour, *days = cron.split()
-    return days == ["*"] * 3 and (minute, hour) == (str(moment.minute), str(moment.hour))
 
 
 def _schedule(connector: Connector, schedule: Schedule, shared: Settings) -> dg.ScheduleDefinition:

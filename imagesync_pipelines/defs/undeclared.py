@@ -8,13 +8,6 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.connectors.edge import assets as edge_assets
-from imagesync_pipelines.connectors.edge import checks as edge_checks
-from imagesync_pipelines.connectors.edge.automation import jobs as edge_jobs
-from imagesync_pipelines.connectors.edge.automation import schedules as edge_schedules
-from imagesync_pipelines.connectors.edge.automation import sensors as edge_sensors
-from imagesync_pipelines.connectors.edge.automation.starting import read_settings as read_edge_settings
-from imagesync_pipelines.connectors.edge.resources import EdgeResource
 from imagesync_pipelines.connectors.image_db import assets as image_db_assets
 from imagesync_pipelines.connectors.image_db import automation as image_db_automation
 from imagesync_pipelines.connectors.image_db import checks as image_db_checks
@@ -37,7 +30,6 @@ def undeclared() -> Undeclared:
     """All of them."""
     found = Undeclared()
     _image_db(found)
-    _edge(found)
     return found
 
 
@@ -51,22 +43,9 @@ def _image_db(found: Undeclared) -> None:
     found.resources["image_db"] = ImageDbResource()
 
 
-def _edge(found: Undeclared) -> None:
-    shared, edge = read_edge_settings()
-    found.assets += edge_assets.build_assets()
-    found.checks += edge_checks.build_checks()
-    found.jobs += edge_jobs.build_jobs()
-    found.schedules += edge_schedules.build_schedules(shared, edge)
-    found.sensors.append(edge_sensors.build_new_photos_sensor(shared, edge))
-    found.sensors.append(edge_sensors.build_overdue_sensor(shared, edge))
-    found.resources["edge"] = EdgeResource()
-
-
 def undeclared_pools() -> tuple[str, ...]:
     """Their pools."""
     return (
         image_db_assets.API_POOL,
         image_db_assets.WRITE_POOL,
-        edge_assets.API_POOL,
-        edge_assets.WRITE_POOL,
     )

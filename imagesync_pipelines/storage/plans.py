@@ -24,7 +24,7 @@ from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
 
 ROWS, PAYLOAD = "rows.parquet", "payload.parquet"
-# All plans of a connector; a connector of several accounts names one of them as its plans' scope does, {"store":
+# All plans of a connector; a connector of several accounts names one of them as its plans' scope does, {"account":
 # "harbour"}.
 WHOLE_CONNECTOR: Mapping[str, str] = MappingProxyType({})
 

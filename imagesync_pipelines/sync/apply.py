@@ -271,15 +271,37 @@ def _ended(
 def _apply_halving(
     works: Sequence[GroupWork], target: DatabaseTarget, fatal: tuple[type[BaseException], ...]
 ) -> list[RowResult]:
+    return apply_halving(
+        works,
+        lambda some: answers(some, target.apply(some)),
+        lambda work, error: same_for_all(work, Outcome.FAILED, error_reason(error)),
+        fatal=fatal,
+    )
+
+
+def apply_halving(
+    works: Sequence[T],
+    write: Callable[[Sequence[T]], list[RowResult]],
+    refused: Callable[[T, Exception], list[RowResult]],
+    *,
+    fatal: tuple[type[BaseException], ...] = (),
+    bad: tuple[type[Exception], ...] = (Exception,),
+) -> list[RowResult]:
+    """Write groups together, halving those that are not accepted down to the one that is `refused` alone.
+
+    write: one transaction; it raises with nothing written. refused: the results of a group that raised by itself.
+    fatal: errors about no group at all, raised as they are. bad: errors that a group can cause; others are raised too.
+    """
     try:
-        return answers(works, target.apply(works))
+        return write(works)
     except fatal:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever a row does to a target, the other groups go on
+    except bad as error:
         if len(works) == 1:
-            return same_for_all(works[0], Outcome.FAILED, error_reason(error))
+            return refused(works[0], error)
     middle = len(works) // 2
-    return _apply_halving(works[:middle], target, fatal) + _apply_halving(works[middle:], target, fatal)
+    halves = (works[:middle], works[middle:])
+    return [row for half in halves for row in apply_halving(half, write, refused, fatal=fatal, bad=bad)]
 
 
 def moved_groups(works: Iterable[GroupWork], states_now: Mapping[str, str]) -> dict[str, str]:

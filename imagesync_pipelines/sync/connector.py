@@ -9,6 +9,7 @@ the step's options that returns a StepResult.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from pydantic import BaseModel, SecretStr
@@ -180,6 +181,12 @@ class Connector:
         """The pools in which its steps queue."""
         alone = [job.alone for job in self.jobs if job.alone is not None]
         return tuple(dict.fromkeys(step.pool for step in (*self.steps, *alone) if step.pool))
+
+
+def starts_at(cron: str, moment: datetime) -> bool:
+    """Whether a daily schedule (plain minute and hour, every day) starts at this minute of its own zone."""
+    minute, hour, *days = cron.split()
+    return days == ["*"] * 3 and (minute, hour) == (str(moment.minute), str(moment.hour))
 
 
 def step_options(connector: Connector, job: Job, asked: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -99,11 +99,15 @@ class StepResult:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """Whether a true sentence is true, with a description for people and what is to be seen of it."""
+    """Whether a true sentence is true, with a description for people and what is to be seen of it.
+
+    severe: how bad it is this time, where the check does not always say the same; None: as the check declares.
+    """
 
     passed: bool
     description: str
     shown: Mapping[str, Shown] = field(default_factory=dict)
+    severe: bool | None = None
 
 
 class Blocks(Protocol):

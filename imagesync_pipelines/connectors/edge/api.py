@@ -19,12 +19,13 @@ from imagesync_pipelines.accounts.file import HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
+    BadPhotoError,
     NotAllowedError,
     ObjectMissingError,
     PhotoGoneError,
     StoreUnknownError,
 )
-from imagesync_pipelines.connectors.edge.model import BadPhotoError, Photo, parse_moment, photo_from_json
+from imagesync_pipelines.connectors.edge.model import Photo, parse_moment, photo_from_json
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.tokens import head_office_tokens
 from imagesync_pipelines.upstream.answers import Answer

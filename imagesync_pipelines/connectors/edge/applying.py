@@ -1,236 +1,295 @@
-"""A plan of photos into a store's database: bytes, metadata and status of a photo in one transaction.
+"""A store's plan carried out, as a step: the photos in the store's own database, what that came to, and its checks.
 
-What belongs here: which rows are still to be written, what a failed download means for its row, counting. What does
-not: fetching (downloads.py), which rows change (planning.py), writing a batch (batches.py).
+What belongs here: joining the engine, the effects and the reports that are to be sent, and what the step tells. What
+does not: the effects (target.py), where bytes come from (sources.py), sending reports (reporting.py).
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import islice
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
 
+from imagesync_pipelines.connectors.edge import reporting, store
 from imagesync_pipelines.connectors.edge.api import PhotoReport
-from imagesync_pipelines.connectors.edge.batches import Ready, result_of, write_batch
-from imagesync_pipelines.connectors.edge.downloads import Downloads, Fault, Fetched, fetch_ahead
-from imagesync_pipelines.connectors.edge.model import Photo
-from imagesync_pipelines.connectors.edge.planning import PhotosByKey, photos_of
-from imagesync_pipelines.connectors.edge.rules import is_second_mismatch
-from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current
-from imagesync_pipelines.connectors.edge.writing import DOUBTED
-from imagesync_pipelines.sync.apply import Applied, Tally, group_works, same_for_all
-from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
-from imagesync_pipelines.sync.targets import Quarantine
-from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.connectors.edge.downloads import OpenPhoto, open_downloads, policy_of
+from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
+from imagesync_pipelines.connectors.edge.listing import NOT_FOUND
+from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store
+from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
+from imagesync_pipelines.connectors.edge.sources import from_bucket, from_head_office
+from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
+from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.storage import mirror
+from imagesync_pipelines.storage.objects import s3_place
+from imagesync_pipelines.sync.applied import (
+    ApplyOptions,
+    Loaded,
+    applied_summary,
+    applied_warnings,
+    carry_out,
+    load_plan,
+    portions_of,
+)
+from imagesync_pipelines.sync.apply import Applied
+from imagesync_pipelines.sync.model import Change
+from imagesync_pipelines.sync.report import Summary, summary_of
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table, Texts
 
-# So many photos in a row that the source did not give are no matter of single photos.
-GIVE_UP_AFTER = 10
-ROWS_PER_LOOK = 500
-# Of the budget, what one transaction may hold: the rest is being fetched meanwhile.
-BATCH_SHARE = 4
-MOVED = "the photo changed at the store since the plan was made; plan again"
+GIGABYTE = 1024**3
+IN_TIME = "every_run_ends_in_time"
+_WRITTEN = (Change.ADD, Change.UPDATE)
 
-OnWritten = Callable[[Sequence[PhotoReport]], None]
-"""Called after every commit with what is to be told to the head office about its photos."""
-
-
-class SourceGoneError(UpstreamError):
-    """The source of the photos stopped giving any; the run ends, and the next one goes on."""
-
-    retryable = True
+# Name → type and meaning, as the UI's page of the Dagster asset lists them.
+PRODUCT_PHOTO_COLUMNS = {
+    "id": ("uuid", "the head office's id of the photo; a replaced photo has a new one"),
+    "product_id": ("uuid", "the product"),
+    "object_key": ("varchar(500)", "where the head office keeps the bytes"),
+    "filename": ("varchar(255)", "as it was uploaded; never used as a path"),
+    "size": ("integer", "bytes"),
+    "content_type": ("varchar(100)", "as the head office says"),
+    "checksum": ("varchar(64)", "MD5 of the bytes, as hexadecimal digits"),
+    "version": ("integer", "as the head office says; it never counts up"),
+    "is_primary": ("boolean", "the one shown first"),
+    "sort_order": ("integer", "order within the product"),
+    "updated_at": ("timestamptz", "the head office's own time of the last change"),
+    "image_binary": ("bytea", "the picture, verified by checksum and full decode"),
+    "last_sync_at": ("timestamptz", "when the row was last written"),
+    "sync_status": ("varchar(20)", "pending, syncing, synced or failed"),
+    "sync_error": ("text", "why it is not synced"),
+}
 
 
 @dataclass(frozen=True)
-class PhotosApplied:
-    """What came of a plan.
+class StoreApplied:
+    """What came of applying a store's plan; plan_id None: there was none, because nothing was to be done.
 
-    applied: in rows, as the engine counts. downloads: photos that were asked for; verified: those proven by checksum
-    and decode; failed: those that were not, without the `unsettled`. bytes: received over the wire, repeats included.
-    mismatched: photos whose bytes were not the listed ones in two runs. unsettled: photos that changed or went at the
-    head office since they were listed; the next listing decides. gone: of these, what it answered 404 about.
+    verified: photos proven by checksum and decode.
     """
 
+    plan_id: int | None
     applied: Applied
-    downloads: int
+    left: BinariesHandOver
     verified: int
-    failed: int
-    bytes: int
-    mismatched: tuple[str, ...]
-    unsettled: tuple[str, ...]
-    gone: frozenset[str]
+    summary: Summary
 
 
-class _Row(NamedTuple):
-    """A row of the plan that is to be written; error is what its row at the store said before."""
-
-    row: PlanRow
-    photo: Photo | None
-    needs_bytes: bool
-    error: str
-
-
-@dataclass
-class _Run:
-    """One application of a plan; used from one thread."""
-
-    database: StoreDatabase
-    downloads: Downloads
-    tally: Tally
-    on_written: OnWritten
-    clock: Callable[[], datetime]
-    batch: list[Ready] = field(default_factory=list)
-    unfinished: set[str] = field(default_factory=set)
-    numbers: Counter[str] = field(default_factory=Counter)
-    unreachable: int = 0
-    mismatched: list[str] = field(default_factory=list)
-    unsettled: list[str] = field(default_factory=list)
-    gone: set[str] = field(default_factory=set)
-
-    @property
-    def batch_bytes(self) -> int:
-        """What the batch holds of the budget."""
-        return sum(ready.reserved for ready in self.batch)
-
-
-def apply_photos(
-    plan: pd.DataFrame,
-    payload: Iterable[pd.DataFrame],
-    database: StoreDatabase,
-    downloads: Downloads,
-    quarantine: Quarantine,
-    *,
-    rows_per_commit: int = 100,
-    on_written: OnWritten = lambda reports: None,
-    on_progress: Callable[[int], None] = lambda done: None,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> PhotosApplied:
-    """Apply the changing rows of a guarded plan (planning.plan_photos) with its payload (planning.payload_of).
-
-    Call it under `store_lock`. Photos are fetched while others are written. A row that is as planned already counts as
-    done, one that is neither as it was nor as planned is refused with its group. A photo that could not be fetched or
-    proven keeps the picture that is there, and no photo of its product is removed in this run. on_progress gets the
-    number of rows done so far.
-
-    Raises batches.SERVER_GONE and StoreFullError, SourceGoneError and downloads.NOT_ABOUT_ONE_PHOTO; what the head
-    office gave before the last two is written.
-    """
-    run = _Run(database, downloads, Tally(quarantine), on_written, clock)
-    limit, done = max(1, downloads.policy.budget // BATCH_SHARE), 0
-    rows = _rows_to_write(plan, photos_of(payload), run)
-    with closing(fetch_ahead(rows, lambda row: row.photo if row.needs_bytes else None, downloads)) as ahead:
-        try:
-            for ready in ahead:
-                if ready is not None:
-                    row, fetched = ready
-                    _take(run, row, fetched)
-                    done += 1
-                if ready is None or len(run.batch) >= rows_per_commit or run.batch_bytes >= limit:
-                    _flush(run)
-                    on_progress(done)
-        except UpstreamError:
-            _flush(run)
-            raise
-    _flush(run)
-    on_progress(done)
-    failed = run.numbers["downloads"] - run.numbers["verified"] - len(run.unsettled)
-    return PhotosApplied(
-        run.tally.result(plan),
-        run.numbers["downloads"],
-        run.numbers["verified"],
-        failed,
-        run.numbers["bytes"],
-        tuple(run.mismatched),
-        tuple(run.unsettled),
-        frozenset(run.gone),
+def photo_binaries(context: RunContext[EdgeSettings], options: ApplyOptions) -> StepResult:
+    """The step: carry the plan out, and tell what came of it."""
+    with at_store(context) as run:
+        done = apply_plan(run, options.plan_id)
+        table = run.database.table
+    statuses = pd.DataFrame(sorted(done.left.photos.items()), columns=["status", "photos"])
+    return StepResult(
+        rows=sum(done.left.photos.values()),
+        size=done.left.database_bytes,
+        numbers=_numbers(done),
+        shown={
+            "statuses": Table(statuses),
+            "errors": Texts(done.applied.errors),
+            "dagster/table_name": table,
+        },
+        lines=[_line(context.account, done)],
+        warnings=done.summary.warnings,
+        summary=done.summary,
+        columns=PRODUCT_PHOTO_COLUMNS,
     )
 
 
-def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterator[_Row]:
-    """The rows of the plan that are not done yet, group by group, removals last in their group."""
-    works = group_works(plan)
-    while some := list(islice(works, ROWS_PER_LOOK)):
-        ids = [key for work in some for row in work.rows for key in {row.key, row.key_before} if key]
-        there = read_current(run.database, ids)
-        now = dict(zip(there["key"], there["fingerprint"], strict=True))
-        errors = dict(zip(there["key"], there["error"], strict=True))
-        wanted = photos([row.key for work in some for row in work.rows if row.change is not Change.REMOVE])
-        for work in some:
-            settled = _settled(work, now)
-            run.tally.take(settled)
-            told = {result.key for result in settled}
-            run.on_written([_report(result, run.clock()) for result in settled if _is_synced(result)])
-            for row in sorted(work.rows, key=lambda row: row.change is Change.REMOVE):
-                if row.key not in told:
-                    photo, needs_bytes = wanted.get(row.key, (None, False))
-                    yield _Row(row, photo, needs_bytes, errors.get(row.key, ""))
+def apply_plan(run: StoreRun, plan_id: int | None) -> StoreApplied:
+    """Apply a stored plan of the store, the one named or else that of this run's lineage, under the store's lock.
+
+    Photos that cannot be fetched or proven keep the picture that is there and are tried again at the next run. Raises
+    AccountBusyError, PlanMissingError, NoPlanOfThisRunError, and what ends a whole run: the store's database or the
+    head office is gone.
+    """
+    context = run.context
+    listed = context.find(LISTING, ListingHandOver)
+    if plan_id is None and listed is not None and listed.quiet:
+        left = _leave(run, settled_at=listed.mirror_at)
+        calls = listed.calls if listed.run_id == context.run_id else 0
+        summary = summary_of(Applied(), context.started_at, warnings=listed.warnings, held_back=0, api_calls=calls)
+        return StoreApplied(None, Applied(), left, 0, summary)
+    loaded, calls = load_plan(context, plan_id), run.api.calls
+    with run.lock():
+        done = _apply(run, loaded)
+    settled = not done.applied.refused and not done.gone
+    left = _leave(run, done, _moment(loaded.scope["mirror_at"]) if settled else None)
+    summary = applied_summary(
+        context,
+        loaded,
+        done.applied,
+        warnings=tuple(_warnings(context, loaded, done)),
+        calls=run.api.calls - calls,
+        received=done.bytes,
+    )
+    return StoreApplied(loaded.header.id, done.applied, left, done.verified, summary)
 
 
-def _settled(work: GroupWork, now: Mapping[str, str]) -> list[RowResult]:
-    """The results of rows that are as planned already; of the whole group when a row is neither that nor as it was."""
-    done = [row for row in work.rows if now.get(row.key) == row.fingerprint_after]
-    moved = [
-        row
-        for row in work.rows
-        if row.fingerprint_before is not None and now.get(row.key_before or row.key) != row.fingerprint_before
-    ]
-    if set(moved) - set(done):
-        return same_for_all(work, Outcome.REFUSED, MOVED)
-    return [result_of(row, "") for row in done]
+def few_photos_fail(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
+    """Whether few enough of the photos failed; more than EDGE_MAX_FAILURE_SHARE is an error, less a warning."""
+    left, settings = context.look_at(BINARIES, BinariesHandOver), context.settings
+    share = left.failed / left.tried if left.tried else 0.0
+    counts = left.tried >= settings.failure_floor
+    return {
+        "few_photos_fail": CheckResult(
+            passed=not (counts and share > settings.warn_failure_share),
+            description=_failures(left, share, settings.failure_floor),
+            shown={"tried": left.tried, "failed": left.failed, "share": share},
+            severe=counts and share > settings.max_failure_share,
+        )
+    }
 
 
-def _take(run: _Run, row: _Row, fetched: Fetched | None) -> None:
-    """Put a row into the batch, and count its download. Raises SourceGoneError after too many that gave nothing."""
-    if fetched is None:
-        run.batch.append(Ready(row.row, row.photo, None, 0, "", ""))
+def every_run_ends_in_time(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
+    """Whether the run was done in EDGE_MAX_RUN_MINUTES."""
+    left, settings = context.look_at(BINARIES, BinariesHandOver), context.settings
+    said = f"{left.seconds / 60:.1f} minutes ({settings.max_run_minutes:g} are allowed)"
+    return {IN_TIME: CheckResult(left.seconds <= settings.max_run_minutes * 60, said, {"seconds": left.seconds})}
+
+
+def every_photo_matches_its_checksum(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
+    """Whether no photo's bytes differed twice."""
+    number = context.look_at(BINARIES, BinariesHandOver).mismatched
+    said = f"{number} photos whose bytes are not what the head office lists"
+    return {"every_photo_matches_its_checksum": CheckResult(number == 0, said, {"number": number})}
+
+
+def no_database_is_nearly_full(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
+    """Whether the store's database has room left."""
+    left, allowed = context.look_at(BINARIES, BinariesHandOver), context.settings.max_storage_share
+    share = left.database_bytes / left.capacity_bytes if left.capacity_bytes else 0.0
+    known = f"{share:.1%} of its capacity ({allowed:.0%} are allowed)" if left.capacity_bytes else "capacity unknown"
+    return {
+        "no_database_is_nearly_full": CheckResult(
+            passed=share <= allowed,
+            description=f"{left.database_bytes:,} bytes, {known}",
+            shown={"bytes": left.database_bytes, "share": share},
+        )
+    }
+
+
+def _apply(run: StoreRun, loaded: Loaded) -> PhotosApplied:
+    payload, done = portions_of(run.context, loaded), list[PhotosApplied]()
+
+    def effects() -> Applied:
+        done.append(
+            apply_photos(
+                loaded.rows,
+                payload,
+                run.database,
+                open_downloads(_open_photo(run), policy_of(run.settings)),
+                run.context.quarantine,
+                rows_per_commit=run.settings.rows_per_commit,
+                on_written=lambda written: reporting.queue(run.engine, run.name, written),
+                on_progress=lambda number: run.context.progress("photos written", number, loaded.total),
+            )
+        )
+        if done[0].gone:
+            with run.engine.begin() as connection:
+                mirror.mark_gone(connection, run.context.connector, run.name, done[0].gone, NOT_FOUND)
+        return done[0].applied
+
+    _report_what_a_crash_kept_back(run, loaded.header.id)
+    carry_out(run.context, loaded, effects)
+    return done[0]
+
+
+def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> None:
+    """Queue reports of what the plan before this one wrote, when its run broke off: it may have died before it did.
+
+    When each photo was written is not known any more, so these reports name no time.
+    """
+    earlier = run.broken_off(plan_id)
+    if earlier is None:
         return
-    run.numbers["downloads"] += 1
-    run.numbers["verified"] += fetched.fault is None
-    run.numbers["bytes"] += fetched.received
-    run.unreachable = run.unreachable + 1 if fetched.fault is Fault.UNREACHABLE else 0
-    status = _status_after(run, fetched, row.error)
-    run.batch.append(Ready(row.row, row.photo, fetched.body, fetched.held, status, fetched.reason))
-    if run.unreachable >= GIVE_UP_AFTER:
-        raise SourceGoneError(f"{GIVE_UP_AFTER} photos in a row could not be fetched, the last: {fetched.reason}")
+    rows = run.context.plans.load(earlier.id)
+    current = store.read_current(run.database, list(rows.loc[rows["change"].isin(_WRITTEN), "key"]))
+    synced = current.loc[current["status"] == "synced", "key"]
+    reporting.queue(run.engine, run.name, [PhotoReport(key, "synced", None, "") for key in synced])
 
 
-def _status_after(run: _Run, fetched: Fetched, error_before: str) -> str:
-    """The status of a photo after its download; what the next listing has to decide stays pending."""
-    photo_id = fetched.photo.photo_id
-    if fetched.fault is None:
-        return "synced"
-    if fetched.fault is Fault.GONE:
-        run.gone.add(photo_id)
-    elif fetched.fault is not Fault.MISMATCH:
-        return "failed"
-    elif is_second_mismatch(error_before, fetched.photo.checksum):
-        run.mismatched.append(photo_id)
-        return "failed"
-    run.unsettled.append(photo_id)
-    return "pending"
+def _open_photo(run: StoreRun) -> OpenPhoto:
+    if run.settings.bytes_from == "ho":
+        return from_head_office(run.api, run.account.store_id)
+    place = s3_place(run.context.installation.settings)
+    if place is None:
+        raise SettingsError("EDGE_BYTES_FROM is s3, so IMAGESYNC_S3_ENDPOINT_URL and its keys are needed.")
+    return from_bucket(place, run.settings)
 
 
-def _flush(run: _Run) -> None:
-    """Write the batch, tell what came of it, and give its bytes back to the budget."""
-    batch, run.batch = run.batch, []
-    if not batch:
-        return
-    moment = run.clock()
-    results = write_batch(run.database, batch, run.unfinished, moment)
-    run.tally.take(results)
-    told = {ready.row.key for ready in batch if ready.photo is not None and ready.status != "pending"}
-    run.on_written([_report(result, moment) for result in results if result.key in told and result.reason != DOUBTED])
-    run.downloads.budget.release(sum(ready.reserved for ready in batch))
+def _leave(run: StoreRun, done: PhotosApplied | None = None, settled_at: datetime | None = None) -> BinariesHandOver:
+    """What the checks and the next run look at, kept; settled_at: the state of the mirror that the store now has."""
+    context, capacity, used = run.context, run.account.capacity_gb, store.storage_used(run.database)
+    before = context.handovers.newest(BINARIES, BinariesHandOver)
+    numbers: dict[str, Any] = {}
+    if done is not None:
+        numbers = {
+            "tried": done.downloads,
+            "failed": done.failed,
+            "mismatched": len(done.mismatched),
+            "bytes_downloaded": done.bytes,
+        }
+    left = BinariesHandOver(
+        settled_at=settled_at,
+        seconds=(datetime.now(UTC) - context.started_at).total_seconds(),
+        photos=dict(used.photos),
+        database_bytes=used.database_bytes,
+        grown_bytes=None if before is None else used.database_bytes - before.database_bytes,
+        capacity_bytes=None if capacity is None else int(capacity * GIGABYTE),
+        **numbers,
+    )
+    context.keep(BINARIES, left)
+    return left
 
 
-def _is_synced(result: RowResult) -> bool:
-    return result.outcome is Outcome.DONE and result.change is not Change.REMOVE
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
-def _report(result: RowResult, moment: datetime) -> PhotoReport:
-    if result.outcome is Outcome.DONE:
-        return PhotoReport(result.key, "synced", moment, "")
-    return PhotoReport(result.key, "failed", None, result.reason)
+def _warnings(context: RunContext[EdgeSettings], loaded: Loaded, done: PhotosApplied) -> list[str]:
+    # Photos that failed are told by their causes, of which the engine knows nothing.
+    found = applied_warnings(context, loaded, replace(done.applied, failed=0), what="photos")
+    if done.failed:
+        found.append(f"{done.failed} photos could not be fetched or proven; the next run tries them again.")
+    if done.mismatched:
+        found.append(f"The bytes of {len(done.mismatched)} photos are not what the head office lists, twice in a row.")
+    if done.unsettled:
+        found.append(f"{len(done.unsettled)} photos changed at the head office meanwhile; the next listing decides.")
+    return found
+
+
+def _line(name: str, done: StoreApplied) -> str:
+    if done.plan_id is None:
+        return f"{name}: nothing was to be done."
+    applied, left = done.applied, done.left
+    return (
+        f"{name}: plan {done.plan_id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
+        f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused; {left.tried} downloads, "
+        f"{left.bytes_downloaded / MEGABYTE:,.1f} MB."
+    )
+
+
+def _numbers(done: StoreApplied) -> Mapping[str, int | float]:
+    left = done.left
+    numbers: dict[str, int | float] = {
+        "photos/downloaded": left.tried,
+        "photos/verified": done.verified,
+        "photos/failed": left.failed,
+        "photos/mismatched": left.mismatched,
+        "photos/success_rate": 1.0 - left.failed / left.tried if left.tried else 1.0,
+        "database/bytes": left.database_bytes,
+    }
+    if left.grown_bytes is not None:
+        numbers["database/grown_bytes"] = left.grown_bytes
+    if left.capacity_bytes:
+        numbers["database/used_share"] = left.database_bytes / left.capacity_bytes
+    return numbers
+
+
+def _failures(left: BinariesHandOver, share: float, floor: int) -> str:
+    if not left.tried:
+        return "no photo had to be fetched"
+    few = f"; fewer than {floor} are too few to judge" if left.tried < floor else ""
+    return f"{left.failed} of {left.tried} photos failed: {share:.1%}{few}"

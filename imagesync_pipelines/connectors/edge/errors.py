@@ -1,11 +1,12 @@
-"""What the head office can answer instead of what was asked, as named errors.
+"""The errors that only this connector knows: of the head office, and of a store's database.
 
-What belongs here: the errors that only this connector knows. What does not: those of any HTTP call
-(upstream/errors.py), of which these are kinds, so that a caller who does not care catches UpstreamError.
+What belongs here: named errors. What does not: those of any HTTP call (upstream/errors.py), of which those of the head
+office are kinds, so that a caller who does not care catches UpstreamError.
 """
 
 # Kinds are named after what happened, as in "except PhotoGoneError".
 
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 
@@ -27,3 +28,29 @@ class NotAllowedError(UpstreamError):
 
 class BadListingError(UpstreamError):
     """JSON came that is no page of a listing, or a listing that would never end."""
+
+
+class SourceGoneError(UpstreamError):
+    """The source of the photos stopped giving any; the run ends, and the next one goes on."""
+
+    retryable = True
+
+
+class BadPhotoError(ValueError):
+    """A row of a listing that cannot be used; `photo_id` is None when even that is not legible."""
+
+    def __init__(self, message: str, photo_id: str | None) -> None:
+        super().__init__(message)
+        self.photo_id = photo_id
+
+
+class StoreNotReadyError(StorageError):
+    """A store's table of photos lacks columns that a run needs; the message says what to run."""
+
+
+class StoreUnreachableError(StorageError):
+    """A store's database did not answer; nothing was changed there."""
+
+
+class StoreFullError(StorageError):
+    """The disk of a store's database is full; what was written stays."""

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import EdgeStore
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, Reject
-from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.model import EDGE, Photo
 from imagesync_pipelines.connectors.edge.scan import Scan, scan_until_proven
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
@@ -37,7 +37,6 @@ from imagesync_pipelines.storage.mirror import (
 from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, finish_scan, start_scan
 from imagesync_pipelines.upstream.errors import UpstreamError
 
-CONNECTOR = "edge"
 DELETED = "the head office says that it was deleted"
 NOT_FOUND = "the head office answers 404 to its id"
 NOT_LISTED = "it is not in a complete listing"
@@ -117,7 +116,7 @@ def take_listing(
     """
     calls, received = api.calls, api.bytes
     with engine.connect() as connection:
-        value = read_cursor(connection, CONNECTOR, store.name)
+        value = read_cursor(connection, EDGE, store.name)
         connection.commit()
         before = None if value is None else datetime.fromisoformat(value)
         since = None if full or before is None else before - timedelta(minutes=settings.overlap_minutes)
@@ -139,10 +138,10 @@ def take_listing(
             kept = _keep(connection, store.name, gone, scan_id, all_seen, before, mark_pending)
             after = None if reason else _cursor(scan)
             if after is not None:
-                move_cursor(connection, CONNECTOR, store.name, after.isoformat())
+                move_cursor(connection, EDGE, store.name, after.isoformat())
             connection.commit()
-            changed_at = mirror_at(connection, CONNECTOR, store.name)
-            absent = read_gone(connection, CONNECTOR, store.name, WORD_OF_HO)
+            changed_at = mirror_at(connection, EDGE, store.name)
+            absent = read_gone(connection, EDGE, store.name, WORD_OF_HO)
     calls, received = api.calls - calls, api.bytes - received
     if scan_id is not None:
         _finish(engine, scan_id, scan, reason, settings.page_size, calls, received)
@@ -170,12 +169,12 @@ def take_listing(
 
 def scan_connector(store_name: str) -> str:
     """The name under which the scans of a store are kept (storage/scans.py)."""
-    return f"{CONNECTOR}/{store_name}"
+    return f"{EDGE}/{store_name}"
 
 
 def _nothing_left(connection: sa.Connection, name: str, scan: Scan) -> str:
     """Why a scan over everything that saw nothing proves nothing: an unlinked brand empties a store's scope too."""
-    there = 0 if scan.distinct else count_live(connection, CONNECTOR, name)
+    there = 0 if scan.distinct else count_live(connection, EDGE, name)
     connection.commit()
     return f"HO lists no photo at all, but there were {there}; nothing is removed on that" if there else ""
 
@@ -189,7 +188,7 @@ def _called_gone(
     complete listing of everything answers that without asking.
     """
     deleted = scan.deleted - staged_keys(connection, scan.deleted)
-    others = [] if all_seen else left_behind(connection, CONNECTOR, store.name)
+    others = [] if all_seen else left_behind(connection, EDGE, store.name)
     connection.commit()
     asked = [key for key in others if key not in deleted]
     failures: list[UpstreamError] = []
@@ -223,16 +222,16 @@ def _keep(
 ) -> _Kept:
     """Write the mirror in a transaction that the caller commits; the store is told first."""
     oldest = None
-    for payloads in staged_changes(connection, CONNECTOR, name):
+    for payloads in staged_changes(connection, EDGE, name):
         photos = [Photo.from_payload(payload) for payload in payloads]
         mark_pending(photos)
         late = [photo.updated_at for photo in photos if before is not None and photo.updated_at > before]
         oldest = min([*late, *([oldest] if oldest else [])], default=None)
-    merged = merge(connection, CONNECTOR, name, scan_id)
-    count = mark_gone(connection, CONNECTOR, name, gone.deleted, DELETED)
-    count += mark_gone(connection, CONNECTOR, name, gone.not_found, NOT_FOUND)
+    merged = merge(connection, EDGE, name, scan_id)
+    count = mark_gone(connection, EDGE, name, gone.deleted, DELETED)
+    count += mark_gone(connection, EDGE, name, gone.not_found, NOT_FOUND)
     if all_seen:
-        count += mark_missing_gone(connection, CONNECTOR, name, NOT_LISTED)
+        count += mark_missing_gone(connection, EDGE, name, NOT_LISTED)
     return _Kept(merged, count, oldest)
 
 

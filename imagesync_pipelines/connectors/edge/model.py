@@ -14,6 +14,10 @@ import orjson
 from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
+from imagesync_pipelines.connectors.edge.errors import BadPhotoError
+
+# The connector's name, also in cursors, mirror, outbox and plans.
+EDGE = "edge"
 _MD5 = r"^([0-9a-fA-F]{32})?$"
 _Whole = Annotated[int, Field(strict=True, ge=-(2**31), lt=2**31)]
 _Size = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
@@ -28,14 +32,6 @@ _PROBLEMS = {
     "string_too_long": "longer than {max_length} characters, more than the column at the edge holds",
     "string_pattern_mismatch": "not an MD5 checksum (32 hexadecimal digits)",
 }
-
-
-class BadPhotoError(ValueError):
-    """A row of a listing that cannot be used; `photo_id` is None when even that is not legible."""
-
-    def __init__(self, message: str, photo_id: str | None) -> None:
-        super().__init__(message)
-        self.photo_id = photo_id
 
 
 class Photo(NamedTuple):

@@ -1,14 +1,13 @@
-"""What a person may choose for one run, as the launchpad of the Dagster UI explains it.
+"""What a person may ask of the edge connector: of one synchronisation, and of each of its steps.
 
-What belongs here: the configuration of the Dagster assets of this connector. What does not: settings of the
-installation (settings.py), and what the options do (stages.py).
+What belongs here: options with their defaults and meanings. What does not: settings of the installation (settings.py),
+what the options do (reading.py, steps.py).
 """
 
-import dagster as dg
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 
-class ListingConfig(dg.Config):
+class ListingOptions(BaseModel):
     """How to list a store's photos."""
 
     full: bool = Field(
@@ -17,16 +16,20 @@ class ListingConfig(dg.Config):
     dry_run: bool = Field(False, description="write nothing into the store's database")
 
 
-class PlanConfig(dg.Config):
+class StorePlanOptions(BaseModel):
     """How to plan."""
 
     allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
     dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
 
 
-class ApplyConfig(dg.Config):
-    """Which plan to apply."""
+class EdgeOptions(BaseModel):
+    """What a person may ask of one synchronisation of a store.
 
-    plan_id: int | None = Field(
-        None, description="a stored plan by its number; empty: that of this run, or of the run that it re-executes"
-    )
+    full: list everything, which finds what vanished. dry_run: stop after the plan. allow_mass_delete: let removals
+    happen that the deletion limits would hold back.
+    """
+
+    full: bool = False
+    dry_run: bool = False
+    allow_mass_delete: bool = False

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import EdgeStore
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, PhotoReport
-from imagesync_pipelines.connectors.edge.listing import CONNECTOR
+from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.storage.outbox import (
     WaitingReport,
     count_waiting,
@@ -45,7 +45,7 @@ class Reported:
 
 def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) -> None:
     """Put reports into the outbox, all or none; of a photo the newest counts."""
-    queue_reports(engine, CONNECTOR, store_name, {report.photo_id: _payload(report) for report in reports})
+    queue_reports(engine, EDGE, store_name, {report.photo_id: _payload(report) for report in reports})
 
 
 def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch: int) -> Reported:
@@ -55,7 +55,7 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
     sending. No UpstreamError is raised.
     """
     sent, error, tried = 0, "", set[str]()
-    while reports := waiting_reports(engine, CONNECTOR, store.name, batch, without=tried):
+    while reports := waiting_reports(engine, EDGE, store.name, batch, without=tried):
         tried.update(report.key for report in reports)
         failure = _send(engine, store, api, reports)
         if failure is None:
@@ -66,9 +66,9 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
             break
         refused = reports if len(reports) == 1 else _refused_alone(engine, store, api, reports)
         sent += len(reports) - len(refused)
-        note_attempt(engine, CONNECTOR, store.name, [report.key for report in refused])
-    dropped = drop_after(engine, CONNECTOR, store.name, GIVE_UP_AFTER)
-    return Reported(sent, count_waiting(engine, CONNECTOR, store.name), dropped, error)
+        note_attempt(engine, EDGE, store.name, [report.key for report in refused])
+    dropped = drop_after(engine, EDGE, store.name, GIVE_UP_AFTER)
+    return Reported(sent, count_waiting(engine, EDGE, store.name), dropped, error)
 
 
 def _refused_alone(
@@ -86,7 +86,7 @@ def _send(
         api.report(store.store_id, [_report(waiting) for waiting in reports])
     except UpstreamError as error:
         return error
-    take_out(engine, CONNECTOR, store.name, reports)
+    take_out(engine, EDGE, store.name, reports)
     return None
 
 

@@ -4,8 +4,8 @@ What belongs here: opening, reading, marking. What does not: making and upgradin
 the statements that write photos (writing.py), hashing what is stored (scrub.py). A blob is never read here.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,11 +15,15 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
+from imagesync_pipelines.accounts.file import EdgeStore
 from imagesync_pipelines.connectors.edge import writing
+from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.storage.copying import frame_of
+from imagesync_pipelines.storage.create_database import create_database
 from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, with_driver
-from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
+from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
 
 # A store's table is one of these; the second is what a Django application of the store made (contract section 6).
@@ -62,14 +66,6 @@ SELECT c.confrelid::regclass::text, quote_ident(a.attname)
 """
 
 
-class StoreNotReadyError(StorageError):
-    """A store's table of photos lacks columns that a run needs; the message says what to run."""
-
-
-class StoreUnreachableError(StorageError):
-    """A store's database did not answer; nothing was changed there."""
-
-
 @dataclass(frozen=True)
 class StoreDatabase:
     """A store's database and the name of its table of photos; `table` is one of TABLES."""
@@ -103,6 +99,31 @@ def open_store(dsn: str) -> StoreDatabase:
             f"the store's database does not answer: {' '.join(str(error.orig).split())}"
         ) from error
     return StoreDatabase(engine, found[0] if found else TABLES[0])
+
+
+@contextmanager
+def opened_store(installation: Installation, account: EdgeStore) -> Iterator[StoreDatabase]:
+    """Open a store's database for the length of a `with` block; one without a dsn gets a database beside ours.
+
+    Raises StoreUnreachableError, and StorageError when the database cannot be made.
+    """
+    database = open_store(store_url(installation, account))
+    try:
+        yield database
+    finally:
+        database.engine.dispose()
+
+
+def store_url(installation: Installation, account: EdgeStore) -> str:
+    """The URL of a store's database: the dsn of the accounts file, else that of a database beside ours, made now."""
+    if account.dsn is not None:
+        return account.dsn.get_secret_value()
+    try:
+        return create_database(installation.locations.database_url, account.database_name)
+    except DatabaseUnreachableError:
+        raise
+    except StorageError as error:
+        raise StorageError(f"{error} Or name a database with dsn in [edge.stores.{account.name}].") from error
 
 
 def store_lock(database: StoreDatabase, wait_seconds: float) -> AbstractContextManager[None]:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.store import WAITING, StoreDatabase, StoreNotReadyError
+from imagesync_pipelines.connectors.edge.errors import StoreNotReadyError
+from imagesync_pipelines.connectors.edge.store import WAITING, StoreDatabase
 
 _NEW = """
 CREATE TABLE {table} (

@@ -1,6 +1,6 @@
 """Whether the head office has news for a store: one call, one row, no listing.
 
-What belongs here: the look and what it compares. What does not: when to look and what to start then (automation/).
+What belongs here: the look and what it compares. What does not: when to look and what to start then (defs/edge.py).
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import EdgeStore
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.desk import CONNECTOR
-from imagesync_pipelines.connectors.edge.model import fingerprint
+from imagesync_pipelines.connectors.edge.model import EDGE, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage import cursors
 from imagesync_pipelines.storage.schema import mirror
@@ -33,13 +32,13 @@ def look(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, settings: Edge
     A change committed late, below the cursor, is not seen here; the next run's overlap finds it.
     """
     with engine.connect() as connection:
-        value = cursors.read_cursor(connection, CONNECTOR, store.name)
+        value = cursors.read_cursor(connection, EDGE, store.name)
     if value is None:
         return Look(True, "it was never listed", "never listed")
     since = datetime.fromisoformat(value)
     page = api.list_page(store.store_id, since=since, limit=1, offset=0)
     mine = sa.select(mirror.c.key, mirror.c.fingerprint).where(
-        mirror.c.connector == CONNECTOR, mirror.c.account == store.name, mirror.c.gone_at.is_(None)
+        mirror.c.connector == EDGE, mirror.c.account == store.name, mirror.c.gone_at.is_(None)
     )
     named = [*(photo.photo_id for photo in page.photos), *page.deleted_ids]
     with engine.connect() as connection:

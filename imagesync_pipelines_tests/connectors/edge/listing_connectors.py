@@ -8,8 +8,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.listing import CONNECTOR, Listed, take_listing
-from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
+from imagesync_pipelines.connectors.edge.model import EDGE, Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.cursors import read_cursor
 from imagesync_pipelines.storage.mirror import read_mirror
@@ -55,12 +55,12 @@ class Connector:
     @property
     def live(self) -> set[str]:
         with self.database.connect() as connection:
-            return set(read_mirror(connection, CONNECTOR, STORE)["key"])
+            return set(read_mirror(connection, EDGE, STORE)["key"])
 
     @property
     def cursor(self) -> datetime | None:
         with self.database.connect() as connection:
-            value = read_cursor(connection, CONNECTOR, STORE)
+            value = read_cursor(connection, EDGE, STORE)
         return None if value is None else datetime.fromisoformat(value)
 
     def gone(self) -> dict[str, str]:

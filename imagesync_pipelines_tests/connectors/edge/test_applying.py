@@ -7,12 +7,16 @@ import pandas as pd
 import pytest
 
 from imagesync_pipelines.connectors.edge.api import PhotoReport
-from imagesync_pipelines.connectors.edge.applying import MOVED, PhotosApplied, SourceGoneError, apply_photos
-from imagesync_pipelines.connectors.edge.batches import KEPT_FOR_NOW
 from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, open_downloads
-from imagesync_pipelines.connectors.edge.errors import NotAllowedError, ObjectMissingError, PhotoGoneError
+from imagesync_pipelines.connectors.edge.errors import (
+    NotAllowedError,
+    ObjectMissingError,
+    PhotoGoneError,
+    SourceGoneError,
+)
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, read_current
+from imagesync_pipelines.connectors.edge.target import KEPT_FOR_NOW, MOVED, PhotosApplied, apply_photos
 from imagesync_pipelines.connectors.edge.writing import DOUBTED
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines.upstream.errors import UnavailableError

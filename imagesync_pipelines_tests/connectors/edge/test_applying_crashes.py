@@ -14,10 +14,11 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import applying, writing
-from imagesync_pipelines.connectors.edge.batches import SERVER_GONE, StoreFullError
 from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, Downloads, open_downloads
+from imagesync_pipelines.connectors.edge.errors import StoreFullError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, anything_pending, mark_pending
+from imagesync_pipelines.connectors.edge.target import SERVER_GONE
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines_tests.connectors.edge.photos import Basket, Source, photo, picture, rows_of, run_sql, some_id
 from imagesync_pipelines_tests.connectors.edge.test_applying import plan, source_of, sync

@@ -8,11 +8,11 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.edge.applying import apply_photos
 from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, open_downloads
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, read_current
+from imagesync_pipelines.connectors.edge.target import apply_photos
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines_tests.connectors.edge.photos import (
     NO_LIMITS,

@@ -1,5 +1,6 @@
 """Dagster assets, checks and jobs of the edge as a person meets them: metadata, thresholds, plain failures, scrub."""
 
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.edge.notes import AppliedNote, ListingNote
+from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
+from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.defs import history, runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.storage.notes import keep_note
+from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
 from imagesync_pipelines_tests.installations import QUIET
 
@@ -74,9 +76,11 @@ def test_every_asset_tells_what_the_ui_plots(place: EdgeWorld) -> None:
     assert (line.connector, line.partition, line.job, line.added, line.deleted) == ("edge", STORE, "edge__sync", 1, 1)
 
 
-def checks_of(place: EdgeWorld, note: AppliedNote | ListingNote, **more: str) -> dict[str, dg.AssetCheckEvaluation]:
-    """What the checks of an asset say about a note."""
-    asset = "photo_listing" if isinstance(note, ListingNote) else "photo_binaries"
+def checks_of(
+    place: EdgeWorld, left: BinariesHandOver | ListingHandOver, **more: str
+) -> dict[str, dg.AssetCheckEvaluation]:
+    """What the checks of an asset say about a hand-over."""
+    asset = LISTING if isinstance(left, ListingHandOver) else BINARIES
     definitions = build_definitions()
     keys = [
         key for key in definitions.get_repository_def().asset_graph.asset_check_keys if key.asset_key.path[-1] == asset
@@ -85,7 +89,7 @@ def checks_of(place: EdgeWorld, note: AppliedNote | ListingNote, **more: str) ->
         asset_selection=set(), asset_check_selection=set(keys)
     )
     with place.opened(**more) as (installation, instance):
-        keep_note(installation.storage, STORE, note)
+        HandOvers(installation.engine, installation.storage, EDGE, STORE).keep(uuid.uuid4().hex, asset, left)
         instance.add_dynamic_partitions("edge_stores", [STORE])
         result = job.execute_in_process(
             instance=instance, run_config=QUIET, tags={PARTITION_TAG: STORE}, raise_on_error=False
@@ -107,8 +111,8 @@ def checks_of(place: EdgeWorld, note: AppliedNote | ListingNote, **more: str) ->
 def test_the_share_of_failures_warns_and_alerts_at_the_missions_thresholds(
     place: EdgeWorld, tried: int, failed: int, passed: bool, severity: str | None
 ) -> None:
-    note = AppliedNote(run_id="any", settled_at=None, tried=tried, failed=failed)
-    found = checks_of(place, note)["few_photos_fail"]
+    left = BinariesHandOver(settled_at=None, tried=tried, failed=failed)
+    found = checks_of(place, left)["few_photos_fail"]
     assert found.passed is passed
     if severity is not None:
         assert found.severity.value == severity
@@ -125,13 +129,13 @@ def test_the_share_of_failures_warns_and_alerts_at_the_missions_thresholds(
     ],
 )
 def test_the_other_thresholds_of_the_mission_alert(place: EdgeWorld, values: dict[str, Any], check: str) -> None:
-    found = checks_of(place, AppliedNote(run_id="any", settled_at=None, **values))
+    found = checks_of(place, BinariesHandOver(settled_at=None, **values))
     assert [name for name, one in found.items() if not one.passed] == [check]
     assert found[check].severity is dg.AssetCheckSeverity.ERROR
 
 
 def test_an_unproven_listing_is_a_warning(place: EdgeWorld) -> None:
-    note = ListingNote(
+    left = ListingHandOver(
         run_id="any",
         dry_run=False,
         full=True,
@@ -141,7 +145,7 @@ def test_an_unproven_listing_is_a_warning(place: EdgeWorld) -> None:
         quiet=False,
         mirror_at=None,
     )
-    found = checks_of(place, note)["every_page_was_read"]
+    found = checks_of(place, left)["every_page_was_read"]
     assert (found.passed, found.severity, found.description) == (False, dg.AssetCheckSeverity.WARN, "pages moved")
 
 
@@ -151,13 +155,13 @@ def test_a_scrub_repairs_what_rotted_and_says_so(place: EdgeWorld) -> None:
         "UPDATE product_photo SET image_binary = 'rotten' WHERE id = (SELECT min(id::text)::uuid FROM product_photo)"
     )
     with place.entered():
-        outcome = dict(runs.scrub_edge(stores=[STORE]))[STORE]
+        outcome = dict(runs.run_job(EDGE, "scrub", [STORE]))[STORE]
     assert outcome.status is runs.Status.PARTIAL
     assert outcome.summary["images_updated"] == 1
     assert any("1 stored photos" in warning for warning in outcome.summary["warnings"])
     place.assert_converged()
     with place.entered():
-        assert dict(runs.scrub_edge(stores=[STORE]))[STORE].status is runs.Status.COMPLETED
+        assert dict(runs.run_job(EDGE, "scrub", [STORE]))[STORE].status is runs.Status.COMPLETED
 
 
 def test_a_wrong_password_fails_the_run_in_one_line_without_the_password(place: EdgeWorld) -> None:
@@ -176,7 +180,7 @@ def test_a_store_whose_database_is_gone_fails_alone(place: EdgeWorld, tmp_path: 
     broken = tmp_path / "accounts.toml"
     broken.write_text(text, encoding="utf-8")
     with place.entered(IMAGESYNC_ACCOUNTS=str(broken)):
-        outcomes = dict(runs.sync_edge())
+        outcomes = dict(runs.sync(EDGE))
     assert outcomes["store1"].status is runs.Status.FAILED
     assert "does not answer" in outcomes["store1"].error
     assert outcomes["store2"].status is runs.Status.COMPLETED

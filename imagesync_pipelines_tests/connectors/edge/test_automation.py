@@ -9,21 +9,22 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.partitions.context import partition_loading_context
 
-from imagesync_pipelines.connectors.edge.automation import starting
-from imagesync_pipelines.connectors.edge.automation.schedules import starts_at
-from imagesync_pipelines.connectors.edge.automation.sensors import Memory
-from imagesync_pipelines.connectors.edge.resources import EdgeResource
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.edge.connector import CONNECTOR
+from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.defs.edge import Memory
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.sandbox.faults import server_error
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING
-from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync.connector import starts_at
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
 
-RESOURCES = {"installation": InstallationResource(), "edge": EdgeResource()}
+RESOURCES = {"installation": InstallationResource()}
 
 
 @pytest.fixture(scope="module")
@@ -182,10 +183,10 @@ def test_a_run_that_takes_too_long_fails_its_check_once_while_it_is_at_work(plac
 
 def test_stores_are_chosen_by_name_or_all(place: EdgeWorld) -> None:
     with place.entered():
-        accounts = EdgeResource().accounts(InstallationResource().settings())
-        assert starting.chosen_stores(accounts, ()) == ["store1", "store2"]
-        assert starting.chosen_stores(accounts, ["store2"]) == ["store2"]
+        accounts = load_accounts(load_settings(Settings))
+        assert launching.chosen_accounts(CONNECTOR, accounts, ()) == ["store1", "store2"]
+        assert launching.chosen_accounts(CONNECTOR, accounts, ["store2"]) == ["store2"]
         with pytest.raises(SettingsError, match="store3"):
-            starting.chosen_stores(accounts, ["store3"])
+            launching.chosen_accounts(CONNECTOR, accounts, ["store3"])
     with place.entered(IMAGESYNC_ACCOUNTS=""), pytest.raises(SettingsError, match="IMAGESYNC_ACCOUNTS"):
-        starting.chosen_stores(EdgeResource().accounts(InstallationResource().settings()), ())
+        launching.chosen_accounts(CONNECTOR, load_accounts(load_settings(Settings)), ())

@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from imagesync_pipelines.connectors.edge.batches import SERVER_GONE
 from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
+from imagesync_pipelines.connectors.edge.target import SERVER_GONE
 from imagesync_pipelines.storage.embedded import ensure_server, stop_server
 from imagesync_pipelines_tests.connectors.edge.photos import Source, photo, rows_of, run_sql
 from imagesync_pipelines_tests.connectors.edge.test_applying import plan, source_of, sync

@@ -1,23 +1,21 @@
 """Whose listing and whose plan a run of a store goes on with: the run's that it re-executes, never a stranger's."""
 
-import uuid
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import plan_stages, stages
-from imagesync_pipelines.connectors.edge.automation.starting import SYNC_JOB
-from imagesync_pipelines.connectors.edge.plan_stages import PlanApplied
+from imagesync_pipelines.connectors.edge.applying import StoreApplied, apply_plan
+from imagesync_pipelines.connectors.edge.reading import take_photos
+from imagesync_pipelines.connectors.edge.steps import StorePlan, make_plan
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
 from imagesync_pipelines.sync.progress import silent
-from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
+from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, another, edge_world, head_office
 
 PHOTOS = 40
 
@@ -43,26 +41,17 @@ def vanish(world: EdgeWorld, share: float) -> list[str]:
 
 def plan(
     world: EdgeWorld, *, full: bool = True, dry_run: bool = False, allow_mass_delete: bool = False
-) -> tuple[str, plan_stages.PlanMade]:
+) -> tuple[str, StorePlan]:
     """A run up to its plan."""
-    run_id = uuid.uuid4().hex
-    with world.desk() as (desk, api):
-        stages.take_photos(desk, api, run_id, full=full, dry_run=dry_run)
-        return run_id, plan_stages.make_plan(desk, run_id, allow_mass_delete=allow_mass_delete, dry_run=dry_run)
+    with world.at_store() as run:
+        take_photos(run, full=full, dry_run=dry_run)
+        return run.context.run_id, make_plan(run, allow_mass_delete=allow_mass_delete, dry_run=dry_run)
 
 
-def apply(world: EdgeWorld, ancestors: Sequence[str] = (), plan_id: int | None = None) -> PlanApplied:
+def apply(world: EdgeWorld, ancestors: Sequence[str] = (), plan_id: int | None = None) -> StoreApplied:
     """A run that begins with applying."""
-    with world.desk() as (desk, api):
-        return plan_stages.apply_plan(
-            desk,
-            api,
-            uuid.uuid4().hex,
-            ancestors=ancestors,
-            plan_id=plan_id,
-            started_at=datetime.now(UTC),
-            progress=silent,
-        )
+    with world.at_store() as run:
+        return apply_plan(another(run, ancestors), plan_id)
 
 
 def test_a_run_that_is_executed_again_applies_its_own_plan_and_not_the_dry_run_of_somebody_else(
@@ -72,7 +61,7 @@ def test_a_run_that_is_executed_again_applies_its_own_plan_and_not_the_dry_run_o
     vanish(world, 0.5)
     night, mine = plan(world)
     _, look = plan(world, dry_run=True, allow_mass_delete=True)
-    assert (mine.counts["remove"], look.counts["remove"]) == (0, len(before) // 2)
+    assert (mine.planned.counts["remove"], look.planned.counts["remove"]) == (0, len(before) // 2)
     done = apply(world, [night])
     assert (done.plan_id, done.applied.removed) == (mine.plan_id, 0)
     assert world.photos() == before
@@ -96,7 +85,7 @@ def test_materialising_the_photos_alone_tells_people_what_to_start(world: EdgeWo
     look = world.sync(full=True, dry_run=True, allow_mass_delete=True)
     assert look.plan is not None
     assert look.plan.counts["remove"] == len(before) // 2
-    alone = JobRun(SYNC_JOB, {}, {PARTITION_TAG: STORE}, (("edge", "photo_binaries"),))
+    alone = JobRun("edge__sync", {}, {PARTITION_TAG: STORE}, (("edge", "photo_binaries"),))
     with world.opened() as (place, instance):
         outcome = runs._run(place, instance, alone, silent)
     assert outcome.status is runs.Status.FAILED
@@ -107,28 +96,26 @@ def test_materialising_the_photos_alone_tells_people_what_to_start(world: EdgeWo
 
 def test_a_whole_listing_keeps_its_proof_when_a_listing_of_changes_comes_in_between(world: EdgeWorld) -> None:
     (gone,) = vanish(world, 1 / PHOTOS)
-    daily, hourly = uuid.uuid4().hex, uuid.uuid4().hex
-    with world.desk() as (desk, api):
-        stages.take_photos(desk, api, daily, full=True, dry_run=False)
-        stages.take_photos(desk, api, hourly, full=False, dry_run=False)
-        made = plan_stages.make_plan(desk, daily, allow_mass_delete=False)
-        again = plan_stages.make_plan(desk, uuid.uuid4().hex, ancestors=[daily], allow_mass_delete=False)
-    for one in (made, again):
-        assert list(one.plan.loc[one.plan["change"] == "remove", "key"]) == [gone]
+    with world.at_store() as daily:
+        take_photos(daily, full=True, dry_run=False)
+        take_photos(another(daily), full=False, dry_run=False)
+        made = make_plan(daily, allow_mass_delete=False)
+        again = make_plan(another(daily, [daily.context.run_id]), allow_mass_delete=False)
+    for rows in (made.planned.plan, again.planned.plan):
+        assert list(rows.loc[rows["change"] == "remove", "key"]) == [gone]
 
 
 def test_a_run_that_goes_on_with_one_that_had_nothing_to_do_has_nothing_to_do(world: EdgeWorld) -> None:
-    quiet = uuid.uuid4().hex
-    with world.desk() as (desk, api):
-        assert stages.take_photos(desk, api, quiet, full=False, dry_run=False).quiet
+    with world.at_store() as run:
+        assert take_photos(run, full=False, dry_run=False).quiet
     vanish(world, 0.5)
     plan(world, dry_run=True, allow_mass_delete=True)
-    done = apply(world, [quiet])
-    assert (done.plan_id, done.calls, done.applied.removed) == (None, 0, 0)
+    done = apply(world, [run.context.run_id])
+    assert (done.plan_id, done.summary.api_calls, done.applied.removed) == (None, 0, 0)
 
 
 def test_a_plan_by_itself_is_made_from_the_mirror(world: EdgeWorld) -> None:
-    with world.desk() as (desk, _):
-        made = plan_stages.make_plan(desk, uuid.uuid4().hex, allow_mass_delete=False)
+    with world.at_store() as run:
+        made = make_plan(run, allow_mass_delete=False)
     assert made.plan_id is not None
-    assert made.counts["keep"] == len(world.photos())
+    assert made.planned.counts["keep"] == len(world.photos())

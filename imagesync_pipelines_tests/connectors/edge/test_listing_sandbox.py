@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from imagesync_pipelines.accounts.file import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
-from imagesync_pipelines.connectors.edge.listing import CONNECTOR, Listed, take_listing
+from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
+from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.probe import probe
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
@@ -54,7 +55,7 @@ class Edge:
     @property
     def mirrored(self) -> set[str]:
         with self.database.connect() as connection:
-            return set(read_mirror(connection, CONNECTOR, self.store.name)["key"])
+            return set(read_mirror(connection, EDGE, self.store.name)["key"])
 
     @property
     def listed(self) -> set[str]:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.edge.model import BadPhotoError, Photo, fingerprint, photo_from_json
+from imagesync_pipelines.connectors.edge.errors import BadPhotoError
+from imagesync_pipelines.connectors.edge.model import Photo, fingerprint, photo_from_json
 from imagesync_pipelines_tests.connectors.edge.head_office import row, uid
 
 JAKARTA = ZoneInfo("Asia/Jakarta")

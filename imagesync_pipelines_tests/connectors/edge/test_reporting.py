@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, PhotoReport
-from imagesync_pipelines.connectors.edge.listing import CONNECTOR
+from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reporting import GIVE_UP_AFTER, Reported, queue, send_reports
 from imagesync_pipelines.storage.outbox import note_attempt, waiting_reports
 from imagesync_pipelines_tests.connectors.edge.head_office import (
@@ -120,7 +120,7 @@ def test_a_report_that_ho_refuses_holds_nobody_up(
     result = send_reports(database, store_of(office), api, 3)
     assert (result.sent, result.waiting, result.dropped) == (4, 1, 0)
     assert "not one of synced, failed" in result.error
-    [left] = waiting_reports(database, CONNECTOR, STORE, 10)
+    [left] = waiting_reports(database, EDGE, STORE, 10)
     assert (left.key, left.attempts) == (uid(2), 1)
 
 
@@ -130,7 +130,7 @@ def test_a_report_that_is_always_refused_is_dropped_in_the_end(
     _queue(database, 2)
     office.hook = _refuse(2, office)
     for _ in range(GIVE_UP_AFTER - 2):
-        note_attempt(database, CONNECTOR, STORE, [uid(2)])
+        note_attempt(database, EDGE, STORE, [uid(2)])
     assert send_reports(database, store_of(office), api, 3).dropped == 0
     last = send_reports(database, store_of(office), api, 3)
     assert (last.sent, last.waiting, last.dropped) == (0, 0, 1)

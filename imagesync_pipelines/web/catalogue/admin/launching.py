@@ -95,8 +95,7 @@ def apply_of(plan: PlanHeader) -> JobRun:
     keys = tuple((plan.connector, name) for name in assets)
     if plan.connector == IMAGE_DB:
         return JobRun(PARTIAL_JOB, {"ops": ops}, {}, keys)
-    account = plan.scope.get("store") or plan.scope["account"]
-    return JobRun(job_of(plan.connector), {"ops": ops}, {PARTITION_TAG: str(account)}, keys)
+    return JobRun(job_of(plan.connector), {"ops": ops}, {PARTITION_TAG: str(plan.scope["account"])}, keys)
 
 
 def started_by(name: str) -> dict[str, str]:

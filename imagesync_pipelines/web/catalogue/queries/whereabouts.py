@@ -9,7 +9,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.listing import CONNECTOR as EDGE
+from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as PLYTIX
 from imagesync_pipelines.storage.schema import mirror, plytix_link
 from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map

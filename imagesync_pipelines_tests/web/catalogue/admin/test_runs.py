@@ -5,7 +5,6 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.edge.automation import starting as edge
 from imagesync_pipelines.connectors.image_db import automation as image_db
 from imagesync_pipelines.defs import launching as described
 from imagesync_pipelines.defs import partitions
@@ -19,9 +18,8 @@ from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Brows
 from imagesync_pipelines_tests.web.catalogue.test_plans import save
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, serving
 
-# Those with a declaration, with an account; the others with the module that describes their runs.
-DECLARED = {"plytix": "main", "moysklad": "north"}
-CONNECTORS = {"edge": (edge, "store1")}
+# The connectors with accounts, each with one of them.
+DECLARED = {"plytix": "main", "moysklad": "north", "edge": "store1"}
 
 
 @pytest.fixture(scope="module")
@@ -38,16 +36,12 @@ def check_config(definitions: dg.Definitions, run: JobRun) -> None:
 
 
 @pytest.mark.parametrize("dry_run", [False, True], ids=["sync", "dry run"])
-@pytest.mark.parametrize("connector", [*DECLARED, *CONNECTORS])
+@pytest.mark.parametrize("connector", DECLARED)
 def test_a_connectors_run_is_the_one_that_the_connector_itself_starts(
     definitions: dg.Definitions, connector: str, dry_run: bool
 ) -> None:
-    if connector in DECLARED:
-        account = DECLARED[connector]
-        own = described.run_of(connector_named(connector), account, {"dry_run": dry_run})
-    else:
-        module, account = CONNECTORS[connector]
-        own = module.sync_run(account, module.SyncOptions(dry_run=dry_run))
+    account = DECLARED[connector]
+    own = described.run_of(connector_named(connector), account, {"dry_run": dry_run})
     ours = launching.sync_of_connector(connector, [account], account, dry_run=dry_run)
     assert (ours.job, ours.tags, ours.assets) == (own.job, own.tags, own.assets)
     check_config(definitions, ours)
@@ -56,15 +50,12 @@ def test_a_connectors_run_is_the_one_that_the_connector_itself_starts(
         assert said["config"].items() <= own.run_config["ops"][op]["config"].items()
 
 
-@pytest.mark.parametrize("connector", [*DECLARED, *CONNECTORS])
+@pytest.mark.parametrize("connector", DECLARED)
 def test_applying_a_plan_is_what_the_connector_itself_does(definitions: dg.Definitions, connector: str) -> None:
-    account = DECLARED[connector] if connector in DECLARED else CONNECTORS[connector][1]
-    header = plan_header(connector, {"store" if connector == "edge" else "account": account})
+    account = DECLARED[connector]
+    header = plan_header(connector, {"account": account})
     ours = launching.apply_of(header)
-    if connector in DECLARED:
-        own = described.apply_run(connector_named(connector), account, 7, {})
-    else:
-        own = CONNECTORS[connector][0].apply_run(account, 7)
+    own = described.apply_run(connector_named(connector), account, 7, {})
     assert ours == own
     check_config(definitions, ours)
 
@@ -93,7 +84,7 @@ def plan_header(connector: str, scope: dict[str, str]) -> PlanHeader:
      (lambda: launching.sync_of_skus([], dry_run=False), "at least one"),
      (lambda: launching.sync_of_skus(["1"] * 501, dry_run=False), "501 SKUs"),
      (lambda: launching.replay_of([]), "None of these"),
-     (lambda: launching.apply_of(replace(plan_header("edge", {"store": "a"}), applied_at=NOW)), "applied already")],
+     (lambda: launching.apply_of(replace(plan_header("edge", {"account": "a"}), applied_at=NOW)), "applied already")],
     ids=["no pages", "another store", "no SKU", "too many", "nothing to replay", "applied"],
 )  # fmt: skip
 def test_what_cannot_be_started_says_why(ask, told: str) -> None:  # type: ignore[no-untyped-def]

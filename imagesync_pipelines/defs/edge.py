@@ -1,34 +1,31 @@
-"""What the edge connector watches: news at the head office, and runs that take too long.
+"""What is special to the edge connector in Dagster: what it watches, which is news at the head office and late runs.
 
-What belongs here: the sensors and what they remember. What does not: looking for news (watching.py), the check that a
-late run fails (checks.py), sending alerts (operations/check_alerts.py).
+What belongs here: the sensors and what they remember. What does not: looking for news (connectors/edge/watching.py),
+the check that a late run fails (connectors/edge/applying.py), sending alerts (check_alerts.py).
 """
 
 import json
 import time
 from collections.abc import Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import watching
-from imagesync_pipelines.connectors.edge.assets import BINARIES
-from imagesync_pipelines.connectors.edge.automation.starting import (
-    SYNC_JOB,
-    SyncOptions,
-    in_flight,
-    keep_partitions,
-    sync_run,
-)
-from imagesync_pipelines.connectors.edge.checks import IN_TIME
-from imagesync_pipelines.connectors.edge.resources import EdgeResource
+from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
+from imagesync_pipelines.connectors.edge.applying import IN_TIME
+from imagesync_pipelines.connectors.edge.hand_overs import BINARIES
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.defs import partitions
+from imagesync_pipelines.defs import launching
+from imagesync_pipelines.defs.jobs import job_name
+from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource
-from imagesync_pipelines.defs.run_requests import request_of
 from imagesync_pipelines.defs.summaries import error_text
-from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.sync.connector import Connector
 
 # A tick of a sensor may take 60 seconds; the rest of the stores is asked at the next one.
 LOOKING_SECONDS = 40.0
@@ -36,29 +33,35 @@ OVERDUE_SECONDS = 300
 REASON_CHARACTERS = 1000
 
 
-def build_new_photos_sensor(shared: Settings, settings: EdgeSettings) -> dg.SensorDefinition:
+def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
+    """The sensors, at work as soon as there is an accounts file."""
+    status = dg.DefaultSensorStatus.RUNNING if shared.accounts else dg.DefaultSensorStatus.STOPPED
+    return [_new_photos(connector, status), _overdue_runs(connector, status)]
+
+
+def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """Asks the head office, one cheap call a store, and starts an incremental run where something changed."""
 
     @dg.sensor(
         name="edge__new_photos",
-        job_name=SYNC_JOB,
-        minimum_interval_seconds=settings.sensor_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING if shared.accounts else dg.DefaultSensorStatus.STOPPED,
+        job_name=job_name(connector, connector.job("sync")),
+        minimum_interval_seconds=load_settings(EdgeSettings).sensor_seconds,
+        default_status=status,
         description="Asks the head office whether a store has news (one row), and starts its run only then.",
     )
     def new_photos(
-        context: dg.SensorEvaluationContext, installation: InstallationResource, edge: EdgeResource
+        context: dg.SensorEvaluationContext, installation: InstallationResource
     ) -> dg.SensorResult | dg.SkipReason:
-        accounts = edge.accounts(installation.settings())
-        stores = keep_partitions(context.instance, accounts)
+        accounts, settings = load_accounts(installation.settings()), load_settings(EdgeSettings)
+        stores = launching.keep_partitions(context.instance, connector, accounts)
         if not stores:
             return dg.SkipReason("There are no edge stores; IMAGESYNC_ACCOUNTS names the file that lists them.")
-        busy = in_flight(context.instance, stores)
+        busy = launching.in_flight(context.instance, connector, stores)
         memory = Memory.of(context.cursor)
         found: dict[str, watching.Look] = {}
         said: list[str] = []
         until = time.monotonic() + LOOKING_SECONDS
-        with installation.open() as place:
+        with installation.open() as opened:
             for name in memory.in_turn(stores):
                 if time.monotonic() > until:
                     said.append("the others at the next look")
@@ -67,9 +70,10 @@ def build_new_photos_sensor(shared: Settings, settings: EdgeSettings) -> dg.Sens
                 if name in busy:
                     said.append(f"{name}: a run is at work")
                     continue
+                store = accounts.edge_store(name)
                 try:
-                    with edge.head_office(place.settings, name) as api:
-                        found[name] = watching.look(place.engine, accounts.edge_store(name), api, settings)
+                    with closing(HeadOfficeApi(store.head_office, settings)) as api:
+                        found[name] = watching.look(opened.engine, store, api, settings)
                 except Exception as error:  # noqa: BLE001 - one store that cannot be asked keeps no other from it
                     context.log.warning("%s could not be asked: %s", name, error_text(error))
                     said.append(f"{name}: could not be asked")
@@ -78,39 +82,41 @@ def build_new_photos_sensor(shared: Settings, settings: EdgeSettings) -> dg.Sens
         memory.remember({name: found[name].mark for name in news}, stores)
         if not news:
             return dg.SensorResult(skip_reason="; ".join(said)[:REASON_CHARACTERS], cursor=memory.as_cursor())
-        requests = [request_of(sync_run(name, SyncOptions())) for name in news]
+        requests = [
+            launching.request_of(launching.run_of(connector, name, {}), tags=launching.BY_ITSELF) for name in news
+        ]
         return dg.SensorResult(run_requests=requests, cursor=memory.as_cursor())
 
     return new_photos
 
 
-def build_overdue_sensor(shared: Settings, settings: EdgeSettings) -> dg.SensorDefinition:
+def _overdue_runs(connector: Connector, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     """Tells, while it is still at work, that a run takes longer than it should: its check fails, an alert follows."""
 
     @dg.sensor(
         name="edge__overdue_runs",
         minimum_interval_seconds=OVERDUE_SECONDS,
-        default_status=dg.DefaultSensorStatus.RUNNING if shared.accounts else dg.DefaultSensorStatus.STOPPED,
+        default_status=status,
         description="Fails the check of a run that is at work for longer than EDGE_MAX_RUN_MINUTES, once per run.",
     )
     def overdue(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], job_name=SYNC_JOB)
+        job, allowed = job_name(connector, connector.job("sync")), load_settings(EdgeSettings).max_run_minutes
+        running = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED], job_name=job)
         told = set(json.loads(context.cursor)) if context.cursor else set()
         late = {
             record.dagster_run.run_id: record
             for record in context.instance.get_run_records(running)
             if record.start_time is not None
-            and datetime.now(UTC) - datetime.fromtimestamp(record.start_time, UTC)
-            > timedelta(minutes=settings.max_run_minutes)
+            and datetime.now(UTC) - datetime.fromtimestamp(record.start_time, UTC) > timedelta(minutes=allowed)
         }
         events = [
             dg.AssetCheckEvaluation(
-                asset_key=BINARIES,
+                asset_key=dg.AssetKey([connector.name, BINARIES]),
                 check_name=IN_TIME,
                 passed=False,
                 severity=dg.AssetCheckSeverity.ERROR,
-                description=f"run {run_id} is at work for more than {settings.max_run_minutes:g} minutes",
-                partition=record.dagster_run.tags.get(partitions.PARTITION_TAG),
+                description=f"run {run_id} is at work for more than {allowed:g} minutes",
+                partition=record.dagster_run.tags.get(PARTITION_TAG),
             )
             for run_id, record in late.items()
             if run_id not in told

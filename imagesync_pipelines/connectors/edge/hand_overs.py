@@ -1,28 +1,26 @@
-"""What a stage leaves for the next one, and for the checks: one small file per store, stage and run.
+"""What a step of a store leaves for the next one, for the checks, and for looking back at the store's last run.
 
-What belongs here: what the two notes hold. What does not: keeping them (storage/notes.py), the mirror, the cursor and
-the plan, which are in the database; a note that is lost costs a plan too many and nothing else.
+What belongs here: what the two hand-overs hold. What does not: keeping them (storage/handovers.py), the mirror, the
+cursor and the plan, which are in the database; a hand-over that is lost costs a plan too many and nothing else.
 """
 
 from datetime import datetime
-from typing import ClassVar
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from imagesync_pipelines.connectors.edge.desk import CONNECTOR
-from imagesync_pipelines.storage.notes import RunNote
+LISTING, BINARIES = "photo_listing", "photo_binaries"
 
 
-class ListingNote(RunNote):
+class ListingHandOver(BaseModel):
     """What a listing found.
 
     quiet: nothing is new and nothing waits, so there is nothing to plan. mirror_at: when the mirror of this store last
     changed, None: it is empty. illegible: photos whose rows could not be read. The others are those of listing.Listed.
     """
 
-    connector: ClassVar[str] = CONNECTOR
-    asset: ClassVar[str] = "photo_listing"
+    model_config = ConfigDict(frozen=True)
 
+    run_id: str
     dry_run: bool
     full: bool
     scan_id: int | None
@@ -44,15 +42,14 @@ class ListingNote(RunNote):
     warnings: tuple[str, ...] = ()
 
 
-class AppliedNote(RunNote):
+class BinariesHandOver(BaseModel):
     """What applying did; tried: photos whose bytes were to be fetched, failed and mismatched among them.
 
     settled_at: the state of the mirror (mirror_at) that the store has now; None: not all of it. seconds: since the run
-    started. photos: by status. database_bytes: after the run; grown_bytes: since the note before.
+    started. photos: by status. database_bytes: after the run; grown_bytes: since the hand-over before.
     """
 
-    connector: ClassVar[str] = CONNECTOR
-    asset: ClassVar[str] = "photo_binaries"
+    model_config = ConfigDict(frozen=True)
 
     settled_at: datetime | None
     tried: int = 0

@@ -1,0 +1,227 @@
+"""The edge: product photos of a head office in the databases of its stores, declared.
+
+What belongs here: the declaration. What does not: what the steps do (reading.py, steps.py, applying.py), the sensors
+(defs/edge.py).
+"""
+
+from collections.abc import Collection
+from datetime import datetime
+
+from pydantic import SecretStr
+
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.edge import applying, reading, steps
+from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING
+from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.options import EdgeOptions, ListingOptions, StorePlanOptions
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.sync.applied import ApplyOptions
+from imagesync_pipelines.sync.connector import (
+    AccountSet,
+    Check,
+    Connector,
+    External,
+    Job,
+    Schedule,
+    Step,
+    starts_at,
+)
+
+# Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
+API_POOL, WRITE_POOL = "edge_api", "edge_write"
+
+
+def _secrets(shared: Settings, settings: EdgeSettings) -> Collection[SecretStr]:
+    """Passwords, database URLs, and the key of the object store. Raises AccountsError."""
+    stores = load_accounts(shared).edge_stores.values()
+    found = [secret for store in stores for secret in (store.dsn, store.head_office.password) if secret]
+    return [*found, *([shared.s3_secret_key] if shared.s3_secret_key is not None else [])]
+
+
+def _daily_starts_too(shared: Settings, settings: EdgeSettings, moment: datetime) -> str:
+    return "The daily full run starts at this very minute." if starts_at(settings.full_schedule, moment) else ""
+
+
+STEPS = (
+    Step(
+        LISTING,
+        """What the head office lists for a store, in our mirror: everything, or what changed since the cursor.
+
+Photos that need bytes are marked in the store's database before the cursor moves, so no crash loses them. The
+cursor is the head office's own time and moves only when every page was read.""",
+        reading.photo_listing,
+        kinds=("rest", "postgres"),
+        after=("head_office",),
+        options=ListingOptions,
+        pool=API_POOL,
+        tries_again_after=10,
+    ),
+    Step(
+        "plan",
+        """What would change in a store's database, photo by photo with its reason; nothing is changed yet.
+
+Only photos whose checksum changed are downloads; another order or primary is an update without bytes. When
+nothing is new and nothing waits, no plan is made.""",
+        steps.plan,
+        kinds=("pandas", "parquet"),
+        after=(LISTING,),
+        options=StorePlanOptions,
+    ),
+    Step(
+        BINARIES,
+        """The photos in a store's own database, bytes included: downloaded, proven, then written with their status.
+
+Each picture is hashed against the listed checksum and decoded to its last byte before it replaces anything; a
+bad download keeps the old picture and is tried again at the next run.""",
+        applying.photo_binaries,
+        kinds=("postgres",),
+        after=("plan",),
+        options=ApplyOptions,
+        pool=WRITE_POOL,
+        tries_again_after=10,
+    ),
+    Step(
+        "status_report",
+        """What became of each photo, told to the head office in batches; what cannot be sent is kept for the next run.
+
+A head office that does not take the report never fails a synchronisation.""",
+        steps.status_report,
+        kinds=("rest",),
+        after=(BINARIES,),
+        pool=API_POOL,
+    ),
+)
+
+SCRUB = Step(
+    "scrub_store",
+    "Hashes a store's photos inside its database, and fetches again those that differ.",
+    steps.scrub_store,
+    kinds=("postgres",),
+    pool=WRITE_POOL,
+)
+
+JOBS = (
+    Job(
+        "sync",
+        "Synchronise",
+        "List a store's photos at the head office, plan, download and verify, report back.",
+    ),
+    Job(
+        "dry_run",
+        "Dry run",
+        "List and plan; nothing is written into the store's database. Apply it later with its number.",
+        steps=(LISTING, "plan"),
+        presets={LISTING: {"dry_run": True}, "plan": {"dry_run": True}},
+    ),
+    Job(
+        "scrub",
+        "Scrub",
+        "Hashes every photo of a store inside its database, and repairs from the head office what differs.",
+        alone=SCRUB,
+        about=BINARIES,
+    ),
+)
+
+CHECKS = (
+    Check(
+        LISTING,
+        {
+            "every_page_was_read": "The listing proved that it saw every photo it was to see; without that nothing is "
+            "removed."
+        },
+        reading.every_page_was_read,
+    ),
+    Check(
+        BINARIES,
+        {
+            "few_photos_fail": "No more photos of a run fail than EDGE_MAX_FAILURE_SHARE; a few of few are no alarm "
+            "(EDGE_FAILURE_FLOOR)."
+        },
+        applying.few_photos_fail,
+    ),
+    Check(
+        BINARIES,
+        {
+            applying.IN_TIME: "A run is done within EDGE_MAX_RUN_MINUTES; a sensor says so while a run that is late is "
+            "still at work."
+        },
+        applying.every_run_ends_in_time,
+        severe=True,
+    ),
+    Check(
+        BINARIES,
+        {
+            "every_photo_matches_its_checksum": "No photo's bytes differ twice in a row from the listed checksum; once "
+            "may be a photo being replaced."
+        },
+        applying.every_photo_matches_its_checksum,
+        severe=True,
+    ),
+    Check(
+        BINARIES,
+        {
+            "no_database_is_nearly_full": "A store's database uses no more of its capacity_gb than "
+            "EDGE_MAX_STORAGE_SHARE."
+        },
+        applying.no_database_is_nearly_full,
+        severe=True,
+    ),
+)
+
+SCHEDULES = (
+    Schedule(
+        "hourly",
+        "sync",
+        lambda settings: settings.incremental_schedule,
+        "What changed since the last listing, store by store; a store at work is left out this time.",
+        skip=_daily_starts_too,
+    ),
+    Schedule(
+        "daily_full",
+        "sync",
+        lambda settings: settings.full_schedule,
+        "Everything, store by store: finds what vanished at the head office; waits for a run at work.",
+        options=lambda moment: {"full": True},
+        waits=True,
+    ),
+    Schedule(
+        "weekly",
+        "scrub",
+        lambda settings: settings.scrub_schedule,
+        "Hashes every stored photo inside the stores' databases and repairs what differs; off at first.",
+        starts_by_itself=lambda shared, settings: False,
+        waits=True,
+    ),
+)
+
+STORES = AccountSet(
+    partition_set="edge_stores",
+    noun="store",
+    names=lambda accounts: accounts.edge_stores,
+    missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
+    check=lambda accounts, name: accounts.edge_store(name).name,
+)
+
+CONNECTOR = Connector(
+    name=EDGE,
+    title="Edge",
+    description="Product photos of a head office, in the database of each of its stores.",
+    settings=EdgeSettings,
+    options=EdgeOptions,
+    externals=(
+        External(
+            "head_office",
+            "The head office: product photos in an object store behind its HTTP API, one scope per store.",
+            ("rest", "s3"),
+        ),
+    ),
+    steps=STEPS,
+    jobs=JOBS,
+    apply_steps=(BINARIES, "status_report"),
+    fresh_hours=lambda settings: settings.fresh_hours,
+    secrets=_secrets,
+    checks=CHECKS,
+    schedules=SCHEDULES,
+    accounts=STORES,
+)

@@ -1,0 +1,227 @@
+"""A store in one run, and the run's first step: what the head office lists for the store, in our mirror.
+
+What belongs here: opening a store's database and head office for a step, the listing step, what it tells, its check.
+What does not: scans and cursors (listing.py), the plan and what follows (steps.py).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.accounts.file import EdgeStore, load_accounts
+from imagesync_pipelines.connectors.edge import store
+from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
+from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
+from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
+from imagesync_pipelines.connectors.edge.options import ListingOptions
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.store_schema import Finding, create_or_check, require_ready
+from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.sync.model import QuarantineItem
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Texts
+from imagesync_pipelines.upstream.retries import Timing
+
+# The stage under which the quarantine keeps rows of a listing.
+LISTING_STAGE = "listing"
+
+
+@dataclass(frozen=True)
+class StoreRun:
+    """What the steps of one store work with."""
+
+    context: RunContext[EdgeSettings]
+    account: EdgeStore
+    database: store.StoreDatabase
+    api: HeadOfficeApi
+
+    @property
+    def name(self) -> str:
+        """The store's name in the accounts file, which is its Dagster partition too."""
+        return self.account.name
+
+    @property
+    def settings(self) -> EdgeSettings:
+        """The connector's settings."""
+        return self.context.settings
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Our own database."""
+        return self.context.installation.engine
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Hold the store, in its own database. Raises AccountBusyError when another run works on it."""
+        return store.store_lock(self.database, self.context.installation.settings.lock_wait_seconds)
+
+    def broken_off(self, before: int | None = None) -> PlanHeader | None:
+        """The store's newest plan (older than the plan `before`) if its application began and never ended, else None.
+
+        What it wrote, the head office may not have heard of.
+        """
+        mine = self.context.plans.all(self.context.connector, self.context.part)
+        newest = next((found for found in mine if before is None or found.id < before), None)
+        if newest is None or newest.applied_run is None or newest.applied_at is not None:
+            return None
+        return newest
+
+
+@contextmanager
+def at_store(context: RunContext[EdgeSettings], timing: Timing | None = None) -> Iterator[StoreRun]:
+    """The store of a run with its database and its head office, for the length of a `with` block.
+
+    Raises AccountsError, StoreUnreachableError, and StorageError when the database cannot be made.
+    """
+    account = load_accounts(context.installation.settings).edge_store(context.account)
+    with (
+        store.opened_store(context.installation, account) as database,
+        closing(HeadOfficeApi(account.head_office, context.settings, timing=timing)) as api,
+    ):
+        yield StoreRun(context, account, database, api)
+
+
+def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) -> StepResult:
+    """The step: take a store's photos and tell what was listed."""
+    with at_store(context) as run:
+        listed = take_photos(run, full=options.full, dry_run=options.dry_run)
+    context.note_summary(_summary(context, listed))
+    return StepResult(
+        rows=listed.seen,
+        numbers=_numbers(listed),
+        shown={
+            "full": listed.full,
+            "every_page_was_read": listed.complete,
+            "not_complete_because": listed.reason or "-",
+            "cursor": _moment(listed.cursor),
+            "nothing_to_do": listed.quiet,
+            "warnings": Texts(listed.warnings),
+        },
+        lines=[_line(context.account, listed)],
+        warnings=listed.warnings,
+    )
+
+
+def every_page_was_read(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
+    """Whether the listing was proven to be whole."""
+    left = context.look_at(LISTING, ListingHandOver)
+    scan = {} if left.scan_id is None else {"scan": left.scan_id}
+    return {
+        "every_page_was_read": CheckResult(
+            passed=not left.full or left.complete,
+            description=left.reason or "every page was read",
+            shown={"photos seen": left.seen, **scan},
+        )
+    }
+
+
+def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
+    """Bring the mirror of a store up to its head office, and leave what the next step needs to know.
+
+    A dry run marks nothing in the store's database; the next run finds the same work in the mirror. Raises
+    AccountBusyError when another run works on the store, StoreNotReadyError, and the errors of the head office.
+    """
+    context = run.context
+    with run.lock():
+        findings = create_or_check(run.database)
+        require_ready(findings, run.name)
+        listed = take_listing(
+            run.engine,
+            run.account,
+            run.api,
+            run.settings,
+            full=full,
+            mark_pending=lambda photos: None if dry_run else store.mark_pending(run.database, photos),
+        )
+        waiting = store.anything_pending(run.database)
+    _set_aside(context, listed)
+    applied = context.handovers.newest(BINARIES, BinariesHandOver)
+    settled = listed.mirror_at is None or (applied is not None and applied.settled_at == listed.mirror_at)
+    # A run that died may have written photos of which the head office has not heard.
+    settled = settled and run.broken_off() is None
+    left = ListingHandOver(
+        run_id=context.run_id,
+        dry_run=dry_run,
+        full=listed.full,
+        scan_id=listed.scan_id,
+        complete=listed.complete,
+        reason=listed.reason,
+        quiet=settled and not listed.full and not waiting,
+        mirror_at=listed.mirror_at,
+        seen=listed.seen,
+        new=listed.new,
+        changed=listed.changed,
+        unusable=listed.unusable,
+        gone=listed.gone,
+        rejected=len(listed.rejects),
+        illegible=tuple(reject.photo_id for reject in listed.rejects if reject.photo_id is not None),
+        cursor=listed.cursor_after,
+        lag_seconds=listed.lag_seconds,
+        calls=listed.calls,
+        bytes=listed.bytes,
+        warnings=(*_told(findings, run.name), *listed.warnings),
+    )
+    context.keep(LISTING, left)
+    return left
+
+
+def _set_aside(context: RunContext[EdgeSettings], listed: Listed) -> None:
+    """Put rows that could not be read in quarantine, and take out those that a whole listing read without fault."""
+    table = context.quarantine
+    items = [
+        QuarantineItem(reject.photo_id or f"row {number}", None, LISTING_STAGE, reject.reason, None)
+        for number, reject in enumerate(listed.rejects, 1)
+    ]
+    table.put(items)
+    if listed.full and listed.complete:
+        bad = {item.key for item in items}
+        table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
+
+
+def _told(findings: Sequence[Finding], name: str) -> list[str]:
+    if not findings:
+        return []
+    what = "; ".join(finding.what for finding in findings)
+    return [f"The store's table could be better: {what}. `imagesync edge migrate --store {name}` does it."]
+
+
+def _summary(context: RunContext[EdgeSettings], listed: ListingHandOver) -> Summary:
+    """The summary of a run that ended with its listing."""
+    return Summary(
+        status="completed",
+        started_at=context.started_at,
+        completed_at=datetime.now(UTC),
+        warnings=listed.warnings,
+        rejected=listed.unusable + listed.rejected,
+        api_calls=listed.calls,
+        bytes_downloaded=listed.bytes,
+    )
+
+
+def _line(name: str, listed: ListingHandOver) -> str:
+    what = "everything" if listed.full else "what changed"
+    rest = " Nothing is to be done." if listed.quiet else ""
+    return (
+        f"{name}: listed {what}, {listed.seen} photos: {listed.new} new, {listed.changed} changed, {listed.gone} "
+        f"gone, {listed.unusable} without an image upstream.{rest}"
+    )
+
+
+def _numbers(listed: ListingHandOver) -> Mapping[str, int | float]:
+    lag = {} if listed.lag_seconds is None else {"lag/seconds": listed.lag_seconds}
+    return {
+        "photos/listed": listed.seen,
+        "photos/new": listed.new,
+        "photos/changed": listed.changed,
+        "photos/gone": listed.gone,
+        "photos/unusable": listed.unusable,
+        "api/calls": listed.calls,
+        **lag,
+    }
+
+
+def _moment(value: datetime | None) -> str:
+    """A time for people, in UTC."""
+    return "-" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -1,0 +1,234 @@
+"""What follows a store's listing, each a step: the plan, the report to the head office, and the scrub as a job alone.
+
+What belongs here: joining planning, engine and storage, and what these steps tell. What does not: the listing before
+the plan (reading.py), carrying the plan out (applying.py), pure planning (planning.py).
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import partial
+
+import pandas as pd
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.edge import reporting, scrubbing, store
+from imagesync_pipelines.connectors.edge.applying import StoreApplied, apply_plan
+from imagesync_pipelines.connectors.edge.hand_overs import LISTING, ListingHandOver
+from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO
+from imagesync_pipelines.connectors.edge.options import StorePlanOptions
+from imagesync_pipelines.connectors.edge.planning import (
+    LISTED_VALUES,
+    PRODUCT_VALUES,
+    PhotoPlan,
+    payload_of,
+    plan_photos,
+    product_labels,
+)
+from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store
+from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
+from imagesync_pipelines.storage import mirror
+from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.frames import PLAN_COLUMNS
+from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
+from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.report import Summary, changing_rows
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Table, Texts
+
+
+@dataclass(frozen=True)
+class StorePlan:
+    """A stored plan of one store; plan_id None: nothing was to be planned."""
+
+    plan_id: int | None
+    planned: Planned
+
+
+@dataclass(frozen=True)
+class StatusSent:
+    """What was told to the head office: reports sent, reports kept for the next run, and why."""
+
+    sent: int
+    left: int
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scrubbed:
+    """What hashing the stored photos found: how many were hashed, the ids that differ, what their repair came to."""
+
+    hashed: int
+    differing: tuple[str, ...]
+    repaired: StoreApplied | None
+
+
+def plan(context: RunContext[EdgeSettings], options: StorePlanOptions) -> StepResult:
+    """The step: plan, and tell what would change."""
+    with at_store(context) as run:
+        made = make_plan(run, allow_mass_delete=options.allow_mass_delete, dry_run=options.dry_run)
+    rows = made.planned.plan
+    changes = changing_rows(rows).rename(columns={"key": "photo"})
+    return plan_result(
+        context,
+        made.planned,
+        made.plan_id,
+        cost=_cost(made.planned.cost),
+        changes=changes.loc[:, ["change", "product", "photo", "reason"]],
+        shown={"set_aside": Table(_set_aside(rows))},
+    )
+
+
+def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
+    """The step: tell the head office what became of each photo."""
+    with at_store(context) as run:
+        sent = send_status(run)
+    kept = f"; {sent.left} are kept for the next run" if sent.left else ""
+    return StepResult(
+        rows=sent.sent,
+        numbers={"report/sent": sent.sent, "report/kept": sent.left},
+        shown={"warnings": Texts(sent.warnings)},
+        lines=[f"{context.account}: {sent.sent} photos were reported to the head office{kept}."],
+        warnings=sent.warnings,
+    )
+
+
+def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
+    """The step of the scrub's job: hash what a store has, fetch again what differs."""
+    with at_store(context) as run:
+        found = scrub_and_repair(run)
+    return StepResult(
+        numbers={"photos/hashed": found.hashed, "photos/differing": len(found.differing)},
+        shown={"differing": Texts(found.differing)},
+        lines=[_scrub_line(context.account, found)],
+        summary=_scrub_summary(context, found),
+    )
+
+
+def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) -> StorePlan:
+    """Plan from the mirror and the store's database, and store the plan; none when the listing found nothing to do.
+
+    What the listing found is that of this run's lineage; a plan by itself is made from the mirror as the newest listing
+    left it. dry_run: the plan is carried out only by its number. Photos of products that the store does not have wait
+    for them. Raises HandOverMissingError without a listing.
+    """
+    mine = run.context.find(LISTING, ListingHandOver)
+    if mine is not None and mine.quiet:
+        nothing = pd.DataFrame(columns=[*PLAN_COLUMNS, "product"], dtype="str")
+        calls, received = _spent(run, mine)
+        free = PlanCost(0, 0, 0.0)
+        return StorePlan(None, Planned(nothing, nothing, free, warnings=mine.warnings, calls=calls, received=received))
+    listed = mine or run.context.look_at(LISTING, ListingHandOver)
+    return plan_store(run, listed, allow_mass_delete=allow_mass_delete, dry_run=dry_run)
+
+
+def plan_store(run: StoreRun, listed: ListingHandOver, *, allow_mass_delete: bool, dry_run: bool = False) -> StorePlan:
+    """Plan from the mirror and the store's database whatever the listing found, and store the plan."""
+    context, (calls, received) = run.context, _spent(run, listed)
+    # One snapshot, so that the payloads are those of the rows that were planned.
+    with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
+        mirror_at = mirror.mirror_at(connection, context.connector, run.name)
+        found, products = _planned(run, listed, connection, mirror_at, allow_mass_delete=allow_mass_delete)
+        if not listed.dry_run:
+            store.keep_waiting(run.database, found.waiting)
+        payloads = partial(mirror.read_payloads, connection, context.connector, run.name)
+        planned = Planned(
+            plan=found.plan.assign(product=products),
+            held=found.held,
+            cost=found.cost,
+            payload=payload_of(found.written, payloads),
+            scope={"mirror_at": mirror_at.isoformat() if mirror_at is not None else None},
+            warnings=(*listed.warnings, *found.warnings),
+            scan_id=listed.scan_id,
+            calls=calls,
+            received=received,
+        )
+        return StorePlan(store_plan(context, planned, dry_run=dry_run), planned)
+
+
+def send_status(run: StoreRun) -> StatusSent:
+    """Send what waits to be reported; what the head office does not take is kept. Raises nothing of the head office."""
+    done = reporting.send_reports(run.engine, run.account, run.api, run.settings.report_batch)
+    warnings = []
+    if done.error:
+        warnings.append(f"{done.waiting} reports are kept for the next run: {done.error}")
+    if done.dropped:
+        warnings.append(f"{done.dropped} reports were given up; the head office refused them in many runs.")
+    return StatusSent(done.sent, done.waiting, tuple(warnings))
+
+
+def scrub_and_repair(run: StoreRun) -> Scrubbed:
+    """Hash what the store has, inside its database, and fetch again what differs from its checksum.
+
+    Raises HandOverMissingError when the store was never listed, and the errors of make_plan and apply_plan.
+    """
+    progress = run.context.progress
+    with run.lock():
+        found = scrubbing.scrub(run.database, on_progress=lambda done, total: progress("photos hashed", done, total))
+    if not found.differing:
+        return Scrubbed(found.hashed, (), None)
+    made = plan_store(run, run.context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)
+    return Scrubbed(found.hashed, tuple(found.differing), apply_plan(run, made.plan_id))
+
+
+def _planned(
+    run: StoreRun,
+    listed: ListingHandOver,
+    connection: sa.Connection,
+    mirror_at: datetime | None,
+    *,
+    allow_mass_delete: bool,
+) -> tuple[PhotoPlan, pd.Series]:
+    """The plan, and the product of each of its rows as people know it."""
+    connector = run.context.connector
+    wanted = mirror.read_mirror(connection, connector, run.name, {**LISTED_VALUES, **PRODUCT_VALUES})
+    absent = mirror.read_gone(connection, connector, run.name, WORD_OF_HO)
+    # A full scan proves what is gone as long as the mirror is as that scan left it.
+    proven = listed.full and listed.scan_id is not None and listed.mirror_at == mirror_at
+    proof = Proof(listed.scan_id, listed.complete, listed.reason) if proven and listed.scan_id is not None else None
+    planned = plan_photos(
+        wanted,
+        _current(run, listed),
+        Scope(None, proof, absent),
+        deletion_limits(run.context.installation.settings, lifted=allow_mass_delete),
+        unknown_products=store.unknown_products(run.database, set(wanted["group_key"])),
+        max_bytes=run.settings.max_photo,
+        pace_seconds=run.settings.pace_ms / 1000,
+    )
+    return planned, product_labels(planned.plan, wanted)
+
+
+def _current(run: StoreRun, listed: ListingHandOver) -> pd.DataFrame:
+    """What the store has, without what the head office lists in a form that cannot be read: that is left alone."""
+    current = store.read_current(run.database)
+    return current[~current["key"].isin(listed.illegible)] if listed.illegible else current
+
+
+def _spent(run: StoreRun, listed: ListingHandOver) -> tuple[int, int]:
+    """Calls and bytes of the listing, when it was this run's."""
+    return (listed.calls, listed.bytes) if listed.run_id == run.context.run_id else (0, 0)
+
+
+def _cost(cost: PlanCost) -> str:
+    """What applying the plan costs, in a sentence."""
+    pace = f", at least {cost.minutes:g} minutes at the pace set" if cost.minutes else ""
+    return f"{cost.calls} downloads, {cost.bytes / MEGABYTE:,.1f} MB{pace}."
+
+
+def _set_aside(rows: pd.DataFrame) -> pd.DataFrame:
+    """How many photos cannot be used, by reason."""
+    found = rows.loc[rows["change"] == Change.REJECT, "reason"].value_counts()
+    return pd.DataFrame({"reason": found.index, "photos": found.to_numpy()})
+
+
+def _scrub_summary(context: RunContext[EdgeSettings], found: Scrubbed) -> Summary:
+    """The summary of a scrub: what its repair wrote, and a warning when something differed."""
+    if found.repaired is None:
+        return Summary("completed", context.started_at, datetime.now(UTC), kept=found.hashed)
+    warning = f"{len(found.differing)} stored photos were not what their checksums say, and are fetched again."
+    return replace(found.repaired.summary, warnings=(warning, *found.repaired.summary.warnings))
+
+
+def _scrub_line(name: str, found: Scrubbed) -> str:
+    if not found.differing:
+        return f"{name}: {found.hashed} photos were hashed; all are what their checksums say."
+    repaired = found.repaired.applied.updated if found.repaired is not None else 0
+    return f"{name}: {found.hashed} photos were hashed, {len(found.differing)} differ; {repaired} were fetched again."
