@@ -24,7 +24,7 @@ from benchmarks.edge_photos import photo_at
 from benchmarks.measuring import Stopwatch
 from imagesync_pipelines.accounts.file import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge import store as stores
-from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, ListingPage
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.downloads import open_downloads, policy_of
 from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
 from imagesync_pipelines.connectors.edge.model import Photo

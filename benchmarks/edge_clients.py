@@ -18,10 +18,9 @@ import urllib3
 from benchmarks.edge_bytes import place_of
 from benchmarks.edge_photos import read_photos
 from benchmarks.measuring import Stopwatch
-from imagesync_pipelines.connectors.edge.downloads import decode_whole
+from imagesync_pipelines.connectors.edge.downloads import decode_whole, from_bucket
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.sources import from_bucket
 from imagesync_pipelines.storage.objects import s3_client
 
 WORKERS = 5

@@ -23,8 +23,8 @@ from benchmarks.edge_bytes import new_store
 from benchmarks.edge_catalogue import STORE, Body
 from benchmarks.edge_photos import photo_at
 from benchmarks.measuring import Stopwatch
-from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.applying import apply_plan
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import StoreRun, take_photos
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings

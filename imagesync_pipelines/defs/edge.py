@@ -1,6 +1,6 @@
 """What is special to the edge connector in Dagster: what it watches, which is news at the head office and late runs.
 
-What belongs here: the sensors and what they remember. What does not: looking for news (connectors/edge/watching.py),
+What belongs here: the sensors and what they remember. What does not: looking for news (connectors/edge/probe.py),
 the check that a late run fails (connectors/edge/applying.py), sending alerts (check_alerts.py).
 """
 
@@ -14,9 +14,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.edge import watching
-from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
+from imagesync_pipelines.connectors.edge import probe
 from imagesync_pipelines.connectors.edge.applying import IN_TIME
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.hand_overs import BINARIES
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.defs import launching
@@ -58,7 +58,7 @@ def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Sens
             return dg.SkipReason("There are no edge stores; IMAGESYNC_ACCOUNTS names the file that lists them.")
         busy = launching.in_flight(context.instance, connector, stores)
         memory = Memory.of(context.cursor)
-        found: dict[str, watching.Look] = {}
+        found: dict[str, probe.Look] = {}
         said: list[str] = []
         until = time.monotonic() + LOOKING_SECONDS
         with installation.open() as opened:
@@ -73,7 +73,7 @@ def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Sens
                 store = accounts.edge_store(name)
                 try:
                     with closing(HeadOfficeApi(store.head_office, settings)) as api:
-                        found[name] = watching.look(opened.engine, store, api, settings)
+                        found[name] = probe.look(opened.engine, store, api, settings)
                 except Exception as error:  # noqa: BLE001 - one store that cannot be asked keeps no other from it
                     context.log.warning("%s could not be asked: %s", name, error_text(error))
                     said.append(f"{name}: could not be asked")

@@ -12,13 +12,18 @@ from typing import Any
 import pandas as pd
 
 from imagesync_pipelines.connectors.edge import reporting, store
-from imagesync_pipelines.connectors.edge.api import PhotoReport
-from imagesync_pipelines.connectors.edge.downloads import OpenPhoto, open_downloads, policy_of
+from imagesync_pipelines.connectors.edge.client.api import PhotoReport
+from imagesync_pipelines.connectors.edge.downloads import (
+    OpenPhoto,
+    from_bucket,
+    from_head_office,
+    open_downloads,
+    policy_of,
+)
 from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND
 from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
-from imagesync_pipelines.connectors.edge.sources import from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror

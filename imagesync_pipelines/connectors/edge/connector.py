@@ -7,13 +7,12 @@ What belongs here: the declaration. What does not: what the steps do (reading.py
 from collections.abc import Collection
 from datetime import datetime
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import applying, reading, steps
 from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING
 from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.options import EdgeOptions, ListingOptions, StorePlanOptions
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.applied import ApplyOptions
@@ -30,6 +29,18 @@ from imagesync_pipelines.sync.connector import (
 
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
 API_POOL, WRITE_POOL = "edge_api", "edge_write"
+
+
+class EdgeOptions(BaseModel):
+    """What a person may ask of one synchronisation of a store.
+
+    full: list everything, which finds what vanished. dry_run: stop after the plan. allow_mass_delete: let removals
+    happen that the deletion limits would hold back.
+    """
+
+    full: bool = False
+    dry_run: bool = False
+    allow_mass_delete: bool = False
 
 
 def _secrets(shared: Settings, settings: EdgeSettings) -> Collection[SecretStr]:
@@ -53,7 +64,7 @@ cursor is the head office's own time and moves only when every page was read."""
         reading.photo_listing,
         kinds=("rest", "postgres"),
         after=("head_office",),
-        options=ListingOptions,
+        options=reading.ListingOptions,
         pool=API_POOL,
         tries_again_after=10,
     ),
@@ -66,7 +77,7 @@ nothing is new and nothing waits, no plan is made.""",
         steps.plan,
         kinds=("pandas", "parquet"),
         after=(LISTING,),
-        options=StorePlanOptions,
+        options=steps.StorePlanOptions,
     ),
     Step(
         BINARIES,

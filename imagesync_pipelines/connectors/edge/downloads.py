@@ -1,7 +1,10 @@
 """Photos fetched ahead of those who write them: bounded in number, pace and bytes, proven before they are handed on.
 
-What belongs here: prefetching, the budget, MD5 over what was received, the full decode. What does not: where the bytes
-come from (sources.py), what a bad photo means for its row (applying.py).
+They come from the head office's API, or from its bucket directly (EDGE_BYTES_FROM); the bucket is read with obstore,
+because boto3 costs several times the processor time (benchmarks/README.md).
+
+What belongs here: opening a photo, prefetching, the budget, MD5 over what was received, the full decode. What does not:
+the API itself (client/), what a bad photo means for its row (target.py).
 """
 
 import hashlib
@@ -9,11 +12,17 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import S3Store
+
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
+from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS
 from imagesync_pipelines.connectors.edge.errors import (
     NotAllowedError,
     ObjectMissingError,
@@ -24,16 +33,26 @@ from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.rules import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
+from imagesync_pipelines.storage.objects import S3Place
+from imagesync_pipelines.upstream.answers import Place, place_of
 from imagesync_pipelines.upstream.errors import (
     BodyTooLargeError,
     CredentialsError,
     InsecureConnectionError,
+    TruncatedBodyError,
+    UnavailableError,
     UpstreamError,
 )
 from imagesync_pipelines.upstream.pacing import Pacer
 from imagesync_pipelines.upstream.retries import Timing
 
+if TYPE_CHECKING:
+    # It is in obstore's types only.
+    from obstore import GetResult
+
 R = TypeVar("R")
+
+_CHUNK = 1024 * 1024
 
 # Rows that are looked at ahead of the one that is written; small photos would else fill memory with rows.
 ROWS_AHEAD = 500
@@ -198,7 +217,7 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> Fetched:
 
     A body that broke off is asked for again, from where it broke when the source can do that; bytes that are not the
     listed ones are fetched a second time: the same wrong bytes twice are what the source has. A body that broke off
-    counts when its checksum is right: announced lengths come from a table (contract section 3).
+    counts when its checksum is right: announced lengths come from a table (docs/contracts/edge.md, §3).
     Raises NOT_ABOUT_ONE_PHOTO.
     """
     part, received, wrong = _Part(), 0, ""
@@ -284,3 +303,76 @@ def _look_at(body: bytes, photo: Photo, check: CheckPhoto) -> str:
     except BadImageError as error:
         return str(error)
     return ""
+
+
+def from_head_office(api: HeadOfficeApi, store_id: str) -> OpenPhoto:
+    """Photos over the head office's API."""
+
+    @contextmanager
+    def open_photo(photo: Photo, start: int, etag: str) -> Iterator[PhotoBody]:
+        with api.open_photo(photo.photo_id, store_id, start=start, etag=etag) as body:
+            yield body
+
+    return open_photo
+
+
+def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
+    """Photos straight from the head office's bucket, by their object keys.
+
+    A bucket that does not let us list answers 403 for a key that is not there, so neither answer says more than that
+    the object is missing; it never means that the photo is gone.
+    """
+    store = S3Store(
+        place.bucket,
+        endpoint=place.endpoint_url,
+        region=place.region,
+        access_key_id=place.access_key,
+        secret_access_key=place.secret_key.get_secret_value(),
+        virtual_hosted_style_request=False,
+        client_options={
+            "allow_http": place.endpoint_url.startswith("http://"),
+            "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+            "timeout": timedelta(seconds=settings.call_deadline),
+        },
+        retry_config={"max_retries": settings.tries - 1, "retry_timeout": timedelta(seconds=settings.call_deadline)},
+    )
+
+    @contextmanager
+    def open_photo(photo: Photo, start: int, etag: str) -> Iterator[PhotoBody]:
+        where = place_of(f"{place.endpoint_url}/{place.bucket}/{photo.object_key}")
+        if not photo.object_key:
+            raise where.error(ObjectMissingError, "the head office lists the photo without an object key")
+        try:
+            found = store.get(photo.object_key)
+        except FileNotFoundError:
+            raise where.error(ObjectMissingError, "the bucket has no such object") from None
+        except (PermissionDeniedError, UnauthenticatedError) as error:
+            # The store's answer is in the text; it names no secret.
+            if "AccessDenied" in str(error):
+                raise where.error(ObjectMissingError, "the bucket does not give the object (AccessDenied)") from None
+            what = "the bucket refuses the keys; check IMAGESYNC_S3_ACCESS_KEY and IMAGESYNC_S3_SECRET_KEY"
+            raise where.error(CredentialsError, what) from None
+        except (BaseError, OSError) as error:
+            raise where.error(UnavailableError, f"the bucket does not answer ({type(error).__name__})") from None
+        yield _Object(found, where)
+
+    return open_photo
+
+
+@dataclass(frozen=True)
+class _Object:
+    """An object that is being read, from its first byte on."""
+
+    found: "GetResult"
+    where: Place
+    start: int = 0
+    etag: str = ""
+
+    def chunks(self) -> Iterator[bytes]:
+        """The bytes as they come. Raises TruncatedBodyError when they break off."""
+        try:
+            for piece in self.found.stream(min_chunk_size=_CHUNK):
+                yield bytes(piece)
+        except (BaseError, OSError) as error:
+            what = f"the object broke off ({type(error).__name__})"
+            raise self.where.error(TruncatedBodyError, what) from None

@@ -1,28 +1,31 @@
-"""Listing a store's photos at the head office (HO), into the mirror (contract sections 2, 5 and 7).
+"""Listing a store's photos at the head office (HO), into the mirror (docs/contracts/edge.md, §2, §5, §7).
 
 What belongs here: pages to a proof, what is new, what is gone, when the cursor moves. What does not: HTTP (api.py), the
 tables of mirror and cursor (storage/), what the store's own database has.
 
 Three things are believed: a row that HO lists is there; a photo is gone when HO says so about its very id (deleted_ids,
-404); a photo that is not listed is gone only when a scan over everything proved to be complete.
+404); a photo that is not listed is gone only when a scan over everything proved to be complete. Rows move between pages
+while HO works: a scan proves to be complete only when every page names the same total and there are exactly that many
+different ids.
 """
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+import orjson
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import EdgeStore
-from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, Reject
-from imagesync_pipelines.connectors.edge.model import EDGE, Photo
-from imagesync_pipelines.connectors.edge.scan import Scan, scan_until_proven
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage, Reject
+from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
 from imagesync_pipelines.storage.mirror import (
     Merged,
+    MirrorRow,
     count_live,
     left_behind,
     mark_gone,
@@ -30,6 +33,9 @@ from imagesync_pipelines.storage.mirror import (
     merge,
     mirror_at,
     read_gone,
+    settle_staging,
+    stage,
+    stage_nothing,
     staged_changes,
     staged_keys,
     staging,
@@ -45,8 +51,41 @@ WORD_OF_HO = (DELETED, NOT_FOUND)
 # So many photos that HO gives no answer about, and no other is asked about in this listing.
 ENOUGH_FAILURES = 3
 
+# Photos on the one page of a repeated scan, at most: about 25 MB while it is read.
+LARGEST_PAGE = 10_000
+
 MarkPending = Callable[[Sequence[Photo]], object]
 """Notes in the store's own database, and commits, that these photos are to be written; called in portions."""
+
+
+@dataclass
+class Scan:
+    """What the pages of a scan told; the rows themselves are staged.
+
+    distinct: different ids. newest: the largest updated_at. ho_time: HO's clock at the first page, None: unknown.
+    unusable: photos without an image upstream. unidentified: rows without a legible id, which are among the rejects.
+    deleted: ids that HO calls deleted.
+    """
+
+    totals: list[int] = field(default_factory=list)
+    distinct: int = 0
+    newest: datetime | None = None
+    ho_time: datetime | None = None
+    unusable: int = 0
+    unidentified: int = 0
+    rejects: list[Reject] = field(default_factory=list)
+    deleted: set[str] = field(default_factory=set)
+
+    def reason(self) -> str:
+        """Why the scan does not prove to be complete; '' when it does."""
+        if min(self.totals) != max(self.totals):
+            return f"the number of photos changed while reading, between {min(self.totals)} and {max(self.totals)}"
+        if self.unidentified:
+            return f"{self.unidentified} photos have no legible id"
+        if self.distinct != self.totals[-1]:
+            counted = f"HO counts {self.totals[-1]}"
+            return f"{self.distinct} different photos were read, but {counted}: some moved between pages"
+        return ""
 
 
 @dataclass(frozen=True)
@@ -124,7 +163,7 @@ def take_listing(
         if since is None:
             scan_id = start_scan(engine, scan_connector(store.name), page_size=settings.page_size, block_size=1)
         with staging(connection):
-            scan = scan_until_proven(
+            scan = _scan_until_proven(
                 connection,
                 api,
                 store.store_id,
@@ -184,8 +223,8 @@ def _called_gone(
 ) -> _Gone:
     """What HO calls gone: its deleted_ids, and what it answers 404 about.
 
-    It is asked about the other photos of products that got a new one: a replaced photo has a new id (contract 5). A
-    complete listing of everything answers that without asking.
+    It is asked about the other photos of products that got a new one: a replaced photo has a new id (§5). A complete
+    listing of everything answers that without asking.
     """
     deleted = scan.deleted - staged_keys(connection, scan.deleted)
     others = [] if all_seen else left_behind(connection, EDGE, store.name)
@@ -272,3 +311,64 @@ def _warnings(scan: Scan, reason: str, gone: _Gone) -> list[str]:
     if scan.rejects:
         warnings.append(f"{len(scan.rejects)} rows of the listing cannot be read, such as: {scan.rejects[0].reason}")
     return [*warnings, *([gone.warning] if gone.warning else [])]
+
+
+def _scan_until_proven(
+    connection: sa.Connection,
+    api: HeadOfficeApi,
+    store_id: str,
+    *,
+    since: datetime | None,
+    page_size: int,
+    repeats: int,
+) -> Scan:
+    """The first scan that proves to be complete, or the last of `repeats` + 1; its rows are staged afterwards.
+
+    A repeated scan asks for everything on one page: HO may give less, but where it does, no row can move between pages
+    or come in another order on each. What any of the scans was told to be deleted is kept. Raises the errors of the
+    API: a page that cannot be read ends the scan.
+    """
+    deleted: set[str] = set()
+    scan = Scan()
+    limit = page_size
+    for _ in range(repeats + 1):
+        stage_nothing(connection)
+        scan = _scan(connection, api, store_id, since, limit)
+        deleted |= scan.deleted
+        if not scan.reason():
+            break
+        limit = max(page_size, min(scan.totals[-1] + page_size, LARGEST_PAGE))
+    scan.deleted = deleted
+    return scan
+
+
+def _scan(connection: sa.Connection, api: HeadOfficeApi, store_id: str, since: datetime | None, limit: int) -> Scan:
+    scan = Scan()
+    offset: int | None = 0
+    while offset is not None:
+        page = api.list_page(store_id, since=since, limit=limit, offset=offset)
+        _note(scan, page)
+        stage(connection, [*map(_row, page.photos), *(_seen(r.photo_id) for r in page.rejects if r.photo_id)])
+        offset = page.next_offset
+    scan.distinct = settle_staging(connection)
+    return scan
+
+
+def _note(scan: Scan, page: ListingPage) -> None:
+    scan.totals.append(page.total)
+    scan.ho_time = scan.ho_time or page.ho_time
+    scan.deleted |= page.deleted_ids
+    scan.rejects += page.rejects
+    scan.unidentified += sum(reject.photo_id is None for reject in page.rejects)
+    for photo in page.photos:
+        scan.unusable += not photo.has_image
+        scan.newest = photo.updated_at if scan.newest is None else max(scan.newest, photo.updated_at)
+
+
+def _row(photo: Photo) -> MirrorRow:
+    payload = orjson.dumps(photo.as_json()).decode()
+    return MirrorRow(photo.photo_id, photo.product_id, fingerprint(photo), payload, photo.updated_at)
+
+
+def _seen(photo_id: str) -> MirrorRow:
+    return MirrorRow(photo_id, None, None, None, None)

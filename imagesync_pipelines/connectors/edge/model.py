@@ -1,7 +1,7 @@
 """A photo as the head office lists it: validated at the boundary, made canonical, fingerprinted.
 
-What belongs here: one row of a listing to a Photo, and what its fields mean (contract section 2). What does not: HTTP
-(api.py), scans and cursors (listing.py), the edge's own table.
+What belongs here: one row of a listing to a Photo, and what its fields mean (docs/contracts/edge.md, §2). What does not:
+HTTP (client/), scans and cursors (listing.py), the edge's own table.
 """
 
 from collections.abc import Mapping
@@ -68,7 +68,7 @@ class Photo(NamedTuple):
 
     @property
     def has_image(self) -> bool:
-        """Whether HO holds bytes for it; rows of an Excel import or of the admin pages have none (contract 5)."""
+        """Whether HO holds bytes for it; rows of an Excel import or of the admin pages have none (§5)."""
         return bool(self.checksum) and self.size > 0
 
 
@@ -94,7 +94,7 @@ _LISTED = TypeAdapter(_Listed)
 
 
 def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
-    """One row of a listing as a Photo; `zone` is that of a time without one (contract 2: HO's own).
+    """One row of a listing as a Photo; `zone` is that of a time without one (docs/contracts/edge.md, §2: HO's own).
 
     Raises BadPhotoError with one line for people.
     """

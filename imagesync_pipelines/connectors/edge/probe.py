@@ -1,7 +1,8 @@
-"""Trying out a head office (HO) step by step, as an edge would use it: for `imagesync edge check`.
+"""A head office (HO) asked outside a run: tried out step by step for a person, or looked at for news in one call.
 
-What belongs here: the steps of the mission's test script, against any HO. What does not: showing them (the command
-line). Nothing is written anywhere: the status report that is sent holds no photo.
+What belongs here: the steps of `imagesync edge check`, against any HO, and the look with what it compares. What does
+not: showing them (cli), when to look and what to start then (defs/edge.py). Nothing is written anywhere: the status
+report that is sent holds no photo.
 """
 
 import hashlib
@@ -9,18 +10,22 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import EdgeStore
-from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, ListingPage
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
-from imagesync_pipelines.connectors.edge.model import Photo
+from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.storage import cursors
+from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 
 @dataclass(frozen=True)
-class Step:
+class ProbeStep:
     """One step: what was tried, whether HO did as its contract says, what it answered; seconds it took."""
 
     name: str
@@ -29,7 +34,7 @@ class Step:
     seconds: float
 
 
-def probe(api: HeadOfficeApi, store: EdgeStore, settings: EdgeSettings) -> Iterator[Step]:
+def probe(api: HeadOfficeApi, store: EdgeStore, settings: EdgeSettings) -> Iterator[ProbeStep]:
     """The steps one by one, as they are done; a step that fails without which the rest makes no sense is the last."""
     login = _step("token", lambda: _log_in(api, store))
     yield login
@@ -52,13 +57,13 @@ class _UnexpectedError(Exception):
     """HO answered, but not as its contract says."""
 
 
-def _step(name: str, action: Callable[[], str]) -> Step:
+def _step(name: str, action: Callable[[], str]) -> ProbeStep:
     started = time.monotonic()
     try:
         ok, detail = True, action()
     except (UpstreamError, _UnexpectedError) as error:
         ok, detail = False, str(error)
-    return Step(name, ok, detail, time.monotonic() - started)
+    return ProbeStep(name, ok, detail, time.monotonic() - started)
 
 
 def _log_in(api: HeadOfficeApi, store: EdgeStore) -> str:
@@ -131,3 +136,43 @@ def _invalid_store(api: HeadOfficeApi) -> str:
     except StoreUnknownError:
         return "a store that there is not is refused with 404"
     raise _UnexpectedError(f"a store that there is not has {page.total} photos")
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look found; `mark` is the same for the same news, so that no run is started twice for it."""
+
+    changed: bool
+    why: str
+    mark: str
+
+
+def look(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, settings: EdgeSettings) -> Look:
+    """Ask for the first photo since the store's cursor and for how many there are, and compare with the mirror.
+
+    What the cursor stands on is listed again (`since` is inclusive), so the same number of the same photos is no news.
+    A change committed late, below the cursor, is not seen here; the next run's overlap finds it.
+    """
+    with engine.connect() as connection:
+        value = cursors.read_cursor(connection, EDGE, store.name)
+    if value is None:
+        return Look(True, "it was never listed", "never listed")
+    since = datetime.fromisoformat(value)
+    page = api.list_page(store.store_id, since=since, limit=1, offset=0)
+    mine = sa.select(mirror.c.key, mirror.c.fingerprint).where(
+        mirror.c.connector == EDGE, mirror.c.account == store.name, mirror.c.gone_at.is_(None)
+    )
+    named = [*(photo.photo_id for photo in page.photos), *page.deleted_ids]
+    with engine.connect() as connection:
+        known = connection.scalar(
+            sa.select(sa.func.count()).select_from(mine.where(mirror.c.source_updated_at >= since).subquery())
+        )
+        there = dict(
+            connection.execute(mine.where(mirror.c.key == sa.any_(sa.literal(named, sa.ARRAY(sa.Text))))).all()
+        )
+    deleted = sorted(page.deleted_ids & there.keys())
+    different = [photo.photo_id for photo in page.photos if there.get(photo.photo_id) != fingerprint(photo)]
+    mark = f"{value} {page.total} {' '.join(different)} {len(deleted)} {''.join(deleted[:1])}"
+    if page.total != known or different or deleted:
+        return Look(True, f"{page.total} photos since {since:%Y-%m-%d %H:%M:%S} UTC, {len(deleted)} deleted", mark)
+    return Look(False, f"no photo newer than {since:%Y-%m-%d %H:%M:%S} UTC", mark)

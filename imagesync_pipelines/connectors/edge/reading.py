@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from pydantic import BaseModel, Field
 
 from imagesync_pipelines.accounts.file import EdgeStore, load_accounts
 from imagesync_pipelines.connectors.edge import store
-from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
 from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
-from imagesync_pipelines.connectors.edge.options import ListingOptions
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store_schema import Finding, create_or_check, require_ready
 from imagesync_pipelines.storage.plans import PlanHeader
@@ -27,6 +27,15 @@ from imagesync_pipelines.upstream.retries import Timing
 
 # The stage under which the quarantine keeps rows of a listing.
 LISTING_STAGE = "listing"
+
+
+class ListingOptions(BaseModel):
+    """How to list a store's photos."""
+
+    full: bool = Field(
+        False, description="list everything, not only what changed since the cursor; finds what vanished"
+    )
+    dry_run: bool = Field(False, description="write nothing into the store's database")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Telling the head office (HO) what became of a store's photos (contract section 4).
+"""Telling the head office (HO) what became of a store's photos (docs/contracts/edge.md, §4).
 
 What belongs here: the reports that wait in our outbox, and sending them in batches. What does not: the call itself
 (api.py). HO's records are a courtesy: that they cannot be sent never fails a synchronisation; the next run sends them.
@@ -11,7 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import EdgeStore
-from imagesync_pipelines.connectors.edge.api import HeadOfficeApi, PhotoReport
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.storage.outbox import (
     WaitingReport,

@@ -1,6 +1,6 @@
 """The pure rules of writing photos: which can be used, which need bytes, what a mismatch means.
 
-What belongs here: plain functions over values, each from a section of the contract. What does not: frames
+What belongs here: plain functions over values, each from docs/contracts/edge.md. What does not: frames
 (planning.py), fetching (downloads.py), the order in which photos are shown (web/edge_photos).
 """
 
@@ -10,7 +10,7 @@ _MISMATCH = "checksum mismatch: listed {listed}"
 
 
 def why_unusable(checksum: str, size: int, max_bytes: int) -> str:
-    """Why a photo listed so is not to be fetched ('': it is). What the store has of it stays (contract section 5)."""
+    """Why a photo listed so is not to be fetched ('': it is). What the store has of it stays."""
     if not checksum or size <= 0:
         return NO_IMAGE_UPSTREAM
     if size > max_bytes:
@@ -26,6 +26,6 @@ def mismatch_reason(listed: str, received: str) -> str:
 def is_second_mismatch(error_before: str, listed: str) -> bool:
     """Whether the row said so before of the same listed checksum.
 
-    Once may be a replacement during the run (contract section 7); twice in a row is corruption, or a stale listing.
+    Once may be a replacement during the run; twice in a row is corruption, or a stale listing.
     """
     return error_before.startswith(_MISMATCH.format(listed=listed))

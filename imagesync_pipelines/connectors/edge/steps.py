@@ -10,12 +10,12 @@ from functools import partial
 
 import pandas as pd
 import sqlalchemy as sa
+from pydantic import BaseModel, Field
 
-from imagesync_pipelines.connectors.edge import reporting, scrubbing, store
+from imagesync_pipelines.connectors.edge import reporting, store
 from imagesync_pipelines.connectors.edge.applying import StoreApplied, apply_plan
 from imagesync_pipelines.connectors.edge.hand_overs import LISTING, ListingHandOver
 from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO
-from imagesync_pipelines.connectors.edge.options import StorePlanOptions
 from imagesync_pipelines.connectors.edge.planning import (
     LISTED_VALUES,
     PRODUCT_VALUES,
@@ -33,6 +33,13 @@ from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, store_plan
 from imagesync_pipelines.sync.report import Summary, changing_rows
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Table, Texts
+
+
+class StorePlanOptions(BaseModel):
+    """How to plan."""
+
+    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
+    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
 
 
 @dataclass(frozen=True)
@@ -162,7 +169,7 @@ def scrub_and_repair(run: StoreRun) -> Scrubbed:
     """
     progress = run.context.progress
     with run.lock():
-        found = scrubbing.scrub(run.database, on_progress=lambda done, total: progress("photos hashed", done, total))
+        found = store.scrub(run.database, on_progress=lambda done, total: progress("photos hashed", done, total))
     if not found.differing:
         return Scrubbed(found.hashed, (), None)
     made = plan_store(run, run.context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)

@@ -1,10 +1,10 @@
-"""A store's own database: its table of photos, what is there now, what waits, and the lock of the store.
+"""A store's own database: its table of photos, what is there now, what waits, what rotted, and the lock of the store.
 
-What belongs here: opening, reading, marking. What does not: making and upgrading the table (store_schema.py),
-the statements that write photos (writing.py), hashing what is stored (scrub.py). A blob is never read here.
+What belongs here: opening, reading, marking, hashing what is stored. What does not: making and upgrading the table
+(store_schema.py), the statements that write photos (writing.py). A blob never leaves its database here.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from imagesync_pipelines.storage.errors import DatabaseUnreachableError, Storage
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
 
-# A store's table is one of these; the second is what a Django application of the store made (contract section 6).
+# A store's table is one of these (docs/contracts/edge.md, §6); a Django application of the store makes the second.
 TABLES = ("product_photo", "core_productphoto")
 # Photos whose product the store does not have (yet); the table itself refuses them.
 WAITING = "imagesync_photo_waiting"
@@ -65,6 +65,22 @@ SELECT c.confrelid::regclass::text, quote_ident(a.attname)
  WHERE c.conrelid = to_regclass(:table) AND c.contype = 'f' AND cardinality(c.conkey) = 1 AND p.attname = 'product_id'
 """
 
+SCRUBBED = "the stored picture was not what its checksum said; found by a scrub"
+ROWS_PER_STATEMENT = 200
+
+# The checksum tells from now on what is there; no byte of a picture leaves the database.
+_HASH = """
+WITH part AS (
+    SELECT id, coalesce(lower(checksum), '') AS listed, md5(image_binary) AS actual
+      FROM {table} WHERE image_binary IS NOT NULL AND id > CAST(:after AS uuid) ORDER BY id LIMIT :rows
+), marked AS (
+    UPDATE {table} t SET checksum = part.actual, sync_status = 'pending', sync_error = :reason
+      FROM part WHERE t.id = part.id AND part.actual <> part.listed
+    RETURNING t.id
+)
+SELECT part.id::text, marked.id IS NOT NULL FROM part LEFT JOIN marked ON marked.id = part.id ORDER BY part.id
+"""
+
 
 @dataclass(frozen=True)
 class StoreDatabase:
@@ -81,6 +97,14 @@ class StorageUsed:
     database_bytes: int
     table_bytes: int
     photos: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class ScrubFound:
+    """How many pictures were hashed, and the ids of those that were not what their checksum said."""
+
+    hashed: int
+    differing: tuple[str, ...]
 
 
 def open_store(dsn: str) -> StoreDatabase:
@@ -215,6 +239,29 @@ def storage_used(database: StoreDatabase) -> StorageUsed:
         whole, table = connection.execute(sa.text(sizes), {"table": database.table}).one()
         photos = {row[0]: row[1] for row in connection.execute(sa.text(counts))}
     return StorageUsed(whole, table or 0, photos)
+
+
+def scrub(database: StoreDatabase, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScrubFound:
+    """Hash every stored picture; what differs becomes pending, with the reason and with the checksum that it has.
+
+    Call it under `store_lock`. The pictures stay and are served until they are repaired. on_progress gets how
+    many were hashed, of how many.
+    """
+    statement = sa.text(_HASH.format(table=database.table))
+    count = sa.text(f"SELECT count(*) FROM {database.table} WHERE image_binary IS NOT NULL")  # noqa: S608 - ours
+    with database.engine.connect() as connection:
+        total = int(connection.scalar(count) or 0)
+    hashed, after = 0, "00000000-0000-0000-0000-000000000000"
+    differing: list[str] = []
+    while True:
+        with database.engine.begin() as connection:
+            values = {"after": after, "rows": ROWS_PER_STATEMENT, "reason": SCRUBBED}
+            rows = connection.execute(statement, values).all()
+        if not rows:
+            return ScrubFound(hashed, tuple(differing))
+        hashed, after = hashed + len(rows), rows[-1][0]
+        differing += [photo_id for photo_id, differs in rows if differs]
+        on_progress(hashed, total)
 
 
 def _exists(connection: sa.Connection, table: str) -> bool:

@@ -18,7 +18,7 @@ import psycopg
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import writing
-from imagesync_pipelines.connectors.edge.api import PhotoReport
+from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, Fault, Fetched, fetch_ahead
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
 from imagesync_pipelines.connectors.edge.model import Photo

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.api import HeadOfficeApi
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from imagesync_pipelines.connectors.edge.api import PhotoReport
+from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, open_downloads
 from imagesync_pipelines.connectors.edge.errors import (
     NotAllowedError,

@@ -7,10 +7,15 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, Fault, fetch_photo, open_downloads
+from imagesync_pipelines.connectors.edge.downloads import (
+    DownloadPolicy,
+    Fault,
+    fetch_photo,
+    from_bucket,
+    open_downloads,
+)
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.sources import from_bucket
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.objects import S3Place, s3_client
 from imagesync_pipelines.upstream.errors import CredentialsError, UnavailableError

@@ -1,4 +1,4 @@
-"""The bytes of one photo over the head office's API, streamed (contract section 3).
+"""The bytes of one photo over the head office's API, streamed (docs/contracts/edge.md, §3).
 
 What belongs here: the download call, its pool of connections, what its statuses mean. What does not: JSON calls
 (api.py), hashing, decoding and how many at once (downloads.py). It stands on urllib3 and not on the session of
@@ -230,7 +230,7 @@ def failure_of_download(place: Place, status: int, said: bytes, retry_after: flo
 
 
 def _message(said: bytes) -> str:
-    """HO's own words in an error body (contract 2); '' for anything but its JSON."""
+    """HO's own words in an error body (docs/contracts/edge.md, §2); '' for anything but its JSON."""
     try:
         document = orjson.loads(said)
     except orjson.JSONDecodeError:

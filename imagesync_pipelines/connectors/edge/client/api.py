@@ -1,7 +1,7 @@
-"""The HTTP contract of the head office (HO), and nothing but: listing, download, status report (contract 2 to 4).
+"""The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md (§1 to §4).
 
-What belongs here: paths, parameters, the envelope, what a status means. What does not: tokens (tokens.py), the body of
-a download (bodies.py), scans and cursors (listing.py), retries (upstream/).
+What belongs here: tokens, paths, parameters, the envelope, what a status means. What does not: the body of a download
+(bodies.py), scans and cursors (listing.py), calling with retries and a token (upstream/).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 from typing_extensions import TypeIs
 
 from imagesync_pipelines.accounts.file import HeadOfficeAccount
-from imagesync_pipelines.connectors.edge.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody
+from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
     BadPhotoError,
@@ -27,13 +27,17 @@ from imagesync_pipelines.connectors.edge.errors import (
 )
 from imagesync_pipelines.connectors.edge.model import Photo, parse_moment, photo_from_json
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.tokens import head_office_tokens
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import NotFoundError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
+from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
 from imagesync_pipelines.upstream.transport import Dialect, Transport
 
+TOKEN_PATH = "api/v1/token/"  # noqa: S105 - a path
+REFRESH_PATH = "api/v1/token/refresh/"
+# A token is renewed this long before its end, or at four fifths of a short life.
+RENEW_SECONDS = 120.0
 PHOTOS_PATH = "api/v1/sync/product-photos/"
 STATUS_PATH = "api/v1/sync/product-photos/status/"
 _NOT_HO = "HTTP 404, but not the head office's own; is its url right?"
@@ -103,7 +107,7 @@ class HeadOfficeApi:
             tries=settings.tries,
             verify_tls=settings.verify_tls,
         )
-        self._tokens = head_office_tokens(head_office, policy, timing)
+        self._tokens = _tokens_of(head_office, policy, timing)
         self._transport = Transport(policy, HeadOfficeDialect(), timing, tokens=self._tokens)
         self._bodies = PhotoBodies(head_office.url, self._tokens, settings, timing)
         self._zone = ZoneInfo(settings.head_office_timezone)
@@ -216,8 +220,29 @@ class HeadOfficeApi:
             return None
 
 
+def _tokens_of(head_office: HeadOfficeAccount, session: SessionPolicy, timing: Timing) -> TokenHolder:
+    """The holder of the token of one account at a head office."""
+    policy = TokenPolicy(
+        system="the head office",
+        credentials=f"user name and password (user {head_office.username})",
+        advice="check the account there and in the accounts file",
+        path=TOKEN_PATH,
+        body={"username": head_office.username, "password": head_office.password.get_secret_value()},
+        read=_given,
+        refresh_path=REFRESH_PATH,
+        renew_before=RENEW_SECONDS,
+        proven_by_use=True,
+    )
+    return TokenHolder(session, policy, timing)
+
+
+def _given(data: object) -> GivenToken | None:
+    access = text_in(data, "access")
+    return GivenToken(access, text_in(data, "refresh")) if access else None
+
+
 def _z_form(moment: datetime) -> str:
-    """A moment in UTC, ending in Z: a raw + in a query would arrive as a blank (contract 2)."""
+    """A moment in UTC, ending in Z: a raw + in a query would arrive as a blank (docs/contracts/edge.md, §2)."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
