@@ -1,7 +1,7 @@
 """A store's plan carried out, as a step: the photos in the store's own database, what that came to, and its checks.
 
 What belongs here: joining the engine, the effects and the reports that are to be sent, and what the step tells. What
-does not: the effects (target.py), where bytes come from (sources.py), sending reports (reporting.py).
+does not: the effects (target.py), where bytes come from (downloads.py), sending reports (reporting.py).
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """Listing a store's photos at the head office (HO), into the mirror (docs/contracts/edge.md, §2, §5, §7).
 
-What belongs here: pages to a proof, what is new, what is gone, when the cursor moves. What does not: HTTP (api.py), the
+What belongs here: pages to a proof, what is new, what is gone, when the cursor moves. What does not: HTTP (client), the
 tables of mirror and cursor (storage/), what the store's own database has.
 
 Three things are believed: a row that HO lists is there; a photo is gone when HO says so about its very id (deleted_ids,

@@ -1,7 +1,7 @@
 """A photo as the head office lists it: validated at the boundary, made canonical, fingerprinted.
 
-What belongs here: one row of a listing to a Photo, and what its fields mean (docs/contracts/edge.md, §2). What does not:
-HTTP (client/), scans and cursors (listing.py), the edge's own table.
+What belongs here: one row of a listing to a Photo, and what its fields mean (docs/contracts/edge.md, §2). What does
+not: HTTP (client/), scans and cursors (listing.py), the edge's own table.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """The mirror of the head office and a store's table to a plan: what is written, what needs bytes, what it costs.
 
 What belongs here: pure functions over frames. What does not: reading them (storage/mirror.py, store.py), the rules
-themselves (rules.py), effects (applying.py).
+themselves (rules.py), effects (target.py).
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
