@@ -26,7 +26,8 @@ _WRONG = """
 SELECT i.product_id FROM imagesync.product_image i LEFT JOIN imagesync.pin p USING (product_id)
  GROUP BY i.product_id
 HAVING count(*) FILTER (WHERE i.is_primary) <> 1
-    OR (bool_or(i.external_id = p.external_id) AND NOT bool_or(i.is_primary AND i.external_id = p.external_id))
+    OR (bool_or((i.source, i.external_id) = (p.source, p.external_id))
+        AND NOT bool_or(i.is_primary AND (i.source, i.external_id) = (p.source, p.external_id)))
  ORDER BY i.product_id
 """
 
@@ -41,10 +42,16 @@ class Present(NamedTuple):
     priority: int
     newest_export: datetime | None
     is_primary: bool
+    source: str
+
+    @property
+    def name(self) -> rules.ImageName:
+        """Which image of its product it is."""
+        return rules.ImageName(self.source, self.external_id)
 
     def shown(self) -> rules.Shown:
         """What of it decides where it is shown."""
-        return rules.Shown(self.external_id, self.priority, self.newest_export)
+        return rules.Shown(self.external_id, self.priority, self.newest_export, self.source)
 
 
 @dataclass(frozen=True)
@@ -52,10 +59,10 @@ class Locked:
     """Products that nobody else writes until the transaction ends: their images by product, and their pins."""
 
     images: Mapping[int, Sequence[Present]]
-    pins: Mapping[int, str]
+    pins: Mapping[int, tuple[str, str]]
 
-    def primaries(self) -> dict[int, str | None]:
-        """The external id of the image that should be primary, by product; None for a product without images."""
+    def primaries(self) -> dict[int, rules.ImageName | None]:
+        """Which image of all sources should be primary, by product; None for a product without images."""
         return {
             product_id: rules.choose_primary((row.shown() for row in rows), self.pins.get(product_id))
             for product_id, rows in self.images.items()
@@ -82,16 +89,15 @@ def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Lo
 def set_flags(
     connection: sa.Connection,
     locked: Locked,
-    primaries: Mapping[int, str | None],
-    written: Collection[tuple[int, str]] = (),
+    primaries: Mapping[int, tuple[str, str] | None],
+    written: Collection[tuple[int, tuple[str, str]]] = (),
 ) -> None:
-    """Set or clear the flag of every image whose flag is wrong, but for those in `written` (product, external id)."""
+    """Set or clear the flag of every image whose flag is wrong, but for those in `written` (product, image)."""
     flips = [
-        (row.id, row.external_id == primaries[row.product_id])
+        (row.id, row.name == primaries[row.product_id])
         for rows in locked.images.values()
         for row in rows
-        if row.is_primary != (row.external_id == primaries[row.product_id])
-        and (row.product_id, row.external_id) not in written
+        if row.is_primary != (row.name == primaries[row.product_id]) and (row.product_id, row.name) not in written
     ]
     if flips:
         ids, flags = zip(*flips, strict=True)

@@ -33,12 +33,25 @@ class Product(NamedTuple):
     in_erp: bool = True
 
 
+class ImageName(NamedTuple):
+    """Which of a product's images: the connector that brought it, and that source's own id of it."""
+
+    source: str
+    external_id: str
+
+
 class Shown(NamedTuple):
-    """What of a product image decides where it is shown."""
+    """What of a product image decides where it is shown; those of all sources of a product stand in one order."""
 
     external_id: str
     priority: int
     newest_export: datetime | None
+    source: str = "image_db"
+
+    @property
+    def name(self) -> ImageName:
+        """Which image of its product it is."""
+        return ImageName(self.source, self.external_id)
 
 
 def priority(image_type: str, is_front: bool) -> int:
@@ -49,24 +62,24 @@ def priority(image_type: str, is_front: bool) -> int:
     return 3 if is_front else 4
 
 
-def display_order(image: Shown) -> tuple[int, float, int, str]:
-    """The key that sorts images for display: priority, newest export first, then file_id as a number."""
+def display_order(image: Shown) -> tuple[int, float, int, str, str]:
+    """The key that sorts images for display: priority, newest export first, then file_id as a number, then source."""
     newest = (image.newest_export - _EPOCH).total_seconds() if image.newest_export else float("-inf")
     number = int(image.external_id) if image.external_id.isdecimal() else 0
-    return image.priority, -newest, number, image.external_id
+    return image.priority, -newest, number, image.external_id, image.source
 
 
-def choose_primary(images: Iterable[Shown], pin: str | None = None) -> str | None:
-    """The external_id of the primary image: the pinned one if it is there, else the first in display order.
+def choose_primary(images: Iterable[Shown], pin: tuple[str, str] | None = None) -> ImageName | None:
+    """Which is the primary image: the pinned one if it is there, else the first in display order.
 
     None only when there are no images. A pin whose image is gone is dormant: it changes nothing.
     """
     there = list(images)
-    if pin is not None and any(image.external_id == pin for image in there):
-        return pin
+    if pin is not None and any(image.name == pin for image in there):
+        return ImageName(*pin)
     if len(there) == 1:  # most products have one
-        return there[0].external_id
-    return min(there, key=display_order).external_id if there else None
+        return there[0].name
+    return min(there, key=display_order).name if there else None
 
 
 def alt_text(product_name: str, image_type: str) -> str:

@@ -16,7 +16,10 @@ from imagesync_pipelines.storage.schema import product, product_image
 
 @dataclass(frozen=True)
 class ShownImage:
-    """One image as other systems get it; `id` is the product image's, `product_id` that of the product it is on."""
+    """One image as other systems get it; `id` is the product image's, `product_id` that of the product it is on.
+
+    source: the connector that brought it.
+    """
 
     id: int
     product_id: int
@@ -28,6 +31,7 @@ class ShownImage:
     is_front: bool
     priority: int
     alt_text: str
+    source: str
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,6 @@ def _images(connection: sa.Connection, product_ids: Collection[int]) -> dict[int
     found: dict[int, list[tuple[tuple[object, ...], ShownImage]]] = {}
     for *values, newest_export in connection.execute(query):
         image = ShownImage(*values)
-        order = rules.display_order(rules.Shown(image.external_id, image.priority, newest_export))
+        order = rules.display_order(rules.Shown(image.external_id, image.priority, newest_export, image.source))
         found.setdefault(image.product_id, []).append(((not image.is_primary, *order), image))
     return {owner: [image for _, image in sorted(images, key=lambda pair: pair[0])] for owner, images in found.items()}

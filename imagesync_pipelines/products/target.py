@@ -12,6 +12,7 @@ import pandas as pd
 import psycopg
 import pyarrow as pa
 import sqlalchemy as sa
+from psycopg import sql
 
 from imagesync_pipelines.products import rules, writing
 from imagesync_pipelines.products.primaries import Locked, Present, lock_products, set_flags
@@ -42,14 +43,16 @@ def split_key(key: str) -> tuple[int, str]:
     return int(product_id), external_id
 
 
-def read_current(engine: sa.Engine, product_ids: Collection[int] | None = None) -> pd.DataFrame:
-    """What is in `product_image` now, as the engine's `current`; `product_ids` limits it to those products.
+def read_current(engine: sa.Engine, source: str, product_ids: Collection[int] | None = None) -> pd.DataFrame:
+    """What the connector `source` has in `product_image` now, as the engine's `current`.
+
+    product_ids limits it to those products.
 
     Columns: key, group, position (always NA: order is computed, not stored), fingerprint, content (the original's URL).
     """
-    query = _CURRENT
+    query = f"{_CURRENT} WHERE source = {sql.Literal(source).as_string()}"  # a COPY takes no parameters
     if product_ids is not None:
-        query += f" WHERE product_id = ANY ('{{{','.join(str(int(number)) for number in product_ids)}}}'::bigint[])"
+        query += f" AND product_id = ANY ('{{{','.join(str(int(number)) for number in product_ids)}}}'::bigint[])"
     with engine.connect() as connection:
         table = read_columns(connection, query, dict.fromkeys(("key", "group", "fingerprint", "content"), pa.string()))
     frame = frame_of(table)
@@ -59,15 +62,16 @@ def read_current(engine: sa.Engine, product_ids: Collection[int] | None = None) 
 
 @dataclass(frozen=True)
 class ProductImageTarget:
-    """Writes whole products; the engine's DatabaseTarget.
+    """Writes what one source has of whole products, and nothing of other sources; the engine's DatabaseTarget.
 
-    `payload` gives the values of the keys asked, to several threads at a time. A product whose images
-    changed since the plan was made is refused, all its rows with it; a row that the database does not accept fails
-    alone when its product is applied alone. resumed: an application of the same plan was broken off; products that are
-    as the plan wants them were written by it and count as done.
+    source: the connector that brings the images. `payload` gives the values of the keys asked, to several threads at a
+    time. A product whose images changed since the plan was made is refused, all its rows with it; a row that the
+    database does not accept fails alone when its product is applied alone. resumed: an application of the same plan was
+    broken off; products that are as the plan wants them were written by it and count as done.
     """
 
     engine: sa.Engine
+    source: str
     payload: Payload
     resumed: bool = False
 
@@ -103,25 +107,71 @@ class ProductImageTarget:
             rows += () if settled else work.rows
         written = [row for row in rows if row.change in (Change.ADD, Change.UPDATE)]
         payload = self.payload([row.key for row in written]) if written else {}
-        primaries = _primaries_after(rows, locked, payload)
+        primaries = self._primaries_after(rows, locked, payload)
         # Of products without images there is nothing to remove, to rename or to compare with.
         known = [row for row in rows if locked.images[int(row.group)]]
-        writing.remove(connection, [split_key(row.key) for row in known if row.change is Change.REMOVE])
-        writing.rename(connection, _renamed(known))
-        _write(connection, written, payload, primaries, locked)
-        touched = {split_key(key) for row in known for key in (row.key, row.key_before) if key}
+        writing.remove(connection, self.source, [split_key(row.key) for row in known if row.change is Change.REMOVE])
+        writing.rename(connection, self.source, _renamed(known))
+        self._write(connection, written, payload, primaries, locked)
+        keys = [split_key(key) for row in known for key in (row.key, row.key_before) if key]
+        touched = {(product_id, rules.ImageName(self.source, external_id)) for product_id, external_id in keys}
         set_flags(connection, locked, primaries, touched)
         return results + [RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason) for row in rows]
 
     def _settled(self, work: GroupWork, locked: Locked) -> list[RowResult]:
         """The results of a product that is not to be written; empty when it is."""
-        present = locked.images[int(work.group)]
+        present = [row for row in locked.images[int(work.group)] if row.source == self.source]
         if work.state_before is None or work.state_before == (_state(present) if present else _WITHOUT_IMAGES):
             return []
         if self.resumed and _as_planned(work, present):
             return [RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason) for row in work.rows]
         reason = "the images of this product changed since the plan was made; plan again"
         return [RowResult(row.key, row.group, row.change, Outcome.REFUSED, reason) for row in work.rows]
+
+    def _primaries_after(
+        self, rows: Sequence[PlanRow], locked: Locked, payload: Mapping[str, Values]
+    ) -> dict[int, rules.ImageName | None]:
+        """Which image is each product's primary, from what will be there once `rows` are applied, of all sources."""
+        shown = {
+            product_id: {row.name: row.shown() for row in present} for product_id, present in locked.images.items()
+        }
+        pins = dict(locked.pins)
+        for row in rows:
+            product_id, external_id = split_key(row.key)
+            name = rules.ImageName(self.source, external_id)
+            if row.change is Change.REMOVE:
+                shown[product_id].pop(name, None)
+                continue
+            if row.key_before and row.key_before != row.key:
+                before = rules.ImageName(self.source, split_key(row.key_before)[1])
+                shown[product_id].pop(before, None)
+                if pins.get(product_id) == before:
+                    pins[product_id] = name
+            values = payload[row.key]
+            shown[product_id][name] = rules.Shown(external_id, values.priority, values.newest_export, self.source)
+        return {
+            product_id: rules.choose_primary(images.values(), pins.get(product_id))
+            for product_id, images in shown.items()
+        }
+
+    def _write(
+        self,
+        connection: sa.Connection,
+        written: Sequence[PlanRow],
+        payload: Mapping[str, Values],
+        primaries: Mapping[int, rules.ImageName | None],
+        locked: Locked,
+    ) -> None:
+        """Write the images, the first ones of a product faster than the others."""
+        first: list[writing.Row] = []
+        others: list[writing.Row] = []
+        for row in written:
+            product_id, external_id = split_key(row.key)
+            is_primary = primaries[product_id] == (self.source, external_id)
+            rows = others if locked.images[product_id] else first
+            rows.append(writing.copied_row(product_id, self.source, external_id, is_primary, payload[row.key]))
+        writing.add(connection, first)
+        writing.overwrite(connection, others)
 
 
 def _as_planned(work: GroupWork, present: Sequence[Present]) -> bool:
@@ -137,52 +187,10 @@ def _state(rows: Sequence[Present]) -> str:
     return group_state((image_key(row.product_id, row.external_id), row.fingerprint, None) for row in rows)
 
 
-def _primaries_after(rows: Sequence[PlanRow], locked: Locked, payload: Mapping[str, Values]) -> dict[int, str | None]:
-    """The external id of the primary of each product, from what will be there once `rows` are applied."""
-    shown = {
-        product_id: {row.external_id: row.shown() for row in present} for product_id, present in locked.images.items()
-    }
-    pins = dict(locked.pins)
-    for row in rows:
-        product_id, external_id = split_key(row.key)
-        if row.change is Change.REMOVE:
-            shown[product_id].pop(external_id, None)
-            continue
-        if row.key_before and row.key_before != row.key:
-            before = split_key(row.key_before)[1]
-            shown[product_id].pop(before, None)
-            if pins.get(product_id) == before:
-                pins[product_id] = external_id
-        values = payload[row.key]
-        shown[product_id][external_id] = rules.Shown(external_id, values.priority, values.newest_export)
-    return {
-        product_id: rules.choose_primary(images.values(), pins.get(product_id)) for product_id, images in shown.items()
-    }
-
-
 def _renamed(rows: Sequence[PlanRow]) -> list[tuple[int, str, str]]:
     """Product, external id before and after of those rows that get another key."""
     pairs = [(split_key(row.key_before), row.key) for row in rows if row.key_before and row.key_before != row.key]
     return [(product_id, before, split_key(key)[1]) for (product_id, before), key in pairs]
-
-
-def _write(
-    connection: sa.Connection,
-    written: Sequence[PlanRow],
-    payload: Mapping[str, Values],
-    primaries: Mapping[int, str | None],
-    locked: Locked,
-) -> None:
-    """Write the images, the first ones of a product faster than the others."""
-    first: list[writing.Row] = []
-    others: list[writing.Row] = []
-    for row in written:
-        product_id, external_id = split_key(row.key)
-        is_primary = primaries[product_id] == external_id
-        rows = others if locked.images[product_id] else first
-        rows.append(writing.copied_row(product_id, external_id, is_primary, payload[row.key]))
-    writing.add(connection, first)
-    writing.overwrite(connection, others)
 
 
 def _reason(error: Exception) -> str:

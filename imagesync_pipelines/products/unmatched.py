@@ -26,15 +26,18 @@ class Unmatched:
     unused: pd.DataFrame
 
 
-def write(engine: sa.Engine, found: Unmatched, read_ids: Collection[str] | None = None) -> None:
-    """Replace both tables in one transaction; with `read_ids` only what they say about these images."""
+def write(engine: sa.Engine, source: str, found: Unmatched, read_ids: Collection[str] | None = None) -> None:
+    """Replace what a source has in both tables in one transaction.
+
+    read_ids: only what they say about these images.
+    """
     now = datetime.now(UTC)
     with engine.begin() as connection:
         for table, frame in ((unmatched_article, found.unmatched), (unused_image, found.unused)):
-            known: sa.ColumnElement[bool] = sa.true()
+            known = table.c.source == source
             if read_ids is not None:
-                known = table.c.external_id == sa.any_(sa.literal(list(read_ids), sa.ARRAY(sa.Text)))
+                known &= table.c.external_id == sa.any_(sa.literal(list(read_ids), sa.ARRAY(sa.Text)))
             connection.execute(table.delete().where(known))
-            rows: list[dict[Any, Any]] = frame.assign(seen_at=now).to_dict(orient="records")
+            rows: list[dict[Any, Any]] = frame.assign(seen_at=now, source=source).to_dict(orient="records")
             if rows:
                 connection.execute(table.insert(), rows)

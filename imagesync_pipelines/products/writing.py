@@ -47,7 +47,7 @@ _NOT_TEXT = {
     "width": "int4",
     "height": "int4",
 }
-_NAMES = ("product_id", "external_id", "is_primary", *Values._fields)
+_NAMES = ("product_id", "source", "external_id", "is_primary", *Values._fields)
 _TYPES = tuple(_NOT_TEXT.get(name, "text") for name in _NAMES)
 _COLUMNS = ", ".join(_NAMES)
 _METADATA = Values._fields.index("metadata")
@@ -62,40 +62,40 @@ SELECT {_COLUMNS} FROM {_TABLE} WITH NO DATA
 _UPSERT = f"""
 INSERT INTO {_TABLE} ({_COLUMNS}, last_synced)
 SELECT {_COLUMNS}, now() FROM product_image_stage
-ON CONFLICT (product_id, external_id) DO UPDATE
-   SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _NAMES[2:])}, last_synced = EXCLUDED.last_synced
+ON CONFLICT (product_id, source, external_id) DO UPDATE
+   SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _NAMES[3:])}, last_synced = EXCLUDED.last_synced
 """  # noqa: S608 - names are constants of this module
 
 _RENAME = f"""
 UPDATE {_TABLE} i SET external_id = r.after
   FROM unnest(CAST(:products AS bigint[]), CAST(:before AS text[]), CAST(:after AS text[]))
        AS r (product_id, before, after)
- WHERE i.product_id = r.product_id AND i.external_id = r.before
+ WHERE i.product_id = r.product_id AND i.source = :source AND i.external_id = r.before
 """  # noqa: S608 - names are constants of this module
 
 _RENAME_PINS = """
 UPDATE imagesync.pin p SET external_id = r.after
   FROM unnest(CAST(:products AS bigint[]), CAST(:before AS text[]), CAST(:after AS text[]))
        AS r (product_id, before, after)
- WHERE p.product_id = r.product_id AND p.external_id = r.before
+ WHERE p.product_id = r.product_id AND p.source = :source AND p.external_id = r.before
 """
 
 _REMOVE = f"""
 DELETE FROM {_TABLE} i
  USING unnest(CAST(:products AS bigint[]), CAST(:gone AS text[])) AS r (product_id, gone)
- WHERE i.product_id = r.product_id AND i.external_id = r.gone
+ WHERE i.product_id = r.product_id AND i.source = :source AND i.external_id = r.gone
 """  # noqa: S608 - names are constants of this module
 
 Row = tuple[Any, ...]
 
 
-def copied_row(product_id: int, external_id: str, is_primary: bool, values: Values) -> Row:
+def copied_row(product_id: int, source: str, external_id: str, is_primary: bool, values: Values) -> Row:
     """One product image in the form in which it is copied. Raises psycopg's DataError for a size that is too large."""
     # Four bytes are sent, and psycopg would cut a larger number without a word.
     if (values.width or 0) > _LARGEST or (values.height or 0) > _LARGEST:
         raise NumericValueOutOfRange(f"{values.width} x {values.height} pixels are out of range")
     metadata = _JSONB_VERSION + values.metadata
-    return (product_id, external_id, is_primary, *values[:_METADATA], metadata, *values[_METADATA + 1 :])
+    return (product_id, source, external_id, is_primary, *values[:_METADATA], metadata, *values[_METADATA + 1 :])
 
 
 def add(connection: sa.Connection, rows: Sequence[Row]) -> None:
@@ -113,17 +113,17 @@ def overwrite(connection: sa.Connection, rows: Sequence[Row]) -> None:
         connection.execute(sa.text(_UPSERT))
 
 
-def rename(connection: sa.Connection, images: Sequence[tuple[int, str, str]]) -> None:
-    """Give images (product, external id before, external id after) another id; the pins of their products follow."""
+def rename(connection: sa.Connection, source: str, images: Sequence[tuple[int, str, str]]) -> None:
+    """Give images of a source (product, external id before, external id after) another id; pins follow."""
     if images:
         products, before, after = map(list, zip(*images, strict=True))
-        values = {"products": products, "before": before, "after": after}
+        values = {"source": source, "products": products, "before": before, "after": after}
         connection.execute(sa.text(_RENAME), values)
         connection.execute(sa.text(_RENAME_PINS), values)
 
 
-def remove(connection: sa.Connection, images: Sequence[tuple[int, str]]) -> None:
-    """Remove images (product, external id)."""
+def remove(connection: sa.Connection, source: str, images: Sequence[tuple[int, str]]) -> None:
+    """Remove images of a source (product, external id)."""
     if images:
         products, gone = map(list, zip(*images, strict=True))
-        connection.execute(sa.text(_REMOVE), {"products": products, "gone": gone})
+        connection.execute(sa.text(_REMOVE), {"source": source, "products": products, "gone": gone})

@@ -1,8 +1,8 @@
 """Pins: a person's choice of a product's primary image, which no synchronisation undoes.
 
-What belongs here: the `pin` table, in the caller's transaction. What does not: choosing the primary (the connector's
-rules) and writing it (the connector's pinning.py, which is what other code calls). A pin whose image is gone stays and
-is dormant: when the image returns, so does the choice.
+What belongs here: the `pin` table, in the caller's transaction. What does not: choosing the primary (products/rules.py)
+and writing it (products/pinning.py, which is what other code calls). A pin whose image is gone stays and is dormant:
+when the image returns, so does the choice.
 """
 
 from collections.abc import Collection
@@ -13,9 +13,9 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.storage.schema import pin
 
 
-def set_pin(connection: sa.Connection, product_id: int, external_id: str, pinned_by: str) -> None:
-    """Pin an image of a product; an earlier pin of the product is replaced."""
-    values = {"external_id": external_id, "pinned_by": pinned_by, "pinned_at": sa.func.now()}
+def set_pin(connection: sa.Connection, product_id: int, source: str, external_id: str, pinned_by: str) -> None:
+    """Pin an image of a product, which the connector `source` brought; an earlier pin of the product is replaced."""
+    values = {"source": source, "external_id": external_id, "pinned_by": pinned_by, "pinned_at": sa.func.now()}
     statement = insert(pin).values(product_id=product_id, **values)
     connection.execute(statement.on_conflict_do_update(index_elements=["product_id"], set_=values))
 
@@ -25,8 +25,10 @@ def unset_pin(connection: sa.Connection, product_id: int) -> bool:
     return connection.execute(pin.delete().where(pin.c.product_id == product_id)).rowcount > 0
 
 
-def pins_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, str]:
-    """The pinned external_id of those products that have a pin, dormant ones included."""
+def pins_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, tuple[str, str]]:
+    """The pinned image (source, external_id) of those products that have a pin, dormant ones included."""
     wanted = sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
-    found = connection.execute(sa.select(pin.c.product_id, pin.c.external_id).where(pin.c.product_id == wanted))
-    return {row.product_id: row.external_id for row in found}
+    found = connection.execute(
+        sa.select(pin.c.product_id, pin.c.source, pin.c.external_id).where(pin.c.product_id == wanted)
+    )
+    return {row.product_id: (row.source, row.external_id) for row in found}

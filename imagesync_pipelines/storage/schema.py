@@ -31,6 +31,11 @@ def _moment(name: str, *, nullable: bool = False, default_now: bool = False) -> 
     )
 
 
+def _source(*, primary_key: bool = False) -> sa.Column[str]:
+    """The connector that brought a row of product images; those of one source know nothing of the others'."""
+    return sa.Column("source", sa.Text, primary_key=primary_key, nullable=False, server_default="image_db")
+
+
 product = sa.Table(
     "product",
     metadata,
@@ -90,7 +95,8 @@ product_image = sa.Table(
     sa.Column("width", sa.Integer),
     sa.Column("height", sa.Integer),
     sa.Column("image_format", sa.String(20)),
-    sa.UniqueConstraint("product_id", "external_id"),
+    _source(),
+    sa.UniqueConstraint("product_id", "source", "external_id"),
     # Deferred and no partial unique index: a set-based flip of primaries has two of them for a moment.
     ExcludeConstraint(
         ("product_id", "="),
@@ -120,6 +126,7 @@ pin = sa.Table(
     sa.Column("external_id", sa.String(255), nullable=False),
     sa.Column("pinned_by", sa.Text, nullable=False),
     _moment("pinned_at", default_now=True),
+    _source(),
 )
 
 scan = sa.Table(
@@ -215,6 +222,7 @@ unmatched_article = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("candidates", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
     _moment("seen_at", default_now=True),
+    _source(),
     sa.Index(None, "number"),
 )
 
@@ -226,6 +234,7 @@ unused_image = sa.Table(
     sa.Column("image_url", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     _moment("seen_at", default_now=True),
+    _source(primary_key=True),
 )
 
 mirror = sa.Table(

@@ -73,7 +73,7 @@ def pin(rng: Random, connector: Connector, sandbox: Sandbox) -> None:
         unpin_image(connector.place.engine, rng.choice(chosen))
     elif shown:
         product_id, external_id = rng.choice(shown)
-        pin_image(connector.place.engine, product_id, external_id, "a person")
+        pin_image(connector.place.engine, product_id, "image_db", external_id, "a person")
 
 
 def fail(rng: Random, connector: Connector, sandbox: Sandbox) -> None:

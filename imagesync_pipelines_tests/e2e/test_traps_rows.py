@@ -291,7 +291,7 @@ def test_trap_10_a_persons_choice_of_primary_survives_every_run(connector: Conne
         sandbox.mutate("insert_record", record=record)
     connector.sync()
     assert primary_of(connector, target["id"]) == str(NEW_ID)
-    pin_image(connector.place.engine, target["id"], str(NEW_ID + 1), "a person")
+    pin_image(connector.place.engine, target["id"], "image_db", str(NEW_ID + 1), "a person")
     for options in ({}, {"force": True}, {"skus": [target["sku"]]}, {"limit": 2}, {}):
         connector.sync(**options)  # type: ignore[arg-type]
         assert primary_of(connector, target["id"]) == str(NEW_ID + 1)

@@ -52,7 +52,7 @@ def _change(connector: Connector, sandbox: Sandbox) -> None:
     broken = sandbox.catalogue.record(shown[7])
     broken["articles"] = None
     sandbox.catalogue.replace(shown[7], broken)
-    pin_image(connector.place.engine, connector.rows(shown[8])[0]["product_id"], str(shown[8]), "a person")
+    pin_image(connector.place.engine, connector.rows(shown[8])[0]["product_id"], "image_db", str(shown[8]), "a person")
     renamed = connector.rows(shown[9])[0]["sku"]
     for row in (*sandbox.catalogue.products.parents, *sandbox.catalogue.products.variants):
         row["name"] = "Another name" if row["sku"] == renamed else row["name"]

@@ -92,7 +92,7 @@ class Planned:
             by_key = {image_key(*at): Values(**picture.values(at[1])) for at, picture in self.wanted.items()}
             return {key: by_key[key] for key in keys}
 
-        return ProductImageTarget(database, payload, **options)
+        return ProductImageTarget(database, "image_db", payload, **options)
 
     def apply(self, database: sa.Engine, rows_per_batch: int = 1000, **options: Any) -> Applied:
         """Apply the plan."""
@@ -107,7 +107,7 @@ class Planned:
 
 def plan(database: sa.Engine, wanted: Wanted, scope: Scope = WHOLE, *, force: bool = False) -> Planned:
     """The plan that makes the database what is wanted."""
-    current = read_current(database)
+    current = read_current(database, "image_db")
     return Planned(build_plan(frame_of(wanted), current, scope, force=force), group_states(current), wanted)
 
 

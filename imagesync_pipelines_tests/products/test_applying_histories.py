@@ -37,7 +37,13 @@ def chosen(database: sa.Engine, pinned: dict[int, str]) -> set[tuple[int, str]]:
     shown: dict[int, list[rules.Shown]] = {}
     for (product, external_id), (priority, newest) in images(database, "priority", "newest_export").items():
         shown.setdefault(product, []).append(rules.Shown(external_id, priority, newest))
-    return {(product, str(rules.choose_primary(rows, pinned.get(product)))) for product, rows in shown.items()}
+    found = set()
+    for product, rows in shown.items():
+        pin = pinned.get(product)
+        primary = rules.choose_primary(rows, None if pin is None else ("image_db", pin))
+        assert primary is not None
+        found.add((product, primary.external_id))
+    return found
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15)
@@ -54,7 +60,7 @@ def test_after_every_batch_each_product_has_the_primary_that_the_rules_choose(
         if kind == "pin":
             product, external_id = products[what[0][0]], what[0][1]
             if (product, external_id) in before:
-                pin_image(database, product, external_id, "anna")
+                pin_image(database, product, "image_db", external_id, "anna")
                 pinned[product] = external_id
         elif kind == "unpin":
             assert unpin_image(database, products[what[0]]) == (pinned.pop(products[what[0]], None) is not None)

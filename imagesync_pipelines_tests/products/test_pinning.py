@@ -20,7 +20,7 @@ from imagesync_pipelines_tests.products.rows import Picture, add_products, bring
 A, B = Picture(1), Picture(2)
 
 
-def pinned(database: sa.Engine, product: int) -> str | None:
+def pinned(database: sa.Engine, product: int) -> tuple[str, str] | None:
     with database.connect() as connection:
         return pins_of(connection, [product]).get(product)
 
@@ -29,20 +29,20 @@ def test_a_pin_is_shown_at_once_and_only_the_flags_it_moves_are_written(database
     one, two = add_products(database, 2)
     bring(database, {(one, "7"): A, (one, "8"): B, (one, "9"): B, (two, "7"): A})
     before = images(database, "last_synced")
-    pin_image(database, one, "8", "anna")
+    pin_image(database, one, "image_db", "8", "anna")
     after = images(database, "last_synced")
     assert primaries(database) == {(one, "8"), (two, "7")}
     assert {at for at in before if after[at] != before[at]} == {(one, "7"), (one, "8")}
-    pin_image(database, one, "8", "ben")
+    pin_image(database, one, "image_db", "8", "ben")
     assert images(database, "last_synced") == after
 
 
 def test_another_pin_replaces_the_first_and_unpinning_lets_the_rules_choose(database: sa.Engine) -> None:
     one = add_products(database, 1)[0]
     bring(database, {(one, "7"): A, (one, "8"): B, (one, "9"): B})
-    pin_image(database, one, "8", "anna")
-    pin_image(database, one, "9", "anna")
-    assert (primaries(database), pinned(database, one)) == ({(one, "9")}, "9")
+    pin_image(database, one, "image_db", "8", "anna")
+    pin_image(database, one, "image_db", "9", "anna")
+    assert (primaries(database), pinned(database, one)) == ({(one, "9")}, ("image_db", "9"))
     assert [unpin_image(database, one), unpin_image(database, one)] == [True, False]
     assert (primaries(database), pinned(database, one)) == ({(one, "7")}, None)
 
@@ -50,7 +50,7 @@ def test_another_pin_replaces_the_first_and_unpinning_lets_the_rules_choose(data
 def test_a_dormant_pin_can_be_taken_back(database: sa.Engine) -> None:
     one = add_products(database, 1)[0]
     bring(database, {(one, "7"): A, (one, "8"): B})
-    pin_image(database, one, "8", "anna")
+    pin_image(database, one, "image_db", "8", "anna")
     bring(database, {})
     assert unpin_image(database, one)
     bring(database, {(one, "7"): A, (one, "8"): B})
@@ -60,11 +60,11 @@ def test_a_dormant_pin_can_be_taken_back(database: sa.Engine) -> None:
 def test_a_pin_for_an_image_that_the_product_does_not_have_is_refused(database: sa.Engine) -> None:
     one, two = add_products(database, 2)
     bring(database, {(one, "7"): A, (two, "8"): A})
-    pin_image(database, one, "7", "anna")
+    pin_image(database, one, "image_db", "7", "anna")
     for product, external_id in ((one, "8"), (one, ""), (10**6, "7")):
         with pytest.raises(PinRefusedError, match=f"Product {product} has no image {external_id}; nothing was pinned"):
-            pin_image(database, product, external_id, "anna")
-    assert (pinned(database, one), pinned(database, two)) == ("7", None)
+            pin_image(database, product, "image_db", external_id, "anna")
+    assert (pinned(database, one), pinned(database, two)) == (("image_db", "7"), None)
 
 
 def waiting(database: sa.Engine) -> int:
@@ -137,11 +137,11 @@ def test_pins_by_the_hand_and_batches_at_the_same_time_leave_the_last_pin_shown(
 
     def pin(product: int) -> None:
         for turn in range(25):
-            pin_image(database, product, str(1 + turn % 3), "anna")
+            pin_image(database, product, "image_db", str(1 + turn % 3), "anna")
             assert (product, str(1 + turn % 3)) in primaries(database)
             if turn % 5 == 4:
                 unpin_image(database, product)
-        pin_image(database, product, "3", "anna")
+        pin_image(database, product, "image_db", "3", "anna")
 
     with ThreadPoolExecutor() as pool:
         synchronising = pool.submit(synchronise)

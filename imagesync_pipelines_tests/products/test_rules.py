@@ -1,6 +1,7 @@
 """The rules of showing images: priority, order, primary, alt text, article numbers and their fallback."""
 
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -62,26 +63,34 @@ PRIMARIES = {
     "without a front one is still primary": ([Shown("1", 4, None)], None, "1"),
     "trap 10: a person's choice comes first": ([Shown("1", 1, NEW), Shown("2", 4, None)], "2", "2"),
     "a pin whose image is gone is dormant": ([Shown("1", 1, NEW), Shown("2", 4, None)], "3", "1"),
-    "no images, no primary": ([], "3", None),
 }
 
 
 @pytest.mark.parametrize(("images", "pin", "expected"), PRIMARIES.values(), ids=PRIMARIES.keys())
-def test_the_primary_image(images: list[Shown], pin: str | None, expected: str | None) -> None:
-    assert choose_primary(images, pin) == expected
+def test_the_primary_image(images: list[Shown], pin: str | None, expected: str) -> None:
+    pinned = ("image_db", pin) if pin else None
+    assert choose_primary(images, pinned) == ("image_db", expected)
 
 
-shown = st.builds(Shown, st.integers(1, 99).map(str), st.integers(1, 4), st.sampled_from([None, OLD, NEW]))
-some_images = st.lists(shown, min_size=1, max_size=12, unique_by=lambda image: image.external_id)
+def test_without_images_there_is_no_primary() -> None:
+    assert choose_primary([], ("image_db", "3")) is None
 
 
-@given(some_images, st.none() | st.integers(1, 99).map(str), st.randoms(use_true_random=False))
-def test_exactly_one_image_is_primary_and_the_same_every_night(images: list, pin: str | None, random: object) -> None:
+names = st.tuples(st.sampled_from(["folder", "image_db"]), st.integers(1, 99).map(str))
+moments = st.sampled_from([None, OLD, NEW])
+shown = st.builds(
+    lambda name, priority, newest: Shown(name[1], priority, newest, name[0]), names, st.integers(1, 4), moments
+)
+some_images = st.lists(shown, min_size=1, max_size=12, unique_by=lambda image: image.name)
+
+
+@given(some_images, st.none() | names, st.randoms(use_true_random=False))
+def test_exactly_one_image_is_primary_and_the_same_every_night(images: list, pin: Any, random: object) -> None:
     chosen = choose_primary(images, pin)
-    assert sum(image.external_id == chosen for image in images) == 1
+    assert sum(image.name == chosen for image in images) == 1
     random.shuffle(images)  # type: ignore[attr-defined]
     assert choose_primary(images, pin) == chosen
-    if pin in {image.external_id for image in images}:
+    if pin in {image.name for image in images}:
         assert chosen == pin
 
 

@@ -30,7 +30,7 @@ def products(database: sa.Engine) -> list[int]:
     return add_products(database, 5)
 
 
-def pinned(database: sa.Engine, products: list[int]) -> dict[int, str]:
+def pinned(database: sa.Engine, products: list[int]) -> dict[int, tuple[str, str]]:
     with database.connect() as connection:
         return pins_of(connection, products)
 
@@ -96,14 +96,14 @@ def test_the_same_picture_under_a_new_id_keeps_its_row_and_its_pin(database: sa.
     before_it = {(one, "7"): Picture(2, content="https://media.example.com/a.psd"), (one, "8"): A, (two, "7"): A}
     bring(database, before_it)
     ids = images(database, "id")
-    pin_image(database, one, "7", "anna")
-    pin_image(database, two, "7", "anna")
+    pin_image(database, one, "image_db", "7", "anna")
+    pin_image(database, two, "image_db", "7", "anna")
     done = bring(
         database, {(one, "70"): Picture(2, content="https://media.example.com/a.psd"), (one, "8"): A, (two, "7"): A}
     )
     assert (done.added, done.updated, done.removed) == (0, 1, 0)
     assert images(database, "id") == {(one, "70"): ids[one, "7"], (one, "8"): ids[one, "8"], (two, "7"): ids[two, "7"]}
-    assert pinned(database, products) == {one: "70", two: "7"}
+    assert pinned(database, products) == {one: ("image_db", "70"), two: ("image_db", "7")}
     assert primaries(database) == {(one, "70"), (two, "7")}
 
 
@@ -111,7 +111,7 @@ def test_the_same_picture_under_a_new_id_keeps_its_row_and_its_pin(database: sa.
 def test_a_pin_survives_updates_additions_and_force(database: sa.Engine, products: list[int], force: bool) -> None:
     one = products[0]
     bring(database, {(one, "7"): A, (one, "8"): B})
-    pin_image(database, one, "8", "anna")
+    pin_image(database, one, "image_db", "8", "anna")
     bring(database, {(one, "7"): Picture(1, version="2"), (one, "8"): Picture(2, version="2"), (one, "9"): A})
     done = plan(
         database,
@@ -127,10 +127,10 @@ def test_a_pin_is_dormant_while_its_image_is_gone(database: sa.Engine, products:
     one = products[0]
     others: Wanted = {} if alone else {(one, "7"): A}
     bring(database, {**others, (one, "8"): B})
-    pin_image(database, one, "8", "anna")
+    pin_image(database, one, "image_db", "8", "anna")
     bring(database, others)
     assert primaries(database) == set(others)
-    assert pinned(database, products) == {one: "8"}
+    assert pinned(database, products) == {one: ("image_db", "8")}
     bring(database, {(one, "7"): A, (one, "8"): B})
     assert primaries(database) == {(one, "8")}
 
@@ -238,14 +238,14 @@ def test_many_products_in_one_batch_and_in_many_give_the_same(database: sa.Engin
 def test_current_is_what_is_there_and_can_be_cut_to_products(database: sa.Engine, products: list[int]) -> None:
     one, two, *_ = products
     bring(database, {(one, "7"): A, (two, "8"): B})
-    frame = read_current(database)
+    frame = read_current(database, "image_db")
     assert frame.sort_values("key").drop(columns="position").to_numpy().tolist() == [
         [f"{one}/7", str(one), A.fingerprint(), "https://media.example.com/7.psd"],
         [f"{two}/8", str(two), B.fingerprint(), "https://media.example.com/8.psd"],
     ]
     assert frame["position"].isna().all()
-    assert list(read_current(database, [two])["key"]) == [f"{two}/8"]
-    empty = read_current(database, [])
+    assert list(read_current(database, "image_db", [two])["key"]) == [f"{two}/8"]
+    empty = read_current(database, "image_db", [])
     assert empty.empty
     pd.testing.assert_series_equal(empty.dtypes, frame.dtypes)
 
@@ -263,7 +263,7 @@ def test_what_somebody_elses_hand_did_to_primaries_is_repaired(
 ) -> None:
     one, two, *_ = products
     bring(database, {(one, "7"): A, (one, "8"): B, (one, "9"): B, (two, "7"): A, (two, "8"): B})
-    pin_image(database, one, "8", "anna")
+    pin_image(database, one, "image_db", "8", "anna")
     with database.begin() as connection:
         connection.execute(sa.text(statement), {"product": one} if ":product" in statement else {})
     assert repair_primaries(database) == (2 if "WHERE" not in statement else 1)

@@ -29,7 +29,9 @@ SELECT count(*) FROM (
 ) wrong
 """
 
-_WITHOUT_URL = "SELECT count(*) FROM imagesync.product_image WHERE image_url !~ '^https?://[^/]+/.+'"
+_WITHOUT_URL = (
+    "SELECT count(*) FROM imagesync.product_image WHERE source = 'image_db' AND image_url !~ '^https?://[^/]+/.+'"
+)
 
 
 def build_checks() -> list[Any]:

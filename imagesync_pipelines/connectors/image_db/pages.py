@@ -184,9 +184,10 @@ def whole_blocks(landed: Landed, blocks: Mapping[str, range]) -> dict[str, dict[
 
 
 def _shown_images(engine: sa.Engine) -> frozenset[str]:
-    """The external ids of all images that some product shows."""
+    """The external ids of all images of this source that some product shows."""
     with engine.connect() as connection:
-        return frozenset(connection.scalars(sa.select(product_image.c.external_id).distinct()))
+        mine = product_image.c.source == CONNECTOR
+        return frozenset(connection.scalars(sa.select(product_image.c.external_id).where(mine).distinct()))
 
 
 def _start(reader: Reader) -> int:

@@ -73,7 +73,7 @@ class PlanMade:
 class PlanApplied:
     """What came of applying a plan.
 
-    rows: in product_image afterwards. repaired: products whose primary was set right.
+    rows: of this connector in product_image afterwards. repaired: products whose primary was set right.
     """
 
     header: PlanHeader
@@ -109,7 +109,7 @@ def make_plan(
     all_products = products.read_products(place.engine)
     planned = plan_wanted(batches.records(name), all_products)
     batches.keep_unmatched(name, Unmatched(planned.unmatched, planned.unused))
-    current = read_current(place.engine)
+    current = read_current(place.engine, CONNECTOR)
     scope, wanted_here, current_here = _cut(about, planned, current, all_products, only_groups)
     rejects = rejected_rows(about.page_rejects(), current_here, wanted_here.wanted)
     rejected = pd.concat([rejects, wanted_here.unusable], ignore_index=True).drop_duplicates("key")
@@ -155,7 +155,7 @@ def apply_plan(
         repaired = repair_primaries(place.engine)
     plans.mark_applied(header.id, run_id)
     with place.engine.connect() as connection:
-        rows = connection.scalar(sa.select(sa.func.count()).select_from(product_image)) or 0
+        rows = connection.scalar(sa.select(sa.func.count()).where(product_image.c.source == CONNECTOR)) or 0
     warnings = [*header.scope.get("warnings", ()), *_warnings(applied, header, run_id)]
     return PlanApplied(header, about, applied, repaired, rows, tuple(warnings))
 
@@ -170,7 +170,7 @@ def write_unmatched(place: Installation, run_id: str, *, ancestors: Sequence[str
     name = str(header.scope["batch"])
     found = batches.unmatched(name)
     partial = batches.about(name).scope == "pages"
-    unmatched.write(place.engine, found, read_external_ids(batches.records(name)) if partial else None)
+    unmatched.write(place.engine, CONNECTOR, found, read_external_ids(batches.records(name)) if partial else None)
     return found
 
 
@@ -267,7 +267,7 @@ def _apply(place: Installation, plans: Plans, header: PlanHeader, run_id: str, p
     with open_payload(Batches(place.storage).records(str(header.scope["batch"])), matched) as payload:
         return apply_database(
             rows.drop(columns=["state", "product"]),
-            ProductImageTarget(place.engine, payload, resumed),
+            ProductImageTarget(place.engine, CONNECTOR, payload, resumed),
             QuarantineTable(place.engine, CONNECTOR, run_id),
             states=states,
             rows_per_batch=min(ROWS_PER_BATCH, -(-total // WRITERS)),

@@ -19,7 +19,7 @@ PRODUCTS_AT_ONCE = 500
 
 _IMAGE = (
     "id", "product_id", "external_id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front", "alt_text",
-    "image_format", "width", "height", "last_synced", "priority", "newest_export",
+    "image_format", "width", "height", "last_synced", "priority", "newest_export", "source",
 )  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def _images(connection: sa.Connection, owners: Collection[int]) -> dict[int, lis
 
 
 def _order(image: sa.Row) -> tuple[object, ...]:
-    shown = rules.Shown(image.external_id, image.priority, image.newest_export)
+    shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.source)
     return (not image.is_primary, *rules.display_order(shown))
 
 

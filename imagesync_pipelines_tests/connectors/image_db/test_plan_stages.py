@@ -64,7 +64,7 @@ def test_the_first_run_adds_and_the_second_only_keeps_and_writes_nothing(synced:
 
 def test_force_writes_unchanged_rows_and_a_pin_stays(synced: Connector) -> None:
     product = synced.product_id(SKUS[0])
-    pin_image(synced.place.engine, product, "12", "anna")
+    pin_image(synced.place.engine, product, "image_db", "12", "anna")
     assert synced.sync(force=True) == (0, 12, 0)
     assert synced.shown()[SKUS[0]] == ["12", "10", "11"]
 
@@ -138,7 +138,7 @@ def test_only_the_images_asked_for_are_looked_at(synced: Connector) -> None:
 
 def test_the_same_file_under_a_new_id_is_one_update_and_its_pin_goes_with_it(synced: Connector) -> None:
     product = synced.product_id(SKUS[0])
-    pin_image(synced.place.engine, product, "11", "anna")
+    pin_image(synced.place.engine, product, "image_db", "11", "anna")
     synced.source.records[1] = image(999, SKUS[0], front=False, file_url=f"{MEDIA}original-11.psd")
     assert synced.sync() == (0, 1, 0)
     assert synced.shown()[SKUS[0]] == ["999", "10", "12"]

@@ -76,12 +76,12 @@ def test_a_pin_is_told_and_a_dormant_one_too(world: World) -> None:
     engel = world.product("100")
     world.image(engel, "1")
     world.image(engel, "2", is_primary=False)
-    pin_image(world.engine, engel, "2", "anna")
+    pin_image(world.engine, engel, "image_db", "2", "anna")
     pinned = view(world, engel)
     assert pinned.pin is not None
     assert (pinned.pin.pinned_by, pinned.pin.is_dormant, pinned.images[0].external_id) == ("anna", False, "2")
     with world.engine.begin() as connection:
-        set_pin(connection, engel, "3", "bert")
+        set_pin(connection, engel, "image_db", "3", "bert")
     dormant = view(world, engel).pin
     assert dormant is not None
     assert dormant.is_dormant

@@ -39,14 +39,14 @@ def pin(
     """Make an image the product's primary one, in this person's name; no synchronisation undoes it."""
     mine = (product_image.c.id == image_id) & (product_image.c.product_id == product_id)
     with opened.engine.connect() as connection:
-        external_id = connection.execute(sa.select(product_image.c.external_id).where(mine)).scalar()
-    if external_id is None:
+        chosen = connection.execute(sa.select(product_image.c.source, product_image.c.external_id).where(mine)).first()
+    if chosen is None:
         raise HTTPException(409, "This picture is not on the product any more; nothing was changed. Reload its page.")
     try:
-        pin_image(opened.engine, product_id, external_id, who.name)
+        pin_image(opened.engine, product_id, chosen.source, chosen.external_id, who.name)
     except PinRefusedError as error:
         raise HTTPException(409, str(error)) from None
-    log.info("%s chose image %s as the primary one of product %s", who.name, external_id, product_id)
+    log.info("%s chose image %s as the primary one of product %s", who.name, chosen.external_id, product_id)
     tell(request, "This is the primary picture now. No synchronisation will change that.")
     return go_on(str(request.app.url_path_for("product", product_id=product_id)))
 

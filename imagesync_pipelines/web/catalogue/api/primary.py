@@ -33,7 +33,7 @@ def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, 
     shown(opened, product_id)
     view = _own_image(opened, product_id, chosen.image_id)
     try:
-        pin_image(opened.engine, product_id, view.external_id, f"key {key.name}")
+        pin_image(opened.engine, product_id, view.connector, view.external_id, f"key {key.name}")
     except PinRefusedError as error:
         raise ApiRefusedError(409, str(error)) from None
     return answered(request, image_of(_own_image(opened, product_id, chosen.image_id)))

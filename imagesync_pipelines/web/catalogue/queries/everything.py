@@ -47,7 +47,7 @@ def everything_of(engine: sa.Engine, product_id: int) -> Everything | None:
         pinned = connection.execute(sa.select(pin).where(pin.c.product_id == product_id)).mappings().first()
         query = sa.select(product_image).where(image.product_id == product_id)
         images = connection.execute(query.order_by(*order)).mappings().all()
-    chosen = pinned["external_id"] if pinned else None
+    chosen = (pinned["source"], pinned["external_id"]) if pinned else None
     return Everything(
         id=product_id,
         sku=row["sku"],
@@ -57,12 +57,12 @@ def everything_of(engine: sa.Engine, product_id: int) -> Everything | None:
     )
 
 
-def _image(row: sa.RowMapping, chosen: str | None) -> ImageLine:
+def _image(row: sa.RowMapping, chosen: tuple[str, str] | None) -> ImageLine:
     return ImageLine(
         id=row["id"],
         version=row["fingerprint"][:12],
         is_primary=row["is_primary"],
-        is_pinned=row["external_id"] == chosen,
+        is_pinned=(row["source"], row["external_id"]) == chosen,
         columns={name: value for name, value in row.items() if name != "metadata"},
         metadata=json.dumps(row["metadata"], ensure_ascii=False, indent=2),
     )

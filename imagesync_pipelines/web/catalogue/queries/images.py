@@ -26,6 +26,8 @@ _SHOWN = (
 class ImageView:
     """One product image. width and height in pixels, None when unknown; source: who uploaded it, '' when unknown.
 
+    connector: which one brought it.
+
     product_id is that of the product that the image is on, which is not always the product that shows it.
     """
 
@@ -48,6 +50,7 @@ class ImageView:
     last_synced: datetime
     fingerprint: str
     original_url: str | None
+    connector: str
     source: str
     imported_at: str
 
@@ -79,6 +82,7 @@ def _read(connection: sa.Connection, column: sa.ColumnElement[int], values: Coll
     original = product_image.c.metadata["original_file"]
     query = sa.select(
         *(product_image.c[name] for name in _SHOWN),
+        product_image.c.source.label("connector"),
         sa.func.coalesce(original["uploaded_from"].astext, "").label("source"),
         sa.func.coalesce(original["imported_at"].astext, "").label("imported_at"),
     ).where(column == sa.any_(sa.literal(list(values), sa.ARRAY(sa.BigInteger))))
@@ -90,5 +94,5 @@ def _view(row: Mapping[str, Any] | sa.RowMapping) -> ImageView:
 
 
 def _order(view: ImageView) -> tuple[object, ...]:
-    shown = rules.Shown(view.external_id, view.priority, view.newest_export)
+    shown = rules.Shown(view.external_id, view.priority, view.newest_export, view.connector)
     return (not view.is_primary, *rules.display_order(shown))

@@ -127,7 +127,7 @@ def _there_now(engine: sa.Engine, keys: Collection[str]) -> dict[str, str]:
     image = product_image.c
     products = sorted({int(key.partition("/")[0]) for key in keys})
     query = sa.select(image.product_id, image.external_id, image.thumbnail_url, image.image_url).where(
-        image.product_id == sa.any_(sa.literal(products, sa.ARRAY(sa.BigInteger)))
+        image.product_id == sa.any_(sa.literal(products, sa.ARRAY(sa.BigInteger))), image.source == IMAGE_DB
     )
     with engine.connect() as connection:
         found = connection.execute(query).all()

@@ -105,7 +105,7 @@ def product_view(engine: sa.Engine, product_id: int, *, own_images_first: bool =
         images=held.get(owner, ()),
         lent_by=next((one for one, _ in relatives if one.id == owner != product_id), None),
         own=len(own),
-        pin=_pin(pinned, {view.external_id for view in own}),
+        pin=_pin(pinned, {(view.connector, view.external_id) for view in own}),
         candidates=candidates,
     )
 
@@ -141,10 +141,10 @@ def _relatives(
     ]
 
 
-def _pin(row: sa.Row | None, own: set[str]) -> PinView | None:
+def _pin(row: sa.Row | None, own: set[tuple[str, str]]) -> PinView | None:
     if row is None:
         return None
-    return PinView(row.external_id, row.pinned_by, row.pinned_at, row.external_id not in own)
+    return PinView(row.external_id, row.pinned_by, row.pinned_at, (row.source, row.external_id) not in own)
 
 
 def _candidates(connection: sa.Connection, sku: str) -> tuple[NearProduct, ...]:

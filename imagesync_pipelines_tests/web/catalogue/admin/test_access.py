@@ -128,7 +128,7 @@ def plant(world: World) -> int:
                 thumbnail_url="javascript:" + MARKUP, image_type=MARKUP[:50], alt_text=MARKUP, matched_by=MARKUP[:50],
                 chosen_because=MARKUP, image_format=MARKUP[:20], original_url="javascript:" + MARKUP,
                 metadata={MARKUP: {"original_file": MARKUP}, "original_file": {"uploaded_from": MARKUP}})  # fmt: skip
-    pin_image(world.engine, engel, "2" + MARKUP, "anna")
+    pin_image(world.engine, engel, "image_db", "2" + MARKUP, "anna")
     aside = {
         "connector": "image_db",
         "stage": MARKUP,
