@@ -114,7 +114,7 @@ def test_a_pin_that_waited_for_a_batch_sees_what_it_wrote(database: sa.Engine) -
         with database.begin() as connection:
             lock_products(connection, [one])
             connection.execute(sa.text("DELETE FROM imagesync.product_image WHERE external_id = '8'"))
-            pin = pool.submit(pin_image, database, one, "8", "anna")
+            pin = pool.submit(pin_image, database, one, "image_db", "8", "anna")
             until(lambda: waiting(database) == 1)
         with pytest.raises(PinRefusedError):
             pin.result(10)
