@@ -13,6 +13,7 @@ CONNECTORS: tuple[str, ...] = (
     "imagesync_pipelines.connectors.edge.connector",
     "imagesync_pipelines.connectors.plytix.connector",
     "imagesync_pipelines.connectors.moysklad.connector",
+    "imagesync_pipelines.connectors.folder.connector",
 )
 
 

@@ -22,6 +22,7 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings, M
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.products.settings import ErpSettings
+from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"
 SNAPSHOT = Path(__file__).parent / "definitions.json"
 
-SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
+_SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("All connectors", Settings),
     ("The ERP", ErpSettings),
     ("The image database", ImageDbSettings),
@@ -40,6 +41,10 @@ SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("МойСклад: the endpoints for webhooks and requests (imagesync moysklad webhooks)", MoyskladWebhookSettings),
     ("The catalogue (imagesync serve)", CatalogueSettings),
     ("The head office as a service (imagesync head-office serve)", HeadOfficeSettings),
+)
+SETTINGS = (
+    *_SETTINGS,
+    *((one.title, one.settings) for one in connectors() if one.settings not in {kind for _, kind in _SETTINGS}),
 )
 
 _HEAD = """\

@@ -6,6 +6,7 @@ is downloaded again. A source such as moysklad:main:<image id> names bytes that 
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,8 +22,26 @@ from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.schema import image_content as table
 
 _FOLDER = "content"
+OWN_PATH = "/images/content/"
+_SHA256 = re.compile("[0-9a-f]{64}")
 # "imgcont" in ASCII: held while files are forgotten, shared while one is put.
 _LOCK = 0x696D67636F6E74
+
+
+def own_source(sha256: str) -> str:
+    """The name under which content is kept that the catalogue serves to everybody by its hash."""
+    return f"own:{sha256}"
+
+
+def own_address(base: str, sha256: str) -> str:
+    """The address at which the catalogue at `base` serves it; it never shows another picture."""
+    return f"{base}{OWN_PATH}{sha256}"
+
+
+def own_source_at(url: str) -> str | None:
+    """The name under which the content of such an address is kept; None: the address is not one of ours."""
+    _, found, sha256 = url.rpartition(OWN_PATH)
+    return own_source(sha256) if found and _SHA256.fullmatch(sha256) else None
 
 
 class ContentMissingError(StorageError):

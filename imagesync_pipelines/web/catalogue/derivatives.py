@@ -19,7 +19,7 @@ from anyio import CapacityLimiter, to_thread
 
 from imagesync_pipelines.imaging.derivatives import RECIPE, SIDES, CannotDeriveError, Encoding, derive
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, ImageFacts, check_image
-from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents
+from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents, own_source_at
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UnavailableError, UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
@@ -48,7 +48,7 @@ class OriginalPicture(NamedTuple):
     @property
     def source(self) -> str:
         """The name under which its content is kept."""
-        return f"catalogue:{self.version}:{self.url}"
+        return own_source_at(self.url) or f"catalogue:{self.version}:{self.url}"
 
     def copy(self, purpose: Purpose, encoding: Encoding) -> str:
         """The name under which a smaller copy is kept."""

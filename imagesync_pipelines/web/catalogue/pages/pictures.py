@@ -5,12 +5,14 @@ and making the copies (derivatives.py). A picture that cannot be had is never an
 """
 
 from importlib.resources import files
+from typing import Annotated
 
 from anyio import to_thread
-from fastapi import APIRouter, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Path, Request
 from itsdangerous import BadSignature, URLSafeSerializer
 from starlette.responses import Response
 
+from imagesync_pipelines.storage.contents import OWN_PATH, ContentMissingError, Contents, own_source
 from imagesync_pipelines.web.catalogue.derivatives import (
     Derivatives,
     OriginalPicture,
@@ -40,6 +42,23 @@ async def derivative(request: Request, opened: Here, image_id: RowId, purpose: P
         return _grey()
     caching = FOR_EVER if v and v == picture.version else ASK_AGAIN
     return await _answer(request, picture.originals, purpose, caching)
+
+
+@router.get(OWN_PATH + "{sha256}", name="content")
+def content(request: Request, opened: Here, sha256: Annotated[str, Path(pattern="^[0-9a-f]{64}$")]) -> Response:
+    """A picture that we keep for everybody, whole, by its hash; the address never shows another one."""
+    contents = Contents(opened.engine, opened.storage, opened.clock)
+    found = contents.find([own_source(sha256)]).get(own_source(sha256))
+    if found is None:
+        raise HTTPException(404, "There is no picture here.")
+    headers = {"Cache-Control": FOR_EVER, "ETag": f'"{sha256}"'}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    try:
+        body = contents.read(found)
+    except ContentMissingError:
+        raise HTTPException(404, "The picture is kept no longer; the next synchronisation brings it.") from None
+    return Response(body, media_type=f"image/{found.format.lower()}", headers=headers)
 
 
 @router.get("/plan-pictures/{token}", name="picture_of_plan")

@@ -1,0 +1,79 @@
+"""The declaration of the folder connector: pictures named by SKU, in a folder or a bucket, onto the ERP's products."""
+
+from imagesync_pipelines.connectors.folder import reading, steps
+from imagesync_pipelines.connectors.folder.model import NAME
+from imagesync_pipelines.connectors.folder.settings import FolderSettings
+from imagesync_pipelines.sync.applied import ApplyOptions
+from imagesync_pipelines.sync.connector import Connector, External, Job, Schedule, Step
+
+RETRY_SECONDS = 30
+
+CONNECTOR = Connector(
+    name=NAME,
+    title="Folder",
+    description="Pictures named by SKU, in a folder or a bucket → product_image, beside the image database's.",
+    settings=FolderSettings,
+    options=steps.FolderOptions,
+    externals=(External("folder", "A folder or a bucket of pictures that are named by SKU.", ("file",)),),
+    steps=(
+        Step(
+            "files",
+            """The pictures in the folder: listed whole, what is new or changed decoded, measured and kept.
+
+            What is no picture is set aside with its reason; an empty or missing folder shows nothing as gone.
+            """,
+            reading.files,
+            kinds=("file",),
+            after=("folder",),
+            tries_again_after=RETRY_SECONDS,
+        ),
+        Step(
+            "plan",
+            """What would change on the ERP's products, file by file with its reason; nothing is changed yet.
+
+            A file belongs to the product whose SKU its name says; files that name none are told.
+            """,
+            steps.plan,
+            kinds=("pandas", "parquet"),
+            after=("files",),
+            options=steps.FolderPlanOptions,
+        ),
+        Step(
+            "product_images",
+            """The folder's images of the ERP's products, as the plan has them; primaries are chosen over all sources.
+
+            One picture that the database does not take stops no other; images of other sources stay as they are.
+            """,
+            steps.product_images,
+            kinds=("postgres",),
+            after=("plan",),
+            options=ApplyOptions,
+            tries_again_after=RETRY_SECONDS,
+        ),
+    ),
+    jobs=(
+        Job("sync", "synchronise", "Read the folder, plan, and write the images of the products."),
+        Job(
+            "dry_run",
+            "plan only",
+            "Read the folder and plan; product_image stays as it is. Apply it later with its number.",
+            steps=("files", "plan"),
+            presets={"plan": {"dry_run": True}},
+        ),
+    ),
+    apply_steps=("product_images",),
+    fresh_hours=lambda settings: settings.fresh_hours,
+    secrets=lambda shared, settings: (),
+    schedules=(
+        Schedule(
+            "hourly",
+            "sync",
+            lambda settings: settings.schedule,
+            "Reads the folder and brings the images of the products up to it.",
+            starts_by_itself=lambda shared, settings: not settings.missing,
+            skip=lambda shared, settings, moment: (
+                f"{' and '.join(settings.missing)} not set, so there is no folder to read." if settings.missing else ""
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,197 @@
+"""The step `files`: the folder listed whole, what is new or changed read, measured and kept, the mirror brought up.
+
+What belongs here: listing, reading, and what a scan proves. What does not: whose pictures they are (planning.py). A
+file with the time and size that it had is taken to be the same; what a file is, its hash says.
+"""
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import sqlalchemy as sa
+from upath import UPath
+
+from imagesync_pipelines.connectors.folder.model import NAME, FilesScan, FolderError, KnownFile
+from imagesync_pipelines.connectors.folder.rules import canonical, is_ignored, stem
+from imagesync_pipelines.connectors.folder.settings import FolderSettings
+from imagesync_pipelines.imaging.formats import WEB_KINDS
+from imagesync_pipelines.imaging.validation import BadImageError, Fault, check_image
+from imagesync_pipelines.storage import mirror, scans
+from imagesync_pipelines.storage.contents import Contents, own_source
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.files import open_root
+from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.model import QuarantineItem
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
+
+Run = RunContext[FolderSettings]
+STAGE = "file"
+# Other systems fetch the bytes from us: they are held far longer than any pause between two scans, which renew it.
+HOLD = timedelta(days=400)
+_FIELDS = {"changed": pa.large_string(), "size": pa.large_string(), "sha256": pa.large_string()}
+
+
+class Listed(NamedTuple):
+    """A file as the folder lists it: the path to read it by, its time of modification, its size in bytes."""
+
+    path: str
+    changed: str
+    size: int
+
+
+def files(context: Run, _: NoOptions) -> StepResult:
+    """The step `files`. Raises FolderError when a setting is missing or the folder cannot be listed."""
+    settings = context.settings
+    if settings.missing:
+        raise FolderError(f"{' and '.join(settings.missing)} not set; see docs/folder.md")
+    with context.lock():
+        found = scan(context, open_folder(settings.path))
+    context.keep("files", found)
+    told = [f"{path}: {why}" for path, why in sorted(found.set_aside.items())]
+    warnings = [f"{len(told)} files are no pictures and were set aside, for example {told[0]}"] if told else []
+    if not found.proven:
+        warnings.append(f"{found.reason}; nothing is taken to be gone.")
+    return StepResult(
+        rows=found.files,
+        numbers={"files/read": found.read, "files/gone": found.gone, "files/set_aside": len(told)},
+        shown={
+            "scan_id": found.scan_id,
+            "set_aside": Texts(told),
+            "proof": found.reason or "the whole folder was listed",
+        },
+        lines=[f"{found.files} pictures, {found.read} new or changed, {found.gone} gone, {len(told)} set aside."],
+        warnings=warnings,
+    )
+
+
+def open_folder(path: str) -> UPath:
+    """The folder of FOLDER_PATH. Raises FolderError."""
+    try:
+        return open_root(path)
+    except StorageError as error:
+        raise FolderError(f"FOLDER_PATH cannot be used: {error}") from None
+
+
+def list_files(root: UPath) -> dict[str, Listed]:
+    """Every file below the folder that is looked at, by its canonical path. Raises FolderError.
+
+    Where two names have one canonical form, the one that sorts last counts.
+    """
+    base = root.path.rstrip("/")
+    try:
+        root.fs.invalidate_cache()
+        found: Mapping[str, Mapping[str, Any]] = root.fs.find(base, detail=True) if root.exists() else {}
+    except (OSError, PermissionError) as error:
+        raise FolderError(f"the folder cannot be listed: {error}; nothing was changed") from None
+    listed = {}
+    for path, facts in sorted(found.items()):
+        below = path[len(base) :].lstrip("/")
+        size = int(facts.get("size") or 0)
+        if facts.get("type") != "directory" and not is_ignored(below, size):
+            listed[canonical(below)] = Listed(path, _changed(facts), size)
+    return listed
+
+
+def scan(context: Run, root: UPath) -> FilesScan:
+    """List the folder, read what is new or changed, and bring the mirror up to it in one transaction.
+
+    An empty or missing folder looks like one that is not mounted: it proves nothing.
+    """
+    engine = context.installation.engine
+    there = list_files(root)
+    scan_id = scans.start_scan(engine, NAME, page_size=len(there), block_size=1)
+    reason = "" if there else f"the folder {root} is empty or not there"
+    contents = Contents(engine, context.installation.storage)
+    with engine.connect() as connection, mirror.staging(connection):
+        known = _known(connection)
+        connection.commit()
+        reader = _Reader(context, root, contents, known)
+        mirror.stage(connection, reader.rows(there))
+        mirror.settle_staging(connection)
+        with connection.begin():
+            mirror.merge(connection, NAME, "", scan_id)
+            gone = 0 if reason else mirror.mark_missing_gone(connection, NAME, "", "not in the folder")
+            live = mirror.count_live(connection, NAME, "")
+    state = scans.UNPROVEN if reason else scans.PROVEN
+    count = len(there)
+    scans.finish_scan(
+        engine, scan_id, state=state, reason=reason, page_length=None, first_count=count, last_count=count, pages=1
+    )
+    waiting = {one.key for one in context.quarantine.list() if one.stage == STAGE}
+    context.quarantine.clear(sorted(waiting - reader.set_aside.keys()) if not reason else [])
+    context.quarantine.put(
+        [QuarantineItem(key, None, STAGE, why, None) for key, why in sorted(reader.set_aside.items())]
+    )
+    return FilesScan(
+        scan_id=scan_id,
+        proven=not reason,
+        reason=reason,
+        files=live,
+        read=reader.read,
+        gone=gone,
+        set_aside=reader.set_aside,
+    )
+
+
+def _known(connection: sa.Connection) -> dict[str, KnownFile]:
+    """The files of the mirror, by path, with what is compared of them."""
+    frame = mirror.read_mirror(
+        connection, NAME, "", {**_FIELDS, **dict.fromkeys(("width", "height", "format"), pa.large_string())}
+    )
+    names = list(KnownFile.model_fields)
+    return {
+        key: KnownFile.model_validate(dict(zip(names, values, strict=True)))
+        for key, *values in frame[["key", *names]].itertuples(index=False, name=None)
+    }
+
+
+class _Reader:
+    """Files as rows of the mirror; what is no picture keeps the row that it had, and is told."""
+
+    def __init__(self, context: Run, root: UPath, contents: Contents, known: Mapping[str, KnownFile]) -> None:
+        self._context, self._root, self._contents, self._known = context, root, contents, known
+        self.read = 0
+        self.set_aside: dict[str, str] = {}
+
+    def rows(self, there: Mapping[str, Listed]) -> Iterator[mirror.MirrorRow]:
+        """A row for every file that is there; without a payload where it is not legible."""
+        kept = self._contents.hold([own_source(one.sha256) for one in self._known.values()], HOLD)
+        for done, (key, listed) in enumerate(there.items(), start=1):
+            known = self._known.get(key)
+            same = known is not None and (known.changed, known.size) == (listed.changed, listed.size)
+            if known is None or not same or own_source(known.sha256) not in kept:
+                known = self._picture(key, listed)
+            payload = known.model_dump_json() if known is not None else None
+            yield mirror.MirrorRow(key, stem(key), known.sha256 if known is not None else None, payload, None)
+            self._context.progress("files", done, len(there))
+
+    def _picture(self, key: str, listed: Listed) -> KnownFile | None:
+        try:
+            if listed.size > self._context.settings.max_bytes:
+                raise BadImageError(Fault.TOO_LARGE, f"{listed.size} bytes are more than FOLDER_MAX_BYTES")
+            body = self._root.fs.cat_file(listed.path)
+            facts = check_image(body)
+            if facts.format.lower() not in WEB_KINDS:
+                raise BadImageError(Fault.NO_IMAGE, f"no browser shows {facts.format}; save it as JPEG, PNG or WebP")
+        except (BadImageError, OSError) as error:
+            self.set_aside[key] = str(error)
+            return None
+        self.read += 1
+        self._contents.put(own_source(facts.sha256), body, facts, HOLD)
+        return KnownFile(
+            changed=listed.changed,
+            size=listed.size,
+            sha256=facts.sha256,
+            width=facts.width,
+            height=facts.height,
+            format=facts.format.lower(),
+        )
+
+
+def _changed(facts: Mapping[str, Any]) -> str:
+    """The time of modification as text: a folder's in seconds, an object store's with its ETag."""
+    moment = facts.get("mtime", facts.get("LastModified"))
+    if isinstance(moment, datetime):
+        moment = moment.astimezone(UTC).isoformat()
+    return f"{moment} {facts.get('ETag', '')}".strip()
