@@ -13,11 +13,14 @@ import dagster as dg
 import pytest
 
 from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.registry import connectors
 from imagesync_pipelines_tests import generated
 
 # They yield nothing on a dry run, or for an account that is off, so that nothing is marked as done; Dagster then wants
 # no result type.
 MAY_YIELD_NOTHING = {"image_db/product_images", "moysklad/main_images"}
+
+CONNECTOR_PREFIXES = ("image_db__", "edge__", "moysklad__", *(f"{one.name}__" for one in connectors()))
 
 # Pages are one reading, so a range is one run; stores and accounts have nothing to do with each other: each is a run.
 BACKFILL = {
@@ -83,7 +86,7 @@ def test_every_asset_returns_metadata_only_and_always_unless_its_step_may_end_th
 ) -> None:
     ops = asset_ops(definitions)
     said = {name: op.compute_fn.decorated_fn.__annotations__["return"] for name, op in ops.items()}  # type: ignore[union-attr]
-    assert len(ops) == 22
+    assert len(ops) == 25
     assert set(said.values()) <= {dg.MaterializeResult, Iterator[dg.MaterializeResult]}
     assert {name for name, op in ops.items() if not op.output_defs[0].is_required} == MAY_YIELD_NOTHING
 
@@ -117,7 +120,7 @@ def test_every_job_is_named_by_its_connector_and_described(definitions: dg.Defin
         if not name.startswith("__"):
             job = repository.get_job(name)
             assert (job.description or "").endswith("."), name
-            assert name.startswith(("image_db__", "edge__", "plytix__", "moysklad__")) or name == "prune_events_job"
+            assert name.startswith(CONNECTOR_PREFIXES) or name == "prune_events_job"
             assert job.executor_def is dg.in_process_executor
 
 
@@ -163,7 +166,7 @@ def test_a_bare_process_without_any_environment_loads_everything_and_starts_noth
         cwd=tmp_path, env={"PATH": os.defpath, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) == 29
+    assert int(done.stdout) == 33
     assert done.stderr == ""
     assert not list(tmp_path.iterdir()), "loading wrote files"
 

@@ -31,6 +31,13 @@ class FilesScan(BaseModel):
     gone: int
     set_aside: dict[str, str]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What a person has to know of it."""
+        aside = f"{len(self.set_aside)} files are no pictures and were set aside, for example "
+        told = [aside + ": ".join(min(self.set_aside.items()))] if self.set_aside else []
+        return told if self.proven else [*told, f"{self.reason}; nothing is taken to be gone."]
+
 
 class FolderError(Exception):
     """The folder cannot be read, or a setting is missing; the message says what to do."""

@@ -49,9 +49,6 @@ def files(context: Run, _: NoOptions) -> StepResult:
         found = scan(context, open_folder(settings.path))
     context.keep("files", found)
     told = [f"{path}: {why}" for path, why in sorted(found.set_aside.items())]
-    warnings = [f"{len(told)} files are no pictures and were set aside, for example {told[0]}"] if told else []
-    if not found.proven:
-        warnings.append(f"{found.reason}; nothing is taken to be gone.")
     return StepResult(
         rows=found.files,
         numbers={"files/read": found.read, "files/gone": found.gone, "files/set_aside": len(told)},
@@ -61,7 +58,7 @@ def files(context: Run, _: NoOptions) -> StepResult:
             "proof": found.reason or "the whole folder was listed",
         },
         lines=[f"{found.files} pictures, {found.read} new or changed, {found.gone} gone, {len(told)} set aside."],
-        warnings=warnings,
+        warnings=found.warnings,
     )
 
 

@@ -57,7 +57,8 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
     products = read_products(engine)
     if not products["in_erp"].any():
         raise FolderError("there are no products yet; set ERP_DATABASE_URL and run `imagesync sync image-db` first")
-    scan = _scan(context)
+    found = context.find("files", FilesScan)
+    scan = _scan(context, found)
     with engine.connect() as connection:
         files = mirror.read_mirror(connection, NAME, "", _FIELDS)
     made = plan_files(files, products, settings.pattern, settings.url)
@@ -67,7 +68,7 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
     guarded = guard(build_plan(made.wanted, current, scope, force=options.force), scope, limits)
     effects = guarded.plan["change"].isin(EFFECTS)
     lost = made.unmatched.unmatched
-    warnings = list(guarded.warnings)
+    warnings = [*(found.warnings if found is not None else ()), *guarded.warnings]
     if len(lost):
         warnings.append(f"{len(lost)} files name no product, for example {lost['external_id'].iloc[0]}")
     names = dict(zip(products["id"].astype("str"), products["sku"] + " " + products["name"], strict=True))
@@ -135,9 +136,8 @@ def product_images(context: Run, options: ApplyOptions) -> StepResult:
     )
 
 
-def _scan(context: Run) -> scans.Scan:
+def _scan(context: Run, found: FilesScan | None) -> scans.Scan:
     """The scan of this run's lineage, else the newest one: the mirror is what it left. Raises FolderError."""
-    found = context.find("files", FilesScan)
     if found is not None:
         return scans.get_scan(context.installation.engine, found.scan_id)
     newest = scans.latest_scan(context.installation.engine, NAME)

@@ -163,6 +163,7 @@ def test_what_is_no_picture_is_set_aside_and_the_picture_that_was_there_stays(wo
     read, planned, _ = world.sync()
     assert changes(planned) == {}
     assert "3 files are no pictures" in read.warnings[0]
+    assert read.warnings[0] in planned.warnings
     assert {one.key for one in world.context().quarantine.list()} == {"10.jpg", "30.jpg", "40.tif"}
     world.put(**{"10__jpg": picture(3), "30__jpg": picture(5)})
     (world.folder / "40.tif").unlink()
