@@ -272,5 +272,5 @@ def test_resources_can_be_replaced_by_name() -> None:
     repository = build_definitions({"image_db": replaced}).get_repository_def()
     assert repository.get_top_level_resources()["image_db"] is not None
     assert set(repository.get_top_level_resources()) == {
-        "installation", "image_db", "edge", "plytix", "moysklad", "progress",
+        "installation", "image_db", "edge", "plytix", "moysklad", "folder", "progress",
     }  # fmt: skip
