@@ -11,7 +11,7 @@ from typing import Literal
 
 import orjson
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.record_store import Chunk, PageReject, Stored, write_chunks
@@ -50,7 +50,8 @@ class About(BaseModel):
 
     run_id: str
     made_at: datetime
-    scan_id: int
+    # Batches of releases up to 0010 say walk_id.
+    scan_id: int = Field(validation_alias=AliasChoices("scan_id", "walk_id"))
     scope: Literal["all", "pages", "skus", "images"]
     complete: bool
     reason: str
