@@ -1,12 +1,12 @@
 """A source for every product image: several connectors bring images of the same products.
 
-What belongs here: the change from version 0012 to 0013, in plain SQL. It is never edited again; a change is a new file.
+What belongs here: the change from version 0013 to 0014, in plain SQL. It is never edited again; a change is a new file.
 """
 
 from alembic import op
 
-revision = "0013"
-down_revision = "0012"
+revision = "0014"
+down_revision = "0013"
 branch_labels = None
 depends_on = None
 
