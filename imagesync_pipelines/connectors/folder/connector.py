@@ -13,7 +13,7 @@ CONNECTOR = Connector(
     title="Folder",
     description="Pictures named by SKU, in a folder or a bucket → product_image, beside the image database's.",
     settings=FolderSettings,
-    options=steps.FolderOptions,
+    options=steps.FolderPlanOptions,
     externals=(External("folder", "A folder or a bucket of pictures that are named by SKU.", ("file",)),),
     steps=(
         Step(

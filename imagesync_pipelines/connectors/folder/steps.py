@@ -40,15 +40,11 @@ _FIELDS = dict.fromkeys(("sha256", "width", "height", "format"), pa.large_string
 
 
 class FolderPlanOptions(BaseModel):
-    """What a person may ask of planning."""
+    """What a person may ask of a run: all of it is about the plan."""
 
     dry_run: bool = Field(False, description="nobody applies the plan without naming its number")
     allow_mass_delete: bool = Field(False, description="lift the deletion limits for this run")
     force: bool = Field(False, description="write every row again, also those that are as they should be")
-
-
-class FolderOptions(FolderPlanOptions):
-    """What a person may ask of one run."""
 
 
 def plan(context: Run, options: FolderPlanOptions) -> StepResult:
