@@ -13,13 +13,14 @@ from typing import Any
 
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import MadePages, read_made
-from imagesync_pipelines.connectors.image_db import plan_stages, stages
+from imagesync_pipelines.connectors.image_db import plan_steps, reading_steps
 from imagesync_pipelines.connectors.image_db.batch import About, Batches
+from imagesync_pipelines.connectors.image_db.options import ErpOptions, ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
-from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.sync.lineage import Lineage
 
 STEPS = ("records", "plan", "apply")
 
@@ -30,7 +31,7 @@ def measure(home: Path, made: MadePages) -> dict[str, Any]:
     with open_installation(Settings(home=home)) as place:
         settings = ImageDbSettings(erp_parents_file=made.parents, erp_variants_file=made.variants)
         with watch.step("products"):
-            stages.take_over_products(place, settings)
+            reading_steps.take_over_products(_context(place, settings, "products"), ErpOptions())
         first = _run(watch, place, settings, made, "first")
         second = _run(watch, place, settings, made, "second")
     return {"spans": watch.as_json(), "first": first, "second": second}
@@ -40,14 +41,15 @@ def plan_alone(home: Path) -> dict[str, Any]:
     """The plan of the newest records once more, in a fresh process: its memory, not its time, is what counts."""
     watch = Stopwatch()
     with open_installation(Settings(home=home)) as place, watch.step("plan"):
-        plan_stages.make_plan(place, ImageDbSettings(), "alone", force=True)
+        plan_steps.make_plan(_context(place, ImageDbSettings(), "alone"), ProductImagePlanOptions(force=True))
     return {"spans": watch.as_json()}
 
 
 def _run(
     watch: Stopwatch, place: Installation, settings: ImageDbSettings, made: MadePages, run_id: str
 ) -> dict[str, int]:
-    batches, now = Batches(place.storage), datetime.now(UTC)
+    context = _context(place, settings, run_id)
+    batches, now = Batches(context.handovers), datetime.now(UTC)
     with watch.step(f"{run_id} records"):
         stored = batches.write(run_id, parse(_read(made, now), settings.image_db_detail_min_height, made.bytes))
         batches.describe(
@@ -55,9 +57,9 @@ def _run(
             About(run_id=run_id, made_at=now, scan_id=1, scope="all", complete=True, reason="", records=stored.records),
         )
     with watch.step(f"{run_id} plan"):
-        plan_stages.make_plan(place, settings, run_id)
+        plan_steps.make_plan(context, ProductImagePlanOptions())
     with watch.step(f"{run_id} apply"):
-        done = plan_stages.apply_plan(place, settings, run_id, progress=silent)
+        done = plan_steps.apply_plan(context, ProductImageOptions())
     applied = done.applied
     return {
         "records": stored.records,
@@ -67,6 +69,10 @@ def _run(
         "removed": applied.removed,
         "failed": applied.failed,
     }
+
+
+def _context(place: Installation, settings: ImageDbSettings, run_id: str) -> reading_steps.Run:
+    return reading_steps.Run("image_db", "", Lineage(run_id), place, settings)
 
 
 def _read(made: MadePages, now: datetime) -> Iterator[RawPage]:

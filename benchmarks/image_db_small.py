@@ -16,14 +16,20 @@ import sqlalchemy as sa
 
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import MadePages, read_made
-from imagesync_pipelines.connectors.image_db import pages, plan_stages, stages
+from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
+from imagesync_pipelines.connectors.image_db.options import (
+    ErpOptions,
+    ProductImageOptions,
+    ProductImagePlanOptions,
+    RecordsOptions,
+)
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.sync.lineage import Lineage
 from imagesync_pipelines.upstream.answers import Answer, load_json
 from imagesync_pipelines.upstream.session import UpstreamSession
 
@@ -77,7 +83,7 @@ def by_dagster(home: Path, images: int) -> dict[str, Any]:
         )
         for _ in range(2):
             start = time.perf_counter()
-            outcome = runs.sync_image_db()
+            outcome = runs.only(runs.sync("image_db"))
             answers.append(
                 {
                     "seconds": time.perf_counter() - start,
@@ -92,19 +98,19 @@ def by_dagster(home: Path, images: int) -> dict[str, Any]:
 def _run(
     watch: Stopwatch, place: Installation, settings: ImageDbSettings, session: UpstreamSession, run_id: str
 ) -> None:
+    context = reading_steps.Run("image_db", "", Lineage(run_id), place, settings)
     with watch.step(f"{run_id} products"):
-        stages.take_over_products(place, settings)
+        reading_steps.take_over_products(context, ErpOptions())
     with watch.step(f"{run_id} keep pages"):
-        reader = pages.Reader(place.engine, place.storage, settings, settings.image_api_page_size, silent)
-        pages.read_all(reader, session)
+        pages.read_all(reading_steps.reader_of(context, None), session)
     with watch.step(f"{run_id} records"):
-        stages.make_records(place, settings, stages.Part(), run_id, _no_session, silent)
+        reading_steps.make_records(context, RecordsOptions(), _no_session)
     with watch.step(f"{run_id} plan"):
-        plan_stages.make_plan(place, settings, run_id)
+        plan_steps.make_plan(context, ProductImagePlanOptions())
     with watch.step(f"{run_id} apply"):
-        plan_stages.apply_plan(place, settings, run_id, progress=silent)
+        plan_steps.apply_plan(context, ProductImageOptions())
     with watch.step(f"{run_id} unmatched"):
-        plan_stages.write_unmatched(place, run_id)
+        plan_steps.write_unmatched(context)
 
 
 def _no_session() -> Any:

@@ -10,9 +10,10 @@ from importlib import import_module
 from imagesync_pipelines.sync.connector import Connector
 
 CONNECTORS: tuple[str, ...] = (
-    "imagesync_pipelines.connectors.edge.connector",
+    "imagesync_pipelines.connectors.image_db.connector",
     "imagesync_pipelines.connectors.plytix.connector",
     "imagesync_pipelines.connectors.moysklad.connector",
+    "imagesync_pipelines.connectors.edge.connector",
     "imagesync_pipelines.connectors.folder.connector",
 )
 

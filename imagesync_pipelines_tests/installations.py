@@ -44,7 +44,7 @@ class World:
     def sync(self, more: Mapping[str, str] | None = None, **options: Any) -> runs.RunOutcome:
         """Synchronise as `imagesync sync image-db` does; `more` are further variables."""
         with self.entered(**(more or {})):
-            return runs.sync_image_db(**options)
+            return runs.only(runs.sync("image_db", **options))
 
     def materialise(self, assets: Sequence[str], blocks: Sequence[str] = (), **more: str) -> dg.ExecuteInProcessResult:
         """Materialise as the button of the UI does: in the job of all assets, with partitions if there are blocks."""

@@ -16,10 +16,12 @@ from psycopg.types.json import Jsonb
 
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import read_made
-from imagesync_pipelines.connectors.image_db import stages
+from imagesync_pipelines.connectors.image_db import reading_steps
+from imagesync_pipelines.connectors.image_db.options import ErpOptions
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.sync.lineage import Lineage
 
 # Sorted here: with ORDER BY and LIMIT PostgreSQL may scan all products in that order, which would flatter us.
 PRODUCT = "SELECT kind, id, name FROM imagesync.product WHERE sku = %s"
@@ -40,7 +42,8 @@ def measure(home: Path, folder: Path, images: int) -> dict[str, Any]:
     made, watch, done, rows = read_made(folder), Stopwatch(), 0, 0
     with open_installation(Settings(home=home)) as place:
         settings = ImageDbSettings(erp_parents_file=made.parents, erp_variants_file=made.variants)
-        stages.take_over_products(place, settings)
+        context = reading_steps.Run("image_db", "", Lineage("products"), place, settings)
+        reading_steps.take_over_products(context, ErpOptions())
         url = place.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(url, autocommit=True) as connection, watch.step("rows"):
             for body in made.bodies():

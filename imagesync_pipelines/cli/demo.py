@@ -132,7 +132,7 @@ def demo(context: click.Context) -> None:
 def _run(name: str) -> Line:
     click.echo(f"  {name} …")
     with progress_bars() as progress:
-        return Line(name, runs.sync_image_db(progress=progress))
+        return Line(name, runs.only(runs.sync("image_db", progress=progress)))
 
 
 def _edge_runs(place: sandboxed.Place) -> list[EdgeLine]:

@@ -3,13 +3,20 @@
 What belongs here: options and printing. What does not: the work (runs.py and the connector).
 """
 
+from typing import Any
+
 import click
 
 from imagesync_pipelines.cli.output import print_outcome, progress_bars
-from imagesync_pipelines.connectors.image_db import automation
-from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs import pages, runs
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings, load_settings
+
+CONNECTOR = "image_db"
+
+
+def _warn(text: str) -> None:
+    click.echo(text, err=True)
 
 
 @click.command("image-db")
@@ -27,11 +34,11 @@ from imagesync_pipelines.settings import Settings, load_settings
     help="let removals happen that the deletion limits would hold back",
 )
 @click.pass_context
-def sync(context: click.Context, /, **options: object) -> None:
+def sync(context: click.Context, /, **options: Any) -> None:
     """Image database → product_image."""
     settings = load_settings(Settings)
     with progress_bars() as progress:
-        outcome = runs.sync_image_db(settings=settings, progress=progress, **options)  # type: ignore[arg-type]
+        outcome = runs.only(runs.sync(CONNECTOR, settings=settings, progress=progress, **options))
     context.exit(print_outcome(outcome, settings.webserver_url))
 
 
@@ -39,7 +46,7 @@ def sync(context: click.Context, /, **options: object) -> None:
 def reset_pages() -> None:
     """Forget the page partitions and stored pages, after the block size was changed; product_image is not touched."""
     with runs.opened() as (installation, instance):
-        removed = automation.reset_pages(installation, instance)
+        removed = pages.reset_pages(installation, instance, connector_named(CONNECTOR))
     click.echo(f"forgot {removed} page blocks; the next synchronisation reads all pages again")
 
 
@@ -47,5 +54,5 @@ def reset_pages() -> None:
 def discover() -> None:
     """Ask the image database how many pages it has and make the page partitions equal to that (one call)."""
     with runs.opened() as (installation, instance):
-        found = automation.discover_pages(instance, ImageDbResource(), installation.settings)
+        found = pages.discover_pages(instance, connector_named(CONNECTOR), installation.settings, _warn)
     click.echo(found.sentence())

@@ -40,7 +40,7 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, conne
         return
     images = sorted({entry.key.rpartition("/")[2] for entry in entries})
     with progress_bars() as progress:
-        outcome = runs.replay_image_db(images, settings=settings, progress=progress)
+        outcome = runs.only(runs.sync(connector, settings=settings, progress=progress, external_ids=images))
     code = print_outcome(outcome, settings.webserver_url)
     with runs.opened(settings) as (installation, _):
         left = {entry.id for entry in QuarantineTable(installation.engine, connector).list()}

@@ -20,9 +20,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli import sandboxed
 from imagesync_pipelines.cli.edge import PHOTO_PORT
 from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.image_db import automation
-from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.defs import launching, runs
+from imagesync_pipelines.defs import launching, pages, runs
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.sandbox.amazon import server as amazon_server
 from imagesync_pipelines.sandbox.head_office import server as head_office_server
@@ -107,7 +105,7 @@ def dev(port: int, real: bool) -> None:
             if place is not None:
                 started += servers.enter_context(_running(sandboxed.server_commands(place), environment))
                 sandboxed.wait_until_up(place)
-            blocks = automation.known_blocks(instance, ImageDbResource(), load_settings(Settings))
+            blocks = pages.known_blocks(instance, connector_named("image_db"), load_settings(Settings), click.echo)
             accounts = load_accounts(load_settings(Settings))
             stores = launching.keep_partitions(instance, connector_named(EDGE), accounts)
             children = launching.keep_partitions(instance, connector_named("moysklad"), accounts)

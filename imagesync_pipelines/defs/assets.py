@@ -24,7 +24,7 @@ from imagesync_pipelines.defs.summaries import Stage, WorkContext, run_started, 
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.sync.connector import Connector, Step
 from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import RunContext, StepResult
+from imagesync_pipelines.sync.steps import PartitionOutcomes, RunContext, StepResult
 
 OWNERS = ["team:product-images"]
 # A run that had to leave something tells here when one like it can go on; the sensors read it.
@@ -140,6 +140,8 @@ def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.A
         result = step.run(run, options)
         work.summary = result.summary or work.summary
         tell(context, connector, result)
+        if result.partitions is not None and isinstance(context, dg.AssetExecutionContext):
+            _report(context, connector, result.partitions)
         return result
 
 
@@ -265,11 +267,15 @@ def _materialize(context: dg.AssetExecutionContext, connector: Connector, step: 
             observed = dict(summary_metadata(result.summary))
             context.log_event(dg.AssetObservation(context.asset_key, metadata=observed))
         return
-    outcomes = result.partitions
-    if outcomes is not None and outcomes.of:
-        partitions.log_landed(context, dg.AssetKey([connector.name, outcomes.of]), outcomes.landed)
-    elif outcomes is not None:
-        partitions.report_partitions(context, outcomes.landed, outcomes.failed)
-        yield dg.MaterializeResult()
+    if result.partitions is not None and not result.partitions.of:
+        yield dg.MaterializeResult()  # each partition has its own metadata
         return
     yield dg.MaterializeResult(metadata=metadata)
+
+
+def _report(context: dg.AssetExecutionContext, connector: Connector, outcomes: PartitionOutcomes) -> None:
+    """Mark partitions as what they became. Raises dg.Failure when some of the step's own failed."""
+    if outcomes.of:
+        partitions.log_landed(context, dg.AssetKey([connector.name, outcomes.of]), outcomes.landed)
+    else:
+        partitions.report_partitions(context, outcomes.landed, outcomes.failed)

@@ -14,7 +14,6 @@ import dagster as dg
 
 from imagesync_pipelines.defs import alerts, assets, check_alerts, checks, cleanup, jobs, pages, schedules
 from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
-from imagesync_pipelines.defs.undeclared import undeclared, undeclared_pools
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync.connector import Connector
@@ -31,25 +30,21 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         # backfill_policy, the one way to say how many runs a range is; partitions of a check, one result per account.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        others = undeclared()
         return dg.Definitions(
-            assets=[*others.assets, *(asset for one in found for asset in assets.build_assets(one))],
-            asset_checks=[*others.checks, *(check for one in found for check in checks.build_checks(one))],
-            jobs=[*others.jobs, *(job for one in found for job in jobs.build_jobs(one)), cleanup.prune_events_job],
+            assets=[asset for one in found for asset in assets.build_assets(one)],
+            asset_checks=[check for one in found for check in checks.build_checks(one)],
+            jobs=[*(job for one in found for job in jobs.build_jobs(one)), cleanup.prune_events_job],
             schedules=[
-                *others.schedules,
                 *(schedule for one in found for schedule in schedules.build_schedules(one, shared)),
                 cleanup.build_schedule(shared),
             ],
             sensors=[
-                *others.sensors,
                 *(sensor for one in found for sensor in _sensors(one, shared)),
                 alerts.build_run_failure_alert(),
                 check_alerts.build_failed_check_alert(),
             ],
             resources={
                 "installation": InstallationResource(),
-                **others.resources,
                 **{one.name: settings_resource(one) for one in found},
                 "progress": dg.ResourceDefinition.hardcoded_resource(silent),
                 **(resources or {}),
@@ -60,7 +55,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
 
 def pools() -> tuple[str, ...]:
     """The pools in which steps queue, of all connectors."""
-    return (*undeclared_pools(), *(pool for one in connectors() for pool in one.pools))
+    return tuple(pool for one in connectors() for pool in one.pools)
 
 
 def _sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:

@@ -1,7 +1,7 @@
 """The page partitions of a connector: blocks of consecutive pages, kept equal to what its source has.
 
 What belongs here: asking the source, adding and removing blocks, the range of a run over all of them, the sensor that
-looks once an hour. What does not: what a block is (partitions.py), reading pages (connectors).
+looks once an hour. What does not: what a block is (sync/blocks.py), reading pages (connectors).
 """
 
 from collections.abc import Callable
@@ -13,6 +13,9 @@ import dagster as dg
 from imagesync_pipelines.defs import partitions
 from imagesync_pipelines.defs.assets import pages_name
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.raw_pages import RawPages
+from imagesync_pipelines.sync.blocks import block_key, check_block_size, extra_blocks, missing_blocks, page_blocks
 from imagesync_pipelines.sync.connector import Connector, Job, PageSet
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -59,7 +62,7 @@ def known_blocks(
         if known:
             return tuple(known)
         pages, settings = _pages(connector)
-        first = partitions.block_key(1, pages.per_block(settings))
+        first = block_key(1, pages.per_block(settings))
         instance.add_dynamic_partitions(pages_name(connector), [first])
         return (first,)
 
@@ -76,13 +79,13 @@ def discover_pages(
     held, settings = _pages(connector)
     size = held.per_block(settings)
     existing = instance.get_dynamic_partitions(name)
-    partitions.check_block_size(existing, size, held.reset_command)
+    check_block_size(existing, size, held.reset_command)
     pages = held.count(shared, settings, warn)
-    wanted = partitions.page_blocks(pages, size)
-    added = partitions.missing_blocks(existing, wanted)
+    wanted = page_blocks(pages, size)
+    added = missing_blocks(existing, wanted)
     if added:
         instance.add_dynamic_partitions(name, added)
-    extra = partitions.extra_blocks(existing, wanted)
+    extra = extra_blocks(existing, wanted)
     busy = partitions.blocks_in_flight(instance, extra)
     removed = [block for block in extra if block not in busy]
     for block in removed:
@@ -91,8 +94,11 @@ def discover_pages(
     return Discovered(pages, blocks, tuple(added), tuple(removed))
 
 
-def reset_pages(instance: dg.DagsterInstance, connector: Connector) -> int:
-    """Forget all page partitions; returns how many there were. Raises SettingsError while a run still reads them."""
+def reset_pages(installation: Installation, instance: dg.DagsterInstance, connector: Connector) -> int:
+    """Forget all page partitions and stored pages; returns how many partitions there were.
+
+    Raises SettingsError while a run still reads them.
+    """
     name = pages_name(connector)
     blocks = instance.get_dynamic_partitions(name)
     busy = partitions.blocks_in_flight(instance, blocks)
@@ -102,6 +108,7 @@ def reset_pages(instance: dg.DagsterInstance, connector: Connector) -> int:
         )
     for block in blocks:
         instance.delete_dynamic_partition(name, block)
+    RawPages(installation.engine, installation.storage, connector.name).prune(keep_scans=0)
     return len(blocks)
 
 

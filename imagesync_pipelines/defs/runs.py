@@ -20,8 +20,6 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.image_db import automation
-from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
 from imagesync_pipelines.defs import build, history, launching, orphans, pages, pools
 from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.registry import connector_named, connectors
@@ -78,67 +76,21 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
             yield installation, instance
 
 
-def sync_image_db(
-    *,
-    dry_run: bool = False,
-    limit: int | None = None,
-    skip_pages: int = 0,
-    page_size: int | None = None,
-    force: bool = False,
-    skus: Sequence[str] = (),
-    allow_mass_delete: bool = False,
-    settings: Settings | None = None,
-    progress: Progress = silent,
-) -> RunOutcome:
-    """Synchronise the image database into `product_image`, as the job image_db__sync does every night.
-
-    dry_run: stop after the plan. limit, skip_pages: read so many pages after so many (a partial scan never removes).
-    page_size: sent as is. force: write unchanged rows too. skus: these products only, from fresh stored pages when
-    there are any. allow_mass_delete: let removals happen that the deletion limits would hold back.
-    Raises SettingsError for wrong settings; everything that happens in the run itself is in the RunOutcome.
-    """
-    options = automation.SyncOptions(
-        dry_run=dry_run,
-        limit=limit,
-        skip_pages=skip_pages,
-        page_size=page_size,
-        force=force,
-        skus=tuple(skus),
-        allow_mass_delete=allow_mass_delete,
-    )
-    image_db = ImageDbResource()
-    image_db.settings()  # a wrong setting is told before a database is started
-    with opened(settings) as (installation, instance):
-        request = automation.plan_run(instance, options, image_db, installation.settings)
-        return _run(installation, instance, request, progress)
-
-
 def apply_plan(
     plan_id: int, *, replan: bool = False, settings: Settings | None = None, progress: Progress = silent
 ) -> RunOutcome:
     """Apply a stored plan of any connector; with replan, products that moved since are planned again first (image_db).
 
-    Raises PlanMissingError, before any run is started, when there is no such plan.
+    Raises PlanMissingError, before any run is started, when there is no such plan, LookupError for a connector that
+    there is no more.
     """
     with opened(settings) as (installation, instance):
         header = Plans(installation.engine, installation.storage).header(plan_id)
-        declared = next((one for one in connectors() if one.name == header.connector), None)
-        if declared is not None:
-            account = str(header.scope.get("account", ""))
-            if declared.accounts is not None:
-                launching.keep_partitions(instance, declared, load_accounts(installation.settings))
-            request = launching.apply_run(declared, account, plan_id, {"replan": replan})
-        else:
-            request = automation.apply_run(plan_id, replan=replan)
+        declared = connector_named(header.connector)
+        if declared.accounts is not None:
+            launching.keep_partitions(instance, declared, load_accounts(installation.settings))
+        request = launching.apply_run(declared, str(header.scope.get("account", "")), plan_id, {"replan": replan})
         return _run(installation, instance, request, progress)
-
-
-def replay_image_db(
-    external_ids: Sequence[str], *, settings: Settings | None = None, progress: Progress = silent
-) -> RunOutcome:
-    """Try these images again from the stored pages, without a call to the image database and without removals."""
-    with opened(settings) as (installation, instance):
-        return _run(installation, instance, automation.replay_run(external_ids), progress)
 
 
 def sync(
@@ -190,6 +142,12 @@ def run_job(
         settings,
         progress,
     )
+
+
+def only(outcomes: Iterator[tuple[str, RunOutcome]]) -> RunOutcome:
+    """The outcome of the one run of a connector without accounts. Raises ValueError where there are several."""
+    [(_, outcome)] = outcomes
+    return outcome
 
 
 def _each(

@@ -78,6 +78,13 @@ class HandOvers:
             value = connection.execute(query).scalar()
         return None if value is None else _read(kind, value)
 
+    def all(self, step: str, kind: type[H]) -> list[H]:
+        """What a step left of every run that is still kept, the newest first; for state that has a run's name."""
+        with self.engine.connect() as connection:
+            query = sa.select(handover.c.value).where(self._of(step)).order_by(handover.c.made_at.desc())
+            found = [_read(kind, value) for value in connection.scalars(query)]
+        return [value for value in found if value is not None]
+
     def file(self, run_id: str, name: str) -> UPath:
         """Where a run keeps a large frame; write it whole, then keep the row that says so."""
         return self._folder / _NAME.sub("-", run_id) / name

@@ -22,6 +22,8 @@ from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult
 KEPT_PLANS = 20
 # The column of a stored plan with the digest of its row's group when the plan was made.
 STATE = "state"
+# In a plan's scope: the run whose hand-overs the plan was made from, where that may be another one than its own.
+BATCH = "batch"
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
     plan_id = context.plans.save(rows, planned.payload, new)
     context.plans.prune(context.connector, KEPT_PLANS, context.part)
     stored = context.plans.all(context.connector, context.part)
-    context.handovers.prune(used={header.run_id for header in stored if header.run_id is not None})
+    makers = {header.run_id for header in stored if header.run_id is not None}
+    context.handovers.prune(used=makers | {str(header.scope[BATCH]) for header in stored if BATCH in header.scope})
     return plan_id
 
 

@@ -12,9 +12,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.image_db.api import BadPageError
+from imagesync_pipelines.connectors.image_db.client import BadPageError
 from imagesync_pipelines.defs import history
-from imagesync_pipelines.defs.partitions import BadBlockError, PartitionOrderError
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
@@ -22,6 +21,7 @@ from imagesync_pipelines.sandbox.server import ServingError
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.sync.blocks import BadBlockError, PartitionOrderError
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.cli.terminals import COMMAND, call, environment_of, shell
 from imagesync_pipelines_tests.installations import World, world

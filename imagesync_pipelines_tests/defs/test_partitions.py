@@ -8,21 +8,23 @@ from hypothesis import strategies as st
 from imagesync_pipelines.defs.partitions import (
     RANGE_END_TAG,
     RANGE_START_TAG,
+    blocks_in_flight,
+    in_flight,
+    keep_partitions,
+    log_landed,
+    partitions_of,
+    range_tags,
+    report_partitions,
+)
+from imagesync_pipelines.sync.blocks import (
     BadBlockError,
     PartitionOrderError,
     block_key,
     block_pages,
-    blocks_in_flight,
     check_block_size,
     extra_blocks,
-    in_flight,
-    keep_partitions,
-    log_landed,
     missing_blocks,
     page_blocks,
-    partitions_of,
-    range_tags,
-    report_partitions,
 )
 
 BLOCKS = page_blocks(60, 10)

@@ -80,7 +80,7 @@ def test_settings_can_be_given(place: World) -> None:
     with place.entered(IMAGESYNC_HOME="/nonexistent/home"):
         with place.entered():
             settings = load_settings(runs.Settings)
-        outcome = runs.sync_image_db(dry_run=True, settings=settings)
+        outcome = runs.only(runs.sync("image_db", dry_run=True, settings=settings))
     assert outcome.status is runs.Status.COMPLETED
 
 

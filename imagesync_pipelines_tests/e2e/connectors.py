@@ -17,17 +17,24 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import pages, plan_stages, stages
+from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
+from imagesync_pipelines.connectors.image_db.options import (
+    ErpOptions,
+    ProductImageOptions,
+    ProductImagePlanOptions,
+    RecordsOptions,
+)
 from imagesync_pipelines.connectors.image_db.pages import Landed, Reader
-from imagesync_pipelines.connectors.image_db.plan_stages import PlanApplied, PlanMade
+from imagesync_pipelines.connectors.image_db.plan_steps import ProductImagesApplied, ProductImagesPlanned
+from imagesync_pipelines.connectors.image_db.reading_steps import RecordsMade
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
-from imagesync_pipelines.connectors.image_db.stages import RecordsMade
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.home import open_locations
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync.lineage import Lineage
 from imagesync_pipelines.sync.progress import Progress, silent
 from imagesync_pipelines.upstream.auth import BasicAuth
 from imagesync_pipelines.upstream.retries import Timing
@@ -76,8 +83,8 @@ class Synced:
 
     landed: Landed | None
     records: RecordsMade
-    plan: PlanMade
-    done: PlanApplied
+    plan: ProductImagesPlanned
+    done: ProductImagesApplied
 
     @property
     def written(self) -> tuple[int, int, int]:
@@ -97,7 +104,7 @@ class Connector:
     _runs: Iterator[int] = field(default_factory=lambda: count(1))
 
     def session(self) -> UpstreamSession:
-        """A session as resources.py makes it; what it would sleep is noted in `waits` instead."""
+        """A session as client.py makes it; what it would sleep is noted in `waits` instead."""
         settings = self.settings
         assert settings.image_api_url is not None
         assert settings.image_api_password is not None
@@ -112,6 +119,11 @@ class Connector:
             timing=Timing(sleep=self.waits.append),
         )
 
+    def context(self, run_id: str) -> reading_steps.Run:
+        """What a step of a run works with."""
+        lineage = Lineage(run_id)
+        return reading_steps.Run("image_db", "", lineage, self.place, self.settings, progress=self.progress)
+
     def reader(self, page_size: int | None = None) -> Reader:
         """What reading pages needs."""
         size = page_size or self.settings.image_api_page_size
@@ -125,27 +137,27 @@ class Connector:
             raise PageFailedError(str(landed.failed))
         return landed
 
-    def products(self, *, allow_mass_delete: bool = False) -> stages.ProductsTaken:
+    def products(self, *, allow_mass_delete: bool = False) -> reading_steps.ProductsTaken:
         """Take over the ERP's products."""
-        return stages.take_over_products(self.place, self.settings, allow_mass_delete=allow_mass_delete)
+        options = ErpOptions(allow_mass_delete=allow_mass_delete)
+        return reading_steps.take_over_products(self.context(""), options)
 
-    def records(self, run_id: str, part: stages.Part) -> RecordsMade:
+    def records(self, run_id: str, part: RecordsOptions) -> RecordsMade:
         """Make the batch of records."""
-        return stages.make_records(self.place, self.settings, part, run_id, self.session, self.progress)
+        return reading_steps.make_records(self.context(run_id), part, self.session)
 
-    def plan(self, run_id: str, *, force: bool = False, allow_mass_delete: bool = False) -> PlanMade:
+    def plan(self, run_id: str, *, force: bool = False, allow_mass_delete: bool = False) -> ProductImagesPlanned:
         """Make the plan."""
-        return plan_stages.make_plan(
-            self.place, self.settings, run_id, force=force, allow_mass_delete=allow_mass_delete
-        )
+        options = ProductImagePlanOptions(force=force, allow_mass_delete=allow_mass_delete)
+        return plan_steps.make_plan(self.context(run_id), options)
 
-    def apply(self, run_id: str) -> PlanApplied:
+    def apply(self, run_id: str) -> ProductImagesApplied:
         """Apply the plan."""
-        return plan_stages.apply_plan(self.place, self.settings, run_id, progress=self.progress)
+        return plan_steps.apply_plan(self.context(run_id), ProductImageOptions())
 
     def unmatched(self, run_id: str) -> None:
         """Write the tables of what did not match."""
-        plan_stages.write_unmatched(self.place, run_id)
+        plan_steps.write_unmatched(self.context(run_id))
 
     def new_run(self) -> str:
         """The id of a new run."""
@@ -164,7 +176,7 @@ class Connector:
         """One run, all stages in the order in which the Dagster jobs have them."""
         run_id = self.new_run()
         self.products(allow_mass_delete=allow_mass_delete)
-        part = stages.Part(limit=limit, skip_pages=skip_pages, page_size=page_size, skus=tuple(skus))
+        part = RecordsOptions(limit=limit, skip_pages=skip_pages, page_size=page_size, skus=list(skus))
         landed = None if part.skus or part.span() is not None else self.scan(page_size)
         records = self.records(run_id, part)
         plan = self.plan(run_id, force=force, allow_mass_delete=allow_mass_delete)
@@ -173,11 +185,11 @@ class Connector:
             self.unmatched(run_id)
         return Synced(landed, records, plan, done)
 
-    def sync_up_to_the_plan(self, run_id: str) -> PlanMade:
+    def sync_up_to_the_plan(self, run_id: str) -> ProductImagesPlanned:
         """A dry run: everything is read and planned, nothing is written to product_image."""
         self.products()
         self.scan()
-        self.records(run_id, stages.Part())
+        self.records(run_id, RecordsOptions())
         return self.plan(run_id)
 
     def table(self) -> pd.DataFrame:

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import plan_stages
+from imagesync_pipelines.connectors.image_db import plan_steps
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
@@ -42,7 +42,7 @@ def installed(locations: Locations, sandbox: Sandbox, monkeypatch: pytest.Monkey
         "ERP_VARIANTS_FILE": str(variants),
     }.items():
         monkeypatch.setenv(name, value)
-    assert runs.sync_image_db().status is not runs.Status.FAILED
+    assert runs.only(runs.sync("image_db")).status is not runs.Status.FAILED
     return sandbox
 
 
@@ -63,8 +63,8 @@ def killed_night(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> runs.RunO
         sandbox.mutate("delete", file_id=file_id)
     sandbox.mutate("insert")
     with monkeypatch.context() as patched:
-        patched.setattr(plan_stages, "apply_plan", dies)
-        night = runs.sync_image_db()
+        patched.setattr(plan_steps, "apply_plan", dies)
+        night = runs.only(runs.sync("image_db"))
     assert night.status is runs.Status.FAILED
     assert night.plan is not None
     assert night.plan.scope["held_back"] > 0
@@ -76,7 +76,7 @@ def test_a_re_executed_night_applies_its_own_plan_and_not_the_dry_run_of_somebod
 ) -> None:
     before = shown(database)
     night = killed_night(installed, monkeypatch)
-    look = runs.sync_image_db(dry_run=True, allow_mass_delete=True)
+    look = runs.only(runs.sync("image_db", dry_run=True, allow_mass_delete=True))
     assert look.plan is not None
     assert look.plan.counts["remove"] > 10
     with runs.opened() as (place, instance):
@@ -107,7 +107,7 @@ def test_the_last_asset_alone_refuses_and_says_which_command_applies_a_plan(
     before = shown(database)
     for file_id in installed.catalogue.file_ids()[:60]:
         installed.mutate("delete", file_id=file_id)
-    look = runs.sync_image_db(dry_run=True, allow_mass_delete=True)
+    look = runs.only(runs.sync("image_db", dry_run=True, allow_mass_delete=True))
     assert look.plan is not None
     with runs.opened() as (place, instance):
         for asset in ("product_images", "unmatched_articles"):
@@ -136,7 +136,7 @@ def test_a_dry_run_of_some_pages_that_is_executed_again_is_not_carried_out(
     installed: Sandbox, database: sa.Engine
 ) -> None:
     before = shown(database)
-    look = runs.sync_image_db(limit=1, dry_run=True, force=True)
+    look = runs.only(runs.sync("image_db", limit=1, dry_run=True, force=True))
     assert look.plan is not None
     assert look.plan.counts["update"] > 0
     with runs.opened() as (place, instance):
@@ -163,7 +163,7 @@ def test_a_dry_run_of_some_pages_that_is_executed_again_is_not_carried_out(
 def test_a_plan_by_itself_is_made_from_all_pages_and_never_from_a_part_that_somebody_chose(
     installed: Sandbox, database: sa.Engine
 ) -> None:
-    runs.sync_image_db(limit=1, dry_run=True)
+    runs.only(runs.sync("image_db", limit=1, dry_run=True))
     with runs.opened() as (place, instance):
         alone = (
             build_definitions()

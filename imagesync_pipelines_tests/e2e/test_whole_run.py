@@ -51,7 +51,7 @@ def read(engine: sa.Engine, query: str) -> list[tuple[Any, ...]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("installed", [{}], indirect=True, ids=["2,489 records"])
 def test_first_run_then_nothing_then_a_night_of_changes(installed: Sandbox, database: sa.Engine) -> None:
-    first = runs.sync_image_db()
+    first = runs.only(runs.sync("image_db"))
     assert first.status is not runs.Status.FAILED, first.error
     assert first.summary["status"] == "completed"
     added = first.summary["images_added"]
@@ -64,7 +64,7 @@ def test_first_run_then_nothing_then_a_night_of_changes(installed: Sandbox, data
 
     stamps, written = read(database, _STAMPS), writes(database)
     assert min(written.values()) > 0
-    second = runs.sync_image_db()
+    second = runs.only(runs.sync("image_db"))
     numbers = ("images_added", "images_updated", "images_deleted", "products_affected")
     assert [second.summary[name] for name in numbers] == [0, 0, 0, 0]
     assert second.summary["kept"] == added
@@ -73,7 +73,7 @@ def test_first_run_then_nothing_then_a_night_of_changes(installed: Sandbox, data
 
     changes = demo_changes(installed)
     installed.ledger.clear()
-    third = runs.sync_image_db()
+    third = runs.only(runs.sync("image_db"))
     assert third.status is not runs.Status.FAILED, third.error
     assert all(third.summary[name] > 0 for name in numbers)
     assert third.summary["products_affected"] < 3 * len(changes)
@@ -93,13 +93,13 @@ def test_first_run_then_nothing_then_a_night_of_changes(installed: Sandbox, data
 def test_a_failed_run_says_why_keeps_everything_and_the_next_one_goes_on(
     installed: Sandbox, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs.sync_image_db()
+    runs.only(runs.sync("image_db"))
     stamps = read(database, _STAMPS)
     gone = read(database, "SELECT external_id FROM imagesync.product_image ORDER BY id LIMIT 1")[0][0]
     installed.mutate("delete", file_id=int(gone))
 
     installed.faults.add(server_error(500).at(ENDPOINT, "5").for_good())
-    failed = runs.sync_image_db()
+    failed = runs.only(runs.sync("image_db"))
     assert failed.status is runs.Status.FAILED
     assert "000001-000010" in failed.error or "page 5" in failed.error
     assert failed.summary["status"] == "failed"
@@ -108,7 +108,7 @@ def test_a_failed_run_says_why_keeps_everything_and_the_next_one_goes_on(
     monkeypatch.setenv("IMAGE_API_PASSWORD", "not-the-password")
     installed.faults.clear()
     installed.ledger.clear()
-    refused = runs.sync_image_db()
+    refused = runs.only(runs.sync("image_db"))
     assert refused.status is runs.Status.FAILED
     assert "credentials" in refused.error or "401" in refused.error
     assert "not-the-password" not in str(refused)
@@ -116,6 +116,6 @@ def test_a_failed_run_says_why_keeps_everything_and_the_next_one_goes_on(
     assert read(database, _STAMPS) == stamps
 
     monkeypatch.setenv("IMAGE_API_PASSWORD", installed.password)
-    done = runs.sync_image_db()
+    done = runs.only(runs.sync("image_db"))
     assert done.status is not runs.Status.FAILED, done.error
     assert done.summary["images_deleted"] >= 1

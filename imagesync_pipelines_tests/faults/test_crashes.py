@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import plan_stages
-from imagesync_pipelines.connectors.image_db.stages import Part
+from imagesync_pipelines.connectors.image_db import plan_steps
+from imagesync_pipelines.connectors.image_db.options import RecordsOptions
 from imagesync_pipelines.products.pinning import pin_image
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors
@@ -85,7 +85,7 @@ def run_stage(connector: Connector, stage: str, run_id: str) -> None:
     work: dict[str, Callable[[], object]] = {
         "products": connector.products,
         "pages": connector.scan,
-        "records": lambda: connector.records(run_id, Part()),
+        "records": lambda: connector.records(run_id, RecordsOptions()),
         "plan": lambda: connector.plan(run_id),
         "apply": lambda: connector.apply(run_id),
         "unmatched": lambda: connector.unmatched(run_id),
@@ -102,7 +102,7 @@ def test_a_crash_at_any_commit_of_a_stage_and_a_second_run_end_where_an_undistur
     stage: str,
     after: bool,
 ) -> None:
-    monkeypatch.setattr(plan_stages, "ROWS_PER_BATCH", 6)  # several transactions, a crash between any two
+    monkeypatch.setattr(plan_steps, "ROWS_PER_BATCH", 6)  # several transactions, a crash between any two
     before, expected = night
     ready = module_connectors.copy_of(before)
     run_id = ready.new_run()

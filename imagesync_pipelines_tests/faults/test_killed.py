@@ -85,9 +85,9 @@ def test_a_run_killed_in_any_stage_is_told_as_failed_and_the_next_run_ends_where
     assert len(connector.stamps()) == before
     connector.assert_one_primary_each()
 
-    second = runs.sync_image_db()
+    second = runs.only(runs.sync("image_db"))
     assert second.status is not runs.Status.FAILED, second.error
     with runs.opened() as (_, instance):
         assert killed_before(instance, second.run_id)
     assert_same_tables(connector, from_scratch(connectors, sandbox))
-    assert runs.sync_image_db().summary["kept"] == len(connector.stamps())
+    assert runs.only(runs.sync("image_db")).summary["kept"] == len(connector.stamps())

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imagesync_pipelines.connectors.image_db.plan_stages import WRITERS
+from imagesync_pipelines.connectors.image_db.plan_steps import WRITERS
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines.storage.locks import account_lock

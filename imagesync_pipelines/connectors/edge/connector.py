@@ -216,7 +216,7 @@ STORES = AccountSet(
 
 CONNECTOR = Connector(
     name=EDGE,
-    title="Edge",
+    title="Edge stores",
     description="Product photos of a head office, in the database of each of its stores.",
     settings=EdgeSettings,
     options=EdgeOptions,

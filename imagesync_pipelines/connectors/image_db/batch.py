@@ -11,18 +11,21 @@ from typing import Literal
 
 import orjson
 import pandas as pd
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.record_store import Chunk, PageReject, Stored, write_chunks
 from imagesync_pipelines.connectors.image_db.records import Reject
+from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products.unmatched import Unmatched
-from imagesync_pipelines.storage.files import remove_folder, write_whole
+from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.handovers import HandOvers
 
-_FOLDER = "records/image_db"
+# The step whose hand-over a batch is.
+STEP = "records"
 
 
-class BatchMissingError(Exception):
+class BatchMissingError(ImagesyncError):
     """There are no records to plan from; the message says what to run."""
 
     retryable = False
@@ -50,8 +53,7 @@ class About(BaseModel):
 
     run_id: str
     made_at: datetime
-    # Batches of releases up to 0010 say walk_id.
-    scan_id: int = Field(validation_alias=AliasChoices("scan_id", "walk_id"))
+    scan_id: int
     scope: Literal["all", "pages", "skus", "images"]
     complete: bool
     reason: str
@@ -73,10 +75,10 @@ class About(BaseModel):
 
 
 class Batches:
-    """The batches below one storage root; a batch is a folder named by its run."""
+    """The batches of this connector; a batch is named by the run that read it and belongs to that run's hand-overs."""
 
-    def __init__(self, storage: UPath) -> None:
-        self._root = storage / _FOLDER
+    def __init__(self, handovers: HandOvers) -> None:
+        self._handovers = handovers
 
     def write(self, name: str, chunks: Iterable[Chunk]) -> Stored:
         """Write the records of `chunks` as the batch `name`; it counts once `describe` was called."""
@@ -84,33 +86,32 @@ class Batches:
 
     def describe(self, name: str, about: About) -> None:
         """Complete the batch with what is known about it."""
-        write_whole(self._root / name / "about.json", about.model_dump_json().encode())
+        self._handovers.keep(name, STEP, about)
 
     def records(self, name: str) -> UPath:
         """The record file of a batch."""
-        return self._root / name / "records.parquet"
+        return self._handovers.file(name, "records.parquet")
 
     def about(self, name: str) -> About:
         """What is known about a batch. Raises BatchMissingError when it is not there (any more)."""
-        try:
-            text = (self._root / name / "about.json").read_text(encoding="utf-8")
-        except FileNotFoundError:
+        found = self._handovers.find([name], STEP, About)
+        if found is None:
             raise BatchMissingError(
                 f"the records of {name} are no longer kept; materialise image_db/records and plan again"
-            ) from None
-        return About.model_validate_json(text)
+            )
+        return found
 
     def keep_unmatched(self, name: str, found: Unmatched) -> None:
         """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""
         texts = [orjson.dumps(candidates).decode() for candidates in found.unmatched["candidates"]]
-        _write_frame(self._root / name / "unmatched.parquet", found.unmatched.assign(candidates=texts))
-        _write_frame(self._root / name / "unused.parquet", found.unused)
+        _write_frame(self._handovers.file(name, "unmatched.parquet"), found.unmatched.assign(candidates=texts))
+        _write_frame(self._handovers.file(name, "unused.parquet"), found.unused)
 
     def unmatched(self, name: str) -> Unmatched:
         """What the plan of a batch found unmatched. Raises BatchMissingError when it was never planned."""
         try:
-            frame = _read_frame(self._root / name / "unmatched.parquet")
-            unused = _read_frame(self._root / name / "unused.parquet")
+            frame = _read_frame(self._handovers.file(name, "unmatched.parquet"))
+            unused = _read_frame(self._handovers.file(name, "unused.parquet"))
         except FileNotFoundError:
             raise BatchMissingError(
                 f"nothing was planned from the records of {name}; materialise image_db/plan"
@@ -119,7 +120,7 @@ class Batches:
 
     def newest_whole(self) -> str:
         """The newest batch of every stored page, never of a part that somebody chose. Raises BatchMissingError."""
-        found = next((name for name in self.names() if self.about(name).scope == "all"), None)
+        found = next((about.run_id for about in self._all() if about.scope == "all"), None)
         if found is None:
             raise BatchMissingError(
                 "there are no records of all pages to plan from yet; materialise image_db/api_pages and "
@@ -129,21 +130,14 @@ class Batches:
 
     def prune(self, keep: int, used: Iterable[str]) -> None:
         """Forget all but the newest `keep` batches and those in `used`."""
-        kept = {*self.names()[:keep], *used}
-        for name in self.names():
-            if name not in kept:
-                remove_folder(self._root / name)
+        self._handovers.prune(keep, set(used))
 
     def names(self) -> list[str]:
         """The batches that are there, each named by the run that made it, the newest first."""
-        if not self._root.exists():
-            return []
-        made = [
-            (self.about(path.name).made_at, path.name)
-            for path in self._root.iterdir()
-            if (path / "about.json").exists()
-        ]
-        return [name for _, name in sorted(made, reverse=True)]
+        return [about.run_id for about in self._all()]
+
+    def _all(self) -> list[About]:
+        return sorted(self._handovers.all(STEP, About), key=lambda about: about.made_at, reverse=True)
 
 
 def _write_frame(path: UPath, frame: pd.DataFrame) -> None:

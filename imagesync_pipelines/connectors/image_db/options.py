@@ -1,50 +1,90 @@
-"""What a person may choose for one run, as the launchpad of the Dagster UI explains it.
+"""What a person may choose for one run.
 
-What belongs here: the configuration of the Dagster assets of this connector. What does not: settings of the
-installation (settings.py), and what the options do (stages.py, plan_stages.py).
+What belongs here: the options of the steps of this connector, and all that may be asked of one synchronisation. What
+does not: settings of the installation (settings.py), and what the options do (reading_steps.py, plan_steps.py).
 """
 
-import dagster as dg
-from pydantic import Field
+from pydantic import BaseModel, Field
+
+from imagesync_pipelines.sync.applied import ApplyOptions
+
+# Larger than any page number of the API; a span up to here ends where the source ends.
+NO_END = 10**6
 
 
-class ErpConfig(dg.Config):
+class ErpOptions(BaseModel):
     """How to take over the ERP's products."""
 
     allow_mass_delete: bool = Field(
-        False, description="let products become inactive even when unusually many are missing"
+        default=False, description="let products become inactive even when unusually many are missing"
     )
 
 
-class PagesConfig(dg.Config):
+class PagesOptions(BaseModel):
     """How to read the pages."""
 
-    page_size: int | None = Field(None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
+    page_size: int | None = Field(default=None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
 
 
-class RecordsConfig(dg.Config):
+class RecordsOptions(BaseModel):
     """Which part to read. All empty: every stored page of the latest scan."""
 
-    limit: int | None = Field(None, description="read so many pages only; such a run never removes")
-    skip_pages: int = Field(0, description="start after this page: skip 5 with limit 3 reads pages 6 to 8")
-    page_size: int | None = Field(None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
+    limit: int | None = Field(default=None, description="read so many pages only; such a run never removes")
+    skip_pages: int = Field(default=0, description="start after this page: skip 5 with limit 3 reads pages 6 to 8")
+    page_size: int | None = Field(default=None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
     skus: list[str] = Field(default_factory=list, description="these products only, from fresh stored pages if any")
     external_ids: list[str] = Field(default_factory=list, description="these images only, from the stored pages")
 
+    def span(self) -> range | None:
+        """The pages asked for: skip 5 with limit 3 is pages 6 to 8; None when no part of the pages was asked for."""
+        if self.limit is None and not self.skip_pages:
+            return None
+        first = self.skip_pages + 1
+        return range(first, first + self.limit if self.limit is not None else NO_END)
 
-class PlanConfig(dg.Config):
+
+class ProductImagePlanOptions(BaseModel):
     """How to plan."""
 
-    force: bool = Field(False, description="write unchanged rows too; never a wipe, pins stay")
-    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
-    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
+    force: bool = Field(default=False, description="write unchanged rows too; never a wipe, pins stay")
+    allow_mass_delete: bool = Field(
+        default=False, description="let removals happen that the deletion limits would hold back"
+    )
+    dry_run: bool = Field(
+        default=False, description="only to be looked at: the plan is carried out by its number alone"
+    )
 
 
-class ApplyConfig(dg.Config):
+class ProductImageOptions(ApplyOptions):
     """Which plan to apply, and how."""
 
-    plan_id: int | None = Field(
-        None, description="a stored plan by its number; empty: that of this run, or of the run that it re-executes"
+    replan: bool = Field(
+        default=False, description="plan products again that moved since the plan, instead of refusing them"
     )
-    replan: bool = Field(False, description="plan products again that moved since the plan, instead of refusing them")
-    dry_run: bool = Field(False, description="do nothing: the plan is made and can be looked at")
+    dry_run: bool = Field(default=False, description="do nothing: the plan is made and can be looked at")
+
+
+class ImageDbOptions(BaseModel):
+    """What a person may ask of one synchronisation.
+
+    dry_run: stop after the plan. limit, skip_pages: read so many pages after so many (a partial scan never removes).
+    page_size: sent as is. force: write unchanged rows too. skus: these products only, from fresh stored pages when
+    there are any. external_ids: these images only, from the stored pages. allow_mass_delete: let removals happen that
+    the deletion limits would hold back.
+    """
+
+    dry_run: bool = False
+    limit: int | None = None
+    skip_pages: int = 0
+    page_size: int | None = None
+    force: bool = False
+    skus: list[str] = Field(default_factory=list)
+    external_ids: list[str] = Field(default_factory=list)
+    allow_mass_delete: bool = False
+
+
+def job_for(options: ImageDbOptions) -> str:
+    """The job that does what is asked: all pages, or a part of them without partitions."""
+    if options.limit is not None or options.skip_pages or options.skus or options.external_ids:
+        return "partial"
+    return "dry_run" if options.dry_run else "sync"

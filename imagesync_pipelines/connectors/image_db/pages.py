@@ -1,18 +1,17 @@
 """The API's pages, read and kept: a whole scan with its proof, or some pages read again into the latest scan.
 
 What belongs here: joining the reading (reading.py), the storage of pages and scans, and the proof (scan.py). What does
-not: HTTP (api.py), records (batch.py), Dagster's partitions (assets.py).
+not: HTTP (client.py), records (batch.py), Dagster's partitions (defs/pages.py).
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from pydantic import SecretStr
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db import api
+from imagesync_pipelines.connectors.image_db import client
 from imagesync_pipelines.connectors.image_db.reading import Pace, Reading, read_scan
 from imagesync_pipelines.connectors.image_db.scan import PageFacts, ScanProof, facts_received, prove
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
@@ -23,7 +22,7 @@ from imagesync_pipelines.sync.progress import Progress
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 CONNECTOR = "image_db"
-KEPT_WALKS = 3
+KEPT_SCANS = 3
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,6 @@ class Reader:
         return RawPages(self.engine, self.storage, CONNECTOR)
 
 
-def secrets(settings: ImageDbSettings) -> Collection[SecretStr]:
-    """The values of this connector that no text may show."""
-    found = (settings.image_api_password, settings.erp_database_url)
-    return [secret for secret in found if secret is not None]
-
-
 def read_all(reader: Reader, session: UpstreamSession) -> Landed:
     """Scan over all pages, and again (setting) while a scan does not prove to be complete.
 
@@ -100,7 +93,7 @@ def read_all(reader: Reader, session: UpstreamSession) -> Landed:
         if proof.complete or reading.failed:
             break
     if proof.complete:
-        reader.raw.prune(keep_scans=KEPT_WALKS)
+        reader.raw.prune(keep_scans=KEPT_SCANS)
     again = (f"all pages were read {number} times, because the catalogue had changed",) * (number > 1)
     return Landed(
         scan_id=scan_id,
@@ -217,10 +210,10 @@ def _read(
 ) -> Reading:
     """Read a span, or everything from its start; `entries` and `facts` are filled page by page."""
 
-    def fetch(page: int) -> api.PageAnswer:
-        return api.fetch_page(session, page, reader.page_size)
+    def fetch(page: int) -> client.PageAnswer:
+        return client.fetch_page(session, page, reader.page_size)
 
-    def keep(answer: api.PageAnswer) -> None:
+    def keep(answer: client.PageAnswer) -> None:
         entry = reader.raw.put(scan_id, answer.page, answer.body, answer.length, answer.api_count)
         entries[answer.page] = entry
         facts[answer.page] = facts_received(answer, entry.fetched_at)

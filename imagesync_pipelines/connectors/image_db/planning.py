@@ -33,7 +33,7 @@ class UnknownSkuError(Exception):
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedImages:
     """What should be, as frames.
 
     wanted: key, group, position (NA), fingerprint, content (the original's URL); for the engine.
@@ -53,7 +53,7 @@ class Planned:
     read_ids: pd.Series
 
 
-def plan_wanted(records: UPath, products: pd.DataFrame) -> Planned:
+def plan_wanted(records: UPath, products: pd.DataFrame) -> PlannedImages:
     """What should be, from the record store and all products (those that left the ERP get no images).
 
     The same article linked twice by one record is one row, front if any of its links is. A row's fingerprint covers
@@ -69,7 +69,7 @@ def plan_wanted(records: UPath, products: pd.DataFrame) -> Planned:
     urls = read_table(records, ["picture_url"])["picture_url"]
     rows = _matched(table, hits[showable], products)
     hidden = _matched(table, hits[~showable], products)
-    return Planned(
+    return PlannedImages(
         wanted=_wanted(table, hits[showable], rows),
         matched=rows,
         unusable=pd.DataFrame(
@@ -112,7 +112,7 @@ def groups_of_skus(skus: Sequence[str], products: pd.DataFrame) -> frozenset[str
     return frozenset(rows["id"].astype(str))
 
 
-def cut_to(planned: Planned, groups: Collection[str]) -> Planned:
+def cut_to(planned: PlannedImages, groups: Collection[str]) -> PlannedImages:
     """The same, for these groups only; what matched nothing belongs to no group and is left out."""
     inside = planned.wanted["group"].isin(groups)
     return replace(
@@ -142,7 +142,7 @@ def _product_images(linked: pd.DataFrame, product_ids: np.ndarray, rules: np.nda
 
 
 def _matched(table: pa.Table, hits: pd.DataFrame, products: pd.DataFrame) -> pd.DataFrame:
-    """The rows of Planned.matched; a fingerprint is that of the record with what the match adds."""
+    """The rows of PlannedImages.matched; a fingerprint is that of the record with what the match adds."""
     ids, codes = np.unique(hits["product_id"].to_numpy(), return_inverse=True)
     name = pa.array(products["name"]).take(pd.Index(products["id"]).get_indexer(ids))
     digests = [blake2b(f"{RULES_VERSION}\n{text}".encode(), digest_size=8).hexdigest() for text in name.to_pylist()]

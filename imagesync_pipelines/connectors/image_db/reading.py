@@ -1,7 +1,7 @@
 """Reading pages: which, in what order, how many at once, and where they end.
 
-What belongs here: the orchestration, given functions that fetch and keep one page. What does not: HTTP (api.py), where
-pages are kept (storage/raw_pages.py), whether a scan proved complete (scan.py).
+What belongs here: the orchestration, given functions that fetch and keep one page. What does not: HTTP (client.py),
+where pages are kept (storage/raw_pages.py), whether a scan proved complete (scan.py).
 """
 
 import time
@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 
-from imagesync_pipelines.connectors.image_db.api import BadPageError, PageAnswer, PastTheEndError
+from imagesync_pipelines.connectors.image_db.client import BadPageError, PageAnswer, PastTheEndError
 from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UpstreamError
 
 Fetch = Callable[[int], PageAnswer]
@@ -48,7 +48,7 @@ class _Progress:
     """What is known so far; one thread alone, the caller's, changes it."""
 
     read: set[int] = field(default_factory=set)
-    failed: dict[int, UpstreamError | BadPageError] = field(default_factory=dict)
+    failed: dict[int, UpstreamError] = field(default_factory=dict)
     beyond: set[int] = field(default_factory=set)
     last_page: int | None = None
     page_length: int | None = None
@@ -122,7 +122,7 @@ def _settle(progress: _Progress, future: Future[PageAnswer], page: int, keep: Ke
     except PastTheEndError:
         progress.beyond.add(page)
         return
-    except (UpstreamError, BadPageError) as error:
+    except UpstreamError as error:
         progress.failed[page] = error
         return
     keep(answer)

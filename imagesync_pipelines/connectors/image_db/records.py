@@ -1,7 +1,7 @@
 """Records of the image database: validated at the boundary, made canonical, fingerprinted.
 
-What belongs here: one page's bytes to records and rejects. What does not: HTTP (api.py), which of a record's files is
-shown (choosing.py), matching (matching.py), keeping records (record_store.py).
+What belongs here: one page's bytes to records and rejects. What does not: HTTP (client.py), which of a record's files
+is shown (choosing.py), matching (matching.py), keeping records (record_store.py).
 
 The canonical record is what the contract's section 3 lists without `stock`: texts trimmed and free of NUL, links
 de-duplicated and sorted, exports sorted by id. Keys that the contract does not know are left out (the raw pages keep
@@ -16,8 +16,8 @@ import orjson
 from pydantic import AllowInfNan, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
-from imagesync_pipelines.connectors.image_db.api import legible_id, next_page_of, parse_page
 from imagesync_pipelines.connectors.image_db.choosing import CHOICE_VERSION, Chosen, choose_files
+from imagesync_pipelines.connectors.image_db.client import legible_id, next_page_of, parse_page
 
 _TRIMMED = ConfigDict(str_strip_whitespace=True)
 _Whole = Annotated[int, Field(strict=True)]

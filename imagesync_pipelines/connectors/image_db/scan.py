@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from imagesync_pipelines.connectors.image_db.api import PageAnswer
+from imagesync_pipelines.connectors.image_db.client import PageAnswer
 from imagesync_pipelines.connectors.image_db.records import PageContent
 
 _SHOWN = 10

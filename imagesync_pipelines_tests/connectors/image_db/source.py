@@ -11,15 +11,17 @@ from urllib.parse import parse_qs, urlsplit
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import pages, plan_stages, stages
+from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
+from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, ProductImagePlanOptions, RecordsOptions
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import open_locations
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync.lineage import Lineage
 from imagesync_pipelines.sync.model import DeletionLimits
-from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.sync.progress import Progress, silent
 from imagesync_pipelines.upstream.session import UpstreamSession
 from imagesync_pipelines_tests.connectors.image_db.made_up import link, page, record
 from imagesync_pipelines_tests.upstream.servers import Request, Served, http, serve, session_for
@@ -62,6 +64,10 @@ class Connector:
     server: Served
     run_id: str = ""
 
+    def context(self, progress: Progress = silent) -> reading_steps.Run:
+        """What a step of this run works with."""
+        return reading_steps.Run("image_db", "", Lineage(self.run_id), self.place, self.settings, progress=progress)
+
     def session(self) -> UpstreamSession:
         """A session on the source."""
         return session_for(self.server.url)
@@ -78,22 +84,20 @@ class Connector:
         with self.session() as session:
             return pages.read_all(reader, session)
 
-    def records(self, part: stages.Part | None = None) -> stages.RecordsMade:
+    def records(self, part: RecordsOptions | None = None) -> reading_steps.RecordsMade:
         """Begin a run with its records."""
         self.run_id = f"run-{next(_RUNS)}"
-        return stages.make_records(
-            self.place, self.settings, part or stages.Part(page_size=PER_PAGE), self.run_id, self.session, silent
-        )
+        return reading_steps.make_records(self.context(), part or RecordsOptions(page_size=PER_PAGE), self.session)
 
-    def plan(self, **options: Any) -> plan_stages.PlanMade:
+    def plan(self, **options: Any) -> plan_steps.ProductImagesPlanned:
         """This run's plan."""
-        return plan_stages.make_plan(self.place, self.settings, self.run_id, **options)
+        return plan_steps.make_plan(self.context(), ProductImagePlanOptions(**options))
 
-    def apply(self, **options: Any) -> plan_stages.PlanApplied:
+    def apply(self, **options: Any) -> plan_steps.ProductImagesApplied:
         """Apply this run's plan, or the one named."""
-        return plan_stages.apply_plan(self.place, self.settings, self.run_id, progress=silent, **options)
+        return plan_steps.apply_plan(self.context(), ProductImageOptions(**options))
 
-    def sync(self, part: stages.Part | None = None, **options: Any) -> tuple[int, int, int]:
+    def sync(self, part: RecordsOptions | None = None, **options: Any) -> tuple[int, int, int]:
         """A whole run; a part reads its own pages. Gives rows added, updated, removed."""
         if part is None:
             self.scan()

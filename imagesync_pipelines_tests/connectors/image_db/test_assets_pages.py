@@ -6,15 +6,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.image_db import automation
-from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.defs import history, partitions, runs
+from imagesync_pipelines.connectors.image_db.connector import CONNECTOR
+from imagesync_pipelines.defs import history, pages, partitions, runs
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.partitions import BadBlockError
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync.blocks import BadBlockError
 from imagesync_pipelines_tests.installations import (
     FIRST,
     SECOND,
@@ -133,10 +132,10 @@ def test_a_grown_catalogue_gets_its_new_block_in_the_same_run_and_a_shrunk_one_l
         place.sandbox.mutate("delete", file_id=file_id)
     with place.opened() as (installation, instance):
         busy = running_over(instance, THIRD)
-        found = automation.discover_pages(instance, ImageDbResource(), installation.settings)
+        found = pages.discover_pages(instance, CONNECTOR, installation.settings, print)
         assert (found.blocks, found.removed) == ((FIRST, SECOND, THIRD), ()), "a running run may still write it"
         instance.report_run_failed(busy)
-        found = automation.discover_pages(instance, ImageDbResource(), installation.settings)
+        found = pages.discover_pages(instance, CONNECTOR, installation.settings, print)
         assert (found.pages, found.blocks, found.removed) == (3, (FIRST, SECOND), (THIRD,))
         assert instance.get_dynamic_partitions("image_db_pages") == [FIRST, SECOND]
 
@@ -163,7 +162,7 @@ def test_another_block_size_is_refused_with_one_line_until_the_pages_are_reset(p
     assert not result.success
     with place.opened(**other) as (installation, instance):
         assert "the setting says 3" in history.run_line(instance, result.run_id).error
-        assert automation.reset_pages(installation, instance) == 2
+        assert pages.reset_pages(installation, instance, CONNECTOR) == 2
         assert instance.get_dynamic_partitions("image_db_pages") == []
     images = place.product_images()
     outcome = place.sync(other)
@@ -177,7 +176,7 @@ def test_pages_are_not_reset_under_a_running_run(place: World) -> None:
     with place.opened() as (installation, instance):
         busy = running_over(instance, FIRST)
         with pytest.raises(SettingsError, match="still reading pages 000001-000002"):
-            automation.reset_pages(installation, instance)
+            pages.reset_pages(installation, instance, CONNECTOR)
         instance.report_run_failed(busy)
         assert instance.get_dynamic_partitions("image_db_pages") == [FIRST, SECOND]
 
@@ -210,7 +209,7 @@ def test_a_dry_run_plans_and_writes_nothing_and_its_plan_can_be_applied_later(
 def running_over(instance: dg.DagsterInstance, block: str) -> dg.DagsterRun:
     """A run that the instance believes to be reading one block, in another process."""
     return instance.create_run_for_job(
-        build_definitions().resolve_job_def(automation.SYNC_JOB),
+        build_definitions().resolve_job_def("image_db__sync"),
         status=dg.DagsterRunStatus.STARTED,
         tags=partitions.range_tags(block, block),
     )

@@ -1,27 +1,28 @@
 """Schedule, sensor and requests on a real instance: what they launch, what they say, what a dead API does to them."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.image_db import automation
-from imagesync_pipelines.connectors.image_db.resources import ImageDbResource
-from imagesync_pipelines.defs import runs
+from imagesync_pipelines.connectors.image_db.client import open_session
+from imagesync_pipelines.connectors.image_db.connector import CONNECTOR
+from imagesync_pipelines.connectors.image_db.options import ImageDbOptions
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.defs import launching, pages, runs
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.partitions import BadBlockError
-from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync.blocks import BadBlockError
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.installations import FIRST, QUIET, SECOND, World, block_status, materialised, world
 
 REFUSED = WireFault(FaultKind.ANSWER, ENDPOINT, status=401, times=None, body=b'{"detail":"Invalid username/password."}')
-RESOURCES = {"installation": InstallationResource(), "image_db": ImageDbResource()}
 NO_PAGE = WireFault(FaultKind.ANSWER, ENDPOINT, times=None, body=b"[]")
 
 
@@ -35,7 +36,10 @@ def place(server: EmbeddedServer, tmp_path: Path) -> Iterator[World]:
 def tick_of_the_schedule(instance: dg.DagsterInstance) -> dg.RunRequest:
     """What the schedule asks for at one tick."""
     repository = build_definitions().get_repository_def()
-    with dg.build_schedule_context(instance=instance, repository_def=repository, resources=RESOURCES) as context:
+    moment = datetime(2026, 3, 1, 3, tzinfo=UTC)
+    with dg.build_schedule_context(
+        instance=instance, repository_def=repository, scheduled_execution_time=moment
+    ) as context:
         data = repository.get_schedule_def("image_db__sync__daily").evaluate_tick(context)
     assert data.skip_message is None
     assert data.run_requests is not None
@@ -46,7 +50,7 @@ def tick_of_the_schedule(instance: dg.DagsterInstance) -> dg.RunRequest:
 def tick_of_the_sensor(instance: dg.DagsterInstance) -> Any:
     """What the discovery sensor does at one tick."""
     repository = build_definitions().get_repository_def()
-    with dg.build_sensor_context(instance=instance, repository_def=repository, resources=RESOURCES) as context:
+    with dg.build_sensor_context(instance=instance, repository_def=repository) as context:
         return repository.get_sensor_def("image_db__page_discovery").evaluate_tick(context)
 
 
@@ -56,7 +60,7 @@ def test_the_schedule_launches_one_run_over_all_blocks_and_that_run_works(place:
         assert request.tags["dagster/asset_partition_range_start"] == FIRST
         assert request.tags["dagster/asset_partition_range_end"] == SECOND
         assert place.sandbox.ledger.count(ENDPOINT) == 1, "a tick has no time for more than one call"
-        job = build_definitions().resolve_job_def(automation.SYNC_JOB)
+        job = build_definitions().resolve_job_def("image_db__sync")
         result = job.execute_in_process(
             run_config={**request.run_config, **QUIET}, tags=request.tags, instance=instance, raise_on_error=False
         )
@@ -92,8 +96,8 @@ def test_a_source_that_cannot_be_asked_removes_no_partition(place: World) -> Non
         for fault in (REFUSED, NO_PAGE):
             place.sandbox.faults.clear()
             place.sandbox.faults.add(fault)
-            with pytest.raises((UpstreamError, automation.api.BadPageError)):
-                automation.discover_pages(instance, ImageDbResource(), installation.settings)
+            with pytest.raises(UpstreamError):
+                pages.discover_pages(instance, CONNECTOR, installation.settings, print)
         assert instance.get_dynamic_partitions("image_db_pages") == [FIRST, SECOND]
 
 
@@ -105,28 +109,30 @@ def test_the_sensor_refuses_another_block_size_with_one_line(place: World) -> No
             tick_of_the_sensor(instance)
         assert "\n" not in str(refused.value)
         with pytest.raises(BadBlockError, match="reset-pages"):
-            automation.known_blocks(instance, ImageDbResource(), installation.settings)
+            pages.known_blocks(instance, CONNECTOR, installation.settings, print)
 
 
 @pytest.mark.parametrize(
     ("options", "job", "over_all"),
     [
-        pytest.param(automation.SyncOptions(), "image_db__sync", True, id="everything"),
-        pytest.param(automation.SyncOptions(dry_run=True), "image_db__dry_run", True, id="dry run"),
-        pytest.param(automation.SyncOptions(force=True), "image_db__sync", True, id="force"),
-        pytest.param(automation.SyncOptions(limit=2), "image_db__partial", False, id="limit"),
-        pytest.param(automation.SyncOptions(skip_pages=2), "image_db__partial", False, id="skip pages"),
-        pytest.param(automation.SyncOptions(skus=("803721",)), "image_db__partial", False, id="sku"),
-        pytest.param(automation.SyncOptions(dry_run=True, limit=2), "image_db__partial", False, id="part of a dry run"),
+        pytest.param(ImageDbOptions(), "image_db__sync", True, id="everything"),
+        pytest.param(ImageDbOptions(dry_run=True), "image_db__dry_run", True, id="dry run"),
+        pytest.param(ImageDbOptions(force=True), "image_db__sync", True, id="force"),
+        pytest.param(ImageDbOptions(limit=2), "image_db__partial", False, id="limit"),
+        pytest.param(ImageDbOptions(skip_pages=2), "image_db__partial", False, id="skip pages"),
+        pytest.param(ImageDbOptions(skus=["803721"]), "image_db__partial", False, id="sku"),
+        pytest.param(ImageDbOptions(dry_run=True, limit=2), "image_db__partial", False, id="part of a dry run"),
     ],
 )
 def test_every_option_is_a_valid_configuration_of_its_job(
-    place: World, options: automation.SyncOptions, job: str, over_all: bool
+    place: World, options: ImageDbOptions, job: str, over_all: bool
 ) -> None:
     with place.opened() as (installation, instance):
-        request = automation.plan_run(instance, options, ImageDbResource(), installation.settings)
+        request = launching.run_of(CONNECTOR, "", options.model_dump())
+        chosen = CONNECTOR.job(CONNECTOR.job_for(options))
+        tags = pages.range_tags_of(instance, CONNECTOR, chosen, installation.settings, print)
     assert request.job == job
-    assert bool(request.tags) is over_all
+    assert bool(tags) is over_all
     validated = dg.validate_run_config(build_definitions().resolve_job_def(job), dict(request.run_config))
     config = {name: op["config"] for name, op in validated["ops"].items() if op.get("config")}
     assert config["image_db__plan"]["force"] is options.force
@@ -146,7 +152,7 @@ def test_a_run_without_credentials_is_refused_by_name_before_it_starts(place: Wo
 def test_plain_http_to_another_machine_is_refused_in_production(place: World) -> None:
     production = place.entered(IMAGE_API_URL="http://images.example/api/", IMAGESYNC_ENVIRONMENT="production")
     with production, pytest.raises(SettingsError, match="IMAGE_API_URL: plain http"):
-        ImageDbResource().session(load_settings(Settings), print)
+        open_session(load_settings(ImageDbSettings), load_settings(Settings), print)
 
 
 def test_refused_credentials_are_reported_once_and_change_nothing(place: World) -> None:

@@ -5,20 +5,23 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import sqlalchemy as sa
+from pydantic import BaseModel
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.batch import About, Batches, BatchMissingError, RejectLine
 from imagesync_pipelines.connectors.image_db.record_store import ReadPage, chunk_of, read_external_ids
 from imagesync_pipelines.connectors.image_db.records import read_page
 from imagesync_pipelines.products.unmatched import Unmatched
+from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
 
 START = datetime(2026, 3, 1, 3, tzinfo=UTC)
 
 
 @pytest.fixture
-def batches(tmp_path: Path) -> Batches:
-    return Batches(UPath(tmp_path))
+def batches(database: sa.Engine, tmp_path: Path) -> Batches:
+    return Batches(HandOvers(database, UPath(tmp_path), "image_db"))
 
 
 def about(run_id: str, hours: int = 0) -> About:
@@ -90,3 +93,20 @@ def test_what_matched_nothing_is_kept_with_its_candidates(batches: Batches, empt
     assert read.unmatched.to_dict("records") == found.unmatched.to_dict("records")
     assert read.unused.to_dict("records") == found.unused.to_dict("records")
     assert list(read.unmatched.columns) == columns
+
+
+class Other(BaseModel):
+    """What an earlier or later release may have left under the same name."""
+
+    something: str = "else"
+
+
+def test_a_batch_that_cannot_be_read_counts_as_none_and_stops_no_other(batches: Batches, database: sa.Engine) -> None:
+    make(batches, "one", 0)
+    make(batches, "two", 1)
+    HandOvers(database, batches.records("one").parent.parent.parent.parent, "image_db").keep("two", "records", Other())
+    batches.records("two").write_bytes(b"")
+    assert (batches.newest_whole(), batches.names()) == ("one", ["one"])
+    with pytest.raises(BatchMissingError, match="the records of two"):
+        batches.about("two")
+    assert read_external_ids(batches.records("one")) == ["1", "2"]

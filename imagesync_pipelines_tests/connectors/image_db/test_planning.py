@@ -11,7 +11,7 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.payload import MissingRecordError, open_payload
 from imagesync_pipelines.connectors.image_db.planning import (
-    Planned,
+    PlannedImages,
     UnknownSkuError,
     cut_to,
     groups_of_skus,
@@ -33,7 +33,7 @@ PRODUCTS = pd.DataFrame(
     columns=["id", "kind", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name", "in_erp"],
 ).astype({"parent_id": "Int64"})
 
-Plan = Callable[..., Planned]
+Plan = Callable[..., PlannedImages]
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def written(store: UPath, *records: Any, min_height: int = 600) -> Stored:
     return write_chunks(store, [chunk_of([ReadPage(1, START, read_page(page(*records), min_height))])])
 
 
-def planned(store: UPath, *records: Any, products: pd.DataFrame = PRODUCTS, min_height: int = 600) -> Planned:
+def planned(store: UPath, *records: Any, products: pd.DataFrame = PRODUCTS, min_height: int = 600) -> PlannedImages:
     written(store, *records, min_height=min_height)
     return plan_wanted(store, products)
 
 
-def values(store: UPath, plan: Planned) -> dict[str, dict[str, Any]]:
+def values(store: UPath, plan: PlannedImages) -> dict[str, dict[str, Any]]:
     with open_payload(store, plan.matched) as payload:
         return {key: row._asdict() for key, row in payload(list(plan.wanted["key"])).items()}
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import plan_stages
-from imagesync_pipelines.connectors.image_db.stages import Part
+from imagesync_pipelines.connectors.image_db import plan_steps
+from imagesync_pipelines.connectors.image_db.options import RecordsOptions
 from imagesync_pipelines.storage.schema import unmatched_article, unused_image
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA
 from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, image, running
@@ -19,7 +19,7 @@ def connector(database: sa.Engine, tmp_path: Path) -> Iterator[Connector]:
     records = [image(1, "100001"), image(2, "10000"), image(3), image(4), image(5, "55555555"), image(6)]
     with running(database, tmp_path / "home", records, ["100001"]) as connector:
         connector.sync()
-        plan_stages.write_unmatched(connector.place, connector.run_id)
+        plan_steps.write_unmatched(connector.context())
         yield connector
 
 
@@ -46,7 +46,7 @@ def test_what_was_corrected_is_gone_from_the_tables(connector: Connector) -> Non
     connector.source.records[1] = image(2, "100001")
     connector.source.records[2] = image(3, "100001")
     connector.sync()
-    found = plan_stages.write_unmatched(connector.place, connector.run_id)
+    found = plan_steps.write_unmatched(connector.context())
     assert table(connector, unmatched_article, "external_id") == [("5",)]
     assert table(connector, unused_image, "external_id") == [("4",), ("6",)]
     assert (len(found.unmatched), len(found.unused)) == (1, 2)
@@ -56,17 +56,19 @@ def test_what_was_corrected_is_gone_from_the_tables(connector: Connector) -> Non
 def test_a_part_of_the_pages_says_nothing_about_other_images(connector: Connector) -> None:
     connector.source.records[1] = image(2, "100001")
     connector.source.records[2] = image(3, "77777777")
-    connector.sync(Part(limit=1, page_size=PER_PAGE))
-    plan_stages.write_unmatched(connector.place, connector.run_id)
+    connector.sync(RecordsOptions(limit=1, page_size=PER_PAGE))
+    plan_steps.write_unmatched(connector.context())
     assert table(connector, unmatched_article, "external_id") == [("3",), ("5",)]
     assert table(connector, unused_image, "external_id") == [("4",), ("6",)]
 
 
-@pytest.mark.parametrize("part", [Part(skus=("100001",)), Part(external_ids=("1",))], ids=["products", "images"])
-def test_a_run_for_some_products_or_images_leaves_the_tables_whole(connector: Connector, part: Part) -> None:
+@pytest.mark.parametrize(
+    "part", [RecordsOptions(skus=["100001"]), RecordsOptions(external_ids=["1"])], ids=["products", "images"]
+)
+def test_a_run_for_some_products_or_images_leaves_the_tables_whole(connector: Connector, part: RecordsOptions) -> None:
     before = table(connector, unmatched_article, "external_id", "number"), table(connector, unused_image, "external_id")
     connector.sync(part)
-    plan_stages.write_unmatched(connector.place, connector.run_id)
+    plan_steps.write_unmatched(connector.context())
     assert (
         table(connector, unmatched_article, "external_id", "number"),
         table(connector, unused_image, "external_id"),

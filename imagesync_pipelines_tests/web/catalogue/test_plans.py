@@ -9,6 +9,7 @@ from imagesync_pipelines.connectors.image_db.batch import Batches
 from imagesync_pipelines.connectors.plytix.galleries import row_key
 from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProduct
 from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
+from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.queries.plans import newest_plans, plan_page
@@ -74,7 +75,7 @@ def test_an_applied_plan_shows_what_was_read_before_it_and_for_it(world: World) 
     }
     plans = Plans(world.engine, world.opened.storage)
     for batch in ("first", "second", "gone"):
-        file = Batches(world.opened.storage).records(batch)
+        file = Batches(HandOvers(world.opened.engine, world.opened.storage, "image_db")).records(batch)
         file.parent.mkdir(parents=True)
         url = f"https://media.example.com/{batch}"
         table = pa.table({"external_id": ["1"], "thumbnail_url": [None], "image_url": [url]})

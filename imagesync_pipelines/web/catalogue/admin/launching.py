@@ -1,39 +1,24 @@
-"""Which run does what a person asked for: its job, configuration, partition and Dagster assets.
+"""Which run does what a person asked for on a page.
 
-What belongs here: describing runs, pure. What does not: starting them (dagster.py), what the jobs do (the connectors).
-The connectors describe the same runs in their automation, which needs Dagster as a library; a test holds both equal,
-and a connector's own defaults stay its own: only what differs from them is said here.
+What belongs here: what a form or a button may ask, and why it makes no run. What does not: describing runs
+(defs/launching.py), starting them (dagster.py), what the jobs do (the connectors).
 """
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from imagesync_pipelines.defs import launching
+from imagesync_pipelines.defs.jobs import job_name
 from imagesync_pipelines.defs.launching import JobRun
+from imagesync_pipelines.defs.partitions import range_tags
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import PlanHeader
 
 IMAGE_DB = "image_db"
-PARTIAL_JOB = f"{IMAGE_DB}__partial"
-# Dagster's own tags.
-RANGE_START_TAG, RANGE_END_TAG = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
-PARTITION_TAG = "dagster/partition"
 # Who started a run, for the run's page in both UIs.
 STARTED_BY_TAG = "imagesync/started_by"
 
 MOST_SKUS, LONGEST_SKU = 500, 100
-
-# What a dry run needs beside the job that stops after the plan.
-_DRY_CONFIG: Mapping[str, Mapping[str, Any]] = {
-    "edge": {"edge__photo_listing": {"config": {"dry_run": True}}},
-    "plytix": {"plytix__plan": {"config": {"dry_run": True}}},
-}
-# The Dagster assets that apply a stored plan, and which of them are told its number.
-_APPLYING: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "edge": (("photo_binaries", "status_report"), ("photo_binaries",)),
-    "plytix": (("assets", "product_images"), ("assets", "product_images")),
-    "moysklad": (("content", "child_images"), ("content", "child_images")),
-    IMAGE_DB: (("product_images", "export"), ("product_images",)),
-}
 
 
 class NothingToStartError(Exception):
@@ -42,7 +27,9 @@ class NothingToStartError(Exception):
 
 def job_of(connector: str, *, dry_run: bool = False) -> str:
     """The job that synchronises a connector, or that stops after its plan."""
-    return f"{connector}__dry_run" if dry_run else f"{connector}__sync"
+    declared = connector_named(connector)
+    options = declared.options.model_validate({"dry_run": dry_run})
+    return job_name(declared, declared.job(declared.job_for(options)))
 
 
 def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *, dry_run: bool) -> JobRun:
@@ -50,19 +37,20 @@ def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *
 
     Raises NothingToStartError when there are none, or when the account is none of them.
     """
-    job = job_of(connector, dry_run=dry_run)
-    if connector == IMAGE_DB:
+    declared = connector_named(connector)
+    if declared.pages is not None:
         if not partitions:
             raise NothingToStartError(
-                "Dagster does not know any pages of the image database yet. The sensor image_db__page_discovery finds "
-                "them, or run `imagesync sync image-db` once."
+                f"Dagster does not know any pages of the {declared.title.lower()} yet. The sensor "
+                f"{declared.name}__page_discovery finds them, or run `imagesync sync image-db` once."
             )
-        return JobRun(job, {}, {RANGE_START_TAG: partitions[0], RANGE_END_TAG: partitions[-1]})
+        return launching.run_of(declared, "", {"dry_run": dry_run}, range_tags(partitions[0], partitions[-1]))
+    if declared.accounts is None:
+        return launching.run_of(declared, "", {"dry_run": dry_run})
     if account not in partitions:
         known = ", ".join(partitions) or "none"
         raise NothingToStartError(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
-    config = {"ops": dict(_DRY_CONFIG[connector])} if dry_run and connector in _DRY_CONFIG else {}
-    return JobRun(job, config, {PARTITION_TAG: account})
+    return launching.run_of(declared, account, {"dry_run": dry_run})
 
 
 def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
@@ -73,29 +61,21 @@ def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
         raise NothingToStartError(
             f"These are {len(skus)} SKUs. Name {MOST_SKUS} at most, or synchronise the whole connector."
         )
-    ops: dict[str, Any] = {f"{IMAGE_DB}__records": {"config": {"skus": list(skus)}}}
-    if dry_run:
-        ops[f"{IMAGE_DB}__product_images"] = {"config": {"dry_run": True}}
-    return JobRun(PARTIAL_JOB, {"ops": ops})
+    return launching.run_of(connector_named(IMAGE_DB), "", {"skus": list(skus), "dry_run": dry_run})
 
 
 def replay_of(external_ids: Sequence[str]) -> JobRun:
     """The run that tries these images again, from the stored pages. Raises NothingToStartError without any."""
     if not external_ids:
         raise NothingToStartError("None of these is an image of the image database.")
-    return JobRun(PARTIAL_JOB, {"ops": {f"{IMAGE_DB}__records": {"config": {"external_ids": list(external_ids)}}}})
+    return launching.run_of(connector_named(IMAGE_DB), "", {"external_ids": list(external_ids)})
 
 
 def apply_of(plan: PlanHeader) -> JobRun:
     """The run that applies a stored plan. Raises NothingToStartError for a plan that was applied, or begun."""
     if plan.applied_at is not None or plan.applied_run is not None:
         raise NothingToStartError(f"Plan {plan.id} was applied already; make a new one.")
-    assets, told = _APPLYING[plan.connector]
-    ops = {f"{plan.connector}__{name}": {"config": {"plan_id": plan.id}} for name in told}
-    keys = tuple((plan.connector, name) for name in assets)
-    if plan.connector == IMAGE_DB:
-        return JobRun(PARTIAL_JOB, {"ops": ops}, {}, keys)
-    return JobRun(job_of(plan.connector), {"ops": ops}, {PARTITION_TAG: str(plan.scope["account"])}, keys)
+    return launching.apply_run(connector_named(plan.connector), str(plan.scope.get("account", "")), plan.id, {})
 
 
 def started_by(name: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableEr
 from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, NothingToStartError, replay_of
 from imagesync_pipelines.web.catalogue.admin.runs import launched, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, tell
-from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
 from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
 from imagesync_pipelines.web.catalogue.queries.quarantine import connectors_in_quarantine, quarantine_page
 
@@ -64,7 +64,7 @@ def quarantine(
 def replay(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenItems, Form()]) -> Response:
     """Try again: chosen images of the image database from the stored pages, another connector's account as a whole."""
     connector, _, account = chosen.connector.partition("/")
-    if connector not in CONNECTORS:
+    if connector not in connector_titles():
         raise HTTPException(404, "There is no such connector.")
     try:
         if connector != IMAGE_DB:

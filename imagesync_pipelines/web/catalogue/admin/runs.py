@@ -13,15 +13,16 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from imagesync_pipelines.defs.launching import JobRun
+from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.web.catalogue.admin import launching
 from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError, Run
-from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, LONGEST_SKU, MOST_SKUS, NothingToStartError
+from imagesync_pipelines.web.catalogue.admin.launching import LONGEST_SKU, MOST_SKUS, NothingToStartError
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer
-from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here, RowId
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles
 from imagesync_pipelines.web.catalogue.queries.runs import PastRun
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.catalogue.users import User
@@ -31,7 +32,6 @@ log = logging.getLogger("imagesync.catalogue")
 
 # What a run changed is on Dagster's records, which are read for the history page as well.
 _LOOKED_THROUGH = 50
-_ACCOUNT_CONNECTORS = tuple(connector for connector in CONNECTORS if connector != IMAGE_DB)
 
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 """The id of a run, as a part of an address."""
@@ -118,7 +118,7 @@ def _asked_for(opened: Opened, form: StartForm) -> JobRun:
             raise NothingToStartError(f"No product has the SKU {', '.join(unknown[:5])}{more}. Nothing was started.")
         return wanted
     connector, _, account = form.what.partition("/")
-    if connector not in CONNECTORS:
+    if connector not in connector_titles():
         raise NothingToStartError("Choose what to synchronise.")
     return sync_of_account(opened, connector, account, dry_run=dry_run)
 
@@ -135,8 +135,9 @@ def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = 
     status = 409 if wrong else 200
     accounts: dict[str, tuple[str, ...]] = {}
     try:
-        known = dagster_of(opened).partitions([launching.job_of(connector) for connector in _ACCOUNT_CONNECTORS])
-        accounts = {connector: known[launching.job_of(connector)] for connector in _ACCOUNT_CONNECTORS}
+        jobs = {one.name: launching.job_of(one.name) for one in connectors() if one.accounts is not None}
+        known = dagster_of(opened).partitions(list(jobs.values()))
+        accounts = {connector: known[job] for connector, job in jobs.items()}
     except DagsterUnreachableError as error:
         wrong = wrong or str(error)
     context = {"form": form, "accounts": accounts, "wrong": wrong, "most_skus": MOST_SKUS}

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from imagesync_pipelines.web.catalogue.pages.plots import HEIGHT, WIDTH, counts_plot, durations_plot
-from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here, render
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles, render
 from imagesync_pipelines.web.catalogue.queries.freshness import freshness
 from imagesync_pipelines.web.catalogue.queries.runs import PastRun
 from imagesync_pipelines.web.catalogue.state import Opened
@@ -25,7 +25,7 @@ SHOWN = 50
 @router.get("/history", name="history")
 def history(request: Request, opened: Here, connector: Annotated[str, Query(max_length=50)] = "") -> Response:
     """The last runs of one connector or of all."""
-    chosen = connector if connector in CONNECTORS else ""
+    chosen = connector if connector in connector_titles() else ""
     runs = _runs(opened, chosen)
     told = runs or ()
     context = {

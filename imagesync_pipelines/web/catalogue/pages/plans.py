@@ -11,7 +11,7 @@ from starlette.responses import Response
 from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
-from imagesync_pipelines.web.catalogue.pages.rendering import CONNECTORS, Here, RowId, render
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles, render
 from imagesync_pipelines.web.catalogue.queries.plans import CHANGES, newest_plans, plan_page
 
 router = APIRouter(include_in_schema=False)
@@ -23,7 +23,7 @@ ROWS = 50
 @router.get("/plans", name="plans")
 def plans(request: Request, opened: Here, connector: Annotated[str, Query(max_length=50)] = "") -> Response:
     """The newest plans of one connector or of all."""
-    chosen = connector if connector in CONNECTORS else ""
+    chosen = connector if connector in connector_titles() else ""
     return render(
         request, "plans.html", {"connector": chosen, "plans": newest_plans(opened.engine, PLANS, chosen or None)}
     )

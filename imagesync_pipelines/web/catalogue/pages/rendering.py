@@ -14,13 +14,17 @@ from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.web.catalogue.pages import filters
 from imagesync_pipelines.web.catalogue.queries.freshness import freshness
 from imagesync_pipelines.web.catalogue.state import Opened
 
 PACKAGE = "imagesync_pipelines.web.catalogue"
-# A connector's name for people, in the order in which pages name them.
-CONNECTORS = {"image_db": "Image database", "plytix": "Plytix", "moysklad": "МойСклад", "edge": "Edge stores"}
+
+
+def connector_titles() -> dict[str, str]:
+    """A connector's name for people, by its name, in the order in which pages name them."""
+    return {one.name: one.title for one in connectors()}
 
 
 def opened_of(request: Request) -> Opened:
@@ -43,7 +47,7 @@ def make_templates() -> Jinja2Templates:
     templates.env.filters.update(
         number=filters.number, duration=filters.duration, web_link=filters.web_link, megapixels=filters.megapixels
     )
-    templates.env.globals["CONNECTORS"] = CONNECTORS
+    templates.env.globals["CONNECTORS"] = connector_titles()
     return templates
 
 

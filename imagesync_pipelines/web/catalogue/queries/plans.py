@@ -17,6 +17,7 @@ from imagesync_pipelines.connectors.image_db.record_store import read_table
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as PLYTIX
 from imagesync_pipelines.connectors.plytix.planning import tasks_of
+from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import plan, product, product_image
 from imagesync_pipelines.web.catalogue.state import Opened
@@ -135,11 +136,11 @@ def _there_now(engine: sa.Engine, keys: Collection[str]) -> dict[str, str]:
 
 
 def _in_batch(opened: Opened, header: PlanHeader, images: Collection[str]) -> dict[str, str]:
-    """The pictures of these images in the records that a plan was made from; empty when those are no longer kept."""
-    path = Batches(opened.storage).records(str(header.scope.get("batch", "")))
+    """The pictures of these images in the records that a plan was made from; empty when those cannot be read."""
+    path = Batches(HandOvers(opened.engine, opened.storage, IMAGE_DB)).records(str(header.scope.get("batch", "")))
     try:
         table = read_table(path, _FILES)
-    except FileNotFoundError:
+    except (FileNotFoundError, pa.ArrowInvalid):
         return {}
     wanted = table.filter(pc.is_in(table["external_id"], pa.array(sorted(images), pa.string())))
     return {row["external_id"]: row["thumbnail_url"] or row["image_url"] or "" for row in wanted.to_pylist()}

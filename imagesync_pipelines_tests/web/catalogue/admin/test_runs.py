@@ -5,7 +5,6 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.image_db import automation as image_db
 from imagesync_pipelines.defs import launching as described
 from imagesync_pipelines.defs import partitions
 from imagesync_pipelines.defs.build import build_definitions
@@ -60,16 +59,24 @@ def test_applying_a_plan_is_what_the_connector_itself_does(definitions: dg.Defin
     check_config(definitions, ours)
 
 
-def test_runs_of_the_image_database_are_those_of_its_own_automation(definitions: dg.Definitions) -> None:
+def test_runs_of_the_image_database_are_those_of_its_declaration(definitions: dg.Definitions) -> None:
     blocks = ["000001-000010", "000011-000020", "000021-000030"]
     whole = launching.sync_of_connector("image_db", blocks, "", dry_run=False)
-    assert (whole.job, whole.tags) == (image_db.SYNC_JOB, partitions.range_tags(blocks[0], blocks[-1]))
-    assert launching.sync_of_connector("image_db", blocks, "", dry_run=True).job == image_db.DRY_RUN_JOB
-    assert launching.replay_of(["1", "2"]) == image_db.replay_run(["1", "2"])
+    assert (whole.job, whole.tags) == ("image_db__sync", partitions.range_tags(blocks[0], blocks[-1]))
+    assert launching.sync_of_connector("image_db", blocks, "", dry_run=True).job == "image_db__dry_run"
+    declared = connector_named("image_db")
+    for ours, asked in (
+        (launching.replay_of(["1", "2"]), {"external_ids": ["1", "2"]}),
+        (launching.sync_of_skus(["1"], dry_run=True), {"skus": ["1"], "dry_run": True}),
+    ):
+        own = described.run_of(declared, "", asked)
+        assert (ours.job, ours.tags, ours.assets) == (own.job, own.tags, own.assets)
+        for op, said in ours.run_config["ops"].items():
+            assert said["config"].items() <= own.run_config["ops"][op]["config"].items()
     applied = launching.apply_of(plan_header("image_db", {}))
-    assert (applied.job, applied.assets) == (image_db.PARTIAL_JOB, image_db.apply_run(7, replan=False).assets)
+    assert applied == described.apply_run(declared, "", 7, {})
     for run in (launching.sync_of_skus(["1"], dry_run=True), launching.replay_of(["1"]), applied):
-        assert run.job == image_db.PARTIAL_JOB
+        assert run.job == "image_db__partial"
         check_config(definitions, run)
 
 

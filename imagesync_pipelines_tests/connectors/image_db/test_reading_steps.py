@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db.batch import Batches, BatchMissingError
-from imagesync_pipelines.connectors.image_db.stages import KEPT_BATCHES, NO_END, PagesFailedError, Part
+from imagesync_pipelines.connectors.image_db.options import NO_END, RecordsOptions
+from imagesync_pipelines.connectors.image_db.reading_steps import KEPT_BATCHES, PagesFailedError
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, image, running
@@ -29,13 +30,13 @@ def calls(connector: Connector) -> int:
 @pytest.mark.parametrize(
     ("part", "span"),
     [
-        (Part(), None),
-        (Part(limit=3), range(1, 4)),
-        (Part(limit=3, skip_pages=5), range(6, 9)),
-        (Part(skip_pages=2), range(3, NO_END)),
+        (RecordsOptions(), None),
+        (RecordsOptions(limit=3), range(1, 4)),
+        (RecordsOptions(limit=3, skip_pages=5), range(6, 9)),
+        (RecordsOptions(skip_pages=2), range(3, NO_END)),
     ],
 )
-def test_skip_and_limit_name_pages(part: Part, span: range | None) -> None:
+def test_skip_and_limit_name_pages(part: RecordsOptions, span: range | None) -> None:
     assert part.span() == span
 
 
@@ -56,21 +57,21 @@ def test_a_whole_scan_is_taken_as_stored_without_a_call_and_is_proof(connector: 
 @pytest.mark.parametrize(
     ("part", "records", "requests"),
     [
-        (Part(limit=1, page_size=PER_PAGE), {"1", "2", "3", "4"}, 1),
-        (Part(limit=1, skip_pages=1, page_size=PER_PAGE), {"5", "6", "7", "8"}, 1),
-        (Part(skip_pages=1, page_size=PER_PAGE), {"5", "6", "7", "8", "9", "10"}, 2),
+        (RecordsOptions(limit=1, page_size=PER_PAGE), {"1", "2", "3", "4"}, 1),
+        (RecordsOptions(limit=1, skip_pages=1, page_size=PER_PAGE), {"5", "6", "7", "8"}, 1),
+        (RecordsOptions(skip_pages=1, page_size=PER_PAGE), {"5", "6", "7", "8", "9", "10"}, 2),
     ],
     ids=["a limit", "one page in the middle", "to the end"],
 )
 def test_a_part_reads_its_pages_and_proves_nothing(
-    connector: Connector, part: Part, records: set[str], requests: int
+    connector: Connector, part: RecordsOptions, records: set[str], requests: int
 ) -> None:
     connector.scan()
     before = calls(connector)
     about = connector.records(part).about
     assert calls(connector) - before == requests
     assert (about.scope, about.complete, about.records) == ("pages", False, len(records))
-    assert set(connector.plan().planned.read_ids) == records
+    assert set(connector.plan().images.read_ids) == records
     # From now on the scan is made of pages of two times.
     again = connector.records().about
     assert (again.scope, again.complete, again.records) == ("all", False, 10)
@@ -91,14 +92,16 @@ def test_a_run_for_some_products_reads_only_when_it_must(
     connector.scan()
     connector.settings = connector.settings.model_copy(update=changed)
     before = calls(connector)
-    about = connector.records(Part(skus=(SKU,), page_size=PER_PAGE)).about
+    about = connector.records(RecordsOptions(skus=[SKU], page_size=PER_PAGE)).about
     assert (calls(connector) - before, about.scope, about.records) == (requests, "skus", 10)
 
 
-@pytest.mark.parametrize("first", [Part(limit=1), Part(limit=1, skip_pages=1)], ids=["the first page", "a later page"])
-def test_fresh_pages_that_are_only_a_part_are_not_taken_for_all(connector: Connector, first: Part) -> None:
+@pytest.mark.parametrize(
+    "first", [RecordsOptions(limit=1), RecordsOptions(limit=1, skip_pages=1)], ids=["the first page", "a later page"]
+)
+def test_fresh_pages_that_are_only_a_part_are_not_taken_for_all(connector: Connector, first: RecordsOptions) -> None:
     connector.records(first)
-    about = connector.records(Part(skus=(SKU,), page_size=PER_PAGE)).about
+    about = connector.records(RecordsOptions(skus=[SKU], page_size=PER_PAGE)).about
     assert (about.scope, about.records) == ("skus", 10)
 
 
@@ -106,7 +109,7 @@ def test_a_run_for_some_images_takes_the_stored_pages_however_old(connector: Con
     connector.scan()
     connector.settings = connector.settings.model_copy(update={"image_api_cache_enabled": False})
     before = calls(connector)
-    about = connector.records(Part(external_ids=("1",))).about
+    about = connector.records(RecordsOptions(external_ids=["1"])).about
     assert (calls(connector) - before, about.scope, about.complete) == (0, "images", True)
 
 
@@ -125,7 +128,7 @@ def test_rejects_go_into_quarantine_with_their_page_and_come_out_when_in_order_o
     assert '"file_id": 5' in payload
     connector.source.records[4] = image(5, SKU)
     # A part that shows the image in order frees it; what was not read stays where it is.
-    connector.records(Part(limit=1, skip_pages=1, page_size=PER_PAGE))
+    connector.records(RecordsOptions(limit=1, skip_pages=1, page_size=PER_PAGE))
     assert {entry.key: entry.attempts for entry in table.list()} == {"6": 2, "page 3, reject 1": 1}
     del connector.source.records[5], connector.source.records[-1]
     connector.scan()
@@ -141,7 +144,7 @@ def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(conne
     second = connector.run_id
     for _ in range(KEPT_BATCHES):
         connector.records()
-    batches = Batches(connector.place.storage)
+    batches = Batches(connector.context().handovers)
     assert batches.newest_whole() == connector.run_id
     assert batches.about(first).records == 10
     with pytest.raises(BatchMissingError, match="no longer kept"):
@@ -154,14 +157,18 @@ def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(conne
 
 
 @pytest.mark.parametrize(
-    "part", [Part(limit=3, page_size=PER_PAGE), Part(skus=(SKU,), page_size=PER_PAGE)], ids=["a limit", "a product"]
+    "part",
+    [RecordsOptions(limit=3, page_size=PER_PAGE), RecordsOptions(skus=[SKU], page_size=PER_PAGE)],
+    ids=["a limit", "a product"],
 )
-def test_a_page_that_fails_for_good_ends_the_run_and_the_others_are_kept(connector: Connector, part: Part) -> None:
+def test_a_page_that_fails_for_good_ends_the_run_and_the_others_are_kept(
+    connector: Connector, part: RecordsOptions
+) -> None:
     connector.source.broken[2] = b'{"count": 10, "next": null, "results": 7}'
     with pytest.raises(PagesFailedError, match=r"1 of 3 pages could not be read, the first: page 2: .*usable results"):
         connector.records(part)
     with pytest.raises(BatchMissingError):
-        Batches(connector.place.storage).newest_whole()
+        Batches(connector.context().handovers).newest_whole()
     connector.source.broken.clear()
-    assert connector.records(Part(limit=1, skip_pages=1, page_size=PER_PAGE)).about.records == 4
+    assert connector.records(RecordsOptions(limit=1, skip_pages=1, page_size=PER_PAGE)).about.records == 4
     assert connector.records().about.records == 10

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.connectors.image_db.api import (
+from imagesync_pipelines.connectors.image_db.client import (
     BadPageError,
     PageAnswer,
     PastTheEndError,

@@ -7,19 +7,20 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import plan_stages
+from imagesync_pipelines.connectors.image_db import plan_steps
+from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, RecordsOptions
 from imagesync_pipelines.connectors.image_db.planning import UnknownSkuError
-from imagesync_pipelines.connectors.image_db.stages import Part
 from imagesync_pipelines.products.pinning import pin_image
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA, full_exports
 from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, image, running
 
 SKUS = ("100001", "100002", "100003", "100004")
-LIMIT_1 = Part(limit=1, page_size=PER_PAGE)
+LIMIT_1 = RecordsOptions(limit=1, page_size=PER_PAGE)
 
 
 def catalogue() -> list[dict[str, Any]]:
@@ -59,7 +60,7 @@ def test_the_first_run_adds_and_the_second_only_keeps_and_writes_nothing(synced:
     assert synced.sync() == (0, 0, 0)
     assert rows(synced) == before
     made = synced.plan()
-    assert made.counts() == {"add": 0, "update": 0, "remove": 0, "keep": 12, "reject": 0}
+    assert made.planned.counts == {"add": 0, "update": 0, "remove": 0, "keep": 12, "reject": 0}
 
 
 def test_force_writes_unchanged_rows_and_a_pin_stays(synced: Connector) -> None:
@@ -76,8 +77,8 @@ def test_what_is_gone_is_removed_only_with_the_proof_of_a_whole_scan(synced: Con
     assert not landed.complete
     synced.records()
     made = synced.plan()
-    assert (made.counts()["remove"], len(made.held)) == (0, 4)
-    assert "does not show that they are gone" in made.warnings[-1]
+    assert (made.planned.counts["remove"], len(made.planned.held)) == (0, 4)
+    assert "does not show that they are gone" in made.planned.warnings[-1]
     assert synced.apply().applied.removed == 0
     synced.source.broken.clear()
     assert synced.sync() == (0, 0, 1)
@@ -99,7 +100,7 @@ def test_a_part_of_the_pages_adds_and_updates_but_never_removes(synced: Connecto
     synced.records(LIMIT_1)
     made = synced.plan()
     assert set(made.plan["key"].str.split("/").str[1]) == {"10", "11", "12", "13"}
-    assert (len(made.held), made.counts()["remove"]) == (1, 0)
+    assert (len(made.planned.held), made.planned.counts["remove"]) == (1, 0)
     applied = synced.apply().applied
     assert (applied.added, applied.updated, applied.removed) == (1, 1, 0)
     assert "11" in synced.shown()[SKUS[0]]
@@ -116,13 +117,13 @@ def test_only_the_products_asked_for_are_touched(synced: Connector) -> None:
     synced.source.records[2] = image(12)
     synced.scan()
     others = [row for row in rows(synced) if row[1] != synced.product_id(SKUS[0])]
-    assert synced.sync(Part(page_size=PER_PAGE, skus=(SKUS[0],))) == (0, 1, 0)
+    assert synced.sync(RecordsOptions(page_size=PER_PAGE, skus=[SKUS[0]])) == (0, 1, 0)
     assert [row for row in rows(synced) if row[1] != synced.product_id(SKUS[0])] == others
     assert synced.shown()[SKUS[0]].count("12") == 1
 
 
 def test_a_product_that_nobody_has_is_an_error(synced: Connector) -> None:
-    synced.records(Part(page_size=PER_PAGE, skus=(SKUS[0], "999")))
+    synced.records(RecordsOptions(page_size=PER_PAGE, skus=[SKUS[0], "999"]))
     with pytest.raises(UnknownSkuError, match="999"):
         synced.plan()
 
@@ -132,7 +133,7 @@ def test_only_the_images_asked_for_are_looked_at(synced: Connector) -> None:
     change(synced, 13, type="Szene")
     synced.scan()
     others = [row for row in rows(synced) if row[1] != synced.product_id(SKUS[0])]
-    assert synced.sync(Part(page_size=PER_PAGE, external_ids=("10",))) == (0, 1, 0)
+    assert synced.sync(RecordsOptions(page_size=PER_PAGE, external_ids=["10"])) == (0, 1, 0)
     assert [row for row in rows(synced) if row[1] != synced.product_id(SKUS[0])] == others
 
 
@@ -159,7 +160,7 @@ def test_what_we_have_of_a_rejected_record_stays_and_it_is_held_in_quarantine(
     change(synced, 10, **fault)
     assert synced.sync() == (0, 0, 0)
     assert rows(synced) == before
-    table = plan_stages.QuarantineTable(synced.place.engine, "image_db")
+    table = QuarantineTable(synced.place.engine, "image_db")
     assert [(entry.key, entry.stage) for entry in table.list()] == [("10", "record")]
     change(synced, 10, **good)
     assert synced.sync() == (0, 0, 0)
@@ -222,7 +223,7 @@ def test_a_stored_plan_is_applied_later_and_products_that_moved_since_are_refuse
     synced.records()
     stored = synced.plan()
     synced.source.records.append(image(41, SKUS[0]))
-    synced.sync(Part(page_size=PER_PAGE, limit=10, skip_pages=3))
+    synced.sync(RecordsOptions(page_size=PER_PAGE, limit=10, skip_pages=3))
     assert synced.shown()[SKUS[0]].count("41") == 1
     with synced.place.engine.begin() as connection:
         connection.execute(product_image.delete().where(product_image.c.external_id == "40"))
@@ -267,7 +268,7 @@ def test_a_plan_that_was_broken_off_goes_on_and_counts_what_it_had_written(
     connector.scan()
     connector.records()
     connector.plan()
-    monkeypatch.setattr(plan_stages, "ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(plan_steps, "ROWS_PER_BATCH", 3)
     batches = iter(range(100))
 
     def break_off(stage: str, done: int, total: int | None) -> None:
@@ -275,7 +276,7 @@ def test_a_plan_that_was_broken_off_goes_on_and_counts_what_it_had_written(
             raise sa.exc.OperationalError("COMMIT", {}, Exception("the server went away"))
 
     with pytest.raises(sa.exc.OperationalError):
-        plan_stages.apply_plan(connector.place, connector.settings, connector.run_id, progress=break_off)
+        plan_steps.apply_plan(connector.context(break_off), ProductImageOptions())
     assert len(rows(connector)) in (6, 9)  # a batch that the other writer had begun comes to its end
     done = connector.apply()
     assert (done.applied.added, done.applied.refused, done.rows) == (12, 0, 12)
@@ -296,7 +297,7 @@ def test_a_poisoned_row_is_told_quarantined_and_tried_again(synced: Connector) -
     with synced.place.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE imagesync.product_image DROP CONSTRAINT poison"))
     assert synced.sync() == (1, 0, 0)
-    assert plan_stages.QuarantineTable(synced.place.engine, "image_db").list() == []
+    assert QuarantineTable(synced.place.engine, "image_db").list() == []
 
 
 def test_a_second_run_does_not_write_while_the_first_holds_the_lock(synced: Connector) -> None:

@@ -1,22 +1,26 @@
-"""The HTTP contract of the image database, and nothing but: one endpoint, its pages, its end (contract sections 1, 2).
+"""The HTTP contract of the image database, and nothing but: one endpoint, its pages, its end (docs/contracts §1, §2).
 
-What belongs here: the path, the parameters, the envelope, what "past the end" looks like. What does not: records
-(records.py), the order in which pages are read (reading.py), retries and credentials (upstream/session.py).
+What belongs here: opening a session, the path, the parameters, the envelope, what "past the end" looks like. What does
+not: records (records.py), the order in which pages are read (reading.py), retries (upstream/session.py).
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
-from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, missing_variables
+from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 from imagesync_pipelines.upstream.answers import load_json
-from imagesync_pipelines.upstream.session import UpstreamSession
+from imagesync_pipelines.upstream.auth import BasicAuth
+from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
 
 PATH = "all-files-and-articles/"
 NOT_FOUND = 404
 _PAST_THE_END = {"detail": "Invalid page."}
 
 
-class BadPageError(ImagesyncError):
+class BadPageError(UpstreamError):
     """A body that is no page of the image database; the message says what is wrong with it."""
 
 
@@ -47,8 +51,38 @@ class PageAnswer(NamedTuple):
         return len(self.file_ids)
 
 
+def open_session(settings: ImageDbSettings, shared: Settings, warn: Callable[[str], None]) -> UpstreamSession:
+    """A session on the API; `warn` is told about plain http.
+
+    Raises SettingsError when a variable is missing, or when plain http is refused in production.
+    """
+    missing = missing_variables(settings)
+    if missing or settings.image_api_url is None or settings.image_api_password is None:
+        raise SettingsError(f"not set: {', '.join(missing)}. Put them into .env (see .env.example).")
+    warning = check_transport("IMAGE_API_URL", settings.image_api_url, shared.environment)
+    if warning:
+        warn(warning)
+    return UpstreamSession(
+        SessionPolicy(
+            base_url=settings.image_api_url,
+            auth=BasicAuth(settings.image_api_username or "", settings.image_api_password),
+            read_timeout=settings.image_api_timeout,
+            connect_timeout=min(10.0, settings.image_api_timeout),
+            total_deadline=4 * settings.image_api_timeout,
+            verify_tls=settings.image_api_verify_tls,
+        )
+    )
+
+
+def count_pages(shared: Settings, settings: ImageDbSettings, warn: Callable[[str], None]) -> int:
+    """How many pages the API has, as its first page predicts. Raises SettingsError, UpstreamError."""
+    with open_session(settings, shared, warn) as session:
+        page = fetch_page(session, 1, settings.image_api_page_size)
+    return max(1, -(-page.api_count // page.length)) if page.length else 1
+
+
 def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswer:
-    """Read one page. `page_size` is sent as is; the API ignores it (contract section 2).
+    """Read one page. `page_size` is sent as is; the API ignores it (docs/contracts/image_db.md §2).
 
     Raises PastTheEndError for a page that the API does not have, BadPageError for a body that is no page, and what
     the session raises for failing calls.

@@ -1,0 +1,183 @@
+"""The declaration of the image database's connector: its records into product_image, on the ERP's products."""
+
+from collections.abc import Collection
+
+from pydantic import SecretStr
+
+from imagesync_pipelines.connectors.image_db import plan_steps, reading_steps
+from imagesync_pipelines.connectors.image_db.checks import CHECKS
+from imagesync_pipelines.connectors.image_db.client import count_pages
+from imagesync_pipelines.connectors.image_db.options import (
+    ErpOptions,
+    ImageDbOptions,
+    PagesOptions,
+    ProductImageOptions,
+    ProductImagePlanOptions,
+    RecordsOptions,
+    job_for,
+)
+from imagesync_pipelines.connectors.image_db.pages import CONNECTOR as NAME
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, missing_variables
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
+
+API_POOL = "image_db_api"
+WRITE_POOL = "image_db_write"
+
+
+def secrets(shared: Settings, settings: ImageDbSettings) -> Collection[SecretStr]:
+    """What no text of a run may show: the API's password, and the ERP's address, which holds one."""
+    found = (settings.image_api_password, settings.erp_database_url)
+    return [secret for secret in found if secret is not None]
+
+
+def _ready(settings: ImageDbSettings) -> bool:
+    return not missing_variables(settings)
+
+
+CONNECTOR = Connector(
+    name=NAME,
+    title="Image database",
+    description="The image database's records → product_image, on the ERP's products.",
+    settings=ImageDbSettings,
+    options=ImageDbOptions,
+    externals=(
+        External(
+            "source",
+            "The image database: records of pictures with their exports and the articles they show (HTTP API).",
+            ("rest", "json"),
+        ),
+        External("erp", "The ERP: parent products and variants, from SQL or from files.", ("erp",)),
+    ),
+    steps=(
+        Step(
+            "erp_products",
+            """The ERP's products, parents and variants, in our product table.
+
+            Rows that cannot be used are set aside with their reason. A product that the ERP no longer has becomes
+            inactive and is never deleted; an ERP that gives nothing, or far fewer products than before, changes
+            nothing.
+            """,
+            reading_steps.erp_products,
+            kinds=("postgres", "erp"),
+            after=("erp",),
+            options=ErpOptions,
+            tries_again_after=5,
+        ),
+        Step(
+            "api_pages",
+            """The API's pages as received, compressed, in blocks of consecutive pages.
+
+            All blocks together are a new scan, repeated when it does not prove to be complete. Some blocks alone are
+            read again into the latest scan, which then proves nothing until the next one: removals wait, the rest goes
+            on.
+            """,
+            reading_steps.api_pages,
+            kinds=("rest", "json"),
+            after=("source",),
+            options=PagesOptions,
+            partitions="pages",
+            pool=API_POOL,
+            tries_again_after=10,
+        ),
+        Step(
+            "records",
+            """Validated records, canonical and each once, with the proof that the scan was complete (or why not).
+
+            A record that does not validate goes to quarantine with its reason; the others go on.
+            """,
+            reading_steps.records,
+            kinds=("python", "parquet"),
+            after=("api_pages",),
+            options=RecordsOptions,
+            pool=API_POOL,
+            tries_again_after=10,
+        ),
+        Step(
+            "plan",
+            """What would change in product_image, row by row with its reason; nothing is changed yet.
+
+            Removals need the proof of a complete scan and pass the deletion limits; what is held back is listed.
+            """,
+            plan_steps.plan,
+            kinds=("pandas", "parquet"),
+            after=("records", "erp_products"),
+            options=ProductImagePlanOptions,
+        ),
+        Step(
+            "product_images",
+            """The images of every product as shops and the ERP show them: the plan, applied product by product.
+
+            A product whose images changed since the plan is refused and planned again next time; a row that the
+            database does not take goes to quarantine, the others go on. Exactly one image per product is primary; a pin
+            stays.
+            """,
+            plan_steps.product_images,
+            kinds=("postgres",),
+            after=("plan",),
+            options=ProductImageOptions,
+            pool=WRITE_POOL,
+            tries_again_after=10,
+            may_end=True,
+        ),
+        Step(
+            "unmatched_articles",
+            """Article numbers that no product has, with the nearest candidates, and images without any article.
+
+            The list for a product manager: each line is a number to correct in the image database or in the ERP.
+            """,
+            plan_steps.unmatched_articles,
+            kinds=("postgres", "table"),
+            after=("plan",),
+        ),
+        Step(
+            "export",
+            "The images that are shown for every product, as files for other systems: CSV, NDJSON, Parquet, Merchant "
+            "feed.\n\nAll files are of one moment, and each is replaced whole or not at all.",
+            plan_steps.export,
+            kinds=("csv", "parquet"),
+            after=("product_images",),
+        ),
+    ),
+    jobs=(
+        Job(
+            "sync",
+            "synchronise",
+            "Read all pages, plan, apply the plan. Choose all partitions: a part of them never removes.",
+        ),
+        Job(
+            "dry_run",
+            "plan only",
+            "Read all pages and plan; nothing is written to product_image. Apply it later with its number.",
+            steps=("erp_products", "api_pages", "records", "plan"),
+            presets={"plan": {"dry_run": True}},
+        ),
+        Job(
+            "partial",
+            "synchronise a part",
+            "Chosen pages (limit, skip_pages), products (skus) or images (external_ids); never removes.",
+            steps=("erp_products", "records", "plan", "product_images", "export"),
+        ),
+    ),
+    apply_job="partial",
+    apply_steps=("product_images", "export"),
+    job_for=job_for,
+    fresh_hours=lambda settings: settings.image_db_fresh_hours,
+    secrets=secrets,
+    checks=CHECKS,
+    schedules=(
+        Schedule(
+            "daily",
+            "sync",
+            lambda settings: settings.image_db_schedule,
+            "A new scan over all pages every night; off while IMAGE_API_* or ERP_* is not set.",
+            starts_by_itself=lambda shared, settings: _ready(settings),
+        ),
+    ),
+    pages=PageSet(
+        per_block=lambda settings: settings.image_db_pages_per_block,
+        count=count_pages,
+        reset_command=reading_steps.RESET_PAGES,
+        ready=_ready,
+    ),
+)

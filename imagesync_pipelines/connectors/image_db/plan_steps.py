@@ -1,0 +1,419 @@
+"""The plan and what comes of it: the steps plan, product_images, unmatched_articles and export.
+
+What belongs here: joining planning, engine and storage, one function per step, and what it tells. What does not: the
+steps before the plan (reading_steps.py), the engine itself (sync).
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+
+import pandas as pd
+import psycopg
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.image_db.batch import About, Batches
+from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, ProductImagePlanOptions
+from imagesync_pipelines.connectors.image_db.payload import open_payload
+from imagesync_pipelines.connectors.image_db.planning import (
+    PlannedImages,
+    cut_to,
+    groups_of_skus,
+    plan_wanted,
+    rejected_rows,
+)
+from imagesync_pipelines.connectors.image_db.reading_steps import Run
+from imagesync_pipelines.connectors.image_db.record_store import read_external_ids
+from imagesync_pipelines.products import table as products
+from imagesync_pipelines.products import unmatched
+from imagesync_pipelines.products.exports.files import write_exports
+from imagesync_pipelines.products.primaries import repair_primaries
+from imagesync_pipelines.products.target import ProductImageTarget, read_current
+from imagesync_pipelines.products.unmatched import Unmatched
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.sync.applied import Loaded, applied_summary, carry_out, load_plan, payload_of
+from imagesync_pipelines.sync.apply import Applied, apply_database
+from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.frames import among
+from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.handovers import PIECE
+from imagesync_pipelines.sync.lineage import of_lineage
+from imagesync_pipelines.sync.memory import collector_paused
+from imagesync_pipelines.sync.model import EFFECTS, Outcome, PlanCost, Proof, Scope
+from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.planned import BATCH, Planned, changing, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.report import Summary, changing_rows
+from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
+from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
+
+# A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.
+ROWS_PER_BATCH = 5000
+WRITERS = 2
+# The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
+SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+
+THUMBNAIL_BYTES = 2 * 1024 * 1024
+THUMBNAIL_SECONDS = 5.0
+# As many as the UI shows of a plan.
+SHOWN_PICTURES = 12
+
+# Name → type and meaning, as the UI's page of the Dagster asset lists them.
+PRODUCT_IMAGE_COLUMNS = {
+    "product_id": ("bigint", "our product, parent or variant"),
+    "external_id": ("varchar(255)", "the image's file_id at the source"),
+    "image_url": ("varchar(500)", "the picture for a product page"),
+    "thumbnail_url": ("varchar(500)", "the picture for a list"),
+    "image_type": ("varchar(50)", "the source's own word, e.g. Produktfoto"),
+    "is_primary": ("boolean", "shown first; exactly one per product with images"),
+    "is_front": ("boolean", "a front view of this very product"),
+    "priority": ("integer", "1 Produktfoto and front, 2 Produktfoto, 3 front, 4 the rest"),
+    "alt_text": ("varchar(255)", "product name and image type"),
+    "metadata": ("jsonb", "the canonical record without stock"),
+    "last_synced": ("timestamptz", "when the row was last written"),
+}
+
+
+@dataclass(frozen=True)
+class ProductImagesPlanned:
+    """A stored plan and what there is to tell about it.
+
+    planned: as it is stored; its plan has `product` (SKU and name) for people. images: what was wanted.
+    """
+
+    plan_id: int
+    planned: Planned
+    images: PlannedImages
+    about: About
+    batch: str
+
+    @property
+    def plan(self) -> pd.DataFrame:
+        """The plan after the guard."""
+        return self.planned.plan
+
+
+@dataclass(frozen=True)
+class ProductImagesApplied:
+    """What came of applying a plan.
+
+    rows: of this connector in product_image afterwards. repaired: products whose primary was set right.
+    """
+
+    loaded: Loaded
+    about: About
+    applied: Applied
+    repaired: int
+    rows: int
+    warnings: tuple[str, ...]
+    summary: Summary
+
+
+def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
+    """The step `plan`; see make_plan."""
+    made = make_plan(context, options)
+    images = made.images
+    result = plan_result(
+        context,
+        made.planned,
+        made.plan_id,
+        cost=f"{changing(made.plan)} rows of our own database; no call to the image database.",
+        changes=changes_shown(made.plan),
+        shown={
+            "pictures": Pictures(
+                pictures(context, made, SHOWN_PICTURES), picture_fetcher(context.installation.settings)
+            ),
+            "matched_by": Table(matched_by(images)),
+            "unmatched": len(images.unmatched),
+        },
+        lines=[matched_line(made)],
+    )
+    return replace(result, details=lambda: match_lines(images))
+
+
+@collector_paused()
+def make_plan(
+    context: Run,
+    options: ProductImagePlanOptions,
+    *,
+    batch: str | None = None,
+    only_groups: Collection[str] | None = None,
+) -> ProductImagesPlanned:
+    """Plan from a batch of records and store the plan.
+
+    The batch is the one named, else that of this run's lineage, else the newest of all pages: a part that somebody
+    else chose is never taken. only_groups: these products only, as when planning again; such a plan is a piece of
+    another. Raises BatchMissingError, UnknownSkuError.
+    """
+    batches, engine = Batches(context.handovers), context.installation.engine
+    lineage = context.lineage
+    name = batch or of_lineage(lineage.run_id, lineage.ancestors, batches.names()) or batches.newest_whole()
+    about = batches.about(name)
+    all_products = products.read_products(engine)
+    found = plan_wanted(batches.records(name), all_products)
+    batches.keep_unmatched(name, Unmatched(found.unmatched, found.unused))
+    current = read_current(engine, context.connector)
+    scope, images, current_here = _cut(about, found, current, all_products, only_groups)
+    rejects = rejected_rows(about.page_rejects(), current_here, images.wanted)
+    rejected = pd.concat([rejects, images.unusable], ignore_index=True).drop_duplicates("key")
+    built = build_plan(images.wanted, current_here, scope, rejected=rejected, force=options.force)
+    limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
+    guarded = guard(built, scope, limits)
+    effects = guarded.plan["change"].isin(EFFECTS)
+    planned = Planned(
+        plan=guarded.plan.assign(product=_labels(guarded.plan["group"], all_products)),
+        held=guarded.held,
+        cost=PlanCost(0, 0, 0),
+        states=group_states(current[among(current["group"], guarded.plan.loc[effects, "group"])]),
+        payload=[images.matched[among(images.matched["key"], guarded.plan.loc[effects, "key"])]],
+        scope={
+            "kind": about.scope,
+            BATCH: name,
+            "skus": list(about.skus),
+            "matched": len(images.matched),
+            "unmatched": len(images.unmatched),
+            **({PIECE: True} if only_groups is not None else {}),
+        },
+        warnings=(*about.warnings, *guarded.warnings),
+        scan_id=about.scan_id,
+        calls=about.api_calls,
+        received=about.bytes_downloaded,
+        rejected=len(about.rejects),
+    )
+    plan_id = store_plan(context, planned, dry_run=options.dry_run)
+    return ProductImagesPlanned(plan_id, planned, images, about, name)
+
+
+def product_images(context: Run, options: ProductImageOptions) -> StepResult:
+    """The step `product_images`; see apply_plan. A dry run ends here."""
+    if options.dry_run:
+        return StepResult(ends="Dry run: nothing was applied; see the plan.")
+    done = apply_plan(context, options)
+    header, applied = done.loaded.header, done.applied
+    return StepResult(
+        rows=done.rows,
+        shown={
+            "plan_id": header.id,
+            "unmatched_articles": int(header.scope.get("unmatched", 0)),
+            "errors": Texts(applied.errors),
+            "dagster/table_name": "imagesync.product_image",
+        },
+        lines=[
+            f"Plan {header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
+            f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "
+            f"products; {done.repaired} products got their primary back; {done.rows} product images now."
+        ],
+        warnings=done.summary.warnings,
+        details=lambda: row_lines(done.loaded.rows),
+        summary=done.summary,
+        columns=PRODUCT_IMAGE_COLUMNS,
+    )
+
+
+def apply_plan(context: Run, options: ProductImageOptions) -> ProductImagesApplied:
+    """Apply a stored plan, the one named or else that of this run's lineage, under the connector's lock.
+
+    Products whose images changed since the plan was made are refused with that reason; with `replan` they are planned
+    again from the same records and applied. Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, and
+    BatchMissingError when the records of the plan are no longer kept.
+    """
+    loaded = load_plan(context, options.plan_id)
+    engine, batch = context.installation.engine, str(loaded.scope.get(BATCH, ""))
+    about = Batches(context.handovers).about(batch)
+    with context.lock():
+        applied = carry_out(context, loaded, lambda: _apply(context, loaded))
+        if options.replan and applied.refused:
+            again = make_plan(context, ProductImagePlanOptions(), batch=batch, only_groups=applied.refused_in)
+            piece = load_plan(context, again.plan_id)
+            rest = carry_out(context, piece, lambda: _apply(context, piece))
+            applied = _without_refused(applied).plus(rest)
+        repaired = repair_primaries(engine)
+    with engine.connect() as connection:
+        rows = connection.scalar(sa.select(sa.func.count()).where(product_image.c.source == context.connector)) or 0
+    warnings = _warnings(context, loaded, applied)
+    summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=0)
+    summary = replace(summary, rejected=len(about.rejects) + applied.failed)
+    return ProductImagesApplied(loaded, about, applied, repaired, rows, summary.warnings, summary)
+
+
+def unmatched_articles(context: Run, options: NoOptions) -> StepResult:
+    """The step `unmatched_articles`; see write_unmatched."""
+    found = write_unmatched(context)
+    return StepResult(
+        rows=len(found.unmatched),
+        numbers={"articles/unmatched": len(found.unmatched), "images/unused": len(found.unused)},
+        shown={
+            "unmatched": Table(unmatched_shown(found)),
+            "unused": Table(found.unused.loc[:, ["external_id", "image_type", "reason"]]),
+            "dagster/table_name": "imagesync.unmatched_article",
+        },
+    )
+
+
+def write_unmatched(context: Run) -> Unmatched:
+    """Bring the tables of unmatched articles and unused images up to what the plan of this run's lineage found.
+
+    A plan from a part of the pages says nothing about other images: their rows stay. Raises NoPlanOfThisRunError.
+    """
+    batches = Batches(context.handovers)
+    name = str(context.plan_to_apply(None).scope.get(BATCH, ""))
+    found = batches.unmatched(name)
+    partial = batches.about(name).scope == "pages"
+    read = read_external_ids(batches.records(name)) if partial else None
+    unmatched.write(context.installation.engine, context.connector, found, read)
+    return found
+
+
+def export(context: Run, options: NoOptions) -> StepResult:
+    """The step `export`: files of what is shown now."""
+    first = context.settings.image_db_own_images_first
+    done = write_exports(context.installation.engine, context.installation.storage, own_images_first=first)
+    return StepResult(
+        rows=done.rows,
+        size=sum(done.sizes.values()),
+        shown={"files": Texts([f"{path}: {size:,} bytes" for path, size in done.sizes.items()])},
+    )
+
+
+def matched_line(made: ProductImagesPlanned) -> str:
+    """What was looked at and how it matched, for the log."""
+    images = made.images
+    rules = ", ".join(f"{number} by {rule}" for rule, number in images.matched["matched_by"].value_counts().items())
+    return (
+        f"{made.about.records} images and {images.wanted['group'].nunique()} products with images were checked: "
+        f"{len(images.matched)} matches ({rules or 'none'}), {len(images.unmatched)} article links without "
+        f"a product, {len(images.unused)} images that no product shows."
+    )
+
+
+def match_lines(images: PlannedImages) -> Iterator[str]:
+    """One line per match of an image with a product, and one per article link without; for debugging."""
+    matched = images.matched
+    for key, rule in zip(matched["key"], matched["matched_by"], strict=True):
+        yield f"{key}: matched by {rule}"
+    links = images.unmatched
+    for external_id, number, reason in zip(links["external_id"], links["number"], links["reason"], strict=True):
+        yield f"image {external_id}: article {number} is not matched, {reason}"
+
+
+def row_lines(rows: pd.DataFrame) -> Iterator[str]:
+    """One line per row of a plan (the engine's PLAN columns); for debugging."""
+    for key, change, reason in zip(rows["key"], rows["change"], rows["reason"], strict=True):
+        yield f"{key}: {change}, {reason}" if reason else f"{key}: {change}"
+
+
+def changes_shown(plan: pd.DataFrame) -> pd.DataFrame:
+    """The rows that change, of every kind some first: change, product (SKU and name), image, reason."""
+    rows = changing_rows(plan)
+    return rows.assign(image=external_ids_of(rows["key"])).loc[:, ["change", "product", "image", "reason"]]
+
+
+def matched_by(images: PlannedImages) -> pd.DataFrame:
+    """How many product images each matching rule found."""
+    found = images.matched["matched_by"].value_counts()
+    return pd.DataFrame({"rule": found.index, "product images": found.to_numpy()})
+
+
+def unmatched_shown(found: Unmatched) -> pd.DataFrame:
+    """The unmatched articles as a person reads them: number, variant, image, reason, nearest candidates."""
+    frame = found.unmatched.loc[:, ["number", "variant", "external_id", "reason", "candidates"]]
+    names = [", ".join(f"{near['sku']} {near['name']}" for near in candidates) for candidates in frame["candidates"]]
+    return frame.assign(candidates=names).rename(columns={"external_id": "image"})
+
+
+def pictures(context: Run, made: ProductImagesPlanned, limit: int) -> list[tuple[str, str]]:
+    """Label and thumbnail URL of the first rows that are added or updated."""
+    written = made.plan[made.plan["change"].isin(["add", "update"])].head(limit)
+    chosen = made.images.matched[made.images.matched["key"].isin(set(written["key"]))]
+    if chosen.empty:
+        return []
+    with open_payload(Batches(context.handovers).records(made.batch), chosen) as payload:
+        rows = payload(list(chosen["key"]))
+    return [(values.alt_text or key, values.thumbnail_url or values.image_url) for key, values in rows.items()]
+
+
+def picture_fetcher(settings: Settings) -> Callable[[str], bytes]:
+    """A function that fetches one small picture under the rules for URLs that are data."""
+    policy = FetchPolicy(
+        allowed_hosts=frozenset(settings.allowed_image_hosts),
+        max_bytes=THUMBNAIL_BYTES,
+        total_deadline=THUMBNAIL_SECONDS,
+    )
+    return lambda url: fetch_image(url, policy).body
+
+
+def _cut(
+    about: About,
+    planned: PlannedImages,
+    current: pd.DataFrame,
+    all_products: pd.DataFrame,
+    only_groups: Collection[str] | None,
+) -> tuple[Scope, PlannedImages, pd.DataFrame]:
+    """The scope of this plan with wanted and current cut to it.
+
+    Of a part of the pages only the images read are in scope: of all others it says nothing.
+    """
+    proof = Proof(about.scan_id, about.complete, about.reason)
+    if only_groups is not None:
+        groups = frozenset(only_groups)
+    elif about.scope == "skus":
+        groups = groups_of_skus(about.skus, all_products)
+    elif about.scope == "images":
+        named = external_ids_of(planned.wanted["key"]).isin(about.external_ids)
+        there = external_ids_of(current["key"]).isin(about.external_ids)
+        groups = frozenset(planned.wanted.loc[named, "group"]) | frozenset(current.loc[there, "group"])
+    elif about.scope == "pages":
+        return Scope(None, None), planned, current[external_ids_of(current["key"]).isin(planned.read_ids)]
+    else:
+        return Scope(None, proof), planned, current
+    return Scope(groups, None), cut_to(planned, groups), current
+
+
+def external_ids_of(keys: pd.Series) -> pd.Series:
+    """The image's part of the engine's keys."""
+    return keys.str.split("/", n=1).str[1]
+
+
+def _labels(groups: pd.Series, all_products: pd.DataFrame) -> pd.Series:
+    """SKU and name of each group's product, for people; empty for a group that is NA."""
+    ids = pd.Index(all_products["id"])
+    places = ids.get_indexer(pd.to_numeric(groups).fillna(-1).astype("int64"))
+    label = (all_products["sku"] + " " + all_products["name"]).astype("str")
+    return label.reindex(places).set_axis(groups.index)
+
+
+def _without_refused(applied: Applied) -> Applied:
+    """The same without the refused rows, which are planned again."""
+    told = tuple(error for error in applied.errors if f": {Outcome.REFUSED}: " not in error)
+    return replace(applied, refused=0, refused_in=frozenset(), errors=told)
+
+
+def _warnings(context: Run, loaded: Loaded, applied: Applied) -> list[str]:
+    found, header = [], loaded.header
+    if header.applied_at is not None and header.applied_run != context.run_id:
+        found.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
+    if applied.failed:
+        found.append(
+            f"{applied.failed} images could not be written and are in quarantine, see `imagesync quarantine list`."
+        )
+    if applied.refused:
+        found.append(
+            f"{applied.refused} rows of {len(applied.refused_in)} products were refused, because their images changed "
+            "since the plan was made; plan again, or apply it with --replan."
+        )
+    return found
+
+
+def _apply(context: Run, loaded: Loaded) -> Applied:
+    engine, total = context.installation.engine, loaded.total
+    records = Batches(context.handovers).records(str(loaded.scope[BATCH]))
+    with open_payload(records, payload_of(context, loaded)) as payload:
+        return apply_database(
+            loaded.rows,
+            ProductImageTarget(engine, context.connector, payload, loaded.resumed),
+            context.quarantine,
+            states=loaded.states,
+            rows_per_batch=min(ROWS_PER_BATCH, -(-total // WRITERS)),
+            writers=WRITERS,
+            fatal=SERVER_GONE,
+            on_progress=lambda done: context.progress("rows written", done, total),
+        )
