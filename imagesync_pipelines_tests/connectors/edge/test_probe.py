@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.connectors.edge.probe import Step, probe
+from imagesync_pipelines.connectors.edge.probe import ProbeStep, probe
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines_tests.connectors.edge.head_office import (
     NOON,
@@ -31,7 +31,7 @@ NAMES = [
 ]
 
 
-def _steps(office: FakeHeadOffice, password: str = "right") -> dict[str, Step]:
+def _steps(office: FakeHeadOffice, password: str = "right") -> dict[str, ProbeStep]:
     with api_for(office, password=password, tries=1) as api:
         steps = probe(api, store_of(office), EdgeSettings(_env_file=None, page_size=10))
         return {step.name: step for step in steps}
