@@ -129,6 +129,8 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StoreApplied:
         calls=run.api.calls - calls,
         received=done.bytes,
     )
+    # Bytes of photos: what the listing took is told with the plan.
+    summary = replace(summary, bytes_downloaded=done.bytes)
     return StoreApplied(loaded.header.id, done.applied, left, done.verified, summary)
 
 
