@@ -171,93 +171,10 @@ def test_a_bare_process_without_any_environment_loads_everything_and_starts_noth
     assert not list(tmp_path.iterdir()), "loading wrote files"
 
 
-@pytest.mark.parametrize(
-    ("environment", "status"),
-    [
-        pytest.param({}, "STOPPED", id="nothing set"),
-        pytest.param({"IMAGE_API_URL": "https://images.example/api/"}, "STOPPED", id="no credentials"),
-        pytest.param(
-            {
-                "IMAGE_API_URL": "https://images.example/api/",
-                "IMAGE_API_USERNAME": "reader",
-                "IMAGE_API_PASSWORD": "secret",
-                "ERP_DATABASE_URL": "postgresql+psycopg://erp.example/erp",
-            },
-            "RUNNING",
-            id="everything set",
-        ),
-    ],
-)
-def test_schedule_and_sensor_run_from_the_start_only_with_credentials(
-    environment: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
+def test_alerts_run_from_the_start() -> None:
     repository = build_definitions().get_repository_def()
-    assert repository.get_schedule_def("image_db__sync__daily").default_status.value == status
-    assert repository.get_sensor_def("image_db__page_discovery").default_status.value == status
     for alert in ("run_failure_alert", "failed_check_alert"):
         assert repository.get_sensor_def(alert).default_status.value == "RUNNING"
-
-
-@pytest.mark.parametrize(
-    ("environment", "status"),
-    [
-        pytest.param({}, "STOPPED", id="no accounts file"),
-        pytest.param({"IMAGESYNC_ACCOUNTS": "accounts.toml"}, "RUNNING", id="an accounts file"),
-    ],
-)
-def test_the_edge_runs_from_the_start_only_with_an_accounts_file_and_the_scrub_never(
-    environment: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    repository = build_definitions().get_repository_def()
-    for name in ("edge__sync__hourly", "edge__sync__daily_full"):
-        assert repository.get_schedule_def(name).default_status.value == status
-    for name in ("edge__new_photos", "edge__overdue_runs"):
-        assert repository.get_sensor_def(name).default_status.value == status
-    assert repository.get_schedule_def("edge__scrub__weekly").default_status.value == "STOPPED"
-
-
-@pytest.mark.parametrize(
-    ("environment", "status"),
-    [
-        pytest.param({}, "STOPPED", id="nothing set"),
-        pytest.param({"IMAGESYNC_ACCOUNTS": "accounts.toml"}, "STOPPED", id="no folder of mapping files"),
-        pytest.param({"PLYTIX_MAPPING_FOLDER": "mappings"}, "STOPPED", id="no accounts file"),
-        pytest.param(
-            {"IMAGESYNC_ACCOUNTS": "accounts.toml", "PLYTIX_MAPPING_FOLDER": "mappings"}, "RUNNING", id="both"
-        ),
-    ],
-)
-def test_plytix_runs_by_itself_only_with_accounts_and_a_folder_of_mapping_files(
-    environment: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    repository = build_definitions().get_repository_def()
-    assert repository.get_schedule_def("plytix__sync__daily").default_status.value == status
-    assert repository.get_sensor_def("plytix__new_mapping").default_status.value == status
-
-
-@pytest.mark.parametrize(
-    ("environment", "status"),
-    [
-        pytest.param({}, "STOPPED", id="no accounts file"),
-        pytest.param({"IMAGESYNC_ACCOUNTS": "accounts.toml"}, "RUNNING", id="an accounts file"),
-    ],
-)
-def test_moysklad_runs_by_itself_only_with_an_accounts_file_and_the_clean_up_always(
-    environment: dict[str, str], status: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    repository = build_definitions().get_repository_def()
-    for name in ("moysklad__sync__hourly", "moysklad__sync__daily_full"):
-        assert repository.get_schedule_def(name).default_status.value == status
-    assert repository.get_sensor_def("moysklad__requests").default_status.value == status
-    assert repository.get_schedule_def("moysklad__cleanup__daily").default_status.value == "RUNNING"
 
 
 def test_the_schedule_follows_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,9 @@
 """The Python call: one run per call, its outcome, what a dead process leaves, two processes at once."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
-import psutil
 import pytest
 
 from imagesync_pipelines.defs import history, runs
@@ -126,27 +123,3 @@ def test_two_processes_at_once_both_end_well_and_write_once(server: EmbeddedServ
     assert images > 0
     assert sum(line.added or 0 for line in lines) == images, "each row is counted by the run that wrote it"
     assert (again.summary["images_added"], again.summary["images_updated"], again.summary["kept"]) == (0, 0, images)
-
-
-@pytest.mark.slow
-def test_a_run_killed_with_9_is_closed_by_the_next_and_everything_is_done_then(
-    server: EmbeddedServer, tmp_path: Path
-) -> None:
-    with world(server, tmp_path / "place") as fresh:
-        fresh.sandbox.faults.add(WireFault(FaultKind.LATENCY, ENDPOINT, "2", times=None, seconds=120))
-        process = started(fresh, tmp_path)
-        deadline = time.monotonic() + 120
-        while not [call for call in fresh.sandbox.ledger.calls(ENDPOINT) if call.part == "1"][1:]:
-            assert time.monotonic() < deadline, process.communicate()
-            time.sleep(0.1)
-        psutil.Process(process.pid).kill()
-        process.communicate()
-        fresh.sandbox.faults.clear()
-        outcome = fresh.sync()
-        with fresh.opened() as (_, instance):
-            lines = history.history(instance, limit=5)
-            unfinished = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-    assert [line.status for line in lines] == ["completed", "failed"]
-    assert "killed" in lines[1].error
-    assert unfinished == []
-    assert outcome.status is runs.Status.COMPLETED

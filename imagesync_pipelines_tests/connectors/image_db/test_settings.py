@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, missing_variables
-from imagesync_pipelines.settings import SettingsError, load_settings
+from imagesync_pipelines.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -38,25 +38,6 @@ def test_values_come_from_the_environment_and_the_password_is_not_shown(monkeypa
     assert settings.image_api_url == "https://images.example.com/api/"
     assert settings.image_api_timeout == 60
     assert "canary" not in repr(settings)
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "line"),
-    [
-        ("IMAGE_API_TIMEOUT", "soon", "IMAGE_API_TIMEOUT: Input should be a valid number"),
-        ("IMAGE_API_CONCURRENCY", "0", "IMAGE_API_CONCURRENCY: Input should be greater than or equal to 1"),
-        ("IMAGE_DB_SCHEDULE", "daily", "IMAGE_DB_SCHEDULE: a schedule has five fields"),
-        ("ERP_PARENTS_FILE", "parents.csv", "ERP_PARENTS_FILE and ERP_VARIANTS_FILE go together"),
-    ],
-)
-def test_a_wrong_value_gives_one_line_naming_the_variable(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, line: str
-) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(SettingsError) as caught:
-        load_settings(ImageDbSettings)
-    assert line in str(caught.value)
-    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

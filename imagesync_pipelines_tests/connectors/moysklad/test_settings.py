@@ -3,7 +3,7 @@
 import pytest
 
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.settings import SettingsError, load_settings
+from imagesync_pipelines.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -15,13 +15,3 @@ def _none_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_defaults_are_the_missions() -> None:
     settings = load_settings(MoyskladSettings)
     assert (settings.download_timeout, settings.pace_share, settings.cleanup_schedule) == (60, 1, "0 3 * * *")
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("WORKERS", "6"), ("PACE_SHARE", "0"), ("FULL_SCHEDULE", "daily"), ("DOWNLOAD_TIMEOUT", "0"), ("TRIES", "x")],
-)
-def test_a_wrong_value_is_said_with_its_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
-    monkeypatch.setenv(f"MOYSKLAD_{name}", value)
-    with pytest.raises(SettingsError, match=f"^MOYSKLAD_{name}: "):
-        load_settings(MoyskladSettings)

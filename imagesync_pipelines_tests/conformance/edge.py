@@ -1,0 +1,198 @@
+"""The edge in the conformance tests: the first of two stores of a head office."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.store import open_store, store_lock
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines_tests.conformance.subject import (
+    Automation,
+    Held,
+    Moment,
+    Site,
+    Subject,
+    locked,
+    ours,
+    slow_call,
+)
+from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
+from imagesync_pipelines_tests.edge_installations import Held as Photo
+
+# Long enough that the call is still under way when its caller is killed; a sandbox that ends waits for it.
+FOR_LONG = 8.0
+CALLS = (LISTING, DOWNLOAD, STATUS)
+
+
+@dataclass
+class EdgeSite(Site):
+    """A head office of twelve photos."""
+
+    world: EdgeWorld
+
+    def sync(self, **options: Any) -> runs.RunOutcome:
+        return self.world.sync(**options)
+
+    def has_table(self) -> bool:
+        """A store gets its table from its first run."""
+        return self.world.rows("SELECT to_regclass('product_photo')") != [(None,)]
+
+    def photos(self) -> dict[str, Photo]:
+        """What the store has, by photo id."""
+        return self.world.photos() if self.has_table() else {}
+
+    def held(self) -> Held:
+        found: dict[str, dict[str, Photo]] = defaultdict(dict)
+        for key, photo in self.photos().items():
+            found[photo.product_id][key] = photo
+        return found
+
+    def wanted(self) -> Held:
+        found: dict[str, dict[str, Photo]] = defaultdict(dict)
+        for key, row in self.world.listed().items():
+            product = str(row.product_id)
+            found[product][key] = Photo(
+                product, row.checksum, row.checksum, "synced", "", row.sort_order, row.is_primary
+            )
+        return found
+
+    def stamps(self) -> object:
+        return self.world.stamps() if self.has_table() else []
+
+    def calls(self) -> int:
+        return sum(self.world.office.ledger.count(endpoint) for endpoint in CALLS)
+
+    def change(self) -> None:
+        for operator in ("add", "replace", "delete_row"):
+            self.world.office.mutate(operator)
+
+    def lose(self) -> None:
+        """Photos vanish at the head office without a word, as the original one does it."""
+        gone = sorted(self.photos())[:7]
+        with self.world.office.office.engine.begin() as connection:
+            statement = sa.text("DELETE FROM head_office.photo WHERE id = ANY(CAST(:ids AS uuid[]))")
+            connection.execute(statement, {"ids": gone})
+
+    @contextmanager
+    def broken(self) -> Iterator[set[str]]:
+        office = self.world.office
+        added = office.mutate("add")
+        office.mutate("delete_object", photo_id=added.photo_id)
+        yield {str(added.product_id)}
+        office.mutate("replace", product_id=added.product_id)
+
+    @contextmanager
+    def taken(self, owner: str) -> Iterator[None]:
+        """A store is locked in its own database: nobody else may have our one."""
+        database = open_store(store(self))
+        try:
+            with store_lock(database, 0):
+                yield
+        finally:
+            database.engine.dispose()
+
+    def set_aside(self) -> set[str]:
+        failed = {key for key, photo in self.photos().items() if photo.status == "failed"}
+        return super().set_aside() | failed
+
+    def assert_sound(self) -> None:
+        photos = self.photos()
+        assert all(photo.md5 in {None, photo.checksum} for photo in photos.values()), "nothing unproven"
+
+    def assert_done_once(self) -> None:
+        fetched = [call.part for call in self.world.office.ledger.calls(DOWNLOAD) if call.status == 200]
+        assert len(fetched) == len(set(fetched)), "each photo is fetched once"
+        assert set(self.photos()) <= set(fetched)
+
+    def is_idle(self) -> bool:
+        return not any(map(self.world.office.ledger.under_way, CALLS))
+
+    def assert_right(self) -> None:
+        super().assert_right()
+        reported = {report.photo_id for report in self.world.office.reports() if report.status == "synced"}
+        assert set(self.photos()) <= reported, "the head office hears of every photo"
+
+
+@contextmanager
+def made(server: EmbeddedServer, folder: Path) -> Iterator[EdgeSite]:
+    """A site that was never synchronised."""
+    with (
+        head_office(server, folder / "office", photos=12) as office,
+        edge_world(server, folder / "place", office) as running,
+    ):
+        # Photo by photo, so that a run can be caught in between.
+        running.environment.update({"EDGE_ROWS_PER_COMMIT": "1", "EDGE_CONCURRENCY": "1"})
+        yield EdgeSite(running.environment, running)
+
+
+def day(site: EdgeSite) -> None:
+    """Synchronised once; the head office has changed since."""
+    site.sync(full=True)
+    for operator in ("replace", "replace", "replace", "add", "add", "add", "delete_row", "edit"):
+        site.world.office.mutate(operator)
+
+
+def slow(endpoint: str, after: int = 0, seconds: float = FOR_LONG) -> Moment:
+    """Calls of the head office that take long, after so many of their kind."""
+    return slow_call(
+        lambda site: site.world.office.faults,
+        lambda site: site.world.office.ledger,
+        endpoint,
+        after,
+        seconds=seconds,
+        times=None,
+    )
+
+
+def store(site: EdgeSite) -> str:
+    """The URL of the store's database."""
+    return site.world.url_of(STORE)
+
+
+SUBJECT = Subject(
+    name="edge",
+    settings=EdgeSettings,
+    account=STORE,
+    made=made,
+    before_a_kill=day,
+    command=lambda site: ("sync", "edge", "--store", STORE),
+    moments={
+        "listing": slow(LISTING),
+        "downloading": slow(DOWNLOAD, 3),
+        "reporting": slow(STATUS),
+        "marking what is pending": locked(store, "product_photo"),
+        "moving mirror and cursor": locked(ours, "imagesync.mirror"),
+        "planning": locked(ours, "imagesync.plan"),
+    },
+    planned=slow(DOWNLOAD),
+    beside=slow(DOWNLOAD, seconds=1.0),
+    quiet_calls=1,
+    # The source mirror and its cursor are durable state: what a dry run read is not read again.
+    reading_writes=("cursor",),
+    after_plan=("photo_binaries",),
+    whole={"full": True},
+    automation=Automation(
+        by_itself=("edge__sync__hourly", "edge__sync__daily_full", "edge__new_photos", "edge__overdue_runs"),
+        needs={"IMAGESYNC_ACCOUNTS": "accounts.toml"},
+        never=("edge__scrub__weekly",),
+        schedule="edge__sync__hourly",
+        partition_set="edge_stores",
+        accounts=("store1", "store2"),
+        missing="no edge stores",
+    ),
+    wrong={
+        "EDGE_PAGE_SIZE": ("0", "greater than or equal to 1"),
+        "EDGE_BYTES_FROM": ("ftp", "'ho' or 's3'"),
+        "EDGE_FULL_SCHEDULE": ("daily", "five fields"),
+        "EDGE_HEAD_OFFICE_TIMEZONE": ("Mars/Base", "no time zone of this name"),
+        "EDGE_MISSING_PHOTO": ("teapot", "'404', 'placeholder' or 'redirect'"),
+    },
+)

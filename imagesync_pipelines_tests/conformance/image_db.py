@@ -1,0 +1,192 @@
+"""The image database in the conformance tests."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.history import history
+from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines_tests.conformance.subject import (
+    Automation,
+    Held,
+    Moment,
+    Site,
+    Subject,
+    locked,
+    ours,
+    slow_call,
+)
+from imagesync_pipelines_tests.installations import World, world
+from imagesync_pipelines_tests.places import databases, entered, environment_of, rows_of
+
+RECORDS, PAGES = 130, 7
+_IMAGES = """
+SELECT p.sku, to_jsonb(i) - '{id,product_id,created_at,updated_at,first_synced,last_synced,plan_id,run_id}'::text[]
+  FROM imagesync.product_image i JOIN imagesync.product p ON p.id = i.product_id ORDER BY p.sku, i.external_id
+"""
+_STAMPS = "SELECT id, xmin::text, last_synced FROM imagesync.product_image ORDER BY id"
+_PRODUCTS = "SELECT id, xmin::text FROM imagesync.product ORDER BY id"
+_WITHOUT_ONE_PRIMARY = """
+SELECT product_id FROM imagesync.product_image GROUP BY product_id HAVING count(*) FILTER (WHERE is_primary) <> 1
+"""
+
+
+@dataclass
+class ImageDbSite(Site):
+    """130 records on seven pages, and an ERP of files."""
+
+    world: World
+    server: EmbeddedServer
+    folder: Path
+
+    def sync(self, **options: Any) -> runs.RunOutcome:
+        return self.world.sync(**options)
+
+    def held(self) -> Held:
+        return _shown(self.rows(_IMAGES))
+
+    def wanted(self) -> Held:
+        """What an installation shows that begins now: nothing may depend on the way."""
+        fresh = self.folder / "fresh"
+        with databases(self.server) as (url, dagsters):
+            environment = {**self.environment, **environment_of(fresh, url, dagsters)}
+            with entered(environment):
+                outcome = World(self.world.sandbox, environment).sync()
+            assert outcome.status is not runs.Status.FAILED, outcome.error
+            return _shown(rows_of(url, _IMAGES))
+
+    def stamps(self) -> object:
+        return self.rows(_STAMPS), self.rows(_PRODUCTS)
+
+    def calls(self) -> int:
+        return self.world.sandbox.ledger.count(ENDPOINT)
+
+    def images(self) -> list[int]:
+        """The file ids of the images that are shown."""
+        found = self.rows("SELECT DISTINCT external_id::bigint FROM imagesync.product_image ORDER BY 1")
+        return [row[0] for row in found]
+
+    def change(self) -> None:
+        first, second, *_ = self.images()
+        self.world.sandbox.mutate("delete", file_id=first)
+        self.world.sandbox.mutate("re_export", file_id=second)
+        self.world.sandbox.mutate("insert")
+
+    def lose(self) -> None:
+        for file_id in self.world.sandbox.catalogue.file_ids()[-60:]:
+            self.world.sandbox.mutate("delete", file_id=file_id)
+
+    @contextmanager
+    def broken(self) -> Iterator[set[str]]:
+        catalogue, file_id = self.world.sandbox.catalogue, self.images()[-1]
+        groups = self.rows(
+            "SELECT DISTINCT p.sku FROM imagesync.product p JOIN imagesync.product_image i ON i.product_id = p.id "
+            f"WHERE i.external_id = '{file_id}'"
+        )
+        record = catalogue.record(file_id)
+        articles = record["articles"]
+        catalogue.replace(file_id, {**record, "articles": None})
+        yield {row[0] for row in groups}
+        catalogue.replace(file_id, {**catalogue.record(file_id), "articles": articles})
+
+    def assert_sound(self) -> None:
+        assert self.rows(_WITHOUT_ONE_PRIMARY) == []
+
+    def assert_killed(self, before: Held) -> None:
+        super().assert_killed(before)
+        assert self.held() == before, "nothing is written before the last moment"
+
+    def assert_quiet(self, outcome: runs.RunOutcome) -> None:
+        super().assert_quiet(outcome)
+        assert outcome.summary["kept"] == self.rows("SELECT count(*) FROM imagesync.product_image")[0][0]
+
+    def assert_done_once(self) -> None:
+        with self.opened() as (_, instance):
+            lines = history(instance, 10)
+        images = self.rows("SELECT count(*) FROM imagesync.product_image")[0][0]
+        assert sum((line.added or 0) - (line.deleted or 0) for line in lines) == images, "each row is counted once"
+
+
+def _shown(rows: list[tuple[Any, ...]]) -> Held:
+    found: dict[str, list[Any]] = defaultdict(list)
+    for sku, image in rows:
+        found[sku].append(image)
+    return found
+
+
+@contextmanager
+def made(server: EmbeddedServer, folder: Path) -> Iterator[ImageDbSite]:
+    """A site that was never synchronised."""
+    with world(server, folder, records=RECORDS) as running:
+        yield ImageDbSite(running.environment, running, server, folder)
+
+
+def night(site: ImageDbSite) -> None:
+    """Synchronised once; the catalogue and the ERP have changed since."""
+    site.sync()
+    shown, sandbox = site.images(), site.world.sandbox
+    for file_id in shown[:3]:
+        sandbox.mutate("delete", file_id=file_id)
+    for file_id in shown[3:9]:
+        sandbox.mutate("re_export", file_id=file_id)
+    for _ in range(3):
+        sandbox.mutate("insert")
+    sandbox.catalogue.products.parents[0]["name"] = "Another name"
+    sandbox.write_erp_csv(site.folder / "erp")
+
+
+def slow_pages(after: int) -> Moment:
+    """Pages that take half a second, after so many that do not."""
+    return slow_call(
+        lambda site: site.world.sandbox.faults,
+        lambda site: site.world.sandbox.ledger,
+        ENDPOINT,
+        after,
+        seconds=0.5,
+        times=None,
+    )
+
+
+SUBJECT = Subject(
+    name="image_db",
+    settings=ImageDbSettings,
+    account="",
+    made=made,
+    before_a_kill=night,
+    command=lambda site: ("sync", "image-db"),
+    moments={
+        "reading pages": slow_pages(4),
+        "taking over products": locked(ours, "imagesync.product", "ACCESS EXCLUSIVE"),
+        "validating": locked(ours, "imagesync.quarantine", "ACCESS EXCLUSIVE"),
+        "planning": locked(ours, "imagesync.plan", "ACCESS EXCLUSIVE"),
+        "applying": locked(ours, "imagesync.product_image"),
+    },
+    planned=locked(ours, "imagesync.product_image"),
+    beside=slow_pages(0),
+    # Every page, and one call to find out how many there are.
+    quiet_calls=PAGES + 1,
+    # The ERP's products are taken over before they are matched.
+    reading_writes=("product",),
+    after_plan=("product_images", "unmatched_articles"),
+    automation=Automation(
+        by_itself=("image_db__sync__daily", "image_db__page_discovery"),
+        needs={
+            "IMAGE_API_URL": "https://images.example/api/",
+            "IMAGE_API_USERNAME": "reader",
+            "IMAGE_API_PASSWORD": "secret",
+            "ERP_DATABASE_URL": "postgresql+psycopg://erp.example/erp",
+        },
+    ),
+    wrong={
+        "IMAGE_API_TIMEOUT": ("soon", "valid number"),
+        "IMAGE_API_CONCURRENCY": ("0", "greater than or equal to 1"),
+        "IMAGE_DB_SCHEDULE": ("daily", "five fields"),
+        "ERP_PARENTS_FILE": ("parents.csv", "go together"),
+    },
+)

@@ -1,0 +1,146 @@
+"""МойСклад in the conformance tests: one child account that shows all images of the main one."""
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue, jpeg
+from imagesync_pipelines.sandbox.moysklad.mutation import mutate
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call
+from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
+
+CHILD = "child-1"
+# Long enough that the call is still under way when its caller is killed; the stand-in carries it out all the same.
+FOR_LONG = 6.0
+
+
+@dataclass
+class MoyskladSite(Site):
+    """Five entities of three images, and one child account that has none of them."""
+
+    world: MoyskladWorld
+
+    def sync(self, **options: Any) -> runs.RunOutcome:
+        return self.world.sync(**options)[CHILD]
+
+    def held(self) -> Held:
+        return self.world.shown(CHILD)
+
+    def wanted(self) -> Held:
+        return self.world.shown(MAIN)
+
+    def stamps(self) -> object:
+        child = self.world.sandbox.account(CHILD)
+        return [(entity.id, child.images(entity.id)) for entity in child.entities()]
+
+    def calls(self) -> int:
+        return self.world.sandbox.calls()
+
+    def product(self, nth: int) -> str:
+        """The id of a product of the main account."""
+        return str(self.world.main.by_code(f"product-1-0000{nth}").id)
+
+    def change(self) -> None:
+        mutate(self.world.main, "add_image", entity=self.product(0))
+        mutate(self.world.main, "replace_image", entity=self.product(1))
+        mutate(self.world.main, "remove_image", entity=self.product(1), place=2)
+
+    def lose(self) -> None:
+        for entity in self.world.main.entities():
+            if entity.external_code != "product-1-00000" and self.world.main.images(entity.id):
+                mutate(self.world.main, "remove_images", entity=entity.id)
+
+    @contextmanager
+    def broken(self) -> Iterator[set[str]]:
+        main, product = self.world.main, self.product(2)
+        good = [(name, content) for name, content, _ in main.images(product)]
+        main.set_images(product, [*good, ("движение.gif", _gif())])
+        yield {"product-1-00002"}
+        main.set_images(product, [*good, ("другой.jpg", jpeg("other", 40))])
+
+    def assert_sound(self) -> None:
+        shown = self.world.shown(CHILD)
+        assert all(len(images) == len(set(images)) for images in shown.values()), "no image is there twice"
+
+    def assert_done_once(self) -> None:
+        assert self.world.sandbox.calls(CHILD, "images post") == 5, "one call per entity"
+
+    def is_idle(self) -> bool:
+        ledger = self.world.sandbox.ledger
+        return not any(ledger.under_way(f"{CHILD} {door}") for door in ("images post", "list"))
+
+
+def _gif() -> bytes:
+    """A small whole GIF, which МойСклад does not take."""
+    made = io.BytesIO()
+    Image.new("P", (8, 8)).save(made, "GIF")
+    return made.getvalue()
+
+
+@contextmanager
+def made(server: EmbeddedServer, folder: Path) -> Iterator[MoyskladSite]:
+    """A site that was never synchronised."""
+    accounts = catalogue(products=3, images=3, variants=1, bundles=1, children=1, side=60)
+    with moysklad_world(server, folder, accounts) as running:
+        running.write_accounts({CHILD: "all"})
+        running.environment["MOYSKLAD_WORKERS"] = "1"
+        yield MoyskladSite(running.environment, running)
+
+
+def slow(endpoint: str, after: int) -> Moment:
+    """A call to МойСклад that takes long, after so many of its kind; its end is waited for."""
+    return slow_call(
+        lambda site: site.world.sandbox.faults,
+        lambda site: site.world.sandbox.ledger,
+        endpoint,
+        after,
+        seconds=FOR_LONG,
+        waits=True,
+    )
+
+
+SUBJECT = Subject(
+    name="moysklad",
+    settings=MoyskladSettings,
+    account=CHILD,
+    made=made,
+    before_a_kill=lambda site: None,
+    command=lambda site: ("sync", "moysklad"),
+    moments={
+        "reading the main account": slow("main assortment", 0),
+        "finding counterparts": slow(f"{CHILD} list", 0),
+        "downloading": slow("main download", 4),
+        "writing": slow(f"{CHILD} images post", 2),
+    },
+    planned=slow(f"{CHILD} images post", 0),
+    beside=slow(f"{CHILD} images post", 0),
+    quiet_calls=1,
+    # The source mirror and its cursor are durable state: what a dry run read is not read again.
+    reading_writes=("cursor",),
+    after_plan=("content", "child_images"),
+    whole={"full": True},
+    automation=Automation(
+        by_itself=("moysklad__sync__hourly", "moysklad__sync__daily_full", "moysklad__requests"),
+        needs={"IMAGESYNC_ACCOUNTS": "accounts.toml"},
+        always=("moysklad__cleanup__daily",),
+        schedule="moysklad__sync__hourly",
+        partition_set="moysklad_accounts",
+        accounts=(CHILD,),
+        missing="no child accounts",
+    ),
+    wrong={
+        "MOYSKLAD_WORKERS": ("6", "less than or equal to 5"),
+        "MOYSKLAD_PACE_SHARE": ("0", "greater than 0"),
+        "MOYSKLAD_FULL_SCHEDULE": ("daily", "five fields"),
+        "MOYSKLAD_DOWNLOAD_TIMEOUT": ("0", "greater than"),
+        "MOYSKLAD_TRIES": ("x", "valid integer"),
+    },
+)

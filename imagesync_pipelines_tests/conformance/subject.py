@@ -1,0 +1,222 @@
+"""What a connector tells of itself to take part in the conformance tests: one `Subject`, and the `Site` that it makes.
+
+What belongs here: the two forms, and the moments at which a run can be caught. What does not: the connectors' own
+(image_db.py, edge.py …), the situations and what is asserted of them (test_*.py).
+"""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+from pydantic_settings import BaseSettings
+
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.sandbox.faults import FaultPlan, latency
+from imagesync_pipelines.sandbox.ledger import CallLedger
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.locks import account_lock
+from imagesync_pipelines_tests.faults.commands import WAITING
+from imagesync_pipelines_tests.places import entered, opened, rows_of
+
+# What each group of the target shows: a product, an entity, a gallery → its pictures, in any form that can be compared.
+Held = Mapping[str, object]
+CHANGES = ("images_added", "images_updated", "images_deleted")
+
+
+@dataclass
+class Site(ABC):
+    """One installation with its source and its target; `environment` is all that a process needs to use it."""
+
+    environment: dict[str, str] = field(repr=False)
+
+    @abstractmethod
+    def sync(self, **options: Any) -> runs.RunOutcome:
+        """Synchronise once, in this process; `options` are those of the connector."""
+
+    @abstractmethod
+    def held(self) -> Held:
+        """What the target shows."""
+
+    @abstractmethod
+    def wanted(self) -> Held:
+        """What the target should show, made from the source without the connector's help."""
+
+    @abstractmethod
+    def stamps(self) -> object:
+        """Versions of all that the target holds: equal before and after when nothing was written."""
+
+    @abstractmethod
+    def calls(self) -> int:
+        """The calls that the outside system got so far."""
+
+    @abstractmethod
+    def change(self) -> None:
+        """At the source: one image is added, one replaced, one taken away; no group that `broken` breaks."""
+
+    @abstractmethod
+    def lose(self) -> None:
+        """At the source: so many images vanish at once that the deletion limits hold their removal back."""
+
+    @abstractmethod
+    def broken(self) -> AbstractContextManager[set[str]]:
+        """A new item that cannot be synchronised, well again after the `with` block; gives the groups that it is in."""
+
+    def assert_killed(self, before: Held) -> None:
+        """What holds just after kill -9 at a moment, when `before` was held when the run began."""
+        self.assert_sound()
+
+    def assert_quiet(self, outcome: runs.RunOutcome) -> None:
+        """The run found nothing to do, and says so."""
+        assert outcome.status is not runs.Status.FAILED, outcome.error
+        assert [outcome.summary[change] for change in CHANGES] == [0, 0, 0]
+
+    @contextmanager
+    def taken(self, owner: str) -> Iterator[None]:
+        """Another run, of this process, holds the account for the length of a `with` block."""
+        with self.opened() as (installation, _), account_lock(installation.engine, owner, 0):
+            yield
+
+    def set_aside(self) -> set[str]:
+        """What is known as not synchronised, by key."""
+        return {row[0] for row in self.rows("SELECT connector || ' ' || key FROM imagesync.quarantine")}
+
+    @abstractmethod
+    def assert_sound(self) -> None:
+        """What holds at any moment, even just after kill -9."""
+
+    @abstractmethod
+    def assert_done_once(self) -> None:
+        """Of two runs at once only one wrote or fetched each thing."""
+
+    def is_idle(self) -> bool:
+        """Whether the outside system has carried out everything that it was asked."""
+        return True
+
+    def assert_right(self) -> None:
+        """The target shows what it should, and nothing of it is unsound."""
+        assert self.held() == self.wanted()
+        self.assert_sound()
+
+    def entered(self, **more: str) -> AbstractContextManager[None]:
+        """This process uses the installation for the length of a `with` block; `more` are further variables."""
+        return entered(self.environment, **more)
+
+    def opened(self, **more: str) -> AbstractContextManager[tuple[Installation, dg.DagsterInstance]]:
+        """The installation and its Dagster instance."""
+        return opened(self.environment, **more)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """The rows that a query on our database gives."""
+        return rows_of(self.environment["IMAGESYNC_DATABASE_URL"], query)
+
+
+# Given a site: a `with` block in which a run comes to a moment and stays there; gives whether it is there.
+Moment = Callable[[Any], AbstractContextManager[Callable[[], bool]]]
+
+
+@dataclass(frozen=True)
+class Automation:
+    """What a connector starts by itself.
+
+    by_itself: schedules and sensors that run from the start as soon as all variables of `needs` are set, and with none
+    of them missing. never, always: those for which they make no difference. schedule: the one that leaves out accounts
+    at work ('' where there are no accounts), with the partitions that it keeps and the site's accounts. missing: what
+    it says while there is no account.
+    """
+
+    by_itself: tuple[str, ...]
+    needs: Mapping[str, str]
+    never: tuple[str, ...] = ()
+    always: tuple[str, ...] = ()
+    schedule: str = ""
+    partition_set: str = ""
+    accounts: tuple[str, ...] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A connector in the conformance tests.
+
+    name: the connector. settings: its own. account: whose runs are looked at, '' where there are no accounts. made: a
+    site that was never synchronised. before_a_kill: what was done before the run that is killed. command: the words
+    after `imagesync` of that run. moments: where it is killed. planned: a moment after its plan was stored. beside:
+    what the second of two runs waits for. quiet_calls: what a run costs that finds nothing new. whole: options of one
+    that reads everything. after_plan: the assets that carry a plan out. wrong: settings with a value that is refused,
+    and what is said of it. reading_writes: of our tables that a dry run should leave alone, those that reading
+    brings up to date all the same. automation: what it starts by itself.
+    """
+
+    name: str
+    settings: type[BaseSettings]
+    account: str
+    made: Callable[[EmbeddedServer, Path], AbstractContextManager[Any]]
+    before_a_kill: Callable[[Any], None]
+    command: Callable[[Any], tuple[str, ...]]
+    moments: Mapping[str, Moment]
+    planned: Moment
+    beside: Moment
+    quiet_calls: int
+    after_plan: tuple[str, ...]
+    wrong: Mapping[str, tuple[str, str]]
+    automation: Automation
+    whole: Mapping[str, Any] = field(default_factory=dict)
+    reading_writes: tuple[str, ...] = ()
+
+    @property
+    def owner(self) -> str:
+        """Under which name its locks are kept."""
+        return f"{self.name}/{self.account}" if self.account else self.name
+
+
+def slow_call(
+    faults: Callable[[Any], FaultPlan],
+    ledger: Callable[[Any], CallLedger],
+    endpoint: str,
+    after: int,
+    *,
+    seconds: float,
+    times: int | None = 1,
+    waits: bool = False,
+) -> Moment:
+    """A call that takes long, after so many of its kind were answered; waits: its end is waited for afterwards.
+
+    times: how many calls are slow, None: all of them from then on.
+    """
+
+    @contextmanager
+    def moment(site: Any) -> Iterator[Callable[[], bool]]:
+        fault = latency(seconds).at(endpoint).after(after)
+        faults(site).add(fault.for_good() if times is None else fault.burst(times))
+        calls = ledger(site)
+        done = calls.count(endpoint)
+        yield lambda: calls.under_way(endpoint) > 0 and calls.count(endpoint) >= done + after
+        faults(site).clear()
+        while waits and calls.under_way(endpoint):
+            time.sleep(0.05)
+
+    return moment
+
+
+def locked(url: Callable[[Any], str], table: str, mode: str = "SHARE") -> Moment:
+    """Somebody holds a table in which the run wants to write."""
+
+    @contextmanager
+    def moment(site: Any) -> Iterator[Callable[[], bool]]:
+        with sa.create_engine(url(site), poolclass=sa.NullPool).connect() as holder:
+            holder.execute(sa.text(f"LOCK TABLE {table} IN {mode} MODE"))
+            yield lambda: rows_of(url(site), WAITING)[0][0] > 0
+
+    return moment
+
+
+def ours(site: Site) -> str:
+    """The URL of our database."""
+    return site.environment["IMAGESYNC_DATABASE_URL"]

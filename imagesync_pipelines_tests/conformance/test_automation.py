@@ -1,0 +1,79 @@
+"""Schedules and sensors of every connector: when they run by themselves, and what they leave alone."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from imagesync_pipelines.defs.build import build_definitions
+from imagesync_pipelines.defs.partitions import PARTITION_TAG
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines_tests.conformance.subject import Subject
+from imagesync_pipelines_tests.conformance.subjects import SUBJECTS
+
+# No daily schedule starts at this minute.
+MOMENT = datetime(2026, 11, 21, 9, 15, tzinfo=UTC)
+EVERYTHING = "everything"
+NEEDS = [(name, without) for name, one in SUBJECTS.items() for without in ("", *one.automation.needs, EVERYTHING)]
+WITH_ACCOUNTS = [name for name, one in SUBJECTS.items() if one.account]
+
+
+def statuses(subject: Subject) -> dict[str, str]:
+    """Every schedule and sensor of the connector: whether it runs from the start."""
+    repository = build_definitions().get_repository_def()
+    automation: list[Any] = [*repository.schedule_defs, *repository.sensor_defs]
+    return {one.name: one.default_status.value for one in automation if one.name.startswith(f"{subject.name}__")}
+
+
+@pytest.mark.parametrize(("name", "without"), NEEDS)
+def test_nothing_starts_by_itself_while_something_that_it_needs_is_missing(
+    monkeypatch: pytest.MonkeyPatch, name: str, without: str
+) -> None:
+    subject, automation = SUBJECTS[name], SUBJECTS[name].automation
+    for variable, value in automation.needs.items():
+        if without not in (variable, EVERYTHING):
+            monkeypatch.setenv(variable, value)
+    status = "STOPPED" if without else "RUNNING"
+    assert statuses(subject) == {
+        **dict.fromkeys(automation.by_itself, status),
+        **dict.fromkeys(automation.never, "STOPPED"),
+        **dict.fromkeys(automation.always, "RUNNING"),
+    }
+
+
+def tick(subject: Subject, instance: dg.DagsterInstance) -> Any:
+    """What the connector's schedule asks for."""
+    definitions = build_definitions()
+    repository = definitions.get_repository_def()
+    with dg.build_schedule_context(
+        instance=instance,
+        repository_def=repository,
+        resources=dict(definitions.resources or {}),
+        scheduled_execution_time=MOMENT,
+    ) as context:
+        return repository.get_schedule_def(subject.automation.schedule).evaluate_tick(context)
+
+
+@pytest.mark.parametrize("name", WITH_ACCOUNTS)
+def test_a_schedule_starts_one_run_per_account_and_leaves_out_those_at_work(
+    server: EmbeddedServer, tmp_path: Path, name: str
+) -> None:
+    subject, automation = SUBJECTS[name], SUBJECTS[name].automation
+    with subject.made(server, tmp_path / "site") as site:
+        needed = {key: value for key, value in automation.needs.items() if key not in site.environment}
+        with site.opened(**needed) as (_, instance):
+            instance.add_dynamic_partitions(automation.partition_set, ["gone-last-year"])
+            data = tick(subject, instance)
+            assert [request.partition_key for request in data.run_requests] == list(automation.accounts)
+            assert len({request.run_key for request in data.run_requests}) == len(automation.accounts)
+            assert instance.get_dynamic_partitions(automation.partition_set) == list(automation.accounts)
+            job = build_definitions().resolve_job_def(f"{name}__sync")
+            instance.create_run_for_job(job, tags={PARTITION_TAG: subject.account})
+            free = [request.partition_key for request in tick(subject, instance).run_requests or ()]
+            assert free == [account for account in automation.accounts if account != subject.account]
+        with site.opened(**needed, IMAGESYNC_ACCOUNTS="") as (_, instance):
+            data = tick(subject, instance)
+            assert not data.run_requests
+            assert automation.missing in data.skip_message
