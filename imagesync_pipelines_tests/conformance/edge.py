@@ -178,6 +178,7 @@ SUBJECT = Subject(
     # The source mirror and its cursor are durable state: what a dry run read is not read again.
     reading_writes=("cursor",),
     after_plan=("photo_binaries",),
+    applies="photo_binaries",
     whole={"full": True},
     automation=Automation(
         by_itself=("edge__sync__hourly", "edge__sync__daily_full", "edge__new_photos", "edge__overdue_runs"),

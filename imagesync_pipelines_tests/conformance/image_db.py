@@ -174,6 +174,7 @@ SUBJECT = Subject(
     # The ERP's products are taken over before they are matched.
     reading_writes=("product",),
     after_plan=("product_images", "unmatched_articles"),
+    applies="product_images",
     automation=Automation(
         by_itself=("image_db__sync__daily", "image_db__page_discovery"),
         needs={

@@ -126,6 +126,7 @@ SUBJECT = Subject(
     # The source mirror and its cursor are durable state: what a dry run read is not read again.
     reading_writes=("cursor",),
     after_plan=("content", "child_images"),
+    applies="child_images",
     whole={"full": True},
     automation=Automation(
         by_itself=("moysklad__sync__hourly", "moysklad__sync__daily_full", "moysklad__requests"),

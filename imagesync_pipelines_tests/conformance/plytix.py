@@ -157,6 +157,7 @@ SUBJECT = Subject(
     beside=slow("link", "asset create", 0),
     quiet_calls=1,
     after_plan=("assets", "product_images"),
+    applies="product_images",
     automation=Automation(
         by_itself=("plytix__sync__daily", "plytix__new_mapping"),
         needs={"IMAGESYNC_ACCOUNTS": "accounts.toml", "PLYTIX_MAPPING_FOLDER": "mappings"},

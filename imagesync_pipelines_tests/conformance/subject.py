@@ -149,9 +149,10 @@ class Subject:
     site that was never synchronised. before_a_kill: what was done before the run that is killed. command: the words
     after `imagesync` of that run. moments: where it is killed. planned: a moment after its plan was stored. beside:
     what the second of two runs waits for. quiet_calls: what a run costs that finds nothing new. whole: options of one
-    that reads everything. after_plan: the assets that carry a plan out. wrong: settings with a value that is refused,
-    and what is said of it. reading_writes: of our tables that a dry run should leave alone, those that reading
-    brings up to date all the same. automation: what it starts by itself.
+    that reads everything. after_plan: the assets that carry a plan out or need it. applies: the one of them that notes
+    the plan as applied. wrong: settings with a value that is refused, and what is said of it. reading_writes: of our
+    tables that a dry run should leave alone, those that reading brings up to date all the same. automation: what it
+    starts by itself.
     """
 
     name: str
@@ -165,6 +166,7 @@ class Subject:
     beside: Moment
     quiet_calls: int
     after_plan: tuple[str, ...]
+    applies: str
     wrong: Mapping[str, tuple[str, str]]
     automation: Automation
     whole: Mapping[str, Any] = field(default_factory=dict)

@@ -7,7 +7,6 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import plan_steps
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
@@ -16,11 +15,6 @@ from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines_tests.installations import QUIET
 
 QUIETLY: Any = dict(QUIET)
-
-
-def sync_job() -> dg.JobDefinition:
-    """The nightly job, as Dagster's daemon finds it."""
-    return build_definitions().resolve_job_def("image_db__sync")
 
 
 def partial_job() -> dg.JobDefinition:
@@ -51,85 +45,6 @@ def shown(engine: sa.Engine) -> set[tuple[int, str]]:
     with engine.connect() as connection:
         found = connection.execute(sa.text("SELECT product_id, external_id FROM imagesync.product_image"))
         return {(row.product_id, row.external_id) for row in found}
-
-
-def killed_night(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> runs.RunOutcome:
-    """A nightly run that plans while half of the images are missing at the source, and whose worker then dies."""
-
-    def dies(*_: object, **__: object) -> None:
-        raise MemoryError("the worker died")
-
-    for file_id in sandbox.catalogue.file_ids()[:60]:
-        sandbox.mutate("delete", file_id=file_id)
-    sandbox.mutate("insert")
-    with monkeypatch.context() as patched:
-        patched.setattr(plan_steps, "apply_plan", dies)
-        night = runs.only(runs.sync("image_db"))
-    assert night.status is runs.Status.FAILED
-    assert night.plan is not None
-    assert night.plan.scope["held_back"] > 0
-    return night
-
-
-def test_a_re_executed_night_applies_its_own_plan_and_not_the_dry_run_of_somebody_else(
-    installed: Sandbox, database: sa.Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = shown(database)
-    night = killed_night(installed, monkeypatch)
-    look = runs.only(runs.sync("image_db", dry_run=True, allow_mass_delete=True))
-    assert look.plan is not None
-    assert look.plan.counts["remove"] > 10
-    with runs.opened() as (place, instance):
-        again = dg.execute_job(
-            dg.reconstructable(sync_job),
-            instance=instance,
-            reexecution_options=dg.ReexecutionOptions.from_failure(night.run_id, instance),
-        )
-        plans = Plans(place.engine, place.storage)
-        assert again.success
-        assert night.plan is not None
-        assert plans.header(night.plan.id).applied_run == again.run_id
-        assert plans.header(look.plan.id).applied_run is None
-        # A re-execution of the re-execution: its parent made no plan, its root did.
-        third = dg.execute_job(
-            dg.reconstructable(sync_job),
-            instance=instance,
-            reexecution_options=dg.ReexecutionOptions(again.run_id, ["image_db__product_images"]),
-        )
-        assert third.success
-        assert plans.header(night.plan.id).applied_run == third.run_id
-    assert shown(database) >= before
-
-
-def test_the_last_asset_alone_refuses_and_says_which_command_applies_a_plan(
-    installed: Sandbox, database: sa.Engine
-) -> None:
-    before = shown(database)
-    for file_id in installed.catalogue.file_ids()[:60]:
-        installed.mutate("delete", file_id=file_id)
-    look = runs.only(runs.sync("image_db", dry_run=True, allow_mass_delete=True))
-    assert look.plan is not None
-    with runs.opened() as (place, instance):
-        for asset in ("product_images", "unmatched_articles"):
-            alone = (
-                build_definitions()
-                .resolve_implicit_global_asset_job_def()
-                .execute_in_process(
-                    instance=instance,
-                    run_config=QUIETLY,
-                    asset_selection=[dg.AssetKey(["image_db", asset])],
-                    raise_on_error=False,
-                )
-            )
-            (failure,) = [event for event in alone.all_events if event.is_step_failure]
-            told = str(failure.step_failure_data.user_failure_data.description)
-            assert "`imagesync apply N`" in told
-            assert f"image_db is plan {look.plan.id}" in told
-            assert "Start the job image_db__sync" in told
-        assert Plans(place.engine, place.storage).header(look.plan.id).applied_run is None
-    assert shown(database) == before
-    applied = runs.apply_plan(look.plan.id)
-    assert applied.summary["images_deleted"] == look.plan.counts["remove"]
 
 
 def test_a_dry_run_of_some_pages_that_is_executed_again_is_not_carried_out(

@@ -9,12 +9,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.edge.applying import StoreApplied, apply_plan
 from imagesync_pipelines.connectors.edge.reading import take_photos
 from imagesync_pipelines.connectors.edge.steps import StorePlan, make_plan
-from imagesync_pipelines.defs import runs
-from imagesync_pipelines.defs.launching import JobRun
-from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
-from imagesync_pipelines.sync.progress import silent
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, another, edge_world, head_office
 
 PHOTOS = 40
@@ -54,19 +50,6 @@ def apply(world: EdgeWorld, ancestors: Sequence[str] = (), plan_id: int | None =
         return apply_plan(another(run, ancestors), plan_id)
 
 
-def test_a_run_that_is_executed_again_applies_its_own_plan_and_not_the_dry_run_of_somebody_else(
-    world: EdgeWorld,
-) -> None:
-    before = world.photos()
-    vanish(world, 0.5)
-    night, mine = plan(world)
-    _, look = plan(world, dry_run=True, allow_mass_delete=True)
-    assert (mine.planned.counts["remove"], look.planned.counts["remove"]) == (0, len(before) // 2)
-    done = apply(world, [night])
-    assert (done.plan_id, done.applied.removed) == (mine.plan_id, 0)
-    assert world.photos() == before
-
-
 def test_the_photos_alone_are_refused_and_a_dry_run_is_carried_out_by_its_number_only(world: EdgeWorld) -> None:
     before = world.photos()
     vanish(world, 0.5)
@@ -77,21 +60,6 @@ def test_the_photos_alone_are_refused_and_a_dry_run_is_carried_out_by_its_number
         apply(world, [dry])
     assert world.photos() == before
     assert apply(world, plan_id=look.plan_id).applied.removed == len(before) // 2
-
-
-def test_materialising_the_photos_alone_tells_people_what_to_start(world: EdgeWorld) -> None:
-    before = world.photos()
-    vanish(world, 0.5)
-    look = world.sync(full=True, dry_run=True, allow_mass_delete=True)
-    assert look.plan is not None
-    assert look.plan.counts["remove"] == len(before) // 2
-    alone = JobRun("edge__sync", {}, {PARTITION_TAG: STORE}, (("edge", "photo_binaries"),))
-    with world.opened() as (place, instance):
-        outcome = runs._run(place, instance, alone, silent)
-    assert outcome.status is runs.Status.FAILED
-    assert "`imagesync apply N`" in outcome.error
-    assert f"is plan {look.plan.id}" in outcome.error
-    assert world.photos() == before
 
 
 def test_a_whole_listing_keeps_its_proof_when_a_listing_of_changes_comes_in_between(world: EdgeWorld) -> None:

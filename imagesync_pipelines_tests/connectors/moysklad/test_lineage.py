@@ -59,19 +59,6 @@ def count(world: World) -> int:
     return sum(len(world.child().images(entity.id)) for entity in world.child().entities())
 
 
-def test_a_run_that_is_executed_again_applies_its_own_plan_and_not_the_dry_run_of_somebody_else(
-    world: World,
-) -> None:
-    before = count(world)
-    lose_images(world)
-    night = plan(world, "nightly")
-    look = plan(world, "looked", check_child=True, allow_mass_delete=True, dry_run=True)
-    assert look.planned.counts["remove"] > 2
-    done = apply(world, "again", "nightly")
-    assert (done.loaded.header.id, done.applied.removed) == (night.plan_id, 0)
-    assert count(world) == before
-
-
 def test_the_last_assets_alone_are_refused_and_a_dry_run_is_carried_out_by_its_number_only(world: World) -> None:
     before = count(world)
     lose_images(world)
