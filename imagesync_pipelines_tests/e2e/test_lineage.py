@@ -1,4 +1,4 @@
-"""Runs of the image database that go on with another one: a re-execution, the last asset alone, a dry run again."""
+"""Runs of the image database that go on with another one: a dry run of some pages again, a plan by itself."""
 
 from pathlib import Path
 from typing import Any
