@@ -119,17 +119,22 @@ class ImageCatalogue:
 
 
 def build_catalogue(
-    seed: int = 1, records: int = RECORDS, parents: int | None = None, variants: int | None = None
+    seed: int = 1,
+    records: int = RECORDS,
+    parents: int | None = None,
+    variants: int | None = None,
+    last_file_id: int = LAST_FILE_ID,
 ) -> ImageCatalogue:
     """Make a catalogue; parents and variants keep the real proportion to the records unless they are given.
 
+    last_file_id: no file_id is larger, unless there are too many records for that.
     The same arguments give the same catalogue. Proportions and rare cases: sections 3, 3.1 and 4.
     """
     rng = Random(seed)
     parents = max(1, round(records * PARENTS / RECORDS)) if parents is None else parents
     variants = max(1, round(parents * VARIANTS / PARENTS)) if variants is None else variants
     products = build_products(rng, parents, variants)
-    workshop = Workshop(rng, products, max(LAST_FILE_ID, records * 20))
+    workshop = Workshop(rng, products, max(last_file_id, records * 20))
     chosen = dict.fromkeys(rng.sample(range(records), min(records, SPECIALS)))
     special: dict[int, Record] = {}
     rows: list[bytes] = []

@@ -24,6 +24,7 @@ from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sand
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.head_office.server import PASSWORD_VARIABLE, HeadOfficeSandbox, head_office_sandbox
 from imagesync_pipelines.sandbox.head_office.server import accounts_of as edge_accounts
+from imagesync_pipelines.sandbox.image_db.catalogue import build_catalogue
 from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
@@ -41,6 +42,8 @@ from imagesync_pipelines_tests.plytix_installations import WIDE, PlytixWorld, pr
 
 BEGAN = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 RECORDS = 40
+# The largest file_id when the fixture was made; from another range the same seed draws other ids.
+LAST_FILE_ID = 930_363
 # The media host has no port in its name, so that the addresses of pictures are always the same.
 MEDIA_ROOT = "https://images.example/media/"
 # Set aside as the records they are; a record that breaks the proof of a full scan is not among them.
@@ -107,7 +110,9 @@ def systems(folder: Path, office_url: str, state: State | None = None) -> Iterat
     clock = StoodClock()
     accounts = catalogue(products=3, images=2, variants=1, bundles=1, children=len(MODES), side=24)
     with (
-        image_db_sandbox(records=RECORDS, clock=clock, stock_drift=False) as image_db,
+        image_db_sandbox(
+            build_catalogue(records=RECORDS, last_file_id=LAST_FILE_ID), clock=clock, stock_drift=False
+        ) as image_db,
         head_office_sandbox(
             office_url, photos=PHOTOS, seed=HEAD_OFFICE_SEED, folder=folder / "office", clock=clock
         ) as office,
