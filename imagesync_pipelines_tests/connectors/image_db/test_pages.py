@@ -101,7 +101,7 @@ def test_pages_of_another_size_begin_a_scan_of_their_own(connector: Connector) -
 
 
 def test_old_scans_go_when_a_new_one_is_proven(connector: Connector) -> None:
-    kept = [connector.scan().scan_id for _ in range(pages.KEPT_WALKS + 2)][-pages.KEPT_WALKS :]
+    kept = [connector.scan().scan_id for _ in range(pages.KEPT_SCANS + 2)][-pages.KEPT_SCANS :]
     with connector.place.engine.connect() as connection:
         assert sorted(connection.scalars(sa.text("SELECT DISTINCT scan_id FROM imagesync.raw_page"))) == kept
 

@@ -74,14 +74,15 @@ def test_an_applied_plan_shows_what_was_read_before_it_and_for_it(world: World) 
         "reason": "changed",
     }
     plans = Plans(world.engine, world.opened.storage)
+    batches = Batches(HandOvers(world.opened.engine, world.opened.storage, "image_db"))
     for batch in ("first", "second", "gone"):
-        file = Batches(HandOvers(world.opened.engine, world.opened.storage, "image_db")).records(batch)
+        file = batches.records(batch)
         file.parent.mkdir(parents=True)
         url = f"https://media.example.com/{batch}"
         table = pa.table({"external_id": ["1"], "thumbnail_url": [None], "image_url": [url]})
         pq.write_table(table, str(file))
         plans.mark_applied(save(world, [row], batch=batch), "run")
-    Batches(world.opened.storage).records("gone").unlink()
+    batches.records("gone").unlink()
     shown = [plan_page(world.opened, header, "update", 0, 10).lines[0] for header in newest_plans(world.engine, 3)]
     first, second = "https://media.example.com/first", "https://media.example.com/second"
     assert [(line.before, line.after) for line in shown] == [(second, ""), (first, second), ("", first)]
