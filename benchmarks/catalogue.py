@@ -1,8 +1,4 @@
-"""The web: pages of a large catalogue, thumbnails, a store's photos.
-
-What belongs here: which measurements, the tables, what was wanted. What does not: measuring (catalogue_whole.py,
-catalogue_thumbnails.py).
-"""
+"""The web: pages of a large catalogue, thumbnails, a store's photos."""
 
 import tempfile
 from typing import Any

@@ -1,7 +1,4 @@
-"""The catalogue, or the photo server of a store, in a process of its own: what asks it is then another process.
-
-What belongs here: serving; it prints its port and serves until it is ended. What does not: what is measured.
-"""
+"""The catalogue, or the photo server of a store, in a process of its own: what asks it is then another process."""
 
 import json
 import sys

@@ -1,8 +1,4 @@
-"""Thumbnails per second: the catalogue's recipe beside the plain one that everybody writes with Pillow.
-
-What belongs here: both recipes on the same pictures, one after the other in one thread. What does not: the table
-(catalogue.py), fetching and keeping.
-"""
+"""Thumbnails per second: the catalogue's recipe beside the plain one that everybody writes with Pillow."""
 
 import io
 import json

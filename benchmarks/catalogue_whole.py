@@ -1,8 +1,4 @@
-"""What the pages of a large catalogue and a store's photos cost, asked over HTTP by one process of another.
-
-What belongs here: asking, and the time of every answer. What does not: the table (catalogue.py), making the catalogue
-(catalogue_world.py), thumbnails (catalogue_thumbnails.py).
-"""
+"""What the pages of a large catalogue and a store's photos cost, asked over HTTP by one process of another."""
 
 import http.client
 import json

@@ -1,8 +1,4 @@
-"""A catalogue of 100,000 products and 300,000 images, and a store's photos, for the measurements of the web.
-
-What belongs here: making them with SQL in a home of their own. What does not: what is measured (catalogue_whole.py),
-the servers (catalogue_server.py).
-"""
+"""A catalogue of 100,000 products and 300,000 images, and a store's photos, for the measurements of the web."""
 
 from pathlib import Path
 from uuid import UUID

@@ -1,8 +1,4 @@
-"""The edge connector measured: photos from a bucket into BYTEA beside other programs, and a large catalogue at rest.
-
-What belongs here: setting up, the order of measurements, tables and ratios. What does not: each measurement (edge_*.py,
-rivals/photo_at_a_time.py), which has a process of its own; all read from one object store.
-"""
+"""The edge connector measured: photos from a bucket into BYTEA beside other programs, and a large catalogue at rest."""
 
 import json
 import subprocess

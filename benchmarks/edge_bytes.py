@@ -1,8 +1,4 @@
-"""The photos of a bucket into a store's BYTEA, proven, through the connector's functions: one way per process.
-
-What belongs here: one measurement, run in a process of its own by edge.py. What does not: other programs (edge.py,
-rivals/), the listing, which edge_catalogue.py shows.
-"""
+"""The photos of a bucket into a store's BYTEA, proven, through the connector's functions: one way per process."""
 
 import json
 import sys

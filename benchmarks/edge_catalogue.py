@@ -1,9 +1,4 @@
-"""A large catalogue at a store: a run in which nothing changed, and one in which one photo of a hundred did.
-
-What belongs here: one measurement, run in a process of its own by edge.py; listing, plan and writing are the
-connector's own functions, the head office is a stand-in whose answers are there at once. What does not: bytes in
-earnest (edge_bytes.py).
-"""
+"""A large catalogue at a store: a run in which nothing changed, and one in which one photo of a hundred did."""
 
 import hashlib
 import json

@@ -1,7 +1,4 @@
-"""Which client fetches bytes with the least processor time: each gets the same objects, hashed, five at a time.
-
-What belongs here: that one comparison, for choosing (README.md). What does not: writing anything (edge_bytes.py).
-"""
+"""Which client fetches bytes with the least processor time: each gets the same objects, hashed, five at a time."""
 
 import hashlib
 import json

@@ -1,9 +1,4 @@
-"""The first synchronisation of a large catalogue: every photo is new, and nothing may be in memory for all of them.
-
-What belongs here: one measurement, run in a process of its own by edge.py, over the connector's own stages; the head
-office is a stand-in that makes up each page and gives one small picture for every photo. What does not: bytes in
-earnest (edge_bytes.py).
-"""
+"""The first synchronisation of a large catalogue: every photo is new, and nothing may be in memory for all of them."""
 
 import hashlib
 import io

@@ -1,8 +1,4 @@
-"""The head-office service over a bucket that is filled already, for measuring what it costs in between.
-
-What belongs here: its tables filled with the listing, and the server, in a process of its own. What does not: the
-service (web/head_office).
-"""
+"""The head-office service over a bucket that is filled already, for measuring what it costs in between."""
 
 import json
 import secrets

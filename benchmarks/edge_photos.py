@@ -1,7 +1,4 @@
-"""Photos for the measurements of the edge: real JPEGs of about one size in a folder that the object store serves.
-
-What belongs here: making them and listing them. What does not: what is measured (edge.py).
-"""
+"""Photos for the measurements of the edge: real JPEGs of about one size in a folder that the object store serves."""
 
 import hashlib
 import io

@@ -1,7 +1,4 @@
-"""What other programs need for the same objects: s5cmd and rclone, to plain files, without looking at what came.
-
-What belongs here: calling them. What does not: comparing (edge.py).
-"""
+"""What other programs need for the same objects: s5cmd and rclone, to plain files, without looking at what came."""
 
 import os
 import subprocess

@@ -1,8 +1,4 @@
-"""A large catalogue through the connector's functions: from page bytes to committed rows in product_image.
-
-What belongs here: one measurement, run in a process of its own by run.py. What does not: reading pages over HTTP and
-Dagster, which image_db_small.py shows.
-"""
+"""A large catalogue through the connector's functions: from page bytes to committed rows in product_image."""
 
 import json
 import sys

@@ -1,7 +1,4 @@
-"""A catalogue of real size: the connector's own time after the HTTP answers, and whole Dagster runs beside it.
-
-What belongs here: one measurement, run in a process of its own by run.py. What does not: large catalogues.
-"""
+"""A catalogue of real size: the connector's own time after the HTTP answers, and whole Dagster runs beside it."""
 
 import json
 import os

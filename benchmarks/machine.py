@@ -1,7 +1,4 @@
-"""The machine that a benchmark ran on, so that its figures can be read later.
-
-What belongs here: processor, memory and versions. What does not: anything measured.
-"""
+"""The machine that a benchmark ran on, so that its figures can be read later."""
 
 import os
 import platform

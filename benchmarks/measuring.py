@@ -1,7 +1,4 @@
-"""How things are measured: wall time, processor time and peak memory, each measurement in a process of its own.
-
-What belongs here: stopwatch, memory, starting a measuring process. What does not: what is measured.
-"""
+"""How things are measured: wall time, processor time and peak memory, each measurement in a process of its own."""
 
 import json
 import os

@@ -1,8 +1,4 @@
-"""The МойСклад connector: calls, minutes and memory, beside the earlier way, on the same sandbox.
-
-What belongs here: which runs are made, the tables, what was wanted. What does not: the runs (moysklad_whole.py,
-moysklad_memory.py, rivals/).
-"""
+"""The МойСклад connector: calls, minutes and memory, beside the earlier way, on the same sandbox."""
 
 from dataclasses import dataclass
 from typing import Any

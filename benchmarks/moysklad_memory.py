@@ -1,8 +1,4 @@
-"""The memory of the МойСклад connector: large pictures for few and for many products, МойСклад in another process.
-
-What belongs here: one measurement of content and writing, run in a process of its own by moysklad.py. What does not:
-calls and minutes (moysklad_whole.py).
-"""
+"""The memory of the МойСклад connector: large pictures for few and for many products, МойСклад in another process."""
 
 import json
 import subprocess

@@ -1,8 +1,4 @@
-"""МойСклад in a process of its own, with large pictures: what another process needs for them is then its own memory.
-
-What belongs here: the stand-in for that one measurement; it prints its address and serves until it is ended. What does
-not: the measurement (moysklad_memory.py).
-"""
+"""МойСклад in a process of its own, with large pictures: what another process needs for them is then its own memory."""
 
 import json
 import sys

@@ -1,7 +1,4 @@
-"""The МойСклад connector on the sandbox, counted: a first synchronisation of child accounts, and the same again.
-
-What belongs here: one measurement, run in a process of its own by moysklad.py. What does not: the way it replaces.
-"""
+"""The МойСклад connector on the sandbox, counted: a first synchronisation of child accounts, and the same again."""
 
 import json
 import sys

@@ -1,7 +1,4 @@
-"""МойСклад for the benchmarks: the stand-in on a clock that is moved instead of slept through.
-
-What belongs here: setting it up for a catalogue, and what is counted of a run. What does not: who runs.
-"""
+"""МойСклад for the benchmarks: the stand-in on a clock that is moved instead of slept through."""
 
 import threading
 import time

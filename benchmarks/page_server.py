@@ -1,8 +1,4 @@
-"""The made-up pages over HTTP on loopback, for rivals that only read from a server.
-
-What belongs here: serving ready bytes as fast as the standard library can. What does not: what the sandbox does
-(faults, authentication, pages of any size).
-"""
+"""The made-up pages over HTTP on loopback, for rivals that only read from a server."""
 
 import json
 import sys

@@ -1,8 +1,4 @@
-"""Made-up pages of the image database for the benchmarks, in one file, so that no process holds all of them.
-
-What belongs here: making the pages from the sandbox's catalogue, and reading them one by one. What does not: what is
-measured with them.
-"""
+"""Made-up pages of the image database for the benchmarks, in one file, so that no process holds all of them."""
 
 import json
 from collections.abc import Iterator

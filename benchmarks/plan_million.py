@@ -1,7 +1,7 @@
 """The engine alone on 1,000,000 rows: seconds and peak memory of a plan, and the time per applied row.
 
-What belongs here: the engine without a database. What does not: the connectors' benchmarks. Each case runs in a process
-of its own, so that its peak is its own: a quiet night (1 % of the rows change) and the worst one (every key is new).
+Each case runs in a process of its own, so that its peak is its own: a quiet night (1 % of the rows change) and the
+worst one (every key is new).
 """
 
 import multiprocessing

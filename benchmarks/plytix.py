@@ -1,6 +1,5 @@
-"""The Plytix connector: how many calls a mapping file costs, beside the workflow that is replaced, on the same sandbox.
-
-What belongs here: which runs are made, the tables, what was wanted. What does not: the runs (plytix_whole.py, rivals/).
+"""The Plytix connector: how many calls a mapping file costs, beside the workflow that is replaced,
+on the same sandbox.
 """
 
 from typing import Any

@@ -1,7 +1,4 @@
-"""The Plytix connector on the sandbox, counted: a first synchronisation of a mapping file, and the same again.
-
-What belongs here: one measurement, run in a process of its own by plytix.py. What does not: the workflow it replaces.
-"""
+"""The Plytix connector on the sandbox, counted: a first synchronisation of a mapping file, and the same again."""
 
 import json
 import sys

@@ -1,7 +1,4 @@
-"""Plytix and Amazon for the benchmarks: both stand-ins on one clock that is moved instead of slept through.
-
-What belongs here: setting them up for a set of listings, and what is counted of a run. What does not: who runs.
-"""
+"""Plytix and Amazon for the benchmarks: both stand-ins on one clock that is moved instead of slept through."""
 
 import threading
 import time

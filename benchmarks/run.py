@@ -1,8 +1,7 @@
 """`make bench`: every measurement in a process of its own, printed as a table with the machine's data.
 
-What belongs here: which measurements there are, ratios between them, the table. What does not: the measurements. Name
-some (`python -m benchmarks.run small large rivals engine edge plytix moysklad catalogue`) to run only those; `--images`
-sizes `large`.
+Name some (`python -m benchmarks.run small large rivals engine edge plytix moysklad catalogue`) to run only those;
+`--images` sizes `large`.
 """
 
 import argparse

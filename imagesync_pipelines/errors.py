@@ -1,8 +1,4 @@
-"""The bases of errors: one that is written for people, one that the engine must know from wherever it comes.
-
-What belongs here: errors that are raised below and caught above, by modules that do not know one another. What does
-not: every other error, which is where it is raised.
-"""
+"""The bases of errors: one that is written for people, one that the engine must know from wherever it comes."""
 
 
 class ImagesyncError(Exception):

@@ -1,7 +1,6 @@
 """The connectors of this installation: one line each.
 
-What belongs here: the list. What does not: anything about a connector (connectors/<name>/connector.py). A declaration
-is imported when it is asked for, so that the command line's help needs none.
+A declaration is imported when it is asked for, so that the command line's help needs none.
 """
 
 from functools import cache

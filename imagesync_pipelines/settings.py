@@ -1,9 +1,4 @@
-"""The settings that every connector shares, read from the environment and from `.env`.
-
-What belongs here: values that more than one connector needs, and the one function that loads any settings class and
-turns a wrong value into one clear line. What does not: a connector's own settings, which are in
-`<connector>/settings.py`.
-"""
+"""The settings that every connector shares, read from the environment and from `.env`."""
 
 import os
 from pathlib import Path

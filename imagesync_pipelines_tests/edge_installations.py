@@ -1,8 +1,4 @@
-"""Edge stores for tests: a head office to read from, fresh databases, and a synchronisation with or without Dagster.
-
-What belongs here: what tests of whole synchronisations of the edge connector share. What does not: tests, and the head
-office itself (sandbox/head_office).
-"""
+"""Edge stores for tests: a head office to read from, fresh databases, and a synchronisation with or without Dagster."""
 
 import shutil
 import uuid

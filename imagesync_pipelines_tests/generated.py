@@ -1,7 +1,6 @@
 """The two committed files that are written by a program: `.env.example` and the snapshot of what Dagster loads.
 
-What belongs here: making their text. What does not: comparing them with what is committed (test_definitions.py,
-test_root_files.py). After a change that is meant, renew both and look at the difference:
+After a change that is meant, renew both and look at the difference:
 
     python -m imagesync_pipelines_tests.generated
 """

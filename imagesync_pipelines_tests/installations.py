@@ -1,8 +1,6 @@
 """Installations of the image database's room for tests: a small sandbox, and an installation joined to it.
 
-What belongs here: what tests of Dagster runs and of the command line share. What does not: what every connector's
-installation stands on (places.py), single fixtures of the installation (conftest.py). Nothing is set for longer than a
-`with` block, so an installation may live as long as a test module.
+Nothing is set for longer than a `with` block, so an installation may live as long as a test module.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,8 +1,4 @@
-"""The МойСклад connector for tests: the stand-in with its accounts, an installation of them, and a synchronisation.
-
-What belongs here: what tests of whole synchronisations of this connector share. What does not: tests, and the stand-in
-itself (sandbox/moysklad).
-"""
+"""The МойСклад connector for tests: the stand-in with its accounts, an installation of them, and a synchronisation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager

@@ -1,7 +1,6 @@
 """What every installation for tests stands on: fresh databases, and an environment that a process enters and leaves.
 
-What belongs here: what the installations of all connectors share. What does not: a connector's own installation
-(installations.py, <connector>_installations.py). Nothing is set for longer than a `with` block.
+Nothing is set for longer than a `with` block.
 """
 
 import os

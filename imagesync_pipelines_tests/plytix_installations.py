@@ -1,8 +1,4 @@
-"""Plytix for tests: Amazon's and Plytix's stand-ins, an installation of them, and a synchronisation.
-
-What belongs here: what tests of whole synchronisations of the Plytix connector share. What does not: tests, and the
-stand-ins themselves (sandbox/plytix, sandbox/amazon).
-"""
+"""Plytix for tests: Amazon's and Plytix's stand-ins, an installation of them, and a synchronisation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager

@@ -1,8 +1,4 @@
-"""Databases that one test leaves and the next one takes: emptied, which costs a tenth of making a new one.
-
-What belongs here: making a used database as if it were new, and seeing that it is. What does not: the fixtures
-(conftest.py).
-"""
+"""Databases that one test leaves and the next one takes: emptied, which costs a tenth of making a new one."""
 
 import sqlalchemy as sa
 

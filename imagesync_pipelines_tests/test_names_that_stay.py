@@ -1,8 +1,6 @@
 """Names that installations hold in their records, schedules and environments: none of them may go.
 
-What belongs here: names_that_stay.txt (one name a line, written down from commit 7115364) against what this code has.
-What does not: what else there is, which may grow (test_definitions.py). A name leaves the file only with a release that
-says so.
+A name leaves the file only with a release that says so.
 """
 
 import os

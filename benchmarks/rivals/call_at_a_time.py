@@ -1,8 +1,4 @@
-"""The workflow that is replaced: a search per product, an upload per address, a link per image, a patch per product.
-
-What belongs here: that loop (contract plytix.md, section 7), without its pauses of 0.2 s, and kinder than it was: what
-is refused for the rate limit is tried again. What does not: anything it lacks, which is a plan and a memory.
-"""
+"""The workflow that is replaced: a search per product, an upload per address, a link per image, a patch per product."""
 
 import json
 import sys

@@ -1,8 +1,4 @@
-"""dlt: its rest_api source from a local server, merged into the same kind of PostgreSQL.
-
-What belongs here: one measurement on the same pages. What does not: matching to products, choosing files, primaries,
-proof and deletion_limits, which dlt does not do: it keeps the records as they are, so it does less than the connector.
-"""
+"""dlt: its rest_api source from a local server, merged into the same kind of PostgreSQL."""
 
 import json
 import sys

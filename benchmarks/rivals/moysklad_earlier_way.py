@@ -1,9 +1,4 @@
-"""The earlier way from МойСклад's main account to a child: list, deletions, HEAD and GET per image, POST.
-
-What belongs here: that loop (contract moysklad.md, sections 15 and 19), as it was written down and kinder than it was:
-its deletions work, its HEAD is accepted, and what is refused for the rate limit is tried again after the time that is
-asked for. What does not: anything it lacks, which is a plan and a memory.
-"""
+"""The earlier way from МойСклад's main account to a child: list, deletions, HEAD and GET per image, POST."""
 
 import base64
 import json

@@ -1,8 +1,4 @@
-"""The way of the system that is replaced: one session, one photo after the other, bytes as text, a commit per photo.
-
-What belongs here: that loop (contract section 7, without its pause of 0.1 s). What does not: anything it lacks,
-which is a cursor, a decode, and keeping the old picture.
-"""
+"""The way of the system that is replaced: one session, one photo after the other, bytes as text, a commit per photo."""
 
 import hashlib
 import json

@@ -1,8 +1,5 @@
 """The way of the systems that this project replaces: for every image select its product and its row, then insert or
 update, each in a transaction of its own.
-
-What belongs here: one measurement on the same pages and the same tables. What does not: matching rules beyond the
-SKU, validation, plan, deletion_limits, primaries: this does less than the connector.
 """
 
 import json

@@ -1,8 +1,6 @@
 """The accounts file: one TOML file of everything that exists several times, such as the edge stores.
 
-What belongs here: reading IMAGESYNC_ACCOUNTS, its sections, its errors. What does not: what there is once per
-installation (settings.py), what a value may be (accounts_values.py), the section of МойСклад (accounts_moysklad.py). A
-secret in the file is only ever `env:NAME`, a variable of the environment or of `.env`.
+A secret in the file is only ever `env:NAME`, a variable of the environment or of `.env`.
 
     [edge.head_office]
     url = "https://ho.example"

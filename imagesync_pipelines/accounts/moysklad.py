@@ -1,7 +1,6 @@
 """The МойСклад section of the accounts file: the main account and its child accounts.
 
-What belongs here: `[moysklad.main]` and `[moysklad.children.<alias>]`, their keys and rules. What does not: reading the
-file (accounts.py). Keys: docs of accounts.py.
+Keys: docs of accounts.py.
 """
 
 from collections.abc import Iterator, Mapping

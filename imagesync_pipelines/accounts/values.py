@@ -1,8 +1,4 @@
-"""What a value of the accounts file may be: a text, a secret, a database, a URL.
-
-What belongs here: checking one value, and what a section is. What does not: the sections themselves (accounts.py,
-accounts_moysklad.py).
-"""
+"""What a value of the accounts file may be: a text, a secret, a database, a URL."""
 
 import re
 from typing import Annotated

@@ -1,8 +1,4 @@
-"""`imagesync cleanup`: removing kept image content that nobody used for a while.
-
-What belongs here: options, the progress bar, printing. What does not: what may be forgotten (storage/contents.py), and
-the clean-up by itself every day (connectors/moysklad).
-"""
+"""`imagesync cleanup`: removing kept image content that nobody used for a while."""
 
 import click
 

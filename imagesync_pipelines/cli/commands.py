@@ -1,7 +1,6 @@
 """Every command of `imagesync`: its name, where it is, and the one line that lists say of it.
 
-What belongs here: that table, and the groups. What does not: the commands, one file per connector or concern, which are
-imported when they are called. `imagesync --help` is made from this file alone, so nothing heavy may be imported here.
+`imagesync --help` is made from this file alone, so nothing heavy may be imported here.
 """
 
 import click

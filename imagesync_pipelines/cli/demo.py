@@ -1,7 +1,4 @@
-"""`imagesync demo`: from nothing to four tables: a catalogue of real size, two edge stores, Plytix, МойСклад.
-
-What belongs here: the demonstration and its table. What does not: the sandbox, the synchronisation.
-"""
+"""`imagesync demo`: from nothing to four tables: a catalogue of real size, two edge stores, Plytix, МойСклад."""
 
 import shutil
 from collections.abc import Sequence

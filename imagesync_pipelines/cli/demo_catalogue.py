@@ -1,8 +1,4 @@
-"""The catalogue's part of `imagesync demo`: its pages are asked for once, over real HTTP, and then it is stopped.
-
-What belongs here: which pages, and the table of what they answered. What does not: the other connectors' parts
-(demo.py), the catalogue (web/catalogue).
-"""
+"""The catalogue's part of `imagesync demo`: its pages are asked for once, over real HTTP, and then it is stopped."""
 
 import re
 import time

@@ -1,7 +1,4 @@
-"""МойСклад's part of `imagesync demo`: a main account to two children, some changes, the children again.
-
-What belongs here: the runs and their table. What does not: the other connectors' parts (demo.py), the sandbox.
-"""
+"""МойСклад's part of `imagesync demo`: a main account to two children, some changes, the children again."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""`imagesync sync edge` and `imagesync edge …`: the edge stores on a terminal.
-
-What belongs here: options and printing. What does not: the work (runs.py and the connector), the photo server (web).
-"""
+"""`imagesync sync edge` and `imagesync edge …`: the edge stores on a terminal."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing

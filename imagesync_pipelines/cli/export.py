@@ -1,7 +1,4 @@
-"""`imagesync export`: the images of all products as a file.
-
-What belongs here: options, where the bytes go. What does not: what is exported and how (products/exports).
-"""
+"""`imagesync export`: the images of all products as a file."""
 
 import sys
 from pathlib import Path

@@ -1,7 +1,4 @@
-"""`imagesync head-office …`: running the head-office service and filling it.
-
-What belongs here: options and what is printed. What does not: what the commands do (web/head_office).
-"""
+"""`imagesync head-office …`: running the head-office service and filling it."""
 
 from pathlib import Path
 

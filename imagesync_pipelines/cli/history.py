@@ -1,7 +1,4 @@
-"""`imagesync history`: past runs, from Dagster's own records.
-
-What belongs here: printing. What does not: reading the records (operations/history.py).
-"""
+"""`imagesync history`: past runs, from Dagster's own records."""
 
 import click
 

@@ -1,7 +1,4 @@
-"""`imagesync sync image-db` and `imagesync image-db …`: the image database on a terminal.
-
-What belongs here: options and printing. What does not: the work (runs.py and the connector).
-"""
+"""`imagesync sync image-db` and `imagesync image-db …`: the image database on a terminal."""
 
 from typing import Any
 

@@ -1,7 +1,4 @@
-"""`imagesync env` and `imagesync clean`: the home of this installation.
-
-What belongs here: where things are kept, and removing them. What does not: the servers (servers.py).
-"""
+"""`imagesync env` and `imagesync clean`: the home of this installation."""
 
 import shlex
 import shutil

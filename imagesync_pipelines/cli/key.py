@@ -1,7 +1,4 @@
-"""`imagesync key add|list|revoke`: the keys with which other systems call the catalogue's API.
-
-What belongs here: options and what is printed. What does not: what a key is (web/catalogue/keys.py).
-"""
+"""`imagesync key add|list|revoke`: the keys with which other systems call the catalogue's API."""
 
 import click
 

@@ -1,7 +1,4 @@
-"""A command that is imported when it is called, and not to list it.
-
-What belongs here: that stand-in. What does not: which commands there are (commands.py).
-"""
+"""A command that is imported when it is called, and not to list it."""
 
 from importlib import import_module
 from typing import Any

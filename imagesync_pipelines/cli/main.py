@@ -1,7 +1,5 @@
 """The `imagesync` command: its groups, and how every error ends on a terminal.
 
-What belongs here: the root command, exit codes, logging to the terminal. What does not: which commands there are
-(commands.py) and what they do; nothing heavy may be imported here, because `--version` and `--help` start from here.
 Exit codes: 0 success, 3 completed with warnings (see the summary), 1 failed, 2 wrong options (click's own).
 """
 

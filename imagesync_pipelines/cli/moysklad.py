@@ -1,7 +1,4 @@
-"""`imagesync sync moysklad` and `imagesync moysklad …`: synchronising, the queue of requests, its endpoints.
-
-What belongs here: options and printing. What does not: the work (the connector), the endpoints (web/webhooks).
-"""
+"""`imagesync sync moysklad` and `imagesync moysklad …`: synchronising, the queue of requests, its endpoints."""
 
 from datetime import UTC, datetime
 from typing import BinaryIO

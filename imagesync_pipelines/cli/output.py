@@ -1,7 +1,4 @@
-"""How the terminal shows things: a progress bar, a summary table, a list.
-
-What belongs here: rendering with rich. What does not: what the numbers mean (operations, connectors).
-"""
+"""How the terminal shows things: a progress bar, a summary table, a list."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,8 +1,4 @@
-"""`imagesync plan` and `imagesync apply`: what was about to change, and doing it later.
-
-What belongs here: printing a stored plan, starting its application. What does not: planning and applying (sync,
-connectors).
-"""
+"""`imagesync plan` and `imagesync apply`: what was about to change, and doing it later."""
 
 import click
 

@@ -1,7 +1,4 @@
-"""`imagesync sync plytix` and `imagesync plytix …`: Amazon's listings into Plytix, on a terminal.
-
-What belongs here: options and printing. What does not: the work (runs.py and the connector).
-"""
+"""`imagesync sync plytix` and `imagesync plytix …`: Amazon's listings into Plytix, on a terminal."""
 
 import json
 from collections.abc import Mapping

@@ -1,7 +1,4 @@
-"""`imagesync quarantine list|replay|drop`: what was set aside, and trying it again.
-
-What belongs here: printing and starting a replay. What does not: the table (storage/quarantine.py).
-"""
+"""`imagesync quarantine list|replay|drop`: what was set aside, and trying it again."""
 
 import click
 

@@ -1,8 +1,4 @@
-"""Working on the sandbox instead of real systems: the variables, the home, the server process.
-
-What belongs here: making sure that made-up products never meet a real database. What does not: the sandbox itself
-(sandbox), the commands (demo.py, servers.py).
-"""
+"""Working on the sandbox instead of real systems: the variables, the home, the server process."""
 
 import os
 import sys

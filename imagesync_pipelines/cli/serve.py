@@ -1,7 +1,4 @@
-"""`imagesync serve`: the catalogue of this installation, for people and for systems.
-
-What belongs here: its options, and handing it what it works with. What does not: the application (web/catalogue).
-"""
+"""`imagesync serve`: the catalogue of this installation, for people and for systems."""
 
 from dataclasses import replace
 from functools import partial

@@ -1,7 +1,4 @@
-"""`imagesync dev` and `imagesync sandbox`: the processes that stay up.
-
-What belongs here: starting servers, and stopping every one of them by its own process id. What does not: what they do.
-"""
+"""`imagesync dev` and `imagesync sandbox`: the processes that stay up."""
 
 import os
 import shutil

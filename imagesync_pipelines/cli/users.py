@@ -1,8 +1,7 @@
 """`imagesync user …`: who may log in to the catalogue.
 
-What belongs here: options, asking for a password, what is printed. What does not: people and passwords
-(web/catalogue/users.py). A password is asked for or read from standard input; an argument would be in the shell's
-history and in the list of processes.
+A password is asked for or read from standard input; an argument would be in the shell's history and in the list of
+processes.
 """
 
 import sys

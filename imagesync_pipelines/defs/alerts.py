@@ -1,8 +1,5 @@
 """One message per failed run, to the targets of IMAGESYNC_ALERT_URLS.
 
-What belongs here: the sensor that hears of every failed run, what the message says, how often it is sent, and sending
-it. What does not: finding out why a run failed (failures.py).
-
 The sensor is the only sender. A run that the command line starts in its own process is in the same Dagster instance, so
 the daemon's sensor hears of it too; a second sender in the command line would tell everything twice. Without a daemon
 nothing is sent: the person at the terminal sees the error and the exit code.

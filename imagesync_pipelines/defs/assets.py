@@ -1,8 +1,4 @@
-"""Dagster assets made from the steps that connectors declare.
-
-What belongs here: one way to make an asset of any step, and the run context that its function gets. What does not: what
-the steps do (connectors), jobs (jobs.py), checks (checks.py).
-"""
+"""Dagster assets made from the steps that connectors declare."""
 
 import inspect
 import logging

@@ -1,7 +1,6 @@
 """All definitions of the code location, made from the registry of connectors and the jobs that they share.
 
-What belongs here: putting together what the other files of this package make. What does not: any asset, job or sensor
-itself. What is special to one connector is in the file of its name, if it has one: `build_sensors(connector, shared)`.
+What is special to one connector is in the file of its name, if it has one: `build_sensors(connector, shared)`.
 """
 
 import warnings

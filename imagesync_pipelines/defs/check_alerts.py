@@ -1,8 +1,4 @@
-"""One message per asset check that failed without failing its run, to the targets of IMAGESYNC_ALERT_URLS.
-
-What belongs here: the sensor that reads check evaluations, and what its message says. What does not: failed runs
-(alerts.py), a blocking check among them, and the checks themselves (the connectors' checks.py).
-"""
+"""One message per asset check that failed without failing its run, to the targets of IMAGESYNC_ALERT_URLS."""
 
 import hashlib
 from datetime import UTC, datetime

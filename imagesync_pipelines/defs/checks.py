@@ -1,8 +1,4 @@
-"""Asset checks made from the true sentences that connectors declare.
-
-What belongs here: one way to make any check. What does not: what is true (connectors), the guard, which keeps bad news
-from doing harm before anything is written (sync/guard.py).
-"""
+"""Asset checks made from the true sentences that connectors declare."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,8 +1,4 @@
-"""Keeping Dagster's event log small without losing anything that somebody still reads.
-
-What belongs here: the job that prunes old events, and its schedule. What does not: runs, which are never deleted:
-Dagster then forgets what they materialised, partitions included.
-"""
+"""Keeping Dagster's event log small without losing anything that somebody still reads."""
 
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta

@@ -1,8 +1,4 @@
-"""What is special to the edge connector in Dagster: what it watches, which is news at the head office and late runs.
-
-What belongs here: the sensors and what they remember. What does not: looking for news (connectors/edge/probe.py),
-the check that a late run fails (connectors/edge/applying.py), sending alerts (check_alerts.py).
-"""
+"""What is special to the edge connector in Dagster: what it watches, which is news at the head office and late runs."""
 
 import json
 import time

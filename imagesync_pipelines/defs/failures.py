@@ -1,8 +1,4 @@
-"""Why a run failed, read from Dagster's own events and told for people.
-
-What belongs here: finding the real error behind the exceptions that Dagster wraps it in. What does not: raising errors
-(summaries.py), telling somebody (alerts.py), listing runs (history.py).
-"""
+"""Why a run failed, read from Dagster's own events and told for people."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""How old a Dagster asset may be before the UI says that it is late.
-
-What belongs here: the shape of the installation's freshness policies. What does not: the hours, which are a connector's
-settings.
-"""
+"""How old a Dagster asset may be before the UI says that it is late."""
 
 from datetime import timedelta
 

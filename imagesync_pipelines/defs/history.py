@@ -1,8 +1,4 @@
-"""The runs of the past, from Dagster's own records; there is no sync-log table.
-
-What belongs here: reading runs and the summaries on their events. What does not: printing them (cli) and writing the
-summaries (summaries.py).
-"""
+"""The runs of the past, from Dagster's own records; there is no sync-log table."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""Jobs made from the declarations of connectors: Dagster assets that run together, and steps that are none.
-
-What belongs here: one way to make any job. What does not: what the steps do (connectors), when jobs run (schedules.py).
-"""
+"""Jobs made from the declarations of connectors: Dagster assets that run together, and steps that are none."""
 
 from inspect import cleandoc
 from typing import Any

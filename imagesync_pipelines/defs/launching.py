@@ -1,8 +1,5 @@
 """Runs to start, of any connector, whoever starts them: for which account, with which configuration.
 
-What belongs here: descriptions of runs, the partitions of accounts, which accounts are at work. What does not: starting
-them (runs.py, Dagster's daemon), when they start (schedules.py, the sensors of defs/<connector>.py).
-
 One run is one account: one that fails stops no other. Two runs of one account never work at the same time: Dagster's
 pool queues their steps, and the steps hold the account's lock in our database.
 """

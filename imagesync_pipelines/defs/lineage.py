@@ -1,8 +1,4 @@
-"""Which runs a run re-executes, as Dagster's tags tell it.
-
-What belongs here: reading the tags. What does not: the rule that is made of it (sync/lineage.py), finding plans and
-notes by it (handovers.py).
-"""
+"""Which runs a run re-executes, as Dagster's tags tell it."""
 
 import dagster as dg
 

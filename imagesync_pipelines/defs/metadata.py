@@ -1,8 +1,4 @@
-"""Values that the Dagster UI shows well: bounded tables, counts, metrics, links.
-
-What belongs here: turning frames, numbers and foreign text into metadata of an event, small enough to be shown inline
-and safe against text that pretends to be Markdown. What does not: pictures (thumbnails.py), summaries (summaries.py).
-"""
+"""Values that the Dagster UI shows well: bounded tables, counts, metrics, links."""
 
 import math
 import re

@@ -1,8 +1,4 @@
-"""What is special to МойСклад in Dagster: the sensor that looks for requests in its queue.
-
-What belongs here: the sensor. What does not: the queue and its attempts (connectors/moysklad/queue.py), how requests
-get into it (web/webhooks, cli).
-"""
+"""What is special to МойСклад in Dagster: the sensor that looks for requests in its queue."""
 
 from datetime import UTC, datetime
 

@@ -1,8 +1,4 @@
-"""Runs that were started in a process of their own, on a terminal or from a script, and died with it.
-
-What belongs here: the tags that name the process of such a run, and closing the runs whose process is gone. What does
-not: runs that the daemon launched (Dagster's own run monitoring closes those).
-"""
+"""Runs that were started in a process of their own, on a terminal or from a script, and died with it."""
 
 import os
 import socket

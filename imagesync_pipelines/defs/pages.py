@@ -1,8 +1,4 @@
-"""The page partitions of a connector: blocks of consecutive pages, kept equal to what its source has.
-
-What belongs here: asking the source, adding and removing blocks, the range of a run over all of them, the sensor that
-looks once an hour. What does not: what a block is (sync/blocks.py), reading pages (connectors).
-"""
+"""The page partitions of a connector: blocks of consecutive pages, kept equal to what its source has."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

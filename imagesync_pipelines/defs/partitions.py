@@ -1,8 +1,4 @@
-"""Partitions of Dagster: ranges, accounts, runs in flight, the outcome of every block of a range.
-
-What belongs here: what any connector with partitions needs. What does not: which pages a block has (sync/blocks.py),
-asking an API how many there are (pages.py), reading the accounts file.
-"""
+"""Partitions of Dagster: ranges, accounts, runs in flight, the outcome of every block of a range."""
 
 from collections.abc import Collection, Mapping
 

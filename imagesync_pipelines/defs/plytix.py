@@ -1,8 +1,4 @@
-"""What Plytix needs of Dagster beyond its declaration: the sensor of new mapping files and of runs that wait.
-
-What belongs here: the sensor and what it remembers. What does not: looking into the folder
-(connectors/plytix/sources.py), everything that is made of the declaration (build.py).
-"""
+"""What Plytix needs of Dagster beyond its declaration: the sensor of new mapping files and of runs that wait."""
 
 import json
 from collections.abc import Collection, Mapping

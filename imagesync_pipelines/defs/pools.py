@@ -1,8 +1,4 @@
-"""Dagster's concurrency pools, made before a run needs them.
-
-What belongs here: making pools. What does not: which pools there are (the connectors), their limits (dagster.yaml, the
-UI).
-"""
+"""Dagster's concurrency pools, made before a run needs them."""
 
 from collections.abc import Iterable
 

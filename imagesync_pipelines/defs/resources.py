@@ -1,7 +1,6 @@
 """The Dagster resources: this installation, and the settings of each connector with typed fields that the UI shows.
 
-What belongs here: handing steps the settings, the database and the folders. What does not: a connector's clients, which
-its steps open themselves. A secret is shown by the name of its variable only, and read at run time.
+A secret is shown by the name of its variable only, and read at run time.
 """
 
 from collections.abc import Mapping

@@ -1,12 +1,9 @@
 """A synchronisation from Python: one call, one Dagster run, one outcome.
 
-What belongs here: starting a job of the code location in this process, on the installation's own Dagster instance,
-so that the run is in the UI's history. What does not: what the jobs do (the connectors), options on a terminal (cli).
+from imagesync_pipelines.defs import runs
 
-    from imagesync_pipelines.defs import runs
-
-    for account, outcome in runs.sync("plytix", dry_run=True):
-        print(account, outcome.status, outcome.summary)
+for account, outcome in runs.sync("plytix", dry_run=True):
+    print(account, outcome.status, outcome.summary)
 """
 
 import logging

@@ -1,8 +1,4 @@
-"""Schedules made from the declarations of connectors.
-
-What belongs here: one way to make any schedule. What does not: runs that news start (the sensors of
-defs/<connector>.py), what the runs do (connectors).
-"""
+"""Schedules made from the declarations of connectors."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -1,8 +1,4 @@
-"""A step's result as metadata of a Dagster event.
-
-What belongs here: which kind of value becomes which kind of metadata. What does not: the values (sync/steps.py), and
-how text, tables and pictures are made safe and short (metadata.py, thumbnails.py).
-"""
+"""A step's result as metadata of a Dagster event."""
 
 from collections.abc import Collection, Mapping
 

@@ -1,9 +1,4 @@
-"""The summary of a run, written where Dagster keeps its records: on the event of the run's last asset.
-
-What belongs here: a summary as metadata of an event, and the wrapper around every asset's work, which records the
-summary of a stage that failed and turns its error into one for people. What does not: counting (sync/report.py) and
-reading the records back (history.py).
-"""
+"""The summary of a run, written where Dagster keeps its records: on the event of the run's last asset."""
 
 import re
 import traceback

@@ -1,8 +1,6 @@
 """Small pictures in the Dagster UI: what a plan or a catalogue looks like at a glance.
 
-What belongs here: at most twelve pictures as Markdown of an event. What does not: fetching a URL (upstream/fetch.py,
-handed in) and judging pictures (imaging). Never put these on a partitioned Dagster asset: Dagster copies the metadata
-onto the event of every partition.
+Never put these on a partitioned Dagster asset: Dagster copies the metadata onto the event of every partition.
 
 The UI shows Markdown of fewer than 1,000 characters inline, and longer behind a button "Show Markdown". Twelve pictures
 never fit inline when they are embedded, so there are two ways: `linked` stays inline and lets the browser fetch the

@@ -1,8 +1,4 @@
-"""Smaller copies of a picture for the web: the recipe, and nothing but.
-
-What belongs here: size, orientation, colours, encoding. What does not: where originals come from and where copies are
-kept (web/catalogue/derivatives.py), judging a body (validation.py): only what was decoded whole before comes here.
-"""
+"""Smaller copies of a picture for the web: the recipe, and nothing but."""
 
 import hashlib
 import io

@@ -1,8 +1,5 @@
 """Which file of a picture serves which purpose: a product page, a list, a thumbnail, a download.
 
-What belongs here: file kinds, candidates and the choice among them, for any system that offers one picture in several
-files. What does not: how a system names its files (its connector's rules.py) and opening a file (validation.py).
-
 The rule is PNG before JPEG before the original, but only among files that are large enough for the purpose: taken
 literally it gives every product page a 200-pixel PNG (docs/contracts/image_db.md, section 7).
 """

@@ -1,6 +1,5 @@
 """A child process with limits, in which a picture is decoded that is large or risky.
 
-What belongs here: starting it, what it may use, how it ended. What does not: decoding (validation.py, derivatives.py).
 A child gets the body on stdin, nothing of our environment, and answers on stdout.
 """
 

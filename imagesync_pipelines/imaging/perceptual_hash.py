@@ -1,8 +1,4 @@
-"""What a picture looks like, in a few numbers: a hash that survives scaling, and how white its edge is.
-
-What belongs here: numbers from pixels. What does not: whether a body is a picture at all (validation.py), and what the
-numbers mean for a product (the connectors).
-"""
+"""What a picture looks like, in a few numbers: a hash that survives scaling, and how white its edge is."""
 
 import io
 from typing import NamedTuple

@@ -1,7 +1,6 @@
 """A picture made smaller than a number of bytes, as a JPEG.
 
-What belongs here: re-encoding, for where a target takes no larger file. What does not: whether a body is a picture
-(validation.py), and who wants it smaller (the connectors). The same body and limit give the same bytes.
+The same body and limit give the same bytes.
 """
 
 import io

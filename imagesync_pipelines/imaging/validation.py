@@ -1,8 +1,7 @@
 """Whether a body is a whole picture: every byte of it is decoded before it is shown or stored anywhere.
 
-What belongs here: decoding, its limits, what is decoded in a child process. What does not: that process (limited.py),
-fetching (upstream/fetch.py) and which file serves which purpose (formats.py). A full decode finds what is cut; a byte
-that was altered inside a JPEG is found by a checksum only, which the caller has to know.
+A full decode finds what is cut; a byte that was altered inside a JPEG is found by a checksum only, which the caller
+has to know.
 """
 
 import hashlib

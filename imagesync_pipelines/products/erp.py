@@ -1,7 +1,6 @@
 """Products as the ERP has them: read from SQL or from files, everything as text, judged row by row.
 
-What belongs here: reading and validating. What does not: our own product table (table.py) and SKU matching
-(matching.py). The columns are those of the contract's section 4.
+The columns are those of the contract's section 4.
 """
 
 import math

@@ -1,9 +1,4 @@
-"""Article numbers of the image database to products of the ERP (docs/contracts/image_db.md, §5.1).
-
-What belongs here: the match and, where there is none, the nearest candidates for a person to look at; and which
-products of a large catalogue can matter at all, so that only those become Python objects. What does not: the other
-rules (rules.py) and the frames made of matches (planning.py).
-"""
+"""Article numbers of the image database to products of the ERP (docs/contracts/image_db.md, §5.1)."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable

@@ -1,8 +1,4 @@
-"""A person's choice of a product's primary image: kept, and shown at once.
-
-What belongs here: what the web and scripts call to pin and unpin. What does not: the `pin` table (storage/pins.py) and
-what a synchronisation does with pins (applying.py); both lock the product first, so neither can undo the other.
-"""
+"""A person's choice of a product's primary image: kept, and shown at once."""
 
 from dataclasses import replace
 

@@ -1,9 +1,4 @@
-"""Primaries in the database: the images of products under lock, and the flag of those whose flag is wrong.
-
-What belongs here: what every writer of `is_primary` shares, so that a synchronisation and a person's pin never see half
-of each other. What does not: which image is primary (rules.choose_primary), pins by hand (pinning.py), rows of a plan
-(applying.py).
-"""
+"""Primaries in the database: the images of products under lock, and the flag of those whose flag is wrong."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""The pure rules of product images: which order images have, which is primary, which article an image belongs to.
-
-What belongs here: plain functions over rows, most of them from docs/contracts/image_db.md. What does not: reading
-a source (its connector), matching numbers to products (matching.py).
-"""
+"""The pure rules of product images: which order images have, which is primary, which article an image belongs to."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime

@@ -1,8 +1,4 @@
-"""The settings of the ERP, read from the environment and from `.env`.
-
-What belongs here: where the products come from, for every connector that needs products. What does not: a connector's
-own variables.
-"""
+"""The settings of the ERP, read from the environment and from `.env`."""
 
 from pathlib import Path
 

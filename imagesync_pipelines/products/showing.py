@@ -1,8 +1,4 @@
-"""The images that are shown for products: the mission's article numbers and fallback, for a whole list at once.
-
-What belongs here: three queries for any number of products, and joining them with the rule. What does not: the rule
-itself (rules.choose_numbers, contract section 5.2), pages and APIs that show the images (web).
-"""
+"""The images that are shown for products: the mission's article numbers and fallback, for a whole list at once."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

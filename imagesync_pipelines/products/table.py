@@ -1,9 +1,4 @@
-"""The ERP's products in our `product` table: added, renamed, moved, marked when they left, never deleted.
-
-What belongs here: writing the frame that erp.py read, in one transaction, and reading the table back for the rules.
-What does not: reading the ERP (erp.py) and anything about images: the images of a product that left the ERP go through
-plan, guard and deletion limits like any others.
-"""
+"""The ERP's products in our `product` table: added, renamed, moved, marked when they left, never deleted."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,9 +1,4 @@
-"""`product_image` as a target: whole products, one transaction per batch, primaries last.
-
-What belongs here: what is there now (the engine's `current`), and the effects of a batch of groups. What does not:
-what should be there (planning.py), locks and flags of primaries (primaries.py), which removals may happen
-(sync/guard.py).
-"""
+"""`product_image` as a target: whole products, one transaction per batch, primaries last."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The tables for a product manager: article numbers that no product has, and images that no product shows.
-
-What belongs here: writing both tables. What does not: finding what is unmatched (planning.py, matching.py).
-"""
+"""The tables for a product manager: article numbers that no product has, and images that no product shows."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

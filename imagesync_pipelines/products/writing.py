@@ -1,8 +1,6 @@
 """Rows of product_image in the database, in the caller's transaction: removing, renaming, writing.
 
-What belongs here: the statements, and rows in the form in which they are copied. What does not: which rows, which of
-them is primary, and what happens when one is not accepted (applying.py). The caller holds the products' locks
-(primaries.lock_products).
+The caller holds the products' locks (primaries.lock_products).
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,7 @@
 """Image content, kept by its SHA-256 below <root>/content/, and whose picture it is (`image_content`).
 
-What belongs here: keeping, finding and forgetting the bytes of pictures that were decoded whole before. What does not:
-downloading and judging them (the connectors, imaging/). Content is a store of the past, not a truth: what is forgotten
-is downloaded again. A source such as moysklad:main:<image id> names bytes that never change.
+Content is a store of the past, not a truth: what is forgotten is downloaded again. A source such as
+moysklad:main:<image id> names bytes that never change.
 """
 
 import hashlib

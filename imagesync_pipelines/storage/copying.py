@@ -1,8 +1,4 @@
-"""Many rows into a table or out of it at once, with PostgreSQL's COPY.
-
-What belongs here: the one place that reaches through SQLAlchemy for psycopg's COPY. What does not: which rows, and what
-is done with them afterwards (the connectors).
-"""
+"""Many rows into a table or out of it at once, with PostgreSQL's COPY."""
 
 import io
 from collections.abc import Iterable, Mapping, Sequence

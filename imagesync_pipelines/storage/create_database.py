@@ -1,7 +1,4 @@
-"""Further databases on the server that holds ours: an edge store's own, the sandbox's.
-
-What belongs here: making one by its name. What does not: what is kept in it.
-"""
+"""Further databases on the server that holds ours: an edge store's own, the sandbox's."""
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError

@@ -1,8 +1,4 @@
-"""Cursors: how far the incremental readings of a source have come, per connector and account.
-
-What belongs here: the `cursor` table. What does not: what a value means and when it may move (the connectors); it moves
-in the transaction that brings the mirror up to date, so that neither is ever ahead of the other.
-"""
+"""Cursors: how far the incremental readings of a source have come, per connector and account."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert

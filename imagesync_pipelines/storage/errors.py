@@ -1,7 +1,6 @@
 """What can go wrong with our storage, as named errors.
 
-What belongs here: the exception classes of storage, so that the command line can show any of them as one clear line.
-What does not: the errors of upstreams or of settings. Every message says what happened and what to do about it.
+Every message says what happened and what to do about it.
 """
 
 from imagesync_pipelines.errors import ImagesyncError

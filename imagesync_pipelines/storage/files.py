@@ -1,8 +1,4 @@
-"""Writing and removing files below the storage root, which is a folder or an object store (universal-pathlib).
-
-What belongs here: what both kinds of store need to be told about a whole file. What does not: what is in the files
-(raw_pages.py, plans.py).
-"""
+"""Writing and removing files below the storage root, which is a folder or an object store (universal-pathlib)."""
 
 import tempfile
 import uuid

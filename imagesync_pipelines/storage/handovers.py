@@ -1,8 +1,5 @@
 """Hand-overs: what a step of a run leaves for the later steps of that run, as rows of one table.
 
-What belongs here: the `handover` table, and the files of large frames that its rows point to. What does not: whose
-hand-over a run takes (sync/lineage.py), what is in them (the connectors), and durable state, which any run may read.
-
 A row is a run, a step and a partition with a small JSON document. A frame is a file below
 <root>/handovers/<connector>/<run>/; it counts once its row is there, and one without a row is removed by pruning.
 """

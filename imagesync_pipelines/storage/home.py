@@ -1,8 +1,4 @@
-"""The locations: where this installation keeps everything, worked out once from the settings.
-
-What belongs here: folders, database URLs and the variables that child processes need. What does not: what is kept in
-them (the other files of storage/), and Dagster itself, which only ever sees the environment.
-"""
+"""The locations: where this installation keeps everything, worked out once from the settings."""
 
 import os
 from dataclasses import dataclass, field

@@ -1,8 +1,4 @@
-"""This installation, opened: the shared settings, the installation, and an engine on the migrated database.
-
-What belongs here: opening and closing the three together. What does not: each of them (settings.py, home.py,
-database.py).
-"""
+"""This installation, opened: the shared settings, the installation, and an engine on the migrated database."""
 
 import ctypes
 from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """Intents: a call to a remote target that was begun and whose outcome is not written yet.
 
-What belongs here: the `intent` table. What does not: the calls, and reading a target again (the engine). A row exists
-only between the commit before a call and the commit of its outcome, so a row found at a start means: unknown.
+A row exists only between the commit before a call and the commit of its outcome, so a row found at a start means:
+unknown.
 """
 
 from collections.abc import Collection

@@ -1,8 +1,4 @@
-"""Secrets that an installation makes for itself once and keeps in its home.
-
-What belongs here: making one file with a random secret, whole or not at all. What does not: secrets that people set,
-which are settings, and whether an installation may make its own (the service that needs it).
-"""
+"""Secrets that an installation makes for itself once and keeps in its home."""
 
 import secrets
 from contextlib import suppress

@@ -1,7 +1,7 @@
 """Locks: one run at a time writes a connector, on all hosts of an installation.
 
-What belongs here: the lock of a connector. What does not: Dagster's concurrency pools, which keep runs from piling up.
-The lock is PostgreSQL's session advisory lock on a connection of its own: it ends with the process, however that ends.
+The lock is PostgreSQL's session advisory lock on a connection of its own: it ends with the process, however that
+ends.
 """
 
 import hashlib

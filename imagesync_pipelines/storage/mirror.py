@@ -1,7 +1,6 @@
 """The mirror: what a source held when it was last read, row by row, with what has left it.
 
-What belongs here: the `mirror` table, and the staging of a reading before it is merged. What does not: reading the
-source, and judging whether a reading proves anything (the connectors). Rows that are gone stay as tombstones.
+Rows that are gone stay as tombstones.
 
 A reading is staged in a temporary table of one connection, page by page, so that its size costs no memory and its
 length holds no transaction open. `merge` and `mark_gone` then bring the mirror up to date, in the caller's transaction.

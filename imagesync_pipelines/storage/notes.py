@@ -1,8 +1,6 @@
 """Notes: what a stage leaves for the next one and for the checks, small files in <root>/notes/<connector>/<account>/.
 
-What belongs here: keeping and finding the notes of runs. What does not: what is in them (the connectors' notes.py),
-whose note a run may take (sync/handovers.py), and what must not be lost: the ledger, the mirror and the plan are
-in the database. A note that is lost costs a run and nothing else.
+A note that is lost costs a run and nothing else.
 """
 
 from typing import ClassVar, TypeVar

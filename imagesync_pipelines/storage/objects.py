@@ -1,8 +1,4 @@
-"""Access to an S3 object store through boto3: where it is, a client on it, its bucket.
-
-What belongs here: what is the same for every object store (MinIO, AWS, the embedded one). What does not: starting the
-embedded server (embedded_s3.py), and what the objects mean (web/head_office, edge).
-"""
+"""Access to an S3 object store through boto3: where it is, a client on it, its bucket."""
 
 from dataclasses import dataclass
 from typing import Any

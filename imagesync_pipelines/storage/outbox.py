@@ -1,7 +1,6 @@
 """The outbox: reports to an upstream that wait until they could be sent, per connector and account.
 
-What belongs here: the `report_outbox` table. What does not: what a report says and sending it (the connectors). Of a
-key there is one report, the newest: it replaces an older one that was not sent.
+Of a key there is one report, the newest: it replaces an older one that was not sent.
 """
 
 from collections.abc import Collection, Mapping, Sequence

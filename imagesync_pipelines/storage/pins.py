@@ -1,8 +1,6 @@
 """Pins: a person's choice of a product's primary image, which no synchronisation undoes.
 
-What belongs here: the `pin` table, in the caller's transaction. What does not: choosing the primary (products/rules.py)
-and writing it (products/pinning.py, which is what other code calls). A pin whose image is gone stays and is dormant:
-when the image returns, so does the choice.
+A pin whose image is gone stays and is dormant: when the image returns, so does the choice.
 """
 
 from collections.abc import Collection

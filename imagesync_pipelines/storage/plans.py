@@ -1,8 +1,4 @@
-"""Plans: what was about to change, kept so that it can be looked at and applied later.
-
-What belongs here: the `plan` table and its Parquet files below <root>/plans/<connector>/<id>/. What does not: making,
-judging and applying plans (the engine and the connectors).
-"""
+"""Plans: what was about to change, kept so that it can be looked at and applied later."""
 
 import hashlib
 import io

@@ -1,7 +1,6 @@
 """Quarantine: items that could not be synchronised, with the reason, until they can or a person drops them.
 
-What belongs here: the `quarantine` table of all connectors. What does not: deciding what goes in, and trying again (the
-engine and the connectors). An item is its connector, stage and key; meeting it again raises `attempts`.
+An item is its connector, stage and key; meeting it again raises `attempts`.
 """
 
 from collections.abc import Collection, Sequence

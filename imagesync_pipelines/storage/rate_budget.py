@@ -1,6 +1,5 @@
 """Rate budgets: how many calls a principal has made lately, shared by every worker, process and host.
 
-What belongs here: the `rate_budget` table. What does not: where limits come from, and waiting (the connectors' api).
 Calls are counted in twentieths of a window, so that no span of a window's length holds more calls than its limit,
 wherever the other side lets its own windows begin. Where calls weigh differently, the limit is one of units. Where a
 system also limits what is under way at once, a call holds a lease until it is given back. Time is the caller's, in

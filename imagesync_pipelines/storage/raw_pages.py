@@ -1,8 +1,7 @@
 """Pages of a source, exactly as received, compressed: what was read can be read again without asking the source.
 
-What belongs here: keeping the bytes and finding them again. What does not: scans and their proof (scans.py), what is in
-a page (the connector). A page is its row in `raw_page` and one file below <root>/raw_pages/<connector>/<scan>/; the row
-is written after the file is whole and names it by its content, so a row never points at half a page.
+A page is its row in `raw_page` and one file below <root>/raw_pages/<connector>/<scan>/; the row is written after the
+file is whole and names it by its content, so a row never points at half a page.
 """
 
 import hashlib

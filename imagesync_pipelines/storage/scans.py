@@ -1,8 +1,7 @@
 """Scans: one reading of a source from its first page to its last, with its count and its proof.
 
-What belongs here: the `scan` table. What does not: judging whether a scan proves anything (the connector), its pages
-(raw_pages.py). A scan is open until it is finished; then it is proven or unproven, and a proof can only be lost.
-All times are the database's, so that hosts with different clocks agree.
+A scan is open until it is finished; then it is proven or unproven, and a proof can only be lost. All times are the
+database's, so that hosts with different clocks agree.
 """
 
 from dataclasses import dataclass

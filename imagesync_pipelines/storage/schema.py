@@ -1,7 +1,6 @@
 """Our tables, in the PostgreSQL schema `imagesync` (SQLAlchemy Core).
 
-What belongs here: tables, columns, constraints, indexes. What does not: queries (one file per concern beside this one)
-and changes of existing databases (migrations/). A migrated database equals this metadata; a test compares them.
+A migrated database equals this metadata; a test compares them.
 """
 
 import sqlalchemy as sa

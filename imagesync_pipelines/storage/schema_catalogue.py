@@ -1,8 +1,4 @@
-"""What the catalogue adds to our tables.
-
-What belongs here: its own tables, and indexes that its searches need on the tables of others. What does not: those
-tables (schema.py, schema_moysklad.py), queries (web/catalogue/), changes of existing databases (migrations/).
-"""
+"""What the catalogue adds to our tables."""
 
 import sqlalchemy as sa
 

@@ -1,7 +1,6 @@
 """The tables of the МойСклад connector, in the same schema and the same metadata as all others.
 
-What belongs here: tables, columns, constraints, indexes. What does not: queries (the connector), changes of existing
-databases (migrations/). `child` is always the alias of a child account, `entity_key` an entity of the main account.
+`child` is always the alias of a child account, `entity_key` an entity of the main account.
 """
 
 import sqlalchemy as sa

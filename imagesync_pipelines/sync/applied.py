@@ -1,8 +1,4 @@
-"""A stored plan carried out: found, applied under the account's lock, counted and told.
-
-What belongs here: what every connector does around applying. What does not: applying itself (apply.py), effects (the
-connectors' target.py).
-"""
+"""A stored plan carried out: found, applied under the account's lock, counted and told."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass

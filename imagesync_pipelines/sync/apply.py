@@ -3,9 +3,6 @@
 Databases take batches of whole groups, each one transaction: a batch that is not accepted is halved down to the one
 group that cannot be written. Remote systems take one group at a time, several side by side, each between its intent
 and its outcome, so that nothing doubles when an answer is lost. A bad group costs nobody else.
-
-What belongs here: a plan's rows as work, batching, halving, freshness, intents, counting, quarantine. What does not:
-the effects and calls (the connectors' target.py), what a target must offer (targets.py), plans around it (applied.py).
 """
 
 from collections import Counter

@@ -1,8 +1,4 @@
-"""Blocks of consecutive pages of a source: their keys, their pages, which ones a source has.
-
-What belongs here: pure functions over keys. What does not: keeping blocks as partitions (defs/partitions.py), asking a
-source how many pages it has (defs/pages.py).
-"""
+"""Blocks of consecutive pages of a source: their keys, their pages, which ones a source has."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence

@@ -1,8 +1,5 @@
 """What a connector declares: its steps with their dependencies, jobs, options, schedules, accounts, checks.
 
-What belongs here: the words of a declaration. What does not: any connector (connectors/<name>/connector.py), and what
-Dagster makes of a declaration (defs).
-
 A connector has no runner with a fixed order: it lists its own steps, and each is a function of the run context and of
 the step's options that returns a StepResult.
 """

@@ -1,7 +1,6 @@
 """The tables that go in and out of the engine: their columns, their types, and what is refused.
 
-What belongs here: the columns of wanted, current, rejected and plan, and the checks on them. What does not: the rules
-of planning (plan.py). No function here changes the frame it is given.
+No function here changes the frame it is given.
 """
 
 from collections.abc import Collection

@@ -1,8 +1,6 @@
 """The guard: which removals of a plan may happen.
 
-What belongs here: proof and deletion_limits. What does not: planning (plan.py) and fields that depend on the whole
-group, which a connector computes after the guard. The guard holds removals back and nothing else; a rename is no
-removal.
+The guard holds removals back and nothing else; a rename is no removal.
 """
 
 from dataclasses import dataclass

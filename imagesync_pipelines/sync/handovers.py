@@ -1,8 +1,4 @@
-"""Hand-overs between the steps of a run, found by its lineage: the plan to apply, and the notes of the steps before.
-
-What belongs here: joining the rule (sync/lineage.py) with what storage keeps, and the refusal when nothing belongs to a
-run. What does not: reading Dagster's tags (lineage.py), what the notes hold (the connectors).
-"""
+"""Hand-overs between the steps of a run, found by its lineage: the plan to apply, and the notes of the steps before."""
 
 from collections.abc import Mapping, Sequence
 

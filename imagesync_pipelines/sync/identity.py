@@ -1,8 +1,7 @@
 """Whose account it is that a name of the accounts file reaches: the rule, pure.
 
-What belongs here: telling that two names are one account. What does not: how a system says whose account it is, and
-keeping what it said (a connector's identity.py). An identity is an account, never a token: another token of the same
-account changes nothing, and what does not say who it is is unproven, which refuses nothing.
+An identity is an account, never a token: another token of the same account changes nothing, and what does not say who
+it is is unproven, which refuses nothing.
 """
 
 from collections.abc import Mapping

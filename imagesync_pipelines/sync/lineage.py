@@ -3,9 +3,6 @@
 A hand-over is what one step of a run leaves for the next: a plan, the chosen records, counts, a report. It belongs to
 its run. A run that re-executes another one, or that Dagster starts again after a dead worker, goes on with what that
 run left; nobody goes on with what a stranger left, least of all with a plan that somebody only looked at.
-
-What belongs here: that rule. What does not: who re-executes whom (defs/lineage.py), where hand-overs are kept
-(storage), and durable state (mirrors, raw pages, maps, whole scans), which any run may read.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -1,7 +1,4 @@
-"""Python's garbage collector beside work that makes very many small objects.
-
-What belongs here: pausing it. What does not: memory itself, which slices and columns keep small.
-"""
+"""Python's garbage collector beside work that makes very many small objects."""
 
 import gc
 from collections.abc import Iterator

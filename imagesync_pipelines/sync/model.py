@@ -1,8 +1,4 @@
-"""The words of the engine: changes, scope and its proof, the deletion limits, what passes to an adapter.
-
-What belongs here: enums, frozen dataclasses, named tuples, and the digest of a group. What does not: frames and their
-columns (frames.py), what an adapter must offer (targets.py), and any rule.
-"""
+"""The words of the engine: changes, scope and its proof, the deletion limits, what passes to an adapter."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

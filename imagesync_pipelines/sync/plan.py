@@ -1,8 +1,6 @@
 """The plan: what would have to change so that the target becomes what is wanted.
 
-What belongs here: the join of wanted and current, renames, and the digests of groups. What does not: whether a removal
-may happen (guard.py), the payload of a row (the connector looks it up for rows that change), applying. Everything here
-works on whole columns: a million rows are planned in seconds.
+Everything here works on whole columns: a million rows are planned in seconds.
 """
 
 from itertools import groupby

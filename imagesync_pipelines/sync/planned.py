@@ -1,8 +1,4 @@
-"""A plan that was made: judged, stored with what applying it needs, and told.
-
-What belongs here: what every connector does with a plan between making and applying it. What does not: making one (the
-connectors' planning.py and sync/plan.py), judging removals (guard.py), applying (applied.py).
-"""
+"""A plan that was made: judged, stored with what applying it needs, and told."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

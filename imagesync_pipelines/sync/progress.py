@@ -1,7 +1,4 @@
-"""How long work tells how far it is, without knowing who watches.
-
-What belongs here: the shape of a progress report and the one that nobody sees. What does not: bars (cli/output.py).
-"""
+"""How long work tells how far it is, without knowing who watches."""
 
 from typing import Protocol
 

@@ -1,8 +1,4 @@
-"""What a run has to tell in every connector: its summary, the numbers plotted, a plan's changes.
-
-What belongs here: the summary as data, that of an applied plan, the order in which changes are shown. What does not:
-writing it anywhere (operations/summaries.py), a connector's own sentences and numbers (its telling.py).
-"""
+"""What a run has to tell in every connector: its summary, the numbers plotted, a plan's changes."""
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime

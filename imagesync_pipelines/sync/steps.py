@@ -1,8 +1,4 @@
-"""Steps: what one step of a run works with, and what it tells when it is done.
-
-What belongs here: the run context, the result of a step, and the kinds of value that a result shows. What does not: the
-steps of a connector (connectors/<name>/connector.py declares them), how they look in Dagster (defs).
-"""
+"""Steps: what one step of a run works with, and what it tells when it is done."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager

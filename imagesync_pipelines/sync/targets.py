@@ -1,7 +1,4 @@
-"""What a connector hands to the engine: targets, the log of intents, the quarantine.
-
-What belongs here: the protocols, and what their calls promise. What does not: implementations (connectors, storage).
-"""
+"""What a connector hands to the engine: targets, the log of intents, the quarantine."""
 
 from collections.abc import Collection, Iterator, Sequence
 from typing import Protocol

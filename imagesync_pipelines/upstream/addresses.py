@@ -1,7 +1,6 @@
 """Which URLs that are data may be opened, and at which address.
 
-What belongs here: the rules on scheme, host spelling, port and address. What does not: opening anything but the name
-lookup (fetch.py). One parser reads the URL, and the request is built from its parts, so two readings cannot differ.
+One parser reads the URL, and the request is built from its parts, so two readings cannot differ.
 """
 
 import ipaddress

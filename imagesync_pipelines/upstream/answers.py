@@ -1,7 +1,6 @@
 """What came back: reading a body under deadline and cap, judging a status, parsing JSON.
 
-What belongs here: everything about one answer of an API. What does not: sending, redirects, retries (session.py) and
-pictures (fetch.py). Failures are returned, not raised, see retries.py.
+Failures are returned, not raised, see retries.py.
 """
 
 import json

@@ -1,8 +1,4 @@
-"""How we say who we are to an outside system.
-
-What belongs here: the kinds of credentials and the headers they become. What does not: where they come from
-(settings) and what happens when they are refused (answers.py).
-"""
+"""How we say who we are to an outside system."""
 
 import base64
 from collections.abc import Callable, Mapping

@@ -1,7 +1,6 @@
 """The errors of talking to an outside system: one named class per kind, safe to log, to show and to pickle.
 
-What belongs here: the family of UpstreamError. What does not: deciding when one is raised (session, fetch) and what a
-connector does about it. No error holds a request, an answer, a header or a query, so no error can leak a credential.
+No error holds a request, an answer, a header or a query, so no error can leak a credential.
 """
 
 # Kinds are named after what happened, as in "except NotFoundError"; N818 would have them all end in Error.

@@ -1,8 +1,4 @@
-"""Fetching a picture from a URL that is data: the only place that opens such a URL.
-
-What belongs here: one careful GET: no credentials, no cookies, no proxy, and the very address that was judged. What
-does not: which URLs may be opened (addresses.py) and whether the body is a picture (imaging/validation.py).
-"""
+"""Fetching a picture from a URL that is data: the only place that opens such a URL."""
 
 import hashlib
 import http.client

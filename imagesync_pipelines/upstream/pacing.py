@@ -1,8 +1,4 @@
-"""A pause between calls, shared by threads.
-
-What belongs here: spacing the calls of one process. What does not: rate budgets shared between processes, which are
-kept in PostgreSQL (storage).
-"""
+"""A pause between calls, shared by threads."""
 
 import threading
 import time

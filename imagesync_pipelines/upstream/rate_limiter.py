@@ -1,8 +1,4 @@
-"""Keeping to what a system allows a principal: when a call may be made, and what a refusal for the limits asks for.
-
-What belongs here: waiting for a permit, and giving it back with what the answer's headers say. What does not: the
-counting, which all processes share (storage/rate_budget.py), and the numbers (the connectors).
-"""
+"""Keeping to what a system allows a principal: when a call may be made, and what a refusal for the limits asks for."""
 
 import threading
 import uuid

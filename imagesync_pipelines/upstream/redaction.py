@@ -1,7 +1,6 @@
 """Keeping credentials out of what people and logs see.
 
-What belongs here: removing known secrets from text, and queries from what urllib3 logs. What does not: where the
-secrets come from. Errors and answers never hold a query or a header, so only foreign text has to be cleaned here.
+Errors and answers never hold a query or a header, so only foreign text has to be cleaned here.
 """
 
 import base64

@@ -1,8 +1,7 @@
 """Trying again: which wait comes before which attempt, and when to give up.
 
-What belongs here: backoff with full jitter, Retry-After in its forms, the one loop that makes attempts. What does not:
-how an attempt is made (session, fetch). An attempt returns its error instead of raising it, so that the library's
-exception, which holds URL and headers, never becomes the context of ours.
+An attempt returns its error instead of raising it, so that the library's exception, which holds URL and headers,
+never becomes the context of ours.
 """
 
 import random

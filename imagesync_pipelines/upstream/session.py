@@ -1,8 +1,4 @@
-"""One polite, bounded, discreet way to call an HTTP API; every connector's `api.py` stands on it.
-
-What belongs here: a call with its deadline, retries, redirects, size cap and credentials. What does not: any system's
-paths or fields (the connector's `api.py`), judging an answer (answers.py), URLs that are data (fetch.py).
-"""
+"""One polite, bounded, discreet way to call an HTTP API; every connector's `api.py` stands on it."""
 
 import http.cookiejar
 import re

@@ -1,8 +1,4 @@
-"""A token that a system gives for credentials and that ends: one holder for all threads of a run.
-
-What belongs here: asking for a token, renewing it before it ends, asking once more when it was refused. What does not:
-the calls that carry it (transport.py), and which path, body and answer a system's login has (the connectors).
-"""
+"""A token that a system gives for credentials and that ends: one holder for all threads of a run."""
 
 import threading
 from collections.abc import Callable, Mapping

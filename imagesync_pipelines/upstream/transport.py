@@ -1,9 +1,4 @@
-"""Calls to a system that counts them: with a permit, with a valid token, repeated where that is safe.
-
-What belongs here: the order of permit, token, attempt and judgement, written once for all connectors. What does not:
-one attempt (session.py), waits between attempts (retries.py), what a system's answers mean (a Dialect of its
-connector).
-"""
+"""Calls to a system that counts them: with a permit, with a valid token, repeated where that is safe."""
 
 from contextlib import nullcontext
 from dataclasses import replace

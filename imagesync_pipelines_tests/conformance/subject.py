@@ -1,7 +1,5 @@
-"""What a connector tells of itself to take part in the conformance tests: one `Subject`, and the `Site` that it makes.
-
-What belongs here: the two forms, and the moments at which a run can be caught. What does not: the connectors' own
-(image_db.py, edge.py …), the situations and what is asserted of them (test_*.py).
+"""What a connector tells of itself to take part in the conformance tests: one `Subject`,
+and the `Site` that it makes.
 """
 
 import time

@@ -1,7 +1,4 @@
-"""A whole small installation beside a running sandbox, and a synchronisation of it stage by stage without Dagster.
-
-What belongs here: what the tests in e2e/ and faults/ share. What does not: tests.
-"""
+"""A whole small installation beside a running sandbox, and a synchronisation of it stage by stage without Dagster."""
 
 import shutil
 import time

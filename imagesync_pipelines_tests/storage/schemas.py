@@ -1,7 +1,4 @@
-"""Our schema in a database, as PostgreSQL itself writes it: two databases are alike when their texts are.
-
-What belongs here: that text. What does not: comparisons (the tests).
-"""
+"""Our schema in a database, as PostgreSQL itself writes it: two databases are alike when their texts are."""
 
 import re
 import subprocess

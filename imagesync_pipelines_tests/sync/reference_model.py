@@ -1,7 +1,6 @@
 """The engine's reference model: what the target holds once a guarded plan was applied, as a plain slow function.
 
-What belongs here: the model alone, row by row and with none of the engine's own code, so that it can judge the engine.
-The tests of the engine and of every connector compare with it. What does not: anything that production calls.
+The tests of the engine and of every connector compare with it.
 """
 
 from collections import defaultdict

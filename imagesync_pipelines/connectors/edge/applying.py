@@ -1,8 +1,4 @@
-"""A store's plan carried out, as a step: the photos in the store's own database, what that came to, and its checks.
-
-What belongs here: joining the engine, the effects and the reports that are to be sent, and what the step tells. What
-does not: the effects (target.py), where bytes come from (downloads.py), sending reports (reporting.py).
-"""
+"""A store's plan carried out, as a step: the photos in the store's own database, what that came to, and its checks."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

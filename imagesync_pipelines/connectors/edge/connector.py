@@ -1,8 +1,4 @@
-"""The edge: product photos of a head office in the databases of its stores, declared.
-
-What belongs here: the declaration. What does not: what the steps do (reading.py, steps.py, applying.py), the sensors
-(defs/edge.py).
-"""
+"""The edge: product photos of a head office in the databases of its stores, declared."""
 
 from collections.abc import Collection
 from datetime import datetime

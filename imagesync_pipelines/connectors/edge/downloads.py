@@ -2,9 +2,6 @@
 
 They come from the head office's API, or from its bucket directly (EDGE_BYTES_FROM); the bucket is read with obstore,
 because boto3 costs several times the processor time (benchmarks/README.md).
-
-What belongs here: opening a photo, prefetching, the budget, MD5 over what was received, the full decode. What does not:
-the API itself (client/), what a bad photo means for its row (target.py).
 """
 
 import hashlib

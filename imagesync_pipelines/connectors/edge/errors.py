@@ -1,8 +1,4 @@
-"""The errors that only this connector knows: of the head office, and of a store's database.
-
-What belongs here: named errors. What does not: those of any HTTP call (upstream/errors.py), of which those of the head
-office are kinds, so that a caller who does not care catches UpstreamError.
-"""
+"""The errors that only this connector knows: of the head office, and of a store's database."""
 
 # Kinds are named after what happened, as in "except PhotoGoneError".
 

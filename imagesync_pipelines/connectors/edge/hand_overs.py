@@ -1,8 +1,4 @@
-"""What a step of a store leaves for the next one, for the checks, and for looking back at the store's last run.
-
-What belongs here: what the two hand-overs hold. What does not: keeping them (storage/handovers.py), the mirror, the
-cursor and the plan, which are in the database; a hand-over that is lost costs a plan too many and nothing else.
-"""
+"""What a step of a store leaves for the next one, for the checks, and for looking back at the store's last run."""
 
 from datetime import datetime
 

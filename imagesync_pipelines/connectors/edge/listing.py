@@ -1,8 +1,5 @@
 """Listing a store's photos at the head office (HO), into the mirror (docs/contracts/edge.md, §2, §5, §7).
 
-What belongs here: pages to a proof, what is new, what is gone, when the cursor moves. What does not: HTTP (client), the
-tables of mirror and cursor (storage/), what the store's own database has.
-
 Three things are believed: a row that HO lists is there; a photo is gone when HO says so about its very id (deleted_ids,
 404); a photo that is not listed is gone only when a scan over everything proved to be complete. Rows move between pages
 while HO works: a scan proves to be complete only when every page names the same total and there are exactly that many

@@ -1,8 +1,4 @@
-"""A photo as the head office lists it: validated at the boundary, made canonical, fingerprinted.
-
-What belongs here: one row of a listing to a Photo, and what its fields mean (docs/contracts/edge.md, §2). What does
-not: HTTP (client/), scans and cursors (listing.py), the edge's own table.
-"""
+"""A photo as the head office lists it: validated at the boundary, made canonical, fingerprinted."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo

@@ -1,8 +1,4 @@
-"""The mirror of the head office and a store's table to a plan: what is written, what needs bytes, what it costs.
-
-What belongs here: pure functions over frames. What does not: reading them (storage/mirror.py, store.py), the rules
-themselves (rules.py), effects (target.py).
-"""
+"""The mirror of the head office and a store's table to a plan: what is written, what needs bytes, what it costs."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass

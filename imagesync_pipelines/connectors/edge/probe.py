@@ -1,8 +1,6 @@
 """A head office (HO) asked outside a run: tried out step by step for a person, or looked at for news in one call.
 
-What belongs here: the steps of `imagesync edge check`, against any HO, and the look with what it compares. What does
-not: showing them (cli), when to look and what to start then (defs/edge.py). Nothing is written anywhere: the status
-report that is sent holds no photo.
+Nothing is written anywhere: the status report that is sent holds no photo.
 """
 
 import hashlib

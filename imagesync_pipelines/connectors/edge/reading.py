@@ -1,8 +1,4 @@
-"""A store in one run, and the run's first step: what the head office lists for the store, in our mirror.
-
-What belongs here: opening a store's database and head office for a step, the listing step, what it tells, its check.
-What does not: scans and cursors (listing.py), the plan and what follows (steps.py).
-"""
+"""A store in one run, and the run's first step: what the head office lists for the store, in our mirror."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager

@@ -1,7 +1,6 @@
 """Telling the head office (HO) what became of a store's photos (docs/contracts/edge.md, §4).
 
-What belongs here: the reports that wait in our outbox, and sending them in batches. What does not: the call itself
-(client). HO's records are a courtesy: that they cannot be sent never fails a synchronisation; the next run sends them.
+HO's records are a courtesy: that they cannot be sent never fails a synchronisation; the next run sends them.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,4 @@
-"""The pure rules of writing photos: which can be used, which need bytes, what a mismatch means.
-
-What belongs here: plain functions over values, each from docs/contracts/edge.md. What does not: frames
-(planning.py), fetching (downloads.py), the order in which photos are shown (web/edge_photos).
-"""
+"""The pure rules of writing photos: which can be used, which need bytes, what a mismatch means."""
 
 NO_IMAGE_UPSTREAM = "no image upstream"
 UNKNOWN_PRODUCT = "the store does not have this product yet; the photo waits for it"

@@ -1,8 +1,4 @@
-"""The settings of the edge connector, read from the environment and from `.env`.
-
-What belongs here: the variables of this connector, all named EDGE_…. What does not: stores, their databases and the
-head office's credentials (the accounts file, accounts.py), the object store (imagesync_pipelines/settings.py).
-"""
+"""The settings of the edge connector, read from the environment and from `.env`."""
 
 from typing import Literal, Self
 from zoneinfo import ZoneInfo

@@ -1,7 +1,5 @@
-"""What follows a store's listing, each a step: the plan, the report to the head office, and the scrub as a job alone.
-
-What belongs here: joining planning, engine and storage, and what these steps tell. What does not: the listing before
-the plan (reading.py), carrying the plan out (applying.py), pure planning (planning.py).
+"""What follows a store's listing, each a step: the plan, the report to the head office,
+and the scrub as a job alone.
 """
 
 from dataclasses import dataclass, replace

@@ -1,7 +1,6 @@
 """A store's own database: its table of photos, what is there now, what waits, what rotted, and the lock of the store.
 
-What belongs here: opening, reading, marking, hashing what is stored. What does not: making and upgrading the table
-(store_schema.py), the statements that write photos (writing.py). A blob never leaves its database here.
+A blob never leaves its database here.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

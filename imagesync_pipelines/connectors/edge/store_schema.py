@@ -1,7 +1,7 @@
 """The table of photos in a store's database: making it, checking it, bringing an older one up to date.
 
-What belongs here: the columns and indexes of docs/contracts/edge.md (§6). What does not: rows (store.py). Nothing is
-ever dropped or narrowed, and nothing is changed in a table that was there before unless a person asks for `migrate`.
+Nothing is ever dropped or narrowed, and nothing is changed in a table that was there before unless a person asks for
+`migrate`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,9 +1,4 @@
-"""A plan of photos into a store's database: bytes, metadata and status of a photo in one transaction.
-
-What belongs here: which rows are still to be written, what a failed download means for its row, what is written
-together, which removals wait, counting. What does not: fetching (downloads.py), which rows change (planning.py), the
-statements (writing.py).
-"""
+"""A plan of photos into a store's database: bytes, metadata and status of a photo in one transaction."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,6 @@
 """The statements that write photos into a store's table.
 
-What belongs here: SQL, and values as PostgreSQL takes them. What does not: which rows are written and in which batches
-(target.py). Bytes go as binary parameters through psycopg's pipeline; metadata alone goes as one set-based statement.
+Bytes go as binary parameters through psycopg's pipeline; metadata alone goes as one set-based statement.
 """
 
 from collections.abc import Sequence

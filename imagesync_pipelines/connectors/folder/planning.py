@@ -1,7 +1,4 @@
-"""The files of the mirror to the rows that product_image should have, and the files that name no product.
-
-What belongs here: pure functions from frames to frames. What does not: reading the folder (reading.py).
-"""
+"""The files of the mirror to the rows that product_image should have, and the files that name no product."""
 
 import json
 import re

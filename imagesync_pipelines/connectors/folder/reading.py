@@ -1,7 +1,6 @@
 """The step `files`: the folder listed whole, what is new or changed read, measured and kept, the mirror brought up.
 
-What belongs here: listing, reading, and what a scan proves. What does not: whose pictures they are (planning.py). A
-file with the time and size that it had is taken to be the same; what a file is, its hash says.
+A file with the time and size that it had is taken to be the same; what a file is, its hash says.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,4 @@
-"""The rules of the folder: which files are looked at, and what a file's name says.
-
-What belongs here: pure functions of names. What does not: matching a SKU to a product (products/matching.py).
-"""
+"""The rules of the folder: which files are looked at, and what a file's name says."""
 
 import re
 import unicodedata

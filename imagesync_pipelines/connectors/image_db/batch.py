@@ -1,8 +1,4 @@
-"""The records of one reading, kept for planning: the record file and what is known about how it was read.
-
-What belongs here: writing a batch from stored pages, what a plan found unmatched in it, finding the newest, forgetting
-old ones. What does not: the file itself (record_store.py), what should be done with the records (planning.py).
-"""
+"""The records of one reading, kept for planning: the record file and what is known about how it was read."""
 
 import io
 from collections.abc import Iterable

@@ -1,8 +1,4 @@
-"""True sentences about what was read and what is shown.
-
-What belongs here: whether each is true. What does not: the guard, which keeps bad news from doing harm before anything
-is written (sync/guard.py).
-"""
+"""True sentences about what was read and what is shown."""
 
 from collections.abc import Mapping
 

@@ -1,8 +1,4 @@
-"""The files of a record: what each of them is, and which of them serves which purpose (contract sections 3 and 7).
-
-What belongs here: a validated record's original and exports as candidates, and the files chosen among them. What does
-not: validating records (records.py) and the rule of choice, which is the same for all systems (imaging/formats.py).
-"""
+"""The files of a record: what each of them is, and which of them serves which purpose (contract sections 3 and 7)."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
-"""The HTTP contract of the image database, and nothing but: one endpoint, its pages, its end (docs/contracts §1, §2).
-
-What belongs here: opening a session, the path, the parameters, the envelope, what "past the end" looks like. What does
-not: records (records.py), the order in which pages are read (reading.py), retries (upstream/session.py).
+"""The HTTP contract of the image database, and nothing but: one endpoint, its pages, its end (docs/contracts §1,
+§2).
 """
 
 from collections.abc import Callable

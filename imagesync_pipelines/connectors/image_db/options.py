@@ -1,8 +1,4 @@
-"""What a person may choose for one run.
-
-What belongs here: the options of the steps of this connector, and all that may be asked of one synchronisation. What
-does not: settings of the installation (settings.py), and what the options do (reading_steps.py, plan_steps.py).
-"""
+"""What a person may choose for one run."""
 
 from pydantic import BaseModel, Field
 

@@ -1,8 +1,4 @@
-"""The API's pages, read and kept: a whole scan with its proof, or some pages read again into the latest scan.
-
-What belongs here: joining the reading (reading.py), the storage of pages and scans, and the proof (scan.py). What does
-not: HTTP (client.py), records (batch.py), Dagster's partitions (defs/pages.py).
-"""
+"""The API's pages, read and kept: a whole scan with its proof, or some pages read again into the latest scan."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,8 +1,5 @@
 """Stored pages to columns, on several cores: a large catalogue is parsed by helper processes beside this one.
 
-What belongs here: sharing pages out and collecting their columns in order; run as a module, this file is the helper.
-What does not: what a page means (records.py), the file that the columns go to (record_store.py).
-
 A helper is a plain child process that speaks pickle over its pipes: multiprocessing would import the program that
 started it (Dagster, the command line) into every helper, which takes longer than parsing 50,000 images.
 """

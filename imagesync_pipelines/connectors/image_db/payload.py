@@ -1,8 +1,4 @@
-"""The values of the rows that change: everything of a product image but its product, primary flag and last_synced.
-
-What belongs here: reading the records of the keys that change, and the columns made of them. What does not: which rows
-change (the plan) and writing them (applying.py).
-"""
+"""The values of the rows that change: everything of a product image but its product, primary flag and last_synced."""
 
 import os
 import tempfile

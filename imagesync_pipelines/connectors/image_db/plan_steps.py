@@ -1,8 +1,4 @@
-"""The plan and what comes of it: the steps plan, product_images, unmatched_articles and export.
-
-What belongs here: joining planning, engine and storage, one function per step, and what it tells. What does not: the
-steps before the plan (reading_steps.py), the engine itself (sync).
-"""
+"""The plan and what comes of it: the steps plan, product_images, unmatched_articles and export."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace

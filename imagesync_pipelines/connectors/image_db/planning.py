@@ -1,8 +1,4 @@
-"""Records and products to what the engine needs: wanted rows, rows that must not be touched, what matched nothing.
-
-What belongs here: pure functions from the record store and the product rows to frames. What does not: the rules
-themselves (rules.py, matching.py), the values written for a row (payload.py), the plan (sync/).
-"""
+"""Records and products to what the engine needs: wanted rows, rows that must not be touched, what matched nothing."""
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence

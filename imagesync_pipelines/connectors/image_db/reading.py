@@ -1,8 +1,4 @@
-"""Reading pages: which, in what order, how many at once, and where they end.
-
-What belongs here: the orchestration, given functions that fetch and keep one page. What does not: HTTP (client.py),
-where pages are kept (storage/raw_pages.py), whether a scan proved complete (scan.py).
-"""
+"""Reading pages: which, in what order, how many at once, and where they end."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator

@@ -1,8 +1,4 @@
-"""The steps before the plan: products of the ERP, pages and records of the image database.
-
-What belongs here: joining the pure parts with storage, one function per step, and what it tells. What does not:
-planning and applying (plan_steps.py), reading pages (pages.py).
-"""
+"""The steps before the plan: products of the ERP, pages and records of the image database."""
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager

@@ -1,8 +1,7 @@
 """Valid records in one Parquet file: written page by page, read column by column.
 
-What belongs here: the file, its columns, and that it holds each image once. What does not: what records mean
-(records.py) and where the file lies (the caller). A plan reads what it matches by, so that it needs a few hundred bytes
-per image; the chosen files and the canonical JSON are read only for the rows that change.
+A plan reads what it matches by, so that it needs a few hundred bytes per image; the chosen files and the canonical
+JSON are read only for the rows that change.
 """
 
 import shutil

@@ -1,8 +1,5 @@
 """Records of the image database: validated at the boundary, made canonical, fingerprinted.
 
-What belongs here: one page's bytes to records and rejects. What does not: HTTP (client.py), which of a record's files
-is shown (choosing.py), matching (matching.py), keeping records (record_store.py).
-
 The canonical record is what the contract's section 3 lists without `stock`: texts trimmed and free of NUL, links
 de-duplicated and sorted, exports sorted by id. Keys that the contract does not know are left out (the raw pages keep
 them), so a counter that the source adds one day cannot rewrite the catalogue every night.

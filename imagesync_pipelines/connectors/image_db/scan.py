@@ -1,8 +1,5 @@
 """Whether a scan saw everything: the proof that removals need (contract section 2, traps 1 and 3).
 
-What belongs here: the facts of a page and the judgement over all pages of a scan. What does not: reading pages
-(reading.py) and storing scans (storage/scans.py).
-
 The API has no order and ignores page_size, so while somebody uploads, rows repeat and go missing between pages. A scan
 proves to be complete only when nothing can have moved: every page says the same count, and there are exactly that many
 different file_ids.

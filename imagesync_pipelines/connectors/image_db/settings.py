@@ -1,9 +1,4 @@
-"""The settings of the image database, read from the environment and from `.env`.
-
-What belongs here: the variables of this connector, with the names the mission gave them, so without a prefix. What does
-not: those of the ERP (products/settings.py) and values that other
-connectors need too (imagesync_pipelines/settings.py).
-"""
+"""The settings of the image database, read from the environment and from `.env`."""
 
 from pydantic import Field, SecretStr, field_validator
 

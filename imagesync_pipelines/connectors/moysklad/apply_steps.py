@@ -1,8 +1,7 @@
 """The step child_images: what comes of a child account's plan once its content is there.
 
-What belongs here: joining the engine, the target and storage, settling requests of the queue, and what is told of it.
-What does not: making the plan (plan_step.py), its content (content.py), effects (target.py, writing.py). A log has a
-line per kind of event and entity type, never one per image; what happened to single images is in the tables.
+A log has a line per kind of event and entity type, never one per image; what happened to single images is in the
+tables.
 """
 
 from collections import Counter, defaultdict

@@ -1,9 +1,6 @@
 """A child account as a run works on it: its section of the accounts file, whose account it is, what we manage in it.
 
-What belongs here: what the steps of one account share, the tables `moysklad_child_images` and `moysklad_account`, and
-the engine's log of intents beside them. What does not: what is to be there (planning.py), what is done with it (the
-steps), the HTTP contract (client/), the rule of identity (sync/identity.py). Lists that were lost are no harm: an image
-is known again by its file name and size (rules.recognise).
+Lists that were lost are no harm: an image is known again by its file name and size (rules.recognise).
 
 Whose account a token opens, the entities say that are read anyway (`accountId`). A child account that is the main one's
 or another child's is refused before its map is written and before each of its lists is replaced, since writing needs an

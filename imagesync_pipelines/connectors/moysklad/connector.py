@@ -1,8 +1,5 @@
 """The МойСклад connector's declaration: its steps, jobs, options, schedules, checks and accounts.
 
-What belongs here: what is declared, and the sentences that people read of it. What does not: what the steps do
-(reading_steps.py, plan_step.py, apply_steps.py), the sensor that looks into the queue (defs/moysklad.py).
-
 One run is one child account: one that fails stops no other. Runs that start together share one reading of the main
 account: `since` is the moment at which they were started, and a reading that is newer is not made again.
 """

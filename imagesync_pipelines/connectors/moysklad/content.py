@@ -1,7 +1,5 @@
-"""The step content: images of the main account to kept content, each once, for all child accounts; and forgetting it.
-
-What belongs here: which images a plan needs, downloading, decoding whole, making smaller where an account wants it, and
-what is told of it. What does not: the download's own steps (client/account.py), keeping (storage/contents.py).
+"""The step content: images of the main account to kept content, each once,
+for all child accounts; and forgetting it.
 """
 
 import threading

@@ -1,7 +1,4 @@
-"""What a plan of a child account costs: calls to both accounts, bytes, minutes, and what the earlier way would take.
-
-What belongs here: counting, before anything is done. What does not: plans (planning.py), calls.
-"""
+"""What a plan of a child account costs: calls to both accounts, bytes, minutes, and what the earlier way would take."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

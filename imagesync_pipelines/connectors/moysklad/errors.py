@@ -1,8 +1,6 @@
 """What МойСклад can answer instead of what was asked, as named errors (docs/contracts/moysklad.md, §9).
 
-What belongs here: the errors that only this connector knows. What does not: those of any HTTP call
-(upstream/errors.py), of which these are kinds; telling them apart (client/answers.py). A write whose answer was lost is
-errors.AnswerLostError, in every connector.
+A write whose answer was lost is errors.AnswerLostError, in every connector.
 """
 
 # Kinds are named after what happened, as in "except EntityGoneError".

@@ -1,10 +1,8 @@
 """What comes into the queue of requests: payloads of the system that we replace, and events of МойСклад's webhooks.
 
-What belongs here: reading such bodies (docs/contracts/moysklad.md, §11), and whose accounts they name. What
-does not: the table (queue.py), HTTP (web/webhooks), the command line. A payload that cannot be understood is set aside
-with the field's name and reason, and the others go on. An event is a hint and no more: it names an entity, whose images
-are then read; whether МойСклад sends one when only images changed is not documented, so the schedules find what no
-event told.
+A payload that cannot be understood is set aside with the field's name and reason, and the others go on. An event is a
+hint and no more: it names an entity, whose images are then read; whether МойСклад sends one when only images changed
+is not documented, so the schedules find what no event told.
 """
 
 from collections import Counter

@@ -1,8 +1,4 @@
-"""The lists of images that a child account has, read for many entities at once, and what of them is ours.
-
-What belongs here: reading them before a list is written, for the daily check, and after an outcome that nobody knows.
-What does not: what is written (writing.py), the lists as we last knew them (child.py).
-"""
+"""The lists of images that a child account has, read for many entities at once, and what of them is ours."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence

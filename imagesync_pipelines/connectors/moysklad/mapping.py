@@ -1,10 +1,9 @@
 """The map of a child account: which of its entities is which of the main account (docs/contracts/moysklad.md, §10).
 
-What belongs here: the rules of matching, the `moysklad_entity_map` table, and asking the child account for what is not
-in it. What does not: HTTP (client/). An id means nothing in another account, and no field is surely unique: none or
-several matches are told, never guessed. What was found stays, since ids do not change; only what was found by the field
-that the account names now counts. A counterpart whose entity was deleted in the main account passes, with the images
-that we manage there, to the entity that has its value now.
+An id means nothing in another account, and no field is surely unique: none or several matches are told, never
+guessed. What was found stays, since ids do not change; only what was found by the field that the account names now
+counts. A counterpart whose entity was deleted in the main account passes, with the images that we manage there, to
+the entity that has its value now.
 """
 
 from collections import Counter, defaultdict

@@ -1,7 +1,6 @@
 """What the МойСклад connector speaks of: entities and their images, as an account has them and as they are written.
 
-What belongs here: the rows that its files hand to each other, and the hand-overs of its steps. What does not: reading
-them (client/), choosing images (rules.py), plans (planning.py). Mode and Ownership are words of the accounts file.
+Mode and Ownership are words of the accounts file.
 """
 
 from dataclasses import asdict, dataclass, field

@@ -1,8 +1,4 @@
-"""What a person may ask of one run, as the launchpad of the Dagster UI explains it.
-
-What belongs here: the options of the steps of this connector, and of a whole synchronisation. What does not: settings
-of the installation (settings.py), and what the options do (the steps).
-"""
+"""What a person may ask of one run, as the launchpad of the Dagster UI explains it."""
 
 from datetime import UTC, datetime
 from typing import Literal, Self

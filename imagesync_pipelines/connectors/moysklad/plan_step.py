@@ -1,9 +1,4 @@
-"""The step plan: a child account's plan, made from the mirror, stored with all that applying needs.
-
-What belongs here: joining planning and storage, settling what an earlier run left open, the daily check of the account
-itself, and what is told of a plan. What does not: the plan itself (planning.py, costs.py), the steps before it
-(reading_steps.py), what comes of it (apply_steps.py).
-"""
+"""The step plan: a child account's plan, made from the mirror, stored with all that applying needs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field

@@ -1,8 +1,7 @@
 """Main entities and what we know of a child account to a plan: which images each entity gets, what is said about it.
 
-What belongs here: pure functions over entities, the map and the lists we manage. What does not: reading them (steps),
-what the plan costs (costs.py), effects (target.py). A group is an entity, a row one image on it, and the fingerprint
-says of which image of the main account it is the copy: an unchanged id means unchanged name and bytes.
+A group is an entity, a row one image on it, and the fingerprint says of which image of the main account it is the
+copy: an unchanged id means unchanged name and bytes.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,8 +1,7 @@
 """The queue of requests: which entities somebody wants to be synchronised soon, into which child account.
 
-What belongs here: the table `moysklad_queue`, its states and attempts. What does not: reading what people and МойСклад
-send (payloads.py, events.py), the runs that work requests off. A request names an entity and nothing else of it counts:
-its images are read from the main account when the run begins, so an old request can never undo a newer change.
+A request names an entity and nothing else of it counts: its images are read from the main account when the run
+begins, so an old request can never undo a newer change.
 """
 
 from collections.abc import Collection, Mapping, Sequence

@@ -1,8 +1,5 @@
 """Reading the main account into the mirror (docs/contracts/moysklad.md, §6 and §13).
 
-What belongs here: pages to a proof, what changed since the cursor, what has left. What does not: HTTP (client/), the
-tables of mirror and cursor (storage/), what a child account is to get (planning.py).
-
 Three things are believed: a row that came is as it says; rows of images that did not come say nothing, and what the
 mirror has of that entity stays; an entity is gone only when a scan over everything proved to be complete and the
 account, asked for its very id, does not have it either. An archived entity is left alone: it leaves the mirror with

@@ -1,9 +1,4 @@
-"""The steps before the plan: the main account into the mirror, and which entity of the child account is which.
-
-What belongs here: the steps main_images and entity_map with what they tell, and which entities a run is about. What
-does not: the reading itself (reading.py), the map itself (mapping.py), the steps after them (plan_step.py,
-apply_steps.py).
-"""
+"""The steps before the plan: the main account into the mirror, and which entity of the child account is which."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -1,7 +1,6 @@
 """The pure rules: which images a child account gets, which of its images are ours, what one request holds.
 
-What belongs here: plain functions over rows. What does not: plans (planning.py), calls (writing.py), matching entities
-(mapping.py). The limit of 20 MB counts the encoded JSON, so sizes here are those of what is really sent.
+The limit of 20 MB counts the encoded JSON, so sizes here are those of what is really sent.
 """
 
 from collections import Counter, defaultdict

@@ -1,8 +1,4 @@
-"""The settings of the МойСклад connector, read from the environment and from `.env`.
-
-What belongs here: the variables of this connector, all named MOYSKLAD_…, those of its endpoints for webhooks too. What
-does not: the accounts and their credentials (the accounts file).
-"""
+"""The settings of the МойСклад connector, read from the environment and from `.env`."""
 
 import re
 from typing import Literal

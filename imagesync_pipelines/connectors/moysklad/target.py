@@ -1,8 +1,4 @@
-"""A plan into a child account: the engine's remote target for the images of entities, one by one and many at once.
-
-What belongs here: one entity, or a request of many that have no image yet, from rows to results; what ends a run. What
-does not: the requests that an entity takes (writing.py), reading lists (lists.py).
-"""
+"""A plan into a child account: the engine's remote target for the images of entities, one by one and many at once."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence

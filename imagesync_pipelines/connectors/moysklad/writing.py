@@ -1,8 +1,7 @@
 """One entity's images written: which requests it takes, and what is done when МойСклад refuses one.
 
-What belongs here: from a task and what is there to a list (slots), sending it so that nothing is lost on the way. What
-does not: threads, intents, what ends a run (target.py), reading what is there (lists.py). Every request sets the
-whole list, so each can be repeated; an image leaves only in a request that brings what is to take its place.
+Every request sets the whole list, so each can be repeated; an image leaves only in a request that brings what is to
+take its place.
 """
 
 from collections import deque

@@ -1,7 +1,5 @@
-"""What comes of an account's plan: pictures into Plytix's library, galleries and thumbnails, and the report of the run.
-
-What belongs here: the steps `assets` and `product_images` with what they tell. What does not: making the plan
-(plan_steps.py), effects (uploading.py, target.py).
+"""What comes of an account's plan: pictures into Plytix's library, galleries and thumbnails,
+and the report of the run.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,6 @@
 """What Plytix and Amazon can answer instead of what was asked, as named errors.
 
-What belongs here: the errors that only this connector knows. What does not: those of any HTTP call
-(upstream/errors.py), of which those of a call are kinds. A write whose answer was lost is errors.AnswerLostError,
-in every connector.
+A write whose answer was lost is errors.AnswerLostError, in every connector.
 """
 
 # Kinds are named after what happened, as in "except ImageRefusedError".

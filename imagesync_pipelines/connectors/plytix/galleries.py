@@ -1,8 +1,4 @@
-"""A product's gallery at Plytix: which of its assets show our pictures, and how ours and other people's are merged.
-
-What belongs here: pure functions over one product. What does not: plans (planning.py), calls (target.py), the ledger
-that knows which asset is which picture (ledger.py).
-"""
+"""A product's gallery at Plytix: which of its assets show our pictures, and how ours and other people's are merged."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

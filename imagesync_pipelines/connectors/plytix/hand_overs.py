@@ -1,7 +1,4 @@
-"""What the steps of a run leave for the later ones and for the checks (sync/steps.py: keep, find, need).
-
-What belongs here: their documents. What does not: the ledger and the plan, which are tables of their own.
-"""
+"""What the steps of a run leave for the later ones and for the checks (sync/steps.py: keep, find, need)."""
 
 from datetime import datetime
 

@@ -1,7 +1,6 @@
 """Our ledger of a Plytix account: which asset is which picture, and which images we put into which galleries.
 
-What belongs here: the tables `plytix_asset` and `plytix_link`, and the engine's log of intents beside them. What does
-not: calls (target.py). A ledger that was lost is no harm: assets are recognised by our file names (reading.py).
+A ledger that was lost is no harm: assets are recognised by our file names (reading.py).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence

@@ -1,8 +1,4 @@
-"""The mapping file: which products of Amazon there are, and their images (docs/contracts/amazon.md §6).
-
-What belongs here: reading one file in each of its shapes to Amazon items. What does not: which images are taken
-(rules.py), where the file lies (the caller brings its bytes).
-"""
+"""The mapping file: which products of Amazon there are, and their images (docs/contracts/amazon.md §6)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, NotRequired

@@ -1,9 +1,7 @@
 """Amazon's marketplaces, and which one an entry of a mapping file is of.
 
-What belongs here: the table, finding a row of it, and the levels that may name one: the file, the entry, its summary.
-What does not: the rest of a file (mapping.py), asking Amazon (client/amazon.py). The entry's own name holds, then its
-SKU's, its summary's, the file's. A name that is no marketplace of Amazon is refused at every level, since pictures of
-one country would go to products of another.
+The entry's own name holds, then its SKU's, its summary's, the file's. A name that is no marketplace of Amazon is
+refused at every level, since pictures of one country would go to products of another.
 """
 
 import math

@@ -1,8 +1,4 @@
-"""What this connector speaks of: Amazon items as read, listings as chosen, products and assets as Plytix holds them.
-
-What belongs here: the rows that its files hand to each other. What does not: reading them (mapping.py, client/), choice
-of pictures (rules.py), plans (planning.py).
-"""
+"""What this connector speaks of: Amazon items as read, listings as chosen, products and assets as Plytix holds them."""
 
 from collections.abc import Mapping
 from enum import StrEnum

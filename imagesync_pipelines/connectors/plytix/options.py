@@ -1,8 +1,4 @@
-"""What a person may choose for one run into Plytix; the launchpad and the command line explain it with these texts.
-
-What belongs here: the options of the steps, and all of them together. What does not: settings of the installation
-(settings.py), and what the options do (the steps).
-"""
+"""What a person may choose for one run into Plytix; the launchpad and the command line explain it with these texts."""
 
 from pydantic import BaseModel, Field
 

@@ -1,8 +1,4 @@
-"""The plan of an account, made from what was read and stored with all that applying needs; and that of a clean-up.
-
-What belongs here: the step `plan` and the step of the job `cleanup`, with what they tell. What does not: planning
-itself (planning.py), what is read before (reading.py), what comes of a plan (apply_steps.py).
-"""
+"""The plan of an account, made from what was read and stored with all that applying needs; and that of a clean-up."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
-"""Listings and Plytix's products to a plan: which images go into which gallery, which is the thumbnail, what it costs.
-
-What belongs here: pure functions over listings, products and what our ledger knows. What does not: reading them, the
-merge of one gallery (galleries.py), effects (target.py), the limits themselves (client/limits.py).
+"""Listings and Plytix's products to a plan: which images go into which gallery, which is the thumbnail,
+what it costs.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence

@@ -1,8 +1,6 @@
 """How good the pictures of the listings are: size, decodable, white behind MAIN, shown twice, products without MAIN.
 
-What belongs here: the rules, looking at a sample of the pictures, and one careful fetch of a picture at Amazon in any
-size; Plytix fetches its own. What does not: pixels (imaging/perceptual_hash.py), the checks that people see
-(reading.py), keys and file names (rules.py). Nothing is kept from Plytix because of it.
+Nothing is kept from Plytix because of it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

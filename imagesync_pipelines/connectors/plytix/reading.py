@@ -1,8 +1,4 @@
-"""The steps before the plan: Amazon's listings, their pictures, Plytix's products; and the checks of what was read.
-
-What belongs here: these steps with what they tell, settling what an earlier run left open, recognising assets. What
-does not: where listings come from (sources.py), which picture is taken (rules.py), the plan (plan_steps.py).
-"""
+"""The steps before the plan: Amazon's listings, their pictures, Plytix's products; and the checks of what was read."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext

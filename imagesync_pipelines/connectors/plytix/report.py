@@ -1,8 +1,4 @@
-"""The report of a run into Plytix: a JSON file, and what the UI shows of it.
-
-What belongs here: its fields, what each of them counts, keeping it. What does not: where a person wants a copy of it
-(the command line), the summary that all connectors have (sync/report.py).
-"""
+"""The report of a run into Plytix: a JSON file, and what the UI shows of it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field

@@ -1,8 +1,4 @@
-"""Products read again while a plan is applied: a gallery that is written whole must not be merged with an old one.
-
-What belongs here: how old a reading is, and reading many products in one call. What does not: what is written
-(target.py).
-"""
+"""Products read again while a plan is applied: a gallery that is written whole must not be merged with an old one."""
 
 import threading
 from collections.abc import Callable, Mapping, Sequence

@@ -1,7 +1,5 @@
-"""The rules of Amazon's pictures: which entries are one picture, which one is taken, in which order, under which name.
-
-What belongs here: plain functions over items (docs/contracts/amazon.md §2-4). What does not: reading files or
-APIs (mapping.py, client/), what Plytix already has (planning.py).
+"""The rules of Amazon's pictures: which entries are one picture, which one is taken, in which order,
+under which name.
 """
 
 import re

@@ -1,8 +1,4 @@
-"""The settings of the Plytix connector, read from the environment and from `.env`.
-
-What belongs here: the variables of this connector, all named PLYTIX_…. What does not: the accounts and their
-credentials (the accounts file, accounts.py).
-"""
+"""The settings of the Plytix connector, read from the environment and from `.env`."""
 
 from typing import Literal, Self
 

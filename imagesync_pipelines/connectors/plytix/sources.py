@@ -1,9 +1,4 @@
-"""Where the listings of a run come from: one mapping file, all files of the folder, Amazon's catalogue as it is now.
-
-What belongs here: getting Amazon items together from any of them, looking into a folder or an S3 prefix, and which
-files are new there. What does not: the shapes of a file (mapping.py), the catalogue (client/amazon.py), which
-images are taken (rules.py), when to look and what to start then (defs/plytix.py).
-"""
+"""Where the listings of a run come from: one mapping file, all files of the folder, Amazon's catalogue as it is now."""
 
 import re
 from collections.abc import Collection, Mapping, Sequence

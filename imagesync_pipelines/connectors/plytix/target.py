@@ -1,9 +1,4 @@
-"""A plan into Plytix: the engine's remote target for galleries and thumbnails, written product by product.
-
-What belongs here: what is read, which calls a product needs (links, one per image, or one patch that merges) in which
-order, what became of each row, and what ends a run. What does not: threads and intents (sync/apply.py), uploads of the
-plan's pictures (uploading.py), how old a reading may be (rereading.py).
-"""
+"""A plan into Plytix: the engine's remote target for galleries and thumbnails, written product by product."""
 
 import threading
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,4 @@
-"""Pictures into Plytix: each one uploaded once, however many products show it and however many runs want it.
-
-What belongs here: uploads and what became of them. What does not: galleries (target.py), the tables (ledger.py).
-"""
+"""Pictures into Plytix: each one uploaded once, however many products show it and however many runs want it."""
 
 import threading
 from collections import defaultdict

@@ -1,8 +1,4 @@
-"""Rows as CSV for people with a spreadsheet.
-
-What belongs here: writing cells so that a spreadsheet only shows them. What does not: exact values for programs
-(json_lines.py, parquet.py).
-"""
+"""Rows as CSV for people with a spreadsheet."""
 
 import csv
 import io

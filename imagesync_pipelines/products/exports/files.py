@@ -1,8 +1,4 @@
-"""The exports as files below the storage root, for systems that fetch a file and ask nothing.
-
-What belongs here: writing all of them from one moment. What does not: how each is written (formats.py), and when
-(assets.py).
-"""
+"""The exports as files below the storage root, for systems that fetch a file and ask nothing."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

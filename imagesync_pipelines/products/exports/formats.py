@@ -1,7 +1,4 @@
-"""The formats of an export: how each is written, and what it is called.
-
-What belongs here: the list. What does not: writing (beside this), where an export goes (files.py, web, cli).
-"""
+"""The formats of an export: how each is written, and what it is called."""
 
 from collections.abc import Callable, Collection, Iterator
 from enum import StrEnum

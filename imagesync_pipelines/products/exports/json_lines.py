@@ -1,7 +1,4 @@
-"""Rows as NDJSON: one JSON object a line.
-
-What belongs here: writing them. What does not: what a row is (rows.py).
-"""
+"""Rows as NDJSON: one JSON object a line."""
 
 from collections.abc import Iterator
 

@@ -1,8 +1,4 @@
-"""A supplementary feed for Google Merchant Center: the images of every product, by its SKU.
-
-What belongs here: what Google's product data specification says of image_link and additional_image_link. What does not:
-titles, prices, availability: those are in the shop's own primary feed, whose ids have to be our SKUs.
-"""
+"""A supplementary feed for Google Merchant Center: the images of every product, by its SKU."""
 
 import re
 from collections.abc import Iterator

@@ -1,7 +1,4 @@
-"""Rows as Parquet.
-
-What belongs here: the types of the columns, writing row groups as they come. What does not: what a row is (rows.py).
-"""
+"""Rows as Parquet."""
 
 import io
 from collections.abc import Iterator

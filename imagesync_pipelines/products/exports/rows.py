@@ -1,7 +1,6 @@
 """What is exported: a row for every image that is shown for a product, read as a stream.
 
-What belongs here: the row, the snapshot, the query with a server-side cursor. What does not: how rows are written
-(csv_lines.py, json_lines.py, parquet.py, merchant.py). However many rows there are, one batch of products is in memory.
+However many rows there are, one batch of products is in memory.
 """
 
 from collections.abc import Collection, Iterator, Sequence

@@ -1,8 +1,4 @@
-"""Alembic's entry point: it runs our migrations on the connection that database.py hands over.
-
-What belongs here: the wiring to Alembic. What does not: migrations (versions/, plain SQL; a new one also raises HEAD in
-database.py).
-"""
+"""Alembic's entry point: it runs our migrations on the connection that database.py hands over."""
 
 import sqlalchemy as sa
 from alembic import context

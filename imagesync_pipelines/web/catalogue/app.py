@@ -1,8 +1,4 @@
-"""The catalogue as one FastAPI app.
-
-What belongs here: putting the routers together, and what holds for every answer: headers, errors. What does not: the
-routers, and opening what they work with (state.py).
-"""
+"""The catalogue as one FastAPI app."""
 
 from dataclasses import replace
 from importlib.resources import files

@@ -1,9 +1,4 @@
-"""Smaller copies of pictures for pages: found among those that are kept, or made from the original and kept.
-
-What belongs here: originals and copies in the store of content (storage/contents.py), what could not be had lately,
-which encoding a browser wants. What does not: the recipe (imaging/derivatives.py), fetching a URL that is data
-(upstream/fetch.py), the routes (pages/pictures.py).
-"""
+"""Smaller copies of pictures for pages: found among those that are kept, or made from the original and kept."""
 
 import logging
 import time

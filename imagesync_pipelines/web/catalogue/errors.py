@@ -1,7 +1,4 @@
-"""What a person sees when something cannot be shown.
-
-What belongs here: error pages. What does not: the errors of the API, which are JSON (api/).
-"""
+"""What a person sees when something cannot be shown."""
 
 from http import HTTPStatus
 

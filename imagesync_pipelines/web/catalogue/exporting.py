@@ -1,8 +1,4 @@
-"""Exports over HTTP: a stream that begins before the answer does, and few of them at once.
-
-What belongs here: starting a stream, how many there may be, the route of the pages. What does not: what is exported and
-how it is written (products/exports), the route of the API (api/exports.py).
-"""
+"""Exports over HTTP: a stream that begins before the answer does, and few of them at once."""
 
 from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field

@@ -1,7 +1,4 @@
-"""Headers that every answer of the catalogue carries.
-
-What belongs here: what a browser may do with our answers. What does not: caching, which each answer decides.
-"""
+"""Headers that every answer of the catalogue carries."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -1,7 +1,6 @@
 """API keys: which systems may call the API, and for what.
 
-What belongs here: the table api_key: making, finding, listing and revoking keys. What does not: reading a key from a
-request (api/access.py), the command line (cli/key.py). A key is shown once, when it is made; only its hash is kept.
+A key is shown once, when it is made; only its hash is kept.
 """
 
 import hashlib

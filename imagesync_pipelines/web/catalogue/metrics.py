@@ -1,7 +1,4 @@
-"""What machines that watch us ask: is the process up, can it work, and what are the numbers (Prometheus).
-
-What belongs here: /healthz, /readyz, /metrics. What does not: pages for people, alerts (operations/alerts.py).
-"""
+"""What machines that watch us ask: is the process up, can it work, and what are the numbers (Prometheus)."""
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime

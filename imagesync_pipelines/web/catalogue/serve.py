@@ -1,7 +1,4 @@
-"""Running the catalogue until it is stopped.
-
-What belongs here: the process. What does not: the application (app.py), what it works with (state.py).
-"""
+"""Running the catalogue until it is stopped."""
 
 import signal
 

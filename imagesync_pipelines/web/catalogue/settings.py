@@ -1,8 +1,4 @@
-"""The settings of the catalogue; every field is the variable CATALOGUE_<FIELD>.
-
-What belongs here: values of this service alone. What does not: the database, the storage and the address of the Dagster
-UI, which are the shared settings (imagesync_pipelines/settings.py).
-"""
+"""The settings of the catalogue; every field is the variable CATALOGUE_<FIELD>."""
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict

@@ -1,8 +1,4 @@
-"""Opening the catalogue of this installation: what every part of it works with.
-
-What belongs here: the one object that is handed around, and making it. What does not: the app (app.py), serving it
-(serve.py), and Dagster, which the web does not know: whoever starts the catalogue hands in how past runs are read.
-"""
+"""Opening the catalogue of this installation: what every part of it works with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

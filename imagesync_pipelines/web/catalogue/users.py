@@ -1,8 +1,4 @@
-"""The people who may log in to the catalogue, their roles and passwords.
-
-What belongs here: the table web_user: adding, changing, logging in, and who a session belongs to. What does not:
-sessions, cookies and pages (admin/), the command line (cli/user.py).
-"""
+"""The people who may log in to the catalogue, their roles and passwords."""
 
 import re
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""The photo server of a store: pictures out of its database, to whoever shows them.
-
-What belongs here: routes and HTTP (docs/contracts/edge.md, section 8). What does not: queries (pictures.py), starting
-(serve.py), who may see what: photos of products are public, so there is no login.
-"""
+"""The photo server of a store: pictures out of its database, to whoever shows them."""
 
 import html
 import io

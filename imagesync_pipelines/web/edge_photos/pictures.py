@@ -1,6 +1,6 @@
 """What the photo server reads of a store's table: what is known of a picture, and its bytes apart from that.
 
-What belongs here: queries. What does not: HTTP (app.py). A blob is read for one photo at a time, by its own statement.
+A blob is read for one photo at a time, by its own statement.
 """
 
 from dataclasses import dataclass

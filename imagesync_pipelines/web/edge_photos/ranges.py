@@ -1,7 +1,6 @@
 """One range of bytes, as a client asks for it (RFC 9110, section 14).
 
-What belongs here: reading Range and If-Range. What does not: answering (app.py). Several ranges at once are answered
-with the whole picture, which the RFC allows.
+Several ranges at once are answered with the whole picture, which the RFC allows.
 """
 
 import re

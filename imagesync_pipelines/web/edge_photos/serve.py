@@ -1,7 +1,4 @@
-"""Running the photo server of a store until it is stopped.
-
-What belongs here: the process. What does not: the application (app.py).
-"""
+"""Running the photo server of a store until it is stopped."""
 
 import uvicorn
 from starlette.applications import Starlette

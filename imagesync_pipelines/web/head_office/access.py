@@ -1,8 +1,5 @@
 """Who may read which store.
 
-What belongs here: the account behind a request and its right to a store. What does not: making and reading tokens
-(tokens.py).
-
 Better than the original, where any account read any store (docs/contracts/edge.md, section 1): an account reads the
 stores that it is granted, or all when it is marked so.
 """

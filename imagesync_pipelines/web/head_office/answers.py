@@ -1,8 +1,5 @@
 """What the service says: the shapes of its answers and how every refusal is written.
 
-What belongs here: response models, the refusals as exceptions, and the handlers that turn them into JSON. What does
-not: when something is refused (tokens.py, access.py, listing.py, download.py).
-
 Source: docs/contracts/edge.md, sections 1 to 4. Token refusals have the original's bodies; every other one is
 `{"status": "error", "message": ..., "detail": ...}`, where the original had four shapes.
 """

@@ -1,8 +1,4 @@
-"""The head-office service as one FastAPI app.
-
-What belongs here: putting the endpoints together. What does not: the endpoints, and opening what they work with
-(serve.py).
-"""
+"""The head-office service as one FastAPI app."""
 
 from fastapi import FastAPI
 

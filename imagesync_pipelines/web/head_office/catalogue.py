@@ -1,7 +1,5 @@
 """Writing the head office's catalogue: companies, brands, stores, products, accounts and who sees what.
 
-What belongs here: every change of those rows. What does not: photos (photos.py), passwords and tokens (tokens.py).
-
 Adding what is there already updates it and gives its id, so every call can be repeated. Nothing is deleted: things are
 made inactive, links and grants are taken back.
 """

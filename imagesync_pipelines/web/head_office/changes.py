@@ -1,7 +1,5 @@
 """Changing what stores see: one transaction that leaves the traces an incremental reader needs.
 
-What belongs here: the frame around every change of rows. What does not: the changes (catalogue.py, photos.py).
-
 A photo that leaves a store's scope gets a row in `photo_deletion`; one that enters it gets a new `updated_at`, so that
 `since` finds it. Changes run one after the other, so a later stamp is never committed before an earlier one: a reader
 whose cursor is the largest `updated_at` it saw misses nothing (docs/contracts/edge.md, section 7, hole d).

@@ -1,7 +1,5 @@
 """The bytes of one photo, streamed from the object store.
 
-What belongs here: the download endpoint and its headers. What does not: where photos come from (photos.py).
-
 Source: docs/contracts/edge.md, section 3. Better than the original: no more than a chunk of an object is in memory,
 Content-Length is the object's own, there are ETag, 304, Range and HEAD, and a missing object is a 404 that names it.
 """

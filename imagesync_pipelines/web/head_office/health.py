@@ -1,8 +1,4 @@
-"""How every store is doing, from what it reported.
-
-What belongs here: the view over all stores, for the API and the command line. What does not: taking reports
-(status.py).
-"""
+"""How every store is doing, from what it reported."""
 
 from typing import Any, Literal
 from uuid import UUID

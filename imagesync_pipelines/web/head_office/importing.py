@@ -1,7 +1,4 @@
-"""Importing a folder of pictures that are named after their products.
-
-What belongs here: which file belongs to which product, and what is refused. What does not: writing photos (photos.py).
-"""
+"""Importing a folder of pictures that are named after their products."""
 
 import hashlib
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,4 @@
-"""A cap on request bodies, whoever sends them.
-
-What belongs here: that cap, as ASGI middleware. What does not: what a body may say (the endpoints).
-"""
+"""A cap on request bodies, whoever sends them."""
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -1,8 +1,5 @@
 """The listing of a store's photos, page by page.
 
-What belongs here: the query, its parameters and the envelope. What does not: bytes (download.py), who may read
-(access.py), the scope of a store (tables.py).
-
 Source: docs/contracts/edge.md, section 2. As the original: envelope, fields, inclusive `since`. Better: a total order,
 a limit that is cut, clear refusals, `deleted_ids` (with `since`) and `server_time`; an old client can ignore the two.
 """

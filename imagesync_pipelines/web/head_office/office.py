@@ -1,7 +1,4 @@
-"""What every part of the head-office service works with.
-
-What belongs here: the one object that is handed around. What does not: opening its parts (serve.py).
-"""
+"""What every part of the head-office service works with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

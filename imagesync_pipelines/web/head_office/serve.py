@@ -1,7 +1,4 @@
-"""Running the head-office service in this process.
-
-What belongs here: the server around the app. What does not: the app (app.py), its parts (state.py).
-"""
+"""Running the head-office service in this process."""
 
 import signal
 

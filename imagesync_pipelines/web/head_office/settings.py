@@ -1,8 +1,4 @@
-"""The settings of the head-office service; every field is the variable HO_<FIELD>.
-
-What belongs here: values of this service alone. What does not: the object store and the home, which are the shared
-settings (imagesync_pipelines/settings.py).
-"""
+"""The settings of the head-office service; every field is the variable HO_<FIELD>."""
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict

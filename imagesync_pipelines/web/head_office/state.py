@@ -1,7 +1,4 @@
-"""Opening the head office of this installation: its database, its bucket, its secret.
-
-What belongs here: the three from the settings, embedded where none is given. What does not: serving (serve.py).
-"""
+"""Opening the head office of this installation: its database, its bucket, its secret."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

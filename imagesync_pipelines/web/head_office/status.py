@@ -1,7 +1,5 @@
 """What stores report about their photos.
 
-What belongs here: the status endpoint and its rows. What does not: the view over all stores (health.py).
-
 Source: docs/contracts/edge.md, section 4. Better than the original, which printed and forgot: reports are kept, and
 sending one twice changes nothing. A photo that is unknown here is accepted: it may be gone since the store read it.
 """

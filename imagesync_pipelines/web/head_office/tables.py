@@ -1,8 +1,5 @@
 """The head office's tables (PostgreSQL, schema `head_office`) and their upgrade.
 
-What belongs here: columns, keys, indexes, and the scope of a store as one query. What does not: who writes the rows
-(catalogue.py, photos.py) and who reads them (listing.py, download.py, health.py).
-
 Contract: docs/contracts/edge.md, sections 2 and 5. New against the original: `photo_deletion` remembers for each store
 which photos it no longer has, `account_store` says who may read which store, `sync_report` keeps what stores report.
 """

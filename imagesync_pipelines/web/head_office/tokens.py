@@ -1,8 +1,5 @@
 """Logging in, tokens and passwords.
 
-What belongs here: hashing passwords, making and reading JSON Web Tokens, spending refresh tokens. What does not: which
-store an account may read (access.py).
-
 Source: docs/contracts/edge.md, section 1: HS256, the claims of the original, its 401 bodies. Better than the original:
 a refresh token is good once.
 """

@@ -1,7 +1,6 @@
 """Endpoints that take what others send for a connector: its webhooks, and requests of the system that we replace.
 
-What belongs here: routes, secrets, HTTP. What does not: what bodies say and where they go (the connector's Receiver),
-starting runs (a Dagster sensor). Callers wait for 1.5 seconds at most: a call is answered after one insert.
+Callers wait for 1.5 seconds at most: a call is answered after one insert.
 """
 
 import hmac

@@ -1,7 +1,4 @@
-"""Running the endpoints that take what others send until they are stopped.
-
-What belongs here: the process. What does not: the application (app.py), what a connector does with what comes.
-"""
+"""Running the endpoints that take what others send until they are stopped."""
 
 import uvicorn
 

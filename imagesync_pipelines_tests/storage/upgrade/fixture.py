@@ -1,8 +1,4 @@
-"""The fixture: one installation as commit 7115364 made it, and restoring it on any server.
-
-What belongs here: unpacking the archive and loading its databases. What does not: the outside systems (systems.py), how
-it was made (make_fixture.py), what is in it (README.md).
-"""
+"""The fixture: one installation as commit 7115364 made it, and restoring it on any server."""
 
 import importlib.util
 import json

@@ -1,8 +1,7 @@
 """Makes installation.tar.xz: one installation of all connectors, with all that an upgrade has to carry over.
 
 It is to be run on the tree of commit 7115364, because the fixture is what that program left behind; newer trees keep
-this file as the record of how it was made, and it does not run there. What belongs here: the life of that installation.
-What does not: the outside systems (systems.py), restoring (fixture.py).
+this file as the record of how it was made, and it does not run there.
 
     git checkout 7115364
     git checkout <the commit that added this file> -- imagesync_pipelines_tests/storage/upgrade

@@ -1,9 +1,5 @@
 """The outside systems of the installation in the fixture, and the environment that joins the two.
 
-What belongs here: stand-ins of all four connectors that are the same at every start, and bringing those that were
-written to (Plytix, the children of МойСклад) to what the fixture's installation had made of them. What does not: the
-fixture (fixture.py), how it was made (make_fixture.py).
-
 Everything comes from seeds and stands at one moment: ids, bytes and stamps are those of the day the fixture was made.
 Ports differ from start to start, and nothing that is remembered names one.
 """

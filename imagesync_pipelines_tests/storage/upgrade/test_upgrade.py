@@ -1,8 +1,4 @@
-"""An installation that commit 7115364 left behind, opened by this code: nothing is lost, and nothing is done twice.
-
-What belongs here: the upgrade and the first runs after it, on the same outside systems. What does not: the fixture
-itself (fixture.py, README.md), the tables (storage/test_schema.py).
-"""
+"""An installation that commit 7115364 left behind, opened by this code: nothing is lost, and nothing is done twice."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

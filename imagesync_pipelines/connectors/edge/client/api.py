@@ -1,8 +1,4 @@
-"""The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md (§1 to §4).
-
-What belongs here: tokens, paths, parameters, the envelope, what a status means. What does not: the body of a download
-(bodies.py), scans and cursors (listing.py), calling with retries and a token (upstream/).
-"""
+"""The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md (§1 to §4)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,8 +1,6 @@
 """The bytes of one photo over the head office's API, streamed (docs/contracts/edge.md, §3).
 
-What belongs here: the download call, its pool of connections, what its statuses mean. What does not: JSON calls
-(api.py), hashing, decoding and how many at once (downloads.py). It stands on urllib3 and not on the session of
-upstream/: a call is cheaper there, and bodies must not be held whole.
+It stands on urllib3 and not on the session of upstream/: a call is cheaper there, and bodies must not be held whole.
 """
 
 import os

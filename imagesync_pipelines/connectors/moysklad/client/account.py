@@ -1,10 +1,7 @@
 """The HTTP contract of МойСклад's images, and nothing but: lists, searches, downloads, list-setting writes.
 
-What belongs here: paths and parameters, what an answer must hold, which way the bytes of an image come
-(docs/contracts/moysklad.md, §6 to §8). What does not: what answers mean as such (calls.py, answers.py), bodies
-(bodies.py), fetching from a storage host (upstream/fetch.py), what to write (the connector). There is no DELETE and no
-adding of single images: setting a list is what can be repeated without harm. A storage host may be any, and gets no
-credentials; miniatures are never fetched.
+There is no DELETE and no adding of single images: setting a list is what can be repeated without harm. A storage host
+may be any, and gets no credentials; miniatures are never fetched.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

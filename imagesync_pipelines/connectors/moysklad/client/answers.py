@@ -1,10 +1,8 @@
 """What an answer holds and what a refusal means (docs/contracts/moysklad.md, §6 to §9).
 
-What belongs here: turning JSON into the connector's model, one row's fault not being the others', and naming the kind
-of a refusal by its code, else by its status. What does not: the kinds (errors.py), asking (account.py), trying again
-(upstream/transport.py). An image has no `id`: it is the last part of its address. Times are Moscow's. A refusal's body
-may be empty, HTML of a proxy, or lack the code; texts are for people only and never decide, but one: the number of
-megabytes that 51004 names.
+An image has no `id`: it is the last part of its address. Times are Moscow's. A refusal's body may be empty, HTML of a
+proxy, or lack the code; texts are for people only and never decide, but one: the number of megabytes that 51004
+names.
 """
 
 import re

@@ -1,7 +1,6 @@
 """What is sent: lists of images as JSON, filters as text, and how long they are (docs/contracts/moysklad.md, §5 to §8).
 
-What belongs here: forming requests. What does not: sending them (calls.py), deciding what goes into one (the
-connector's rules.py). The limit of 20 MB counts the encoded JSON, so it is counted on what is really sent.
+The limit of 20 MB counts the encoded JSON, so it is counted on what is really sent.
 """
 
 import base64

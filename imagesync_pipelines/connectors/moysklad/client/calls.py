@@ -1,9 +1,4 @@
-"""What an answer of МойСклад means as such (docs/contracts/moysklad.md, sections 2 to 4).
-
-What belongs here: headers, which answers are about the call, when an account is stopped. What does not: paths and
-bodies (account.py, bodies.py), what a refusal means (refusals.py), the numbers of the limits (limits.py), when to stop
-(breaker.py), the order of permit and repetitions (upstream/transport.py).
-"""
+"""What an answer of МойСклад means as such (docs/contracts/moysklad.md, sections 2 to 4)."""
 
 from collections.abc import Mapping
 from dataclasses import replace

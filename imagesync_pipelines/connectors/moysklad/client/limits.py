@@ -1,9 +1,7 @@
 """What МойСклад allows a principal, and stopping far below what it bans one for (docs/contracts/moysklad.md, §4).
 
-What belongs here: units in a window, what a call weighs, calls in flight, what an answer's headers say of them, and
-counting refusals of the last minute. What does not: counting units (storage/rate_budget.py), waiting
-(upstream/rate_limiter.py). The numbers hold per user or solution; X-Lognex times are milliseconds. МойСклад takes the
-access away, until its support gives it back, for more than 200 answers 429 or 200 equal failing requests in a minute.
+The numbers hold per user or solution; X-Lognex times are milliseconds. МойСклад takes the access away, until its
+support gives it back, for more than 200 answers 429 or 200 equal failing requests in a minute.
 """
 
 import threading

@@ -1,8 +1,4 @@
-"""Amazon's catalogue API: items with their images, 20 at a time (docs/contracts/amazon.md §1-3).
-
-What belongs here: the search by identifiers, its pages, its rate, reading an item. What does not: which images are
-taken (rules.py).
-"""
+"""Amazon's catalogue API: items with their images, 20 at a time (docs/contracts/amazon.md §1-3)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired

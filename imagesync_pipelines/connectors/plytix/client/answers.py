@@ -1,9 +1,7 @@
 """What Plytix's answers mean: fields of products and assets, refusals, inherited galleries (docs/contracts/plytix.md).
 
-What belongs here: a row in all the forms that v1 and v2 send it, errors as named ones, lost answers, which answers are
-about the call itself. What does not: paths and bodies (pim.py), the order of permit, token and repetitions
-(upstream/transport.py). Galleries count as inherited only in accounts where they are: elsewhere nothing is overwritten,
-so no gallery would count as a product's own.
+Galleries count as inherited only in accounts where they are: elsewhere nothing is overwritten, so no gallery would
+count as a product's own.
 """
 
 import logging

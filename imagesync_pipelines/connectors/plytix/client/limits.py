@@ -1,8 +1,6 @@
 """What a principal at Plytix or Amazon may call, and the tokens of Plytix that name it (docs/contracts/plytix.md).
 
-What belongs here: the login's path, body and answer, a token's claims, how long a 429 wants us to pause, and when a run
-stops. What does not: holding and renewing tokens (upstream/tokens.py), waiting (upstream/rate_limiter.py). There is no
-refresh: a new token is asked for with key and password.
+There is no refresh: a new token is asked for with key and password.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,8 +1,4 @@
-"""The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (docs/contracts/plytix.md §5-8).
-
-What belongs here: paths, bodies, what a status means. What does not: tokens (limits.py), a call and its repetitions
-(upstream/transport.py), reading an answer's fields (answers.py), what to write (planning.py, target.py).
-"""
+"""The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (docs/contracts/plytix.md §5-8)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any

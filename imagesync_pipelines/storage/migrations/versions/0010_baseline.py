@@ -1,7 +1,6 @@
 """All tables of version 0010, the first that this program makes: 0010_baseline.sql, statement by statement.
 
-What belongs here: running that file. What does not: changes since (a new file each, which also raises HEAD in
-database.py). The ten migrations that led here are in commit 7115364, which upgrades what is older.
+The ten migrations that led here are in commit 7115364, which upgrades what is older.
 """
 
 from pathlib import Path

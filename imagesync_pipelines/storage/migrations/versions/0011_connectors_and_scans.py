@@ -1,6 +1,6 @@
 """Rooms are connectors and walks are scans: columns, a table, and the names of indexes and constraints.
 
-What belongs here: the change from version 0010 to 0011, in plain SQL. It is never edited again; a change is a new file.
+It is never edited again; a change is a new file.
 """
 
 from alembic import op

@@ -1,6 +1,6 @@
 """Hand-overs between the steps of a run: rows instead of small files.
 
-What belongs here: the change from version 0011 to 0012, in plain SQL. It is never edited again; a change is a new file.
+It is never edited again; a change is a new file.
 """
 
 from alembic import op

@@ -1,6 +1,6 @@
 """Plans of edge stores name their store as every other plan names its account.
 
-What belongs here: the change from version 0012 to 0013, in plain SQL. It is never edited again; a change is a new file.
+It is never edited again; a change is a new file.
 """
 
 from alembic import op

@@ -1,6 +1,6 @@
 """A source for every product image: several connectors bring images of the same products.
 
-What belongs here: the change from version 0013 to 0014, in plain SQL. It is never edited again; a change is a new file.
+It is never edited again; a change is a new file.
 """
 
 from alembic import op

@@ -1,8 +1,4 @@
-"""Answers of the admin pages.
-
-What belongs here: pages that nobody keeps, and the way on after a form. What does not: how a template becomes an
-answer (pages/rendering.py).
-"""
+"""Answers of the admin pages."""
 
 from collections.abc import Mapping
 from typing import Any

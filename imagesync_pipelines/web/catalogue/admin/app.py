@@ -1,8 +1,4 @@
-"""The pages for people who log in, put together.
-
-What belongs here: adding them to the catalogue's application, with sessions and what holds for all of them. What does
-not: the routes.
-"""
+"""The pages for people who log in, put together."""
 
 from urllib.parse import urlencode
 

@@ -1,8 +1,5 @@
 """How often a password may be tried.
 
-What belongs here: counting tries by name and by address, shared by all processes. What does not: counting itself
-(storage/rate_budget.py), comparing passwords (users.py).
-
 Every try counts, before the password is looked at: tries at the same moment cannot pass together. The name is counted
 whether anybody has it or not, so that an answer does not tell. A name that somebody else tries out is closed for its
 owner too, for a few minutes: that is the price of guesses that come from many addresses.

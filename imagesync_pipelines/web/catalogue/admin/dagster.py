@@ -1,7 +1,6 @@
 """Dagster's webserver over HTTP: which jobs and partitions it knows, starting a run, the state of a run.
 
-What belongs here: its GraphQL, and nothing but. What does not: which job does what (launching.py), pages. Dagster as a
-library is not needed for it, and past runs are read from its records instead (operations/history.py).
+Dagster as a library is not needed for it, and past runs are read from its records instead (operations/history.py).
 """
 
 from collections.abc import Mapping, Sequence

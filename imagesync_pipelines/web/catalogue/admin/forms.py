@@ -1,8 +1,4 @@
-"""What a browser sends: that it comes from a form of ours.
-
-What belongs here: the check against forged requests, for every route of the admin pages at once. What does not: what a
-form says (the routes), how large it may be (app.py).
-"""
+"""What a browser sends: that it comes from a form of ours."""
 
 import hmac
 

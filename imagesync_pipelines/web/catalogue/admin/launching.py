@@ -1,8 +1,4 @@
-"""Which run does what a person asked for on a page.
-
-What belongs here: what a form or a button may ask, and why it makes no run. What does not: describing runs
-(defs/launching.py), starting them (dagster.py), what the jobs do (the connectors).
-"""
+"""Which run does what a person asked for on a page."""
 
 import re
 from collections.abc import Sequence

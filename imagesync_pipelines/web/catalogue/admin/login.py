@@ -1,8 +1,4 @@
-"""Logging in and out.
-
-What belongs here: the routes. What does not: people and passwords (users.py), sessions (sessions.py), how often a
-password may be tried (attempts.py).
-"""
+"""Logging in and out."""
 
 import logging
 from typing import Annotated

@@ -1,7 +1,4 @@
-"""Choosing the primary image of a product, and everything that is known of a product and its images.
-
-What belongs here: the routes. What does not: pinning (products/pinning.py), the page for everybody (pages/product.py).
-"""
+"""Choosing the primary image of a product, and everything that is known of a product and its images."""
 
 import logging
 from typing import Annotated

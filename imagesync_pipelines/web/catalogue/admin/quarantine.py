@@ -1,7 +1,4 @@
-"""What was set aside: the list with reasons, trying again, dropping.
-
-What belongs here: the routes. What does not: the table (storage/quarantine.py), starting runs (runs.py).
-"""
+"""What was set aside: the list with reasons, trying again, dropping."""
 
 import logging
 from typing import Annotated

@@ -1,7 +1,4 @@
-"""Starting synchronisations, and watching them.
-
-What belongs here: the routes. What does not: which run does what (launching.py), talking to Dagster (dagster.py).
-"""
+"""Starting synchronisations, and watching them."""
 
 import logging
 from collections.abc import Sequence

@@ -1,8 +1,5 @@
 """Who is at the other end: sessions of people who logged in, and what their role lets them do.
 
-What belongs here: the session's content, beginning and ending it, and the parameters by which routes ask for a role.
-What does not: the cookie (starlette's SessionMiddleware, set up in app.py), people and passwords (users.py).
-
 A session holds the person's id and the epoch of their sessions, signed; whether they may still come in is asked of the
 database at every request. So a person who is disabled, or who logged out, is out everywhere at once.
 """

@@ -1,7 +1,4 @@
-"""Article numbers that no product has.
-
-What belongs here: the route. What does not: the query (queries/unmatched.py), pictures (pages/pictures.py).
-"""
+"""Article numbers that no product has."""
 
 from typing import Annotated
 

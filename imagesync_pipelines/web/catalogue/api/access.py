@@ -1,8 +1,4 @@
-"""Who calls the API, what for, and how often.
-
-What belongs here: the key of a request, its scopes, its rate limit and the headers that tell of it. What does not: the
-table of keys (keys.py), how refusals are written (problems.py).
-"""
+"""Who calls the API, what for, and how often."""
 
 import math
 from collections.abc import Callable

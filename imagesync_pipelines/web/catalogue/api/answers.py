@@ -1,7 +1,4 @@
-"""Writing an answer once, and not again to somebody who has it.
-
-What belongs here: ETag, If-None-Match, the pages of a list. What does not: what is in an answer (models.py).
-"""
+"""Writing an answer once, and not again to somebody who has it."""
 
 import hashlib
 from typing import Any

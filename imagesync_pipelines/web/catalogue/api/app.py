@@ -1,8 +1,4 @@
-"""The API as an application of its own below /api/v1, with its own errors and its own OpenAPI document.
-
-What belongs here: putting its routers together, and what holds for every call. What does not: the routes, the pages for
-people (pages/).
-"""
+"""The API as an application of its own below /api/v1, with its own errors and its own OpenAPI document."""
 
 from typing import Any
 

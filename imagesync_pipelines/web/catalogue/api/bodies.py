@@ -1,7 +1,4 @@
-"""Bodies of requests: how large they may be, and that they are JSON.
-
-What belongs here: what holds for every body. What does not: what is in one (models.py).
-"""
+"""Bodies of requests: how large they may be, and that they are JSON."""
 
 from email.message import Message
 

@@ -1,7 +1,4 @@
-"""Changes since: what a system that keeps a copy has to ask for again.
-
-What belongs here: the route. What does not: what counts as a change (queries/changes.py).
-"""
+"""Changes since: what a system that keeps a copy has to ask for again."""
 
 from typing import Annotated
 

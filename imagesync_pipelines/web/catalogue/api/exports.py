@@ -1,7 +1,4 @@
-"""Exports: the images of all products in one answer.
-
-What belongs here: the route. What does not: starting the stream (exporting.py), what is in it (products/exports).
-"""
+"""Exports: the images of all products in one answer."""
 
 from typing import Annotated, Any
 

@@ -1,7 +1,4 @@
-"""What the API says: the shapes of its answers and requests, with examples.
-
-What belongs here: pydantic models and making them from what was read. What does not: queries (queries/), routes.
-"""
+"""What the API says: the shapes of its answers and requests, with examples."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal

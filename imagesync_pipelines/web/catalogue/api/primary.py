@@ -1,8 +1,4 @@
-"""Choosing the primary image of a product for another system.
-
-What belongs here: the routes that pin and unpin. What does not: pinning itself (products/pinning.py), reading the
-primary (products.py).
-"""
+"""Choosing the primary image of a product for another system."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response

@@ -1,8 +1,4 @@
-"""Every refusal of the API, written as a problem (RFC 9457, application/problem+json).
-
-What belongs here: the shape of a problem, the exception that is one, the handlers. What does not: when something is
-refused (the routes), error pages for people (errors.py of the catalogue).
-"""
+"""Every refusal of the API, written as a problem (RFC 9457, application/problem+json)."""
 
 import logging
 from collections.abc import Mapping, Sequence

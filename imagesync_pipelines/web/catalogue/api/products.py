@@ -1,7 +1,4 @@
-"""Products and their images.
-
-What belongs here: the routes that read them. What does not: queries (queries/), choosing the primary (primary.py).
-"""
+"""Products and their images."""
 
 from typing import Annotated, Literal
 

@@ -1,7 +1,4 @@
-"""What an address may say after its question mark.
-
-What belongs here: that every word there is one that the address knows. What does not: what the words mean (the routes).
-"""
+"""What an address may say after its question mark."""
 
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute

@@ -1,7 +1,4 @@
-"""How many products each filter finds: numbers that come after the page, because counting takes longer than listing.
-
-What belongs here: the fragment with the numbers, kept for a minute. What does not: the queries (queries/products.py).
-"""
+"""How many products each filter finds: numbers that come after the page, because counting takes longer than listing."""
 
 import time
 from dataclasses import dataclass, field

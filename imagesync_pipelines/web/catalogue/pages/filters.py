@@ -1,7 +1,4 @@
-"""Numbers and moments as people read them.
-
-What belongs here: pure functions that templates use as filters. What does not: sentences, which are in the templates.
-"""
+"""Numbers and moments as people read them."""
 
 from datetime import datetime
 from urllib.parse import urlsplit

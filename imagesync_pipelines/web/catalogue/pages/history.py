@@ -1,7 +1,4 @@
-"""The history of all connectors: past runs from Dagster's records, and small plots of them.
-
-What belongs here: the route. What does not: reading Dagster (operations/history.py), drawing (plots.py).
-"""
+"""The history of all connectors: past runs from Dagster's records, and small plots of them."""
 
 import logging
 from collections.abc import Sequence

@@ -1,7 +1,6 @@
 """Pictures in the sizes that pages need.
 
-What belongs here: the routes, what a browser may keep, and the grey picture when there is none. What does not: finding
-and making the copies (derivatives.py). A picture that cannot be had is never an error page.
+A picture that cannot be had is never an error page.
 """
 
 from importlib.resources import files

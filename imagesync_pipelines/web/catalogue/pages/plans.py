@@ -1,7 +1,4 @@
-"""Stored plans: what was about to change, with pictures before and after.
-
-What belongs here: the routes. What does not: reading plans (queries/plans.py), applying them.
-"""
+"""Stored plans: what was about to change, with pictures before and after."""
 
 from typing import Annotated, Literal
 

@@ -1,8 +1,4 @@
-"""Small plots of past runs as rectangles of an SVG.
-
-What belongs here: arithmetic from runs to bars. What does not: the SVG itself, which is in the templates, and reading
-runs (queries/runs.py).
-"""
+"""Small plots of past runs as rectangles of an SVG."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,4 @@
-"""The page of one product: its gallery and what is known about its pictures.
-
-What belongs here: the routes. What does not: queries (queries/), choosing the primary (admin/).
-"""
+"""The page of one product: its gallery and what is known about its pictures."""
 
 from typing import Annotated
 

@@ -1,7 +1,4 @@
-"""The list of products: a page, and the parts of it that HTMX asks for.
-
-What belongs here: the routes and what the address says. What does not: queries (queries/products.py).
-"""
+"""The list of products: a page, and the parts of it that HTMX asks for."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""Turning what was read into HTML.
-
-What belongs here: the template environment, what every template may use, and the way to what is opened. What does not:
-routes (the other files here), words and numbers for people (filters.py).
-"""
+"""Turning what was read into HTML."""
 
 from collections.abc import Mapping
 from importlib.resources import files

@@ -1,7 +1,5 @@
 """What changed since: the products of which the API says something else than before.
 
-What belongs here: the query of changes. What does not: products and images themselves (the other files here).
-
 A product counts as changed when it, one of its images, or a product that it may borrow images from changed. Moments are
 those of the transactions that wrote; a moment is given out only when every transaction that began before it has ended,
 so that nobody who goes on from there misses one that ended late.

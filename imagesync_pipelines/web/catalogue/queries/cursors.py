@@ -1,7 +1,4 @@
-"""Cursors of a list that goes on: where the last page ended, as text that a URL can carry.
-
-What belongs here: writing and reading that text. What does not: which columns a list is ordered by (the list itself).
-"""
+"""Cursors of a list that goes on: where the last page ended, as text that a URL can carry."""
 
 import base64
 import binascii

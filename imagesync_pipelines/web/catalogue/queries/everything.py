@@ -1,7 +1,4 @@
-"""Everything that our tables say of a product and its images, for whoever looks after them.
-
-What belongs here: reading whole rows. What does not: what is shown of a product to everybody (product.py).
-"""
+"""Everything that our tables say of a product and its images, for whoever looks after them."""
 
 import json
 from collections.abc import Mapping

@@ -1,8 +1,4 @@
-"""How old what we show is: when each connector was last brought up to date.
-
-What belongs here: the newest proven reading and the newest applied plan of each connector, from our own tables. What
-does not: Dagster's records (runs.py), and asking an upstream whether it answers: pages show what was synchronised.
-"""
+"""How old what we show is: when each connector was last brought up to date."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

@@ -1,8 +1,4 @@
-"""Product images as the pages show them: one row of product_image with what a person wants to know of it.
-
-What belongs here: the view of an image, and reading images of products in display order. What does not: the fallback
-of the mission between products (products/showing.py), HTML (pages/).
-"""
+"""Product images as the pages show them: one row of product_image with what a person wants to know of it."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""Stored plans as the pages show them: the list, and the rows of one with its pictures before and after.
-
-What belongs here: reading plans of all connectors. What does not: making and applying plans (the connectors), HTML
-(pages/).
-"""
+"""Stored plans as the pages show them: the list, and the rows of one with its pictures before and after."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""One product with everything that its page shows.
-
-What belongs here: the product, its relations, its images with the fallback to a parent's, its pin, article numbers that
-may mean it. What does not: where its images also live (whereabouts.py), HTML (pages/).
-"""
+"""One product with everything that its page shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,6 +1,5 @@
 """The list of products: search, filters, and going on from a cursor; fast with 100,000 products.
 
-What belongs here: the queries of the list. What does not: one product with everything (product.py), HTML (pages/).
 A page of the list is read with a few queries, however many products it has.
 """
 

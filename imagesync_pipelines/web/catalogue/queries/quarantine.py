@@ -1,7 +1,4 @@
-"""What is in quarantine, some at a time, for people.
-
-What belongs here: reading the list. What does not: putting in and taking out (storage/quarantine.py).
-"""
+"""What is in quarantine, some at a time, for people."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,8 +1,4 @@
-"""Past runs as the history page shows them.
-
-What belongs here: what the catalogue needs to know of a run, and keeping the answer for a moment. What does not:
-Dagster, whose records operations/history.py reads; whoever starts the catalogue hands that in.
-"""
+"""Past runs as the history page shows them."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence

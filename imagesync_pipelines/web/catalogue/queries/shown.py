@@ -1,8 +1,4 @@
-"""The images that are shown for products, for any number of products at once.
-
-What belongs here: the fallback to a parent's images (products/showing.py) joined with the views of images. What does
-not: one product with everything (product.py), the list (products.py).
-"""
+"""The images that are shown for products, for any number of products at once."""
 
 from collections.abc import Collection
 from dataclasses import dataclass

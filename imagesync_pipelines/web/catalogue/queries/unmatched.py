@@ -1,7 +1,4 @@
-"""Article numbers that no product has, some at a time, for whoever keeps the ERP.
-
-What belongs here: reading the list. What does not: finding and writing them (products/unmatched.py).
-"""
+"""Article numbers that no product has, some at a time, for whoever keeps the ERP."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

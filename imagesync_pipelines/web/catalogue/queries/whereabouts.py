@@ -1,8 +1,4 @@
-"""Where the images of a product also live: Plytix galleries, child accounts, edge stores.
-
-What belongs here: reading what the connectors noted about a SKU. What does not: asking those systems; a page
-never does.
-"""
+"""Where the images of a product also live: Plytix galleries, child accounts, edge stores."""
 
 from dataclasses import dataclass
 from datetime import datetime
