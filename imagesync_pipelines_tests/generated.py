@@ -20,7 +20,7 @@ from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings, MoyskladWebhookSettings
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.products.settings import ErpSettings
+from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
@@ -33,6 +33,7 @@ SNAPSHOT = Path(__file__).parent / "definitions.json"
 _SETTINGS: tuple[tuple[str, type[BaseSettings]], ...] = (
     ("All connectors", Settings),
     ("The ERP", ErpSettings),
+    ("How product images are shown", ShowingSettings),
     ("The image database", ImageDbSettings),
     ("Edge stores", EdgeSettings),
     ("Plytix", PlytixSettings),

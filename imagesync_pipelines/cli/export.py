@@ -6,8 +6,8 @@ from pathlib import Path
 import click
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.products.exports.formats import Format, export
+from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.files import write_stream
 from imagesync_pipelines.storage.installation import open_installation
@@ -23,7 +23,7 @@ from imagesync_pipelines.storage.installation import open_installation
 )
 def export_images(wanted: str, path: Path | None) -> None:
     """Write the images that are shown for every product: csv, ndjson, parquet, or a feed for Google Merchant."""
-    own_images_first = load_settings(ImageDbSettings).image_db_own_images_first
+    own_images_first = load_settings(ShowingSettings).image_db_own_images_first
     with open_installation() as place:
         parts = export(place.engine, Format(wanted), own_images_first=own_images_first)
         if path is not None:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 # Part of every row's fingerprint: raising it rewrites the rows that these rules give.
 RULES_VERSION = 1
+# The connector whose images a row of product_image has when it names none.
+DEFAULT_SOURCE = "image_db"
 ALT_TEXT_LENGTH = 255
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,7 +44,7 @@ class Shown(NamedTuple):
     external_id: str
     priority: int
     newest_export: datetime | None
-    source: str = "image_db"
+    source: str = DEFAULT_SOURCE
 
     @property
     def name(self) -> ImageName:

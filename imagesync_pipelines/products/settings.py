@@ -1,4 +1,4 @@
-"""The settings of the ERP, read from the environment and from `.env`."""
+"""The settings of products and of the images that are shown for them, from the environment and from `.env`."""
 
 from pathlib import Path
 
@@ -10,6 +10,16 @@ _PARENTS_QUERY = "SELECT id, sku, name, legacy_base_sku, is_active FROM products
 _VARIANTS_QUERY = (
     "SELECT id, sku, name, parent_id, variant_code, legacy_sku, legacy_base_sku, is_active FROM products_variantproduct"
 )
+
+
+class ShowingSettings(BaseSettings):
+    """How product images are shown; every field is the variable of the same name in capitals."""
+
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    image_db_own_images_first: bool = Field(False, description="show a variant's own images before its parent's")
+    image_db_detail_min_height: int = Field(600, ge=1, description="pixels a picture needs for a product page")
+    image_db_fresh_hours: float = Field(26, gt=0, description="hours after which the product images count as stale")
 
 
 class ErpSettings(BaseSettings):

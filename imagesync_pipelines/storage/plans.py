@@ -100,10 +100,7 @@ class Plans:
 
     def latest(self, connector: str) -> PlanHeader | None:
         """The newest plan of a connector without its rows; None when there is none."""
-        query = sa.select(plan).where(plan.c.connector == connector).order_by(plan.c.id.desc()).limit(1)
-        with self.engine.connect() as connection:
-            row = connection.execute(query).first()
-        return None if row is None else PlanHeader(**row._mapping)
+        return next(iter(self.newest(1, connector)), None)
 
     def all(self, connector: str, part: Mapping[str, str] = WHOLE_CONNECTOR) -> list[PlanHeader]:
         """The stored plans of a connector without their rows, the newest first; `part`:
@@ -111,6 +108,14 @@ class Plans:
         those with this in their scope.
         """
         query = sa.select(plan).where(_among(connector, part)).order_by(plan.c.id.desc())
+        with self.engine.connect() as connection:
+            return [PlanHeader(**row._mapping) for row in connection.execute(query)]
+
+    def newest(self, limit: int, connector: str | None = None) -> list[PlanHeader]:
+        """The newest plans of a connector or of all, the newest first."""
+        query = sa.select(plan).order_by(plan.c.id.desc()).limit(limit)
+        if connector is not None:
+            query = query.where(plan.c.connector == connector)
         with self.engine.connect() as connection:
             return [PlanHeader(**row._mapping) for row in connection.execute(query)]
 

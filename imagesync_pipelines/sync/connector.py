@@ -4,17 +4,20 @@ A connector has no runner with a fixed order: it lists its own steps, and each i
 the step's options that returns a StepResult.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import sqlalchemy as sa
 from pydantic import BaseModel, SecretStr
 from pydantic_settings import BaseSettings
+from upath import UPath
 
 from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult
 
 
@@ -136,6 +139,33 @@ class PageSet:
     ready: Callable[[Any], bool]
 
 
+class RowPictures(NamedTuple):
+    """What a page shows of a row of a plan. before, after: the URLs of its picture, '' where there is none.
+
+    product_id: our product that the row is about, None where it is about none. image: what people call the picture.
+    """
+
+    product_id: int | None
+    image: str
+    before: str = ""
+    after: str = ""
+
+
+class Place(NamedTuple):
+    """Where images of a product also are: the account there, how many, since when at the latest, how that is known."""
+
+    account: str
+    images: int
+    since: datetime | None
+    note: str
+
+
+def _keys_alone(
+    engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
+) -> list[RowPictures]:
+    return [RowPictures(None, str(row["key"])) for row in rows]
+
+
 @dataclass(frozen=True)
 class Connector:
     """A connector's declaration.
@@ -143,7 +173,8 @@ class Connector:
     title: what people call it. settings: its settings model. options: all that a person may ask of one run; each step
     takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps of
     apply_job that carry out a stored plan. secrets: what no text of a run may show. pools: their names. report: the
-    report of a run by its id, where runs have one beside their summary; empty for a run without.
+    report of a run by its id, where runs have one beside their summary; empty for a run without. pictures_of: what a
+    page shows of rows of a stored plan, one for each row. places_of: where a product's images also are, by its SKU.
     """
 
     name: str
@@ -164,6 +195,10 @@ class Connector:
     apply_job: str = "sync"
     report: Callable[[Installation, str], Mapping[str, Any]] = lambda installation, run_id: {}
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
+    pictures_of: Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]] = (
+        _keys_alone
+    )
+    places_of: Callable[[sa.Connection, str], Iterable[Place]] = lambda connection, sku: ()
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""

@@ -10,6 +10,7 @@ from imagesync_pipelines.connectors.edge import applying, reading, steps
 from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.connectors.edge.showing import places_of
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import (
@@ -231,4 +232,5 @@ CONNECTOR = Connector(
     checks=CHECKS,
     schedules=SCHEDULES,
     accounts=STORES,
+    places_of=places_of,
 )

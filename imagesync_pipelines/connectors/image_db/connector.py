@@ -18,6 +18,7 @@ from imagesync_pipelines.connectors.image_db.options import (
 )
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR as NAME
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, missing_variables
+from imagesync_pipelines.connectors.image_db.showing import pictures_of
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
 
@@ -41,6 +42,7 @@ CONNECTOR = Connector(
     description="The image database's records → product_image, on the ERP's products.",
     settings=ImageDbSettings,
     options=ImageDbOptions,
+    pictures_of=pictures_of,
     externals=(
         External(
             "source",

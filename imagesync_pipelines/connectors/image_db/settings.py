@@ -2,10 +2,10 @@
 
 from pydantic import Field, SecretStr, field_validator
 
-from imagesync_pipelines.products.settings import ErpSettings, missing_of_erp
+from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings, missing_of_erp
 
 
-class ImageDbSettings(ErpSettings):
+class ImageDbSettings(ErpSettings, ShowingSettings):
     """What the image database connector needs to know; every field is the variable of the same name in capitals."""
 
     image_api_url: str | None = Field(None, description="base URL of the image database's API, e.g. https://host/api/")
@@ -26,9 +26,6 @@ class ImageDbSettings(ErpSettings):
         True, description="before images are removed, read all pages again: a record can hide between two pages"
     )
     image_db_schedule: str = Field("0 3 * * *", description="when the daily run starts (cron, in IMAGESYNC_TIMEZONE)")
-    image_db_own_images_first: bool = Field(False, description="show a variant's own images before its parent's")
-    image_db_detail_min_height: int = Field(600, ge=1, description="pixels a picture needs for a product page")
-    image_db_fresh_hours: float = Field(26, gt=0, description="hours after which the product images count as stale")
 
     image_db_max_unmatched_share: float = Field(0.2, ge=0, le=1, description="article links that may have no product")
     image_db_max_reject_share: float = Field(0.01, ge=0, le=1, description="records that may be set aside")

@@ -20,6 +20,7 @@ from imagesync_pipelines.connectors.moysklad.options import (
     ReadingOptions,
 )
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.showing import places_of
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 
@@ -230,6 +231,7 @@ CONNECTOR = Connector(
     secrets=lambda shared, settings: secrets_of(shared),
     checks=CHECKS,
     schedules=SCHEDULES,
+    places_of=places_of,
     accounts=AccountSet(
         partition_set="moysklad_accounts",
         noun="child account",

@@ -15,6 +15,7 @@ from imagesync_pipelines.connectors.plytix.options import (
 )
 from imagesync_pipelines.connectors.plytix.report import read_report
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.showing import pictures_of, places_of
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
@@ -52,6 +53,8 @@ CONNECTOR = Connector(
     description="Amazon's listings → assets, galleries and thumbnails in Plytix.",
     settings=PlytixSettings,
     options=PlytixOptions,
+    pictures_of=pictures_of,
+    places_of=places_of,
     externals=(
         External(
             "amazon",

@@ -79,7 +79,7 @@ class Exports:
     def _stream(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> Generator[bytes, None, None]:
         """The bytes; the place is free again when all were read or the reader went away."""
         try:
-            first = self.opened.image_db.image_db_own_images_first
+            first = self.opened.showing.image_db_own_images_first
             yield from export(self.opened.engine, wanted, conditions, own_images_first=first)
         finally:
             self.free.release()
@@ -89,7 +89,7 @@ class Exports:
 def export_of_list(request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], wanted: Format) -> Response:
     """The images of the products that the list shows with these filters, all pages of it."""
     exports: Exports = request.app.state.exports
-    conditions = conditions_of(asked.filters, opened.image_db.image_db_detail_min_height)
+    conditions = conditions_of(asked.filters, opened.showing.image_db_detail_min_height)
     try:
         return exports.answer(wanted, conditions)
     except TooManyExportsError as error:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.kept_secrets import kept_secret
@@ -29,7 +29,7 @@ class Opened:
     engine: sa.Engine
     storage: UPath
     shared: Settings
-    image_db: ImageDbSettings
+    showing: ShowingSettings
     settings: CatalogueSettings
     session_secret: SecretStr
     clock: Callable[[], datetime]
@@ -47,7 +47,7 @@ def open_catalogue(place: Installation, read_runs: ReadRuns) -> Opened:
         engine=place.engine,
         storage=place.storage,
         shared=place.settings,
-        image_db=load_settings(ImageDbSettings),
+        showing=load_settings(ShowingSettings),
         settings=settings,
         session_secret=settings.session_secret or kept_secret(place.locations.home / SECRET_FILE),
         clock=_now,

@@ -306,7 +306,7 @@ def test_an_error_of_ours_tells_nothing_of_itself(world: World) -> None:
         def __getattr__(self, name: str) -> object:
             raise RuntimeError("password=secret")
 
-    with serving(replace(world.opened, image_db=Broken())) as site:
+    with serving(replace(world.opened, showing=Broken())) as site:
         answer = site.get("/")
     assert answer.status_code == 500
     assert "That is our fault" in answer.text

@@ -10,9 +10,9 @@ from imagesync_pipelines.connectors.plytix.galleries import row_key
 from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProduct
 from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
 from imagesync_pipelines.storage.handovers import HandOvers
-from imagesync_pipelines.storage.plans import NewPlan, Plans
+from imagesync_pipelines.storage.plans import NewPlan, PlanHeader, Plans
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
-from imagesync_pipelines.web.catalogue.queries.plans import newest_plans, plan_page
+from imagesync_pipelines.web.catalogue.pages.plans import plan_page
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
 
@@ -26,6 +26,10 @@ def save(
     plans = Plans(world.engine, world.opened.storage)
     portions = None if payload is None else [payload]
     return plans.save(frame, portions, NewPlan(connector, "run", scope, counts, {"rows": len(rows), "calls": 0}, None))
+
+
+def newest(world: World, limit: int, connector: str | None = None) -> list[PlanHeader]:
+    return Plans(world.engine, world.opened.storage).newest(limit, connector)
 
 
 @pytest.fixture
@@ -42,9 +46,9 @@ def change(world: World) -> tuple[int, int]:
 
 
 def test_the_picture_before_is_the_one_that_is_there(world: World, change: tuple[int, int]) -> None:
-    header = newest_plans(world.engine, 10)[0]
+    header = newest(world, 10)[0]
     before = {
-        kind: [line.before for line in plan_page(world.opened, header, kind, 0, 10).lines]
+        kind: [line.shown.before for line in plan_page(world.opened, header, kind, 0, 10).lines]
         for kind in ("add", "update", "remove")
     }
     there = ["https://media.example.com/1.png"]
@@ -83,9 +87,9 @@ def test_an_applied_plan_shows_what_was_read_before_it_and_for_it(world: World) 
         pq.write_table(table, str(file))
         plans.mark_applied(save(world, [row], batch=batch), "run")
     batches.records("gone").unlink()
-    shown = [plan_page(world.opened, header, "update", 0, 10).lines[0] for header in newest_plans(world.engine, 3)]
+    shown = [plan_page(world.opened, header, "update", 0, 10).lines[0] for header in newest(world, 3)]
     first, second = "https://media.example.com/first", "https://media.example.com/second"
-    assert [(line.before, line.after) for line in shown] == [(second, ""), (first, second), ("", first)]
+    assert [line.shown[2:] for line in shown] == [(second, ""), (first, second), ("", first)]
 
 
 def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> None:
@@ -101,11 +105,14 @@ def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> Non
         {"key": keys["100"][1], "group": "100", "change": "remove"},
     ]
     save(world, rows, connector="plytix", payload=payload_of(pd.DataFrame(rows), tasks), account="main")
-    header = newest_plans(world.engine, 10, "plytix")[0]
-    added = [(line.product_id, line.image, line.after) for line in plan_page(world.opened, header, "add", 0, 10).lines]
+    header = newest(world, 10, "plytix")[0]
+    added = [
+        (line.shown.product_id, line.shown.image, line.shown.after)
+        for line in plan_page(world.opened, header, "add", 0, 10).lines
+    ]
     url = "https://m.media-amazon.com/new.jpg"
     assert added == [(engel, "new", url), (None, "new", url)]
-    assert [line.after for line in plan_page(world.opened, header, "remove", 0, 10).lines] == [""]
+    assert [line.shown.after for line in plan_page(world.opened, header, "remove", 0, 10).lines] == [""]
 
 
 def test_a_connector_whose_groups_are_no_products_of_ours_is_shown_too(site: Site, world: World) -> None:

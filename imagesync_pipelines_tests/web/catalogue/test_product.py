@@ -7,8 +7,8 @@ from imagesync_pipelines.products.pinning import pin_image
 from imagesync_pipelines.storage.pins import set_pin
 from imagesync_pipelines.storage.schema import mirror, plytix_link, unmatched_article
 from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map
+from imagesync_pipelines.web.catalogue.pages.product import places_of
 from imagesync_pipelines.web.catalogue.queries.product import ProductView, product_id_of, product_view
-from imagesync_pipelines.web.catalogue.queries.whereabouts import whereabouts
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World
 
 
@@ -132,10 +132,10 @@ def test_the_ledgers_of_the_connectors_say_where_the_images_also_live(site: Site
             kept = {"images": [["source", "id", "a.jpg", 1]] * images, "others": 0}
             connection.execute(moysklad_child_images.insert().values(child=child, entity_key="product:1", **kept))
         connection.execute(moysklad_entity_map.insert().values(child="never written", **found_by))
-    places = [(place.connector, place.account, place.images) for place in whereabouts(world.engine, "100")]
+    places = [(connector, place.account, place.images) for connector, place in places_of(world.engine, "100")]
     assert places == [("edge", "jakarta", 1), ("moysklad", "berlin", 3), ("plytix", "main", 2)]
     text = re.sub(r"<[^>]*>|\s+", " ", site.get(f"/products/{world.product('100')}").text)
     for told in (r"Edge stores +jakarta +1 picture,", r"МойСклад +berlin +3 pictures,", r"Plytix +main +2 pictures,"):
         assert re.search(told, text)
     assert "never written" not in text
-    assert whereabouts(world.engine, "101") == ()
+    assert places_of(world.engine, "101") == ()

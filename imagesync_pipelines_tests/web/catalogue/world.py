@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.schema import product, product_image
@@ -91,7 +91,7 @@ def open_world(engine: sa.Engine, home: Path, read_runs: ReadRuns | None = None)
         engine=engine,
         storage=UPath(home),
         shared=Settings(allowed_image_hosts=("127.0.0.1",)),
-        image_db=ImageDbSettings(),
+        showing=ShowingSettings(),
         settings=CatalogueSettings(page_size=3),
         session_secret=SecretStr("s" * 32),
         clock=lambda: NOW,

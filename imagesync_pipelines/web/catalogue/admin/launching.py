@@ -7,10 +7,10 @@ from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.jobs import job_name
 from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.defs.partitions import range_tags
+from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import PlanHeader
 
-IMAGE_DB = "image_db"
 # Who started a run, for the run's page in both UIs.
 STARTED_BY_TAG = "imagesync/started_by"
 
@@ -36,9 +36,10 @@ def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *
     declared = connector_named(connector)
     if declared.pages is not None:
         if not partitions:
+            command = f"imagesync sync {declared.name.replace('_', '-')}"
             raise NothingToStartError(
                 f"Dagster does not know any pages of the {declared.title.lower()} yet. The sensor "
-                f"{declared.name}__page_discovery finds them, or run `imagesync sync image-db` once."
+                f"{declared.name}__page_discovery finds them, or run `{command}` once."
             )
         return launching.run_of(declared, "", {"dry_run": dry_run}, range_tags(partitions[0], partitions[-1]))
     if declared.accounts is None:
@@ -57,14 +58,14 @@ def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
         raise NothingToStartError(
             f"These are {len(skus)} SKUs. Name {MOST_SKUS} at most, or synchronise the whole connector."
         )
-    return launching.run_of(connector_named(IMAGE_DB), "", {"skus": list(skus), "dry_run": dry_run})
+    return launching.run_of(connector_named(DEFAULT_SOURCE), "", {"skus": list(skus), "dry_run": dry_run})
 
 
 def replay_of(external_ids: Sequence[str]) -> JobRun:
     """The run that tries these images again, from the stored pages. Raises NothingToStartError without any."""
     if not external_ids:
         raise NothingToStartError("None of these is an image of the image database.")
-    return launching.run_of(connector_named(IMAGE_DB), "", {"external_ids": list(external_ids)})
+    return launching.run_of(connector_named(DEFAULT_SOURCE), "", {"external_ids": list(external_ids)})
 
 
 def apply_of(plan: PlanHeader) -> JobRun:

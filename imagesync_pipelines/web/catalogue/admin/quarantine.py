@@ -7,10 +7,11 @@ from fastapi import APIRouter, Form, HTTPException, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
-from imagesync_pipelines.web.catalogue.admin.launching import IMAGE_DB, NothingToStartError, replay_of
+from imagesync_pipelines.web.catalogue.admin.launching import NothingToStartError, replay_of
 from imagesync_pipelines.web.catalogue.admin.runs import launched, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
@@ -51,7 +52,7 @@ def quarantine(
         "connectors": connectors,
         "connector": chosen,
         "page": page,
-        "can_choose": chosen == IMAGE_DB,
+        "can_choose": chosen == DEFAULT_SOURCE,
         "cursor": cursor,
     }
     return private_page(request, "admin/quarantine.html", context)
@@ -64,9 +65,9 @@ def replay(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenI
     if connector not in connector_titles():
         raise HTTPException(404, "There is no such connector.")
     try:
-        if connector != IMAGE_DB:
+        if connector != DEFAULT_SOURCE:
             return launched(request, opened, who, sync_of_account(opened, connector, account))
-        entries = QuarantineTable(opened.engine, IMAGE_DB).list()
+        entries = QuarantineTable(opened.engine, DEFAULT_SOURCE).list()
         wanted = [entry for entry in entries if entry.id in chosen.ids] if chosen.ids else entries
         if len(wanted) > MOST_REPLAYED:
             raise NothingToStartError(f"These are {len(wanted)} images: synchronise the whole image database instead.")

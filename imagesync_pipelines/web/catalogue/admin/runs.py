@@ -35,7 +35,7 @@ RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 
 
 class StartForm(BaseModel):
-    """What to synchronise: products, the whole image database, or one account of another connector ("edge/store1")."""
+    """What to synchronise: products, a whole connector, or one account of a connector ("connector/account")."""
 
     what: Annotated[str, Field(max_length=300)] = "products"
     skus: Annotated[str, Field(max_length=MOST_SKUS * (LONGEST_SKU + 2))] = ""
@@ -137,7 +137,8 @@ def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = 
         accounts = {connector: known[job] for connector, job in jobs.items()}
     except DagsterUnreachableError as error:
         wrong = wrong or str(error)
-    context = {"form": form, "accounts": accounts, "wrong": wrong, "most_skus": MOST_SKUS}
+    whole = [one.name for one in connectors() if one.accounts is None]
+    context = {"form": form, "whole": whole, "accounts": accounts, "wrong": wrong, "most_skus": MOST_SKUS}
     return private_page(request, "admin/start.html", context, status=status)
 
 

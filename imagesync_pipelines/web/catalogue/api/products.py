@@ -66,8 +66,8 @@ def list_of_products(
             filters,
             cursor,
             limit,
-            min_height=opened.image_db.image_db_detail_min_height,
-            own_images_first=opened.image_db.image_db_own_images_first,
+            min_height=opened.showing.image_db_detail_min_height,
+            own_images_first=opened.showing.image_db_own_images_first,
         )
     except CursorError as error:
         raise ApiRefusedError(422, str(error)) from None
@@ -78,7 +78,7 @@ def list_of_products(
 @router.get("/products/{product_id}", response_model=Product, responses={**NOT_MODIFIED, **documented(404)})
 def one_product(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
     """A product, its family, its primary image, and who chose it."""
-    view = product_view(opened.engine, product_id, own_images_first=opened.image_db.image_db_own_images_first)
+    view = product_view(opened.engine, product_id, own_images_first=opened.showing.image_db_own_images_first)
     if view is None:
         raise no_product(product_id)
     return answered(request, product_of(view))
@@ -133,7 +133,7 @@ def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> R
 
 def shown(opened: Opened, product_id: int) -> ShownImages:
     """What is shown for a product; raises ApiRefusedError when there is no such product."""
-    own_first = opened.image_db.image_db_own_images_first
+    own_first = opened.showing.image_db_own_images_first
     found = shown_for(opened.engine, [product_id], own_images_first=own_first).get(product_id)
     if found is None:
         raise no_product(product_id)
@@ -148,7 +148,7 @@ def no_product(product_id: int) -> ApiRefusedError:
 def _found(opened: Opened, skus: list[str]) -> FoundProducts:
     wanted = list(dict.fromkeys(sku.strip() for sku in skus))
     ids = products_of_skus(opened.engine, wanted)
-    own_first = opened.image_db.image_db_own_images_first
+    own_first = opened.showing.image_db_own_images_first
     found = shown_for(opened.engine, list(ids.values()), own_images_first=own_first)
     known = [sku for sku in wanted if ids.get(sku) in found]
     items = [images_of_product(found[ids[sku]]) for sku in known]

@@ -42,6 +42,6 @@ def counts(request: Request, opened: Here) -> Response:
 
 
 def _count(opened: Opened) -> dict[str, int]:
-    height = opened.image_db.image_db_detail_min_height
+    height = opened.showing.image_db_detail_min_height
     asked = {"all": Filters(), **{name: Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
     return {name: count_products(opened.engine, filters, min_height=height) for name, filters in asked.items()}

@@ -1,29 +1,52 @@
 """Stored plans: what was about to change, with pictures before and after."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
+import pandas as pd
 from fastapi import APIRouter, HTTPException, Query, Request
 from starlette.responses import Response
 
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.sync.connector import RowPictures
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles, render
-from imagesync_pipelines.web.catalogue.queries.plans import CHANGES, newest_plans, plan_page
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
 
 PLANS = 100
 ROWS = 50
+CHANGES = ("add", "update", "remove", "reject")
+
+
+@dataclass(frozen=True)
+class PlanLine:
+    """One row of a plan. product: what it is about, for people; shown: its picture before and after."""
+
+    change: str
+    product: str
+    reason: str
+    shown: RowPictures
+
+
+@dataclass(frozen=True)
+class PlanPage:
+    """Some rows of a plan with one change; total: how many it has."""
+
+    lines: tuple[PlanLine, ...]
+    total: int
 
 
 @router.get("/plans", name="plans")
 def plans(request: Request, opened: Here, connector: Annotated[str, Query(max_length=50)] = "") -> Response:
     """The newest plans of one connector or of all."""
     chosen = connector if connector in connector_titles() else ""
-    return render(
-        request, "plans.html", {"connector": chosen, "plans": newest_plans(opened.engine, PLANS, chosen or None)}
-    )
+    newest = Plans(opened.engine, opened.storage).newest(PLANS, chosen or None)
+    return render(request, "plans.html", {"connector": chosen, "plans": newest})
 
 
 @router.get("/plans/{plan_id}", name="plan")
@@ -51,6 +74,22 @@ def plan(
         "token": lambda url: picture_token(opened, url),
     }
     return render(request, "plan.html", context)
+
+
+def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit: int) -> PlanPage:
+    """The rows of a plan with this change from a place on. Raises PlanMissingError and PlanDamagedError."""
+    rows = Plans(opened.engine, opened.storage).load(header.id)
+    found = rows[rows["change"] == change]
+    records = found.iloc[start : start + limit].to_dict(orient="records")
+    part = [{str(name): value for name, value in record.items()} for record in records]
+    pictures = connector_named(header.connector).pictures_of(opened.engine, opened.storage, header, part)
+    return PlanPage(tuple(_line(row, shown) for row, shown in zip(part, pictures, strict=True)), len(found))
+
+
+def _line(row: Mapping[str, Any], shown: RowPictures) -> PlanLine:
+    named, reason = row.get("product"), row["reason"]
+    product = str(row["group"]) if named is None or pd.isna(named) else str(named)
+    return PlanLine(str(row["change"]), product, "" if pd.isna(reason) else str(reason), shown)
 
 
 def _first_change(header: PlanHeader) -> str:

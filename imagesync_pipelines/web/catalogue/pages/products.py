@@ -79,8 +79,8 @@ def products(
             asked.filters,
             cursor,
             opened.settings.page_size,
-            min_height=opened.image_db.image_db_detail_min_height,
-            own_images_first=opened.image_db.image_db_own_images_first,
+            min_height=opened.showing.image_db_detail_min_height,
+            own_images_first=opened.showing.image_db_own_images_first,
         )
     except CursorError as error:
         raise HTTPException(400, str(error)) from None
@@ -92,7 +92,7 @@ def products(
         "asked": asked,
         "chips": CHIPS,
         "is_later_page": bool(cursor),
-        "min_height": opened.image_db.image_db_detail_min_height,
+        "min_height": opened.showing.image_db_detail_min_height,
     }
     return render(request, name, context)
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Path, Request
 from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.web.catalogue.pages import filters
 from imagesync_pipelines.web.catalogue.queries.freshness import freshness
@@ -43,7 +43,7 @@ def make_templates() -> Jinja2Templates:
     templates.env.filters.update(
         number=filters.number, duration=filters.duration, web_link=filters.web_link, megapixels=filters.megapixels
     )
-    templates.env.globals["CONNECTORS"] = connector_titles()
+    templates.env.globals.update(CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
     return templates
 
 
@@ -84,7 +84,6 @@ def is_fragment(request: Request) -> bool:
 
 def _how_old(opened: Opened) -> dict[str, Any]:
     """How old the product images are, and whether that is late; for the foot of every page."""
-    connector = freshness(opened.engine).get("image_db")
-    settings: ImageDbSettings = opened.image_db
-    late = connector is None or connector.is_late(opened.clock(), settings.image_db_fresh_hours)
+    connector = freshness(opened.engine).get(DEFAULT_SOURCE)
+    late = connector is None or connector.is_late(opened.clock(), opened.showing.image_db_fresh_hours)
     return {"applied_at": connector.applied_at if connector else None, "is_late": late}

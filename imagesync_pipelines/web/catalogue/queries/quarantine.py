@@ -14,7 +14,7 @@ SHOWN_CHARACTERS = 4000
 
 @dataclass(frozen=True)
 class Aside:
-    """An item in quarantine. connector may name an account, "edge/store1"; payload: the beginning of the raw item."""
+    """An item in quarantine. connector: or "connector/account"; payload: the beginning of the raw item."""
 
     id: int
     connector: str
