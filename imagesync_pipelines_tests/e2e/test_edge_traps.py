@@ -105,8 +105,8 @@ def test_an_import_without_an_object_is_no_image_and_keeps_the_old_one(place: Ed
     place.office.mutate("excel_import")
     done = place.run()
     assert done.listed.unusable == 1
-    assert done.made.counts["reject"] == 1
-    assert done.applied.note.failed == 0
+    assert done.made.planned.counts["reject"] == 1
+    assert done.applied.left.failed == 0
     place.assert_converged()
 
 
@@ -125,7 +125,7 @@ def test_a_total_of_0_removes_nothing(place: EdgeWorld, full: bool) -> None:
     assert place.stamps() == stamps
     if full:
         assert not done.listed.complete
-        assert any("no photo" in warning for warning in done.applied.warnings), done.applied.warnings
+        assert any("no photo" in warning for warning in done.applied.summary.warnings), done.applied.summary.warnings
     place.office.mutate("refill_store", silent=True)
     place.run(full=True)
     place.assert_converged()
@@ -149,7 +149,7 @@ def test_a_brand_that_is_unlinked_trips_the_deletion_limits_until_a_person_lifts
     place.office.mutate("unlink_brand")
     done = place.run(full=True)
     assert done.applied.applied.removed == 0
-    assert len(done.made.held) > 5
+    assert len(done.made.planned.held) > 5
     assert place.stamps() == stamps
     place.run(full=True, allow_mass_delete=True)
     place.assert_converged()
@@ -170,7 +170,7 @@ def test_a_photo_replaced_between_listing_and_download_is_no_corruption(place: E
     changed = place.office.mutate("replace")
     place.office.between_pages(1, lambda: place.office.mutate("replace", product_id=changed.product_id))
     done = place.run()
-    assert done.applied.note.mismatched == 0
+    assert done.applied.left.mismatched == 0
     place.run()
     place.run(full=True)
     place.assert_converged()
@@ -247,7 +247,7 @@ def test_a_new_photo_that_is_broken_at_the_head_office_is_tried_until_it_is_mend
     if not repaired:
         assert str(changed.photo_id) not in held or held[str(changed.photo_id)].md5 is None
         done: Any = place.run()
-        assert done.applied.note.tried >= 1, "it is tried again although nothing is new"
+        assert done.applied.left.tried >= 1, "it is tried again although nothing is new"
     place.office.mutate("replace", product_id=changed.product_id)
     place.run()
     place.run(full=True)
@@ -286,7 +286,7 @@ def test_photos_of_products_that_the_store_does_not_have_wait_for_them(place: Ed
     place.rows("ALTER TABLE product_photo ADD FOREIGN KEY (product_id) REFERENCES product (id) ON DELETE CASCADE")
     changed = place.office.mutate("add")
     waiting = place.run()
-    assert waiting.applied.note.failed == 0
+    assert waiting.applied.left.failed == 0
     assert str(changed.photo_id) not in place.photos()
     place.rows(f"INSERT INTO product VALUES ('{changed.product_id}')")
     assert place.run().applied.applied.added == 1

@@ -168,7 +168,7 @@ def test_kill_9_in_the_middle_loses_nothing_and_doubles_nothing(store: StoreData
     url = store.engine.url.render_as_string(hide_password=False)
     command = [sys.executable, "-c", textwrap.dedent(_KILLED), url]
     photos = [photo(number) for number in range(300)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as child:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[3]) as child:
         deadline = time.monotonic() + 60
         while len(rows_of(store, "1")) < 20:
             assert time.monotonic() < deadline

@@ -15,7 +15,7 @@ def test_a_first_synchronisation_holds_no_more_than_its_rows_in_memory(
 ) -> None:
     number = 50_000
     # The benchmarks are no installed package: their process finds them in the folder it begins in.
-    monkeypatch.chdir(Path(__file__).parents[2])
+    monkeypatch.chdir(Path(__file__).parents[3])
     found = in_own_process("benchmarks.edge_first", home=str(tmp_path), photos=number)
     assert found["verified"] == number
     start = found["spans"][0]["peak_bytes"] - found["spans"][0]["above_bytes"]
