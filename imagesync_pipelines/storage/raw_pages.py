@@ -133,15 +133,17 @@ class RawPages:
         mine = scan.c.connector == self.connector
         with self.engine.begin() as connection:
             newest = sa.select(scan.c.id).where(mine).order_by(scan.c.id.desc())
-            kept = set(connection.execute(newest.limit(keep_scans)).scalars())
-            if keep_scans:
-                kept.update(connection.execute(newest.where(scan.c.state == PROVEN).limit(1)).scalars())
-            gone = connection.execute(scan.delete().where(mine, scan.c.id.not_in(kept))).rowcount
+            proven = newest.where(scan.c.state == PROVEN).limit(min(keep_scans, 1))
+            # One statement: a scan that begins meanwhile is not seen by it, so it stays.
+            old = [mine, scan.c.id.not_in(newest.limit(keep_scans)), scan.c.id.not_in(proven)]
+            gone = connection.execute(scan.delete().where(*old)).rowcount
         # Also folders that an earlier prune left when it was killed: every folder has a scan before its first page.
         connectors_folder = self.root / "raw_pages" / self.connector
         if connectors_folder.exists():
+            # Listed before the scans are: a scan that begins meanwhile keeps its folder.
+            folders = list(connectors_folder.iterdir())
             scans = {str(scan_id) for scan_id in self._scan_ids()}
-            for folder in list(connectors_folder.iterdir()):
+            for folder in folders:
                 if folder.name not in scans:
                     remove_folder(folder)
         return int(gone)

@@ -5,7 +5,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from imagesync_pipelines.connectors.image_db.plan_steps import WRITERS
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines.storage.locks import account_lock
@@ -67,10 +66,8 @@ def test_runs_at_the_same_moment_take_nothing_away_and_the_next_ends_as_one_run_
         results = list(pool.map(run, range(2)))
     connector.assert_one_primary_each()
     assert [result.done.applied.failed for result in results] == [0, 0]
-    after = connector.stamps()
-    assert len(after) >= len(before)
-    transactions = {stamp[1] for stamp in after} - {stamp[1] for stamp in before}
-    assert len(transactions) <= WRITERS, "one of the two wrote; the other found it done"
+    assert len(connector.stamps()) >= len(before)
+    assert min(sum(result.written) for result in results) == 0, "one of the two wrote; the other found it done"
     connector.sync()  # without Dagster's pool a run may take the other's half-read scan: it adds less, removes nothing
     assert connector.sync().written == (0, 0, 0)
     assert_same_tables(connector, from_scratch(connectors, sandbox))
