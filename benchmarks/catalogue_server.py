@@ -11,8 +11,7 @@ from benchmarks.catalogue_world import open_photos, settings_of
 from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.queries.runs import PastRun
-from imagesync_pipelines.web.catalogue.state import open_catalogue
+from imagesync_pipelines.web.catalogue.state import PastRun, open_catalogue
 from imagesync_pipelines.web.edge_photos.app import build_app as build_photos
 
 

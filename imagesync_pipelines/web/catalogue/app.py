@@ -11,18 +11,14 @@ from imagesync_pipelines.web.catalogue.admin.app import add_admin
 from imagesync_pipelines.web.catalogue.api.app import PATH as API
 from imagesync_pipelines.web.catalogue.api.app import build_api
 from imagesync_pipelines.web.catalogue.derivatives import Derivatives
-from imagesync_pipelines.web.catalogue.errors import add_error_pages
+from imagesync_pipelines.web.catalogue.errors import SafeHeaders, add_error_pages
 from imagesync_pipelines.web.catalogue.exporting import Exports
-from imagesync_pipelines.web.catalogue.headers import SafeHeaders
-from imagesync_pipelines.web.catalogue.pages import counts, history, pictures, plans, product, products
+from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
 from imagesync_pipelines.web.catalogue.pages.rendering import make_templates
-from imagesync_pipelines.web.catalogue.queries.runs import kept_for_a_moment
-from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.catalogue.state import Opened, kept_for_a_moment
 
 ROUTERS = (
     products.router,
-    counts.router,
-    product.router,
     history.router,
     plans.router,
     pictures.router,
@@ -36,7 +32,7 @@ def build_app(opened: Opened) -> FastAPI:
     app = FastAPI(title="Product image catalogue", version="1", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.opened = replace(opened, read_runs=kept_for_a_moment(opened.read_runs))
     app.state.templates = make_templates()
-    app.state.counts = counts.KeptCounts()
+    app.state.counts = products.KeptCounts()
     app.state.derivatives = Derivatives(opened)
     app.add_middleware(SafeHeaders)
     add_error_pages(app)

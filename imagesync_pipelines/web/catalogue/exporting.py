@@ -4,7 +4,7 @@ from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from threading import BoundedSemaphore
-from typing import Annotated
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from anyio import CancelScope, to_thread
@@ -13,6 +13,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from imagesync_pipelines.products.exports.formats import Format, export, kind_of
+from imagesync_pipelines.web.catalogue import keys
+from imagesync_pipelines.web.catalogue.api.access import needs
+from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented
+from imagesync_pipelines.web.catalogue.keys import ApiKey
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries.products import conditions_of
@@ -94,3 +98,32 @@ def export_of_list(request: Request, opened: Here, asked: Annotated[Asked, Depen
         return exports.answer(wanted, conditions)
     except TooManyExportsError as error:
         raise HTTPException(503, str(error), RETRY) from None
+
+
+api_router = APIRouter(tags=["exports"])
+
+Exporter = Annotated[ApiKey, Depends(needs(keys.KeyScope.EXPORT))]
+"""A route's parameter of this type lets in keys that may export."""
+
+_FILES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file, as a stream",
+        "content": {
+            kind_of(one).media_type.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
+            for one in Format
+        },
+    }
+}
+
+
+@api_router.get("/exports/{wanted}", response_class=Response, responses={**_FILES, **documented()})
+def export_everything(request: Request, _: Exporter, wanted: Format) -> Response:
+    """A row for every image that is shown for a product, in the order of SKU and position.
+
+    The file is of one moment and is streamed: read it as it comes. An answer that breaks off is no whole file.
+    """
+    exports: Exports = request.app.state.exports
+    try:
+        return exports.answer(wanted)
+    except TooManyExportsError as error:
+        raise ApiRefusedError(503, str(error), RETRY) from None

@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from imagesync_pipelines.web.catalogue.pages import filters
-from imagesync_pipelines.web.catalogue.pages.plots import HEIGHT, WIDTH, counts_plot, durations_plot
+from imagesync_pipelines.web.catalogue.pages import rendering
+from imagesync_pipelines.web.catalogue.pages.history import HEIGHT, WIDTH, counts_plot, durations_plot
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run
 
 
@@ -16,16 +16,16 @@ from imagesync_pipelines_tests.web.catalogue.world import NOW, Run
      (86_400 * 59, "1 month ago"), (86_400 * 800, "2 years ago")],
 )  # fmt: skip
 def test_ago_names_the_largest_unit(seconds: float, text: str) -> None:
-    assert filters.ago(NOW - timedelta(seconds=seconds), NOW) == text
+    assert rendering.ago(NOW - timedelta(seconds=seconds), NOW) == text
 
 
 def test_what_never_was_is_never_ago() -> None:
-    assert filters.ago(None, NOW) == "never"
-    assert filters.moment(None, ZoneInfo("UTC")) == "–"
+    assert rendering.ago(None, NOW) == "never"
+    assert rendering.moment(None, ZoneInfo("UTC")) == "–"
 
 
 def test_a_moment_is_told_in_the_time_zone_of_the_installation() -> None:
-    assert filters.moment(datetime(2026, 3, 1, 23, 5, tzinfo=UTC), ZoneInfo("Europe/Berlin")) == "2 Mar 2026, 00:05"
+    assert rendering.moment(datetime(2026, 3, 1, 23, 5, tzinfo=UTC), ZoneInfo("Europe/Berlin")) == "2 Mar 2026, 00:05"
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_a_moment_is_told_in_the_time_zone_of_the_installation() -> None:
     [(None, "–"), (0.44, "0.4 s"), (12.4, "12 s"), (59.6, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min")],
 )
 def test_durations_are_short(seconds: float | None, text: str) -> None:
-    assert filters.duration(seconds) == text
+    assert rendering.duration(seconds) == text
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_durations_are_short(seconds: float | None, text: str) -> None:
      (None, False)],
 )  # fmt: skip
 def test_only_web_addresses_become_links(url: str | None, is_link: bool) -> None:
-    assert filters.web_link(url) == (url if is_link else "")
+    assert rendering.web_link(url) == (url if is_link else "")
 
 
 def test_bars_stay_inside_and_the_newest_run_is_on_the_right() -> None:

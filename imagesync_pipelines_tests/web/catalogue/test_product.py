@@ -7,7 +7,7 @@ from imagesync_pipelines.products.pinning import pin_image
 from imagesync_pipelines.storage.pins import set_pin
 from imagesync_pipelines.storage.schema import mirror, plytix_link, unmatched_article
 from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map
-from imagesync_pipelines.web.catalogue.pages.product import places_of
+from imagesync_pipelines.web.catalogue.pages.products import places_of
 from imagesync_pipelines.web.catalogue.queries.product import ProductView, product_id_of, product_view
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World
 

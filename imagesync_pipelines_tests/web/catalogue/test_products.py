@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.storage.schema import unmatched_article
-from imagesync_pipelines.web.catalogue.queries.products import Filters, ProductPage, count_products, list_products
+from imagesync_pipelines.web.catalogue.queries.products import Filters, ProductRows, count_products, list_products
 from imagesync_pipelines_tests.web.catalogue.world import NOW, World
 
 
-def find(world: World, filters: Filters, cursor: str | None = None, limit: int = 50) -> ProductPage:
+def find(world: World, filters: Filters, cursor: str | None = None, limit: int = 50) -> ProductRows:
     page = list_products(world.engine, filters, cursor, limit, min_height=600)
     if cursor is None and page.next_cursor is None:
         assert count_products(world.engine, filters, min_height=600) == len(page.rows)

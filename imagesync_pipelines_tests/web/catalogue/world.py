@@ -17,9 +17,8 @@ from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.queries.runs import PastRun, ReadRuns
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
-from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.catalogue.state import Opened, PastRun, ReadRuns
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

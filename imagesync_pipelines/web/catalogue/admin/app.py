@@ -6,15 +6,20 @@ from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.responses import RedirectResponse, Response
 
-from imagesync_pipelines.web.catalogue.admin import login, pins, quarantine, runs, unmatched
-from imagesync_pipelines.web.catalogue.admin.answers import NO_STORE
-from imagesync_pipelines.web.catalogue.admin.forms import from_our_form
-from imagesync_pipelines.web.catalogue.admin.sessions import LoginNeededError, csrf_token, shown_visitor, told
+from imagesync_pipelines.web.catalogue.admin import login, product, quarantine, runs, unmatched
+from imagesync_pipelines.web.catalogue.admin.sessions import (
+    NO_STORE,
+    LoginNeededError,
+    csrf_token,
+    from_our_form,
+    shown_visitor,
+    told,
+)
 from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, render
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.head_office.limits import BodyLimit
 
-ROUTERS = (login.router, pins.router, runs.router, quarantine.router, unmatched.router)
+ROUTERS = (login.router, product.router, runs.router, quarantine.router, unmatched.router)
 
 COOKIE = "imagesync_session"
 # A working day; who logs in in the morning does not have to do it again.

@@ -1,16 +1,26 @@
-"""Logging in and out."""
+"""Logging in and out, and how often a password may be tried."""
 
+import hashlib
 import logging
+import math
 from typing import Annotated
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Form, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.storage.rate_budget import Window, take
 from imagesync_pipelines.web.catalogue import users
-from imagesync_pipelines.web.catalogue.admin.answers import HOME, go_on, own_path, private_page
-from imagesync_pipelines.web.catalogue.admin.attempts import seconds_to_wait
-from imagesync_pipelines.web.catalogue.admin.sessions import begin_session, end_session, visitor
+from imagesync_pipelines.web.catalogue.admin.sessions import (
+    HOME,
+    begin_session,
+    end_session,
+    go_on,
+    own_path,
+    private_page,
+    visitor,
+)
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 
 router = APIRouter()
@@ -70,3 +80,23 @@ def _form(
 ) -> Response:
     context = {"next": own_path(wanted), "wrong": wrong}
     return private_page(request, "admin/login.html", context, status=status, headers=headers)
+
+
+_SECONDS = 15 * 60
+BY_NAME = Window(10, _SECONDS)
+BY_ADDRESS = Window(30, _SECONDS)
+
+
+def seconds_to_wait(engine: sa.Engine, name: str, address: str, now: float) -> int:
+    """Count one try at logging in; 0 when it may go on, else the seconds until the next may. `now`: since 1970."""
+    # The address first: whoever is stopped there does not count against the name.
+    for kind, value, window in (("address", address, BY_ADDRESS), ("name", name, BY_NAME)):
+        wait = take(engine, _budget_of(kind, value), (window,), now)
+        if wait:
+            return math.ceil(wait)
+    return 0
+
+
+def _budget_of(kind: str, value: str) -> str:
+    # People type passwords into the field of the name: what was typed is not kept.
+    return f"catalogue:login:{kind}:{hashlib.sha256(value.encode('utf-8', 'replace')).hexdigest()[:32]}"

@@ -1,6 +1,7 @@
 """Starting synchronisations, and watching them."""
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -9,19 +10,19 @@ from fastapi import APIRouter, Form, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from imagesync_pipelines.defs import launching
+from imagesync_pipelines.defs.jobs import job_name
 from imagesync_pipelines.defs.launching import JobRun
-from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.defs.partitions import range_tags
+from imagesync_pipelines.products.rules import DEFAULT_SOURCE
+from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.storage.errors import PlanMissingError
-from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product
-from imagesync_pipelines.web.catalogue.admin import launching
-from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError, Run
-from imagesync_pipelines.web.catalogue.admin.launching import LONGEST_SKU, MOST_SKUS, NothingToStartError
-from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer
+from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles
-from imagesync_pipelines.web.catalogue.queries.runs import PastRun
-from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.catalogue.state import Opened, PastRun
 from imagesync_pipelines.web.catalogue.users import User
 
 router = APIRouter()
@@ -30,8 +31,16 @@ log = logging.getLogger("imagesync.catalogue")
 # What a run changed is on Dagster's records, which are read for the history page as well.
 _LOOKED_THROUGH = 50
 
+# Who started a run, for the run's page in both UIs.
+STARTED_BY_TAG = "imagesync/started_by"
+MOST_SKUS, LONGEST_SKU = 500, 100
+
 RunId = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
 """The id of a run, as a part of an address."""
+
+
+class NothingToStartError(Exception):
+    """What was asked for makes no run; the message says why."""
 
 
 class StartForm(BaseModel):
@@ -64,7 +73,7 @@ def apply_plan(request: Request, opened: Here, who: Admin, plan_id: RowId) -> Re
     """Start the run that applies a stored plan."""
     try:
         header = Plans(opened.engine, opened.storage).header(plan_id)
-        return launched(request, opened, who, launching.apply_of(header))
+        return launched(request, opened, who, apply_of(header))
     except PlanMissingError as error:
         raise HTTPException(404, str(error)) from None
     except NothingToStartError as error:
@@ -87,7 +96,7 @@ def run_state(request: Request, opened: Here, _: Viewer, run_id: RunId) -> Respo
 
 def launched(request: Request, opened: Opened, who: User, run: JobRun) -> Response:
     """Start a run in a person's name and go to its page. Raises DagsterUnreachableError."""
-    run_id = dagster_of(opened).launch(run, launching.started_by(who.name))
+    run_id = dagster_of(opened).launch(run, {STARTED_BY_TAG: who.name})
     log.info("%s started run %s of %s", who.name, run_id, run.job)
     return go_on(str(request.app.url_path_for("run", run_id=run_id)))
 
@@ -99,16 +108,16 @@ def dagster_of(opened: Opened) -> Dagster:
 
 def sync_of_account(opened: Opened, connector: str, account: str, *, dry_run: bool = False) -> JobRun:
     """The run over a connector or one account of it. Raises NothingToStartError and DagsterUnreachableError."""
-    job = launching.job_of(connector, dry_run=dry_run)
-    return launching.sync_of_connector(connector, dagster_of(opened).partitions([job])[job], account, dry_run=dry_run)
+    job = job_of(connector, dry_run=dry_run)
+    return sync_of_connector(connector, dagster_of(opened).partitions([job])[job], account, dry_run=dry_run)
 
 
 def _asked_for(opened: Opened, form: StartForm) -> JobRun:
     """The run for a form. Raises NothingToStartError and DagsterUnreachableError."""
     dry_run = form.dry_run == "1"
     if form.what == "products":
-        skus = launching.skus_of(form.skus)
-        wanted = launching.sync_of_skus(skus, dry_run=dry_run)
+        skus = skus_of(form.skus)
+        wanted = sync_of_skus(skus, dry_run=dry_run)
         unknown = _unknown_skus(opened.engine, skus)
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
@@ -132,7 +141,7 @@ def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = 
     status = 409 if wrong else 200
     accounts: dict[str, tuple[str, ...]] = {}
     try:
-        jobs = {one.name: launching.job_of(one.name) for one in connectors() if one.accounts is not None}
+        jobs = {one.name: job_of(one.name) for one in connectors() if one.accounts is not None}
         known = dagster_of(opened).partitions(list(jobs.values()))
         accounts = {connector: known[job] for connector, job in jobs.items()}
     except DagsterUnreachableError as error:
@@ -154,7 +163,7 @@ def _state(opened: Opened, run_id: str) -> dict[str, object]:
         if found is None:
             raise HTTPException(404, "Dagster has no record of this run.")
     outcome = _outcome(opened, run_id) if found is not None and found.has_ended else None
-    started_by = found.tags.get(launching.STARTED_BY_TAG, "") if found is not None else ""
+    started_by = found.tags.get(STARTED_BY_TAG, "") if found is not None else ""
     return {"run_id": run_id, "run": found, "problem": problem, "outcome": outcome, "started_by": started_by}
 
 
@@ -166,3 +175,62 @@ def _outcome(opened: Opened, run_id: str) -> PastRun | None:
         log.exception("Dagster's records cannot be read")
         return None
     return next((one for one in runs if one.run_id == run_id and one.status != "in_progress"), None)
+
+
+def job_of(connector: str, *, dry_run: bool = False) -> str:
+    """The job that synchronises a connector, or that stops after its plan."""
+    declared = connector_named(connector)
+    options = declared.options.model_validate({"dry_run": dry_run})
+    return job_name(declared, declared.job(declared.job_for(options)))
+
+
+def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *, dry_run: bool) -> JobRun:
+    """The run over a whole connector, or over one account of it; `partitions` are those that Dagster has for its job.
+
+    Raises NothingToStartError when there are none, or when the account is none of them.
+    """
+    declared = connector_named(connector)
+    if declared.pages is not None:
+        if not partitions:
+            command = f"imagesync sync {declared.name.replace('_', '-')}"
+            raise NothingToStartError(
+                f"Dagster does not know any pages of the {declared.title.lower()} yet. The sensor "
+                f"{declared.name}__page_discovery finds them, or run `{command}` once."
+            )
+        return launching.run_of(declared, "", {"dry_run": dry_run}, range_tags(partitions[0], partitions[-1]))
+    if declared.accounts is None:
+        return launching.run_of(declared, "", {"dry_run": dry_run})
+    if account not in partitions:
+        known = ", ".join(partitions) or "none"
+        raise NothingToStartError(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
+    return launching.run_of(declared, account, {"dry_run": dry_run})
+
+
+def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
+    """The run over these products, from the image database. Raises NothingToStartError without any, or for too many."""
+    if not skus:
+        raise NothingToStartError("Name at least one SKU.")
+    if len(skus) > MOST_SKUS:
+        raise NothingToStartError(
+            f"These are {len(skus)} SKUs. Name {MOST_SKUS} at most, or synchronise the whole connector."
+        )
+    return launching.run_of(connector_named(DEFAULT_SOURCE), "", {"skus": list(skus), "dry_run": dry_run})
+
+
+def replay_of(external_ids: Sequence[str]) -> JobRun:
+    """The run that tries these images again, from the stored pages. Raises NothingToStartError without any."""
+    if not external_ids:
+        raise NothingToStartError("None of these is an image of the image database.")
+    return launching.run_of(connector_named(DEFAULT_SOURCE), "", {"external_ids": list(external_ids)})
+
+
+def apply_of(plan: PlanHeader) -> JobRun:
+    """The run that applies a stored plan. Raises NothingToStartError for a plan that was applied, or begun."""
+    if plan.applied_at is not None or plan.applied_run is not None:
+        raise NothingToStartError(f"Plan {plan.id} was applied already; make a new one.")
+    return launching.apply_run(connector_named(plan.connector), str(plan.scope.get("account", "")), plan.id, {})
+
+
+def skus_of(text: str) -> tuple[str, ...]:
+    """The SKUs in what a person typed, separated by blanks, commas, semicolons or lines; each once, in order."""
+    return tuple(dict.fromkeys(one for one in re.split(r"[\s,;]+", text) if one))

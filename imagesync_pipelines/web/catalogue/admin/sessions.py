@@ -4,13 +4,16 @@ A session holds the person's id and the epoch of their sessions, signed; whether
 database at every request. So a person who is disabled, or who logged out, is out everywhere at once.
 """
 
+import hmac
 import secrets
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import Depends, HTTPException, Request
 from sqlalchemy.exc import OperationalError, TimeoutError
+from starlette.responses import RedirectResponse, Response
 
-from imagesync_pipelines.web.catalogue.pages.rendering import opened_of
+from imagesync_pipelines.web.catalogue.pages.rendering import opened_of, render
 from imagesync_pipelines.web.catalogue.users import User, UserRole, user_of_session
 
 _USER, _EPOCH, _CSRF, _TOLD = "user", "epoch", "csrf", "told"
@@ -92,3 +95,51 @@ Viewer = Annotated[User, Depends(_viewer)]
 
 Admin = Annotated[User, Depends(_admin)]
 """A route's parameter of this type lets in those who may change things."""
+
+
+FIELD = "csrf"
+_SAFE_METHODS = frozenset({"GET", "HEAD"})
+# Each has a few fields; the list of chosen items in quarantine is the longest.
+_MOST_FIELDS = 1000
+
+
+async def from_our_form(request: Request) -> None:
+    """Refuse what changes something and does not carry this session's token, as only our own forms do.
+
+    HTMX sends the fields of the form as well, so its requests pass the same check.
+    """
+    if request.method in _SAFE_METHODS:
+        return
+    form = await request.form(max_files=0, max_fields=_MOST_FIELDS)
+    sent = form.get(FIELD)
+    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), csrf_token(request).encode()):
+        raise HTTPException(403, "This form is too old, or it is not ours. Go back, reload the page and try again.")
+
+
+NO_STORE = {"Cache-Control": "no-store"}
+HOME = "/"
+
+
+def private_page(
+    request: Request,
+    name: str,
+    context: Mapping[str, Any],
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A page for this person alone: neither a browser nor anything between keeps it."""
+    return render(request, name, context, status=status, headers={**NO_STORE, **(headers or {})})
+
+
+def go_on(path: str) -> Response:
+    """After a form the browser asks for a page, so that reloading does not send the form again."""
+    return RedirectResponse(path, 303, headers=NO_STORE)
+
+
+def own_path(text: str) -> str:
+    """The path when it is one of ours, else the list of products: nobody is sent to another site after logging in."""
+    is_path = text.startswith("/") and not text.startswith("//")
+    # Browsers read a backslash as a slash, and leave control characters out.
+    is_plain = "\\" not in text and all(" " <= letter < "\x7f" for letter in text)
+    return text if is_path and is_plain else HOME

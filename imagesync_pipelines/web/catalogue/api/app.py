@@ -5,16 +5,15 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from imagesync_pipelines.web.catalogue.api import changes, exports, primary, products
+from imagesync_pipelines.web.catalogue import exporting
+from imagesync_pipelines.web.catalogue.api import changes, products
 from imagesync_pipelines.web.catalogue.api.access import RateHeaders
-from imagesync_pipelines.web.catalogue.api.bodies import LARGEST_BODY
-from imagesync_pipelines.web.catalogue.api.problems import Problem, Wrong, add_handlers
-from imagesync_pipelines.web.catalogue.api.queries import KNOWN_QUERY
+from imagesync_pipelines.web.catalogue.api.problems import KNOWN_QUERY, LARGEST_BODY, Problem, Wrong, add_handlers
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.head_office.limits import BodyLimit
 
 PATH = "/api/v1"
-ROUTERS = (products.router, changes.router, primary.router, exports.router)
+ROUTERS = (products.router, changes.router, products.primary_router, exporting.api_router)
 
 DESCRIPTION = """
 Products, their images and their primary image, for shops, tills and ERPs. Send the key of `imagesync key add` as

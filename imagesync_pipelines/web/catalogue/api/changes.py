@@ -1,19 +1,20 @@
 """Changes since: what a system that keeps a copy has to ask for again."""
 
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Annotated
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from imagesync_pipelines.web.catalogue.api.access import Reader
-from imagesync_pipelines.web.catalogue.api.answers import NOT_MODIFIED, answered
-from imagesync_pipelines.web.catalogue.api.models import ChangePage, ImageChange
+from imagesync_pipelines.web.catalogue.api.models import NOT_MODIFIED, ChangePage, ImageChange, answered
 from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented
 from imagesync_pipelines.web.catalogue.api.products import Cursor
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
-from imagesync_pipelines.web.catalogue.queries.changes import changes_since
-from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError, decode_cursor, encode_cursor
 
 router = APIRouter(tags=["changes"])
 
@@ -41,3 +42,127 @@ def changes(
         items=[ImageChange(**vars(row)) for row in page.rows], has_more=page.has_more, next_cursor=page.next_cursor
     )
     return answered(request, answer, page.next_cursor if page.has_more else None)
+
+
+LARGEST_ID = 2**63 - 1
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+
+# A second: between taking its moment and showing it here a transaction is nowhere. Five minutes: who has not written by
+# then only reads, as an export does.
+_SETTLED = sa.text("""
+SELECT least(min(xact_start), clock_timestamp() - interval '1 second')
+  FROM pg_stat_activity
+ WHERE datname = current_database() AND pid <> pg_backend_pid()
+   AND (backend_xid IS NOT NULL OR xact_start > clock_timestamp() - interval '5 minutes')
+""")
+
+# A page looks at a stretch of time with so many writes, and no further: what is read first takes no longer for it.
+_STRETCH = 5000
+_UNTIL = sa.text("""
+SELECT at
+  FROM ((SELECT last_synced AS at FROM imagesync.product_image
+          WHERE last_synced > :since AND last_synced < :settled ORDER BY 1 LIMIT :stretch)
+         UNION ALL
+        (SELECT removed_at FROM imagesync.image_removal
+          WHERE removed_at > :since AND removed_at < :settled ORDER BY 1 LIMIT :stretch)
+         UNION ALL
+        (SELECT updated_at FROM imagesync.product
+          WHERE updated_at > :since AND updated_at < :settled ORDER BY 1 LIMIT :stretch)) AS every
+ ORDER BY at OFFSET :stretch - 1 LIMIT 1
+""")
+
+_CHANGES = sa.text("""
+WITH touched AS (
+    SELECT product_id, max(at) AS at
+      FROM (SELECT product_id, last_synced AS at FROM imagesync.product_image
+             WHERE last_synced >= :since AND last_synced < :settled AND last_synced <= :until
+             UNION ALL
+            SELECT product_id, removed_at FROM imagesync.image_removal
+             WHERE removed_at >= :since AND removed_at < :settled AND removed_at <= :until
+             UNION ALL
+            SELECT id, updated_at FROM imagesync.product
+             WHERE updated_at >= :since AND updated_at < :settled AND updated_at <= :until) AS every
+     GROUP BY product_id
+), newest AS (
+    -- A product that changed again behind this stretch is told there.
+    SELECT product_id, at FROM touched
+     WHERE NOT EXISTS (SELECT FROM imagesync.product_image later WHERE later.product_id = touched.product_id
+                          AND later.last_synced > :until AND later.last_synced < :settled)
+       AND NOT EXISTS (SELECT FROM imagesync.image_removal later WHERE later.product_id = touched.product_id
+                          AND later.removed_at > :until AND later.removed_at < :settled)
+       AND NOT EXISTS (SELECT FROM imagesync.product later WHERE later.id = touched.product_id
+                          AND later.updated_at > :until AND later.updated_at < :settled)
+), shown AS (
+    SELECT product_id, at FROM newest
+     UNION ALL
+    SELECT borrower.id, at FROM newest JOIN imagesync.product borrower ON borrower.parent_id = newest.product_id
+     UNION ALL
+    SELECT lender.parent_id, at FROM newest JOIN imagesync.product lender ON lender.id = newest.product_id
+     WHERE lender.parent_id IS NOT NULL
+     UNION ALL
+    SELECT borrower.id, at
+      FROM newest JOIN imagesync.product lender ON lender.id = newest.product_id
+      JOIN imagesync.product borrower ON borrower.base_sku = lender.sku
+), latest AS (
+    SELECT product_id, max(at) AS at FROM shown GROUP BY product_id
+)
+SELECT product_id, sku, at, left_erp_at
+  FROM latest JOIN imagesync.product ON id = product_id
+ WHERE (at, product_id) > (:since, :last)
+ ORDER BY at, product_id
+ LIMIT :limit
+""")
+
+
+@dataclass(frozen=True)
+class ProductChange:
+    """A product and the newest change that concerns it; aware UTC."""
+
+    product_id: int
+    sku: str
+    changed_at: datetime
+    left_erp_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Changed products, the earliest first; next_cursor is where the next call goes on."""
+
+    rows: tuple[ProductChange, ...]
+    has_more: bool
+    next_cursor: str
+
+
+def changes_since(engine: sa.Engine, since: datetime | None, cursor: str | None, limit: int) -> Changes:
+    """Products changed at `since` or later, or after a cursor; all of them with neither.
+
+    Raises CursorError for text that is no cursor of changes.
+    """
+    begin, last = _read(cursor) if cursor else (since or BEGINNING, 0)
+    with engine.connect() as connection:
+        settled = connection.execute(_SETTLED).scalar_one()
+        values = {"since": begin, "last": last, "settled": settled, "limit": limit + 1}
+        until = connection.execute(_UNTIL, {**values, "stretch": _STRETCH}).scalar()
+        values["until"] = settled if until is None else until
+        rows = [
+            ProductChange(row.product_id, row.sku, row.at.astimezone(UTC), row.left_erp_at)
+            for row in connection.execute(_CHANGES, values)
+        ]
+    given = tuple(rows[:limit])
+    if until is not None and len(rows) <= limit:
+        # The stretch is through: the next page begins behind it.
+        moment, product_id = until.astimezone(UTC), LARGEST_ID
+    else:
+        moment, product_id = (given[-1].changed_at, given[-1].product_id) if given else (begin, last)
+    return Changes(given, until is not None or len(rows) > limit, encode_cursor([moment.isoformat(), product_id]))
+
+
+def _read(cursor: str) -> tuple[datetime, int]:
+    text, last = decode_cursor(cursor, (str, int))
+    try:
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
+        moment = datetime.min
+    if moment.tzinfo is None or not 0 <= int(last) <= LARGEST_ID:
+        raise CursorError("This is no cursor of changes; begin again with `since`.")
+    return moment, int(last)

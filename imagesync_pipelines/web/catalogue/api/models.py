@@ -1,14 +1,16 @@
-"""What the API says: the shapes of its answers and requests, with examples."""
+"""What the API says: the shapes of its answers and requests, with examples, and how an answer is written."""
 
+import hashlib
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
+from fastapi import Request
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.responses import Response
 
-from imagesync_pipelines.web.catalogue.queries.images import ImageView
+from imagesync_pipelines.web.catalogue.queries.images import ImagesOfProduct, ImageView
 from imagesync_pipelines.web.catalogue.queries.product import ProductView
 from imagesync_pipelines.web.catalogue.queries.products import ProductRow
-from imagesync_pipelines.web.catalogue.queries.shown import ShownImages
 
 LARGEST_ID = 2**63 - 1
 MOST_SKUS = 500
@@ -184,7 +186,7 @@ def listed(row: ProductRow) -> ListedProduct:
     )  # fmt: skip
 
 
-def images_of_product(shown: ShownImages) -> ProductImages:
+def images_of_product(shown: ImagesOfProduct) -> ProductImages:
     """The images of a product as they were read."""
     images = [image_of(view) for view in shown.images]
     return ProductImages(product_id=shown.product_id, sku=shown.sku, images_from=shown.lent_by, images=images)
@@ -217,3 +219,30 @@ def _image_values(view: ImageView) -> dict[str, Any]:
 
 def _kind(text: str) -> Kind:
     return "parent" if text == "parent" else "variant"
+
+
+# Every caller asks again each time, and gets 304 as long as nothing changed.
+_CACHING = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
+
+NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
+    304: {"description": "Unchanged since the answer with the ETag that If-None-Match names"}
+}
+
+
+def answered(request: Request, model: BaseModel, next_cursor: str | None = None) -> Response:
+    """The model as JSON with its ETag, or 304 to a reader who has it; next_cursor: where a list goes on (Link)."""
+    body = model.model_dump_json().encode()
+    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
+    headers = {**_CACHING, "ETag": tag}
+    if next_cursor is not None:
+        following = request.url.include_query_params(cursor=next_cursor)
+        # Without the host: the caller may know us by another name.
+        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
+    if request.method == "GET" and _has(request.headers.get("If-None-Match", ""), tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, headers=headers, media_type="application/json")
+
+
+def _has(if_none_match: str, tag: str) -> bool:
+    named = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
+    return tag in named or "*" in named

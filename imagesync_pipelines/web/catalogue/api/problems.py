@@ -1,12 +1,14 @@
-"""Every refusal of the API, written as a problem (RFC 9457, application/problem+json)."""
+"""What the API asks of every request, and its refusals as problems (RFC 9457, application/problem+json)."""
 
 import logging
 from collections.abc import Mapping, Sequence
+from email.message import Message
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
@@ -111,3 +113,36 @@ def _answer(status: int, detail: str, headers: Mapping[str, str], errors: list[W
     problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, errors=errors)
     body = problem.model_dump_json(exclude_none=True)
     return Response(body, status, {"Cache-Control": "no-store", **headers}, MEDIA_TYPE)
+
+
+LARGEST_BODY = 256 * 1024
+
+
+def json_only(request: Request) -> None:
+    """Refuse a body that does not say that it is JSON: a browser sends others across sites without asking."""
+    told = Message()
+    told["Content-Type"] = request.headers.get("Content-Type", "")
+    if told.get_content_type() != "application/json":
+        raise ApiRefusedError(415, "Send the body as JSON, with Content-Type: application/json.")
+
+
+JSON_BODY = Depends(json_only)
+"""For the dependencies of a route that takes a body."""
+
+
+LONGEST_SHOWN = 50
+
+
+def known_only(request: Request) -> None:
+    """Refuse a parameter that the address does not know: a filter that is misspelt would find everything."""
+    route = request.scope["route"]
+    known = {field.alias for field in route.dependant.query_params} if isinstance(route, APIRoute) else set()
+    for name in request.query_params:
+        if name not in known:
+            shown = name[:LONGEST_SHOWN].encode(errors="replace").decode()
+            told = f"It knows: {', '.join(sorted(known))}." if known else "It knows none."
+            raise ApiRefusedError(422, f"This address does not know the parameter {shown!r}. {told}")
+
+
+KNOWN_QUERY = Depends(known_only)
+"""For the dependencies of every route."""

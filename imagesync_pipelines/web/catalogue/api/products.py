@@ -1,4 +1,4 @@
-"""Products and their images."""
+"""Products and their images, and choosing a primary image for another system."""
 
 from typing import Annotated, Literal
 
@@ -6,10 +6,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from imagesync_pipelines.web.catalogue.api.access import Reader
-from imagesync_pipelines.web.catalogue.api.answers import NOT_MODIFIED, answered
-from imagesync_pipelines.web.catalogue.api.bodies import JSON_BODY
+from imagesync_pipelines.products.pinning import pin_image, unpin_image
+from imagesync_pipelines.storage.errors import PinRefusedError
+from imagesync_pipelines.web.catalogue.api.access import Pinner, Reader
 from imagesync_pipelines.web.catalogue.api.models import (
+    NOT_MODIFIED,
+    ChosenImage,
     FoundProducts,
     Image,
     ImageWithMetadata,
@@ -19,18 +21,26 @@ from imagesync_pipelines.web.catalogue.api.models import (
     ProductPage,
     Sku,
     Text,
+    answered,
     image_of,
     image_with_metadata,
     images_of_product,
     listed,
     product_of,
 )
-from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented
+from imagesync_pipelines.web.catalogue.api.problems import JSON_BODY, ApiRefusedError, documented
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
 from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
+from imagesync_pipelines.web.catalogue.queries.images import (
+    ImagesOfProduct,
+    ImageView,
+    image_with_record,
+    images_by_id,
+    products_of_skus,
+    shown_for,
+)
 from imagesync_pipelines.web.catalogue.queries.product import product_view
 from imagesync_pipelines.web.catalogue.queries.products import Filters, list_products
-from imagesync_pipelines.web.catalogue.queries.shown import ShownImages, image_with_record, products_of_skus, shown_for
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(tags=["products"])
@@ -131,7 +141,7 @@ def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> R
     return answered(request, _found(opened, wanted.skus))
 
 
-def shown(opened: Opened, product_id: int) -> ShownImages:
+def shown(opened: Opened, product_id: int) -> ImagesOfProduct:
     """What is shown for a product; raises ApiRefusedError when there is no such product."""
     own_first = opened.showing.image_db_own_images_first
     found = shown_for(opened.engine, [product_id], own_images_first=own_first).get(product_id)
@@ -153,3 +163,40 @@ def _found(opened: Opened, skus: list[str]) -> FoundProducts:
     known = [sku for sku in wanted if ids.get(sku) in found]
     items = [images_of_product(found[ids[sku]]) for sku in known]
     return FoundProducts(items=items, unknown=[sku for sku in wanted if sku not in set(known)])
+
+
+primary_router = APIRouter(tags=["primary"])
+
+
+@primary_router.put(
+    "/products/{product_id}/primary",
+    response_model=Image,
+    dependencies=[JSON_BODY],
+    responses=documented(400, 404, 409, 413, 415),
+)
+def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, chosen: ChosenImage) -> Response:
+    """Make an image the product's primary one; no synchronisation changes that. It may be repeated."""
+    shown(opened, product_id)
+    view = _own_image(opened, product_id, chosen.image_id)
+    try:
+        pin_image(opened.engine, product_id, view.connector, view.external_id, f"key {key.name}")
+    except PinRefusedError as error:
+        raise ApiRefusedError(409, str(error)) from None
+    return answered(request, image_of(_own_image(opened, product_id, chosen.image_id)))
+
+
+@primary_router.delete("/products/{product_id}/primary", status_code=204, responses=documented(404))
+def unset_primary(opened: Here, _: Pinner, product_id: RowId) -> None:
+    """Let the rules choose the product's primary image again. It may be repeated."""
+    shown(opened, product_id)
+    unpin_image(opened.engine, product_id)
+
+
+def _own_image(opened: Opened, product_id: int, image_id: int) -> ImageView:
+    with opened.engine.connect() as connection:
+        view = images_by_id(connection, [image_id]).get(image_id)
+    if view is None or view.product_id != product_id:
+        raise ApiRefusedError(
+            409, f"Image {image_id} is not on product {product_id}; a product's primary is one of its own."
+        )
+    return view

@@ -1,18 +1,25 @@
-"""The list of products: a page, and the parts of it that HTMX asks for."""
+"""The list of products with the parts of it that HTMX asks for, its counts, and the page of one product."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
+from threading import Lock
+from time import monotonic
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+import sqlalchemy as sa
 from fastapi import APIRouter, Depends, HTTPException, Query, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
-from imagesync_pipelines.web.catalogue.pages.rendering import Here, is_fragment, render
+from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.sync.connector import Place
+from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
 from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
-from imagesync_pipelines.web.catalogue.queries.products import Filters, list_products
+from imagesync_pipelines.web.catalogue.queries.product import product_id_of, product_view
+from imagesync_pipelines.web.catalogue.queries.products import Filters, count_products, list_products
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
 
@@ -102,3 +109,73 @@ def _midnight(day: str, zone: ZoneInfo) -> datetime | None:
         return datetime.combine(date.fromisoformat(day), time(), zone) if day else None
     except (ValueError, OverflowError):
         raise HTTPException(400, "Changed since: that is no date; it should look like 2026-11-21.") from None
+
+
+KEPT_SECONDS = 60.0
+
+
+@dataclass
+class KeptCounts:
+    """The numbers of this process and when they were counted; one thread counts, the others wait for it."""
+
+    lock: Lock = field(default_factory=Lock)
+    counted_at: float = float("-inf")
+    numbers: dict[str, int] = field(default_factory=dict)
+
+    def current(self, opened: Opened) -> dict[str, int]:
+        """The numbers by filter, counted again after a minute; `all` is of all products."""
+        with self.lock:
+            if monotonic() - self.counted_at > KEPT_SECONDS:
+                self.numbers = _count(opened)
+                self.counted_at = monotonic()
+            return self.numbers
+
+
+@router.get("/counts", name="counts")
+def counts(request: Request, opened: Here) -> Response:
+    """The numbers, each in the place on the page that waits for it."""
+    kept: KeptCounts = request.app.state.counts
+    return render(request, "parts/counts.html", {"counts": kept.current(opened)})
+
+
+def _count(opened: Opened) -> dict[str, int]:
+    height = opened.showing.image_db_detail_min_height
+    asked = {"all": Filters(), **{name: Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
+    return {name: count_products(opened.engine, filters, min_height=height) for name, filters in asked.items()}
+
+
+@router.get("/products/{product_id}", name="product")
+def product(
+    request: Request, opened: Here, product_id: RowId, image: Annotated[int | None, Query()] = None
+) -> Response:
+    """A product; `image` is the id of the picture to show large, the primary one without it."""
+    view = product_view(opened.engine, product_id, own_images_first=opened.showing.image_db_own_images_first)
+    if view is None:
+        raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
+    chosen = next((one for one in view.images if one.id == image), next(iter(view.images), None))
+    context = {
+        "product": view,
+        "chosen": chosen,
+        "places": places_of(opened.engine, view.sku),
+        "min_height": opened.showing.image_db_detail_min_height,
+    }
+    return render(request, "product.html", context)
+
+
+@router.get("/sku/{sku:path}", name="product_of_sku")
+def product_of_sku(request: Request, opened: Here, sku: str) -> Response:
+    """The page of the product with this SKU."""
+    found = product_id_of(opened.engine, sku.replace("\0", ""))
+    if found is None:
+        raise HTTPException(404, f"There is no product with the SKU {sku}.")
+    return RedirectResponse(request.url_for("product", product_id=found), 307)
+
+
+def places_of(engine: sa.Engine, sku: str) -> tuple[tuple[str, Place], ...]:
+    """Where the images of a product also are, each with the connector that brought them there, in their order."""
+    with engine.connect() as connection:
+        return tuple(
+            (one.name, place)
+            for one in sorted(connectors(), key=lambda one: one.name)
+            for place in one.places_of(connection, sku)
+        )

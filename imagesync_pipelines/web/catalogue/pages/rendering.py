@@ -1,18 +1,22 @@
-"""Turning what was read into HTML."""
+"""Turning what was read into HTML: numbers and moments as people read them, and how old what we show is."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import sqlalchemy as sa
 from fastapi import Depends, Path, Request
 from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
 from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.registry import connectors
-from imagesync_pipelines.web.catalogue.pages import filters
-from imagesync_pipelines.web.catalogue.queries.freshness import freshness
+from imagesync_pipelines.storage.scans import PROVEN
+from imagesync_pipelines.storage.schema import plan, scan
 from imagesync_pipelines.web.catalogue.state import Opened
 
 PACKAGE = "imagesync_pipelines.web.catalogue"
@@ -40,9 +44,7 @@ def make_templates() -> Jinja2Templates:
     """The templates with their filters; what is put into them is escaped."""
     templates = Jinja2Templates(directory=str(files(PACKAGE) / "templates"))
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
-    templates.env.filters.update(
-        number=filters.number, duration=filters.duration, web_link=filters.web_link, megapixels=filters.megapixels
-    )
+    templates.env.filters.update(number=number, duration=duration, web_link=web_link, megapixels=megapixels)
     templates.env.globals.update(CONNECTORS=connector_titles(), DEFAULT_SOURCE=DEFAULT_SOURCE)
     return templates
 
@@ -64,8 +66,8 @@ def render(
     templates: Jinja2Templates = request.app.state.templates
     given = {
         "now": now,
-        "ago": lambda moment: filters.ago(moment, now),
-        "moment": lambda moment: filters.moment(moment, zone),
+        "ago": lambda value: ago(value, now),
+        "moment": lambda value: moment(value, zone),
         "how_old": lambda: _how_old(opened),
         "dagster_ui": opened.shared.webserver_url.rstrip("/"),
         "is_fragment": is_fragment(request),
@@ -87,3 +89,86 @@ def _how_old(opened: Opened) -> dict[str, Any]:
     connector = freshness(opened.engine).get(DEFAULT_SOURCE)
     late = connector is None or connector.is_late(opened.clock(), opened.showing.image_db_fresh_hours)
     return {"applied_at": connector.applied_at if connector else None, "is_late": late}
+
+
+@dataclass(frozen=True)
+class Freshness:
+    """A connector: when its source was last read whole, and when a plan was last applied; None: never."""
+
+    connector: str
+    read_at: datetime | None
+    applied_at: datetime | None
+
+    def is_late(self, now: datetime, hours: float) -> bool:
+        """Whether what we show of it is older than so many hours, or was never synchronised."""
+        return self.applied_at is None or now - self.applied_at > timedelta(hours=hours)
+
+
+def freshness(engine: sa.Engine) -> dict[str, Freshness]:
+    """By connector, for the connectors that ever read or applied something."""
+    reads = (
+        sa.select(scan.c.connector, sa.func.max(scan.c.ended_at))
+        .where(scan.c.state == PROVEN)
+        .group_by(scan.c.connector)
+    )
+    applied = sa.select(plan.c.connector, sa.func.max(plan.c.applied_at)).group_by(plan.c.connector)
+    with engine.connect() as connection:
+        read_at = {row[0]: row[1] for row in connection.execute(reads)}
+        applied_at = {row[0]: row[1] for row in connection.execute(applied)}
+    connectors = sorted(read_at.keys() | applied_at.keys())
+    return {
+        connector: Freshness(connector, read_at.get(connector), applied_at.get(connector)) for connector in connectors
+    }
+
+
+_STEPS = ((60, "minute"), (3600, "hour"), (86_400, "day"), (30 * 86_400, "month"), (365 * 86_400, "year"))
+
+
+def number(value: float | None) -> str:
+    """1234567 as 1 234 567, with spaces that do not break; a dash for None."""
+    return "–" if value is None else f"{value:,}".replace(",", "\u202f")
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """How long ago a moment was: "5 minutes ago", "3 days ago"; "never" for None."""
+    if moment is None:
+        return "never"
+    seconds = (now - moment).total_seconds()
+    if seconds < _STEPS[0][0]:
+        return "just now"
+    unit, name = next(((size, word) for size, word in reversed(_STEPS) if seconds >= size), _STEPS[0])
+    count = int(seconds // unit)
+    return f"{count} {name}{'' if count == 1 else 's'} ago"
+
+
+def moment(value: datetime | None, zone: ZoneInfo) -> str:
+    """A moment in the time zone of the installation, such as 21 Nov 2026, 13:08; a dash for None."""
+    return "–" if value is None else value.astimezone(zone).strftime("%-d %b %Y, %H:%M")
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as 0.4 s, 12 s, 3 min 20 s, 2 h 5 min; a dash for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def megapixels(width: int | None, height: int | None) -> str:
+    """The size of a picture, such as 1676 × 1280; "unknown" when it is not known."""
+    return f"{width} × {height}" if width and height else "unknown"
+
+
+def web_link(url: str | None) -> str:
+    """The URL when a browser may be sent there, else ''; what comes from an upstream may be anything."""
+    try:
+        parts = urlsplit(url or "")
+    except ValueError:
+        return ""
+    return url or "" if parts.scheme in {"http", "https"} and parts.hostname else ""

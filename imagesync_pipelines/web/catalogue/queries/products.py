@@ -63,7 +63,7 @@ class ProductRow:
 
 
 @dataclass(frozen=True)
-class ProductPage:
+class ProductRows:
     """A page of the list; next_cursor is None on the last one."""
 
     rows: tuple[ProductRow, ...]
@@ -78,7 +78,7 @@ def list_products(
     *,
     min_height: int,
     own_images_first: bool = False,
-) -> ProductPage:
+) -> ProductRows:
     """Products in the order of their SKUs, those that left the ERP aside. Raises CursorError for a wrong cursor."""
     query = sa.select(product.c.id, product.c.kind, product.c.sku, product.c.name, product.c.is_active)
     query = query.where(*_conditions(filters, min_height))
@@ -92,7 +92,7 @@ def list_products(
     more = len(found) > limit
     found = found[:limit]
     next_cursor = encode_cursor([found[-1].sku, found[-1].id]) if more else None
-    return ProductPage(_with_images(engine, found, own_images_first), next_cursor)
+    return ProductRows(_with_images(engine, found, own_images_first), next_cursor)
 
 
 def count_products(engine: sa.Engine, filters: Filters, *, min_height: int) -> int:

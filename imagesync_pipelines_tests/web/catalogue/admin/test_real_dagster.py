@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.web.catalogue.admin import launching
+from imagesync_pipelines.web.catalogue.admin import runs as launching
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
 from imagesync_pipelines_tests import installations
 

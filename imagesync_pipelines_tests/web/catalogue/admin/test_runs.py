@@ -11,8 +11,8 @@ from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
-from imagesync_pipelines.web.catalogue.admin import launching
-from imagesync_pipelines.web.catalogue.admin.launching import NothingToStartError
+from imagesync_pipelines.web.catalogue.admin import runs as launching
+from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, at_dagster, person
 from imagesync_pipelines_tests.web.catalogue.test_plans import save
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, serving

@@ -1,7 +1,10 @@
 """Choosing the primary image of a product, and everything that is known of a product and its images."""
 
+import json
 import logging
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, HTTPException, Request
@@ -9,11 +12,10 @@ from starlette.responses import Response
 
 from imagesync_pipelines.products.pinning import pin_image, unpin_image
 from imagesync_pipelines.storage.errors import PinRefusedError
+from imagesync_pipelines.storage.schema import pin as pin_table
 from imagesync_pipelines.storage.schema import product, product_image
-from imagesync_pipelines.web.catalogue.admin.answers import go_on, private_page
-from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, tell
+from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.queries.everything import everything_of
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter()
@@ -63,3 +65,58 @@ def _check_product(opened: Opened, product_id: int) -> None:
         known = connection.execute(sa.select(product.c.id).where(product.c.id == product_id)).scalar()
     if known is None:
         raise HTTPException(404, "There is no product here.")
+
+
+@dataclass(frozen=True)
+class ImageLine:
+    """One image: its id, whether it is primary, its columns, and the metadata of the source as indented JSON."""
+
+    id: int
+    version: str
+    is_primary: bool
+    is_pinned: bool
+    columns: Mapping[str, Any]
+    metadata: str
+
+
+@dataclass(frozen=True)
+class Everything:
+    """A product with its columns, the columns of its pin (None: no pin), and the images that are on it."""
+
+    id: int
+    sku: str
+    columns: Mapping[str, Any]
+    pin: Mapping[str, Any] | None
+    images: tuple[ImageLine, ...]
+
+
+def everything_of(engine: sa.Engine, product_id: int) -> Everything | None:
+    """A product with all its columns and images, the primary first; None when there is none with this id."""
+    image = product_image.c
+    order = (image.is_primary.desc(), image.priority, image.id)
+    with engine.connect() as connection:
+        row = connection.execute(sa.select(product).where(product.c.id == product_id)).mappings().first()
+        if row is None:
+            return None
+        pinned = connection.execute(sa.select(pin_table).where(pin_table.c.product_id == product_id)).mappings().first()
+        query = sa.select(product_image).where(image.product_id == product_id)
+        images = connection.execute(query.order_by(*order)).mappings().all()
+    chosen = (pinned["source"], pinned["external_id"]) if pinned else None
+    return Everything(
+        id=product_id,
+        sku=row["sku"],
+        columns=dict(row),
+        pin=dict(pinned) if pinned else None,
+        images=tuple(_image(one, chosen) for one in images),
+    )
+
+
+def _image(row: sa.RowMapping, chosen: tuple[str, str] | None) -> ImageLine:
+    return ImageLine(
+        id=row["id"],
+        version=row["fingerprint"][:12],
+        is_primary=row["is_primary"],
+        is_pinned=(row["source"], row["external_id"]) == chosen,
+        columns={name: value for name, value in row.items() if name != "metadata"},
+        metadata=json.dumps(row["metadata"], ensure_ascii=False, indent=2),
+    )
