@@ -53,7 +53,7 @@ def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Sens
         if not stores:
             return dg.SkipReason("There are no edge stores; IMAGESYNC_ACCOUNTS names the file that lists them.")
         busy = launching.in_flight(context.instance, connector, stores)
-        memory = Memory.of(context.cursor)
+        memory = NewsSeen.of(context.cursor)
         found: dict[str, probe.Look] = {}
         said: list[str] = []
         until = time.monotonic() + LOOKING_SECONDS
@@ -127,14 +127,14 @@ def _overdue_runs(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Se
 
 
 @dataclass
-class Memory:
+class NewsSeen:
     """What the sensor remembers between two looks: the news it started a run for, and where the last look ended."""
 
     seen: dict[str, str] = field(default_factory=dict)
     asked_last: str = ""
 
     @classmethod
-    def of(cls, cursor: str | None) -> "Memory":
+    def of(cls, cursor: str | None) -> "NewsSeen":
         """What a cursor says; a cursor that cannot be read is an empty memory: at worst a run too many starts."""
         try:
             value = json.loads(cursor or "{}")

@@ -21,9 +21,9 @@ from obstore.store import S3Store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS
 from imagesync_pipelines.connectors.edge.errors import (
-    NotAllowedError,
     ObjectMissingError,
     PhotoGoneError,
+    StoreNotAllowedError,
     StoreUnknownError,
 )
 from imagesync_pipelines.connectors.edge.model import Photo
@@ -57,10 +57,10 @@ FIRST_WAIT = 0.5
 # A photo of a product has one to three megapixels; more is decoded in a child process, so that threads stay small.
 LIMITS = DecodeLimits(here_pixels=8_000_000)
 # Errors that every photo of the store would meet.
-NOT_ABOUT_ONE_PHOTO = (CredentialsError, NotAllowedError, StoreUnknownError, InsecureConnectionError)
+NOT_ABOUT_ONE_PHOTO = (CredentialsError, StoreNotAllowedError, StoreUnknownError, InsecureConnectionError)
 
 
-class PhotoBody(Protocol):
+class OpenBody(Protocol):
     """An open download: the byte of the photo at which it begins, the source's ETag ('' for none), and the bytes."""
 
     @property
@@ -70,7 +70,7 @@ class PhotoBody(Protocol):
     def chunks(self) -> Iterator[bytes]: ...
 
 
-OpenPhoto = Callable[[Photo, int, str], AbstractContextManager[PhotoBody]]
+OpenPhoto = Callable[[Photo, int, str], AbstractContextManager[OpenBody]]
 """Opens the download of a photo, from a byte on if the photo still has this ETag and the source can do that.
 
 Raises PhotoGoneError, ObjectMissingError, and the errors of upstream.
@@ -80,7 +80,7 @@ CheckPhoto = Callable[[bytes, Photo], None]
 """Looks at bytes whose checksum is right; raises BadImageError when they are no good picture."""
 
 
-class Fault(StrEnum):
+class DownloadFault(StrEnum):
     """Why a photo was not fetched."""
 
     GONE = "gone"
@@ -92,7 +92,7 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True)
-class Fetched:
+class FetchedPhoto:
     """What came of one download: the proven bytes, or a fault with its reason.
 
     received: bytes over the wire. held: what it has reserved in the budget.
@@ -100,7 +100,7 @@ class Fetched:
 
     photo: Photo
     body: bytes | None = field(repr=False)
-    fault: Fault | None
+    fault: DownloadFault | None
     reason: str
     received: int
     tries: int
@@ -182,7 +182,7 @@ def open_downloads(
 
 def fetch_ahead(
     rows: Iterator[R], photo_of: Callable[[R], Photo | None], downloads: Downloads
-) -> Generator[tuple[R, Fetched | None] | None, None, None]:
+) -> Generator[tuple[R, FetchedPhoto | None] | None, None, None]:
     """Every row in its order with its photo, while further photos are being fetched; close it at the end.
 
     photo_of gives what is to be fetched for a row, None when nothing is. Each photo's listed size is reserved in the
@@ -190,7 +190,7 @@ def fetch_ahead(
     next photo finds no room until the caller has released everything it holds. Raises NOT_ABOUT_ONE_PHOTO.
     """
     pool = ThreadPoolExecutor(downloads.policy.concurrency, thread_name_prefix="photo")
-    line: deque[tuple[R, Future[Fetched] | None]] = deque()
+    line: deque[tuple[R, Future[FetchedPhoto] | None]] = deque()
     try:
         upcoming = next(rows, None)
         while line or upcoming is not None:
@@ -209,12 +209,12 @@ def fetch_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def fetch_photo(photo: Photo, downloads: Downloads) -> Fetched:
+def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
     """Fetch one photo, and prove it by its listed checksum and by decoding it whole.
 
     A body that broke off is asked for again, from where it broke when the source can do that; bytes that are not the
     listed ones are fetched a second time: the same wrong bytes twice are what the source has. A body that broke off
-    counts when its checksum is right: announced lengths come from a table (docs/contracts/edge.md, §3).
+    counts when its checksum is right: announced lengths come from a table (docs/contracts/edge.md).
     Raises NOT_ABOUT_ONE_PHOTO.
     """
     part, received, wrong = _Part(), 0, ""
@@ -227,8 +227,8 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> Fetched:
         digest = hashlib.md5(part.body, usedforsecurity=False).hexdigest()
         if digest == photo.checksum:
             reason = _look_at(part.body, photo, downloads.check)
-            body, fault = (None, Fault.BAD_IMAGE) if reason else (part.body, None)
-            return Fetched(photo, body, fault, reason, received, tries, held)
+            body, fault = (None, DownloadFault.BAD_IMAGE) if reason else (part.body, None)
+            return FetchedPhoto(photo, body, fault, reason, received, tries, held)
         if part.problem is None:
             if digest == wrong:
                 break
@@ -236,8 +236,10 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> Fetched:
         elif not part.again:
             break
     if part.problem is not None:
-        return Fetched(photo, None, _fault_of(part.problem), str(part.problem), received, tries, held)
-    return Fetched(photo, None, Fault.MISMATCH, mismatch_reason(photo.checksum, wrong), received, tries, held)
+        return FetchedPhoto(photo, None, _fault_of(part.problem), str(part.problem), received, tries, held)
+    return FetchedPhoto(
+        photo, None, DownloadFault.MISMATCH, mismatch_reason(photo.checksum, wrong), received, tries, held
+    )
 
 
 @dataclass(frozen=True)
@@ -285,12 +287,12 @@ def _receive(photo: Photo, before: _Part, downloads: Downloads) -> _Part:
     return _Part(pieces[0] if len(pieces) == 1 else b"".join(pieces), etag, received, extra=extra)
 
 
-def _fault_of(problem: UpstreamError) -> Fault:
+def _fault_of(problem: UpstreamError) -> DownloadFault:
     if isinstance(problem, PhotoGoneError):
-        return Fault.GONE
+        return DownloadFault.GONE
     if isinstance(problem, ObjectMissingError):
-        return Fault.NO_OBJECT
-    return Fault.TOO_LARGE if isinstance(problem, BodyTooLargeError) else Fault.UNREACHABLE
+        return DownloadFault.NO_OBJECT
+    return DownloadFault.TOO_LARGE if isinstance(problem, BodyTooLargeError) else DownloadFault.UNREACHABLE
 
 
 def _look_at(body: bytes, photo: Photo, check: CheckPhoto) -> str:
@@ -306,7 +308,7 @@ def from_head_office(api: HeadOfficeApi, store_id: str) -> OpenPhoto:
     """Photos over the head office's API."""
 
     @contextmanager
-    def open_photo(photo: Photo, start: int, etag: str) -> Iterator[PhotoBody]:
+    def open_photo(photo: Photo, start: int, etag: str) -> Iterator[OpenBody]:
         with api.open_photo(photo.photo_id, store_id, start=start, etag=etag) as body:
             yield body
 
@@ -335,7 +337,7 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
     )
 
     @contextmanager
-    def open_photo(photo: Photo, start: int, etag: str) -> Iterator[PhotoBody]:
+    def open_photo(photo: Photo, start: int, etag: str) -> Iterator[OpenBody]:
         where = place_of(f"{place.endpoint_url}/{place.bucket}/{photo.object_key}")
         if not photo.object_key:
             raise where.error(ObjectMissingError, "the head office lists the photo without an object key")

@@ -18,7 +18,7 @@ class StoreUnknownError(UpstreamError):
     """The head office does not know the store, or it is inactive; this says nothing about its photos."""
 
 
-class NotAllowedError(UpstreamError):
+class StoreNotAllowedError(UpstreamError):
     """403: this account may not read the store, or a proxy refuses; a new token would change nothing."""
 
 

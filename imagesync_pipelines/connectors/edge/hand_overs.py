@@ -11,7 +11,7 @@ class ListingHandOver(BaseModel):
     """What a listing found.
 
     quiet: nothing is new and nothing waits, so there is nothing to plan. mirror_at: when the mirror of this store last
-    changed, None: it is empty. illegible: photos whose rows could not be read. The others are those of listing.Listed.
+    changed, None: it is empty. illegible: photos whose rows could not be read. The others: see listing.PhotosListed.
     """
 
     model_config = ConfigDict(frozen=True)

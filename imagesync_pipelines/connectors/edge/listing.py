@@ -1,4 +1,4 @@
-"""Listing a store's photos at the head office (HO), into the mirror (docs/contracts/edge.md, §2, §5, §7).
+"""Listing a store's photos at the head office (HO), into the mirror (docs/contracts/edge.md).
 
 Three things are believed: a row that HO lists is there; a photo is gone when HO says so about its very id (deleted_ids,
 404); a photo that is not listed is gone only when a scan over everything proved to be complete. Rows move between pages
@@ -16,7 +16,7 @@ import orjson
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import EdgeStore
-from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage, Reject
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, IllegibleRow, ListingPage
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
@@ -56,7 +56,7 @@ MarkPending = Callable[[Sequence[Photo]], object]
 
 
 @dataclass
-class Scan:
+class ListingScan:
     """What the pages of a scan told; the rows themselves are staged.
 
     distinct: different ids. newest: the largest updated_at. ho_time: HO's clock at the first page, None: unknown.
@@ -70,7 +70,7 @@ class Scan:
     ho_time: datetime | None = None
     unusable: int = 0
     unidentified: int = 0
-    rejects: list[Reject] = field(default_factory=list)
+    rejects: list[IllegibleRow] = field(default_factory=list)
     deleted: set[str] = field(default_factory=set)
 
     def reason(self) -> str:
@@ -86,7 +86,7 @@ class Scan:
 
 
 @dataclass(frozen=True)
-class Listed:
+class PhotosListed:
     """What a listing found.
 
     full: everything was asked for, not only what changed since the cursor. scan_id: of a full scan, else None.
@@ -107,7 +107,7 @@ class Listed:
     changed: int
     gone: int
     unusable: int
-    rejects: tuple[Reject, ...]
+    rejects: tuple[IllegibleRow, ...]
     absent: frozenset[str]
     mirror_at: datetime | None
     cursor_before: datetime | None
@@ -142,7 +142,7 @@ def take_listing(
     *,
     full: bool,
     mark_pending: MarkPending,
-) -> Listed:
+) -> PhotosListed:
     """List a store's photos, all of them or what changed since the cursor, and bring the mirror up to date.
 
     Without a cursor everything is listed. A scan that does not prove to be complete is made again, up to
@@ -181,7 +181,7 @@ def take_listing(
     calls, received = api.calls - calls, api.bytes - received
     if scan_id is not None:
         _finish(engine, scan_id, scan, reason, settings.page_size, calls, received)
-    return Listed(
+    return PhotosListed(
         full=since is None,
         scan_id=scan_id,
         complete=not reason,
@@ -208,7 +208,7 @@ def scan_connector(store_name: str) -> str:
     return f"{EDGE}/{store_name}"
 
 
-def _nothing_left(connection: sa.Connection, name: str, scan: Scan) -> str:
+def _nothing_left(connection: sa.Connection, name: str, scan: ListingScan) -> str:
     """Why a scan over everything that saw nothing proves nothing: an unlinked brand empties a store's scope too."""
     there = 0 if scan.distinct else count_live(connection, EDGE, name)
     connection.commit()
@@ -216,11 +216,11 @@ def _nothing_left(connection: sa.Connection, name: str, scan: Scan) -> str:
 
 
 def _called_gone(
-    connection: sa.Connection, store: EdgeStore, api: HeadOfficeApi, threads: int, scan: Scan, all_seen: bool
+    connection: sa.Connection, store: EdgeStore, api: HeadOfficeApi, threads: int, scan: ListingScan, all_seen: bool
 ) -> _Gone:
     """What HO calls gone: its deleted_ids, and what it answers 404 about.
 
-    It is asked about the other photos of products that got a new one: a replaced photo has a new id (§5). A complete
+    It is asked about the other photos of products that got a new one: a replaced photo has a new id. A complete
     listing of everything answers that without asking.
     """
     deleted = scan.deleted - staged_keys(connection, scan.deleted)
@@ -271,21 +271,21 @@ def _keep(
     return _Kept(merged, count, oldest)
 
 
-def _cursor(scan: Scan) -> datetime | None:
+def _cursor(scan: ListingScan) -> datetime | None:
     """HO's own time (never ours) up to which everything was seen; a row from HO's future must not hide what follows."""
     if scan.newest is None or scan.ho_time is None:
         return scan.newest
     return min(scan.newest, scan.ho_time)
 
 
-def _lag(scan: Scan, before: datetime | None, oldest: datetime | None) -> float | None:
+def _lag(scan: ListingScan, before: datetime | None, oldest: datetime | None) -> float | None:
     if before is None or scan.ho_time is None:
         return None
     return 0.0 if oldest is None else max(0.0, (scan.ho_time - oldest).total_seconds())
 
 
 def _finish(
-    engine: sa.Engine, scan_id: int, scan: Scan, reason: str, page_size: int, calls: int, received: int
+    engine: sa.Engine, scan_id: int, scan: ListingScan, reason: str, page_size: int, calls: int, received: int
 ) -> None:
     finish_scan(
         engine,
@@ -301,7 +301,7 @@ def _finish(
     )
 
 
-def _warnings(scan: Scan, reason: str, gone: _Gone) -> list[str]:
+def _warnings(scan: ListingScan, reason: str, gone: _Gone) -> list[str]:
     warnings = []
     if reason:
         warnings.append(f"the listing did not prove to be complete: {reason}; the cursor stays")
@@ -318,7 +318,7 @@ def _scan_until_proven(
     since: datetime | None,
     page_size: int,
     repeats: int,
-) -> Scan:
+) -> ListingScan:
     """The first scan that proves to be complete, or the last of `repeats` + 1; its rows are staged afterwards.
 
     A repeated scan asks for everything on one page: HO may give less, but where it does, no row can move between pages
@@ -326,7 +326,7 @@ def _scan_until_proven(
     API: a page that cannot be read ends the scan.
     """
     deleted: set[str] = set()
-    scan = Scan()
+    scan = ListingScan()
     limit = page_size
     for _ in range(repeats + 1):
         stage_nothing(connection)
@@ -339,8 +339,10 @@ def _scan_until_proven(
     return scan
 
 
-def _scan(connection: sa.Connection, api: HeadOfficeApi, store_id: str, since: datetime | None, limit: int) -> Scan:
-    scan = Scan()
+def _scan(
+    connection: sa.Connection, api: HeadOfficeApi, store_id: str, since: datetime | None, limit: int
+) -> ListingScan:
+    scan = ListingScan()
     offset: int | None = 0
     while offset is not None:
         page = api.list_page(store_id, since=since, limit=limit, offset=offset)
@@ -351,7 +353,7 @@ def _scan(connection: sa.Connection, api: HeadOfficeApi, store_id: str, since: d
     return scan
 
 
-def _note(scan: Scan, page: ListingPage) -> None:
+def _note(scan: ListingScan, page: ListingPage) -> None:
     scan.totals.append(page.total)
     scan.ho_time = scan.ho_time or page.ho_time
     scan.deleted |= page.deleted_ids

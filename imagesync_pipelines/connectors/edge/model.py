@@ -64,7 +64,7 @@ class Photo(NamedTuple):
 
     @property
     def has_image(self) -> bool:
-        """Whether HO holds bytes for it; rows of an Excel import or of the admin pages have none (§5)."""
+        """Whether HO holds bytes for it; rows of an Excel import or of the admin pages have none."""
         return bool(self.checksum) and self.size > 0
 
 
@@ -90,7 +90,7 @@ _LISTED = TypeAdapter(_Listed)
 
 
 def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
-    """One row of a listing as a Photo; `zone` is that of a time without one (docs/contracts/edge.md, §2: HO's own).
+    """One row of a listing as a Photo; `zone` is that of a time without one (docs/contracts/edge.md: HO's own).
 
     Raises BadPhotoError with one line for people.
     """

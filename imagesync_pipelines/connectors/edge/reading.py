@@ -12,9 +12,9 @@ from imagesync_pipelines.accounts.file import EdgeStore, load_accounts
 from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
-from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
+from imagesync_pipelines.connectors.edge.listing import PhotosListed, take_listing
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.store_schema import Finding, create_or_check, require_ready
+from imagesync_pipelines.connectors.edge.store_schema import TableFinding, create_or_check, require_ready
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.report import Summary
@@ -172,7 +172,7 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
     return left
 
 
-def _set_aside(context: RunContext[EdgeSettings], listed: Listed) -> None:
+def _set_aside(context: RunContext[EdgeSettings], listed: PhotosListed) -> None:
     """Put rows that could not be read in quarantine, and take out those that a whole listing read without fault."""
     table = context.quarantine
     items = [
@@ -185,7 +185,7 @@ def _set_aside(context: RunContext[EdgeSettings], listed: Listed) -> None:
         table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
 
 
-def _told(findings: Sequence[Finding], name: str) -> list[str]:
+def _told(findings: Sequence[TableFinding], name: str) -> list[str]:
     if not findings:
         return []
     what = "; ".join(finding.what for finding in findings)

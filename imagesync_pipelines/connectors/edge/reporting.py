@@ -1,4 +1,4 @@
-"""Telling the head office (HO) what became of a store's photos (docs/contracts/edge.md, §4).
+"""Telling the head office (HO) what became of a store's photos (docs/contracts/edge.md).
 
 HO's records are a courtesy: that they cannot be sent never fails a synchronisation; the next run sends them.
 """

@@ -25,7 +25,7 @@ from imagesync_pipelines.storage.errors import DatabaseUnreachableError, Storage
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
 
-# A store's table is one of these (docs/contracts/edge.md, §6); a Django application of the store makes the second.
+# A store's table is one of these (docs/contracts/edge.md); a Django application of the store makes the second.
 TABLES = ("product_photo", "core_productphoto")
 # Photos whose product the store does not have (yet); the table itself refuses them.
 WAITING = "imagesync_photo_waiting"

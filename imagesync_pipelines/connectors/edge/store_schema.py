@@ -100,7 +100,7 @@ class _Column(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Finding:
+class TableFinding:
     """What a table lacks: a sentence for people, the statement that adds it, and whether a run needs it."""
 
     what: str
@@ -108,7 +108,7 @@ class Finding:
     needed: bool
 
 
-def create_or_check(database: StoreDatabase) -> list[Finding]:
+def create_or_check(database: StoreDatabase) -> list[TableFinding]:
     """Make the table if the store has none, else say what it lacks; returns what `migrate` would do.
 
     Raises StoreNotReadyError when a table of that name is no table of photos.
@@ -121,13 +121,13 @@ def create_or_check(database: StoreDatabase) -> list[Finding]:
         return _findings(connection, database.table)
 
 
-def check_table(database: StoreDatabase) -> list[Finding]:
+def check_table(database: StoreDatabase) -> list[TableFinding]:
     """What the table lacks, without changing anything; a store without a table lacks nothing: it gets a new one."""
     with database.engine.connect() as connection:
         return _findings(connection, database.table) if _column_types(connection, database.table) else []
 
 
-def require_ready(findings: Sequence[Finding], store: str) -> None:
+def require_ready(findings: Sequence[TableFinding], store: str) -> None:
     """Raise StoreNotReadyError when a run cannot work with the table."""
     missing = [finding.what for finding in findings if finding.needed]
     if missing:
@@ -151,24 +151,24 @@ def _all_statements(table: str) -> list[str]:
     return [_NEW.format(table=table), _EXTERNAL.format(table=table), *indexes]
 
 
-def _findings(connection: sa.Connection, table: str) -> list[Finding]:
+def _findings(connection: sa.Connection, table: str) -> list[TableFinding]:
     columns = _column_types(connection, table)
     if not set(_KEYS) <= columns.keys():
         raise StoreNotReadyError(
             f"{table} has no columns {' and '.join(_KEYS)}, so it is no table of photos; look at it."
         )
     found = [
-        Finding(f"{table} has no column {name}", f"ALTER TABLE {table} ADD COLUMN {name} {kind}", needed=True)
+        TableFinding(f"{table} has no column {name}", f"ALTER TABLE {table} ADD COLUMN {name} {kind}", needed=True)
         for name, kind in _COLUMNS.items()
         if name not in columns
     ]
     return found + _widths(table, columns) + _defaults(table, columns) + _plain(connection, table, columns)
 
 
-def _widths(table: str, columns: Mapping[str, _Column]) -> list[Finding]:
+def _widths(table: str, columns: Mapping[str, _Column]) -> list[TableFinding]:
     """Texts that are too short for what the head office lists."""
     return [
-        Finding(
+        TableFinding(
             f"{table}.{name} holds {column.length} characters, {width} are needed",
             f"ALTER TABLE {table} ALTER COLUMN {name} TYPE varchar({width})",
             needed=False,
@@ -178,10 +178,10 @@ def _widths(table: str, columns: Mapping[str, _Column]) -> list[Finding]:
     ]
 
 
-def _defaults(table: str, columns: Mapping[str, _Column]) -> list[Finding]:
+def _defaults(table: str, columns: Mapping[str, _Column]) -> list[TableFinding]:
     """Columns that must have a value, which we do not write: without a default no photo could be added."""
     return [
-        Finding(
+        TableFinding(
             f"{table}.{name} must have a value and has no default",
             f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {_DEFAULTS[name]}",
             needed=True,
@@ -191,17 +191,17 @@ def _defaults(table: str, columns: Mapping[str, _Column]) -> list[Finding]:
     ]
 
 
-def _plain(connection: sa.Connection, table: str, columns: Mapping[str, _Column]) -> list[Finding]:
+def _plain(connection: sa.Connection, table: str, columns: Mapping[str, _Column]) -> list[TableFinding]:
     """Indexes, and pictures that PostgreSQL would try to compress."""
     found = []
     if "image_binary" not in columns or columns["image_binary"].storage != "e":
         found.append(
-            Finding(f"{table}.image_binary is compressed in vain", _EXTERNAL.format(table=table), needed=False)
+            TableFinding(f"{table}.image_binary is compressed in vain", _EXTERNAL.format(table=table), needed=False)
         )
     there = list(connection.scalars(sa.text(_INDEXED), {"table": table}))
     for names, statement in _INDEXES.items():
         if not any(f"{indexed}, ".startswith(f"{names}, ") for indexed in there):
-            found.append(Finding(f"{table} has no index on {names}", statement.format(table=table), needed=False))
+            found.append(TableFinding(f"{table} has no index on {names}", statement.format(table=table), needed=False))
     return found
 
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import writing
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
-from imagesync_pipelines.connectors.edge.downloads import Downloads, Fault, Fetched, fetch_ahead
+from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloads, FetchedPhoto, fetch_ahead
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import PhotosByKey, photos_of
@@ -191,7 +191,7 @@ def _settled(work: GroupWork, now: Mapping[str, str]) -> list[RowResult]:
     return [result_of(row, "") for row in done]
 
 
-def _take(run: _Run, row: _Row, fetched: Fetched | None) -> None:
+def _take(run: _Run, row: _Row, fetched: FetchedPhoto | None) -> None:
     """Put a row into the batch, and count its download. Raises SourceGoneError after too many that gave nothing."""
     if fetched is None:
         run.batch.append(Ready(row.row, row.photo, None, 0, "", ""))
@@ -199,21 +199,21 @@ def _take(run: _Run, row: _Row, fetched: Fetched | None) -> None:
     run.numbers["downloads"] += 1
     run.numbers["verified"] += fetched.fault is None
     run.numbers["bytes"] += fetched.received
-    run.unreachable = run.unreachable + 1 if fetched.fault is Fault.UNREACHABLE else 0
+    run.unreachable = run.unreachable + 1 if fetched.fault is DownloadFault.UNREACHABLE else 0
     status = _status_after(run, fetched, row.error)
     run.batch.append(Ready(row.row, row.photo, fetched.body, fetched.held, status, fetched.reason))
     if run.unreachable >= GIVE_UP_AFTER:
         raise SourceGoneError(f"{GIVE_UP_AFTER} photos in a row could not be fetched, the last: {fetched.reason}")
 
 
-def _status_after(run: _Run, fetched: Fetched, error_before: str) -> str:
+def _status_after(run: _Run, fetched: FetchedPhoto, error_before: str) -> str:
     """The status of a photo after its download; what the next listing has to decide stays pending."""
     photo_id = fetched.photo.photo_id
     if fetched.fault is None:
         return "synced"
-    if fetched.fault is Fault.GONE:
+    if fetched.fault is DownloadFault.GONE:
         run.gone.add(photo_id)
-    elif fetched.fault is not Fault.MISMATCH:
+    elif fetched.fault is not DownloadFault.MISMATCH:
         return "failed"
     elif is_second_mismatch(error_before, fetched.photo.checksum):
         run.mismatched.append(photo_id)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.listing import Listed, take_listing
+from imagesync_pipelines.connectors.edge.listing import PhotosListed, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.cursors import read_cursor
@@ -34,7 +34,7 @@ class Connector:
     api: HeadOfficeApi
     marked: list[Photo] = field(default_factory=list)
 
-    def take(self, *, full: bool = False, **settings: Any) -> Listed:
+    def take(self, *, full: bool = False, **settings: Any) -> PhotosListed:
         self.marked.clear()
         return take_listing(
             self.database,

@@ -9,9 +9,9 @@ import pytest
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
-    NotAllowedError,
     ObjectMissingError,
     PhotoGoneError,
+    StoreNotAllowedError,
     StoreUnknownError,
 )
 from imagesync_pipelines.upstream.errors import (
@@ -98,7 +98,7 @@ def _envelope(**data: Any) -> Reply:
         (STORE_GONE, StoreUnknownError, "does not know the store, or it is inactive"),
         (json_reply(404, {"detail": "Not found."}), NotFoundError, "is its url right"),
         (HTML_404, NotFoundError, "is its url right"),
-        (json_reply(403, {"detail": "no"}), NotAllowedError, "403: this account may not read"),
+        (json_reply(403, {"detail": "no"}), StoreNotAllowedError, "403: this account may not read"),
         (json_reply(400, {"status": "error", "message": "limit is no number"}), BadAnswerError, "limit is no number"),
         (Reply(200, (b"<html>login</html>",)), NotJsonError, "HTML"),
         (json_reply(200, ["photos"]), BadListingError, "no listing"),
@@ -166,7 +166,7 @@ def test_a_download_goes_on_where_it_broke_off() -> None:
         ),
         (HTML_404, NotFoundError),
         (json_reply(404, {"detail": "Not found."}), NotFoundError),
-        (json_reply(403, {"detail": "no"}), NotAllowedError),
+        (json_reply(403, {"detail": "no"}), StoreNotAllowedError),
         (Reply(302, (b"",), {"Location": "http://elsewhere.example/"}), RedirectRefusedError),
         (Reply(200, (b"zip",), {"Content-Encoding": "gzip"}), BadAnswerError),
         (Reply(206, (b"part",)), BadAnswerError),

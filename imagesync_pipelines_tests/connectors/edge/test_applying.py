@@ -9,10 +9,10 @@ import pytest
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, open_downloads
 from imagesync_pipelines.connectors.edge.errors import (
-    NotAllowedError,
     ObjectMissingError,
     PhotoGoneError,
     SourceGoneError,
+    StoreNotAllowedError,
 )
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, read_current
@@ -260,8 +260,8 @@ def test_a_source_that_is_gone_ends_the_run_and_what_came_before_is_written(stor
 
 def test_an_account_that_is_refused_ends_the_run_at_once(store: StoreDatabase) -> None:
     listed = photo(1)
-    with pytest.raises(NotAllowedError):
-        sync(store, [listed], Source(answers={listed.photo_id: [NotAllowedError("403")]}))
+    with pytest.raises(StoreNotAllowedError):
+        sync(store, [listed], Source(answers={listed.photo_id: [StoreNotAllowedError("403")]}))
     assert rows_of(store) == {}
 
 

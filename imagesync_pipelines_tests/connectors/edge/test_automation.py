@@ -13,7 +13,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge.connector import CONNECTOR
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.edge import Memory
+from imagesync_pipelines.defs.edge import NewsSeen
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.sandbox.faults import server_error
@@ -151,20 +151,20 @@ def test_a_head_office_that_cannot_be_asked_starts_nothing_and_forgets_nothing(p
     place.run("store2", full=True)
     place.office.faults.add(server_error(503).for_good())
     with place.opened(EDGE_TRIES="1") as (_, instance):
-        cursor = Memory({"store1": "some news"}).as_cursor()
+        cursor = NewsSeen({"store1": "some news"}).as_cursor()
         data = tick_of_sensor(instance, cursor)
         assert stores_of(data) == []
         assert "could not be asked" in data.skip_message
-        assert Memory.of(data.cursor).seen == {"store1": "some news"}
+        assert NewsSeen.of(data.cursor).seen == {"store1": "some news"}
 
 
 def test_a_broken_cursor_is_an_empty_memory() -> None:
     for cursor in (None, "", "[]", '{"seen": 3}', "not json"):
-        assert Memory.of(cursor) == Memory()
-    memory = Memory({"b": "1", "gone": "2"}, asked_last="b")
+        assert NewsSeen.of(cursor) == NewsSeen()
+    memory = NewsSeen({"b": "1", "gone": "2"}, asked_last="b")
     assert memory.in_turn(["a", "b", "c"]) == ["c", "a", "b"]
     memory.remember({"a": "3"}, ["a", "b"])
-    assert Memory.of(memory.as_cursor()) == Memory({"b": "1", "a": "3"}, "b")
+    assert NewsSeen.of(memory.as_cursor()) == NewsSeen({"b": "1", "a": "3"}, "b")
 
 
 def test_a_run_that_takes_too_long_fails_its_check_once_while_it_is_at_work(place: EdgeWorld) -> None:

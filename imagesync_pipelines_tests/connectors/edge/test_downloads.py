@@ -9,16 +9,16 @@ import pytest
 
 from imagesync_pipelines.connectors.edge.downloads import (
     Budget,
+    DownloadFault,
     DownloadPolicy,
     Downloads,
-    Fault,
-    Fetched,
+    FetchedPhoto,
     fetch_ahead,
     fetch_photo,
     open_downloads,
     policy_of,
 )
-from imagesync_pipelines.connectors.edge.errors import NotAllowedError, ObjectMissingError, PhotoGoneError
+from imagesync_pipelines.connectors.edge.errors import ObjectMissingError, PhotoGoneError, StoreNotAllowedError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.upstream.errors import BadAnswerError, NotFoundError, TruncatedBodyError, UnavailableError
@@ -29,7 +29,7 @@ GOOD = picture(1)
 HALF = len(GOOD) // 2
 
 
-def fetched(*answers: Exception | Body, listed: Photo | None = None, source: Source | None = None) -> Fetched:
+def fetched(*answers: Exception | Body, listed: Photo | None = None, source: Source | None = None) -> FetchedPhoto:
     one = listed or photo(1)
     source = source or Source()
     source.bodies.setdefault(one.photo_id, GOOD)
@@ -45,21 +45,29 @@ def test_a_good_photo_is_handed_on_with_its_bytes() -> None:
 @pytest.mark.parametrize(
     ("answers", "fault", "tries"),
     [
-        pytest.param([PhotoGoneError("404")], Fault.GONE, 1, id="gone is not asked for again"),
+        pytest.param([PhotoGoneError("404")], DownloadFault.GONE, 1, id="gone is not asked for again"),
         pytest.param(
-            [ObjectMissingError("NoSuchKey")], Fault.NO_OBJECT, 1, id="a missing object is not asked for again"
+            [ObjectMissingError("NoSuchKey")], DownloadFault.NO_OBJECT, 1, id="a missing object is not asked for again"
         ),
         pytest.param(
-            [UnavailableError("503")] * 9, Fault.UNREACHABLE, 1, id="the API itself has tried to open it again"
+            [UnavailableError("503")] * 9, DownloadFault.UNREACHABLE, 1, id="the API itself has tried to open it again"
         ),
-        pytest.param([NotFoundError("a proxy's 404")], Fault.UNREACHABLE, 1, id="a 404 of somebody else is not gone"),
-        pytest.param([BadAnswerError("418")], Fault.UNREACHABLE, 1, id="an answer nobody understands"),
-        pytest.param([Body([TruncatedBodyError("broke off")])] * 9, Fault.UNREACHABLE, 3, id="broken off every time"),
-        pytest.param([Body([b"other"])] * 9, Fault.MISMATCH, 2, id="the same other bytes twice"),
-        pytest.param([Body([b"a"]), Body([b"b"]), Body([b"c"])], Fault.MISMATCH, 3, id="other bytes every time"),
+        pytest.param(
+            [NotFoundError("a proxy's 404")], DownloadFault.UNREACHABLE, 1, id="a 404 of somebody else is not gone"
+        ),
+        pytest.param([BadAnswerError("418")], DownloadFault.UNREACHABLE, 1, id="an answer nobody understands"),
+        pytest.param(
+            [Body([TruncatedBodyError("broke off")])] * 9, DownloadFault.UNREACHABLE, 3, id="broken off every time"
+        ),
+        pytest.param([Body([b"other"])] * 9, DownloadFault.MISMATCH, 2, id="the same other bytes twice"),
+        pytest.param(
+            [Body([b"a"]), Body([b"b"]), Body([b"c"])], DownloadFault.MISMATCH, 3, id="other bytes every time"
+        ),
     ],
 )
-def test_what_cannot_be_fetched_has_its_fault(answers: list[Exception | Body], fault: Fault, tries: int) -> None:
+def test_what_cannot_be_fetched_has_its_fault(
+    answers: list[Exception | Body], fault: DownloadFault, tries: int
+) -> None:
     found = fetched(*answers)
     assert (found.body, found.fault, found.tries) == (None, fault, tries)
     assert found.reason
@@ -109,7 +117,7 @@ def test_a_body_that_never_ends_is_cut_at_the_limit() -> None:
     one = photo(1)
     source = Source(answers={one.photo_id: [Endless([])]})
     found = fetch_photo(one, open_downloads(source.open, DownloadPolicy(max_photo=50_000)))
-    assert (found.fault, found.received) == (Fault.TOO_LARGE, 51_000)
+    assert (found.fault, found.received) == (DownloadFault.TOO_LARGE, 51_000)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +131,7 @@ def test_a_body_that_never_ends_is_cut_at_the_limit() -> None:
 def test_bytes_with_the_right_checksum_are_still_decoded_whole(body: bytes, content_type: str, words: str) -> None:
     listed = photo(1, body, content_type=content_type)
     found = fetched(Body([body]), listed=listed)
-    assert (found.body, found.fault) == (None, Fault.BAD_IMAGE)
+    assert (found.body, found.fault) == (None, DownloadFault.BAD_IMAGE)
     assert words in found.reason
 
 
@@ -138,13 +146,13 @@ def test_a_photo_larger_than_listed_is_refused_when_there_is_no_room() -> None:
     downloads = open_downloads(source.open, DownloadPolicy(budget=100))
     assert downloads.budget.admit(10)
     found = fetch_photo(photo(1, size=10), downloads)
-    assert (found.fault, found.held) == (Fault.TOO_LARGE, 10)
+    assert (found.fault, found.held) == (DownloadFault.TOO_LARGE, 10)
     assert "10 bytes that are listed" in found.reason
 
 
 def test_an_error_that_every_photo_would_meet_is_raised() -> None:
-    with pytest.raises(NotAllowedError):
-        fetched(NotAllowedError("403"))
+    with pytest.raises(StoreNotAllowedError):
+        fetched(StoreNotAllowedError("403"))
 
 
 def test_a_budget_admits_what_fits_and_one_that_is_larger_than_all_of_it_alone() -> None:
@@ -180,7 +188,7 @@ class Watched:
 def run_through(downloads: Downloads, photos: list[Photo], hold: int) -> tuple[list[str], int]:
     """Take all photos, giving them back in portions of `hold`; returns their order and the most bytes held at once."""
     order: list[str] = []
-    held: list[Fetched] = []
+    held: list[FetchedPhoto] = []
     most = 0
     with closing(fetch_ahead(iter(photos), lambda listed: listed, downloads)) as ahead:
         for ready in ahead:

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from imagesync_pipelines.connectors.edge.errors import BadListingError, NotAllowedError, StoreUnknownError
+from imagesync_pipelines.connectors.edge.errors import BadListingError, StoreNotAllowedError, StoreUnknownError
 from imagesync_pipelines.connectors.edge.listing import DELETED, NOT_FOUND, NOT_LISTED, take_listing
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
@@ -44,7 +44,7 @@ def test_a_store_that_has_no_photo_yet_is_no_trouble(connector: Connector) -> No
     ("reply", "error"),
     [
         (STORE_GONE, StoreUnknownError),
-        (json_reply(403, {}), NotAllowedError),
+        (json_reply(403, {}), StoreNotAllowedError),
         (json_reply(200, {"data": None}), BadListingError),
     ],
     ids=["the store is unknown or inactive", "403", "no listing"],

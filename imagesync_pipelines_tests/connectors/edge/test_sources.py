@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.edge.downloads import (
+    DownloadFault,
     DownloadPolicy,
-    Fault,
     fetch_photo,
     from_bucket,
     open_downloads,
@@ -41,7 +41,7 @@ def test_a_photo_comes_from_the_bucket_and_is_proven(bucket: S3Place) -> None:
 def test_an_object_that_was_replaced_is_a_mismatch(bucket: S3Place) -> None:
     listed = photo(1, b"what was listed")
     found = fetch_photo(listed, open_downloads(from_bucket(bucket, SETTINGS), DownloadPolicy()))
-    assert (found.fault, found.body) == (Fault.MISMATCH, None)
+    assert (found.fault, found.body) == (DownloadFault.MISMATCH, None)
 
 
 @pytest.mark.parametrize("key", ["products/none/primary.jpg", ""])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.connectors.edge.errors import NotAllowedError
+from imagesync_pipelines.connectors.edge.errors import StoreNotAllowedError
 from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, NotFoundError, UpstreamError
 from imagesync_pipelines_tests.connectors.edge.head_office import (
     STORE_ID,
@@ -111,7 +111,7 @@ def test_while_one_worker_renews_the_others_wait_for_it() -> None:
 def test_403_is_final_and_renews_nothing(use: Any) -> None:
     with head_office(photos=1) as office, api_for(office) as api:
         office.hook = lambda call: json_reply(403, {"detail": "no"}) if "/token/" not in call.path else None
-        with pytest.raises(NotAllowedError):
+        with pytest.raises(StoreNotAllowedError):
             use(api)
     assert len(office.logins) == 1
     assert len(office.calls) == 2

@@ -1,4 +1,4 @@
-"""The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md (§1 to §4)."""
+"""The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +16,9 @@ from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS, P
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
     BadPhotoError,
-    NotAllowedError,
     ObjectMissingError,
     PhotoGoneError,
+    StoreNotAllowedError,
     StoreUnknownError,
 )
 from imagesync_pipelines.connectors.edge.model import Photo, parse_moment, photo_from_json
@@ -39,7 +39,7 @@ STATUS_PATH = "api/v1/sync/product-photos/status/"
 _NOT_HO = "HTTP 404, but not the head office's own; is its url right?"
 
 
-class Reject(NamedTuple):
+class IllegibleRow(NamedTuple):
     """A row of a listing that cannot be used; `photo_id` is None when even that is not legible."""
 
     photo_id: str | None
@@ -55,7 +55,7 @@ class ListingPage:
     """
 
     photos: tuple[Photo, ...]
-    rejects: tuple[Reject, ...]
+    rejects: tuple[IllegibleRow, ...]
     total: int
     next_offset: int | None
     deleted_ids: frozenset[str]
@@ -84,7 +84,7 @@ class HeadOfficeDialect(Dialect):
         """Name a 403, and a 404 that is not the head office's own."""
         if error.status == 403:
             what = "HTTP 403: this account may not read the photos of this store"
-            return NotAllowedError(what, host=error.host, path=error.path, status=403)
+            return StoreNotAllowedError(what, host=error.host, path=error.path, status=403)
         if error.status == 404:
             return NotFoundError(_NOT_HO, host=error.host, path=error.path, status=404)
         return error
@@ -130,7 +130,7 @@ class HeadOfficeApi:
     def list_page(self, store_id: str, *, since: datetime | None, limit: int, offset: int) -> ListingPage:
         """One page of a store's listing; `since` (inclusive) leaves out what HO has not touched after it.
 
-        Raises StoreUnknownError, NotAllowedError, BadListingError, CredentialsError and what the session raises.
+        Raises StoreUnknownError, StoreNotAllowedError, BadListingError, CredentialsError and what the session raises.
         """
         params = {"store_id": store_id, "since": None if since is None else _z_form(since), "limit": limit}
         answer = self._call("GET", PHOTOS_PATH, {**params, "offset": offset})
@@ -142,8 +142,8 @@ class HeadOfficeApi:
 
         With the ETag of a part that is already here, it goes on at byte `start` where HO can do that and the photo is
         the same; look at the body's own `start`. The opening is tried again when it fails, a body is not.
-        Raises PhotoGoneError, ObjectMissingError, StoreUnknownError, NotAllowedError, CredentialsError and any other
-        UpstreamError.
+        Raises PhotoGoneError, ObjectMissingError, StoreUnknownError, StoreNotAllowedError, CredentialsError and any
+        other UpstreamError.
         """
         wanted = {"Range": f"bytes={start}-", "If-Range": etag} if start and etag else {}
         with self._bodies.open(photo_id, store_id, wanted) as body:
@@ -194,12 +194,12 @@ class HeadOfficeApi:
         elif not _is_count(following) or following <= offset or not rows:
             raise _bad(answer, f"the listing says that more follows offset {offset}, but not where; it would never end")
         photos: list[Photo] = []
-        rejects: list[Reject] = []
+        rejects: list[IllegibleRow] = []
         for row in rows:
             try:
                 photos.append(photo_from_json(row, self._zone))
             except BadPhotoError as error:
-                rejects.append(Reject(error.photo_id, str(error)))
+                rejects.append(IllegibleRow(error.photo_id, str(error)))
         gone = frozenset(_uuids(data.get("deleted_ids")))
         return ListingPage(tuple(photos), tuple(rejects), total, following, gone, self._ho_time(answer, data))
 
@@ -238,7 +238,7 @@ def _given(data: object) -> GivenToken | None:
 
 
 def _z_form(moment: datetime) -> str:
-    """A moment in UTC, ending in Z: a raw + in a query would arrive as a blank (docs/contracts/edge.md, §2)."""
+    """A moment in UTC, ending in Z: a raw + in a query would arrive as a blank (docs/contracts/edge.md)."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 

@@ -1,4 +1,4 @@
-"""The bytes of one photo over the head office's API, streamed (docs/contracts/edge.md, §3).
+"""The bytes of one photo over the head office's API, streamed (docs/contracts/edge.md).
 
 It stands on urllib3 and not on the session of upstream/: a call is cheaper there, and bodies must not be held whole.
 """
@@ -15,9 +15,9 @@ import requests
 import urllib3
 
 from imagesync_pipelines.connectors.edge.errors import (
-    NotAllowedError,
     ObjectMissingError,
     PhotoGoneError,
+    StoreNotAllowedError,
     StoreUnknownError,
 )
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
@@ -220,7 +220,7 @@ def failure_of_download(place: Place, status: int, said: bytes, retry_after: flo
         return place.error(NotFoundError, "HTTP 404, but not the head office's own; is its url right?", status=status)
     if status == 403:
         return place.error(
-            NotAllowedError, "HTTP 403: this account may not read the photos of this store", status=status
+            StoreNotAllowedError, "HTTP 403: this account may not read the photos of this store", status=status
         )
     if 300 <= status < 400:
         return place.error(RedirectRefusedError, "redirected; is the head office's url right?", status=status)
@@ -228,7 +228,7 @@ def failure_of_download(place: Place, status: int, said: bytes, retry_after: flo
 
 
 def _message(said: bytes) -> str:
-    """HO's own words in an error body (docs/contracts/edge.md, §2); '' for anything but its JSON."""
+    """HO's own words in an error body (docs/contracts/edge.md); '' for anything but its JSON."""
     try:
         document = orjson.loads(said)
     except orjson.JSONDecodeError:
