@@ -19,8 +19,8 @@ from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.objects import s3_client
 from imagesync_pipelines.web.head_office import catalogue, tables
+from imagesync_pipelines.web.head_office.app import serve
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.serve import serve
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tokens import hash_password
 

@@ -16,8 +16,8 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.web.webhooks import serve
-from imagesync_pipelines.web.webhooks.app import Endpoints
+from imagesync_pipelines.web import service
+from imagesync_pipelines.web.webhooks.app import Endpoints, build_app
 
 LOOPBACK = "127.0.0.1"
 REASONS_SHOWN = 20
@@ -102,7 +102,7 @@ def webhooks(host: str, port: int | None) -> None:
     chosen = port or settings.port
     with open_receiver(settings) as receiver:
         click.echo(f"Webhooks: http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>   (Ctrl-C stops it)")
-        serve.serve(Endpoints("moysklad", receiver), host, chosen)
+        service.serve(build_app(Endpoints("moysklad", receiver)), host, chosen)
 
 
 def print_view(view: QueueView) -> None:

@@ -7,7 +7,8 @@ import click
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
-from imagesync_pipelines.web.catalogue.serve import serve as serve_catalogue
+from imagesync_pipelines.web import service
+from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.state import open_catalogue
 
 
@@ -25,4 +26,4 @@ def serve(host: str | None, port: int | None) -> None:
         opened = open_catalogue(place, partial(history, instance))
         opened = replace(opened, settings=opened.settings.model_copy(update=asked))
         click.echo(f"Catalogue: http://{opened.settings.host}:{opened.settings.port}   (Ctrl-C stops it)")
-        serve_catalogue(opened)
+        service.serve(build_app(opened), opened.settings.host, opened.settings.port)

@@ -11,11 +11,12 @@ from imagesync_pipelines.web.catalogue.admin.app import add_admin
 from imagesync_pipelines.web.catalogue.api.app import PATH as API
 from imagesync_pipelines.web.catalogue.api.app import build_api
 from imagesync_pipelines.web.catalogue.derivatives import Derivatives
-from imagesync_pipelines.web.catalogue.errors import SafeHeaders, add_error_pages
+from imagesync_pipelines.web.catalogue.errors import SAFE, add_error_pages
 from imagesync_pipelines.web.catalogue.exporting import Exports
 from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
 from imagesync_pipelines.web.catalogue.pages.rendering import make_templates
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for_a_moment
+from imagesync_pipelines.web.service import AddedHeaders
 
 ROUTERS = (
     products.router,
@@ -34,7 +35,7 @@ def build_app(opened: Opened) -> FastAPI:
     app.state.templates = make_templates()
     app.state.counts = products.KeptCounts()
     app.state.derivatives = Derivatives(opened)
-    app.add_middleware(SafeHeaders)
+    app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     add_error_pages(app)
     api = build_api(app.state.opened)
     app.state.exports = api.state.exports = Exports(opened)

@@ -3,13 +3,11 @@
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
-from fastapi.exception_handlers import http_exception_handler, request_validation_exception_handler
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError, TimeoutError
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imagesync_pipelines.web.catalogue.pages.rendering import render
 
@@ -21,33 +19,12 @@ SAFE = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
-
-
-class SafeHeaders:
-    """Adds the headers to every answer that does not have a stricter one of its own; a body may be a stream."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-
-        async def send_safely(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in SAFE.items():
-                    headers.setdefault(name, value)
-            await send(message)
-
-        await self._app(scope, receive, send_safely if scope["type"] == "http" else send)
-
-
 API = "/api/"
 RETRY_SECONDS = "5"
 
 
 def add_error_pages(app: FastAPI) -> None:
-    """Answer errors with pages for people; everything below /api/ is left to FastAPI."""
+    """Answer errors with pages for people; an address below /api/ that is none is answered for programs."""
     app.add_exception_handler(HTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(OperationalError, _no_database)
@@ -64,26 +41,17 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _not_understood(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
-    if request.url.path.startswith(API):
-        return await request_validation_exception_handler(request, error)
     return _page(request, 400, "", {})
 
 
 async def _no_database(request: Request, error: Exception) -> Response:
     """The database does not answer now; nothing of its error is shown."""
-    if request.url.path.startswith(API):
-        problem = HTTPException(503, "The database does not answer at the moment.", {"Retry-After": RETRY_SECONDS})
-        return await http_exception_handler(request, problem)
     return _page(request, 503, "", {"Retry-After": RETRY_SECONDS})
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     """An error of ours: the server logs it, the page tells nothing of it."""
-    if request.url.path.startswith(API):
-        answer = await http_exception_handler(request, HTTPException(500))
-    else:
-        answer = _page(request, 500, "", {})
+    answer = _page(request, 500, "", {})
     # This answer does not pass the middleware that adds them.
     answer.headers.update(SAFE)
     return answer

@@ -1,7 +1,7 @@
 """Who may read which store.
 
-Better than the original, where any account read any store (docs/contracts/edge.md, section 1): an account reads the
-stores that it is granted, or all when it is marked so.
+Better than the original, where any account read any store: an account reads the stores that it is granted, or all when
+it is marked so.
 """
 
 from typing import Annotated, Any

@@ -1,6 +1,6 @@
 """What the service says: the shapes of its answers and how every refusal is written.
 
-Source: docs/contracts/edge.md, sections 1 to 4. Token refusals have the original's bodies; every other one is
+Token refusals have the original's bodies; every other one is
 `{"status": "error", "message": ..., "detail": ...}`, where the original had four shapes.
 """
 

@@ -1,11 +1,17 @@
-"""The head-office service as one FastAPI app."""
+"""The head-office service as one FastAPI app, and running it in this process."""
 
 from fastapi import FastAPI
 
-from imagesync_pipelines.web.head_office import download, health, listing, status, tokens
+from imagesync_pipelines.storage.objects import ensure_bucket
+from imagesync_pipelines.web import service
+from imagesync_pipelines.web.head_office import download, listing, reports, tokens
 from imagesync_pipelines.web.head_office.answers import add_handlers
-from imagesync_pipelines.web.head_office.limits import BodyLimit
 from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.service import BodyLimit
+
+HOST, PORT = "127.0.0.1", 8002
+# Downloads under way get this many seconds when the service is asked to stop.
+STOP_SECONDS = 20
 
 DESCRIPTION = """
 The head office lists the product photos of a store, gives their bytes, and takes reports of what arrived.
@@ -19,6 +25,15 @@ def build_app(office: HeadOffice) -> FastAPI:
     app.state.office = office
     app.add_middleware(BodyLimit)
     add_handlers(app)
-    for part in (tokens, listing, download, status, health):
+    for part in (tokens, listing, download, reports):
         app.include_router(part.router)
     return app
+
+
+def serve(office: HeadOffice, *, host: str = HOST, port: int = PORT) -> None:
+    """Answer requests until a signal ends it; to be called from the main thread.
+
+    Raises ObjectStoreError when the bucket is neither there nor can be made.
+    """
+    ensure_bucket(office.s3, office.bucket)
+    service.serve(build_app(office), host, port, stop_seconds=STOP_SECONDS)

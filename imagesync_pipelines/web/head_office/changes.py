@@ -2,7 +2,7 @@
 
 A photo that leaves a store's scope gets a row in `photo_deletion`; one that enters it gets a new `updated_at`, so that
 `since` finds it. Changes run one after the other, so a later stamp is never committed before an earlier one: a reader
-whose cursor is the largest `updated_at` it saw misses nothing (docs/contracts/edge.md, section 7, hole d).
+whose cursor is the largest `updated_at` it saw misses nothing.
 """
 
 from collections.abc import Iterator, Sequence

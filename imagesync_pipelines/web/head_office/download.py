@@ -1,6 +1,6 @@
 """The bytes of one photo, streamed from the object store.
 
-Source: docs/contracts/edge.md, section 3. Better than the original: no more than a chunk of an object is in memory,
+Better than the original: no more than a chunk of an object is in memory,
 Content-Length is the object's own, there are ETag, 304, Range and HEAD, and a missing object is a 404 that names it.
 """
 
@@ -21,6 +21,7 @@ from imagesync_pipelines.web.head_office.answers import BUSY, RequestRefusedErro
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import account, account_store, photo, scope, store
 from imagesync_pipelines.web.head_office.tokens import Office
+from imagesync_pipelines.web.service import names_etag
 
 CHUNK_BYTES = 512 * 1024
 _ONE_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
@@ -61,7 +62,7 @@ def download(
     row = _find(office, caller, photo_id, store_id)
     headers = _headers(row)
     etag = headers.get("ETag")
-    if etag is not None and _matches(if_none_match, etag):
+    if etag is not None and names_etag(if_none_match or "", etag):
         return Response(status_code=304, headers=headers)
     wanted: dict[str, str] = {}
     # Several ranges, or one of another photo: the whole is answered, as RFC 9110 allows.
@@ -161,11 +162,3 @@ def _disposition(filename: str) -> str:
     """RFC 6266: a plain name for old clients, the true one beside it."""
     plain = "".join(one if one.isascii() and one.isprintable() and one not in '"\\' else "_" for one in filename)
     return f"attachment; filename=\"{plain or 'photo'}\"; filename*=UTF-8''{quote(filename, safe='')}"
-
-
-def _matches(if_none_match: str | None, etag: str) -> bool:
-    """RFC 9110, 13.1.2: any of the listed tags, compared without their W/."""
-    if if_none_match is None:
-        return False
-    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return "*" in tags or etag in tags

@@ -1,6 +1,6 @@
 """The listing of a store's photos, page by page.
 
-Source: docs/contracts/edge.md, section 2. As the original: envelope, fields, inclusive `since`. Better: a total order,
+As the original: envelope, fields, inclusive `since`. Better: a total order,
 a limit that is cut, clear refusals, `deleted_ids` (with `since`) and `server_time`; an old client can ignore the two.
 """
 

@@ -1,14 +1,24 @@
-"""What every part of the head-office service works with."""
+"""What every part of the head-office service works with, and opening it over this installation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 
 import sqlalchemy as sa
 from pydantic import SecretStr
+from sqlalchemy.exc import DBAPIError, OperationalError
 
-from imagesync_pipelines.storage.objects import S3Client
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, with_driver
+from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server
+from imagesync_pipelines.storage.embedded_s3 import embedded_s3
+from imagesync_pipelines.storage.errors import DatabaseUnreachableError
+from imagesync_pipelines.storage.kept_secrets import kept_secret
+from imagesync_pipelines.storage.objects import S3Client, S3Place, s3_client, s3_place
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
+from imagesync_pipelines.web.head_office.tables import create_tables
 
 
 @dataclass(frozen=True)
@@ -24,3 +34,95 @@ class HeadOffice:
     settings: HeadOfficeSettings
     jwt_secret: SecretStr
     clock: Callable[[], datetime]
+
+
+DATABASE = "head_office"
+OBJECTS_FOLDER = "objects"
+SECRET_FILE = "head_office.secret"  # noqa: S105 - a file name
+# The service answers up to 40 requests at once, each with one connection at most.
+CONNECTIONS = 40
+
+
+@contextmanager
+def open_head_office(
+    shared: Settings | None = None, settings: HeadOfficeSettings | None = None
+) -> Iterator[HeadOffice]:
+    """Open the head office that the settings describe, with its tables made or upgraded.
+
+    Without HO_DATABASE_URL and IMAGESYNC_S3_ENDPOINT_URL the embedded servers of the home are used. Raises
+    SettingsError and StorageError, each with a line for people.
+    """
+    shared = shared or load_settings(Settings)
+    settings = settings or load_settings(HeadOfficeSettings)
+    home = shared.home.expanduser().resolve()
+    secret = settings.jwt_secret or _own_secret(shared, home)
+    engine = _open_tables(_database_url(settings, home))
+    try:
+        with _object_store(shared, home) as place:
+            client = s3_client(place)
+            yield HeadOffice(engine, client, place.bucket, settings, secret, _now)
+            client.close()
+    finally:
+        engine.dispose()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _own_secret(shared: Settings, home: Path) -> SecretStr:
+    """The secret that development makes once and keeps; production names its own."""
+    if shared.environment == "production":
+        raise SettingsError("HO_JWT_SECRET: needed in production; 32 random characters or more, the same on every host")
+    return kept_secret(home / SECRET_FILE)
+
+
+def _database_url(settings: HeadOfficeSettings, home: Path) -> str:
+    if settings.database_url is not None:
+        return with_driver(settings.database_url.get_secret_value(), "psycopg")
+    server = ensure_server(home)
+    _ensure_database(server)
+    return server.url(DATABASE, "psycopg")
+
+
+def _ensure_database(server: EmbeddedServer) -> None:
+    """Make our database on the embedded server; another process may do the same at this moment."""
+    engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
+    there = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+    with engine.connect() as connection:
+        if connection.execute(there, {"name": DATABASE}).first() is not None:
+            return
+        try:
+            connection.execute(sa.text(f"CREATE DATABASE {DATABASE}"))
+        except DBAPIError:
+            if connection.execute(there, {"name": DATABASE}).first() is None:
+                raise
+
+
+def _open_tables(url: str) -> sa.Engine:
+    engine = sa.create_engine(
+        url,
+        pool_pre_ping=True,
+        pool_size=CONNECTIONS // 4,
+        max_overflow=CONNECTIONS - CONNECTIONS // 4,
+        connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS},
+    )
+    try:
+        create_tables(engine)
+    except OperationalError as error:
+        engine.dispose()
+        said = " ".join(str(error.orig).split())
+        raise DatabaseUnreachableError(
+            f"The head office's database does not answer (HO_DATABASE_URL): {said}"
+        ) from error
+    return engine
+
+
+@contextmanager
+def _object_store(shared: Settings, home: Path) -> Iterator[S3Place]:
+    place = s3_place(shared)
+    if place is not None:
+        yield place
+        return
+    with embedded_s3(home / OBJECTS_FOLDER, bucket=shared.s3_bucket) as embedded:
+        yield embedded

@@ -1,8 +1,8 @@
 """Writing the head office's photos: adding, replacing, deleting and ordering them.
 
-The original replaced a photo under the same object key, without a transaction, and told nobody (docs/contracts/edge.md,
-section 5). Here the object is put first, under a key of its own, then the rows change in one transaction, and only then
-the old object goes. So a reader finds a photo whole at every moment, and a crash leaves at most an unused object.
+The original replaced a photo under the same object key, without a transaction, and told nobody. Here the object is put
+first, under a key of its own, then the rows change in one transaction, and only then the old object goes. So a reader
+finds a photo whole at every moment, and a crash leaves at most an unused object.
 """
 
 import hashlib

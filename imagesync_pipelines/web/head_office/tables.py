@@ -1,6 +1,6 @@
 """The head office's tables (PostgreSQL, schema `head_office`) and their upgrade.
 
-Contract: docs/contracts/edge.md, sections 2 and 5. New against the original: `photo_deletion` remembers for each store
+New against the original: `photo_deletion` remembers for each store
 which photos it no longer has, `account_store` says who may read which store, `sync_report` keeps what stores report.
 """
 
@@ -161,7 +161,7 @@ def create_tables(engine: sa.Engine) -> None:
 
 
 def scope() -> sa.Select:
-    """Which store has which photo: columns store_id, photo_id, product_id (docs/contracts/edge.md, section 2).
+    """Which store has which photo: columns store_id, photo_id, product_id.
 
     The company's brands that are linked to the store, active brands and active products. Whether the store itself is
     active does not matter here: an inactive store is refused as a whole.

@@ -1,7 +1,6 @@
-"""Logging in, tokens and passwords.
+"""Logging in, tokens and passwords: HS256, the claims of the original and its 401 bodies.
 
-Source: docs/contracts/edge.md, section 1: HS256, the claims of the original, its 401 bodies. Better than the original:
-a refresh token is good once.
+Better than the original: a refresh token is good once.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,12 +11,13 @@ import jwt
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
 from pwdlib import PasswordHash
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.web.head_office.answers import HeadOfficeProblem, TokenProblem, TokenRefusedError
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import account, spent_token
+from imagesync_pipelines.web.service import Text
 
 ALGORITHM = "HS256"
 Kind = Literal["access", "refresh"]
@@ -25,22 +25,10 @@ Kind = Literal["access", "refresh"]
 router = APIRouter(prefix="/api/v1/token", tags=["tokens"])
 
 
-def _clean(text: str) -> str:
-    """Text that a database can hold: no NUL, no half of a surrogate pair (JSON can carry both)."""
-    if "\x00" in text:
-        raise ValueError("no text")
-    text.encode()
-    return text
-
-
-# The document says it too, so that a caller can know.
-Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
-
-
 class Login(BaseModel):
     """A user name and its password."""
 
-    username: Text = Field(max_length=150, examples=["edge-jakarta"])
+    username: Text = Field(max_length=150, examples=["store-jakarta"])
     password: Text = Field(max_length=1000, examples=["a long password"])
 
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, SecretStr
 from sqlalchemy.exc import DBAPIError, TimeoutError
 
 from imagesync_pipelines.errors import BadBodyError
-from imagesync_pipelines.web.head_office.limits import BodyLimit
+from imagesync_pipelines.web.service import BodyLimit
 
 LARGEST_BODY = 2 * 1024 * 1024
 

@@ -18,9 +18,8 @@ from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.errors import DatabaseTooNewError, DatabaseUnreachableError
 from imagesync_pipelines.web.head_office import catalogue, photos, tables
 from imagesync_pipelines.web.head_office.importing import import_folder
-from imagesync_pipelines.web.head_office.office import HeadOffice
+from imagesync_pipelines.web.head_office.office import HeadOffice, open_head_office
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
-from imagesync_pipelines.web.head_office.state import open_head_office
 from imagesync_pipelines_tests.web.head_office.serving import Shop
 
 pytestmark = pytest.mark.slow

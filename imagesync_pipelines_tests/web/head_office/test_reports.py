@@ -9,9 +9,9 @@ import requests
 import sqlalchemy as sa
 
 from imagesync_pipelines.web.head_office import catalogue, photos
-from imagesync_pipelines.web.head_office.limits import LARGEST_BODY
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo, sync_report
+from imagesync_pipelines.web.service import LARGEST_BODY
 from imagesync_pipelines_tests.web.head_office.conftest import SetClock
 from imagesync_pipelines_tests.web.head_office.serving import PHOTOS, Client, Shop
 

@@ -17,7 +17,7 @@ from imagesync_pipelines.web.catalogue.admin.sessions import (
 )
 from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, render
 from imagesync_pipelines.web.catalogue.state import Opened
-from imagesync_pipelines.web.head_office.limits import BodyLimit
+from imagesync_pipelines.web.service import BodyLimit
 
 ROUTERS = (login.router, product.router, runs.router, quarantine.router, unmatched.router)
 

@@ -1,13 +1,12 @@
 """Who calls the API, what for, and how often."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from imagesync_pipelines.storage.rate_budget import Window, left, take
 from imagesync_pipelines.web.catalogue import keys
@@ -66,21 +65,7 @@ Pinner = Annotated[ApiKey, Depends(needs(keys.KeyScope.PIN))]
 """A route's parameter of this type lets in keys that may choose a primary image."""
 
 
-class RateHeaders:
-    """Adds what is left of a key's calls to every answer, refusals included."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-        if scope["type"] != "http":
-            return await self._app(scope, receive, send)
-        state = scope["state"] = dict(scope.get("state") or {})
-
-        async def send_told(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(state.get("told", {}))
-            await send(message)
-
-        return await self._app(scope, receive, send_told)
+def told_of_budget(scope: Scope) -> Mapping[str, str]:
+    """What is left of the calls of the request's key, as headers; none without a key."""
+    told: Mapping[str, str] = scope["state"].get("told", {})
+    return told

@@ -7,10 +7,10 @@ from fastapi.openapi.utils import get_openapi
 
 from imagesync_pipelines.web.catalogue import exporting
 from imagesync_pipelines.web.catalogue.api import changes, products
-from imagesync_pipelines.web.catalogue.api.access import RateHeaders
+from imagesync_pipelines.web.catalogue.api.access import told_of_budget
 from imagesync_pipelines.web.catalogue.api.problems import KNOWN_QUERY, LARGEST_BODY, Problem, Wrong, add_handlers
 from imagesync_pipelines.web.catalogue.state import Opened
-from imagesync_pipelines.web.head_office.limits import BodyLimit
+from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
 
 PATH = "/api/v1"
 ROUTERS = (products.router, changes.router, products.primary_router, exporting.api_router)
@@ -35,7 +35,7 @@ def build_api(opened: Opened) -> FastAPI:
     )
     app.state.opened = opened
     app.add_middleware(BodyLimit, largest=LARGEST_BODY)
-    app.add_middleware(RateHeaders)
+    app.add_middleware(AddedHeaders, headers=told_of_budget)
     add_handlers(app)
     for router in ROUTERS:
         app.include_router(router, dependencies=[KNOWN_QUERY])

@@ -39,7 +39,9 @@ def changes(
     except CursorError as error:
         raise ApiRefusedError(422, str(error)) from None
     answer = ChangePage(
-        items=[ImageChange(**vars(row)) for row in page.rows], has_more=page.has_more, next_cursor=page.next_cursor
+        items=[ImageChange.model_validate(row) for row in page.rows],
+        has_more=page.has_more,
+        next_cursor=page.next_cursor,
     )
     return answered(request, answer, page.next_cursor if page.has_more else None)
 

@@ -5,32 +5,28 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from imagesync_pipelines.web.catalogue.queries.images import ImagesOfProduct, ImageView
+from imagesync_pipelines.web.catalogue.queries.images import ImageView
 from imagesync_pipelines.web.catalogue.queries.product import ProductView
-from imagesync_pipelines.web.catalogue.queries.products import ProductRow
+from imagesync_pipelines.web.service import Text, names_etag
 
 LARGEST_ID = 2**63 - 1
 MOST_SKUS = 500
+LENDER = "the SKU of the product that lends its images, '' when they are its own"
 
-
-def _clean(text: str) -> str:
-    """Text that a database can hold: no NUL, no half of a surrogate pair (JSON can carry both)."""
-    if "\0" in text:
-        raise ValueError("text without NUL characters is expected")
-    text.encode()
-    return text
-
-
-# The document says it too, so that a caller can know.
-Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
 Sku = Annotated[Text, Field(min_length=1, max_length=50, examples=["803721"])]
 Kind = Literal["parent", "variant"]
 
 
-class Image(BaseModel):
+class AsRead(BaseModel):
+    """What is made of a row as it was read: `model_validate` of the row."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class Image(AsRead):
     """A product image. product_id is that of the product that it is on, which may lend it to another."""
 
     id: int = Field(examples=[4711])
@@ -45,7 +41,7 @@ class Image(BaseModel):
     alt_text: str = Field(examples=["Engel - Produktfoto"])
     width: int | None = Field(description="pixels", examples=[1920])
     height: int | None = Field(description="pixels", examples=[1280])
-    format: str | None = Field(examples=["jpeg"])
+    format: str | None = Field(examples=["jpeg"], validation_alias="image_format")
     file_name: str = Field(examples=["930363_g.jpg"])
     original_url: str | None = Field(description="the file that it was made from; it may be no picture for browsers")
     source: str = Field(description="how it came into the image database", examples=["Desktop app"])
@@ -60,7 +56,7 @@ class ImageWithMetadata(Image):
     metadata: dict[str, Any]
 
 
-class ListedProduct(BaseModel):
+class ListedProduct(AsRead):
     """A product in a list, with the image that stands for it."""
 
     id: int = Field(examples=[12])
@@ -68,9 +64,9 @@ class ListedProduct(BaseModel):
     kind: Kind
     name: str = Field(examples=["Engel"])
     is_active: bool
-    primary: Image | None = Field(description="null: there is nothing to show")
-    image_count: int = Field(description="images that are shown for it", examples=[3])
-    images_from: str = Field(description="the SKU of the product that lends its images, '' when they are its own")
+    primary: Image | None = Field(description="null: there is nothing to show", validation_alias="image")
+    image_count: int = Field(description="images that are shown for it", examples=[3], validation_alias="images")
+    images_from: str = Field(description=LENDER, validation_alias="lent_by")
 
 
 class ProductPage(BaseModel):
@@ -80,7 +76,7 @@ class ProductPage(BaseModel):
     next_cursor: str | None = Field(description="for the next page; null on the last one")
 
 
-class Pin(BaseModel):
+class Pin(AsRead):
     """A person's or system's choice of the primary image; dormant while the product does not have that image."""
 
     external_id: str
@@ -89,7 +85,7 @@ class Pin(BaseModel):
     is_dormant: bool
 
 
-class FamilyMember(BaseModel):
+class FamilyMember(AsRead):
     """A parent or a variant of a product."""
 
     id: int
@@ -115,16 +111,16 @@ class Product(BaseModel):
     variants: list[FamilyMember] = Field(description="of a parent; empty for a variant")
     primary: Image | None = Field(description="null: there is nothing to show")
     image_count: int = Field(examples=[3])
-    images_from: str = Field(description="the SKU of the product that lends its images, '' when they are its own")
+    images_from: str = Field(description=LENDER)
     pin: Pin | None
 
 
-class ProductImages(BaseModel):
+class ProductImages(AsRead):
     """The images that are shown for a product, the primary first."""
 
     product_id: int = Field(examples=[12])
     sku: str = Field(examples=["803721"])
-    images_from: str = Field(description="the SKU of the product that lends its images, '' when they are its own")
+    images_from: str = Field(description=LENDER, validation_alias="lent_by")
     images: list[Image]
 
 
@@ -143,7 +139,7 @@ class FoundProducts(BaseModel):
     unknown: list[str] = Field(description="SKUs that no product has")
 
 
-class ImageChange(BaseModel):
+class ImageChange(AsRead):
     """A product of which something that the API says changed, at the latest at this moment."""
 
     product_id: int = Field(examples=[12])
@@ -168,57 +164,20 @@ class ChosenImage(BaseModel):
     image_id: int = Field(ge=1, le=LARGEST_ID, strict=True, description="`id` of an image that is on this product")
 
 
-def image_of(view: ImageView) -> Image:
-    """An image as it was read."""
-    return Image(**_image_values(view))
-
-
 def image_with_metadata(view: ImageView, metadata: dict[str, Any]) -> ImageWithMetadata:
     """An image as it was read, and its record."""
-    return ImageWithMetadata(**_image_values(view), metadata=metadata)
-
-
-def listed(row: ProductRow) -> ListedProduct:
-    """A row of the list."""
-    return ListedProduct(
-        id=row.id, sku=row.sku, kind=_kind(row.kind), name=row.name, is_active=row.is_active,
-        primary=image_of(row.image) if row.image else None, image_count=row.images, images_from=row.lent_by,
-    )  # fmt: skip
-
-
-def images_of_product(shown: ImagesOfProduct) -> ProductImages:
-    """The images of a product as they were read."""
-    images = [image_of(view) for view in shown.images]
-    return ProductImages(product_id=shown.product_id, sku=shown.sku, images_from=shown.lent_by, images=images)
+    return ImageWithMetadata.model_validate({**vars(view), "file_name": view.file_name, "metadata": metadata})
 
 
 def product_of(view: ProductView) -> Product:
     """A product as it was read."""
-    family = [_member(one) for one in view.family]
-    names = ("id", "sku", "name", "is_active", "left_erp_at", "variant_code", "legacy_sku", "base_sku", "updated_at")
-    return Product(
-        **{name: getattr(view, name) for name in names},
-        kind=_kind(view.kind),
-        parent=_member(view.parent) if view.parent else None,
-        variants=family if view.kind == "parent" else [],
-        primary=image_of(view.images[0]) if view.images else None,
-        image_count=len(view.images),
-        images_from=view.lent_by.sku if view.lent_by else "",
-        pin=Pin(**vars(view.pin)) if view.pin else None,
-    )
-
-
-def _member(relative: Any) -> FamilyMember:
-    return FamilyMember(id=relative.id, sku=relative.sku, name=relative.name, variant_code=relative.variant_code)
-
-
-def _image_values(view: ImageView) -> dict[str, Any]:
-    same = Image.model_fields.keys() - {"format"}
-    return {**{name: getattr(view, name) for name in same}, "format": view.image_format}
-
-
-def _kind(text: str) -> Kind:
-    return "parent" if text == "parent" else "variant"
+    computed = {
+        "variants": view.family if view.kind == "parent" else (),
+        "primary": next(iter(view.images), None),
+        "image_count": len(view.images),
+        "images_from": view.lent_by.sku if view.lent_by else "",
+    }
+    return Product.model_validate({**vars(view), **computed})
 
 
 # Every caller asks again each time, and gets 304 as long as nothing changed.
@@ -238,11 +197,6 @@ def answered(request: Request, model: BaseModel, next_cursor: str | None = None)
         following = request.url.include_query_params(cursor=next_cursor)
         # Without the host: the caller may know us by another name.
         headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    if request.method == "GET" and _has(request.headers.get("If-None-Match", ""), tag):
+    if request.method == "GET" and names_etag(request.headers.get("If-None-Match", ""), tag):
         return Response(status_code=304, headers=headers)
     return Response(body, headers=headers, media_type="application/json")
-
-
-def _has(if_none_match: str, tag: str) -> bool:
-    named = {one.strip().removeprefix("W/") for one in if_none_match.split(",")}
-    return tag in named or "*" in named

@@ -15,17 +15,14 @@ from imagesync_pipelines.web.catalogue.api.models import (
     FoundProducts,
     Image,
     ImageWithMetadata,
+    ListedProduct,
     Lookup,
     Product,
     ProductImages,
     ProductPage,
     Sku,
-    Text,
     answered,
-    image_of,
     image_with_metadata,
-    images_of_product,
-    listed,
     product_of,
 )
 from imagesync_pipelines.web.catalogue.api.problems import JSON_BODY, ApiRefusedError, documented
@@ -42,6 +39,7 @@ from imagesync_pipelines.web.catalogue.queries.images import (
 from imagesync_pipelines.web.catalogue.queries.product import product_view
 from imagesync_pipelines.web.catalogue.queries.products import Filters, list_products
 from imagesync_pipelines.web.catalogue.state import Opened
+from imagesync_pipelines.web.service import Text
 
 router = APIRouter(tags=["products"])
 
@@ -81,7 +79,7 @@ def list_of_products(
         )
     except CursorError as error:
         raise ApiRefusedError(422, str(error)) from None
-    answer = ProductPage(items=[listed(row) for row in page.rows], next_cursor=page.next_cursor)
+    answer = ProductPage(items=[ListedProduct.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
     return answered(request, answer, page.next_cursor)
 
 
@@ -103,7 +101,7 @@ def images_of_one(request: Request, opened: Here, _: Reader, product_id: RowId) 
     A product without images of its own shows those of its base product, its parent or, for a parent, a variant; nothing
     is mixed.
     """
-    return answered(request, images_of_product(shown(opened, product_id)))
+    return answered(request, ProductImages.model_validate(shown(opened, product_id)))
 
 
 @router.get("/products/{product_id}/primary", response_model=Image, responses={**NOT_MODIFIED, **documented(404)})
@@ -112,7 +110,7 @@ def primary_of_one(request: Request, opened: Here, _: Reader, product_id: RowId)
     found = shown(opened, product_id)
     if not found.images:
         raise ApiRefusedError(404, f"Product {product_id} has no image to show.")
-    return answered(request, image_of(found.images[0]))
+    return answered(request, Image.model_validate(found.images[0]))
 
 
 @router.get("/images/{image_id}", response_model=ImageWithMetadata, responses={**NOT_MODIFIED, **documented(404)})
@@ -161,7 +159,7 @@ def _found(opened: Opened, skus: list[str]) -> FoundProducts:
     own_first = opened.showing.image_db_own_images_first
     found = shown_for(opened.engine, list(ids.values()), own_images_first=own_first)
     known = [sku for sku in wanted if ids.get(sku) in found]
-    items = [images_of_product(found[ids[sku]]) for sku in known]
+    items = [ProductImages.model_validate(found[ids[sku]]) for sku in known]
     return FoundProducts(items=items, unknown=[sku for sku in wanted if sku not in set(known)])
 
 
@@ -182,7 +180,7 @@ def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, 
         pin_image(opened.engine, product_id, view.connector, view.external_id, f"key {key.name}")
     except PinRefusedError as error:
         raise ApiRefusedError(409, str(error)) from None
-    return answered(request, image_of(_own_image(opened, product_id, chosen.image_id)))
+    return answered(request, Image.model_validate(_own_image(opened, product_id, chosen.image_id)))
 
 
 @primary_router.delete("/products/{product_id}/primary", status_code=204, responses=documented(404))

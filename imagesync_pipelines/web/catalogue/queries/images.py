@@ -1,6 +1,6 @@
 """Product images as the pages show them: a row of product_image each, and those that are shown for products."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -49,7 +49,6 @@ class ImageView:
     original_url: str | None
     connector: str
     source: str
-    imported_at: str
 
     @property
     def file_name(self) -> str:
@@ -81,13 +80,8 @@ def _read(connection: sa.Connection, column: sa.ColumnElement[int], values: Coll
         *(product_image.c[name] for name in _SHOWN),
         product_image.c.source.label("connector"),
         sa.func.coalesce(original["uploaded_from"].astext, "").label("source"),
-        sa.func.coalesce(original["imported_at"].astext, "").label("imported_at"),
     ).where(column == sa.any_(sa.literal(list(values), sa.ARRAY(sa.BigInteger))))
-    return [_view(row) for row in connection.execute(query).mappings()]
-
-
-def _view(row: Mapping[str, Any] | sa.RowMapping) -> ImageView:
-    return ImageView(**row)
+    return [ImageView(**row) for row in connection.execute(query).mappings()]
 
 
 def _order(view: ImageView) -> tuple[object, ...]:

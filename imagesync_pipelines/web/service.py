@@ -1,0 +1,103 @@
+"""What every service here needs: bodies of a bounded size, texts that a database can hold, serving until a signal."""
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import uvicorn
+from pydantic import AfterValidator, Field
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+LARGEST_BODY = 8 * 1024 * 1024
+STOP_SECONDS = 5
+
+
+def _clean(text: str) -> str:
+    """Text that a database can hold: no NUL, no half of a surrogate pair (JSON can carry both)."""
+    if "\0" in text:
+        raise ValueError("text without NUL characters is expected")
+    text.encode()
+    return text
+
+
+# The document says it too, so that a caller can know.
+Text = Annotated[str, AfterValidator(_clean), Field(json_schema_extra={"pattern": r"^[^\x00]*$"})]
+
+
+def names_etag(if_none_match: str, etag: str) -> bool:
+    """Whether a reader has what this tag is of (RFC 9110): any of the listed tags, compared without their W/."""
+    tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
+    return "*" in tags or etag in tags
+
+
+class BodyLimit:
+    """Lets an endpoint read so much of a body and no more; then the request is answered with 413."""
+
+    def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY) -> None:
+        self._app = app
+        self._largest = largest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        read = 0
+
+        async def counted() -> Message:
+            nonlocal read
+            message = await receive()
+            read += len(message.get("body", b""))
+            if read > self._largest:
+                raise HTTPException(413, f"The body is larger than {self._largest} bytes; send it in parts")
+            return message
+
+        await self._app(scope, counted, send)
+
+
+class AddedHeaders:
+    """Adds headers to every answer that does not have stricter ones of its own; a body may be a stream.
+
+    headers: gives them for a request by its scope, whose `state` is there. Refusals have them too.
+    """
+
+    def __init__(self, app: ASGIApp, headers: Callable[[Scope], Mapping[str, str]]) -> None:
+        self._app = app
+        self._headers = headers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        scope.setdefault("state", {})
+
+        async def send_with_them(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers(scope).items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        await self._app(scope, receive, send_with_them if scope["type"] == "http" else send)
+
+
+def serve(app: ASGIApp, host: str, port: int, *, stop_seconds: int = STOP_SECONDS) -> None:
+    """Answer requests until SIGINT or SIGTERM; answers under way are finished first, for so many seconds.
+
+    To be called from the main thread. Transport encryption is the proxy's. No line is logged per call: an address may
+    hold a secret.
+    """
+    config = uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=stop_seconds,
+    )
+    # uvicorn stops at a signal and then sends it again: by default that would end this process at once, and leave the
+    # embedded servers running.
+    before = {kind: signal.signal(kind, lambda *_: None) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        uvicorn.Server(config).run()
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
