@@ -24,7 +24,9 @@ NAME, PASSWORD = "anna", "correct horse battery staple"
 # Starting Dagster's processes and then a run takes half a minute on a busy machine of two cores.
 RUN_MILLISECONDS = 120_000
 _THREE_PICTURES = """
-SELECT product_id FROM imagesync.product_image GROUP BY product_id HAVING count(*) > 2 ORDER BY product_id LIMIT 1
+SELECT i.product_id FROM imagesync.product_image i JOIN imagesync.product p ON p.id = i.product_id
+ WHERE NOT EXISTS (SELECT FROM imagesync.product_image other WHERE other.product_id = p.parent_id)
+ GROUP BY i.product_id HAVING count(*) > 2 ORDER BY i.product_id LIMIT 1
 """
 
 
