@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from benchmarks.edge_photos import read_photos
 from benchmarks.measuring import Stopwatch, processor_seconds
-from imagesync_pipelines.accounts.file import HeadOfficeAccount
+from imagesync_pipelines.connectors.edge.accounts import HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.downloads import (
     OpenPhoto,

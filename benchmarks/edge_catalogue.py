@@ -17,8 +17,8 @@ from pydantic import SecretStr
 from benchmarks.edge_bytes import LIMITS, NoQuarantine, new_store
 from benchmarks.edge_photos import photo_at
 from benchmarks.measuring import Stopwatch
-from imagesync_pipelines.accounts.file import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge import store as stores
+from imagesync_pipelines.connectors.edge.accounts import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.downloads import open_downloads, policy_of
 from imagesync_pipelines.connectors.edge.listing import PhotosListed, take_listing

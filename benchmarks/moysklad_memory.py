@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from benchmarks.measuring import Stopwatch, quiet_environment
 from benchmarks.moysklad_server import CHILD
-from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
+from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
 from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi

@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from benchmarks.moysklad_world import World, counted, same_images, world
-from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
+from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
 from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi

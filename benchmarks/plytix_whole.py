@@ -11,8 +11,8 @@ from typing import Any
 from pydantic import SecretStr
 
 from benchmarks.plytix_world import World, counted, state_of, world
-from imagesync_pipelines.accounts.file import PlytixAccount
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
+from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.options import GalleryPlanOptions, ListingsOptions
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings

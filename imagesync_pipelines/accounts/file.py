@@ -1,207 +1,143 @@
 """The accounts file: one TOML file of everything that exists several times, such as the edge stores.
 
-A secret in the file is only ever `env:NAME`, a variable of the environment or of `.env`.
-
-    [edge.head_office]
-    url = "https://ho.example"
-    username = "edge"
-    password = "env:HO_PASSWORD"
-
-    [edge.stores.jakarta-1]
-    store_id = "5f0c1e0a-8d35-4b61-9c55-0d9a1f6f8f10"
-    dsn = "env:JAKARTA_1_DSN"
-    capacity_gb = 20
-
-    [plytix.accounts.main]
-    api_key = "env:PLYTIX_MAIN_KEY"
-    api_password = "env:PLYTIX_MAIN_PASSWORD"
-
-    [moysklad.main]
-    token = "env:MOYSKLAD_MAIN_TOKEN"     # or login = "admin@company" and password = "env:…"
-    token_kind = "user"                   # or "solution", "draft_solution": a call weighs differently
-    account_id = "8c0f…"                  # МойСклад's own id, for requests that name accounts by it; may be left out
-    permanent_links = true                # paid tariffs: images are read without a call each; default false
-
-    [moysklad.children.north]
-    token = "env:MOYSKLAD_NORTH_TOKEN"
-    mode = "first"                        # "off" (default), "first", "all"; or the old sync_images, sync_images_all
-    ownership = "managed"                 # default: images that the owner added stay; "mirror": they do not
-    match_field = "externalCode"          # default; or "code", "article", "barcode"
-    max_image_mb = 10                     # default; a larger image is not sent
-    reencode_too_large = false            # true: it is made smaller and sent
-    bulk_first_fill = false               # true: many entities in one request on a first fill
+A secret in the file is only ever `env:NAME`, a variable of the environment or of `.env`. A section belongs to the
+connector of its name, which declares what may be in it (connectors/NAME/accounts.py, with an example).
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
-from uuid import UUID
+from typing import Annotated, Any, Generic, TypeVar
+from urllib.parse import urlsplit
 
+import sqlalchemy as sa
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo
+from sqlalchemy.exc import ArgumentError
 
-from imagesync_pipelines.accounts.moysklad import MoyskladAccount, MoyskladChild, MoyskladSection
-from imagesync_pipelines.accounts.values import (
-    NAME,
-    NAME_WORDS,
-    Count,
-    Dsn,
-    Secret,
-    Section,
-    Text,
-    check_url,
-)
-from imagesync_pipelines.accounts.values import AccountsError as AccountsError
-from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.settings import Settings, SettingsError, check_transport
+
+# Names become Dagster partitions and parts of database names.
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
+NAME_WORDS = "lower-case letters, digits, - and _, at most 40 of them"
+_REFERENCE = "env:"
 
 
-@dataclass(frozen=True)
-class HeadOfficeAccount:
-    """How to reach a head office: its root URL and the account there."""
-
-    url: str
-    username: str
-    password: SecretStr = field(repr=False)
+class AccountsError(SettingsError):
+    """The accounts file is missing or wrong; the message names section and key, one line per problem."""
 
 
-@dataclass(frozen=True)
-class EdgeStore:
-    """One edge store. dsn: its database, None: the embedded database `database_name`; capacity_gb: None is unknown."""
-
-    name: str
-    store_id: str
-    head_office: HeadOfficeAccount
-    dsn: SecretStr | None = field(default=None, repr=False)
-    capacity_gb: float | None = None
-
-    @property
-    def database_name(self) -> str:
-        """The name of its database on the embedded server."""
-        return f"edge_{self.name}"
+def _from_environment(value: object, info: ValidationInfo) -> object:
+    """The value of the variable that `env:NAME` names; any other value as it is."""
+    if not isinstance(value, str) or not value.startswith(_REFERENCE):
+        return value
+    name = value.removeprefix(_REFERENCE).strip()
+    found = (info.context or {}).get(name)
+    if not found:
+        raise ValueError(f"the variable {name} is not set; set it in the environment or in .env")
+    return found
 
 
-@dataclass(frozen=True)
-class PlytixAccount:
-    """One Plytix account. url: of the PIM, auth_url: of the host that gives tokens.
+def _only_from_environment(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str) or not value.startswith(_REFERENCE):
+        raise ValueError('a secret is not written into this file; write "env:NAME" and set the variable NAME')
+    return _from_environment(value, info)
 
-    limits: pairs of calls and seconds that we keep to; empty: those that Plytix names in its token.
-    """
 
-    alias: str
-    api_key: SecretStr = field(repr=False)
-    api_password: SecretStr = field(repr=False)
-    url: str = "https://pim.plytix.com"
-    auth_url: str = "https://auth.plytix.com"
-    limits: tuple[tuple[int, int], ...] = ()
+def _database(value: object, info: ValidationInfo) -> object:
+    found = _from_environment(value, info)
+    if not isinstance(found, str):
+        return found
+    try:
+        url = sa.make_url(found.strip())
+    except ArgumentError:
+        url = None
+    if url is None or url.drivername.split("+")[0] not in {"postgres", "postgresql"}:
+        raise ValueError("not a PostgreSQL URL; it should look like postgresql://user@host:5432/database")
+    if found is value and url.password is not None:
+        raise ValueError('it holds a password, and a secret is not written into this file; write "env:NAME"')
+    return found
+
+
+Text = Annotated[str, Field(min_length=1), BeforeValidator(_from_environment)]
+"""A text, written down or in a variable."""
+Secret = Annotated[SecretStr, BeforeValidator(_only_from_environment)]
+"""A secret, in a variable only."""
+Dsn = Annotated[SecretStr, BeforeValidator(_database)]
+"""The URL of a PostgreSQL database; one with a password is in a variable."""
+Count = Annotated[int, Field(strict=True, ge=1)]
+"""A whole number from 1."""
+
+
+class Section(BaseModel):
+    """A section of the file; a key that it does not have is refused."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+
+def check_url(where: str, url: str, environment: str) -> str | None:
+    """None for a good URL, a warning for plain http; a URL is shown, so it must not hold a password."""
+    parts = urlsplit(url)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise AccountsError(f"{where}: it must hold neither user name nor query; write username and password instead")
+    try:
+        return check_transport(where, url, environment)
+    except SettingsError as error:
+        raise AccountsError(str(error)) from None
+
+
+S = TypeVar("S", bound=Section)
+A = TypeVar("A")
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """The accounts file as read; `warnings` are sentences for people (plain http, for one)."""
+    """The accounts file as written. Each connector reads its own section; one that is wrong stops no other connector.
 
-    edge_stores: Mapping[str, EdgeStore] = field(default_factory=dict)
+    variables: what `env:NAME` may name. environment: as in the settings; production refuses plain http.
+    """
+
+    document: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    variables: Mapping[str, str | None] = field(default_factory=dict, repr=False)
+    environment: str = "development"
+
+    def section(self, name: str, kind: type[S]) -> S:
+        """The section of this name; where the file has none, an empty one.
+
+        Raises AccountsError with one line per problem: section, key, what is wrong; values are not repeated.
+        """
+        try:
+            return kind.model_validate(self.document.get(name, {}), context=self.variables)
+        except ValidationError as error:
+            problems = error.errors(include_input=False, include_url=False)
+            lines = [_line((name, *item["loc"]), item["msg"], item["type"]) for item in problems]
+            raise AccountsError("\n".join(lines)) from None
+
+
+@dataclass(frozen=True)
+class KnownAccounts(Generic[A]):
+    """A connector's accounts by name. noun: what people call one; warnings: sentences for people (plain http)."""
+
+    noun: str
+    by_name: Mapping[str, A] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
-    plytix_accounts: Mapping[str, PlytixAccount] = field(default_factory=dict)
-    moysklad_main: MoyskladAccount | None = None
-    moysklad_children: Mapping[str, MoyskladChild] = field(default_factory=dict)
 
-    def edge_store(self, name: str) -> EdgeStore:
-        """The store of this name. Raises AccountsError naming those that there are."""
-        store = self.edge_stores.get(name)
-        if store is None:
-            known = ", ".join(sorted(self.edge_stores)) or "none"
-            raise AccountsError(f"There is no edge store {name!r} in the accounts file; it has: {known}.")
-        return store
-
-    def plytix_account(self, alias: str) -> PlytixAccount:
-        """The Plytix account of this alias. Raises AccountsError naming those that there are."""
-        account = self.plytix_accounts.get(alias)
-        if account is None:
-            known = ", ".join(sorted(self.plytix_accounts)) or "none"
-            raise AccountsError(f"There is no Plytix account {alias!r} in the accounts file; it has: {known}.")
-        return account
-
-    def moysklad_child(self, alias: str) -> MoyskladChild:
-        """The child account of this alias. Raises AccountsError naming those that there are."""
-        child = self.moysklad_children.get(alias)
-        if child is None:
-            known = ", ".join(sorted(self.moysklad_children)) or "none"
-            raise AccountsError(f"There is no child account {alias!r} in the accounts file; it has: {known}.")
-        return child
-
-
-class _HeadOffice(Section):
-    url: Text
-    username: Text
-    password: Secret
-
-
-class _Store(Section):
-    store_id: UUID
-    dsn: Dsn | None = None
-    url: Text | None = None
-    username: Text | None = None
-    password: Secret | None = None
-    capacity_gb: Annotated[float, Field(gt=0)] | None = None
-
-
-class _Edge(Section):
-    head_office: _HeadOffice | None = None
-    stores: dict[str, _Store] = Field(default_factory=dict)
-
-
-class _PlytixAccount(Section):
-    api_key: Secret
-    api_password: Secret
-    url: Text = PlytixAccount.url
-    auth_url: Text = PlytixAccount.auth_url
-    limits: tuple[tuple[Count, Count], ...] = ()
-
-
-class _Plytix(Section):
-    accounts: dict[str, _PlytixAccount] = Field(default_factory=dict)
-
-
-class _File(BaseModel):
-    # Sections of other connectors are theirs to judge.
-    model_config = ConfigDict(extra="ignore")
-
-    edge: _Edge = Field(default_factory=_Edge)
-    plytix: _Plytix = Field(default_factory=_Plytix)
-    moysklad: MoyskladSection = Field(default_factory=MoyskladSection)
+    def named(self, name: str) -> A:
+        """The account of this name. Raises AccountsError naming those that there are."""
+        if name not in self.by_name:
+            known = ", ".join(sorted(self.by_name)) or "none"
+            raise AccountsError(f"There is no {self.noun} {name!r} in the accounts file; it has: {known}.")
+        return self.by_name[name]
 
 
 def load_accounts(settings: Settings) -> Accounts:
-    """Read the accounts file; without IMAGESYNC_ACCOUNTS there are no accounts.
-
-    Raises AccountsError with one line per problem: section, key, what is wrong; values are not repeated.
-    """
+    """Read the accounts file; without IMAGESYNC_ACCOUNTS there are no accounts. Raises AccountsError."""
     if settings.accounts is None:
         return Accounts()
-    document = _document(settings.accounts)
-    try:
-        file = _File.model_validate(document, context=_variables())
-    except ValidationError as error:
-        problems = error.errors(include_input=False, include_url=False)
-        raise AccountsError("\n".join(_line(item["loc"], item["msg"], item["type"]) for item in problems)) from None
-    warnings: list[str] = []
-    stores = {}
-    for name, section in file.edge.stores.items():
-        stores[name] = store = _edge_store(name, section, file.edge.head_office)
-        warning = check_url(f"[edge.stores.{name}] url", store.head_office.url, settings.environment)
-        warnings += [] if warning is None or warning in warnings else [warning]
-    _refuse_shared_databases(stores)
-    plytix = {alias: _plytix_account(alias, section) for alias, section in file.plytix.accounts.items()}
-    for account in plytix.values():
-        for key, url in (("url", account.url), ("auth_url", account.auth_url)):
-            warning = check_url(f"[plytix.accounts.{account.alias}] {key}", url, settings.environment)
-            warnings += [] if warning is None else [warning]
-    warnings += file.moysklad.warnings(settings.environment)
-    main, children = file.moysklad.main_account(), file.moysklad.child_accounts()
-    return Accounts(stores, tuple(warnings), plytix, main, children)
+    return Accounts(_document(settings.accounts), _variables(), settings.environment)
 
 
 def _document(path: Path) -> dict[str, Any]:
@@ -224,38 +160,3 @@ def _line(place: tuple[int | str, ...], message: str, kind: str) -> str:
     section, key = ".".join(str(part) for part in place[:-1]), place[-1]
     where = f"[{section}] {key}" if section else f"[{key}]"
     return f"{where}: {words.removeprefix('Value error, ')}"
-
-
-def _plytix_account(alias: str, section: _PlytixAccount) -> PlytixAccount:
-    if not NAME.fullmatch(alias):
-        raise AccountsError(f"[plytix.accounts.{alias}]: an alias has {NAME_WORDS}")
-    return PlytixAccount(alias, section.api_key, section.api_password, section.url, section.auth_url, section.limits)
-
-
-def _edge_store(name: str, section: _Store, default: _HeadOffice | None) -> EdgeStore:
-    """A store with its own head office where it names one, else with the common one."""
-    here = f"[edge.stores.{name}]"
-    if not NAME.fullmatch(name):
-        raise AccountsError(f"{here}: a store's name has {NAME_WORDS}")
-    own = (section.url, section.username, section.password)
-    if None in own and any(value is not None for value in own):
-        raise AccountsError(f"{here}: url, username and password go together; write all three, or none of them")
-    if section.url is not None and section.username is not None and section.password is not None:
-        head_office = HeadOfficeAccount(section.url, section.username, section.password)
-    elif default is not None:
-        head_office = HeadOfficeAccount(default.url, default.username, default.password)
-    else:
-        raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
-    return EdgeStore(name, str(section.store_id), head_office, section.dsn, section.capacity_gb)
-
-
-def _refuse_shared_databases(stores: Mapping[str, EdgeStore]) -> None:
-    """Two stores in one database would each take the other's photos for superfluous."""
-    owners: dict[str, str] = {}
-    for name, store in stores.items():
-        if store.dsn is None:
-            continue
-        dsn = store.dsn.get_secret_value().strip()
-        if dsn in owners:
-            raise AccountsError(f"[edge.stores.{name}] dsn: the database of store {owners[dsn]}; each needs its own")
-        owners[dsn] = name

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli import demo_catalogue, demo_moysklad, sandboxed
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
+from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
@@ -190,7 +191,7 @@ def _print_reports(lines: Sequence[PlytixLine]) -> None:
 def _held(name: str) -> tuple[int, int, int]:
     """What a store's database holds: photos, those whose bytes PostgreSQL itself finds to be as listed, failed ones."""
     with open_installation() as place:
-        account = load_accounts(place.settings).edge_store(name)
+        account = edge_stores(load_accounts(place.settings)).named(name)
         with opened_store(place, account) as database, database.engine.connect() as connection:
             row = connection.execute(sa.text(_HELD.format(table=database.table))).one()
     return int(row[0]), int(row[1]), int(row[2])

@@ -8,6 +8,7 @@ import click
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, progress_bars
 from imagesync_pipelines.connectors.edge import store, store_schema
+from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.connector import CONNECTOR
 from imagesync_pipelines.connectors.edge.probe import probe
@@ -65,7 +66,7 @@ def sync(context: click.Context, stores: tuple[str, ...], full: bool, dry_run: b
 def check(context: click.Context, name: str) -> None:
     """Try out a store's head office step by step, as an edge uses it; nothing is written anywhere."""
     settings = load_settings(EdgeSettings)
-    account = load_accounts(load_settings(Settings)).edge_store(name)
+    account = edge_stores(load_accounts(load_settings(Settings))).named(name)
     failed = False
     with closing(HeadOfficeApi(account.head_office, settings)) as api:
         for step in probe(api, account, settings):
@@ -115,7 +116,7 @@ def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
 def serve(name: str, host: str, port: int) -> None:
     """Serve a store's photos out of its database until Ctrl-C."""
     settings = load_settings(EdgeSettings)
-    account = load_accounts(load_settings(Settings)).edge_store(name)
+    account = edge_stores(load_accounts(load_settings(Settings))).named(name)
     with ExitStack() as opened:
         # A store with its own database is served without the rest of an installation: so an edge needs nothing else.
         if account.dsn is not None:
@@ -136,7 +137,7 @@ def _held(stores: tuple[str, ...]) -> Iterator[tuple[str, StoreDatabase]]:
         accounts = load_accounts(installation.settings)
         for name in launching.chosen_accounts(CONNECTOR, accounts, stores):
             with (
-                store.opened_store(installation, accounts.edge_store(name)) as database,
+                store.opened_store(installation, edge_stores(accounts).named(name)) as database,
                 store.store_lock(database, installation.settings.lock_wait_seconds),
             ):
                 store_schema.create_or_check(database)

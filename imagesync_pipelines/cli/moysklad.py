@@ -7,6 +7,7 @@ import click
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, print_table, progress_bars
+from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
 from imagesync_pipelines.connectors.moysklad.incoming import names_of, open_receiver, read_payloads
 from imagesync_pipelines.connectors.moysklad.model import TYPES
@@ -68,7 +69,7 @@ def sync(
 @click.pass_context
 def enqueue(context: click.Context, file: BinaryIO) -> None:
     """Queue the requests in FILE (default: standard input): JSON, one payload, an array, or one per line."""
-    names = names_of(load_accounts(load_settings(Settings)))
+    names = names_of(moysklad_accounts(load_accounts(load_settings(Settings))))
     try:
         requests = read_payloads(file.read(), names)
     except PayloadsError as error:

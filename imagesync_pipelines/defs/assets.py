@@ -152,7 +152,7 @@ def at_work(
         settings = connector_settings(connector)
         account = _account(context, connector, step)
         if account and connector.accounts is not None:
-            connector.accounts.check(load_accounts(shared), account)
+            connector.accounts.known(load_accounts(shared)).named(account)
 
         def note(summary: Summary) -> None:
             work.summary = summary

@@ -11,6 +11,7 @@ import dagster as dg
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import probe
+from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.applying import IN_TIME
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.hand_overs import BINARIES
@@ -66,7 +67,7 @@ def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Sens
                 if name in busy:
                     said.append(f"{name}: a run is at work")
                     continue
-                store = accounts.edge_store(name)
+                store = edge_stores(accounts).named(name)
                 try:
                     with closing(HeadOfficeApi(store.head_office, settings)) as api:
                         found[name] = probe.look(opened.engine, store, api, settings)

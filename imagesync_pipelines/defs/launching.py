@@ -4,6 +4,7 @@ One run is one account: one that fails stops no other. Two runs of one account n
 pool queues their steps, and the steps hold the account's lock in our database.
 """
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,8 @@ from imagesync_pipelines.defs.jobs import job_name, op_name
 from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.sync.connector import AccountSet, Connector, Job, step_options
+
+_logger = logging.getLogger("imagesync")
 
 # On every run that no person started.
 BY_ITSELF = {"imagesync/started": "by itself"}
@@ -82,7 +85,7 @@ def keep_partitions(instance: dg.DagsterInstance, connector: Connector, accounts
     An account that left the file keeps its partition while a run of it is unfinished.
     """
     held = _account_set(connector)
-    return partitions.keep_partitions(instance, connector.name, held.partition_set, held.names(accounts))
+    return partitions.keep_partitions(instance, connector.name, held.partition_set, held.known(accounts).by_name)
 
 
 def in_flight(instance: dg.DagsterInstance, connector: Connector, accounts: Collection[str]) -> set[str]:
@@ -96,22 +99,25 @@ def chosen_accounts(connector: Connector, accounts: Accounts, names: Collection[
     Raises SettingsError when there is none or a choice is needed, AccountsError for a wrong name.
     """
     held = _account_set(connector)
-    known = sorted(held.names(accounts))
-    if not known:
+    known = held.known(accounts)
+    for warning in known.warnings:
+        _logger.warning(warning)
+    if not known.by_name:
         raise SettingsError(held.missing)
     if names:
-        return [held.check(accounts, name) for name in names]
-    if held.one_by and len(known) > 1:
-        raise SettingsError(
-            f"There are several {connector.title} {held.noun}s ({', '.join(known)}); say which: {held.one_by}"
-        )
+        for name in names:
+            known.named(name)
+        return list(names)
+    if held.one_by and len(known.by_name) > 1:
+        several = ", ".join(sorted(known.by_name))
+        raise SettingsError(f"There are several {connector.title} {held.noun}s ({several}); say which: {held.one_by}")
     return sorted(active_accounts(connector, accounts))
 
 
 def active_accounts(connector: Connector, accounts: Accounts) -> Collection[str]:
     """The accounts that a run over all of them is about."""
     held = _account_set(connector)
-    return held.names(accounts) if held.active is None else held.active(accounts)
+    return held.known(accounts).by_name if held.active is None else held.active(accounts)
 
 
 def _account_set(connector: Connector) -> AccountSet:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic_settings import BaseSettings
 from upath import UPath
 
-from imagesync_pipelines.accounts.file import Accounts
+from imagesync_pipelines.accounts.file import Accounts, KnownAccounts
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import PlanHeader
@@ -110,17 +110,16 @@ class Schedule:
 class AccountSet:
     """The accounts of a connector in the accounts file; each is a Dagster partition.
 
-    partition_set: the name of the Dagster partitions. noun: what people call one. names: all of them. active: those
-    that a run over all of them is about. missing: what is said where there is none. one_by: where a person has to say
-    which of several is meant, the option that says it; '': a run that names none is about all.
+    partition_set: the name of the Dagster partitions. noun: what people call one. known: reads them. active: those that
+    a run over all of them is about. missing: what is said where there is none. one_by: where a person has to say which
+    of several is meant, the option that says it; '': a run that names none is about all.
     """
 
     partition_set: str
     noun: str
-    names: Callable[[Accounts], Collection[str]]
+    known: Callable[[Accounts], KnownAccounts[Any]]
     missing: str
     active: Callable[[Accounts], Collection[str]] | None = None
-    check: Callable[[Accounts, str], str] = lambda accounts, name: name
     one_by: str = ""
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from imagesync_pipelines.accounts.file import Accounts, AccountsError, load_accounts
+from imagesync_pipelines.connectors.edge.accounts import edge_stores
+from imagesync_pipelines.connectors.plytix.accounts import plytix_accounts
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 
 STORE = "5f0c1e0a-8d35-4b61-9c55-0d9a1f6f8f10"
@@ -20,7 +22,10 @@ password = "env:HO_PASSWORD"
 def _load(text: str, *, environment: str = "development") -> Accounts:
     path = Path("accounts.toml")
     path.write_text(text, encoding="utf-8")
-    return load_accounts(Settings(accounts=path, environment=environment))  # type: ignore[arg-type]
+    accounts = load_accounts(Settings(accounts=path, environment=environment))  # type: ignore[arg-type]
+    edge_stores(accounts)
+    plytix_accounts(accounts)
+    return accounts
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +34,7 @@ def _password(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_a_file_there_are_no_accounts() -> None:
-    assert load_accounts(Settings()).edge_stores == {}
+    assert edge_stores(load_accounts(Settings())).by_name == {}
 
 
 def test_a_store_has_the_common_head_office_or_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +51,8 @@ def test_a_store_has_the_common_head_office_or_its_own(monkeypatch: pytest.Monke
         dsn = "env:BALI_DSN"
         capacity_gb = 20
     """)
-    jakarta, bali = accounts.edge_store("jakarta-1"), accounts.edge_store("bali")
+    stores = edge_stores(accounts)
+    jakarta, bali = stores.named("jakarta-1"), stores.named("bali")
     assert (jakarta.store_id, jakarta.dsn, jakarta.database_name) == (STORE, None, "edge_jakarta-1")
     assert jakarta.head_office.url == "https://ho.example"
     assert jakarta.head_office.password.get_secret_value() == "from outside"
@@ -54,31 +60,40 @@ def test_a_store_has_the_common_head_office_or_its_own(monkeypatch: pytest.Monke
     assert bali.dsn is not None
     assert bali.dsn.get_secret_value() == "postgresql://edge:secret@bali/photos"
     assert bali.capacity_gb == 20.0
-    assert accounts.warnings == ()
+    assert stores.warnings == ()
 
 
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BALI_DSN", "postgresql://edge:secret@bali/photos")
     accounts = _load(f'{OFFICE}\n[edge.stores.bali]\nstore_id = "{STORE}"\ndsn = "env:BALI_DSN"')
-    assert "from outside" not in repr(accounts)
-    assert "secret@" not in repr(accounts)
+    assert "from outside" not in repr((accounts, edge_stores(accounts)))
+    assert "secret@" not in repr((accounts, edge_stores(accounts)))
 
 
 def test_a_secret_may_be_in_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HO_PASSWORD")
     Path(".env").write_text("HO_PASSWORD=from the file\n")
     accounts = _load(f'{OFFICE}\n[edge.stores.bali]\nstore_id = "{STORE}"')
-    assert accounts.edge_store("bali").head_office.password.get_secret_value() == "from the file"
+    assert edge_stores(accounts).named("bali").head_office.password.get_secret_value() == "from the file"
 
 
 def test_the_sections_of_other_connectors_are_theirs() -> None:
-    assert _load("[another.connector]\nanything = 1").edge_stores == {}
+    assert edge_stores(_load("[another.connector]\nanything = 1")).by_name == {}
+
+
+@pytest.mark.usefixtures("_plytix")
+def test_a_section_that_is_wrong_stops_no_other_connector() -> None:
+    Path("a.toml").write_text(f"{PLYTIX}\n[edge]\nstore = 1", encoding="utf-8")
+    accounts = load_accounts(Settings(accounts=Path("a.toml")))
+    assert list(plytix_accounts(accounts).by_name) == ["main"]
+    with pytest.raises(AccountsError, match=r"\[edge\] store: there is no such key"):
+        edge_stores(accounts)
 
 
 def test_the_file_is_named_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("a.toml").write_text(f'{OFFICE}\n[edge.stores.bali]\nstore_id = "{STORE}"')
     monkeypatch.setenv("IMAGESYNC_ACCOUNTS", "a.toml")
-    assert list(load_accounts(load_settings(Settings)).edge_stores) == ["bali"]
+    assert list(edge_stores(load_accounts(load_settings(Settings))).by_name) == ["bali"]
 
 
 PLYTIX = """
@@ -104,14 +119,15 @@ def test_a_plytix_account_is_at_plytix_unless_it_says_otherwise() -> None:
         auth_url = "https://auth.dev.plytix.com"
         limits = [[10, 10], [1000, 3600]]
     """)
-    main, trial = accounts.plytix_account("main"), accounts.plytix_account("trial")
+    known = plytix_accounts(accounts)
+    main, trial = known.named("main"), known.named("trial")
     assert (main.url, main.auth_url, main.limits) == ("https://pim.plytix.com", "https://auth.plytix.com", ())
     assert main.api_key.get_secret_value() == "the key"
     assert main.api_password.get_secret_value() == "the word"
     assert (trial.url, trial.auth_url) == ("https://pim.dev.plytix.com", "https://auth.dev.plytix.com")
     assert trial.limits == ((10, 10), (1000, 3600))
-    assert "the key" not in repr(accounts)
-    assert "the word" not in repr(accounts)
+    assert "the key" not in repr((accounts, known))
+    assert "the word" not in repr((accounts, known))
 
 
 @pytest.mark.usefixtures("_plytix")
@@ -141,12 +157,12 @@ def test_what_is_wrong_with_a_plytix_account_is_said(text: str, said: str) -> No
 
 @pytest.mark.usefixtures("_plytix")
 def test_plain_http_to_plytix_is_a_warning() -> None:
-    assert "plain http to pim.example" in _load(f'{PLYTIX}url = "http://pim.example"').warnings[0]
+    assert "plain http to pim.example" in plytix_accounts(_load(f'{PLYTIX}url = "http://pim.example"')).warnings[0]
 
 
 def test_a_plytix_account_that_there_is_not_is_said_with_those_that_there_are() -> None:
     with pytest.raises(AccountsError, match=r"no Plytix account 'main'.*it has: none"):
-        load_accounts(Settings()).plytix_account("main")
+        plytix_accounts(load_accounts(Settings())).named("main")
 
 
 def _store(lines: str = "", name: str = "bali", office: str = OFFICE) -> str:
@@ -208,11 +224,11 @@ def test_a_file_that_is_not_there_is_said_so() -> None:
 
 def test_plain_http_is_a_warning_and_in_production_an_error() -> None:
     text = _store(office=OFFICE.replace("https", "http"))
-    assert "plain http to ho.example" in _load(text).warnings[0]
+    assert "plain http to ho.example" in edge_stores(_load(text)).warnings[0]
     with pytest.raises(SettingsError, match="refused in production"):
         _load(text, environment="production")
 
 
 def test_a_store_that_there_is_not_is_said_with_those_that_there_are() -> None:
     with pytest.raises(AccountsError, match=r"no edge store 'java'.*it has: bali"):
-        _load(_store()).edge_store("java")
+        edge_stores(_load(_store())).named("java")

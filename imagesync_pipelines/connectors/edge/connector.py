@@ -7,6 +7,7 @@ from pydantic import BaseModel, SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import applying, reading, steps
+from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
@@ -42,7 +43,7 @@ class EdgeOptions(BaseModel):
 
 def _secrets(shared: Settings, settings: EdgeSettings) -> Collection[SecretStr]:
     """Passwords, database URLs, and the key of the object store. Raises AccountsError."""
-    stores = load_accounts(shared).edge_stores.values()
+    stores = edge_stores(load_accounts(shared)).by_name.values()
     found = [secret for store in stores for secret in (store.dsn, store.head_office.password) if secret]
     return [*found, *([shared.s3_secret_key] if shared.s3_secret_key is not None else [])]
 
@@ -206,9 +207,8 @@ SCHEDULES = (
 STORES = AccountSet(
     partition_set="edge_stores",
     noun="store",
-    names=lambda accounts: accounts.edge_stores,
+    known=edge_stores,
     missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
-    check=lambda accounts, name: accounts.edge_store(name).name,
 )
 
 CONNECTOR = Connector(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import orjson
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.file import EdgeStore
+from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, IllegibleRow, ListingPage
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings

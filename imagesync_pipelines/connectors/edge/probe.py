@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.file import EdgeStore
+from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint

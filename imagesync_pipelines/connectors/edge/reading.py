@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
-from imagesync_pipelines.accounts.file import EdgeStore, load_accounts
+from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import store
+from imagesync_pipelines.connectors.edge.accounts import EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
 from imagesync_pipelines.connectors.edge.listing import PhotosListed, take_listing
@@ -80,7 +81,7 @@ def at_store(context: RunContext[EdgeSettings], timing: Timing | None = None) ->
 
     Raises AccountsError, StoreUnreachableError, and StorageError when the database cannot be made.
     """
-    account = load_accounts(context.installation.settings).edge_store(context.account)
+    account = edge_stores(load_accounts(context.installation.settings)).named(context.account)
     with (
         store.opened_store(context.installation, account) as database,
         closing(HeadOfficeApi(account.head_office, context.settings, timing=timing)) as api,

@@ -9,7 +9,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.file import EdgeStore
+from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.storage.outbox import (

@@ -14,8 +14,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.exc import OperationalError
 
-from imagesync_pipelines.accounts.file import EdgeStore
 from imagesync_pipelines.connectors.edge import writing
+from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.storage.copying import frame_of

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from imagesync_pipelines.accounts.moysklad import MAIN
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.child import (
     REFUSED_STAGE,
     ChildRun,

@@ -18,7 +18,13 @@ from pydantic import BaseModel, SecretStr
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, MoyskladChild
+from imagesync_pipelines.connectors.moysklad.accounts import (
+    MAIN,
+    Mode,
+    MoyskladAccount,
+    MoyskladChild,
+    moysklad_accounts,
+)
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError, SkippedOffError
 from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, Managed, Seen
@@ -272,14 +278,13 @@ class ChildRun:
 
 def child_of(context: RunContext[MoyskladSettings]) -> ChildRun:
     """The child account of a run. Raises AccountsError for an alias that the accounts file lacks."""
-    accounts = load_accounts(context.installation.settings)
-    active = frozenset(name for name, child in accounts.moysklad_children.items() if child.mode is not Mode.OFF)
-    return ChildRun(context, accounts.moysklad_child(context.account), others=active)
+    accounts = moysklad_accounts(load_accounts(context.installation.settings))
+    return ChildRun(context, accounts.named(context.account), others=frozenset(accounts.active))
 
 
 def main_api(context: RunContext[MoyskladSettings]) -> AbstractContextManager[MoyskladApi]:
     """The main account, for the length of a `with` block. Raises SettingsError when the accounts file has none."""
-    account = load_accounts(context.installation.settings).moysklad_main
+    account = moysklad_accounts(load_accounts(context.installation.settings)).main
     if account is None:
         raise SettingsError("IMAGESYNC_ACCOUNTS: there is no main account of МойСклад; write [moysklad.main].")
     return _api(context, account)
@@ -302,9 +307,9 @@ def look_at(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> 
 
 def secrets_of(shared: Settings) -> list[SecretStr]:
     """What no text of a run may show: tokens and passwords. Raises AccountsError when the file cannot be read."""
-    accounts = load_accounts(shared)
-    children = [child.account for child in accounts.moysklad_children.values()]
-    main = [accounts.moysklad_main] if accounts.moysklad_main is not None else []
+    accounts = moysklad_accounts(load_accounts(shared))
+    children = [child.account for child in accounts.by_name.values()]
+    main = [accounts.main] if accounts.main is not None else []
     return [secret for account in (*main, *children) for secret in account.secrets]
 
 

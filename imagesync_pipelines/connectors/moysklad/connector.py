@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from imagesync_pipelines.accounts.file import Accounts
-from imagesync_pipelines.accounts.moysklad import Mode
 from imagesync_pipelines.connectors.moysklad import apply_steps, content, plan_step, reading_steps
+from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.child import secrets_of
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.options import (
@@ -178,11 +177,6 @@ CHECKS = (
 )
 
 
-def active_children(accounts: Accounts) -> list[str]:
-    """The child accounts whose mode is not off."""
-    return sorted(alias for alias, child in accounts.moysklad_children.items() if child.mode is not Mode.OFF)
-
-
 def _together(*, full: bool) -> Any:
     """The options of runs that start at one moment and share its reading of the main account."""
 
@@ -235,10 +229,9 @@ CONNECTOR = Connector(
     accounts=AccountSet(
         partition_set="moysklad_accounts",
         noun="child account",
-        names=lambda accounts: accounts.moysklad_children,
+        known=moysklad_accounts,
         missing="IMAGESYNC_ACCOUNTS: there are no child accounts of МойСклад; name a TOML file with the sections "
         "[moysklad.main] and [moysklad.children.<alias>].",
-        active=active_children,
-        check=lambda accounts, name: accounts.moysklad_child(name).alias,
+        active=lambda accounts: moysklad_accounts(accounts).active,
     ),
 )

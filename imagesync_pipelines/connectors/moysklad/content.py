@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
 
-from imagesync_pipelines.accounts.moysklad import MAIN
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_of, look_at, main_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.costs import needed_of

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT
 from imagesync_pipelines.connectors.moysklad.client.limits import UNITS, WINDOW_SECONDS
 from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Entity, EntityTask, Wanted

@@ -16,8 +16,8 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from imagesync_pipelines.accounts.file import Accounts, load_accounts
-from imagesync_pipelines.accounts.moysklad import MAIN, Mode
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MoyskladAccounts, moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.errors import EventsError, PayloadsError
 from imagesync_pipelines.connectors.moysklad.model import TYPES, EntityType
 from imagesync_pipelines.connectors.moysklad.queue import PRIORITY, NewRequest, Queue, UnreadableRequest
@@ -73,14 +73,14 @@ class _SeveralImages(_Entity):
     images: list[_Image]
 
 
-def names_of(accounts: Accounts) -> AccountNames:
+def names_of(accounts: MoyskladAccounts) -> AccountNames:
     """The names of the accounts in the accounts file."""
-    main, children = accounts.moysklad_main, accounts.moysklad_children
+    main, children = accounts.main, accounts.by_name
     own_ids = {child.account.account_id.lower(): alias for alias, child in children.items() if child.account.account_id}
     return AccountNames(
         main=frozenset({MAIN, main.account_id.lower()} if main is not None and main.account_id else {MAIN}),
         children={**own_ids, **{alias: alias for alias in children}},
-        active=tuple(sorted(alias for alias, child in children.items() if child.mode is not Mode.OFF)),
+        active=tuple(accounts.active),
     )
 
 
@@ -270,8 +270,8 @@ def open_receiver(settings: MoyskladWebhookSettings) -> Iterator[QueueReceiver]:
             "MOYSKLAD_WEBHOOK_SECRET is not set; without a secret requests of strangers would be taken, "
             "so nothing is served."
         )
-    accounts = load_accounts(load_settings(Settings))
-    if accounts.moysklad_main is None or not accounts.moysklad_main.account_id:
+    accounts = moysklad_accounts(load_accounts(load_settings(Settings)))
+    if accounts.main is None or not accounts.main.account_id:
         raise SettingsError(
             "[moysklad.main] account_id is not set in the accounts file; events name their account by it, "
             "so without it none could be told from those of another account."

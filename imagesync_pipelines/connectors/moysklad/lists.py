@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
-from imagesync_pipelines.accounts.moysklad import Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, ChildState
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import EntityGoneError, RowsMissingError

@@ -16,7 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.accounts.moysklad import MAIN, MatchField, MoyskladChild
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, forget_lists, hand_over
 from imagesync_pipelines.connectors.moysklad.client.answers import values_of
 from imagesync_pipelines.connectors.moysklad.model import NAME, Entity, EntityType, WithoutCounterpart, key_parts

@@ -10,8 +10,8 @@ from typing import Any, Literal, NamedTuple, Self, get_args
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from imagesync_pipelines.accounts.moysklad import Mode as Mode
-from imagesync_pipelines.accounts.moysklad import Ownership as Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import Mode as Mode
+from imagesync_pipelines.connectors.moysklad.accounts import Ownership as Ownership
 
 # The name of the connector, of its Dagster assets, locks, intents and rows.
 NAME = "moysklad"

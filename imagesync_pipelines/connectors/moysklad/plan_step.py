@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from imagesync_pipelines.accounts.moysklad import Ownership
 from imagesync_pipelines.connectors.moysklad import mapping
+from imagesync_pipelines.connectors.moysklad.accounts import Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_api, child_of, left_by, main_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.content import source_of

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.model import (
     MOST_IMAGES,
     ChildRecord,

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol
 import orjson
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MAIN
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
 from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, EntityType, MainReading, key_parts

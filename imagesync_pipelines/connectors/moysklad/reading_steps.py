@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad import mapping, reading
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad.child import (
     ChildRun,
     child_api,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from imagesync_pipelines.accounts.moysklad import MoyskladChild, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildState
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.bodies import Part

@@ -6,6 +6,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
+from imagesync_pipelines.connectors.plytix.accounts import plytix_accounts
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
 from imagesync_pipelines.connectors.plytix.options import (
     GalleryCleanupOptions,
@@ -27,7 +28,7 @@ RETRY_SECONDS = 10
 
 def secrets(shared: Settings, settings: PlytixSettings) -> Collection[SecretStr]:
     """What no text of a run may show: keys and passwords. Raises SettingsError."""
-    accounts = load_accounts(shared).plytix_accounts.values()
+    accounts = plytix_accounts(load_accounts(shared)).by_name.values()
     found = [secret for account in accounts for secret in (account.api_key, account.api_password)]
     amazon = (settings.spapi_client_secret, settings.spapi_refresh_token)
     return [*found, *(secret for secret in amazon if secret is not None)]
@@ -189,10 +190,9 @@ CONNECTOR = Connector(
     accounts=AccountSet(
         "plytix_accounts",
         "account",
-        lambda accounts: accounts.plytix_accounts,
+        plytix_accounts,
         missing="IMAGESYNC_ACCOUNTS: there are no Plytix accounts; name a TOML file with a section "
         "[plytix.accounts.<alias>].",
-        check=lambda accounts, name: accounts.plytix_account(name).alias,
         one_by="--plytix-account ALIAS",
     ),
 )

@@ -6,6 +6,7 @@ from contextlib import closing, contextmanager, nullcontext
 import pandas as pd
 
 from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.plytix.accounts import plytix_accounts
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
@@ -53,7 +54,7 @@ PRODUCT_CHECK = {
 @contextmanager
 def open_pim(context: Run) -> Iterator[PlytixApi]:
     """The account's Plytix, for the length of a `with` block. Raises AccountsError."""
-    account = load_accounts(context.installation.settings).plytix_account(context.account)
+    account = plytix_accounts(load_accounts(context.installation.settings)).named(context.account)
     with closing(PlytixApi(account, context.settings, context.installation.engine)) as api:
         yield api
 

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import jwt
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.file import EdgeStore, HeadOfficeAccount
+from imagesync_pipelines.connectors.edge.accounts import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines_tests.upstream.servers import FakeTime, Timing

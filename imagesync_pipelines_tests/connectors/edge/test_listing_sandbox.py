@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.file import EdgeStore, HeadOfficeAccount
+from imagesync_pipelines.connectors.edge.accounts import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
 from imagesync_pipelines.connectors.edge.listing import PhotosListed, take_listing

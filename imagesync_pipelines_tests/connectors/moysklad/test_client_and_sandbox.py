@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.moysklad import MoyskladAccount, MoyskladChild, TokenKind
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, MoyskladChild, TokenKind
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountStoppedError,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad import rules
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildIntents, ChildState
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.sandbox.faults import Lost, answer

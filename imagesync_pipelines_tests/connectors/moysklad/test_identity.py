@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, MoyskladAccount, Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError

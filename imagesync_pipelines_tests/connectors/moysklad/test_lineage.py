@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MAIN
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan
 from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.moysklad import MatchField, MoyskladAccount, MoyskladChild
+from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.client.answers import values_of
 from imagesync_pipelines.connectors.moysklad.mapping import forget, map_entities, read_map
 from imagesync_pipelines.connectors.moysklad.model import Entity, EntityType

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.accounts.moysklad import MatchField
+from imagesync_pipelines.connectors.moysklad.accounts import MatchField
 from imagesync_pipelines.connectors.moysklad.mapping import Counterpart, match_entities
 from imagesync_pipelines.connectors.moysklad.model import Entity
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.file import Accounts
-from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild
+from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccount, MoyskladAccounts, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
 from imagesync_pipelines.connectors.moysklad.incoming import names_of, read_payload, read_payloads
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, UnreadableRequest
@@ -166,8 +165,8 @@ def test_the_accounts_file_names_accounts_by_id_and_alias() -> None:
     north = MoyskladChild(MoyskladAccount("north", token=token, account_id=NORTH_ID.upper()), mode=Mode.FIRST)
     children = {"north": north, "west": replace(north, account=MoyskladAccount("west", token=token), mode=Mode.OFF)}
     main = MoyskladAccount("main", token=token, account_id=MAIN_ID)
-    names = names_of(Accounts(moysklad_main=main, moysklad_children=children))
+    names = names_of(MoyskladAccounts("child account", children, main=main))
     assert names.main == {"main", MAIN_ID}
     assert names.children == {NORTH_ID: "north", "north": "north", "west": "west"}
     assert names.active == ("north",)
-    assert names_of(Accounts()).main == {"main"}
+    assert names_of(MoyskladAccounts("child account")).main == {"main"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MAIN
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MAIN
 from imagesync_pipelines.connectors.moysklad import apply_steps, reading, reading_steps
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
 from imagesync_pipelines.connectors.moysklad.content import fetch_content, pictures_of_plan
 from imagesync_pipelines.connectors.moysklad.model import MainReading

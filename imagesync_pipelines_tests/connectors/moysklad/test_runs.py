@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MAIN, Mode, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, Ownership
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 

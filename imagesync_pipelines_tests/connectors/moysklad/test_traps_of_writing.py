@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from imagesync_pipelines.accounts.moysklad import MAIN, Mode, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, Ownership
 from imagesync_pipelines.connectors.moysklad.errors import SkippedOffError
 from imagesync_pipelines.sandbox.faults import xml_page
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE

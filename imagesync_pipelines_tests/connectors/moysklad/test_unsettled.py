@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MAIN, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.model import (
     EmptyArray,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.accounts.moysklad import Mode, MoyskladAccount, MoyskladChild, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccount, MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.client.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import NotAnImageError
 from imagesync_pipelines.connectors.moysklad.lists import expected_of, seen_of

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from upath import UPath
 
-from imagesync_pipelines.accounts.moysklad import MAIN, Mode, MoyskladAccount, MoyskladChild, TokenKind
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, MoyskladAccount, MoyskladChild, TokenKind
 from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi

@@ -8,6 +8,7 @@ import pytest
 import requests
 
 from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.sandbox.control import ROOT
 from imagesync_pipelines.sandbox.moysklad import server
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
@@ -95,10 +96,10 @@ def test_the_lines_for_the_accounts_file_are_right(tmp_path: Path, monkeypatch: 
         path.write_text("\n".join(server.accounts_of(box.api_url, permanent_links=True)), encoding="utf-8")
         for name, value in server.secrets_of().items():
             monkeypatch.setenv(name, value)
-        accounts = load_accounts(Settings(accounts=path, home=tmp_path))
-        assert accounts.moysklad_main is not None
-        assert accounts.moysklad_main.permanent_links
-        child = accounts.moysklad_child("child-2")
+        accounts = moysklad_accounts(load_accounts(Settings(accounts=path, home=tmp_path)))
+        assert accounts.main is not None
+        assert accounts.main.permanent_links
+        child = accounts.named("child-2")
         assert (child.mode, child.account.url) == ("first", box.api_url)
         assert child.account.token is not None
         assert child.account.token.get_secret_value() == box.account("child-2").token

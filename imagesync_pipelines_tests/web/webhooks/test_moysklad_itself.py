@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imagesync_pipelines.accounts.moysklad import MoyskladAccount
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.incoming import AccountNames, QueueReceiver
 from imagesync_pipelines.connectors.moysklad.model import NewImage

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from typing_extensions import TypeIs
 
-from imagesync_pipelines.accounts.file import HeadOfficeAccount
+from imagesync_pipelines.connectors.edge.accounts import HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import orjson
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.moysklad import MatchField, MoyskladAccount
+from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client.answers import (
     AssortmentPage,
     RowError,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from imagesync_pipelines.accounts.moysklad import MatchField
+from imagesync_pipelines.connectors.moysklad.accounts import MatchField
 from imagesync_pipelines.connectors.moysklad.client.limits import MOSCOW
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountForbiddenError,

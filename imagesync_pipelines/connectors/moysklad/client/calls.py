@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.moysklad import MoyskladAccount
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client.answers import NOT_CARRIED_OUT, code_of, refusal
 from imagesync_pipelines.connectors.moysklad.client.limits import CircuitBreaker, asked_pause
 from imagesync_pipelines.connectors.moysklad.errors import AccountForbiddenError, AccountRefusedError, StorageFullError

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from math import isfinite
 
-from imagesync_pipelines.accounts.moysklad import MoyskladAccount, TokenKind
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, TokenKind
 from imagesync_pipelines.connectors.moysklad.errors import AccountStoppedError
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.rate_budget import Window

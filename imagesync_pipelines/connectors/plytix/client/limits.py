@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import isfinite
 from typing import Any
 
-from imagesync_pipelines.accounts.file import PlytixAccount
+from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.storage.rate_budget import Window

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.accounts.file import PlytixAccount
+from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.client.answers import (
     FORBIDDEN,
     PimDialect,

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.moysklad import MoyskladAccount
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.limits import MOST_EQUAL_FAILURES, MOST_REFUSALS
 from imagesync_pipelines.connectors.moysklad.errors import (

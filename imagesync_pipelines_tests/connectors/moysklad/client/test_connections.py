@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.moysklad import MoyskladAccount, TokenKind
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, TokenKind
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.upstream.retries import Timing

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.accounts.moysklad import TokenKind
+from imagesync_pipelines.connectors.moysklad.accounts import TokenKind
 from imagesync_pipelines.connectors.moysklad.client.answers import RowError, entity_of, moscow_time, page_of, refusal
 from imagesync_pipelines.connectors.moysklad.client.limits import asked_pause, units_left, weight_of
 from imagesync_pipelines.connectors.moysklad.errors import (

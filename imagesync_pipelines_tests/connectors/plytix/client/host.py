@@ -11,7 +11,7 @@ import jwt
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.accounts.file import PlytixAccount
+from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.upstream.retries import Timing

@@ -1,17 +1,38 @@
-"""The МойСклад section of the accounts file: the main account and its child accounts.
+"""`[moysklad]` of the accounts file: the main account and its child accounts.
 
-Keys: docs of accounts.py.
+[moysklad.main]
+token = "env:MOYSKLAD_MAIN_TOKEN"     # or login = "admin@company" and password = "env:…"
+token_kind = "user"                   # or "solution", "draft_solution": a call weighs differently
+account_id = "8c0f…"                  # МойСклад's own id, for requests that name accounts by it; may be left out
+permanent_links = true                # paid tariffs: images are read without a call each; default false
+
+[moysklad.children.north]
+token = "env:MOYSKLAD_NORTH_TOKEN"
+mode = "first"                        # "off" (default), "first", "all"; or the old sync_images, sync_images_all
+ownership = "managed"                 # default: images that the owner added stay; "mirror": they do not
+match_field = "externalCode"          # default; or "code", "article", "barcode"
+max_image_mb = 10                     # default; a larger image is not sent
+reencode_too_large = false            # true: it is made smaller and sent
+bulk_first_fill = false               # true: many entities in one request on a first fill
 """
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from imagesync_pipelines.accounts.values import NAME, NAME_WORDS, AccountsError, Secret, Section, Text, check_url
+from imagesync_pipelines.accounts.file import (
+    NAME,
+    NAME_WORDS,
+    Accounts,
+    AccountsError,
+    KnownAccounts,
+    Secret,
+    Section,
+    Text,
+    check_url,
+)
 
 MAIN = "main"
 API_URL = "https://api.moysklad.ru/api/remap/1.2"
@@ -151,24 +172,30 @@ class MoyskladSection(Section):
     main: _Main | None = None
     children: dict[str, _Child] = Field(default_factory=dict)
 
-    def main_account(self) -> MoyskladAccount | None:
-        """The main account; None when the file has none."""
-        return None if self.main is None else _account(MAIN, self.main, permanent_links=self.main.permanent_links)
 
-    def child_accounts(self) -> Mapping[str, MoyskladChild]:
-        """The child accounts by alias. Raises AccountsError for an alias that is none, and without a main account."""
-        if self.children and self.main is None:
-            raise AccountsError("[moysklad.main]: missing; the child accounts get their images from it")
-        return MappingProxyType({alias: _child(alias, section) for alias, section in self.children.items()})
+@dataclass(frozen=True)
+class MoyskladAccounts(KnownAccounts[MoyskladChild]):
+    """The child accounts by alias, and the main account; None when the file has none."""
 
-    def warnings(self, environment: str) -> Iterator[str]:
-        """What is said of the URLs. Raises AccountsError for one that is none."""
-        sections: list[tuple[str, _Account]] = [] if self.main is None else [("[moysklad.main]", self.main)]
-        sections += [(f"[moysklad.children.{alias}]", child) for alias, child in self.children.items()]
-        for where, section in sections:
-            warning = check_url(f"{where} url", section.url, environment)
-            if warning is not None:
-                yield warning
+    main: MoyskladAccount | None = None
+
+    @property
+    def active(self) -> list[str]:
+        """The aliases of the child accounts whose mode is not off."""
+        return sorted(alias for alias, child in self.by_name.items() if child.mode is not Mode.OFF)
+
+
+def moysklad_accounts(accounts: Accounts) -> MoyskladAccounts:
+    """The accounts of МойСклад in the accounts file. Raises AccountsError with section and key of what is wrong."""
+    section = accounts.section("moysklad", MoyskladSection)
+    written: dict[str, _Account] = {} if section.main is None else {"[moysklad.main]": section.main}
+    written |= {f"[moysklad.children.{alias}]": child for alias, child in section.children.items()}
+    warnings = [check_url(f"{where} url", one.url, accounts.environment) for where, one in written.items()]
+    if section.children and section.main is None:
+        raise AccountsError("[moysklad.main]: missing; the child accounts get their images from it")
+    main = None if section.main is None else _account(MAIN, section.main, permanent_links=section.main.permanent_links)
+    children = {alias: _child(alias, child) for alias, child in section.children.items()}
+    return MoyskladAccounts("child account", children, tuple(one for one in warnings if one is not None), main)
 
 
 def _child(alias: str, section: _Child) -> MoyskladChild:

@@ -4,9 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from imagesync_pipelines.accounts.file import Accounts, load_accounts
-from imagesync_pipelines.accounts.moysklad import Mode, Ownership, TokenKind
-from imagesync_pipelines.accounts.values import AccountsError
+from imagesync_pipelines.accounts.file import AccountsError, load_accounts
+from imagesync_pipelines.connectors.moysklad.accounts import (
+    Mode,
+    MoyskladAccounts,
+    Ownership,
+    TokenKind,
+    moysklad_accounts,
+)
 from imagesync_pipelines.settings import Settings, SettingsError
 
 MAIN = '[moysklad.main]\ntoken = "env:MAIN_TOKEN"\n'
@@ -20,15 +25,15 @@ def _tokens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PASSWORD", "the password")
 
 
-def _load(text: str, environment: str = "development") -> Accounts:
+def _load(text: str, environment: str = "development") -> MoyskladAccounts:
     path = Path("accounts.toml")
     path.write_text(text, encoding="utf-8")
-    return load_accounts(Settings(accounts=path, environment=environment))  # type: ignore[arg-type]
+    return moysklad_accounts(load_accounts(Settings(accounts=path, environment=environment)))  # type: ignore[arg-type]
 
 
 def test_a_child_account_is_off_managed_and_found_by_external_code_unless_it_says_otherwise() -> None:
     accounts = _load(NORTH)
-    main, north = accounts.moysklad_main, accounts.moysklad_child("north")
+    main, north = accounts.main, accounts.named("north")
     assert main is not None
     assert (main.name, main.url, main.permanent_links) == ("main", "https://api.moysklad.ru/api/remap/1.2", False)
     assert (main.token_kind, north.account.token_kind) == (TokenKind.USER, TokenKind.USER)
@@ -55,7 +60,7 @@ def test_every_key_is_read() -> None:
         bulk_first_fill = true
         url = "http://127.0.0.1:8811/api/remap/1.2"
     """)
-    main, north = accounts.moysklad_main, accounts.moysklad_child("north")
+    main, north = accounts.main, accounts.named("north")
     assert main is not None
     assert (main.login, main.account_id, main.permanent_links, main.token) == ("admin@company", "8c0f-1", True, None)
     assert [secret.get_secret_value() for secret in main.secrets] == ["the password"]
@@ -76,7 +81,7 @@ def test_every_key_is_read() -> None:
     ],
 )
 def test_the_old_flags_are_understood(flags: str, mode: Mode) -> None:
-    assert _load(f"{NORTH}{flags}").moysklad_child("north").mode is mode
+    assert _load(f"{NORTH}{flags}").named("north").mode is mode
 
 
 @pytest.mark.parametrize(
@@ -117,4 +122,4 @@ def test_plain_http_is_a_warning_and_in_production_an_error() -> None:
 
 def test_an_account_that_there_is_not_is_said_with_those_that_there_are() -> None:
     with pytest.raises(AccountsError, match=r"no child account 'south'.*it has: north"):
-        _load(NORTH).moysklad_child("south")
+        _load(NORTH).named("south")
