@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imagesync_pipelines.products.rules import Product
+from imagesync_pipelines.products.rules import StoredProduct
 
 VARIANT_SKU = "variant sku"
 VARIANT_BY_CODE = "parent's variant by code"
@@ -27,7 +27,7 @@ RULES = (VARIANT_SKU, VARIANT_BY_CODE, PARENT_SKU)
 class Match(NamedTuple):
     """A product and the rule that found it, or no product and the reason."""
 
-    product: Product | None
+    product: StoredProduct | None
     rule: str
     reason: str
 
@@ -46,13 +46,13 @@ class Matcher:
     Texts are compared trimmed and whole, never by prefix: a prefix attaches pictures to the wrong product.
     """
 
-    def __init__(self, products: Iterable[Product]) -> None:
-        self._variants: dict[str, Product] = {}
-        self._parents: dict[str, Product] = {}
-        self._by_code: dict[tuple[int, str], list[Product]] = defaultdict(list)
+    def __init__(self, products: Iterable[StoredProduct]) -> None:
+        self._variants: dict[str, StoredProduct] = {}
+        self._parents: dict[str, StoredProduct] = {}
+        self._by_code: dict[tuple[int, str], list[StoredProduct]] = defaultdict(list)
         self._left: set[str] = set()
-        self._by_legacy: dict[str, list[Product]] = defaultdict(list)
-        self._all: dict[str, Product] = {}
+        self._by_legacy: dict[str, list[StoredProduct]] = defaultdict(list)
+        self._all: dict[str, StoredProduct] = {}
         for product in sorted(products, key=lambda product: product.id):
             sku = product.sku.strip()
             if not product.in_erp:
@@ -138,10 +138,10 @@ def match_links(products: pd.DataFrame, numbers: pd.Series, variants: pd.Series)
     return LinkMatches(ids, rules, {link: match.reason for link, match in found.items() if match.reason})
 
 
-def products_of(frame: pd.DataFrame) -> list[Product]:
-    """Product rows from a frame with the columns of rules.Product, as products.read_products gives it."""
-    columns = [pa.array(frame[name], from_pandas=True).to_pylist() for name in Product._fields]
-    return list(map(Product._make, zip(*columns, strict=True)))
+def products_of(frame: pd.DataFrame) -> list[StoredProduct]:
+    """Product rows from a frame with the columns of rules.StoredProduct, as products.read_products gives it."""
+    columns = [pa.array(frame[name], from_pandas=True).to_pylist() for name in StoredProduct._fields]
+    return list(map(StoredProduct._make, zip(*columns, strict=True)))
 
 
 def may_match(products: pd.DataFrame, numbers: Collection[str]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ ALT_TEXT_LENGTH = 255
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Product(NamedTuple):
+class StoredProduct(NamedTuple):
     """A product as our table has it; `kind` is parent or variant, `parent_id` our own id of the parent.
 
     `in_erp` is False once the ERP no longer has it. The ERP's own flag (active or not) decides nothing here: pictures
@@ -90,7 +90,7 @@ def alt_text(product_name: str, image_type: str) -> str:
     return " - ".join(part for part in (name[: connector - 1].rstrip() + "…", kind) if part)
 
 
-def article_number_for(product: Product, parent: Product | None) -> str:
+def article_number_for(product: StoredProduct, parent: StoredProduct | None) -> str:
     """The article number under which a product's images are looked for first (contract section 5.2)."""
     if product.kind == "parent":
         return product.sku
@@ -99,7 +99,9 @@ def article_number_for(product: Product, parent: Product | None) -> str:
     return product.base_sku or product.sku
 
 
-def numbers_to_try(product: Product, parent: Product | None, own_images_first: bool = False) -> tuple[str, ...]:
+def numbers_to_try(
+    product: StoredProduct, parent: StoredProduct | None, own_images_first: bool = False
+) -> tuple[str, ...]:
     """The four-step fallback: distinct article numbers in the order in which they are tried.
 
     The product's article number, its own SKU, its base SKU (variants), its parent's SKU. With `own_images_first` a
@@ -114,8 +116,8 @@ def numbers_to_try(product: Product, parent: Product | None, own_images_first: b
 
 
 def choose_numbers(
-    products: Sequence[Product],
-    parents: Mapping[int, Product],
+    products: Sequence[StoredProduct],
+    parents: Mapping[int, StoredProduct],
     numbers_with_images: Collection[str],
     own_images_first: bool = False,
 ) -> dict[int, str | None]:

@@ -113,7 +113,7 @@ def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> 
 
 def _products(
     connection: sa.Connection, product_ids: Collection[int]
-) -> tuple[list[rules.Product], dict[int, rules.Product]]:
+) -> tuple[list[rules.StoredProduct], dict[int, rules.StoredProduct]]:
     """The products asked for, and their parents by id."""
     names = ("id", "kind", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name")
     wanted = sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
@@ -123,7 +123,7 @@ def _products(
     query = sa.select(*(product.c[name] for name in names), product.c.left_erp_at.is_(None)).where(
         product.c.id.in_(both)
     )
-    found = {row[0]: rules.Product._make(row) for row in connection.execute(query.order_by(product.c.id))}
+    found = {row[0]: rules.StoredProduct._make(row) for row in connection.execute(query.order_by(product.c.id))}
     asked = set(product_ids)
     return [one for one in found.values() if one.id in asked], found
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.rules import Product
+from imagesync_pipelines.products.rules import StoredProduct
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import DeletionLimits
@@ -144,7 +144,7 @@ def write_products(
     return ProductsWritten(added, updated, left, total, tuple(warnings))
 
 
-def read_products(engine: sa.Engine, columns: Sequence[str] = Product._fields) -> pd.DataFrame:
+def read_products(engine: sa.Engine, columns: Sequence[str] = StoredProduct._fields) -> pd.DataFrame:
     """All products, those that left the ERP too, ordered by id; `columns` (of READABLE) are what the rules need.
 
     is_active is the ERP's own flag, in_erp whether the ERP still has it.

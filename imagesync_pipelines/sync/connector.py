@@ -150,7 +150,7 @@ class RowPictures(NamedTuple):
     after: str = ""
 
 
-class Place(NamedTuple):
+class ImagePlace(NamedTuple):
     """Where images of a product also are: the account there, how many, since when at the latest, how that is known."""
 
     account: str
@@ -197,7 +197,7 @@ class Connector:
     pictures_of: Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]] = (
         _keys_alone
     )
-    places_of: Callable[[sa.Connection, str], Iterable[Place]] = lambda connection, sku: ()
+    places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""

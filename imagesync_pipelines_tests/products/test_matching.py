@@ -14,20 +14,20 @@ from imagesync_pipelines.products.matching import (
     may_resemble,
     products_of,
 )
-from imagesync_pipelines.products.rules import Product
+from imagesync_pipelines.products.rules import StoredProduct
 
 PRODUCTS = [
-    Product(1, "parent", "11400", name="Engel"),
-    Product(2, "variant", "803721", 1, "BE", "11400-BE", "11400", "Engel bemalt"),
-    Product(3, "variant", "803722", 1, "BL", "11400-BL", "11400", "Engel blank"),
-    Product(4, "parent", "TM", name="Trommler"),
-    Product(5, "variant", "100002", 4, "BE"),
-    Product(6, "variant", "100003", 4, "BE"),
-    Product(7, "parent", "214808"),
-    Product(8, "variant", "214808", None, "BE"),
-    Product(9, "parent", "9410"),
-    Product(10, "variant", "666666", 1, "OX", in_erp=False),
-    Product(11, "variant", " 777777 ", None, " BE "),
+    StoredProduct(1, "parent", "11400", name="Engel"),
+    StoredProduct(2, "variant", "803721", 1, "BE", "11400-BE", "11400", "Engel bemalt"),
+    StoredProduct(3, "variant", "803722", 1, "BL", "11400-BL", "11400", "Engel blank"),
+    StoredProduct(4, "parent", "TM", name="Trommler"),
+    StoredProduct(5, "variant", "100002", 4, "BE"),
+    StoredProduct(6, "variant", "100003", 4, "BE"),
+    StoredProduct(7, "parent", "214808"),
+    StoredProduct(8, "variant", "214808", None, "BE"),
+    StoredProduct(9, "parent", "9410"),
+    StoredProduct(10, "variant", "666666", 1, "OX", in_erp=False),
+    StoredProduct(11, "variant", " 777777 ", None, " BE "),
 ]
 MATCHED = {
     "a variant's SKU": ("803721", "BE", 2, "variant sku"),
@@ -98,18 +98,18 @@ def test_a_candidate_comes_with_its_name_and_why() -> None:
     st.sampled_from(["803721", "11400", "TM", "80372", "11400-BE"]),
     st.sampled_from(["", "BE"]),
 )
-def test_the_order_of_the_products_does_not_matter(products: list[Product], number: str, variant: str) -> None:
+def test_the_order_of_the_products_does_not_matter(products: list[StoredProduct], number: str, variant: str) -> None:
     assert Matcher(products).match(number, variant) == Matcher(PRODUCTS).match(number, variant)
     assert Matcher(products).nearest(number, variant) == Matcher(PRODUCTS).nearest(number, variant)
 
 
 def test_at_most_three_candidates_are_given_however_many_are_alike() -> None:
-    matcher = Matcher(Product(number, "variant", str(100000 + number)) for number in range(20000))
+    matcher = Matcher(StoredProduct(number, "variant", str(100000 + number)) for number in range(20000))
     near = matcher.nearest("1100057")
     assert [one.sku for one in near] == ["100057", "110005", "110007"]
 
 
-CATALOGUE = pd.DataFrame(PRODUCTS, columns=Product._fields).astype({"parent_id": "Int64"})
+CATALOGUE = pd.DataFrame(PRODUCTS, columns=StoredProduct._fields).astype({"parent_id": "Int64"})
 
 
 @given(st.lists(st.sampled_from([*MATCHED.values(), *UNMATCHED.values(), *NEAREST.values()]), min_size=1))
@@ -129,7 +129,8 @@ def test_the_products_that_may_matter_give_the_same_answers_as_all_of_them(asked
 
 def test_few_products_of_a_large_catalogue_may_matter() -> None:
     many = pd.DataFrame(
-        [Product(number, "variant", str(100000 + number)) for number in range(5000)], columns=Product._fields
+        [StoredProduct(number, "variant", str(100000 + number)) for number in range(5000)],
+        columns=StoredProduct._fields,
     )
     assert len(may_match(many, ["100007", "1"])) == 1
     alike = set(may_resemble(many, [("10007", "")])["sku"])

@@ -6,10 +6,10 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.storage.schema import mirror
-from imagesync_pipelines.sync.connector import Place
+from imagesync_pipelines.sync.connector import ImagePlace
 
 
-def places_of(connection: sa.Connection, sku: str) -> Iterator[Place]:
+def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
     """The stores for which the head office lists photos of a product, in order."""
     row = mirror.c
     query = (
@@ -19,4 +19,4 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[Place]:
         .order_by(row.account)
     )
     for store, images, since in connection.execute(query):
-        yield Place(store, images, since, "listed for this store by its head office")
+        yield ImagePlace(store, images, since, "listed for this store by its head office")

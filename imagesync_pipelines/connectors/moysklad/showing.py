@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map
-from imagesync_pipelines.sync.connector import Place
+from imagesync_pipelines.sync.connector import ImagePlace
 
 
-def places_of(connection: sa.Connection, sku: str) -> Iterator[Place]:
+def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
     """The child accounts that have images of a product, in order."""
     entity, there = moysklad_entity_map.c, moysklad_child_images.c
     both = (there.child == entity.child) & (there.entity_key == entity.entity_key)
@@ -22,4 +22,4 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[Place]:
         .order_by(entity.child)
     )
     for child, count, since, field in connection.execute(query):
-        yield Place(child, count, since, f"on the article that was found by its {field}")
+        yield ImagePlace(child, count, since, f"on the article that was found by its {field}")

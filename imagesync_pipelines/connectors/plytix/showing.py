@@ -10,7 +10,7 @@ from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.planning import tasks_of
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import plytix_link, product
-from imagesync_pipelines.sync.connector import Place, RowPictures
+from imagesync_pipelines.sync.connector import ImagePlace, RowPictures
 
 # The changes after which a picture is there.
 WRITTEN = ("add", "update")
@@ -33,7 +33,7 @@ def pictures_of(
     return shown
 
 
-def places_of(connection: sa.Connection, sku: str) -> Iterator[Place]:
+def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
     """The accounts in whose galleries a product has images, in order."""
     link = plytix_link.c
     query = (
@@ -43,7 +43,7 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[Place]:
         .order_by(link.account)
     )
     for account, images, since in connection.execute(query):
-        yield Place(account, images, since, "in the product's gallery")
+        yield ImagePlace(account, images, since, "in the product's gallery")
 
 
 def _product_ids(engine: sa.Engine, skus: Collection[str]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from imagesync_pipelines.registry import connectors
-from imagesync_pipelines.sync.connector import Place
+from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
 from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
 from imagesync_pipelines.web.catalogue.queries.product import product_id_of, product_view
@@ -171,7 +171,7 @@ def product_of_sku(request: Request, opened: Here, sku: str) -> Response:
     return RedirectResponse(request.url_for("product", product_id=found), 307)
 
 
-def places_of(engine: sa.Engine, sku: str) -> tuple[tuple[str, Place], ...]:
+def places_of(engine: sa.Engine, sku: str) -> tuple[tuple[str, ImagePlace], ...]:
     """Where the images of a product also are, each with the connector that brought them there, in their order."""
     with engine.connect() as connection:
         return tuple(
