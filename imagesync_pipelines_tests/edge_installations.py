@@ -12,11 +12,12 @@ import dagster as dg
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.applying import StoreApplied, apply_plan
-from imagesync_pipelines.connectors.edge.hand_overs import ListingHandOver
+from imagesync_pipelines.connectors.edge.listing import ListingHandOver
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store, take_photos
+from imagesync_pipelines.connectors.edge.reporting import Reported, send_reports
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.steps import StatusSent, StorePlan, make_plan, send_status
+from imagesync_pipelines.connectors.edge.steps import StorePlan, make_plan
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.head_office.server import (
     PASSWORD_VARIABLE,
@@ -61,7 +62,7 @@ class Done:
     listed: ListingHandOver
     made: StorePlan
     applied: StoreApplied
-    sent: StatusSent
+    sent: Reported
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,9 @@ class EdgeWorld:
         with self.at_store(store, **settings) as run:
             listed = take_photos(run, full=full, dry_run=False)
             made = make_plan(run, allow_mass_delete=allow_mass_delete)
-            return Done(listed, made, apply_plan(run, None), send_status(run))
+            applied = apply_plan(run, None)
+            sent = send_reports(run.engine, run.account, run.api, run.settings.report_batch)
+            return Done(listed, made, applied, sent)
 
     def rows(self, query: str, store: str | None = STORE) -> list[tuple[Any, ...]]:
         """The rows that a query on a store's database gives, or on ours (store None)."""

@@ -81,9 +81,10 @@ def check(context: click.Context, name: str) -> None:
 @click.option("--all", "everything", is_flag=True, help="every photo, not only failed ones: for starting over")
 def reset_failed(stores: tuple[str, ...], everything: bool) -> None:
     """Make failed photos pending again, so that the next run tries them afresh; pictures stay and are served."""
-    reset = store.reset_all if everything else store.reset_failed
     for name, database in _held(stores):
-        click.echo(f"{name}: {reset(database)} photos are pending; the next run takes them up")
+        click.echo(
+            f"{name}: {store.reset(database, everything=everything)} photos are pending; the next run takes them up"
+        )
 
 
 @click.command("migrate")

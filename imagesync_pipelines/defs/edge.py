@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.edge import probe
 from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.applying import IN_TIME
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.hand_overs import BINARIES
+from imagesync_pipelines.connectors.edge.reading import BINARIES
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.jobs import job_name

@@ -273,10 +273,10 @@ def test_reports_that_could_not_be_sent_are_sent_by_the_next_run(place: EdgeWorl
     changed = place.office.mutate("replace")
     place.office.faults.add(WireFault(**{**bad_gateways(1)[0].__dict__, "endpoint": STATUS, "times": None}))
     failed = place.run()
-    assert failed.sent.left >= 1
+    assert failed.sent.waiting >= 1
     assert failed.applied.applied.added == 1, "the synchronisation is not disturbed"
     place.office.faults.clear()
-    assert place.run().sent.left == 0
+    assert place.run().sent.waiting == 0
     assert str(changed.photo_id) in {report.photo_id for report in place.office.reports() if report.status == "synced"}
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
 
 import pandas as pd
 
@@ -16,9 +15,8 @@ from imagesync_pipelines.connectors.edge.downloads import (
     open_downloads,
     policy_of,
 )
-from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
-from imagesync_pipelines.connectors.edge.listing import NOT_FOUND
-from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store
+from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
+from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING, BinariesHandOver, StoreRun, at_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
 from imagesync_pipelines.settings import SettingsError
@@ -115,8 +113,8 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StoreApplied:
     loaded, calls = load_plan(context, plan_id), run.api.calls
     with run.lock():
         done = _apply(run, loaded)
-    settled = not done.applied.refused and not done.gone
-    left = _leave(run, done, _moment(loaded.scope["mirror_at"]) if settled else None)
+    mirror_at = loaded.scope["mirror_at"] if not done.applied.refused and not done.gone else None
+    left = _leave(run, done, datetime.fromisoformat(mirror_at) if mirror_at else None)
     summary = applied_summary(
         context,
         loaded,
@@ -226,29 +224,20 @@ def _leave(run: StoreRun, done: PhotosApplied | None = None, settled_at: datetim
     """What the checks and the next run look at, kept; settled_at: the state of the mirror that the store now has."""
     context, capacity, used = run.context, run.account.capacity_gb, store.storage_used(run.database)
     before = context.handovers.newest(BINARIES, BinariesHandOver)
-    numbers: dict[str, Any] = {}
-    if done is not None:
-        numbers = {
-            "tried": done.downloads,
-            "failed": done.failed,
-            "mismatched": len(done.mismatched),
-            "bytes_downloaded": done.bytes,
-        }
     left = BinariesHandOver(
         settled_at=settled_at,
+        tried=done.downloads if done else 0,
+        failed=done.failed if done else 0,
+        mismatched=len(done.mismatched) if done else 0,
+        bytes_downloaded=done.bytes if done else 0,
         seconds=(datetime.now(UTC) - context.started_at).total_seconds(),
         photos=dict(used.photos),
         database_bytes=used.database_bytes,
         grown_bytes=None if before is None else used.database_bytes - before.database_bytes,
         capacity_bytes=None if capacity is None else int(capacity * GIGABYTE),
-        **numbers,
     )
     context.keep(BINARIES, left)
     return left
-
-
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
 
 
 def _warnings(context: RunContext[EdgeSettings], loaded: Loaded, done: PhotosApplied) -> list[str]:

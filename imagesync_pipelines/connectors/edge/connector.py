@@ -8,8 +8,8 @@ from pydantic import BaseModel, SecretStr
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import applying, reading, steps
 from imagesync_pipelines.connectors.edge.accounts import edge_stores
-from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING
 from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.showing import places_of
 from imagesync_pipelines.settings import Settings

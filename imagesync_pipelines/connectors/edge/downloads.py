@@ -27,7 +27,7 @@ from imagesync_pipelines.connectors.edge.errors import (
     StoreUnknownError,
 )
 from imagesync_pipelines.connectors.edge.model import Photo
-from imagesync_pipelines.connectors.edge.rules import mismatch_reason
+from imagesync_pipelines.connectors.edge.planning import mismatch_reason
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.imaging.validation import BadImageError, DecodeLimits, check_image
 from imagesync_pipelines.storage.objects import S3Place
@@ -306,13 +306,7 @@ def _look_at(body: bytes, photo: Photo, check: CheckPhoto) -> str:
 
 def from_head_office(api: HeadOfficeApi, store_id: str) -> OpenPhoto:
     """Photos over the head office's API."""
-
-    @contextmanager
-    def open_photo(photo: Photo, start: int, etag: str) -> Iterator[OpenBody]:
-        with api.open_photo(photo.photo_id, store_id, start=start, etag=etag) as body:
-            yield body
-
-    return open_photo
+    return lambda photo, start, etag: api.open_photo(photo.photo_id, store_id, start=start, etag=etag)
 
 
 def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:

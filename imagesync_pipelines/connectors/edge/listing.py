@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import NamedTuple
 
 import orjson
 import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict, Field
 
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, IllegibleRow, ListingPage
@@ -29,7 +29,6 @@ from imagesync_pipelines.storage.mirror import (
     mark_missing_gone,
     merge,
     mirror_at,
-    read_gone,
     settle_staging,
     stage,
     stage_nothing,
@@ -38,6 +37,7 @@ from imagesync_pipelines.storage.mirror import (
     staging,
 )
 from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, finish_scan, start_scan
+from imagesync_pipelines.sync.scan import why_unproven
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 DELETED = "the head office says that it was deleted"
@@ -75,63 +75,64 @@ class ListingScan:
 
     def reason(self) -> str:
         """Why the scan does not prove to be complete; '' when it does."""
-        if min(self.totals) != max(self.totals):
-            return f"the number of photos changed while reading, between {min(self.totals)} and {max(self.totals)}"
-        if self.unidentified:
-            return f"{self.unidentified} photos have no legible id"
-        if self.distinct != self.totals[-1]:
-            counted = f"HO counts {self.totals[-1]}"
-            return f"{self.distinct} different photos were read, but {counted}: some moved between pages"
-        return ""
+        illegible = f"{self.unidentified} photos have no legible id" if self.unidentified else ""
+        return why_unproven(self.totals, self.distinct, rows="photos", source="HO", illegible=illegible)
+
+    def cursor(self) -> datetime | None:
+        """HO's own time (never ours) up to which everything was seen; a row from HO's future must not hide others."""
+        return min(self.newest, self.ho_time) if self.newest and self.ho_time else self.newest
+
+    def note(self, page: ListingPage) -> None:
+        """Take in what a page tells."""
+        self.totals.append(page.total)
+        self.ho_time = self.ho_time or page.ho_time
+        self.deleted |= page.deleted_ids
+        self.rejects += page.rejects
+        self.unidentified += sum(reject.photo_id is None for reject in page.rejects)
+        self.unusable += sum(not photo.has_image for photo in page.photos)
+        self.newest = max([*([self.newest] if self.newest else []), *(p.updated_at for p in page.photos)], default=None)
 
 
-@dataclass(frozen=True)
-class PhotosListed:
+class PhotosListed(BaseModel):
     """What a listing found.
 
     full: everything was asked for, not only what changed since the cursor. scan_id: of a full scan, else None.
     complete: everything asked for was surely seen; reason: why not, '' when it was. seen: different photos listed;
-    unusable: those without an image upstream; rejects: rows that could not be read, to be rejects of the plan too.
-    new, changed (those that came back among them) and gone: rows of the mirror that this listing wrote. absent: all
-    ids that HO itself called gone, in this and earlier listings, for the plan's scope. mirror_at: when the mirror last
+    unusable: those without an image upstream. new, changed (those that came back among them) and gone: rows of the
+    mirror that this listing wrote. rejected: rows that could not be read, rejects of the plan too; illegible: the ids
+    of those that have one; rejects: with why, not kept in the hand-over. mirror_at: when the mirror of this store last
     changed, None: it is empty. lag_seconds: age, by HO's clock, of the oldest change since the cursor that this listing
     brought; 0: nothing new; None: not known. calls, bytes: of this listing.
     """
+
+    model_config = ConfigDict(frozen=True)
 
     full: bool
     scan_id: int | None
     complete: bool
     reason: str
-    seen: int
-    new: int
-    changed: int
-    gone: int
-    unusable: int
-    rejects: tuple[IllegibleRow, ...]
-    absent: frozenset[str]
     mirror_at: datetime | None
-    cursor_before: datetime | None
-    cursor_after: datetime | None
-    lag_seconds: float | None
-    calls: int
-    bytes: int
-    warnings: tuple[str, ...]
+    seen: int = 0
+    new: int = 0
+    changed: int = 0
+    unusable: int = 0
+    gone: int = 0
+    rejected: int = 0
+    illegible: tuple[str, ...] = ()
+    rejects: tuple[IllegibleRow, ...] = Field((), exclude=True)
+    cursor: datetime | None = None
+    lag_seconds: float | None = None
+    calls: int = 0
+    bytes: int = 0
+    warnings: tuple[str, ...] = ()
 
 
-class _Gone(NamedTuple):
-    """Photos that HO itself calls gone, and what could not be found out about others."""
+class ListingHandOver(PhotosListed):
+    """What the listing leaves for the next step; quiet: nothing is new and nothing waits, so no plan is made."""
 
-    deleted: frozenset[str] = frozenset()
-    not_found: frozenset[str] = frozenset()
-    warning: str = ""
-
-
-class _Kept(NamedTuple):
-    """What was written to the mirror; `oldest`: of the changes since the cursor, None when there were none."""
-
-    merged: Merged
-    gone: int
-    oldest: datetime | None
+    run_id: str
+    dry_run: bool
+    quiet: bool
 
 
 def take_listing(
@@ -160,46 +161,64 @@ def take_listing(
         if since is None:
             scan_id = start_scan(engine, scan_connector(store.name), page_size=settings.page_size, block_size=1)
         with staging(connection):
-            scan = _scan_until_proven(
-                connection,
-                api,
-                store.store_id,
-                since=since,
-                page_size=settings.page_size,
-                repeats=settings.walk_repeats,
-            )
+            scan = _scan_until_proven(connection, api, store.store_id, settings, since)
             reason = scan.reason() or ("" if since else _nothing_left(connection, store.name, scan))
             all_seen = since is None and not reason
-            gone = _called_gone(connection, store, api, settings.concurrency, scan, all_seen)
-            kept = _keep(connection, store.name, gone, scan_id, all_seen, before, mark_pending)
-            after = None if reason else _cursor(scan)
+            deleted = scan.deleted - staged_keys(connection, scan.deleted)
+            # A complete listing of everything answers what became of replaced photos without asking.
+            left = [] if all_seen else [key for key in left_behind(connection, EDGE, store.name) if key not in deleted]
+            connection.commit()
+            not_found, unanswered = _not_found(api, store.store_id, left, settings.concurrency)
+            merged, oldest = _merge(connection, store.name, scan_id, before, mark_pending)
+            gone = mark_gone(connection, EDGE, store.name, deleted, DELETED)
+            gone += mark_gone(connection, EDGE, store.name, not_found, NOT_FOUND)
+            if all_seen:
+                gone += mark_missing_gone(connection, EDGE, store.name, NOT_LISTED)
+            after = None if reason else scan.cursor()
             if after is not None:
                 move_cursor(connection, EDGE, store.name, after.isoformat())
             connection.commit()
             changed_at = mirror_at(connection, EDGE, store.name)
-            absent = read_gone(connection, EDGE, store.name, WORD_OF_HO)
     calls, received = api.calls - calls, api.bytes - received
     if scan_id is not None:
-        _finish(engine, scan_id, scan, reason, settings.page_size, calls, received)
+        finish_scan(
+            engine,
+            scan_id,
+            state=UNPROVEN if reason else PROVEN,
+            reason=reason,
+            page_length=settings.page_size,
+            first_count=scan.totals[0],
+            last_count=scan.totals[-1],
+            pages=len(scan.totals),
+            calls=calls,
+            received=received,
+        )
+    warnings = [
+        f"the listing did not prove to be complete: {reason}; the cursor stays" if reason else "",
+        f"{len(scan.rejects)} rows of the listing cannot be read, such as: {scan.rejects[0].reason}"
+        if scan.rejects
+        else "",
+        unanswered,
+    ]
     return PhotosListed(
         full=since is None,
         scan_id=scan_id,
         complete=not reason,
         reason=reason,
-        seen=scan.distinct,
-        new=kept.merged.new,
-        changed=kept.merged.changed + kept.merged.revived,
-        gone=kept.gone,
-        unusable=scan.unusable,
-        rejects=tuple(scan.rejects),
-        absent=absent,
         mirror_at=changed_at,
-        cursor_before=before,
-        cursor_after=after or before,
-        lag_seconds=_lag(scan, before, kept.oldest),
+        seen=scan.distinct,
+        new=merged.new,
+        changed=merged.changed + merged.revived,
+        unusable=scan.unusable,
+        gone=gone,
+        rejected=len(scan.rejects),
+        illegible=tuple(reject.photo_id for reject in scan.rejects if reject.photo_id is not None),
+        rejects=tuple(scan.rejects),
+        cursor=after or before,
+        lag_seconds=_lag(scan, before, oldest),
         calls=calls,
         bytes=received,
-        warnings=tuple(_warnings(scan, reason, gone)),
+        warnings=tuple(filter(None, warnings)),
     )
 
 
@@ -215,67 +234,41 @@ def _nothing_left(connection: sa.Connection, name: str, scan: ListingScan) -> st
     return f"HO lists no photo at all, but there were {there}; nothing is removed on that" if there else ""
 
 
-def _called_gone(
-    connection: sa.Connection, store: EdgeStore, api: HeadOfficeApi, threads: int, scan: ListingScan, all_seen: bool
-) -> _Gone:
-    """What HO calls gone: its deleted_ids, and what it answers 404 about.
+def _not_found(api: HeadOfficeApi, store_id: str, asked: Sequence[str], threads: int) -> tuple[set[str], str]:
+    """Those of these photos that HO answers 404 about, and a warning when it did not answer about every one.
 
-    It is asked about the other photos of products that got a new one: a replaced photo has a new id. A complete
-    listing of everything answers that without asking.
+    They are the other photos of products that got a new one: a replaced photo has a new id.
     """
-    deleted = scan.deleted - staged_keys(connection, scan.deleted)
-    others = [] if all_seen else left_behind(connection, EDGE, store.name)
-    connection.commit()
-    asked = [key for key in others if key not in deleted]
     failures: list[UpstreamError] = []
 
-    def ask(photo_id: str) -> bool:
+    def is_gone(photo_id: str) -> bool:
         # When HO is down, every question would take a minute to fail; the next full listing answers it as well.
         if len(failures) >= ENOUGH_FAILURES:
-            return True
+            return False
         try:
-            return api.photo_exists(photo_id, store.store_id)
+            return not api.photo_exists(photo_id, store_id)
         except UpstreamError as error:
             failures.append(error)
-            return True
+            return False
 
     with ThreadPoolExecutor(threads, thread_name_prefix="replaced") as pool:
-        there = dict(zip(asked, pool.map(ask, asked), strict=True))
-    warning = ""
-    if failures:
-        warning = f"HO did not say of every replaced photo whether it is gone; those stay: {failures[0]}"
-    return _Gone(frozenset(deleted), frozenset(key for key in asked if not there[key]), warning)
+        gone = {key for key, is_gone_now in zip(asked, pool.map(is_gone, asked), strict=True) if is_gone_now}
+    if not failures:
+        return gone, ""
+    return gone, f"HO did not say of every replaced photo whether it is gone; those stay: {failures[0]}"
 
 
-def _keep(
-    connection: sa.Connection,
-    name: str,
-    gone: _Gone,
-    scan_id: int | None,
-    all_seen: bool,
-    before: datetime | None,
-    mark_pending: MarkPending,
-) -> _Kept:
-    """Write the mirror in a transaction that the caller commits; the store is told first."""
+def _merge(
+    connection: sa.Connection, name: str, scan_id: int | None, before: datetime | None, mark_pending: MarkPending
+) -> tuple[Merged, datetime | None]:
+    """Write what was listed to the mirror, the store being told first; with the oldest change since the cursor."""
     oldest = None
     for payloads in staged_changes(connection, EDGE, name):
         photos = [Photo.from_payload(payload) for payload in payloads]
         mark_pending(photos)
         late = [photo.updated_at for photo in photos if before is not None and photo.updated_at > before]
         oldest = min([*late, *([oldest] if oldest else [])], default=None)
-    merged = merge(connection, EDGE, name, scan_id)
-    count = mark_gone(connection, EDGE, name, gone.deleted, DELETED)
-    count += mark_gone(connection, EDGE, name, gone.not_found, NOT_FOUND)
-    if all_seen:
-        count += mark_missing_gone(connection, EDGE, name, NOT_LISTED)
-    return _Kept(merged, count, oldest)
-
-
-def _cursor(scan: ListingScan) -> datetime | None:
-    """HO's own time (never ours) up to which everything was seen; a row from HO's future must not hide what follows."""
-    if scan.newest is None or scan.ho_time is None:
-        return scan.newest
-    return min(scan.newest, scan.ho_time)
+    return merge(connection, EDGE, name, scan_id), oldest
 
 
 def _lag(scan: ListingScan, before: datetime | None, oldest: datetime | None) -> float | None:
@@ -284,42 +277,10 @@ def _lag(scan: ListingScan, before: datetime | None, oldest: datetime | None) ->
     return 0.0 if oldest is None else max(0.0, (scan.ho_time - oldest).total_seconds())
 
 
-def _finish(
-    engine: sa.Engine, scan_id: int, scan: ListingScan, reason: str, page_size: int, calls: int, received: int
-) -> None:
-    finish_scan(
-        engine,
-        scan_id,
-        state=UNPROVEN if reason else PROVEN,
-        reason=reason,
-        page_length=page_size,
-        first_count=scan.totals[0],
-        last_count=scan.totals[-1],
-        pages=len(scan.totals),
-        calls=calls,
-        received=received,
-    )
-
-
-def _warnings(scan: ListingScan, reason: str, gone: _Gone) -> list[str]:
-    warnings = []
-    if reason:
-        warnings.append(f"the listing did not prove to be complete: {reason}; the cursor stays")
-    if scan.rejects:
-        warnings.append(f"{len(scan.rejects)} rows of the listing cannot be read, such as: {scan.rejects[0].reason}")
-    return [*warnings, *([gone.warning] if gone.warning else [])]
-
-
 def _scan_until_proven(
-    connection: sa.Connection,
-    api: HeadOfficeApi,
-    store_id: str,
-    *,
-    since: datetime | None,
-    page_size: int,
-    repeats: int,
+    connection: sa.Connection, api: HeadOfficeApi, store_id: str, settings: EdgeSettings, since: datetime | None
 ) -> ListingScan:
-    """The first scan that proves to be complete, or the last of `repeats` + 1; its rows are staged afterwards.
+    """The first scan that proves to be complete, or the last of those allowed; its rows are staged afterwards.
 
     A repeated scan asks for everything on one page: HO may give less, but where it does, no row can move between pages
     or come in another order on each. What any of the scans was told to be deleted is kept. Raises the errors of the
@@ -327,14 +288,14 @@ def _scan_until_proven(
     """
     deleted: set[str] = set()
     scan = ListingScan()
-    limit = page_size
-    for _ in range(repeats + 1):
+    limit = settings.page_size
+    for _ in range(settings.walk_repeats + 1):
         stage_nothing(connection)
         scan = _scan(connection, api, store_id, since, limit)
         deleted |= scan.deleted
         if not scan.reason():
             break
-        limit = max(page_size, min(scan.totals[-1] + page_size, LARGEST_PAGE))
+        limit = max(settings.page_size, min(scan.totals[-1] + settings.page_size, LARGEST_PAGE))
     scan.deleted = deleted
     return scan
 
@@ -346,22 +307,11 @@ def _scan(
     offset: int | None = 0
     while offset is not None:
         page = api.list_page(store_id, since=since, limit=limit, offset=offset)
-        _note(scan, page)
+        scan.note(page)
         stage(connection, [*map(_row, page.photos), *(_seen(r.photo_id) for r in page.rejects if r.photo_id)])
         offset = page.next_offset
     scan.distinct = settle_staging(connection)
     return scan
-
-
-def _note(scan: ListingScan, page: ListingPage) -> None:
-    scan.totals.append(page.total)
-    scan.ho_time = scan.ho_time or page.ho_time
-    scan.deleted |= page.deleted_ids
-    scan.rejects += page.rejects
-    scan.unidentified += sum(reject.photo_id is None for reject in page.rejects)
-    for photo in page.photos:
-        scan.unusable += not photo.has_image
-        scan.newest = photo.updated_at if scan.newest is None else max(scan.newest, photo.updated_at)
 
 
 def _row(photo: Photo) -> MirrorRow:

@@ -10,7 +10,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imagesync_pipelines.connectors.edge.model import Photo
-from imagesync_pipelines.connectors.edge.rules import UNKNOWN_PRODUCT, why_unusable
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import Change, DeletionLimits, PlanCost, Scope
@@ -21,6 +20,9 @@ PAYLOAD_COLUMNS = ("key", "needs_bytes", "photo")
 # The JSON of so many photos is in memory at one time.
 ROWS_PER_PORTION = 1_000
 _WRITTEN = (Change.ADD, Change.UPDATE)
+NO_IMAGE_UPSTREAM = "no image upstream"
+UNKNOWN_PRODUCT = "the store does not have this product yet; the photo waits for it"
+_MISMATCH = "checksum mismatch: listed {listed}"
 
 # What planning needs to know of every photo that the head office lists, beside storage.mirror.MIRROR_COLUMNS.
 LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType({"checksum": pa.large_string(), "size": pa.int64()})
@@ -51,11 +53,6 @@ class PhotoPlan:
     waiting: Mapping[str, str]
     cost: PlanCost
     warnings: tuple[str, ...]
-
-    def counts(self) -> dict[str, int]:
-        """Rows per change, all five of them."""
-        found = self.plan["change"].value_counts()
-        return {str(change): int(found.get(change, 0)) for change in Change}
 
 
 def plan_photos(
@@ -134,6 +131,28 @@ def product_labels(plan: pd.DataFrame, mirror: pd.DataFrame) -> pd.Series:
     labels = _in_one_piece((sku + " " + name).str.strip())
     places = pc.index_in(_in_one_piece(plan["group"]), value_set=_in_one_piece(mirror["group_key"]))
     return pd.Series(labels.take(places), index=plan.index, dtype="str")
+
+
+def why_unusable(checksum: str, size: int, max_bytes: int) -> str:
+    """Why a photo listed so is not to be fetched ('': it is). What the store has of it stays."""
+    if not checksum or size <= 0:
+        return NO_IMAGE_UPSTREAM
+    if size > max_bytes:
+        return f"listed with {size} bytes; {max_bytes} are allowed (EDGE_MAX_PHOTO_MB)"
+    return ""
+
+
+def mismatch_reason(listed: str, received: str) -> str:
+    """What a row says whose bytes are not the listed ones; both are MD5 checksums."""
+    return f"{_MISMATCH.format(listed=listed)}, received {received}"
+
+
+def is_second_mismatch(error_before: str, listed: str) -> bool:
+    """Whether the row said so before of the same listed checksum.
+
+    Once may be a replacement during the run; twice in a row is corruption, or a stale listing.
+    """
+    return error_before.startswith(_MISMATCH.format(listed=listed))
 
 
 def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd.DataFrame:

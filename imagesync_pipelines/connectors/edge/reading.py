@@ -1,27 +1,27 @@
 """A store in one run, and the run's first step: what the head office lists for the store, in our mirror."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
-from imagesync_pipelines.connectors.edge.listing import PhotosListed, take_listing
+from imagesync_pipelines.connectors.edge.listing import ListingHandOver, PhotosListed, take_listing
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.store_schema import TableFinding, create_or_check, require_ready
+from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Texts
 from imagesync_pipelines.upstream.retries import Timing
 
+LISTING, BINARIES = "photo_listing", "photo_binaries"
 # The stage under which the quarantine keeps rows of a listing.
 LISTING_STAGE = "listing"
 
@@ -33,6 +33,27 @@ class ListingOptions(BaseModel):
         False, description="list everything, not only what changed since the cursor; finds what vanished"
     )
     dry_run: bool = Field(False, description="write nothing into the store's database")
+
+
+class BinariesHandOver(BaseModel):
+    """What applying did; tried: photos whose bytes were to be fetched, failed and mismatched among them.
+
+    settled_at: the state of the mirror (mirror_at) that the store has now; None: not all of it. seconds: since the run
+    started. photos: by status. database_bytes: after the run; grown_bytes: since the hand-over before.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    settled_at: datetime | None
+    tried: int = 0
+    failed: int = 0
+    mismatched: int = 0
+    bytes_downloaded: int = 0
+    seconds: float = 0.0
+    photos: dict[str, int] = Field(default_factory=dict)
+    database_bytes: int = 0
+    grown_bytes: int | None = None
+    capacity_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -93,7 +114,17 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
     """The step: take a store's photos and tell what was listed."""
     with at_store(context) as run:
         listed = take_photos(run, full=options.full, dry_run=options.dry_run)
-    context.note_summary(_summary(context, listed))
+    # The run may end here.
+    summary = Summary(
+        status="completed",
+        started_at=context.started_at,
+        completed_at=datetime.now(UTC),
+        warnings=listed.warnings,
+        rejected=listed.unusable + listed.rejected,
+        api_calls=listed.calls,
+        bytes_downloaded=listed.bytes,
+    )
+    context.note_summary(summary)
     return StepResult(
         rows=listed.seen,
         numbers=_numbers(listed),
@@ -101,7 +132,7 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
             "full": listed.full,
             "every_page_was_read": listed.complete,
             "not_complete_because": listed.reason or "-",
-            "cursor": _moment(listed.cursor),
+            "cursor": f"{listed.cursor.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC" if listed.cursor else "-",
             "nothing_to_do": listed.quiet,
             "warnings": Texts(listed.warnings),
         },
@@ -147,27 +178,15 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
     settled = listed.mirror_at is None or (applied is not None and applied.settled_at == listed.mirror_at)
     # A run that died may have written photos of which the head office has not heard.
     settled = settled and run.broken_off() is None
+    advice: tuple[str, ...] = ()
+    if findings:
+        what = "; ".join(finding.what for finding in findings)
+        advice = (f"The store's table could be better: {what}. `imagesync edge migrate --store {run.name}` does it.",)
     left = ListingHandOver(
         run_id=context.run_id,
         dry_run=dry_run,
-        full=listed.full,
-        scan_id=listed.scan_id,
-        complete=listed.complete,
-        reason=listed.reason,
         quiet=settled and not listed.full and not waiting,
-        mirror_at=listed.mirror_at,
-        seen=listed.seen,
-        new=listed.new,
-        changed=listed.changed,
-        unusable=listed.unusable,
-        gone=listed.gone,
-        rejected=len(listed.rejects),
-        illegible=tuple(reject.photo_id for reject in listed.rejects if reject.photo_id is not None),
-        cursor=listed.cursor_after,
-        lag_seconds=listed.lag_seconds,
-        calls=listed.calls,
-        bytes=listed.bytes,
-        warnings=(*_told(findings, run.name), *listed.warnings),
+        **{**listed.model_dump(), "warnings": (*advice, *listed.warnings)},
     )
     context.keep(LISTING, left)
     return left
@@ -184,26 +203,6 @@ def _set_aside(context: RunContext[EdgeSettings], listed: PhotosListed) -> None:
     if listed.full and listed.complete:
         bad = {item.key for item in items}
         table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
-
-
-def _told(findings: Sequence[TableFinding], name: str) -> list[str]:
-    if not findings:
-        return []
-    what = "; ".join(finding.what for finding in findings)
-    return [f"The store's table could be better: {what}. `imagesync edge migrate --store {name}` does it."]
-
-
-def _summary(context: RunContext[EdgeSettings], listed: ListingHandOver) -> Summary:
-    """The summary of a run that ended with its listing."""
-    return Summary(
-        status="completed",
-        started_at=context.started_at,
-        completed_at=datetime.now(UTC),
-        warnings=listed.warnings,
-        rejected=listed.unusable + listed.rejected,
-        api_calls=listed.calls,
-        bytes_downloaded=listed.bytes,
-    )
 
 
 def _line(name: str, listed: ListingHandOver) -> str:
@@ -226,8 +225,3 @@ def _numbers(listed: ListingHandOver) -> Mapping[str, int | float]:
         "api/calls": listed.calls,
         **lag,
     }
-
-
-def _moment(value: datetime | None) -> str:
-    """A time for people, in UTC."""
-    return "-" if value is None else f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -41,10 +41,21 @@ class Reported:
     dropped: int
     error: str
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person has to know."""
+        kept = f"{self.waiting} reports are kept for the next run: {self.error}" if self.error else ""
+        lost = f"{self.dropped} reports were given up; the head office refused them in many runs."
+        return tuple(filter(None, (kept, lost if self.dropped else "")))
+
 
 def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) -> None:
     """Put reports into the outbox, all or none; of a photo the newest counts."""
-    queue_reports(engine, EDGE, store_name, {report.photo_id: _payload(report) for report in reports})
+    payloads = {
+        photo_id: {"status": status, "synced_at": moment and moment.isoformat(), "error": error}
+        for photo_id, status, moment, error in reports
+    }
+    queue_reports(engine, EDGE, store_name, payloads)
 
 
 def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch: int) -> Reported:
@@ -89,12 +100,7 @@ def _send(
     return None
 
 
-def _payload(report: PhotoReport) -> dict[str, str | None]:
-    moment = None if report.synced_at is None else report.synced_at.isoformat()
-    return {"status": report.status, "synced_at": moment, "error": report.error}
-
-
 def _report(waiting: WaitingReport) -> PhotoReport:
     moment = waiting.payload["synced_at"]
-    synced_at = None if moment is None else datetime.fromisoformat(moment)
+    synced_at = datetime.fromisoformat(moment) if moment else None
     return PhotoReport(waiting.key, waiting.payload["status"], synced_at, waiting.payload["error"])

@@ -11,9 +11,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.connectors.edge import reporting, store
-from imagesync_pipelines.connectors.edge.applying import StoreApplied, apply_plan
-from imagesync_pipelines.connectors.edge.hand_overs import LISTING, ListingHandOver
-from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO
+from imagesync_pipelines.connectors.edge.applying import apply_plan
+from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver
 from imagesync_pipelines.connectors.edge.planning import (
     LISTED_VALUES,
     PRODUCT_VALUES,
@@ -22,7 +21,7 @@ from imagesync_pipelines.connectors.edge.planning import (
     plan_photos,
     product_labels,
 )
-from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store
+from imagesync_pipelines.connectors.edge.reading import LISTING, StoreRun, at_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
 from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.sync.connector import NoOptions
@@ -48,63 +47,63 @@ class StorePlan:
     planned: Planned
 
 
-@dataclass(frozen=True)
-class StatusSent:
-    """What was told to the head office: reports sent, reports kept for the next run, and why."""
-
-    sent: int
-    left: int
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Scrubbed:
-    """What hashing the stored photos found: how many were hashed, the ids that differ, what their repair came to."""
-
-    hashed: int
-    differing: tuple[str, ...]
-    repaired: StoreApplied | None
-
-
 def plan(context: RunContext[EdgeSettings], options: StorePlanOptions) -> StepResult:
     """The step: plan, and tell what would change."""
     with at_store(context) as run:
         made = make_plan(run, allow_mass_delete=options.allow_mass_delete, dry_run=options.dry_run)
-    rows = made.planned.plan
+    rows, cost = made.planned.plan, made.planned.cost
+    pace = f", at least {cost.minutes:g} minutes at the pace set" if cost.minutes else ""
+    reasons = rows.loc[rows["change"] == Change.REJECT, "reason"].value_counts()
     changes = changing_rows(rows).rename(columns={"key": "photo"})
     return plan_result(
         context,
         made.planned,
         made.plan_id,
-        cost=_cost(made.planned.cost),
+        cost=f"{cost.calls} downloads, {cost.bytes / MEGABYTE:,.1f} MB{pace}.",
         changes=changes.loc[:, ["change", "product", "photo", "reason"]],
-        shown={"set_aside": Table(_set_aside(rows))},
+        shown={"set_aside": Table(pd.DataFrame({"reason": reasons.index, "photos": reasons.to_numpy()}))},
     )
 
 
 def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
-    """The step: tell the head office what became of each photo."""
+    """The step: tell the head office what became of each photo; what it does not take is kept."""
     with at_store(context) as run:
-        sent = send_status(run)
-    kept = f"; {sent.left} are kept for the next run" if sent.left else ""
+        done = reporting.send_reports(run.engine, run.account, run.api, run.settings.report_batch)
+    kept = f"; {done.waiting} are kept for the next run" if done.waiting else ""
     return StepResult(
-        rows=sent.sent,
-        numbers={"report/sent": sent.sent, "report/kept": sent.left},
-        shown={"warnings": Texts(sent.warnings)},
-        lines=[f"{context.account}: {sent.sent} photos were reported to the head office{kept}."],
-        warnings=sent.warnings,
+        rows=done.sent,
+        numbers={"report/sent": done.sent, "report/kept": done.waiting},
+        shown={"warnings": Texts(done.warnings)},
+        lines=[f"{context.account}: {done.sent} photos were reported to the head office{kept}."],
+        warnings=done.warnings,
     )
 
 
 def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
-    """The step of the scrub's job: hash what a store has, fetch again what differs."""
+    """The step of the scrub's job: hash what a store has, inside its database, and fetch again what differs.
+
+    Raises HandOverMissingError when the store was never listed, and the errors of plan_store and apply_plan.
+    """
     with at_store(context) as run:
-        found = scrub_and_repair(run)
+        with run.lock():
+            found = store.scrub(
+                run.database, on_progress=lambda done, total: context.progress("photos hashed", done, total)
+            )
+        said, differing = f"{context.account}: {found.hashed} photos were hashed", found.differing
+        if not differing:
+            said += "; all are what their checksums say."
+            summary = Summary("completed", context.started_at, datetime.now(UTC), kept=found.hashed)
+        else:
+            made = plan_store(run, context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)
+            repaired = apply_plan(run, made.plan_id)
+            said += f", {len(differing)} differ; {repaired.applied.updated} were fetched again."
+            warning = f"{len(differing)} stored photos were not what their checksums say, and are fetched again."
+            summary = replace(repaired.summary, warnings=(warning, *repaired.summary.warnings))
     return StepResult(
-        numbers={"photos/hashed": found.hashed, "photos/differing": len(found.differing)},
-        shown={"differing": Texts(found.differing)},
-        lines=[_scrub_line(context.account, found)],
-        summary=_scrub_summary(context, found),
+        numbers={"photos/hashed": found.hashed, "photos/differing": len(differing)},
+        shown={"differing": Texts(differing)},
+        lines=[said],
+        summary=summary,
     )
 
 
@@ -149,31 +148,6 @@ def plan_store(run: StoreRun, listed: ListingHandOver, *, allow_mass_delete: boo
         return StorePlan(store_plan(context, planned, dry_run=dry_run), planned)
 
 
-def send_status(run: StoreRun) -> StatusSent:
-    """Send what waits to be reported; what the head office does not take is kept. Raises nothing of the head office."""
-    done = reporting.send_reports(run.engine, run.account, run.api, run.settings.report_batch)
-    warnings = []
-    if done.error:
-        warnings.append(f"{done.waiting} reports are kept for the next run: {done.error}")
-    if done.dropped:
-        warnings.append(f"{done.dropped} reports were given up; the head office refused them in many runs.")
-    return StatusSent(done.sent, done.waiting, tuple(warnings))
-
-
-def scrub_and_repair(run: StoreRun) -> Scrubbed:
-    """Hash what the store has, inside its database, and fetch again what differs from its checksum.
-
-    Raises HandOverMissingError when the store was never listed, and the errors of make_plan and apply_plan.
-    """
-    progress = run.context.progress
-    with run.lock():
-        found = store.scrub(run.database, on_progress=lambda done, total: progress("photos hashed", done, total))
-    if not found.differing:
-        return Scrubbed(found.hashed, (), None)
-    made = plan_store(run, run.context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)
-    return Scrubbed(found.hashed, tuple(found.differing), apply_plan(run, made.plan_id))
-
-
 def _planned(
     run: StoreRun,
     listed: ListingHandOver,
@@ -189,9 +163,11 @@ def _planned(
     # A full scan proves what is gone as long as the mirror is as that scan left it.
     proven = listed.full and listed.scan_id is not None and listed.mirror_at == mirror_at
     proof = Proof(listed.scan_id, listed.complete, listed.reason) if proven and listed.scan_id is not None else None
+    current = store.read_current(run.database)
     planned = plan_photos(
         wanted,
-        _current(run, listed),
+        # What is listed in a form that cannot be read is left alone.
+        current[~current["key"].isin(listed.illegible)],
         Scope(None, proof, absent),
         deletion_limits(run.context.installation.settings, lifted=allow_mass_delete),
         unknown_products=store.unknown_products(run.database, set(wanted["group_key"])),
@@ -201,39 +177,6 @@ def _planned(
     return planned, product_labels(planned.plan, wanted)
 
 
-def _current(run: StoreRun, listed: ListingHandOver) -> pd.DataFrame:
-    """What the store has, without what the head office lists in a form that cannot be read: that is left alone."""
-    current = store.read_current(run.database)
-    return current[~current["key"].isin(listed.illegible)] if listed.illegible else current
-
-
 def _spent(run: StoreRun, listed: ListingHandOver) -> tuple[int, int]:
     """Calls and bytes of the listing, when it was this run's."""
     return (listed.calls, listed.bytes) if listed.run_id == run.context.run_id else (0, 0)
-
-
-def _cost(cost: PlanCost) -> str:
-    """What applying the plan costs, in a sentence."""
-    pace = f", at least {cost.minutes:g} minutes at the pace set" if cost.minutes else ""
-    return f"{cost.calls} downloads, {cost.bytes / MEGABYTE:,.1f} MB{pace}."
-
-
-def _set_aside(rows: pd.DataFrame) -> pd.DataFrame:
-    """How many photos cannot be used, by reason."""
-    found = rows.loc[rows["change"] == Change.REJECT, "reason"].value_counts()
-    return pd.DataFrame({"reason": found.index, "photos": found.to_numpy()})
-
-
-def _scrub_summary(context: RunContext[EdgeSettings], found: Scrubbed) -> Summary:
-    """The summary of a scrub: what its repair wrote, and a warning when something differed."""
-    if found.repaired is None:
-        return Summary("completed", context.started_at, datetime.now(UTC), kept=found.hashed)
-    warning = f"{len(found.differing)} stored photos were not what their checksums say, and are fetched again."
-    return replace(found.repaired.summary, warnings=(warning, *found.repaired.summary.warnings))
-
-
-def _scrub_line(name: str, found: Scrubbed) -> str:
-    if not found.differing:
-        return f"{name}: {found.hashed} photos were hashed; all are what their checksums say."
-    repaired = found.repaired.applied.updated if found.repaired is not None else 0
-    return f"{name}: {found.hashed} photos were hashed, {len(found.differing)} differ; {repaired} were fetched again."

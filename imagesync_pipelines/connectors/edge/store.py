@@ -33,7 +33,6 @@ WAITING = "imagesync_photo_waiting"
 LOCK = "edge photos"
 # frames.ROW_COLUMNS, and what applying needs beside them.
 CURRENT_COLUMNS = ("key", "group", "position", "fingerprint", "content", "checksum", "has_bytes", "status", "error")
-UNFINISHED = ("pending", "syncing", "failed")
 
 _ROWS_PER_PART = 2_000
 _SCHEMA = pa.schema(
@@ -94,7 +93,6 @@ class StorageUsed:
     """How much a store's database holds, in bytes, and how many photos are in each status."""
 
     database_bytes: int
-    table_bytes: int
     photos: Mapping[str, int]
 
 
@@ -220,24 +218,24 @@ def keep_waiting(database: StoreDatabase, photos: Mapping[str, str]) -> None:
         _park(connection, photos)
 
 
-def reset_failed(database: StoreDatabase) -> int:
-    """Make failed photos pending again, without their errors; returns how many. Their pictures stay."""
-    return _reset(database, "sync_status = 'failed'")
+def reset(database: StoreDatabase, *, everything: bool = False) -> int:
+    """Make failed photos pending again, without their errors; returns how many. Pictures stay, and are hashed.
 
-
-def reset_all(database: StoreDatabase) -> int:
-    """Make every photo pending, as after a rollback; returns how many. Pictures stay and are hashed, not fetched."""
-    return _reset(database, "sync_status IS DISTINCT FROM 'pending'")
+    everything: every photo that is not pending, as after a rollback.
+    """
+    which = "sync_status IS DISTINCT FROM 'pending'" if everything else "sync_status = 'failed'"
+    statement = f"UPDATE {database.table} SET sync_status = 'pending', sync_error = NULL WHERE {which}"  # noqa: S608
+    with database.engine.begin() as connection:
+        return int(connection.execute(sa.text(statement)).rowcount)
 
 
 def storage_used(database: StoreDatabase) -> StorageUsed:
     """How much the database holds now."""
-    sizes = "SELECT pg_database_size(current_database()), pg_total_relation_size(to_regclass(:table))"
     counts = f"SELECT coalesce(sync_status, 'pending'), count(*) FROM {database.table} GROUP BY 1"  # noqa: S608
     with database.engine.connect() as connection:
-        whole, table = connection.execute(sa.text(sizes), {"table": database.table}).one()
+        size = int(connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
         photos = {row[0]: row[1] for row in connection.execute(sa.text(counts))}
-    return StorageUsed(whole, table or 0, photos)
+    return StorageUsed(size, photos)
 
 
 def scrub(database: StoreDatabase, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScrubFound:
@@ -288,12 +286,6 @@ def _unknown(connection: sa.Connection, database: StoreDatabase, product_ids: Co
 def _park(connection: sa.Connection, photos: Mapping[str, str]) -> None:
     if photos:
         connection.execute(sa.text(_PARK), {"photos": list(photos), "products": list(photos.values())})
-
-
-def _reset(database: StoreDatabase, which: str) -> int:
-    statement = f"UPDATE {database.table} SET sync_status = 'pending', sync_error = NULL WHERE {which}"  # noqa: S608
-    with database.engine.begin() as connection:
-        return int(connection.execute(sa.text(statement)).rowcount)
 
 
 def _columns(rows: Sequence[sa.Row[Any]]) -> pa.Table:

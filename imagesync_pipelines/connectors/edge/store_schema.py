@@ -4,7 +4,7 @@ Nothing is ever dropped or narrowed, and nothing is changed in a table that was 
 `migrate`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,27 +12,6 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.errors import StoreNotReadyError
 from imagesync_pipelines.connectors.edge.store import WAITING, StoreDatabase
-
-_NEW = """
-CREATE TABLE {table} (
-    id uuid PRIMARY KEY,
-    product_id uuid NOT NULL,
-    object_key varchar(500),
-    filename varchar(255),
-    size integer,
-    content_type varchar(100),
-    checksum varchar(64),
-    version integer DEFAULT 1,
-    is_primary boolean DEFAULT false,
-    sort_order integer DEFAULT 0,
-    created_at timestamptz DEFAULT now(),
-    updated_at timestamptz DEFAULT now(),
-    image_binary bytea,
-    last_sync_at timestamptz,
-    sync_status varchar(20) DEFAULT 'pending',
-    sync_error text
-)
-"""
 
 # Photos of products that the store does not have yet; ours alone, so it is made without asking.
 _WAITING = f"""
@@ -43,8 +22,7 @@ CREATE TABLE IF NOT EXISTS {WAITING} (
 )
 """
 
-# Columns that a table may lack, as they are added; id and product_id are not among them, a table without is no table
-# of photos.
+# Columns that a table may lack, as they are added; a table without id and product_id is no table of photos.
 _COLUMNS = {
     "object_key": "varchar(500)",
     "filename": "varchar(255)",
@@ -116,15 +94,11 @@ def create_or_check(database: StoreDatabase) -> list[TableFinding]:
     with database.engine.begin() as connection:
         connection.execute(sa.text(_WAITING))
         if not _column_types(connection, database.table):
-            for statement in _all_statements(database.table):
-                connection.execute(sa.text(statement))
+            made = {"id": "uuid PRIMARY KEY", "product_id": "uuid NOT NULL", "created_at": "timestamptz DEFAULT now()"}
+            columns = ", ".join(f"{name} {kind}" for name, kind in {**made, **_COLUMNS}.items())
+            for statement in (f"CREATE TABLE {{table}} ({columns})", _EXTERNAL, *_INDEXES.values()):
+                connection.execute(sa.text(statement.format(table=database.table)))
         return _findings(connection, database.table)
-
-
-def check_table(database: StoreDatabase) -> list[TableFinding]:
-    """What the table lacks, without changing anything; a store without a table lacks nothing: it gets a new one."""
-    with database.engine.connect() as connection:
-        return _findings(connection, database.table) if _column_types(connection, database.table) else []
 
 
 def require_ready(findings: Sequence[TableFinding], store: str) -> None:
@@ -146,58 +120,31 @@ def migrate(database: StoreDatabase) -> list[str]:
     return [finding.what for finding in findings]
 
 
-def _all_statements(table: str) -> list[str]:
-    indexes = [statement.format(table=table) for statement in _INDEXES.values()]
-    return [_NEW.format(table=table), _EXTERNAL.format(table=table), *indexes]
-
-
 def _findings(connection: sa.Connection, table: str) -> list[TableFinding]:
     columns = _column_types(connection, table)
     if not set(_KEYS) <= columns.keys():
         raise StoreNotReadyError(
             f"{table} has no columns {' and '.join(_KEYS)}, so it is no table of photos; look at it."
         )
+    change = f"ALTER TABLE {table} ALTER COLUMN"
     found = [
         TableFinding(f"{table} has no column {name}", f"ALTER TABLE {table} ADD COLUMN {name} {kind}", needed=True)
         for name, kind in _COLUMNS.items()
         if name not in columns
     ]
-    return found + _widths(table, columns) + _defaults(table, columns) + _plain(connection, table, columns)
-
-
-def _widths(table: str, columns: Mapping[str, _Column]) -> list[TableFinding]:
-    """Texts that are too short for what the head office lists."""
-    return [
-        TableFinding(
-            f"{table}.{name} holds {column.length} characters, {width} are needed",
-            f"ALTER TABLE {table} ALTER COLUMN {name} TYPE varchar({width})",
-            needed=False,
-        )
-        for name, width in _WIDTHS.items()
-        if (column := columns.get(name)) is not None and column.length is not None and column.length < width
-    ]
-
-
-def _defaults(table: str, columns: Mapping[str, _Column]) -> list[TableFinding]:
-    """Columns that must have a value, which we do not write: without a default no photo could be added."""
-    return [
-        TableFinding(
-            f"{table}.{name} must have a value and has no default",
-            f"ALTER TABLE {table} ALTER COLUMN {name} SET DEFAULT {_DEFAULTS[name]}",
-            needed=True,
-        )
-        for name, column in columns.items()
-        if column.needs_value and name in _DEFAULTS
-    ]
-
-
-def _plain(connection: sa.Connection, table: str, columns: Mapping[str, _Column]) -> list[TableFinding]:
-    """Indexes, and pictures that PostgreSQL would try to compress."""
-    found = []
+    for name, width in _WIDTHS.items():
+        length = columns[name].length if name in columns else None
+        if length is not None and length < width:
+            what = f"{table}.{name} holds {length} characters, {width} are needed"
+            found.append(TableFinding(what, f"{change} {name} TYPE varchar({width})", needed=False))
+    for name, column in columns.items():
+        # We do not write it: without a default no photo could be added.
+        if column.needs_value and name in _DEFAULTS:
+            what = f"{table}.{name} must have a value and has no default"
+            found.append(TableFinding(what, f"{change} {name} SET DEFAULT {_DEFAULTS[name]}", needed=True))
     if "image_binary" not in columns or columns["image_binary"].storage != "e":
-        found.append(
-            TableFinding(f"{table}.image_binary is compressed in vain", _EXTERNAL.format(table=table), needed=False)
-        )
+        what = f"{table}.image_binary is compressed in vain"
+        found.append(TableFinding(what, _EXTERNAL.format(table=table), needed=False))
     there = list(connection.scalars(sa.text(_INDEXED), {"table": table}))
     for names, statement in _INDEXES.items():
         if not any(f"{indexed}, ".startswith(f"{names}, ") for indexed in there):

@@ -17,8 +17,7 @@ from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloads, FetchedPhoto, fetch_ahead
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
 from imagesync_pipelines.connectors.edge.model import Photo
-from imagesync_pipelines.connectors.edge.planning import PhotosByKey, photos_of
-from imagesync_pipelines.connectors.edge.rules import is_second_mismatch
+from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_mismatch, photos_of
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current
 from imagesync_pipelines.sync.apply import Applied, Tally, apply_halving, error_reason, group_works, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
@@ -99,11 +98,6 @@ class _Run:
     unsettled: list[str] = field(default_factory=list)
     gone: set[str] = field(default_factory=set)
 
-    @property
-    def batch_bytes(self) -> int:
-        """What the batch holds of the budget."""
-        return sum(ready.reserved for ready in self.batch)
-
 
 def apply_photos(
     plan: pd.DataFrame,
@@ -137,7 +131,7 @@ def apply_photos(
                     row, fetched = ready
                     _take(run, row, fetched)
                     done += 1
-                if ready is None or len(run.batch) >= rows_per_commit or run.batch_bytes >= limit:
+                if ready is None or len(run.batch) >= rows_per_commit or _reserved(run.batch) >= limit:
                     _flush(run)
                     on_progress(done)
         except UpstreamError:
@@ -234,7 +228,12 @@ def _flush(run: _Run) -> None:
     run.on_written(
         [_report(result, moment) for result in results if result.key in told and result.reason != writing.DOUBTED]
     )
-    run.downloads.budget.release(sum(ready.reserved for ready in batch))
+    run.downloads.budget.release(_reserved(batch))
+
+
+def _reserved(batch: Sequence[Ready]) -> int:
+    """What rows hold of the budget, in bytes."""
+    return sum(ready.reserved for ready in batch)
 
 
 def _is_synced(result: RowResult) -> bool:
@@ -281,7 +280,10 @@ def _write(
     written = [ready for ready in batch if ready.photo is not None and not ready.trouble]
     unfinished = unfinished_before | {ready.row.group for ready in batch if ready.trouble}
     with database.engine.begin() as connection:
-        writing.rename(connection, table, [pair for ready in written if (pair := _new_id(ready.row))])
+        rows = [ready.row for ready in written]
+        writing.rename(
+            connection, table, [(r.key_before, r.key) for r in rows if r.key_before and r.key_before != r.key]
+        )
         writing.write_with_bytes(
             connection, table, [(ready.photo, ready.body) for ready in written if ready.photo and ready.body], moment
         )
@@ -314,10 +316,6 @@ def _refused_by_database(
     with database.engine.begin() as connection:
         writing.note_failed(connection, database.table, [ready.row.key for ready in piece if ready.photo], reason)
     return [result_of(ready.row, ready.trouble or reason) for ready in piece]
-
-
-def _new_id(row: PlanRow) -> tuple[str, str] | None:
-    return (row.key_before, row.key) if row.key_before and row.key_before != row.key else None
 
 
 def result_of(row: PlanRow, trouble: str) -> RowResult:

@@ -1,4 +1,4 @@
-"""Whether a scan saw everything: the proof that removals need (contract section 2, traps 1 and 3).
+"""Whether a scan saw everything: the proof that removals need (docs/contracts/image_db.md).
 
 The API has no order and ignores page_size, so while somebody uploads, rows repeat and go missing between pages. A scan
 proves to be complete only when nothing can have moved: every page says the same count, and there are exactly that many
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from imagesync_pipelines.connectors.image_db.client import PageAnswer
 from imagesync_pipelines.connectors.image_db.records import PageContent
+from imagesync_pipelines.sync.scan import why_unproven
 
 _SHOWN = 10
 
@@ -77,11 +78,10 @@ def prove(pages: Iterable[PageFacts], started_at: datetime, ended_at: datetime, 
         owner.update(dict.fromkeys(facts.file_ids, facts.page))
     numbers = sorted(seen)
     counts = [seen[page][1] for page in numbers]
+    unidentified = {page: seen[page][2] for page in numbers if seen[page][2]}
     reason = (
         _gaps(numbers, [page for page in numbers if seen[page][3]])
-        or _counts(counts)
-        or _unidentified({page: seen[page][2] for page in numbers if seen[page][2]})
-        or _distinct(len(owner), counts[0])
+        or why_unproven(counts, len(owner), rows="images", source="the API", illegible=_unidentified(unidentified))
         or _times([seen[page][0] for page in numbers], started_at, ended_at, max_seconds)
     )
     return ScanProof(
@@ -108,21 +108,9 @@ def _gaps(numbers: list[int], ends: list[int]) -> str:
     return ""
 
 
-def _counts(counts: list[int]) -> str:
-    if min(counts) != max(counts):
-        return f"the number of images changed while reading, between {min(counts)} and {max(counts)}"
-    return ""
-
-
 def _unidentified(pages: dict[int, int]) -> str:
     if pages:
         return f"{sum(pages.values())} records have no legible file_id, on {_pages(sorted(pages))}"
-    return ""
-
-
-def _distinct(distinct: int, count: int) -> str:
-    if distinct != count:
-        return f"{distinct} different images were read, but the API counts {count}: some moved between pages"
     return ""
 
 

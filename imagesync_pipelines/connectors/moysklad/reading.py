@@ -34,6 +34,7 @@ from imagesync_pipelines.storage.mirror import (
     staging,
     unstaged_keys,
 )
+from imagesync_pipelines.sync.scan import why_unproven
 
 DELETED = "the main account does not have it any more"
 ARCHIVED = "it is archived in the main account"
@@ -79,11 +80,7 @@ class MainScan:
 
     def reason(self) -> str:
         """Why the reading does not prove to be complete; '' when it does."""
-        if min(self.sizes) != max(self.sizes):
-            return f"the number of entities changed while reading, between {min(self.sizes)} and {max(self.sizes)}"
-        if self.distinct != self.sizes[-1]:
-            return f"{self.distinct} different entities were read, but the account counts {self.sizes[-1]}"
-        return ""
+        return why_unproven(self.sizes, self.distinct, rows="entities", source="the account")
 
 
 class _Kept(NamedTuple):

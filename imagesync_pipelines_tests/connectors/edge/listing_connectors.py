@@ -8,11 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.listing import PhotosListed, take_listing
+from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, PhotosListed, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.cursors import read_cursor
-from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines_tests.connectors.edge.head_office import (
     Call,
@@ -56,6 +56,12 @@ class Connector:
     def live(self) -> set[str]:
         with self.database.connect() as connection:
             return set(read_mirror(connection, EDGE, STORE)["key"])
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """The photos that HO itself called gone, in this and earlier listings."""
+        with self.database.connect() as connection:
+            return read_gone(connection, EDGE, STORE, WORD_OF_HO)
 
     @property
     def cursor(self) -> datetime | None:

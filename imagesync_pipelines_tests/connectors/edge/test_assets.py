@@ -8,8 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.edge.hand_overs import BINARIES, LISTING, BinariesHandOver, ListingHandOver
+from imagesync_pipelines.connectors.edge.listing import ListingHandOver
 from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING, BinariesHandOver
 from imagesync_pipelines.defs import history, runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.partitions import PARTITION_TAG

@@ -22,12 +22,12 @@ from imagesync_pipelines_tests.connectors.edge.listing_connectors import STORE, 
 
 
 def test_a_first_listing_is_a_full_one_and_proves_itself(connector: Connector) -> None:
+    assert connector.cursor is None
     listed = connector.take()
     assert (listed.full, listed.complete, listed.reason) == (True, True, "")
     assert (listed.seen, listed.new, listed.changed, listed.gone) == (25, 25, 0, 0)
     assert connector.marked_ids == connector.live == ids(*range(1, 26))
-    assert listed.cursor_before is None
-    assert listed.cursor_after == connector.cursor == NOON + timedelta(seconds=25)
+    assert listed.cursor == connector.cursor == NOON + timedelta(seconds=25)
     assert [call.query["offset"] for call in connector.office.listings] == ["0", "10", "20"]
     assert listed.calls == 4
     assert listed.bytes > 5000
@@ -103,9 +103,9 @@ def test_a_page_that_fails_moves_nothing(connector: Connector) -> None:
 def test_the_cursor_is_hos_time_and_never_ours_or_hos_future(connector: Connector) -> None:
     connector.office.photos[0]["updated_at"] = "2031-01-01T00:00:00Z"
     listed = connector.take()
-    assert listed.cursor_after == connector.office.date
+    assert listed.cursor == connector.office.date
     connector.office.server_time = "2026-02-03T12:30:00Z"
-    assert connector.take(full=True).cursor_after == NOON + timedelta(minutes=30)
+    assert connector.take(full=True).cursor == NOON + timedelta(minutes=30)
 
 
 def test_a_late_commit_inside_the_overlap_is_found(connector: Connector) -> None:
@@ -116,7 +116,7 @@ def test_a_late_commit_inside_the_overlap_is_found(connector: Connector) -> None
 
 def test_naive_times_are_hos_own_zone(connector: Connector) -> None:
     connector.office.photos = [row(1, updated_at="2026-02-03T19:00:00")]
-    assert connector.take().cursor_after == NOON
+    assert connector.take().cursor == NOON
 
 
 # --- proof
@@ -158,7 +158,7 @@ def test_a_scan_that_never_proves_itself_keeps_what_it_saw_and_leaves_the_cursor
     assert "the cursor stays" in listed.warnings[0]
     assert len(connector.office.listings) == 3 + 3 * 3
     assert listed.new == 3
-    assert connector.cursor == cursor == listed.cursor_after
+    assert connector.cursor == cursor == listed.cursor
     assert uid(6) in connector.live
     assert listed.scan_id is not None
     assert get_scan(connector.database, listed.scan_id).state == "unproven"

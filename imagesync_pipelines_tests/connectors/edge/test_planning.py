@@ -9,18 +9,16 @@ from hypothesis import strategies as st
 from imagesync_pipelines.connectors.edge import planning
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.connectors.edge.planning import (
+    NO_IMAGE_UPSTREAM,
     PAYLOAD_COLUMNS,
+    UNKNOWN_PRODUCT,
     PhotoPlan,
+    is_second_mismatch,
+    mismatch_reason,
     payload_of,
     photos_of,
     plan_photos,
     product_labels,
-)
-from imagesync_pipelines.connectors.edge.rules import (
-    NO_IMAGE_UPSTREAM,
-    UNKNOWN_PRODUCT,
-    is_second_mismatch,
-    mismatch_reason,
 )
 from imagesync_pipelines.connectors.edge.store import CURRENT_COLUMNS
 from imagesync_pipelines.sync.model import DeletionLimits, Scope

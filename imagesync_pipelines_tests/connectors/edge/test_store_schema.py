@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.errors import StoreNotReadyError
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, open_store
-from imagesync_pipelines.connectors.edge.store_schema import check_table, create_or_check, migrate, require_ready
+from imagesync_pipelines.connectors.edge.store_schema import create_or_check, migrate, require_ready
 from imagesync_pipelines_tests.connectors.edge.photos import photo, rows_of, run_sql, some_id
 from imagesync_pipelines_tests.connectors.edge.test_store import put
 
@@ -44,7 +44,6 @@ def columns(database: StoreDatabase) -> set[str]:
 
 def test_a_new_table_lacks_nothing(database_url: str) -> None:
     database = open_store(database_url)
-    assert check_table(database) == []
     assert create_or_check(database) == []
     assert migrate(database) == []
     storage = "SELECT attstorage::text FROM pg_attribute WHERE attrelid = 'product_photo'::regclass AND attname = :name"

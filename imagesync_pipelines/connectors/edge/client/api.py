@@ -1,7 +1,7 @@
 """The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -12,7 +12,14 @@ from zoneinfo import ZoneInfo
 from typing_extensions import TypeIs
 
 from imagesync_pipelines.connectors.edge.accounts import HeadOfficeAccount
-from imagesync_pipelines.connectors.edge.client.bodies import CONNECT_SECONDS, PhotoBodies, PhotoBody
+from imagesync_pipelines.connectors.edge.client.bodies import (
+    CONNECT_SECONDS,
+    NO_STORE,
+    NOT_ALLOWED,
+    NOT_HO,
+    PhotoBodies,
+    PhotoBody,
+)
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
     BadPhotoError,
@@ -36,7 +43,6 @@ REFRESH_PATH = "api/v1/token/refresh/"
 RENEW_SECONDS = 120.0
 PHOTOS_PATH = "api/v1/sync/product-photos/"
 STATUS_PATH = "api/v1/sync/product-photos/status/"
-_NOT_HO = "HTTP 404, but not the head office's own; is its url right?"
 
 
 class IllegibleRow(NamedTuple):
@@ -83,10 +89,9 @@ class HeadOfficeDialect(Dialect):
     def failed(self, request: ApiRequest, error: UpstreamError) -> UpstreamError:
         """Name a 403, and a 404 that is not the head office's own."""
         if error.status == 403:
-            what = "HTTP 403: this account may not read the photos of this store"
-            return StoreNotAllowedError(what, host=error.host, path=error.path, status=403)
+            return StoreNotAllowedError(NOT_ALLOWED, host=error.host, path=error.path, status=403)
         if error.status == 404:
-            return NotFoundError(_NOT_HO, host=error.host, path=error.path, status=404)
+            return NotFoundError(NOT_HO, host=error.host, path=error.path, status=404)
         return error
 
 
@@ -136,8 +141,9 @@ class HeadOfficeApi:
         answer = self._call("GET", PHOTOS_PATH, {**params, "offset": offset})
         return self._page(answer, offset)
 
-    @contextmanager
-    def open_photo(self, photo_id: str, store_id: str, *, start: int = 0, etag: str = "") -> Iterator[PhotoBody]:
+    def open_photo(
+        self, photo_id: str, store_id: str, *, start: int = 0, etag: str = ""
+    ) -> AbstractContextManager[PhotoBody]:
         """Open the download of one photo; only its head is read, the bytes come from `chunks`.
 
         With the ETag of a part that is already here, it goes on at byte `start` where HO can do that and the photo is
@@ -146,8 +152,7 @@ class HeadOfficeApi:
         other UpstreamError.
         """
         wanted = {"Range": f"bytes={start}-", "If-Range": etag} if start and etag else {}
-        with self._bodies.open(photo_id, store_id, wanted) as body:
-            yield body
+        return self._bodies.open(photo_id, store_id, wanted)
 
     def photo_exists(self, photo_id: str, store_id: str) -> bool:
         """Whether HO still has the row of this photo, with bytes or without; only its own word is a no.
@@ -183,16 +188,19 @@ class HeadOfficeApi:
     def _page(self, answer: Answer, offset: int) -> ListingPage:
         data = answer.data.get("data") if isinstance(answer.data, dict) else None
         if not isinstance(data, dict):
-            raise _bad(answer, "the answer is JSON but no listing: an object `data` was expected")
+            raise answer.error(BadListingError, "the answer is JSON but no listing: an object `data` was expected")
         rows, total, following = data.get("photos"), data.get("total"), data.get("next_offset")
         if not isinstance(rows, list):
-            raise _bad(answer, "the listing has no usable photos: a list was expected")
+            raise answer.error(BadListingError, "the listing has no usable photos: a list was expected")
         if not _is_count(total):
-            raise _bad(answer, "the listing has no usable total: a whole number was expected")
+            raise answer.error(BadListingError, "the listing has no usable total: a whole number was expected")
         if not data.get("has_more"):
             following = None
         elif not _is_count(following) or following <= offset or not rows:
-            raise _bad(answer, f"the listing says that more follows offset {offset}, but not where; it would never end")
+            raise answer.error(
+                BadListingError,
+                f"the listing says that more follows offset {offset}, but not where; it would never end",
+            )
         photos: list[Photo] = []
         rejects: list[IllegibleRow] = []
         for row in rows:
@@ -224,17 +232,12 @@ def _tokens_of(head_office: HeadOfficeAccount, session: SessionPolicy, timing: T
         advice="check the account there and in the accounts file",
         path=TOKEN_PATH,
         body={"username": head_office.username, "password": head_office.password.get_secret_value()},
-        read=_given,
+        read=lambda data: GivenToken(access, text_in(data, "refresh")) if (access := text_in(data, "access")) else None,
         refresh_path=REFRESH_PATH,
         renew_before=RENEW_SECONDS,
         proven_by_use=True,
     )
     return TokenHolder(session, policy, timing)
-
-
-def _given(data: object) -> GivenToken | None:
-    access = text_in(data, "access")
-    return GivenToken(access, text_in(data, "refresh")) if access else None
 
 
 def _z_form(moment: datetime) -> str:
@@ -255,13 +258,8 @@ def _uuids(values: object) -> Iterator[str]:
             continue
 
 
-def _bad(answer: Answer, what: str) -> UpstreamError:
-    return answer.error(BadListingError, what)
-
-
 def _no_store(answer: Answer) -> UpstreamError:
     message = answer.data.get("message") if isinstance(answer.data, dict) else None
     if isinstance(message, str) and "store not found" in message.lower():
-        what = "the head office does not know the store, or it is inactive; nothing was removed on that"
-        return answer.error(StoreUnknownError, what)
-    return answer.error(NotFoundError, _NOT_HO)
+        return answer.error(StoreUnknownError, f"{NO_STORE}; nothing was removed on that")
+    return answer.error(NotFoundError, NOT_HO)

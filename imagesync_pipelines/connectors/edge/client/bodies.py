@@ -37,6 +37,9 @@ from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_
 from imagesync_pipelines.upstream.tokens import TokenHolder
 
 CONNECT_SECONDS = 10.0
+NO_STORE = "the head office does not know the store, or it is inactive"
+NOT_HO = "HTTP 404, but not the head office's own; is its url right?"
+NOT_ALLOWED = "HTTP 403: this account may not read the photos of this store"
 _CHUNK = 256 * 1024
 _ERROR_BYTES = 64 * 1024
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
@@ -45,9 +48,8 @@ _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 class PhotoBody:
     """An open download.
 
-    content_type, etag, listed_checksum and version are what HO claims, from its table and not from the bytes. length:
-    bytes announced for this answer, None when it does not say. start: the byte of the photo at which it begins.
-    received: bytes so far.
+    etag: what HO claims, from its table and not from the bytes. length: bytes announced for this answer, None when it
+    does not say. start: the byte of the photo at which it begins. received: bytes so far.
     """
 
     def __init__(
@@ -55,11 +57,8 @@ class PhotoBody:
     ) -> None:
         headers = response.headers
         announced = headers.get("Content-Length", "").strip()
-        self.content_type = headers.get("Content-Type", "").split(";")[0].strip().lower()
         self.length = int(announced) if announced.isascii() and announced.isdigit() else None
         self.etag = headers.get("ETag", "")
-        self.listed_checksum = headers.get("X-Checksum", "").strip().lower()
-        self.version = headers.get("X-Version", "").strip()
         self.start = start
         self.received = 0
         self._response = response
@@ -199,10 +198,10 @@ class PhotoBodies:
         except (urllib3.exceptions.HTTPError, OSError):
             said = b""
         asked = retry_after_seconds(dict(response.headers), "Retry-After", "seconds", self._timing.wall())
-        return failure_of_download(place, response.status, said, asked)
+        return _failure_of(place, response.status, said, asked)
 
 
-def failure_of_download(place: Place, status: int, said: bytes, retry_after: float | None) -> UpstreamError:
+def _failure_of(place: Place, status: int, said: bytes, retry_after: float | None) -> UpstreamError:
     """The error that a status and a body of the download endpoint mean.
 
     Only HO's own "Photo not found" says that a photo is gone: a 404 of a proxy or of a wrong URL must retire nothing.
@@ -213,15 +212,11 @@ def failure_of_download(place: Place, status: int, said: bytes, retry_after: flo
     if status == 404 and message.lower().startswith("photo not found"):
         return place.error(PhotoGoneError, "the head office no longer has this photo", status=status)
     if status == 404 and message.lower().startswith("store not found"):
-        return place.error(
-            StoreUnknownError, "the head office does not know the store, or it is inactive", status=status
-        )
+        return place.error(StoreUnknownError, NO_STORE, status=status)
     if status == 404:
-        return place.error(NotFoundError, "HTTP 404, but not the head office's own; is its url right?", status=status)
+        return place.error(NotFoundError, NOT_HO, status=status)
     if status == 403:
-        return place.error(
-            StoreNotAllowedError, "HTTP 403: this account may not read the photos of this store", status=status
-        )
+        return place.error(StoreNotAllowedError, NOT_ALLOWED, status=status)
     if 300 <= status < 400:
         return place.error(RedirectRefusedError, "redirected; is the head office's url right?", status=status)
     return failure_of_status(place, status, said, retry_after)
