@@ -3,12 +3,11 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from hashlib import blake2b
-from typing import Annotated, Any, NamedTuple, NotRequired, Self
+from typing import Annotated, Any, NamedTuple, Self
 from uuid import UUID
 
 import orjson
-from pydantic import ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError, with_config
-from typing_extensions import TypedDict
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from imagesync_pipelines.connectors.edge.errors import BadPhotoError
 
@@ -21,7 +20,7 @@ _Size = Annotated[int, Field(strict=True, ge=0, lt=2**31)]
 # What is wrong, in words for people; pydantic's own words for the rest.
 _PROBLEMS = {
     "missing": "missing",
-    "dict_type": "not an object",
+    "model_type": "not an object",
     "int_type": "not a whole number",
     "bool_type": "neither true nor false",
     "string_type": "not a text",
@@ -68,25 +67,28 @@ class Photo(NamedTuple):
         return bool(self.checksum) and self.size > 0
 
 
-@with_config(ConfigDict(str_strip_whitespace=True))
-class _Listed(TypedDict):
+class _Listed(BaseModel):
+    """A row of a listing, without those of its values that are null."""
+
+    model_config = ConfigDict(str_strip_whitespace=True)
+
     id: UUID
     product_id: UUID
-    product_sku: NotRequired[str | None]
-    product_name: NotRequired[str | None]
-    object_key: NotRequired[Annotated[str, StringConstraints(max_length=500)] | None]
-    filename: NotRequired[Annotated[str, StringConstraints(max_length=255)] | None]
-    size: NotRequired[_Size | None]
-    content_type: NotRequired[Annotated[str, StringConstraints(max_length=100)] | None]
-    checksum: NotRequired[Annotated[str, StringConstraints(to_lower=True, pattern=_MD5)] | None]
-    version: NotRequired[_Whole | None]
-    is_primary: NotRequired[Annotated[bool, Field(strict=True)] | None]
-    sort_order: NotRequired[_Whole | None]
+    product_sku: str = ""
+    product_name: str = ""
+    object_key: Annotated[str, StringConstraints(max_length=500)] = ""
+    filename: Annotated[str, StringConstraints(max_length=255)] = ""
+    size: _Size = 0
+    content_type: Annotated[str, StringConstraints(max_length=100)] = ""
+    checksum: Annotated[str, StringConstraints(to_lower=True, pattern=_MD5)] = ""
+    version: _Whole = 1
+    is_primary: Annotated[bool, Field(strict=True)] = False
+    sort_order: _Whole = 0
     updated_at: Annotated[str, StringConstraints(min_length=1)]
-    image_url: NotRequired[str | None]
+    image_url: str = ""
 
 
-_LISTED = TypeAdapter(_Listed)
+_REQUIRED = frozenset(name for name, field in _Listed.model_fields.items() if field.is_required())
 
 
 def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
@@ -95,29 +97,14 @@ def photo_from_json(raw: object, zone: tzinfo = UTC) -> Photo:
     Raises BadPhotoError with one line for people.
     """
     try:
-        row = _LISTED.validate_python(_cleaned(raw))
-        moment = parse_moment(row["updated_at"], zone)
+        row = _Listed.model_validate(_cleaned(raw))
+        moment = parse_moment(row.updated_at, zone)
     except ValidationError as error:
         raise BadPhotoError(_reason(error), _legible_id(raw)) from None
     except ValueError:
         raise BadPhotoError("updated_at: not a time in ISO 8601", _legible_id(raw)) from None
-    version = row.get("version")
-    return Photo(
-        photo_id=str(row["id"]),
-        product_id=str(row["product_id"]),
-        product_sku=row.get("product_sku") or "",
-        product_name=row.get("product_name") or "",
-        object_key=row.get("object_key") or "",
-        filename=row.get("filename") or "",
-        size=row.get("size") or 0,
-        content_type=row.get("content_type") or "",
-        checksum=row.get("checksum") or "",
-        version=1 if version is None else version,
-        is_primary=bool(row.get("is_primary")),
-        sort_order=row.get("sort_order") or 0,
-        updated_at=moment,
-        image_url=row.get("image_url") or "",
-    )
+    values = vars(row) | {"product_id": str(row.product_id), "updated_at": moment}
+    return Photo(photo_id=str(values.pop("id")), **values)
 
 
 def fingerprint(photo: Photo) -> str:
@@ -150,12 +137,13 @@ def parse_moment(text: str, zone: tzinfo = UTC) -> datetime:
 
 
 def _cleaned(raw: object) -> object:
-    """The row with texts that PostgreSQL can keep: without NUL and lone surrogates."""
+    """The row without null where it may be, and with texts that PostgreSQL can keep: no NUL, no lone surrogates."""
     if not isinstance(raw, dict):
         return raw
     return {
         name: value.encode("utf-8", "replace").decode().replace("\0", "") if isinstance(value, str) else value
         for name, value in raw.items()
+        if value is not None or name in _REQUIRED
     }
 
 
