@@ -10,7 +10,6 @@ pictures; `from_urls` embeds them: it opens with a click, and works where the br
 import base64
 import io
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
 
 import dagster as dg
 from PIL import Image
@@ -26,13 +25,6 @@ MAX_PIXELS = 20_000_000
 
 _WEBP_QUALITY = 40
 _HEAD = ("| | |", "|---|---|")
-
-
-class Picture(NamedTuple):
-    """One picture to show: what to call it, and the URL of its smallest file."""
-
-    label: str
-    url: str
 
 
 def linked(pictures: Sequence[tuple[str, str]]) -> dg.MarkdownMetadataValue:

@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import SecretStr
 
 from imagesync_pipelines.defs.metadata import INLINE_CHARACTERS
-from imagesync_pipelines.defs.thumbnails import EDGE_PIXELS, SHOWN, Picture, from_urls, linked, shrink
+from imagesync_pipelines.defs.thumbnails import EDGE_PIXELS, SHOWN, from_urls, linked, shrink
 
 EMBEDDED = re.compile(r"!\[\]\(data:image/webp;base64,([A-Za-z0-9+/=]+)\)")
 
@@ -20,8 +20,8 @@ def picture_bytes(kind: str = "JPEG", mode: str = "RGB", size: tuple[int, int] =
     return target.getvalue()
 
 
-def some(count: int) -> list[Picture]:
-    return [Picture(f"SKU-{number}", f"https://media.example/thumbnails/{number:06}.jpg") for number in range(count)]
+def some(count: int) -> list[tuple[str, str]]:
+    return [(f"SKU-{number}", f"https://media.example/thumbnails/{number:06}.jpg") for number in range(count)]
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_any_usual_picture_becomes_a_tiny_one_of_the_same_shape(kind: str, mode:
     ids=["nothing", "html", "svg", "truncated", "tiff"],
 )
 def test_what_is_no_whole_picture_is_told_and_does_not_fail(body: bytes) -> None:
-    text = from_urls([Picture("SKU-1", "https://media.example/1.jpg")], lambda url: body).md_str or ""
+    text = from_urls([("SKU-1", "https://media.example/1.jpg")], lambda url: body).md_str or ""
     assert "no picture" in text
     assert "data:" not in text
 
@@ -88,7 +88,7 @@ def test_linked_pictures_stay_inline_and_tell_how_many_there_are() -> None:
 
 
 def test_a_url_that_a_browser_must_not_open_is_shown_by_its_label_only() -> None:
-    text = linked([Picture("a | b", "javascript:alert(1)"), Picture("c", "https://h/a)b")]).md_str or ""
+    text = linked([("a | b", "javascript:alert(1)"), ("c", "https://h/a)b")]).md_str or ""
     assert "javascript" not in text
     assert "a &#124; b" in text
     assert "(https://h/a%29b)" in text

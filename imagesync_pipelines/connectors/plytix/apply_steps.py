@@ -18,7 +18,7 @@ from imagesync_pipelines.connectors.plytix.reading import open_pim
 from imagesync_pipelines.connectors.plytix.report import (
     Basis,
     Done,
-    Fault,
+    ReportedFault,
     bounded,
     errors_table,
     keep_report,
@@ -249,17 +249,19 @@ def _uploads_of(context: Run, loaded: Loaded) -> UploadsMade:
     return made.model_copy(update={"run_id": context.run_id, "calls": 0, "left": 0, "stopped": "", "goes_on_at": None})
 
 
-def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> tuple[Fault, ...]:
+def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> tuple[ReportedFault, ...]:
     """What failed in this run, from the quarantine, and what nobody knows."""
     urls = {(sku, image.key): image.url for sku, task in tasks.items() for image in task.images}
     faults = [
-        Fault(urls.get((entry.group_key or "", picture_key(entry.key)), ""), entry.reason, entry.group_key or "")
+        ReportedFault(
+            urls.get((entry.group_key or "", picture_key(entry.key)), ""), entry.reason, entry.group_key or ""
+        )
         for entry in context.quarantine.list()
         if entry.run_id == context.run_id and entry.stage == APPLY_STAGE
     ]
     faults.sort(key=lambda fault: (fault.product_sku, fault.url))
     if applied.unknown:
-        faults.append(Fault("", f"the answer was lost for {applied.unknown} images; the next run looks", ""))
+        faults.append(ReportedFault("", f"the answer was lost for {applied.unknown} images; the next run looks", ""))
     return tuple(faults)
 
 

@@ -5,6 +5,7 @@ A write whose answer was lost is errors.AnswerLostError, in every connector.
 
 # Kinds are named after what happened, as in "except ImageRefusedError".
 
+from imagesync_pipelines.sync.model import RowResult
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 
@@ -13,6 +14,14 @@ class HourSpentError(UpstreamError):
 
     Not the fault of any product: the run stops here, keeps what is done, and the next one goes on.
     """
+
+
+class HourSpentInProductError(Exception):
+    """The account's calls were used up in the middle of a product; `results` tells what was done, and what waits."""
+
+    def __init__(self, reason: str, results: list[RowResult]) -> None:
+        super().__init__(reason)
+        self.results = results
 
 
 class ImageRefusedError(UpstreamError):
@@ -41,6 +50,10 @@ class NotAllowedError(UpstreamError):
 
 class SearchRefusedError(UpstreamError):
     """Plytix does not understand a search; its own words are in the message."""
+
+
+class BadImageUrlError(ValueError):
+    """A link that addresses no picture of Amazon by its id; the text says why, in a few words."""
 
 
 class MappingError(ValueError):

@@ -1,4 +1,4 @@
-"""The mapping file: which products of Amazon there are, and their images (docs/contracts/amazon.md §6)."""
+"""The mapping file: which products of Amazon there are, and their images (docs/contracts/amazon.md)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, NamedTuple, NotRequired

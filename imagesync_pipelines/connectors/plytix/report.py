@@ -20,7 +20,7 @@ SHOWN_ERRORS = 20
 
 
 @dataclass(frozen=True)
-class Fault:
+class ReportedFault:
     """One entry of `errors`; url is '' where no single image is meant."""
 
     url: str
@@ -43,7 +43,7 @@ class Basis:
     known_images: int
     main_kept: int
     parents_kept: int
-    errors: tuple[Fault, ...]
+    errors: tuple[ReportedFault, ...]
     source_file: str
     skip_existing: bool
 
@@ -54,7 +54,7 @@ class Basis:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Basis":
         """The basis that `as_json` was made from."""
-        return cls(**{**data, "errors": tuple(Fault(**fault) for fault in data["errors"])})
+        return cls(**{**data, "errors": tuple(ReportedFault(**fault) for fault in data["errors"])})
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Done:
     existed: int = 0
     links: Mapping[str, int] = field(default_factory=dict)
     thumbnails: Mapping[str, str] = field(default_factory=dict)
-    errors: tuple[Fault, ...] = ()
+    errors: tuple[ReportedFault, ...] = ()
 
 
 def basis_of(
@@ -92,8 +92,8 @@ def basis_of(
         for listing in unchanged
         if listing.sku in products and shows_main(listing, products[listing.sku].thumbnail, assets)
     ]
-    faults = [Fault(entry.url, entry.reason, entry.where) for entry in set_aside]
-    faults += [Fault("", UNKNOWN_PRODUCT, sku) for sku in unknown]
+    faults = [ReportedFault(entry.url, entry.reason, entry.where) for entry in set_aside]
+    faults += [ReportedFault("", UNKNOWN_PRODUCT, sku) for sku in unknown]
     return Basis(
         total_products=len(listings),
         products_with_images=sum(bool(listing.images) for listing in listings),

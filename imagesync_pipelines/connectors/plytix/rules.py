@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
+from imagesync_pipelines.connectors.plytix.errors import BadImageUrlError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, Listing, ListingImage, SetAside
 
 SKU_PREFIX = "AMZN-"
@@ -24,11 +25,7 @@ _FILE_PREFIX = "amazon_"
 _LONGEST_URL = 500
 
 
-class BadImageUrlError(ValueError):
-    """A link that addresses no picture of Amazon by its id; the text says why, in a few words."""
-
-
-class Picture(NamedTuple):
+class ImageAddress(NamedTuple):
     """What a link addresses: canonical key, URL of the original; `altered`: the link asked for another size or form."""
 
     key: str
@@ -36,15 +33,15 @@ class Picture(NamedTuple):
     altered: bool
 
 
-class Chosen(NamedTuple):
+class ChosenListings(NamedTuple):
     """The listings of a source, and the images that were set aside."""
 
     listings: tuple[Listing, ...]
     set_aside: tuple[SetAside, ...]
 
 
-def picture_of(link: str) -> Picture:
-    """The picture behind a link, whatever host, size tokens, query or spelling of + it has (amazon.md §4).
+def picture_of(link: str) -> ImageAddress:
+    """The picture behind a link, whatever host, size tokens, query or spelling of + it has (docs/contracts/amazon.md).
 
     Raises BadImageUrlError for what is no URL, another host, and legacy /images/P/ addresses.
     """
@@ -64,7 +61,7 @@ def picture_of(link: str) -> Picture:
     if match is None:
         raise BadImageUrlError("not the address of an image (/images/I/<id>.<extension>)")
     key = f"{match['id']}.{match['ext'].lower()}"
-    return Picture(key, f"https://m.media-amazon.com/images/I/{key}", match["tokens"] is not None)
+    return ImageAddress(key, f"https://m.media-amazon.com/images/I/{key}", match["tokens"] is not None)
 
 
 def canonical_variant(code: str | None) -> str:
@@ -123,8 +120,8 @@ def key_of_renamed_file(name: str) -> str | None:
     return key_of_file_name(f"{before}{dot}{extension}") if suffix.isalnum() else None
 
 
-def choose_listings(items: Iterable[AmazonItem], only_marketplaces: Collection[str] = ()) -> Chosen:
-    """One listing per product, sorted by SKU; entries of one product are joined (docs/contracts/amazon.md §2-3).
+def choose_listings(items: Iterable[AmazonItem], only_marketplaces: Collection[str] = ()) -> ChosenListings:
+    """One listing per product, sorted by SKU; entries of one product are joined (docs/contracts/amazon.md).
 
     An item that another one names as its parent is a parent, whatever it says itself.
     """
@@ -142,13 +139,13 @@ def choose_listings(items: Iterable[AmazonItem], only_marketplaces: Collection[s
         listing, bad = _listing(joined[sku])
         listings.append(listing)
         set_aside += bad
-    return Chosen(tuple(listings), tuple(set_aside))
+    return ChosenListings(tuple(listings), tuple(set_aside))
 
 
 def _listing(item: AmazonItem) -> tuple[Listing, list[SetAside]]:
     """The largest entry of each variant, in order; a picture that stands in two variants is shown in the first."""
     bad: list[SetAside] = []
-    slots: dict[tuple[str, str], tuple[ItemImage, Picture]] = {}
+    slots: dict[tuple[str, str], tuple[ItemImage, ImageAddress]] = {}
     for image in item.images:
         try:
             picture = picture_of(image.link)
@@ -174,7 +171,7 @@ def _listing(item: AmazonItem) -> tuple[Listing, list[SetAside]]:
     return listing, bad
 
 
-def _size_order(image: ItemImage, picture: Picture) -> tuple[int, bool, int, str]:
+def _size_order(image: ItemImage, picture: ImageAddress) -> tuple[int, bool, int, str]:
     """Sorts entries of one variant, the one to take first: most pixels; then untouched originals, then larger files.
 
     The first two characters of an id grow with the file; where no size is known they are all there is.

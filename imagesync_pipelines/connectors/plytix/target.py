@@ -11,6 +11,7 @@ from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
     AttributeUnknownError,
     HourSpentError,
+    HourSpentInProductError,
     ProductGoneError,
     WriteRefusedError,
 )
@@ -67,14 +68,6 @@ class Tools:
     links: Mapping[tuple[str, str], str]
     failed_uploads: Mapping[str, str]
     written: Written
-
-
-class HourSpentInProductError(Exception):
-    """The account's calls were used up in the middle of a product; `results` tells what was done, and what waits."""
-
-    def __init__(self, reason: str, results: list[RowResult]) -> None:
-        super().__init__(reason)
-        self.results = results
 
 
 def write_by_links(tools: Tools, work: GroupWork, task: Task) -> list[RowResult]:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagesync_pipelines.connectors.plytix.errors import BadImageUrlError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, Listing
 from imagesync_pipelines.connectors.plytix.rules import (
-    BadImageUrlError,
     canonical_variant,
     choose_listings,
     file_name,

@@ -1,4 +1,4 @@
-"""Amazon's catalogue API: items with their images, 20 at a time (docs/contracts/amazon.md §1-3)."""
+"""Amazon's catalogue API: items with their images, 20 at a time (docs/contracts/amazon.md)."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NotRequired

@@ -103,7 +103,7 @@ def asset_from_row(row: Mapping[str, Any], filename: str) -> Asset:
 
 
 def existing_asset_id(data: object) -> str | None:
-    """The id that a refused upload (409) names: the message of the field `asset.id`, if it is one (§5.1)."""
+    """The id that a refused upload (409) names: the message of the field `asset.id`, if it is one."""
     for field, message in _problems(data):
         if field == "asset.id" and isinstance(message, str) and _ID.fullmatch(message):
             return message

@@ -65,7 +65,7 @@ def _number(value: object) -> float | None:
 TOKEN_PATH = "auth/api/get-token"  # noqa: S105 - a path
 # What Plytix's tokens live when they do not say; measured from their own times, which need not agree with our clock.
 LIFETIME_SECONDS = 900.0
-# For a token without limits: the lowest that were seen (section 3).
+# For a token without limits: the lowest that were seen.
 DEFAULT_LIMITS = ((20, 10), (5000, 3600))
 
 

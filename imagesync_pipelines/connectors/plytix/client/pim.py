@@ -1,4 +1,4 @@
-"""The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (docs/contracts/plytix.md §5-8)."""
+"""The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (docs/contracts/plytix.md)."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -39,7 +39,7 @@ from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy
 from imagesync_pipelines.upstream.transport import ApiClient, Transport
 
 THUMBNAIL = "thumbnail"
-# The most SKUs or ids that one `in` takes, and the largest page (docs/contracts/plytix.md §10).
+# The most SKUs or ids that one `in` takes, and the largest page (docs/contracts/plytix.md).
 PER_SEARCH = 100
 # How many names one search asks for, as alternatives of `eq`: file names know no `in`, and the limit is unknown.
 NAMES_PER_SEARCH = 50
