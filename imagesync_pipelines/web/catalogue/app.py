@@ -1,6 +1,7 @@
 """The catalogue as one FastAPI app."""
 
 from dataclasses import replace
+from functools import partial
 from importlib.resources import files
 
 from fastapi import FastAPI
@@ -15,9 +16,11 @@ from imagesync_pipelines.web.catalogue.errors import SAFE, add_error_pages
 from imagesync_pipelines.web.catalogue.exporting import Exports
 from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
 from imagesync_pipelines.web.catalogue.pages.rendering import make_templates
-from imagesync_pipelines.web.catalogue.state import Opened, kept_for_a_moment
+from imagesync_pipelines.web.catalogue.state import Opened, kept_for
 from imagesync_pipelines.web.service import AddedHeaders
 
+# A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
+RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
 ROUTERS = (
     products.router,
     history.router,
@@ -31,9 +34,9 @@ ROUTERS = (
 def build_app(opened: Opened) -> FastAPI:
     """The catalogue over what was opened. There is no page of API documentation here that asks another host."""
     app = FastAPI(title="Product image catalogue", version="1", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.opened = replace(opened, read_runs=kept_for_a_moment(opened.read_runs))
+    app.state.opened = replace(opened, read_runs=kept_for(RUNS_KEPT_SECONDS, opened.read_runs))
     app.state.templates = make_templates()
-    app.state.counts = products.KeptCounts()
+    app.state.counts = kept_for(COUNTS_KEPT_SECONDS, partial(products.count_each, opened))
     app.state.derivatives = Derivatives(opened)
     app.add_middleware(AddedHeaders, headers=lambda scope: SAFE)
     add_error_pages(app)

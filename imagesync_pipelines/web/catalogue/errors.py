@@ -9,7 +9,11 @@ from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from imagesync_pipelines.storage.errors import PinRefusedError, PlanDamagedError, PlanMissingError
+from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
+from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError
 from imagesync_pipelines.web.catalogue.pages.rendering import render
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
 
 # No inline script or style, nothing from another host, no page of ours inside another's frame.
 POLICY = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -19,6 +23,15 @@ SAFE = {
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+# What a page cannot be shown or done for, by the status of the answer; the message is for people.
+REFUSALS: dict[type[Exception], int] = {
+    CursorError: 400,
+    PlanMissingError: 404,
+    PlanDamagedError: 404,
+    NothingToStartError: 409,
+    PinRefusedError: 409,
+    DagsterUnreachableError: 503,
+}
 API = "/api/"
 RETRY_SECONDS = "5"
 
@@ -26,6 +39,8 @@ RETRY_SECONDS = "5"
 def add_error_pages(app: FastAPI) -> None:
     """Answer errors with pages for people; an address below /api/ that is none is answered for programs."""
     app.add_exception_handler(HTTPException, _refused)
+    for kind in REFUSALS:
+        app.add_exception_handler(kind, _said_no)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(OperationalError, _no_database)
     app.add_exception_handler(TimeoutError, _no_database)
@@ -38,6 +53,11 @@ async def _refused(request: Request, error: Exception) -> Response:
         return await http_exception_handler(request, error)
     told = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
     return _page(request, error.status_code, told, dict(error.headers or {}))
+
+
+async def _said_no(request: Request, error: Exception) -> Response:
+    status = next(status for kind, status in REFUSALS.items() if isinstance(error, kind))
+    return _page(request, status, str(error), {})
 
 
 async def _not_understood(request: Request, error: Exception) -> Response:

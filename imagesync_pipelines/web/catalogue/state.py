@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -17,8 +17,9 @@ from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.kept_secrets import kept_secret
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
-# A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
-KEPT_SECONDS = 5.0
+P = ParamSpec("P")
+T = TypeVar("T")
+SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name
 
 
 class PastRun(Protocol):
@@ -56,22 +57,20 @@ ReadRuns = Callable[[int, str | None], Sequence[PastRun]]
 """The last so many runs, newest first, of one connector or (None) of all."""
 
 
-def kept_for_a_moment(read: ReadRuns) -> ReadRuns:
-    """The same, with an answer given again for five seconds; used by several threads."""
+def kept_for(seconds: float, read: Callable[P, T]) -> Callable[P, T]:
+    """The same, with an answer given again for so long; one thread reads, the others wait for it."""
     lock = Lock()
-    kept: dict[tuple[int, str | None], tuple[float, Sequence[PastRun]]] = {}
+    kept: dict[tuple[object, ...], tuple[float, T]] = {}
 
-    def answer(limit: int, connector: str | None) -> Sequence[PastRun]:
+    def answer(*args: P.args, **kwargs: P.kwargs) -> T:
         with lock:
-            known = kept.get((limit, connector))
-            if known is None or time.monotonic() - known[0] > KEPT_SECONDS:
-                known = kept[(limit, connector)] = (time.monotonic(), read(limit, connector))
+            known = kept.get(args)
+            if known is None or time.monotonic() - known[0] > seconds:
+                answered = read(*args, **kwargs)
+                known = kept[args] = (time.monotonic(), answered)
             return known[1]
 
     return answer
-
-
-SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name
 
 
 @dataclass(frozen=True)

@@ -81,8 +81,7 @@ def add_photo(office: HeadOffice, new: NewPhoto, *, sort_order: int) -> UUID:
 
 def delete_photo(office: HeadOffice, photo_id: UUID) -> None:
     """Delete a photo: its row, the report to the stores that saw it, then its object. A repeated call does nothing."""
-    with office.engine.connect() as connection:
-        owner = connection.execute(sa.select(photo.c.product_id).where(photo.c.id == photo_id)).scalar()
+    owner = _owner(office, photo_id)
     if owner is None:
         return
     with changing(office, of_products([owner])) as change:
@@ -93,10 +92,7 @@ def delete_photo(office: HeadOffice, photo_id: UUID) -> None:
 
 def set_order(office: HeadOffice, photo_id: UUID, sort_order: int) -> None:
     """Move a photo within its product; its bytes stay."""
-    with office.engine.connect() as connection:
-        owner = connection.execute(sa.select(photo.c.product_id).where(photo.c.id == photo_id)).scalar()
-    if owner is None:
-        raise UnknownRowError(f"There is no photo {photo_id}.")
+    owner = _need_owner(office, photo_id)
     with changing(office, of_products([owner])) as change:
         change.connection.execute(
             photo.update().where(photo.c.id == photo_id).values(sort_order=sort_order, updated_at=change.stamp)
@@ -105,16 +101,27 @@ def set_order(office: HeadOffice, photo_id: UUID, sort_order: int) -> None:
 
 def set_primary(office: HeadOffice, photo_id: UUID) -> None:
     """Make a photo its product's only primary; every photo whose mark changes gets a new `updated_at`."""
-    with office.engine.connect() as connection:
-        owner = connection.execute(sa.select(photo.c.product_id).where(photo.c.id == photo_id)).scalar()
-    if owner is None:
-        raise UnknownRowError(f"There is no photo {photo_id}.")
+    owner = _need_owner(office, photo_id)
     with changing(office, of_products([owner])) as change:
         change.connection.execute(
             photo.update()
             .where(photo.c.product_id == owner, photo.c.is_primary != (photo.c.id == photo_id))
             .values(is_primary=photo.c.id == photo_id, updated_at=change.stamp)
         )
+
+
+def _owner(office: HeadOffice, photo_id: UUID) -> UUID | None:
+    """The product that a photo is on; None for an unknown photo."""
+    with office.engine.connect() as connection:
+        owner: UUID | None = connection.execute(sa.select(photo.c.product_id).where(photo.c.id == photo_id)).scalar()
+    return owner
+
+
+def _need_owner(office: HeadOffice, photo_id: UUID) -> UUID:
+    owner = _owner(office, photo_id)
+    if owner is None:
+        raise UnknownRowError(f"There is no photo {photo_id}.")
+    return owner
 
 
 def _upload(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
 """A cursor comes back as it went, and no text that somebody makes up is more than refused."""
 
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,6 +16,17 @@ def test_a_cursor_comes_back_as_it_went(sku: str, last: int) -> None:
     text = encode_cursor([sku, last])
     assert decode_cursor(text, (str, int)) == [sku, last]
     assert text.replace("-", "").replace("_", "").isalnum()
+
+
+@given(moment=st.datetimes(timezones=st.just(UTC)), last=st.integers())
+def test_a_moment_comes_back_as_it_went(moment: datetime, last: int) -> None:
+    assert decode_cursor(encode_cursor([moment, last]), (datetime, int)) == [moment, last]
+
+
+@pytest.mark.parametrize("text", ["2026-11-21T12:00:00", "yesterday", 1, None])
+def test_a_moment_without_a_time_zone_is_refused(text: object) -> None:
+    with pytest.raises(CursorError, match="begin again"):
+        decode_cursor(encode_cursor([text, 1]), (datetime, int))  # type: ignore[list-item]
 
 
 @given(text=st.text())

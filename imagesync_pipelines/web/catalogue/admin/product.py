@@ -11,7 +11,6 @@ from fastapi import APIRouter, Form, HTTPException, Request
 from starlette.responses import Response
 
 from imagesync_pipelines.products.pinning import pin_image, unpin_image
-from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.schema import pin as pin_table
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
@@ -41,10 +40,7 @@ def pin(
         chosen = connection.execute(sa.select(product_image.c.source, product_image.c.external_id).where(mine)).first()
     if chosen is None:
         raise HTTPException(409, "This picture is not on the product any more; nothing was changed. Reload its page.")
-    try:
-        pin_image(opened.engine, product_id, chosen.source, chosen.external_id, who.name)
-    except PinRefusedError as error:
-        raise HTTPException(409, str(error)) from None
+    pin_image(opened.engine, product_id, chosen.source, chosen.external_id, who.name)
     log.info("%s chose image %s as the primary one of product %s", who.name, chosen.external_id, product_id)
     tell(request, "This is the primary picture now. No synchronisation will change that.")
     return go_on(str(request.app.url_path_for("product", product_id=product_id)))

@@ -1,7 +1,7 @@
 """What was set aside: the list with reasons, trying again, dropping."""
 
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -13,11 +13,10 @@ from starlette.responses import Response
 from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import quarantine as quarantine_table
-from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, launched, replay_of, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
-from imagesync_pipelines.web.catalogue.queries.cursors import CursorError, decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.queries.cursors import decode_cursor, encode_cursor
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")
@@ -25,6 +24,8 @@ log = logging.getLogger("imagesync.catalogue")
 ROWS = 50
 # The images of one replay; beyond that a run over everything is the quicker way.
 MOST_REPLAYED = 1000
+# Of a raw record that may be of any length.
+SHOWN_CHARACTERS = 4000
 
 
 class ChosenItems(BaseModel):
@@ -45,14 +46,12 @@ def quarantine(
     """What one connector, or one account of it, has in quarantine; the first that has anything when none is named."""
     connectors = connectors_in_quarantine(opened.engine)
     chosen = connector if connector in connectors else next(iter(connectors), "")
-    try:
-        page = quarantine_page(opened.engine, chosen, cursor, ROWS)
-    except CursorError as error:
-        raise HTTPException(400, str(error)) from None
+    items, next_cursor = quarantine_page(opened.engine, chosen, cursor, ROWS)
     context = {
         "connectors": connectors,
         "connector": chosen,
-        "page": page,
+        "items": items,
+        "next_cursor": next_cursor,
         "can_choose": chosen == DEFAULT_SOURCE,
         "cursor": cursor,
     }
@@ -65,20 +64,15 @@ def replay(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenI
     connector, _, account = chosen.connector.partition("/")
     if connector not in connector_titles():
         raise HTTPException(404, "There is no such connector.")
-    try:
-        if connector != DEFAULT_SOURCE:
-            return launched(request, opened, who, sync_of_account(opened, connector, account))
-        entries = QuarantineTable(opened.engine, DEFAULT_SOURCE).list()
-        wanted = [entry for entry in entries if entry.id in chosen.ids] if chosen.ids else entries
-        if len(wanted) > MOST_REPLAYED:
-            raise NothingToStartError(f"These are {len(wanted)} images: synchronise the whole image database instead.")
-        # A key is the image's number, or a product and the image's number.
-        images = sorted({entry.key.rpartition("/")[2] for entry in wanted})
-        return launched(request, opened, who, replay_of(images))
-    except NothingToStartError as error:
-        raise HTTPException(409, str(error)) from None
-    except DagsterUnreachableError as error:
-        raise HTTPException(503, str(error)) from None
+    if connector != DEFAULT_SOURCE:
+        return launched(request, opened, who, sync_of_account(opened, connector, account))
+    entries = QuarantineTable(opened.engine, DEFAULT_SOURCE).list()
+    wanted = [entry for entry in entries if entry.id in chosen.ids] if chosen.ids else entries
+    if len(wanted) > MOST_REPLAYED:
+        raise NothingToStartError(f"These are {len(wanted)} images: synchronise the whole image database instead.")
+    # A key is the image's number, or a product and the image's number.
+    images = sorted({entry.key.rpartition("/")[2] for entry in wanted})
+    return launched(request, opened, who, replay_of(images))
 
 
 @router.post("/admin/quarantine/drop", name="drop")
@@ -91,65 +85,31 @@ def drop(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenIte
     return go_on(str(request.app.url_path_for("quarantine")))
 
 
-# Of a raw record that may be of any length.
-SHOWN_CHARACTERS = 4000
-
-
-@dataclass(frozen=True)
-class Aside:
-    """An item in quarantine. connector: or "connector/account"; payload: the beginning of the raw item."""
-
-    id: int
-    connector: str
-    stage: str
-    key: str
-    reason: str
-    payload: str
-    first_seen: datetime
-    last_seen: datetime
-    attempts: int
-    run_id: str | None
-
-
-@dataclass(frozen=True)
-class AsidePage:
-    """Some items, those that failed last first; next_cursor is None at the end."""
-
-    items: tuple[Aside, ...]
-    next_cursor: str | None
-
-
 def connectors_in_quarantine(engine: sa.Engine) -> dict[str, int]:
-    """How many items each connector, or account of a connector, has in quarantine;
-
-    by name, without those that have none.
-    """
-    query = (
-        sa.select(quarantine_table.c.connector, sa.func.count())
-        .group_by(quarantine_table.c.connector)
-        .order_by(quarantine_table.c.connector)
-    )
+    """How many items each connector, or account of a connector, has in quarantine; without those that have none."""
+    name = quarantine_table.c.connector
     with engine.connect() as connection:
-        return {row[0]: row[1] for row in connection.execute(query)}
+        return {
+            row[0]: row[1] for row in connection.execute(sa.select(name, sa.func.count()).group_by(name).order_by(name))
+        }
 
 
-def quarantine_page(engine: sa.Engine, connector: str, cursor: str | None, limit: int) -> AsidePage:
-    """Items of a connector from a cursor on. Raises CursorError."""
+def quarantine_page(
+    engine: sa.Engine, connector: str, cursor: str | None, limit: int
+) -> tuple[Sequence[sa.Row], str | None]:
+    """Rows of a connector, or "connector/account", from a cursor on, and the next cursor; those that failed last first.
+
+    payload: the beginning of the raw item. Raises CursorError.
+    """
     columns = quarantine_table.c
-    shown = [columns[name] for name in Aside.__dataclass_fields__ if name != "payload"]
+    names = ("id", "stage", "key", "reason", "first_seen", "last_seen", "attempts", "run_id")
     beginning = sa.func.left(sa.func.coalesce(columns.payload, ""), SHOWN_CHARACTERS).label("payload")
-    query = sa.select(*shown, beginning).where(columns.connector == connector)
+    query = sa.select(*(columns[name] for name in names), beginning).where(columns.connector == connector)
     if cursor:
-        seen, last = decode_cursor(cursor, (str, int))
-        try:
-            place = (datetime.fromisoformat(str(seen)), last)
-        except ValueError:
-            raise CursorError("This is no cursor of this list; begin again without one.") from None
-        query = query.where(sa.tuple_(columns.last_seen, columns.id) < sa.tuple_(*map(sa.literal, place)))
+        place = [sa.literal(value) for value in decode_cursor(cursor, (datetime, int))]
+        query = query.where(sa.tuple_(columns.last_seen, columns.id) < sa.tuple_(*place))
     query = query.order_by(columns.last_seen.desc(), columns.id.desc()).limit(limit + 1)
     with engine.connect() as connection:
-        items = tuple(Aside(**row) for row in connection.execute(query).mappings())
-    more = len(items) > limit
-    last_one = items[limit - 1] if more else None
-    following = encode_cursor([last_one.last_seen.isoformat(), last_one.id]) if last_one else None
-    return AsidePage(items[:limit], following)
+        rows = connection.execute(query).all()
+    last = rows[limit - 1] if len(rows) > limit else None
+    return rows[:limit], encode_cursor([last.last_seen, last.id]) if last else None

@@ -16,7 +16,6 @@ from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.defs.partitions import range_tags
 from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.registry import connector_named, connectors
-from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError, Run
@@ -71,15 +70,7 @@ def start_run(request: Request, opened: Here, who: Admin, form: Annotated[StartF
 @router.post("/admin/plans/{plan_id}/apply", name="apply_plan")
 def apply_plan(request: Request, opened: Here, who: Admin, plan_id: RowId) -> Response:
     """Start the run that applies a stored plan."""
-    try:
-        header = Plans(opened.engine, opened.storage).header(plan_id)
-        return launched(request, opened, who, apply_of(header))
-    except PlanMissingError as error:
-        raise HTTPException(404, str(error)) from None
-    except NothingToStartError as error:
-        raise HTTPException(409, str(error)) from None
-    except DagsterUnreachableError as error:
-        raise HTTPException(503, str(error)) from None
+    return launched(request, opened, who, apply_of(Plans(opened.engine, opened.storage).header(plan_id)))
 
 
 @router.get("/admin/runs/{run_id}", name="run")

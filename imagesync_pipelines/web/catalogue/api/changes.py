@@ -156,15 +156,11 @@ def changes_since(engine: sa.Engine, since: datetime | None, cursor: str | None,
         moment, product_id = until.astimezone(UTC), LARGEST_ID
     else:
         moment, product_id = (given[-1].changed_at, given[-1].product_id) if given else (begin, last)
-    return Changes(given, until is not None or len(rows) > limit, encode_cursor([moment.isoformat(), product_id]))
+    return Changes(given, until is not None or len(rows) > limit, encode_cursor([moment, product_id]))
 
 
 def _read(cursor: str) -> tuple[datetime, int]:
-    text, last = decode_cursor(cursor, (str, int))
-    try:
-        moment = datetime.fromisoformat(str(text))
-    except ValueError:
-        moment = datetime.min
-    if moment.tzinfo is None or not 0 <= int(last) <= LARGEST_ID:
+    moment, last = decode_cursor(cursor, (datetime, int))
+    if not 0 <= last <= LARGEST_ID:
         raise CursorError("This is no cursor of changes; begin again with `since`.")
-    return moment, int(last)
+    return moment, last

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import pandas as pd
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from imagesync_pipelines.registry import connector_named
-from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.connector import RowPictures
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
@@ -58,17 +57,13 @@ def plan(
     start: Annotated[int, Query(ge=0, le=10_000_000)] = 0,
 ) -> Response:
     """One plan with its rows of one change, some at a time; without a change the first that it has."""
-    try:
-        header = Plans(opened.engine, opened.storage).header(plan_id)
-        shown = change or _first_change(header)
-        page = plan_page(opened, header, shown, start, ROWS)
-    except (PlanMissingError, PlanDamagedError) as error:
-        raise HTTPException(404, str(error)) from None
+    header = Plans(opened.engine, opened.storage).header(plan_id)
+    shown = change or _first_change(header)
     context = {
         "plan": header,
         "change": shown,
         "changes": [(one, int(header.counts.get(one, 0))) for one in CHANGES],
-        "page": page,
+        "page": plan_page(opened, header, shown, start, ROWS),
         "start": start,
         "rows": ROWS,
         "token": lambda url: picture_token(opened, url),

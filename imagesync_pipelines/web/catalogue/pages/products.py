@@ -1,10 +1,8 @@
 """The list of products with the parts of it that HTMX asks for, its counts, and the page of one product."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time
-from threading import Lock
-from time import monotonic
 from typing import Annotated, Literal
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
@@ -16,7 +14,6 @@ from starlette.responses import RedirectResponse, Response
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
-from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
 from imagesync_pipelines.web.catalogue.queries.product import product_id_of, product_view
 from imagesync_pipelines.web.catalogue.queries.products import Filters, count_products, list_products
 from imagesync_pipelines.web.catalogue.state import Opened
@@ -80,17 +77,14 @@ def products(
     request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], cursor: str | None = None
 ) -> Response:
     """The list; for HTMX its results only, and with a cursor the next cards only."""
-    try:
-        page = list_products(
-            opened.engine,
-            asked.filters,
-            cursor,
-            opened.settings.page_size,
-            min_height=opened.showing.image_db_detail_min_height,
-            own_images_first=opened.showing.image_db_own_images_first,
-        )
-    except CursorError as error:
-        raise HTTPException(400, str(error)) from None
+    page = list_products(
+        opened.engine,
+        asked.filters,
+        cursor,
+        opened.settings.page_size,
+        min_height=opened.showing.image_db_detail_min_height,
+        own_images_first=opened.showing.image_db_own_images_first,
+    )
     name = "products.html"
     if is_fragment(request):
         name = "parts/cards.html" if cursor else "parts/results.html"
@@ -111,34 +105,14 @@ def _midnight(day: str, zone: ZoneInfo) -> datetime | None:
         raise HTTPException(400, "Changed since: that is no date; it should look like 2026-11-21.") from None
 
 
-KEPT_SECONDS = 60.0
-
-
-@dataclass
-class KeptCounts:
-    """The numbers of this process and when they were counted; one thread counts, the others wait for it."""
-
-    lock: Lock = field(default_factory=Lock)
-    counted_at: float = float("-inf")
-    numbers: dict[str, int] = field(default_factory=dict)
-
-    def current(self, opened: Opened) -> dict[str, int]:
-        """The numbers by filter, counted again after a minute; `all` is of all products."""
-        with self.lock:
-            if monotonic() - self.counted_at > KEPT_SECONDS:
-                self.numbers = _count(opened)
-                self.counted_at = monotonic()
-            return self.numbers
-
-
 @router.get("/counts", name="counts")
-def counts(request: Request, opened: Here) -> Response:
+def counts(request: Request) -> Response:
     """The numbers, each in the place on the page that waits for it."""
-    kept: KeptCounts = request.app.state.counts
-    return render(request, "parts/counts.html", {"counts": kept.current(opened)})
+    return render(request, "parts/counts.html", {"counts": request.app.state.counts()})
 
 
-def _count(opened: Opened) -> dict[str, int]:
+def count_each(opened: Opened) -> dict[str, int]:
+    """How many products each filter finds; `all`: how many there are."""
     height = opened.showing.image_db_detail_min_height
     asked = {"all": Filters(), **{name: Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
     return {name: count_products(opened.engine, filters, min_height=height) for name, filters in asked.items()}

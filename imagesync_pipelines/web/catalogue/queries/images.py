@@ -111,7 +111,7 @@ def shown_for(
         lent = images_by_id(connection, list(lending.values()))
         owners |= {one: lent[image].product_id for one, image in lending.items() if image in lent}
         held = images_of(connection, set(owners.values()))
-        skus = _skus(connection, {*chosen, *owners.values()})
+        skus = skus_of(connection, {*chosen, *owners.values()})
     return {
         one: ImagesOfProduct(
             product_id=one,
@@ -141,6 +141,7 @@ def products_of_skus(engine: sa.Engine, skus: Collection[str]) -> dict[str, int]
         return {row.sku: row.id for row in connection.execute(query.order_by(product.c.sku, product.c.kind))}
 
 
-def _skus(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, str]:
+def skus_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, str]:
+    """The SKU of each product, by id."""
     wanted = product.c.id == sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
     return {row.id: row.sku for row in connection.execute(sa.select(product.c.id, product.c.sku).where(wanted))}

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.products.showing import lending_variants, shown_images
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
 from imagesync_pipelines.web.catalogue.queries.cursors import decode_cursor, encode_cursor
-from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id
+from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id, skus_of
 
 _OWN = product_image.alias("own")
 _LENT = product_image.alias("lent")
@@ -117,7 +117,7 @@ def _with_images(engine: sa.Engine, found: Sequence[sa.Row], own_images_first: b
         chosen |= lending_variants(connection, bare) if bare else {}
         views = images_by_id(connection, list(chosen.values()))
         lenders = {views[image].product_id for owner, image in chosen.items() if views[image].product_id != owner}
-        skus = _skus(connection, sorted(lenders))
+        skus = skus_of(connection, lenders)
     rows = []
     for row in found:
         view = views.get(chosen.get(row.id, 0))
@@ -125,11 +125,6 @@ def _with_images(engine: sa.Engine, found: Sequence[sa.Row], own_images_first: b
         images = len(shown[row.id].images) if row.id in shown else 0
         rows.append(ProductRow(row.id, row.kind, row.sku, row.name, row.is_active, view, images, lent_by))
     return tuple(rows)
-
-
-def _skus(connection: sa.Connection, product_ids: Sequence[int]) -> dict[int, str]:
-    wanted = product.c.id == sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
-    return {row.id: row.sku for row in connection.execute(sa.select(product.c.id, product.c.sku).where(wanted))}
 
 
 def _conditions(filters: Filters, min_height: int) -> list[sa.ColumnElement[bool]]:
