@@ -11,11 +11,12 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.defs import partitions, runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines_tests.places import databases, entered, environment_of, opened, rows_of
 
 QUIET: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -51,7 +52,7 @@ class World:
         if len(blocks) == 1:
             chosen["partition_key"] = blocks[0]
         elif blocks:
-            chosen["tags"] = partitions.range_tags(blocks[0], blocks[-1])
+            chosen["tags"] = job_runs.range_tags(blocks[0], blocks[-1])
         with self.opened(**more) as (_, instance):
             return job.execute_in_process(
                 instance=instance,

@@ -18,6 +18,7 @@ from imagesync_pipelines.defs.resources import InstallationResource, connector_s
 from imagesync_pipelines.defs.shown import result_metadata
 from imagesync_pipelines.defs.summaries import Stage, WorkContext, run_started, stage, summary_metadata
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Step
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import PartitionOutcomes, RunContext, StepResult
@@ -199,7 +200,7 @@ def _account(context: WorkContext | dg.AssetCheckExecutionContext, connector: Co
     """The account of a run, which is its partition; a step that all accounts share is told the account too."""
     if connector.accounts is None or step.partitions == "pages":
         return ""
-    return context.run.tags.get(partitions.PARTITION_TAG, "")
+    return context.run.tags.get(job_runs.PARTITION_TAG, "")
 
 
 def _asset(connector: Connector, step: Step, fresh_hours: float) -> dg.AssetsDefinition:

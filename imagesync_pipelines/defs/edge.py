@@ -17,12 +17,12 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.reading import BINARIES
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.defs import launching
-from imagesync_pipelines.defs.jobs import job_name
-from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.defs.summaries import error_text
 from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG, job_name
 
 # A tick of a sensor may take 60 seconds; the rest of the stores is asked at the next one.
 LOOKING_SECONDS = 40.0
@@ -80,7 +80,7 @@ def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Sens
         if not news:
             return dg.SensorResult(skip_reason="; ".join(said)[:REASON_CHARACTERS], cursor=memory.as_cursor())
         requests = [
-            launching.request_of(launching.run_of(connector, name, {}), tags=launching.BY_ITSELF) for name in news
+            launching.request_of(job_runs.run_of(connector, name, {}), tags=launching.BY_ITSELF) for name in news
         ]
         return dg.SensorResult(run_requests=requests, cursor=memory.as_cursor())
 

@@ -8,16 +8,7 @@ import dagster as dg
 from imagesync_pipelines.defs.assets import config_schema_of, partitions_def, retry_policy, run_step
 from imagesync_pipelines.defs.shown import result_metadata
 from imagesync_pipelines.sync.connector import Connector, Job, Step
-
-
-def job_name(connector: Connector, job: Job) -> str:
-    """The name of a job in Dagster: `plytix__sync`."""
-    return f"{connector.name}__{job.name}"
-
-
-def op_name(connector: Connector, step: Step) -> str:
-    """The name of a step's op in run config: that of its Dagster asset, or the step's own when it is none."""
-    return f"{connector.name}__{step.name}" if step in connector.steps else step.name
+from imagesync_pipelines.sync.job_runs import job_name, op_name
 
 
 def build_jobs(connector: Connector) -> list[Any]:

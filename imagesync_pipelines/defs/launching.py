@@ -1,74 +1,24 @@
-"""Runs to start, of any connector, whoever starts them: for which account, with which configuration.
+"""Starting runs in Dagster: for which accounts, and the partitions that stand for these.
 
-One run is one account: one that fails stops no other. Two runs of one account never work at the same time: Dagster's
+Two runs of one account never work at the same time: Dagster's
 pool queues their steps, and the steps hold the account's lock in our database.
 """
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Collection, Mapping
 
 import dagster as dg
 
 from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.defs import partitions
-from imagesync_pipelines.defs.jobs import job_name, op_name
-from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.sync.connector import AccountSet, Connector, Job, step_options
+from imagesync_pipelines.sync.connector import AccountSet, Connector
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG, JobRun
 
 _logger = logging.getLogger("imagesync")
 
 # On every run that no person started.
 BY_ITSELF = {"imagesync/started": "by itself"}
-
-
-@dataclass(frozen=True)
-class JobRun:
-    """A run to start: its job, configuration, tags, and the Dagster assets when not all of the job's."""
-
-    job: str
-    run_config: Mapping[str, Any] = field(default_factory=dict)
-    tags: Mapping[str, str] = field(default_factory=dict)
-    assets: Sequence[tuple[str, str]] = ()
-
-
-def run_of(
-    connector: Connector, account: str, asked: Mapping[str, Any], tags: Mapping[str, str] | None = None
-) -> JobRun:
-    """The run that does what was asked (fields of connector.options) for one account ('': there are none)."""
-    options = connector.options.model_validate(dict(asked))
-    job = connector.job(connector.job_for(options))
-    return job_run(connector, job, account, options.model_dump(mode="json"), tags)
-
-
-def job_run(
-    connector: Connector, job: Job, account: str, asked: Mapping[str, Any], tags: Mapping[str, str] | None = None
-) -> JobRun:
-    """A run of this very job."""
-    steps = {step.name: step for step in (*connector.steps, *([job.alone] if job.alone is not None else []))}
-    ops = {
-        op_name(connector, steps[name]): {"config": config}
-        for name, config in step_options(connector, job, asked).items()
-    }
-    partition = {PARTITION_TAG: account} if account else {}
-    return JobRun(job_name(connector, job), {"ops": ops} if ops else {}, {**partition, **(tags or {})})
-
-
-def apply_run(connector: Connector, account: str, plan_id: int, asked: Mapping[str, Any]) -> JobRun:
-    """The run that applies a stored plan; `asked`: further options of the steps that do it."""
-    job = connector.job(connector.apply_job)
-    values = {**asked, "plan_id": plan_id}
-    ops = {}
-    for name in connector.apply_steps:
-        step = connector.step(name)
-        config = {key: value for key, value in values.items() if key in step.options.model_fields}
-        if config:
-            ops[op_name(connector, step)] = {"config": config}
-    tags = {PARTITION_TAG: account} if account else {}
-    assets = tuple((connector.name, name) for name in connector.apply_steps)
-    return JobRun(job_name(connector, job), {"ops": ops}, tags, assets)
 
 
 def request_of(run: JobRun, key: str | None = None, tags: Mapping[str, str] | None = None) -> dg.RunRequest:

@@ -11,6 +11,7 @@ from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.partitions import IN_FLIGHT
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector
 
 # A run that broke before it took its requests leaves them as they were; it is started again after so many minutes.
@@ -56,7 +57,7 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
                 else "No request waits."
             )
         tenth = f"{now:%Y-%m-%d %H}:{now.minute // AGAIN_MINUTES}"
-        runs = [(child, launching.run_of(connector, child, {"requests": True})) for child in free]
+        runs = [(child, job_runs.run_of(connector, child, {"requests": True})) for child in free]
         return dg.SensorResult(
             [launching.request_of(run, f"{due[child].mark} {tenth}", launching.BY_ITSELF) for child, run in runs]
         )

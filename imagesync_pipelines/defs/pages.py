@@ -11,6 +11,7 @@ from imagesync_pipelines.defs.assets import pages_name
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.raw_pages import RawPages
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.blocks import block_key, check_block_size, extra_blocks, missing_blocks, page_blocks
 from imagesync_pipelines.sync.connector import Connector, Job, PageSet
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -41,7 +42,7 @@ def range_tags_of(
     if job.alone is not None or not names or not (job.steps is None or names & set(job.steps)):
         return {}
     blocks = known_blocks(instance, connector, shared, warn)
-    return partitions.range_tags(blocks[0], blocks[-1])
+    return job_runs.range_tags(blocks[0], blocks[-1])
 
 
 def known_blocks(

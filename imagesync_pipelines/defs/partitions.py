@@ -5,10 +5,7 @@ from collections.abc import Collection, Mapping
 import dagster as dg
 
 from imagesync_pipelines.defs.metadata import markdown_list, names
-
-RANGE_START_TAG = "dagster/asset_partition_range_start"
-RANGE_END_TAG = "dagster/asset_partition_range_end"
-PARTITION_TAG = "dagster/partition"
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG
 
 IN_FLIGHT = (
     dg.DagsterRunStatus.NOT_STARTED,
@@ -19,11 +16,6 @@ IN_FLIGHT = (
 )
 
 Stats = Mapping[str, int | float | str]
-
-
-def range_tags(first: str, last: str) -> dict[str, str]:
-    """The tags that make a run materialise all partitions from `first` to `last`, both included."""
-    return {RANGE_START_TAG: first, RANGE_END_TAG: last}
 
 
 def partitions_of(run: dg.DagsterRun) -> tuple[str, str] | None:

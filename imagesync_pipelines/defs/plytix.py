@@ -13,12 +13,12 @@ from imagesync_pipelines.connectors.plytix.connector import starts_by_itself
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.assets import GOES_ON_TAG
-from imagesync_pipelines.defs.jobs import job_name
-from imagesync_pipelines.defs.launching import BY_ITSELF, JobRun
-from imagesync_pipelines.defs.partitions import PARTITION_TAG
+from imagesync_pipelines.defs.launching import BY_ITSELF
 from imagesync_pipelines.defs.summaries import error_text
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG, JobRun, job_name
 
 
 def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
@@ -72,7 +72,7 @@ def _look(context: dg.SensorEvaluationContext, connector: Connector) -> dg.Senso
         elif not found:
             said.append(f"{alias}: none of {len(files)} mapping files is new")
         else:
-            run = launching.run_of(connector, alias, {"mapping": found[0].path})
+            run = job_runs.run_of(connector, alias, {"mapping": found[0].path})
             requests.append(launching.request_of(run, tags=BY_ITSELF))
             memory.note(alias, found[0])
     memory.forget_others(accounts, {file.path for file in files})

@@ -1,5 +1,6 @@
 """A synchronisation from Python: one call, one Dagster run, one outcome.
 
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.defs import runs
 
 for account, outcome in runs.sync("plytix", dry_run=True):
@@ -18,13 +19,14 @@ import dagster as dg
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import build, history, launching, orphans, pages, pools
-from imagesync_pipelines.defs.launching import JobRun
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Job
+from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.sync.progress import Progress, silent
 
 _logger = logging.getLogger("imagesync")
@@ -86,7 +88,7 @@ def apply_plan(
         declared = connector_named(header.connector)
         if declared.accounts is not None:
             launching.keep_partitions(instance, declared, load_accounts(installation.settings))
-        request = launching.apply_run(declared, str(header.scope.get("account", "")), plan_id, {"replan": replan})
+        request = job_runs.apply_run(declared, str(header.scope.get("account", "")), plan_id, {"replan": replan})
         return _run(installation, instance, request, progress)
 
 
@@ -113,7 +115,7 @@ def sync(
         connector,
         connector.job(connector.job_for(options)),
         accounts,
-        lambda account: launching.run_of(connector, account, same),
+        lambda account: job_runs.run_of(connector, account, same),
         settings,
         progress,
     )
@@ -135,7 +137,7 @@ def run_job(
         connector,
         chosen,
         accounts,
-        lambda account: launching.job_run(connector, chosen, account, asked),
+        lambda account: job_runs.job_run(connector, chosen, account, asked),
         settings,
         progress,
     )

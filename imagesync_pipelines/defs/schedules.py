@@ -8,9 +8,10 @@ import dagster as dg
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import launching, pages
-from imagesync_pipelines.defs.jobs import job_name
 from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Schedule
+from imagesync_pipelines.sync.job_runs import job_name
 
 
 def build_schedules(connector: Connector, shared: Settings) -> list[dg.ScheduleDefinition]:
@@ -74,9 +75,9 @@ def _run(
     account: str,
     asked: Mapping[str, Any],
     tags: Mapping[str, str] | None = None,
-) -> launching.JobRun:
+) -> job_runs.JobRun:
     """A synchronisation is described by the connector's options, a job of one step by its own."""
     job = connector.job(schedule.job)
     if job.alone is not None:
-        return launching.job_run(connector, job, account, asked)
-    return launching.run_of(connector, account, asked, tags)
+        return job_runs.job_run(connector, job, account, asked)
+    return job_runs.run_of(connector, account, asked, tags)

@@ -8,8 +8,8 @@ import dagster as dg
 import pytest
 
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.conformance.subject import Subject
 from imagesync_pipelines_tests.conformance.subjects import SUBJECTS
 

@@ -27,8 +27,8 @@ from imagesync_pipelines.defs.alerts import (
     send_alert,
 )
 from imagesync_pipelines.defs.failures import RunFailure
-from imagesync_pipelines.defs.partitions import range_tags
 from imagesync_pipelines.defs.summaries import stage
+from imagesync_pipelines.sync.job_runs import range_tags
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 CANARY = "canary-51c9"

@@ -10,11 +10,12 @@ from imagesync_pipelines.defs import cleanup
 from imagesync_pipelines.defs.cleanup import PRUNED_EVENTS, build_schedule, prune_events, prune_events_job
 from imagesync_pipelines.defs.freshness import fresh_within
 from imagesync_pipelines.defs.history import history
-from imagesync_pipelines.defs.partitions import range_tags, report_partitions
+from imagesync_pipelines.defs.partitions import report_partitions
 from imagesync_pipelines.defs.summaries import summary_metadata
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.sync.blocks import page_blocks
+from imagesync_pipelines.sync.job_runs import range_tags
 from imagesync_pipelines_tests.defs.fakes import FakeSummary
 
 BLOCKS = page_blocks(30, 10)

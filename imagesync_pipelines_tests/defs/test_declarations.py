@@ -8,10 +8,11 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.defs import assets, checks, jobs, launching, schedules
+from imagesync_pipelines.defs import assets, checks, jobs, schedules
 from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import step_options
 from imagesync_pipelines.sync.progress import silent
 from imagesync_pipelines_tests.defs.toy import TOY, ReadOptions, WriteOptions
@@ -43,7 +44,7 @@ def instance(locations: Locations, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield ephemeral
 
 
-def run(instance: dg.DagsterInstance, request: launching.JobRun, **more: Any) -> dg.ExecuteInProcessResult:
+def run(instance: dg.DagsterInstance, request: job_runs.JobRun, **more: Any) -> dg.ExecuteInProcessResult:
     job = definitions().resolve_job_def(request.job)
     return job.execute_in_process(
         run_config=dict(request.run_config), tags=dict(request.tags), instance=instance, raise_on_error=False, **more
@@ -68,7 +69,7 @@ def test_every_step_is_an_asset_that_says_what_the_connector_says(instance: dg.D
 
 
 def test_a_run_does_its_steps_in_order_and_shows_what_they_tell(instance: dg.DagsterInstance) -> None:
-    result = run(instance, launching.run_of(TOY, "", {"limit": 5, "allow_mass_delete": True}))
+    result = run(instance, job_runs.run_of(TOY, "", {"limit": 5, "allow_mass_delete": True}))
     assert result.success
     assert metadata_of(result, "toy__reading") == {"pages/read": 5, "dagster/row_count": 5}
     told = metadata_of(result, "toy__writing")
@@ -80,7 +81,7 @@ def test_a_run_does_its_steps_in_order_and_shows_what_they_tell(instance: dg.Dag
 
 
 def test_a_check_that_is_false_only_warns_unless_it_is_severe(instance: dg.DagsterInstance) -> None:
-    result = run(instance, launching.run_of(TOY, "", {"limit": 60}))
+    result = run(instance, job_runs.run_of(TOY, "", {"limit": 60}))
     assert result.success
     found = {one.check_name: (one.passed, one.severity) for one in result.get_asset_check_evaluations()}
     assert found["not_too_much_was_read"] == (False, dg.AssetCheckSeverity.WARN)
@@ -100,17 +101,17 @@ def test_a_step_gets_the_options_that_it_has_and_the_job_decides_its_own() -> No
         "writing": {"allow_mass_delete": True},
     }
     assert step_options(TOY, TOY.job("dry_run"), asked) == {"reading": {"limit": 7}}
-    assert launching.run_of(TOY, "", {"dry_run": True}).job == "toy__dry_run"
+    assert job_runs.run_of(TOY, "", {"dry_run": True}).job == "toy__dry_run"
 
 
 def test_a_stored_plan_is_applied_by_the_steps_that_do_so() -> None:
-    request = launching.apply_run(TOY, "", 12, {"replan": True})
+    request = job_runs.apply_run(TOY, "", 12, {"replan": True})
     assert request.assets == (("toy", "writing"),)
     assert request.run_config == {"ops": {"toy__writing": {"config": {"plan_id": 12}}}}
 
 
 def test_a_step_that_ends_the_run_makes_nothing_and_leaves_its_summary(instance: dg.DagsterInstance) -> None:
-    result = run(instance, launching.run_of(TOY, "", {"limit": 99}))
+    result = run(instance, job_runs.run_of(TOY, "", {"limit": 99}))
     assert result.success
     assert result.asset_materializations_for_node("toy__writing") == []
     observed = [event for event in result.all_events if event.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
@@ -118,7 +119,7 @@ def test_a_step_that_ends_the_run_makes_nothing_and_leaves_its_summary(instance:
 
 
 def test_a_step_that_breaks_says_why_without_a_secret(instance: dg.DagsterInstance) -> None:
-    result = run(instance, launching.run_of(TOY, "", {"limit": 101}))
+    result = run(instance, job_runs.run_of(TOY, "", {"limit": 101}))
     assert not result.success
     failure = result.failure_data_for_node("toy__writing")
     assert failure is not None
@@ -128,14 +129,14 @@ def test_a_step_that_breaks_says_why_without_a_secret(instance: dg.DagsterInstan
 
 
 def test_a_step_of_its_own_is_told_with_the_asset_that_it_looks_after(instance: dg.DagsterInstance) -> None:
-    result = run(instance, launching.job_run(TOY, TOY.job("sweep"), "", {}))
+    result = run(instance, job_runs.job_run(TOY, TOY.job("sweep"), "", {}))
     assert result.success
     (event,) = [one for one in result.all_events if one.event_type is dg.DagsterEventType.ASSET_OBSERVATION]
     assert event.asset_key == dg.AssetKey(["toy", "writing"])
 
 
 def test_materialising_the_last_step_alone_says_what_to_run(instance: dg.DagsterInstance) -> None:
-    request = launching.run_of(TOY, "", {})
+    request = job_runs.run_of(TOY, "", {})
     result = run(instance, request, asset_selection=[dg.AssetKey(["toy", "writing"])])
     failure = result.failure_data_for_node("toy__writing")
     assert failure is not None

@@ -4,9 +4,10 @@ import dagster as dg
 import pytest
 
 from imagesync_pipelines.defs.history import history, run_line
-from imagesync_pipelines.defs.partitions import range_tags, report_partitions
+from imagesync_pipelines.defs.partitions import report_partitions
 from imagesync_pipelines.defs.summaries import stage, summary_metadata
 from imagesync_pipelines.sync.blocks import page_blocks
+from imagesync_pipelines.sync.job_runs import range_tags
 from imagesync_pipelines_tests.defs.fakes import FakeSummary
 
 BLOCKS = page_blocks(1500, 10)

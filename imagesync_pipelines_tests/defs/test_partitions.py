@@ -6,14 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.defs.partitions import (
-    RANGE_END_TAG,
-    RANGE_START_TAG,
     blocks_in_flight,
     in_flight,
     keep_partitions,
     log_landed,
     partitions_of,
-    range_tags,
     report_partitions,
 )
 from imagesync_pipelines.sync.blocks import (
@@ -26,6 +23,7 @@ from imagesync_pipelines.sync.blocks import (
     missing_blocks,
     page_blocks,
 )
+from imagesync_pipelines.sync.job_runs import RANGE_END_TAG, RANGE_START_TAG, range_tags
 
 BLOCKS = page_blocks(60, 10)
 PAGES = dg.DynamicPartitionsDefinition(name="pages")

@@ -11,11 +11,12 @@ import pytest
 
 from imagesync_pipelines.connectors.moysklad.connector import CONNECTOR
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
-from imagesync_pipelines.defs import launching, runs
+from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate, night
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld, moysklad_world
 
 
@@ -105,7 +106,7 @@ def test_a_request_is_worked_off_for_its_entity_alone(place: MoyskladWorld) -> N
         queue = Queue(installation.engine)
         wishes = [NewRequest("child-1", "product", entity_id, "{}") for entity_id in (chosen.id, "no-such-entity")]
         queue.add(wishes, datetime.now(UTC))
-        run = launching.run_of(CONNECTOR, "child-1", {"requests": True})
+        run = job_runs.run_of(CONNECTOR, "child-1", {"requests": True})
         job = build_definitions().resolve_job_def(run.job)
         result = job.execute_in_process(run_config=dict(run.run_config), tags=dict(run.tags), instance=instance)
         assert result.success

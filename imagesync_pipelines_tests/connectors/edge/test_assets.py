@@ -13,10 +13,10 @@ from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING, BinariesHandOver
 from imagesync_pipelines.defs import history, runs
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.handovers import HandOvers
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, edge_world, head_office
 from imagesync_pipelines_tests.installations import QUIET
 

@@ -14,7 +14,6 @@ from imagesync_pipelines.connectors.edge.connector import CONNECTOR
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.defs.edge import NewsSeen
-from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.sandbox.faults import server_error
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
@@ -22,6 +21,7 @@ from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.sync.connector import starts_at
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
 
 RESOURCES = {"installation": InstallationResource()}

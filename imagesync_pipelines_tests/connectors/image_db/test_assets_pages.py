@@ -7,12 +7,13 @@ import dagster as dg
 import pytest
 
 from imagesync_pipelines.connectors.image_db.connector import CONNECTOR
-from imagesync_pipelines.defs import history, pages, partitions, runs
+from imagesync_pipelines.defs import history, pages, runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.blocks import BadBlockError
 from imagesync_pipelines_tests.installations import (
     FIRST,
@@ -211,7 +212,7 @@ def running_over(instance: dg.DagsterInstance, block: str) -> dg.DagsterRun:
     return instance.create_run_for_job(
         build_definitions().resolve_job_def("image_db__sync"),
         status=dg.DagsterRunStatus.STARTED,
-        tags=partitions.range_tags(block, block),
+        tags=job_runs.range_tags(block, block),
     )
 
 

@@ -12,12 +12,13 @@ from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.connector import CONNECTOR
 from imagesync_pipelines.connectors.image_db.options import ImageDbOptions
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
-from imagesync_pipelines.defs import launching, pages, runs
+from imagesync_pipelines.defs import pages, runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.blocks import BadBlockError
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.installations import FIRST, QUIET, SECOND, World, block_status, materialised, world
@@ -128,7 +129,7 @@ def test_every_option_is_a_valid_configuration_of_its_job(
     place: World, options: ImageDbOptions, job: str, over_all: bool
 ) -> None:
     with place.opened() as (installation, instance):
-        request = launching.run_of(CONNECTOR, "", options.model_dump())
+        request = job_runs.run_of(CONNECTOR, "", options.model_dump())
         chosen = CONNECTOR.job(CONNECTOR.job_for(options))
         tags = pages.range_tags_of(instance, CONNECTOR, chosen, installation.settings, print)
     assert request.job == job

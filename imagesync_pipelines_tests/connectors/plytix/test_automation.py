@@ -17,12 +17,13 @@ from imagesync_pipelines.connectors.plytix.sources import mapping_files
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.assets import GOES_ON_TAG
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.partitions import PARTITION_TAG
 from imagesync_pipelines.defs.plytix import Memory
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
+from imagesync_pipelines.sync import job_runs
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.plytix_installations import PlytixWorld, plytix_world
 
 SECOND_ACCOUNT = """
@@ -157,7 +158,7 @@ def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
             if Path(file.path).name == "a.json":
                 seen.note("sandbox", file)
         for mapping, goes_on_at, by_itself in runs:
-            run = launching.run_of(CONNECTOR, "sandbox", {"mapping": mapping})
+            run = job_runs.run_of(CONNECTOR, "sandbox", {"mapping": mapping})
             request = launching.request_of(run, tags=launching.BY_ITSELF)
             tags = {PARTITION_TAG: "sandbox"} | (dict(request.tags) if by_itself else {})
             made = instance.create_run_for_job(

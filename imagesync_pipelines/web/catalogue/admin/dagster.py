@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from imagesync_pipelines.defs.launching import JobRun
+from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
 

@@ -10,14 +10,12 @@ from fastapi import APIRouter, Form, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from imagesync_pipelines.defs import launching
-from imagesync_pipelines.defs.jobs import job_name
-from imagesync_pipelines.defs.launching import JobRun
-from imagesync_pipelines.defs.partitions import range_tags
 from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product
+from imagesync_pipelines.sync import job_runs
+from imagesync_pipelines.sync.job_runs import JobRun, job_name, range_tags
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError, Run
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles
@@ -188,13 +186,13 @@ def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *
                 f"Dagster does not know any pages of the {declared.title.lower()} yet. The sensor "
                 f"{declared.name}__page_discovery finds them, or run `{command}` once."
             )
-        return launching.run_of(declared, "", {"dry_run": dry_run}, range_tags(partitions[0], partitions[-1]))
+        return job_runs.run_of(declared, "", {"dry_run": dry_run}, range_tags(partitions[0], partitions[-1]))
     if declared.accounts is None:
-        return launching.run_of(declared, "", {"dry_run": dry_run})
+        return job_runs.run_of(declared, "", {"dry_run": dry_run})
     if account not in partitions:
         known = ", ".join(partitions) or "none"
         raise NothingToStartError(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
-    return launching.run_of(declared, account, {"dry_run": dry_run})
+    return job_runs.run_of(declared, account, {"dry_run": dry_run})
 
 
 def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
@@ -205,21 +203,21 @@ def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:
         raise NothingToStartError(
             f"These are {len(skus)} SKUs. Name {MOST_SKUS} at most, or synchronise the whole connector."
         )
-    return launching.run_of(connector_named(DEFAULT_SOURCE), "", {"skus": list(skus), "dry_run": dry_run})
+    return job_runs.run_of(connector_named(DEFAULT_SOURCE), "", {"skus": list(skus), "dry_run": dry_run})
 
 
 def replay_of(external_ids: Sequence[str]) -> JobRun:
     """The run that tries these images again, from the stored pages. Raises NothingToStartError without any."""
     if not external_ids:
         raise NothingToStartError("None of these is an image of the image database.")
-    return launching.run_of(connector_named(DEFAULT_SOURCE), "", {"external_ids": list(external_ids)})
+    return job_runs.run_of(connector_named(DEFAULT_SOURCE), "", {"external_ids": list(external_ids)})
 
 
 def apply_of(plan: PlanHeader) -> JobRun:
     """The run that applies a stored plan. Raises NothingToStartError for a plan that was applied, or begun."""
     if plan.applied_at is not None or plan.applied_run is not None:
         raise NothingToStartError(f"Plan {plan.id} was applied already; make a new one.")
-    return launching.apply_run(connector_named(plan.connector), str(plan.scope.get("account", "")), plan.id, {})
+    return job_runs.apply_run(connector_named(plan.connector), str(plan.scope.get("account", "")), plan.id, {})
 
 
 def skus_of(text: str) -> tuple[str, ...]:

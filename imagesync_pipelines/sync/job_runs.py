@@ -1,0 +1,76 @@
+"""Runs to start, of any connector, whoever starts them: their job, configuration and tags, as Dagster takes them.
+
+One run is one account: one that fails stops no other.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from imagesync_pipelines.sync.connector import Connector, Job, Step, step_options
+
+RANGE_START_TAG = "dagster/asset_partition_range_start"
+RANGE_END_TAG = "dagster/asset_partition_range_end"
+PARTITION_TAG = "dagster/partition"
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """A run to start: its job, configuration, tags, and the Dagster assets when not all of the job's."""
+
+    job: str
+    run_config: Mapping[str, Any] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    assets: Sequence[tuple[str, str]] = ()
+
+
+def run_of(
+    connector: Connector, account: str, asked: Mapping[str, Any], tags: Mapping[str, str] | None = None
+) -> JobRun:
+    """The run that does what was asked (fields of connector.options) for one account ('': there are none)."""
+    options = connector.options.model_validate(dict(asked))
+    job = connector.job(connector.job_for(options))
+    return job_run(connector, job, account, options.model_dump(mode="json"), tags)
+
+
+def job_run(
+    connector: Connector, job: Job, account: str, asked: Mapping[str, Any], tags: Mapping[str, str] | None = None
+) -> JobRun:
+    """A run of this very job."""
+    steps = {step.name: step for step in (*connector.steps, *([job.alone] if job.alone is not None else []))}
+    ops = {
+        op_name(connector, steps[name]): {"config": config}
+        for name, config in step_options(connector, job, asked).items()
+    }
+    partition = {PARTITION_TAG: account} if account else {}
+    return JobRun(job_name(connector, job), {"ops": ops} if ops else {}, {**partition, **(tags or {})})
+
+
+def apply_run(connector: Connector, account: str, plan_id: int, asked: Mapping[str, Any]) -> JobRun:
+    """The run that applies a stored plan; `asked`: further options of the steps that do it."""
+    job = connector.job(connector.apply_job)
+    values = {**asked, "plan_id": plan_id}
+    ops = {}
+    for name in connector.apply_steps:
+        step = connector.step(name)
+        config = {key: value for key, value in values.items() if key in step.options.model_fields}
+        if config:
+            ops[op_name(connector, step)] = {"config": config}
+    tags = {PARTITION_TAG: account} if account else {}
+    assets = tuple((connector.name, name) for name in connector.apply_steps)
+    return JobRun(job_name(connector, job), {"ops": ops}, tags, assets)
+
+
+def job_name(connector: Connector, job: Job) -> str:
+    """The name of a job in Dagster: `plytix__sync`."""
+    return f"{connector.name}__{job.name}"
+
+
+def op_name(connector: Connector, step: Step) -> str:
+    """The name of a step's op in run config: that of its Dagster asset, or the step's own when it is none."""
+    return f"{connector.name}__{step.name}" if step in connector.steps else step.name
+
+
+def range_tags(first: str, last: str) -> dict[str, str]:
+    """The tags that make a run materialise all partitions from `first` to `last`, both included."""
+    return {RANGE_START_TAG: first, RANGE_END_TAG: last}
