@@ -5,7 +5,6 @@ from dataclasses import replace
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.defs import launching as described
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
@@ -40,7 +39,7 @@ def test_a_connectors_run_is_the_one_that_the_connector_itself_starts(
     definitions: dg.Definitions, connector: str, dry_run: bool
 ) -> None:
     account = DECLARED[connector]
-    own = described.run_of(connector_named(connector), account, {"dry_run": dry_run})
+    own = job_runs.run_of(connector_named(connector), account, {"dry_run": dry_run})
     ours = launching.sync_of_connector(connector, [account], account, dry_run=dry_run)
     assert (ours.job, ours.tags, ours.assets) == (own.job, own.tags, own.assets)
     check_config(definitions, ours)
@@ -56,7 +55,7 @@ def test_applying_a_plan_is_what_the_connector_itself_does(definitions: dg.Defin
     account = DECLARED[connector]
     header = plan_header(connector, {"account": account})
     ours = launching.apply_of(header)
-    own = described.apply_run(connector_named(connector), account, 7, {})
+    own = job_runs.apply_run(connector_named(connector), account, 7, {})
     assert ours == own
     check_config(definitions, ours)
 
@@ -71,12 +70,12 @@ def test_runs_of_the_image_database_are_those_of_its_declaration(definitions: dg
         (launching.replay_of(["1", "2"]), {"external_ids": ["1", "2"]}),
         (launching.sync_of_skus(["1"], dry_run=True), {"skus": ["1"], "dry_run": True}),
     ):
-        own = described.run_of(declared, "", asked)
+        own = job_runs.run_of(declared, "", asked)
         assert (ours.job, ours.tags, ours.assets) == (own.job, own.tags, own.assets)
         for op, said in ours.run_config["ops"].items():
             assert said["config"].items() <= own.run_config["ops"][op]["config"].items()
     applied = launching.apply_of(plan_header("image_db", {}))
-    assert applied == described.apply_run(declared, "", 7, {})
+    assert applied == job_runs.apply_run(declared, "", 7, {})
     for run in (launching.sync_of_skus(["1"], dry_run=True), launching.replay_of(["1"]), applied):
         assert run.job == "image_db__partial"
         check_config(definitions, run)
