@@ -23,7 +23,7 @@ SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name
 
 
 class PastRun(Protocol):
-    """One run, as operations/history.RunLine has it; numbers are None when the run recorded no summary."""
+    """One run, as defs/history.RunLine has it; numbers are None when the run recorded no summary."""
 
     @property
     def run_id(self) -> str: ...

@@ -25,7 +25,7 @@ NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Run:
-    """A past run as operations/history.py gives it."""
+    """A past run as defs/history.py gives it."""
 
     run_id: str = "11111111-2222-3333-4444-555555555555"
     job: str = "image_db__sync"

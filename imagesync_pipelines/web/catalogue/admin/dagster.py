@@ -1,6 +1,6 @@
 """Dagster's webserver over HTTP: which jobs and partitions it knows, starting a run, the state of a run.
 
-Dagster as a library is not needed for it, and past runs are read from its records instead (operations/history.py).
+Dagster as a library is not needed for it, and past runs are read from its records instead (defs/history.py).
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,9 @@
-"""Logging in and out, and how often a password may be tried."""
+"""Logging in and out, and how often a password may be tried.
+
+Every try counts, before the password is looked at: tries at the same moment cannot pass together. The name is counted
+whether anybody has it or not, so that an answer does not tell. A name that somebody else tries out is closed for its
+owner too, for a few minutes: that is the price of guesses that come from many addresses.
+"""
 
 import hashlib
 import logging

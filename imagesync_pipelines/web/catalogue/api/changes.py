@@ -1,4 +1,9 @@
-"""Changes since: what a system that keeps a copy has to ask for again."""
+"""Changes since: what a system that keeps a copy has to ask for again.
+
+A product counts as changed when it, one of its images, or a product that it may borrow images from changed. Moments are
+those of the transactions that wrote; a moment is given out only when every transaction that began before it has ended,
+so that nobody who goes on from there misses one that ended late.
+"""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
