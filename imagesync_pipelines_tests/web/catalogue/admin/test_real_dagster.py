@@ -66,7 +66,7 @@ def test_every_run_of_the_catalogue_is_taken_by_dagster_itself(dagster: Dagster)
         launching.replay_of(["1"]),
     )
     for run in wanted:
-        run_id = dagster.launch(run, launching.started_by(WHO))
+        run_id = dagster.launch(run, {launching.STARTED_BY_TAG: WHO})
         found = dagster.run(run_id)
         assert found is not None
         assert (found.job, found.state, found.has_ended) == (run.job, "queued", False)
