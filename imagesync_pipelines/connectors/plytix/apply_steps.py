@@ -3,7 +3,7 @@ and the report of the run.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -11,9 +11,9 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
-from imagesync_pipelines.connectors.plytix.hand_overs import UploadsMade
 from imagesync_pipelines.connectors.plytix.ledger import Run, intents_of, ledger_of
-from imagesync_pipelines.connectors.plytix.planning import Policy, Task, tasks_of, uploads_of
+from imagesync_pipelines.connectors.plytix.model import UploadsMade
+from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, tasks_of, uploads_of
 from imagesync_pipelines.connectors.plytix.reading import open_pim
 from imagesync_pipelines.connectors.plytix.report import (
     Basis,
@@ -25,8 +25,7 @@ from imagesync_pipelines.connectors.plytix.report import (
     make_report,
     report_numbers,
 )
-from imagesync_pipelines.connectors.plytix.rereading import Rereading
-from imagesync_pipelines.connectors.plytix.target import GalleryTarget, Tools, Written
+from imagesync_pipelines.connectors.plytix.target import GalleryTarget, Rereading, Tools, Written
 from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads, upload_all
 from imagesync_pipelines.sync.applied import (
     ApplyOptions,
@@ -106,13 +105,9 @@ def upload_assets(context: Run, api: PlytixApi, options: ApplyOptions) -> Upload
     made = UploadsMade(
         run_id=context.run_id,
         plan_id=loaded.header.id,
-        uploaded=done.uploaded,
-        existed=done.existed,
-        failed=dict(done.failed),
-        left=done.left,
-        stopped=done.stopped,
         goes_on_at=api.free_at,
         calls=api.calls - calls,
+        **asdict(done),
     )
     context.keep("assets", made)
     return made
@@ -251,14 +246,13 @@ def _uploads_of(context: Run, loaded: Loaded) -> UploadsMade:
 
 def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> tuple[ReportedFault, ...]:
     """What failed in this run, from the quarantine, and what nobody knows."""
-    urls = {(sku, image.key): image.url for sku, task in tasks.items() for image in task.images}
-    faults = [
-        ReportedFault(
-            urls.get((entry.group_key or "", picture_key(entry.key)), ""), entry.reason, entry.group_key or ""
-        )
-        for entry in context.quarantine.list()
-        if entry.run_id == context.run_id and entry.stage == APPLY_STAGE
-    ]
+    images = images_of(tasks)
+    faults = []
+    for entry in context.quarantine.list():
+        if entry.run_id == context.run_id and entry.stage == APPLY_STAGE:
+            sku = entry.group_key or ""
+            image = images.get((sku, picture_key(entry.key)))
+            faults.append(ReportedFault(image.url if image else "", entry.reason, sku))
     faults.sort(key=lambda fault: (fault.product_sku, fault.url))
     if applied.unknown:
         faults.append(ReportedFault("", f"the answer was lost for {applied.unknown} images; the next run looks", ""))

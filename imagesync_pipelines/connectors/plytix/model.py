@@ -1,8 +1,13 @@
-"""What this connector speaks of: Amazon items as read, listings as chosen, products and assets as Plytix holds them."""
+"""What this connector speaks of: Amazon items as read, listings as chosen, products and assets as Plytix holds them,
+and what the steps of a run hand over.
+"""
 
 from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field
 
 
 class ItemImage(NamedTuple):
@@ -117,3 +122,69 @@ class LinkAnswer(StrEnum):
 
     LINKED = "linked"
     ALREADY = "already linked"
+
+
+class _HandOver(BaseModel):
+    """What a step of a run leaves for the later ones and for the checks (sync/steps.py: keep, find, need)."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class ListingsRead(_HandOver):
+    """What was read (sources.Sources), and what was asked for: marketplace '' is all of them."""
+
+    source: str
+    shape: str
+    live: bool
+    marketplace: str
+    entries: int
+    items: tuple[AmazonItem, ...]
+    set_aside: tuple[SetAside, ...]
+    missing: tuple[str, ...]
+    calls: int
+    warnings: tuple[str, ...]
+
+
+class ImagesChosen(_HandOver):
+    """The listings with the pictures chosen for them, by SKU; set_aside: images of them that cannot be used.
+
+    incomplete: SKUs of which an image could not be read; what their listing lacks is not taken for gone.
+    """
+
+    source: str
+    listings: tuple[Listing, ...]
+    set_aside: tuple[SetAside, ...]
+    incomplete: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+class ProductsRead(_HandOver):
+    """The products of the listings as Plytix had them; unknown: SKUs that it does not have.
+
+    run_id: the run whose calls these are. recognised: assets that our ledger did not know and that are ours by their
+    file names. stopped: why nothing could be read, '' when all was; goes_on_at: when the account's limits let the next
+    call through.
+    """
+
+    run_id: str
+    read_at: datetime
+    products: tuple[PlytixProduct, ...] = ()
+    unknown: tuple[str, ...] = ()
+    recognised: int = 0
+    calls: int = 0
+    stopped: str = ""
+    goes_on_at: datetime | None = None
+
+
+class UploadsMade(_HandOver):
+    """What became of the uploads of a plan, as uploading.UploadsDone has it; run_id, goes_on_at: as in ProductsRead."""
+
+    run_id: str
+    plan_id: int
+    uploaded: int = 0
+    existed: int = 0
+    failed: dict[str, str] = Field(default_factory=dict)
+    left: int = 0
+    stopped: str = ""
+    goes_on_at: datetime | None = None
+    calls: int = 0

@@ -7,13 +7,14 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
-from imagesync_pipelines.connectors.plytix.hand_overs import ImagesChosen, ProductsRead
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead
 from imagesync_pipelines.connectors.plytix.options import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.planning import (
     GalleryPlan,
     Policy,
     Task,
+    images_of,
     plan_galleries,
     plan_removals,
     tasks_of,
@@ -128,7 +129,6 @@ def plan_cleanup(context: Run, api: PlytixApi, options: GalleryCleanupOptions) -
         read_at=context.clock(),
         products=tuple(products.values()),
         unknown=tuple(sku for sku in gone if sku not in products),
-        recognised=0,
         calls=api.calls - calls,
     )
     known = ledger.known()
@@ -240,7 +240,7 @@ def calls_left(left: dict[int, int]) -> pd.DataFrame:
 
 def with_pictures(rows: pd.DataFrame, tasks: dict[str, Task]) -> pd.DataFrame:
     """A plan with the variant and the URL of every picture that changes, for people; '' for the others."""
-    images = {(sku, image.key): image for sku, task in tasks.items() for image in task.images}
+    images = images_of(tasks)
     found = [images.get((group, picture_key(key))) for group, key in zip(rows["group"], rows["key"], strict=True)]
     return rows.assign(
         variant=pd.Series([image.variant if image else "" for image in found], index=rows.index, dtype="str"),

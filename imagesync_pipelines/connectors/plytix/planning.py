@@ -3,7 +3,7 @@ what it costs.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil
 
 import orjson
@@ -94,12 +94,12 @@ class GalleryPlan:
     held: pd.DataFrame
     states: Mapping[str, str]
     payload: pd.DataFrame
-    uploads: Mapping[str, str]
-    unknown: tuple[str, ...]
-    skipped: tuple[str, ...]
-    wrong_order: tuple[str, ...]
     cost: PlanCost
     warnings: tuple[str, ...]
+    uploads: Mapping[str, str] = field(default_factory=dict)
+    unknown: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    wrong_order: tuple[str, ...] = ()
 
 
 def plan_galleries(
@@ -181,10 +181,6 @@ def plan_removals(
         held=guarded.held,
         states=group_states(current),
         payload=payload_of(guarded.plan, tasks),
-        uploads={},
-        unknown=(),
-        skipped=(),
-        wrong_order=(),
         cost=cost_of(guarded.plan, 0, "patch", windows),
         warnings=guarded.warnings,
     )
@@ -202,12 +198,17 @@ def tasks_of(payload: pd.DataFrame) -> dict[str, Task]:
     return {group: Task.from_json(text) for group, text in zip(payload["group"], payload["task"], strict=True)}
 
 
+def images_of(tasks: Mapping[str, Task]) -> dict[tuple[str, str], ListingImage]:
+    """The images of the tasks' listings, by SKU and canonical key."""
+    return {(sku, image.key): image for sku, task in tasks.items() for image in task.images}
+
+
 def uploads_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> dict[str, str]:
     """Every picture that a plan writes, key to URL, in the order of the plan; which of them are known is not asked."""
     written = plan[plan["change"].isin(_WRITTEN)]
-    urls = {(sku, image.key): image.url for sku, task in tasks.items() for image in task.images}
+    images = images_of(tasks)
     pairs = zip(written["group"], map(picture_key, written["key"]), strict=True)
-    return {key: urls[group, key] for group, key in pairs}
+    return {key: images[group, key].url for group, key in pairs}
 
 
 def _keys(listing: Listing) -> list[str]:

@@ -11,10 +11,16 @@ from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.galleries import keys_shown, rows_frame, rows_of
-from imagesync_pipelines.connectors.plytix.hand_overs import ImagesChosen, ListingsRead, ProductsRead
 from imagesync_pipelines.connectors.plytix.ledger import GalleryIntents, Ledger, NotedAsset, Run, intents_of, ledger_of
 from imagesync_pipelines.connectors.plytix.marketplaces import known_marketplace
-from imagesync_pipelines.connectors.plytix.model import Listing, PlytixProduct, SetAside
+from imagesync_pipelines.connectors.plytix.model import (
+    ImagesChosen,
+    Listing,
+    ListingsRead,
+    PlytixProduct,
+    ProductsRead,
+    SetAside,
+)
 from imagesync_pipelines.connectors.plytix.options import ListingsOptions
 from imagesync_pipelines.connectors.plytix.quality import (
     Finding,
@@ -250,10 +256,6 @@ def _read_products(context: Run, api: PlytixApi, skus: Sequence[str], wanted: Se
         return ProductsRead(
             run_id=context.run_id,
             read_at=context.clock(),
-            products=(),
-            unknown=(),
-            recognised=0,
-            calls=0,
             stopped=str(error),
             goes_on_at=api.free_at,
         )
@@ -264,7 +266,6 @@ def _read_products(context: Run, api: PlytixApi, skus: Sequence[str], wanted: Se
         products=tuple(found[sku] for sku in skus if sku in found),
         unknown=tuple(sku for sku in skus if sku not in found),
         recognised=recognised,
-        calls=0,
     )
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
-from imagesync_pipelines.connectors.plytix.planning import tasks_of
+from imagesync_pipelines.connectors.plytix.planning import images_of, tasks_of
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import plytix_link, product
 from imagesync_pipelines.sync.connector import ImagePlace, RowPictures
@@ -23,13 +23,13 @@ def pictures_of(
     payload = Plans(engine, storage).load_payload(header.id)
     groups = {str(row["group"]) for row in rows}
     tasks = {} if payload is None else tasks_of(payload[payload["group"].isin(groups)])
-    urls = {(sku, image.key): image.url for sku, task in tasks.items() for image in task.images}
+    images = images_of(tasks)
     ours = _product_ids(engine, groups)
     shown = []
     for row in rows:
         sku, picture = str(row["group"]), picture_key(str(row["key"]))
-        after = urls.get((sku, picture), "") if row["change"] in WRITTEN else ""
-        shown.append(RowPictures(ours.get(sku), picture, after=after))
+        image = images.get((sku, picture)) if row["change"] in WRITTEN else None
+        shown.append(RowPictures(ours.get(sku), picture, after=image.url if image else ""))
     return shown
 
 

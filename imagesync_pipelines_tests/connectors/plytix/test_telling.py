@@ -11,9 +11,8 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading, report
 from imagesync_pipelines.connectors.plytix.apply_steps import GalleriesWritten
-from imagesync_pipelines.connectors.plytix.hand_overs import ImagesChosen, ProductsRead, UploadsMade
 from imagesync_pipelines.connectors.plytix.ledger import Run
-from imagesync_pipelines.connectors.plytix.model import SetAside
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead, SetAside, UploadsMade
 from imagesync_pipelines.connectors.plytix.plan_steps import GalleriesPlanned
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.connectors.plytix.target import Written

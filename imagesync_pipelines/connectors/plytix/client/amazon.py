@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from imagesync_pipelines.connectors.plytix.client.limits import rate_limit
+from imagesync_pipelines.connectors.plytix.client.limits import rate_limit, session_policy
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
 from imagesync_pipelines.connectors.plytix.marketplaces import MARKETPLACES, wrong_host
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
@@ -20,7 +20,7 @@ from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
+from imagesync_pipelines.upstream.session import ApiRequest, Param
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
 from imagesync_pipelines.upstream.transport import ApiClient, Dialect, Transport
 
@@ -110,13 +110,7 @@ class CatalogueApi(ApiClient):
         timing = timing or Timing()
         tokens = catalogue_tokens(settings, timing)
         limit = rate_limit(f"spapi {settings.spapi_client_id}", lambda: RATE, settings.max_pause_seconds)
-        policy = SessionPolicy(
-            base_url=settings.spapi_url,
-            read_timeout=settings.timeout,
-            total_deadline=settings.call_deadline,
-            tries=settings.tries,
-            verify_tls=settings.verify_tls,
-        )
+        policy = session_policy(settings.spapi_url, settings)
         limiter = RateLimiter(limit, engine, timing)
         super().__init__(Transport(policy, CatalogueDialect(), timing, limiter=limiter, tokens=tokens), limiter, tokens)
         self._host = urlsplit(settings.spapi_url).hostname or ""
@@ -243,13 +237,6 @@ def catalogue_tokens(settings: PlytixSettings, timing: Timing) -> TokenHolder:
             "to read listings from Amazon; or name a mapping file"
         )
     base, _, path = settings.spapi_token_url.rpartition("/")
-    session = SessionPolicy(
-        base_url=base,
-        read_timeout=settings.timeout,
-        total_deadline=settings.call_deadline,
-        tries=settings.tries,
-        verify_tls=settings.verify_tls,
-    )
     policy = TokenPolicy(
         system="Amazon",
         credentials="the application's credentials",
@@ -268,7 +255,7 @@ def catalogue_tokens(settings: PlytixSettings, timing: Timing) -> TokenHolder:
         # An expired token is answered with 403 as well.
         token_refusals=frozenset({401, 403}),
     )
-    return TokenHolder(session, policy, timing)
+    return TokenHolder(session_policy(base, settings), policy, timing)
 
 
 def _given(data: object) -> GivenToken | None:

@@ -18,6 +18,17 @@ from imagesync_pipelines.upstream.session import SessionPolicy
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
 
 
+def session_policy(base_url: str, settings: PlytixSettings) -> SessionPolicy:
+    """How a host of Plytix or Amazon is called."""
+    return SessionPolicy(
+        base_url=base_url,
+        read_timeout=settings.timeout,
+        total_deadline=settings.call_deadline,
+        tries=settings.tries,
+        verify_tls=settings.verify_tls,
+    )
+
+
 def rate_limit(principal: str, windows: Callable[[], Sequence[Window]], longest_pause: float) -> RateLimit:
     """The limit of one principal; HourSpentError when a run would have to wait for longer than `longest_pause`."""
 
@@ -71,13 +82,6 @@ DEFAULT_LIMITS = ((20, 10), (5000, 3600))
 
 def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing) -> TokenHolder:
     """The holder of an account's token."""
-    session = SessionPolicy(
-        base_url=account.auth_url,
-        read_timeout=settings.timeout,
-        total_deadline=settings.call_deadline,
-        tries=settings.tries,
-        verify_tls=settings.verify_tls,
-    )
     policy = TokenPolicy(
         system="Plytix",
         credentials=f"key and password of account {account.alias}",
@@ -92,7 +96,7 @@ def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing)
         refusals=frozenset({400, 401, 403, 404, 422}),
         lifetime=LIFETIME_SECONDS,
     )
-    return TokenHolder(session, policy, timing)
+    return TokenHolder(session_policy(account.auth_url, settings), policy, timing)
 
 
 def limits_in(claims: Mapping[str, Any]) -> Iterator[tuple[int, int]]:

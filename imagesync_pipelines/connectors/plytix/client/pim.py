@@ -21,7 +21,13 @@ from imagesync_pipelines.connectors.plytix.client.answers import (
     server_words,
     written_row,
 )
-from imagesync_pipelines.connectors.plytix.client.limits import DEFAULT_LIMITS, limits_in, pim_tokens, rate_limit
+from imagesync_pipelines.connectors.plytix.client.limits import (
+    DEFAULT_LIMITS,
+    limits_in,
+    pim_tokens,
+    rate_limit,
+    session_policy,
+)
 from imagesync_pipelines.connectors.plytix.errors import (
     ImageRefusedError,
     NotAllowedError,
@@ -35,7 +41,7 @@ from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy
+from imagesync_pipelines.upstream.session import ApiRequest
 from imagesync_pipelines.upstream.transport import ApiClient, Transport
 
 THUMBNAIL = "thumbnail"
@@ -66,13 +72,7 @@ class PlytixApi(ApiClient):
             named = account.limits or tuple(limits_in(tokens.current().claims)) or DEFAULT_LIMITS
             return tuple(Window(max(1, int(calls * settings.pace_share)), seconds) for calls, seconds in named)
 
-        policy = SessionPolicy(
-            base_url=account.url,
-            read_timeout=settings.timeout,
-            total_deadline=settings.call_deadline,
-            tries=settings.tries,
-            verify_tls=settings.verify_tls,
-        )
+        policy = session_policy(account.url, settings)
         limiter = RateLimiter(rate_limit(f"plytix {account.alias}", limits, settings.max_pause_seconds), engine, timing)
         transport = Transport(policy, PimDialect(limits, timing), timing, limiter=limiter, tokens=tokens)
         super().__init__(transport, limiter, tokens)
