@@ -5,28 +5,30 @@ A declaration is imported when it is asked for, so that the command line's help 
 
 from functools import cache
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from imagesync_pipelines.sync.connector import Connector
+if TYPE_CHECKING:
+    from imagesync_pipelines.sync.connector import Connector
 
-CONNECTORS: tuple[str, ...] = (
-    "imagesync_pipelines.connectors.image_db.connector",
-    "imagesync_pipelines.connectors.plytix.connector",
-    "imagesync_pipelines.connectors.moysklad.connector",
-    "imagesync_pipelines.connectors.edge.connector",
-    "imagesync_pipelines.connectors.folder.connector",
-)
+CONNECTORS: dict[str, str] = {
+    "image_db": "Image database → product_image.",
+    "plytix": "Amazon's listings → assets, galleries and thumbnails in Plytix.",
+    "moysklad": "The main account of МойСклад → the images in its child accounts.",
+    "edge": "Head office → the photos in every edge store's database.",
+    "folder": "A folder or a bucket of pictures named by SKU → product_image, beside the image database's.",
+}
+"""Name (its folder in connectors/) → what `imagesync sync` says of it, in the order in which they are shown."""
 
 
 @cache
-def connectors() -> tuple[Connector, ...]:
+def connectors() -> "tuple[Connector, ...]":
     """All declarations, in the order in which they are shown."""
-    return tuple(import_module(name).CONNECTOR for name in CONNECTORS)
+    return tuple(import_module(f"imagesync_pipelines.connectors.{name}.connector").CONNECTOR for name in CONNECTORS)
 
 
-def connector_named(name: str) -> Connector:
+def connector_named(name: str) -> "Connector":
     """The declaration of a connector. Raises LookupError naming those that there are."""
     found = next((one for one in connectors() if one.name == name), None)
     if found is None:
-        known = ", ".join(one.name for one in connectors())
-        raise LookupError(f"There is no connector {name!r}; there are: {known}.")
+        raise LookupError(f"There is no connector {name!r}; there are: {', '.join(CONNECTORS)}.")
     return found

@@ -5,7 +5,8 @@
 
 import click
 
-from imagesync_pipelines.cli.lazy import LazyCommand
+from imagesync_pipelines.cli.lazy import LazyCommand, SyncCommand
+from imagesync_pipelines.registry import CONNECTORS
 
 PACKAGE = "imagesync_pipelines.cli"
 
@@ -23,10 +24,9 @@ def _group(name: str, line: str, *commands: click.Command) -> click.Group:
 SYNC = _group(
     "sync",
     "Synchronise one connector now.",
-    _command("edge", "edge:sync", "Head office → the photos in every edge store's database."),
-    _command("image-db", "image_db:sync", "Image database → product_image."),
-    _command("moysklad", "moysklad:sync", "The main account of МойСклад → the images in its child accounts."),
-    _command("plytix", "plytix:sync", "Amazon's listings → assets, galleries and thumbnails in Plytix."),
+    *(SyncCommand(name, line) for name, line in CONNECTORS.items() if name != "plytix"),
+    # It has options that are about no run: where the report is written, and that one has to choose.
+    _command("plytix", "plytix:sync", CONNECTORS["plytix"]),
 )
 IMAGE_DB = _group(
     "image-db",

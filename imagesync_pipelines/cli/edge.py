@@ -1,4 +1,4 @@
-"""`imagesync sync edge` and `imagesync edge …`: the edge stores on a terminal."""
+"""`imagesync edge …`: the edge stores on a terminal."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -30,34 +30,6 @@ stores_option = click.option(
     metavar="NAME",
     help="this store only; may be given several times (default: all)",
 )
-
-
-@click.command("edge")
-@stores_option
-@click.option("--full", is_flag=True, help="list everything, not only what changed; finds what vanished")
-@click.option("--dry-run", is_flag=True, help="stop after the plan: nothing is written into a store's database")
-@click.option(
-    "--allow-mass-delete",
-    "--lift-brake",
-    "allow_mass_delete",
-    is_flag=True,
-    help="let removals happen that the deletion limits would hold back",
-)
-@click.pass_context
-def sync(context: click.Context, stores: tuple[str, ...], full: bool, dry_run: bool, allow_mass_delete: bool) -> None:
-    """Head office → the photos in every edge store's database."""
-    settings = load_settings(Settings)
-    with progress_bars() as progress:
-        outcomes = runs.sync(
-            CONNECTOR.name,
-            stores,
-            full=full,
-            dry_run=dry_run,
-            allow_mass_delete=allow_mass_delete,
-            settings=settings,
-            progress=progress,
-        )
-        context.exit(print_outcomes("store", outcomes, settings.webserver_url))
 
 
 @click.command("check")

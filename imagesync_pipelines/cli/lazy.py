@@ -31,3 +31,18 @@ class LazyCommand(click.Command):
     ) -> click.Context:
         """The context of the real command, which is also what click then invokes."""
         return self.load().make_context(info_name, args, parent, **extra)
+
+
+class SyncCommand(LazyCommand):
+    """The command that synchronises with a connector, made from its declaration when it is called."""
+
+    def __init__(self, connector: str, line: str) -> None:
+        """Stand in for `imagesync sync CONNECTOR`."""
+        super().__init__(connector.replace("_", "-"), "imagesync_pipelines.cli.sync:sync_command", line)
+        self.connector = connector
+
+    def load(self) -> click.Command:
+        """The command itself, made now. Raises LookupError for a connector that there is not."""
+        module, _, attribute = self.where.partition(":")
+        made: click.Command = getattr(import_module(module), attribute)(self.connector)
+        return made

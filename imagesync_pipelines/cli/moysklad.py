@@ -1,4 +1,4 @@
-"""`imagesync sync moysklad` and `imagesync moysklad …`: synchronising, the queue of requests, its endpoints."""
+"""`imagesync moysklad …`: the queue of requests, its endpoints."""
 
 from datetime import UTC, datetime
 from typing import BinaryIO
@@ -6,14 +6,12 @@ from typing import BinaryIO
 import click
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.cli.output import EXIT_CODES, print_outcomes, print_table, progress_bars
+from imagesync_pipelines.cli.output import EXIT_CODES, print_table
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
 from imagesync_pipelines.connectors.moysklad.incoming import names_of, open_receiver, read_payloads
-from imagesync_pipelines.connectors.moysklad.model import TYPES
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, QueueView, State, UnreadableRequest
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
-from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
@@ -22,46 +20,6 @@ from imagesync_pipelines.web.webhooks.app import Endpoints, build_app
 
 LOOPBACK = "127.0.0.1"
 REASONS_SHOWN = 20
-
-
-@click.command("moysklad")
-@click.option("--account", "accounts", multiple=True, metavar="ALIAS", help="this child account only; may be repeated")
-@click.option("--entity-type", type=click.Choice(TYPES), default=None, help="entities of this type only")
-@click.option("--entity", metavar="ID", default="", help="this entity of the main account only")
-@click.option("--full", is_flag=True, help="read everything, and compare with the child accounts themselves")
-@click.option("--dry-run", is_flag=True, help="stop after the plan: nothing is written into a child account")
-@click.option(
-    "--allow-mass-delete",
-    "--lift-brake",
-    "allow_mass_delete",
-    is_flag=True,
-    help="let removals happen that the deletion limits would hold back",
-)
-@click.pass_context
-def sync(
-    context: click.Context,
-    accounts: tuple[str, ...],
-    entity_type: str | None,
-    entity: str,
-    full: bool,
-    dry_run: bool,
-    allow_mass_delete: bool,
-) -> None:
-    """The main account of МойСклад → the images in its child accounts."""
-    settings = load_settings(Settings)
-    with progress_bars() as progress:
-        outcomes = runs.sync(
-            "moysklad",
-            accounts,
-            entity_type=entity_type or "",
-            entity=entity,
-            full=full,
-            dry_run=dry_run,
-            allow_mass_delete=allow_mass_delete,
-            settings=settings,
-            progress=progress,
-        )
-        context.exit(print_outcomes("account", outcomes, settings.webserver_url))
 
 
 @click.command("enqueue")

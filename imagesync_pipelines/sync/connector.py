@@ -113,6 +113,7 @@ class AccountSet:
     partition_set: the name of the Dagster partitions. noun: what people call one. known: reads them. active: those that
     a run over all of them is about. missing: what is said where there is none. one_by: where a person has to say which
     of several is meant, the option that says it; '': a run that names none is about all.
+    option: the command line's for naming accounts.
     """
 
     partition_set: str
@@ -121,6 +122,7 @@ class AccountSet:
     missing: str
     active: Callable[[Accounts], Collection[str]] | None = None
     one_by: str = ""
+    option: str = "--account ALIAS"
 
 
 @dataclass(frozen=True)

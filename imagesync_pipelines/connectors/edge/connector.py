@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from datetime import datetime
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel, Field, SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import applying, reading, steps
@@ -30,15 +30,11 @@ API_POOL, WRITE_POOL = "edge_api", "edge_write"
 
 
 class EdgeOptions(BaseModel):
-    """What a person may ask of one synchronisation of a store.
+    """What a person may ask of one synchronisation of a store."""
 
-    full: list everything, which finds what vanished. dry_run: stop after the plan. allow_mass_delete: let removals
-    happen that the deletion limits would hold back.
-    """
-
-    full: bool = False
-    dry_run: bool = False
-    allow_mass_delete: bool = False
+    full: bool = Field(False, description="list everything, not only what changed; finds what vanished")
+    dry_run: bool = Field(False, description="stop after the plan: nothing is written into a store's database")
+    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
 
 
 def _secrets(shared: Settings, settings: EdgeSettings) -> Collection[SecretStr]:
@@ -208,6 +204,7 @@ STORES = AccountSet(
     partition_set="edge_stores",
     noun="store",
     known=edge_stores,
+    option="--store NAME",
     missing="IMAGESYNC_ACCOUNTS: there are no edge stores; name a TOML file with a section [edge.stores.<name>].",
 )
 

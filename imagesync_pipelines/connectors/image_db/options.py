@@ -63,20 +63,17 @@ class ProductImageOptions(ApplyOptions):
 class ImageDbOptions(BaseModel):
     """What a person may ask of one synchronisation.
 
-    dry_run: stop after the plan. limit, skip_pages: read so many pages after so many (a partial scan never removes).
-    page_size: sent as is. force: write unchanged rows too. skus: these products only, from fresh stored pages when
-    there are any. external_ids: these images only, from the stored pages. allow_mass_delete: let removals happen that
-    the deletion limits would hold back.
+    What has a description is an option of the command line. external_ids: these images only, from the stored pages.
     """
 
-    dry_run: bool = False
-    limit: int | None = None
-    skip_pages: int = 0
-    page_size: int | None = None
-    force: bool = False
-    skus: list[str] = Field(default_factory=list)
-    external_ids: list[str] = Field(default_factory=list)
-    allow_mass_delete: bool = False
+    dry_run: bool = Field(False, description="stop after the plan: nothing is written to product_image")
+    limit: int | None = Field(None, ge=1, description="read N pages only (never removes)")
+    page_size: int | None = Field(None, ge=1, description="sent to the API as is (default: IMAGE_API_PAGE_SIZE)")
+    skip_pages: int = Field(0, ge=0, description="start after page N")
+    force: bool = Field(False, description="write unchanged rows too; never a wipe, pins stay")
+    skus: list[str] = Field([], description="this product only; may be given several times")
+    external_ids: list[str] = []
+    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
 
 
 def job_for(options: ImageDbOptions) -> str:

@@ -39,6 +39,11 @@ class ChildSyncOptions(ReadingOptions, ChildPlanOptions):
     model_config = ConfigDict(extra="forbid")
 
     since: str = Field(default_factory=lambda: datetime.now(UTC).isoformat())
+    full: bool = Field(False, description="read everything, and compare with the child accounts themselves")
+    dry_run: bool = Field(False, description="stop after the plan: nothing is written into a child account")
+    # These two are asked for by schedules and sensors, and no options of the command line.
+    requests: bool = False
+    check_child: bool = False
 
     @model_validator(mode="after")
     def _full_checks(self) -> Self:

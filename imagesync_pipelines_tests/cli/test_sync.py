@@ -1,0 +1,51 @@
+"""`imagesync sync NAME` as it is made from a declaration: the names of its options, what they take, what they ask."""
+
+import re
+from pathlib import Path
+
+import click
+import pytest
+
+from imagesync_pipelines.cli.sync import sync_command
+from imagesync_pipelines.registry import CONNECTORS, connectors
+from imagesync_pipelines_tests.cli.terminals import call
+
+Shown = pytest.CaptureFixture[str]
+
+MASS_DELETE = {"--allow-mass-delete", "--lift-brake"}
+OPTIONS = {
+    "image_db": {"--dry-run", "--limit", "--page-size", "--skip-pages", "--force", "--sku", *MASS_DELETE},
+    "moysklad": {"--account", "--entity-type", "--entity", "--full", "--dry-run", *MASS_DELETE},
+    "edge": {"--store", "--full", "--dry-run", *MASS_DELETE},
+    "folder": {"--dry-run", "--force", *MASS_DELETE},
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_options_have_the_names_that_people_know(name: str) -> None:
+    made = sync_command(name)
+    assert {word for one in made.params for word in (*one.opts, *one.secondary_opts)} == OPTIONS[name]
+    assert all(isinstance(one, click.Option) and one.help for one in made.params)
+
+
+def test_the_registry_names_each_connector_as_it_names_itself() -> None:
+    assert [one.name for one in connectors()] == list(CONNECTORS)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("image-db", "--limit", "0"), "'--limit': 0 is not in the range x>=1"),
+        (("image-db", "--skip-pages", "-1"), "'--skip-pages': -1 is not in the range x>=0"),
+        (("moysklad", "--entity-type", "person"), "'person' is not one of 'product', 'bundle', 'variant'"),
+        (("edge", "--sku", "1"), "No such option"),
+    ],
+    ids=["no page", "fewer than no page", "no type", "another connector's option"],
+)
+def test_what_no_run_can_be_asked_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: Shown, words: tuple[str, ...], said: str
+) -> None:
+    shown = call(None, capsys, "sync", *words, IMAGESYNC_HOME=str(tmp_path))
+    assert shown.code == 2
+    assert said in re.sub(r"\s+", " ", shown.err)
+    assert not (tmp_path / "postgres").exists()
