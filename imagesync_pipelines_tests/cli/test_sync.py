@@ -5,10 +5,13 @@ from pathlib import Path
 
 import click
 import pytest
+from PIL import Image
 
 from imagesync_pipelines.cli.sync import sync_command
 from imagesync_pipelines.registry import CONNECTORS, connectors
+from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.cli.terminals import call
+from imagesync_pipelines_tests.installations import world
 
 Shown = pytest.CaptureFixture[str]
 
@@ -49,3 +52,20 @@ def test_what_no_run_can_be_asked_is_refused_before_anything_starts(
     assert shown.code == 2
     assert said in re.sub(r"\s+", " ", shown.err)
     assert not (tmp_path / "postgres").exists()
+
+
+def test_a_folder_is_synchronised_from_the_terminal(server: EmbeddedServer, tmp_path: Path, capsys: Shown) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    with world(server, tmp_path / "place") as place:
+        place.sync()
+        ((sku,),) = place.rows("SELECT sku FROM imagesync.product WHERE in_erp ORDER BY id LIMIT 1")
+        Image.new("RGB", (30, 20)).save(pictures / f"{sku}.jpg")
+        where = {"FOLDER_PATH": str(pictures), "FOLDER_URL": "https://images.example.com"}
+        dry = call(place, capsys, "sync", "folder", "--dry-run", **where)
+        assert dry.code == 0, dry.out + dry.err
+        assert "add 1" in dry.out
+        done = call(place, capsys, "sync", "folder", **where)
+        assert done.code == 0, done.out + done.err
+        assert "images added 1" in done.out
+        assert "images added 0" in call(place, capsys, "sync", "folder", **where).out
