@@ -59,7 +59,7 @@ def test_a_folder_is_synchronised_from_the_terminal(server: EmbeddedServer, tmp_
     pictures.mkdir()
     with world(server, tmp_path / "place") as place:
         place.sync()
-        ((sku,),) = place.rows("SELECT sku FROM imagesync.product WHERE in_erp ORDER BY id LIMIT 1")
+        ((sku,),) = place.rows("SELECT sku FROM imagesync.product WHERE is_active ORDER BY id LIMIT 1")
         Image.new("RGB", (30, 20)).save(pictures / f"{sku}.jpg")
         where = {"FOLDER_PATH": str(pictures), "FOLDER_URL": "https://images.example.com"}
         dry = call(place, capsys, "sync", "folder", "--dry-run", **where)
