@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.products.rules import (
-    Product,
     Shown,
+    StoredProduct,
     alt_text,
     article_number_for,
     choose_numbers,
@@ -118,10 +118,10 @@ def test_an_alt_text_always_fits_and_keeps_its_type(name: str, image_type: str) 
     assert text.endswith(" ".join(image_type.split()))
 
 
-PARENT = Product(1, "parent", "11400")
-VARIANT = Product(2, "variant", "803721", parent_id=1, base_sku="11400-OLD")
-ORPHAN = Product(3, "variant", "803722", base_sku="7450A")
-BARE = Product(4, "variant", "803723")
+PARENT = StoredProduct(1, "parent", "11400")
+VARIANT = StoredProduct(2, "variant", "803721", parent_id=1, base_sku="11400-OLD")
+ORPHAN = StoredProduct(3, "variant", "803722", base_sku="7450A")
+BARE = StoredProduct(4, "variant", "803723")
 BY_ID = {product.id: product for product in (PARENT, VARIANT, ORPHAN, BARE)}
 
 NUMBERS = {
@@ -135,7 +135,7 @@ NUMBERS = {
 
 @pytest.mark.parametrize(("product", "parent", "own_first", "expected"), NUMBERS.values(), ids=NUMBERS.keys())
 def test_the_numbers_tried_for_a_product(
-    product: Product, parent: Product | None, own_first: bool, expected: tuple[str, ...]
+    product: StoredProduct, parent: StoredProduct | None, own_first: bool, expected: tuple[str, ...]
 ) -> None:
     assert numbers_to_try(product, parent, own_first) == expected
     assert own_first or article_number_for(product, parent) == expected[0]
