@@ -133,7 +133,7 @@ def _run(name: str) -> Line:
         return Line(name, runs.only(runs.sync("image_db", progress=progress)))
 
 
-def _edge_runs(place: sandboxed.Place) -> list[EdgeLine]:
+def _edge_runs(place: sandboxed.SandboxHome) -> list[EdgeLine]:
     """Head office to two stores: everything, then what changed in a day, then nothing."""
     database_url = sandboxed.head_office_database(open_locations(load_settings(Settings)))
     with head_office_sandbox(database_url, folder=place.head_office, port=ho_serve.PORT) as office:
@@ -197,7 +197,7 @@ def _held(name: str) -> tuple[int, int, int]:
     return int(row[0]), int(row[1]), int(row[2])
 
 
-def _start_afresh(place: sandboxed.Place) -> None:
+def _start_afresh(place: sandboxed.SandboxHome) -> None:
     """Empty the sandbox's home, so that the first run is a first run. Only a home that a sandbox made is emptied."""
     entries = {entry.name for entry in place.home.iterdir()}
     if entries - {"sandbox"} and not (place.folder / "nights").exists():

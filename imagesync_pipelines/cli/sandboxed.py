@@ -36,7 +36,7 @@ HEAD_OFFICE_DATABASE = "sandbox_head_office"
 
 
 @dataclass(frozen=True)
-class Place:
+class SandboxHome:
     """Where the sandbox's installation is: its home, the ERP's files, and how many nights have passed in it."""
 
     home: Path
@@ -86,7 +86,7 @@ def is_configured() -> bool:
 
 
 @contextmanager
-def environment() -> Iterator[Place]:
+def environment() -> Iterator[SandboxHome]:
     """Point this process and its children to the sandbox; everything is as it was afterwards.
 
     With real systems configured the sandbox gets a home of its own, and no setting of theirs reaches it.
@@ -94,7 +94,7 @@ def environment() -> Iterator[Place]:
     home = load_settings(Settings).home.expanduser().resolve()
     if is_configured():
         home = home.with_name(f"{home.name}-sandbox")
-    place = Place(home)
+    place = SandboxHome(home)
     place.folder.mkdir(parents=True, exist_ok=True)
     before = dict(os.environ)
     for name in before:
@@ -127,7 +127,7 @@ def environment() -> Iterator[Place]:
         os.environ.update(before)
 
 
-def write_accounts(place: Place) -> None:
+def write_accounts(place: SandboxHome) -> None:
     """Write the accounts file, when the head office has written its stores, and the mapping file of the sandbox."""
     url, auth_url = (f"http://{LOOPBACK}:{port}" for port in (plytix_serve.PORT, plytix_serve.AUTH_PORT))
     lines = [place.stores.read_text(encoding="utf-8"), *plytix_serve.accounts_of(url, auth_url), ""]
@@ -153,7 +153,7 @@ def fetch_image(url: str) -> FetchedFile:
     return fetch_from(f"http://{LOOPBACK}:{amazon_serve.IMAGES_PORT}", url)
 
 
-def server_commands(place: Place) -> dict[str, list[str]]:
+def server_commands(place: SandboxHome) -> dict[str, list[str]]:
     """The commands that serve the stand-ins, each in a process of its own, as the demo left them."""
     program = [sys.executable, "-m", "imagesync_pipelines.cli.main"]
     records = ["--nights", str(place.nights), "--erp-folder", str(place.folder)]
@@ -167,7 +167,7 @@ def server_commands(place: Place) -> dict[str, list[str]]:
     }
 
 
-def wait_until_up(place: Place) -> None:
+def wait_until_up(place: SandboxHome) -> None:
     """Return when the stand-ins answer and the ERP's files, the accounts file and the mapping file are written."""
     _wait_for(server.PORT, place.folder / "variants.csv")
     _wait_for(ho_serve.PORT, place.stores)

@@ -28,9 +28,9 @@ _STATUS = {
 class RunLine:
     """One run of the past. Times are UTC; numbers are None when the run recorded no summary (it wrote nothing).
 
-    `status` is in_progress, completed or failed. `connector` is None for a run that belongs to no room. `partition` is
-    its partition, such as an edge store, "first to last" for a range, empty for none. `error` is empty when there is
-    none. `summary` is the run's whole summary (summaries.py), empty when it recorded none.
+    `status` is in_progress, completed or failed. `connector` is None for a run of no connector. `partition` is its
+    partition, such as an account, "first to last" for a range, empty for none. `error` is empty when there is none.
+    `summary` is the run's whole summary (summaries.py), empty when it recorded none.
     """
 
     run_id: str
