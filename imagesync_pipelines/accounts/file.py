@@ -1,4 +1,4 @@
-"""The accounts file: one TOML file of everything that exists several times, such as the edge stores.
+"""The accounts file: one TOML file of everything that exists several times, such as stores and child accounts.
 
 A secret in the file is only ever `env:NAME`, a variable of the environment or of `.env`. A section belongs to the
 connector of its name, which declares what may be in it (connectors/NAME/accounts.py, with an example).
@@ -155,7 +155,7 @@ def _variables() -> dict[str, str | None]:
 
 
 def _line(place: tuple[int | str, ...], message: str, kind: str) -> str:
-    """One problem in one line: `[edge.stores.x] dsn: what is wrong`."""
+    """One problem in one line: `[section.accounts.x] key: what is wrong`."""
     words = {"missing": "missing", "extra_forbidden": "there is no such key"}.get(kind, message)
     section, key = ".".join(str(part) for part in place[:-1]), place[-1]
     where = f"[{section}] {key}" if section else f"[{key}]"

@@ -4,6 +4,7 @@ import click
 
 from imagesync_pipelines.cli.output import print_outcome, print_plan_line, print_table, progress_bars
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage import plans as stored
 
@@ -12,7 +13,7 @@ SHOWN = 40
 
 @click.command("plan")
 @click.argument("plan_id", type=int, required=False)
-@click.option("--connector", "--room", "connector", default="image_db", show_default=True, help="whose last plan")
+@click.option("--connector", "--room", "connector", default=DEFAULT_SOURCE, show_default=True, help="whose last plan")
 def plan(plan_id: int | None, connector: str) -> None:
     """Print the last plan (or plan PLAN_ID): its numbers and the first rows that change."""
     with runs.opened() as (installation, _):

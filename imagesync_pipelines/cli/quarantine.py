@@ -4,12 +4,13 @@ import click
 
 from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTable
 
 
 @click.command("list")
-@click.option("--connector", "--room", "connector", default="image_db", show_default=True)
+@click.option("--connector", "--room", "connector", default=DEFAULT_SOURCE, show_default=True)
 @click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True)
 def list_items(connector: str, limit: int) -> None:
     """Print what is in quarantine."""
@@ -24,7 +25,7 @@ def list_items(connector: str, limit: int) -> None:
 @click.argument("ids", type=int, nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="all items of the connector")
 @click.option(
-    "--connector", "--room", "connector", type=click.Choice(["image_db"]), default="image_db", show_default=True
+    "--connector", "--room", "connector", type=click.Choice([DEFAULT_SOURCE]), default=DEFAULT_SOURCE, show_default=True
 )
 @click.pass_context
 def replay(context: click.Context, ids: tuple[int, ...], everything: bool, connector: str) -> None:
@@ -48,7 +49,7 @@ def replay(context: click.Context, ids: tuple[int, ...], everything: bool, conne
 
 @click.command("drop")
 @click.argument("ids", type=int, nargs=-1, required=True)
-@click.option("--connector", "--room", "connector", default="image_db", show_default=True)
+@click.option("--connector", "--room", "connector", default=DEFAULT_SOURCE, show_default=True)
 def drop(ids: tuple[int, ...], connector: str) -> None:
     """Forget items: they come back when they fail again."""
     with runs.opened() as (installation, _):

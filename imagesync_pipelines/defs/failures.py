@@ -29,7 +29,7 @@ class StoredError(Protocol):
 
 @dataclass(frozen=True)
 class RunFailure:
-    """Why a run failed: the steps that did (`image_db/api_pages`), and the first one's error.
+    """Why a run failed: the steps that did (`folder/files`), and the first one's error.
 
     `error_class` is RunDied when the run ended without a step that failed: a worker that was killed, a time limit.
     """
@@ -58,7 +58,7 @@ def run_failure(events: Iterable[dg.DagsterEvent]) -> RunFailure | None:
 
 
 def step_title(step_key: str) -> str:
-    """The step's Dagster asset as people write it: Dagster makes `image_db__plan` of the asset `image_db/plan`."""
+    """The step's Dagster asset as people write it: Dagster makes `folder__plan` of the asset `folder/plan`."""
     return step_key.replace("__", "/")
 
 

@@ -3,7 +3,7 @@
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.defs import runs
 
-for account, outcome in runs.sync("plytix", dry_run=True):
+for account, outcome in runs.sync("folder", dry_run=True):
     print(account, outcome.status, outcome.summary)
 """
 
@@ -78,7 +78,7 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
 def apply_plan(
     plan_id: int, *, replan: bool = False, settings: Settings | None = None, progress: Progress = silent
 ) -> RunOutcome:
-    """Apply a stored plan of any connector; with replan, products that moved since are planned again first (image_db).
+    """Apply a stored plan of any connector; with replan, products that moved since are planned again first.
 
     Raises PlanMissingError, before any run is started, when there is no such plan, LookupError for a connector that
     there is no more.
