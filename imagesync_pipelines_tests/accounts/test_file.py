@@ -7,6 +7,8 @@ import pytest
 from imagesync_pipelines.accounts.file import Accounts, AccountsError, load_accounts
 from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.plytix.accounts import plytix_accounts
+from imagesync_pipelines.defs import launching
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 
 STORE = "5f0c1e0a-8d35-4b61-9c55-0d9a1f6f8f10"
@@ -158,6 +160,14 @@ def test_what_is_wrong_with_a_plytix_account_is_said(text: str, said: str) -> No
 @pytest.mark.usefixtures("_plytix")
 def test_plain_http_to_plytix_is_a_warning() -> None:
     assert "plain http to pim.example" in plytix_accounts(_load(f'{PLYTIX}url = "http://pim.example"')).warnings[0]
+
+
+@pytest.mark.usefixtures("_plytix")
+def test_a_warning_is_said_when_a_run_is_started(caplog: pytest.LogCaptureFixture) -> None:
+    accounts = _load(f'{PLYTIX}url = "http://pim.example"')
+    with caplog.at_level("WARNING", logger="imagesync"):
+        assert launching.chosen_accounts(connector_named("plytix"), accounts, ()) == ["main"]
+    assert "plain http to pim.example" in caplog.text
 
 
 def test_a_plytix_account_that_there_is_not_is_said_with_those_that_there_are() -> None:
