@@ -161,9 +161,10 @@ class ImagePlace(NamedTuple):
     note: str
 
 
-def _keys_alone(
+def keys_alone(
     engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
 ) -> list[RowPictures]:
+    """What a page shows of rows of which only their keys are known."""
     return [RowPictures(None, str(row["key"])) for row in rows]
 
 
@@ -197,7 +198,7 @@ class Connector:
     report: Callable[[Installation, str], Mapping[str, Any]] = lambda installation, run_id: {}
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
     pictures_of: Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]] = (
-        _keys_alone
+        keys_alone
     )
     places_of: Callable[[sa.Connection, str], Iterable[ImagePlace]] = lambda connection, sku: ()
 

@@ -115,9 +115,12 @@ def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> Non
     assert [line.shown.after for line in plan_page(world.opened, header, "remove", 0, 10).lines] == [""]
 
 
-def test_a_connector_whose_groups_are_no_products_of_ours_is_shown_too(site: Site, world: World) -> None:
+@pytest.mark.parametrize("connector", ["edge", "taken out since"])
+def test_a_connector_whose_groups_are_no_products_of_ours_is_shown_too(
+    site: Site, world: World, connector: str
+) -> None:
     rows = [{"key": "photo-1", "group": "b2b0c2f2", "change": "add", "reason": "new"}]
-    plan_id = save(world, rows, connector="edge", store="jakarta", warnings=["one photo is late"], held_back=3)
+    plan_id = save(world, rows, connector=connector, store="jakarta", warnings=["one photo is late"], held_back=3)
     text = site.get(f"/plans/{plan_id}").text
     for told in ("photo-1", "b2b0c2f2", "jakarta", "one photo is late", "3 removals were held back"):
         assert told in text

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
-from imagesync_pipelines.sync.connector import RowPictures
+from imagesync_pipelines.sync.connector import RowPictures, keys_alone
 from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles, render
 from imagesync_pipelines.web.catalogue.state import Opened
@@ -77,7 +77,9 @@ def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit
     found = rows[rows["change"] == change]
     records = found.iloc[start : start + limit].to_dict(orient="records")
     part = [{str(name): value for name, value in record.items()} for record in records]
-    pictures = connector_named(header.connector).pictures_of(opened.engine, opened.storage, header, part)
+    there = header.connector in connector_titles()  # a connector may have been taken out since
+    pictures_of = connector_named(header.connector).pictures_of if there else keys_alone
+    pictures = pictures_of(opened.engine, opened.storage, header, part)
     return PlanPage(tuple(_line(row, shown) for row, shown in zip(part, pictures, strict=True)), len(found))
 
 
