@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imagesync_pipelines.errors import ImagesyncError
 
+# The connector whose images a row of product_image has when it names none.
+DEFAULT_SOURCE = "image_db"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 S = TypeVar("S", bound=BaseSettings)
@@ -45,7 +47,7 @@ class Settings(BaseSettings):
     s3_secret_key: SecretStr | None = Field(None, description="secret key of the object store")
     s3_region: str = Field("us-east-1", description="region of the object store; MinIO takes any")
     s3_bucket: str = Field("product-images", description="bucket that holds the photos")
-    accounts: Path | None = Field(None, description="TOML file of edge stores, child accounts and Plytix accounts")
+    accounts: Path | None = Field(None, description="TOML file of stores, child accounts and Plytix accounts")
     timezone: str = Field("Europe/Berlin", description="time zone of the schedules")
     webserver_url: str = Field("http://127.0.0.1:3000", description="where people open the Dagster UI; used in links")
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(

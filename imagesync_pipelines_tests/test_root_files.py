@@ -105,7 +105,7 @@ def test_every_settings_class_of_the_package_is_in_env_example() -> None:
     declaring = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "imagesync_pipelines").rglob("*.py")
-        if re.search(r"^class \w+\(\w*Settings\)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+        if re.search(r"^class \w+\([\w, ]*Settings\)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     }
     assert declaring == {f"{kind.__module__.replace('.', '/')}.py" for _, kind in generated.SETTINGS}
 

@@ -33,12 +33,12 @@ IMAGE_DB = _group(
     "Upkeep of the image database's pages.",
     _command(
         "discover",
-        "image_db:discover",
+        "pages:discover",
         "Ask the image database how many pages it has and make the page partitions equal to that (one call).",
     ),
     _command(
         "reset-pages",
-        "image_db:reset_pages",
+        "pages:reset_pages",
         "Forget the page partitions and stored pages, after the block size was changed; product_image is not touched.",
     ),
 )
@@ -159,12 +159,12 @@ COMMANDS: tuple[click.Command, ...] = (
     ),
     _command(
         "demo",
-        "demo:demo",
+        "sandbox.demo:demo",
         "Synchronise made-up catalogues: an image database, two edge stores, Amazon into Plytix, МойСклад.",
     ),
     _command(
         "dev",
-        "servers:dev",
+        "sandbox.dev:dev",
         "Dagster UI, daemon, catalogue, sandboxes and photo server on one home; stays up until Ctrl-C.",
     ),
     _command("env", "installation:env", 'Print what Dagster\'s own commands need: eval "$(imagesync env)".'),
@@ -179,27 +179,27 @@ COMMANDS: tuple[click.Command, ...] = (
     ),
     _command(
         "sandbox",
-        "servers:sandbox",
+        "sandbox.stand_ins:sandbox",
         "Run the image database's stand-in until Ctrl-C and print the variables that point to it.",
     ),
     _command(
         "sandbox-amazon",
-        "servers:sandbox_amazon",
+        "sandbox.stand_ins:sandbox_amazon",
         "Run Amazon's stand-in (catalogue, images) until Ctrl-C and print where it is.",
     ),
     _command(
         "sandbox-head-office",
-        "servers:sandbox_head_office",
+        "sandbox.stand_ins:sandbox_head_office",
         "Run the head office's stand-in until Ctrl-C and print the accounts that point to it.",
     ),
     _command(
         "sandbox-moysklad",
-        "servers:sandbox_moysklad",
+        "sandbox.stand_ins:sandbox_moysklad",
         "Run МойСклад's stand-in (one main account, two child accounts) until Ctrl-C and print where it is.",
     ),
     _command(
         "sandbox-plytix",
-        "servers:sandbox_plytix",
+        "sandbox.stand_ins:sandbox_plytix",
         "Run Plytix's stand-in until Ctrl-C; it knows the demo's products and fetches images from sandbox-amazon.",
     ),
     _command(

@@ -4,8 +4,7 @@ import click
 
 from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.products.rules import DEFAULT_SOURCE
-from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.settings import DEFAULT_SOURCE, Settings, load_settings
 from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTable
 
 

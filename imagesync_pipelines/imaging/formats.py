@@ -1,7 +1,7 @@
 """Which file of a picture serves which purpose: a product page, a list, a thumbnail, a download.
 
 The rule is PNG before JPEG before the original, but only among files that are large enough for the purpose: taken
-literally it gives every product page a 200-pixel PNG (docs/contracts/image_db.md, section 7).
+literally it gives every product page a 200-pixel PNG.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a picture looks like, in a few numbers: a hash that survives scaling, and how white its edge is."""
+"""What a picture looks like, in a few numbers: a hash that survives scaling, and how white its border is."""
 
 import io
 from typing import NamedTuple
@@ -16,7 +16,7 @@ _DECODED_SIDE = 1024
 
 
 class PerceptualHash(NamedTuple):
-    """hash: the difference hash, 64 bits. white_edge: the share of points sampled on the edge that are white."""
+    """hash: the difference hash, 64 bits. white_edge: the share of points sampled on the border that are white."""
 
     hash: int
     white_edge: float

@@ -1,4 +1,4 @@
-"""Article numbers of the image database to products of the ERP (docs/contracts/image_db.md, §5.1)."""
+"""Article numbers of the image database to products of the ERP."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable

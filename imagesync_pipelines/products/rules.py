@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from imagesync_pipelines.settings import DEFAULT_SOURCE
+
 # Part of every row's fingerprint: raising it rewrites the rows that these rules give.
 RULES_VERSION = 1
-# The connector whose images a row of product_image has when it names none.
-DEFAULT_SOURCE = "image_db"
 ALT_TEXT_LENGTH = 255
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

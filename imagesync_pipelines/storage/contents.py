@@ -1,7 +1,7 @@
 """Image content, kept by its SHA-256 below <root>/content/, and whose picture it is (`image_content`).
 
 Content is a store of the past, not a truth: what is forgotten is downloaded again. A source such as
-moysklad:main:<image id> names bytes that never change.
+<connector>:<account>:<image id> names bytes that never change.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Further databases on the server that holds ours: an edge store's own, the sandbox's."""
+"""Further databases on the server that holds ours: a store's own, the sandbox's."""
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError

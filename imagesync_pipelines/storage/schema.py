@@ -6,6 +6,8 @@ A migrated database equals this metadata; a test compares them.
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 
+from imagesync_pipelines.settings import DEFAULT_SOURCE
+
 SCHEMA = "imagesync"
 
 metadata = sa.MetaData(
@@ -32,7 +34,7 @@ def _moment(name: str, *, nullable: bool = False, default_now: bool = False) -> 
 
 def _source(*, primary_key: bool = False) -> sa.Column[str]:
     """The connector that brought a row of product images; those of one source know nothing of the others'."""
-    return sa.Column("source", sa.Text, primary_key=primary_key, nullable=False, server_default="image_db")
+    return sa.Column("source", sa.Text, primary_key=primary_key, nullable=False, server_default=DEFAULT_SOURCE)
 
 
 product = sa.Table(
@@ -344,7 +346,9 @@ plytix_link = sa.Table(
 image_content = sa.Table(
     "image_content",
     metadata,
-    sa.Column("source", sa.Text, primary_key=True, comment="whose picture it is, such as moysklad:main:<image id>"),
+    sa.Column(
+        "source", sa.Text, primary_key=True, comment="whose picture it is, such as <connector>:<account>:<image id>"
+    ),
     sa.Column("sha256", sa.Text, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False, comment="bytes"),
     sa.Column("format", sa.Text, nullable=False),

@@ -99,7 +99,7 @@ def test_the_table_says_of_a_command_what_the_command_says_of_itself(words: str)
 
 def test_every_command_that_is_written_is_in_the_table_once() -> None:
     written = set()
-    for module in pkgutil.iter_modules(cli.__path__, f"{cli.__name__}."):
+    for module in pkgutil.walk_packages(cli.__path__, f"{cli.__name__}."):
         for found in vars(import_module(module.name)).values():
             if isinstance(found, click.Command) and not isinstance(found, click.Group | LazyCommand):
                 written.add(found)

@@ -20,7 +20,7 @@ from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
 # Of 64 bits; the same picture in another size differs in a few, two pictures of one shoe in a dozen.
 ALIKE_BITS = 3
-# Share of the edge: a product may touch it.
+# Share of the border: a product may touch it.
 WHITE_SHARE = 0.9
 
 Fetch = Callable[[str], bytes]
@@ -137,7 +137,9 @@ def _not_white(listings: Sequence[Listing], seen: Mapping[str, _Seen]) -> Iterat
             picture = seen[image.key]
             if image.variant == MAIN and not picture.fault and picture.white_edge < WHITE_SHARE:
                 yield Finding(
-                    listing.sku, image.key, f"the edge of MAIN is white by {picture.white_edge:.0%} only, not all round"
+                    listing.sku,
+                    image.key,
+                    f"the border of MAIN is white by {picture.white_edge:.0%} only, not all round",
                 )
 
 

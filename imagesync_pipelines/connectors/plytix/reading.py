@@ -46,7 +46,7 @@ LISTING_STAGE = "listing"
 PICTURE_CHECKS = {
     "every_image_is_large_enough": "The longest side has PLYTIX_MIN_LONGEST_SIDE pixels, so that Amazon can zoom.",
     "every_image_can_be_decoded": "The address gives a picture that can be read to its last byte.",
-    "every_main_image_has_a_white_background": "The edge of MAIN is white, as Amazon's own rules want it (sampled).",
+    "every_main_image_has_a_white_background": "The border of MAIN is white, as Amazon's own rules want it (sampled).",
     "no_listing_shows_an_image_twice": "No two pictures of a listing look the same, whatever their ids and sizes.",
     "every_product_with_images_has_a_main_image": "A listing without MAIN leaves the thumbnail as it is.",
 }

@@ -21,7 +21,7 @@ SELECT id::text, product_id::text, coalesce(content_type, ''), coalesce(filename
   FROM {table}
 """
 # A picture before none, the primary before the others; after a replacement that left two, the one that was synced, then
-# the newer one (docs/contracts/edge.md).
+# the newer one.
 _SHOWN_FIRST = """
  ORDER BY image_binary IS NULL, is_primary DESC NULLS LAST, sync_status IS DISTINCT FROM 'synced', sort_order,
           updated_at DESC NULLS LAST, id

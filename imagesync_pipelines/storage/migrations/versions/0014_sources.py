@@ -23,6 +23,10 @@ STATEMENTS = (
     "ALTER TABLE imagesync.unused_image ADD COLUMN source text DEFAULT 'image_db' NOT NULL",
     "ALTER TABLE imagesync.unused_image DROP CONSTRAINT unused_image_pkey",
     "ALTER TABLE imagesync.unused_image ADD CONSTRAINT unused_image_pkey PRIMARY KEY (external_id, source)",
+    """
+    COMMENT ON COLUMN imagesync.image_content.source
+        IS 'whose picture it is, such as <connector>:<account>:<image id>'
+    """,
 )
 
 

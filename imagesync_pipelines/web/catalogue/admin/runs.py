@@ -10,8 +10,8 @@ from fastapi import APIRouter, Form, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.registry import connector_named, connectors
+from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync import job_runs

@@ -13,8 +13,8 @@ from fastapi import Depends, Path, Request
 from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
-from imagesync_pipelines.products.rules import DEFAULT_SOURCE
 from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.scans import PROVEN
 from imagesync_pipelines.storage.schema import plan, scan
 from imagesync_pipelines.web.catalogue.state import Opened

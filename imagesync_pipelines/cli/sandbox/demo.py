@@ -8,8 +8,8 @@ import click
 import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.cli import demo_catalogue, demo_moysklad, sandboxed
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
+from imagesync_pipelines.cli.sandbox import demo_catalogue, demo_moysklad, installation
 from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.store import opened_store
@@ -90,7 +90,7 @@ class PlytixLine:
 @click.pass_context
 def demo(context: click.Context) -> None:
     """Synchronise made-up catalogues: an image database, two edge stores, Amazon into Plytix, МойСклад."""
-    with sandboxed.environment() as place:
+    with installation.environment() as place:
         _start_afresh(place)
         place.remember(0)
         click.echo(f"A made-up image database and ERP of real size, kept in {place.home}.")
@@ -133,12 +133,12 @@ def _run(name: str) -> Line:
         return Line(name, runs.only(runs.sync("image_db", progress=progress)))
 
 
-def _edge_runs(place: sandboxed.SandboxHome) -> list[EdgeLine]:
+def _edge_runs(place: installation.SandboxHome) -> list[EdgeLine]:
     """Head office to two stores: everything, then what changed in a day, then nothing."""
-    database_url = sandboxed.head_office_database(open_locations(load_settings(Settings)))
+    database_url = installation.head_office_database(open_locations(load_settings(Settings)))
     with head_office_sandbox(database_url, folder=place.head_office, port=ho_serve.PORT) as office:
         ho_serve.write_accounts(office, place.stores)
-        sandboxed.write_accounts(place)
+        installation.write_accounts(place)
         click.echo(f"A made-up head office with {len(office.stores)} stores; each store has a database of its own.")
         lines = _edge_run("everything", full=True)
         changes = office_changes(office)
@@ -162,7 +162,7 @@ def _plytix_runs() -> list[PlytixLine]:
             port=amazon_serve.PORT, token_port=amazon_serve.TOKEN_PORT, images_port=amazon_serve.IMAGES_PORT
         ) as amazon,
         plytix_sandbox(
-            products=sandboxed.plytix_products(),
+            products=installation.plytix_products(),
             fetch=amazon.fetch,
             limits=PLYTIX_LIMITS,
             port=plytix_serve.PORT,
@@ -197,7 +197,7 @@ def _held(name: str) -> tuple[int, int, int]:
     return int(row[0]), int(row[1]), int(row[2])
 
 
-def _start_afresh(place: sandboxed.SandboxHome) -> None:
+def _start_afresh(place: installation.SandboxHome) -> None:
     """Empty the sandbox's home, so that the first run is a first run. Only a home that a sandbox made is emptied."""
     entries = {entry.name for entry in place.home.iterdir()}
     if entries - {"sandbox"} and not (place.folder / "nights").exists():

@@ -1,4 +1,4 @@
-"""`imagesync dev` and `imagesync sandbox`: the processes that stay up."""
+"""`imagesync dev`: Dagster UI, daemon, catalogue, stand-ins and photo server on one home, until Ctrl-C."""
 
 import os
 import shutil
@@ -14,78 +14,16 @@ from pathlib import Path
 import click
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.cli import sandboxed
 from imagesync_pipelines.cli.edge import PHOTO_PORT
+from imagesync_pipelines.cli.sandbox import installation as stand_ins
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.defs import launching, pages, runs
 from imagesync_pipelines.registry import connector_named
-from imagesync_pipelines.sandbox.amazon import server as amazon_server
-from imagesync_pipelines.sandbox.head_office import server as head_office_server
-from imagesync_pipelines.sandbox.image_db import server as sandbox_server
-from imagesync_pipelines.sandbox.moysklad import server as moysklad_server
-from imagesync_pipelines.sandbox.plytix import server as plytix_server
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.home import open_locations
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
 STOP_SECONDS = 20
 PROGRAM = (sys.executable, "-m", "imagesync_pipelines.cli.main")
-
-
-@click.command("sandbox")
-@click.option("--port", default=sandbox_server.PORT, show_default=True)
-@click.option("--media-port", default=sandbox_server.MEDIA_PORT, show_default=True)
-@click.option("--latency", default=0.0, help="seconds that every answer takes")
-@click.option("--nights", default=0, help="how many nights of changes have passed")
-@click.option("--erp-folder", type=click.Path(path_type=Path), help="write the ERP's two files here")
-def sandbox(port: int, media_port: int, latency: float, nights: int, erp_folder: Path | None) -> None:
-    """Run the image database's stand-in until Ctrl-C and print the variables that point to it."""
-    sandbox_server.serve(
-        click.echo, port=port, media_port=media_port, latency=latency, nights=nights, erp_folder=erp_folder
-    )
-
-
-@click.command("sandbox-head-office")
-@click.option("--port", default=head_office_server.PORT, show_default=True)
-@click.option("--photos", default=150, show_default=True, help="how many there are at the start")
-@click.option("--stores", default=2, show_default=True)
-@click.option("--original", is_flag=True, help="answer as the first head office did, with its limits and errors")
-@click.option("--folder", type=click.Path(path_type=Path), help="where its objects are kept (default: in the home)")
-@click.option("--accounts-file", type=click.Path(path_type=Path), help="write the accounts file of its stores here")
-def sandbox_head_office(
-    port: int, photos: int, stores: int, original: bool, folder: Path | None, accounts_file: Path | None
-) -> None:
-    """Run the head office's stand-in until Ctrl-C and print the accounts that point to it."""
-    locations = open_locations(load_settings(Settings))
-    head_office_server.serve(
-        click.echo,
-        database_url=sandboxed.head_office_database(locations),
-        folder=folder or locations.home / "sandbox" / "head_office",
-        port=port,
-        photos=photos,
-        stores=stores,
-        original=original,
-        accounts_file=accounts_file,
-    )
-
-
-@click.command("sandbox-amazon")
-@click.option("--mapping", type=click.Path(dir_okay=False, path_type=Path), help="write the demo's mapping file here")
-def sandbox_amazon(mapping: Path | None) -> None:
-    """Run Amazon's stand-in (catalogue, images) until Ctrl-C and print where it is."""
-    amazon_server.serve(click.echo, mapping=mapping)
-
-
-@click.command("sandbox-plytix")
-def sandbox_plytix() -> None:
-    """Run Plytix's stand-in until Ctrl-C; it knows the demo's products and fetches images from sandbox-amazon."""
-    plytix_server.serve(click.echo, products=sandboxed.plytix_products(), fetch=sandboxed.fetch_image)
-
-
-@click.command("sandbox-moysklad")
-def sandbox_moysklad() -> None:
-    """Run МойСклад's stand-in (one main account, two child accounts) until Ctrl-C and print where it is."""
-    moysklad_server.serve(click.echo)
 
 
 @click.command("dev")
@@ -94,14 +32,14 @@ def sandbox_moysklad() -> None:
 def dev(port: int, real: bool) -> None:
     """Dagster UI, daemon, catalogue, sandboxes and photo server on one home; stays up until Ctrl-C."""
     port = _free_port(port)
-    with nullcontext() if real or sandboxed.is_configured() else sandboxed.environment() as place:
+    with nullcontext() if real or stand_ins.is_configured() else stand_ins.environment() as place:
         os.environ["IMAGESYNC_WEBSERVER_URL"] = f"http://127.0.0.1:{port}"
         with runs.opened() as (installation, instance), ExitStack() as servers:
             environment = {**os.environ, **installation.locations.environment()}
             started = []
             if place is not None:
-                started += servers.enter_context(_running(sandboxed.server_commands(place), environment))
-                sandboxed.wait_until_up(place)
+                started += servers.enter_context(_running(stand_ins.server_commands(place), environment))
+                stand_ins.wait_until_up(place)
             blocks = pages.known_blocks(instance, connector_named("image_db"), load_settings(Settings), click.echo)
             accounts = load_accounts(load_settings(Settings))
             stores = launching.keep_partitions(instance, connector_named(EDGE), accounts)

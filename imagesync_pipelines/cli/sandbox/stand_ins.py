@@ -1,0 +1,70 @@
+"""`imagesync sandbox` and its siblings: one stand-in in a process of its own, until Ctrl-C."""
+
+from pathlib import Path
+
+import click
+
+from imagesync_pipelines.cli.sandbox import installation
+from imagesync_pipelines.sandbox.amazon import server as amazon_server
+from imagesync_pipelines.sandbox.head_office import server as head_office_server
+from imagesync_pipelines.sandbox.image_db import server as sandbox_server
+from imagesync_pipelines.sandbox.moysklad import server as moysklad_server
+from imagesync_pipelines.sandbox.plytix import server as plytix_server
+from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.home import open_locations
+
+
+@click.command("sandbox")
+@click.option("--port", default=sandbox_server.PORT, show_default=True)
+@click.option("--media-port", default=sandbox_server.MEDIA_PORT, show_default=True)
+@click.option("--latency", default=0.0, help="seconds that every answer takes")
+@click.option("--nights", default=0, help="how many nights of changes have passed")
+@click.option("--erp-folder", type=click.Path(path_type=Path), help="write the ERP's two files here")
+def sandbox(port: int, media_port: int, latency: float, nights: int, erp_folder: Path | None) -> None:
+    """Run the image database's stand-in until Ctrl-C and print the variables that point to it."""
+    sandbox_server.serve(
+        click.echo, port=port, media_port=media_port, latency=latency, nights=nights, erp_folder=erp_folder
+    )
+
+
+@click.command("sandbox-head-office")
+@click.option("--port", default=head_office_server.PORT, show_default=True)
+@click.option("--photos", default=150, show_default=True, help="how many there are at the start")
+@click.option("--stores", default=2, show_default=True)
+@click.option("--original", is_flag=True, help="answer as the first head office did, with its limits and errors")
+@click.option("--folder", type=click.Path(path_type=Path), help="where its objects are kept (default: in the home)")
+@click.option("--accounts-file", type=click.Path(path_type=Path), help="write the accounts file of its stores here")
+def sandbox_head_office(
+    port: int, photos: int, stores: int, original: bool, folder: Path | None, accounts_file: Path | None
+) -> None:
+    """Run the head office's stand-in until Ctrl-C and print the accounts that point to it."""
+    locations = open_locations(load_settings(Settings))
+    head_office_server.serve(
+        click.echo,
+        database_url=installation.head_office_database(locations),
+        folder=folder or locations.home / "sandbox" / "head_office",
+        port=port,
+        photos=photos,
+        stores=stores,
+        original=original,
+        accounts_file=accounts_file,
+    )
+
+
+@click.command("sandbox-amazon")
+@click.option("--mapping", type=click.Path(dir_okay=False, path_type=Path), help="write the demo's mapping file here")
+def sandbox_amazon(mapping: Path | None) -> None:
+    """Run Amazon's stand-in (catalogue, images) until Ctrl-C and print where it is."""
+    amazon_server.serve(click.echo, mapping=mapping)
+
+
+@click.command("sandbox-plytix")
+def sandbox_plytix() -> None:
+    """Run Plytix's stand-in until Ctrl-C; it knows the demo's products and fetches images from sandbox-amazon."""
+    plytix_server.serve(click.echo, products=installation.plytix_products(), fetch=installation.fetch_image)
+
+
+@click.command("sandbox-moysklad")
+def sandbox_moysklad() -> None:
+    """Run МойСклад's stand-in (one main account, two child accounts) until Ctrl-C and print where it is."""
+    moysklad_server.serve(click.echo)
