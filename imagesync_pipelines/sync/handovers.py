@@ -1,11 +1,8 @@
-"""Hand-overs between the steps of a run, found by its lineage: the plan to apply, and the notes of the steps before."""
+"""The plan that a run carries out: the one that is named, else that of its lineage; never the newest of anybody."""
 
 from collections.abc import Mapping, Sequence
 
-from upath import UPath
-
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
-from imagesync_pipelines.storage.notes import N, NoteMissingError, notes_there, read_note
 from imagesync_pipelines.storage.plans import WHOLE_CONNECTOR, PlanHeader, Plans
 from imagesync_pipelines.sync.lineage import of_lineage
 
@@ -51,43 +48,6 @@ def plan_to_look_at(plans: Plans, connector: str, run_id: str, ancestors: Sequen
     """What a check looks at: the plan of its run's lineage, else, run by itself, the newest. None: there is no plan."""
     stored = plans.all(connector)
     return _of_lineage(stored, run_id, ancestors) or next(iter(stored), None)
-
-
-def note_of(root: UPath, account: str, run_id: str, ancestors: Sequence[str], kind: type[N]) -> N | None:
-    """The note that this run's lineage left for the account; None when it left none."""
-    run = of_lineage(run_id, ancestors, notes_there(root, account, kind))
-    return None if run is None else read_note(root, account, run, kind)
-
-
-def need_note(root: UPath, account: str, run_id: str, ancestors: Sequence[str], kind: type[N]) -> N:
-    """The note that this run's lineage left for the account. Raises NoteMissingError when it left none."""
-    found = note_of(root, account, run_id, ancestors, kind)
-    if found is None:
-        raise NoteMissingError(
-            f"Neither this run nor one that it re-executes has materialised {kind.connector}/{kind.asset} for {account}"
-            f", and what another run found is not taken. Start the job {kind.connector}__sync, or "
-            f"{kind.connector}__dry_run to look first. Nothing was changed."
-        )
-    return found
-
-
-def newest_note(root: UPath, account: str, kind: type[N]) -> N | None:
-    """The account's newest note, whoever left it: for what describes durable state, and for people. None: no note."""
-    there = notes_there(root, account, kind)
-    return read_note(root, account, there[0], kind) if there else None
-
-
-def note_to_look_at(root: UPath, account: str, run_id: str, ancestors: Sequence[str], kind: type[N]) -> N:
-    """What a check looks at: the note of its run's lineage, else, run by itself, the account's newest.
-
-    Raises NoteMissingError when there is none at all.
-    """
-    found = note_of(root, account, run_id, ancestors, kind) or newest_note(root, account, kind)
-    if found is None:
-        raise NoteMissingError(
-            f"{kind.connector}/{kind.asset} has not been materialised for {account} yet; do that first."
-        )
-    return found
 
 
 def _of_lineage(stored: Sequence[PlanHeader], run_id: str, ancestors: Sequence[str]) -> PlanHeader | None:

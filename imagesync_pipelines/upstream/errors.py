@@ -3,8 +3,6 @@
 No error holds a request, an answer, a header or a query, so no error can leak a credential.
 """
 
-# Kinds are named after what happened, as in "except NotFoundError"; N818 would have them all end in Error.
-
 from typing import ClassVar
 
 from imagesync_pipelines.errors import ImagesyncError

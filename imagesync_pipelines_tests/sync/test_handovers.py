@@ -1,8 +1,7 @@
-"""Which plan a run applies, and whose notes its steps read: those of its lineage, those that are named, no others."""
+"""Which plan a run applies: that of its lineage, or the one that is named, no other."""
 
-import os
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -11,19 +10,11 @@ from upath import UPath
 
 from imagesync_pipelines.defs.summaries import is_permanent
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
-from imagesync_pipelines.storage.notes import NoteMissingError, RunNote, keep_note
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.sync import handovers
 
 ROWS = pd.DataFrame({"key": pd.Series(["1/10"], dtype="str")})
 PART = {"store": "harbour"}
-
-
-class Read(RunNote):
-    """What some stage read."""
-
-    connector: ClassVar[str] = "plytix"
-    asset: ClassVar[str] = "products"
 
 
 @pytest.fixture
@@ -92,20 +83,3 @@ def test_a_check_looks_at_its_lineages_plan_and_by_itself_at_the_newest(plans: P
     mine, newest = save(plans, "mine"), save(plans, "stranger")
     looked_at = [handovers.plan_to_look_at(plans, "edge", *lineage) for lineage in (("again", ["mine"]), ("check", ()))]
     assert [header.id for header in looked_at if header is not None] == [mine, newest]
-
-
-def test_notes_are_handed_over_along_the_lineage_and_to_nobody_else(tmp_path: Path) -> None:
-    root = UPath(tmp_path)
-    for number, run_id in enumerate(("root", "parent", "stranger")):
-        keep_note(root, "main", Read(run_id=run_id))
-        os.utime(tmp_path / "notes/plytix/main/Read" / f"{run_id}.json", (number, number))
-    assert handovers.need_note(root, "main", "parent", ["root"], Read).run_id == "parent"
-    assert handovers.need_note(root, "main", "mine", ["parent", "root"], Read).run_id == "parent"
-    assert handovers.need_note(root, "main", "mine", ["gone", "root"], Read).run_id == "root"
-    assert handovers.note_of(root, "main", "mine", [], Read) is None
-    with pytest.raises(NoteMissingError, match=r"materialised plytix/products for main.*Start the job plytix__sync"):
-        handovers.need_note(root, "main", "mine", ["gone"], Read)
-    assert handovers.note_to_look_at(root, "main", "mine", ["root"], Read).run_id == "root"
-    assert handovers.note_to_look_at(root, "main", "check", [], Read).run_id == "stranger"
-    with pytest.raises(NoteMissingError, match="plytix/products has not been materialised for other yet"):
-        handovers.note_to_look_at(root, "other", "check", [], Read)
