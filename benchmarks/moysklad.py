@@ -20,7 +20,7 @@ Found = dict[str, Any]
 
 @dataclass(frozen=True)
 class _Way:
-    """How the connector is set up, and the calls that are wanted by number of entities (contract section 19)."""
+    """How the connector is set up, and the calls that are wanted by number of entities."""
 
     name: str
     setup: dict[str, Any]

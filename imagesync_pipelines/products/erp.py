@@ -1,6 +1,6 @@
 """Products as the ERP has them: read from SQL or from files, everything as text, judged row by row.
 
-The columns are those of the contract's section 4.
+The columns are those of docs/contracts/image_db.md.
 """
 
 import math

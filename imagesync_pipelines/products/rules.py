@@ -17,7 +17,7 @@ class StoredProduct(NamedTuple):
     """A product as our table has it; `kind` is parent or variant, `parent_id` our own id of the parent.
 
     `in_erp` is False once the ERP no longer has it. The ERP's own flag (active or not) decides nothing here: pictures
-    of a product that is not sold at the moment are right as well (contract section 5.1).
+    of a product that is not sold at the moment are right as well.
     """
 
     id: int
@@ -53,7 +53,7 @@ class Shown(NamedTuple):
 
 
 def priority(image_type: str, is_front: bool) -> int:
-    """1 Produktfoto and front, 2 Produktfoto, 3 front, 4 the rest (contract section 6); front is the link's."""
+    """1 Produktfoto and front, 2 Produktfoto, 3 front, 4 the rest; front is the link's."""
     is_photo = image_type.strip().casefold() == "produktfoto"
     if is_photo:
         return 1 if is_front else 2
@@ -91,7 +91,7 @@ def alt_text(product_name: str, image_type: str) -> str:
 
 
 def article_number_for(product: StoredProduct, parent: StoredProduct | None) -> str:
-    """The article number under which a product's images are looked for first (contract section 5.2)."""
+    """The article number under which a product's images are looked for first."""
     if product.kind == "parent":
         return product.sku
     if parent is not None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-# The ERP's tables as the contract has them (section 4).
+# The ERP's tables as the contract has them.
 _PARENTS_QUERY = "SELECT id, sku, name, legacy_base_sku, is_active FROM products_parentproduct"
 _VARIANTS_QUERY = (
     "SELECT id, sku, name, parent_id, variant_code, legacy_sku, legacy_base_sku, is_active FROM products_variantproduct"

@@ -1,4 +1,4 @@
-"""The images that are shown for products: the mission's article numbers and fallback, for a whole list at once."""
+"""The images that are shown for products: article numbers in order, and the fallback, for a whole list at once."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class ShownImages:
 
 NOTHING = ShownImages(None, ())
 
-# Contract section 5.2: the variant painted BE lends its picture first.
+# The variant painted BE lends its picture first.
 _FIRST_VARIANT = "BE"
 
 
@@ -86,7 +86,7 @@ def image_owners(
 def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> dict[int, int]:
     """For parents without images of their own: the image of a variant that stands for them, by parent id.
 
-    The ladder of contract section 5.2: the variant BE first, then the others; of a variant's images primary and front
+    The ladder: the variant BE first, then the others; of a variant's images primary and front
     Produktfoto, primary Produktfoto, front Produktfoto, Produktfoto, primary, any.
     """
     image, variant = product_image.c, product.c

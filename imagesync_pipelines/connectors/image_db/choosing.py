@@ -1,4 +1,4 @@
-"""The files of a record: what each of them is, and which of them serves which purpose (contract sections 3 and 7)."""
+"""The files of a record: what each of them is, and which of them serves which purpose."""
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime

@@ -1,6 +1,4 @@
-"""The HTTP contract of the image database, and nothing but: one endpoint, its pages, its end (docs/contracts §1,
-§2).
-"""
+"""The HTTP contract of the image database (docs/contracts/image_db.md): one endpoint, its pages, its end."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -80,7 +78,7 @@ def count_pages(shared: Settings, settings: ImageDbSettings, warn: Callable[[str
 
 
 def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswer:
-    """Read one page. `page_size` is sent as is; the API ignores it (docs/contracts/image_db.md §2).
+    """Read one page. `page_size` is sent as is; the API ignores it (docs/contracts/image_db.md).
 
     Raises PastTheEndError for a page that the API does not have, BadPageError for a body that is no page, and what
     the session raises for failing calls.

@@ -1,6 +1,6 @@
 """Records of the image database: validated at the boundary, made canonical, fingerprinted.
 
-The canonical record is what the contract's section 3 lists without `stock`: texts trimmed and free of NUL, links
+The canonical record is what docs/contracts/image_db.md lists without `stock`: texts trimmed and free of NUL, links
 de-duplicated and sorted, exports sorted by id. Keys that the contract does not know are left out (the raw pages keep
 them), so a counter that the source adds one day cannot rewrite the catalogue every night.
 """
@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.image_db.client import legible_id, next_page
 _TRIMMED = ConfigDict(str_strip_whitespace=True)
 _Whole = Annotated[int, Field(strict=True)]
 _FileId = Annotated[int, Field(strict=True, gt=0, lt=2**63)]
-# Longer than our columns is a reject, not a shorter text: half a URL is no URL (contract section 4).
+# Longer than our columns is a reject, not a shorter text: half a URL is no URL.
 _Url = Annotated[str, StringConstraints(max_length=500, pattern=r"(?i)^(https?://[^/\s].*)?$")]
 _Type = Annotated[str, StringConstraints(max_length=50)]
 _Word = Annotated[str, StringConstraints(max_length=255)]

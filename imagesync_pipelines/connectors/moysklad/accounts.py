@@ -42,7 +42,7 @@ MatchField = Literal["externalCode", "code", "article", "barcode"]
 
 
 class TokenKind(StrEnum):
-    """Whose token it is; a call weighs differently for each (docs/contracts/moysklad.md, section 4).
+    """Whose token it is; a call weighs differently for each (docs/contracts/moysklad.md).
 
     Login and password are a user's.
     """

@@ -1,4 +1,4 @@
-"""What МойСклад can answer instead of what was asked, as named errors (docs/contracts/moysklad.md, §9).
+"""What МойСклад can answer instead of what was asked, as named errors (docs/contracts/moysklad.md).
 
 A write whose answer was lost is errors.AnswerLostError, in every connector.
 """

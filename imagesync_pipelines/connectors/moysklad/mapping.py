@@ -1,4 +1,4 @@
-"""The map of a child account: which of its entities is which of the main account (docs/contracts/moysklad.md, §10).
+"""The map of a child account: which of its entities is which of the main account (docs/contracts/moysklad.md).
 
 An id means nothing in another account, and no field is surely unique: none or several matches are told, never
 guessed. What was found stays, since ids do not change; only what was found by the field that the account names now

@@ -17,7 +17,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import Ownership as Owners
 NAME = "moysklad"
 EntityType = Literal["product", "bundle", "variant"]
 TYPES: tuple[EntityType, ...] = get_args(EntityType)
-# The most images that a product, bundle or variant has (docs/contracts/moysklad.md, §5).
+# The most images that a product, bundle or variant has (docs/contracts/moysklad.md).
 MOST_IMAGES = 10
 
 

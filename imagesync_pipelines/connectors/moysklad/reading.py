@@ -1,4 +1,4 @@
-"""Reading the main account into the mirror (docs/contracts/moysklad.md, §6 and §13).
+"""Reading the main account into the mirror (docs/contracts/moysklad.md).
 
 Three things are believed: a row that came is as it says; rows of images that did not come say nothing, and what the
 mirror has of that entity stays; an entity is gone only when a scan over everything proved to be complete and the

@@ -1,4 +1,4 @@
-"""The catalogue API: getCatalogItem and searchCatalogItems, each with its token bucket (section 1)."""
+"""The catalogue API: getCatalogItem and searchCatalogItems, each with its token bucket."""
 
 import base64
 import binascii

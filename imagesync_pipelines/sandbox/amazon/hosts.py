@@ -1,4 +1,4 @@
-"""Login with Amazon (section 1), the image host (section 4), and fetching as Plytix's stand-in does."""
+"""Login with Amazon, the image host, and fetching as Plytix's stand-in does."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""One catalogue item as the API gives it (docs/contracts/amazon.md, 2 and 3), and the switches of the catalogue."""
+"""One catalogue item as the API gives it (docs/contracts/amazon.md), and the switches of the catalogue."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What Amazon lists, the shelf that the stand-in serves it from, and made-up listings (section 6.4)."""
+"""What Amazon lists, the shelf that the stand-in serves it from, and made-up listings."""
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +26,7 @@ class ListingError(SandboxError):
 
 
 class Classification(StrEnum):
-    """What kind of item a listing is; a child is a base product (section 3)."""
+    """What kind of item a listing is; a child is a base product."""
 
     BASE_PRODUCT = "BASE_PRODUCT"
     VARIATION_PARENT = "VARIATION_PARENT"

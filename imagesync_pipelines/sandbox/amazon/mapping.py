@@ -1,4 +1,4 @@
-"""Mapping files out of listings, in the shapes that exist, and what is wrong in real ones (section 6)."""
+"""Mapping files out of listings, in the shapes that exist, and what is wrong in real ones."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence

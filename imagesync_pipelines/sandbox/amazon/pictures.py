@@ -1,4 +1,4 @@
-"""Pictures as Amazon's image host knows them (sections 2 and 4): ids, sizes, small copies, and their bytes."""
+"""Pictures as Amazon's image host knows them: ids, sizes, small copies, and their bytes."""
 
 import hashlib
 import re

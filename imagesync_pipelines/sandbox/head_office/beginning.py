@@ -73,7 +73,7 @@ class OfficeProduct:
 
     @property
     def object_key(self) -> str:
-        """The key of the photo in the bucket, as head office makes it (section 2)."""
+        """The key of the photo in the bucket, as head office makes it."""
         return f"products/{self.id}/primary.{self.kind}"
 
 
@@ -179,7 +179,7 @@ def first_photo(beginning: Beginning, product: OfficeProduct) -> PhotoFile:
 
 
 def checksum_of(content: bytes) -> str:
-    """The MD5 that head office lists, 32 lower-case characters (section 5)."""
+    """The MD5 that head office lists, 32 lower-case characters."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 

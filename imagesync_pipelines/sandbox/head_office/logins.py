@@ -1,4 +1,4 @@
-"""How the original answers and whom it lets in (docs/contracts/edge.md, section 1): errors, bodies, tokens.
+"""How the original answers and whom it lets in (docs/contracts/edge.md): errors, bodies, tokens.
 
 An old refresh token keeps working: the original rotates them and forgets none.
 """

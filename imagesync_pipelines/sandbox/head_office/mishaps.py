@@ -18,14 +18,14 @@ ACCESS_DENIED = '<?xml version="1.0"?><Error><Code>AccessDenied</Code><Message>A
 STORE_DOWN = (
     '{"status":"error","message":"Internal server error","detail":"Failed to download image: connection refused"}'
 )
-# A 401 as for an expired token (section 1), whatever the token; for another endpoint use `.at`.
+# A 401 as for an expired token, whatever the token; for another endpoint use `.at`.
 token_expired = partial(answer, 401, EXPIRED_ANSWER, "application/json", WWW_Authenticate='Bearer realm="api"')
 # A 403 as a proxy or a bucket policy gives it: XML, and not about the token.
 forbidden = partial(answer, 403, ACCESS_DENIED, "application/xml")
 
 
 def no_such_key() -> WireFault:
-    """A download whose object is missing, as the original reports it: a 500 that is permanent (section 3)."""
+    """A download whose object is missing, as the original reports it: a 500 that is permanent."""
     return answer(500, NO_SUCH_KEY, "application/json").at(DOWNLOAD)
 
 

@@ -1,4 +1,4 @@
-"""What happens to head office's photos, objects, products and stores (docs/contracts/edge.md, section 5)."""
+"""What happens to head office's photos, objects, products and stores (docs/contracts/edge.md)."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -284,7 +284,7 @@ def _set_photo(bench: Bench, operator: str, photo: sa.Row[Any], values: dict[str
 
 
 def _upload(bench: Bench, operator: str, product: sa.Row[Any], file: PhotoFile) -> OfficeMutation:
-    """All rows and objects of the product go, one new row and object come (section 5)."""
+    """All rows and objects of the product go, one new row and object come."""
     photo_id, key = bench.uuid(), f"products/{product.id}/primary.{file.extension}"
     _put(bench, key, file)
     with writing(bench, product.id) as (connection, stamp):

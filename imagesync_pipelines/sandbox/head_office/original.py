@@ -1,4 +1,4 @@
-"""Head office as it was first built: the V1 routes with their bugs (docs/contracts/edge.md, sections 1 to 4).
+"""Head office as it was first built: the V1 routes with their bugs (docs/contracts/edge.md).
 
 Every bug here is one that the contract reports.
 """

@@ -1,4 +1,4 @@
-"""The image database's API as Django REST framework answers it (sections 1 and 2), and its media host."""
+"""The image database's API as Django REST framework answers it, and its media host."""
 
 import asyncio
 import base64
@@ -152,7 +152,7 @@ def _authentication_problem(header: str | None, switches: ImageDbSwitches) -> st
 
 
 def _page_size(request: Request, switches: ImageDbSwitches) -> int:
-    """20 whatever is asked (section 2); with the switch, what is asked when it is a whole number above 0."""
+    """20 whatever is asked; with the switch, what is asked when it is a whole number above 0."""
     asked = request.query_params.get("page_size", "")
     return int(asked) if switches.honour_page_size and asked.isdecimal() and int(asked) > 0 else PAGE_ROWS
 

@@ -32,7 +32,7 @@ def file_id_of(record: object) -> int | None:
 def pictures_of(record: object) -> dict[str, MediaPicture]:
     """The media files of one record by name; whatever is malformed shows nothing.
 
-    The original has the pixels of the TIFF, because the TIFF is full size (section 3.1).
+    The original has the pixels of the TIFF, because the TIFF is full size.
     """
     whole = _object(record)
     label, colours = _label(whole), file_id_of(record) or 0

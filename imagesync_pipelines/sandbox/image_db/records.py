@@ -1,4 +1,4 @@
-"""Making one record of the image database (section 3), and the rare cases that every catalogue has (3.1).
+"""Making one record of the image database, and the rare cases that every catalogue has.
 
 Records that break the shape are in odd.py.
 """

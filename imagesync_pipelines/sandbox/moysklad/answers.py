@@ -1,4 +1,4 @@
-"""What every answer of МойСклад is made of: errors by code, pages of HTML (section 9)."""
+"""What every answer of МойСклад is made of: errors by code, pages of HTML."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The grammar of `filter` and `order` (docs/contracts/moysklad.md, section 6.3)."""
+"""The grammar of `filter` and `order` (docs/contracts/moysklad.md)."""
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping

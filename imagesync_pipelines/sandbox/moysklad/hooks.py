@@ -1,4 +1,4 @@
-"""The endpoints that manage webhooks and tokens (docs/contracts/moysklad.md, sections 2 and 11)."""
+"""The endpoints that manage webhooks and tokens (docs/contracts/moysklad.md)."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""The way to an image's bytes: /download of the API, and the two hosts behind it (sections 1 and 7.5)."""
+"""The way to an image's bytes: /download of the API, and the two hosts behind it."""
 
 from collections.abc import Callable, Mapping
 from io import BytesIO

@@ -1,4 +1,4 @@
-"""The rate limits of МойСклад and who is locked out for not keeping them (docs/contracts/moysklad.md, section 4)."""
+"""The rate limits of МойСклад and who is locked out for not keeping them (docs/contracts/moysklad.md)."""
 
 import math
 import threading

@@ -1,4 +1,4 @@
-"""Entities and images as МойСклад writes them, and lists of them (docs/contracts/moysklad.md, sections 6 and 7.2)."""
+"""Entities and images as МойСклад writes them, and lists of them (docs/contracts/moysklad.md)."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass

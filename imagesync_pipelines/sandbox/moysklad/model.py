@@ -1,6 +1,6 @@
 """What one account of the stand-in holds, in memory: its entities, their images, its storage; and the switches.
 
-There is one switch per point that no source settles (docs/contracts/moysklad.md, section 16).
+There is one switch per point that no source settles (docs/contracts/moysklad.md).
 """
 
 import hashlib
@@ -159,7 +159,7 @@ class NewEntity:
 
 @dataclass(frozen=True)
 class StockImage:
-    """A stored image; the same name and bytes are the same image (section 7.2)."""
+    """A stored image; the same name and bytes are the same image."""
 
     id: str
     file_id: str

@@ -1,4 +1,4 @@
-"""What all accounts share: links to bytes (docs/contracts/moysklad.md, 7.5), principals (2), webhooks; and one call."""
+"""What all accounts share: links to bytes (docs/contracts/moysklad.md), principals (2), webhooks; and one call."""
 
 import base64
 import hashlib

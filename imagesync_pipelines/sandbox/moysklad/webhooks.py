@@ -1,4 +1,4 @@
-"""Webhooks: who wants to hear of what, and telling them in 1,500 ms or not at all (docs/contracts/moysklad.md, 11)."""
+"""Webhooks: who wants to hear of what, and telling them in 1,500 ms or not at all (docs/contracts/moysklad.md)."""
 
 import threading
 from collections import deque

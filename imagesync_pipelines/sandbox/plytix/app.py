@@ -1,4 +1,4 @@
-"""The two hosts of Plytix over HTTP: routes, tokens and rate limits (docs/contracts/plytix.md, sections 2 and 3)."""
+"""The two hosts of Plytix over HTTP: routes, tokens and rate limits (docs/contracts/plytix.md)."""
 
 import math
 import secrets

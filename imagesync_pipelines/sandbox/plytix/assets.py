@@ -1,4 +1,4 @@
-"""The assets of the PIM: upload by URL or content, read, rename, delete (docs/contracts/plytix.md, 5.1 to 5.4)."""
+"""The assets of the PIM: upload by URL or content, read, rename, delete (docs/contracts/plytix.md)."""
 
 import base64
 import hashlib
@@ -64,7 +64,7 @@ def delete(pim: Pim, ask: PimAsk) -> SentReply:
 
 
 def store(account: PimAccount, filename: str, content: bytes, content_type: str) -> PimAsset:
-    """Keep a file: same name and content is the 409, same name and other content gets another name (section 5.3)."""
+    """Keep a file: same name and content is the 409, same name and other content gets another name."""
     sha256 = hashlib.sha256(content).hexdigest()
     now = account.clock.now()
     asset = PimAsset(

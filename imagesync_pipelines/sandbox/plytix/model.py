@@ -12,7 +12,7 @@ from imagesync_pipelines.sandbox.clock import SandboxClock
 
 
 class WaitNamed(StrEnum):
-    """How a 429 names the time to wait (section 3)."""
+    """How a 429 names the time to wait."""
 
     SECONDS = "seconds"  # Retry-After: 7
     DECIMAL = "decimal"  # Retry-After: 6.492
@@ -29,7 +29,7 @@ class WindowStart(StrEnum):
 
 
 class Counts(StrEnum):
-    """How `count` and `total_count` of a search are meant (section 6)."""
+    """How `count` and `total_count` of a search are meant."""
 
     MATCHES_OF_ACCOUNT = "matches of account"  # matches; all records of the account
     PAGE_OF_MATCHES = "page of matches"  # rows on this page; matches
@@ -68,7 +68,7 @@ THUMBNAIL = "thumbnail"
 
 
 class AttributeType(StrEnum):
-    """The kinds of attribute that the stand-in knows (section 9)."""
+    """The kinds of attribute that the stand-in knows."""
 
     MEDIA = "MediaAttribute"
     GALLERY = "MediaGalleryAttribute"
@@ -105,7 +105,7 @@ def extension_of(filename: str) -> str:
 
 @dataclass
 class PimAsset:
-    """A stored file. The URL it was uploaded from is not kept (section 5.1)."""
+    """A stored file. The URL it was uploaded from is not kept."""
 
     id: str
     filename: str

@@ -1,4 +1,4 @@
-"""What every endpoint of the PIM shares: one call, its refusals (section 4), fetching, rendering (5, 7)."""
+"""What every endpoint of the PIM shares: one call, its refusals, fetching, rendering."""
 
 import mimetypes
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The products of the PIM and their links to assets (docs/contracts/plytix.md, sections 7 to 9)."""
+"""The products of the PIM and their links to assets (docs/contracts/plytix.md)."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The two searches of the PIM: filters, columns, order and pages (docs/contracts/plytix.md, sections 5.5 and 6)."""
+"""The two searches of the PIM: filters, columns, order and pages (docs/contracts/plytix.md)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What runs cost in calls (contract section 19), and that content is downloaded once, for all child accounts."""
+"""What runs cost in calls, and that content is downloaded once, for all child accounts."""
 
 from pathlib import Path
 

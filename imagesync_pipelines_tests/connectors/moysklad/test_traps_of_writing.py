@@ -1,4 +1,4 @@
-"""What a naive client falls into when it writes (contract section 18), and what is bad in the images themselves."""
+"""What a naive client falls into when it writes, and what is bad in the images themselves."""
 
 import io
 from collections.abc import Iterator

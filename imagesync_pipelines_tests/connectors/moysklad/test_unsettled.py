@@ -1,4 +1,4 @@
-"""What no source settles about МойСклад (contract section 16): either way runs converge and nothing doubles."""
+"""What no source settles about МойСклад: either way runs converge and nothing doubles."""
 
 from pathlib import Path
 from typing import Any

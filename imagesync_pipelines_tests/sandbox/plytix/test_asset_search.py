@@ -1,4 +1,4 @@
-"""Proves what an asset search finds: the documented operators, and never by address (contract section 5.5)."""
+"""Proves what an asset search finds: the documented operators, and never by address."""
 
 from collections.abc import Iterator
 

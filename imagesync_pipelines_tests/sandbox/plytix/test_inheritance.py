@@ -1,4 +1,4 @@
-"""Proves that thumbnail and galleries of a parent flow to its variants only with the switch (contract section 9)."""
+"""Proves that thumbnail and galleries of a parent flow to its variants only with the switch."""
 
 import pytest
 

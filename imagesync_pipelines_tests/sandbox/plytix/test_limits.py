@@ -1,4 +1,4 @@
-"""Proves that both windows of the rate limit are kept, over all calls, and how the wait is named (section 3)."""
+"""Proves that both windows of the rate limit are kept, over all calls, and how the wait is named."""
 
 import math
 from collections.abc import Iterator

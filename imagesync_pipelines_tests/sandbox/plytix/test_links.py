@@ -1,4 +1,4 @@
-"""Proves what a link does, what it answers, and how it is undone (contract section 8)."""
+"""Proves what a link does, what it answers, and how it is undone."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Proves what a product search finds, which columns it gives and how its pages go (contract section 6)."""
+"""Proves what a product search finds, which columns it gives and how its pages go."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Proves how products are read, created, changed and deleted, in the words of v1 and v2 (contract section 7)."""
+"""Proves how products are read, created, changed and deleted, in the words of v1 and v2."""
 
 import pytest
 

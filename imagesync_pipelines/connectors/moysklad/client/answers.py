@@ -1,4 +1,4 @@
-"""What an answer holds and what a refusal means (docs/contracts/moysklad.md, §6 to §9).
+"""What an answer holds and what a refusal means (docs/contracts/moysklad.md).
 
 An image has no `id`: it is the last part of its address. Times are Moscow's. A refusal's body may be empty, HTML of a
 proxy, or lack the code; texts are for people only and never decide, but one: the number of megabytes that 51004

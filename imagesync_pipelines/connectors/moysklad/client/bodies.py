@@ -1,4 +1,4 @@
-"""What is sent: lists of images as JSON, filters as text, and how long they are (docs/contracts/moysklad.md, §5 to §8).
+"""What is sent: lists of images as JSON, filters as text, and how long they are (docs/contracts/moysklad.md).
 
 The limit of 20 MB counts the encoded JSON, so it is counted on what is really sent.
 """

@@ -1,4 +1,4 @@
-"""What an answer of МойСклад means as such (docs/contracts/moysklad.md, sections 2 to 4)."""
+"""What an answer of МойСклад means as such (docs/contracts/moysklad.md)."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,7 +29,7 @@ _ANYTHING = {"Accept": "*/*"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # The server gives up after 300 s; uploading 20 MB takes its time as well.
 _DEADLINE_MARGIN = 60.0
-# A connection that was idle for longer, or carried more, may answer with an error (section 3).
+# A connection that was idle for longer, or carried more, may answer with an error.
 _MOST_IDLE_SECONDS = 30.0
 _MOST_REQUESTS = 100
 

@@ -1,4 +1,4 @@
-"""What МойСклад allows a principal, and stopping far below what it bans one for (docs/contracts/moysklad.md, §4).
+"""What МойСклад allows a principal, and stopping far below what it bans one for (docs/contracts/moysklad.md).
 
 The numbers hold per user or solution; X-Lognex times are milliseconds. МойСклад takes the access away, until its
 support gives it back, for more than 200 answers 429 or 200 equal failing requests in a minute.

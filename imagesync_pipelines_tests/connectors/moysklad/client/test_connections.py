@@ -1,4 +1,4 @@
-"""Connections are kept, but not for more requests or longer than МойСклад bears (contract section 3)."""
+"""Connections are kept, but not for more requests or longer than МойСклад bears."""
 
 import threading
 from collections.abc import Iterator
