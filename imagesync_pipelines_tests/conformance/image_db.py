@@ -1,6 +1,5 @@
 """The image database in the conformance tests."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,19 +8,10 @@ from typing import Any
 
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines_tests.conformance.subject import (
-    Automation,
-    Held,
-    Moment,
-    Site,
-    Subject,
-    locked,
-    ours,
-    slow_call,
-)
+from imagesync_pipelines_tests.conformance.product_images import ProductImageSite, by_product
+from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Subject, locked, ours, slow_call
 from imagesync_pipelines_tests.installations import World, world
 from imagesync_pipelines_tests.places import databases, entered, environment_of, rows_of
 
@@ -30,15 +20,10 @@ _IMAGES = """
 SELECT p.sku, to_jsonb(i) - '{id,product_id,created_at,updated_at,first_synced,last_synced,plan_id,run_id}'::text[]
   FROM imagesync.product_image i JOIN imagesync.product p ON p.id = i.product_id ORDER BY p.sku, i.external_id
 """
-_STAMPS = "SELECT id, xmin::text, last_synced FROM imagesync.product_image ORDER BY id"
-_PRODUCTS = "SELECT id, xmin::text FROM imagesync.product ORDER BY id"
-_WITHOUT_ONE_PRIMARY = """
-SELECT product_id FROM imagesync.product_image GROUP BY product_id HAVING count(*) FILTER (WHERE is_primary) <> 1
-"""
 
 
 @dataclass
-class ImageDbSite(Site):
+class ImageDbSite(ProductImageSite):
     """130 records on seven pages, and an ERP of files."""
 
     world: World
@@ -49,7 +34,7 @@ class ImageDbSite(Site):
         return self.world.sync(**options)
 
     def held(self) -> Held:
-        return _shown(self.rows(_IMAGES))
+        return by_product(self.rows(_IMAGES))
 
     def wanted(self) -> Held:
         """What an installation shows that begins now: nothing may depend on the way."""
@@ -59,10 +44,7 @@ class ImageDbSite(Site):
             with entered(environment):
                 outcome = World(self.world.sandbox, environment).sync()
             assert outcome.status is not runs.Status.FAILED, outcome.error
-            return _shown(rows_of(url, _IMAGES))
-
-    def stamps(self) -> object:
-        return self.rows(_STAMPS), self.rows(_PRODUCTS)
+            return by_product(rows_of(url, _IMAGES))
 
     def calls(self) -> int:
         return self.world.sandbox.ledger.count(ENDPOINT)
@@ -94,30 +76,6 @@ class ImageDbSite(Site):
         catalogue.replace(file_id, {**record, "articles": None})
         yield {row[0] for row in groups}
         catalogue.replace(file_id, {**catalogue.record(file_id), "articles": articles})
-
-    def assert_sound(self) -> None:
-        assert self.rows(_WITHOUT_ONE_PRIMARY) == []
-
-    def assert_killed(self, before: Held) -> None:
-        super().assert_killed(before)
-        assert self.held() == before, "nothing is written before the last moment"
-
-    def assert_quiet(self, outcome: runs.RunOutcome) -> None:
-        super().assert_quiet(outcome)
-        assert outcome.summary["kept"] == self.rows("SELECT count(*) FROM imagesync.product_image")[0][0]
-
-    def assert_done_once(self) -> None:
-        with self.opened() as (_, instance):
-            lines = history(instance, 10)
-        images = self.rows("SELECT count(*) FROM imagesync.product_image")[0][0]
-        assert sum((line.added or 0) - (line.deleted or 0) for line in lines) == images, "each row is counted once"
-
-
-def _shown(rows: list[tuple[Any, ...]]) -> Held:
-    found: dict[str, list[Any]] = defaultdict(list)
-    for sku, image in rows:
-        found[sku].append(image)
-    return found
 
 
 @contextmanager

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from imagesync_pipelines_tests.conformance import edge, image_db, moysklad, plytix
+from imagesync_pipelines_tests.conformance import edge, folder, image_db, moysklad, plytix
 from imagesync_pipelines_tests.conformance.subject import Subject
 
 SUBJECTS: Mapping[str, Subject] = {
-    one.name: one for one in (image_db.SUBJECT, edge.SUBJECT, plytix.SUBJECT, moysklad.SUBJECT)
+    one.name: one for one in (image_db.SUBJECT, edge.SUBJECT, plytix.SUBJECT, moysklad.SUBJECT, folder.SUBJECT)
 }

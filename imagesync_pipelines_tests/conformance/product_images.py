@@ -1,0 +1,51 @@
+"""A site whose target is our `product_image`: what holds of it, whichever source brings the images."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.history import history
+from imagesync_pipelines_tests.conformance.subject import Held, Site
+
+_STAMPS = "SELECT id, xmin::text, last_synced FROM imagesync.product_image ORDER BY id"
+_PRODUCTS = "SELECT id, xmin::text FROM imagesync.product ORDER BY id"
+_WITHOUT_ONE_PRIMARY = """
+SELECT product_id FROM imagesync.product_image GROUP BY product_id HAVING count(*) FILTER (WHERE is_primary) <> 1
+"""
+
+
+@dataclass
+class ProductImageSite(Site):
+    """An installation that one connector brings the images of its products to."""
+
+    def count(self) -> int:
+        """How many images the products have."""
+        return int(self.rows("SELECT count(*) FROM imagesync.product_image")[0][0])
+
+    def stamps(self) -> object:
+        return self.rows(_STAMPS), self.rows(_PRODUCTS)
+
+    def assert_sound(self) -> None:
+        assert self.rows(_WITHOUT_ONE_PRIMARY) == []
+
+    def assert_killed(self, before: Held) -> None:
+        super().assert_killed(before)
+        assert self.held() == before, "nothing is written before the last moment"
+
+    def assert_quiet(self, outcome: runs.RunOutcome) -> None:
+        super().assert_quiet(outcome)
+        assert outcome.summary["kept"] == self.count()
+
+    def assert_done_once(self) -> None:
+        with self.opened() as (_, instance):
+            lines = history(instance, 10)
+        assert sum((line.added or 0) - (line.deleted or 0) for line in lines) == self.count(), "each is counted once"
+
+
+def by_product(rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
+    """Rows of a SKU and what one of its images shows, product by product."""
+    found: dict[str, list[Any]] = defaultdict(list)
+    for sku, image in rows:
+        found[sku].append(image)
+    return found
