@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from imagesync_pipelines.errors import ImagesyncError
@@ -15,6 +15,16 @@ DEFAULT_SOURCE = "image_db"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 S = TypeVar("S", bound=BaseSettings)
+
+
+def _five_fields(value: str) -> str:
+    if len(value.split()) != 5:
+        raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
+    return value
+
+
+Cron = Annotated[str, AfterValidator(_five_fields)]
+"""When a schedule starts, in cron's five fields."""
 
 
 class SettingsError(ImagesyncError):

@@ -6,6 +6,8 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imagesync_pipelines.settings import Cron
+
 MEGABYTE = 1024 * 1024
 
 
@@ -35,9 +37,9 @@ class EdgeSettings(BaseSettings):
     rows_per_commit: int = Field(100, ge=1, description="photos written in one transaction, at most")
     report_batch: int = Field(100, ge=1, description="photos in one status report to the head office")
 
-    incremental_schedule: str = Field("0 * * * *", description="when incremental runs start (cron)")
-    full_schedule: str = Field("0 2 * * *", description="when the daily full run starts (cron)")
-    scrub_schedule: str = Field("0 4 * * 0", description="when stored photos are hashed again (cron); off by default")
+    incremental_schedule: Cron = Field("0 * * * *", description="when incremental runs start (cron)")
+    full_schedule: Cron = Field("0 2 * * *", description="when the daily full run starts (cron)")
+    scrub_schedule: Cron = Field("0 4 * * 0", description="when stored photos are hashed again (cron); off by default")
     sensor_seconds: int = Field(60, ge=10, description="seconds between two looks for new photos at the head office")
     fresh_hours: float = Field(2, gt=0, description="hours after which a store's photos count as stale")
 
@@ -54,13 +56,6 @@ class EdgeSettings(BaseSettings):
     bucket_url: str = Field(
         "", description="where browsers find the head office's bucket; only for EDGE_MISSING_PHOTO=redirect"
     )
-
-    @field_validator("incremental_schedule", "full_schedule", "scrub_schedule")
-    @classmethod
-    def _is_cron(cls, value: str) -> str:
-        if len(value.split()) != 5:
-            raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
-        return value
 
     @field_validator("head_office_timezone")
     @classmethod

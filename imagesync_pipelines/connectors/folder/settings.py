@@ -5,6 +5,8 @@ import re
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imagesync_pipelines.settings import Cron
+
 # The whole name first: it may be a SKU itself (rules.named). Then SKU_2 and SKU-front, without the ending.
 PATTERN = r"(?P<sku>.+?)(?:_(?P<number>\d{1,3})|-(?P<view>front|back|side|top|detail))?"
 
@@ -22,7 +24,7 @@ class FolderSettings(BaseSettings):
         PATTERN, description="regular expression of a name without its ending: the groups sku, and number and view"
     )
     max_bytes: int = Field(100_000_000, ge=1, description="bytes above which a file is set aside without reading it")
-    schedule: str = Field("15 * * * *", description="when the folder is read (cron, in IMAGESYNC_TIMEZONE)")
+    schedule: Cron = Field("15 * * * *", description="when the folder is read (cron, in IMAGESYNC_TIMEZONE)")
     fresh_hours: float = Field(26, gt=0, description="hours after which the product images count as stale")
 
     @field_validator("pattern")
@@ -42,13 +44,6 @@ class FolderSettings(BaseSettings):
         if value and not re.fullmatch(r"https?://[^/]+(/.*)?", value):
             raise ValueError("an address that begins with http:// or https:// is needed")
         return value.rstrip("/")
-
-    @field_validator("schedule")
-    @classmethod
-    def _is_cron(cls, value: str) -> str:
-        if len(value.split()) != 5:
-            raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 15 * * * *")
-        return value
 
     @property
     def missing(self) -> tuple[str, ...]:

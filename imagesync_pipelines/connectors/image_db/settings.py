@@ -1,8 +1,9 @@
 """The settings of the image database, read from the environment and from `.env`."""
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr
 
 from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings, missing_of_erp
+from imagesync_pipelines.settings import Cron
 
 
 class ImageDbSettings(ErpSettings, ShowingSettings):
@@ -25,17 +26,10 @@ class ImageDbSettings(ErpSettings, ShowingSettings):
     image_db_confirm_removals: bool = Field(
         True, description="before images are removed, read all pages again: a record can hide between two pages"
     )
-    image_db_schedule: str = Field("0 3 * * *", description="when the daily run starts (cron, in IMAGESYNC_TIMEZONE)")
+    image_db_schedule: Cron = Field("0 3 * * *", description="when the daily run starts (cron, in IMAGESYNC_TIMEZONE)")
 
     image_db_max_unmatched_share: float = Field(0.2, ge=0, le=1, description="article links that may have no product")
     image_db_max_reject_share: float = Field(0.01, ge=0, le=1, description="records that may be set aside")
-
-    @field_validator("image_db_schedule")
-    @classmethod
-    def _is_cron(cls, value: str) -> str:
-        if len(value.split()) != 5:
-            raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
-        return value
 
 
 def missing_variables(settings: ImageDbSettings) -> tuple[str, ...]:

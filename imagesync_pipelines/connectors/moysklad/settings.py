@@ -6,6 +6,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imagesync_pipelines.settings import Cron
+
 _SECRET = re.compile(r"[A-Za-z0-9_-]{16,100}")
 
 
@@ -38,18 +40,11 @@ class MoyskladSettings(BaseSettings):
     walk_repeats: int = Field(2, ge=0, description="further readings when one does not prove to be complete")
     content_hours: float = Field(24, gt=0, description="hours for which image content is kept after its last use")
 
-    incremental_schedule: str = Field("15 * * * *", description="when incremental runs start (cron)")
-    full_schedule: str = Field("30 2 * * *", description="when the daily full run starts (cron)")
-    cleanup_schedule: str = Field("0 3 * * *", description="when image content of the past is removed (cron)")
+    incremental_schedule: Cron = Field("15 * * * *", description="when incremental runs start (cron)")
+    full_schedule: Cron = Field("30 2 * * *", description="when the daily full run starts (cron)")
+    cleanup_schedule: Cron = Field("0 3 * * *", description="when image content of the past is removed (cron)")
     sensor_seconds: int = Field(30, ge=5, description="seconds between two looks for requests in the queue")
     fresh_hours: float = Field(2, gt=0, description="hours after which a child account's images count as stale")
-
-    @field_validator("incremental_schedule", "full_schedule", "cleanup_schedule")
-    @classmethod
-    def _is_cron(cls, value: str) -> str:
-        if len(value.split()) != 5:
-            raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
-        return value
 
 
 class MoyskladWebhookSettings(BaseSettings):

@@ -2,8 +2,10 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from imagesync_pipelines.settings import Cron
 
 
 class PlytixSettings(BaseSettings):
@@ -36,7 +38,7 @@ class PlytixSettings(BaseSettings):
 
     mapping_folder: str = Field("", description="folder or s3://bucket/prefix that is watched for mapping files")
     sensor_seconds: int = Field(60, ge=10, description="seconds between two looks for new mapping files")
-    schedule: str = Field("30 3 * * *", description="when the daily run starts (cron)")
+    schedule: Cron = Field("30 3 * * *", description="when the daily run starts (cron)")
     fresh_hours: float = Field(26, gt=0, description="hours after which the products' images count as stale")
 
     min_longest_side: int = Field(1000, ge=1, description="pixels below which an image check names an image too small")
@@ -52,13 +54,6 @@ class PlytixSettings(BaseSettings):
     spapi_client_id: str = Field("", description="client id of the application at Amazon")
     spapi_client_secret: SecretStr | None = Field(None, description="its client secret")
     spapi_refresh_token: SecretStr | None = Field(None, description="refresh token of the selling partner")
-
-    @field_validator("schedule")
-    @classmethod
-    def _is_cron(cls, value: str) -> str:
-        if len(value.split()) != 5:
-            raise ValueError("a schedule has five fields: minute hour day month weekday, e.g. 0 3 * * *")
-        return value
 
     @model_validator(mode="after")
     def _only_patch_removes(self) -> Self:
