@@ -1,7 +1,8 @@
 """A stored plan carried out: found, applied under the account's lock, counted and told."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -9,12 +10,13 @@ from pydantic import BaseModel, Field
 
 from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader
-from imagesync_pipelines.sync.apply import Applied
+from imagesync_pipelines.sync.apply import Applied, apply_remote
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import STATE
 from imagesync_pipelines.sync.report import Summary, summary_of
 from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, RemoteTarget
 
 
 class ApplyOptions(BaseModel):
@@ -88,23 +90,71 @@ def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], Appl
     return applied
 
 
+def carry_out_remotely(
+    context: RunContext[Any],
+    loaded: Loaded,
+    target: RemoteTarget,
+    intents: IntentLog,
+    *,
+    what: str,
+    states: Mapping[str, str],
+    fatal: tuple[type[BaseException], ...],
+    states_read_at: datetime | None = None,
+    bulk: BulkTarget | None = None,
+) -> Applied:
+    """As carry_out, into somebody else's system; see apply_remote. what: is written, as progress tells it.
+
+    The connector's settings say how many `workers` write at the same time.
+    """
+    return carry_out(
+        context,
+        loaded,
+        lambda: apply_remote(
+            loaded.rows,
+            target,
+            intents,
+            context.quarantine,
+            workers=context.settings.workers,
+            states=states,
+            states_read_at=states_read_at,
+            bulk=bulk,
+            fatal=fatal,
+            clock=context.clock,
+            on_progress=lambda number: context.progress(f"{what} written", number, loaded.total),
+        ),
+    )
+
+
 def applied_warnings(
-    context: RunContext[Any], loaded: Loaded, applied: Applied, *, what: str = "images", groups: str = "products"
+    context: RunContext[Any],
+    loaded: Loaded,
+    applied: Applied,
+    *,
+    what: str = "images",
+    groups: str = "products",
+    found: Sequence[str] = (),
+    stopped: str = "",
 ) -> list[str]:
-    """What a person has to know of an application, in the words that all connectors share."""
-    found, header = [], loaded.header
+    """What a person has to know of an application, in the words that all connectors share; `found` comes first.
+
+    stopped: why the rest was left for the next run, '' when nothing was; then it was refused by us, not because it
+    moved.
+    """
+    told, header = list(found), loaded.header
+    if stopped:
+        told.append(f"Stopped with {applied.refused} images left; the next run goes on: {stopped}")
     if header.applied_at is not None and header.applied_run != context.run_id:
-        found.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
-    if applied.refused:
-        found.append(
+        told.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
+    if applied.refused and not stopped:
+        told.append(
             f"{applied.refused} {what} of {len(applied.refused_in)} {groups} were refused, because they changed since "
             "the plan was made; plan again."
         )
     if applied.failed:
-        found.append(f"{applied.failed} {what} failed; the next run tries them again.")
+        told.append(f"{applied.failed} {what} failed; the next run tries them again.")
     if applied.unknown:
-        found.append(f"The answer was lost for {applied.unknown} {what}; the next run looks and goes on.")
-    return found
+        told.append(f"The answer was lost for {applied.unknown} {what}; the next run looks and goes on.")
+    return told
 
 
 def applied_summary(

@@ -188,13 +188,13 @@ class Connector:
     steps: Sequence[Step]
     jobs: Sequence[Job]
     apply_steps: Sequence[str]
-    fresh_hours: Callable[[Any], float]
     secrets: Callable[[Settings, Any], Collection[SecretStr]]
     checks: Sequence[Check] = ()
     schedules: Sequence[Schedule] = ()
     accounts: AccountSet | None = None
     pages: PageSet | None = None
     apply_job: str = "sync"
+    fresh_hours: Callable[[Any], float] = lambda settings: float(settings.fresh_hours)
     report: Callable[[Installation, str], Mapping[str, Any]] = lambda installation, run_id: {}
     job_for: Callable[[Any], str] = lambda options: "dry_run" if options.dry_run else "sync"
     pictures_of: Callable[[sa.Engine, UPath, PlanHeader, Sequence[Mapping[str, Any]]], Sequence[RowPictures]] = (

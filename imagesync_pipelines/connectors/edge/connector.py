@@ -224,7 +224,6 @@ CONNECTOR = Connector(
     steps=STEPS,
     jobs=JOBS,
     apply_steps=(BINARIES, "status_report"),
-    fresh_hours=lambda settings: settings.fresh_hours,
     secrets=_secrets,
     checks=CHECKS,
     schedules=SCHEDULES,

@@ -62,7 +62,6 @@ CONNECTOR = Connector(
         ),
     ),
     apply_steps=("product_images",),
-    fresh_hours=lambda settings: settings.fresh_hours,
     secrets=lambda shared, settings: (),
     schedules=(
         Schedule(

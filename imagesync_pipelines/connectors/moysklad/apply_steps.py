@@ -6,7 +6,7 @@ tables.
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -41,11 +41,11 @@ from imagesync_pipelines.sync.applied import (
     Loaded,
     applied_summary,
     applied_warnings,
-    carry_out,
+    carry_out_remotely,
     load_plan,
     payload_of,
 )
-from imagesync_pipelines.sync.apply import APPLY_STAGE, UNSETTLED, Applied, apply_remote
+from imagesync_pipelines.sync.apply import APPLY_STAGE, UNSETTLED, Applied
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table, Texts
@@ -111,21 +111,15 @@ def apply_plan(child: ChildRun, api: MoyskladApi, *, plan_id: int | None = None)
     with context.lock():
         tools = _tools(child, api, tasks, content, int(loaded.scope["limit"]))
         target = ImageTarget(tools, tasks)
-        applied = carry_out(
+        applied = carry_out_remotely(
             context,
             loaded,
-            lambda: apply_remote(
-                loaded.rows,
-                target,
-                child.intents,
-                context.quarantine,
-                workers=context.settings.workers,
-                states=loaded.states or _states_of_before(payload),
-                bulk=FirstFill(tools, tasks) if child.child.bulk_first_fill else None,
-                fatal=FATAL,
-                clock=context.clock,
-                on_progress=lambda number: context.progress("images written", number, loaded.total),
-            ),
+            target,
+            child.intents,
+            what="images",
+            states=loaded.states or _states_of_before(payload),
+            fatal=FATAL,
+            bulk=FirstFill(tools, tasks) if child.child.bulk_first_fill else None,
         )
         _remember_refused(child, tools.written)
     return ChildApplied(
@@ -285,11 +279,7 @@ def _warnings(
             f"{len(written.gone)} entities are not in the child account any more, such as "
             f"{min(written.gone)}; the next run looks for them again."
         )
-    if stopped:
-        # Why the rest was refused is known better than that it changed.
-        found.append(f"Stopped with {applied.refused} images left; the next run goes on: {stopped}")
-        applied = replace(applied, refused=0)
-    return [*found, *applied_warnings(child.context, loaded, applied, groups="entities")]
+    return applied_warnings(child.context, loaded, applied, groups="entities", found=found, stopped=stopped)
 
 
 def _failures(child: ChildRun, done: ChildApplied, unmapped: Mapping[str, str]) -> dict[str, str]:

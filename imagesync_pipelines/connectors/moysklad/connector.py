@@ -221,7 +221,6 @@ CONNECTOR = Connector(
     steps=STEPS,
     jobs=JOBS,
     apply_steps=("content", "child_images"),
-    fresh_hours=lambda settings: float(settings.fresh_hours),
     secrets=lambda shared, settings: secrets_of(shared),
     checks=CHECKS,
     schedules=SCHEDULES,

@@ -3,7 +3,7 @@ and the report of the run.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -32,11 +32,11 @@ from imagesync_pipelines.sync.applied import (
     Loaded,
     applied_summary,
     applied_warnings,
-    carry_out,
+    carry_out_remotely,
     load_plan,
     payload_of,
 )
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, apply_remote
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import Json, StepResult, Table, Texts
 
@@ -168,21 +168,15 @@ def apply_plan(context: Run, api: PlytixApi, options: ApplyOptions) -> Galleries
         )
         policy = Policy(scope["strategy"], scope["remove_missing"], force=scope["force"])
         target = GalleryTarget(tools, tasks, policy, stopped=uploads.stopped)
-        applied = carry_out(
+        applied = carry_out_remotely(
             context,
             loaded,
-            lambda: apply_remote(
-                loaded.rows,
-                target,
-                intents_of(context),
-                context.quarantine,
-                workers=context.settings.workers,
-                states=_states(loaded, payload),
-                states_read_at=read_at,
-                fatal=FATAL,
-                clock=context.clock,
-                on_progress=lambda number: context.progress("product images written", number, loaded.total),
-            ),
+            target,
+            intents_of(context),
+            what="product images",
+            states=_states(loaded, payload),
+            fatal=FATAL,
+            states_read_at=read_at,
         )
     done = Done(
         uploaded=uploads.uploaded + late_uploads.uploaded,
@@ -270,8 +264,4 @@ def _warnings(
             f"{beside} images have other content than before and were appended; the older ones are still in the "
             "galleries, take them out in Plytix. With PLYTIX_STRATEGY=patch the new ones take their places."
         )
-    if stopped:
-        found.append(f"Stopped with {applied.refused} images left; the next run goes on: {stopped}")
-    # What was left for the next run was refused by us, not because it moved.
-    moved = replace(applied, refused=0) if stopped else applied
-    return [*found, *applied_warnings(context, loaded, moved, what="product images")]
+    return applied_warnings(context, loaded, applied, what="product images", found=found, stopped=stopped)

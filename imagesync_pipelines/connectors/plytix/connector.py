@@ -170,7 +170,6 @@ CONNECTOR = Connector(
         ),
     ),
     apply_steps=("assets", "product_images"),
-    fresh_hours=lambda settings: settings.fresh_hours,
     secrets=secrets,
     report=lambda installation, run_id: read_report(installation.storage, run_id),
     checks=(
