@@ -10,7 +10,7 @@ from imagesync_pipelines.connectors.edge import writing
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.create_database import create_database
+from imagesync_pipelines.storage.database import create_database
 from imagesync_pipelines.storage.installation import Installation
 
 PARENTS, VARIANTS, IMAGES, ARTICLES = 29_600, 70_400, 300_000, 5_000

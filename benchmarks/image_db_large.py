@@ -16,7 +16,7 @@ from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
-from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.handovers import Lineage
 
 STEPS = ("records", "plan", "apply")
 

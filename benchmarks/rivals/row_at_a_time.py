@@ -18,7 +18,7 @@ from imagesync_pipelines.connectors.image_db.options import ErpOptions
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.handovers import Lineage
 
 # Sorted here: with ORDER BY and LIMIT PostgreSQL may scan all products in that order, which would flatter us.
 PRODUCT = "SELECT kind, id, name FROM imagesync.product WHERE sku = %s"

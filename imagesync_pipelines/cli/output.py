@@ -12,7 +12,7 @@ from rich.table import Table
 
 from imagesync_pipelines.defs.runs import RunOutcome, Status
 from imagesync_pipelines.storage.plans import PlanHeader
-from imagesync_pipelines.sync.progress import Progress
+from imagesync_pipelines.sync.steps import Progress
 
 EXIT_CODES = {Status.COMPLETED: 0, Status.FAILED: 1, Status.PARTIAL: 3}
 WORST_FIRST = (Status.FAILED, Status.PARTIAL, Status.COMPLETED)

@@ -16,7 +16,7 @@ from imagesync_pipelines.defs.resources import InstallationResource, settings_re
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync.connector import Connector
-from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.sync.steps import silent
 
 
 def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definitions:

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.handovers import Lineage
 
 # Dagster writes both on a re-execution from the UI and on its own retry of a run whose worker died.
 PARENT_TAG = "dagster/parent_run_id"

@@ -27,7 +27,7 @@ from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Job
 from imagesync_pipelines.sync.job_runs import JobRun
-from imagesync_pipelines.sync.progress import Progress, silent
+from imagesync_pipelines.sync.steps import Progress, silent
 
 _logger = logging.getLogger("imagesync")
 

@@ -1,11 +1,14 @@
 """The locations: where this installation keeps everything, worked out once from the settings."""
 
 import os
+import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
 import sqlalchemy as sa
+from pydantic import SecretStr
 from upath import UPath
 
 from imagesync_pipelines.settings import Settings
@@ -104,3 +107,18 @@ def _ensure_databases(server: EmbeddedServer) -> None:
                 exists = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
                 if connection.execute(exists, {"name": name}).first() is None:
                     raise
+
+
+def kept_secret(file: Path) -> SecretStr:
+    """The secret in the file, 64 hexadecimal digits; made on the first call, by whichever process comes first."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        fresh = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        # A link appears whole or not at all, and never replaces one that another process made.
+        try:
+            file.hardlink_to(fresh)
+        finally:
+            fresh.unlink()
+    return SecretStr(file.read_text())

@@ -3,7 +3,8 @@
 Rows that are gone stay as tombstones.
 
 A reading is staged in a temporary table of one connection, page by page, so that its size costs no memory and its
-length holds no transaction open. `merge` and `mark_gone` then bring the mirror up to date, in the caller's transaction.
+length holds no transaction open. `merge` and `mark_gone` then bring the mirror up to date, in the caller's transaction,
+which also moves the cursor: how far the incremental readings of a source have come.
 """
 
 # ruff: noqa: S608 - statements are put together from constants of this module only
@@ -18,9 +19,10 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 from psycopg import sql
+from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
-from imagesync_pipelines.storage.schema import SCHEMA, mirror
+from imagesync_pipelines.storage.schema import SCHEMA, cursor, mirror
 
 # What is read of every row; a reader names the values of the payload that it needs beside them.
 MIRROR_COLUMNS = ("key", "group_key", "fingerprint")
@@ -245,3 +247,27 @@ def mirror_at(connection: sa.Connection, connector: str, account: str) -> dateti
     )
     moment: datetime | None = connection.execute(query).scalar()
     return moment
+
+
+def read_cursor(connection: sa.Connection, connector: str, account: str) -> str | None:
+    """The value of a cursor; None when it was never moved."""
+    query = sa.select(cursor.c.value).where(cursor.c.connector == connector, cursor.c.account == account)
+    value: str | None = connection.execute(query).scalar()
+    return value
+
+
+def read_cursors(connection: sa.Connection, connector: str) -> dict[str, str]:
+    """The values of all cursors of a connector, by account."""
+    query = sa.select(cursor.c.account, cursor.c.value).where(cursor.c.connector == connector)
+    return {row.account: row.value for row in connection.execute(query)}
+
+
+def move_cursor(connection: sa.Connection, connector: str, account: str, value: str) -> None:
+    """Put a cursor at a value, in the caller's transaction; one that is there already is not written."""
+    values = {"value": value, "moved_at": sa.func.now()}
+    statement = insert(cursor).values(connector=connector, account=account, **values)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["connector", "account"], set_=values, where=cursor.c.value != statement.excluded.value
+        )
+    )

@@ -1,16 +1,40 @@
-"""The plan that a run carries out: the one that is named, else that of its lineage; never the newest of anybody."""
+"""Whose hand-over a step takes: the plan that a run carries out is the one that is named, else that of its lineage.
 
-from collections.abc import Mapping, Sequence
+A hand-over (a plan, the chosen records, counts, a report) belongs to its run. A run that re-executes another one, or
+that Dagster starts again after a dead worker, goes on with what that run left; nobody goes on with what a stranger
+left, least of all with a plan that somebody only looked at.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
 from imagesync_pipelines.storage.plans import WHOLE_CONNECTOR, PlanHeader, Plans
-from imagesync_pipelines.sync.lineage import of_lineage
 
 # In a plan's scope. Why the plan is carried out only when somebody names it, in words that fit "it was made for …".
 ONLY_NAMED = "only_named"
 DRY_RUN, CLEAN_UP = "a dry run", "a clean-up"
 # In a plan's scope: made while another plan was being applied, for groups that had moved; that other one is the run's.
 PIECE = "piece"
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A run and those that it re-executes, its parent first, its root last; iterating gives all of them in order."""
+
+    run_id: str
+    ancestors: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.run_id, *self.ancestors))
+
+
+def of_lineage(run_id: str, ancestors: Sequence[str], there: Collection[str]) -> str | None:
+    """The run whose hand-over is taken: this run's, else its parent's, and so on to its root's; None: nobody's.
+
+    ancestors: the runs that this one re-executes, its parent first, its root last. there: the runs that left one.
+    """
+    return next((run for run in (run_id, *ancestors) if run in there), None)
 
 
 def only_named(*, dry_run: bool) -> dict[str, str]:

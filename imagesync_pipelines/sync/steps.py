@@ -15,14 +15,22 @@ from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
-from imagesync_pipelines.sync.handovers import plan_to_apply
-from imagesync_pipelines.sync.lineage import Lineage
-from imagesync_pipelines.sync.progress import Progress, silent
+from imagesync_pipelines.sync.handovers import Lineage, plan_to_apply
 from imagesync_pipelines.sync.report import Summary
 
 S = TypeVar("S")
 H = TypeVar("H", bound=BaseModel)
 Number = int | float
+
+
+class Progress(Protocol):
+    """Called with a stage's name, how much is done and, where it is known, of how much."""
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None: ...
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """A progress report that nobody sees; the default in Dagster's own workers, where the UI shows the steps."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Keeping to what a system allows a principal: when a call may be made, and what a refusal for the limits asks for."""
 
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -135,3 +136,29 @@ class RateLimiter:
         if pause > self._limit.longest_pause:
             self.free_at = datetime.fromtimestamp(self._timing.wall() + pause, UTC)
             raise self._limit.too_long(pause, host)
+
+
+class Pacer:
+    """Lets callers through one by one, at least `min_interval` seconds apart; safe to share between threads."""
+
+    def __init__(
+        self,
+        min_interval: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._interval = min_interval
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._next = clock()
+
+    def wait(self) -> None:
+        """Return when it is the caller's turn; nobody sleeps while holding the lock."""
+        with self._lock:
+            now = self._clock()
+            turn = max(now, self._next)
+            self._next = turn + self._interval
+        if turn > now:
+            self._sleep(turn - now)

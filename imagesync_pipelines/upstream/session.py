@@ -1,9 +1,10 @@
 """One polite, bounded, discreet way to call an HTTP API; every connector's `api.py` stands on it."""
 
+import base64
 import http.cookiejar
 import re
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from math import inf
 from types import TracebackType
@@ -24,7 +25,6 @@ from imagesync_pipelines.upstream.answers import (
     place_of,
     read_body,
 )
-from imagesync_pipelines.upstream.auth import BasicAuth, HeaderAuth, credential_headers, secret_texts
 from imagesync_pipelines.upstream.errors import (
     CredentialsError,
     DeadlineExceededError,
@@ -41,6 +41,34 @@ _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 Param = str | int | float | SecretStr | None
 """A query parameter: None is left out, a SecretStr is also removed from whatever the system answers."""
+
+
+@dataclass(frozen=True)
+class BasicAuth:
+    """A user and a password for HTTP Basic."""
+
+    user: str
+    password: SecretStr
+
+
+HeaderAuth = Callable[[], Mapping[str, SecretStr]]
+"""Gives the headers that carry the credentials; asked before every attempt, so that a token may be renewed."""
+
+
+def credential_headers(auth: BasicAuth | HeaderAuth | None) -> dict[str, str]:
+    """Give the headers that carry the credentials."""
+    if auth is None:
+        return {}
+    if isinstance(auth, BasicAuth):
+        pair = f"{auth.user}:{auth.password.get_secret_value()}".encode()
+        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+    return {name: value.get_secret_value() for name, value in auth().items()}
+
+
+def secret_texts(auth: BasicAuth | HeaderAuth | None, credentials: Mapping[str, str]) -> tuple[str, ...]:
+    """Give every text that must not be shown: user, password, whole header values and the token inside them."""
+    named = (auth.user, auth.password.get_secret_value()) if isinstance(auth, BasicAuth) else ()
+    return (*named, *credentials.values(), *(value.split(" ")[-1] for value in credentials.values()))
 
 
 @dataclass(frozen=True)

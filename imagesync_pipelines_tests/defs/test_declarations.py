@@ -14,7 +14,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import step_options
-from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.sync.steps import silent
 from imagesync_pipelines_tests.defs.toy import TOY, ReadOptions, WriteOptions
 
 KEY = "s3cr3t-of-the-toy"

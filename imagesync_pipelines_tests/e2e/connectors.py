@@ -31,11 +31,10 @@ from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.home import open_locations
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.sync.lineage import Lineage
-from imagesync_pipelines.sync.progress import Progress, silent
-from imagesync_pipelines.upstream.auth import BasicAuth
+from imagesync_pipelines.sync.handovers import Lineage
+from imagesync_pipelines.sync.steps import Progress, silent
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy, UpstreamSession
 
 TEMPLATE = "imagesync_template"
 

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
+from imagesync_pipelines.storage.mirror import move_cursor, read_cursor
 from imagesync_pipelines.storage.outbox import (
     count_waiting,
     drop_after,

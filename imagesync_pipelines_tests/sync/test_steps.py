@@ -15,8 +15,7 @@ from imagesync_pipelines.storage.handovers import KEPT_RUNS
 from imagesync_pipelines.storage.home import Locations
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
-from imagesync_pipelines.sync.handovers import CLEAN_UP
-from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.handovers import CLEAN_UP, Lineage
 from imagesync_pipelines.sync.model import PlanCost
 from imagesync_pipelines.sync.planned import Planned, store_plan
 from imagesync_pipelines.sync.steps import RunContext

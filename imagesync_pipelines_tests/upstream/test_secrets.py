@@ -10,12 +10,11 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from imagesync_pipelines.upstream.auth import BasicAuth
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 from imagesync_pipelines.upstream.redaction import excerpt, redact
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy, UpstreamSession
 from imagesync_pipelines_tests.upstream.servers import FakeTime, Request, Script, always, http, serve
 
 USER, PASSWORD = "canary-user", "canary-pässword&more"

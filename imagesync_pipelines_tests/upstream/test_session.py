@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from imagesync_pipelines.upstream.auth import BasicAuth
 from imagesync_pipelines.upstream.errors import (
     BodyTooLargeError,
     CredentialsError,
@@ -20,7 +19,7 @@ from imagesync_pipelines.upstream.errors import (
     TruncatedBodyError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.session import SessionPolicy
+from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy
 from imagesync_pipelines_tests.upstream.servers import (
     always,
     http,

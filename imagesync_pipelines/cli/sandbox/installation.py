@@ -27,7 +27,7 @@ from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import API_KEY, API_PASSWORD
 from imagesync_pipelines.sandbox.server import LOOPBACK
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.create_database import create_database
+from imagesync_pipelines.storage.database import create_database
 from imagesync_pipelines.storage.home import Locations
 
 _PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "IMAGESYNC_")

@@ -19,7 +19,6 @@ from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, IllegibleRow, ListingPage
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
 from imagesync_pipelines.storage.mirror import (
     Merged,
     MirrorRow,
@@ -29,6 +28,8 @@ from imagesync_pipelines.storage.mirror import (
     mark_missing_gone,
     merge,
     mirror_at,
+    move_cursor,
+    read_cursor,
     settle_staging,
     stage,
     stage_nothing,

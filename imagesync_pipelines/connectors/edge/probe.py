@@ -17,7 +17,7 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, Listin
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.storage import cursors
+from imagesync_pipelines.storage.mirror import read_cursor
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -152,7 +152,7 @@ def look(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, settings: Edge
     A change committed late, below the cursor, is not seen here; the next run's overlap finds it.
     """
     with engine.connect() as connection:
-        value = cursors.read_cursor(connection, EDGE, store.name)
+        value = read_cursor(connection, EDGE, store.name)
     if value is None:
         return Look(True, "it was never listed", "never listed")
     since = datetime.fromisoformat(value)

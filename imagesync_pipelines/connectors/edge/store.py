@@ -19,8 +19,7 @@ from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.storage.copying import frame_of
-from imagesync_pipelines.storage.create_database import create_database
-from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, with_driver
+from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, create_database, with_driver
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock

@@ -7,8 +7,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.reading_steps import Run
 from imagesync_pipelines.sync.connector import Check
-from imagesync_pipelines.sync.handovers import plan_to_look_at
-from imagesync_pipelines.sync.lineage import of_lineage
+from imagesync_pipelines.sync.handovers import of_lineage, plan_to_look_at
 from imagesync_pipelines.sync.steps import CheckResult
 
 _WITHOUT_ONE_PRIMARY = """

@@ -7,9 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, missing_variables
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 from imagesync_pipelines.upstream.answers import load_json
-from imagesync_pipelines.upstream.auth import BasicAuth
 from imagesync_pipelines.upstream.errors import UpstreamError
-from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy, UpstreamSession
 
 PATH = "all-files-and-articles/"
 NOT_FOUND = 404

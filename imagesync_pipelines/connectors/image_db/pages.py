@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.storage import scans
 from imagesync_pipelines.storage.raw_pages import PageEntry, RawPages
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.sync.progress import Progress
+from imagesync_pipelines.sync.steps import Progress
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 CONNECTOR = "image_db"

@@ -32,8 +32,7 @@ from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.handovers import PIECE
-from imagesync_pipelines.sync.lineage import of_lineage
+from imagesync_pipelines.sync.handovers import PIECE, of_lineage
 from imagesync_pipelines.sync.memory import collector_paused
 from imagesync_pipelines.sync.model import EFFECTS, Outcome, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states

@@ -25,8 +25,7 @@ from imagesync_pipelines.sync.blocks import block_pages, check_block_size, missi
 from imagesync_pipelines.sync.memory import collector_paused
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.planned import BATCH, deletion_limits
-from imagesync_pipelines.sync.progress import Progress
-from imagesync_pipelines.sync.steps import PartitionOutcomes, RunContext, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import PartitionOutcomes, Progress, RunContext, StepResult, Table, Texts
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 Run = RunContext[ImageDbSettings]

@@ -20,13 +20,14 @@ from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
 from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, EntityType, MainReading, key_parts
-from imagesync_pipelines.storage.cursors import move_cursor, read_cursor
 from imagesync_pipelines.storage.mirror import (
     Merged,
     MirrorRow,
     count_live,
     mark_gone,
     merge,
+    move_cursor,
+    read_cursor,
     read_payloads,
     settle_staging,
     stage,

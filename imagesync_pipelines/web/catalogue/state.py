@@ -13,8 +13,8 @@ from upath import UPath
 
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.storage.home import kept_secret
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.kept_secrets import kept_secret
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
 P = ParamSpec("P")

@@ -11,8 +11,7 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, PhotosListed, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.storage.cursors import read_cursor
-from imagesync_pipelines.storage.mirror import read_gone, read_mirror
+from imagesync_pipelines.storage.mirror import read_cursor, read_gone, read_mirror
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines_tests.connectors.edge.head_office import (
     Call,

@@ -24,7 +24,7 @@ from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.steps import RunContext, StepResult
 
 SKUS = ("10", "10_2", "Bär", "20", "30", "40")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.storage import scans
-from imagesync_pipelines.sync.progress import silent
+from imagesync_pipelines.sync.steps import silent
 from imagesync_pipelines.upstream.errors import CredentialsError
 from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, Source, image, running
 from imagesync_pipelines_tests.upstream.servers import http, serve, session_for

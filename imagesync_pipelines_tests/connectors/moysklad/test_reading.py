@@ -12,8 +12,7 @@ from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPag
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
 from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, EntityType, MainReading
 from imagesync_pipelines.connectors.moysklad.reading import ARCHIVED, DELETED, entities_of, read_entities, read_main
-from imagesync_pipelines.storage.cursors import read_cursor
-from imagesync_pipelines.storage.mirror import read_gone, read_mirror
+from imagesync_pipelines.storage.mirror import read_cursor, read_gone, read_mirror
 from imagesync_pipelines.upstream.errors import UnavailableError
 from imagesync_pipelines_tests.connectors.moysklad.rows import MOMENT, entity, image
 

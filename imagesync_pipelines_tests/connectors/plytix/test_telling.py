@@ -22,7 +22,7 @@ from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.applied import Loaded, applied_summary
 from imagesync_pipelines.sync.apply import Applied
-from imagesync_pipelines.sync.lineage import Lineage
+from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.planned import Planned
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product

@@ -12,7 +12,6 @@ from imagesync_pipelines.connectors.moysklad.errors import AccountForbiddenError
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.answers import Answer, load_json, parse_json
-from imagesync_pipelines.upstream.auth import BasicAuth, HeaderAuth
 from imagesync_pipelines.upstream.errors import (
     BadAnswerError,
     CredentialsError,
@@ -21,7 +20,7 @@ from imagesync_pipelines.upstream.errors import (
     UpstreamError,
 )
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolicy
+from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, HeaderAuth, Param, SessionPolicy
 from imagesync_pipelines.upstream.transport import Dialect, Transport
 
 _JSON = {"Accept": "application/json;charset=utf-8"}
