@@ -10,10 +10,11 @@ from pydantic import BaseModel, Field
 
 from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader
-from imagesync_pipelines.sync.apply import Applied, apply_remote
+from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import STATE
+from imagesync_pipelines.sync.remote import apply_remote
 from imagesync_pipelines.sync.report import Summary, summary_of
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, RemoteTarget

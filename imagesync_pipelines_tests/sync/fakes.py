@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.sync.apply import moved_groups
 from imagesync_pipelines.sync.frames import ROW_COLUMNS
 from imagesync_pipelines.sync.model import Change, GroupWork, Intent, Outcome, PlanRow, QuarantineItem, RowResult
 from imagesync_pipelines.sync.plan import group_states
+from imagesync_pipelines.sync.remote import moved_groups
 
 TYPES = {"key": "str", "group": "str", "position": "Int64", "fingerprint": "str", "content": "str"}
 Row = tuple[str, str, int | None, str, str | None]

@@ -11,10 +11,11 @@ from collections.abc import Collection, Sequence
 import pandas as pd
 import psycopg
 
-from imagesync_pipelines.sync.apply import apply_database, apply_remote, recover
+from imagesync_pipelines.sync.apply import apply_database
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import Change, DeletionLimits, GroupWork, Intent, PlanRow, Proof, RowResult, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.remote import apply_remote, recover
 from imagesync_pipelines_tests.sync.fakes import FakeQuarantine, done, frame
 
 TABLES = """

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.sync.apply import UNSETTLED, recover
 from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
 from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.remote import UNSETTLED, recover
 from imagesync_pipelines_tests.sync.fakes import FakeRemote
 from imagesync_pipelines_tests.sync.test_remote import NOW, WHOLE, Connector, many
 

@@ -1,7 +1,7 @@
 """Which groups of a stored plan have moved since it was made."""
 
-from imagesync_pipelines.sync.apply import MOVED, moved_groups
 from imagesync_pipelines.sync.model import GroupWork, group_state
+from imagesync_pipelines.sync.remote import MOVED, moved_groups
 
 EMPTY = group_state(())
 FULL = group_state([("a", "f", 1)])

@@ -28,12 +28,11 @@ from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.applied import Loaded, applied_summary, carry_out, load_plan, payload_of
-from imagesync_pipelines.sync.apply import Applied, apply_database
+from imagesync_pipelines.sync.apply import Applied, apply_database, collector_paused
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.handovers import PIECE, of_lineage
-from imagesync_pipelines.sync.memory import collector_paused
 from imagesync_pipelines.sync.model import EFFECTS, Outcome, PlanCost, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import BATCH, Planned, changing, deletion_limits, plan_result, store_plan

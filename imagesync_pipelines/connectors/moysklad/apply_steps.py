@@ -45,8 +45,9 @@ from imagesync_pipelines.sync.applied import (
     load_plan,
     payload_of,
 )
-from imagesync_pipelines.sync.apply import APPLY_STAGE, UNSETTLED, Applied
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.model import QuarantineItem
+from imagesync_pipelines.sync.remote import UNSETTLED
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table, Texts
 

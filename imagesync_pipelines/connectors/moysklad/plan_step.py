@@ -25,9 +25,9 @@ from imagesync_pipelines.connectors.moysklad.reading_steps import (
 )
 from imagesync_pipelines.connectors.moysklad.rules import size_limit
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.sync.apply import recover
 from imagesync_pipelines.sync.model import PlanCost
 from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.report import changing_rows
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 

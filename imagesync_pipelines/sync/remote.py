@@ -1,0 +1,218 @@
+"""A plan into a remote system: one group at a time, several side by side, each between its intent and its outcome.
+
+So nothing doubles when an answer is lost; several groups go in one call where the system takes them so.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import TypeVar
+
+import pandas as pd
+
+from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.sync.apply import Applied, Tally, answers, error_reason, group_works, same_for_all
+from imagesync_pipelines.sync.frames import check_rows
+from imagesync_pipelines.sync.model import GroupWork, Intent, Outcome, RowResult, group_state
+from imagesync_pipelines.sync.plan import group_states
+from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, Quarantine, ReadableTarget, RemoteTarget
+
+GROUPS_PER_READ = 100
+# How long what a run has read of the target counts as what is there.
+FRESH_FOR = timedelta(minutes=5)
+UNSETTLED = "the outcome of an earlier call is unknown; it is read at the next start, then planned again"
+MOVED = "it changed at the target since the plan was made; plan again"
+
+T = TypeVar("T")
+
+
+def moved_groups(works: Iterable[GroupWork], states_now: Mapping[str, str]) -> dict[str, str]:
+    """The groups that are not as they were when the plan was made, each with the reason for refusing it.
+
+    states_now: the digests of what the target holds now (plan.group_states); a group that is not in it has no rows.
+    """
+    empty = group_state(())
+    return {
+        work.group: MOVED
+        for work in works
+        if work.state_before is not None and work.state_before != states_now.get(work.group, empty)
+    }
+
+
+def recover(
+    intents: IntentLog, target: ReadableTarget, *, unread: Callable[[], Collection[str]] = frozenset
+) -> set[str]:
+    """Read every group whose outcome is unknown and record what the target holds; returns those groups.
+
+    unread: the groups of which the target's last `read` learned nothing; their outcome stays unknown, and they are not
+    among those returned. Run it before planning. Stopped in the middle, it goes on with what is left the next time.
+    Raises what the target raises, and ValueError when it answers with rows of other groups.
+    """
+    groups = sorted({intent.group for intent in intents.open_intents()})
+    settled: set[str] = set()
+    for some in _parts(groups, GROUPS_PER_READ):
+        rows = _read(target, some)
+        left = set(unread())
+        known = [group for group in some if group not in left]
+        intents.settle(rows[rows["group"].isin(known)], known)
+        settled |= set(known)
+    return settled
+
+
+def apply_remote(
+    plan: pd.DataFrame,
+    target: RemoteTarget,
+    intents: IntentLog,
+    quarantine: Quarantine,
+    *,
+    workers: int,
+    states: Mapping[str, str],
+    states_read_at: datetime | None = None,
+    bulk: BulkTarget | None = None,
+    fatal: tuple[type[BaseException], ...] = (),
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    on_progress: Callable[[int], None] | None = None,
+) -> Applied:
+    """Apply the changing rows of a guarded plan, at most `workers` groups at a time, rows of one group never.
+
+    states: the digests of the groups when the plan was made (see group_works). states_read_at: when this very run read
+    them from the target; None for a stored plan. Older than 5 minutes, groups are read again first, and those that
+    moved are refused. So are groups whose earlier outcome is unknown: run `recover` before planning.
+    bulk: takes several groups in one call; it is offered all that may be written, and what it does not answer goes one
+    by one. A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and
+    keeps its intent too, for nobody knows how far it came. Errors in `fatal` and interruptions start no further group,
+    wait for those under way and are raised. on_progress gets the number of rows done so far.
+    """
+    tally = Tally(quarantine)
+    unsettled = {intent.group for intent in intents.open_intents()}
+    running: set[Future[list[RowResult]]] = set()
+    answered: set[str] = set()
+    done = 0
+
+    def take(results: list[RowResult]) -> None:
+        nonlocal done
+        tally.take(results)
+        done += len(results)
+        if on_progress is not None:
+            on_progress(done)
+
+    def refusals(works: Sequence[GroupWork]) -> dict[str, str]:
+        """The groups of these that are not to be written now, and why."""
+        refused = {work.group: UNSETTLED for work in works if work.group in unsettled}
+        rest = [work for work in works if work.group not in refused]
+        if rest and (states_read_at is None or clock() - states_read_at > FRESH_FOR):
+            refused |= moved_groups(rest, group_states(_read(target, [work.group for work in rest])))
+        return refused
+
+    def offered() -> Iterator[GroupWork]:
+        for works in _parts(group_works(plan, states), GROUPS_PER_READ):
+            refused = refusals(works)
+            yield from (work for work in works if work.group not in refused)
+
+    if bulk is not None:
+        for results in _in_bulk(bulk, offered(), intents, fatal):
+            take(results)
+            answered |= {result.group for result in results}
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="sync")
+    try:
+        left = (work for work in group_works(plan, states) if work.group not in answered)
+        for works in _parts(left, GROUPS_PER_READ):
+            refused = refusals(works)
+            for work in works:
+                if work.group in refused:
+                    take(same_for_all(work, Outcome.REFUSED, refused[work.group]))
+                    continue
+                # Never more than can run, so that after an error no further group starts.
+                if len(running) == workers:
+                    finished, running = wait(running, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        take(future.result())
+                running.add(pool.submit(_write, work, target, intents, fatal))
+        while running:
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in finished:
+                take(future.result())
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+    return tally.result(plan)
+
+
+def _in_bulk(
+    bulk: BulkTarget, works: Iterator[GroupWork], intents: IntentLog, fatal: tuple[type[BaseException], ...]
+) -> Iterator[list[RowResult]]:
+    """Portions written in one call each, between intents and outcomes; the results of those that were answered.
+
+    After an error nothing more is written so: one by one, every group gets its own answer. How far the portion came
+    that broke is unknown: its groups are left with their intents.
+    """
+    portions = bulk.portions(works)
+    while True:
+        portion: Sequence[GroupWork] = ()
+        try:
+            portion = next(portions, ())
+            if not portion:
+                return
+            for work in portion:
+                intents.begin(Intent(work.group, _wanted_state(work)))
+            results = list(bulk.apply(portion))
+        except fatal:
+            raise
+        except AnswerLostError as error:
+            yield [result for work in portion for result in same_for_all(work, Outcome.UNKNOWN, _lost(error))]
+            continue
+        except Exception:  # noqa: BLE001 - whatever a call of many does, each of them can be tried by itself
+            yield [result for work in portion for result in same_for_all(work, Outcome.REFUSED, UNSETTLED)]
+            return
+        told = {result.group for result in results}
+        answered = answers([work for work in portion if work.group in told], results)
+        unknown = {result.group for result in answered if result.outcome is Outcome.UNKNOWN}
+        for work in portion:
+            if work.group not in unknown:
+                intents.finish(work, [result for result in answered if result.group == work.group])
+        yield answered
+
+
+def _lost(error: AnswerLostError) -> str:
+    return f"the answer was lost ({error}); it is read at the next start"
+
+
+def _write(
+    work: GroupWork, target: RemoteTarget, intents: IntentLog, fatal: tuple[type[BaseException], ...]
+) -> list[RowResult]:
+    """Intent, call, outcome. The outcome is written only when it is known for every row."""
+    intents.begin(Intent(work.group, _wanted_state(work)))
+    try:
+        results = answers([work], target.apply(work))
+    except fatal:
+        raise
+    except AnswerLostError as error:
+        return same_for_all(work, Outcome.UNKNOWN, _lost(error))
+    except Exception as error:  # noqa: BLE001 - whatever a group does to a target, the others go on
+        return same_for_all(work, Outcome.FAILED, error_reason(error))
+    if all(result.outcome is not Outcome.UNKNOWN for result in results):
+        intents.finish(work, results)
+    return results
+
+
+def _wanted_state(work: GroupWork) -> str:
+    """The digest of the rows that a group is to get."""
+    return group_state(
+        (row.key, row.fingerprint_after, row.position) for row in work.rows if row.fingerprint_after is not None
+    )
+
+
+def _read(target: ReadableTarget, groups: Sequence[str]) -> pd.DataFrame:
+    """What the target holds of these groups. Raises ValueError for rows of others."""
+    rows = check_rows(target.read(groups), "read from the target")
+    strangers = set(rows["group"]) - set(groups)
+    if strangers:
+        raise ValueError(f"read from the target: rows of groups that nobody asked for, such as {min(strangers)!r}")
+    return rows
+
+
+def _parts(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Items in lists of at most `size`."""
+    remaining = iter(items)
+    while part := list(islice(remaining, size)):
+        yield part
