@@ -7,7 +7,6 @@ from PIL import Image
 
 from imagesync_pipelines.imaging.validation import FORMATS
 
-HASH_BITS = 64
 # As dark as compression makes a pure white.
 _WHITE = 250
 _HASH_SIDE = 8

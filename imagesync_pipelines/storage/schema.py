@@ -3,6 +3,8 @@
 A migrated database equals this metadata; a test compares them.
 """
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
 
@@ -22,14 +24,22 @@ metadata = sa.MetaData(
 )
 
 
-def _identity() -> sa.Column[int]:
+def identity() -> sa.Column[int]:
+    """The column `id`, numbered by the database."""
     return sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
 
 
-def _moment(name: str, *, nullable: bool = False, default_now: bool = False) -> sa.Column:
-    return sa.Column(
-        name, sa.TIMESTAMP(timezone=True), nullable=nullable, server_default=sa.func.now() if default_now else None
-    )
+def moment(
+    name: str, *, nullable: bool = False, default_now: bool = False, comment: str | None = None
+) -> sa.Column[datetime]:
+    """A column with a moment, which knows its zone."""
+    now = sa.func.now() if default_now else None
+    return sa.Column(name, sa.TIMESTAMP(timezone=True), nullable=nullable, server_default=now, comment=comment)
+
+
+def keys(*names: str) -> list[sa.Column[str]]:
+    """Text columns that make up, together, a primary key."""
+    return [sa.Column(name, sa.Text, primary_key=True) for name in names]
 
 
 def _source(*, primary_key: bool = False) -> sa.Column[str]:
@@ -40,7 +50,7 @@ def _source(*, primary_key: bool = False) -> sa.Column[str]:
 product = sa.Table(
     "product",
     metadata,
-    _identity(),
+    identity(),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("erp_id", sa.String(50), nullable=False, comment="the ERP's own id, as text"),
     sa.Column("sku", sa.String(50), nullable=False),
@@ -50,13 +60,9 @@ product = sa.Table(
     sa.Column("base_sku", sa.String(50)),
     sa.Column("name", sa.String(255), nullable=False, server_default=""),
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true(), comment="the ERP's own flag"),
-    sa.Column(
-        "left_erp_at",
-        sa.TIMESTAMP(timezone=True),
-        comment="since when the ERP no longer has it; is_active is then false",
-    ),
-    _moment("created_at", default_now=True),
-    _moment("updated_at", default_now=True),
+    moment("left_erp_at", nullable=True, comment="since when the ERP no longer has it; is_active is then false"),
+    moment("created_at", default_now=True),
+    moment("updated_at", default_now=True),
     sa.CheckConstraint("kind IN ('parent', 'variant')", name="kind"),
     sa.UniqueConstraint("kind", "erp_id"),
     # Deferred: two rows of the ERP may swap their SKUs in one load. The SKU of a product that left may be given again.
@@ -76,7 +82,7 @@ product = sa.Table(
 product_image = sa.Table(
     "product_image",
     metadata,
-    _identity(),
+    identity(),
     sa.Column("product_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="RESTRICT"), nullable=False),
     sa.Column("external_id", sa.String(255), nullable=False),
     sa.Column("image_url", sa.String(500), nullable=False),
@@ -87,10 +93,10 @@ product_image = sa.Table(
     sa.Column("priority", sa.Integer, nullable=False, server_default="0"),
     sa.Column("alt_text", sa.String(255), nullable=False, server_default=""),
     sa.Column("metadata", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
-    _moment("last_synced", default_now=True),
+    moment("last_synced", default_now=True),
     sa.Column("fingerprint", sa.Text, nullable=False, server_default=""),
     sa.Column("original_url", sa.Text, comment="says what the picture is when its id changes"),
-    _moment("newest_export", nullable=True),
+    moment("newest_export", nullable=True),
     sa.Column("matched_by", sa.String(50), nullable=False, server_default=""),
     sa.Column("chosen_because", sa.String(255), nullable=False, server_default=""),
     sa.Column("width", sa.Integer),
@@ -126,17 +132,17 @@ pin = sa.Table(
     ),
     sa.Column("external_id", sa.String(255), nullable=False),
     sa.Column("pinned_by", sa.Text, nullable=False),
-    _moment("pinned_at", default_now=True),
+    moment("pinned_at", default_now=True),
     _source(),
 )
 
 scan = sa.Table(
     "scan",
     metadata,
-    _identity(),
+    identity(),
     sa.Column("connector", sa.Text, nullable=False),
-    _moment("started_at", default_now=True),
-    _moment("ended_at", nullable=True),
+    moment("started_at", default_now=True),
+    moment("ended_at", nullable=True),
     sa.Column("page_size", sa.Integer, nullable=False, comment="records per page, as asked"),
     sa.Column("page_length", sa.Integer, comment="records per page, as seen"),
     sa.Column("block_size", sa.Integer, nullable=False, comment="pages per partition"),
@@ -161,22 +167,22 @@ raw_page = sa.Table(
     sa.Column("sha256", sa.Text, nullable=False, comment="of the body as received"),
     sa.Column("records", sa.Integer, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False, comment="of the body as received"),
-    _moment("fetched_at", default_now=True),
+    moment("fetched_at", default_now=True),
     sa.Column("api_count", sa.Integer, comment="the count that this page itself named"),
 )
 
 quarantine = sa.Table(
     "quarantine",
     metadata,
-    _identity(),
+    identity(),
     sa.Column("connector", sa.Text, nullable=False),
     sa.Column("stage", sa.Text, nullable=False),
     sa.Column("key", sa.Text, nullable=False),
     sa.Column("group_key", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("payload", sa.Text),
-    _moment("first_seen", default_now=True),
-    _moment("last_seen", default_now=True),
+    moment("first_seen", default_now=True),
+    moment("last_seen", default_now=True),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="1"),
     sa.Column("run_id", sa.Text),
     sa.UniqueConstraint("connector", "stage", "key"),
@@ -185,19 +191,18 @@ quarantine = sa.Table(
 intent = sa.Table(
     "intent",
     metadata,
-    sa.Column("connector", sa.Text, primary_key=True),
-    sa.Column("group_key", sa.Text, primary_key=True),
+    *keys("connector", "group_key"),
     sa.Column("fingerprint", sa.Text, nullable=False),
-    _moment("started_at", default_now=True),
+    moment("started_at", default_now=True),
     sa.Column("run_id", sa.Text),
 )
 
 plan = sa.Table(
     "plan",
     metadata,
-    _identity(),
+    identity(),
     sa.Column("connector", sa.Text, nullable=False),
-    _moment("created_at", default_now=True),
+    moment("created_at", default_now=True),
     sa.Column("run_id", sa.Text),
     sa.Column("path", sa.Text, nullable=False, comment="folder below the storage root"),
     sa.Column("files", JSONB, nullable=False, comment="sha256 of each file in the folder"),
@@ -206,7 +211,7 @@ plan = sa.Table(
     sa.Column("cost", JSONB, nullable=False),
     # The scan may be pruned before the plan: the number stays readable, so it is no foreign key.
     sa.Column("scan_id", sa.BigInteger),
-    _moment("applied_at", nullable=True),
+    moment("applied_at", nullable=True),
     sa.Column("applied_run", sa.Text),
     sa.Index(None, "connector", "id"),
 )
@@ -214,7 +219,7 @@ plan = sa.Table(
 unmatched_article = sa.Table(
     "unmatched_article",
     metadata,
-    _identity(),
+    identity(),
     sa.Column("number", sa.Text, nullable=False),
     sa.Column("variant", sa.Text),
     sa.Column("external_id", sa.String(255), nullable=False),
@@ -222,7 +227,7 @@ unmatched_article = sa.Table(
     sa.Column("image_url", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("candidates", JSONB, nullable=False, server_default=sa.text("'[]'::jsonb")),
-    _moment("seen_at", default_now=True),
+    moment("seen_at", default_now=True),
     _source(),
     sa.Index(None, "number"),
 )
@@ -234,31 +239,23 @@ unused_image = sa.Table(
     sa.Column("image_type", sa.Text),
     sa.Column("image_url", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
-    _moment("seen_at", default_now=True),
+    moment("seen_at", default_now=True),
     _source(primary_key=True),
 )
 
 mirror = sa.Table(
     "mirror",
     metadata,
-    sa.Column("connector", sa.Text, primary_key=True),
-    sa.Column("account", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    *keys("connector", "account", "key"),
     sa.Column("group_key", sa.Text, nullable=False),
     sa.Column("fingerprint", sa.Text, nullable=False),
     sa.Column("payload", JSONB, nullable=False),
-    _moment("source_updated_at", nullable=True),
+    moment("source_updated_at", nullable=True),
     sa.Column(
         "seen_scan", sa.BigInteger, comment="the scan that brought the row as it is; NULL: a reading since a cursor"
     ),
-    sa.Column(
-        "changed_at",
-        sa.TIMESTAMP(timezone=True),
-        nullable=False,
-        server_default=sa.func.now(),
-        comment="when we saw it change, gone and back included",
-    ),
-    _moment("gone_at", nullable=True),
+    moment("changed_at", default_now=True, comment="when we saw it change, gone and back included"),
+    moment("gone_at", nullable=True),
     sa.Column("gone_because", sa.Text),
     sa.CheckConstraint("(gone_at IS NULL) = (gone_because IS NULL)", name="gone"),
     sa.Index(None, "connector", "account", "group_key"),
@@ -268,32 +265,26 @@ mirror = sa.Table(
 handover = sa.Table(
     "handover",
     metadata,
-    sa.Column("connector", sa.Text, primary_key=True),
-    sa.Column("account", sa.Text, primary_key=True),
-    sa.Column("run_id", sa.Text, primary_key=True),
-    sa.Column("step", sa.Text, primary_key=True),
+    *keys("connector", "account", "run_id", "step"),
     sa.Column("value", JSONB, nullable=False),
-    _moment("made_at", default_now=True),
+    moment("made_at", default_now=True),
     sa.Index(None, "connector", "account", "step", "made_at"),
 )
 
 cursor = sa.Table(
     "cursor",
     metadata,
-    sa.Column("connector", sa.Text, primary_key=True),
-    sa.Column("account", sa.Text, primary_key=True),
+    *keys("connector", "account"),
     sa.Column("value", sa.Text, nullable=False),
-    _moment("moved_at", default_now=True),
+    moment("moved_at", default_now=True),
 )
 
 report_outbox = sa.Table(
     "report_outbox",
     metadata,
-    sa.Column("connector", sa.Text, primary_key=True),
-    sa.Column("account", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    *keys("connector", "account", "key"),
     sa.Column("payload", JSONB, nullable=False),
-    _moment("queued_at", default_now=True),
+    moment("queued_at", default_now=True),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
 )
 
@@ -305,7 +296,7 @@ rate_budget = sa.Table(
     sa.Column("call_limit", sa.Integer, nullable=False, comment="calls in any window of this length"),
     sa.Column("tick", sa.BigInteger, nullable=False, comment="the newest twentieth of a window, counted since 1970"),
     sa.Column("counts", sa.ARRAY(sa.Integer), nullable=False, comment="calls per twentieth, the newest last"),
-    _moment("blocked_until", nullable=True),
+    moment("blocked_until", nullable=True),
     sa.Column(
         "leases",
         JSONB,
@@ -318,12 +309,11 @@ rate_budget = sa.Table(
 plytix_asset = sa.Table(
     "plytix_asset",
     metadata,
-    sa.Column("account", sa.Text, primary_key=True),
-    sa.Column("asset_id", sa.Text, primary_key=True),
+    *keys("account", "asset_id"),
     sa.Column("key", sa.Text, comment="canonical key of the picture; NULL: none of ours"),
     sa.Column("filename", sa.Text, nullable=False, server_default=""),
     sa.Column("content_sha256", sa.Text, comment="of the picture at Amazon, when we have looked at it"),
-    _moment("noted_at", default_now=True),
+    moment("noted_at", default_now=True),
     # One asset per picture; an earlier one that an upload replaced is none of ours any more.
     sa.Index(None, "account", "key", unique=True),
 )
@@ -331,16 +321,10 @@ plytix_asset = sa.Table(
 plytix_link = sa.Table(
     "plytix_link",
     metadata,
-    sa.Column("account", sa.Text, primary_key=True),
-    sa.Column("product_sku", sa.Text, primary_key=True),
-    sa.Column("key", sa.Text, primary_key=True),
+    *keys("account", "product_sku", "key"),
     sa.Column("asset_id", sa.Text, nullable=False),
-    _moment("begun_at", default_now=True),
-    sa.Column(
-        "linked_at",
-        sa.TIMESTAMP(timezone=True),
-        comment="NULL: it was about to be made, nobody knows whether it was",
-    ),
+    moment("begun_at", default_now=True),
+    moment("linked_at", nullable=True, comment="NULL: it was about to be made, nobody knows whether it was"),
 )
 
 image_content = sa.Table(
@@ -354,7 +338,7 @@ image_content = sa.Table(
     sa.Column("format", sa.Text, nullable=False),
     sa.Column("width", sa.Integer, nullable=False),
     sa.Column("height", sa.Integer, nullable=False),
-    _moment("last_used_at"),
-    sa.Column("in_use_until", sa.TIMESTAMP(timezone=True), nullable=False, comment="no clean-up takes it before"),
+    moment("last_used_at"),
+    moment("in_use_until", comment="no clean-up takes it before"),
     sa.Index(None, "sha256"),
 )

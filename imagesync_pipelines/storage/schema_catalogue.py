@@ -4,8 +4,10 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import (
     SCHEMA,
+    identity,
     metadata,
     mirror,
+    moment,
     plytix_link,
     product,
     product_image,
@@ -16,14 +18,14 @@ from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map
 api_key = sa.Table(
     "api_key",
     metadata,
-    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    identity(),
     sa.Column("name", sa.Text, nullable=False, comment="which system calls with it"),
     sa.Column("prefix", sa.Text, nullable=False, comment="the part of the key that may be shown"),
     sa.Column("key_hash", sa.LargeBinary, nullable=False, comment="SHA-256 of the whole key"),
     sa.Column("scopes", sa.ARRAY(sa.Text), nullable=False),
-    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
-    sa.Column("last_used_at", sa.TIMESTAMP(timezone=True), comment="to the minute"),
-    sa.Column("revoked_at", sa.TIMESTAMP(timezone=True)),
+    moment("created_at", default_now=True),
+    moment("last_used_at", nullable=True, comment="to the minute"),
+    moment("revoked_at", nullable=True),
     sa.UniqueConstraint("prefix"),
     sa.Index(None, "name", unique=True, postgresql_where=sa.text("revoked_at IS NULL")),
 )
@@ -31,7 +33,7 @@ api_key = sa.Table(
 web_user = sa.Table(
     "web_user",
     metadata,
-    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    identity(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
     sa.Column("password_hash", sa.Text, nullable=False, comment="Argon2"),
@@ -43,8 +45,8 @@ web_user = sa.Table(
         server_default="0",
         comment="sessions of an earlier one are over",
     ),
-    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
-    sa.Column("last_login_at", sa.TIMESTAMP(timezone=True)),
+    moment("created_at", default_now=True),
+    moment("last_login_at", nullable=True),
     sa.UniqueConstraint("name"),
     sa.CheckConstraint("role IN ('viewer', 'admin')", name="role"),
 )
@@ -54,7 +56,7 @@ image_removal = sa.Table(
     "image_removal",
     metadata,
     sa.Column("product_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="CASCADE"), primary_key=True),
-    sa.Column("removed_at", sa.TIMESTAMP(timezone=True), nullable=False, comment="the newest removal"),
+    moment("removed_at", comment="the newest removal"),
     sa.Index(None, "removed_at"),
 )
 NOTE_REMOVALS = (

@@ -6,7 +6,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
 
-from imagesync_pipelines.storage.schema import metadata
+from imagesync_pipelines.storage.schema import identity, keys, metadata, moment
 
 moysklad_entity_map = sa.Table(
     "moysklad_entity_map",
@@ -16,7 +16,7 @@ moysklad_entity_map = sa.Table(
     sa.Column("child_id", sa.Text, nullable=False, comment="its id in the child account"),
     sa.Column("field", sa.Text, nullable=False, comment="by which it was found"),
     sa.Column("value", sa.Text, nullable=False, comment="the value that both have"),
-    sa.Column("matched_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    moment("matched_at", default_now=True),
     # Two entities of the main account must never write into one of the child's.
     sa.UniqueConstraint("child", "child_id"),
 )
@@ -24,12 +24,11 @@ moysklad_entity_map = sa.Table(
 moysklad_child_images = sa.Table(
     "moysklad_child_images",
     metadata,
-    sa.Column("child", sa.Text, primary_key=True),
-    sa.Column("entity_key", sa.Text, primary_key=True),
+    *keys("child", "entity_key"),
     sa.Column("images", JSONB, nullable=False, comment="what we manage there, in order, as last written or seen"),
     sa.Column("writing", JSONB, comment="what was about to be written; NULL: the outcome is known"),
     sa.Column("others", sa.Integer, nullable=False, comment="how many images are the owner's"),
-    sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    moment("changed_at", default_now=True),
 )
 
 moysklad_account = sa.Table(
@@ -37,13 +36,13 @@ moysklad_account = sa.Table(
     metadata,
     sa.Column("child", sa.Text, primary_key=True),
     sa.Column("max_image_bytes", sa.BigInteger, nullable=False, comment="what its server named when it refused one"),
-    sa.Column("learned_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    moment("learned_at", default_now=True),
 )
 
 moysklad_queue = sa.Table(
     "moysklad_queue",
     metadata,
-    sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True),
+    identity(),
     sa.Column("child", sa.Text, nullable=False, comment="empty: what was set aside is no account's"),
     sa.Column("entity_type", sa.Text, nullable=False),
     sa.Column("entity_id", sa.Text, nullable=False, comment="in the main account"),
@@ -53,11 +52,11 @@ moysklad_queue = sa.Table(
     sa.Column("once", sa.Text, comment="same words, same request; NULL: every one is its own"),
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="begun, the present one included"),
-    sa.Column("due_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    moment("due_at"),
     sa.Column("run_id", sa.Text),
     sa.Column("last_error", sa.Text, nullable=False),
-    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False),
-    sa.Column("changed_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    moment("created_at"),
+    moment("changed_at"),
     sa.CheckConstraint("state IN ('pending', 'running', 'done', 'failed', 'set_aside')", name="state"),
     sa.UniqueConstraint("once"),
     sa.Index(None, "state", "due_at"),
