@@ -1,4 +1,4 @@
-"""Smaller copies of a picture for the web: the recipe, and nothing but."""
+"""Smaller copies of a picture: the recipe of those for the web, and a JPEG of at most so many bytes."""
 
 import hashlib
 import io
@@ -12,8 +12,14 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
-from imagesync_pipelines.imaging.limited import OverLimitsError, begin, run_limited
-from imagesync_pipelines.imaging.validation import FORMATS, DecodeLimits, ImageFacts
+from imagesync_pipelines.imaging.validation import (
+    FORMATS,
+    DecodeLimits,
+    ImageFacts,
+    OverLimitsError,
+    begin,
+    run_limited,
+)
 
 # A part of the name under which copies are kept: raising it makes them anew.
 RECIPE = 1
@@ -25,6 +31,8 @@ _GAP = 2.0
 # Profiles of printers have half a megabyte.
 _LARGEST_PROFILE = 4 * 1024 * 1024
 _WHITE = (255, 255, 255)
+# What `shrink` tries: these qualities at each size, then a smaller one, down to this side in pixels.
+_QUALITIES, _SHRINK, _LEAST_SIDE = (90, 80, 70), 0.8, 64
 
 
 class Encoding(StrEnum):
@@ -47,6 +55,10 @@ _OPTIONS: Mapping[Encoding, Mapping[str, Any]] = MappingProxyType(
 
 class CannotDeriveError(Exception):
     """A picture of which no smaller copy can be made; the message says why."""
+
+
+class CannotShrinkError(Exception):
+    """A picture cannot be made so small without becoming useless."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +86,7 @@ def derive(
     if facts.format not in _IN_CHILD and facts.width * facts.height <= limits.here_pixels:
         return _described(make_copy(body, side, encoding), encoding)
     try:
-        made = run_limited(
-            __spec__.name,
-            [str(side), encoding, str(limits.max_pixels)],
-            body,
-            memory=limits.child_memory,
-            cpu=limits.child_cpu,
-            seconds=limits.child_seconds,
-        )
+        made = run_limited(__spec__.name, [str(side), encoding], body, limits)
     except OverLimitsError as error:
         raise CannotDeriveError(str(error)) from None
     return _described(made, encoding)
@@ -103,6 +108,33 @@ def make_copy(body: bytes, side: int, encoding: Encoding) -> bytes:
     except Exception as error:  # noqa: BLE001 -- a hostile file makes decoders raise anything
         raise CannotDeriveError(f"no smaller copy can be made: {type(error).__name__} {str(error)[:120]}") from None
     return target.getvalue()
+
+
+def shrink(body: bytes, most_bytes: int) -> bytes:
+    """A JPEG of at most so many bytes of a picture that was validated before; what is transparent becomes white.
+
+    The same body and limit give the same bytes. First its quality is lowered, then its sides. Raises CannotShrinkError,
+    and OSError for what is no picture.
+    """
+    with Image.open(io.BytesIO(body), formats=FORMATS) as opened:
+        picture = on_white(ImageOps.exif_transpose(opened))
+    while min(picture.size) >= _LEAST_SIDE:
+        for quality in _QUALITIES:
+            made = io.BytesIO()
+            picture.save(made, "JPEG", quality=quality, optimize=True)
+            if made.tell() <= most_bytes:
+                return made.getvalue()
+        width, height = picture.size
+        picture = picture.resize((round(width * _SHRINK), round(height * _SHRINK)), Image.Resampling.LANCZOS)
+    raise CannotShrinkError(f"the picture cannot be made smaller than {most_bytes} bytes")
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """The picture without transparency: what shines through is white."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def _described(body: bytes, encoding: Encoding) -> Derived:
@@ -181,14 +213,8 @@ def _for_encoding(image: Image.Image, encoding: Encoding) -> Image.Image:
     return white
 
 
-def _answer_parent(side: int, encoding: Encoding, max_pixels: int) -> None:
-    """Be the child: write the copy of what comes on stdin; nothing when there is none."""
-    body = begin(max_pixels)
-    try:
-        sys.stdout.buffer.write(make_copy(body, side, encoding))
-    except CannotDeriveError as error:
-        sys.exit(str(error))
-
-
 if __name__ == "__main__":
-    _answer_parent(int(sys.argv[3]), Encoding(sys.argv[4]), int(sys.argv[5]))
+    try:
+        sys.stdout.buffer.write(make_copy(begin(), int(sys.argv[4]), Encoding(sys.argv[5])))
+    except CannotDeriveError as cannot:
+        sys.exit(str(cannot))

@@ -1,4 +1,4 @@
-"""Which file of a picture serves which purpose: a product page, a list, a thumbnail, a download.
+"""Which file of a picture serves a product page, and which a thumbnail.
 
 The rule is PNG before JPEG before the original, but only among files that are large enough for the purpose: taken
 literally it gives every product page a 200-pixel PNG.
@@ -17,15 +17,6 @@ _PREFERRED = {"png": 2, "jpeg": 1}
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
-class Purpose(StrEnum):
-    """What a file is wanted for."""
-
-    DETAIL = "detail"
-    LIST = "list"
-    THUMBNAIL = "thumbnail"
-    DOWNLOAD = "download"
-
-
 class Role(StrEnum):
     """Where a file comes from: the original itself or an export; small and large name exports of two qualities."""
 
@@ -36,14 +27,13 @@ class Role(StrEnum):
 
 
 class Candidate(NamedTuple):
-    """One file of a picture. `kind` as kind_of gives it; width and height in pixels, 0 when unknown; size in KiB."""
+    """One file that a browser can show; `kind` as kind_of gives it, width and height in pixels, 0 when unknown."""
 
     url: str
     kind: str
     role: Role
     width: int = 0
     height: int = 0
-    size_kib: float | None = None
     created: datetime | None = None
     id: int = 0
 
@@ -63,80 +53,37 @@ def kind_of(name: str | None, url: str = "") -> str:
     return _KINDS.get(word, word)
 
 
-def is_showable(kind: str, url: str | None) -> bool:
-    """Whether a browser can show this file."""
-    return bool(url) and kind in WEB_KINDS
-
-
-def choose(candidates: Sequence[Candidate], purpose: Purpose, min_height: int = 600) -> Choice | None:
-    """The file for a purpose, or None when no file serves it; the order of `candidates` does not matter.
-
-    `min_height` (pixels) is what a product page and a list need. For a download anything with a URL serves; for the
-    other purposes only what a browser can show.
-    """
-    if purpose is Purpose.DOWNLOAD:
-        return _for_download([one for one in candidates if one.url])
-    showable = [one for one in candidates if is_showable(one.kind, one.url)]
-    if purpose is Purpose.THUMBNAIL:
-        best = thumbnail_of(showable)
-        return Choice(best, f"{_named(best)} is nearest to {THUMBNAIL_PIXELS} pixels") if best else None
-    return page_file_of(showable, min_height, Role.SMALL if purpose is Purpose.LIST else Role.LARGE)
-
-
-def page_file_of(showable: Sequence[Candidate], min_height: int, role: Role = Role.LARGE) -> Choice | None:
-    """The file for a page among files that a browser can show; of equal ones that of this quality."""
-    enough = [one for one in showable if one.height >= min_height]
-    if enough:
-        best = _best(enough, _page_order(enough, role))
+def page_file_of(showable: Sequence[Candidate], min_height: int) -> Choice | None:
+    """The file for a product page, which needs `min_height` pixels; None without any. Their order does not matter."""
+    if enough := [one for one in showable if one.height >= min_height]:
+        best = _best(enough, _page_order(enough))
         return Choice(best, f"{_named(best)} is the preferred file of at least {min_height} pixels height")
-    unmeasured = [one for one in showable if not one.height and one.role is Role.ORIGINAL]
-    if unmeasured:
-        best = _best(unmeasured, _page_order(unmeasured, role))
+    if unmeasured := [one for one in showable if not one.height and one.role is Role.ORIGINAL]:
+        best = _best(unmeasured, _page_order(unmeasured))
         return Choice(best, f"the original: no export is {min_height} pixels high")
     if showable:
-        best = _best(showable, [(order[1], *order) for order in _page_order(showable, role)])
+        best = _best(showable, [(pixels, kind, pixels, large) for kind, pixels, large in _page_order(showable)])
         return Choice(best, f"{_named(best)} is the largest there is, below {min_height} pixels height")
     return None
 
 
-def _page_order(candidates: Sequence[Candidate], role: Role) -> list[tuple]:
-    """For each: preferred kind, pixels, the wanted quality. Made for every record, so it unpacks."""
-    return [
-        (_PREFERRED.get(kind, 0), width * height, own is role) for _, kind, own, width, height, _, _, _ in candidates
-    ]
-
-
 def thumbnail_of(showable: Sequence[Candidate]) -> Candidate | None:
-    """The file for a thumbnail among files that a browser can show."""
+    """The file for a thumbnail: the one nearest to its size among those of known size; None without any."""
     measured = [one for one in showable if one.width and one.height]
-    if not measured:
-        return None
     aim = THUMBNAIL_PIXELS
     orders = [
         (-min(abs(width - aim), abs(height - aim)), _PREFERRED.get(kind, 0), role is Role.SMALL)
-        for _, kind, role, width, height, _, _, _ in measured
+        for _, kind, role, width, height, _, _ in measured
     ]
-    return _best(measured, orders)
+    return _best(measured, orders) if measured else None
 
 
-def _for_download(candidates: Sequence[Candidate]) -> Choice | None:
-    originals = [one for one in candidates if one.role is Role.ORIGINAL]
-    tiffs = [one for one in candidates if one.kind == "tiff"]
-    pictures = [one for one in originals if one.kind in WEB_KINDS or one.kind == "tiff"]
-    if pictures:
-        return Choice(_largest(pictures), "the original opens everywhere")
-    if tiffs:
-        return Choice(_largest(tiffs), "the TIFF: the original needs a special program")
-    if originals:
-        return Choice(_largest(originals), "the original: there is no TIFF")
-    if candidates:
-        best = _largest(candidates)
-        return Choice(best, f"{_named(best)}: there is neither an original nor a TIFF")
-    return None
-
-
-def _largest(candidates: Sequence[Candidate]) -> Candidate:
-    return _best(candidates, [(one.width * one.height,) for one in candidates])
+def _page_order(candidates: Sequence[Candidate]) -> list[tuple[int, int, bool]]:
+    """For each: preferred kind, pixels, the better quality. Made for every record, so it unpacks."""
+    return [
+        (_PREFERRED.get(kind, 0), width * height, role is Role.LARGE)
+        for _, kind, role, width, height, _, _ in candidates
+    ]
 
 
 def _best(candidates: Sequence[Candidate], orders: Sequence[tuple]) -> Candidate:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
+from imagesync_pipelines.imaging.derivatives import on_white
 from imagesync_pipelines.imaging.validation import FORMATS
 
 # As dark as compression makes a pure white.
@@ -26,21 +27,13 @@ def perceptual_hash_of(body: bytes) -> PerceptualHash:
     with Image.open(io.BytesIO(body), formats=FORMATS) as image:
         # Half the pixels and more are left out by the decoder itself.
         image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))
-        flat = _on_white(image)
+        flat = on_white(image)
     return PerceptualHash(_difference_hash(flat), _white_edge(flat))
 
 
 def distance(one: int, other: int) -> int:
     """In how many bits two hashes differ; 0 is the same picture, some 32 is another one."""
     return (one ^ other).bit_count()
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    ground = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(ground, layer).convert("RGB")
 
 
 def _difference_hash(image: Image.Image) -> int:

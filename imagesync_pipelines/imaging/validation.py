@@ -1,20 +1,23 @@
 """Whether a body is a whole picture: every byte of it is decoded before it is shown or stored anywhere.
 
 A full decode finds what is cut; a byte that was altered inside a JPEG is found by a checksum only, which the caller
-has to know.
+has to know. What is large or risky is decoded in a child process with limits, which gets the body on stdin, nothing of
+our environment, and answers on stdout.
 """
 
 import hashlib
 import io
 import json
+import os
+import resource
+import signal
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 from PIL import Image, UnidentifiedImageError
-
-from imagesync_pipelines.imaging.limited import OverLimitsError, begin, run_limited
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PSD")
 _LABELS: dict[str, frozenset[str]] = {
@@ -191,28 +194,62 @@ def _scan_of_jpeg(body: bytes) -> int:
 
 
 def _decode_in_child(body: bytes, sha256: str, limits: DecodeLimits) -> ImageFacts:
-    """Decode in a process of its own."""
     try:
-        written = run_limited(
-            __spec__.name,
-            [sha256, str(limits.max_pixels)],
-            body,
-            memory=limits.child_memory,
-            cpu=limits.child_cpu,
-            seconds=limits.child_seconds,
-        )
+        answer = json.loads(run_limited(__spec__.name, [sha256], body, limits))
     except OverLimitsError as error:
         raise BadImageError(Fault.LIMITS, str(error)) from None
-    answer = json.loads(written)
     if "fault" in answer:
         raise BadImageError(Fault(answer["fault"]), str(answer["reason"]))
     return ImageFacts(**answer)
 
 
-def _answer_parent(sha256: str, max_pixels: int) -> None:
+class OverLimitsError(Exception):
+    """The child took too long, took too much, or ended without an answer; the message is for people."""
+
+
+def run_limited(module: str, arguments: list[str], body: bytes, limits: DecodeLimits) -> bytes:
+    """Run a module of ours, which calls begin() first, as a child on a body; gives what it wrote.
+
+    Raises OverLimitsError.
+    """
+    order = [str(limits.max_pixels), str(limits.child_memory), str(limits.child_cpu), *arguments]
+    try:
+        child = subprocess.run(  # noqa: S603 - our own interpreter and module
+            [sys.executable, "-I", "-W", "ignore", "-m", module, *order],
+            input=body,
+            capture_output=True,
+            timeout=limits.child_seconds,
+            env={name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"},
+            start_new_session=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise OverLimitsError(f"decoding took longer than {limits.child_seconds:.0f} s") from None
+    if child.returncode == -signal.SIGXCPU:
+        raise OverLimitsError(f"decoding took more than {limits.child_cpu} s of processor time")
+    if child.returncode or not child.stdout:
+        raise OverLimitsError(f"the decoder ended without an answer (exit {child.returncode})")
+    return child.stdout
+
+
+def begin() -> bytes:
+    """Be the child: read the body, load the decoders, and give up what is not needed any more; gives the body."""
+    max_pixels, memory, cpu = (int(number) for number in sys.argv[1:4])
+    body = sys.stdin.buffer.read()
+    Image.preinit()
+    Image.init()
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu, cpu + 1))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+    return body
+
+
+def _answer_parent(max_pixels: int, sha256: str) -> None:
     """Be the child: decode what comes on stdin, write facts or fault as JSON."""
     try:
-        facts = _decode(begin(max_pixels), sha256, max_pixels, None)
+        facts = _decode(begin(), sha256, max_pixels, None)
     except BadImageError as error:
         answer: dict[str, object] = {"fault": error.fault, "reason": error.reason}
     else:
@@ -221,4 +258,4 @@ def _answer_parent(sha256: str, max_pixels: int) -> None:
 
 
 if __name__ == "__main__":
-    _answer_parent(sys.argv[3], int(sys.argv[4]))
+    _answer_parent(int(sys.argv[1]), sys.argv[4])

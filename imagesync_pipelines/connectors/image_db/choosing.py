@@ -52,7 +52,7 @@ def choose_files(original: Mapping[str, Any], exports: Iterable[Mapping[str, Any
             kind, role = _kind_and_role(export.get("type")) or (kind_of("", url), Role.EXPORT)
             if kind in WEB_KINDS:
                 width, height = export.get("resolution") or (0, 0)
-                showable.append(Candidate(url, kind, role, width, height, None, moment, export.get("id") or 0))
+                showable.append(Candidate(url, kind, role, width, height, moment, export.get("id") or 0))
     detail = page_file_of(showable, min_height)
     if detail is None:
         return Chosen(None, None, "", None, None, "", newest, original.get("file_url") or "")

@@ -24,7 +24,7 @@ from imagesync_pipelines.connectors.moysklad.planning import tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.imaging.shrinking import CannotShrinkError, shrink
+from imagesync_pipelines.imaging.derivatives import CannotShrinkError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.sync.applied import ApplyOptions

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.image_db.choosing import Chosen, choose_files, parse_time
 from imagesync_pipelines.connectors.image_db.records import read_page
-from imagesync_pipelines.imaging.formats import Candidate, Purpose, Role, choose, kind_of
+from imagesync_pipelines.imaging.formats import WEB_KINDS, Candidate, Role, kind_of, page_file_of, thumbnail_of
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA, export, page, record
 
 
@@ -48,8 +48,15 @@ def test_a_higher_least_height_gives_another_file() -> None:
     assert urls == [MEDIA + "png-1", MEDIA + "jpg_g-2"]
 
 
+def test_neither_a_psd_nor_a_tiff_is_shown() -> None:
+    raw = record(5, exports=[export("tiff", 1, (7016, 4961))], format="psd")
+    chosen = choose_files(raw["original_file"], raw["exported_files"], 600)
+    assert (chosen.image_url, chosen.thumbnail_url) == (None, None)
+    assert chosen.picture_url == raw["original_file"]["file_url"]
+
+
 def files_of(raw: dict) -> list[Candidate]:
-    """All files of a record, read without haste: what the rule of choice is asked with."""
+    """The files of a record that a browser can show, read without haste: what the rule of choice is asked with."""
     original, roles = raw["original_file"], {"jpg_k": Role.SMALL, "jpg_g": Role.LARGE}
     url = original.get("file_url") or ""
     found = [Candidate(url, kind_of(original["format"], url), Role.ORIGINAL)]
@@ -58,8 +65,8 @@ def files_of(raw: dict) -> list[Candidate]:
         kind = "jpeg" if word in roles else kind_of(word, url)
         size = one["resolution"] or (0, 0)
         role, made = roles.get(word, Role.EXPORT), parse_time(one["created"])
-        found.append(Candidate(url, kind, role, *size, None, made, one["id"]))
-    return [one for one in found if one.url]
+        found.append(Candidate(url, kind, role, *size, made, one["id"]))
+    return [one for one in found if one.url and one.kind in WEB_KINDS]
 
 
 def test_eleven_exports_with_identical_pngs_give_the_newest() -> None:
@@ -89,8 +96,8 @@ def test_a_record_shows_exactly_what_the_rule_chooses_and_a_person_sees_some_fil
     found = read_page(page(record(exports=made, format=word, file_url=url))).records[0]
     chosen = found.chosen
     files = files_of(orjson.loads(found.canonical))
-    detail, thumbnail = choose(files, Purpose.DETAIL), choose(files, Purpose.THUMBNAIL)
+    detail, thumbnail = page_file_of(files, 600), thumbnail_of(files)
     assert chosen.image_url == (detail.candidate.url if detail else None)
     assert chosen.chosen_because == (detail.because if detail else "")
-    assert chosen.thumbnail_url == (thumbnail.candidate.url if thumbnail else None)
+    assert chosen.thumbnail_url == (thumbnail.url if thumbnail else None)
     assert chosen.picture_url or detail is None
