@@ -1,4 +1,4 @@
-"""`imagesync env` and `imagesync clean`: the home of this installation."""
+"""`imagesync env`, `clean` and `cleanup`: the home of this installation, and what it keeps."""
 
 import shlex
 import shutil
@@ -6,12 +6,15 @@ from pathlib import Path
 
 import click
 
+from imagesync_pipelines.cli.output import progress_bars
 from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.embedded import leave_running, stop_server
 from imagesync_pipelines.storage.home import open_locations
+from imagesync_pipelines.storage.installation import open_installation
 
 
-@click.command()
+@click.command("env")
 def env() -> None:
     """Print what Dagster's own commands need: eval "$(imagesync env)".
 
@@ -25,7 +28,7 @@ def env() -> None:
         leave_running(locations.home)
 
 
-@click.command()
+@click.command("clean")
 def clean() -> None:
     """Stop the embedded database and remove IMAGESYNC_HOME: all runs, plans, raw pages and product images in it."""
     home = load_settings(Settings).home.resolve()
@@ -37,6 +40,23 @@ def clean() -> None:
     stop_server(home)
     shutil.rmtree(home)
     click.echo(f"removed {home}")
+
+
+@click.command("cleanup")
+@click.option(
+    "--hours", type=click.IntRange(0, 100_000), required=True, metavar="N", help="what was not used for so many hours"
+)
+@click.option("--dry-run", is_flag=True, help="only say what would be removed")
+def cleanup(hours: int, dry_run: bool) -> None:
+    """Remove kept image content that is not used any more; never a file that a run is using."""
+    with open_installation() as place, progress_bars() as progress:
+        forgotten = Contents(place.engine, place.storage).forget_older(
+            hours, dry_run=dry_run, on_progress=lambda done, total: progress("files", done, total)
+        )
+    verb = "would be removed" if dry_run else "removed"
+    click.echo(f"{forgotten.count} files {verb}, {forgotten.bytes} bytes ({forgotten.bytes / 1_000_000:.1f} MB)")
+    if forgotten.in_use:
+        click.echo(f"  {forgotten.in_use} files stay: a run is using them")
 
 
 def _is_a_home(path: Path) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from imagesync_pipelines.cli.commands import COMMANDS
+from imagesync_pipelines.cli.commands import all_commands
 from imagesync_pipelines.errors import ImagesyncError
 
 FAILED = 1
@@ -30,7 +30,7 @@ class TerminalHandler(logging.Handler):
         click.echo(self.format(record), err=True)
 
 
-@click.group(commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(commands=all_commands(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="imagesync-pipelines")
 @click.option("--debug", is_flag=True, help="one log line per image, and full error traces")
 def root(debug: bool) -> None:

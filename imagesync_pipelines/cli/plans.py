@@ -1,9 +1,10 @@
-"""`imagesync plan` and `imagesync apply`: what was about to change, and doing it later."""
+"""`imagesync plan`, `apply` and `history`: what is about to change, doing it later, and what runs changed."""
 
 import click
 
 from imagesync_pipelines.cli.output import print_outcome, print_plan_line, print_table, progress_bars
 from imagesync_pipelines.defs import runs
+from imagesync_pipelines.defs.history import history as read_history
 from imagesync_pipelines.settings import DEFAULT_SOURCE, Settings, load_settings
 from imagesync_pipelines.storage import plans as stored
 
@@ -42,3 +43,22 @@ def apply(context: click.Context, plan_id: int, replan: bool) -> None:
     with progress_bars() as progress:
         outcome = runs.apply_plan(plan_id, replan=replan, settings=settings, progress=progress)
     context.exit(print_outcome(outcome, settings.webserver_url))
+
+
+@click.command("history")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="how many runs")
+@click.option("--connector", "--room", "connector", help="runs of this connector only")
+def history(limit: int, connector: str | None) -> None:
+    """Print past runs: when, how they ended, what they changed."""
+    with runs.opened() as (_, instance):
+        lines = read_history(instance, limit=limit, connector=connector)
+    columns = ("run", "job", "of", "status", "started", "seconds", "added", "updated", "deleted", "products", "error")
+    rows = []
+    for line in lines:
+        started = line.started.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.started else ""
+        seconds = round((line.completed - line.started).total_seconds(), 1) if line.started and line.completed else None
+        numbers = (line.added, line.updated, line.deleted, line.products_affected)
+        rows.append(
+            (line.run_id[:8], line.job, line.partition, line.status, started, seconds, *numbers, line.error[:200])
+        )
+    print_table(f"the last {len(rows)} runs", columns, rows)

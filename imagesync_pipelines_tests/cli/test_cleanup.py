@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 from PIL import Image
 
-from imagesync_pipelines.cli.cleanup import cleanup
+from imagesync_pipelines.cli.installation import cleanup
 from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.home import Locations

@@ -1,4 +1,4 @@
-"""What a list of commands imports, and that its table and the commands themselves agree."""
+"""What a list of commands imports, and that the list and the commands themselves agree."""
 
 import pkgutil
 import subprocess
@@ -11,11 +11,11 @@ import click
 import pytest
 
 from imagesync_pipelines import cli
-from imagesync_pipelines.cli.commands import COMMANDS
-from imagesync_pipelines.cli.lazy import LazyCommand, SyncCommand
+from imagesync_pipelines.cli.commands import LazyCommand, SyncCommand, all_commands
 from imagesync_pipelines.registry import CONNECTORS
 from imagesync_pipelines_tests.cli.terminals import call, environment_of
 
+COMMANDS = tuple(all_commands())
 Shown = pytest.CaptureFixture[str]
 
 GROUPS = [command.name or "" for command in COMMANDS if isinstance(command, click.Group)]
@@ -27,7 +27,6 @@ OURS = {
     "imagesync_pipelines",
     "imagesync_pipelines.cli",
     "imagesync_pipelines.cli.commands",
-    "imagesync_pipelines.cli.lazy",
     "imagesync_pipelines.cli.main",
     "imagesync_pipelines.errors",
     "imagesync_pipelines.registry",

@@ -13,7 +13,7 @@ import pytest
 import requests
 from click.testing import CliRunner, Result
 
-from imagesync_pipelines.cli.commands import MOYSKLAD
+from imagesync_pipelines.cli.main import root
 from imagesync_pipelines.sandbox.server import bind
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.home import Locations
@@ -50,7 +50,7 @@ def place(locations: Locations, database_url: str, tmp_path: Path) -> dict[str, 
 
 
 def run(place: dict[str, str], *words: str, sent: bytes = b"") -> Result:
-    return CliRunner().invoke(MOYSKLAD, words, env=place, input=sent)
+    return CliRunner().invoke(root, ["moysklad", *words], env=place, input=sent)
 
 
 def test_requests_come_from_standard_input_and_are_seen_in_the_queue(place: dict[str, str]) -> None:
@@ -122,9 +122,9 @@ def endpoints(place: dict[str, str], tmp_path: Path) -> Iterator[tuple[str, subp
     """The endpoints as a process of their own, and its address."""
     with bind() as listener:
         port = listener.getsockname()[1]
-    command = "from imagesync_pipelines.cli.commands import MOYSKLAD; MOYSKLAD()"
+    command = "from imagesync_pipelines.cli.main import root; root()"
     process = subprocess.Popen(
-        [sys.executable, "-c", command, "webhooks", "--port", str(port)], cwd=tmp_path,
+        [sys.executable, "-c", command, "moysklad", "webhooks", "--port", str(port)], cwd=tmp_path,
         env=environment_of(None, {**place, "IMAGESYNC_ENV_FILE": os.devnull}), stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip

@@ -4,10 +4,11 @@ import io
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
-from imagesync_pipelines.cli.commands import USER
-from imagesync_pipelines.cli.lazy import LazyCommand
+from imagesync_pipelines.cli.commands import LazyCommand
+from imagesync_pipelines.cli.main import root
 from imagesync_pipelines.web.catalogue import users
 from imagesync_pipelines.web.catalogue.users import UserRole
 from imagesync_pipelines_tests.cli.terminals import Ended, call
@@ -57,7 +58,9 @@ def test_what_is_refused_is_one_line(shell, words: tuple[str, ...], typed: str, 
 
 
 def test_no_command_takes_a_password_as_argument_or_option() -> None:
-    assert len(USER.commands) == 3
-    for command in USER.commands.values():
+    group = root.commands["user"]
+    assert isinstance(group, click.Group)
+    assert len(group.commands) == 3
+    for command in group.commands.values():
         assert isinstance(command, LazyCommand)
         assert {option.name for option in command.load().params} <= {"name", "role"}

@@ -86,7 +86,7 @@ class PlytixLine:
     calls: int
 
 
-@click.command()
+@click.command("demo")
 @click.pass_context
 def demo(context: click.Context) -> None:
     """Synchronise made-up catalogues: an image database, two edge stores, Amazon into Plytix, МойСклад."""

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from imagesync_pipelines.cli.commands import HEAD_OFFICE
+from imagesync_pipelines.cli.main import root
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.errors import DatabaseTooNewError, DatabaseUnreachableError
@@ -162,7 +162,7 @@ def run(database_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("HO_ACCOUNT_PASSWORD", "a long password")
 
     def call(*arguments: str) -> Result:
-        return CliRunner(env=dict(os.environ)).invoke(HEAD_OFFICE, list(arguments), catch_exceptions=False)
+        return CliRunner(env=dict(os.environ)).invoke(root, ["head-office", *arguments], catch_exceptions=False)
 
     return call
 

@@ -153,9 +153,9 @@ def test_a_later_stamp_is_never_committed_before_an_earlier_one(office: HeadOffi
 def test_the_serve_command_answers_and_stops_with_everything_it_started(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     environment = {**os.environ, "HO_DATABASE_URL": database_url, "IMAGESYNC_HOME": str(tmp_path / "home")}
-    program = "from imagesync_pipelines.cli.commands import HEAD_OFFICE; HEAD_OFFICE()"
+    program = "from imagesync_pipelines.cli.main import root; root()"
     process = subprocess.Popen(
-        [sys.executable, "-c", program, "serve", "--port", str(port)], env=environment, cwd=tmp_path
+        [sys.executable, "-c", program, "head-office", "serve", "--port", str(port)], env=environment, cwd=tmp_path
     )
     try:
         url = f"http://127.0.0.1:{port}"
