@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -28,7 +27,7 @@ from imagesync_pipelines.storage.installation import Installation, open_installa
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.upstream.answers import Answer, load_json
-from imagesync_pipelines.upstream.session import UpstreamSession
+from imagesync_pipelines.upstream.session import ApiRequest, UpstreamSession
 
 
 @dataclass
@@ -40,12 +39,12 @@ class Instant:
     bytes: int = 0
     headers: dict[str, str] = field(default_factory=dict)
 
-    def get(self, path: str, params: Mapping[str, Any], **_: object) -> Answer:
+    def call(self, request: ApiRequest) -> Answer:
         """The page asked for, parsed as the session does it."""
-        body = self.bodies[params["page"] - 1]
+        body = self.bodies[int(str(request.params["page"])) - 1]
         self.calls += 1
         self.bytes += len(body)
-        return Answer(200, path, 0.0, self.headers, body, load_json(body))
+        return Answer(200, request.path, 0.0, self.headers, body, load_json(body))
 
 
 def by_functions(home: Path, made: MadePages) -> dict[str, Any]:

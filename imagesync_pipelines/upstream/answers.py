@@ -1,12 +1,13 @@
 """What came back: reading a body under deadline and cap, judging a status, parsing JSON.
 
-Failures are returned, not raised, see retries.py.
+No error of ours keeps what it came from, see `retries.bare`.
 """
 
 import json
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
@@ -44,6 +45,13 @@ _KINDS: dict[int, type[UpstreamError]] = {
     503: UnavailableError,
     504: UnavailableError,
 }
+# In this order: a name that is not resolved is also no connection.
+_NOT_SENT: dict[type[Exception], str] = {
+    requests.exceptions.ProxyError: "the proxy of the environment refused or failed",
+    requests.exceptions.ConnectTimeout: "no connection in time",
+    urllib3.exceptions.NameResolutionError: "the host name cannot be resolved",
+    urllib3.exceptions.NewConnectionError: "no connection",
+}
 
 
 @dataclass(frozen=True)
@@ -54,21 +62,9 @@ class Place:
     path: str
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
-    def error(
-        self,
-        kind: type[UpstreamError],
-        what: str,
-        *,
-        status: int | None = None,
-        retry_after: float | None = None,
-        body: bytes = b"",
-        sent: bool = True,
-    ) -> UpstreamError:
-        """Make an error of this place."""
-        shown = excerpt(body, self.secrets)
-        return kind(
-            what, host=self.host, path=self.path, status=status, retry_after=retry_after, excerpt=shown, sent=sent
-        )
+    def error(self, kind: type[UpstreamError], what: str, *, body: bytes = b"", **parts: Any) -> UpstreamError:
+        """Make an error of this place, with the beginning of a body; parts: what else an UpstreamError has."""
+        return kind(what, host=self.host, path=self.path, excerpt=excerpt(body, self.secrets), **parts)
 
 
 @dataclass(frozen=True)
@@ -129,34 +125,30 @@ def failure_without_answer(place: Place, error: Exception) -> UpstreamError:
     """Name a failure before any answer; the library's own text is not used: it holds the URL with its query."""
     cause = error.args[0] if error.args else None
     reason = cause.reason if isinstance(cause, urllib3.exceptions.MaxRetryError) else cause
+    name = type(error).__name__
     if isinstance(error, ValueError | requests.exceptions.InvalidJSONError):
-        return place.error(UpstreamError, f"the request could not be made ({type(error).__name__})", sent=False)
+        return place.error(UpstreamError, f"the request could not be made ({name})", sent=False)
     if isinstance(reason, Exception) and any(isinstance(e, ssl.SSLCertVerificationError) for e in reason.args):
         return place.error(InsecureConnectionError, "the TLS certificate could not be verified", sent=False)
-    if isinstance(error, requests.exceptions.ProxyError):
-        return place.error(UnavailableError, "the proxy of the environment refused or failed", sent=False)
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return place.error(UnavailableError, "no connection in time", sent=False)
-    if isinstance(reason, urllib3.exceptions.NameResolutionError):
-        return place.error(UnavailableError, "the host name cannot be resolved", sent=False)
-    if isinstance(reason, urllib3.exceptions.NewConnectionError):
-        return place.error(UnavailableError, "no connection", sent=False)
+    for kind, what in _NOT_SENT.items():
+        if isinstance(error, kind) or isinstance(reason, kind):
+            return place.error(UnavailableError, what, sent=False)
     if isinstance(error, requests.exceptions.Timeout):
         return place.error(UnavailableError, "no answer in time")
-    return place.error(UnavailableError, f"the connection broke before an answer came ({type(error).__name__})")
+    return place.error(UnavailableError, f"the connection broke before an answer came ({name})")
 
 
 def read_body(
     response: requests.Response, place: Place, max_bytes: int, deadline: float, clock: Callable[[], float]
-) -> bytes | UpstreamError:
+) -> bytes:
     """Read a body piece by piece and decompress it; never holds more than max_bytes and one piece.
 
-    A body shorter than its Content-Length, or with a broken chunk or gzip stream, is a TruncatedBodyError.
+    A body shorter than its Content-Length, or with a broken chunk or gzip stream, is a TruncatedBodyError. Raises
+    UpstreamError.
     """
     status = response.status_code
-    encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in _ENCODINGS:
-        return place.error(BadAnswerError, "the body is compressed in a way that was not asked for", status=status)
+    if response.headers.get("Content-Encoding", "").strip().lower() not in _ENCODINGS:
+        raise place.error(BadAnswerError, "the body is compressed in a way that was not asked for", status=status)
     pieces: list[bytes] = []
     size = 0
     try:
@@ -164,35 +156,30 @@ def read_body(
             pieces.append(piece)
             size += len(piece)
             if size > max_bytes:
-                return place.error(BodyTooLargeError, f"the body is larger than {max_bytes} bytes", status=status)
+                raise place.error(BodyTooLargeError, f"the body is larger than {max_bytes} bytes", status=status)
             if clock() > deadline:
                 what = f"the body was not complete in time; {size} bytes had come"
-                return place.error(DeadlineExceededError, what, status=status)
+                raise place.error(DeadlineExceededError, what, status=status)
     except (urllib3.exceptions.TimeoutError, TimeoutError):
-        return place.error(UnavailableError, f"the body stopped coming after {size} bytes", status=status)
+        raise place.error(UnavailableError, f"the body stopped coming after {size} bytes", status=status) from None
     except (urllib3.exceptions.HTTPError, OSError, ValueError):
-        return place.error(TruncatedBodyError, f"the body broke off after {size} bytes", status=status)
+        raise place.error(TruncatedBodyError, f"the body broke off after {size} bytes", status=status) from None
     return b"".join(pieces)
 
 
 def parse_json(place: Place, status: int, content_type: str, body: bytes) -> object | UpstreamError:
-    """Parse a JSON body, or say what came instead:
-
-    markup and other things are NotJsonError, cut JSON is MalformedJsonError.
-    """
+    """Parse JSON, or say what came instead: NotJsonError for markup and the like, MalformedJsonError for cut JSON."""
     text = body.removeprefix(b"\xef\xbb\xbf").strip()
     if not text:
         return place.error(MalformedJsonError, "the body is empty where JSON was expected", status=status)
     try:
         return load_json(text)
     except ValueError:
-        pass
-    if text[0] in _JSON_STARTS:
-        return place.error(
-            MalformedJsonError, f"the JSON is cut or broken ({len(body)} bytes)", status=status, body=text
-        )
-    what = f"{_name_of(text, content_type)} came where JSON was expected"
-    return place.error(NotJsonError, what, status=status, body=text)
+        kind: type[UpstreamError] = NotJsonError
+        what = f"{_name_of(text, content_type)} came where JSON was expected"
+        if text[0] in _JSON_STARTS:
+            kind, what = MalformedJsonError, f"the JSON is cut or broken ({len(body)} bytes)"
+        return place.error(kind, what, status=status, body=text)
 
 
 def load_json(body: bytes) -> object:

@@ -3,11 +3,13 @@
 No error holds a request, an answer, a header or a query, so no error can leak a credential.
 """
 
+from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
 from imagesync_pipelines.errors import ImagesyncError
 
 
+@dataclass(eq=False, repr=False)
 class UpstreamError(ImagesyncError):
     """A call to an outside system failed; `str` is one line for people: where, what, after how many attempts.
 
@@ -19,30 +21,21 @@ class UpstreamError(ImagesyncError):
     retry_after: seconds the other side asked us to wait, or None. excerpt: a few printable characters of the answer.
     """
 
+    what: str
+    _: KW_ONLY
+    host: str = ""
+    path: str = ""
+    status: int | None = None
+    attempts: int = 1
+    retry_after: float | None = None
+    excerpt: str = ""
+    sent: bool = True
+    ambiguous: bool = False
     retryable: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        host: str = "",
-        path: str = "",
-        status: int | None = None,
-        attempts: int = 1,
-        retry_after: float | None = None,
-        excerpt: str = "",
-        sent: bool = True,
-    ) -> None:
-        super().__init__(what)
-        self.what = what
-        self.host = host
-        self.path = path
-        self.status = status
-        self.attempts = attempts
-        self.retry_after = retry_after
-        self.excerpt = excerpt
-        self.sent = sent
-        self.ambiguous = False
+    def __post_init__(self) -> None:
+        """Be an exception, which is pickled with what it was made of."""
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         """Give the whole line."""

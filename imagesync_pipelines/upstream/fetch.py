@@ -99,7 +99,7 @@ def fetch_image(
         return AlteredBodyError(f"{outcome.url}: the {algorithm} checksum is not the one that was listed", status=200)
 
     retry = RetryPolicy(policy.tries, policy.backoff_first, policy.backoff_max, policy.total_deadline)
-    return call_with_retries(attempt, retry, timing, lambda error: error.retryable)
+    return call_with_retries(attempt, retry, timing)
 
 
 def _follow(

@@ -1,7 +1,6 @@
 """Trying again: which wait comes before which attempt, and when to give up.
 
-An attempt returns its error instead of raising it, so that the library's exception, which holds URL and headers,
-never becomes the context of ours.
+An attempt returns an error after which another one may follow; what it raises ends the call.
 """
 
 import random
@@ -16,6 +15,7 @@ from typing import Literal, TypeVar
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 T = TypeVar("T")
+E = TypeVar("E", bound=UpstreamError)
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,17 @@ def pause_after(attempt: int, asked: float | None, policy: RetryPolicy, timing: 
     return max(asked or 0.0, timing.random() * ceiling)
 
 
+def bare(error: E) -> E:
+    """The error without the library's exception that it came from and its own frames: both hold URL and headers."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
 def call_with_retries(
     attempt: Callable[[float], T | UpstreamError],
     policy: RetryPolicy,
     timing: Timing,
-    may_repeat: Callable[[UpstreamError], bool],
+    may_repeat: Callable[[UpstreamError], bool] = lambda error: error.retryable and not error.ambiguous,
 ) -> T:
     """Make attempts until one succeeds; each gets the clock's value at which the whole call must be over.
 

@@ -4,10 +4,9 @@ import base64
 import http.cookiejar
 import re
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from types import TracebackType
 from typing import Literal, Self
 from urllib.parse import urljoin, urlsplit
 
@@ -32,7 +31,7 @@ from imagesync_pipelines.upstream.errors import (
     UpstreamError,
 )
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
-from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
+from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call_with_retries, retry_after_seconds
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -43,6 +42,10 @@ Param = str | int | float | SecretStr | None
 """A query parameter: None is left out, a SecretStr is also removed from whatever the system answers."""
 
 
+HeaderAuth = Callable[[], Mapping[str, SecretStr]]
+"""Gives the headers that carry the credentials; asked before every attempt, so that a token may be renewed."""
+
+
 @dataclass(frozen=True)
 class BasicAuth:
     """A user and a password for HTTP Basic."""
@@ -50,25 +53,10 @@ class BasicAuth:
     user: str
     password: SecretStr
 
-
-HeaderAuth = Callable[[], Mapping[str, SecretStr]]
-"""Gives the headers that carry the credentials; asked before every attempt, so that a token may be renewed."""
-
-
-def credential_headers(auth: BasicAuth | HeaderAuth | None) -> dict[str, str]:
-    """Give the headers that carry the credentials."""
-    if auth is None:
-        return {}
-    if isinstance(auth, BasicAuth):
-        pair = f"{auth.user}:{auth.password.get_secret_value()}".encode()
-        return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
-    return {name: value.get_secret_value() for name, value in auth().items()}
-
-
-def secret_texts(auth: BasicAuth | HeaderAuth | None, credentials: Mapping[str, str]) -> tuple[str, ...]:
-    """Give every text that must not be shown: user, password, whole header values and the token inside them."""
-    named = (auth.user, auth.password.get_secret_value()) if isinstance(auth, BasicAuth) else ()
-    return (*named, *credentials.values(), *(value.split(" ")[-1] for value in credentials.values()))
+    def __call__(self) -> Mapping[str, SecretStr]:
+        """The header that carries them."""
+        pair = f"{self.user}:{self.password.get_secret_value()}".encode()
+        return {"Authorization": SecretStr(f"Basic {base64.b64encode(pair).decode()}")}
 
 
 @dataclass(frozen=True)
@@ -82,7 +70,7 @@ class SessionPolicy:
     """
 
     base_url: str
-    auth: BasicAuth | HeaderAuth | None = field(default=None, repr=False)
+    auth: HeaderAuth | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
     total_deadline: float = 180.0
@@ -113,7 +101,13 @@ class SessionPolicy:
 
 @dataclass(frozen=True)
 class ApiRequest:
-    """A call to one system, the same in every attempt; its parts are those of `UpstreamSession.request`."""
+    """A call to one system, the same in every attempt; path: below the base URL, without a query.
+
+    body: JSON that is encoded already, in place of `json`. headers: what this call needs beside the session's own,
+    nothing secret. idempotent: doing it twice does no harm; None: GET and HEAD do none. expect_json: the body is parsed
+    before the answer counts as good. accept: statuses beside 2xx that are answers as well (a 404 that means the end of
+    the pages); a redirect among them is not followed.
+    """
 
     method: str
     path: str
@@ -131,27 +125,6 @@ class ApiRequest:
         return self.method in _SAFE_METHODS if self.idempotent is None else self.idempotent
 
 
-@dataclass(frozen=True)
-class _Call:
-    """One call as it goes out, the same in every attempt."""
-
-    method: str
-    url: str
-    params: Mapping[str, str] = field(repr=False)
-    json: object = field(repr=False)
-    body: bytes | None = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-    expect_json: bool
-    accept: frozenset[int]
-    secrets: tuple[str, ...] = field(repr=False)
-
-
-@dataclass(frozen=True)
-class _Redirect:
-    status: int
-    location: str = field(repr=False)
-
-
 class _OwnRedirects(requests.Session):
     """Knows no redirects: even when told not to follow them, requests would read the redirect's body without a cap."""
 
@@ -161,17 +134,20 @@ class _OwnRedirects(requests.Session):
 
 
 class UpstreamSession:
-    """Calls one system under one policy; may be shared between threads, each gets its own connections."""
+    """Calls one system under one policy; may be shared between threads, each gets its own connections.
+
+    calls: HTTP requests made, retries and redirects included. bytes: of bodies received, as they came over the wire.
+    """
 
     def __init__(self, policy: SessionPolicy, *, timing: Timing | None = None) -> None:
         quiet_urllib3()
+        self.calls = 0
+        self.bytes = 0
         self._policy = policy
         self._timing = timing or Timing()
         self._local = threading.local()
         self._lock = threading.Lock()
         self._opened: list[requests.Session] = []
-        self._calls = 0
-        self._bytes = 0
         self._carried = 0
         self._last = self._timing.clock()
 
@@ -179,9 +155,7 @@ class UpstreamSession:
         """Give the session; it closes its connections at the end."""
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connections."""
         self.close()
 
@@ -192,86 +166,27 @@ class UpstreamSession:
         for session in opened:
             session.close()
 
-    def get(
-        self,
-        path: str,
-        params: Mapping[str, Param] | None = None,
-        *,
-        expect_json: bool = False,
-        accept: Collection[int] = (),
-    ) -> Answer:
-        """GET a path below the base URL.
-
-        With expect_json the body is parsed into `data` before the answer counts as good. A status in `accept` is an
-        answer as well (a 404 that means the end of the pages); every other one but 2xx is raised as the UpstreamError
-        that fits, after what is transient has been tried again.
-        """
-        return self.request("GET", path, params, expect_json=expect_json, accept=accept)
-
-    def get_json(self, path: str, params: Mapping[str, Param] | None = None) -> object:
-        """GET a path and give the parsed JSON;
-
-        raises NotJsonError and MalformedJsonError beside the errors of `get`.
-        """
-        return self.get(path, params, expect_json=True).data
-
-    def request(
-        self,
-        method: str,
-        path: str,
-        params: Mapping[str, Param] | None = None,
-        *,
-        json: object = None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        idempotent: bool | None = None,
-        expect_json: bool = False,
-        accept: Collection[int] = (),
-    ) -> Answer:
-        """Make one call; idempotent says that doing it twice does no harm, the default is True for GET and HEAD only.
+    def call(self, request: ApiRequest) -> Answer:
+        """Make a call, and again after what is transient. Raises the UpstreamError that fits.
 
         A call that is not idempotent is tried again only when it surely was not carried out (no connection, 429);
-        otherwise the error is raised at once, with `ambiguous` set. body: JSON that is encoded already, in place of
-        `json`. headers: what this call needs beside the session's own, nothing secret. A redirect whose status is in
-        `accept` is not followed: it is the answer.
+        otherwise its error is raised at once, with `ambiguous` set.
         """
-        request = ApiRequest(
-            method, path, params or {}, json, body, headers or {}, idempotent, expect_json, frozenset(accept)
-        )
-        return call_with_retries(
-            lambda deadline: self.attempt(request, deadline),
-            self._policy.retry,
-            self._timing,
-            lambda e: e.retryable and not e.ambiguous,
-        )
+        return call_with_retries(lambda deadline: self.attempt(request, deadline), self._policy.retry, self._timing)
 
     def attempt(self, request: ApiRequest, deadline: float) -> Answer | UpstreamError:
-        """Make a call once, until the clock shows `deadline`; gives the error, see retries.py."""
-        self._renew_connections()
-        outcome = self._follow(self._prepared(request), deadline)
-        if isinstance(outcome, UpstreamError):
-            refused = outcome.status is not None and 300 <= outcome.status < 500
-            outcome.ambiguous = outcome.sent and not request.repeatable and not refused
-        return outcome
-
-    def _prepared(self, request: ApiRequest) -> _Call:
-        """The call as it goes out. Raises ValueError for a path that is more than one."""
+        """Make a call once, until the clock shows `deadline`. Raises ValueError for a path that is more than one."""
         parts = urlsplit(request.path)
         if parts.scheme or parts.netloc or parts.query or parts.fragment:
             raise ValueError("path must be relative to base_url and without a query; the query goes into params")
-        given = {name: value for name, value in request.params.items() if value is not None}
-        content_type = {} if request.body is None else {"Content-Type": "application/json"}
-        return _Call(
-            method=request.method,
-            url=f"{self._policy.base_url.rstrip('/')}/{request.path.lstrip('/')}",
-            params={n: v.get_secret_value() if isinstance(v, SecretStr) else str(v) for n, v in given.items()},
-            json=request.json,
-            body=request.body,
-            headers=content_type | dict(request.headers),
-            expect_json=request.expect_json,
-            accept=request.accept,
-            secrets=tuple(value.get_secret_value() for value in given.values() if isinstance(value, SecretStr)),
-        )
+        self._renew_connections()
+        try:
+            return self._follow(request, deadline)
+        except UpstreamError as error:
+            failure = bare(error)
+        refused = failure.status is not None and 300 <= failure.status < 500
+        failure.ambiguous = failure.sent and not request.repeatable and not refused
+        return failure
 
     def _renew_connections(self) -> None:
         """Open new connections where the old ones were idle for long, or carried many requests."""
@@ -285,80 +200,85 @@ class UpstreamSession:
         if old:
             self.close()
 
-    def _follow(self, call: _Call, deadline: float) -> Answer | UpstreamError:
+    def _follow(self, request: ApiRequest, deadline: float) -> Answer:
         """Send the call and follow redirects, inside its own origin only."""
-        url = call.url
-        params: Mapping[str, str] | None = call.params
-        place = place_of(url)
-        for _ in range(MAX_REDIRECTS + 1):
-            outcome = self._exchange(call, url, params, deadline)
-            if not isinstance(outcome, _Redirect):
+        url = f"{self._policy.base_url.rstrip('/')}/{request.path.lstrip('/')}"
+        params = {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            for name, value in request.params.items()
+            if value is not None
+        }
+        outcome = self._exchange(request, url, params, deadline)
+        for _ in range(MAX_REDIRECTS):
+            if isinstance(outcome, Answer):
                 return outcome
-            try:
-                target = urljoin(url, outcome.location)
-            except ValueError:
-                target = ""
-            if call.method not in _SAFE_METHODS:
-                what = "a call that may change something was redirected"
-                return place.error(RedirectRefusedError, what, status=outcome.status)
-            if origin_of(target) != origin_of(url):
-                what = f"redirected to another origin, {origin_of(target)}; is base_url right?"
-                return place.error(RedirectRefusedError, what, status=outcome.status)
-            url, params = target, None
-        return place.error(RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
+            outcome = self._exchange(request, outcome, None, deadline)
+        if isinstance(outcome, Answer):
+            return outcome
+        raise place_of(url).error(RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
 
     def _exchange(
-        self, call: _Call, url: str, params: Mapping[str, str] | None, deadline: float
-    ) -> Answer | UpstreamError | _Redirect:
-        """Send one request and read its answer whole."""
+        self, request: ApiRequest, url: str, params: Mapping[str, str] | None, deadline: float
+    ) -> Answer | str:
+        """Send one request and read its answer whole; gives the URL of a redirect that may be followed."""
         policy, clock = self._policy, self._timing.clock
         started = clock()
-        credentials = credential_headers(policy.auth)
-        place = place_of(url, (*call.secrets, *secret_texts(policy.auth, credentials)))
+        credentials = {} if policy.auth is None else {n: v.get_secret_value() for n, v in policy.auth().items()}
+        place = place_of(url, self._secrets(request, credentials))
         if deadline <= started:
-            return place.error(DeadlineExceededError, f"not done within {policy.total_deadline:.0f} s", sent=False)
+            raise place.error(DeadlineExceededError, f"not done within {policy.total_deadline:.0f} s", sent=False)
         if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
             what = "the credentials are empty or hold characters that cannot be sent, for example a line break"
-            return place.error(CredentialsError, what, sent=False)
+            raise place.error(CredentialsError, what, sent=False)
         with self._lock:
-            self._calls += 1
+            self.calls += 1
+        content_type = {} if request.body is None else {"Content-Type": "application/json"}
         try:
             response = self._session().request(
-                call.method,
+                request.method,
                 url,
                 params=params,
-                json=call.json,
-                data=call.body,
-                headers={**call.headers, **credentials},
+                json=request.json,
+                data=request.body,
+                headers={**content_type, **request.headers, **credentials},
                 timeout=(min(policy.connect_timeout, deadline - started), min(policy.read_timeout, deadline - started)),
                 verify=policy.verify_tls,
                 allow_redirects=False,
                 stream=True,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-            return failure_without_answer(place, error)
+            raise failure_without_answer(place, error) from None
+        status = response.status_code
         with response:
-            status = response.status_code
-            location = response.headers.get("Location")
-            if status in _REDIRECTS and location and status not in call.accept:
-                return _Redirect(status, location)
-            body = read_body(response, place, policy.max_bytes, deadline, clock)
-            with self._lock:
-                self._bytes += response.raw.tell()
-        asked = retry_after_seconds(
-            response.headers, policy.retry_after_header, policy.retry_after_unit, self._timing.wall()
-        )
-        if not 200 <= status < 300 and status not in call.accept:
-            return failure_of_status(place, status, b"" if isinstance(body, UpstreamError) else body, asked)
-        if isinstance(body, UpstreamError):
-            return body
+            if (target := _redirect_target(request, url, response)) is not None:
+                return target
+            good = 200 <= status < 300 or status in request.accept
+            try:
+                body = read_body(response, place, policy.max_bytes, deadline, clock)
+            except UpstreamError:
+                if good:
+                    raise
+                body = b""
+            finally:
+                with self._lock:
+                    self.bytes += response.raw.tell()
+        if not good:
+            header, unit = policy.retry_after_header, policy.retry_after_unit
+            asked = retry_after_seconds(response.headers, header, unit, self._timing.wall())
+            raise failure_of_status(place, status, body, asked)
         data = None
-        if call.expect_json:
+        if request.expect_json:
             data = parse_json(place, status, response.headers.get("Content-Type", ""), body)
             if isinstance(data, UpstreamError):
-                return data
-        address = f"{origin_of(url)}{place.path}"
-        return Answer(status, address, clock() - started, dict(response.headers), body, data)
+                raise data
+        return Answer(status, f"{origin_of(url)}{place.path}", clock() - started, dict(response.headers), body, data)
+
+    def _secrets(self, request: ApiRequest, credentials: Mapping[str, str]) -> tuple[str, ...]:
+        """Every text that must not be shown: secret parameters, user, password, whole headers and the token in them."""
+        auth = self._policy.auth
+        named = (auth.user, auth.password.get_secret_value()) if isinstance(auth, BasicAuth) else ()
+        params = (value.get_secret_value() for value in request.params.values() if isinstance(value, SecretStr))
+        return (*params, *named, *credentials.values(), *(value.split(" ")[-1] for value in credentials.values()))
 
     def _session(self) -> requests.Session:
         """Give this thread's own requests.Session."""
@@ -368,28 +288,30 @@ class UpstreamSession:
             # An auth in place keeps requests from reading .netrc; proxies of the environment are still honoured.
             session.auth = _leave_as_is
             session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-            session.headers.update(
-                {
-                    "User-Agent": self._policy.user_agent,
-                    "Accept": "application/json",
-                    "Accept-Encoding": "gzip, deflate",
-                }
-            )
+            accepted = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+            session.headers.update({"User-Agent": self._policy.user_agent, **accepted})
             self._local.session = session
             with self._lock:
                 self._opened.append(session)
         return session
 
-    @property
-    def calls(self) -> int:
-        """How many HTTP requests were made, retries and redirects included."""
-        return self._calls
-
-    @property
-    def bytes(self) -> int:
-        """How many bytes of bodies were received, as they came over the wire."""
-        return self._bytes
-
 
 def _leave_as_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
     return prepared
+
+
+def _redirect_target(request: ApiRequest, url: str, response: requests.Response) -> str | None:
+    """Where a redirect leads, inside our own origin; None when the answer is none that is followed."""
+    status, location, place = response.status_code, response.headers.get("Location"), place_of(url)
+    if status not in _REDIRECTS or not location or status in request.accept:
+        return None
+    if request.method not in _SAFE_METHODS:
+        raise place.error(RedirectRefusedError, "a call that may change something was redirected", status=status)
+    try:
+        target = urljoin(url, location)
+    except ValueError:
+        target = ""
+    if origin_of(target) != origin_of(url):
+        what = f"redirected to another origin, {origin_of(target)}; is base_url right?"
+        raise place.error(RedirectRefusedError, what, status=status)
+    return target

@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy, UpstreamSession
 
 _RENEW_SHARE = 0.2
 
@@ -159,7 +159,8 @@ class TokenHolder:
     def _ask(self, path: str, body: Mapping[str, str], refresh_before: str = "") -> Token:
         """Ask for a token; a system without rotation gives no new refresh token, so the old one stays."""
         policy, asked_at = self._policy, self._clock()
-        given = policy.read(self._session.request("POST", path, json=body, idempotent=True, expect_json=True).data)
+        request = ApiRequest("POST", path, json=body, idempotent=True, expect_json=True)
+        given = policy.read(self._session.call(request).data)
         if given is None:
             raise BadAnswerError(f"the answer to the login at {policy.system} holds no access token", status=200)
         claims = _claims(given.access)

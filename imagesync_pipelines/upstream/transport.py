@@ -94,7 +94,6 @@ class Transport:
                 lambda deadline: self._attempt(request, deadline),
                 self._retry,
                 self._timing,
-                lambda error: error.retryable and not error.ambiguous,
             )
         except UpstreamError as error:
             if error.ambiguous:

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy, UpstreamSession
 
 CERTIFICATE = Path(__file__).parent / "images_example.pem"
 
@@ -136,8 +137,21 @@ class FakeTime:
         self.now += seconds
 
 
-def session_for(url: str, fake: FakeTime | None = None, **policy: Any) -> UpstreamSession:
+class Session(UpstreamSession):
+    """The session, with a short word for each kind of call."""
+
+    def request(self, method: str, path: str, params: Any = None, accept: Iterable[int] = (), **parts: Any) -> Answer:
+        return self.call(ApiRequest(method, path, params or {}, accept=frozenset(accept), **parts))
+
+    def get(self, path: str, params: Any = None, **parts: Any) -> Answer:
+        return self.request("GET", path, params, **parts)
+
+    def get_json(self, path: str, params: Any = None) -> object:
+        return self.get(path, params, expect_json=True).data
+
+
+def session_for(url: str, fake: FakeTime | None = None, **policy: Any) -> Session:
     """Give a session on url/api/ that never really sleeps."""
     fake = fake or FakeTime()
     timing = Timing(clock=fake.clock, sleep=fake.sleep, random=lambda: 1.0, wall=lambda: 0.0)
-    return UpstreamSession(SessionPolicy(f"{url}/api/", **policy), timing=timing)
+    return Session(SessionPolicy(f"{url}/api/", **policy), timing=timing)

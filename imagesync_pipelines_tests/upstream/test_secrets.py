@@ -14,8 +14,8 @@ from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 from imagesync_pipelines.upstream.redaction import excerpt, redact
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy, UpstreamSession
-from imagesync_pipelines_tests.upstream.servers import FakeTime, Request, Script, always, http, serve
+from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy
+from imagesync_pipelines_tests.upstream.servers import FakeTime, Request, Script, Session, always, http, serve
 
 USER, PASSWORD = "canary-user", "canary-pässword&more"
 TOKEN, QUERY_TOKEN, PLAIN_TOKEN = "canary-header-token", "canary-query token", "canary-plain-token"
@@ -105,7 +105,7 @@ def test_no_failure_of_the_session_shows_a_credential(
     logging.getLogger("urllib3").setLevel(logging.DEBUG)
     with serve(script) as server:
         policy = SessionPolicy(f"{server.url}/api", auth=auth, read_timeout=0.1, tries=2)
-        with UpstreamSession(policy, timing=timing()) as session, pytest.raises(UpstreamError) as caught:
+        with Session(policy, timing=timing()) as session, pytest.raises(UpstreamError) as caught:
             session.get_json("x", {"token": SecretStr(QUERY_TOKEN), "plain": PLAIN_TOKEN})
         for thing in (policy, session, vars(session)):
             assert not leaks(repr(thing))
@@ -122,7 +122,7 @@ def test_nobody_listening_and_a_proxy_with_a_password_show_nothing(
         monkeypatch.setenv("HTTP_PROXY", proxy)
         policy = SessionPolicy("http://192.0.2.1:9/", auth=BasicAuth(USER, SecretStr(PASSWORD)), connect_timeout=0.1)
         with pytest.raises(UpstreamError) as caught:
-            UpstreamSession(policy, timing=timing()).get("x", {"token": SecretStr(QUERY_TOKEN)})
+            Session(policy, timing=timing()).get("x", {"token": SecretStr(QUERY_TOKEN)})
         assert_clean(caught.value, caplog)
 
 
@@ -130,13 +130,13 @@ def test_nobody_listening_and_a_proxy_with_a_password_show_nothing(
 def test_credentials_that_cannot_be_sent_are_not_shown(value: str, caplog: pytest.LogCaptureFixture) -> None:
     policy = SessionPolicy("http://127.0.0.1:9/", auth=lambda: {"X-Token": SecretStr(value)})
     with pytest.raises(UpstreamError) as caught:
-        UpstreamSession(policy, timing=timing()).get("x")
+        Session(policy, timing=timing()).get("x")
     assert_clean(caught.value, caplog)
 
 
 def test_a_good_answer_shows_no_query_in_its_repr_and_url() -> None:
     with serve(always(http(200, b'"canary-body"', {"Set-Cookie": "canary-cookie"}))) as server:
-        answer = UpstreamSession(SessionPolicy(server.url)).get("x", {"t": SecretStr(QUERY_TOKEN)}, expect_json=True)
+        answer = Session(SessionPolicy(server.url)).get("x", {"t": SecretStr(QUERY_TOKEN)}, expect_json=True)
     assert not leaks(repr(answer) + answer.url)
     assert "canary-query+token" in server.requests[0].target
 

@@ -15,10 +15,11 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.session import SessionPolicy
 from imagesync_pipelines_tests.upstream.servers import (
     FakeTime,
     Script,
+    Session,
     always,
     http,
     in_turn,
@@ -167,7 +168,7 @@ def test_a_body_that_drips_for_ever_ends_at_the_deadline() -> None:
     with serve(drip(http(200, b"", {"Content-Length": "100000"}), 5.0)) as server:
         policy = SessionPolicy(server.url, total_deadline=0.5)
         with pytest.raises(DeadlineExceededError, match="not complete in time"):
-            UpstreamSession(policy).get("x")
+            Session(policy).get("x")
     assert time.monotonic() - started < 4.5, "the body is whole after 5 seconds"
 
 

@@ -8,7 +8,7 @@ from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, mi
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 from imagesync_pipelines.upstream.answers import load_json
 from imagesync_pipelines.upstream.errors import UpstreamError
-from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, SessionPolicy, UpstreamSession
 
 PATH = "all-files-and-articles/"
 NOT_FOUND = 404
@@ -82,7 +82,8 @@ def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswe
     Raises PastTheEndError for a page that the API does not have, BadPageError for a body that is no page, and what
     the session raises for failing calls.
     """
-    answer = session.get(PATH, {"page": page, "page_size": page_size}, expect_json=True, accept={NOT_FOUND})
+    params = {"page": page, "page_size": page_size}
+    answer = session.call(ApiRequest("GET", PATH, params, expect_json=True, accept=frozenset({NOT_FOUND})))
     if answer.status == NOT_FOUND:
         # Any other 404 (a wrong base URL) is an error: taken for the end it would look like a short catalogue.
         if answer.data == _PAST_THE_END:

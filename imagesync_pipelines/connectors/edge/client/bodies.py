@@ -139,7 +139,7 @@ class PhotoBodies:
                 self._tokens.note_answer(outcome)
             return outcome
 
-        body = call_with_retries(attempt, self._retry, self._timing, lambda error: error.retryable)
+        body = call_with_retries(attempt, self._retry, self._timing)
         try:
             yield body
         finally:

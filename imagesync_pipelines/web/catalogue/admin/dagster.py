@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.upstream.errors import UpstreamError
-from imagesync_pipelines.upstream.session import SessionPolicy, UpstreamSession
+from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy, UpstreamSession
 
 # A person waits for the page; loading what a job may be launched with takes Dagster a second or two.
 DEADLINE_SECONDS = 30.0
@@ -134,9 +134,10 @@ class Dagster:
         """The field of the answer, when it is of the wanted type; None when it is of the type `none`."""
         policy = SessionPolicy(self.address, total_deadline=DEADLINE_SECONDS, max_bytes=MAX_BYTES, tries=1)
         asked = {"query": query, "variables": dict(variables)}
+        request = ApiRequest("POST", "graphql", json=asked, expect_json=True, accept=frozenset({400}))
         try:
             with UpstreamSession(policy) as session:
-                data: Any = session.request("POST", "graphql", json=asked, expect_json=True, accept={400}).data
+                data: Any = session.call(request).data
         except UpstreamError as error:
             self._refuse(error)
         try:
