@@ -26,23 +26,20 @@ class Door(Generic[Endpoint]):
 
 @dataclass(frozen=True)
 class FoundDoor(Generic[Endpoint]):
-    """Where a path leads, and the ids in it, `type` for a choice; without a door the path has no such method."""
+    """Where a call leads, and the ids in its path, `type` for a choice."""
 
-    door: Door[Endpoint] | None
+    door: Door[Endpoint]
     ids: Mapping[str, str]
 
 
 def find(doors: Iterable[Door[Endpoint]], method: str, path: str) -> FoundDoor[Endpoint] | None:
-    """The door of a call; None when the path is not known."""
+    """The door of a call; None when there is none. With `""` as method any door of the path will do."""
     segments = path.split("/")
-    known: FoundDoor[Endpoint] | None = None
     for door in doors:
-        ids = _ids(_parts(door.path), segments)
-        if ids is not None and door.method == method:
-            return FoundDoor(door, ids)
+        ids = _ids(_parts(door.path), segments) if method in ("", door.method) else None
         if ids is not None:
-            known = FoundDoor(None, ids)
-    return known
+            return FoundDoor(door, ids)
+    return None
 
 
 @cache

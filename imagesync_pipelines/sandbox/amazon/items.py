@@ -2,9 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from imagesync_pipelines.sandbox.amazon.listings import API_VARIANTS, MARKETPLACES, AmazonListing, ListedImage
 from imagesync_pipelines.sandbox.amazon.pictures import (
@@ -16,13 +15,8 @@ from imagesync_pipelines.sandbox.amazon.pictures import (
     small_copy,
 )
 
-
-class Imageless(StrEnum):
-    """How an item without images shows it; all three were seen."""
-
-    NO_KEY = "no key"  # no `images` at all
-    NO_GROUP = "no group"  # `images` is an empty list
-    EMPTY_GROUP = "empty group"  # the marketplace's group has no images
+# How an item without images shows it; all were seen: no `images` at all, an empty list, a group without images.
+Imageless = Literal["no key", "no group", "empty group"]
 
 
 @dataclass
@@ -32,7 +26,7 @@ class AmazonSwitches:
     rate: float = 2.0  # calls a second of the sandbox's clock, for each of the two operations
     burst: int = 2  # calls that an unused bucket lets through at once
     link_host: str = REAL_HOST  # scheme and host of the links to images
-    imageless: Imageless = Imageless.EMPTY_GROUP
+    imageless: Imageless = "empty group"
     old_variants: bool = False  # slots beyond the ten known ones, and null, are answered too, as before 2022
     parents_in_keyword_search: bool = False  # parents are found by their words; by an identifier they always are
     tiny_copies: bool = True  # a large picture has an entry of 75 px too; else two, as in some recorded answers
@@ -68,12 +62,12 @@ def _images(found: Sequence[AmazonListing], switches: AmazonSwitches) -> Json:
     groups = []
     for listing in found:
         shown = [image for image in listing.images if switches.old_variants or image.variant in API_VARIANTS]
-        if shown or switches.imageless is Imageless.EMPTY_GROUP:
+        if shown or switches.imageless == "empty group":
             entries = image_entries(
                 shown, switches.link_host, f"{listing.marketplace}/{listing.asin}", tiny=switches.tiny_copies
             )
             groups.append(_of_marketplace(listing) | {"images": entries})
-    return {"images": groups} if groups or switches.imageless is not Imageless.NO_KEY else {}
+    return {"images": groups} if groups or switches.imageless != "no key" else {}
 
 
 def _of_marketplace(listing: AmazonListing) -> Json:

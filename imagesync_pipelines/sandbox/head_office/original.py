@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.header import Header
-from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
@@ -38,35 +37,21 @@ from imagesync_pipelines.web.head_office import tables as t
 IMAGE_HOST = "http://localhost:9000"
 
 
-class Order(StrEnum):
-    """In which order a listing comes."""
-
-    ARBITRARY = "arbitrary"  # by sort_order, which is 0 nearly everywhere; equal rows are shuffled for every call
-    STORED = "stored"  # by sort_order; equal rows as the database has stored them: whatever is written moves to the end
-    UPDATED_AT = "updated_at"  # by time; rows of the same time are shuffled for every call
-
-
-class Stamps(StrEnum):
-    """How `updated_at` is written; without a fraction when there is none."""
-
-    OFFSET = "offset"  # 2026-02-03T04:14:24.796133+00:00
-    ZULU = "zulu"  # 2026-02-03T04:14:24.796133Z
-
-
-class MissingObject(StrEnum):
-    """How the 500 of a missing object looks."""
-
-    JSON = "json"
-    PAGE = "page"
+# In which order a listing comes: by sort_order, which is 0 nearly everywhere, with equal rows shuffled for every call;
+# by sort_order, with equal rows as the database has stored them (whatever is written moves to the end); by time, with
+# rows of the same time shuffled for every call.
+Order = Literal["arbitrary", "stored", "updated_at"]
+Stamps = Literal["offset", "zulu"]  # how the zone of `updated_at` is written: +00:00 or Z
+MissingObject = Literal["json", "page"]  # how the 500 of a missing object looks
 
 
 @dataclass
 class OriginalSwitches:
     """How the original behaves where the sources differ; may be changed while it runs."""
 
-    order: Order = Order.ARBITRARY
-    stamps: Stamps = Stamps.OFFSET
-    missing_object: MissingObject = MissingObject.JSON
+    order: Order = "arbitrary"
+    stamps: Stamps = "offset"
+    missing_object: MissingObject = "json"
 
 
 @dataclass
@@ -131,9 +116,9 @@ def _order(original: OriginalOffice) -> tuple[sa.ColumnElement[Any], sa.ColumnEl
     shuffled = sa.func.md5(sa.cast(t.photo.c.id, sa.Text) + str(original.next_call()))
     stored: sa.ColumnElement[Any] = sa.literal_column(f"{t.photo.fullname}.ctid")
     orders: dict[Order, tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]] = {
-        Order.ARBITRARY: (t.photo.c.sort_order, shuffled),
-        Order.STORED: (t.photo.c.sort_order, stored),
-        Order.UPDATED_AT: (t.photo.c.updated_at, shuffled),
+        "arbitrary": (t.photo.c.sort_order, shuffled),
+        "stored": (t.photo.c.sort_order, stored),
+        "updated_at": (t.photo.c.updated_at, shuffled),
     }
     return orders[original.switches.order]
 
@@ -159,7 +144,7 @@ def _as_json(original: OriginalOffice, row: sa.Row[Any]) -> dict[str, Any]:
 
 def _stamp(original: OriginalOffice, moment: datetime) -> str:
     written = moment.astimezone(UTC).isoformat()
-    return written.replace("+00:00", "Z") if original.switches.stamps is Stamps.ZULU else written
+    return written.replace("+00:00", "Z") if original.switches.stamps == "zulu" else written
 
 
 def _image_url(original: OriginalOffice, row: sa.Row[Any]) -> str | None:
@@ -276,7 +261,7 @@ def _object(original: OriginalOffice, key: str) -> bytes:
     try:
         content: bytes = original.s3.get_object(Bucket=original.bucket, Key=key)["Body"].read()
     except (ClientError, BotoCoreError) as error:
-        if original.switches.missing_object is MissingObject.PAGE:
+        if original.switches.missing_object == "page":
             raise OfficeCrashError from error
         raise v1_error(500, "Internal server error", f"Failed to download image: {_said(error, key)}") from error
     return content

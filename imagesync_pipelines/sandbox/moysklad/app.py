@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imagesync_pipelines.sandbox.answers import CalledPlace, SentReply, replied
@@ -20,15 +21,13 @@ from imagesync_pipelines.sandbox.faults import Moments
 from imagesync_pipelines.sandbox.moysklad import entities, hooks, hosts, lists
 from imagesync_pipelines.sandbox.moysklad.answers import RemapRefusalError, page, refused
 from imagesync_pipelines.sandbox.moysklad.limits import Bans, UnderWay, weight
-from imagesync_pipelines.sandbox.moysklad.model import TooLargeBy
 from imagesync_pipelines.sandbox.moysklad.office import Ask, Endpoint, Office, Principal
-from imagesync_pipelines.sandbox.routes import Door, find
+from imagesync_pipelines.sandbox.routes import Door, FoundDoor, find
 
 PREFIX = "/api/remap/1.2/"
 OTHER, NOBODY = "other", "nobody"
 _ID, _IDS = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"), {"entity", "image", "webhook"}
 _IMAGED, _LISTED = "product|bundle|variant", "product|bundle|variant|service"
-
 
 DOORS: tuple[Door[Endpoint], ...] = (
     Door("assortment", "GET", "entity/assortment", lists.assortment),
@@ -57,19 +56,11 @@ DOORS: tuple[Door[Endpoint], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class _Met:
-    """Where a call leads."""
-
-    door: Door[Endpoint]
-    ids: Mapping[str, str]
-
-
 def api_place(office: Office) -> Callable[[Scope], CalledPlace]:
     """For the ledger and the faults: `<account> <door>`, and the entity or image that the path names."""
 
     def place(scope: Scope) -> CalledPlace:
-        principal = office.principals.of(header(scope, b"authorization"))
+        principal = office.principals.of(Headers(scope=scope).get("authorization", ""))
         account = NOBODY if principal is None else principal.account.name
         found = _find(scope)
         if found is None:
@@ -79,15 +70,8 @@ def api_place(office: Office) -> Callable[[Scope], CalledPlace]:
     return place
 
 
-def _find(scope: Scope) -> _Met | None:
-    """The door of a call; None when there is none."""
-    met = find(DOORS, scope["method"], scope["path"].removeprefix(PREFIX))
-    return None if met is None or met.door is None else _Met(met.door, met.ids)
-
-
-def header(scope: Scope, name: bytes) -> str:
-    """The first line of a header, or nothing."""
-    return next((value.decode("latin-1") for key, value in scope["headers"] if key == name), "")
+def _find(scope: Scope) -> FoundDoor[Endpoint] | None:
+    return find(DOORS, scope["method"], scope["path"].removeprefix(PREFIX))
 
 
 MOST_HEADER_BYTES, MOST_ELEMENTS, MOST_DEPTH = 8192, 1000, 10
@@ -99,7 +83,6 @@ AUTH, TOO_MANY_AT_ONCE = "X-Lognex-Auth", "429005"
 
 NOBODYS = {AUTH: "401001", "X-Lognex-Auth-Message": "Authentication failed"}
 
-Headers = Mapping[str, tuple[str, ...]]
 RawHeaders = list[tuple[bytes, bytes]]
 
 
@@ -118,7 +101,7 @@ def api_app(gate: Gate) -> ASGIApp:
     """The API host."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        principal = gate.office.principals.of(header(scope, b"authorization"))
+        principal = gate.office.principals.of(Headers(scope=scope).get("authorization", ""))
         if principal is None:
             await _read(receive, 0)
             await _send(send, _by_proxy(scope) or _error(refused(1056), headers=NOBODYS), [])
@@ -163,7 +146,7 @@ async def _limited(gate: Gate, scope: Scope, principal: Principal, body: bytes |
     if not is_free and not principal.units.take(weight(principal.kind, gate.office.clock.now())):
         return _error(refused(1049), headers={AUTH: "429002"})
     if body is None:
-        is_page = switches.too_large is TooLargeBy.PROXY
+        is_page = switches.too_large == "proxy"
         return page(413, "Request Entity Too Large") if is_page else _error(refused(1044))
     if found is None:
         return _error(refused(1002))
@@ -188,12 +171,12 @@ async def _limited(gate: Gate, scope: Scope, principal: Principal, body: bytes |
         gate.writing.discard(entity)
 
 
-def _answer(gate: Gate, scope: Scope, principal: Principal, found: _Met, body: bytes) -> SentReply:
+def _answer(gate: Gate, scope: Scope, principal: Principal, found: FoundDoor[Endpoint], body: bytes) -> SentReply:
     """The endpoint's answer, or its refusal."""
     office, account = gate.office, principal.account
     gate.moments.come(f"{account.name} {found.door.name}")
     try:
-        headers = _headers(scope)
+        headers = Headers(scope=scope)
         decoded = _decoded(headers, body)
         if scope["method"] != "GET" and not principal.may_write:
             raise refused(1017)
@@ -213,12 +196,12 @@ def _answer(gate: Gate, scope: Scope, principal: Principal, found: _Met, body: b
 
 def _decoded(headers: Headers, body: bytes) -> Any:
     """The body as JSON, None when it is empty; raises the refusals of headers and JSON."""
-    accept = headers.get("accept", ("*/*",))[0].replace(" ", "").lower()
+    accept = headers.get("accept", "*/*").replace(" ", "").lower()
     if not any(one in _ACCEPTED for one in (accept, *accept.split(","))):
         raise refused(1062)
     if not body:
         return None
-    if not headers.get("content-type", ("",))[0].lower().startswith("application/json"):
+    if not headers.get("content-type", "").lower().startswith("application/json"):
         raise refused(1037)
     try:
         decoded = orjson.loads(body)
@@ -239,7 +222,7 @@ def _depth(value: Any) -> int:
     return 1 + max((_depth(one) for one in value), default=0)
 
 
-def _moved(office: Office, scope: Scope, principal: Principal, found: _Met) -> SentReply | None:
+def _moved(office: Office, scope: Scope, principal: Principal, found: FoundDoor[Endpoint]) -> SentReply | None:
     """The 308 to the API's id, where a path has the id of the user interface."""
     ui_id = found.ids.get("entity", "")
     api_id = principal.account.by_ui_id(ui_id)
@@ -252,14 +235,11 @@ def _moved(office: Office, scope: Scope, principal: Principal, found: _Met) -> S
 
 def _by_proxy(scope: Scope) -> SentReply | None:
     """The answers of the proxy: 415 without gzip, or with a body in gzip, and 414."""
-    if (
-        sum(len(name) + len(value) + 4 for name, value in scope["headers"])
-        + len(scope["raw_path"])
-        + len(scope["query_string"])
-        > MOST_HEADER_BYTES
-    ):
+    address = len(scope["raw_path"]) + len(scope["query_string"])
+    if address + sum(len(name) + len(value) + 4 for name, value in scope["headers"]) > MOST_HEADER_BYTES:
         return page(414, "Request-URI Too Large")
-    if "gzip" not in header(scope, b"accept-encoding") or header(scope, b"content-encoding"):
+    headers = Headers(scope=scope)
+    if "gzip" not in headers.get("accept-encoding", "") or headers.get("content-encoding"):
         return SentReply(415)
     return None
 
@@ -267,14 +247,6 @@ def _by_proxy(scope: Scope) -> SentReply | None:
 def _error(error: RemapRefusalError, image_status: int = 412, headers: Mapping[str, str] | None = None) -> SentReply:
     answer = replied(error.body(), error.status_of(image_status))
     return SentReply(answer.status, answer.body, headers or {})
-
-
-def _headers(scope: Scope) -> Headers:
-    headers: dict[str, tuple[str, ...]] = {}
-    for key, value in scope["headers"]:
-        name = key.decode("latin-1")
-        headers[name] = (*headers.get(name, ()), value.decode("latin-1"))
-    return headers
 
 
 async def _read(receive: Receive, most: int) -> bytes | None:

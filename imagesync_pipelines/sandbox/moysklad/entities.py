@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -26,17 +27,13 @@ from imagesync_pipelines.sandbox.moysklad.lists import (
 from imagesync_pipelines.sandbox.moysklad.model import (
     MOST_IMAGES,
     WITH_IMAGES,
-    BadElement,
     BadElementNamed,
-    EmptyArray,
     EntityType,
     ListForm,
-    SameMeta,
-    StockAccount,
     StockEntity,
     StockImage,
 )
-from imagesync_pipelines.sandbox.moysklad.office import Ask, Office
+from imagesync_pipelines.sandbox.moysklad.office import Ask
 from imagesync_pipelines.sandbox.moysklad.webhooks import CREATE, DELETE, UPDATE
 
 LONGEST_NAME = 255
@@ -49,7 +46,7 @@ def list_images(ask: Ask) -> SentReply:
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     shape, page = shape_of(ask), read_page(ask.query)
     images = images_of(ask.account, entity)
-    rows = [image_json(ask.office, ask.account, entity, image, shape) for image in images[page.offset :][: page.limit]]
+    rows = [image_json(ask, entity, image, shape) for image in images[page.offset :][: page.limit]]
     url = images_url(ask.office, entity)
     meta = window_of(url, _IMAGE, len(images), page, ask.query)
     return replied({"context": context_of(ask.office), "meta": meta, "rows": rows})
@@ -59,38 +56,38 @@ def post_images(ask: Ask) -> SentReply:
     """POST /entity/{type}/{id}/images: one object adds, an array sets the list; the answer is all images."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     if isinstance(ask.body, list):
-        judge_form(ask.office.switches.images_form, ListForm.ARRAY)
+        _judge_form(ask.office.switches.images_form, "array")
         return _set(ask, entity, ask.body)
     if not isinstance(ask.body, dict):
         raise refused(1027 if ask.body is None else 2000)
-    _show(ask.office, ask.account, entity, [*entity.images, _made(ask.office, ask.account, entity, ask.body)])
+    _show(ask, entity, [*entity.images, _made(ask, entity, ask.body)])
     return _all_images(ask, entity)
 
 
 def post_batch(ask: Ask) -> SentReply:
     """POST /entity/{type}/{id}/images/batch: an array sets the list; the answer is all images."""
-    judge_form(ask.office.switches.images_form, ListForm.BATCH)
+    _judge_form(ask.office.switches.images_form, "batch")
     if not isinstance(ask.body, list):
         raise refused(1027 if ask.body is None else 2000)
     return _set(ask, ask.account.entity(ask.type, ask.ids["entity"]), ask.body)
 
 
 def _set(ask: Ask, entity: StockEntity, elements: list[Any]) -> SentReply:
-    if not elements and ask.office.switches.empty_array is EmptyArray.REFUSED:
+    if not elements and ask.office.switches.empty_array == "refused":
         raise refused(1027)
-    set_list(ask.office, ask.account, entity, elements, ask.raw)
+    _set_list(ask, entity, elements)
     return _all_images(ask, entity)
 
 
 def _all_images(ask: Ask, entity: StockEntity) -> SentReply:
-    written(ask, entity)
+    _written_images(ask, entity)
     shape = Shape(expand=True, permanent=False)
-    return replied([image_json(ask.office, ask.account, entity, image, shape) for image in entity.images])
+    return replied([image_json(ask, entity, image, shape) for image in entity.images])
 
 
-def judge_form(taken: ListForm, form: ListForm) -> None:
+def _judge_form(taken: ListForm, form: ListForm) -> None:
     """The 1002 for a list in the form that is not taken."""
-    if taken not in (ListForm.BOTH, form):
+    if taken not in ("both", form):
         raise refused(1002)
 
 
@@ -98,7 +95,7 @@ def delete_image(ask: Ask) -> SentReply:
     """DELETE /entity/{type}/{id}/images/{image}: the first with this id goes."""
     entity = ask.account.entity(ask.type, ask.ids["entity"])
     ask.account.show(entity, _without(entity.images, ask.ids["image"]))
-    written(ask, entity)
+    _written_images(ask, entity)
     return SentReply()
 
 
@@ -109,13 +106,13 @@ def delete_images(ask: Ask) -> SentReply:
         raise refused(2000)
     after: Sequence[StockImage] = entity.images
     for element in ask.body:
-        after = _without(after, _id_of_meta(element))
+        after = _without(after, _id_of(element))
     ask.account.show(entity, after)
-    written(ask, entity)
+    _written_images(ask, entity)
     return SentReply()
 
 
-def written(ask: Ask, entity: StockEntity) -> None:
+def _written_images(ask: Ask, entity: StockEntity) -> None:
     """What a write of images does beside them: the stamp of the entity, a webhook."""
     switches = ask.office.switches
     if switches.image_write_bumps_updated:
@@ -124,63 +121,47 @@ def written(ask: Ask, entity: StockEntity) -> None:
         ask.note(entity, UPDATE, switches.image_field_name)
 
 
-def set_list(
-    office: Office,
-    account: StockAccount,
-    entity: StockEntity,
-    elements: list[Any],
-    raw: bytes = b"",
-    *,
-    inline: bool = False,
-) -> None:
-    """Make the elements the entity's list: what is not among them goes. Raises Refused; then the list stays."""
+def _set_list(ask: Ask, entity: StockEntity, elements: list[Any], *, inline: bool = False) -> None:
+    """Make the elements the entity's list: what is not among them goes. When it is refused, the list stays."""
+    switches = ask.office.switches
     after: list[StockImage] = []
     for place, element in enumerate(elements):
         try:
-            after.append(_element(office, account, entity, element, after, inline=inline))
+            after.append(_element(ask, entity, element, after, inline=inline))
         except RemapRefusalError as error:
-            if office.switches.bad_element is BadElement.REST:
+            if switches.bad_element == "rest":
                 continue
-            raise _named(error, office.switches.bad_element_named, place, raw) from error
-    kept = [_id_of_meta(element) for element in elements if _is_meta(element)]
+            raise _named(error, switches.bad_element_named, place, b"" if inline else ask.raw) from error
+    kept = [_id_of(element) for element in elements if _is_meta(element)]
     if len(kept) != len(set(kept)):
-        if office.switches.same_meta is SameMeta.REFUSED:
+        if switches.same_meta == "refused":
             raise refused(3013)
-        if office.switches.same_meta is SameMeta.ONCE:
+        if switches.same_meta == "once":
             after = list(dict.fromkeys(after))
-    _show(office, account, entity, after)
+    _show(ask, entity, after)
 
 
-def _element(
-    office: Office,
-    account: StockAccount,
-    entity: StockEntity,
-    element: Any,
-    beside: Sequence[StockImage],
-    *,
-    inline: bool,
-) -> StockImage:
+def _element(ask: Ask, entity: StockEntity, element: Any, beside: Sequence[StockImage], *, inline: bool) -> StockImage:
+    account, switches = ask.account, ask.office.switches
     if not isinstance(element, dict):
         raise refused(2000)
     if not _is_meta(element):
-        return _made(office, account, entity, element, beside)
-    if inline and not office.switches.inline_keep_by_meta:
+        return _made(ask, entity, element, beside)
+    if inline and not switches.inline_keep_by_meta:
         raise refused(2013, "meta")
-    image_id = _id_of_meta(element)
+    image_id = _id_of(element)
     own = next((image for image in entity.images if image.id == image_id), None)
     if own is not None and f"/{entity.type}/{entity.id}/" in str(element["meta"].get("href")):
         return own
     if image_id not in account.images or not account.shown[image_id]:
         raise refused(2013, "meta")
-    if not office.switches.foreign_meta_adds:
+    if not switches.foreign_meta_adds:
         raise refused(3033, "meta")
     other = account.images[image_id]
     return account.image_of(entity, other.filename, other.content)
 
 
-def _made(
-    office: Office, account: StockAccount, entity: StockEntity, element: Json, beside: Sequence[StockImage] = ()
-) -> StockImage:
+def _made(ask: Ask, entity: StockEntity, element: Json, beside: Sequence[StockImage] = ()) -> StockImage:
     """The image that name and content of an element make; raises 51001, 51002, 51004 and 51005."""
     filename, encoded = element.get("filename"), element.get("content")
     if not isinstance(filename, str) or not filename:
@@ -193,12 +174,12 @@ def _made(
         content = base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as error:
         raise refused(51002, "content") from error
-    limit = office.switches.image_megabytes
+    limit = ask.office.switches.image_megabytes
     if len(content) > limit * 1_000_000:
         raise refused(51004, "content", limit=f"{limit:g}")
-    image = account.image_of(entity, filename, content, beside)
-    if not account.shown[image.id]:
-        _decode(content, _OTHERS if office.switches.other_formats else _OFFICIAL)
+    image = ask.account.image_of(entity, filename, content, beside)
+    if not ask.account.shown[image.id]:
+        _decode(content, _OTHERS if ask.office.switches.other_formats else _OFFICIAL)
     return image
 
 
@@ -210,22 +191,14 @@ def _decode(content: bytes, formats: tuple[str, ...]) -> None:
         raise refused(51002, "content") from error
 
 
-def _show(office: Office, account: StockAccount, entity: StockEntity, images: Sequence[StockImage]) -> None:
+def _show(ask: Ask, entity: StockEntity, images: Sequence[StockImage]) -> None:
     if len(images) > MOST_IMAGES:
         raise refused(51006, limit=MOST_IMAGES)
-    account.show(entity, images)
+    ask.account.show(entity, images)
 
 
 def _is_meta(element: Any) -> bool:
     return isinstance(element, dict) and isinstance(element.get("meta"), dict) and "content" not in element
-
-
-def _id_of_meta(element: Any) -> str:
-    """The id of an image that is named by meta: the end of its address."""
-    href = element["meta"].get("href") if _is_meta(element) else None
-    if not isinstance(href, str):
-        raise refused(2013, "meta")
-    return href.rpartition("/")[2]
 
 
 def _without(images: Sequence[StockImage], image_id: str) -> list[StockImage]:
@@ -237,14 +210,12 @@ def _without(images: Sequence[StockImage], image_id: str) -> list[StockImage]:
 
 def _named(error: RemapRefusalError, how: BadElementNamed, place: int, raw: bytes) -> RemapRefusalError:
     """The same error, telling which element of the array it is about as far as the switch lets it."""
-    if how is BadElementNamed.PARAMETER:
-        return RemapRefusalError(error.code, error.text, error.status, f"[{place}].{error.parameter}".rstrip("."))
-    if how is BadElementNamed.COLUMN and raw:
+    if how == "parameter":
+        return replace(error, parameter=f"[{place}].{error.parameter}".rstrip("."))
+    if how == "column" and raw:
         line, column = _position(raw.decode(), place)
-        return RemapRefusalError(
-            error.code, error.text, error.status, error.parameter, {"line": line, "column": column}
-        )
-    return RemapRefusalError(error.code, error.text, error.status)
+        return replace(error, more={"line": line, "column": column})
+    return replace(error, parameter="")
 
 
 def _position(text: str, place: int) -> tuple[int, int]:
@@ -276,7 +247,7 @@ def put(ask: Ask) -> SentReply:
 def post(ask: Ask) -> SentReply:
     """POST /entity/{type}: an object creates one, an array creates and changes many."""
     if isinstance(ask.body, list):
-        judge_form(ask.office.switches.bulk_form, ListForm.ARRAY)
+        _judge_form(ask.office.switches.bulk_form, "array")
         return _written_many(ask)
     return _one(ask, _written(ask, _object(ask.body), bulk=False))
 
@@ -291,14 +262,14 @@ def delete(ask: Ask) -> SentReply:
 
 def post_many(ask: Ask) -> SentReply:
     """POST /entity/{type}/batch with an array."""
-    judge_form(ask.office.switches.bulk_form, ListForm.BATCH)
+    _judge_form(ask.office.switches.bulk_form, "batch")
     return _written_many(ask)
 
 
 def _written_many(ask: Ask) -> SentReply:
     """Create and change what an array names: the answer has a place for every element."""
     shape = shape_of(ask, len(ask.body) if isinstance(ask.body, list) else None)
-    return _bulk(ask, lambda element: entity_json(ask.office, ask.account, _written(ask, element), shape))
+    return _bulk(ask, lambda element: entity_json(ask, _written(ask, element), shape))
 
 
 def delete_many(ask: Ask) -> SentReply:
@@ -331,7 +302,7 @@ def _bulk(ask: Ask, one: Callable[[Json], Json]) -> SentReply:
 
 
 def _one(ask: Ask, entity: StockEntity) -> SentReply:
-    return replied(entity_json(ask.office, ask.account, entity, shape_of(ask)))
+    return replied(entity_json(ask, entity, shape_of(ask)))
 
 
 def _written(ask: Ask, element: Json, *, bulk: bool = True) -> StockEntity:
@@ -372,7 +343,7 @@ def _change(ask: Ask, entity: StockEntity, element: Json, *, bulk: bool, action:
     fields = []
     images = _inline_images(element)
     if images is not None and entity.type in WITH_IMAGES and (switches.bulk_inline_images or not bulk):
-        set_list(ask.office, ask.account, entity, images, inline=True)
+        _set_list(ask, entity, images, inline=True)
         fields.append(switches.image_field_name)
     for name, attribute in _TEXTS.items():
         if isinstance(element.get(name), str):
@@ -401,6 +372,7 @@ def _inline_images(element: Json) -> list[Any] | None:
 
 
 def _id_of(element: Any) -> str:
+    """The id of what an element names by meta: the end of its address."""
     meta = element.get("meta") if isinstance(element, dict) else None
     href = meta.get("href") if isinstance(meta, dict) else None
     if not isinstance(href, str):

@@ -49,7 +49,7 @@ def _location(ask: Ask) -> str:
     if ask.query.get("miniature") == "true":
         account.visited.add(image.id)
         return links.miniature(account, image)
-    seconds = (ask.headers.get(EXPIRATION) or (str(USUAL_SECONDS),))[0]
+    seconds = ask.headers.get(EXPIRATION, str(USUAL_SECONDS))
     return links.original(account, image, int(seconds) if seconds.isdecimal() else USUAL_SECONDS)
 
 

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta, timezone
 from enum import StrEnum
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches, UnitsWindow
+from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches
 
 UNITS, SECONDS = 45, 3.0
 AT_ONCE, ACCOUNT_AT_ONCE = 5, 20
@@ -54,7 +54,7 @@ class Units:
             now = self._settled()
             if self._used + units > UNITS:
                 return False
-            if self.switches.window is UnitsWindow.FIXED and self._used == 0:
+            if self.switches.window == "fixed" and self._used == 0:
                 self._started = now
             self._used += units
             self._hits.append((now, units))
@@ -77,11 +77,11 @@ class Units:
     def _settled(self) -> float:
         """Let what is over drop out; gives the time."""
         now = self.clock.now().timestamp()
-        if self.switches.window is UnitsWindow.FIXED:
+        if self.switches.window == "fixed":
             if not self._started <= now < self._started + SECONDS:
                 self._used = 0
                 self._hits.clear()
-        elif self.switches.window is UnitsWindow.SLIDING:
+        elif self.switches.window == "sliding":
             while self._hits and self._hits[0][0] <= now - SECONDS:
                 self._used -= self._hits.popleft()[1]
         else:
@@ -94,9 +94,9 @@ class Units:
     def _seconds_to_reset(self, now: float) -> float:
         if self._used <= 0:
             return 0.0
-        if self.switches.window is UnitsWindow.FIXED:
+        if self.switches.window == "fixed":
             return self._started + SECONDS - now
-        if self.switches.window is UnitsWindow.SLIDING:
+        if self.switches.window == "sliding":
             return self._hits[0][0] + SECONDS - now
         return self._used * SECONDS / UNITS
 

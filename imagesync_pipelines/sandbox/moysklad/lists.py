@@ -21,7 +21,6 @@ from imagesync_pipelines.sandbox.moysklad.limits import MOSCOW
 from imagesync_pipelines.sandbox.moysklad.model import (
     WITH_IMAGES,
     EntityType,
-    FreeTariff,
     StockAccount,
     StockEntity,
     StockImage,
@@ -55,7 +54,7 @@ def shape_of(ask: Ask, limit: int | None = None) -> Shape:
     if wanted and wanted[0] not in (PERMANENT, "stock"):
         raise refused(3043, "fields")
     permanent = PERMANENT in wanted
-    if permanent and not ask.account.permanent_links and ask.office.switches.free_tariff is FreeTariff.REFUSED:
+    if permanent and not ask.account.permanent_links and ask.office.switches.free_tariff == "refused":
         raise refused(1070)
     if limit is not None and limit > MOST_EXPANDED:
         return Shape()
@@ -68,14 +67,9 @@ def moment(at: datetime) -> str:
     return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03}"
 
 
-def entity_url(office: Office, entity: StockEntity) -> str:
-    """The address of an entity."""
-    return f"{office.root}/entity/{entity.type}/{entity.id}"
-
-
 def images_url(office: Office, entity: StockEntity) -> str:
     """The address of an entity's images."""
-    return f"{entity_url(office, entity)}/images"
+    return f"{office.root}/entity/{entity.type}/{entity.id}/images"
 
 
 def images_of(account: StockAccount, entity: StockEntity) -> list[StockImage]:
@@ -85,8 +79,9 @@ def images_of(account: StockAccount, entity: StockEntity) -> list[StockImage]:
     return account.entities[entity.product_id].images
 
 
-def entity_json(office: Office, account: StockAccount, entity: StockEntity, shape: Shape) -> Json:
+def entity_json(ask: Ask, entity: StockEntity, shape: Shape) -> Json:
     """One entity; the number of its images is always there, their rows only in the expanded shape."""
+    office, account = ask.office, ask.account
     body: Json = {
         "meta": _meta(office, entity),
         "id": entity.id,
@@ -107,22 +102,17 @@ def entity_json(office: Office, account: StockAccount, entity: StockEntity, shap
         body["characteristics"] = [{"name": "Вариант", "value": entity.name}]
     if entity.type in WITH_IMAGES:
         images = images_of(account, entity)
-        meta = {
-            "href": images_url(office, entity),
-            "type": "image",
-            "mediaType": APPLICATION_JSON,
-            "size": len(images),
-            "limit": 1000,
-            "offset": 0,
+        body["images"] = {
+            "meta": window_of(images_url(office, entity), "image", len(images), RowsAsked(MOST_ROWS, 0), {})
         }
-        body["images"] = {"meta": meta}
         if shape.expand:
-            body["images"]["rows"] = [image_json(office, account, entity, image, shape) for image in images]
+            body["images"]["rows"] = [image_json(ask, entity, image, shape) for image in images]
     return body
 
 
-def image_json(office: Office, account: StockAccount, entity: StockEntity, image: StockImage, shape: Shape) -> Json:
+def image_json(ask: Ask, entity: StockEntity, image: StockImage, shape: Shape) -> Json:
     """One image: there is no `id` in it, and `mediaType` is never that of the picture."""
+    office, account = ask.office, ask.account
     download = f"{office.root}/download/{image.id}"
     meta = {
         "href": f"{images_url(office, entity)}/{image.id}",
@@ -152,7 +142,7 @@ def image_json(office: Office, account: StockAccount, entity: StockEntity, image
 
 def _meta(office: Office, entity: StockEntity) -> Json:
     return {
-        "href": entity_url(office, entity),
+        "href": f"{office.root}/entity/{entity.type}/{entity.id}",
         "metadataHref": f"{office.root}/entity/{entity.type}/metadata",
         "type": entity.type.value,
         "mediaType": APPLICATION_JSON,
@@ -207,7 +197,7 @@ def list_entities(ask: Ask) -> SentReply:
 
 def assortment(ask: Ask) -> SentReply:
     """GET /entity/assortment: products, services, bundles and variants in one; the old one can filter by article."""
-    is_new = WITHOUT_STOCK in ask.headers.get(BETA, ())
+    is_new = WITHOUT_STOCK in ask.headers.getlist(BETA)
     known = OF_ASSORTMENT if is_new else OF_ASSORTMENT | {"article"}
     return _listed(ask, tuple(EntityType), "assortment", known, ASSORTMENT_ORDERS)
 
@@ -224,7 +214,7 @@ def _listed(
     hides_archived = not any(condition.field in ("archived", "id") for condition in conditions)
     there = (one for one in ask.account.of_types(types) if not (hides_archived and one.archived))
     found = ordered(filter(fits, there), order)
-    rows = [entity_json(ask.office, ask.account, one, shape) for one in found[page.offset :][: page.limit]]
+    rows = [entity_json(ask, one, shape) for one in found[page.offset :][: page.limit]]
     meta = window_of(f"{ask.office.root}/entity/{name}", name, len(found), page, ask.query)
     return replied({"context": context_of(ask.office), "meta": meta, "rows": rows})
 

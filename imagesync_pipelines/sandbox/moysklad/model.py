@@ -11,77 +11,29 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from random import Random
+from typing import Literal
 from uuid import UUID
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.answers import refused
 
-
-class UnitsWindow(StrEnum):
-    """How the 45 units of 3 s are counted."""
-
-    FIXED = "fixed"  # a window begins with the first call after the one before has ended
-    SLIDING = "sliding"  # any 3 s
-    LEAKY = "leaky"  # what was used drains evenly, 15 units a second
-
-
-class BadElement(StrEnum):
-    """What an array of images with one bad element does."""
-
-    NOTHING = "nothing"  # refused as a whole, the list stays
-    REST = "rest"  # the good ones become the list; the answer does not mention the bad one
-
-
-class BadElementNamed(StrEnum):
-    """How the error for an array of images tells which element was bad."""
-
-    NOT = "not"
-    PARAMETER = "parameter"  # "parameter": "[3].content"
-    COLUMN = "column"  # "line" and "column" of the element in the body, from 1
-
-
-class EmptyArray(StrEnum):
-    """What an empty array does that is posted to `/images`."""
-
-    REFUSED = "refused"  # 1027
-    CLEARS = "clears"
-
-
-class IdScope(StrEnum):
-    """Within what the same name and bytes have the same image id."""
-
-    ENTITY = "entity"
-    ACCOUNT = "account"
-
-
-class SameMeta(StrEnum):
-    """What an array does that keeps the same image twice by meta."""
-
-    TWICE = "twice"
-    ONCE = "once"
-    REFUSED = "refused"  # 3013
-
-
-class ListForm(StrEnum):
-    """In which form a list is taken; the other is refused as unknown, with 1002."""
-
-    BOTH = "both"
-    ARRAY = "array"  # only as an array to the path of one: /images, /entity/{type}
-    BATCH = "batch"  # only to /images/batch, /entity/{type}/batch
-
-
-class FreeTariff(StrEnum):
-    """What an account without permanent links answers to `fields=downloadPermanentHref`."""
-
-    ABSENT = "absent"
-    REFUSED = "refused"  # 1070
-
-
-class TooLargeBy(StrEnum):
-    """Who refuses a body above the limit, always with 413."""
-
-    PROXY = "proxy"  # a page of HTML
-    API = "api"  # 1044
+# How the 45 units of 3 s are counted: in a window that begins with the first call after the one before has ended, in
+# any 3 s, or as something that drains evenly, 15 units a second.
+UnitsWindow = Literal["fixed", "sliding", "leaky"]
+# What an array of images with one bad element does: it is refused as a whole, or the good ones become the list and the
+# answer does not mention the bad one.
+BadElement = Literal["nothing", "rest"]
+# How its error tells which element was bad: not at all, by "parameter": "[3].content", or by the element's "line" and
+# "column" in the body, from 1.
+BadElementNamed = Literal["not", "parameter", "column"]
+EmptyArray = Literal["refused", "clears"]  # what an empty array does that is posted to `/images`; refused: 1027
+IdScope = Literal["entity", "account"]  # within what the same name and bytes have the same image id
+SameMeta = Literal["twice", "once", "refused"]  # an array that keeps the same image twice by meta; refused: 3013
+# In which form a list is taken: as an array to the path of one (/images, /entity/{type}), or only to /images/batch and
+# /entity/{type}/batch. The other form is refused as unknown, with 1002.
+ListForm = Literal["both", "array", "batch"]
+FreeTariff = Literal["absent", "refused"]  # `fields=downloadPermanentHref` without such links; refused: 1070
+TooLargeBy = Literal["proxy", "api"]  # who refuses a body above the limit with 413: a page of HTML, or 1044
 
 
 @dataclass
@@ -90,31 +42,31 @@ class MoyskladSwitches:
 
     image_megabytes: float = 3  # the largest image, in units of 1,000,000 bytes; 51004 names it
     body_bytes: int = 20_000_000  # the largest body
-    too_large: TooLargeBy = TooLargeBy.PROXY
+    too_large: TooLargeBy = "proxy"
     image_error_status: int = 412  # the status of 51001 to 51006
-    bad_element: BadElement = BadElement.NOTHING
-    bad_element_named: BadElementNamed = BadElementNamed.NOT
-    empty_array: EmptyArray = EmptyArray.REFUSED
+    bad_element: BadElement = "nothing"
+    bad_element_named: BadElementNamed = "not"
+    empty_array: EmptyArray = "refused"
     image_write_bumps_updated: bool = True
     image_write_fires_webhook: bool = True
     image_field_name: str = "images"  # what `updatedFields` of a webhook calls a change of images
-    id_scope: IdScope = IdScope.ENTITY
+    id_scope: IdScope = "entity"
     id_kept_after_delete: bool = False  # an image that is added again has the id it had before
-    same_meta: SameMeta = SameMeta.TWICE
+    same_meta: SameMeta = "twice"
     foreign_meta_adds: bool = False  # a meta of another entity's image in the same account adds it; else 3033
     other_formats: bool = False  # GIF, WEBP and BMP are taken; else 51002
     bulk_inline_images: bool = True  # `images` in the elements of a bulk write are set; else ignored
     inline_keep_by_meta: bool = True  # inline `images` may keep by meta; else 2013
     mixed_bulk_status: int = 400  # the status of a bulk answer that has both entities and errors
     bulk_most: int | None = None  # a bulk stops at the 5 minutes after so many elements: they are written, it is 1088
-    free_tariff: FreeTariff = FreeTariff.ABSENT
+    free_tariff: FreeTariff = "absent"
     head_of_download: int = 302  # the status of HEAD on /download
     download_costs: bool = True  # /download costs a call's units
     variant_shows_parent: bool = False  # a variant without images of its own lists its product's
     old_images_downloadable: bool = False  # an image that no entity shows any more can still be downloaded
-    window: UnitsWindow = UnitsWindow.FIXED
-    images_form: ListForm = ListForm.BOTH  # how the list of an entity's images is set
-    bulk_form: ListForm = ListForm.BOTH  # how many entities are written at once
+    window: UnitsWindow = "fixed"
+    images_form: ListForm = "both"  # how the list of an entity's images is set
+    bulk_form: ListForm = "both"  # how many entities are written at once
     malformed_id_named: bool = True  # an id that is no UUID is 1052; else 1021, as one that is not there
     seconds_per_call: float = 0.0  # real seconds that a call is worked on, so that calls overlap
 
@@ -262,7 +214,7 @@ class StockAccount:
     ) -> StockImage:
         """The image of this name and bytes: the one that is shown already or will be `beside` it, or a new one."""
         digest = hashlib.sha256(content).hexdigest()
-        scope = entity.id if self.switches.id_scope is IdScope.ENTITY else ""
+        scope = entity.id if self.switches.id_scope == "entity" else ""
         key = (scope, filename, digest)
         known = self._identities.get(key)
         if known is not None and (self.switches.id_kept_after_delete or self.shown[known.id] or known in beside):

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from starlette.datastructures import Headers
+
 from imagesync_pipelines.sandbox.answers import SentReply
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.limits import AT_ONCE, PrincipalKind, UnderWay, Units
@@ -147,7 +149,7 @@ class Office:
 class Ask:
     """One call: `ids` are those in its path, `raw` the body as received, `body` the same decoded (None: empty).
 
-    `headers` have lower-case names, each with its lines. What happens to entities is noted in `events`.
+    What happens to entities is noted in `events`.
     """
 
     office: Office
@@ -155,7 +157,7 @@ class Ask:
     principal: Principal
     ids: Mapping[str, str]
     query: Mapping[str, str]
-    headers: Mapping[str, tuple[str, ...]]
+    headers: Headers
     body: Any
     raw: bytes
     events: list[Event] = field(default_factory=list)

@@ -2,12 +2,13 @@
 
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 from uuid import uuid4
 
 import requests
+from starlette.datastructures import Headers
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.answers import Json
@@ -19,6 +20,7 @@ AGENT = "MoySklad webhook touch agent"
 DISABLE, DISABLE_BY_PREFIX = "x-lognex-webhook-disable", "x-lognex-webhook-disablebyprefix"
 CREATE, UPDATE, DELETE = "CREATE", "UPDATE", "DELETE"
 FIELDS = "FIELDS"
+NO_HEADERS = Headers({})
 _GOOD = (200, 204)
 
 
@@ -89,15 +91,12 @@ class Webhooks:
         with self._changed:
             return tuple(self._deliveries)
 
-    def tell(
-        self, account: StockAccount, events: Sequence[Event], headers: Mapping[str, tuple[str, ...]] | None = None
-    ) -> None:
+    def tell(self, account: StockAccount, events: Sequence[Event], headers: Headers = NO_HEADERS) -> None:
         """Things happened at once in an account: tell who wants to hear of them, unless the call's headers hush it."""
-        hushed = headers or {}
-        if not events or "true" in hushed.get(DISABLE, ()):
+        if not events or "true" in headers.getlist(DISABLE):
             return
         # Without scheme and domain a prefix means nothing.
-        prefixes = tuple(prefix for prefix in hushed.get(DISABLE_BY_PREFIX, ()) if urlsplit(prefix).netloc)
+        prefixes = tuple(prefix for prefix in headers.getlist(DISABLE_BY_PREFIX) if urlsplit(prefix).netloc)
         for hook in self.of(account.id):
             wanted = [one for one in events if (one.entity_type, one.action) == (hook.entity_type, hook.action)]
             if not (hook.enabled and wanted) or hook.url.startswith(prefixes):

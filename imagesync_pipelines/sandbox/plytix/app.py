@@ -21,7 +21,7 @@ from imagesync_pipelines.sandbox.answers import CalledPlace, SentReply, replied
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import Moments
 from imagesync_pipelines.sandbox.plytix import assets, products, searches
-from imagesync_pipelines.sandbox.plytix.model import PlytixSwitches, WaitNamed, WindowStart
+from imagesync_pipelines.sandbox.plytix.model import PlytixSwitches, WaitNamed
 from imagesync_pipelines.sandbox.plytix.pim import FILES, V1, V2, Endpoint, Pim, PimAsk, PimRefusalError, found
 from imagesync_pipelines.sandbox.routes import Door, FoundDoor, find
 from imagesync_pipelines.sandbox.server import LOOPBACK
@@ -80,7 +80,7 @@ class Windows:
 
     def _begin(self, window: _Window, now: float) -> None:
         if self._ended(window, now):
-            by_clock = self._switches.window_start is WindowStart.CLOCK
+            by_clock = self._switches.window_start == "clock"
             window.started = now - now % window.seconds if by_clock else now
             window.used = 0
 
@@ -94,11 +94,11 @@ def too_many(spent: Spent, named: WaitNamed) -> SentReply:
     body: dict[str, object] = {"message": MESSAGE, "limit": spent.limit, "window_size": spent.window_size}
     headers: dict[str, str] = {}
     milliseconds = math.ceil(spent.wait * 1000)
-    if named in (WaitNamed.TTL, WaitNamed.BOTH):
+    if named in ("ttl", "both"):
         body["ttl"] = milliseconds
-    if named in (WaitNamed.SECONDS, WaitNamed.BOTH):
+    if named in ("seconds", "both"):
         headers["Retry-After"] = str(math.ceil(spent.wait))
-    if named is WaitNamed.DECIMAL:
+    if named == "decimal":
         headers["Retry-After"] = f"{milliseconds / 1000:.3f}"
     return SentReply(429, orjson.dumps(body), headers)
 
@@ -264,7 +264,7 @@ def pim_place(scope: Scope) -> CalledPlace | None:
     if path.startswith(FILES):
         return None
     met = _find(str(scope["method"]), path)
-    if met is None or met[1].door is None:
+    if met is None:
         return OTHER, path
     return met[1].door.name, next(iter(met[1].ids.values()), "")
 
@@ -286,11 +286,11 @@ def _answer(
         if path.startswith(_JOBS):
             raise PimRefusalError(403, "Permission denied.")
         met = _find(request.method, path)
+        if met is None and _find("", path) is not None:
+            raise PimRefusalError(405, "The method is not allowed for the requested URL.")
         if met is None:
             raise PimRefusalError(404, "The requested URL was not found on the server.")
         version, where = met
-        if where.door is None:
-            raise PimRefusalError(405, "The method is not allowed for the requested URL.")
         ask = PimAsk(version, where.ids, request.query_params, _decoded(body))
         moments.come(where.door.name)
         return where.door.endpoint(pim, ask)

@@ -7,54 +7,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Literal
 
 from imagesync_pipelines.sandbox.clock import SandboxClock
 
-
-class WaitNamed(StrEnum):
-    """How a 429 names the time to wait."""
-
-    SECONDS = "seconds"  # Retry-After: 7
-    DECIMAL = "decimal"  # Retry-After: 6.492
-    TTL = "ttl"  # no header; `ttl` in the body, milliseconds
-    BOTH = "both"  # Retry-After: 7 and `ttl`
-    ABSENT = "absent"  # neither
-
-
-class WindowStart(StrEnum):
-    """When a window of the rate limit begins; the contract only knows that it does not slide."""
-
-    FIRST_CALL = "first call"  # with the first call after the window before has ended
-    CLOCK = "clock"  # at whole multiples of its length
-
-
-class Counts(StrEnum):
-    """How `count` and `total_count` of a search are meant."""
-
-    MATCHES_OF_ACCOUNT = "matches of account"  # matches; all records of the account
-    PAGE_OF_MATCHES = "page of matches"  # rows on this page; matches
-
-
-class ThumbnailForm(StrEnum):
-    """How v2 gives a thumbnail; two documented examples differ."""
-
-    OBJECT = "object"  # {"id": "…"}
-    LIST = "list"  # ["…"]
+# How a 429 names the time to wait: `Retry-After: 7`, `Retry-After: 6.492`, milliseconds as `ttl` in the body, both
+# `Retry-After: 7` and `ttl`, or not at all.
+WaitNamed = Literal["seconds", "decimal", "ttl", "both", "absent"]
+# When a window of the rate limit begins: with the first call after the one before has ended, or at whole multiples of
+# its length. It is only known that it does not slide.
+WindowStart = Literal["first call", "clock"]
+# What `count` and `total_count` of a search are: matches and all records, or rows on this page and matches.
+Counts = Literal["matches of account", "page of matches"]
+ThumbnailForm = Literal["object", "list"]  # how v2 gives a thumbnail: {"id": "…"} or ["…"]; two examples differ
 
 
 @dataclass
 class PlytixSwitches:
     """May be changed while the stand-in runs; delays are seconds of the sandbox's clock unless said otherwise."""
 
-    wait_named: WaitNamed = WaitNamed.SECONDS
-    window_start: WindowStart = WindowStart.FIRST_CALL
+    wait_named: WaitNamed = "seconds"
+    window_start: WindowStart = "first call"
     in_refused: bool = False  # `in` on sku is answered with 422
     in_most: int = 100  # SKUs in one `in`; more are a 422
     groups_most: int | None = None  # OR groups in one search; more are a 422
     columns_most: int = 20  # columns of a search; the documents say 20 and 50
-    counts: Counts = Counts.MATCHES_OF_ACCOUNT
+    counts: Counts = "matches of account"
     token_names_account: bool = True  # the token says whose account it is, beside the limits
-    v2_thumbnail: ThumbnailForm = ThumbnailForm.OBJECT
+    v2_thumbnail: ThumbnailForm = "object"
     bad_image_status: int = 422  # for a URL that gives no image: 422 or 400, not recorded anywhere
     lost_update_race: bool = False  # two links of one product at once: one is lost, though both are answered with 201
     race_seconds: float = 0.05  # real seconds between the read and the write of a link, when the race is on

@@ -18,7 +18,6 @@ from imagesync_pipelines.sandbox.plytix.model import (
     PimAsset,
     PimProduct,
     PlytixSwitches,
-    ThumbnailForm,
 )
 
 # `msg` of a field is a text mostly, but numbers and objects were seen.
@@ -333,7 +332,7 @@ def _thumbnail(account: PimAccount, host: str, product: PimProduct, version: int
     if asset_id is None:
         return None
     if version == V2:
-        return [asset_id] if account.switches.v2_thumbnail is ThumbnailForm.LIST else {"id": asset_id}
+        return [asset_id] if account.switches.v2_thumbnail == "list" else {"id": asset_id}
     return linked_json(host, account.assets[asset_id])
 
 

@@ -173,7 +173,7 @@ def cut(hits: list[_Record], page: PageAsked, value: Callable[[_Record, str], An
 
 def page_answer(page: PageAsked, rows: list[dict[str, Any]], matching: int, total: int, counts: Counts) -> SentReply:
     """The 200 of a search; `matching` records are found of `total`."""
-    by_page = counts is Counts.PAGE_OF_MATCHES
+    by_page = counts == "page of matches"
     return found(
         rows,
         pagination={

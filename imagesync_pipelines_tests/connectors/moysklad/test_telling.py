@@ -8,7 +8,6 @@ from imagesync_pipelines.connectors.moysklad import apply_steps, content
 from imagesync_pipelines.sandbox.faults import drip
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
-from imagesync_pipelines.sandbox.moysklad.model import TooLargeBy
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif, noise
 from imagesync_pipelines_tests.connectors.moysklad.worlds import World, entity, open_world
 
@@ -47,7 +46,7 @@ def test_a_run_tells_what_it_did_and_what_it_skipped(database: sa.Engine, tmp_pa
 def test_an_image_that_no_request_can_hold_is_told(database: sa.Engine, tmp_path: Path) -> None:
     accounts = catalogue(products=1, images=1, variants=0, bundles=0, children=1)
     with open_world(database, tmp_path, accounts=accounts) as world:
-        world.sandbox.switches.body_bytes, world.sandbox.switches.too_large = 20_000, TooLargeBy.PROXY
+        world.sandbox.switches.body_bytes, world.sandbox.switches.too_large = 20_000, "proxy"
         show(world, ONE, [("вид.jpg", jpeg("a", 40)), ("большой.png", noise(100))])
         done = world.sync()
         assert world.names(ONE) == ["вид.jpg"]

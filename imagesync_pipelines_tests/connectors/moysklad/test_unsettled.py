@@ -9,13 +9,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sandbox.moysklad.model import (
-    EmptyArray,
-    IdScope,
-    ListForm,
     MoyskladSwitches,
-    SameMeta,
-    TooLargeBy,
-    UnitsWindow,
 )
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, open_world
 
@@ -23,21 +17,21 @@ from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, open_wor
 pytestmark = pytest.mark.slow
 ONE, OTHER = "product-1-00000", "product-1-00001"
 WAYS: list[dict[str, Any]] = [
-    {"id_scope": IdScope.ACCOUNT},
+    {"id_scope": "account"},
     {"id_kept_after_delete": True},
-    {"foreign_meta_adds": True, "id_scope": IdScope.ACCOUNT},
+    {"foreign_meta_adds": True, "id_scope": "account"},
     {"bulk_inline_images": False},
     {"inline_keep_by_meta": False},
-    {"images_form": ListForm.BATCH},
-    {"bulk_form": ListForm.BATCH},
+    {"images_form": "batch"},
+    {"bulk_form": "batch"},
     {"mixed_bulk_status": 200},
     {"bulk_most": 1},
     {"variant_shows_parent": True},
     {"image_error_status": 400},
-    {"same_meta": SameMeta.REFUSED, "empty_array": EmptyArray.CLEARS},
-    {"window": UnitsWindow.SLIDING},
-    {"body_bytes": 3000, "too_large": TooLargeBy.API},
-    {"body_bytes": 3000, "too_large": TooLargeBy.PROXY},
+    {"same_meta": "refused", "empty_array": "clears"},
+    {"window": "sliding"},
+    {"body_bytes": 3000, "too_large": "api"},
+    {"body_bytes": 3000, "too_large": "proxy"},
 ]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import sqlalchemy as sa
@@ -72,7 +73,7 @@ def test_a_run_that_gets_no_answers_stops_and_the_next_one_goes_on(pair: Connect
     assert_converged(pair)
 
 
-@pytest.mark.parametrize("named", list(WaitNamed), ids=str)
+@pytest.mark.parametrize("named", get_args(WaitNamed), ids=str)
 def test_when_the_hour_is_spent_the_run_checkpoints_and_the_next_one_goes_on(
     database: sa.Engine, tmp_path: Path, named: WaitNamed
 ) -> None:

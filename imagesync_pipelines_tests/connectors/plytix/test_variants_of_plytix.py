@@ -12,7 +12,7 @@ from imagesync_pipelines.connectors.plytix.model import PlytixProduct
 from imagesync_pipelines.connectors.plytix.options import ListingsOptions
 from imagesync_pipelines.connectors.plytix.reading import choose_images, take_listings
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings, in_marketplace, make_listings
-from imagesync_pipelines.sandbox.plytix.model import NewProduct, ThumbnailForm
+from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines_tests.connectors.plytix.accounts import assert_converged, open_connector
 
@@ -26,7 +26,7 @@ UNALIKE = make_listings(7, seed=1, images=3)[:2]
     ("switches", "settings"),
     [
         pytest.param({}, {"products_api": "v2"}, id="v2"),
-        pytest.param({"v2_thumbnail": ThumbnailForm.LIST}, {"products_api": "v2"}, id="v2, thumbnail as a list"),
+        pytest.param({"v2_thumbnail": "list"}, {"products_api": "v2"}, id="v2, thumbnail as a list"),
         pytest.param({"in_refused": True}, {}, id="in is refused"),
         pytest.param({"lost_update_race": True}, {"workers": 8}, id="links of one product race"),
         pytest.param({"search_delay": 3600.0}, {}, id="new assets are not found by a search yet"),

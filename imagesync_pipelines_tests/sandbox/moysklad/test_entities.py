@@ -127,8 +127,8 @@ def test_variants_are_created_in_their_product_and_go_with_it(caller: Caller, pr
 @pytest.mark.parametrize(
     ("form", "good", "unknown"),
     [
-        (ListForm.ARRAY, "entity/product", "entity/product/batch"),
-        (ListForm.BATCH, "entity/product/batch", "entity/product"),
+        ("array", "entity/product", "entity/product/batch"),
+        ("batch", "entity/product/batch", "entity/product"),
     ],
 )
 def test_many_entities_may_be_taken_in_one_form_only(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.sandbox.plytix.model import Counts, NewProduct
+from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import GALLERY, plytix_sandbox
 from imagesync_pipelines_tests.sandbox.plytix.callers import NO_LIMITS, Caller, condition, errors_of
 
@@ -193,11 +193,11 @@ def test_count_is_of_matches_and_total_count_of_the_account(shared: Caller) -> N
 
 
 def test_the_counts_can_be_meant_as_the_newer_documents_say(shared: Caller) -> None:
-    shared.sandbox.switches.counts = Counts.PAGE_OF_MATCHES
+    shared.sandbox.switches.counts = "page of matches"
     try:
         pagination = shared.search("products", [[condition("sku", "like", "-us-")]], page_size=2).json()["pagination"]
     finally:
-        shared.sandbox.switches.counts = Counts.MATCHES_OF_ACCOUNT
+        shared.sandbox.switches.counts = "matches of account"
     assert (pagination["count"], pagination["total_count"]) == (2, 3)
 
 

@@ -2,7 +2,6 @@
 
 import pytest
 
-from imagesync_pipelines.sandbox.plytix.model import ThumbnailForm
 from imagesync_pipelines.sandbox.plytix.server import GALLERY
 from imagesync_pipelines_tests.sandbox.plytix.callers import Caller, errors_of
 
@@ -38,7 +37,7 @@ def test_v2_shows_media_as_ids(newer: Caller, ids: list[str]) -> None:
     assert product["thumbnail"] == {"id": ids[0]}
     assert product["attributes"] == {GALLERY: ids[:2]}
     assert product["assets"] == [{"id": asset_id} for asset_id in ids[:2]]
-    newer.sandbox.switches.v2_thumbnail = ThumbnailForm.LIST
+    newer.sandbox.switches.v2_thumbnail = "list"
     assert read(newer)["thumbnail"] == [ids[0]]
 
 
