@@ -1,10 +1,12 @@
-"""What stand-ins answer with and fetch, as values; and what is wrong with how they are used."""
+"""What stand-ins answer with, draw and fetch, as values; and what is wrong with how they are used."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 
 import orjson
+from PIL import Image
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -46,3 +48,10 @@ class FetchedFile:
 def replied(body: object, status: int = 200, **headers: str) -> SentReply:
     """A reply in JSON; a header `Retry_After="2"` is sent as `Retry-After: 2`."""
     return SentReply(status, orjson.dumps(body), {name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    """The image as a file of a kind that Pillow knows (`JPEG`, `PNG` …), with its options of saving."""
+    file = BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()

@@ -3,7 +3,7 @@
 Control calls are not in the ledger, spend no limit and meet no fault.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import partial
 from typing import get_type_hints
@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imagesync_pipelines.sandbox.answers import SandboxError, Values
+from imagesync_pipelines.sandbox.answers import SandboxError, Values, replied
 from imagesync_pipelines.sandbox.faults import fault_from_json
 from imagesync_pipelines.sandbox.server import StandIn
 
@@ -27,7 +27,8 @@ LAST_CALLS = 200
 
 # Works in a thread: it may wait for the locks of the stand-in.
 Action = Callable[[Values], object]
-Answer = Callable[[Request], Awaitable[Response]]
+# What a control call of a method is answered with; the method stands first.
+Answer = Callable[[str, Values], object]
 
 
 class SteeringError(SandboxError):
@@ -51,7 +52,41 @@ def steered(
     if switches is not None:
         names = shown or [one.name for one in fields(switches)]  # type: ignore[arg-type]
         actions = {**actions, "switches": partial(set_switches, switches, names)}
-    control = Starlette(routes=_routes(parts, state, actions))
+
+    def show_state(method: str, values: Values) -> object:
+        clock, faults, calls = parts.clock.now().isoformat(), parts.faults.as_json(), parts.ledger.as_json()
+        return {**state(), "clock": clock, "faults": faults, "calls": calls}
+
+    def show_ledger(method: str, values: Values) -> object:
+        if method == "DELETE":
+            parts.ledger.clear()
+        return {
+            "counts": parts.ledger.as_json(),
+            "last": [asdict(call) for call in parts.ledger.calls()[-LAST_CALLS:]],
+        }
+
+    def fault_plan(method: str, values: Values) -> object:
+        if method == "DELETE":
+            parts.faults.clear()
+        elif method == "POST":
+            parts.faults.add(fault_from_json(values))
+        return parts.faults.as_json()
+
+    def move_clock(method: str, values: Values) -> object:
+        seconds = values.get("move_seconds")
+        if not isinstance(seconds, int | float):
+            raise SteeringError('the clock is moved by {"move_seconds": 3600}')
+        parts.clock.move(seconds)
+        return {"clock": parts.clock.now().isoformat()}
+
+    routes = [
+        _route("state", show_state, "GET"),
+        _route("ledger", show_ledger, "GET", "DELETE"),
+        _route("faults", fault_plan, "GET", "POST", "DELETE"),
+        _route("clock", move_clock, "POST"),
+        *(_route(name, partial(_act, action), "POST") for name, action in actions.items()),
+    ]
+    control = Starlette(routes=routes)
 
     async def either(scope: Scope, receive: Receive, send: Send) -> None:
         is_control = scope["type"] == "http" and str(scope["path"]).startswith(ROOT)
@@ -75,74 +110,24 @@ def set_switches(switches: object, names: Sequence[str], values: Values) -> Valu
     return {name: getattr(switches, name) for name in names}
 
 
-def _routes(parts: StandIn, state: Callable[[], Mapping[str, object]], actions: Mapping[str, Action]) -> list[Route]:
-    async def show_state(request: Request) -> Response:
-        own = await run_in_threadpool(state)
-        clock, faults, calls = parts.clock.now().isoformat(), parts.faults.as_json(), parts.ledger.as_json()
-        return _json({**own, "clock": clock, "faults": faults, "calls": calls})
-
-    async def calls(request: Request) -> Response:
-        if request.method == "DELETE":
-            parts.ledger.clear()
-        last = [asdict(call) for call in parts.ledger.calls()[-LAST_CALLS:]]
-        return _json({"counts": parts.ledger.as_json(), "last": last})
-
-    async def fault_plan(request: Request) -> Response:
-        if request.method == "DELETE":
-            parts.faults.clear()
-        elif request.method == "POST":
-            parts.faults.add(fault_from_json(await _object(request)))
-        return _json(parts.faults.as_json())
-
-    async def move_clock(request: Request) -> Response:
-        seconds = (await _object(request)).get("move_seconds")
-        if not isinstance(seconds, int | float):
-            raise SteeringError('the clock is moved by {"move_seconds": 3600}')
-        parts.clock.move(seconds)
-        return _json({"clock": parts.clock.now().isoformat()})
-
-    def route(name: str, answer: Answer, *methods: str) -> Route:
-        return Route(ROOT + name, _guarded(answer), methods=methods)
-
-    return [
-        route("state", show_state, "GET"),
-        route("ledger", calls, "GET", "DELETE"),
-        route("faults", fault_plan, "GET", "POST", "DELETE"),
-        route("clock", move_clock, "POST"),
-        *(route(name, _acting(action), "POST") for name, action in actions.items()),
-    ]
+def _act(action: Action, method: str, values: Values) -> object:
+    return action(values)
 
 
-def _acting(action: Action) -> Answer:
-    async def act(request: Request) -> Response:
-        return _json(await run_in_threadpool(action, await _object(request)))
-
-    return act
-
-
-def _guarded(answer: Answer) -> Answer:
+def _route(name: str, answer: Answer, *methods: str) -> Route:
     """Only for callers on this machine; a wrong call is a 400 with its reason."""
 
     async def guarded(request: Request) -> Response:
         if request.client is None or request.client.host not in LOOPBACK_ADDRESSES:
-            return _json({"error": "the sandbox is steered from its own machine only"}, 403)
+            return replied({"error": "the sandbox is steered from its own machine only"}, 403).response()
         try:
-            return await answer(request)
+            values = orjson.loads(await request.body() or b"{}")
+            if not isinstance(values, dict):
+                raise SteeringError("the body is not a JSON object")
+            return replied(await run_in_threadpool(answer, request.method, values)).response()
+        except orjson.JSONDecodeError as error:
+            return replied({"error": f"the body is not JSON: {error}"}, 400).response()
         except SandboxError as error:
-            return _json({"error": str(error)}, 400)
+            return replied({"error": str(error)}, 400).response()
 
-    return guarded
-
-
-async def _object(request: Request) -> Values:
-    try:
-        values = orjson.loads(await request.body() or b"{}")
-    except orjson.JSONDecodeError as error:
-        raise SteeringError(f"the body is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise SteeringError("the body is not a JSON object")
-    return values
-
-
-def _json(content: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(content), status, media_type="application/json")
+    return Route(ROOT + name, guarded, methods=methods)

@@ -8,6 +8,9 @@ from email.utils import format_datetime
 from enum import StrEnum
 from functools import partial
 
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
 from imagesync_pipelines.sandbox.answers import SandboxError
 
 HTML_PAGE = "<!doctype html><html><head><title>Maintenance</title></head><body><h1>Back soon</h1></body></html>"
@@ -21,12 +24,6 @@ NOT_FOUND_PAGE = (
     '\n<!doctype html>\n<html lang="en">\n<head>\n  <title>Not Found</title>\n</head>\n<body>\n'
     "  <h1>Not Found</h1><p>The requested resource was not found on this server.</p>\n</body>\n</html>\n"
 )
-
-_NUMBERS: Mapping[str, tuple[type, ...]] = {
-    **dict.fromkeys(("skip", "status", "length"), (int,)),
-    "times": (int, type(None)),
-    "seconds": (int, float),
-}
 
 
 class FaultError(SandboxError):
@@ -112,11 +109,6 @@ def retry_after_date(seconds: float) -> str:
     return format_datetime(datetime.now(UTC) + timedelta(seconds=seconds), usegmt=True)
 
 
-def retry_after_milliseconds(seconds: float) -> str:
-    """Retry-After as a number of milliseconds, as some APIs write it."""
-    return str(round(seconds * 1000))
-
-
 def html_page(status: int = 200) -> WireFault:
     """A page of HTML where JSON was expected."""
     return answer(status, HTML_PAGE)
@@ -137,16 +129,12 @@ def wrong_length(more: int) -> WireFault:
     return WireFault(FaultKind.LENGTH, length=more)
 
 
-def latency(seconds: float) -> WireFault:
+def latency(seconds: float, kind: FaultKind = FaultKind.LATENCY) -> WireFault:
     """The right answer, late."""
-    return WireFault(FaultKind.LATENCY, seconds=seconds)
+    return WireFault(kind, seconds=seconds)
 
 
-def drip(seconds: float) -> WireFault:
-    """The right answer in pieces, so that no single read times out but the whole takes long."""
-    return WireFault(FaultKind.DRIP, seconds=seconds)
-
-
+drip = partial(latency, kind=FaultKind.DRIP)
 # Faults that say all with their kind.
 truncated, no_length, altered, reset, timeout = (
     partial(WireFault, kind)
@@ -199,33 +187,26 @@ class FaultPlan:
             ]
 
 
+_EXPECTED: Mapping[str, str] = {
+    "kind": f"is one of {', '.join(FaultKind)}",
+    "headers": "is an object of names and values",
+    **dict.fromkeys(("endpoint", "part", "body"), "is a text"),
+}
+
+
 def fault_from_json(values: Mapping[str, object]) -> WireFault:
     """A fault from the control endpoint's JSON, with the field names of Fault; raises FaultError."""
     known = {field.name for field in fields(WireFault)}
     unknown = sorted(set(values) - known)
-    kinds = [kind.value for kind in FaultKind]
     if unknown:
         raise FaultError(f"unknown field {unknown[0]}; a fault has {', '.join(sorted(known))}")
-    if values.get("kind") not in kinds:
-        raise FaultError(f"kind is one of {', '.join(kinds)}")
-    for name, types in _NUMBERS.items():
-        if name in values and type(values[name]) not in types:
-            raise FaultError(f"{name} is a number")
-    for name in ("endpoint", "part", "body"):
-        if not isinstance(values.get(name, ""), str):
-            raise FaultError(f"{name} is a text")
     headers = values.get("headers", {})
-    if not isinstance(headers, Mapping):
-        raise FaultError("headers is an object of names and values")
-    clean = dict(values) | {
-        "kind": FaultKind(str(values["kind"])),
-        "body": str(values.get("body", "")).encode(),
-        "headers": tuple((str(name), str(value)) for name, value in headers.items()),
-    }
-    return WireFault(**clean)  # type: ignore[arg-type]
-
-
-_GATEWAY_PAGE = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
+    pairs = list(headers.items()) if isinstance(headers, Mapping) else None
+    try:
+        return TypeAdapter(WireFault).validate_json(orjson.dumps({**values, "headers": pairs}), strict=True)
+    except ValidationError as error:
+        name = str(error.errors()[0]["loc"][0])
+        raise FaultError(f"{name} {_EXPECTED.get(name, 'is a number')}") from error
 
 
 class Lost(StrEnum):
@@ -244,13 +225,6 @@ class LostAnswers(FaultPlan):
         self.add(fault.at(endpoint, part).after(skip).burst(times))
 
 
-@dataclass
-class _Moment:
-    endpoint: str
-    action: Callable[[], object]
-    skip: int
-
-
 class Moments:
     """What somebody else does between two calls of a client. Safe between threads.
 
@@ -259,25 +233,22 @@ class Moments:
 
     def __init__(self) -> None:
         self.failed: list[Exception] = []
-        self._waiting: list[_Moment] = []
+        self._waiting: list[tuple[str, Callable[[], object], int]] = []
         self._lock = threading.RLock()
 
     def before(self, endpoint: str, action: Callable[[], object], *, skip: int = 0) -> None:
         """Do something once, just before the next call of an endpoint has its effect, or before a later one."""
         with self._lock:
-            self._waiting.append(_Moment(endpoint, action, skip))
+            self._waiting.append((endpoint, action, max(0, skip)))
 
     def come(self, endpoint: str, *, keep_errors: bool = False) -> None:
         """An endpoint is called: do what waits for it; with `keep_errors` an error goes to `failed`."""
         with self._lock:
-            named = [one for one in self._waiting if one.endpoint == endpoint]
-            due = [one for one in named if one.skip <= 0]
-            for one in named:
-                one.skip -= 1
-            self._waiting = [one for one in self._waiting if one not in due]
-        for one in due:
+            counted = [(name, action, skip - (name == endpoint)) for name, action, skip in self._waiting]
+            self._waiting = [one for one in counted if one[2] >= 0]
+        for action in [action for _, action, skip in counted if skip < 0]:
             try:
-                one.action()
+                action()
             except Exception as error:
                 if not keep_errors:
                     raise

@@ -1,9 +1,10 @@
 """Which call is which endpoint, for stand-ins that judge a call before they look at its path."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Endpoint = TypeVar("Endpoint")
 
@@ -24,8 +25,7 @@ class Door(Generic[Endpoint]):
     writes: bool = False
 
 
-@dataclass(frozen=True)
-class FoundDoor(Generic[Endpoint]):
+class FoundDoor(NamedTuple, Generic[Endpoint]):
     """Where a call leads, and the ids in its path, `type` for a choice."""
 
     door: Door[Endpoint]
@@ -34,28 +34,14 @@ class FoundDoor(Generic[Endpoint]):
 
 def find(doors: Iterable[Door[Endpoint]], method: str, path: str) -> FoundDoor[Endpoint] | None:
     """The door of a call; None when there is none. With `""` as method any door of the path will do."""
-    segments = path.split("/")
     for door in doors:
-        ids = _ids(_parts(door.path), segments) if method in ("", door.method) else None
-        if ids is not None:
-            return FoundDoor(door, ids)
+        met = _pattern(door.path).fullmatch(path) if method in ("", door.method) else None
+        if met is not None:
+            return FoundDoor(door, met.groupdict())
     return None
 
 
 @cache
-def _parts(path: str) -> tuple[str, ...]:
-    return tuple(path.split("/"))
-
-
-def _ids(pattern: tuple[str, ...], segments: list[str]) -> dict[str, str] | None:
-    if len(pattern) != len(segments):
-        return None
-    ids: dict[str, str] = {}
-    for part, segment in zip(pattern, segments, strict=True):
-        if part.startswith("{"):
-            ids[part[1:-1]] = segment
-        elif "|" in part and segment in part.split("|"):
-            ids["type"] = segment
-        elif part != segment:
-            return None
-    return ids
+def _pattern(path: str) -> re.Pattern[str]:
+    named = re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]*)", path)
+    return re.compile(re.sub(r"(?<=/)\w+(\|\w+)+", r"(?P<type>\g<0>)", named), re.DOTALL)

@@ -3,9 +3,10 @@
 import signal
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -18,6 +19,8 @@ from imagesync_pipelines.sandbox.wire import losing, observed
 
 LOOPBACK = "127.0.0.1"
 START_SECONDS = 10.0
+
+Started = TypeVar("Started")
 
 
 class ServingError(SandboxError):
@@ -100,6 +103,20 @@ def until_stopped() -> Iterator[threading.Event]:
     finally:
         for kind, handler in before.items():
             signal.signal(kind, handler)
+
+
+def serve(
+    started: AbstractContextManager[Started], announce: Callable[[str], None], lines: Callable[[Started], Iterable[str]]
+) -> None:
+    """Run a stand-in until SIGINT or SIGTERM; to be called from the main thread.
+
+    `announce` is given the lines for the terminal: what points to the stand-in, and where to steer it. Raises
+    ServingError when a port is taken.
+    """
+    with until_stopped() as stop, started as sandbox:
+        for line in lines(sandbox):
+            announce(line)
+        stop.wait()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

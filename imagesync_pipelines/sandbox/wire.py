@@ -129,7 +129,7 @@ async def _disturb(fault: WireFault, app: ASGIApp, scope: Scope, receive: Receiv
         await asyncio.sleep(fault.seconds)
     status, headers, body = await _answer_of(app, scope, receive)
     if fault.kind is FaultKind.DRIP:
-        await _drip(send, status, headers, body, fault.seconds)
+        await _send(send, status, headers, body, DRIP_PIECES, fault.seconds)
         return
     if fault.kind is FaultKind.ALTERED:
         middle = len(body) // 2
@@ -150,7 +150,10 @@ async def _break(
         note(NO_STATUS)
     elif fault.kind is FaultKind.RESET:
         note(NO_STATUS)
-        _reset(transport)
+        # A linger of 0 s makes the kernel send RST: the caller sees a reset, not an orderly end.
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
     else:
         status, headers, body = await _answer_of(app, scope, receive)
         note(status)
@@ -181,18 +184,14 @@ async def _answer_of(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[int,
     return status, headers, bytes(body)
 
 
-async def _send(send: Send, status: int, headers: RawHeaders, body: bytes) -> None:
+async def _send(send: Send, status: int, headers: RawHeaders, body: bytes, pieces: int = 1, seconds: float = 0) -> None:
+    """Send an answer, in so many pieces spread over so many seconds."""
     await send({"type": "http.response.start", "status": status, "headers": _with_length(headers, len(body))})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def _drip(send: Send, status: int, headers: RawHeaders, body: bytes, seconds: float) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": _with_length(headers, len(body))})
-    size = max(1, -(-len(body) // DRIP_PIECES))
-    pieces = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
-    for nth, piece in enumerate(pieces, start=1):
-        await asyncio.sleep(seconds / len(pieces))
-        await send({"type": "http.response.body", "body": piece, "more_body": nth < len(pieces)})
+    size = max(1, -(-len(body) // pieces))
+    parts = [body[start : start + size] for start in range(0, len(body), size)] or [b""]
+    for nth, piece in enumerate(parts, start=1):
+        await asyncio.sleep(seconds / len(parts))
+        await send({"type": "http.response.body", "body": piece, "more_body": nth < len(parts)})
 
 
 def _with_length(headers: RawHeaders, length: int) -> RawHeaders:
@@ -210,13 +209,6 @@ def _write_raw(transport: asyncio.Transport, fault: WireFault, status: int, head
     lines = b"".join(name + b": " + value + b"\r\n" for name, value in sent)
     transport.write(head + lines + b"\r\n" + (body[: len(body) // 2] if fault.kind is FaultKind.TRUNCATED else body))
     transport.close()
-
-
-def _reset(transport: asyncio.Transport) -> None:
-    """Close so that the caller sees a reset, not an orderly end: a linger of 0 s makes the kernel send RST."""
-    connection = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
 
 
 def _transport(send: Send) -> asyncio.Transport:

@@ -11,17 +11,25 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
-from imagesync_pipelines.sandbox.faults import WireFault, altered, drip, latency, reset, truncated, wrong_length
-from imagesync_pipelines.sandbox.head_office.mishaps import (
-    bad_gateways,
+from imagesync_pipelines.sandbox.faults import (
+    WireFault,
+    altered,
+    drip,
+    latency,
+    reset,
+    server_error,
+    truncated,
+    wrong_length,
+)
+from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
+from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS, TOKEN
+from imagesync_pipelines.sandbox.mishaps import (
     bomb_photo,
     html_photo,
     no_such_key,
     object_store_down,
     token_expired,
 )
-from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
-from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS, TOKEN
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
@@ -213,7 +221,7 @@ def test_a_bad_download_never_replaces_a_good_picture_and_is_tried_again(place: 
 @pytest.mark.parametrize(
     "faults",
     [
-        pytest.param(bad_gateways(2), id="a burst of 5xx"),
+        pytest.param((server_error(500), server_error(502)), id="a burst of 5xx"),
         pytest.param((token_expired().at(LISTING).after(1),), id="token expired in mid-scan"),
         pytest.param((token_expired().at(STATUS),), id="expired token at the report"),
         pytest.param((reset().at(LISTING),), id="reset at the listing"),
@@ -271,7 +279,7 @@ def test_a_head_office_whose_clock_is_wrong_loses_nothing(place: EdgeWorld, hour
 
 def test_reports_that_could_not_be_sent_are_sent_by_the_next_run(place: EdgeWorld) -> None:
     changed = place.office.mutate("replace")
-    place.office.faults.add(WireFault(**{**bad_gateways(1)[0].__dict__, "endpoint": STATUS, "times": None}))
+    place.office.faults.add(server_error(500).at(STATUS).for_good())
     failed = place.run()
     assert failed.sent.waiting >= 1
     assert failed.applied.applied.added == 1, "the synchronisation is not disturbed"

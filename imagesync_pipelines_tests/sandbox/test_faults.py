@@ -119,14 +119,13 @@ def test_another_answer_is_sent_in_place_of_the_real_one(
 
 
 def test_a_429_carries_retry_after_in_each_form_or_none(thing: Running) -> None:
-    forms = ["2", faults.retry_after_date(30), faults.retry_after_milliseconds(1.5), None]
+    forms = ["2", faults.retry_after_date(30), "1500", None]
     thing.plan.add(*(faults.rate_limited(form) for form in forms))
     answers = [thing.get() for _ in forms]
     assert [answer.status_code for answer in answers] == [429] * 4
     assert [answer.headers.get("retry-after") for answer in answers] == forms
     date = parsedate_to_datetime(str(forms[1]))
     assert 20 < (date - datetime.now(UTC)).total_seconds() < 31
-    assert forms[2] == "1500"
 
 
 def test_a_truncated_body_declares_more_than_it_sends(thing: Running) -> None:

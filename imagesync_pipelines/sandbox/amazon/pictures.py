@@ -9,7 +9,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from imagesync_pipelines.sandbox.drawing import encoded
+from imagesync_pipelines.sandbox.answers import encoded
 
 REAL_HOST = "https://m.media-amazon.com"
 COPY_SIDE, TINY_SIDE = 500, 75

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from imagesync_pipelines.sandbox.drawing import encoded
+from imagesync_pipelines.sandbox.answers import encoded
 
 JPEG, PNG, WEBP = "jpg", "png", "webp"
 CONTENT_TYPES = {JPEG: "image/jpeg", PNG: "image/png", WEBP: "image/webp"}

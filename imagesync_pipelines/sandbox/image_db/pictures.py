@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
 
-from imagesync_pipelines.sandbox.drawing import encoded
+from imagesync_pipelines.sandbox.answers import encoded
 from imagesync_pipelines.sandbox.image_db.records import MEDIA_ROOT
 
 LONGEST_SIDE = 8000

@@ -10,8 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from imagesync_pipelines.sandbox.answers import CalledPlace, SentReply
-from imagesync_pipelines.sandbox.drawing import encoded
+from imagesync_pipelines.sandbox.answers import CalledPlace, SentReply, encoded
 from imagesync_pipelines.sandbox.faults import Moments
 from imagesync_pipelines.sandbox.moysklad.answers import refused
 from imagesync_pipelines.sandbox.moysklad.model import StockAccount, StockImage

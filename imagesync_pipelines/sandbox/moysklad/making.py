@@ -9,7 +9,7 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from imagesync_pipelines.sandbox.drawing import encoded
+from imagesync_pipelines.sandbox.answers import encoded
 from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.model import EntityType, NewEntity, NewStockImage

@@ -11,9 +11,9 @@ from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildIntents, ChildState
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.sandbox.faults import Lost, answer
+from imagesync_pipelines.sandbox.mishaps import file_storage_unavailable
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
-from imagesync_pipelines.sandbox.moysklad.mishaps import file_storage_unavailable
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.sync.model import Intent
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world

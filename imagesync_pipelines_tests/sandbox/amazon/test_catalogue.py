@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox.amazon import mishaps
+from imagesync_pipelines.sandbox import mishaps
 from imagesync_pipelines.sandbox.amazon.items import Imageless
 from imagesync_pipelines.sandbox.amazon.listings import MARKETPLACES, AmazonListing, ListedImage, in_marketplace
 from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from imagesync_pipelines.sandbox import faults
-from imagesync_pipelines.sandbox.amazon import mishaps
+from imagesync_pipelines.sandbox import faults, mishaps
 from imagesync_pipelines.sandbox.amazon.hosts import ALIASES
 from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, ListedImage
 from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture, Background, draw, read_name, small_copy
@@ -205,7 +204,7 @@ def test_half_a_picture_is_an_error_for_who_fetches(shown: AmazonSandbox) -> Non
 
 
 def test_a_slow_picture_comes_late(shown: AmazonSandbox) -> None:
-    shown.faults.add(mishaps.slow_image(0.3, WIDE.id))
+    shown.faults.add(faults.latency(0.3).at("image", WIDE.id))
     assert shown.fetch(WIDE.url()).status == 200
     assert shown.ledger.calls("image")[0].seconds >= 0.3
 

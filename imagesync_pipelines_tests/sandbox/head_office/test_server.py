@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox import faults
+from imagesync_pipelines.sandbox import faults, mishaps
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import WireFault
-from imagesync_pipelines.sandbox.head_office import mishaps
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, demo_changes, head_office_sandbox
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, REFRESH, STATUS, TOKEN
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller, log_in, post
@@ -90,7 +89,7 @@ def test_a_slow_body_arrives_whole(calm: Caller) -> None:
 
 
 def test_a_burst_ends(calm: Caller) -> None:
-    calm.sandbox.faults.add(*mishaps.bad_gateways(4))
+    calm.sandbox.faults.add(*(faults.server_error(status) for status in (500, 502, 503, 500)))
     assert [calm.ask().status_code for _ in range(5)] == [500, 502, 503, 500, 200]
 
 
