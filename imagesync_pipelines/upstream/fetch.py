@@ -30,7 +30,7 @@ from imagesync_pipelines.upstream.errors import (
     UpstreamError,
     UrlRefusedError,
 )
-from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
+from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call_with_retries, retry_after_seconds
 
 _CHUNK = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -67,11 +67,6 @@ class Fetched:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True)
-class _Redirect:
-    location: str = field(repr=False)
-
-
 def fetch_image(
     url: str,
     policy: FetchPolicy,
@@ -91,12 +86,13 @@ def fetch_image(
     timing = timing or Timing()
 
     def attempt(deadline: float) -> Fetched | UpstreamError:
-        outcome = _follow(url, policy, checksum is not None, timing, resolve, deadline)
-        if isinstance(outcome, UpstreamError) or checksum is None:
-            return outcome
-        if hashlib.new(algorithm, outcome.body, usedforsecurity=False).hexdigest() == expected:
-            return outcome
-        return AlteredBodyError(f"{outcome.url}: the {algorithm} checksum is not the one that was listed", status=200)
+        try:
+            fetched = _follow(url, policy, checksum is not None, timing, resolve, deadline)
+        except UpstreamError as error:
+            return bare(error)
+        if checksum is None or hashlib.new(algorithm, fetched.body, usedforsecurity=False).hexdigest() == expected:
+            return fetched
+        return AlteredBodyError(f"{fetched.url}: the {algorithm} checksum is not the one that was listed", status=200)
 
     retry = RetryPolicy(policy.tries, policy.backoff_first, policy.backoff_max, policy.total_deadline)
     return call_with_retries(attempt, retry, timing)
@@ -104,31 +100,31 @@ def fetch_image(
 
 def _follow(
     url: str, policy: FetchPolicy, has_checksum: bool, timing: Timing, resolve: Resolve, deadline: float
-) -> Fetched | UpstreamError:
+) -> Fetched:
     """Make the request and follow redirects, each judged as the first URL was."""
     secure = False
     for _ in range(policy.max_redirects + 1):
         there = judge_url(url, policy.allowed_hosts, resolve)
         if isinstance(there, UpstreamError):
-            return there
+            raise there
         place = Place(there.name, there.path)
         if secure and there.scheme != "https":
-            return place.error(RedirectRefusedError, "redirected from https to plain http")
+            raise place.error(RedirectRefusedError, "redirected from https to plain http")
         secure = there.scheme == "https"
         outcome = _exchange(there, place, policy, has_checksum, timing, deadline)
-        if not isinstance(outcome, _Redirect):
+        if isinstance(outcome, Fetched):
             return outcome
         try:
-            url = urljoin(f"{there.scheme}://{there.name}{there.target}", outcome.location)
+            url = urljoin(f"{there.scheme}://{there.name}{there.target}", outcome)
         except ValueError:
-            return place.error(UrlRefusedError, "redirected to a URL that cannot be read")
-    return place.error(RedirectRefusedError, f"more than {policy.max_redirects} redirects")
+            raise place.error(UrlRefusedError, "redirected to a URL that cannot be read") from None
+    raise place.error(RedirectRefusedError, f"more than {policy.max_redirects} redirects")
 
 
 def _exchange(
     there: Destination, place: Place, policy: FetchPolicy, has_checksum: bool, timing: Timing, deadline: float
-) -> Fetched | UpstreamError | _Redirect:
-    """Send one request to an address that was judged, and read the answer."""
+) -> Fetched | str:
+    """Send one request to an address that was judged, and read the answer; gives where a redirect leads."""
     try:
         with _connection(there, policy, deadline - timing.clock()) as connection:
             headers = {"Host": there.name, "User-Agent": policy.user_agent, "Accept": "image/*, */*;q=0.1"}
@@ -137,27 +133,24 @@ def _exchange(
             response = connection.getresponse()
             location = response.headers.get("Location")
             if response.status in _REDIRECTS and location:
-                return _Redirect(location)
+                return location
             if response.status != 200:
                 asked = retry_after_seconds(dict(response.headers), "Retry-After", "seconds", timing.wall())
-                return _failure(place, response.status, asked)
+                raise _failure(place, response.status, asked)
             body = _read(response, place, policy.max_bytes, has_checksum)
-            if isinstance(body, UpstreamError):
-                return _late(place, policy) if timing.clock() >= deadline else body
-            origin = f"{there.scheme}://{there.name}{there.path}"
             content_type = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
+            origin = f"{there.scheme}://{there.name}{there.path}"
             return Fetched(origin, content_type, hashlib.sha256(body).hexdigest(), body)
     except ssl.SSLCertVerificationError:
-        return place.error(InsecureConnectionError, "the TLS certificate could not be verified")
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise place.error(InsecureConnectionError, "the TLS certificate could not be verified") from None
+    except (OSError, http.client.HTTPException, ValueError, UpstreamError) as error:
         if timing.clock() >= deadline:
-            return _late(place, policy)
+            late = f"not done within {policy.total_deadline:.0f} s"
+            raise place.error(DeadlineExceededError, late) from None
+        if isinstance(error, UpstreamError):
+            raise
         what = "no answer in time" if isinstance(error, TimeoutError) else "the connection failed or broke"
-        return place.error(UnavailableError, f"{what} ({type(error).__name__})")
-
-
-def _late(place: Place, policy: FetchPolicy) -> UpstreamError:
-    return place.error(DeadlineExceededError, f"not done within {policy.total_deadline:.0f} s")
+        raise place.error(UnavailableError, f"{what} ({type(error).__name__})") from None
 
 
 def _failure(place: Place, status: int, retry_after: float | None) -> UpstreamError:
@@ -184,7 +177,7 @@ def _connection(there: Destination, policy: FetchPolicy, left: float) -> Iterato
             with raw:
                 wrapped = raw
                 if there.scheme == "https":
-                    wrapped = _tls_context(_ca_file()).wrap_socket(raw, server_hostname=there.host)
+                    wrapped = _tls_context().wrap_socket(raw, server_hostname=there.host)
                 with wrapped:
                     connection = http.client.HTTPConnection(there.host, there.port)
                     connection.sock = wrapped
@@ -208,53 +201,49 @@ def _cut(handle: socket.socket) -> None:
         handle.shutdown(socket.SHUT_RDWR)
 
 
-def _ca_file() -> str:
-    """Give the certificates that requests would use."""
-    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+def _tls_context() -> ssl.SSLContext:
+    """What requests would use."""
+    return _tls_context_of(os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where())
 
 
 @cache
-def _tls_context(ca_file: str) -> ssl.SSLContext:
-    """Make a TLS context once per file: reading the certificates takes longer than a small picture."""
+def _tls_context_of(ca_file: str) -> ssl.SSLContext:
+    """Once per file: reading the certificates takes longer than a small picture."""
     return ssl.create_default_context(cafile=ca_file)
 
 
-def _read(
-    response: http.client.HTTPResponse, place: Place, max_bytes: int, has_checksum: bool
-) -> bytes | UpstreamError:
+def _read(response: http.client.HTTPResponse, place: Place, max_bytes: int, has_checksum: bool) -> bytes:
     """Read the body whole and compare it with the length that was announced."""
     lengths = {value.strip() for value in response.headers.get_all("Content-Length", [])}
     announced = None
     if lengths and not response.chunked:
         text = lengths.pop()
         if lengths or not (text.isascii() and text.isdigit()):
-            return place.error(BadAnswerError, "the announced length is no number, or there are several", status=200)
+            raise place.error(BadAnswerError, "the announced length is no number, or there are several", status=200)
         announced = int(text)
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
-        return place.error(BadAnswerError, "the body is compressed although that was not asked for", status=200)
+        raise place.error(BadAnswerError, "the body is compressed although that was not asked for", status=200)
     if announced is None and not has_checksum:
-        return place.error(UnprovenBodyError, "the body has no length and its checksum is not known", status=200)
+        raise place.error(UnprovenBodyError, "the body has no length and its checksum is not known", status=200)
     if announced is not None and announced > max_bytes:
         what = f"{announced} bytes are announced, {max_bytes} are allowed"
-        return place.error(BodyTooLargeError, what, status=200)
+        raise place.error(BodyTooLargeError, what, status=200)
     if response.will_close and not response.chunked:
         # Reading to the end of the connection is what shows a body that is longer than announced.
         response.length = None
     pieces: list[bytes] = []
     size = 0
-    limit = max_bytes if announced is None else announced
     try:
         while piece := response.read1(_CHUNK):
             pieces.append(piece)
             size += len(piece)
-            if size > limit:
-                break
+            if announced is not None and size > announced:
+                what = f"the body is longer than the {announced} bytes announced"
+                raise place.error(AlteredBodyError, what, status=200)
+            if size > max_bytes:
+                raise place.error(BodyTooLargeError, f"the body is larger than {max_bytes} bytes", status=200)
     except http.client.IncompleteRead:
-        return place.error(TruncatedBodyError, f"the body broke off after {size} bytes", status=200)
-    if size > limit:
-        if announced is None:
-            return place.error(BodyTooLargeError, f"the body is larger than {max_bytes} bytes", status=200)
-        return place.error(AlteredBodyError, f"the body is longer than the {announced} bytes announced", status=200)
+        raise place.error(TruncatedBodyError, f"the body broke off after {size} bytes", status=200) from None
     if size < (announced or 1):
-        return place.error(TruncatedBodyError, f"{size} bytes came instead of {announced or 'a picture'}", status=200)
+        raise place.error(TruncatedBodyError, f"{size} bytes came instead of {announced or 'a picture'}", status=200)
     return b"".join(pieces)

@@ -114,11 +114,11 @@ class TokenHolder:
         return outcome.status in self._policy.token_refusals
 
     def note_answer(self, outcome: object) -> None:
-        """Note a call's outcome that is no refusal of its token; an answer shows that the system took the token.
+        """Note a call's outcome; an answer that is no refusal shows that the system took the token.
 
         Should it be refused later, a new one makes sense.
         """
-        if not isinstance(outcome, UpstreamError) or outcome.status is not None:
+        if not self.is_refusal(outcome) and (not isinstance(outcome, UpstreamError) or outcome.status is not None):
             self._worked = True
 
     def refused(self, token: Token) -> None:

@@ -90,11 +90,7 @@ class Transport:
         """
         request = replace(request, accept=request.accept | self._dialect.answers)
         try:
-            return call_with_retries(
-                lambda deadline: self._attempt(request, deadline),
-                self._retry,
-                self._timing,
-            )
+            return call_with_retries(lambda deadline: self._attempt(request, deadline), self._retry, self._timing)
         except UpstreamError as error:
             if error.ambiguous:
                 raise AnswerLostError(str(error)) from None
@@ -112,13 +108,12 @@ class Transport:
                 outcome = self._session.attempt(request, until)
                 if permit is not None and isinstance(outcome, Answer):
                     permit.heard = outcome.headers
-            if tokens is not None and token is not None:
-                if not tokens.is_refusal(outcome):
-                    tokens.note_answer(outcome)
-                elif not renewed:
-                    tokens.refused(token)
-                    renewed = True
-                    continue
+            if tokens is not None and token is not None and not renewed and tokens.is_refusal(outcome):
+                tokens.refused(token)
+                renewed = True
+                continue
+            if tokens is not None:
+                tokens.note_answer(outcome)
             judged = (
                 dialect.judge(request, outcome) if isinstance(outcome, Answer) else dialect.failed(request, outcome)
             )
@@ -130,22 +125,19 @@ class Transport:
             limiter.refused(judged.retry_after, refusals, judged.host)
 
 
-class ApiClient:
-    """What a run may ask any client of a system: what its calls took, and what is left of the limits."""
+class ApiClient(Transport):
+    """The client of a system with limits: what a run may ask it, of what its calls took and what is left."""
 
-    def __init__(self, transport: Transport, limiter: RateLimiter, tokens: TokenHolder | None = None) -> None:
-        self._transport = transport
-        self._limiter = limiter
-        self._tokens = tokens
-
-    def close(self) -> None:
-        """Close the connections of all threads."""
-        self._transport.close()
-
-    @property
-    def calls(self) -> int:
-        """Requests made to the system so far, repetitions and refused ones included; tokens are counted apart."""
-        return self._transport.calls
+    def __init__(
+        self,
+        policy: SessionPolicy,
+        dialect: Dialect,
+        timing: Timing,
+        limiter: RateLimiter,
+        tokens: TokenHolder | None = None,
+    ) -> None:
+        super().__init__(policy, dialect, timing, limiter=limiter, tokens=tokens)
+        self._limits = limiter
 
     @property
     def token_calls(self) -> int:
@@ -155,27 +147,27 @@ class ApiClient:
     @property
     def bytes(self) -> int:
         """Bytes of answers received so far, those of the host that gives tokens among them."""
-        return self._transport.bytes + (0 if self._tokens is None else self._tokens.bytes)
+        return super().bytes + (0 if self._tokens is None else self._tokens.bytes)
 
     @property
     def units(self) -> int:
         """Units of the limit that the calls took."""
-        return self._limiter.units
+        return self._limits.units
 
     @property
     def weight(self) -> int:
         """Units that one call takes now."""
-        return self._limiter.weight()
+        return self._limits.weight()
 
     def limits(self) -> tuple[Window, ...]:
         """The windows that we keep to, our share already taken: what a plan reckons its minutes with. May log in."""
-        return self._limiter.windows()
+        return self._limits.windows()
 
     def left(self) -> tuple[WindowLeft, ...]:
         """What is left of each of these windows now, in units, over all runs of this installation. May log in."""
-        return self._limiter.left()
+        return self._limits.left()
 
     @property
     def free_at(self) -> datetime | None:
         """When the next call may be made, once a pause was longer than a run waits; None before."""
-        return self._limiter.free_at
+        return self._limits.free_at

@@ -135,8 +135,7 @@ class PhotoBodies:
             if self._tokens.is_refusal(outcome):
                 self._tokens.refused(token)
                 outcome = self._exchange(url, place, self._tokens.current().access, wanted, deadline)
-            if not self._tokens.is_refusal(outcome):
-                self._tokens.note_answer(outcome)
+            self._tokens.note_answer(outcome)
             return outcome
 
         body = call_with_retries(attempt, self._retry, self._timing)

@@ -51,7 +51,7 @@ from imagesync_pipelines.upstream.errors import AlteredBodyError, BadAnswerError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines.upstream.transport import ApiClient, Transport
+from imagesync_pipelines.upstream.transport import ApiClient
 
 # What a storage host answers to a link that expired, and a public host to one that is dead; another may then help.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
@@ -135,8 +135,8 @@ class MoyskladApi(ApiClient):
         timing = timing or Timing()
         limiter = RateLimiter(rate_limit(account, settings), engine, timing)
         policy = session_policy(account, settings)
-        super().__init__(Transport(policy, MoyskladDialect(account, timing), timing, limiter=limiter), limiter)
-        self._calls = MoyskladCalls(self._transport, settings.webhook_prefix)
+        super().__init__(policy, MoyskladDialect(account, timing), timing, limiter)
+        self._calls = MoyskladCalls(self, settings.webhook_prefix)
         # How lists are sent, of one entity and of many: one after the other until the account knows one of them.
         forms = ("", "/batch") if settings.list_form == "array" else ("/batch", "")
         self._forms: dict[str, tuple[str, ...]] = {"one": forms, "many": forms}

@@ -22,7 +22,7 @@ from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
-from imagesync_pipelines.upstream.transport import ApiClient, Dialect, Transport
+from imagesync_pipelines.upstream.transport import ApiClient, Dialect
 
 ITEMS_PATH = "catalog/2022-04-01/items"
 # Amazon's figures: identifiers in one search, items on one page, and 2 calls a second with a burst of 2.
@@ -112,7 +112,7 @@ class CatalogueApi(ApiClient):
         limit = rate_limit(f"spapi {settings.spapi_client_id}", lambda: RATE, settings.max_pause_seconds)
         policy = session_policy(settings.spapi_url, settings)
         limiter = RateLimiter(limit, engine, timing)
-        super().__init__(Transport(policy, CatalogueDialect(), timing, limiter=limiter, tokens=tokens), limiter, tokens)
+        super().__init__(policy, CatalogueDialect(), timing, limiter, tokens)
         self._host = urlsplit(settings.spapi_url).hostname or ""
 
     def items(self, asins: Iterable[str], marketplace: str) -> Catalogue:
@@ -189,7 +189,7 @@ class CatalogueApi(ApiClient):
 
     def _get(self, params: Mapping[str, Param]) -> Mapping[str, Any]:
         """Make one search."""
-        data = self._transport.call(ApiRequest("GET", ITEMS_PATH, params, expect_json=True)).data
+        data = self.call(ApiRequest("GET", ITEMS_PATH, params, expect_json=True)).data
         return data if isinstance(data, dict) else {}
 
 

@@ -42,7 +42,7 @@ from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest
-from imagesync_pipelines.upstream.transport import ApiClient, Transport
+from imagesync_pipelines.upstream.transport import ApiClient
 
 THUMBNAIL = "thumbnail"
 # The most SKUs or ids that one `in` takes, and the largest page (docs/contracts/plytix.md).
@@ -74,8 +74,7 @@ class PlytixApi(ApiClient):
 
         policy = session_policy(account.url, settings)
         limiter = RateLimiter(rate_limit(f"plytix {account.alias}", limits, settings.max_pause_seconds), engine, timing)
-        transport = Transport(policy, PimDialect(limits, timing), timing, limiter=limiter, tokens=tokens)
-        super().__init__(transport, limiter, tokens)
+        super().__init__(policy, PimDialect(limits, timing), timing, limiter, tokens)
         self._products = f"api/{settings.products_api}/products"
         self._gallery = settings.gallery_attribute
         self._inherited = settings.inherited_galleries
@@ -193,14 +192,14 @@ class PlytixApi(ApiClient):
 
     def _read(self, method: str, path: str, json: object = None) -> Answer:
         """Make a call that changes nothing; it is repeated after what is transient."""
-        return self._transport.call(ApiRequest(method, path, json=json, idempotent=True))
+        return self.call(ApiRequest(method, path, json=json, idempotent=True))
 
     def _write(self, method: str, path: str, json: object) -> Answer:
         """Make a call that changes something; it is repeated only while it surely was not carried out.
 
         Raises AnswerLostError when it may have been.
         """
-        return self._transport.call(ApiRequest(method, path, json=json, idempotent=False))
+        return self.call(ApiRequest(method, path, json=json, idempotent=False))
 
     def _details(self, product_id: str) -> Mapping[str, Any]:
         """All fields of a product; {} when it is gone: writing to it will tell."""
