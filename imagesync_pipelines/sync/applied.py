@@ -19,6 +19,9 @@ from imagesync_pipelines.sync.report import Summary, summary_of
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, RemoteTarget
 
+# In the payload of plans that releases before the connectors' declarations stored.
+_STATE_BEFORE = "state_before"
+
 
 class ApplyOptions(BaseModel):
     """Which plan to apply."""
@@ -73,6 +76,13 @@ def load_plan(context: RunContext[Any], plan_id: int | None) -> Loaded:
 def payload_of(context: RunContext[Any], loaded: Loaded) -> pd.DataFrame:
     """The whole payload of a plan. Raises PlanMissingError."""
     return context.plans.need_payload(loaded.header.id)
+
+
+def states_of(loaded: Loaded, payload: pd.DataFrame) -> Mapping[str, str]:
+    """The digests of a plan's groups when it was made; a plan of an earlier release has them in its payload."""
+    if _STATE_BEFORE not in payload:
+        return loaded.states
+    return dict(zip(payload["group"], payload[_STATE_BEFORE], strict=True))
 
 
 def portions_of(context: RunContext[Any], loaded: Loaded) -> Iterator[pd.DataFrame]:

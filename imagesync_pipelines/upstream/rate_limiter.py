@@ -42,6 +42,16 @@ class RateLimit:
     jitter: float = 0.25
 
 
+def goes_on_later(kind: type[UpstreamError], why: str) -> Callable[[float, str], UpstreamError]:
+    """`too_long` of a RateLimit: the error of a run that stops here because its pause would be too long."""
+
+    def too_long(pause: float, host: str) -> UpstreamError:
+        what = f"{why} for {pause / 60:.0f} min; what is done stays done, and the next run goes on"
+        return kind(what, host=host, retry_after=pause, sent=False)
+
+    return too_long
+
+
 @dataclass
 class Permit:
     """One call while it may be made: the units it takes; `heard` gets the headers of its answer."""

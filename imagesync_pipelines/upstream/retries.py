@@ -45,14 +45,15 @@ def retry_after_seconds(
 
     A date counts from the answer's own Date header when there is one: the two clocks need not agree.
     """
-    text = headers.get(header, "").strip()
+    named = {name.lower(): value for name, value in headers.items()}
+    text = named.get(header.lower(), "").strip()
     try:
         number = float(text)
     except ValueError:
         moment = _moment(text)
         if moment is None:
             return None
-        return max(0.0, moment - (_moment(headers.get("Date", "")) or now))
+        return max(0.0, moment - (_moment(named.get("date", "")) or now))
     if not isfinite(number) or number < 0:
         return None
     return number / 1000 if unit == "milliseconds" else number
@@ -65,6 +66,15 @@ def _moment(text: str) -> float | None:
         return None
     aware: datetime = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return aware.timestamp()
+
+
+def number_in(value: object) -> float | None:
+    """A number that is one, finite and not negative, also when sent as a text; None for anything else."""
+    try:
+        number = float(value) if isinstance(value, int | float | str) and not isinstance(value, bool) else None
+    except ValueError:
+        return None
+    return number if number is not None and isfinite(number) and number >= 0 else None
 
 
 def pause_after(attempt: int, asked: float | None, policy: RetryPolicy, timing: Timing) -> float:

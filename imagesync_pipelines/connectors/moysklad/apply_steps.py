@@ -44,6 +44,7 @@ from imagesync_pipelines.sync.applied import (
     carry_out_remotely,
     load_plan,
     payload_of,
+    states_of,
 )
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.model import QuarantineItem
@@ -118,7 +119,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, *, plan_id: int | None = None)
             target,
             child.intents,
             what="images",
-            states=loaded.states or _states_of_before(payload),
+            states=states_of(loaded, payload),
             fatal=FATAL,
             bulk=FirstFill(tools, tasks) if child.child.bulk_first_fill else None,
         )
@@ -232,13 +233,6 @@ def _tools(
         forget=lambda key: forget_entities(child, frozenset({key})),
         written=WrittenImages(),
     )
-
-
-def _states_of_before(payload: pd.DataFrame) -> dict[str, str]:
-    """The digests of the groups in a plan that an earlier release stored: they were beside the tasks then."""
-    if "state_before" not in payload:
-        return {}
-    return dict(zip(payload["group"], payload["state_before"], strict=True))
 
 
 def _remember_refused(child: ChildRun, written: WrittenImages) -> None:

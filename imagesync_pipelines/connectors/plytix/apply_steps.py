@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-import pandas as pd
-
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, intents_of, ledger_of
@@ -35,13 +33,11 @@ from imagesync_pipelines.sync.applied import (
     carry_out_remotely,
     load_plan,
     payload_of,
+    states_of,
 )
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import Json, StepResult, Table, Texts
-
-# In the payload of plans that releases before the connectors' declarations stored.
-_STATE_BEFORE = "state_before"
 
 
 @dataclass(frozen=True)
@@ -174,7 +170,7 @@ def apply_plan(context: Run, api: PlytixApi, options: ApplyOptions) -> Galleries
             target,
             intents_of(context),
             what="product images",
-            states=_states(loaded, payload),
+            states=states_of(loaded, payload),
             fatal=FATAL,
             states_read_at=read_at,
         )
@@ -216,13 +212,6 @@ def applied_line(account: str, done: GalleriesWritten) -> str:
 
 def _moment(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
-
-
-def _states(loaded: Loaded, payload: pd.DataFrame) -> Mapping[str, str]:
-    """The digests of the plan's groups; a plan of an earlier release has them in its payload."""
-    if _STATE_BEFORE not in payload:
-        return loaded.states
-    return dict(zip(payload["group"], payload[_STATE_BEFORE], strict=True))
 
 
 def _uploads_of(context: Run, loaded: Loaded) -> UploadsMade:

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client.answers import NOT_CARRIED_OUT, code_of, refusal
-from imagesync_pipelines.connectors.moysklad.client.limits import CircuitBreaker, asked_pause
+from imagesync_pipelines.connectors.moysklad.client.limits import CircuitBreaker
 from imagesync_pipelines.connectors.moysklad.errors import AccountForbiddenError, AccountRefusedError, StorageFullError
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
@@ -19,11 +19,12 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.retries import Timing, retry_after_seconds
 from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, HeaderAuth, Param, SessionPolicy
 from imagesync_pipelines.upstream.transport import Dialect, Transport
 
 _JSON = {"Accept": "application/json;charset=utf-8"}
+_PAUSE_HEADER = "X-Lognex-Retry-After"
 _ANYTHING = {"Accept": "*/*"}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 # The server gives up after 300 s; uploading 20 MB takes its time as well.
@@ -39,6 +40,7 @@ class MoyskladDialect(Dialect):
     answers = frozenset(range(400, 600))
 
     def __init__(self, account: MoyskladAccount, timing: Timing) -> None:
+        self._wall = timing.wall
         self._breaker = CircuitBreaker(account.name, timing.wall)
 
     def before(self) -> None:
@@ -60,7 +62,8 @@ class MoyskladDialect(Dialect):
             return refused
         if isinstance(refused, RateLimitedError):
             self._breaker.refused()
-            refused.retry_after = asked_pause(answer.headers)
+            # Without it too many calls were in flight.
+            refused.retry_after = retry_after_seconds(answer.headers, _PAUSE_HEADER, "milliseconds", self._wall())
             return refused
         code = code_of(data)
         self._breaker.failed(

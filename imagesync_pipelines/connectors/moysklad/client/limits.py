@@ -8,13 +8,13 @@ import threading
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
-from math import isfinite
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, TokenKind
 from imagesync_pipelines.connectors.moysklad.errors import AccountStoppedError
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.upstream.rate_limiter import RateLimit
+from imagesync_pipelines.upstream.rate_limiter import RateLimit, goes_on_later
+from imagesync_pipelines.upstream.retries import number_in
 
 UNITS = 45
 WINDOW_SECONDS = 3
@@ -34,20 +34,11 @@ _WEIGHTS: Mapping[TokenKind, tuple[tuple[date, int], ...]] = {
 def rate_limit(account: MoyskladAccount, settings: MoyskladSettings) -> RateLimit:
     """The limit of one account, our share of it; AccountStoppedError when a run would have to wait for too long."""
     windows = (Window(max(1, int(UNITS * settings.pace_share)), WINDOW_SECONDS),)
-
-    def too_long(pause: float, host: str) -> AccountStoppedError:
-        return AccountStoppedError(
-            f"account {account.name} is asked to pause for {pause / 60:.0f} min; what is done stays done, "
-            "and the next run goes on",
-            retry_after=pause,
-            sent=False,
-        )
-
     return RateLimit(
         principal=f"moysklad {account.name}",
         windows=lambda: windows,
         longest_pause=settings.max_pause_seconds,
-        too_long=too_long,
+        too_long=goes_on_later(AccountStoppedError, f"account {account.name} is asked to pause"),
         weight=lambda now: weight_of(account.token_kind, now),
         parallel=PARALLEL,
         units_left=units_left,
@@ -67,26 +58,11 @@ def units_left(headers: Mapping[str, str], weight: int) -> int | None:
     Where the limit it names is our number of calls and not of units, what is left is taken for calls as well.
     """
     named = {name.lower(): value for name, value in headers.items()}
-    left, limit = _number(named.get("x-ratelimit-remaining")), _number(named.get("x-ratelimit-limit"))
+    left, limit = (number_in(named.get(f"x-ratelimit-{name}")) for name in ("remaining", "limit"))
     if left is None:
         return None
     in_calls = weight > 1 and limit == UNITS // weight
     return int(left) * (weight if in_calls else 1)
-
-
-def asked_pause(headers: Mapping[str, str]) -> float | None:
-    """Seconds that an answer 429 asks us to wait; None when it does not say (too many calls in flight)."""
-    named = {name.lower(): value for name, value in headers.items()}
-    asked = _number(named.get("x-lognex-retry-after"))
-    return None if asked is None else asked / 1000
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text) if text is not None else None
-    except ValueError:
-        return None
-    return number if number is not None and isfinite(number) and number >= 0 else None
 
 
 MOST_REFUSALS = 20

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.connectors.moysklad.accounts import TokenKind
+from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, TokenKind
 from imagesync_pipelines.connectors.moysklad.client.answers import RowError, entity_of, moscow_time, page_of, refusal
-from imagesync_pipelines.connectors.moysklad.client.limits import asked_pause, units_left, weight_of
+from imagesync_pipelines.connectors.moysklad.client.calls import MoyskladDialect
+from imagesync_pipelines.connectors.moysklad.client.limits import units_left, weight_of
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountForbiddenError,
     AccountRefusedError,
@@ -22,8 +23,10 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     TooManyImagesError,
 )
 from imagesync_pipelines.connectors.moysklad.model import Entity, key_parts
-from imagesync_pipelines.upstream.answers import Place
+from imagesync_pipelines.upstream.answers import Answer, Place
 from imagesync_pipelines.upstream.errors import RateLimitedError, UnavailableError, UpstreamError
+from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.session import ApiRequest
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity_json, error_json, image_json
 
 PLACE = Place("api.moysklad.ru", "/entity/product/p1/images")
@@ -176,6 +179,9 @@ def test_what_is_left_is_read_in_units(headers: dict[str, str], left: int | None
     assert units_left(headers, weight=3) == left
 
 
-def test_a_pause_is_in_milliseconds_and_may_not_be_named() -> None:
-    assert asked_pause({"x-lognex-retry-after": "1500"}) == 1.5
-    assert asked_pause({"X-Lognex-Reset": "1500"}) is None
+@pytest.mark.parametrize(("header", "pause"), [("x-lognex-retry-after", 1.5), ("X-Lognex-Reset", None)])
+def test_a_pause_is_in_milliseconds_and_may_not_be_named(header: str, pause: float | None) -> None:
+    refused = Answer(429, "https://api.moysklad.ru/entity/product", 0.1, {header: "1500"}, b"")
+    error = MoyskladDialect(MoyskladAccount("main"), Timing()).judge(ApiRequest("GET", "entity/product"), refused)
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after == pause
