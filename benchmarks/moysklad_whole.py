@@ -17,9 +17,10 @@ from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.content import fetch_content
+from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
-from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account
+from imagesync_pipelines.connectors.moysklad.reading import read_main_account
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.sandbox.moysklad.limits import SECONDS, UNITS, PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN

@@ -20,17 +20,18 @@ from imagesync_pipelines.connectors.moysklad.child import (
 )
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.content import CONTENT, kept_of
-from imagesync_pipelines.connectors.moysklad.lists import ChildLists
+from imagesync_pipelines.connectors.moysklad.filling import FirstFill
+from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN
 from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap, ContentFetched, EntityTask, key_parts
 from imagesync_pipelines.connectors.moysklad.plan_step import forget_entities
 from imagesync_pipelines.connectors.moysklad.planning import tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueView, State
-from imagesync_pipelines.connectors.moysklad.reading_steps import ENTITY_MAP, SHOWN, reading_of
+from imagesync_pipelines.connectors.moysklad.reading import reading_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.connectors.moysklad.target import (
     FATAL,
+    ChildLists,
     ChildTools,
-    FirstFill,
     ImageTarget,
     SizeLimit,
     WrittenImages,

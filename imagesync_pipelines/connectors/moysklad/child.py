@@ -27,7 +27,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import (
 )
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError, SkippedOffError
-from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, Managed, Seen
+from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, Managed
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import intents
@@ -69,7 +69,7 @@ class ChildState:
                 )
             )
 
-    def note(self, seen: Mapping[str, Seen]) -> None:
+    def note(self, seen: Mapping[str, ChildRecord]) -> None:
         """Note what entities hold now, by key; what was about to be written is known by that."""
         if not seen:
             return

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from imagesync_pipelines.connectors.moysklad import apply_steps, content, plan_step, reading_steps
+from imagesync_pipelines.connectors.moysklad import apply_steps, content, mapping, plan_step, reading
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.child import secrets_of
 from imagesync_pipelines.connectors.moysklad.model import NAME
@@ -49,7 +49,7 @@ STEPS = (
         Rows that did not come are never taken for rows that are empty. Runs that start together share one reading. The
         run of a child account whose mode is off ends here.
         """,
-        reading_steps.main_images,
+        reading.main_images,
         {"rest"},
         after=("main_account",),
         options=ReadingOptions,
@@ -64,7 +64,7 @@ STEPS = (
 
         Variants are looked for within their matched product. None or several matches are reported, never guessed.
         """,
-        reading_steps.entity_map,
+        mapping.entity_map,
         {"postgres", "rest"},
         after=("main_images", "child_accounts"),
         options=ChosenEntities,
@@ -148,7 +148,7 @@ CHECKS = (
             "every_entity_was_read": "The reading proved that it saw everything, with the images of each; without that "
             "nothing counts as gone."
         },
-        reading_steps.every_entity_was_read,
+        reading.every_entity_was_read,
     ),
     Check(
         "entity_map",
@@ -156,7 +156,7 @@ CHECKS = (
             "every_entity_has_a_counterpart": "Each entity with images is found in the child account, by a value that "
             "only one there has."
         },
-        reading_steps.every_entity_has_a_counterpart,
+        mapping.every_entity_has_a_counterpart,
     ),
     Check(
         "content",

@@ -5,7 +5,7 @@ for all child accounts; and forgetting it.
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
@@ -13,14 +13,13 @@ from pydantic import BaseModel
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_of, look_at, main_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.costs import needed_of
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountForbiddenError,
     AccountRefusedError,
     AccountStoppedError,
 )
 from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, ContentFetched, ImageRow, Wanted
-from imagesync_pipelines.connectors.moysklad.planning import tasks_of
+from imagesync_pipelines.connectors.moysklad.planning import needed_of, tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
@@ -45,13 +44,8 @@ _KB = 1000
 
 @dataclass
 class ContentDownloads:
-    """What became of the images that were needed.
+    """What became of the images that were not kept, with the fields of ContentFetched."""
 
-    kept: by identity. failed: identity to reason. downloaded: names and bytes of those that came now. stopped: why the
-    rest was left, '' when nothing was.
-    """
-
-    kept: dict[str, Content] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     downloaded: list[tuple[str, int]] = field(default_factory=list)
     reencoded: int = 0
@@ -117,14 +111,10 @@ def fetch_content(child: ChildRun, main: MoyskladApi, *, plan_id: int | None = N
         plan_id=header.id,
         needed=total,
         kept=total - len(done.downloaded) - len(done.failed) - done.left,
-        downloaded=tuple(done.downloaded),
-        reencoded=done.reencoded,
-        failed=dict(done.failed),
-        left=done.left,
-        stopped=done.stopped,
         calls=main.calls - calls,
         disk_count=count,
         disk_bytes=size,
+        **asdict(done),
     )
     context.keep(CONTENT, found)
     return found
@@ -198,8 +188,8 @@ def download_all(
 
     When the main account stops, the rest is left. Raises AccountRefusedError and AccountForbiddenError.
     """
-    done = ContentDownloads(kept=kept_of(contents, images))
-    missing = [image for source, image in sorted(images.items()) if source not in done.kept]
+    done, kept = ContentDownloads(), kept_of(contents, images)
+    missing = [image for source, image in sorted(images.items()) if source not in kept]
     lock = threading.Lock()
     finished = 0
 
@@ -228,9 +218,7 @@ def download_all(
             done.reencoded += content is not None and bool(image.limit)
             if size:
                 done.downloaded.append((image.filename or image_of(image.source), size))
-            if content is not None:
-                done.kept[image.source] = content
-            elif why:
+            if why:
                 done.failed[image.source] = why
 
     with ThreadPoolExecutor(workers, thread_name_prefix="download") as pool:

@@ -1,4 +1,4 @@
-"""The map of a child account: which of its entities is which of the main account (docs/contracts/moysklad.md).
+"""The step entity_map: which entity of a child account is which of the main account (docs/contracts/moysklad.md).
 
 An id means nothing in another account, and no field is surely unique: none or several matches are told, never
 guessed. What was found stays, since ids do not change; only what was found by the field that the account names now
@@ -9,21 +9,53 @@ the entity that has its value now.
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import orjson
+import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild
-from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, forget_lists, hand_over
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild, Ownership
+from imagesync_pipelines.connectors.moysklad.child import (
+    ChildIdentity,
+    ChildRun,
+    child_api,
+    child_of,
+    forget_lists,
+    hand_over,
+    look_at,
+)
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import values_of
-from imagesync_pipelines.connectors.moysklad.model import NAME, Entity, EntityType, WithoutCounterpart, key_parts
-from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of
+from imagesync_pipelines.connectors.moysklad.model import (
+    NAME,
+    ChildMap,
+    Entity,
+    EntityType,
+    WithoutCounterpart,
+    key_parts,
+)
+from imagesync_pipelines.connectors.moysklad.options import EVERYTHING, ChosenEntities, EntityChoice, chosen_by
+from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of, kinds_in, mirrored
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
 from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map as table
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table, Texts
 
+ENTITY_MAP = "entity_map"
+# An event is stored whole; the exact numbers are beside the first of them.
+SHOWN = 20
+_PRODUCT_KEY = "product:{}"
+# What the fields are called in the mirror.
+_FIELDS: Mapping[MatchField, str] = {
+    "externalCode": "external_code",
+    "code": "code",
+    "article": "article",
+    "barcode": "barcodes",
+}
+# Variants are looked for within their product, so products come first.
+_ORDER: tuple[EntityType, ...] = ("product", "bundle", "variant")
 Place = tuple[str, str, str]
 """Where an entity is looked for: its type, the product of a variant ('' for others), a value of the field."""
 
@@ -39,6 +71,158 @@ class Counterpart:
     child_id: str
     value: str
     images: int = 0
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """The counterparts of entities in a child account.
+
+    ids: key to id in the child account, of those that were asked for and have one. new: found now; unmatched: those
+    that were asked for and have none, and why.
+    """
+
+    ids: Mapping[str, str]
+    new: tuple[Counterpart, ...]
+    unmatched: tuple[WithoutCounterpart, ...]
+    calls: int
+
+
+def entity_map(context: RunContext[MoyskladSettings], options: ChosenEntities) -> StepResult:
+    """Which entity of the child account is which of the main account."""
+    child = child_of(context)
+    with child_api(child) as api:
+        found = map_entities(child, api, chosen=chosen_by(context, options))
+    return StepResult(
+        rows=sum(found.mapped.values()),
+        numbers={
+            "entities/mapped": sum(found.mapped.values()),
+            "entities/new": found.new,
+            "entities/unmapped": len(found.unmapped),
+            "api/calls": found.calls,
+        },
+        shown={"match_field": str(child.child.match_field), "unmapped": Table(_unmapped(found))},
+        lines=[
+            f"{child.alias}: {kinds_in(found.mapped) or 'nothing'} mapped, {found.new} of them new; "
+            f"{len(found.unmapped)} have no counterpart; {found.calls} calls."
+        ],
+    )
+
+
+def map_entities(child: ChildRun, api: MoyskladApi, *, chosen: EntityChoice = EVERYTHING) -> ChildMap:
+    """Find the counterparts of the main account's entities that have images; the account is asked for new ones only.
+
+    Raises SkippedOffError, AccountBusyError, SameAccountError, and the errors of the API.
+    """
+    child.refuse_off()
+    identity = child.identity
+    calls, new = api.calls, 0
+    mapped: Counter[str] = Counter()
+    unmapped: list[WithoutCounterpart] = []
+    with child.context.lock():
+        for entities in mirrored(child.engine, chosen):
+            with_images = [entity for entity in entities if entity.images]
+            found = find_counterparts(child.engine, api, child.child, with_images, identity=identity)
+            if child.child.ownership is Ownership.MIRROR:
+                child.state.note_others({match.key: match.images for match in found.new})
+            mapped.update(key_parts(key)[0] for key in found.ids)
+            new += len(found.new)
+            unmapped += found.unmatched
+    warnings = []
+    if unmapped:
+        first = unmapped[0]
+        warnings.append(
+            f"{len(unmapped)} entities have no counterpart in {child.alias}, such as {first.name} ({first.key}): "
+            f"{first.reason}."
+        )
+    left = ChildMap(
+        run_id=child.context.run_id,
+        mapped=dict(mapped),
+        new=new,
+        unmapped=tuple(unmapped),
+        calls=api.calls - calls,
+        warnings=tuple(warnings),
+    )
+    child.context.keep(ENTITY_MAP, left)
+    return left
+
+
+def every_entity_has_a_counterpart(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
+    """Which entities with images the child account lacks."""
+    found = look_at(context, ENTITY_MAP, ChildMap)
+    problems = [f"{one.name} ({one.key}): {one.reason}" for one in found.unmapped]
+    result = CheckResult(
+        not problems,
+        f"{len(problems)} entities without a counterpart",
+        {"entities": Texts(problems), "number": len(problems)},
+    )
+    return {"every_entity_has_a_counterpart": result}
+
+
+def read_map(connection: sa.Connection, child: MoyskladChild) -> dict[str, str]:
+    """All of a child account's map: key to id in the child account, found by the field that it names now."""
+    chosen = (table.c.child == child.alias) & (table.c.field == child.match_field)
+    return {row.entity_key: row.child_id for row in connection.execute(sa.select(table).where(chosen))}
+
+
+def forget(connection: sa.Connection, child: MoyskladChild, keys: Collection[str]) -> None:
+    """Take entities out of the map, in the caller's transaction: their counterparts are gone, and looked for anew."""
+    chosen = (table.c.child == child.alias) & table.c.entity_key.in_(list(keys))
+    connection.execute(table.delete().where(chosen))
+
+
+def find_counterparts(
+    engine: sa.Engine,
+    api: MoyskladApi,
+    child: MoyskladChild,
+    entities: Sequence[Entity],
+    *,
+    identity: ChildIdentity | None = None,
+) -> Mapped:
+    """Find the counterparts of these entities of the main account; the child account is asked for unknown ones only.
+
+    The products of unknown variants are looked for as well, whether they were asked for or not. What is found is
+    committed type by type. identity: looks at whose the entities are that were found, before anything is written.
+    Raises SameAccountError and the errors of the API.
+    """
+    calls = api.calls
+    new: list[Counterpart] = []
+    unmatched: list[WithoutCounterpart] = []
+    with engine.connect() as connection:
+        known = _without_main_itself(connection, child, read_map(connection, child))
+        unknown = [entity for entity in entities if entity.key not in known]
+        unknown += _products_of(connection, unknown, known)
+        shared = _shared_places(connection, child.match_field) if unknown else frozenset()
+        deleted = read_gone(connection, NAME, MAIN, [DELETED]) if unknown else frozenset()
+        connection.commit()
+        for kind in _ORDER:
+            wanted = [entity for entity in unknown if entity.type == kind]
+            if not wanted:
+                continue
+            values = [value for entity in wanted for value in values_of(entity, child.match_field)]
+            candidates = api.find(kind, child.match_field, values) if values else []
+            if identity is not None:
+                identity.check(candidate.account_id for candidate in candidates)
+            found, without = match_entities(
+                wanted,
+                candidates,
+                child.match_field,
+                products={key_parts(key)[1]: child_id for key, child_id in known.items()},
+                taken={child_id: key for key, child_id in known.items() if key not in deleted},
+                shared=shared,
+            )
+            orphaned = {child_id: key for key, child_id in known.items() if key in deleted}
+            _keep(connection, child, found, orphaned)
+            connection.commit()
+            known |= {match.key: match.child_id for match in found}
+            new += found
+            unmatched += without
+    asked = {entity.key for entity in entities}
+    return Mapped(
+        ids={key: child_id for key, child_id in known.items() if key in asked},
+        new=tuple(new),
+        unmatched=tuple(entity for entity in unmatched if entity.key in asked),
+        calls=api.calls - calls,
+    )
 
 
 def match_entities(
@@ -124,110 +308,6 @@ def _without_shared(
     return [match for match in matches if len(keys[match.child_id]) == 1], [*unmatched, *shared]
 
 
-_PRODUCT_KEY = "product:{}"
-# What the fields are called in the mirror.
-_FIELDS: Mapping[MatchField, str] = {
-    "externalCode": "external_code",
-    "code": "code",
-    "article": "article",
-    "barcode": "barcodes",
-}
-# Variants are looked for within their product, so products come first.
-_ORDER: tuple[EntityType, ...] = ("product", "bundle", "variant")
-
-
-class Finder(Protocol):
-    """What matching asks of a child account; `MoyskladApi` is one."""
-
-    @property
-    def calls(self) -> int:
-        """Requests made so far."""
-
-    def find(self, kind: EntityType, match_field: MatchField, values: Sequence[str]) -> list[Entity]:
-        """The entities of a type whose field has exactly one of these values."""
-
-
-@dataclass(frozen=True)
-class Mapped:
-    """The counterparts of entities in a child account.
-
-    ids: key to id in the child account, of those that were asked for and have one. new: found now; unmatched: those
-    that were asked for and have none, and why.
-    """
-
-    ids: Mapping[str, str]
-    new: tuple[Counterpart, ...]
-    unmatched: tuple[WithoutCounterpart, ...]
-    calls: int
-
-
-def read_map(connection: sa.Connection, child: MoyskladChild) -> dict[str, str]:
-    """All of a child account's map: key to id in the child account, found by the field that it names now."""
-    chosen = (table.c.child == child.alias) & (table.c.field == child.match_field)
-    return {row.entity_key: row.child_id for row in connection.execute(sa.select(table).where(chosen))}
-
-
-def forget(connection: sa.Connection, child: MoyskladChild, keys: Collection[str]) -> None:
-    """Take entities out of the map, in the caller's transaction: their counterparts are gone, and looked for anew."""
-    chosen = (table.c.child == child.alias) & table.c.entity_key.in_(list(keys))
-    connection.execute(table.delete().where(chosen))
-
-
-def map_entities(
-    engine: sa.Engine,
-    api: Finder,
-    child: MoyskladChild,
-    entities: Sequence[Entity],
-    *,
-    identity: ChildIdentity | None = None,
-) -> Mapped:
-    """Find the counterparts of these entities of the main account; the child account is asked for unknown ones only.
-
-    The products of unknown variants are looked for as well, whether they were asked for or not. What is found is
-    committed type by type. identity: looks at whose the entities are that were found, before anything is written.
-    Raises SameAccountError and the errors of the API.
-    """
-    calls = api.calls
-    new: list[Counterpart] = []
-    unmatched: list[WithoutCounterpart] = []
-    with engine.connect() as connection:
-        known = _without_main_itself(connection, child, read_map(connection, child))
-        unknown = [entity for entity in entities if entity.key not in known]
-        unknown += _products_of(connection, unknown, known)
-        shared = _shared_places(connection, child.match_field) if unknown else frozenset()
-        deleted = read_gone(connection, NAME, MAIN, [DELETED]) if unknown else frozenset()
-        connection.commit()
-        for kind in _ORDER:
-            wanted = [entity for entity in unknown if entity.type == kind]
-            if not wanted:
-                continue
-            values = [value for entity in wanted for value in values_of(entity, child.match_field)]
-            candidates = api.find(kind, child.match_field, values) if values else []
-            if identity is not None:
-                identity.check(candidate.account_id for candidate in candidates)
-            found, without = match_entities(
-                wanted,
-                candidates,
-                child.match_field,
-                products={key_parts(key)[1]: child_id for key, child_id in known.items()},
-                taken={child_id: key for key, child_id in known.items() if key not in deleted},
-                shared=shared,
-            )
-            orphaned = {child_id: key for key, child_id in known.items() if key in deleted}
-            _keep(connection, child, found, orphaned)
-            connection.commit()
-            known |= {match.key: match.child_id for match in found}
-            new += found
-            unmatched += without
-    asked = {entity.key for entity in entities}
-    return Mapped(
-        ids={key: child_id for key, child_id in known.items() if key in asked},
-        new=tuple(new),
-        unmatched=tuple(entity for entity in unmatched if entity.key in asked),
-        calls=api.calls - calls,
-    )
-
-
 def _without_main_itself(connection: sa.Connection, child: MoyskladChild, known: Mapping[str, str]) -> dict[str, str]:
     """The map without entities that are their own counterpart: it was made with the main account's own token once.
 
@@ -285,3 +365,9 @@ def _keep(
         for match in matches
     ]
     connection.execute(insert(table), rows)
+
+
+def _unmapped(found: ChildMap) -> pd.DataFrame:
+    """The first entities without counterpart, with why."""
+    rows = [(one.key, one.name, one.reason) for one in found.unmapped[:SHOWN]]
+    return pd.DataFrame(rows, columns=["entity", "name", "reason"])

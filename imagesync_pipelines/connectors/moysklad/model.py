@@ -97,6 +97,9 @@ class KeptImage:
     id: str
 
 
+Part = NewImage | KeptImage
+
+
 class Wanted(NamedTuple):
     """One image that an entity is to have, in its order.
 
@@ -159,13 +162,6 @@ class ChildRecord(NamedTuple):
     images: tuple[Managed, ...] = ()
     writing: tuple[Managed, ...] = ()
     others: int = 0
-
-
-class Seen(NamedTuple):
-    """What an entity's images in a child account were seen or written to be: see ChildRecord."""
-
-    images: tuple[Managed, ...]
-    others: int
 
 
 class HandOver(BaseModel):

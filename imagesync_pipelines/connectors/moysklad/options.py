@@ -1,9 +1,30 @@
-"""What a person may ask of one run, as the launchpad of the Dagster UI explains it."""
+"""What a person may ask of one run, as the launchpad of the Dagster UI explains it, and which entities that means."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from imagesync_pipelines.connectors.moysklad.model import TYPES, EntityType, key_parts
+from imagesync_pipelines.connectors.moysklad.queue import Queue
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.sync.steps import RunContext
+
+
+@dataclass(frozen=True)
+class EntityChoice:
+    """The entities that a run is about: of these types, and with these keys of the main account (none: all)."""
+
+    types: tuple[EntityType, ...] = TYPES
+    keys: tuple[str, ...] = ()
+
+    def has(self, key: str) -> bool:
+        """Whether an entity is among them."""
+        return key_parts(key)[0] in self.types and (not self.keys or key in self.keys)
+
+
+EVERYTHING, NOTHING = EntityChoice(), EntityChoice(types=())
 
 
 class ChosenEntities(BaseModel):
@@ -12,6 +33,11 @@ class ChosenEntities(BaseModel):
     entity_type: Literal["", "product", "bundle", "variant"] = Field("", description="of this type only; empty: all")
     entity: str = Field("", description="this one only: its id in the main account; empty: all")
     requests: bool = Field(False, description="those that requests in the queue name for the account, and no others")
+
+    def choice(self) -> EntityChoice:
+        """The entities of the type, or the one with the id: a key of each type that it may have."""
+        types = tuple(kind for kind in TYPES if self.entity_type in ("", kind))
+        return EntityChoice(types, tuple(f"{kind}:{self.entity}" for kind in types) if self.entity else ())
 
 
 class ReadingOptions(ChosenEntities):
@@ -49,3 +75,17 @@ class ChildSyncOptions(ReadingOptions, ChildPlanOptions):
     def _full_checks(self) -> Self:
         self.check_child = self.check_child or self.full
         return self
+
+
+def requested(context: RunContext[MoyskladSettings]) -> tuple[str, ...]:
+    """The keys of the entities that the run has requests for; none when it has not taken any."""
+    held = Queue(context.installation.engine).held(context.run_id)
+    return tuple(sorted({request.entity for request in held}))
+
+
+def chosen_by(context: RunContext[MoyskladSettings], options: ChosenEntities) -> EntityChoice:
+    """The entities that the run is about."""
+    if options.requests:
+        keys = requested(context)
+        return EntityChoice(keys=keys) if keys else NOTHING
+    return options.choice()

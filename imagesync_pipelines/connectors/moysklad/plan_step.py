@@ -5,26 +5,25 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad import mapping
 from imagesync_pipelines.connectors.moysklad.accounts import Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_api, child_of, left_by, main_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.content import source_of
-from imagesync_pipelines.connectors.moysklad.costs import ChildCost, cost_of, needed_of
-from imagesync_pipelines.connectors.moysklad.lists import expected_of, read_lists, seen_of
+from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, forget, read_map
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity
-from imagesync_pipelines.connectors.moysklad.options import ChildPlanOptions
-from imagesync_pipelines.connectors.moysklad.planning import ChildPlan, plan_child, rows_frame
-from imagesync_pipelines.connectors.moysklad.reading_steps import (
-    ENTITY_MAP,
-    EVERYTHING,
-    EntityChoice,
-    chosen_by,
-    mirrored,
-    reading_of,
+from imagesync_pipelines.connectors.moysklad.options import EVERYTHING, ChildPlanOptions, EntityChoice, chosen_by
+from imagesync_pipelines.connectors.moysklad.planning import (
+    ChildCost,
+    ChildPlan,
+    cost_of,
+    needed_of,
+    plan_child,
+    rows_frame,
 )
-from imagesync_pipelines.connectors.moysklad.rules import size_limit
+from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
+from imagesync_pipelines.connectors.moysklad.rules import expected_of, recognised, seen_of, size_limit
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.target import read_lists
 from imagesync_pipelines.sync.model import PlanCost
 from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, store_plan
 from imagesync_pipelines.sync.remote import recover
@@ -179,7 +178,7 @@ def forget_entities(child: ChildRun, keys: frozenset[str]) -> None:
         return
     child.state.forget(keys)
     with child.engine.begin() as connection:
-        mapping.forget(connection, child.child, keys)
+        forget(connection, child.child, keys)
 
 
 class _Unsettled:
@@ -213,7 +212,7 @@ class _Unsettled:
 
 def _ids(child: ChildRun) -> dict[str, str]:
     with child.engine.connect() as connection:
-        return mapping.read_map(connection, child.child)
+        return read_map(connection, child.child)
 
 
 def _settle(child: ChildRun, api: MoyskladApi, ids: Mapping[str, str]) -> _Check:
@@ -244,8 +243,12 @@ def _read(child: ChildRun, api: MoyskladApi, entities: Sequence[Entity], ids: Ma
     gone: set[str] = set()
     drifted: set[str] = set()
     unread: dict[str, str] = {}
-    for found in read_lists(api, ids, records, expected, child.identity):
-        seen = {key: seen_of(images, child.child.ownership) for key, images in found.seen.items()}
+    for found in read_lists(api, ids, child.identity):
+        images = {
+            key: recognised(rows, records.get(key, ChildRecord()), expected.get(key, ()))
+            for key, rows in found.rows.items()
+        }
+        seen = {key: seen_of(there, child.child.ownership) for key, there in images.items()}
         child.state.note(seen)
         drifted |= {key for key, one in seen.items() if one.images != records.get(key, ChildRecord()).images}
         forget_entities(child, found.gone)

@@ -1,4 +1,4 @@
-"""Reading the main account into the mirror (docs/contracts/moysklad.md).
+"""The step main_images: the main account into the mirror (docs/contracts/moysklad.md).
 
 Three things are believed: a row that came is as it says; rows of images that did not come say nothing, and what the
 mirror has of that entity stays; an entity is gone only when a scan over everything proved to be complete and the
@@ -8,26 +8,31 @@ that reason, its images in the child accounts stay as they are, and it is back o
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
+from imagesync_pipelines.connectors.moysklad.child import child_of, left_by, look_at, main_api, remember_main
+from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
-from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError
-from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, EntityType, MainReading, key_parts
+from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, SkippedOffError
+from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, MainReading, key_parts
+from imagesync_pipelines.connectors.moysklad.options import EntityChoice, ReadingOptions, requested
+from imagesync_pipelines.connectors.moysklad.queue import Queue
+from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.mirror import (
-    Merged,
     MirrorRow,
     count_live,
     mark_gone,
     merge,
     move_cursor,
     read_cursor,
+    read_mirror,
     read_payloads,
     settle_staging,
     stage,
@@ -35,30 +40,18 @@ from imagesync_pipelines.storage.mirror import (
     staging,
     unstaged_keys,
 )
+from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.scan import why_unproven
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Texts
 
+MAIN_IMAGES = "main_images"
 DELETED = "the main account does not have it any more"
 ARCHIVED = "it is archived in the main account"
 _NOT_DELIVERED = "its images were not delivered, or not all of them"
-
-
-class Source(Protocol):
-    """What a reading asks of the main account; `MoyskladApi` is one."""
-
-    @property
-    def calls(self) -> int:
-        """Requests made so far."""
-
-    def assortment(
-        self,
-        *,
-        types: Sequence[EntityType] = TYPES,
-        ids: Sequence[str] | None = None,
-        updated_since: datetime | None = None,
-        expand: bool = True,
-        permanent: bool = False,
-    ) -> Iterator[AssortmentPage]:
-        """Entities page by page."""
+# A reading that runs share is left under this name, by the moment at which they were started.
+_SHARED = f"{MAIN}/shared"
+# Payloads that are Python objects at one time.
+_PORTION = 1000
 
 
 @dataclass
@@ -83,17 +76,125 @@ class MainScan:
         """Why the reading does not prove to be complete; '' when it does."""
         return why_unproven(self.sizes, self.distinct, rows="entities", source="the account")
 
+    def told(self, kept: Mapping[str, Any], calls: int, reason: str = "", **about: Any) -> MainReading:
+        """What is told of this reading. kept: numbers of rows that it wrote; reason: why it proves nothing, or ''."""
+        return MainReading(
+            complete=not reason,
+            reason=reason,
+            seen=dict(self.types),
+            images=self.images,
+            unread=self.unread,
+            accounts=frozenset(self.accounts),
+            calls=calls,
+            **kept,
+            **about,
+        )
 
-class _Kept(NamedTuple):
-    """What was written to the mirror."""
 
-    merged: Merged
-    deleted: int
-    archived: int
+def main_images(context: RunContext[MoyskladSettings], options: ReadingOptions) -> StepResult:
+    """The main account into the mirror, for a run of a child account or for itself; ends a run of one that is off."""
+    keys = options.choice().keys
+    if context.account:
+        try:
+            child_of(context).refuse_off()
+        except SkippedOffError as skipped:
+            return _ended(context, str(skipped))
+        if options.requests:
+            Queue(context.installation.engine).take(context.account, context.run_id, context.clock())
+            keys = requested(context)
+
+    def read() -> MainReading:
+        with main_api(context) as api:
+            return read_main_account(context, api, full=options.full, keys=keys)
+
+    shared = options.since if not options.requests else ""
+    found = read_once(context, shared, read) if shared else read()
+    return StepResult(
+        rows=sum(found.seen.values()),
+        numbers=_main_numbers(found),
+        shown={
+            "complete": found.complete,
+            "unread": Texts([f"{key}: {why}" for key, why in sorted(found.unread.items())]),
+            "warnings": Texts(found.warnings),
+        },
+        lines=[_main_line(found)],
+        warnings=found.warnings,
+    )
+
+
+def read_main_account(
+    context: RunContext[MoyskladSettings], api: MoyskladApi, *, full: bool = False, keys: Sequence[str] = ()
+) -> MainReading:
+    """Read the main account into the mirror: what changed since the cursor, all of it with `full`, or only `keys`.
+
+    Raises AccountBusyError when another run reads it, RowsMissingError, and the errors of the API; nothing was changed
+    then.
+    """
+    engine, settings = context.installation.engine, context.settings
+    permanent = api.account.permanent_links
+    main = _main(context)
+    with main.lock():
+        if keys:
+            read = read_entities(engine, api, keys, permanent=permanent)
+        else:
+            read = read_main(
+                engine,
+                api,
+                full=full,
+                overlap=timedelta(minutes=settings.overlap_minutes),
+                repeats=settings.walk_repeats,
+                permanent=permanent,
+            )
+    remember_main(engine, read.accounts)
+    warnings = []
+    if not read.complete:
+        warnings.append(f"The reading of the main account does not prove to be complete: {read.reason}.")
+    if read.unread:
+        key, why = next(iter(read.unread.items()))
+        warnings.append(f"{len(read.unread)} entities stay as they were read before, such as {key}: {why}.")
+    found = read.model_copy(update={"run_id": context.run_id, "asked": tuple(keys), "warnings": tuple(warnings)})
+    main.keep(MAIN_IMAGES, found)
+    main.handovers.prune()
+    return found
+
+
+def read_once(context: RunContext[MoyskladSettings], moment: str, read: Callable[[], MainReading]) -> MainReading:
+    """The reading that the first of the runs of this moment (any text) made, else this run makes it, and shares it.
+
+    Raises what reading raises; the next run of the moment then tries itself.
+    """
+    main = _main(context)
+    shared = replace(main.handovers, account=_SHARED)
+    found = shared.find([moment], MAIN_IMAGES, MainReading)
+    if found is not None:
+        mine = found.model_copy(update={"run_id": context.run_id, "calls": 0})
+        main.keep(MAIN_IMAGES, mine)
+        return mine
+    made = read()
+    shared.keep(moment, MAIN_IMAGES, made)
+    shared.prune()
+    return made
+
+
+def reading_of(context: RunContext[MoyskladSettings]) -> MainReading | None:
+    """The reading of the main account of this run's lineage; None when it made none."""
+    return left_by(_main(context), MAIN_IMAGES, MainReading)
+
+
+def every_entity_was_read(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
+    """Whether the last reading proved to be complete, and which entities it could not use."""
+    found = look_at(_main(context), MAIN_IMAGES, MainReading)
+    problems = [f"{key}: {why}" for key, why in sorted(found.unread.items())]
+    result = CheckResult(
+        found.complete and not problems,
+        found.reason or f"{len(problems)} entities stay as they were read before",
+        {"entities": Texts(problems), "number": len(problems)},
+    )
+    return {"every_entity_was_read": result}
 
 
 def read_main(
-    engine: sa.Engine, api: Source, *, full: bool, overlap: timedelta, repeats: int, permanent: bool
+    engine: sa.Engine, api: MoyskladApi, *, full: bool, overlap: timedelta, repeats: int, permanent: bool
 ) -> MainReading:
     """Read the main account, all of it or what changed since the cursor, and bring the mirror up to date.
 
@@ -121,10 +222,10 @@ def read_main(
                 move_cursor(connection, NAME, MAIN, after.isoformat())
             connection.commit()
     full = since is None
-    return _reading(scan, kept, api.calls - calls, full=full, reason=reason, before=before, after=after)
+    return scan.told(kept, api.calls - calls, reason, full=full, cursor_before=before, cursor_after=after)
 
 
-def read_entities(engine: sa.Engine, api: Source, keys: Collection[str], *, permanent: bool) -> MainReading:
+def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str], *, permanent: bool) -> MainReading:
     """Read only these entities (keys) of the main account into the mirror; the cursor stays.
 
     One that the account does not have is gone, one that is archived too. Raises as `read_main` does.
@@ -136,7 +237,16 @@ def read_entities(engine: sa.Engine, api: Source, keys: Collection[str], *, perm
         _refuse_rowless(scan)
         kept = _keep(connection, deleted, scan.archived)
         connection.commit()
-    return _reading(scan, kept, api.calls - calls)
+    return scan.told(kept, api.calls - calls, full=False)
+
+
+def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | None = None) -> Iterator[list[Entity]]:
+    """The entities of the main account as the mirror has them, in portions, ordered by key; among: only these keys."""
+    with engine.connect() as connection:
+        keys = read_mirror(connection, NAME, MAIN)["key"].tolist()
+        wanted = [key for key in keys if chosen.has(key) and (among is None or key in among)]
+        for first in range(0, len(wanted), _PORTION):
+            yield entities_of(connection, wanted[first : first + _PORTION])
 
 
 def entities_of(connection: sa.Connection, keys: Sequence[str]) -> list[Entity]:
@@ -153,8 +263,44 @@ def fingerprint(entity: Entity) -> str:
     return hashlib.sha256(orjson.dumps([images, fields])).hexdigest()
 
 
+def kinds_in(numbers: Mapping[str, int]) -> str:
+    """Numbers by type for people, '' when there are none."""
+    return ", ".join(f"{number} {kind}s" for kind, number in sorted(numbers.items()) if number)
+
+
+def _ended(context: RunContext[MoyskladSettings], why: str) -> StepResult:
+    """A run that does nothing, since its account is switched off."""
+    summary = Summary(
+        status="completed", started_at=context.started_at, completed_at=datetime.now(UTC), warnings=(why,)
+    )
+    return StepResult(ends=why, summary=summary, warnings=(why,))
+
+
+def _main(context: RunContext[MoyskladSettings]) -> RunContext[MoyskladSettings]:
+    """The same run as it works on the main account: its lock and hand-overs are one, whatever child a run is for."""
+    return replace(context, account=MAIN)
+
+
+def _main_line(read: MainReading) -> str:
+    what = "all of it" if read.full else "what changed" if not read.asked else f"{len(read.asked)} entities asked for"
+    return f"main: {what}: {kinds_in(read.seen) or 'nothing'} with {read.images} images; {read.calls} calls."
+
+
+def _main_numbers(read: MainReading) -> dict[str, int]:
+    return {
+        "entities/read": sum(read.seen.values()),
+        "entities/new": read.new,
+        "entities/changed": read.changed,
+        "entities/deleted": read.deleted,
+        "entities/archived": read.archived,
+        "entities/unread": len(read.unread),
+        "images/read": read.images,
+        "api/calls": read.calls,
+    }
+
+
 def _scan_until_proven(
-    connection: sa.Connection, api: Source, since: datetime | None, repeats: int, permanent: bool
+    connection: sa.Connection, api: MoyskladApi, since: datetime | None, repeats: int, permanent: bool
 ) -> MainScan:
     """The first scan that proves to be complete, or the last of `repeats` + 1; its rows are staged afterwards."""
     scan = MainScan()
@@ -208,7 +354,7 @@ def _nothing_left(connection: sa.Connection, scan: MainScan) -> str:
 
 
 def _confirmed(
-    connection: sa.Connection, api: Source, keys: Sequence[str], permanent: bool, scan: MainScan
+    connection: sa.Connection, api: MoyskladApi, keys: Sequence[str], permanent: bool, scan: MainScan
 ) -> frozenset[str]:
     """Ask for entities by their ids and stage what comes; give the keys of those that the account does not have.
 
@@ -227,39 +373,15 @@ def _confirmed(
     return frozenset(ids.values()) - found if counted == len(found & set(ids.values())) else frozenset()
 
 
-def _keep(connection: sa.Connection, deleted: Collection[str], archived: Collection[str]) -> _Kept:
-    """Merge what is staged, and mark what is gone, in the caller's transaction."""
+def _keep(connection: sa.Connection, deleted: Collection[str], archived: Collection[str]) -> dict[str, int]:
+    """Merge what is staged, and mark what is gone, in the caller's transaction; the numbers of a MainReading."""
     merged = merge(connection, NAME, MAIN, None)
-    gone = mark_gone(connection, NAME, MAIN, deleted, DELETED)
-    return _Kept(merged, gone, mark_gone(connection, NAME, MAIN, archived, ARCHIVED))
-
-
-def _reading(
-    scan: MainScan,
-    kept: _Kept,
-    calls: int,
-    *,
-    full: bool = False,
-    reason: str = "",
-    before: datetime | None = None,
-    after: datetime | None = None,
-) -> MainReading:
-    return MainReading(
-        full=full,
-        complete=not reason,
-        reason=reason,
-        seen=dict(scan.types),
-        images=scan.images,
-        new=kept.merged.new,
-        changed=kept.merged.changed + kept.merged.revived,
-        deleted=kept.deleted,
-        archived=kept.archived,
-        unread=scan.unread,
-        cursor_before=before,
-        cursor_after=after,
-        calls=calls,
-        accounts=frozenset(scan.accounts),
-    )
+    return {
+        "new": merged.new,
+        "changed": merged.changed + merged.revived,
+        "deleted": mark_gone(connection, NAME, MAIN, deleted, DELETED),
+        "archived": mark_gone(connection, NAME, MAIN, archived, ARCHIVED),
+    }
 
 
 def _row(entity: Entity) -> MirrorRow:

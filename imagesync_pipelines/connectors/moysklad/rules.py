@@ -1,24 +1,35 @@
-"""The pure rules: which images a child account gets, which of its images are ours, what one request holds.
-
-The limit of 20 MB counts the encoded JSON, so sizes here are those of what is really sent.
-"""
+"""The pure rules: which images a child account gets, which of its images are ours, what list an entity is to get."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
-import orjson
-
-from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ImageRow, Managed, Mode, Seen
+from imagesync_pipelines.connectors.moysklad.model import (
+    MOST_IMAGES,
+    ChildRecord,
+    EntityTask,
+    ImageRow,
+    Managed,
+    Mode,
+    Ownership,
+    Wanted,
+)
+from imagesync_pipelines.storage.contents import Content
+from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 
 MB = 1_000_000
 # A request of 20 MB cannot hold a larger one, whatever an account allows: base64 makes 4 bytes of 3.
 MOST_IMAGE_BYTES = 14_990_000
-# What one request may have: below the limit of 20,000,000 bytes, with room for its brackets.
-MOST_REQUEST_BYTES = 19_999_000
 MOST_NAME_CHARACTERS = 255
 _EXTENSIONS = {"JPEG": ".jpg", "PNG": ".png", "GIF": ".gif", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 _SMALLER = "~"
+NO_CONTENT = "its content is not there; the next run downloads it"
+NO_PLACE = "there is no room for it: with what the account's owner added, ten images are there"
+NOT_ANSWERED = "МойСклад accepted the list, but its answer lacks this image; the next run looks again"
+STILL_THERE = (
+    "Failed to delete an existing image (not critical): kept, because what is to take its place could not be written"
+)
 
 
 class Slot(NamedTuple):
@@ -32,6 +43,14 @@ class Slot(NamedTuple):
     image: Managed
     keep: str = ""
     fallback: Managed | None = None
+
+
+@dataclass
+class ImageListing:
+    """The list that an entity is to get, and why images of it are not in it, by row key."""
+
+    slots: list[Slot]
+    reasons: dict[str, str]
 
 
 def choose_images(images: Sequence[ImageRow], mode: Mode) -> tuple[ImageRow, ...]:
@@ -109,12 +128,102 @@ def recognise(rows: Sequence[ImageRow], known: Sequence[Managed], expected: Sequ
     )
 
 
-def seen(images: Sequence[Managed], *, mirror: bool) -> Seen:
+def recognised(rows: Sequence[ImageRow], record: ChildRecord, expected: Sequence[Managed]) -> tuple[Managed, ...]:
+    """What a list that was read holds, by what we know of the entity; expected: what may be there without that.
+
+    What was about to be written may be there, and of the expected images those that are not among it.
+    """
+    sources = [image.source for image in record.writing]
+    may_be = list(record.writing)
+    for image in expected:
+        if image.source in sources:
+            sources.remove(image.source)
+        else:
+            may_be.append(image)
+    return recognise(rows, record.images, may_be)
+
+
+def expected_of(images: Sequence[ImageRow]) -> tuple[Managed, ...]:
+    """The images of a main entity as they may be in a child account."""
+    return tuple(Managed(row.id, "", sent_name(row.filename, row.id, ""), row.size) for row in images)
+
+
+def expected_by_task(images: Sequence[Wanted], kept: Mapping[str, Content]) -> tuple[Managed, ...]:
+    """The images of a task as they may be there; what is made smaller is known only where its content is kept."""
+    found = []
+    for image in images:
+        content = kept.get(image.source)
+        if not image.child_id and (content is not None or not image.limit):
+            name = sent_name(image.filename, image_of(image.source), content.format if content is not None else "")
+            found.append(Managed(image.source, "", name, content.size if content is not None else image.size))
+    return tuple(found)
+
+
+def seen_of(images: Sequence[Managed], ownership: Ownership) -> ChildRecord:
     """What is kept of a list that was recognised: all of it in a mirror, else ours, and how many are the owner's."""
-    if mirror:
-        return Seen(tuple(images), 0)
+    if ownership is Ownership.MIRROR:
+        return ChildRecord(tuple(images))
     ours = tuple(image for image in images if image.source)
-    return Seen(ours, len(images) - len(ours))
+    return ChildRecord(ours, others=len(images) - len(ours))
+
+
+def listing_of(
+    task: EntityTask,
+    there: Sequence[Managed],
+    contents: Mapping[str, Content],
+    failed: Mapping[str, str],
+    limit: int,
+    *,
+    mirror: bool,
+) -> ImageListing:
+    """The list of a task, as far as its images can be written; what cannot leaves what is in its place there.
+
+    there: the entity's images as they are. contents, failed: by the identity of an image. limit: the largest that the
+    account takes.
+    """
+    rest = list(there)
+    slots: list[Slot] = []
+    reasons: dict[str, str] = {}
+    kept = [_taken(rest, image) for image in task.images]
+    for image, mine in zip(task.images, kept, strict=True):
+        if mine is not None:
+            slots.append(Slot(image.key, mine, keep=mine.id))
+            continue
+        if image.child_id:
+            continue
+        before = pop_image(rest, child_id=image.replaces) if image.replaces else None
+        content = contents.get(image.source)
+        why = failed.get(image.source, NO_CONTENT) if content is None else ""
+        if content is not None and content.size > limit:
+            why = too_large(image.filename or image.source, content.size, limit)
+        if content is None or why:
+            reasons[image.key] = why
+            if before is not None:
+                slots.append(Slot("", before, keep=before.id))
+            continue
+        name = sent_name(image.filename, image_of(image.source), content.format)
+        slots.append(Slot(image.key, Managed(image.source, "", name, content.size), fallback=before))
+    if not mirror:
+        slots = merged(slots, there)
+    for slot in beyond_the_most(slots):
+        reasons[slot.key] = NO_PLACE
+        slots.remove(slot)
+    return ImageListing(slots, reasons)
+
+
+def _taken(rest: list[Managed], image: Wanted) -> Managed | None:
+    """Take out of `rest` what is the image already."""
+    if image.child_id:
+        return pop_image(rest, child_id=image.child_id)
+    return pop_image(rest, source=image.source)
+
+
+def pop_image(images: list[Managed], *, source: str = "", child_id: str = "") -> Managed | None:
+    """Take the first image with this source, or this id in the child account, or both, out of a list."""
+    for place, image in enumerate(images):
+        if source in ("", image.source) and child_id in ("", image.id):
+            return images.pop(place)
+    return None
 
 
 def merged(ours: Sequence[Slot], there: Sequence[Managed]) -> list[Slot]:
@@ -133,48 +242,28 @@ def beyond_the_most(slots: Sequence[Slot]) -> list[Slot]:
     return sent[max(0, len(sent) - excess) :] if excess > 0 else []
 
 
-def encoded_size(filename: str, size: int) -> int:
-    """Bytes that an image takes in a request: base64, its name, its frame and a comma."""
-    return len(orjson.dumps({"filename": filename, "content": ""})) + 4 * ((size + 2) // 3) + 1
+def removed_of(before: Sequence[Managed], now: Sequence[Managed]) -> int:
+    """How many images were taken away, those that others replaced included."""
+    there = [image.id for image in now]
+    count = 0
+    for image in before:
+        if image.id in there:
+            there.remove(image.id)
+        else:
+            count += 1
+    return count
 
 
-def packed(sizes: Iterable[tuple[int, int]], first: int, most: int = MOST_REQUEST_BYTES) -> list[list[int]]:
-    """Portions of things that each fit into one request; order is kept.
-
-    sizes: what each takes, with what it takes in the requests after its own (an image is then named and not sent).
-    first: bytes that are there from the start. What is too large by itself is a portion of its own.
-    """
-    portions: list[list[int]] = []
-    portion: list[int] = []
-    total, later = first, first
-    for place, (size, afterwards) in enumerate(sizes):
-        if portion and total + size > most:
-            portions.append(portion)
-            portion, total = [], later
-        portion.append(place)
-        total += size
-        later += afterwards
-    return [*portions, portion] if portion else portions
+def results_of(work: GroupWork, now: Sequence[Managed], reasons: Mapping[str, str]) -> list[RowResult]:
+    """What became of every row of an entity, from what it holds now and why images could not be written."""
+    there = set(row_keys(work.group, now))
+    return [_result(row, reasons.get(row.key, ""), there=row.key in there) for row in work.rows]
 
 
-def halves(portion: Sequence[int]) -> Iterator[list[int]]:
-    """A portion in two; for finding out by trying which image of it is refused."""
-    middle = len(portion) // 2
-    yield from (part for part in (list(portion[:middle]), list(portion[middle:])) if part)
-
-
-def earlier_calls(there: int, wanted: int) -> int:
-    """Calls that the earlier way takes for one entity: list, delete each, HEAD and GET each of the main account, post.
-
-    It leaves an entity alone that has no image in the main account.
-    """
-    return 1 + there + 2 * wanted + 1 if wanted else 0
-
-
-def pieces(slots: Sequence[Slot], size_of_kept: Callable[[str], int]) -> list[list[int]]:
-    """The places of the slots that must be sent, in portions of one request each; the first names what is there."""
-    there = sum(size_of_kept(slot.keep or (slot.fallback.id if slot.fallback else "")) for slot in slots)
-    sent = [place for place, slot in enumerate(slots) if not slot.keep]
-    named = size_of_kept("0" * 36)
-    sizes = [(encoded_size(slots[place].image.filename, slots[place].image.size), named) for place in sent]
-    return [[sent[at] for at in portion] for portion in packed(sizes, there)]
+def _result(row: PlanRow, reason: str, *, there: bool) -> RowResult:
+    if row.change is Change.REMOVE:
+        reason = STILL_THERE if there else ""
+    elif not there:
+        reason = reason or NOT_ANSWERED
+    outcome = Outcome.FAILED if reason else Outcome.DONE
+    return RowResult(row.key, row.group, row.change, outcome, reason or row.reason)

@@ -3,60 +3,162 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
 
 import pandas as pd
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Ownership
-from imagesync_pipelines.connectors.moysklad.child import ChildState
+from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, ChildState
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
-from imagesync_pipelines.connectors.moysklad.client.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountForbiddenError,
     AccountRefusedError,
     AccountStoppedError,
     EntityGoneError,
     ImagesRefusedError,
-    ImageTooLargeError,
     RowsMissingError,
     SameAccountError,
     StaleError,
-    TooLargeError,
 )
-from imagesync_pipelines.connectors.moysklad.lists import ChildLists, seen_of
-from imagesync_pipelines.connectors.moysklad.model import (
-    ChildRecord,
-    EntityTask,
-    EntityType,
-    KeptImage,
-    Managed,
-    NewImage,
-)
+from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Entity, EntityTask, ImageRow, KeptImage, Managed
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
 from imagesync_pipelines.connectors.moysklad.rules import (
-    MOST_REQUEST_BYTES,
-    encoded_size,
-    recognise,
-    row_keys,
+    ImageListing,
+    expected_by_task,
+    listing_of,
+    recognised,
+    removed_of,
+    results_of,
+    seen_of,
 )
-from imagesync_pipelines.connectors.moysklad.writing import NOT_ANSWERED, ImageListing, Writer, listing_of
+from imagesync_pipelines.connectors.moysklad.writing import Writer
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
-from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
+from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 # What no entity can help: the run of the account ends with it.
 FATAL = (AccountRefusedError, AccountForbiddenError, SameAccountError)
 # So many entities in a row without an answer are no matter of single entities.
 GIVE_UP_AFTER = 10
+# The owner may write at any time; a list older than this is read again before it is replaced.
+FRESH_FOR = timedelta(seconds=30)
 # An entity that somebody writes to in the same moment is read and written again so often.
 _TRIES = 3
-# The frame of one entity in a request of many: its address, its type and brackets.
-_ENTITY_BYTES = 300
 NO_ENTITY = "the child account does not have this entity any more; the next run looks for it again"
-STILL_THERE = (
-    "Failed to delete an existing image (not critical): kept, because what is to take its place could not be written"
-)
+
+
+@dataclass(frozen=True)
+class ReadLists:
+    """Lists that were read. rows: by key. gone: keys of entities that the child account does not have any more.
+
+    unread: key to reason of those whose rows did not come; nothing is concluded from that.
+    """
+
+    rows: Mapping[str, tuple[ImageRow, ...]]
+    gone: frozenset[str]
+    unread: Mapping[str, str]
+
+
+def read_lists(api: MoyskladApi, ids: Mapping[str, str], identity: ChildIdentity) -> Iterator[ReadLists]:
+    """Read the images of these entities (key to child id), 100 per call. identity: looks at whose they are.
+
+    Raises SameAccountError and the errors of the API.
+    """
+    remaining = iter(ids.items())
+    while portion := dict(islice(remaining, EXPANDED_LIMIT)):
+        found: dict[str, Entity] = {}
+        illegible: dict[str, str] = {}
+        for page in api.assortment(ids=list(portion.values())):
+            identity.check(entity.account_id for entity in page.entities)
+            found |= {entity.id: entity for entity in page.entities}
+            illegible |= {key.partition(":")[2]: why for key, why in page.illegible.items()}
+        rows: dict[str, tuple[ImageRow, ...]] = {}
+        unread: dict[str, str] = {}
+        for key, child_id in portion.items():
+            entity = found.get(child_id)
+            if entity is not None and entity.images is not None and len(entity.images) == entity.image_count:
+                rows[key] = entity.images
+            elif entity is not None or child_id in illegible:
+                unread[key] = illegible.get(child_id, "its images were not delivered, or not all of them")
+        yield ReadLists(rows, frozenset(portion.keys() - rows.keys() - unread.keys()), unread)
+
+
+class ChildLists:
+    """What is there before an entity is written. Used from several threads.
+
+    A mirror is written whole, so what we know of it does; an account whose owner has images of his own is read, with
+    the entities that come next. order: the keys in the order in which they are written. kept: content by the identity
+    of an image, which says as what it is sent, and was.
+    """
+
+    def __init__(
+        self,
+        api: MoyskladApi,
+        state: ChildState,
+        tasks: Mapping[str, EntityTask],
+        order: Sequence[str],
+        ownership: Ownership,
+        identity: ChildIdentity,
+        kept: Mapping[str, Content],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._api = api
+        self._state = state
+        self._tasks = tasks
+        self._order = list(order)
+        self._reads = ownership is Ownership.MANAGED
+        self._identity = identity
+        self._kept = kept
+        self._clock = clock
+        self._records = state.records(order)
+        self._begun: set[str] = set()
+        self._lock = threading.Lock()
+        self._read: dict[str, tuple[datetime, ReadLists]] = {}
+
+    def there(self, key: str, *, again: bool) -> tuple[tuple[Managed, ...], bool]:
+        """The images of an entity, and whether they were just read; `again`: they must be.
+
+        Raises EntityGoneError, RowsMissingError, SameAccountError, and the errors of the API.
+        """
+        with self._lock:
+            self._begun.add(key)
+            if not self._reads and not again:
+                return self._records.get(key, ChildRecord()).images, False
+            if again or self._is_old(key):
+                if again:
+                    # What was begun meanwhile is noted there, with the very names that were sent.
+                    self._records |= self._state.records([key])
+                coming = () if again else (other for other in self._order if other not in self._begun)
+                self._read_now([key, *islice(coming, EXPANDED_LIMIT - 1)])
+            found = self._read[key][1]
+        if key in found.gone:
+            raise EntityGoneError(f"the child account does not have {self._tasks[key].name} ({key}) any more")
+        if key in found.unread:
+            raise RowsMissingError(f"{self._tasks[key].name}: {found.unread[key]}")
+        expected = expected_by_task(self._tasks[key].images, self._kept)
+        return recognised(found.rows[key], self._records.get(key, ChildRecord()), expected), True
+
+    def refresh(self, keys: Sequence[str]) -> None:
+        """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
+
+        Raises SameAccountError, and the errors of the API.
+        """
+        with self._lock:
+            old = [key for key in keys if self._reads and self._is_old(key)]
+            if old:
+                self._read_now(old)
+
+    def _is_old(self, key: str) -> bool:
+        return key not in self._read or self._clock() - self._read[key][0] > FRESH_FOR
+
+    def _read_now(self, keys: Sequence[str]) -> None:
+        ids = {key: self._tasks[key].child_id for key in keys}
+        for found in read_lists(self._api, ids, self._identity):
+            now = self._clock()
+            self._read |= dict.fromkeys(keys, (now, found))
 
 
 @dataclass
@@ -148,24 +250,24 @@ class ImageTarget:
 
         Once the account stopped, or does not answer for several entities in a row, the rest is left.
         """
-        if self.stopped:
-            return same_for_all(work, Outcome.REFUSED, self.stopped)
-        try:
-            results = self._apply(work, self._tasks[work.group])
-        except FATAL:
-            raise
-        except AccountStoppedError as error:
-            self.stopped = error_reason(error)
-            return same_for_all(work, Outcome.REFUSED, self.stopped)
-        except (AnswerLostError, UpstreamError) as error:
-            with self._lock:
-                self._silent += 1
-                if self._silent >= GIVE_UP_AFTER:
-                    self.stopped = f"{self._silent} entities in a row got no answer, the last: {error}"
-            raise
-        with self._lock:
-            self._silent = 0
-        return results
+        if not self.stopped:
+            try:
+                results = self._apply(work, self._tasks[work.group])
+            except FATAL:
+                raise
+            except AccountStoppedError as error:
+                self.stopped = error_reason(error)
+            except (AnswerLostError, UpstreamError) as error:
+                with self._lock:
+                    self._silent += 1
+                    if self._silent >= GIVE_UP_AFTER:
+                        self.stopped = f"{self._silent} entities in a row got no answer, the last: {error}"
+                raise
+            else:
+                with self._lock:
+                    self._silent = 0
+                return results
+        return same_for_all(work, Outcome.REFUSED, self.stopped)
 
     def _apply(self, work: GroupWork, task: EntityTask) -> list[RowResult]:
         tools = self._tools
@@ -214,130 +316,3 @@ class ImageTarget:
         tools.written.reasons.update(reasons)
         tools.written.refused |= writer.refused
         return results_of(work, writer.now, reasons)
-
-
-@dataclass(frozen=True)
-class _Fill:
-    """One entity that has no image yet, and what it is to get."""
-
-    work: GroupWork
-    task: EntityTask
-    listing: ImageListing
-
-    @property
-    def images(self) -> list[Managed]:
-        return [slot.image for slot in self.listing.slots]
-
-    @property
-    def size(self) -> int:
-        return _ENTITY_BYTES + sum(encoded_size(image.filename, image.size) for image in self.images)
-
-
-class FirstFill:
-    """Entities that have no image yet, up to 100 and 20 MB in one request; satisfies the engine's BulkTarget.
-
-    An entity is written so only while its list is as fresh as for a write of its own; one that has images by then, and
-    one whose part of a request was refused, is left out and written by itself.
-    """
-
-    def __init__(self, tools: ChildTools, tasks: Mapping[str, EntityTask]) -> None:
-        self._tools = tools
-        self._tasks = tasks
-
-    def portions(self, works: Iterator[GroupWork]) -> Iterator[Sequence[GroupWork]]:
-        """Those of these entities that may be written so, each portion of one type; groups come ordered by type."""
-        portion: list[GroupWork] = []
-        kind, total = "", 0
-        for work in works:
-            fill = self._empty(work)
-            if fill is None:
-                continue
-            full = len(portion) == EXPANDED_LIMIT or total + fill.size > MOST_REQUEST_BYTES - 2
-            if portion and (full or fill.task.type != kind):
-                yield portion
-                portion, total = [], 0
-            kind = fill.task.type
-            portion.append(work)
-            total += fill.size
-        if portion:
-            yield portion
-
-    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
-        """One request. Raises AnswerLostError and AccountStoppedError."""
-        tools = self._tools
-        tools.lists.refresh([work.group for work in works])
-        fills = [fill for work in works for fill in [self._empty(work)] if fill is not None]
-        try:
-            lists: dict[str, Sequence[Part]] = {
-                fill.task.child_id: [NewImage(image.filename, tools.load(image)) for image in fill.images]
-                for fill in fills
-            }
-        except ContentMissingError:
-            return []
-        if not fills:
-            return []
-        for fill in fills:
-            tools.state.begin(fill.work.group, fill.images)
-        kind: EntityType = fills[0].task.type
-        try:
-            answers = tools.api.set_images_bulk(kind, lists)
-        except (TooLargeError, ImagesRefusedError):
-            return []
-        tools.written.bulk += 1
-        return [result for fill in fills for result in self._result(fill, answers[fill.task.child_id])]
-
-    def _empty(self, work: GroupWork) -> _Fill | None:
-        """What an entity is to get, if it has no image and that fits into a request."""
-        task = self._tasks[work.group]
-        try:
-            there, _ = self._tools.lists.there(work.group, again=False)
-        except (EntityGoneError, RowsMissingError):
-            return None
-        if there:
-            return None
-        fill = _Fill(work, task, self._tools.listing(task, there))
-        return fill if fill.images and fill.size <= MOST_REQUEST_BYTES else None
-
-    def _result(self, fill: _Fill, answer: object) -> list[RowResult]:
-        """What became of one entity of a request; nothing when it got none of its images, and is written by itself."""
-        tools, group = self._tools, fill.work.group
-        if isinstance(answer, ImageTooLargeError) and answer.limit_bytes is not None:
-            tools.limit.learn(answer.limit_bytes)
-        if not isinstance(answer, tuple):
-            return []
-        now = recognise(answer, [], fill.images)
-        if not any(image.source for image in now):
-            # The request was taken and its images were not; sent one by one they are.
-            return []
-        tools.note(group, now)
-        tools.written.sent[group] = sum(image.source != "" for image in now)
-        tools.written.removed[group] = 0
-        tools.written.reasons.update(fill.listing.reasons)
-        return results_of(fill.work, now, fill.listing.reasons)
-
-
-def removed_of(before: Sequence[Managed], now: Sequence[Managed]) -> int:
-    """How many images were taken away, those that others replaced included."""
-    there = [image.id for image in now]
-    count = 0
-    for image in before:
-        if image.id in there:
-            there.remove(image.id)
-        else:
-            count += 1
-    return count
-
-
-def results_of(work: GroupWork, now: Sequence[Managed], reasons: Mapping[str, str]) -> list[RowResult]:
-    """What became of every row of an entity, from what it holds now and why images could not be written."""
-    there = set(row_keys(work.group, now))
-    return [_result(row, reasons.get(row.key, ""), there=row.key in there) for row in work.rows]
-
-
-def _result(row: PlanRow, reason: str, *, there: bool) -> RowResult:
-    if row.change is Change.REMOVE:
-        reason = STILL_THERE if there else ""
-    elif not there:
-        reason = reason or NOT_ANSWERED
-    outcome = Outcome.FAILED if reason else Outcome.DONE
-    return RowResult(row.key, row.group, row.change, outcome, reason or row.reason)

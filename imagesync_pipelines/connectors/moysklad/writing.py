@@ -1,14 +1,15 @@
 """One entity's images written: which requests it takes, and what is done when МойСклад refuses one.
 
 Every request sets the whole list, so each can be repeated; an image leaves only in a request that brings what is to
-take its place.
+take its place. The limit of 20 MB counts the encoded JSON, so sizes here are those of what is really sent.
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from imagesync_pipelines.connectors.moysklad.client.bodies import Part
+import orjson
+
 from imagesync_pipelines.connectors.moysklad.errors import (
     ChangedMeanwhileError,
     ImagesRefusedError,
@@ -17,78 +18,21 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     StaleError,
     TooLargeError,
 )
-from imagesync_pipelines.connectors.moysklad.model import EntityTask, ImageRow, KeptImage, Managed, NewImage, Wanted
+from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, Managed, NewImage, Part
 from imagesync_pipelines.connectors.moysklad.rules import (
+    NOT_ANSWERED,
+    ImageListing,
     Slot,
-    beyond_the_most,
-    halves,
-    image_of,
-    merged,
-    pieces,
+    pop_image,
     recognise,
-    sent_name,
     too_large,
 )
-from imagesync_pipelines.storage.contents import Content
 
-NO_CONTENT = "its content is not there; the next run downloads it"
-NO_PLACE = "there is no room for it: with what the account's owner added, ten images are there"
+# What one request may have: below the limit of 20,000,000 bytes, with room for its brackets.
+MOST_REQUEST_BYTES = 19_999_000
 TWICE = "the account does not keep the same image twice in one list"
-NOT_ANSWERED = "МойСклад accepted the list, but its answer lacks this image; the next run looks again"
 REQUEST_TOO_LARGE = "Request larger than 20 MB: this image alone is too much for one"
 _SAME_TWICE = 3013
-
-
-@dataclass
-class ImageListing:
-    """The list that an entity is to get, and why images of it are not in it, by row key."""
-
-    slots: list[Slot]
-    reasons: dict[str, str]
-
-
-def listing_of(
-    task: EntityTask,
-    there: Sequence[Managed],
-    contents: Mapping[str, Content],
-    failed: Mapping[str, str],
-    limit: int,
-    *,
-    mirror: bool,
-) -> ImageListing:
-    """The list of a task, as far as its images can be written; what cannot leaves what is in its place there.
-
-    there: the entity's images as they are. contents, failed: by the identity of an image. limit: the largest that the
-    account takes.
-    """
-    rest = list(there)
-    slots: list[Slot] = []
-    reasons: dict[str, str] = {}
-    kept = [_taken(rest, image) for image in task.images]
-    for image, mine in zip(task.images, kept, strict=True):
-        if mine is not None:
-            slots.append(Slot(image.key, mine, keep=mine.id))
-            continue
-        if image.child_id:
-            continue
-        before = _pop(rest, child_id=image.replaces) if image.replaces else None
-        content = contents.get(image.source)
-        why = failed.get(image.source, NO_CONTENT) if content is None else ""
-        if content is not None and content.size > limit:
-            why = too_large(image.filename or image.source, content.size, limit)
-        if content is None or why:
-            reasons[image.key] = why
-            if before is not None:
-                slots.append(Slot("", before, keep=before.id))
-            continue
-        name = sent_name(image.filename, image_of(image.source), content.format)
-        slots.append(Slot(image.key, Managed(image.source, "", name, content.size), fallback=before))
-    if not mirror:
-        slots = merged(slots, there)
-    for slot in beyond_the_most(slots):
-        reasons[slot.key] = NO_PLACE
-        slots.remove(slot)
-    return ImageListing(slots, reasons)
 
 
 @dataclass
@@ -182,7 +126,7 @@ class Writer:
         self.now = tuple(found)
         rest = list(found)
         for place in places:
-            image = _pop(rest, source=shown[place].source, child_id=shown[place].id)
+            image = pop_image(rest, source=shown[place].source, child_id=shown[place].id)
             if place in portion:
                 if image is None:
                     self.bad[slots[place].key] = NOT_ANSWERED
@@ -253,16 +197,40 @@ class Writer:
         return NewImage(image.filename, self.load(image))
 
 
-def _taken(rest: list[Managed], image: Wanted) -> Managed | None:
-    """Take out of `rest` what is the image already."""
-    if image.child_id:
-        return _pop(rest, child_id=image.child_id)
-    return _pop(rest, source=image.source)
+def pieces(slots: Sequence[Slot], size_of_kept: Callable[[str], int]) -> list[list[int]]:
+    """The places of the slots that must be sent, in portions of one request each; the first names what is there."""
+    there = sum(size_of_kept(slot.keep or (slot.fallback.id if slot.fallback else "")) for slot in slots)
+    sent = [place for place, slot in enumerate(slots) if not slot.keep]
+    named = size_of_kept("0" * 36)
+    sizes = [(encoded_size(slots[place].image.filename, slots[place].image.size), named) for place in sent]
+    return [[sent[at] for at in portion] for portion in packed(sizes, there)]
 
 
-def _pop(images: list[Managed], *, source: str = "", child_id: str = "") -> Managed | None:
-    """Take the first image with this source, or this id in the child account, or both, out of a list."""
-    for place, image in enumerate(images):
-        if source in ("", image.source) and child_id in ("", image.id):
-            return images.pop(place)
-    return None
+def packed(sizes: Iterable[tuple[int, int]], first: int, most: int = MOST_REQUEST_BYTES) -> list[list[int]]:
+    """Portions of things that each fit into one request; order is kept.
+
+    sizes: what each takes, with what it takes in the requests after its own (an image is then named and not sent).
+    first: bytes that are there from the start. What is too large by itself is a portion of its own.
+    """
+    portions: list[list[int]] = []
+    portion: list[int] = []
+    total, later = first, first
+    for place, (size, afterwards) in enumerate(sizes):
+        if portion and total + size > most:
+            portions.append(portion)
+            portion, total = [], later
+        portion.append(place)
+        total += size
+        later += afterwards
+    return [*portions, portion] if portion else portions
+
+
+def halves(portion: Sequence[int]) -> Iterator[list[int]]:
+    """A portion in two; for finding out by trying which image of it is refused."""
+    middle = len(portion) // 2
+    yield from (part for part in (list(portion[:middle]), list(portion[middle:])) if part)
+
+
+def encoded_size(filename: str, size: int) -> int:
+    """Bytes that an image takes in a request: base64, its name, its frame and a comma."""
+    return len(orjson.dumps({"filename": filename, "content": ""})) + 4 * ((size + 2) // 3) + 1

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from imagesync_pipelines.connectors.moysklad.client.limits import MOSCOW
+from imagesync_pipelines.connectors.moysklad.client.answers import MOSCOW
 from imagesync_pipelines.connectors.moysklad.model import Entity, EntityType, ImageRow
 
 URL = "https://api.moysklad.ru/api/remap/1.2"

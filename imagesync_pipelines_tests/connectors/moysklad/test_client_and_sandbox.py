@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     NotAnImageError,
     RowsMissingError,
 )
-from imagesync_pipelines.connectors.moysklad.mapping import map_entities
+from imagesync_pipelines.connectors.moysklad.mapping import find_counterparts
 from imagesync_pipelines.connectors.moysklad.model import EntityType, KeptImage, NewImage
 from imagesync_pipelines.connectors.moysklad.reading import entities_of, read_entities, read_main
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
@@ -80,7 +80,7 @@ def test_an_account_is_read_matched_and_written_with_the_fewest_calls(database: 
         with database.connect() as connection:
             entities = entities_of(connection, keys)
         assert len(entities) == 13
-        mapped = map_entities(database, north, child, entities)
+        mapped = find_counterparts(database, north, child, entities)
         assert (len(mapped.ids), mapped.unmatched, mapped.calls) == (13, (), 3)
         for entity in entities:
             parts = [NewImage(row.filename, main.download(row)) for row in entity.images or ()]

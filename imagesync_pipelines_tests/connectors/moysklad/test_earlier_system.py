@@ -7,8 +7,9 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
+from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
-from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account
+from imagesync_pipelines.connectors.moysklad.reading import read_main_account
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.moysklad import rules
+from imagesync_pipelines.connectors.moysklad import writing
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildIntents, ChildState
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
@@ -232,7 +232,7 @@ def test_a_list_of_more_than_a_request_grows_in_parts(
 ) -> None:
     pictures = [(f"большая-{number}.jpg", jpeg(f"big {number}", 60)) for number in range(9)]
     most = 4 * len(pictures[0][1])
-    monkeypatch.setattr(rules.packed, "__defaults__", (most + 2500,))
+    monkeypatch.setattr(writing.packed, "__defaults__", (most + 2500,))
     world.main.set_images(world.main.by_code(FIRST).id, pictures)
     lengths: list[int] = []
     set_images = MoyskladApi.set_images

@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
-from imagesync_pipelines.connectors.moysklad.reading_steps import EntityChoice
+from imagesync_pipelines.connectors.moysklad.options import EntityChoice
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, entity, open_world
 

@@ -10,8 +10,9 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan
 from imagesync_pipelines.connectors.moysklad.content import fetch_content
+from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan
-from imagesync_pipelines.connectors.moysklad.reading_steps import map_entities, read_main_account
+from imagesync_pipelines.connectors.moysklad.reading import read_main_account
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.client.answers import values_of
-from imagesync_pipelines.connectors.moysklad.mapping import forget, map_entities, read_map
+from imagesync_pipelines.connectors.moysklad.mapping import find_counterparts, forget, read_map
 from imagesync_pipelines.connectors.moysklad.model import Entity, EntityType
 from imagesync_pipelines.connectors.moysklad.reading import read_entities
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity
@@ -51,19 +51,19 @@ WANTED = [entity("v1", "variant"), entity("p1", code="two"), entity("p3")]
 
 def test_what_is_known_is_not_asked_for_again(database: sa.Engine) -> None:
     child = _child()
-    first = map_entities(database, child, NORTH, WANTED)
+    first = find_counterparts(database, child, NORTH, WANTED)
     assert first.ids == {"variant:v1": "w1", "product:p1": "c1"}
     assert [(found.key, found.reason) for found in first.unmatched] == [
         ("product:p3", "the child account has no product with externalCode ext-p3")
     ]
     assert (first.calls, len(first.new)) == (2, 2)
-    again = map_entities(database, child, NORTH, WANTED)
+    again = find_counterparts(database, child, NORTH, WANTED)
     assert (again.ids, again.new, again.calls) == (first.ids, (), 1)
     assert child.asked[-1] == ("product", ["ext-p3"])
 
 
 def test_every_child_account_has_its_own_map(database: sa.Engine) -> None:
-    map_entities(database, _child(), NORTH, WANTED)
+    find_counterparts(database, _child(), NORTH, WANTED)
     with database.connect() as connection:
         assert read_map(connection, SOUTH) == {}
 
@@ -71,7 +71,7 @@ def test_every_child_account_has_its_own_map(database: sa.Engine) -> None:
 def test_a_variant_brings_its_product_which_is_not_told_of(database: sa.Engine) -> None:
     read_entities(database, Account([entity("p1"), entity("p7")]), ["product:p1", "product:p7"], permanent=False)
     variants = [entity("v1", "variant"), entity("v7", "variant", product_id="p7")]
-    found = map_entities(database, _child(), NORTH, variants)
+    found = find_counterparts(database, _child(), NORTH, variants)
     assert found.ids == {"variant:v1": "w1"}
     assert [one.key for one in found.unmatched] == ["variant:v7"]
     with database.connect() as connection:
@@ -94,23 +94,23 @@ def test_what_the_main_account_has_twice_is_told_whichever_of_them_is_asked_for(
         *(entity(f"w{n}", "variant", external_code="V", barcodes=("5",), product_id=f"c{n}") for n in (3, 4)),
     ])  # fmt: skip
     north = replace(NORTH, match_field=match_field)
-    assert "the main account has several" in map_entities(database, child, north, [one]).unmatched[0].reason
-    assert map_entities(database, child, north, variants).ids == {"variant:v3": "w3", "variant:v4": "w4"}
+    assert "the main account has several" in find_counterparts(database, child, north, [one]).unmatched[0].reason
+    assert find_counterparts(database, child, north, variants).ids == {"variant:v3": "w3", "variant:v4": "w4"}
 
 
 def test_what_is_forgotten_is_looked_for_anew(database: sa.Engine) -> None:
     child = _child()
-    map_entities(database, child, NORTH, WANTED)
+    find_counterparts(database, child, NORTH, WANTED)
     with database.begin() as connection:
         forget(connection, NORTH, ["product:p1"])
     child.entities[0] = entity("c9", external_code="ext-p1")
-    assert map_entities(database, child, NORTH, [entity("p1")]).ids == {"product:p1": "c9"}
+    assert find_counterparts(database, child, NORTH, [entity("p1")]).ids == {"product:p1": "c9"}
 
 
 def test_another_field_finds_anew_and_what_it_does_not_find_has_no_counterpart(database: sa.Engine) -> None:
-    map_entities(database, _child(), NORTH, WANTED)
+    find_counterparts(database, _child(), NORTH, WANTED)
     by_code = replace(NORTH, match_field="code")
-    found = map_entities(database, _child(), by_code, [entity("p1", code="two"), entity("p2", code="one")])
+    found = find_counterparts(database, _child(), by_code, [entity("p1", code="two"), entity("p2", code="one")])
     assert found.ids == {"product:p1": "c2", "product:p2": "c1"}
     with database.connect() as connection:
         assert read_map(connection, by_code) == found.ids
@@ -118,8 +118,8 @@ def test_another_field_finds_anew_and_what_it_does_not_find_has_no_counterpart(d
 
 
 def test_the_database_itself_refuses_two_owners_of_one_counterpart(database: sa.Engine) -> None:
-    map_entities(database, _child(), NORTH, [entity("p1")])
-    second = map_entities(database, _child(), NORTH, [entity("p8", external_code="ext-p1")])
+    find_counterparts(database, _child(), NORTH, [entity("p1")])
+    second = find_counterparts(database, _child(), NORTH, [entity("p8", external_code="ext-p1")])
     assert "already that of product:p1" in second.unmatched[0].reason
     row = "'north', 'product:p8', 'c1', 'externalCode', 'ext-p1'"
     with pytest.raises(sa.exc.IntegrityError), database.begin() as connection:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.moysklad import apply_steps, reading, reading_steps
+from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, options, reading
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
 from imagesync_pipelines.connectors.moysklad.content import fetch_content, pictures_of_plan
@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.moysklad.model import MainReading
 from imagesync_pipelines.connectors.moysklad.options import ChosenEntities
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
-from imagesync_pipelines.connectors.moysklad.reading_steps import read_once
+from imagesync_pipelines.connectors.moysklad.reading import read_once
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
@@ -41,20 +41,20 @@ def world(database: sa.Engine, tmp_path: Path) -> Iterator[World]:
 def test_a_person_chooses_by_type_and_id(
     entity_type: str, entity: str, types: tuple[str, ...], keys: tuple[str, ...]
 ) -> None:
-    chosen = reading_steps.chosen(entity_type, entity)
+    chosen = ChosenEntities(entity_type=entity_type, entity=entity).choice()
     assert (chosen.types, chosen.keys) == (types, keys)
-    assert not reading_steps.NOTHING.has("product:7")
+    assert not options.NOTHING.has("product:7")
 
 
 def work_off(world: World, run_id: str) -> None:
     """A run for what the queue has, stage by stage."""
     run = world.child_run(run_id)
     Queue(world.place.engine).take(CHILD, run_id, world.sandbox.clock.now())
-    keys = reading_steps.requested(run.context)
-    chosen = reading_steps.chosen_by(run.context, ChosenEntities(requests=True))
+    keys = options.requested(run.context)
+    chosen = options.chosen_by(run.context, ChosenEntities(requests=True))
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        reading_steps.read_main_account(run.context, main, keys=keys)
-        reading_steps.map_entities(run, api, chosen=chosen)
+        reading.read_main_account(run.context, main, keys=keys)
+        mapping.map_entities(run, api, chosen=chosen)
         make_plan(run, api, main, chosen=chosen)
         fetch_content(run, main)
         apply_steps.settle_requests(run, apply_plan(run, api))
@@ -137,7 +137,7 @@ def test_runs_that_start_together_share_one_reading_and_each_has_its_own_hand_ov
 
         def read(run_id: str, moment: str) -> MainReading:
             context = world.context(run_id)
-            return read_once(context, moment, lambda: reading_steps.read_main_account(context, main))
+            return read_once(context, moment, lambda: reading.read_main_account(context, main))
 
         first, second = read("one", "09:15"), read("two", "09:15")
         assert world.calls(MAIN) == 1

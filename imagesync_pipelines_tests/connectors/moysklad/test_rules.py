@@ -6,27 +6,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.moysklad.client.bodies import list_body
-from imagesync_pipelines.connectors.moysklad.model import ImageRow, Managed, Mode, NewImage
+from imagesync_pipelines.connectors.moysklad.client.account import list_body
+from imagesync_pipelines.connectors.moysklad.model import ImageRow, Managed, Mode, NewImage, Ownership
+from imagesync_pipelines.connectors.moysklad.planning import earlier_calls
 from imagesync_pipelines.connectors.moysklad.rules import (
     MOST_IMAGE_BYTES,
-    MOST_REQUEST_BYTES,
     Slot,
     beyond_the_most,
     choose_images,
-    earlier_calls,
-    encoded_size,
     identity,
     image_of,
     merged,
-    packed,
     recognise,
     row_keys,
-    seen,
+    seen_of,
     sent_name,
     size_limit,
     too_large,
 )
+from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, encoded_size, packed
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -137,8 +135,8 @@ def test_our_images_are_known_by_id_else_by_name_and_size(
 
 def test_a_mirror_keeps_the_whole_list_and_a_managed_account_counts_its_owners_images() -> None:
     images = [KNOWN, Managed("", "7", "своё.jpg", 5)]
-    assert seen(images, mirror=True).images == tuple(images)
-    assert seen(images, mirror=False) == ((KNOWN,), 1)
+    assert seen_of(images, Ownership.MIRROR) == (tuple(images), (), 0)
+    assert seen_of(images, Ownership.MANAGED) == ((KNOWN,), (), 1)
 
 
 @given(st.lists(st.booleans(), max_size=10), st.integers(0, 10))

@@ -8,13 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccount, MoyskladChild, Ownership
-from imagesync_pipelines.connectors.moysklad.client.bodies import Part
 from imagesync_pipelines.connectors.moysklad.errors import NotAnImageError
-from imagesync_pipelines.connectors.moysklad.lists import expected_of, seen_of
-from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Entity, ImageRow, KeptImage, Managed
+from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Entity, ImageRow, KeptImage, Managed, Part
 from imagesync_pipelines.connectors.moysklad.planning import ChildPlan, plan_child
-from imagesync_pipelines.connectors.moysklad.rules import recognise
-from imagesync_pipelines.connectors.moysklad.writing import Writer, listing_of
+from imagesync_pipelines.connectors.moysklad.rules import expected_of, listing_of, recognise, seen_of
+from imagesync_pipelines.connectors.moysklad.writing import Writer
 from imagesync_pipelines.storage.contents import Content
 from imagesync_pipelines.sync.model import EFFECTS, DeletionLimits
 

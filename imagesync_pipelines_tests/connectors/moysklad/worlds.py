@@ -16,14 +16,11 @@ from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, ap
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.content import fetch_content
+from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.model import NAME
+from imagesync_pipelines.connectors.moysklad.options import EVERYTHING, EntityChoice
 from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan
-from imagesync_pipelines.connectors.moysklad.reading_steps import (
-    EVERYTHING,
-    EntityChoice,
-    map_entities,
-    read_main_account,
-)
+from imagesync_pipelines.connectors.moysklad.reading import read_main_account
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle, NewAccount

@@ -1,12 +1,15 @@
 """The HTTP contract of МойСклад's images, and nothing but: lists, searches, downloads, list-setting writes.
 
 There is no DELETE and no adding of single images: setting a list is what can be repeated without harm. A storage host
-may be any, and gets no credentials; miniatures are never fetched.
+may be any, and gets no credentials; miniatures are never fetched. The limit of 20 MB counts the encoded JSON, so it is
+counted on what is really sent.
 """
 
+import base64
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import orjson
 import sqlalchemy as sa
@@ -24,25 +27,19 @@ from imagesync_pipelines.connectors.moysklad.client.answers import (
     rows_of,
     values_of,
 )
-from imagesync_pipelines.connectors.moysklad.client.bodies import (
-    MOST_BYTES,
-    Part,
-    bulk_body,
-    either,
-    element_at,
-    filter_portions,
-    list_body,
-    part_size,
+from imagesync_pipelines.connectors.moysklad.client.calls import (
+    MoyskladCalls,
+    MoyskladDialect,
+    rate_limit,
+    session_policy,
 )
-from imagesync_pipelines.connectors.moysklad.client.calls import MoyskladCalls, MoyskladDialect, session_policy
-from imagesync_pipelines.connectors.moysklad.client.limits import rate_limit
 from imagesync_pipelines.connectors.moysklad.errors import (
     ImagesRefusedError,
     RowsMissingError,
     TooLargeError,
     UnknownPathError,
 )
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
+from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, NewImage, Part
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
@@ -57,60 +54,15 @@ from imagesync_pipelines.upstream.transport import ApiClient
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 
 
-class ImageDownloads:
-    """Downloads from one account; shared by all threads of a run."""
-
-    def __init__(
-        self,
-        calls: MoyskladCalls,
-        settings: MoyskladSettings,
-        allowed_hosts: frozenset[str],
-        timing: Timing,
-        resolve: Resolve,
-    ) -> None:
-        self._calls = calls
-        self._timing = timing
-        self._resolve = resolve
-        self._policy = FetchPolicy(
-            allowed_hosts=allowed_hosts,
-            read_timeout=settings.download_timeout,
-            total_deadline=settings.download_timeout,
-            tries=settings.tries,
-        )
-
-    def get(self, row: ImageRow) -> bytes:
-        """The bytes of an image, exactly as many as its row says. A link that expired is asked for once again."""
-        if row.permanent_href:
-            try:
-                return self._fetched(row.permanent_href, row)
-            except UpstreamError as error:
-                if error.status not in _EXPIRED:
-                    raise
-        path = f"download/{urlsplit(row.download_href).path.rpartition('/')[2] or row.id}"
-        link = self._calls.location(path)
-        try:
-            return self._fetched(link, row)
-        except UpstreamError as error:
-            if error.status not in _EXPIRED:
-                raise
-        return self._fetched(self._calls.location(path), row)
-
-    def _fetched(self, url: str, row: ImageRow) -> bytes:
-        fetched = fetch_image(url, self._policy, timing=self._timing, resolve=self._resolve)
-        if len(fetched.body) != row.size:
-            raise AlteredBodyError(
-                f"{len(fetched.body)} bytes came where {row.size} are listed for {row.filename or row.id}",
-                host=urlsplit(fetched.url).netloc,
-                status=200,
-            )
-        return fetched.body
-
-
 # Rows of images come only with this many entities on a page; with more they are left out without a word.
 EXPANDED_LIMIT = 100
 _PLAIN_LIMIT = 1000
 _EXPANDED: Mapping[str, str | int] = {"expand": "images", "limit": EXPANDED_LIMIT}
 _BETA = {"X-Lognex-Remap-Beta-Feature": "assortmentWithoutStock"}
+MOST_BYTES = 20_000_000
+# Values of one filter: the whole head of a request has 8 KB, and a Cyrillic letter takes six bytes of it.
+MOST_VALUES = 180
+MOST_FILTER_BYTES = 6_000
 
 
 class MoyskladApi(ApiClient):
@@ -140,7 +92,14 @@ class MoyskladApi(ApiClient):
         # How lists are sent, of one entity and of many: one after the other until the account knows one of them.
         forms = ("", "/batch") if settings.list_form == "array" else ("/batch", "")
         self._forms: dict[str, tuple[str, ...]] = {"one": forms, "many": forms}
-        self._downloads = ImageDownloads(self._calls, settings, allowed_hosts, timing, resolve)
+        self._timing = timing
+        self._resolve = resolve
+        self._fetching = FetchPolicy(
+            allowed_hosts=allowed_hosts,
+            read_timeout=settings.download_timeout,
+            total_deadline=settings.download_timeout,
+            tries=settings.tries,
+        )
 
     def part_size(self, kind: EntityType, entity_id: str, part: Part) -> int:
         """Bytes that an image takes in the body of a write, see MOST_BYTES."""
@@ -251,9 +210,33 @@ class MoyskladApi(ApiClient):
     def download(self, row: ImageRow) -> bytes:
         """The bytes of an image, exactly as many as its row says; whether they are a picture is for others to see.
 
-        No call where the row has a permanent link that works; raises EntityGoneError for an image that is gone.
+        No call where the row has a permanent link that works; a link that expired is asked for once again. Raises
+        EntityGoneError for an image that is gone.
         """
-        return self._downloads.get(row)
+        if row.permanent_href:
+            try:
+                return self._fetched(row.permanent_href, row)
+            except UpstreamError as error:
+                if error.status not in _EXPIRED:
+                    raise
+        path = f"download/{urlsplit(row.download_href).path.rpartition('/')[2] or row.id}"
+        link = self._calls.location(path)
+        try:
+            return self._fetched(link, row)
+        except UpstreamError as error:
+            if error.status not in _EXPIRED:
+                raise
+        return self._fetched(self._calls.location(path), row)
+
+    def _fetched(self, url: str, row: ImageRow) -> bytes:
+        fetched = fetch_image(url, self._fetching, timing=self._timing, resolve=self._resolve)
+        if len(fetched.body) != row.size:
+            raise AlteredBodyError(
+                f"{len(fetched.body)} bytes came where {row.size} are listed for {row.filename or row.id}",
+                host=urlsplit(fetched.url).netloc,
+                status=200,
+            )
+        return fetched.body
 
     def _write_list(self, what: str, path: str, params: Mapping[str, str | int], body: bytes) -> Answer:
         """Send a list in the form that the account takes; the one that it does not know is not tried again."""
@@ -317,3 +300,81 @@ class MoyskladApi(ApiClient):
 
 def _element_error(reply: Answer, element: object) -> UpstreamError:
     return refusal(reply.place, reply.status, element, write=True)
+
+
+def entity_href(url: str, kind: EntityType, entity_id: str) -> str:
+    """The address of an entity below the API's URL."""
+    return f"{url.rstrip('/')}/entity/{kind}/{entity_id}"
+
+
+def meta_of(href: str, kind: str) -> dict[str, Any]:
+    """How one object names another."""
+    return {"meta": {"href": href, "type": kind, "mediaType": "application/json"}}
+
+
+def part_json(url: str, kind: EntityType, entity_id: str, part: Part) -> dict[str, Any]:
+    """One element of a list of images: file name and content, or the name of what is there."""
+    if isinstance(part, KeptImage):
+        return meta_of(f"{entity_href(url, kind, entity_id)}/images/{part.id}", "image")
+    return {"filename": part.filename, "content": base64.b64encode(part.content).decode("ascii")}
+
+
+def part_size(url: str, kind: EntityType, entity_id: str, part: Part) -> int:
+    """Bytes that one element takes in the body, with its comma; nothing is encoded for it."""
+    if isinstance(part, KeptImage):
+        return len(orjson.dumps(part_json(url, kind, entity_id, part))) + 1
+    frame = len(orjson.dumps({"filename": part.filename, "content": ""}))
+    return frame + 4 * ((len(part.content) + 2) // 3) + 1
+
+
+def list_body(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part]) -> bytes:
+    """The body that sets the list of images of one entity."""
+    return orjson.dumps([part_json(url, kind, entity_id, part) for part in parts])
+
+
+def element_at(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part], column: int) -> int | None:
+    """The index of the element of a list's body that has this character (from 1); None for one between two of them."""
+    begin = 2
+    for index, part in enumerate(parts):
+        frame = NewImage(part.filename, b"") if isinstance(part, NewImage) else part
+        text = orjson.dumps(part_json(url, kind, entity_id, frame)).decode()
+        length = len(text) + part_size(url, kind, entity_id, part) - part_size(url, kind, entity_id, frame)
+        if begin <= column < begin + length:
+            return index
+        begin += length + 1
+    return None
+
+
+def bulk_body(url: str, kind: EntityType, lists: Mapping[str, Sequence[Part]]) -> bytes:
+    """The body that sets the lists of several entities, in the mapping's order."""
+    return orjson.dumps(
+        [
+            meta_of(entity_href(url, kind, entity_id), kind)
+            | {"images": [part_json(url, kind, entity_id, part) for part in parts]}
+            for entity_id, parts in lists.items()
+        ]
+    )
+
+
+def either(field: str, values: Sequence[str]) -> str:
+    """A filter that a field has one of these values."""
+    return ";".join(f"{field}={_escaped(value)}" for value in values)
+
+
+def filter_portions(field: str, values: Sequence[str]) -> Iterator[list[str]]:
+    """Values in lists that fit into one filter each, order kept."""
+    portion: list[str] = []
+    length = 0
+    for value in values:
+        size = len(quote(f"{field}={_escaped(value)};", safe=""))
+        if portion and (len(portion) == MOST_VALUES or length + size > MOST_FILTER_BYTES):
+            yield portion
+            portion, length = [], 0
+        portion.append(value)
+        length += size
+    if portion:
+        yield portion
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(";", "\\;")

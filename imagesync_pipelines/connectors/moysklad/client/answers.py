@@ -8,11 +8,10 @@ names.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField
-from imagesync_pipelines.connectors.moysklad.client.limits import MOSCOW
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountForbiddenError,
     AccountRefusedError,
@@ -30,6 +29,8 @@ from imagesync_pipelines.connectors.moysklad.errors import (
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
 from imagesync_pipelines.upstream.answers import Answer, Place
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
+
+MOSCOW = timezone(timedelta(hours=3), "MSK")
 
 
 class RowError(ValueError):

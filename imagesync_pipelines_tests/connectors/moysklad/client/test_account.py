@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.client.limits import MOST_EQUAL_FAILURES, MOST_REFUSALS
+from imagesync_pipelines.connectors.moysklad.client.calls import MOST_EQUAL_FAILURES, MOST_REFUSALS
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountRefusedError,
     AccountStoppedError,

@@ -7,10 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.moysklad.client.bodies import (
+from imagesync_pipelines.connectors.moysklad.client.account import (
     MOST_FILTER_BYTES,
     MOST_VALUES,
-    Part,
     bulk_body,
     either,
     element_at,
@@ -18,7 +17,7 @@ from imagesync_pipelines.connectors.moysklad.client.bodies import (
     list_body,
     part_size,
 )
-from imagesync_pipelines.connectors.moysklad.model import KeptImage, NewImage
+from imagesync_pipelines.connectors.moysklad.model import KeptImage, NewImage, Part
 from imagesync_pipelines_tests.connectors.moysklad.rows import URL
 
 PARTS = st.one_of(

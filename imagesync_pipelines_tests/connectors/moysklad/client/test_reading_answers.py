@@ -7,8 +7,7 @@ import pytest
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, TokenKind
 from imagesync_pipelines.connectors.moysklad.client.answers import RowError, entity_of, moscow_time, page_of, refusal
-from imagesync_pipelines.connectors.moysklad.client.calls import MoyskladDialect
-from imagesync_pipelines.connectors.moysklad.client.limits import units_left, weight_of
+from imagesync_pipelines.connectors.moysklad.client.calls import MoyskladDialect, units_left, weight_of
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountForbiddenError,
     AccountRefusedError,
