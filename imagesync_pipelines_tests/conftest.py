@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, stop_server
-from imagesync_pipelines.storage.home import Locations, open_locations
+from imagesync_pipelines.storage.installation import Locations, open_locations
 from imagesync_pipelines_tests.reusing import make_as_new, shape_of
 
 # A slow machine is no fault of an example; CI judges a change, so it tries the same examples every time.

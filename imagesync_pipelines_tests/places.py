@@ -16,8 +16,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.storage.home import dagster_yaml
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, dagster_yaml
 from imagesync_pipelines_tests.conftest import TEMPLATE
 
 DAGSTER_TEMPLATE = "dagster_template"

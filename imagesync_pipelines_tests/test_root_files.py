@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from imagesync_pipelines.defs.instance_storage import InstallationStorage
-from imagesync_pipelines.storage.home import dagster_yaml
+from imagesync_pipelines.storage.installation import dagster_yaml
 from imagesync_pipelines_tests import generated, locks
 
 ROOT = generated.ROOT

@@ -10,8 +10,7 @@ from imagesync_pipelines.cli.output import progress_bars
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.embedded import leave_running, stop_server
-from imagesync_pipelines.storage.home import open_locations
-from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.storage.installation import open_installation, open_locations
 
 
 @click.command("env")

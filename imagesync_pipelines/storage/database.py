@@ -1,5 +1,7 @@
 """Opening our database: an engine on a schema that is as new as the code."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -26,6 +28,7 @@ OLDER = frozenset(f"{number:04}" for number in range(1, 10))
 BASELINE, PASS_THROUGH = "0010", "7115364"
 # Any number that nothing else in this database uses as an advisory lock ("imgsync" in ASCII).
 UPGRADE_LOCK = 0x696D6773796E63
+_EXISTS = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
 
 
 def with_driver(url: str, driver: str) -> str:
@@ -61,41 +64,24 @@ def open_database(url: str) -> sa.Engine:
         connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS},
     )
     try:
-        with engine.begin() as connection:
+        with _answering(), engine.begin() as connection:
             if _version(connection) != HEAD:
                 _upgrade(connection)
-    except OperationalError as error:
+    except (StorageError, ProgrammingError) as error:
         engine.dispose()
-        raise DatabaseUnreachableError(f"The database does not answer: {_one_line(error)}") from error
-    except ProgrammingError as error:
-        engine.dispose()
-        if not isinstance(error.orig, InsufficientPrivilege):
+        if isinstance(error, StorageError) or not isinstance(error.orig, InsufficientPrivilege):
             raise
         raise StorageError(
             f"The database user may not create our tables ({_one_line(error)}). "
             f"An administrator can allow it with: CREATE SCHEMA {SCHEMA} AUTHORIZATION {engine.url.username}"
         ) from error
-    except StorageError:
-        engine.dispose()
-        raise
     return engine
 
 
 def check_answers(url: str, variable: str) -> None:
-    """Raise DatabaseUnreachableError, naming the variable, when nobody answers at a URL.
-
-    Dagster itself tries for long.
-    """
-    engine = sa.create_engine(
-        with_driver(url, "psycopg"), poolclass=sa.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS}
-    )
-    try:
-        engine.connect().close()
-    except OperationalError as error:
-        raise DatabaseUnreachableError(f"{variable}: the database does not answer: {_one_line(error)}") from error
-
-
-_EXISTS = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+    """Raise DatabaseUnreachableError, naming the variable, when nobody answers at a URL; Dagster tries for long."""
+    with _answering(f"{variable}: the database"):
+        _brief(with_driver(url, "psycopg")).connect().close()
 
 
 def create_database(ours: str, name: str) -> str:
@@ -103,19 +89,27 @@ def create_database(ours: str, name: str) -> str:
 
     Raises DatabaseUnreachableError, and StorageError when our user may not make databases.
     """
-    url = sa.make_url(ours)
-    engine = sa.create_engine(
-        url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, connect_args={"connect_timeout": CONNECT_SECONDS}
-    )
     try:
-        with engine.connect() as connection:
+        with _answering(), _brief(ours).connect() as connection:
             if connection.execute(_EXISTS, {"name": name}).first() is None:
                 _create(connection, name)
-    except OperationalError as error:
-        raise DatabaseUnreachableError(f"The database does not answer: {' '.join(str(error.orig).split())}") from error
     except DBAPIError as error:
-        raise StorageError(f"The database {name} could not be made: {' '.join(str(error.orig).split())}") from error
-    return url.set(database=name).render_as_string(hide_password=False)
+        raise StorageError(f"The database {name} could not be made: {_one_line(error)}") from error
+    return sa.make_url(ours).set(database=name).render_as_string(hide_password=False)
+
+
+def _brief(url: str) -> sa.Engine:
+    """An engine for one connection, each statement of which commits itself."""
+    connect = {"connect_timeout": CONNECT_SECONDS}
+    return sa.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sa.NullPool, connect_args=connect)
+
+
+@contextmanager
+def _answering(what: str = "The database") -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise DatabaseUnreachableError(f"{what} does not answer: {_one_line(error)}") from error
 
 
 def _create(connection: sa.Connection, name: str) -> None:

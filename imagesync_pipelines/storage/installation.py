@@ -1,25 +1,52 @@
-"""This installation, opened: the shared settings, the installation, and an engine on the migrated database."""
+"""This installation: where it keeps everything, worked out once from the settings, and opening it."""
 
 import ctypes
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
 
-import pyarrow as pa
 import sqlalchemy as sa
+from pydantic import SecretStr
 from upath import UPath
 
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.database import open_database
-from imagesync_pipelines.storage.home import Locations, open_locations
+from imagesync_pipelines.storage.database import create_database, open_database, with_driver
+from imagesync_pipelines.storage.embedded import SUPERUSER, ensure_server
+from imagesync_pipelines.storage.files import open_root, write_whole
 
+OUR_DATABASE = "imagesync"
+DAGSTER_DATABASE = "dagster"
 # The parameter of glibc's mallopt, and the size of a block that goes back to the system as soon as it is freed.
 MMAP_THRESHOLD, LARGE_BYTES = -3, 512 * 1024
 
 
 @dataclass(frozen=True)
+class Locations:
+    """Where this installation keeps things; all paths are absolute, all database URLs name their driver."""
+
+    home: Path
+    dagster_home: Path
+    storage_root: UPath
+    database_url: str = field(repr=False)
+    dagster_url: str = field(repr=False)
+    given: dict[str, str] = field(repr=False)
+
+    def environment(self) -> dict[str, str]:
+        """The variables with which any child process, in any working directory, finds this same locations."""
+        return {
+            "IMAGESYNC_HOME": str(self.home),
+            "DAGSTER_HOME": str(self.dagster_home),
+            "IMAGESYNC_DAGSTER_URL": self.dagster_url,
+            **self.given,
+        }
+
+
+@dataclass(frozen=True)
 class Installation:
-    """What a stage works with; `storage` is the folder of raw pages, records and plans."""
+    """What a stage works with."""
 
     settings: Settings
     locations: Locations
@@ -47,8 +74,67 @@ def open_installation(settings: Settings | None = None) -> Iterator[Installation
         engine.dispose()
 
 
+def open_locations(settings: Settings) -> Locations:
+    """Make the folders, start or join the embedded server unless a database is given, and say where everything is.
+
+    With IMAGESYNC_DATABASE_URL, Dagster uses IMAGESYNC_DAGSTER_URL or else the same database. Any number of processes
+    may open one installation at once. Raises StorageError with a line for people.
+    """
+    home = settings.home.expanduser().resolve()
+    dagster_home = home / "dagster"
+    dagster_home.mkdir(parents=True, exist_ok=True)
+    _write_dagster_yaml(UPath(dagster_home / "dagster.yaml"))
+    given: dict[str, str] = {}
+    if settings.database_url is not None:
+        database_url = with_driver(settings.database_url.get_secret_value(), "psycopg")
+        dagster_url = with_driver(database_url, "psycopg2")
+        given["IMAGESYNC_DATABASE_URL"] = database_url
+    else:
+        server = ensure_server(home)
+        database_url = create_database(server.url(SUPERUSER, "psycopg"), OUR_DATABASE)
+        dagster_url = with_driver(create_database(database_url, DAGSTER_DATABASE), "psycopg2")
+    if settings.dagster_url is not None:
+        dagster_url = with_driver(settings.dagster_url.get_secret_value(), "psycopg2")
+
+    if settings.storage_url is not None:
+        storage_root = open_root(settings.storage_url)
+        given["IMAGESYNC_STORAGE_URL"] = settings.storage_url
+    else:
+        storage_root = UPath(home / "storage")
+    return Locations(home, dagster_home, storage_root, database_url, dagster_url, given)
+
+
+def dagster_yaml() -> str:
+    """The text of the dagster.yaml at the top of the repository (the package holds a link to it)."""
+    return files("imagesync_pipelines").joinpath("root_files", "dagster.yaml").read_text()
+
+
+def _write_dagster_yaml(path: UPath) -> None:
+    """Put the current text in place in one step; another process may be reading the file."""
+    wanted = dagster_yaml().encode()
+    if not path.exists() or path.read_bytes() != wanted:
+        write_whole(path, wanted)
+
+
+def kept_secret(file: Path) -> SecretStr:
+    """The secret in the file, 64 hexadecimal digits; made on the first call, by whichever process comes first."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        fresh = file.with_name(f"{file.name}.{secrets.token_hex(8)}")
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_hex(32))
+        # A link appears whole or not at all, and never replaces one that another process made.
+        try:
+            file.hardlink_to(fresh)
+        finally:
+            fresh.unlink()
+    return SecretStr(file.read_text())
+
+
 def _give_back_what_is_freed() -> None:
     """Let freed columns and pictures leave the process: a plan of 100,000 images needs 100 MB less at its peak."""
+    import pyarrow as pa
+
     # Arrow's own allocator keeps what was freed.
     pa.set_memory_pool(pa.system_memory_pool())
     # So does glibc once a large block was freed, unless it is told from which size on not to; other libraries do not.

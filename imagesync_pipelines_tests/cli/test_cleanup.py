@@ -12,7 +12,7 @@ from PIL import Image
 from imagesync_pipelines.cli.installation import cleanup
 from imagesync_pipelines.imaging.validation import check_image
 from imagesync_pipelines.storage.contents import Contents
-from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.installation import Locations
 
 LONG_AGO = datetime.now(UTC) - timedelta(days=3)
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from imagesync_pipelines.cli.main import root
 from imagesync_pipelines.sandbox.server import bind
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines_tests.cli.terminals import environment_of
 from imagesync_pipelines_tests.connectors.moysklad.names import MAIN_ID, NORTH_ID
 from imagesync_pipelines_tests.connectors.moysklad.test_events import body, event

@@ -13,7 +13,7 @@ from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.defs.partitions import report_partitions
 from imagesync_pipelines.defs.summaries import summary_metadata
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.sync.blocks import page_blocks
 from imagesync_pipelines.sync.job_runs import range_tags
 from imagesync_pipelines_tests.defs.fakes import FakeSummary

@@ -11,7 +11,7 @@ import pytest
 from imagesync_pipelines.defs import assets, checks, jobs, schedules
 from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import step_options
 from imagesync_pipelines.sync.steps import silent

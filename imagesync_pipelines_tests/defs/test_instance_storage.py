@@ -14,7 +14,7 @@ from dagster_postgres import DagsterPostgresStorage
 
 from imagesync_pipelines.defs.instance_storage import PASSING_FOLDER, InstallationStorage
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.storage.home import Locations, dagster_yaml
+from imagesync_pipelines.storage.installation import Locations, dagster_yaml
 
 VARIABLE = "IMAGESYNC_DAGSTER_URL"
 _RECORDED_BY_A_CHILD = """

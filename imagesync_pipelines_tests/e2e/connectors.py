@@ -29,8 +29,7 @@ from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.storage.home import open_locations
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, open_locations
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.steps import Progress, silent
 from imagesync_pipelines.upstream.retries import Timing

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
-from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines_tests.installations import QUIET
 

@@ -11,7 +11,7 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.faults import server_error
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, demo_changes, image_db_sandbox
-from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines_tests.e2e.connectors import writes
 
 PAGES = 125

@@ -16,12 +16,12 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.storage.home import Locations, dagster_yaml, open_locations
+from imagesync_pipelines.storage.installation import Locations, dagster_yaml, open_locations
 
 CHILD = """
 import json
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.home import open_locations
+from imagesync_pipelines.storage.installation import open_locations
 locations = open_locations(load_settings(Settings))
 print(json.dumps([locations.database_url, locations.dagster_url, str(locations.storage_root), locations.environment()]))
 """

@@ -4,7 +4,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from imagesync_pipelines.storage.home import kept_secret
+from imagesync_pipelines.storage.installation import kept_secret
 
 
 def test_a_secret_stays_what_it_is(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.storage.database import with_driver
 from imagesync_pipelines.storage.errors import AccountBusyError
-from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.storage.locks import account_lock
 
 HOLDER = """

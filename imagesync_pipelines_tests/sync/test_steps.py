@@ -12,8 +12,7 @@ from upath import UPath
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.errors import HandOverMissingError, NoPlanOfThisRunError
 from imagesync_pipelines.storage.handovers import KEPT_RUNS
-from imagesync_pipelines.storage.home import Locations
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.handovers import CLEAN_UP, Lineage
 from imagesync_pipelines.sync.model import PlanCost

@@ -25,8 +25,7 @@ from imagesync_pipelines.sandbox.plytix import server as plytix_serve
 from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import stop_server
-from imagesync_pipelines.storage.home import open_locations
-from imagesync_pipelines.storage.installation import open_installation
+from imagesync_pipelines.storage.installation import open_installation, open_locations
 
 EDGE_COLUMNS = ("run", "store", "photos", "downloaded", "verified", "failed", "seconds", "status")
 COLUMNS = (

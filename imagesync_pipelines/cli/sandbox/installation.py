@@ -28,7 +28,7 @@ from imagesync_pipelines.sandbox.plytix.server import API_KEY, API_PASSWORD
 from imagesync_pipelines.sandbox.server import LOOPBACK
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import create_database
-from imagesync_pipelines.storage.home import Locations
+from imagesync_pipelines.storage.installation import Locations
 
 _PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "IMAGESYNC_")
 START_SECONDS = 60

@@ -11,7 +11,7 @@ from imagesync_pipelines.sandbox.image_db import server as sandbox_server
 from imagesync_pipelines.sandbox.moysklad import server as moysklad_server
 from imagesync_pipelines.sandbox.plytix import server as plytix_server
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.storage.home import open_locations
+from imagesync_pipelines.storage.installation import open_locations
 
 
 @click.command("sandbox")

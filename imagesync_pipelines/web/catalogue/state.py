@@ -13,8 +13,7 @@ from upath import UPath
 
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
-from imagesync_pipelines.storage.home import kept_secret
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, kept_secret
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
 P = ParamSpec("P")

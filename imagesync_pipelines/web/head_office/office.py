@@ -15,7 +15,7 @@ from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECON
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError
-from imagesync_pipelines.storage.home import kept_secret
+from imagesync_pipelines.storage.installation import kept_secret
 from imagesync_pipelines.storage.objects import S3Client, S3Place, s3_client, s3_place
 from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tables import create_tables

@@ -19,8 +19,7 @@ from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.connectors.folder.steps import FolderPlanOptions, plan, product_images
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.contents import Contents, own_source, own_source_at
-from imagesync_pipelines.storage.home import Locations
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import NoOptions

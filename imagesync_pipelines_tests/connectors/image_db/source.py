@@ -17,8 +17,7 @@ from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.home import open_locations
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, open_locations
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.model import DeletionLimits
 from imagesync_pipelines.sync.steps import Progress, silent

@@ -29,8 +29,7 @@ from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches, StockEntity
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.home import Locations
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing

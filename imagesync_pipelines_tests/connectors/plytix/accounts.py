@@ -35,8 +35,7 @@ from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.home import Locations
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.steps import RunContext

@@ -17,8 +17,7 @@ from imagesync_pipelines.connectors.plytix.plan_steps import GalleriesPlanned
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.connectors.plytix.target import Written
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.home import Locations
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.applied import Loaded, applied_summary
 from imagesync_pipelines.sync.apply import Applied

@@ -4,8 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.settings import Settings, SettingsError
-from imagesync_pipelines.storage.home import Locations
-from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.web.catalogue.state import SECRET_FILE, open_catalogue
 
 
