@@ -129,9 +129,9 @@ def plytix_world(
                 "PLYTIX_IMAGES_URL": amazon.images_url,
                 "PLYTIX_SPAPI_URL": amazon.url,
                 "PLYTIX_SPAPI_TOKEN_URL": amazon.token_url,
-                "PLYTIX_SPAPI_CLIENT_ID": amazon.client_id,
-                "PLYTIX_SPAPI_CLIENT_SECRET": amazon.client_secret,
-                "PLYTIX_SPAPI_REFRESH_TOKEN": amazon.refresh_token,
+                "PLYTIX_SPAPI_CLIENT_ID": amazon.application.client_id,
+                "PLYTIX_SPAPI_CLIENT_SECRET": amazon.application.client_secret,
+                "PLYTIX_SPAPI_REFRESH_TOKEN": amazon.application.refresh_token,
                 **secrets_of(plytix),
             },
         )

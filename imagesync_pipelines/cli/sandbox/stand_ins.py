@@ -1,5 +1,6 @@
 """`imagesync sandbox` and its siblings: one stand-in in a process of its own, until Ctrl-C."""
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,7 +10,9 @@ from imagesync_pipelines.sandbox.amazon import server as amazon_server
 from imagesync_pipelines.sandbox.head_office import server as head_office_server
 from imagesync_pipelines.sandbox.image_db import server as sandbox_server
 from imagesync_pipelines.sandbox.moysklad import server as moysklad_server
+from imagesync_pipelines.sandbox.moysklad.making import catalogue
 from imagesync_pipelines.sandbox.plytix import server as plytix_server
+from imagesync_pipelines.sandbox.server import serve
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_locations
 
@@ -22,9 +25,8 @@ from imagesync_pipelines.storage.installation import open_locations
 @click.option("--erp-folder", type=click.Path(path_type=Path), help="write the ERP's two files here")
 def sandbox(port: int, media_port: int, latency: float, nights: int, erp_folder: Path | None) -> None:
     """Run the image database's stand-in until Ctrl-C and print the variables that point to it."""
-    sandbox_server.serve(
-        click.echo, port=port, media_port=media_port, latency=latency, nights=nights, erp_folder=erp_folder
-    )
+    started = sandbox_server.image_db_sandbox(port=port, media_port=media_port, latency=latency)
+    serve(started, click.echo, partial(sandbox_server.lines_of, nights=nights, erp_folder=erp_folder))
 
 
 @click.command("sandbox-head-office")
@@ -39,32 +41,46 @@ def sandbox_head_office(
 ) -> None:
     """Run the head office's stand-in until Ctrl-C and print the accounts that point to it."""
     locations = open_locations(load_settings(Settings))
-    head_office_server.serve(
-        click.echo,
-        database_url=installation.head_office_database(locations),
+    started = head_office_server.head_office_sandbox(
+        installation.head_office_database(locations),
         folder=folder or locations.home / "sandbox" / "head_office",
         port=port,
         photos=photos,
         stores=stores,
         original=original,
-        accounts_file=accounts_file,
     )
+    serve(started, click.echo, partial(head_office_server.lines_of, accounts_file=accounts_file))
 
 
 @click.command("sandbox-amazon")
 @click.option("--mapping", type=click.Path(dir_okay=False, path_type=Path), help="write the demo's mapping file here")
 def sandbox_amazon(mapping: Path | None) -> None:
     """Run Amazon's stand-in (catalogue, images) until Ctrl-C and print where it is."""
-    amazon_server.serve(click.echo, mapping=mapping)
+    started = amazon_server.amazon_sandbox(
+        port=amazon_server.PORT, token_port=amazon_server.TOKEN_PORT, images_port=amazon_server.IMAGES_PORT
+    )
+    serve(started, click.echo, partial(amazon_server.lines_of, mapping=mapping))
 
 
 @click.command("sandbox-plytix")
 def sandbox_plytix() -> None:
     """Run Plytix's stand-in until Ctrl-C; it knows the demo's products and fetches images from sandbox-amazon."""
-    plytix_server.serve(click.echo, products=installation.plytix_products(), fetch=installation.fetch_image)
+    started = plytix_server.plytix_sandbox(
+        products=installation.plytix_products(),
+        fetch=installation.fetch_image,
+        port=plytix_server.PORT,
+        auth_port=plytix_server.AUTH_PORT,
+    )
+    serve(started, click.echo, plytix_server.lines_of)
 
 
 @click.command("sandbox-moysklad")
 def sandbox_moysklad() -> None:
     """Run МойСклад's stand-in (one main account, two child accounts) until Ctrl-C and print where it is."""
-    moysklad_server.serve(click.echo)
+    started = moysklad_server.moysklad_sandbox(
+        accounts=catalogue(),
+        port=moysklad_server.PORT,
+        storage_port=moysklad_server.STORAGE_PORT,
+        cdn_port=moysklad_server.CDN_PORT,
+    )
+    serve(started, click.echo, moysklad_server.lines_of)

@@ -6,7 +6,6 @@ import secrets
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import lru_cache
 from http import HTTPStatus
 from urllib.parse import parse_qs, urljoin, urlsplit
@@ -28,14 +27,6 @@ from imagesync_pipelines.sandbox.server import LOOPBACK
 TOKEN = "token"
 TOKEN_PATH = "/auth/o2/token"
 LIFE = timedelta(hours=1)
-
-
-class Standing(StrEnum):
-    """What an access token is worth now."""
-
-    GOOD = "good"
-    EXPIRED = "expired"
-    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
@@ -62,13 +53,15 @@ class AccessTokens:
             self._ends[token] = self.clock.now() + LIFE
         return token
 
-    def standing(self, token: str) -> Standing:
-        """Whether the token opens the catalogue now."""
+    def problem(self, token: str | None) -> str:
+        """Why the token does not open the catalogue now, in the API's words; nothing when it does."""
+        if token is None:
+            return "Access token is missing in the request header."
         with self._lock:
             ends = self._ends.get(token)
         if ends is None:
-            return Standing.UNKNOWN
-        return Standing.GOOD if self.clock.now() < ends else Standing.EXPIRED
+            return "The access token you provided is revoked, malformed or invalid."
+        return "" if self.clock.now() < ends else "The access token you provided has expired."
 
     def revoke(self) -> None:
         """No token issued so far opens anything from now on: a 403 in the middle of a run."""

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from imagesync_pipelines.sandbox.amazon.items import entry_of, image_entries
+from imagesync_pipelines.sandbox.amazon.catalogue import entry_of, image_entries
 from imagesync_pipelines.sandbox.amazon.listings import (
     API_VARIANTS,
     DEMO_MODEL,

@@ -3,13 +3,14 @@
 Sections that docstrings of this folder name are those of docs/contracts/amazon.md.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
-from imagesync_pipelines.sandbox.amazon.catalogue import catalogue_app, catalogue_place
+from imagesync_pipelines.sandbox.amazon.catalogue import AmazonSwitches, catalogue_app, catalogue_place
 from imagesync_pipelines.sandbox.amazon.hosts import (
     TOKEN_PATH,
     AccessTokens,
@@ -20,13 +21,12 @@ from imagesync_pipelines.sandbox.amazon.hosts import (
     token_app,
     token_place,
 )
-from imagesync_pipelines.sandbox.amazon.items import AmazonSwitches
 from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, Shelf, demo_listings, shelf_of
 from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping, write_mapping
-from imagesync_pipelines.sandbox.amazon.mutation import ListingMutator
+from imagesync_pipelines.sandbox.amazon.mutation import mutate
 from imagesync_pipelines.sandbox.answers import FetchedFile
 from imagesync_pipelines.sandbox.clock import SandboxClock
-from imagesync_pipelines.sandbox.server import StandIn, bind, running, until_stopped, url_of
+from imagesync_pipelines.sandbox.server import StandIn, bind, running, url_of
 
 APPLICATION = Application("amzn1.application-oa2-client.sandbox", "sandbox-only", "Atzr|sandbox-only")
 PORT, TOKEN_PORT, IMAGES_PORT = 8807, 8808, 8809
@@ -45,23 +45,8 @@ class AmazonSandbox(StandIn):
     application: Application = APPLICATION
     shelf: Shelf
     tokens: AccessTokens
-    mutator: ListingMutator
+    dice: Random
     switches: AmazonSwitches
-
-    @property
-    def client_id(self) -> str:
-        """Of the one application that is registered."""
-        return self.application.client_id
-
-    @property
-    def client_secret(self) -> str:
-        """Of the one application that is registered."""
-        return self.application.client_secret
-
-    @property
-    def refresh_token(self) -> str:
-        """The seller's consent."""
-        return self.application.refresh_token
 
     @property
     def listings(self) -> tuple[AmazonListing, ...]:
@@ -70,7 +55,7 @@ class AmazonSandbox(StandIn):
 
     def mutate(self, operator: str, asin: str, marketplace: str = "US", **arguments: Any) -> AmazonListing:
         """Change one listing now; operators and arguments as in mutation.py."""
-        return self.mutator.mutate(operator, asin, marketplace, **arguments)
+        return mutate(self.shelf, self.dice, operator, asin, marketplace, **arguments)
 
     def fetch(self, url: str) -> FetchedFile:
         """Get an address of Amazon's from this image host; raises OSError when no whole answer came."""
@@ -97,7 +82,7 @@ def amazon_sandbox(
         images_url=url_of(images),
         shelf=shelf,
         tokens=AccessTokens(clock),
-        mutator=ListingMutator(shelf),
+        dice=Random("amazon/mutations"),
         switches=AmazonSwitches(),
     )
     served = (
@@ -109,25 +94,12 @@ def amazon_sandbox(
         yield sandbox
 
 
-def serve(
-    announce: Callable[[str], None],
-    *,
-    port: int = PORT,
-    token_port: int = TOKEN_PORT,
-    images_port: int = IMAGES_PORT,
-    mapping: Path | None = None,
-) -> None:
-    """Run the stand-in with the demo's listings until SIGINT or SIGTERM; to be called from the main thread.
-
-    `announce` is given the lines for the terminal. The demo's mapping file is written to `mapping`. Raises ServingError
-    when a port is taken.
-    """
-    started = amazon_sandbox(port=port, token_port=token_port, images_port=images_port)
-    with until_stopped() as stop, started as sandbox:
-        if mapping is not None:
-            write_mapping(demo_mapping(), mapping)
-            announce(f"# mapping file: {mapping}")
-        announce(f"# Amazon of the sandbox: catalogue {sandbox.url}, images {sandbox.images_url}")
-        announce(f"# tokens: {sandbox.token_url} for {sandbox.client_id}; secret: {sandbox.client_secret}")
-        announce(f"# refresh token: {sandbox.refresh_token}")
-        stop.wait()
+def lines_of(sandbox: AmazonSandbox, *, mapping: Path | None = None) -> Iterator[str]:
+    """What points to a sandbox, as lines for the terminal; the demo's mapping file is written to `mapping`."""
+    if mapping is not None:
+        write_mapping(demo_mapping(), mapping)
+        yield f"# mapping file: {mapping}"
+    known = sandbox.application
+    yield f"# Amazon of the sandbox: catalogue {sandbox.url}, images {sandbox.images_url}"
+    yield f"# tokens: {sandbox.token_url} for {known.client_id}; secret: {known.client_secret}"
+    yield f"# refresh token: {known.refresh_token}"

@@ -37,7 +37,7 @@ from imagesync_pipelines.sandbox.head_office.watching import (
     watched,
 )
 from imagesync_pipelines.sandbox.ledger import CallLedger
-from imagesync_pipelines.sandbox.server import StandIn, bind, running, until_stopped, url_of
+from imagesync_pipelines.sandbox.server import StandIn, bind, running, url_of
 from imagesync_pipelines.storage.embedded_s3 import BUCKET, embedded_s3
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.objects import S3Place, s3_client
@@ -238,34 +238,12 @@ def write_accounts(sandbox: HeadOfficeSandbox, path: Path) -> None:
     write_whole(UPath(path), "\n".join([*accounts_of(sandbox), ""]).encode())
 
 
-def serve(
-    announce: Callable[[str], None],
-    *,
-    database_url: str,
-    folder: Path,
-    port: int = PORT,
-    photos: int = 150,
-    stores: int = 2,
-    seed: int = 1,
-    original: bool = False,
-    accounts_file: Path | None = None,
-) -> None:
-    """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
-
-    `announce` is given the lines for the terminal: the section for IMAGESYNC_ACCOUNTS, which is written to
-    `accounts_file` too, and where to steer. The ids of the stores are the same after a restart. Raises ServingError
-    when the port is taken.
-    """
-    started = head_office_sandbox(
-        database_url, photos=photos, stores=stores, seed=seed, original=original, folder=folder, port=port
-    )
-    with until_stopped() as stop, started as sandbox:
-        announce(f"# head office of the sandbox; its password: {sandbox.password}; control: {sandbox.url}{ROOT}state")
-        for line in accounts_of(sandbox):
-            announce(line)
-        if accounts_file is not None:
-            write_accounts(sandbox, accounts_file)
-        stop.wait()
+def lines_of(sandbox: HeadOfficeSandbox, *, accounts_file: Path | None = None) -> Iterator[str]:
+    """What points to a sandbox, as lines for the terminal: the section for IMAGESYNC_ACCOUNTS, also in a file."""
+    yield f"# head office of the sandbox; its password: {sandbox.password}; control: {sandbox.url}{ROOT}state"
+    yield from accounts_of(sandbox)
+    if accounts_file is not None:
+        write_accounts(sandbox, accounts_file)
 
 
 def demo_changes(sandbox: HeadOfficeSandbox) -> list[str]:

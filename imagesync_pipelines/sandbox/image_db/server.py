@@ -3,7 +3,7 @@
 Sections that docstrings of this folder name are those of docs/contracts/image_db.md.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from imagesync_pipelines.sandbox.image_db.catalogue import RECORDS, ImageCatalog
 from imagesync_pipelines.sandbox.image_db.mutation import Mutator, RecordMutation, pass_a_night
 from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.products import write_erp_csv
-from imagesync_pipelines.sandbox.server import LOOPBACK, StandIn, bind, running, until_stopped, url_of
+from imagesync_pipelines.sandbox.server import LOOPBACK, StandIn, bind, running, url_of
 
 USERNAME, PASSWORD = "imagesync", "sandbox-only"
 PORT, MEDIA_PORT = 8801, 8802
@@ -131,33 +131,20 @@ def demo_changes(sandbox: Sandbox) -> list[RecordMutation]:
     return pass_a_night(sandbox.mutator, sandbox.catalogue)
 
 
-def serve(
-    announce: Callable[[str], None],
-    *,
-    port: int = PORT,
-    media_port: int = MEDIA_PORT,
-    seed: int = 1,
-    records: int = RECORDS,
-    latency: float = 0.0,
-    nights: int = 0,
-    erp_folder: Path | None = None,
-) -> None:
-    """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
+def lines_of(sandbox: Sandbox, *, nights: int = 0, erp_folder: Path | None = None) -> Iterator[str]:
+    """What points to a sandbox, as lines for the terminal: URLs, credentials, ERP files.
 
-    `announce` is given the lines for the terminal: URLs, credentials, ERP files. Fixed ports keep the media URLs the
-    same after a restart; `nights` nights of changes have passed at the start. Raises ServingError when a port is taken.
+    `nights` nights of changes pass before; the ERP's files are written to `erp_folder`. Fixed ports keep the media URLs
+    the same after a restart.
     """
-    started = image_db_sandbox(seed=seed, records=records, port=port, media_port=media_port, latency=latency)
-    with until_stopped() as stop, started as sandbox:
-        for _ in range(nights):
-            demo_changes(sandbox)
-        announce(f"IMAGE_API_URL={sandbox.url}")
-        announce(f"IMAGE_API_USERNAME={sandbox.username}")
-        announce(f"IMAGE_API_PASSWORD={sandbox.password}")
-        announce(f"# pictures: {sandbox.media_url}  control: {sandbox.url.removesuffix('api/')}__sandbox__/state")
-        announce(f"IMAGESYNC_ALLOWED_IMAGE_HOSTS={LOOPBACK}")
-        if erp_folder is not None:
-            parents, variants = sandbox.write_erp_csv(erp_folder)
-            announce(f"ERP_PARENTS_FILE={parents}")
-            announce(f"ERP_VARIANTS_FILE={variants}")
-        stop.wait()
+    for _ in range(nights):
+        demo_changes(sandbox)
+    yield f"IMAGE_API_URL={sandbox.url}"
+    yield f"IMAGE_API_USERNAME={sandbox.username}"
+    yield f"IMAGE_API_PASSWORD={sandbox.password}"
+    yield f"# pictures: {sandbox.media_url}  control: {sandbox.url.removesuffix('api/')}__sandbox__/state"
+    yield f"IMAGESYNC_ALLOWED_IMAGE_HOSTS={LOOPBACK}"
+    if erp_folder is not None:
+        parents, variants = sandbox.write_erp_csv(erp_folder)
+        yield f"ERP_PARENTS_FILE={parents}"
+        yield f"ERP_VARIANTS_FILE={variants}"

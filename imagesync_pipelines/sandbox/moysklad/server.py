@@ -5,7 +5,7 @@ Sections that docstrings of this folder name are those of docs/contracts/moyskla
 
 import secrets
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -19,13 +19,13 @@ from imagesync_pipelines.sandbox.moysklad.app import PREFIX, Gate, api_app, api_
 from imagesync_pipelines.sandbox.moysklad.handle import FIRST_PRINCIPAL, AccountHandle, NewAccount, opened
 from imagesync_pipelines.sandbox.moysklad.hosts import cdn_app, cdn_place, storage_app, storage_place
 from imagesync_pipelines.sandbox.moysklad.limits import ACCOUNT_AT_ONCE, Ban, Bans, PrincipalKind, UnderWay
-from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
+from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate, night
 from imagesync_pipelines.sandbox.moysklad.office import Links, Office, Principals, first_token
 from imagesync_pipelines.sandbox.moysklad.webhooks import Webhooks
 from imagesync_pipelines.sandbox.mutation import MutationError
-from imagesync_pipelines.sandbox.server import LOOPBACK, StandIn, bind, running, until_stopped, url_of
+from imagesync_pipelines.sandbox.server import LOOPBACK, StandIn, bind, running, url_of
 
 TWO_ACCOUNTS = (NewAccount(MAIN), NewAccount("child"))
 
@@ -213,27 +213,9 @@ def secrets_of(names: Sequence[str] = (MAIN, *MODES)) -> dict[str, str]:
     return {variable(name): first_token(name, FIRST_PRINCIPAL) for name in names}
 
 
-def serve(
-    announce: Callable[[str], None],
-    *,
-    accounts: Sequence[NewAccount] | None = None,
-    port: int = PORT,
-    storage_port: int = STORAGE_PORT,
-    cdn_port: int = CDN_PORT,
-) -> None:
-    """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
-
-    `announce` is given the lines for the terminal: the section for IMAGESYNC_ACCOUNTS, its variables, and where to
-    steer. Everything is in memory: a restart begins anew. Raises ServingError when a port is taken.
-    """
-    accounts = catalogue() if accounts is None else accounts
-    started = moysklad_sandbox(accounts=accounts, port=port, storage_port=storage_port, cdn_port=cdn_port)
-    with until_stopped() as stop, started as sandbox:
-        names = list(sandbox.accounts)
-        announce(f"# МойСклад of the sandbox; control: {sandbox.url}{ROOT}state")
-        for name, value in secrets_of(names).items():
-            announce(f"# {name}={value}")
-        modes = {name: MODES.get(name, "off") for name in names if name != MAIN}
-        for line in accounts_of(sandbox.api_url, modes):
-            announce(line)
-        stop.wait()
+def lines_of(sandbox: MoyskladSandbox) -> list[str]:
+    """What points to a sandbox, as lines for the terminal: the section for IMAGESYNC_ACCOUNTS and its variables."""
+    variables = [f"# {name}={value}" for name, value in secrets_of(list(sandbox.accounts)).items()]
+    modes = {name: MODES.get(name, "off") for name in sandbox.accounts if name != MAIN}
+    about = f"# МойСклад of the sandbox; control: {sandbox.url}{ROOT}state"
+    return [about, *variables, *accounts_of(sandbox.api_url, modes)]

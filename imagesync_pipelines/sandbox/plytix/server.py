@@ -3,7 +3,7 @@
 Sections that docstrings of this folder name are those of docs/contracts/plytix.md.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,7 +37,7 @@ from imagesync_pipelines.sandbox.plytix.model import (
 )
 from imagesync_pipelines.sandbox.plytix.mutation import mutate
 from imagesync_pipelines.sandbox.plytix.pim import Fetch, Pim, fetch_over_http
-from imagesync_pipelines.sandbox.server import StandIn, bind, running, until_stopped, url_of
+from imagesync_pipelines.sandbox.server import StandIn, bind, running, url_of
 
 API_KEY, API_PASSWORD = "sandbox-key", "sandbox-only"
 GALLERY = "amazon_images"
@@ -190,24 +190,8 @@ def secrets_of(sandbox: PlytixSandbox) -> dict[str, str]:
     return {KEY_VARIABLE: sandbox.api_key, PASSWORD_VARIABLE: sandbox.api_password}
 
 
-def serve(
-    announce: Callable[[str], None],
-    *,
-    products: Sequence[NewProduct] = (),
-    fetch: Fetch = fetch_over_http,
-    port: int = PORT,
-    auth_port: int = AUTH_PORT,
-) -> None:
-    """Run the stand-in until SIGINT or SIGTERM; to be called from the main thread.
-
-    `announce` is given the lines for the terminal: the section for IMAGESYNC_ACCOUNTS, its variables, and where to
-    steer. Everything is in memory: a restart begins anew. Raises ServingError when a port is taken.
-    """
-    started = plytix_sandbox(products=products, fetch=fetch, port=port, auth_port=auth_port)
-    with until_stopped() as stop, started as sandbox:
-        announce(f"# Plytix of the sandbox; control: {sandbox.url}{ROOT}state")
-        for name, value in secrets_of(sandbox).items():
-            announce(f"# {name}={value}")
-        for line in accounts_of(sandbox.url, sandbox.auth_url):
-            announce(line)
-        stop.wait()
+def lines_of(sandbox: PlytixSandbox) -> list[str]:
+    """What points to a sandbox, as lines for the terminal: the section for IMAGESYNC_ACCOUNTS and its variables."""
+    variables = [f"# {name}={value}" for name, value in secrets_of(sandbox).items()]
+    about = f"# Plytix of the sandbox; control: {sandbox.url}{ROOT}state"
+    return [about, *variables, *accounts_of(sandbox.url, sandbox.auth_url)]

@@ -24,9 +24,9 @@ class Caller:
         """Ask for an access token and use it if it is given."""
         form = {
             "grant_type": "refresh_token",
-            "client_id": self.sandbox.client_id,
-            "client_secret": self.sandbox.client_secret,
-            "refresh_token": self.sandbox.refresh_token,
+            "client_id": self.sandbox.application.client_id,
+            "client_secret": self.sandbox.application.client_secret,
+            "refresh_token": self.sandbox.application.refresh_token,
         }
         return self.ask_for_token(data=form | changed)
 

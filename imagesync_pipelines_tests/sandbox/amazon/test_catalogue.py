@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from imagesync_pipelines.sandbox import mishaps
-from imagesync_pipelines.sandbox.amazon.items import Imageless
+from imagesync_pipelines.sandbox.amazon.catalogue import Imageless
 from imagesync_pipelines.sandbox.amazon.listings import MARKETPLACES, AmazonListing, ListedImage, in_marketplace
 from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture
 from imagesync_pipelines_tests.sandbox.amazon.callers import Caller

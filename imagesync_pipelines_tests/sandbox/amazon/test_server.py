@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ import requests
 
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping
-from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox, serve
-from imagesync_pipelines.sandbox.server import ServingError, bind
+from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox, lines_of
+from imagesync_pipelines.sandbox.server import ServingError, bind, serve
 
 pytestmark = pytest.mark.slow
 
@@ -43,7 +44,7 @@ def test_it_is_served_until_it_is_stopped(tmp_path: Path) -> None:
             answers.append(requests.get(f"{images}/images/I/31missingggL.jpg", timeout=10).status_code)
             threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
 
-    serve(look_and_stop, port=0, token_port=0, images_port=0, mapping=tmp_path / "demo.json")
+    serve(amazon_sandbox(), look_and_stop, partial(lines_of, mapping=tmp_path / "demo.json"))
     assert answers == [404]
     assert json.loads((tmp_path / "demo.json").read_text(encoding="utf-8")) == demo_mapping()
 
@@ -52,4 +53,4 @@ def test_a_taken_port_is_named() -> None:
     listener = bind()
     port = listener.getsockname()[1]
     with listener, pytest.raises(ServingError, match=str(port)):
-        serve(print, port=port, token_port=0, images_port=0)
+        serve(amazon_sandbox(port=port), print, lines_of)

@@ -9,7 +9,8 @@ import pytest
 import requests
 
 from imagesync_pipelines.sandbox import faults
-from imagesync_pipelines.sandbox.head_office.server import serve
+from imagesync_pipelines.sandbox.head_office.server import head_office_sandbox, lines_of
+from imagesync_pipelines.sandbox.server import serve
 from imagesync_pipelines_tests.sandbox.head_office.callers import SECONDS, Caller
 
 pytestmark = pytest.mark.slow
@@ -109,7 +110,7 @@ def test_serve_announces_the_accounts_section_and_stops_on_sigterm(database_url:
         signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    serve(announce, database_url=database_url, folder=tmp_path, port=0, photos=9)
+    serve(head_office_sandbox(database_url, folder=tmp_path, photos=9), announce, lines_of)
     assert totals[0] == 9
     assert 0 < totals[1] < 9
     assert signal.getsignal(signal.SIGTERM) is before

@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,8 @@ import requests
 from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.image_db.catalogue import build_catalogue
-from imagesync_pipelines.sandbox.image_db.server import Sandbox, demo_changes, image_db_sandbox, serve
-from imagesync_pipelines.sandbox.server import bind
+from imagesync_pipelines.sandbox.image_db.server import Sandbox, demo_changes, image_db_sandbox, lines_of
+from imagesync_pipelines.sandbox.server import bind, serve
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_serve_announces_what_a_client_needs_and_stops_on_sigterm(tmp_path: Path
             signal.raise_signal(signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    serve(announce, port=0, media_port=0, records=30, erp_folder=tmp_path)
+    serve(image_db_sandbox(records=30), announce, partial(lines_of, erp_folder=tmp_path))
     assert counts == [30]
     assert signal.getsignal(signal.SIGTERM) is before
 
@@ -159,7 +160,8 @@ def test_served_urls_are_the_same_after_a_restart(tmp_path: Path) -> None:
             if line.startswith("ERP_VARIANTS_FILE"):
                 signal.raise_signal(signal.SIGINT)
 
-        serve(announce, port=ports[0], media_port=ports[1], records=3, erp_folder=tmp_path)
+        started = image_db_sandbox(port=ports[0], media_port=ports[1], records=3)
+        serve(started, announce, partial(lines_of, erp_folder=tmp_path))
         return lines
 
     with bind() as one, bind() as other:

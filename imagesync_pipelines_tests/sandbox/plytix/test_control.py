@@ -10,8 +10,8 @@ import requests
 
 from imagesync_pipelines.sandbox.control import ROOT
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
-from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, accounts_of, plytix_sandbox, secrets_of, serve
-from imagesync_pipelines.sandbox.server import ServingError
+from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, accounts_of, lines_of, plytix_sandbox, secrets_of
+from imagesync_pipelines.sandbox.server import ServingError, serve
 from imagesync_pipelines_tests.sandbox.plytix.callers import SECONDS, Caller
 
 pytestmark = pytest.mark.slow
@@ -89,7 +89,7 @@ def test_it_runs_until_it_is_told_to_stop() -> None:
             threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
 
     before = signal.getsignal(signal.SIGTERM)
-    serve(announce, products=[NewProduct("A"), NewProduct("B")], port=0, auth_port=0)
+    serve(plytix_sandbox(products=[NewProduct("A"), NewProduct("B")]), announce, lines_of)
     assert seen == [2]
     assert signal.getsignal(signal.SIGTERM) is before
     assert "[plytix.accounts.sandbox]" in lines
