@@ -1,8 +1,10 @@
 """Opening our database: an engine on a schema that is as new as the code."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
+from typing import TypeVar
 
 import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
@@ -16,6 +18,7 @@ from imagesync_pipelines.storage.errors import (
 )
 from imagesync_pipelines.storage.schema import SCHEMA
 
+R = TypeVar("R")
 # The settings that hold database URLs, as a message names them.
 URL_VARIABLES = "IMAGESYNC_DATABASE_URL or IMAGESYNC_DAGSTER_URL"
 APPLICATION_NAME = "imagesync"
@@ -76,6 +79,22 @@ def open_database(url: str) -> sa.Engine:
             f"An administrator can allow it with: CREATE SCHEMA {SCHEMA} AUTHORIZATION {engine.url.username}"
         ) from error
     return engine
+
+
+def read_rows(engine: sa.Engine, query: sa.Select, kind: type[R]) -> list[R]:
+    """The answer to a query, each row as a `kind`, whose fields are the columns."""
+    with engine.connect() as connection:
+        return [kind(**row._mapping) for row in connection.execute(query)]
+
+
+def fields_of(kind: type, table: sa.Table) -> list[sa.Column]:
+    """The columns of a table that a dataclass has as fields."""
+    return [table.c[field.name] for field in fields(kind)]
+
+
+def among(column: sa.Column, values: Collection[object]) -> sa.ColumnElement[bool]:
+    """Whether a column holds one of any number of values."""
+    return column == sa.any_(sa.literal(list(values), sa.ARRAY(column.type)))
 
 
 def check_answers(url: str, variable: str) -> None:

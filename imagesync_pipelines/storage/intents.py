@@ -11,6 +11,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import intent
 
 
@@ -35,12 +36,10 @@ def begin_intent(engine: sa.Engine, connector: str, group: str, fingerprint: str
 def open_intents(engine: sa.Engine, connector: str) -> list[IntentEntry]:
     """The groups of a connector whose outcome is unknown, the oldest first."""
     columns = (intent.c.group_key.label("group"), intent.c.fingerprint, intent.c.started_at, intent.c.run_id)
-    query = sa.select(*columns).where(intent.c.connector == connector).order_by(intent.c.started_at, intent.c.group_key)
-    with engine.connect() as connection:
-        return [IntentEntry(**row._mapping) for row in connection.execute(query)]
+    query = sa.select(*columns).where(intent.c.connector == connector)
+    return read_rows(engine, query.order_by(intent.c.started_at, intent.c.group_key), IntentEntry)
 
 
 def close_intents(connection: sa.Connection, connector: str, groups: Collection[str]) -> None:
     """Take intents away in the caller's transaction, the one that writes what their groups now hold."""
-    closed = intent.c.group_key == sa.any_(sa.literal(list(groups), sa.ARRAY(sa.Text)))
-    connection.execute(intent.delete().where(intent.c.connector == connector, closed))
+    connection.execute(intent.delete().where(intent.c.connector == connector, among(intent.c.group_key, groups)))

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.storage.database import among, fields_of, read_rows
 from imagesync_pipelines.storage.schema import report_outbox as table
 
 
@@ -26,61 +27,53 @@ class WaitingReport:
 
 def queue_reports(engine: sa.Engine, connector: str, account: str, reports: Mapping[str, Mapping[str, Any]]) -> None:
     """Put reports in (key to payload), all or none; they replace older ones of the same keys."""
-    if not reports:
-        return
-    rows = [
-        {"connector": connector, "account": account, "key": key, "payload": payload} for key, payload in reports.items()
-    ]
+    owner = {"connector": connector, "account": account}
     statement = insert(table)
-    statement = statement.on_conflict_do_update(
-        index_elements=["connector", "account", "key"],
-        # Not now(): a report that replaces one in the same transaction must not look like it.
-        set_={"payload": statement.excluded.payload, "queued_at": sa.func.clock_timestamp(), "attempts": 0},
-    )
-    with engine.begin() as connection:
-        connection.execute(statement, rows)
+    # Not now(): a report that replaces one in the same transaction must not look like it.
+    again = {"payload": statement.excluded.payload, "queued_at": sa.func.clock_timestamp(), "attempts": 0}
+    statement = statement.on_conflict_do_update(index_elements=["connector", "account", "key"], set_=again)
+    if reports:
+        with engine.begin() as connection:
+            rows = [{**owner, "key": key, "payload": payload} for key, payload in reports.items()]
+            connection.execute(statement, rows)
 
 
 def waiting_reports(
     engine: sa.Engine, connector: str, account: str, limit: int, without: Collection[str] = ()
 ) -> list[WaitingReport]:
     """Up to `limit` of those that wait, but not these keys: what failed least often first, then the oldest."""
-    columns = (table.c.key, table.c.payload, table.c.queued_at, table.c.attempts)
-    others = table.c.key != sa.all_(sa.literal(list(without), sa.ARRAY(sa.Text)))
-    query = sa.select(*columns).where(table.c.connector == connector, table.c.account == account, others)
-    with engine.connect() as connection:
-        found = connection.execute(query.order_by(table.c.attempts, table.c.queued_at, table.c.key).limit(limit))
-        return [WaitingReport(**row._mapping) for row in found]
+    query = sa.select(*fields_of(WaitingReport, table)).where(_of(connector, account), ~among(table.c.key, without))
+    ordered = query.order_by(table.c.attempts, table.c.queued_at, table.c.key)
+    return read_rows(engine, ordered.limit(limit), WaitingReport)
 
 
 def take_out(engine: sa.Engine, connector: str, account: str, reports: Sequence[WaitingReport]) -> None:
     """Take out reports that were sent; one that was replaced since stays."""
     same = sa.tuple_(table.c.key, table.c.queued_at).in_([(report.key, report.queued_at) for report in reports])
     with engine.begin() as connection:
-        connection.execute(table.delete().where(table.c.connector == connector, table.c.account == account, same))
+        connection.execute(table.delete().where(_of(connector, account), same))
 
 
 def count_waiting(engine: sa.Engine, connector: str, account: str) -> int:
     """How many reports wait."""
-    query = sa.select(sa.func.count()).where(table.c.connector == connector, table.c.account == account)
     with engine.connect() as connection:
+        query = sa.select(sa.func.count()).where(_of(connector, account))
         return int(connection.execute(query).scalar_one())
 
 
 def note_attempt(engine: sa.Engine, connector: str, account: str, keys: Collection[str]) -> None:
     """Note that sending these failed once more."""
-    those = table.c.key == sa.any_(sa.literal(list(keys), sa.ARRAY(sa.Text)))
-    update = table.update().where(table.c.connector == connector, table.c.account == account, those)
+    update = table.update().where(_of(connector, account), among(table.c.key, keys))
     with engine.begin() as connection:
         connection.execute(update.values(attempts=table.c.attempts + 1))
 
 
 def drop_after(engine: sa.Engine, connector: str, account: str, attempts: int) -> int:
     """Drop reports whose sending failed at least that often; returns how many."""
-    hopeless = table.c.attempts >= attempts
     with engine.begin() as connection:
-        return int(
-            connection.execute(
-                table.delete().where(table.c.connector == connector, table.c.account == account, hopeless)
-            ).rowcount
-        )
+        hopeless = table.delete().where(_of(connector, account), table.c.attempts >= attempts)
+        return int(connection.execute(hopeless).rowcount)
+
+
+def _of(connector: str, account: str) -> sa.ColumnElement[bool]:
+    return (table.c.connector == connector) & (table.c.account == account)

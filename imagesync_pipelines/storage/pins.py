@@ -8,6 +8,7 @@ from collections.abc import Collection
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import pin
 
 
@@ -25,8 +26,5 @@ def unset_pin(connection: sa.Connection, product_id: int) -> bool:
 
 def pins_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, tuple[str, str]]:
     """The pinned image (source, external_id) of those products that have a pin, dormant ones included."""
-    wanted = sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
-    found = connection.execute(
-        sa.select(pin.c.product_id, pin.c.source, pin.c.external_id).where(pin.c.product_id == wanted)
-    )
-    return {row.product_id: (row.source, row.external_id) for row in found}
+    query = sa.select(pin.c.product_id, pin.c.source, pin.c.external_id).where(among(pin.c.product_id, product_ids))
+    return {row.product_id: (row.source, row.external_id) for row in connection.execute(query)}

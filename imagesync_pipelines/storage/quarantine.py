@@ -11,6 +11,7 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import quarantine
 
 
@@ -61,9 +62,9 @@ class QuarantineTable:
                 "connector": self.connector,
                 "stage": _text(item.stage),
                 "key": _text(item.key),
-                "group_key": None if item.group is None else _text(item.group),
+                "group_key": item.group and _text(item.group),
                 "reason": _text(item.reason),
-                "payload": None if item.payload is None else _text(item.payload),
+                "payload": item.payload and _text(item.payload),
                 "run_id": self.run_id,
             }
             for item in items
@@ -71,47 +72,29 @@ class QuarantineTable:
         if not rows:
             return
         statement = insert(quarantine)
-        statement = statement.on_conflict_do_update(
-            index_elements=["connector", "stage", "key"],
-            set_={
-                **{name: statement.excluded[name] for name in ("group_key", "reason", "payload", "run_id")},
-                "last_seen": sa.func.now(),
-                "attempts": quarantine.c.attempts + 1,
-            },
-        )
+        newest = {name: statement.excluded[name] for name in ("group_key", "reason", "payload", "run_id")}
+        again = {**newest, "last_seen": sa.func.now(), "attempts": quarantine.c.attempts + 1}
+        statement = statement.on_conflict_do_update(index_elements=["connector", "stage", "key"], set_=again)
         with self.engine.begin() as connection:
             connection.execute(statement, list(rows.values()))
 
     def clear(self, keys: Collection[str]) -> None:
         """Take out what has succeeded since, whatever stage it failed in."""
-        texts = [_text(key) for key in keys]
-        self._delete(quarantine.c.key == sa.any_(sa.literal(texts, sa.ARRAY(sa.Text))))
+        self._delete(among(quarantine.c.key, [_text(key) for key in keys]))
 
     def list(self) -> "list[QuarantineEntry]":
         """Everything of the connector, the newest first."""
         query = sa.select(quarantine).where(quarantine.c.connector == self.connector)
-        with self.engine.connect() as connection:
-            found = connection.execute(query.order_by(quarantine.c.last_seen.desc(), quarantine.c.id))
-            return [QuarantineEntry(**row._mapping) for row in found]
-
-    def get(self, entry_id: int) -> QuarantineEntry | None:
-        """One item of the connector by its number; None when it is not there (any more)."""
-        query = sa.select(quarantine).where(quarantine.c.connector == self.connector, quarantine.c.id == entry_id)
-        with self.engine.connect() as connection:
-            row = connection.execute(query).first()
-        return None if row is None else QuarantineEntry(**row._mapping)
+        return read_rows(self.engine, query.order_by(quarantine.c.last_seen.desc(), quarantine.c.id), QuarantineEntry)
 
     def drop(self, ids: Collection[int]) -> int:
         """Forget items by their numbers; returns how many there were. They come back when they fail again."""
-        return self._delete(quarantine.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger))))
+        return self._delete(among(quarantine.c.id, ids))
 
     def _delete(self, condition: sa.ColumnElement[bool]) -> int:
+        statement = quarantine.delete().where(quarantine.c.connector == self.connector, condition)
         with self.engine.begin() as connection:
-            return int(
-                connection.execute(
-                    quarantine.delete().where(quarantine.c.connector == self.connector, condition)
-                ).rowcount
-            )
+            return int(connection.execute(statement).rowcount)
 
 
 def _text(value: str) -> str:

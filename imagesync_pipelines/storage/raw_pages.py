@@ -14,6 +14,7 @@ import zstandard
 from sqlalchemy.exc import IntegrityError
 from upath import UPath
 
+from imagesync_pipelines.storage.database import fields_of, read_rows
 from imagesync_pipelines.storage.errors import PageDamagedError, PageMissingError, ScanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.scans import PROVEN
@@ -34,14 +35,6 @@ class PageEntry:
     bytes: int
     fetched_at: datetime
     api_count: int | None
-
-
-@dataclass(frozen=True)
-class StoredPage:
-    """A page with its body as received, verified."""
-
-    entry: PageEntry
-    body: bytes
 
 
 # Written out, because it runs for every page. It does not wait for the disk: the scan's own row is written after its
@@ -96,34 +89,21 @@ class RawPages:
             (self.root / before).unlink(missing_ok=True)
         return PageEntry(scan_id, page, path, sha256, records, len(body), fetched_at, api_count)
 
-    def get(self, page: int, scan_id: int | None = None) -> bytes:
-        """The body of a page: of this scan, or the one fetched last. Raises PageMissingError, PageDamagedError."""
-        entry = self._entry(scan_id, page)
-        if entry is None:
-            of_scan = f" of scan {scan_id}" if scan_id is not None else ""
-            raise PageMissingError(
-                f"{self.connector}: page {page}{of_scan} is not stored; read it again from the source."
-            )
-        return self._body(entry)
-
     def entries(self, scan_id: int) -> list[PageEntry]:
         """What is stored of a scan, in page order, without opening any page."""
-        query = (
-            sa.select(*_ENTRY_COLUMNS)
-            .where(raw_page.c.scan_id == scan_id, raw_page.c.connector == self.connector)
-            .order_by(raw_page.c.page)
+        query = sa.select(*fields_of(PageEntry, raw_page)).where(
+            raw_page.c.scan_id == scan_id, raw_page.c.connector == self.connector
         )
-        with self.engine.connect() as connection:
-            return [PageEntry(**row._mapping) for row in connection.execute(query)]
+        return read_rows(self.engine, query.order_by(raw_page.c.page), PageEntry)
 
-    def iterate(self, scan_id: int, only: Collection[int] | None = None) -> Iterator[StoredPage]:
-        """The pages of a scan, or `only` these, in page order and one in memory at a time.
+    def iterate(self, scan_id: int, only: Collection[int] | None = None) -> Iterator[tuple[PageEntry, bytes]]:
+        """The pages of a scan, or `only` these, with their bodies as received, in page order, one in memory at a time.
 
         Raises PageMissingError, PageDamagedError.
         """
         for entry in self.entries(scan_id):
             if only is None or entry.page in only:
-                yield StoredPage(entry, self._body(entry))
+                yield entry, self._body(entry)
 
     def prune(self, keep_scans: int) -> int:
         """Forget old scans with their pages; returns how many scans went.
@@ -131,34 +111,22 @@ class RawPages:
         The newest `keep_scans` stay, and the newest proven one; with 0 everything goes.
         """
         mine = scan.c.connector == self.connector
+        newest = sa.select(scan.c.id).where(mine).order_by(scan.c.id.desc())
+        proven = newest.where(scan.c.state == PROVEN).limit(min(keep_scans, 1))
         with self.engine.begin() as connection:
-            newest = sa.select(scan.c.id).where(mine).order_by(scan.c.id.desc())
-            proven = newest.where(scan.c.state == PROVEN).limit(min(keep_scans, 1))
             # One statement: a scan that begins meanwhile is not seen by it, so it stays.
             old = [mine, scan.c.id.not_in(newest.limit(keep_scans)), scan.c.id.not_in(proven)]
             gone = connection.execute(scan.delete().where(*old)).rowcount
         # Also folders that an earlier prune left when it was killed: every folder has a scan before its first page.
         connectors_folder = self.root / "raw_pages" / self.connector
-        if connectors_folder.exists():
-            # Listed before the scans are: a scan that begins meanwhile keeps its folder.
-            folders = list(connectors_folder.iterdir())
-            scans = {str(scan_id) for scan_id in self._scan_ids()}
-            for folder in folders:
-                if folder.name not in scans:
-                    remove_folder(folder)
+        # Listed before the scans are: a scan that begins meanwhile keeps its folder.
+        folders = list(connectors_folder.iterdir()) if connectors_folder.exists() else []
+        with self.engine.connect() as connection:
+            scans = {str(scan_id) for scan_id in connection.execute(newest).scalars()}
+        for folder in folders:
+            if folder.name not in scans:
+                remove_folder(folder)
         return int(gone)
-
-    def _scan_ids(self) -> set[int]:
-        with self.engine.connect() as connection:
-            return set(connection.execute(sa.select(scan.c.id).where(scan.c.connector == self.connector)).scalars())
-
-    def _entry(self, scan_id: int | None, page: int) -> PageEntry | None:
-        query = sa.select(*_ENTRY_COLUMNS).where(raw_page.c.connector == self.connector, raw_page.c.page == page)
-        if scan_id is not None:
-            query = query.where(raw_page.c.scan_id == scan_id)
-        with self.engine.connect() as connection:
-            row = connection.execute(query.order_by(raw_page.c.fetched_at.desc()).limit(1)).first()
-        return None if row is None else PageEntry(**row._mapping)
 
     def _body(self, entry: PageEntry) -> bytes:
         where = f"{self.connector}: page {entry.page} of scan {entry.scan_id}"
@@ -177,15 +145,3 @@ class RawPages:
                 f"{where} is damaged: {entry.path} is not what was written; read the page again from the source."
             )
         return body
-
-
-_ENTRY_COLUMNS = (
-    raw_page.c.scan_id,
-    raw_page.c.page,
-    raw_page.c.path,
-    raw_page.c.sha256,
-    raw_page.c.records,
-    raw_page.c.bytes,
-    raw_page.c.fetched_at,
-    raw_page.c.api_count,
-)

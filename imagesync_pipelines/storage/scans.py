@@ -9,6 +9,7 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
+from imagesync_pipelines.storage.database import read_rows
 from imagesync_pipelines.storage.errors import ScanMissingError
 from imagesync_pipelines.storage.schema import raw_page, scan
 
@@ -64,20 +65,9 @@ def finish_scan(
     if state not in {PROVEN, UNPROVEN}:
         raise ValueError(f"a finished scan is {PROVEN} or {UNPROVEN}, not {state!r}")
     last_page = sa.select(sa.func.max(raw_page.c.fetched_at)).where(raw_page.c.scan_id == scan_id).scalar_subquery()
-    voided = scan.c.state == UNPROVEN
-    return _update(
-        engine,
-        scan_id,
-        state=sa.case((voided, scan.c.state), else_=state),
-        reason=sa.case((voided & (scan.c.reason != ""), scan.c.reason), else_=reason),
-        ended_at=sa.func.coalesce(last_page, sa.func.now()),
-        page_length=page_length,
-        first_count=first_count,
-        last_count=last_count,
-        pages=pages,
-        calls=calls,
-        bytes=received,
-    )
+    counts = {"page_length": page_length, "first_count": first_count, "last_count": last_count, "pages": pages}
+    ended = {"ended_at": sa.func.coalesce(last_page, sa.func.now()), "calls": calls, "bytes": received}
+    return _update(engine, scan_id, state, reason, **counts, **ended)
 
 
 def void_scan(engine: sa.Engine, scan_id: int, reason: str) -> Scan:
@@ -85,16 +75,12 @@ def void_scan(engine: sa.Engine, scan_id: int, reason: str) -> Scan:
 
     The first reason stays.
     """
-    voided = scan.c.state == UNPROVEN
-    kept = sa.case((voided & (scan.c.reason != ""), scan.c.reason), else_=reason)
-    return _update(engine, scan_id, state=UNPROVEN, reason=kept)
+    return _update(engine, scan_id, UNPROVEN, reason)
 
 
 def get_scan(engine: sa.Engine, scan_id: int) -> Scan:
     """The scan with this id. Raises ScanMissingError."""
-    with engine.connect() as connection:
-        row = connection.execute(sa.select(scan).where(scan.c.id == scan_id)).one_or_none()
-    return _scan(row, scan_id)
+    return _one(read_rows(engine, sa.select(scan).where(scan.c.id == scan_id), Scan), scan_id)
 
 
 def latest_scan(engine: sa.Engine, connector: str) -> Scan | None:
@@ -103,18 +89,20 @@ def latest_scan(engine: sa.Engine, connector: str) -> Scan | None:
     One that is under way in another run, or was broken off, holds a part of the source only.
     """
     ended = sa.select(scan).where(scan.c.connector == connector, scan.c.ended_at.is_not(None))
-    with engine.connect() as connection:
-        row = connection.execute(ended.order_by(scan.c.id.desc()).limit(1)).first()
-    return None if row is None else Scan(**row._mapping)
+    return next(iter(read_rows(engine, ended.order_by(scan.c.id.desc()).limit(1), Scan)), None)
 
 
-def _update(engine: sa.Engine, scan_id: int, **values: object) -> Scan:
+def _update(engine: sa.Engine, scan_id: int, state: str, reason: str, **values: object) -> Scan:
+    """A scan that was voided stays so, with its first reason."""
+    voided = scan.c.state == UNPROVEN
+    values["state"] = sa.case((voided, scan.c.state), else_=state)
+    values["reason"] = sa.case((voided & (scan.c.reason != ""), scan.c.reason), else_=reason)
     with engine.begin() as connection:
         update = scan.update().where(scan.c.id == scan_id).values(**values).returning(scan)
-        return _scan(connection.execute(update).one_or_none(), scan_id)
+        return _one([Scan(**row._mapping) for row in connection.execute(update)], scan_id)
 
 
-def _scan(row: sa.Row | None, scan_id: int) -> Scan:
-    if row is None:
+def _one(found: list[Scan], scan_id: int) -> Scan:
+    if not found:
         raise ScanMissingError(f"There is no scan {scan_id}; it was pruned, or the pages were reset. Start a new scan.")
-    return Scan(**row._mapping)
+    return found[0]

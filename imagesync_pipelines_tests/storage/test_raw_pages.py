@@ -35,17 +35,16 @@ def test_pages_come_back_as_received_in_page_order(pages: RawPages) -> None:
     bodies = {page: f'{{"page": {page}}}'.encode() * 100 for page in (12, 3, 1, 2)}
     for page, body in bodies.items():
         pages.put(scan, page, body, records=20, api_count=2489)
-    assert [(stored.entry.page, stored.body) for stored in pages.iterate(scan)] == sorted(bodies.items())
+    assert [(entry.page, body) for entry, body in pages.iterate(scan)] == sorted(bodies.items())
     entries = pages.entries(scan)
     assert {(entry.records, entry.api_count, entry.bytes) for entry in entries} == {(20, 2489, 1100), (20, 2489, 1200)}
-    assert pages.get(12) == bodies[12]
 
 
 def test_some_pages_of_a_scan_can_be_read_alone(pages: RawPages) -> None:
     scan = _scan(pages)
     for page in range(1, 6):
         pages.put(scan, page, str(page).encode(), records=1)
-    assert [stored.body for stored in pages.iterate(scan, only={4, 2, 9})] == [b"2", b"4"]
+    assert [body for _, body in pages.iterate(scan, only={4, 2, 9})] == [b"2", b"4"]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
@@ -53,23 +52,15 @@ def test_some_pages_of_a_scan_can_be_read_alone(pages: RawPages) -> None:
 def test_any_bytes_survive(pages: RawPages, body: bytes) -> None:
     scan = _scan(pages)
     pages.put(scan, 1, body, records=0)
-    assert pages.get(1, scan) == body
+    assert [found for _, found in pages.iterate(scan)] == [body]
 
 
 def test_a_page_of_a_scan_can_be_written_again_and_leaves_one_file(pages: RawPages) -> None:
     scan = _scan(pages)
     for body in (b"first", b"second", b"second"):
         pages.put(scan, 1, body, records=1)
-    assert pages.get(1) == b"second"
+    assert [body for _, body in pages.iterate(scan)] == [b"second"]
     assert len(_files(pages)) == 1
-
-
-def test_the_page_fetched_last_is_given_when_no_scan_is_named(pages: RawPages) -> None:
-    first, second = _scan(pages), _scan(pages)
-    pages.put(second, 1, b"of the second scan", records=1)
-    pages.put(first, 1, b"read again later", records=1)
-    assert pages.get(1) == b"read again later"
-    assert pages.get(1, second) == b"of the second scan"
 
 
 @pytest.mark.parametrize(
@@ -91,17 +82,15 @@ def test_another_pages_bytes_are_damage_too(pages: RawPages) -> None:
     one, other = pages.put(scan, 1, b"aaa", records=1), pages.put(scan, 2, b"bbb", records=1)
     (pages.root / one.path).write_bytes((pages.root / other.path).read_bytes())
     with pytest.raises(PageDamagedError, match="page 1 of scan"):
-        pages.get(1)
+        list(pages.iterate(scan))
 
 
 def test_what_is_not_there_is_said_so(pages: RawPages) -> None:
     scan = _scan(pages)
-    with pytest.raises(PageMissingError, match="page 4 is not stored"):
-        pages.get(4)
     entry = pages.put(scan, 4, b"x", records=1)
     (pages.root / entry.path).unlink()
     with pytest.raises(PageMissingError, match=f"page 4 of scan {scan}: its file .* is gone"):
-        pages.get(4)
+        list(pages.iterate(scan))
     with pytest.raises(ScanMissingError, match="scan 999"):
         pages.put(999, 1, b"x", records=1)
 
@@ -117,7 +106,7 @@ def test_pruning_keeps_the_newest_scans_and_the_newest_proof(pages: RawPages) ->
     kept = [scans[1], scans[4], scans[5]]
     assert [bool(pages.entries(scan)) for scan in scans] == [scan in kept for scan in scans]
     assert len(_files(pages)) == 3
-    assert pages.get(1, scans[1]) == f"page of {scans[1]}".encode()
+    assert [body for _, body in pages.iterate(scans[1])] == [f"page of {scans[1]}".encode()]
     assert get_scan(pages.engine, elsewhere).connector == "another"
 
 

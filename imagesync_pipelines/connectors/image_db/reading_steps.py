@@ -261,10 +261,10 @@ def _raw_pages(
     The pages of the scan itself count as fetched at one moment, because pages read side by side come in any order, and
     a record that two of them have must not change with that order; a page read again later counts as newer.
     """
-    for done, stored in enumerate(reader.raw.iterate(scan.id, only), 1):
-        again = scan.ended_at is not None and stored.entry.fetched_at > scan.ended_at
-        moment = stored.entry.fetched_at if again else scan.started_at
-        yield RawPage(stored.entry.page, moment, stored.body)
+    for done, (entry, body) in enumerate(reader.raw.iterate(scan.id, only), 1):
+        again = scan.ended_at is not None and entry.fetched_at > scan.ended_at
+        moment = entry.fetched_at if again else scan.started_at
+        yield RawPage(entry.page, moment, body)
         progress("pages validated", done, total)
 
 

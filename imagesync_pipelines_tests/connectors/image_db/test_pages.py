@@ -87,7 +87,7 @@ def test_a_page_read_again_joins_the_latest_scan_and_voids_its_proof(connector: 
     landed = read_spans(connector, range(2, 3))
     assert (landed.scan_id, sorted(landed.pages), landed.complete) == (first.scan_id, [2], False)
     assert scans.get_scan(connector.place.engine, first.scan_id).state == scans.UNPROVEN
-    stored = {page.entry.page: page.body for page in reader(connector).raw.iterate(first.scan_id)}
+    stored = {entry.page: body for entry, body in reader(connector).raw.iterate(first.scan_id)}
     assert sorted(stored) == [1, 2, 3]
     assert b'"file_id": 60' in stored[2]
 
