@@ -20,8 +20,7 @@ from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.objects import s3_client
 from imagesync_pipelines.web.head_office import catalogue, tables
 from imagesync_pipelines.web.head_office.app import serve
-from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
+from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tokens import hash_password
 
 ACCOUNT = "bench"

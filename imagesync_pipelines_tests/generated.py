@@ -24,7 +24,7 @@ from imagesync_pipelines.products.settings import ErpSettings, ShowingSettings
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
-from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
+from imagesync_pipelines.web.head_office.office import HeadOfficeSettings
 
 ROOT = Path(__file__).parent.parent
 ENV_EXAMPLE = ROOT / ".env.example"

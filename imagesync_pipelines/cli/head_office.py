@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.cli.output import print_table
 from imagesync_pipelines.web.head_office import app as server
 from imagesync_pipelines.web.head_office import catalogue
-from imagesync_pipelines.web.head_office.importing import import_folder
 from imagesync_pipelines.web.head_office.office import open_head_office
+from imagesync_pipelines.web.head_office.photos import import_folder
 from imagesync_pipelines.web.head_office.reports import store_health
 from imagesync_pipelines.web.head_office.tokens import hash_password
 

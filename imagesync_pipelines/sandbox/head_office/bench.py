@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from imagesync_pipelines.sandbox.head_office.beginning import Beginning
 from imagesync_pipelines.sandbox.mutation import MutationError
 from imagesync_pipelines.web.head_office import tables as t
-from imagesync_pipelines.web.head_office.changes import changing
+from imagesync_pipelines.web.head_office.catalogue import changing
 from imagesync_pipelines.web.head_office.office import HeadOffice
 
 _BY_ID = aggregate_order_by(sa.literal(","), t.photo.c.id)

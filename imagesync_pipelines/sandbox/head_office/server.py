@@ -44,8 +44,7 @@ from imagesync_pipelines.storage.objects import S3Place, s3_client
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.app import build_app
 from imagesync_pipelines.web.head_office.catalogue import add_account, grant
-from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
+from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tokens import hash_password
 
 USERNAME, PASSWORD = "edge", "sandbox-only"

@@ -1,4 +1,4 @@
-"""What the service says: the shapes of its answers and how every refusal is written.
+"""How every refusal is written, and the shapes of refusals in the OpenAPI document.
 
 Token refusals have the original's bodies; every other one is
 `{"status": "error", "message": ..., "detail": ...}`, where the original had four shapes.
@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -39,30 +38,41 @@ class TokenProblem(BaseModel):
     messages: list[dict[str, str]] | None = None
 
 
+# What every sync endpoint may answer, for the OpenAPI document.
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": HeadOfficeProblem, "description": "A value is missing or wrong"},
+    401: {"model": TokenProblem, "description": "No token, or one that is not good"},
+    403: {"model": HeadOfficeProblem, "description": "The account may not read this store"},
+    404: {"model": HeadOfficeProblem, "description": "The store is unknown or inactive, or the photo is not there"},
+    "default": {"model": HeadOfficeProblem, "description": "Any other refusal"},
+    503: {"model": HeadOfficeProblem, "description": "The database or the object store does not answer; try again"},
+}
+
+
 class RequestRefusedError(Exception):
-    """A request that is answered with an error of the sync endpoints."""
+    """A request that is answered with an error."""
 
-    def __init__(
-        self, status: int, message: str, detail: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.problem = HeadOfficeProblem(message=message, detail=detail)
-        self.headers = dict(headers or {})
+    def __init__(self, status: int, problem: BaseModel, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(status, problem)
+        self.answer = JSONResponse(problem.model_dump(exclude_none=True), status, dict(headers or {}))
 
 
-class TokenRefusedError(Exception):
+def refused(
+    status: int, message: str, detail: str | None = None, headers: Mapping[str, str] | None = None
+) -> RequestRefusedError:
+    """The refusal of a request of the sync endpoints."""
+    return RequestRefusedError(status, HeadOfficeProblem(message=message, detail=detail), headers)
+
+
+def token_refused(detail: str, code: str | None = None, **messages: str) -> RequestRefusedError:
     """401: no token, or one that is not good; the caller should log in again."""
-
-    def __init__(self, problem: TokenProblem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
+    problem = TokenProblem(detail=detail, code=code, messages=[messages] if messages else None)
+    return RequestRefusedError(401, problem, CHALLENGE)
 
 
 def add_handlers(app: FastAPI) -> None:
     """Make the app write every error in the shapes of this module."""
     app.add_exception_handler(RequestRefusedError, _refused)
-    app.add_exception_handler(TokenRefusedError, _token_refused)
     app.add_exception_handler(RequestValidationError, _bad_input)
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(OperationalError, _database_gone)
@@ -71,12 +81,7 @@ def add_handlers(app: FastAPI) -> None:
 
 def _refused(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestRefusedError)  # noqa: S101 - for the type checker
-    return _problem(error.status, error.problem, error.headers)
-
-
-def _token_refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, TokenRefusedError)  # noqa: S101 - for the type checker
-    return JSONResponse(error.problem.model_dump(exclude_none=True), 401, CHALLENGE)
+    return error.answer
 
 
 def _bad_input(request: Request, error: Exception) -> JSONResponse:
@@ -84,17 +89,17 @@ def _bad_input(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - for the type checker
     if request.url.path.startswith(TOKEN_PATHS):
         return JSONResponse(_field_errors(error.errors()), 400)
-    return _problem(400, HeadOfficeProblem(message="; ".join(_in_words(item) for item in error.errors())), {})
+    return refused(400, "; ".join(_in_words(item) for item in error.errors())).answer
 
 
 def _field_errors(errors: Any) -> dict[str, Any]:
     """The original's form for a login: field -> list of messages."""
     fields: dict[str, Any] = {}
     for item in errors:
-        name = str(item["loc"][-1])
         if item["type"] == "json_invalid" or len(item["loc"]) < 2:
             return {"detail": "JSON parse error - an object was expected"}
-        fields[name] = ["This field is required." if item["type"] == "missing" else "Not a valid string."]
+        said = "This field is required." if item["type"] == "missing" else "Not a valid string."
+        fields[str(item["loc"][-1])] = [said]
     return fields
 
 
@@ -114,18 +119,14 @@ def _no_route(request: Request, error: Exception) -> JSONResponse:
         message = f"There is no {request.url.path} here; every path ends with a slash, see /docs"
     elif error.status_code == 405:
         message = f'Method "{request.method}" not allowed.'
-    return _problem(error.status_code, HeadOfficeProblem(message=message), error.headers or {})
+    return refused(error.status_code, message, headers=error.headers).answer
 
 
 def _database_gone(_: Request, error: Exception) -> JSONResponse:
     logger.error("the database does not answer: %s", error)
-    return _problem(503, HeadOfficeProblem(message="The database does not answer; try again"), BUSY)
+    return refused(503, "The database does not answer; try again", headers=BUSY).answer
 
 
 def _crashed(request: Request, error: Exception) -> JSONResponse:
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return _problem(500, HeadOfficeProblem(message="Internal server error"), {})
-
-
-def _problem(status: int, problem: HeadOfficeProblem, headers: Mapping[str, str]) -> JSONResponse:
-    return JSONResponse(jsonable_encoder(problem, exclude_none=True), status, dict(headers))
+    return refused(500, "Internal server error").answer

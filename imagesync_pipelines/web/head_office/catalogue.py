@@ -1,10 +1,17 @@
 """Writing the head office's catalogue: companies, brands, stores, products, accounts and who sees what.
 
-Adding what is there already updates it and gives its id, so every call can be repeated. Nothing is deleted: things are
-made inactive, links and grants are taken back.
+Adding what is there already updates it and gives its id, so every call can be repeated. Nothing is deleted.
+
+What stores see is changed in one transaction that leaves the traces an incremental reader needs: a photo that leaves a
+store's scope gets a row in `photo_deletion`; one that enters it gets a new `updated_at`, so that `since` finds it.
+Changes run one after the other, so a later stamp is never committed before an earlier one: a reader whose cursor is the
+largest `updated_at` it saw misses nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -12,52 +19,49 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.web.head_office.changes import changing, of_products
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import (
+    WRITE_LOCK,
     account,
     account_store,
     brand,
     company,
+    photo,
+    photo_deletion,
     product,
+    scope,
     store,
     store_brand,
 )
+
+_before = sa.table("scope_before", sa.column("store_id"), sa.column("photo_id"), sa.column("product_id"))
 
 
 class UnknownRowError(StorageError):
     """A company, brand, store, product, photo or account that is named does not exist; nothing was changed."""
 
 
-def add_company(office: HeadOffice, name: str, *, company_id: UUID | None = None) -> UUID:
+def add_company(office: HeadOffice, name: str) -> UUID:
     """Add a company; a name that is there already gives its id."""
-    return _upsert(office, company, ["name"], {"id": company_id or uuid4(), "name": name})
+    return _upsert(office, company, ["name"], {"name": name})
 
 
-def add_brand(office: HeadOffice, company_id: UUID, name: str, *, brand_id: UUID | None = None) -> UUID:
+def add_brand(office: HeadOffice, company_id: UUID, name: str) -> UUID:
     """Add a brand to a company; stores see it once it is linked to them."""
-    row = {"id": brand_id or uuid4(), "company_id": company_id, "name": name}
-    return _upsert(office, brand, ["company_id", "name"], row)
+    return _upsert(office, brand, ["company_id", "name"], {"company_id": company_id, "name": name})
 
 
-def add_store(office: HeadOffice, company_id: UUID, code: str, name: str, *, store_id: UUID | None = None) -> UUID:
+def add_store(office: HeadOffice, company_id: UUID, code: str, name: str) -> UUID:
     """Add an active store to a company; `code` is unique over all companies."""
-    row = {"id": store_id or uuid4(), "company_id": company_id, "code": code, "name": name}
     with office.engine.begin() as connection:
         owner = connection.execute(sa.select(store.c.company_id).where(store.c.code == code)).scalar()
     if owner is not None and owner != company_id:
         raise UnknownRowError(f"Store {code} belongs to another company; choose another code.")
-    return _upsert(office, store, ["code"], row)
-
-
-def add_product(office: HeadOffice, brand_id: UUID, sku: str, name: str, *, product_id: UUID | None = None) -> UUID:
-    """Add an active product; the same sku in the same brand gives its id and takes the new name."""
-    row = {"id": product_id or uuid4(), "brand_id": brand_id, "sku": sku, "name": name}
-    return _upsert(office, product, ["brand_id", "sku"], row)
+    return _upsert(office, store, ["code"], {"company_id": company_id, "code": code, "name": name})
 
 
 def add_products(office: HeadOffice, brand_id: UUID, names: Mapping[str, str]) -> dict[str, UUID]:
-    """Add many products at once, sku -> name; gives sku -> id of all of them."""
+    """Add many active products at once, sku -> name; gives sku -> id of all of them."""
     if not names:
         return {}
     rows = [{"id": uuid4(), "brand_id": brand_id, "sku": sku, "name": name} for sku, name in names.items()]
@@ -67,12 +71,14 @@ def add_products(office: HeadOffice, brand_id: UUID, names: Mapping[str, str]) -
     )
     with office.engine.begin() as connection:
         connection.execute(statement, rows)
-        found = connection.execute(
-            sa.select(product.c.sku, product.c.id).where(
-                product.c.brand_id == brand_id, product.c.sku == sa.any_(sa.literal(list(names), sa.ARRAY(sa.Text)))
-            )
-        )
-        return {row.sku: row.id for row in found}
+        return product_ids(connection, brand_id, list(names))
+
+
+def product_ids(connection: sa.Connection, brand_id: UUID, skus: list[str]) -> dict[str, UUID]:
+    """sku -> id of those of the products that the brand has."""
+    wanted = product.c.sku == sa.any_(sa.literal(skus, sa.ARRAY(sa.Text)))
+    rows = connection.execute(sa.select(product.c.sku, product.c.id).where(product.c.brand_id == brand_id, wanted))
+    return {row.sku: row.id for row in rows}
 
 
 def add_account(office: HeadOffice, username: str, password_hash: str, *, all_stores: bool = False) -> UUID:
@@ -80,13 +86,8 @@ def add_account(office: HeadOffice, username: str, password_hash: str, *, all_st
 
     `password_hash` comes from tokens.hash_password.
     """
-    row = {"id": uuid4(), "username": username, "password_hash": password_hash, "all_stores": all_stores}
+    row = {"username": username, "password_hash": password_hash, "all_stores": all_stores}
     return _upsert(office, account, ["username"], row)
-
-
-def set_account_active(office: HeadOffice, username: str, active: bool) -> None:
-    """Let an account in or keep it out; tokens that it holds stop working at once."""
-    _update(office, account, account.c.username == username, {"is_active": active}, f"account {username}")
 
 
 def grant(office: HeadOffice, username: str, store_id: UUID) -> None:
@@ -110,15 +111,6 @@ def find_store(office: HeadOffice, code: str) -> UUID:
     return found
 
 
-def revoke(office: HeadOffice, username: str, store_id: UUID) -> None:
-    """Take a grant back; nothing happens when there is none."""
-    holder = sa.select(account.c.id).where(account.c.username == username).scalar_subquery()
-    with office.engine.begin() as connection:
-        connection.execute(
-            account_store.delete().where(account_store.c.account_id == holder, account_store.c.store_id == store_id)
-        )
-
-
 def link_brand(office: HeadOffice, store_id: UUID, brand_id: UUID) -> None:
     """Let a store see a brand of its company; its photos get a new `updated_at` when they come into view."""
     with changing(office, product.c.brand_id == brand_id) as change:
@@ -126,45 +118,75 @@ def link_brand(office: HeadOffice, store_id: UUID, brand_id: UUID) -> None:
         change.connection.execute(insert(store_brand).values(row).on_conflict_do_nothing())
 
 
-def unlink_brand(office: HeadOffice, store_id: UUID, brand_id: UUID) -> None:
-    """Take a brand out of a store; its photos are reported as deleted to that store."""
-    with changing(office, product.c.brand_id == brand_id) as change:
-        change.connection.execute(
-            store_brand.delete().where(store_brand.c.store_id == store_id, store_brand.c.brand_id == brand_id)
+@dataclass(frozen=True)
+class PhotoChange:
+    """An open change: its connection, and the stamp for the rows it writes."""
+
+    connection: sa.Connection
+    stamp: datetime
+
+
+@contextmanager
+def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[PhotoChange]:
+    """One transaction that changes rows around some products; `products` is a condition on the product table.
+
+    On leaving, the photos that entered and left the scope of each store are worked out and noted. Nothing is kept when
+    the body raises.
+    """
+    seen = scope().where(products).subquery()
+    with office.engine.begin() as connection:
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
+        stamp = office.clock()
+        connection.execute(
+            sa.text(
+                "CREATE TEMPORARY TABLE scope_before (store_id uuid, photo_id uuid, product_id uuid) ON COMMIT DROP"
+            )
         )
+        connection.execute(sa.insert(_before).from_select(["store_id", "photo_id", "product_id"], sa.select(seen)))
+        yield PhotoChange(connection, stamp)
+        same = (seen.c.store_id == _before.c.store_id) & (seen.c.photo_id == _before.c.photo_id)
+        _note_left(connection, sa.exists().where(same), stamp)
+        _note_entered(connection, seen, sa.exists().where(same), stamp)
 
 
-def set_brand_active(office: HeadOffice, brand_id: UUID, active: bool) -> None:
-    """Show or hide a brand in every store that it is linked to."""
-    with changing(office, product.c.brand_id == brand_id) as change:
-        change.connection.execute(brand.update().where(brand.c.id == brand_id).values(is_active=active))
+def _note_left(connection: sa.Connection, still: sa.Exists, stamp: datetime) -> None:
+    left = sa.select(_before, sa.literal(stamp, sa.DateTime(timezone=True))).where(~still)
+    columns = ["store_id", "photo_id", "product_id", "deleted_at"]
+    statement = insert(photo_deletion).from_select(columns, left)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=["store_id", "photo_id"], set_={"deleted_at": statement.excluded.deleted_at}
+        )
+    )
 
 
-def set_product_active(office: HeadOffice, product_id: UUID, active: bool) -> None:
-    """Show or hide a product; its photos are reported as deleted, or come back with a new `updated_at`."""
-    with changing(office, of_products([product_id])) as change:
-        change.connection.execute(product.update().where(product.c.id == product_id).values(is_active=active))
+def _note_entered(connection: sa.Connection, seen: sa.Subquery, was: sa.Exists, stamp: datetime) -> None:
+    entered = sa.select(seen.c.store_id, seen.c.photo_id).where(~was)
+    photos = entered.subquery()
+    connection.execute(
+        photo.update().where(photo.c.id.in_(sa.select(photos.c.photo_id)), photo.c.updated_at != stamp)
+        .values(updated_at=stamp)
+    )  # fmt: skip
+    key = sa.tuple_(photo_deletion.c.store_id, photo_deletion.c.photo_id)
+    connection.execute(photo_deletion.delete().where(key.in_(entered)))
 
 
-def set_store_active(office: HeadOffice, store_id: UUID, active: bool) -> None:
-    """Open or close a store: a closed one is answered with 404, and nothing of it is reported as deleted."""
-    _update(office, store, store.c.id == store_id, {"is_active": active}, f"store {store_id}")
+def of_products(product_ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
+    """The condition for a change of these products, however many they are."""
+    return product.c.id == any_of(product_ids)
+
+
+def any_of(ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
+    """Ids as one array parameter: a list of single parameters ends at 65,535."""
+    return sa.any_(sa.literal(list(ids), sa.ARRAY(sa.Uuid)))
 
 
 def _upsert(office: HeadOffice, table: sa.Table, natural_key: list[str], row: dict[str, Any]) -> UUID:
     """Insert a row, or update the one with the same natural key; gives the id of the row that is there then."""
-    statement = insert(table).values(row)
-    news = {name: statement.excluded[name] for name in row if name != "id"}
+    statement = insert(table).values(id=uuid4(), **row)
+    news = {name: statement.excluded[name] for name in row}
     with office.engine.begin() as connection:
         found: UUID = connection.execute(
             statement.on_conflict_do_update(index_elements=natural_key, set_=news).returning(table.c.id)
         ).scalar_one()
     return found
-
-
-def _update(
-    office: HeadOffice, table: sa.Table, which: sa.ColumnElement[bool], values: dict[str, Any], named: str
-) -> None:
-    with office.engine.begin() as connection:
-        if connection.execute(table.update().where(which).values(values)).rowcount == 0:
-            raise UnknownRowError(f"There is no {named}.")

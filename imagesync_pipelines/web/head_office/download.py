@@ -16,11 +16,10 @@ from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 
 from imagesync_pipelines.storage.objects import error_code
-from imagesync_pipelines.web.head_office.access import REFUSALS, Caller, admit
-from imagesync_pipelines.web.head_office.answers import BUSY, RequestRefusedError
+from imagesync_pipelines.web.head_office.answers import BUSY, REFUSALS, refused
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import account, account_store, photo, scope, store
-from imagesync_pipelines.web.head_office.tokens import Office
+from imagesync_pipelines.web.head_office.tokens import Caller, Office, admit
 from imagesync_pipelines.web.service import names_etag
 
 CHUNK_BYTES = 512 * 1024
@@ -94,9 +93,9 @@ def _find(office: HeadOffice, caller: UUID, photo_id: UUID, store_id: UUID) -> s
         row = connection.execute(_READABLE, {"caller": caller, "store": store_id, "photo": photo_id}).first()
         if row is None:
             admit(connection, caller, store_id)
-            raise RequestRefusedError(404, "Photo not found")
+            raise refused(404, "Photo not found")
     if not row.object_key:
-        raise RequestRefusedError(404, "No image data available", f"photo {photo_id} was never uploaded")
+        raise refused(404, "No image data available", f"photo {photo_id} was never uploaded")
     return row
 
 
@@ -106,17 +105,17 @@ def _from_store(office: HeadOffice, row: sa.Row, call: Any, **wanted: str) -> di
     except ClientError as error:
         code = error_code(error)
         if code in _NO_OBJECT:
-            raise RequestRefusedError(
+            raise refused(
                 404, "Image data is missing in the object store", f"NoSuchKey: photo {row.id}, object {row.object_key}"
             ) from error
         if code == "InvalidRange" or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
             length = _from_store(office, row, office.s3.head_object)["ContentLength"]
-            raise RequestRefusedError(
+            raise refused(
                 416, f"The photo has {length} bytes; the range lies behind its end", headers=_range_end(length)
             ) from error
-        raise RequestRefusedError(503, "The object store refuses", f"{code}: object {row.object_key}", BUSY) from error
+        raise refused(503, "The object store refuses", f"{code}: object {row.object_key}", BUSY) from error
     except BotoCoreError as error:
-        raise RequestRefusedError(503, "The object store does not answer; try again", headers=BUSY) from error
+        raise refused(503, "The object store does not answer; try again", headers=BUSY) from error
     return answer
 
 
@@ -129,7 +128,7 @@ def _one_chunk(body: Any) -> bytes:
     try:
         content: bytes = body.read()
     except BotoCoreError as error:
-        raise RequestRefusedError(503, "The object store broke off; try again", headers=BUSY) from error
+        raise refused(503, "The object store broke off; try again", headers=BUSY) from error
     finally:
         body.close()
     return content

@@ -14,10 +14,10 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, BeforeValidator, Field, PlainSerializer
 
-from imagesync_pipelines.web.head_office.access import REFUSALS, Caller, admit
+from imagesync_pipelines.web.head_office.answers import REFUSALS
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo, photo_deletion, product, scope, store
-from imagesync_pipelines.web.head_office.tokens import Office
+from imagesync_pipelines.web.head_office.tokens import Caller, Office, admit
 
 LARGEST_OFFSET = 2**53
 

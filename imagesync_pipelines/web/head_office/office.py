@@ -1,4 +1,4 @@
-"""What every part of the head-office service works with, and opening it over this installation."""
+"""The head office's settings, what every part of the service works with, and opening it over this installation."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,18 +7,50 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import sqlalchemy as sa
-from pydantic import SecretStr
-from sqlalchemy.exc import DBAPIError, OperationalError
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.exc import OperationalError
 
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
-from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, with_driver
-from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server
+from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, create_database, with_driver
+from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError
 from imagesync_pipelines.storage.installation import kept_secret
 from imagesync_pipelines.storage.objects import S3Client, S3Place, s3_client, s3_place
-from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tables import create_tables
+
+DATABASE = "head_office"
+OBJECTS_FOLDER = "objects"
+SECRET_FILE = "head_office.secret"  # noqa: S105 - a file name
+# The service answers up to 40 requests at once, each with one connection at most.
+CONNECTIONS = 40
+SECRET_BYTES = 32
+
+
+class HeadOfficeSettings(BaseSettings):
+    """How the service runs, each field HO_<FIELD>; `production` in IMAGESYNC_ENVIRONMENT needs the secret."""
+
+    model_config = SettingsConfigDict(env_prefix="HO_", extra="ignore", env_ignore_empty=True)
+
+    database_url: SecretStr | None = Field(
+        None, description="PostgreSQL of the head office; empty: the database head_office on the embedded server"
+    )
+    jwt_secret: SecretStr | None = Field(
+        None,
+        min_length=SECRET_BYTES,
+        description="signs the tokens, 32 characters or more; empty: made once and kept in the home (development only)",
+    )
+    access_minutes: int = Field(60, ge=1, description="minutes for which an access token is good")
+    refresh_minutes: int = Field(1440, ge=1, description="minutes for which a refresh token is good")
+    default_limit: int = Field(100, ge=1, description="photos on a page when the caller does not say")
+    max_limit: int = Field(1000, ge=1, description="most photos on one page; a larger limit is cut to this")
+    max_reports: int = Field(10_000, ge=1, description="most photos in one status report")
+    public_url: str | None = Field(
+        None,
+        description="where browsers find the bucket, e.g. https://cdn.example.com/photos; used in image_url; "
+        "empty: the bucket at the object store's own address",
+    )
 
 
 @dataclass(frozen=True)
@@ -34,13 +66,6 @@ class HeadOffice:
     settings: HeadOfficeSettings
     jwt_secret: SecretStr
     clock: Callable[[], datetime]
-
-
-DATABASE = "head_office"
-OBJECTS_FOLDER = "objects"
-SECRET_FILE = "head_office.secret"  # noqa: S105 - a file name
-# The service answers up to 40 requests at once, each with one connection at most.
-CONNECTIONS = 40
 
 
 @contextmanager
@@ -60,14 +85,10 @@ def open_head_office(
     try:
         with _object_store(shared, home) as place:
             client = s3_client(place)
-            yield HeadOffice(engine, client, place.bucket, settings, secret, _now)
+            yield HeadOffice(engine, client, place.bucket, settings, secret, lambda: datetime.now(UTC))
             client.close()
     finally:
         engine.dispose()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _own_secret(shared: Settings, home: Path) -> SecretStr:
@@ -80,23 +101,7 @@ def _own_secret(shared: Settings, home: Path) -> SecretStr:
 def _database_url(settings: HeadOfficeSettings, home: Path) -> str:
     if settings.database_url is not None:
         return with_driver(settings.database_url.get_secret_value(), "psycopg")
-    server = ensure_server(home)
-    _ensure_database(server)
-    return server.url(DATABASE, "psycopg")
-
-
-def _ensure_database(server: EmbeddedServer) -> None:
-    """Make our database on the embedded server; another process may do the same at this moment."""
-    engine = sa.create_engine(server.url("postgres", "psycopg"), isolation_level="AUTOCOMMIT", poolclass=sa.NullPool)
-    there = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
-    with engine.connect() as connection:
-        if connection.execute(there, {"name": DATABASE}).first() is not None:
-            return
-        try:
-            connection.execute(sa.text(f"CREATE DATABASE {DATABASE}"))
-        except DBAPIError:
-            if connection.execute(there, {"name": DATABASE}).first() is None:
-                raise
+    return create_database(ensure_server(home).url("postgres", "psycopg"), DATABASE)
 
 
 def _open_tables(url: str) -> sa.Engine:

@@ -1,4 +1,4 @@
-"""Writing the head office's photos: adding, replacing, deleting and ordering them.
+"""Writing the head office's photos: one by one, or a folder of pictures that are named after their products.
 
 The original replaced a photo under the same object key, without a transaction, and told nobody. Here the object is put
 first, under a key of its own, then the rows change in one transaction, and only then the old object goes. So a reader
@@ -7,23 +7,36 @@ finds a photo whole at every moment, and a crash leaves at most an unused object
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
-from imagesync_pipelines.web.head_office.catalogue import UnknownRowError
-from imagesync_pipelines.web.head_office.changes import any_of, changing, of_products
+from imagesync_pipelines.imaging.validation import BadImageError, check_image
+from imagesync_pipelines.web.head_office.catalogue import (
+    UnknownRowError,
+    add_products,
+    any_of,
+    changing,
+    of_products,
+    product_ids,
+)
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo, product
 
 UPLOADS = 8
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/gif": ".gif"}
+# Of the pictures in a folder: the suffixes that count, and what their bytes may be.
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
+CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
+LARGEST_PHOTO = 50 * 1024 * 1024
+# Files whose bytes are held at the same time; one transaction each.
+BATCH_FILES, BATCH_BYTES = 100, 64 * 1024 * 1024
 
 logger = logging.getLogger("imagesync.head_office")
 
@@ -36,6 +49,15 @@ class NewPhoto:
     body: bytes
     filename: str
     content_type: str = "image/jpeg"
+
+
+@dataclass
+class Imported:
+    """What became of a folder: numbers of files, and the name and reason of each that was refused."""
+
+    written: int = 0
+    unchanged: int = 0
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
 
 def put_photo(
@@ -54,9 +76,14 @@ def put_photos(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[UUID]:
     products = [one.product_id for one in photos]
     if len(set(products)) < len(products):
         raise ValueError("a product is named twice; put its photos one after the other")
-    rows = _upload(office, photos)
+    if not photos:
+        return []
+    rows = upload(office, photos)
     with changing(office, of_products(products)) as change:
-        _require_products(change.connection, products)
+        known = set(change.connection.execute(sa.select(product.c.id).where(of_products(products))).scalars())
+        missing = sorted(str(one) for one in set(products) - known)
+        if missing:
+            raise UnknownRowError(f"There is no product {', '.join(missing[:5])}; no photo was written.")
         old = change.connection.execute(
             photo.delete().where(photo.c.product_id == any_of(products))
             .returning(photo.c.product_id, photo.c.version, photo.c.object_key)
@@ -64,67 +91,13 @@ def put_photos(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[UUID]:
         versions: dict[UUID, int] = {}
         for gone in old:
             versions[gone.product_id] = max(versions.get(gone.product_id, 0), gone.version)
-        _insert(change.connection, rows, change.stamp, versions)
-    _drop_objects(office, [gone.object_key for gone in old])
+        news = [{**row, "version": versions.get(row["product_id"], 0) + 1, "updated_at": change.stamp} for row in rows]
+        change.connection.execute(photo.insert(), news)
+    drop_objects(office, [gone.object_key for gone in old])
     return [row["id"] for row in rows]
 
 
-def add_photo(office: HeadOffice, new: NewPhoto, *, sort_order: int) -> UUID:
-    """Give a product one more photo, which is not its primary; gives the new photo's id."""
-    row = {**_upload(office, [new])[0], "is_primary": False, "sort_order": sort_order}
-    with changing(office, of_products([new.product_id])) as change:
-        _require_products(change.connection, [new.product_id])
-        _insert(change.connection, [row], change.stamp, {})
-    found: UUID = row["id"]
-    return found
-
-
-def delete_photo(office: HeadOffice, photo_id: UUID) -> None:
-    """Delete a photo: its row, the report to the stores that saw it, then its object. A repeated call does nothing."""
-    owner = _owner(office, photo_id)
-    if owner is None:
-        return
-    with changing(office, of_products([owner])) as change:
-        keys = change.connection.execute(photo.delete().where(photo.c.id == photo_id).returning(photo.c.object_key))
-        gone = list(keys.scalars())
-    _drop_objects(office, gone)
-
-
-def set_order(office: HeadOffice, photo_id: UUID, sort_order: int) -> None:
-    """Move a photo within its product; its bytes stay."""
-    owner = _need_owner(office, photo_id)
-    with changing(office, of_products([owner])) as change:
-        change.connection.execute(
-            photo.update().where(photo.c.id == photo_id).values(sort_order=sort_order, updated_at=change.stamp)
-        )
-
-
-def set_primary(office: HeadOffice, photo_id: UUID) -> None:
-    """Make a photo its product's only primary; every photo whose mark changes gets a new `updated_at`."""
-    owner = _need_owner(office, photo_id)
-    with changing(office, of_products([owner])) as change:
-        change.connection.execute(
-            photo.update()
-            .where(photo.c.product_id == owner, photo.c.is_primary != (photo.c.id == photo_id))
-            .values(is_primary=photo.c.id == photo_id, updated_at=change.stamp)
-        )
-
-
-def _owner(office: HeadOffice, photo_id: UUID) -> UUID | None:
-    """The product that a photo is on; None for an unknown photo."""
-    with office.engine.connect() as connection:
-        owner: UUID | None = connection.execute(sa.select(photo.c.product_id).where(photo.c.id == photo_id)).scalar()
-    return owner
-
-
-def _need_owner(office: HeadOffice, photo_id: UUID) -> UUID:
-    owner = _owner(office, photo_id)
-    if owner is None:
-        raise UnknownRowError(f"There is no photo {photo_id}.")
-    return owner
-
-
-def _upload(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[dict[str, Any]]:
+def upload(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[dict[str, Any]]:
     """Put the objects, several at a time; gives the row of each, without its version and stamp."""
 
     def one(new: NewPhoto) -> dict[str, Any]:
@@ -139,7 +112,7 @@ def _upload(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[dict[str, An
             "filename": new.filename,
             "size": len(new.body),
             "content_type": new.content_type,
-            "checksum": hashlib.md5(new.body, usedforsecurity=False).hexdigest(),
+            "checksum": _md5(new.body),
             "is_primary": True,
             "sort_order": 0,
         }
@@ -148,29 +121,74 @@ def _upload(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[dict[str, An
         return list(pool.map(one, photos))
 
 
-def _insert(
-    connection: sa.Connection, rows: Sequence[dict[str, Any]], stamp: object, versions: dict[UUID, int]
-) -> None:
-    if rows:
-        connection.execute(
-            photo.insert(),
-            [{**row, "version": versions.get(row["product_id"], 0) + 1, "updated_at": stamp} for row in rows],
-        )
-
-
-def _require_products(connection: sa.Connection, products: Sequence[UUID]) -> None:
-    known = set(connection.execute(sa.select(product.c.id).where(of_products(products))).scalars())
-    missing = sorted(str(one) for one in set(products) - known)
-    if missing:
-        raise UnknownRowError(f"There is no product {', '.join(missing[:5])}; no photo was written.")
-
-
-def _drop_objects(office: HeadOffice, keys: Sequence[str]) -> None:
+def drop_objects(office: HeadOffice, keys: Sequence[str]) -> None:
     """Delete objects that no row names any more; one that cannot be deleted is left and logged, it harms nobody."""
-    for key in keys:
-        if not key:
-            continue
+    for key in filter(None, keys):
         try:
             office.s3.delete_object(Bucket=office.bucket, Key=key)
         except (BotoCoreError, ClientError) as error:
             logger.warning("object %s is not needed any more and could not be deleted: %s", key, error)
+
+
+def import_folder(office: HeadOffice, brand_id: UUID, folder: Path) -> Imported:
+    """Make each picture `<sku>.<jpg|png|webp|gif>` of the folder the only photo of its product in the brand.
+
+    A product that is not there is made, with its sku as its name. A picture that the product has already is left alone,
+    so the import can be repeated. Every picture is decoded whole first; a bad one is refused and the others go on.
+    """
+    imported = Imported()
+    for batch in _batches(folder, imported):
+        with office.engine.connect() as connection:
+            products = product_ids(connection, brand_id, list(batch))
+        # Only the missing ones are made, so that no name is lost.
+        products |= add_products(office, brand_id, {sku: sku for sku in batch if sku not in products})
+        there = _checksums(office, list(products.values()))
+        new = [
+            replace(one, product_id=products[sku])
+            for sku, one in batch.items()
+            if there.get(products[sku]) != [_md5(one.body)]
+        ]
+        put_photos(office, new)
+        imported.written += len(new)
+        imported.unchanged += len(batch) - len(new)
+    return imported
+
+
+def _batches(folder: Path, imported: Imported) -> Iterator[dict[str, NewPhoto]]:
+    """The good pictures by their skus, a few at a time; their product is filled in later."""
+    batch: dict[str, NewPhoto] = {}
+    held = 0
+    seen: set[str] = set()
+    for file in sorted(one for one in folder.iterdir() if one.suffix.lower() in SUFFIXES and one.is_file()):
+        try:
+            if file.stem in seen:
+                raise ValueError(f"a second picture for {file.stem}; the first one counts")
+            size = file.stat().st_size
+            if size > LARGEST_PHOTO:
+                raise ValueError(f"{size} bytes; {LARGEST_PHOTO} are allowed")
+            body = file.read_bytes()
+            content_type = CONTENT_TYPES[check_image(body).format]
+        except (BadImageError, ValueError, KeyError) as error:
+            imported.refused.append((file.name, str(error)))
+            continue
+        seen.add(file.stem)
+        batch[file.stem] = NewPhoto(UUID(int=0), body, file.name, content_type)
+        held += size
+        if len(batch) >= BATCH_FILES or held >= BATCH_BYTES:
+            yield batch
+            batch, held = {}, 0
+    if batch:
+        yield batch
+
+
+def _checksums(office: HeadOffice, products: list[UUID]) -> dict[UUID, list[str]]:
+    with office.engine.connect() as connection:
+        rows = connection.execute(
+            sa.select(photo.c.product_id, sa.func.array_agg(photo.c.checksum).label("checksums"))
+            .where(photo.c.product_id == any_of(products)).group_by(photo.c.product_id)
+        )  # fmt: skip
+        return {row.product_id: row.checksums for row in rows}
+
+
+def _md5(body: bytes) -> str:
+    return hashlib.md5(body, usedforsecurity=False).hexdigest()

@@ -13,12 +13,11 @@ from fastapi import APIRouter
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.web.head_office.access import REFUSALS, Caller, admit, readable
-from imagesync_pipelines.web.head_office.answers import RequestRefusedError
+from imagesync_pipelines.web.head_office.answers import REFUSALS, refused
 from imagesync_pipelines.web.head_office.listing import Moment
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo, scope, store, sync_report
-from imagesync_pipelines.web.head_office.tokens import Office
+from imagesync_pipelines.web.head_office.tokens import Caller, Office, admit, readable
 
 ERROR_CHARACTERS = 2000
 
@@ -70,7 +69,7 @@ class StatusAnswer(BaseModel):
 def report_status(office: Office, caller: Caller, batch: StatusBatch) -> StatusAnswer:
     """Report what became of photos. The last report about a photo counts; sending a batch again changes nothing."""
     if len(batch.sync_batch) > office.settings.max_reports:
-        raise RequestRefusedError(
+        raise refused(
             400, f"sync_batch has {len(batch.sync_batch)} photos; send {office.settings.max_reports} at most at once"
         )
     now = office.clock()

@@ -1,6 +1,8 @@
-"""Logging in, tokens and passwords: HS256, the claims of the original and its 401 bodies.
+"""Who calls: logging in, tokens and passwords (HS256, the claims of the original and its 401 bodies); and which stores
+an account may read.
 
-Better than the original: a refresh token is good once.
+Better than the original: a refresh token is good once, and an account reads the stores that it is granted, or all when
+it is marked so; there, any account read any store.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -10,13 +12,20 @@ from uuid import UUID, uuid4
 import jwt
 import sqlalchemy as sa
 from fastapi import APIRouter, Depends, Request
+from fastapi.security import HTTPBearer
 from pwdlib import PasswordHash
 from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.web.head_office.answers import HeadOfficeProblem, TokenProblem, TokenRefusedError
+from imagesync_pipelines.web.head_office.answers import (
+    REFUSALS,
+    RequestRefusedError,
+    TokenProblem,
+    refused,
+    token_refused,
+)
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.tables import account, spent_token
+from imagesync_pipelines.web.head_office.tables import account, account_store, spent_token, store
 from imagesync_pipelines.web.service import Text
 
 ALGORITHM = "HS256"
@@ -55,7 +64,7 @@ async def office_of(request: Request) -> HeadOffice:
 Office = Annotated[HeadOffice, Depends(office_of)]
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     400: {"description": "A field is missing", "content": {"application/json": {"schema": {"type": "object"}}}},
-    "default": {"model": HeadOfficeProblem, "description": "Any other refusal"},
+    "default": REFUSALS["default"],
     401: {"model": TokenProblem, "description": "The account or the token is refused"},
 }
 
@@ -70,7 +79,7 @@ def log_in(office: Office, login: Login) -> TokenPair:
         hash_password(login.password)
     elif _hasher().verify(login.password, found.password_hash) and found.is_active:
         return _issue(office, found.id)
-    raise TokenRefusedError(TokenProblem(detail="No active account found with the given credentials"))
+    raise token_refused("No active account found with the given credentials")
 
 
 @router.post("/refresh/", responses=_ANSWERS)
@@ -79,17 +88,17 @@ def refresh(office: Office, body: RefreshToken) -> TokenPair:
     try:
         claims = _read(office, body.refresh, "refresh")
     except jwt.InvalidTokenError as error:
-        raise TokenRefusedError(TokenProblem(detail=str(error), code="token_not_valid")) from None
+        raise token_refused(str(error), "token_not_valid") from None
     owner = UUID(claims["user_id"])
     with office.engine.begin() as connection:
         expires = datetime.fromtimestamp(claims["exp"], UTC)
         spend = insert(spent_token).values(jti=claims["jti"], expires_at=expires).on_conflict_do_nothing()
         if connection.execute(spend.returning(spent_token.c.jti)).first() is None:
-            raise TokenRefusedError(TokenProblem(detail="Token is blacklisted", code="token_not_valid"))
+            raise token_refused("Token is blacklisted", "token_not_valid")
         connection.execute(spent_token.delete().where(spent_token.c.expires_at < office.clock()))
         active = connection.execute(sa.select(account.c.is_active).where(account.c.id == owner)).scalar()
     if not active:
-        raise account_refused(active)
+        raise _account_refused(active)
     return _issue(office, owner)
 
 
@@ -98,30 +107,70 @@ def hash_password(password: str) -> str:
     return _hasher().hash(password)
 
 
-def account_id(office: HeadOffice, authorization: str) -> UUID:
-    """The account that an Authorization header speaks for; whether it still exists is not looked up.
+# Only for the OpenAPI document: the header is read below, with the original's words for each mistake.
+_scheme = HTTPBearer(auto_error=False, description="The access token of POST /api/v1/token/")
 
-    Raises TokenRefusedError with the original's body for each case.
+
+# Not a plain function for the same reason as office_of.
+async def _caller(office: Office, request: Request, _: Annotated[object, Depends(_scheme)]) -> UUID:
+    """The account that the Authorization header speaks for; whether it still exists is not looked up.
+
+    Raises the original's body for each case.
     """
-    scheme, *rest = authorization.split() or [""]
+    scheme, *rest = request.headers.get("Authorization", "").split() or [""]
     if scheme != "Bearer":
-        raise TokenRefusedError(TokenProblem(detail="Authentication credentials were not provided."))
+        raise token_refused("Authentication credentials were not provided.")
     if len(rest) != 1:
-        detail = "Authorization header must contain two space-delimited values"
-        raise TokenRefusedError(TokenProblem(detail=detail, code="bad_authorization_header"))
+        raise token_refused("Authorization header must contain two space-delimited values", "bad_authorization_header")
     try:
         return UUID(_read(office, rest[0], "access")["user_id"])
     except jwt.InvalidTokenError as error:
-        message = {"token_class": "AccessToken", "token_type": "access", "message": str(error)}
-        detail = "Given token not valid for any token type"
-        raise TokenRefusedError(TokenProblem(detail=detail, code="token_not_valid", messages=[message])) from None
+        about = {"token_class": "AccessToken", "token_type": "access", "message": str(error)}
+        raise token_refused("Given token not valid for any token type", "token_not_valid", **about) from None
 
 
-def account_refused(active: bool | None) -> TokenRefusedError:
+Caller = Annotated[UUID, Depends(_caller)]
+
+
+def admit(connection: sa.Connection, caller: UUID, store_id: UUID) -> None:
+    """Let an account at a store, or raise: 401 for the account, 404 for the store, 403 without a grant."""
+    granted = (account_store.c.account_id == account.c.id) & (account_store.c.store_id == store.c.id)
+    found = connection.execute(
+        sa.select(
+            account.c.is_active,
+            store.c.is_active.label("store_active"),
+            (account.c.all_stores | account_store.c.store_id.is_not(None)).label("granted"),
+        )
+        .select_from(account)
+        .outerjoin(store, store.c.id == store_id)
+        .outerjoin(account_store, granted)
+        .where(account.c.id == caller)
+    ).one_or_none()
+    if found is None or not found.is_active:
+        raise _account_refused(None if found is None else False)
+    if not found.store_active:
+        raise refused(404, "Store not found")
+    if not found.granted:
+        raise refused(403, "This account may not read this store", "ask the head office to grant it")
+
+
+def readable(connection: sa.Connection, caller: UUID) -> sa.ColumnElement[bool]:
+    """The condition on the store table for what an account may read; raises 401 for the account."""
+    found = connection.execute(
+        sa.select(account.c.is_active, account.c.all_stores).where(account.c.id == caller)
+    ).one_or_none()
+    if found is None or not found.is_active:
+        raise _account_refused(None if found is None else False)
+    if found.all_stores:
+        return sa.true()
+    return store.c.id.in_(sa.select(account_store.c.store_id).where(account_store.c.account_id == caller))
+
+
+def _account_refused(active: bool | None) -> RequestRefusedError:
     """The refusal of a good token whose account is gone (None) or not active (False)."""
     if active is None:
-        return TokenRefusedError(TokenProblem(detail="User not found", code="user_not_found"))
-    return TokenRefusedError(TokenProblem(detail="User is inactive", code="user_inactive"))
+        return token_refused("User not found", "user_not_found")
+    return token_refused("User is inactive", "user_inactive")
 
 
 def _hasher() -> PasswordHash:

@@ -13,8 +13,7 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.objects import s3_client
 from imagesync_pipelines.web.head_office.catalogue import grant
-from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
+from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tables import create_tables
 from imagesync_pipelines_tests.web.head_office.serving import USERNAME, Client, Shop, add_caller, open_shop, served
 

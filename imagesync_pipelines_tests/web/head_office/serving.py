@@ -13,6 +13,7 @@ from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.app import build_app
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tokens import hash_password
+from imagesync_pipelines_tests.web.head_office import operators
 
 USERNAME, PASSWORD = "edge-1", "a long password"
 PHOTOS = "/api/v1/sync/product-photos/"
@@ -43,7 +44,7 @@ def open_shop(office: HeadOffice) -> Shop:
     other = catalogue.add_store(office, company, f"{name}-2", "Store 2")
     for one in (store, other):
         catalogue.link_brand(office, one, brand)
-    return Shop(company, brand, store, other, catalogue.add_product(office, brand, "05018970", "Soup"))
+    return Shop(company, brand, store, other, operators.add_product(office, brand, "05018970", "Soup"))
 
 
 @dataclass

@@ -10,6 +10,7 @@ from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
 from imagesync_pipelines.web.head_office.tokens import hash_password
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, PHOTOS, USERNAME, Client, Shop
 
 BODY = bytes(range(256)) * 3000
@@ -116,9 +117,9 @@ def test_a_photo_that_the_store_does_not_see_is_not_found(
     client: Client, office: HeadOffice, shop: Shop, photo_id: UUID, which: str
 ) -> None:
     if which == "deleted":
-        photos.delete_photo(office, photo_id)
+        operators.delete_photo(office, photo_id)
     if which == "hidden":
-        catalogue.set_product_active(office, shop.product, active=False)
+        operators.set_product_active(office, shop.product, active=False)
     answer = client.download(uuid4() if which == "unknown" else photo_id)
     assert answer.status_code == 404
     assert answer.json() == {"status": "error", "message": "Photo not found"}
@@ -137,9 +138,9 @@ def test_a_store_that_the_account_may_not_read_gives_no_bytes(
     client: Client, office: HeadOffice, shop: Shop, photo_id: UUID, which: str, status: int, message: str
 ) -> None:
     if which == "closed":
-        catalogue.set_store_active(office, shop.store, active=False)
+        operators.set_store_active(office, shop.store, active=False)
     if which == "revoked":
-        catalogue.revoke(office, USERNAME, shop.store)
+        operators.revoke(office, USERNAME, shop.store)
     store = {"unknown": uuid4(), "foreign": shop.other_store}.get(which, shop.store)
     answer = client.get(f"{PHOTOS}{photo_id}/download/", store_id=store)
     assert answer.status_code == status
@@ -153,7 +154,7 @@ def test_an_account_of_all_stores_gets_bytes_until_it_is_disabled(
     client.log_in("carrier")
     address = f"{PHOTOS}{photo_id}/download/"
     assert client.get(address, store_id=shop.other_store).content == BODY
-    catalogue.set_account_active(office, "carrier", active=False)
+    operators.set_account_active(office, "carrier", active=False)
     assert client.get(address, store_id=shop.other_store).status_code == 401
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import USERNAME, Client, Shop, open_shop
 
 pytestmark = pytest.mark.slow
@@ -51,19 +52,19 @@ def happen(office: HeadOffice, shop: Shop, products: list[UUID], step: Step) -> 
         case "put":
             photos.put_photo(office, product, b"x", filename="a.jpg")
         case "add":
-            photos.add_photo(office, photos.NewPhoto(product, b"y", "b.jpg"), sort_order=step.nth)
+            operators.add_photo(office, photos.NewPhoto(product, b"y", "b.jpg"), sort_order=step.nth)
         case "delete" if one is not None:
-            photos.delete_photo(office, one)
+            operators.delete_photo(office, one)
         case "order" if one is not None:
-            photos.set_order(office, one, int(step.flag))
+            operators.set_order(office, one, int(step.flag))
         case "primary" if one is not None:
-            photos.set_primary(office, one)
+            operators.set_primary(office, one)
         case "product":
-            catalogue.set_product_active(office, product, step.flag)
+            operators.set_product_active(office, product, step.flag)
         case "brand":
-            catalogue.set_brand_active(office, shop.brand, step.flag)
+            operators.set_brand_active(office, shop.brand, step.flag)
         case "link":
-            (catalogue.link_brand if step.flag else catalogue.unlink_brand)(office, shop.store, shop.brand)
+            (catalogue.link_brand if step.flag else operators.unlink_brand)(office, shop.store, shop.brand)
         case _:
             pass
 

@@ -17,9 +17,9 @@ from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.errors import DatabaseTooNewError, DatabaseUnreachableError
 from imagesync_pipelines.web.head_office import catalogue, photos, tables
-from imagesync_pipelines.web.head_office.importing import import_folder
-from imagesync_pipelines.web.head_office.office import HeadOffice, open_head_office
-from imagesync_pipelines.web.head_office.settings import HeadOfficeSettings
+from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings, open_head_office
+from imagesync_pipelines.web.head_office.photos import import_folder
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import Shop
 
 pytestmark = pytest.mark.slow
@@ -119,7 +119,7 @@ def test_without_settings_everything_is_embedded_and_survives_a_restart(tmp_path
     try:
         with open_head_office(shared, HeadOfficeSettings()) as office:
             brand = catalogue.add_brand(office, catalogue.add_company(office, "Company"), "Brand")
-            product = catalogue.add_product(office, brand, "1", "One")
+            product = operators.add_product(office, brand, "1", "One")
             photos.put_photo(office, product, b"picture", filename="a.jpg")
         with open_head_office(shared, HeadOfficeSettings()) as office, office.engine.connect() as connection:
             key = connection.execute(sa.select(tables.photo.c.object_key)).scalar_one()

@@ -9,6 +9,7 @@ import pytest
 from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tokens import hash_password
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.conftest import SetClock
 from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, PHOTOS, USERNAME, Client, Shop
 
@@ -108,7 +109,7 @@ def test_a_store_is_checked(
     client: Client, office: HeadOffice, shop: Shop, which: str, status: int, message: str
 ) -> None:
     if which == "closed":
-        catalogue.set_store_active(office, shop.store, active=False)
+        operators.set_store_active(office, shop.store, active=False)
     store = {"unknown": uuid4(), "closed": shop.store, "foreign": shop.other_store}[which]
     answer = client.get(PHOTOS, store_id=store)
     assert answer.status_code == status
@@ -116,7 +117,7 @@ def test_a_store_is_checked(
 
 
 def test_a_revoked_grant_works_at_once(client: Client, office: HeadOffice, shop: Shop) -> None:
-    catalogue.revoke(office, USERNAME, shop.store)
+    operators.revoke(office, USERNAME, shop.store)
     assert client.get(PHOTOS, store_id=shop.store).status_code == 403
 
 
@@ -132,7 +133,7 @@ def test_deleted_ids_name_what_is_gone_since_then_and_only_with_since(
     photo_id = photos.put_photo(office, shop.product, b"x", filename="a.jpg")
     before = clock().isoformat()
     assert client.page(since=before)["deleted_ids"] == []
-    photos.delete_photo(office, photo_id)
+    operators.delete_photo(office, photo_id)
     after = clock().isoformat()
     assert client.page(since=before)["deleted_ids"] == [str(photo_id)]
     assert client.page(since=after)["deleted_ids"] == []
@@ -144,7 +145,7 @@ def test_a_photo_that_is_seen_again_is_listed_by_since_and_not_called_deleted(
 ) -> None:
     photo_id = photos.put_photo(office, shop.product, b"x", filename="a.jpg")
     before = clock().isoformat()
-    catalogue.unlink_brand(office, shop.store, shop.brand)
+    operators.unlink_brand(office, shop.store, shop.brand)
     assert client.page()["total"] == 0
     assert client.page(since=before)["deleted_ids"] == [str(photo_id)]
     catalogue.link_brand(office, shop.store, shop.brand)
@@ -155,8 +156,8 @@ def test_a_photo_that_is_seen_again_is_listed_by_since_and_not_called_deleted(
 
 def test_hidden_products_and_brands_are_not_listed(client: Client, office: HeadOffice, shop: Shop) -> None:
     photos.put_photo(office, shop.product, b"x", filename="a.jpg")
-    catalogue.set_product_active(office, shop.product, active=False)
+    operators.set_product_active(office, shop.product, active=False)
     assert client.page()["total"] == 0
-    catalogue.set_product_active(office, shop.product, active=True)
-    catalogue.set_brand_active(office, shop.brand, active=False)
+    operators.set_product_active(office, shop.product, active=True)
+    operators.set_brand_active(office, shop.brand, active=False)
     assert client.page()["total"] == 0

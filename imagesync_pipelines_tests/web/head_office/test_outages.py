@@ -24,10 +24,11 @@ from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.storage.objects import S3Place, s3_client
 from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.app import build_app
-from imagesync_pipelines.web.head_office.changes import changing, of_products
+from imagesync_pipelines.web.head_office.catalogue import changing, of_products
 from imagesync_pipelines.web.head_office.download import CHUNK_BYTES
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import PHOTOS, USERNAME, Client, Shop, served
 
 pytestmark = pytest.mark.slow
@@ -131,7 +132,7 @@ def test_a_change_that_fails_leaves_no_trace(office: HeadOffice, shop: Shop, pho
 
 
 def test_a_later_stamp_is_never_committed_before_an_earlier_one(office: HeadOffice, shop: Shop, photo_id: UUID) -> None:
-    other = catalogue.add_product(office, shop.brand, "other", "Other")
+    other = operators.add_product(office, shop.brand, "other", "Other")
     second = threading.Thread(target=photos.put_photo, args=(office, other, b"x"), kwargs={"filename": "b.jpg"})
     with changing(office, of_products([shop.product])) as change:
         change.connection.execute(photo.update().where(photo.c.id == photo_id).values(updated_at=change.stamp))

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.web.head_office import catalogue, photos
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import create_tables, photo, photo_deletion, version
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import Shop
 
 
@@ -71,8 +72,8 @@ def test_an_unknown_product_is_refused_and_nothing_is_written(office: HeadOffice
 
 def test_a_deleted_photo_is_reported_and_its_object_goes(office: HeadOffice, shop: Shop) -> None:
     photo_id = photos.put_photo(office, shop.product, b"one", filename="a.jpg")
-    photos.delete_photo(office, photo_id)
-    photos.delete_photo(office, photo_id)
+    operators.delete_photo(office, photo_id)
+    operators.delete_photo(office, photo_id)
     assert rows(office, shop) == []
     assert deleted(office, shop) == {(shop.store, photo_id), (shop.other_store, photo_id)}
     assert stored(office, shop) == {}
@@ -83,25 +84,25 @@ def test_a_hidden_product_is_reported_as_deleted_and_comes_back_with_a_new_stamp
 ) -> None:
     photo_id = photos.put_photo(office, shop.product, b"one", filename="a.jpg")
     before = rows(office, shop)[0].updated_at
-    catalogue.set_product_active(office, shop.product, active=False)
+    operators.set_product_active(office, shop.product, active=False)
     assert deleted(office, shop) == {(shop.store, photo_id), (shop.other_store, photo_id)}
     assert rows(office, shop)[0].updated_at == before
-    catalogue.set_product_active(office, shop.product, active=True)
+    operators.set_product_active(office, shop.product, active=True)
     assert deleted(office, shop) == set()
     assert rows(office, shop)[0].updated_at > before
 
 
 def test_a_brand_taken_out_of_one_store_is_reported_to_that_store_alone(office: HeadOffice, shop: Shop) -> None:
     photo_id = photos.put_photo(office, shop.product, b"one", filename="a.jpg")
-    catalogue.unlink_brand(office, shop.other_store, shop.brand)
+    operators.unlink_brand(office, shop.other_store, shop.brand)
     assert deleted(office, shop) == {(shop.other_store, photo_id)}
 
 
 def test_one_primary_is_left_and_both_changed_photos_get_a_new_stamp(office: HeadOffice, shop: Shop) -> None:
     first = photos.put_photo(office, shop.product, b"one", filename="a.jpg")
-    second = photos.add_photo(office, photos.NewPhoto(shop.product, b"two", "b.jpg"), sort_order=1)
+    second = operators.add_photo(office, photos.NewPhoto(shop.product, b"two", "b.jpg"), sort_order=1)
     before = {row.id: row.updated_at for row in rows(office, shop)}
-    photos.set_primary(office, second)
+    operators.set_primary(office, second)
     assert {row.id: row.is_primary for row in rows(office, shop)} == {first: False, second: True}
     assert all(row.updated_at > before[row.id] for row in rows(office, shop))
 
@@ -109,10 +110,10 @@ def test_one_primary_is_left_and_both_changed_photos_get_a_new_stamp(office: Hea
 def test_a_brand_of_another_company_is_out_of_scope_even_when_linked(office: HeadOffice, shop: Shop) -> None:
     stranger = catalogue.add_company(office, f"Stranger of {shop.company}")
     brand = catalogue.add_brand(office, stranger, "Brand")
-    product = catalogue.add_product(office, brand, "1", "One")
+    product = operators.add_product(office, brand, "1", "One")
     catalogue.link_brand(office, shop.store, brand)
     photo_id = photos.put_photo(office, product, b"one", filename="a.jpg")
-    photos.delete_photo(office, photo_id)
+    operators.delete_photo(office, photo_id)
     assert deleted(office, shop) == set()
 
 
@@ -129,6 +130,6 @@ def test_tables_are_made_once(office: HeadOffice) -> None:
 
 
 def test_a_store_that_never_saw_the_photo_is_told_nothing(office: HeadOffice, shop: Shop) -> None:
-    catalogue.unlink_brand(office, shop.other_store, shop.brand)
-    photos.delete_photo(office, photos.put_photo(office, shop.product, b"one", filename="a.jpg"))
+    operators.unlink_brand(office, shop.other_store, shop.brand)
+    operators.delete_photo(office, photos.put_photo(office, shop.product, b"one", filename="a.jpg"))
     assert {store for store, _ in deleted(office, shop)} == {shop.store}

@@ -11,6 +11,7 @@ import pytest
 from imagesync_pipelines.web.head_office import catalogue
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tokens import hash_password
+from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.conftest import SetClock
 from imagesync_pipelines_tests.web.head_office.serving import PASSWORD, PHOTOS, USERNAME, Client, Shop, served
 
@@ -115,7 +116,7 @@ def test_a_refresh_token_works_once(someone: Client) -> None:
 
 
 def test_a_disabled_account_is_out_at_once(someone: Client, office: HeadOffice) -> None:
-    catalogue.set_account_active(office, someone.username, active=False)
+    operators.set_account_active(office, someone.username, active=False)
     inactive = {"detail": "User is inactive", "code": "user_inactive"}
     assert someone.get(PHOTOS, store_id=uuid4()).json() == inactive
     assert someone.post("/api/v1/token/refresh/", {"refresh": someone.refresh}).json() == inactive
