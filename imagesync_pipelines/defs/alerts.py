@@ -1,8 +1,8 @@
-"""One message per failed run, to the targets of IMAGESYNC_ALERT_URLS.
+"""One message per failed run and per failed check, to the targets of IMAGESYNC_ALERT_URLS.
 
-The sensor is the only sender. A run that the command line starts in its own process is in the same Dagster instance, so
-the daemon's sensor hears of it too; a second sender in the command line would tell everything twice. Without a daemon
-nothing is sent: the person at the terminal sees the error and the exit code.
+The sensors are the only senders. A run that the command line starts in its own process is in the same Dagster instance,
+so the daemon's sensors hear of it too; a second sender in the command line would tell everything twice. Without a
+daemon nothing is sent: the person at the terminal sees the error and the exit code.
 """
 
 import hashlib
@@ -17,31 +17,22 @@ import apprise
 import dagster as dg
 from pydantic import SecretStr
 
-from imagesync_pipelines.defs.failures import FAILURE_EVENTS, RunFailure, run_failure
+from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, run_failure
 from imagesync_pipelines.defs.metadata import names
-from imagesync_pipelines.defs.partitions import partitions_of
+from imagesync_pipelines.defs.partitions import partition_text
 from imagesync_pipelines.defs.summaries import clean_text
 from imagesync_pipelines.settings import Settings, load_settings
 
 RETRY_NUMBER_TAG = "dagster/retry_number"
 WILL_RETRY_TAG = "dagster/will_retry"
+NOBODY = "Nobody is told: IMAGESYNC_ALERT_URLS is empty."
+EVENTS_PER_TICK = 200
 
-_APPRISE_LOGGER = "apprise"
+_EVALUATIONS = dg.DagsterEventType.ASSET_CHECK_EVALUATION
 
 
 class AlertNotSentError(Exception):
     """A message reached none of its targets; the text names them by kind only, because their URLs hold secrets."""
-
-
-@dataclass(frozen=True)
-class FailedRun:
-    """What a message tells about a run that failed; `partitions` is its first and last partition."""
-
-    run_id: str
-    job: str
-    partitions: tuple[str, str] | None
-    failure: RunFailure
-    will_retry: bool
 
 
 @dataclass(frozen=True)
@@ -53,60 +44,16 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class Message:
-    """One alert as plain text."""
+class Alert:
+    """One message as plain text. kind: those of one kind that come within IMAGESYNC_ALERT_REPEAT_MINUTES are counted.
 
-    title: str
-    body: str
-
-
-def alert_message(failed: FailedRun, webserver_url: str, last: Sent | None) -> Message:
-    """The message about one failed run: what failed, why, for which partitions, what was held back, where to look."""
-    failure = failed.failure
-    lines = [f"Job: {failed.job}"]
-    if failure.steps:
-        lines.append(f"Failed: {names(failure.steps)}")
-    if failed.partitions is not None:
-        first, last_key = failed.partitions
-        lines.append(f"Partitions: {first}" if first == last_key else f"Partitions: {first} to {last_key}")
-    lines.append(f"Error: {failure.message or failure.error_class}")
-    if failed.will_retry:
-        lines.append("Dagster starts it once more by itself.")
-    if last is not None and last.suppressed:
-        lines.append(f"{last.suppressed} more failures of this kind were not sent since {last.at:%Y-%m-%d %H:%M} UTC.")
-    lines.append(f"{webserver_url.rstrip('/')}/runs/{failed.run_id}")
-    return Message(f"imagesync: {failed.job} failed ({failure.error_class})", "\n".join(lines))
-
-
-def is_due(last: Sent | None, now: datetime, repeat_minutes: int) -> bool:
-    """Whether a failure of a kind that was last sent then is to be sent again."""
-    return last is None or now - last.at >= timedelta(minutes=repeat_minutes)
-
-
-def send_alert(targets: Sequence[SecretStr], message: Message) -> list[str]:
-    """Send a message to every target; one that fails does not stop the others.
-
-    Returns one line per target that was not reached. Raises AlertNotSentError when none was.
+    link: where to look, its last line.
     """
-    problems: list[str] = []
-    for number, target in enumerate(targets, start=1):
-        with _silent_apprise():
-            sender = apprise.Apprise()
-            known = sender.add(target.get_secret_value())
-            reached = known and sender.notify(
-                body=message.body,
-                title=message.title,
-                notify_type=apprise.NotifyType.FAILURE,
-                body_format=apprise.NotifyFormat.TEXT,
-            )
-        kind = target.get_secret_value().partition("://")[0][:20]
-        if not known:
-            problems.append(f"target {number} of IMAGESYNC_ALERT_URLS is not understood by apprise")
-        elif not reached:
-            problems.append(f"target {number} of IMAGESYNC_ALERT_URLS ({kind}) was not reached")
-    if problems and len(problems) == len(targets):
-        raise AlertNotSentError("; ".join(problems))
-    return problems
+
+    kind: str
+    title: str
+    lines: Sequence[str]
+    link: str
 
 
 def build_run_failure_alert() -> dg.SensorDefinition:
@@ -121,73 +68,160 @@ def build_run_failure_alert() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def run_failure_alert(context: dg.RunFailureSensorContext) -> dg.SkipReason | None:
-        settings = load_settings(Settings)
+        settings, run = load_settings(Settings), context.dagster_run
         if not settings.alert_urls:
-            return dg.SkipReason("Nobody is told: IMAGESYNC_ALERT_URLS is empty.")
-        run = context.dagster_run
+            return dg.SkipReason(NOBODY)
         if int(run.tags.get(RETRY_NUMBER_TAG, "0")) > 0:
             context.log.info("Run %s was an automatic retry; its first attempt was reported.", run.run_id)
             return None
-        failed = read_failed_run(context.instance, run, context.failure_event, settings)
-        key = memory_key(failed)
-        last = recall(context.instance, key, context.log)
-        now = datetime.now(UTC)
-        if last is not None and not is_due(last, now, settings.alert_repeat_minutes):
-            remember(context.instance, key, Sent(last.at, last.suppressed + 1), context.log)
-            context.log.info("Run %s failed like one sent at %s; not sent again.", run.run_id, last.at.isoformat())
-            return None
-        for problem in send_alert(settings.alert_urls, alert_message(failed, settings.webserver_url, last)):
-            context.log.warning(problem)
-        remember(context.instance, key, Sent(now), context.log)
+        stored = context.instance.get_records_for_run(run.run_id, of_type=set(FAILURE_EVENTS)).records
+        events = [event for record in stored if (event := record.event_log_entry.dagster_event) is not None]
+        failure = run_failure(events or [context.failure_event])
+        alert = failure_alert(run, failure or RunFailure((), "RunDied", "The run ended without saying why."), settings)
+        tell_once(context.instance, alert, settings, context.log)
         return None
 
     return run_failure_alert
 
 
-def read_failed_run(
-    instance: dg.DagsterInstance, run: dg.DagsterRun, failure_event: dg.DagsterEvent, settings: Settings
-) -> FailedRun:
-    """What there is to tell about a run; `failure_event` is the event that ended it."""
-    stored = instance.get_records_for_run(run.run_id, of_type=set(FAILURE_EVENTS)).records
-    events = [record.event_log_entry.dagster_event for record in stored]
-    failure = run_failure([event for event in events if event is not None] or [failure_event])
-    if failure is None:
-        failure = RunFailure((), "RunDied", "The run ended without saying why.")
-    return FailedRun(
-        run_id=run.run_id,
-        job=run.job_name,
-        partitions=partitions_of(run),
-        failure=RunFailure(failure.steps, failure.error_class, clean_text(failure.message, settings.alert_urls)),
-        will_retry=run.tags.get(WILL_RETRY_TAG) == "true",
+def failure_alert(run: dg.DagsterRun, failure: RunFailure, settings: Settings) -> Alert:
+    """What is told about a run that failed: what failed, why, for which partitions, where to look."""
+    partitions = partition_text(run)
+    lines = [
+        f"Job: {run.job_name}",
+        f"Failed: {names(failure.steps)}" if failure.steps else "",
+        f"Partitions: {partitions}" if partitions else "",
+        f"Error: {clean_text(failure.message, settings.alert_urls) or failure.error_class}",
+        "Dagster starts it once more by itself." if run.tags.get(WILL_RETRY_TAG) == "true" else "",
+    ]
+    return Alert(
+        kind_of("alerts", run.job_name, failure.error_class),
+        f"imagesync: {run.job_name} failed ({failure.error_class})",
+        [line for line in lines if line],
+        f"{settings.webserver_url.rstrip('/')}/runs/{run.run_id}",
     )
 
 
-def memory_key(failed: FailedRun) -> str:
-    """Where the instance remembers messages of this kind: one job, one class of error."""
-    kind = hashlib.sha256(f"{failed.job}\n{failed.failure.error_class}".encode()).hexdigest()
-    return f"imagesync/alerts/{kind[:32]}"
+def build_failed_check_alert() -> dg.SensorDefinition:
+    """The sensor: checks of every connector that failed with severity ERROR; warnings are for the UI."""
+
+    @dg.sensor(
+        name="failed_check_alert",
+        description="One message per failed check to IMAGESYNC_ALERT_URLS; repeats are counted, not sent.",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+    )
+    def failed_check_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        settings, events = load_settings(Settings), context.instance.event_log_storage
+        if context.cursor is None:
+            newest = events.get_event_records(dg.EventRecordsFilter(_EVALUATIONS), limit=1, ascending=False)
+            context.update_cursor(str(newest[0].storage_id if newest else 0))
+            return dg.SkipReason("Begins with what happens from now on.")
+        after = int(context.cursor) if context.cursor.isdecimal() else 0
+        wanted = dg.EventRecordsFilter(_EVALUATIONS, after_cursor=after)
+        found = events.get_event_records(wanted, limit=EVENTS_PER_TICK, ascending=True)
+        told = 0
+        for event in found:
+            alert = check_alert(event.event_log_entry, settings) if settings.alert_urls else None
+            if alert is not None:
+                told += tell_once(context.instance, alert, settings, context.log)
+            context.update_cursor(str(event.storage_id))
+        said = f"{len(found)} check evaluations, {told} messages sent." if settings.alert_urls else NOBODY
+        return dg.SkipReason(said)
+
+    return failed_check_alert
 
 
-def recall(instance: dg.DagsterInstance, key: str, log: logging.Logger) -> Sent | None:
-    """What is remembered under the key; None when there is nothing.
+def check_alert(entry: dg.EventLogEntry, settings: Settings) -> Alert | None:
+    """What is told about a check: which sentence is not true, of what, by how much, where to look; None: it is no news.
+
+    A blocking check fails its run, and that is told by the other sensor.
+    """
+    event = entry.dagster_event
+    found = event.event_specific_data if event is not None else None
+    if not isinstance(found, dg.AssetCheckEvaluation) or found.passed or found.blocking:
+        return None
+    if found.severity is not dg.AssetCheckSeverity.ERROR:
+        return None
+    asset, base = found.asset_key.to_user_string(), settings.webserver_url.rstrip("/")
+    return Alert(
+        kind_of("check_alerts", asset, found.check_name, str(found.partition)),
+        f"imagesync: {found.check_name} is not true" + (f" for {found.partition}" if found.partition else ""),
+        [
+            f"Check: {found.check_name} of {asset}",
+            *([f"Partition: {found.partition}"] if found.partition else []),
+            clean_text(found.description or "It gave no reason.", settings.alert_urls),
+        ],
+        f"{base}/runs/{entry.run_id}" if entry.run_id else f"{base}/assets/{asset}?view=checks",
+    )
+
+
+def kind_of(what: str, *parts: str) -> str:
+    """Where the instance remembers messages of a kind, such as of one job and one class of error."""
+    return f"imagesync/{what}/{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:32]}"
+
+
+def tell_once(
+    instance: dg.DagsterInstance, alert: Alert, settings: Settings, log: logging.Logger, now: datetime | None = None
+) -> bool:
+    """Send an alert, unless one of its kind was sent lately: then it is counted. Says whether it was sent.
+
+    Raises AlertNotSentError when it reached nobody; the next one of its kind is sent then.
+    """
+    now, last = now or datetime.now(UTC), _recall(instance, alert.kind, log)
+    if last is not None and now - last.at < timedelta(minutes=settings.alert_repeat_minutes):
+        _remember(instance, alert.kind, Sent(last.at, last.suppressed + 1), log)
+        log.info("%s: like one sent at %s; not sent again.", alert.title, last.at.isoformat())
+        return False
+    lines = [*alert.lines]
+    if last is not None and last.suppressed:
+        lines.append(f"{last.suppressed} more failures of this kind were not sent since {last.at:%Y-%m-%d %H:%M} UTC.")
+    for problem in send(settings.alert_urls, alert.title, "\n".join([*lines, alert.link])):
+        log.warning(problem)
+    _remember(instance, alert.kind, Sent(now), log)
+    return True
+
+
+def send(targets: Sequence[SecretStr], title: str, body: str) -> list[str]:
+    """Send a message to every target; one that fails does not stop the others.
+
+    Returns one line per target that was not reached. Raises AlertNotSentError when none was.
+    """
+    problems = []
+    for number, target in enumerate(targets, start=1):
+        url, text, failure = target.get_secret_value(), apprise.NotifyFormat.TEXT, apprise.NotifyType.FAILURE
+        with _silent_apprise():
+            sender = apprise.Apprise()
+            known = sender.add(url)
+            reached = known and sender.notify(body=body, title=title, notify_type=failure, body_format=text)
+        if not known:
+            problems.append(f"target {number} of IMAGESYNC_ALERT_URLS is not understood by apprise")
+        elif not reached:
+            kind = url.partition("://")[0][:20]
+            problems.append(f"target {number} of IMAGESYNC_ALERT_URLS ({kind}) was not reached")
+    if problems and len(problems) == len(targets):
+        raise AlertNotSentError("; ".join(problems))
+    return problems
+
+
+def _recall(instance: dg.DagsterInstance, kind: str, log: logging.Logger) -> Sent | None:
+    """What is remembered of a kind; None when there is nothing.
 
     None also when it cannot be read: better one message too many than one too few.
     """
     try:
-        stored = instance.daemon_cursor_storage.get_cursor_values({key}).get(key)
-        if stored is None:
-            return None
-        value = json.loads(stored)
-        return Sent(datetime.fromisoformat(value["at"]), int(value["suppressed"]))
+        stored = instance.daemon_cursor_storage.get_cursor_values({kind}).get(kind)
+        value = json.loads(stored) if stored is not None else None
+        return Sent(datetime.fromisoformat(value["at"]), int(value["suppressed"])) if value is not None else None
     except Exception as error:  # noqa: BLE001
         log.warning("What was sent before could not be read, so this is sent: %s", type(error).__name__)
         return None
 
 
-def remember(instance: dg.DagsterInstance, key: str, sent: Sent, log: logging.Logger) -> None:
+def _remember(instance: dg.DagsterInstance, kind: str, sent: Sent, log: logging.Logger) -> None:
     """Keep what was sent for the next failure; when that fails, the next one is sent too."""
     try:
-        instance.daemon_cursor_storage.set_cursor_values({key: json.dumps(asdict(sent), default=datetime.isoformat)})
+        instance.daemon_cursor_storage.set_cursor_values({kind: json.dumps(asdict(sent), default=datetime.isoformat)})
     except Exception as error:  # noqa: BLE001
         log.warning("What was sent could not be written down: %s", type(error).__name__)
 
@@ -195,9 +229,8 @@ def remember(instance: dg.DagsterInstance, key: str, sent: Sent, log: logging.Lo
 @contextmanager
 def _silent_apprise() -> Iterator[None]:
     """Apprise writes the URLs of its targets, secrets included, to its log."""
-    logger = logging.getLogger(_APPRISE_LOGGER)
-    before = logger.disabled
-    logger.disabled = True
+    logger = logging.getLogger("apprise")
+    before, logger.disabled = logger.disabled, True
     try:
         yield
     finally:

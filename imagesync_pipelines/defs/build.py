@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.defs import alerts, assets, check_alerts, checks, cleanup, jobs, pages, schedules
+from imagesync_pipelines.defs import alerts, assets, checks, cleanup, jobs, pages, schedules
 from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
@@ -40,7 +40,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             sensors=[
                 *(sensor for one in found for sensor in _sensors(one, shared)),
                 alerts.build_run_failure_alert(),
-                check_alerts.build_failed_check_alert(),
+                alerts.build_failed_check_alert(),
             ],
             resources={
                 "installation": InstallationResource(),

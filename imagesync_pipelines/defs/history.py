@@ -1,18 +1,19 @@
-"""The runs of the past, from Dagster's own records; there is no sync-log table."""
+"""The runs of the past and why they failed, from Dagster's own records; there is no sync-log table."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import dagster as dg
 
-from imagesync_pipelines.defs.failures import FAILURE_EVENTS, RunFailure, run_failure
-from imagesync_pipelines.defs.partitions import partitions_of
-from imagesync_pipelines.defs.summaries import SUMMARY_KEY
+from imagesync_pipelines.defs.partitions import partition_text
+from imagesync_pipelines.defs.summaries import ERROR_CLASS_KEY, STOPPED, SUMMARY_KEY, clean_text
 
+FAILURE_EVENTS = frozenset({dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE})
 SUMMARY_EVENTS = frozenset({dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION})
 
+_DIED = "RunDied"
 # Runs are read from the newest on; the summary is on one of the last events, after those of all page partitions.
 _RUNS_PER_QUERY = 50
 _EVENTS_PER_RUN = 100
@@ -48,6 +49,31 @@ class RunLine:
     summary: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class RunFailure:
+    """Why a run failed: the steps that did (`folder/files`), and the first one's error.
+
+    `error_class` is RunDied when the run ended without a step that failed: a worker that was killed, a time limit.
+    """
+
+    steps: tuple[str, ...]
+    error_class: str
+    message: str
+
+
+class StoredError(Protocol):
+    """An exception as Dagster stores it: `message` starts with the name of its class, `cause` is a StoredError."""
+
+    @property
+    def message(self) -> str: ...
+
+    @property
+    def cls_name(self) -> str | None: ...
+
+    @property
+    def cause(self) -> Any: ...
+
+
 def history(instance: dg.DagsterInstance, limit: int, connector: str | None = None) -> list[RunLine]:
     """The last `limit` runs, newest first, of one connector or of all, wherever they were started."""
     lines: list[RunLine] = []
@@ -71,6 +97,59 @@ def run_line(instance: dg.DagsterInstance, run_id: str) -> RunLine:
     return _line(instance, record, _claimed_connector(record.dagster_run))
 
 
+def run_failure(events: Iterable[dg.DagsterEvent]) -> RunFailure | None:
+    """The failure told by events of one run in the order they were written; None when none of them tells one."""
+    failed = [event for event in events if event.event_type in FAILURE_EVENTS]
+    steps = [event for event in failed if event.event_type is dg.DagsterEventType.STEP_FAILURE]
+    if steps:
+        # Dagster makes `folder__plan` of the asset `folder/plan`.
+        titles = tuple((event.step_key or "").replace("__", "/") for event in steps)
+        error_class, message = _step_error(steps[0])
+        return RunFailure(titles, error_class, clean_text(message, ()))
+    if not failed:
+        return None
+    # A run that Dagster's monitoring declares dead ends with an event without data.
+    error: StoredError | None = getattr(failed[-1].event_specific_data, "error", None)
+    if error is not None:
+        root = _root(error)
+        return RunFailure((), root.cls_name or _DIED, clean_text(_text(root), ()))
+    return RunFailure((), _DIED, clean_text(failed[-1].message or "The run ended without saying why.", ()))
+
+
+def _step_error(event: dg.DagsterEvent) -> tuple[str, str]:
+    """The class and the text of the error of a step that failed."""
+    data = event.step_failure_data
+    root = _root(data.error) if data.error is not None else None
+    name = (root.cls_name if root is not None else None) or _DIED
+    message = _text(root) if root is not None else ""
+    told = data.user_failure_data
+    if name == "DagsterExecutionInterruptedError":
+        return name, STOPPED
+    if told is None:
+        return name, f"{name}: {message}" if message != name else name
+    known = told.metadata.get(ERROR_CLASS_KEY)
+    if known is not None:
+        name = str(known.value)
+    elif root is not None and root.cause is not None:
+        name = _root(root.cause).cls_name or name
+    return name, told.description or message
+
+
+def _root(error: StoredError) -> StoredError:
+    """The error that started it, with Dagster's own wrappers (step execution, retries) taken off."""
+    while error.cause is not None and (error.cls_name or "Dagster").startswith(("Dagster", "RetryRequested")):
+        error = error.cause
+    return error
+
+
+def _text(error: StoredError) -> str:
+    """The text of a stored error, without the name of its class in front."""
+    first, _, rest = error.message.strip().partition(": ")
+    if error.cls_name and first.split(".")[-1] == error.cls_name:
+        return rest or error.cls_name
+    return error.message.strip()
+
+
 def _newest_first(instance: dg.DagsterInstance) -> Iterator[dg.RunRecord]:
     cursor = None
     while records := instance.get_run_records(limit=_RUNS_PER_QUERY, cursor=cursor):
@@ -86,28 +165,24 @@ def _claimed_connector(run: dg.DagsterRun) -> str | None:
     return connectors.pop() if len(connectors) == 1 else None
 
 
-def _failed_connector(failure: RunFailure | None) -> str | None:
-    steps = [step for step in failure.steps if "/" in step] if failure is not None else []
-    return steps[0].split("/", maxsplit=1)[0] if steps else None
-
-
 def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | None) -> RunLine:
     run = record.dagster_run
     stored = instance.get_records_for_run(
         run.run_id, of_type=set(SUMMARY_EVENTS | FAILURE_EVENTS), limit=_EVENTS_PER_RUN, ascending=False
     ).records
-    events = [entry.event_log_entry.dagster_event for entry in stored]
-    newest_first = [event for event in events if event is not None]
-    summary, asset_key = _summary(newest_first)
+    newest_first = [event for entry in stored if (event := entry.event_log_entry.dagster_event) is not None]
+    summary, seen_as = _summary(newest_first)
     failure = run_failure(reversed(newest_first))
     error = summary.get("error_message") or (failure.message if failure is not None else "")
     if run.status is dg.DagsterRunStatus.CANCELED:
         error = error or "The run was cancelled."
+    # The step that failed is named like its Dagster asset.
+    failed_in = [step.split("/")[0] for step in (failure.steps if failure is not None else ()) if "/" in step]
     return RunLine(
         run_id=run.run_id,
         job=run.job_name,
-        connector=claimed or (asset_key.path[0] if asset_key is not None else _failed_connector(failure)),
-        partition=_partition(run),
+        connector=claimed or seen_as or next(iter(failed_in), None),
+        partition=partition_text(run),
         status=_STATUS.get(run.status, "in_progress"),
         started=_time(record.start_time),
         completed=_time(record.end_time),
@@ -120,14 +195,8 @@ def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | Non
     )
 
 
-def _partition(run: dg.DagsterRun) -> str:
-    held = partitions_of(run)
-    if held is None:
-        return ""
-    return held[0] if held[0] == held[1] else f"{held[0]} to {held[1]}"
-
-
-def _summary(newest_first: Iterable[dg.DagsterEvent]) -> tuple[Mapping[str, Any], dg.AssetKey | None]:
+def _summary(newest_first: Iterable[dg.DagsterEvent]) -> tuple[Mapping[str, Any], str | None]:
+    """The newest summary among these events, and the connector of the Dagster asset that it is of."""
     for event in newest_first:
         if event.event_type is dg.DagsterEventType.ASSET_MATERIALIZATION:
             metadata = event.step_materialization_data.materialization.metadata
@@ -137,7 +206,7 @@ def _summary(newest_first: Iterable[dg.DagsterEvent]) -> tuple[Mapping[str, Any]
             continue
         value = metadata.get(SUMMARY_KEY)
         if isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, dict):
-            return value.data, event.asset_key
+            return value.data, event.asset_key.path[0] if event.asset_key is not None else None
     return {}, None
 
 

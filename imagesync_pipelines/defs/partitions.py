@@ -26,6 +26,11 @@ def partitions_of(run: dg.DagsterRun) -> tuple[str, str] | None:
     return (first, last) if first is not None and last is not None else None
 
 
+def partition_text(run: dg.DagsterRun) -> str:
+    """The partition of a run, `first to last` for a range, '' for none."""
+    return " to ".join(dict.fromkeys(partitions_of(run) or ()))
+
+
 def blocks_in_flight(instance: dg.DagsterInstance, blocks: Collection[str]) -> set[str]:
     """Those of the blocks that an unfinished run of any job may still write; they must not be deleted."""
     ranges = [partitions_of(run) for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))]

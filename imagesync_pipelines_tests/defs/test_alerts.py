@@ -14,21 +14,18 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from pydantic import SecretStr
 
 from imagesync_pipelines.defs.alerts import (
+    Alert,
     AlertNotSentError,
-    FailedRun,
-    Message,
-    Sent,
-    alert_message,
     build_run_failure_alert,
-    is_due,
-    memory_key,
-    recall,
-    remember,
-    send_alert,
+    failure_alert,
+    kind_of,
+    send,
+    tell_once,
 )
-from imagesync_pipelines.defs.failures import RunFailure
+from imagesync_pipelines.defs.history import RunFailure
 from imagesync_pipelines.defs.summaries import stage
-from imagesync_pipelines.sync.job_runs import range_tags
+from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG, range_tags
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 CANARY = "canary-51c9"
@@ -214,19 +211,45 @@ def test_a_receiver_that_is_down_fails_the_tick_without_its_secret_and_the_next_
 
 
 def test_an_unreadable_memory_sends_rather_than_keeps_quiet(ticking: Ticking, receiver: Receiver) -> None:
-    failed = FailedRun("r", "image_db__sync", None, RunFailure((), "RuntimeError", ""), will_retry=False)
-    ticking.instance.daemon_cursor_storage.set_cursor_values({memory_key(failed): "not json"})
+    kind = kind_of("alerts", "image_db__sync", "RuntimeError")
+    ticking.instance.daemon_cursor_storage.set_cursor_values({kind: "not json"})
     fail(ticking.instance)
     ticking.tick()
     assert len(receiver.messages) == 1
 
 
-def test_what_was_sent_is_remembered_in_postgresql(postgres_instance: dg.DagsterInstance) -> None:
-    log = logging.getLogger(__name__)
-    assert recall(postgres_instance, "imagesync/alerts/x", log) is None
-    for sent in (Sent(NOW), Sent(NOW, 3)):
-        remember(postgres_instance, "imagesync/alerts/x", sent, log)
-        assert recall(postgres_instance, "imagesync/alerts/x", log) == sent
+def told(instance: dg.DagsterInstance, receiver: Receiver, minutes: int, at: datetime) -> bool:
+    """Whether an alert is sent at that moment, where repeats within so many minutes are not."""
+    settings = Settings(alert_urls=[SecretStr(receiver.url)], alert_repeat_minutes=minutes)
+    alert = Alert("imagesync/alerts/x", "title", ["line"], f"{UI}runs/r1")
+    return tell_once(instance, alert, settings, logging.getLogger(__name__), at)
+
+
+def test_what_was_sent_is_remembered_in_postgresql(postgres_instance: dg.DagsterInstance, receiver: Receiver) -> None:
+    for minutes in (0, 1, 2, 3):
+        told(postgres_instance, receiver, 60, NOW + timedelta(minutes=minutes))
+    assert len(receiver.messages) == 1
+    assert told(postgres_instance, receiver, 60, NOW + timedelta(minutes=60))
+    assert receiver.messages[1]["message"].splitlines() == [
+        "line",
+        "3 more failures of this kind were not sent since 2026-11-21 12:00 UTC.",
+        f"{UI}runs/r1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("passed", "pause", "due"),
+    [
+        pytest.param(59, 60, False, id="within the pause"),
+        pytest.param(60, 60, True, id="after the pause"),
+        pytest.param(0, 0, True, id="no pause wanted"),
+    ],
+)
+def test_a_repeat_is_due_after_the_pause(
+    instance: dg.DagsterInstance, receiver: Receiver, passed: int, pause: int, due: bool
+) -> None:
+    assert told(instance, receiver, pause, NOW), "never sent before"
+    assert told(instance, receiver, pause, NOW + timedelta(minutes=passed)) is due
 
 
 def test_a_run_that_died_without_a_failed_step_is_told(ticking: Ticking, receiver: Receiver) -> None:
@@ -261,7 +284,7 @@ def test_one_dead_target_does_not_keep_the_others_from_hearing(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     targets = [SecretStr(f"nosuch://{CANARY}"), SecretStr(receiver.url), SecretStr(f"json://{CANARY}@127.0.0.1:9/x")]
-    problems = send_alert(targets, Message("title", "body"))
+    problems = send(targets, "title", "body")
     assert [message["title"] for message in receiver.messages] == ["title"]
     assert len(problems) == 2
     assert CANARY not in " ".join(problems) + caplog.text
@@ -269,78 +292,44 @@ def test_one_dead_target_does_not_keep_the_others_from_hearing(
 
 def test_a_message_that_reaches_nobody_is_an_error() -> None:
     with pytest.raises(AlertNotSentError, match="target 1"):
-        send_alert([SecretStr(f"nosuch://{CANARY}")], Message("title", "body"))
-
-
-def failed_run(**changes: object) -> FailedRun:
-    values = {
-        "run_id": "r1",
-        "job": "image_db__sync",
-        "partitions": None,
-        "failure": RunFailure(("image_db/plan",), "ValueError", "ValueError: bad"),
-        "will_retry": False,
-    }
-    return FailedRun(**{**values, **changes})  # type: ignore[arg-type]
+        send([SecretStr(f"nosuch://{CANARY}")], "title", "body")
 
 
 @pytest.mark.parametrize(
-    ("failed", "last", "expected"),
+    ("failure", "tags", "expected"),
     [
         pytest.param(
-            failed_run(),
-            None,
-            ["Job: image_db__sync", "Failed: image_db/plan", "Error: ValueError: bad", f"{UI}runs/r1"],
+            RunFailure(("image_db/plan",), "ValueError", "ValueError: bad"),
+            {},
+            ["Job: image_db__sync", "Failed: image_db/plan", "Error: ValueError: bad"],
             id="one step",
         ),
         pytest.param(
-            failed_run(partitions=("a", "a"), will_retry=True),
-            Sent(NOW),
+            RunFailure(("image_db/plan",), "ValueError", "ValueError: bad"),
+            {PARTITION_TAG: "a", "dagster/will_retry": "true"},
             [
                 "Job: image_db__sync",
                 "Failed: image_db/plan",
                 "Partitions: a",
                 "Error: ValueError: bad",
                 "Dagster starts it once more by itself.",
-                f"{UI}runs/r1",
             ],
             id="one partition, will be tried again",
         ),
+        pytest.param(RunFailure((), "RunDied", ""), {}, ["Job: image_db__sync", "Error: RunDied"], id="died"),
         pytest.param(
-            failed_run(failure=RunFailure((), "RunDied", "")),
-            Sent(NOW, 4),
-            [
-                "Job: image_db__sync",
-                "Error: RunDied",
-                "4 more failures of this kind were not sent since 2026-11-21 12:00 UTC.",
-                f"{UI}runs/r1",
-            ],
-            id="died, with suppressed repeats",
-        ),
-        pytest.param(
-            failed_run(failure=RunFailure(tuple(f"connector/a{i}" for i in range(30)), "E", "E")),
-            None,
+            RunFailure(tuple(f"connector/a{i}" for i in range(30)), "E", "E"),
+            {},
             [
                 "Job: image_db__sync",
                 "Failed: " + ", ".join(f"connector/a{i}" for i in range(20)) + " and 10 more",
                 "Error: E",
-                f"{UI}runs/r1",
             ],
             id="many steps",
         ),
     ],
 )
-def test_the_message_says_what_there_is_to_say(failed: FailedRun, last: Sent | None, expected: list[str]) -> None:
-    assert alert_message(failed, UI, last).body.splitlines() == expected
-
-
-@pytest.mark.parametrize(
-    ("last", "minutes", "due"),
-    [
-        pytest.param(None, 60, True, id="never sent"),
-        pytest.param(Sent(NOW - timedelta(minutes=59)), 60, False, id="within the pause"),
-        pytest.param(Sent(NOW - timedelta(minutes=60)), 60, True, id="after the pause"),
-        pytest.param(Sent(NOW), 0, True, id="no pause wanted"),
-    ],
-)
-def test_a_repeat_is_due_after_the_pause(last: Sent | None, minutes: int, due: bool) -> None:
-    assert is_due(last, NOW, minutes) is due
+def test_the_message_says_what_there_is_to_say(failure: RunFailure, tags: dict[str, str], expected: list[str]) -> None:
+    run = dg.DagsterRun(job_name="image_db__sync", run_id="r1", tags=tags)
+    alert = failure_alert(run, failure, Settings(webserver_url=UI))
+    assert (alert.lines, alert.link) == (expected, f"{UI}runs/r1")

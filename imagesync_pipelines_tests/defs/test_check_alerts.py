@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.defs.check_alerts import build_failed_check_alert
+from imagesync_pipelines.defs.alerts import build_failed_check_alert
 
 
 class CheckConfig(dg.Config):

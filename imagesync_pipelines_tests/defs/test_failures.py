@@ -5,7 +5,7 @@ from collections.abc import Callable
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.defs.failures import FAILURE_EVENTS, RunFailure, run_failure
+from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, run_failure
 
 
 def failure_of(instance: dg.DagsterInstance, run_id: str) -> RunFailure | None:
