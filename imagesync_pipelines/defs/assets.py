@@ -1,53 +1,22 @@
-"""Dagster assets made from the steps that connectors declare."""
+"""What Dagster gets of a connector's declaration: an asset per step, jobs, and checks of what the steps made."""
 
 import inspect
-import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import dagster as dg
-from pydantic import BaseModel, Field, SecretStr, create_model
 
-from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.defs import partitions
-from imagesync_pipelines.defs.freshness import fresh_within
-from imagesync_pipelines.defs.lineage import lineage_of
-from imagesync_pipelines.defs.resources import InstallationResource, connector_settings
-from imagesync_pipelines.defs.shown import result_metadata
-from imagesync_pipelines.defs.summaries import Stage, WorkContext, run_started, stage, summary_metadata
-from imagesync_pipelines.settings import Settings, SettingsError, load_settings
-from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.connector import Connector, Step
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import PartitionOutcomes, RunContext, StepResult
+from imagesync_pipelines.defs.metadata import result_metadata, shown_metadata, summary_metadata
+from imagesync_pipelines.defs.work import config_of, context_of, run_step, secrets_of
+from imagesync_pipelines.settings import load_settings
+from imagesync_pipelines.sync.connector import Check, Connector, Job, Step
+from imagesync_pipelines.sync.job_runs import job_name, op_name
+from imagesync_pipelines.sync.steps import CheckResult
 
 OWNERS = ["team:product-images"]
 # A run that had to leave something tells here when one like it can go on; the sensors read it.
 GOES_ON_TAG = "imagesync/goes_on_at"
-# Names of run config options of an earlier release, accepted for one more.
-EARLIER_NAMES = {"allow_mass_delete": "lift_brake"}
-
-
-# Heard on a terminal only; what the UI shows goes through the context of the run.
-_LOGGERS = "imagesync"
-
-
-@dataclass(frozen=True)
-class DagsterBlocks:
-    """The page partitions of a connector, as its steps see them."""
-
-    instance: dg.DagsterInstance
-    definition: str
-
-    def known(self) -> Sequence[str]:
-        """All of them, in the order in which they were added."""
-        return self.instance.get_dynamic_partitions(self.definition)
-
-    def add(self, keys: Sequence[str]) -> None:
-        """Add some after those that are there."""
-        self.instance.add_dynamic_partitions(self.definition, list(keys))
 
 
 def build_assets(connector: Connector) -> list[Any]:
@@ -66,146 +35,22 @@ def build_assets(connector: Connector) -> list[Any]:
     return [*externals, *(_asset(connector, step, hours) for step in connector.steps)]
 
 
-def partitions_def(connector: Connector, step: Step) -> dg.PartitionsDefinition[str] | None:
-    """The partitions of a step: accounts, blocks of pages, or none."""
-    if step.partitions == "pages":
-        return dg.DynamicPartitionsDefinition(name=pages_name(connector))
-    if step.partitions == "account" and connector.accounts is not None:
-        return dg.DynamicPartitionsDefinition(name=connector.accounts.partition_set)
-    return None
+def build_jobs(connector: Connector) -> list[Any]:
+    """All jobs of a connector; all of them run in one process."""
+    return [
+        _alone(connector, job, job.alone) if job.alone is not None else _of_assets(connector, job)
+        for job in connector.jobs
+    ]
 
 
-def pages_name(connector: Connector) -> str:
-    """The name of a connector's page partitions."""
-    return f"{connector.name}_pages"
-
-
-def config_of(options: type[BaseModel]) -> type[dg.Config]:
-    """A step's options as Dagster explains them in the launchpad: the same names, defaults and descriptions."""
-    fields: dict[str, Any] = {name: (info.annotation, info) for name, info in options.model_fields.items()}
-    for name, earlier in EARLIER_NAMES.items():
-        if name in options.model_fields:
-            info = options.model_fields[name]
-            fields[earlier] = (info.annotation, Field(info.default, description=f"earlier name of {name}"))
-    return create_model(f"{options.__name__}Config", __base__=dg.Config, __doc__=options.__doc__, **fields)
-
-
-def config_schema_of(step: Step) -> Any:
-    """The run config of a step, as Dagster wants it of what is made by functions."""
-    return config_of(step.options).to_config_schema()
-
-
-def secrets_of(connector: Connector) -> Collection[SecretStr]:
-    """What no text of a run may show; none when it cannot be read: the run itself meets the same error and says so."""
-    try:
-        shared = load_settings(Settings)
-        return connector.secrets(shared, load_settings(connector.settings))
-    except SettingsError:
-        return ()
-
-
-def tell(context: WorkContext, connector: Connector, result: StepResult) -> None:
-    """What a step tells, in the run's log and on a terminal; a terminal shows warnings in the summary."""
-    logger = logging.getLogger(f"{_LOGGERS}.{connector.name}")
-    for line in result.lines:
-        context.log.info(line)
-        logger.info(line)
-    for warning in result.warnings:
-        context.log.warning(warning)
-    if result.details is not None and logger.isEnabledFor(logging.DEBUG):
-        # Lines about single images: an event each would cost more than the image itself.
-        for line in result.details():
-            logger.debug(line)
-
-
-def options_from(options: type[BaseModel], config: Mapping[str, Any]) -> BaseModel:
-    """The options of a step from run config; an option under its earlier name counts as well."""
-    values = dict(config)
-    for name, earlier in EARLIER_NAMES.items():
-        if earlier in values:
-            given = values.pop(earlier)
-            values[name] = values.get(name) or given
-    return options.model_validate(values)
-
-
-def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.AssetKey) -> StepResult:
-    """Do a step's work for Dagster; `about` is the asset whose records it belongs to.
-
-    Raises dg.Failure for people, after a record of what the run had done by then (see summaries.stage).
-    """
-    with at_work(context, connector, step, about) as (run, options, work):
-        result = step.run(run, options)
-        work.summary = result.summary or work.summary
-        tell(context, connector, result)
-        if result.partitions is not None and isinstance(context, dg.AssetExecutionContext):
-            _report(context, connector, result.partitions)
-        return result
-
-
-@contextmanager
-def at_work(
-    context: WorkContext, connector: Connector, step: Step, about: dg.AssetKey
-) -> Iterator[tuple[RunContext[Any], BaseModel, Stage]]:
-    """The wrapper around the work of a step: its run context, its options, and the summary to be."""
-    installation: InstallationResource = context.resources.installation
-    shared = installation.settings()
-    with stage(context, about, secrets_of(connector)) as work, installation.open() as opened:
-        settings = connector_settings(connector)
-        account = _account(context, connector, step)
-        if account and connector.accounts is not None:
-            connector.accounts.known(load_accounts(shared)).named(account)
-
-        def note(summary: Summary) -> None:
-            work.summary = summary
-
-        run = RunContext(
-            connector=connector.name,
-            account=account,
-            lineage=lineage_of(context),
-            installation=opened,
-            settings=settings,
-            started_at=run_started(context),
-            progress=context.resources.progress,
-            partitions=tuple(context.partition_keys) if step.partitions == "pages" else (),
-            blocks=DagsterBlocks(context.instance, pages_name(connector)),
-            tell=context.log.warning,
-            note_summary=note,
-        )
-        yield run, options_from(step.options, _op_config(context)), work
-
-
-@contextmanager
-def at_work_for_check(
-    context: dg.AssetCheckExecutionContext, connector: Connector, step: Step
-) -> Iterator[RunContext[Any]]:
-    """The run context of a check of what a step made."""
-    installation: InstallationResource = context.resources.installation
-    with installation.open() as opened:
-        yield RunContext(
-            connector=connector.name,
-            account=_account(context, connector, step),
-            lineage=lineage_of(context),
-            installation=opened,
-            settings=connector_settings(connector),
-            tell=context.log.warning,
-        )
-
-
-def _op_config(context: WorkContext) -> Mapping[str, Any]:
-    op_context = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
-    return op_context.op_config or {}
-
-
-def _account(context: WorkContext | dg.AssetCheckExecutionContext, connector: Connector, step: Step) -> str:
-    """The account of a run, which is its partition; a step that all accounts share is told the account too."""
-    if connector.accounts is None or step.partitions == "pages":
-        return ""
-    return context.run.tags.get(job_runs.PARTITION_TAG, "")
+def build_checks(connector: Connector) -> list[Any]:
+    """All checks of a connector; those of a step with a partition per account look at one account."""
+    return [_check(connector, check) for check in connector.checks]
 
 
 def _asset(connector: Connector, step: Step, fresh_hours: float) -> dg.AssetsDefinition:
     """One step as a Dagster asset; each of its runs is one account, or a range of blocks of pages."""
-    held = partitions_def(connector, step)
+    held = _partitions_def(connector, step)
     policy = None
     if held is not None:
         by_page = step.partitions == "pages"
@@ -218,31 +63,43 @@ def _asset(connector: Connector, step: Step, fresh_hours: float) -> dg.AssetsDef
         name=step.name,
         key_prefix=[connector.name],
         group_name=connector.name,
-        description=inspect.cleandoc(step.description),
         owners=OWNERS,
         kinds=set(step.kinds),
         deps=[dg.AssetKey([connector.name, name]) for name in step.after],
         partitions_def=held,
         backfill_policy=policy,
-        pool=step.pool or None,
-        retry_policy=retry_policy(step),
         output_required=not step.may_end,
-        freshness_policy=fresh_within(fresh_hours),
-        required_resource_keys={"installation", connector.name, "progress"},
-        config_schema=config_schema_of(step),
-        metadata=code_reference(step),
+        freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=fresh_hours)),
+        metadata=_code_reference(step),
+        **_common(connector, step),
     )
     made: dg.AssetsDefinition = decorate(compute)
     return made
 
 
-def retry_policy(step: Step) -> dg.RetryPolicy | None:
-    """A step that broke is tried once more; a worker that died is another matter (run retries)."""
+def _common(connector: Connector, step: Step) -> dict[str, Any]:
+    """What an asset and an op say alike of their step."""
     seconds = step.tries_again_after
-    return None if seconds is None else dg.RetryPolicy(max_retries=1, delay=seconds)
+    return {
+        "description": inspect.cleandoc(step.description),
+        "pool": step.pool or None,
+        # A step that broke is tried once more; a worker that died is another matter (run retries).
+        "retry_policy": None if seconds is None else dg.RetryPolicy(max_retries=1, delay=seconds),
+        "config_schema": config_of(step.options).to_config_schema(),
+        "required_resource_keys": {"installation", connector.name, "progress"},
+    }
 
 
-def code_reference(step: Step) -> dict[str, Any]:
+def _partitions_def(connector: Connector, step: Step) -> dg.PartitionsDefinition[str] | None:
+    """The partitions of a step: accounts, blocks of pages, or none."""
+    if step.partitions == "pages":
+        return dg.DynamicPartitionsDefinition(name=connector.page_partitions)
+    if step.partitions == "account" and connector.accounts is not None:
+        return dg.DynamicPartitionsDefinition(name=connector.accounts.partition_set)
+    return None
+
+
+def _code_reference(step: Step) -> dict[str, Any]:
     """Where the step's function is, for the UI: the function that Dagster knows is the same for all steps."""
     function = inspect.unwrap(step.run)
     path, line = inspect.getsourcefile(function), inspect.getsourcelines(function)[1]
@@ -255,24 +112,89 @@ def code_reference(step: Step) -> dict[str, Any]:
 def _materialize(context: dg.AssetExecutionContext, connector: Connector, step: Step) -> Iterator[dg.MaterializeResult]:
     """Do the work of a step and tell Dagster what it made; nothing when the step ended the run."""
     result = run_step(context, connector, step, context.asset_key)
-    metadata = result_metadata(result, secrets_of(connector))
     if result.goes_on_at is not None:
         context.instance.add_run_tags(context.run.run_id, {GOES_ON_TAG: result.goes_on_at.isoformat()})
-    if result.ends:
-        context.log.info(result.ends)
-        if result.summary is not None:
-            observed = dict(summary_metadata(result.summary))
-            context.log_event(dg.AssetObservation(context.asset_key, metadata=observed))
+    if not result.ends:
+        # Each partition of a step that has several got its own metadata.
+        several = result.partitions is not None and not result.partitions.of
+        yield dg.MaterializeResult(metadata={} if several else result_metadata(result, secrets_of(connector)))
         return
-    if result.partitions is not None and not result.partitions.of:
-        yield dg.MaterializeResult()  # each partition has its own metadata
-        return
-    yield dg.MaterializeResult(metadata=metadata)
+    context.log.info(result.ends)
+    if result.summary is not None:
+        context.log_event(dg.AssetObservation(context.asset_key, metadata=dict(summary_metadata(result.summary))))
 
 
-def _report(context: dg.AssetExecutionContext, connector: Connector, outcomes: PartitionOutcomes) -> None:
-    """Mark partitions as what they became. Raises dg.Failure when some of the step's own failed."""
-    if outcomes.of:
-        partitions.log_landed(context, dg.AssetKey([connector.name, outcomes.of]), outcomes.landed)
-    else:
-        partitions.report_partitions(context, outcomes.landed, outcomes.failed)
+def _of_assets(connector: Connector, job: Job) -> Any:
+    names = [step.name for step in connector.steps] if job.steps is None else job.steps
+    presets = {op_name(connector, connector.step(name)): {"config": dict(job.presets[name])} for name in job.presets}
+    return dg.define_asset_job(
+        job_name(connector, job),
+        selection=dg.AssetSelection.assets(*(dg.AssetKey([connector.name, name]) for name in names)),
+        config={"ops": presets} if presets else None,
+        description=job.description,
+    )
+
+
+def _alone(connector: Connector, job: Job, step: Step) -> dg.JobDefinition:
+    """A job of one op, whose events are shown with the Dagster asset that it looks after."""
+
+    def work(context: dg.OpExecutionContext) -> None:
+        about = dg.AssetKey([connector.name, job.about or connector.steps[-1].name])
+        result = run_step(context, connector, step, about)
+        if job.about:
+            account = context.partition_key if context.has_partition_key else None
+            observed = dg.AssetObservation(asset_key=about, partition=account, metadata=dict(result_metadata(result)))
+            context.log_event(observed)
+
+    decorate: Any = dg.op(name=step.name, **_common(connector, step))
+    op = decorate(work)
+
+    @dg.job(
+        name=job_name(connector, job),
+        partitions_def=_partitions_def(connector, step),
+        executor_def=dg.in_process_executor,
+        description=job.description,
+    )
+    def alone() -> None:
+        op()
+
+    return alone
+
+
+def _check(connector: Connector, check: Check) -> Any:
+    """The sentences that one look answers; a single one is called as it is, several by their group."""
+    step, key = connector.step(check.step), dg.AssetKey([connector.name, check.step])
+    if len(check.sentences) > 1 and not check.group:
+        raise ValueError(f"{connector.name}: a check of several sentences needs a group, {sorted(check.sentences)}")
+    specs = [
+        dg.AssetCheckSpec(
+            name, asset=key, description=text, blocking=check.blocking, partitions_def=_partitions_def(connector, step)
+        )
+        for name, text in check.sentences.items()
+    ]
+
+    def look(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        with context.resources.installation.open() as opened:
+            found = check.run(context_of(context, connector, step, opened))
+        for selected in sorted(context.selected_asset_check_keys):
+            yield _answer(check, selected, found[selected.name])
+
+    decorate: Any = dg.multi_asset_check(
+        name=f"{connector.name}__{check.group or f'{check.step}_{specs[0].name}'}",
+        specs=specs,
+        can_subset=True,
+        required_resource_keys={"installation", connector.name, "progress"},
+    )
+    return decorate(look)
+
+
+def _answer(check: Check, key: dg.AssetCheckKey, found: CheckResult) -> dg.AssetCheckResult:
+    severe = check.severe if found.severe is None else found.severe
+    return dg.AssetCheckResult(
+        asset_key=key.asset_key,
+        check_name=key.name,
+        passed=found.passed,
+        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+        description=found.description,
+        metadata=dict(shown_metadata(found.shown)),
+    )

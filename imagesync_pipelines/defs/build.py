@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.defs import alerts, assets, checks, cleanup, jobs, pages, schedules
+from imagesync_pipelines.defs import alerts, assets, cleanup, pages, schedules
 from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
@@ -31,8 +31,8 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.Definitions(
             assets=[asset for one in found for asset in assets.build_assets(one)],
-            asset_checks=[check for one in found for check in checks.build_checks(one)],
-            jobs=[*(job for one in found for job in jobs.build_jobs(one)), cleanup.prune_events_job],
+            asset_checks=[check for one in found for check in assets.build_checks(one)],
+            jobs=[*(job for one in found for job in assets.build_jobs(one)), cleanup.prune_events_job],
             schedules=[
                 *(schedule for one in found for schedule in schedules.build_schedules(one, shared)),
                 cleanup.build_schedule(shared),

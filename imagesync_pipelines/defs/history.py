@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import dagster as dg
 
+from imagesync_pipelines.defs.metadata import ERROR_CLASS_KEY, SUMMARY_KEY, clean_text
 from imagesync_pipelines.defs.partitions import partition_text
-from imagesync_pipelines.defs.summaries import ERROR_CLASS_KEY, STOPPED, SUMMARY_KEY, clean_text
+from imagesync_pipelines.defs.work import STOPPED
 
 FAILURE_EVENTS = frozenset({dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE})
 SUMMARY_EVENTS = frozenset({dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION})
@@ -31,7 +32,7 @@ class RunLine:
 
     `status` is in_progress, completed or failed. `connector` is None for a run of no connector. `partition` is its
     partition, such as an account, "first to last" for a range, empty for none. `error` is empty when there is none.
-    `summary` is the run's whole summary (summaries.py), empty when it recorded none.
+    `summary` is the run's whole summary (metadata.py), empty when it recorded none.
     """
 
     run_id: str

@@ -1,29 +1,150 @@
-"""Values that the Dagster UI shows well: bounded tables, counts, metrics, links."""
+"""What the Dagster UI shows of a step: its summary, numbers, bounded tables and lists, thumbnails; texts made safe.
 
+The UI shows Markdown and JSON of fewer than 1,000 characters inline and hides longer values behind a button.
+"""
+
+import base64
+import io
 import math
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from operator import index
-from urllib.parse import quote, urlsplit
 
 import dagster as dg
 import pandas as pd
+from PIL import Image
+from pydantic import SecretStr
+
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import Json, Number, Pictures, Shown, StepResult, Table, Texts
+from imagesync_pipelines.upstream.redaction import MASK, redact
+
+# The names under which history.py and alerts.py find these again.
+SUMMARY_KEY = "summary"
+ERROR_CLASS_KEY = "error_class"
 
 SHOWN_ROWS = 20
-# The UI shows Markdown and JSON of fewer characters inline and hides longer values behind a button.
 INLINE_CHARACTERS = 1000
 CELL_CHARACTERS = 80
+MESSAGE_CHARACTERS = 500
+SHOWN_PICTURES = 12
+EDGE_PIXELS = 48
+MAX_PIXELS = 20_000_000
 
-Number = int | float
-Cell = str | int | float | bool | None
+Metadata = dict[str, dg.MetadataValue]
 
+_USERINFO = re.compile(r"//[^/\s@'\"]+@")
 _MARKDOWN_SPECIAL = re.compile(r"[&<>|\\`*_{}\[\]()#+\-.!~=:]")
 # Written as references, because a backslash before them is read differently inside and outside of tables.
 _REFERENCES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "&#124;", "\\": "&#92;"}
 # GitHub's Markdown makes links even of escaped bare addresses; an invisible joiner takes the address apart.
 _BARE_ADDRESS = re.compile(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)")
 _WORD_JOINER = "\u2060"
+
+
+def result_metadata(result: StepResult, secrets: Collection[SecretStr] = ()) -> Metadata:
+    """Everything that a step told, in the order in which people read it."""
+    found: Metadata = {}
+    if result.summary is not None:
+        found |= summary_metadata(result.summary)
+    found |= metrics(result.numbers)
+    found |= shown_metadata(result.shown, secrets)
+    if result.rows is not None:
+        found["dagster/row_count"] = dg.MetadataValue.int(int(result.rows))
+    if result.size is not None:
+        found["dagster/size_bytes"] = dg.MetadataValue.int(int(result.size))
+    if result.columns:
+        columns = [dg.TableColumn(name, kind, description=text) for name, (kind, text) in result.columns.items()]
+        found["dagster/column_schema"] = dg.MetadataValue.table_schema(dg.TableSchema(columns))
+    return found
+
+
+def summary_metadata(summary: Summary, *, counted: bool = True) -> Metadata:
+    """The whole summary of a run as JSON under `summary`, its status and warnings, and its numbers if it has any."""
+    values: Metadata = {
+        SUMMARY_KEY: dg.MetadataValue.json(summary.as_json()),
+        "status": dg.MetadataValue.text(summary.status),
+        **(metrics(summary.metrics()) if counted else {}),
+    }
+    if summary.error_message:
+        values["error_message"] = dg.MetadataValue.text(summary.error_message)
+    if summary.warnings:
+        values["warnings"] = markdown_list(summary.warnings)
+    return values
+
+
+def shown_metadata(shown: Mapping[str, Shown], secrets: Collection[SecretStr] = ()) -> Metadata:
+    """Named values as metadata."""
+    return {name: _value(value, secrets) for name, value in shown.items()}
+
+
+def metrics(values: Mapping[str, Number]) -> Metadata:
+    """Numbers that the UI plots over time, under names like `images/added`; what is not finite is left out."""
+    return {name: _number(value) for name, value in values.items() if math.isfinite(value)}
+
+
+def markdown_list(texts: Collection[object]) -> dg.MarkdownMetadataValue:
+    """Foreign texts as a bounded Markdown list that stays inline, with the exact count of those left out."""
+    lines = _that_fit((f"- {escape_markdown(text, limit=200)}" for text in texts), spare=40)
+    more = [f"- … and {len(texts) - len(lines):,} more"] if len(texts) > len(lines) else []
+    return dg.MetadataValue.md("\n".join([*lines, *more]) or "none")
+
+
+def markdown_table(frame: pd.DataFrame) -> dg.MarkdownMetadataValue:
+    """The first rows of a frame as a Markdown table that stays inline, followed by the exact number of rows.
+
+    Every value is escaped. Rows are left out from the end until the table is short enough; one row is always shown.
+    """
+    head = [_table_row(frame.columns), "|" + " --- |" * len(frame.columns)]
+    rows = _that_fit(map(_table_row, frame.itertuples(index=False, name=None)), spare=60, head=head)
+    footer = f"\n{len(rows):,} of {len(frame):,} rows" if len(rows) < len(frame) else f"\n{len(frame):,} rows"
+    return dg.MetadataValue.md("\n".join([*head, *rows, footer]))
+
+
+def thumbnails(
+    pictures: Sequence[tuple[str, str]], fetch: Callable[[str], bytes], secrets: Collection[SecretStr] = ()
+) -> dg.MarkdownMetadataValue:
+    """The first twelve pictures (label, URL), fetched and embedded; each at most 48 pixels and about 500 bytes.
+
+    A picture that cannot be fetched or decoded is told with its reason in its place: a thumbnail never fails a run.
+    Never put these on a partitioned Dagster asset: Dagster copies the metadata onto the event of every partition.
+    """
+    rows: list[str] = []
+    for label, url in pictures[:SHOWN_PICTURES]:
+        try:
+            cell = f"![](data:image/webp;base64,{base64.b64encode(shrink(fetch(url))).decode()})"
+        except Exception as error:  # noqa: BLE001
+            cell = escape_markdown(f"no picture: {error_text(error, secrets)}", limit=120)
+        rows.append(f"| {cell} | {escape_markdown(label, limit=40)} |")
+    footer = f"\n{len(rows)} of {len(pictures):,} pictures"
+    return dg.MetadataValue.md("\n".join(["| | |", "|---|---|", *rows, footer]) if rows else "no pictures")
+
+
+def shrink(body: bytes) -> bytes:
+    """A picture as WebP of at most 48 by 48 pixels. Raises ValueError or Pillow's errors for what cannot be read."""
+    with Image.open(io.BytesIO(body), formats=("JPEG", "PNG", "WEBP", "GIF")) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise ValueError(f"{picture.width} x {picture.height} pixels are too many for a thumbnail")
+        picture.draft("RGB", (EDGE_PIXELS, EDGE_PIXELS))
+        small = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    small.thumbnail((EDGE_PIXELS, EDGE_PIXELS))
+    target = io.BytesIO()
+    small.save(target, "WEBP", quality=40, method=6)
+    return target.getvalue()
+
+
+def names(keys: Iterable[str]) -> str:
+    """Up to 20 names in a sentence, with the exact count of those left out."""
+    shown = list(keys)
+    more = f" and {len(shown) - SHOWN_ROWS:,} more" if len(shown) > SHOWN_ROWS else ""
+    return ", ".join(plain_text(name) for name in shown[:SHOWN_ROWS]) + more
+
+
+def escape_markdown(value: object, limit: int = CELL_CHARACTERS) -> str:
+    """Foreign text as Markdown that shows exactly this text: no emphasis, link, picture or HTML comes of it."""
+    text = _BARE_ADDRESS.sub(_WORD_JOINER, plain_text(value, limit))
+    return _MARKDOWN_SPECIAL.sub(lambda found: _REFERENCES.get(found.group(), "\\" + found.group()), text)
 
 
 def plain_text(value: object, limit: int = CELL_CHARACTERS) -> str:
@@ -38,131 +159,60 @@ def plain_text(value: object, limit: int = CELL_CHARACTERS) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
-def escape_markdown(value: object, limit: int = CELL_CHARACTERS) -> str:
-    """Foreign text as Markdown that shows exactly this text: no emphasis, link, picture or HTML comes of it."""
-    text = _BARE_ADDRESS.sub(_WORD_JOINER, plain_text(value, limit))
-    return _MARKDOWN_SPECIAL.sub(lambda found: _REFERENCES.get(found.group(), "\\" + found.group()), text)
+def error_text(error: BaseException, secrets: Collection[SecretStr] = ()) -> str:
+    """An error as one line for people, at most 500 characters, without secrets.
 
-
-def safe_url(url: str) -> str | None:
-    """The URL, ready to stand inside Markdown, or None when it is no http(s) URL of a host or carries credentials."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return None
-    if parts.scheme not in {"http", "https"} or not host or parts.username or parts.password:
-        return None
-    return quote(url, safe=":/?#@%&=+,;~-._!$'*")
-
-
-def markdown_link(label: object, url: str) -> str:
-    """A Markdown link; only the escaped label when the URL is nothing a browser should open."""
-    target = safe_url(url)
-    return f"[{escape_markdown(label)}]({target})" if target else escape_markdown(label)
-
-
-def markdown_list(texts: Collection[object]) -> dg.MarkdownMetadataValue:
-    """Foreign texts as a bounded Markdown list that stays inline, with the exact count of those left out."""
-    if not texts:
-        return dg.MetadataValue.md("none")
-    lines: list[str] = []
-    for text in list(texts)[:SHOWN_ROWS]:
-        line = f"- {escape_markdown(text, limit=200)}"
-        if lines and _length([*lines, line]) > INLINE_CHARACTERS - 40:
-            break
-        lines.append(line)
-    if len(texts) > len(lines):
-        lines.append(f"- … and {len(texts) - len(lines):,} more")
-    return dg.MetadataValue.md("\n".join(lines))
-
-
-def markdown_table(frame: pd.DataFrame, *, markdown: Collection[str] = ()) -> dg.MarkdownMetadataValue:
-    """The first rows of a frame as a Markdown table that stays inline, followed by the exact number of rows.
-
-    Every value is escaped, but in the columns named by `markdown`, which hold what markdown_link and its like returned.
-    Rows are left out from the end until the table is short enough; one row is always shown.
+    Our own errors are written for people; of others the name is told too, because their text alone often says little.
     """
-    columns = [str(column) for column in frame.columns]
-    head = ["| " + " | ".join(escape_markdown(column) for column in columns) + " |", "|" + " --- |" * len(columns)]
-    rows: list[str] = []
-    for record in frame.head(SHOWN_ROWS).itertuples(index=False, name=None):
-        cells = [
-            str(value) if column in markdown else escape_markdown(value)
-            for column, value in zip(columns, record, strict=True)
-        ]
-        row = "| " + " | ".join(cells) + " |"
-        if rows and _length([*head, *rows, row]) > INLINE_CHARACTERS - 60:
-            break
-        rows.append(row)
-    footer = f"\n{len(rows):,} of {len(frame):,} rows" if len(rows) < len(frame) else f"\n{len(frame):,} rows"
-    return dg.MetadataValue.md("\n".join([*head, *rows, footer]))
+    name = type(error).__name__
+    text = str(error).strip()
+    ours = type(error).__module__.startswith("imagesync_pipelines.")
+    return clean_text(text if ours and text else f"{name}: {text}" if text else name, secrets)
 
 
-def table(frame: pd.DataFrame) -> dict[str, dg.MetadataValue]:
-    """The first 20 rows of a frame as a plain table, under `sample`, and its exact number of rows.
-
-    Missing values become None: the UI's JSON knows no NaN.
-    """
-    columns = [str(column) for column in frame.columns]
-    records = [
-        dg.TableRecord({column: _cell(value) for column, value in zip(columns, record, strict=True)})
-        for record in frame.head(SHOWN_ROWS).itertuples(index=False, name=None)
-    ]
-    schema = dg.TableSchema(
-        [dg.TableColumn(column, _column_type(frame.dtypes.iloc[i])) for i, column in enumerate(columns)]
-    )
-    return {"sample": dg.MetadataValue.table(records, schema=schema), **row_count(len(frame))}
+def clean_text(text: str, secrets: Collection[SecretStr]) -> str:
+    """Text as one line of at most 500 characters, without the secrets and without the user part of any URL."""
+    return plain_text(without_secrets(text, secrets), limit=MESSAGE_CHARACTERS)
 
 
-def row_count(rows: int) -> dict[str, dg.MetadataValue]:
-    """The number that the asset page shows as "Row count"."""
-    return {"dagster/row_count": dg.MetadataValue.int(int(rows))}
+def without_secrets(text: str, secrets: Collection[SecretStr]) -> str:
+    """Text as it is, but without the secrets and the user part of any URL."""
+    return redact(_USERINFO.sub(f"//{MASK}@", text), [secret.get_secret_value() for secret in secrets])
 
 
-def size_bytes(size: int) -> dict[str, dg.MetadataValue]:
-    """The number that the asset page shows as "Storage", in bytes."""
-    return {"dagster/size_bytes": dg.MetadataValue.int(int(size))}
-
-
-def metrics(values: Mapping[str, Number]) -> dict[str, dg.MetadataValue]:
-    """Numbers that the UI plots over time, under names like `images/added`; what is not finite is left out."""
-    return {name: _number(value) for name, value in values.items() if math.isfinite(value)}
-
-
-def columns(descriptions: Mapping[str, tuple[str, str]]) -> dict[str, dg.MetadataValue]:
-    """The "Columns" section of an asset's page from name → (type, description)."""
-    described = [dg.TableColumn(name, kind, description=text) for name, (kind, text) in descriptions.items()]
-    return {"dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(described))}
-
-
-def names(keys: Iterable[str]) -> str:
-    """Up to 20 names in a sentence, with the exact count of those left out."""
-    shown = list(keys)
-    more = f" and {len(shown) - SHOWN_ROWS:,} more" if len(shown) > SHOWN_ROWS else ""
-    return ", ".join(plain_text(name) for name in shown[:SHOWN_ROWS]) + more
-
-
-def _length(lines: Collection[str]) -> int:
-    return sum(len(line) + 1 for line in lines)
+def _value(value: Shown, secrets: Collection[SecretStr]) -> dg.MetadataValue:
+    match value:
+        case Table(frame):
+            return markdown_table(frame)
+        case Texts(items):
+            return markdown_list(items)
+        case Json(document):
+            return dg.MetadataValue.json(dict(document))
+        case Pictures(labels, fetch):
+            return thumbnails(labels, fetch, secrets)
+        case bool():
+            return dg.MetadataValue.bool(value)
+        case str():
+            return dg.MetadataValue.text(value)
+        case _:
+            return _number(value)
 
 
 def _number(value: Number) -> dg.MetadataValue:
     return dg.MetadataValue.float(float(value)) if isinstance(value, float) else dg.MetadataValue.int(index(value))
 
 
-def _cell(value: object) -> Cell:
-    unboxed = value.item() if hasattr(value, "item") and callable(value.item) else value
-    if isinstance(unboxed, bool | int):
-        return unboxed
-    if isinstance(unboxed, float):
-        return unboxed if math.isfinite(unboxed) else None
-    return plain_text(unboxed, limit=200) or None
+def _table_row(cells: Iterable[object]) -> str:
+    return "| " + " | ".join(escape_markdown(cell) for cell in cells) + " |"
 
 
-def _column_type(dtype: object) -> str:
-    if pd.api.types.is_bool_dtype(dtype):  # type: ignore[arg-type]
-        return "bool"
-    if pd.api.types.is_integer_dtype(dtype):  # type: ignore[arg-type]
-        return "int"
-    return "float" if pd.api.types.is_float_dtype(dtype) else "string"  # type: ignore[arg-type]
+def _that_fit(lines: Iterable[str], *, spare: int, head: Collection[str] = ()) -> list[str]:
+    """The first lines that stay inline below `head` with some characters to spare: at most 20, one at least."""
+    found: list[str] = []
+    left = INLINE_CHARACTERS - spare - sum(len(line) + 1 for line in head)
+    for line in lines:
+        left -= len(line) + 1
+        if len(found) == SHOWN_ROWS or (found and left < 0):
+            break
+        found.append(line)
+    return found

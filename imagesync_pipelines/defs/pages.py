@@ -7,7 +7,6 @@ from typing import Any
 import dagster as dg
 
 from imagesync_pipelines.defs import partitions
-from imagesync_pipelines.defs.assets import pages_name
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.raw_pages import RawPages
@@ -55,12 +54,12 @@ def known_blocks(
     try:
         return discover_pages(instance, connector, shared, warn).blocks
     except UpstreamError:
-        known = instance.get_dynamic_partitions(pages_name(connector))
+        known = instance.get_dynamic_partitions(connector.page_partitions)
         if known:
             return tuple(known)
         pages, settings = _pages(connector)
         first = block_key(1, pages.per_block(settings))
-        instance.add_dynamic_partitions(pages_name(connector), [first])
+        instance.add_dynamic_partitions(connector.page_partitions, [first])
         return (first,)
 
 
@@ -72,7 +71,7 @@ def discover_pages(
     Blocks beyond the end are removed unless an unfinished run may still write them. Raises BadBlockError when the block
     size was changed, and the source's errors.
     """
-    name = pages_name(connector)
+    name = connector.page_partitions
     held, settings = _pages(connector)
     size = held.per_block(settings)
     existing = instance.get_dynamic_partitions(name)
@@ -96,7 +95,7 @@ def reset_pages(installation: Installation, instance: dg.DagsterInstance, connec
 
     Raises SettingsError while a run still reads them.
     """
-    name = pages_name(connector)
+    name = connector.page_partitions
     blocks = instance.get_dynamic_partitions(name)
     busy = partitions.blocks_in_flight(instance, blocks)
     if busy:

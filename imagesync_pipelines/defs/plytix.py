@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.assets import GOES_ON_TAG
 from imagesync_pipelines.defs.launching import BY_ITSELF
-from imagesync_pipelines.defs.summaries import error_text
+from imagesync_pipelines.defs.metadata import error_text
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector

@@ -10,7 +10,6 @@ from typing import Any
 
 import dagster as dg
 from pydantic import Field, SecretStr, create_model
-from pydantic_settings import BaseSettings
 
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
@@ -43,7 +42,7 @@ class SettingsResource(dg.ConfigurableResource):
 def settings_resource(connector: Connector) -> SettingsResource:
     """A resource with a field for every plain setting of the connector and the variable's name for every secret.
 
-    The values are those of this process, for the UI; a step reads the settings anew (`connector_settings`). Raises
+    The values are those of this process, for the UI; a step reads the settings anew. Raises
     SettingsError naming the variable that is wrong.
     """
     settings = load_settings(connector.settings)
@@ -61,8 +60,3 @@ def settings_resource(connector: Connector) -> SettingsResource:
     title = "".join(word.capitalize() for word in connector.name.split("_"))
     kind = create_model(f"{title}Settings", __base__=SettingsResource, __doc__=connector.settings.__doc__, **fields)
     return kind()
-
-
-def connector_settings(connector: Connector) -> BaseSettings:
-    """The connector's settings as the environment has them now. Raises SettingsError."""
-    return load_settings(connector.settings)

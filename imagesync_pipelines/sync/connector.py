@@ -211,6 +211,11 @@ class Connector:
         return next((job for job in self.jobs if job.name == name), None) or _missing(self.name, name)
 
     @property
+    def page_partitions(self) -> str:
+        """The name of its page partitions in Dagster."""
+        return f"{self.name}_pages"
+
+    @property
     def pools(self) -> tuple[str, ...]:
         """The pools in which its steps queue."""
         alone = [job.alone for job in self.jobs if job.alone is not None]

@@ -23,7 +23,7 @@ from imagesync_pipelines.defs.alerts import (
     tell_once,
 )
 from imagesync_pipelines.defs.history import RunFailure
-from imagesync_pipelines.defs.summaries import stage
+from imagesync_pipelines.defs.work import stage
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.job_runs import PARTITION_TAG, range_tags
 

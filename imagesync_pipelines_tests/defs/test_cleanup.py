@@ -8,15 +8,14 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.defs import cleanup
 from imagesync_pipelines.defs.cleanup import PRUNED_EVENTS, build_schedule, prune_events, prune_events_job
-from imagesync_pipelines.defs.freshness import fresh_within
 from imagesync_pipelines.defs.history import history
+from imagesync_pipelines.defs.metadata import summary_metadata
 from imagesync_pipelines.defs.partitions import report_partitions
-from imagesync_pipelines.defs.summaries import summary_metadata
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.sync.blocks import page_blocks
 from imagesync_pipelines.sync.job_runs import range_tags
-from imagesync_pipelines_tests.defs.fakes import FakeSummary
+from imagesync_pipelines_tests.defs.fakes import a_summary
 
 BLOCKS = page_blocks(30, 10)
 PAGES = dg.DynamicPartitionsDefinition(name="pages")
@@ -33,7 +32,7 @@ def api_pages(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
 
 @dg.asset(key=["image_db", "product_images"])
 def product_images() -> dg.MaterializeResult:
-    return dg.MaterializeResult(metadata=summary_metadata(FakeSummary(images_added=7)))
+    return dg.MaterializeResult(metadata=summary_metadata(a_summary(images_added=7)))
 
 
 @dg.asset_check(asset=product_images)
@@ -148,7 +147,3 @@ def test_another_kind_of_event_log_is_refused() -> None:
 def test_the_schedule_is_weekly_in_the_installations_time_zone() -> None:
     schedule = build_schedule(Settings(timezone="Europe/Moscow"))
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("0 5 * * 0", "Europe/Moscow")
-
-
-def test_a_freshness_policy_fails_after_its_hours() -> None:
-    assert fresh_within(26) == dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26))

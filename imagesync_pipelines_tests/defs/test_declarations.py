@@ -1,14 +1,14 @@
 """What Dagster gets of a declaration: assets, jobs, checks and schedules that do what the connector says."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.defs import assets, checks, jobs, schedules
+from imagesync_pipelines.defs import assets, schedules, work
 from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Locations
@@ -23,8 +23,8 @@ KEY = "s3cr3t-of-the-toy"
 def definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=assets.build_assets(TOY),
-        asset_checks=checks.build_checks(TOY),
-        jobs=jobs.build_jobs(TOY),
+        asset_checks=assets.build_checks(TOY),
+        jobs=assets.build_jobs(TOY),
         schedules=schedules.build_schedules(TOY, Settings()),
         resources={
             "installation": InstallationResource(),
@@ -63,6 +63,7 @@ def test_every_step_is_an_asset_that_says_what_the_connector_says(instance: dg.D
     assert reading.group_name == "toy"
     assert reading.parent_keys == {dg.AssetKey(["toy", "outside"])}
     assert {key.name for key in reading.check_keys} == {"something_was_read", "not_too_much_was_read"}
+    assert reading.freshness_policy == dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26))
     reference = reading.metadata["dagster/code_references"].code_references[0]
     assert Path(reference.file_path).name == "toy.py"
     assert "def read(" in Path(reference.file_path).read_text().splitlines()[reference.line_number - 1]
@@ -88,10 +89,10 @@ def test_a_check_that_is_false_only_warns_unless_it_is_severe(instance: dg.Dagst
 
 
 def test_the_earlier_name_of_an_option_is_accepted_in_run_config() -> None:
-    schema = assets.config_of(WriteOptions).to_config_schema()
+    schema = work.config_of(WriteOptions).to_config_schema()
     assert set(schema.config_type.fields) == {"allow_mass_delete", "lift_brake", "plan_id"}  # type: ignore[attr-defined]
-    assert assets.options_from(WriteOptions, {"lift_brake": True}) == WriteOptions(allow_mass_delete=True)
-    assert assets.options_from(WriteOptions, {"allow_mass_delete": True, "lift_brake": False}).allow_mass_delete  # type: ignore[attr-defined]
+    assert work.options_from(WriteOptions, {"lift_brake": True}) == WriteOptions(allow_mass_delete=True)
+    assert work.options_from(WriteOptions, {"allow_mass_delete": True, "lift_brake": False}).allow_mass_delete  # type: ignore[attr-defined]
 
 
 def test_a_step_gets_the_options_that_it_has_and_the_job_decides_its_own() -> None:

@@ -4,11 +4,12 @@ import dagster as dg
 import pytest
 
 from imagesync_pipelines.defs.history import history, run_line
+from imagesync_pipelines.defs.metadata import summary_metadata
 from imagesync_pipelines.defs.partitions import report_partitions
-from imagesync_pipelines.defs.summaries import stage, summary_metadata
+from imagesync_pipelines.defs.work import stage
 from imagesync_pipelines.sync.blocks import page_blocks
 from imagesync_pipelines.sync.job_runs import range_tags
-from imagesync_pipelines_tests.defs.fakes import FakeSummary
+from imagesync_pipelines_tests.defs.fakes import a_summary
 
 BLOCKS = page_blocks(1500, 10)
 PAGES = dg.DynamicPartitionsDefinition(name="pages")
@@ -23,10 +24,10 @@ class WorkConfig(dg.Config):
 @dg.asset(key=["image_db", "product_images"])
 def product_images(context: dg.AssetExecutionContext, config: WorkConfig) -> dg.MaterializeResult:
     with stage(context, context.asset_key) as work:
-        work.summary = FakeSummary(images_added=4)
+        work.summary = a_summary(images_added=4)
         if config.error:
             raise RuntimeError(config.error)
-    return dg.MaterializeResult(metadata=summary_metadata(FakeSummary(images_added=7, warnings=("deletion_limits",))))
+    return dg.MaterializeResult(metadata=summary_metadata(a_summary(images_added=7, warnings=("deletion_limits",))))
 
 
 @dg.asset(key=["image_db", "unmatched_articles"], deps=[product_images])
@@ -142,7 +143,7 @@ def test_the_summary_is_found_behind_the_events_of_many_partitions(instance: dg.
 
     @dg.asset(key=["image_db", "after"], deps=[api_pages])
     def after() -> dg.MaterializeResult:
-        return dg.MaterializeResult(metadata=summary_metadata(FakeSummary(images_added=9)))
+        return dg.MaterializeResult(metadata=summary_metadata(a_summary(images_added=9)))
 
     instance.add_dynamic_partitions("pages", BLOCKS)
     result = dg.materialize([api_pages, after], instance=instance, tags=range_tags(BLOCKS[0], BLOCKS[-1]))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.defs.lineage import ancestors_of
+from imagesync_pipelines.defs.work import ancestors_of
 
 
 @dg.job

@@ -7,17 +7,11 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
-from imagesync_pipelines.defs.summaries import (
-    SUMMARY_KEY,
-    Stage,
-    error_text,
-    is_permanent,
-    stage,
-    summary_metadata,
-)
+from imagesync_pipelines.defs.metadata import SUMMARY_KEY, error_text, summary_metadata
+from imagesync_pipelines.defs.work import Stage, is_permanent, stage
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.upstream.errors import CredentialsError, UnavailableError
-from imagesync_pipelines_tests.defs.fakes import FakeSummary
+from imagesync_pipelines_tests.defs.fakes import a_summary
 
 CANARY = "canary-7f3a"
 SECRETS = (SecretStr(CANARY),)
@@ -44,7 +38,7 @@ def stored_text(instance: dg.DagsterInstance, run_id: str) -> str:
 
 
 def test_a_summary_becomes_json_status_numbers_and_escaped_warnings() -> None:
-    values = summary_metadata(FakeSummary(warnings=("deletion_limits: **12** removals held back",)))
+    values = summary_metadata(a_summary(warnings=("deletion_limits: **12** removals held back",)))
     assert values[SUMMARY_KEY].value["images_added"] == 3  # type: ignore[index, call-overload]
     assert values["status"].value == "completed"
     assert values["images/added"].value == 3
@@ -60,7 +54,7 @@ def test_a_stage_that_succeeds_observes_nothing(instance: dg.DagsterInstance) ->
 
 def test_a_stage_that_fails_leaves_its_numbers_and_its_error(instance: dg.DagsterInstance) -> None:
     def work(current: Stage) -> None:
-        current.summary = FakeSummary(images_added=5)
+        current.summary = a_summary(images_added=5)
         raise ValueError("row 7 has no key")
 
     result, observed = run(instance, work)

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.defs.summaries import is_permanent
+from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
 from imagesync_pipelines.storage.plans import NewPlan, Plans
 from imagesync_pipelines.sync import handovers

@@ -1,0 +1,232 @@
+"""A step's work done for Dagster: its run context, its options, its summary kept whatever happens, its errors told."""
+
+import logging
+import traceback
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, Field, SecretStr, create_model
+
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.defs import partitions
+from imagesync_pipelines.defs.metadata import (
+    ERROR_CLASS_KEY,
+    clean_text,
+    error_text,
+    summary_metadata,
+    without_secrets,
+)
+from imagesync_pipelines.defs.resources import InstallationResource
+from imagesync_pipelines.settings import Settings, SettingsError, load_settings
+from imagesync_pipelines.storage.installation import Installation
+from imagesync_pipelines.sync import job_runs
+from imagesync_pipelines.sync.connector import Connector, Step
+from imagesync_pipelines.sync.handovers import Lineage
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import RunContext, StepResult
+
+STOPPED = "Stopped before it was done; what was written is kept."
+TRACEBACK_CHARACTERS = 4000
+# Names of run config options of an earlier release, accepted for one more.
+EARLIER_NAMES = {"allow_mass_delete": "lift_brake"}
+# Dagster writes both on a re-execution from the UI and on its own retry of a run whose worker died.
+PARENT_TAG = "dagster/parent_run_id"
+ROOT_TAG = "dagster/root_run_id"
+
+# What works on a Dagster asset: the asset itself, or an op of a job that keeps it in order.
+WorkContext = dg.AssetExecutionContext | dg.OpExecutionContext
+AnyContext = WorkContext | dg.AssetCheckExecutionContext
+
+
+@dataclass
+class Stage:
+    """A step at work; it sets `summary` as soon as it knows one, so that a failure after that does not lose it."""
+
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    summary: Summary | None = None
+
+    def note(self, summary: Summary) -> None:
+        """Keep a summary."""
+        self.summary = summary
+
+
+@dataclass(frozen=True)
+class DagsterBlocks:
+    """The page partitions of a connector, as its steps see them."""
+
+    instance: dg.DagsterInstance
+    definition: str
+
+    def known(self) -> Sequence[str]:
+        """All of them, in the order in which they were added."""
+        return self.instance.get_dynamic_partitions(self.definition)
+
+    def add(self, keys: Sequence[str]) -> None:
+        """Add some after those that are there."""
+        self.instance.add_dynamic_partitions(self.definition, list(keys))
+
+
+def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.AssetKey) -> StepResult:
+    """Do a step's work for Dagster; `about` is the asset whose records it belongs to.
+
+    Raises dg.Failure for people, after a record of what the run had done by then (see `stage`).
+    """
+    installation: InstallationResource = context.resources.installation
+    shared = installation.settings()
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    started = record.start_time if record is not None else None
+    with stage(context, about, secrets_of(connector)) as work, installation.open() as opened:
+        run = context_of(
+            context, connector, step, opened,
+            started_at=datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC),
+            progress=context.resources.progress,
+            partitions=tuple(context.partition_keys) if step.partitions == "pages" else (),
+            blocks=DagsterBlocks(context.instance, connector.page_partitions),
+            note_summary=work.note,
+        )  # fmt: skip
+        if run.account and connector.accounts is not None:
+            connector.accounts.known(load_accounts(shared)).named(run.account)
+        op_context = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
+        result = step.run(run, options_from(step.options, op_context.op_config or {}))
+        work.summary = result.summary or work.summary
+        tell(context, connector, result)
+        told = result.partitions
+        if told is not None and isinstance(context, dg.AssetExecutionContext):
+            if told.of:
+                partitions.log_landed(context, dg.AssetKey([connector.name, told.of]), told.landed)
+            else:
+                partitions.report_partitions(context, told.landed, told.failed)
+        return result
+
+
+def context_of(
+    context: AnyContext, connector: Connector, step: Step, installation: Installation, **more: Any
+) -> RunContext[Any]:
+    """The run context of a step, or of a check of what it made.
+
+    The account of a run is its partition; a step that all accounts share is told the account too.
+    """
+    has_account = connector.accounts is not None and step.partitions != "pages"
+    return RunContext(
+        connector=connector.name,
+        account=context.run.tags.get(job_runs.PARTITION_TAG, "") if has_account else "",
+        lineage=Lineage(context.run.run_id, ancestors_of(context)),
+        installation=installation,
+        settings=load_settings(connector.settings),
+        tell=context.log.warning,
+        **more,
+    )
+
+
+def ancestors_of(context: AnyContext) -> tuple[str, ...]:
+    """The runs that the run of this step re-executes, its parent first, its root last; none of a run of its own.
+
+    A run in between that was deleted ends the way up; the root is known all the same.
+    """
+    found: list[str] = []
+    run: dg.DagsterRun | None = context.run
+    # Dagster's Python API leaves the tag out and fills the field alone.
+    while run is not None and (parent := run.tags.get(PARENT_TAG) or run.parent_run_id) and parent not in found:
+        found.append(parent)
+        run = context.instance.get_run_by_id(parent)
+    root = context.run.tags.get(ROOT_TAG) or context.run.root_run_id
+    return (*found, *([root] if root is not None and root not in found else []))
+
+
+def config_of(options: type[BaseModel]) -> type[dg.Config]:
+    """A step's options as Dagster explains them in the launchpad: the same names, defaults and descriptions."""
+    fields: dict[str, Any] = {name: (info.annotation, info) for name, info in options.model_fields.items()}
+    for name, earlier in EARLIER_NAMES.items():
+        if name in options.model_fields:
+            info = options.model_fields[name]
+            fields[earlier] = (info.annotation, Field(info.default, description=f"earlier name of {name}"))
+    return create_model(f"{options.__name__}Config", __base__=dg.Config, __doc__=options.__doc__, **fields)
+
+
+def options_from(options: type[BaseModel], config: Mapping[str, Any]) -> BaseModel:
+    """The options of a step from run config; an option under its earlier name counts as well."""
+    values = dict(config)
+    for name, earlier in EARLIER_NAMES.items():
+        if earlier in values:
+            given = values.pop(earlier)
+            values[name] = values.get(name) or given
+    return options.model_validate(values)
+
+
+def secrets_of(connector: Connector) -> Collection[SecretStr]:
+    """What no text of a run may show; none when it cannot be read: the run itself meets the same error and says so."""
+    try:
+        return connector.secrets(load_settings(Settings), load_settings(connector.settings))
+    except SettingsError:
+        return ()
+
+
+def tell(context: WorkContext, connector: Connector, result: StepResult) -> None:
+    """What a step tells, in the run's log and on a terminal; a terminal shows warnings in the summary."""
+    # Heard on a terminal only; what the UI shows goes through the context of the run.
+    logger = logging.getLogger(f"imagesync.{connector.name}")
+    for line in result.lines:
+        context.log.info(line)
+        logger.info(line)
+    for warning in result.warnings:
+        context.log.warning(warning)
+    if result.details is not None and logger.isEnabledFor(logging.DEBUG):
+        # Lines about single images: an event each would cost more than the image itself.
+        for line in result.details():
+            logger.debug(line)
+
+
+@contextmanager
+def stage(context: WorkContext, asset_key: dg.AssetKey, secrets: Collection[SecretStr] = ()) -> Iterator[Stage]:
+    """Run a step's work; when it raises, record its summary as failed and raise a dg.Failure that people understand.
+
+    A failure is not tried again when trying cannot help: a wrong setting, and every error that says `retryable = False`
+    (refused credentials, an answer that will be the same). All others are left to the asset's RetryPolicy. Work that
+    somebody stopped (Ctrl-C, the UI's terminate) has failed and is not tried again either.
+    No text that Dagster stores from here holds one of the `secrets` or the user part of a URL; a dg.Failure that the
+    work raised itself goes on as it is.
+    """
+    work = Stage()
+    try:
+        yield work
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        _observe_failure(context, asset_key, work, STOPPED)
+        # Left as it is, the interruption would be answered by the RetryPolicy: the step would run again.
+        raise dg.Failure(STOPPED, allow_retries=False) from None
+    except dg.Failure as failure:
+        _observe_failure(context, asset_key, work, clean_text(failure.description or "It failed.", secrets))
+        raise
+    except Exception as error:
+        message = error_text(error, secrets)
+        _observe_failure(context, asset_key, work, message)
+        trace = "".join(traceback.format_exception(error))
+        cleaned = without_secrets(trace, secrets)
+        metadata = {ERROR_CLASS_KEY: dg.MetadataValue.text(type(error).__name__)}
+        retry = not is_permanent(error)
+        if cleaned == trace:
+            raise dg.Failure(message, metadata=metadata, allow_retries=retry) from error
+        # Dagster would store the text of the chained error as it is.
+        metadata["traceback"] = dg.MetadataValue.text(cleaned[-TRACEBACK_CHARACTERS:])
+        raise dg.Failure(message, metadata=metadata, allow_retries=retry) from None
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Whether the same work would fail in the same way again, as the error itself says."""
+    return isinstance(error, SettingsError) or getattr(error, "retryable", None) is False
+
+
+def _observe_failure(context: WorkContext, asset_key: dg.AssetKey, work: Stage, message: str) -> None:
+    """Record the summary of work that failed as an observation: a failed step leaves no materialization."""
+    known, now = work.summary, datetime.now(UTC)
+    failed = Summary("failed", work.started_at, now, error_message=message)
+    told = (
+        failed
+        if known is None
+        else replace(known, status="failed", started_at=work.started_at, completed_at=now, error_message=message)
+    )
+    metadata = summary_metadata(told, counted=known is not None)
+    context.log_event(dg.AssetObservation(asset_key=asset_key, metadata=metadata))
