@@ -20,6 +20,7 @@ from imagesync_pipelines.sandbox.amazon.mapping import write_mapping
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.sync.applied import ApplyOptions
+from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
@@ -55,12 +56,13 @@ def _stopped(installation: Installation, settings: PlytixSettings, made: World, 
     timing = Timing(clock=made.now, sleep=made.sleep, wall=made.now, random=Random(run_id).random)
     context = RunContext("plytix", ALIAS, Lineage(run_id), installation, settings)
     with closing(PlytixApi(_account(made), settings, installation.engine, timing=timing)) as api:
-        reading.take_listings(context, ListingsOptions(mapping=str(mapping)))
-        reading.choose_images(context)
-        reading.read_products(context, api)
-        plan_steps.make_plan(context, api, GalleryPlanOptions())
-        apply_steps.upload_assets(context, api, ApplyOptions())
-        return apply_steps.apply_plan(context, api, ApplyOptions()).stopped
+        reading.listings(context, ListingsOptions(mapping=str(mapping)))
+        reading.images(context, NoOptions())
+        reading.products(context, NoOptions(), api)
+        plan_steps.plan(context, GalleryPlanOptions(), api)
+        apply_steps.assets(context, ApplyOptions(), api)
+        stopped = str(apply_steps.product_images(context, ApplyOptions(), api).shown["stopped"])
+        return "" if stopped == "-" else stopped
 
 
 def _account(made: World) -> PlytixAccount:

@@ -2,29 +2,19 @@
 and the report of the run.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Any
+
+import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, intents_of, ledger_of
 from imagesync_pipelines.connectors.plytix.model import UploadsMade
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, tasks_of, uploads_of
-from imagesync_pipelines.connectors.plytix.reading import open_pim
-from imagesync_pipelines.connectors.plytix.report import (
-    Basis,
-    Done,
-    ReportedFault,
-    bounded,
-    errors_table,
-    keep_report,
-    make_report,
-    report_numbers,
-)
-from imagesync_pipelines.connectors.plytix.target import GalleryTarget, Rereading, Tools, Written
-from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads, upload_all
+from imagesync_pipelines.connectors.plytix.report import Basis, ReportedFault, bounded, keep_report, make_report
+from imagesync_pipelines.connectors.plytix.target import GalleryTarget
+from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
 from imagesync_pipelines.sync.applied import (
     ApplyOptions,
     Loaded,
@@ -36,52 +26,10 @@ from imagesync_pipelines.sync.applied import (
     states_of,
 )
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import Json, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
 
-@dataclass(frozen=True)
-class GalleriesWritten:
-    """What came of applying an account's plan.
-
-    summary: of the run; its calls are those to Plytix, of reading and uploading too when this very run did that.
-    stopped: why the rest of the plan waits for the next run, '' when nothing does; goes_on_at: when the account's
-    limits let the next call through, None when they did not stop it. token_calls: to the host that gives tokens, by
-    this step.
-    """
-
-    plan_id: int
-    applied: Applied
-    written: Written
-    uploads: UploadsMade
-    report: dict[str, Any]
-    summary: Summary
-    token_calls: int
-    stopped: str
-    goes_on_at: datetime | None
-
-
-def assets(context: Run, options: ApplyOptions) -> StepResult:
-    """The step `assets`; see upload_assets."""
-    with open_pim(context) as api:
-        done = upload_assets(context, api, options)
-    return StepResult(
-        rows=done.uploaded + done.existed,
-        numbers={
-            "assets/uploaded": done.uploaded,
-            "assets/existed": done.existed,
-            "assets/failed": len(done.failed),
-            "api/calls": done.calls,
-        },
-        shown={
-            "failed": Texts([f"{key}: {why}" for key, why in sorted(done.failed.items())]),
-            "stopped": done.stopped or "-",
-        },
-        lines=[uploads_line(context.account, done)],
-    )
-
-
-def upload_assets(context: Run, api: PlytixApi, options: ApplyOptions) -> UploadsMade:
+def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
     """Upload the pictures that a stored plan needs and Plytix does not have; each one once, whoever shows it.
 
     A picture that Plytix does not take stops no other one. Raises AccountBusyError, PlanMissingError,
@@ -91,79 +39,61 @@ def upload_assets(context: Run, api: PlytixApi, options: ApplyOptions) -> Upload
     urls = uploads_of(loaded.rows, tasks_of(payload_of(context, loaded)))
     calls = api.calls
     with context.lock():
-        done = upload_all(
+        uploads = Uploads(api, ledger_of(context))
+        failed, left, stopped = uploads.upload_all(
             urls,
-            Uploads(api, ledger_of(context)),
             workers=context.settings.workers,
             anew=bool(loaded.scope["force"]) and loaded.header.applied_at is None,
             on_progress=lambda number: context.progress("images uploaded", number, None),
         )
-    made = UploadsMade(
+    done = UploadsMade(
         run_id=context.run_id,
         plan_id=loaded.header.id,
+        uploaded=len(uploads.uploaded),
+        existed=len(uploads.existed),
+        failed=failed,
+        left=left,
+        stopped=stopped,
         goes_on_at=api.free_at,
         calls=api.calls - calls,
-        **asdict(done),
     )
-    context.keep("assets", made)
-    return made
-
-
-def uploads_line(account: str, done: UploadsMade) -> str:
-    """The uploads in one line for the log."""
-    rest = f", {done.left} wait for the next run" if done.left else ""
-    return (
-        f"{account}: {done.uploaded} pictures uploaded, {done.existed} were in Plytix, {len(done.failed)} failed{rest}."
-    )
-
-
-def product_images(context: Run, options: ApplyOptions) -> StepResult:
-    """The step `product_images`; see apply_plan."""
-    with open_pim(context) as api:
-        done = apply_plan(context, api, options)
+    context.keep("assets", done)
+    rest = f", {left} wait for the next run" if left else ""
     return StepResult(
-        rows=done.applied.kept + done.applied.added + done.applied.updated,
-        numbers=report_numbers(done.report),
-        shown={
-            "report": Json(bounded(done.report)),
-            "errors": Table(errors_table(done.report)),
-            "token_calls": done.token_calls,
-            "stopped": done.stopped or "-",
+        rows=done.uploaded + done.existed,
+        numbers={
+            "assets/uploaded": done.uploaded,
+            "assets/existed": done.existed,
+            "assets/failed": len(failed),
+            "api/calls": done.calls,
         },
-        lines=[applied_line(context.account, done)],
-        warnings=done.summary.warnings,
-        summary=done.summary,
-        goes_on_at=done.goes_on_at,
+        shown={
+            "failed": Texts([f"{key}: {why}" for key, why in sorted(failed.items())]),
+            "stopped": stopped or "-",
+        },
+        lines=[
+            f"{context.account}: {done.uploaded} pictures uploaded, {done.existed} were in Plytix, {len(failed)} "
+            f"failed{rest}."
+        ],
     )
 
 
-def apply_plan(context: Run, api: PlytixApi, options: ApplyOptions) -> GalleriesWritten:
+def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
     """Write galleries and thumbnails as a stored plan has them (the one named, else this run's lineage's), and report.
 
-    When the account's calls are used up, the rest waits for the next run, which plans it again. Raises
-    AccountBusyError, PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
+    When the account's calls are used up, the rest waits for the next run, which plans it again. The summary's calls are
+    those to Plytix, of reading and uploading too when this very run did that. Raises AccountBusyError,
+    PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
     """
     loaded = load_plan(context, options.plan_id)
     payload = payload_of(context, loaded)
     tasks, scope = tasks_of(payload), loaded.scope
-    uploads = _uploads_of(context, loaded)
+    made = _uploads_of(context, loaded)
     read_at = datetime.fromisoformat(scope["read_at"]) if loaded.own else None
-    calls, token_calls = api.calls, api.token_calls
+    policy = Policy(scope["strategy"], scope["remove_missing"], force=scope["force"])
+    calls, token_calls, ledger = api.calls, api.token_calls, ledger_of(context)
     with context.lock():
-        ledger = ledger_of(context)
-        late_uploads = Uploads(api, ledger)
-        products = {sku: task.product for sku, task in tasks.items()}
-        tools = Tools(
-            api=api,
-            ledger=ledger,
-            uploads=late_uploads,
-            rereading=Rereading(api, sorted(tasks), products, read_at, context.clock),
-            links=ledger.known().links,
-            failed_uploads=uploads.failed,
-            written=Written(),
-        )
-        policy = Policy(scope["strategy"], scope["remove_missing"], force=scope["force"])
-        target = GalleryTarget(tools, tasks, policy, stopped=uploads.stopped)
+        target = GalleryTarget(api, ledger, tasks, policy, made, read_at, context.clock)
         applied = carry_out_remotely(
             context,
             loaded,
@@ -171,47 +101,47 @@ def apply_plan(context: Run, api: PlytixApi, options: ApplyOptions) -> Galleries
             intents_of(context),
             what="product images",
             states=states_of(loaded, payload),
-            fatal=FATAL,
             states_read_at=read_at,
+            fatal=FATAL,
         )
-    done = Done(
-        uploaded=uploads.uploaded + late_uploads.uploaded,
-        existed=uploads.existed + late_uploads.existed,
-        links=tools.written.links,
-        thumbnails=tools.written.thumbnails,
-        errors=_faults(context, applied, tasks),
+    report = make_report(
+        Basis.model_validate(scope["basis"]),
+        tasks,
+        ledger.known().assets(),
+        ended_at=context.clock(),
+        dry_run=False,
+        uploaded=made.uploaded + len(target.uploads.uploaded),
+        existed=made.existed + len(target.uploads.existed),
+        links=target.links,
+        thumbnails=target.thumbnails,
+        faults=_faults(context, applied, tasks),
     )
-    known = ledger.known().assets()
-    report = make_report(Basis.from_json(scope["basis"]), done, tasks, known, ended_at=context.clock(), dry_run=False)
     keep_report(context.installation.storage, context.run_id, report)
-    warnings = _warnings(context, loaded, applied, tools.written, target.stopped, uploads)
-    return GalleriesWritten(
-        plan_id=loaded.header.id,
-        applied=applied,
-        written=tools.written,
-        uploads=uploads,
-        report=report,
-        summary=applied_summary(
-            context, loaded, applied, warnings=tuple(warnings), calls=uploads.calls + api.calls - calls
-        ),
-        token_calls=api.token_calls - token_calls,
-        stopped=target.stopped or (str(scope["stopped"]) if loaded.own else ""),
-        goes_on_at=api.free_at or uploads.goes_on_at or (_moment(scope["goes_on_at"]) if loaded.own else None),
+    errors = pd.DataFrame(report["errors"], columns=["product_sku", "error", "url"])
+    found = list(_warnings(target, made))
+    warnings = applied_warnings(context, loaded, applied, what="product images", found=found, stopped=target.stopped)
+    calls = made.calls + api.calls - calls
+    summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=calls)
+    planned = scope if loaded.own else {"stopped": "", "goes_on_at": None}
+    goes_on_at = datetime.fromisoformat(planned["goes_on_at"]) if planned["goes_on_at"] else None
+    return StepResult(
+        rows=applied.kept + applied.added + applied.updated,
+        numbers={f"report/{name}": value for name, value in report.items() if isinstance(value, int)},
+        shown={
+            "report": bounded(report),
+            "errors": Table(errors.rename(columns={"product_sku": "product"})),
+            "token_calls": api.token_calls - token_calls,
+            "stopped": target.stopped or planned["stopped"] or "-",
+        },
+        lines=[
+            f"{context.account}: plan {loaded.header.id}: {report['images_uploaded']} images uploaded, "
+            f"{report['images_skipped']} reused, {report['links_created']} links created, "
+            f"{len(target.thumbnails)} thumbnails set; {summary.api_calls} calls."
+        ],
+        warnings=summary.warnings,
+        summary=summary,
+        goes_on_at=api.free_at or made.goes_on_at or goes_on_at,
     )
-
-
-def applied_line(account: str, done: GalleriesWritten) -> str:
-    """The application in one line for the log."""
-    report = done.report
-    return (
-        f"{account}: plan {done.plan_id}: {report['images_uploaded']} images uploaded, "
-        f"{report['images_skipped']} reused, {report['links_created']} links created, "
-        f"{len(done.written.thumbnails)} thumbnails set; {done.summary.api_calls} calls."
-    )
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
 
 
 def _uploads_of(context: Run, loaded: Loaded) -> UploadsMade:
@@ -227,7 +157,7 @@ def _uploads_of(context: Run, loaded: Loaded) -> UploadsMade:
     return made.model_copy(update={"run_id": context.run_id, "calls": 0, "left": 0, "stopped": "", "goes_on_at": None})
 
 
-def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> tuple[ReportedFault, ...]:
+def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> list[ReportedFault]:
     """What failed in this run, from the quarantine, and what nobody knows."""
     images = images_of(tasks)
     faults = []
@@ -239,18 +169,14 @@ def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> tuple[
     faults.sort(key=lambda fault: (fault.product_sku, fault.url))
     if applied.unknown:
         faults.append(ReportedFault("", f"the answer was lost for {applied.unknown} images; the next run looks", ""))
-    return tuple(faults)
+    return faults
 
 
-def _warnings(
-    context: Run, loaded: Loaded, applied: Applied, written: Written, stopped: str, uploads: UploadsMade
-) -> list[str]:
-    found = []
-    if uploads.failed:
-        found.append(f"{len(uploads.failed)} images could not be uploaded; the next run tries them again.")
-    if beside := sum(written.beside.values()):
-        found.append(
+def _warnings(target: GalleryTarget, made: UploadsMade) -> Iterator[str]:
+    if made.failed:
+        yield f"{len(made.failed)} images could not be uploaded; the next run tries them again."
+    if beside := sum(target.beside.values()):
+        yield (
             f"{beside} images have other content than before and were appended; the older ones are still in the "
             "galleries, take them out in Plytix. With PLYTIX_STRATEGY=patch the new ones take their places."
         )
-    return applied_warnings(context, loaded, applied, what="product images", found=found, stopped=stopped)

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
+from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, quality, reading
 from imagesync_pipelines.connectors.plytix.accounts import plytix_accounts
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
 from imagesync_pipelines.connectors.plytix.options import (
@@ -14,9 +14,9 @@ from imagesync_pipelines.connectors.plytix.options import (
     ListingsOptions,
     PlytixOptions,
 )
-from imagesync_pipelines.connectors.plytix.report import read_report
+from imagesync_pipelines.connectors.plytix.reading import with_pim
+from imagesync_pipelines.connectors.plytix.report import pictures_of, places_of, read_report
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
-from imagesync_pipelines.connectors.plytix.showing import pictures_of, places_of
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
@@ -96,7 +96,7 @@ CONNECTOR = Connector(
             What a run that was killed left open is settled here; assets that our ledger does not know are recognised by
             their file names.
             """,
-            reading.products,
+            with_pim(reading.products),
             kinds=("rest",),
             after=("images", "pim"),
             pool=API_POOL,
@@ -108,7 +108,7 @@ CONNECTOR = Connector(
 
             Images that people added keep their place; removals need the setting for them and pass the deletion limits.
             """,
-            plan_steps.plan,
+            with_pim(plan_steps.plan),
             kinds=("pandas", "parquet"),
             after=("products",),
             options=GalleryPlanOptions,
@@ -120,7 +120,7 @@ CONNECTOR = Connector(
 
             A picture that Plytix does not take stops no other; one that is there already is used as it is.
             """,
-            apply_steps.assets,
+            with_pim(apply_steps.assets),
             kinds=("rest",),
             after=("plan",),
             options=ApplyOptions,
@@ -133,7 +133,7 @@ CONNECTOR = Connector(
 
             One product is written by one worker; when the account's calls are used up, the rest waits for the next run.
             """,
-            apply_steps.product_images,
+            with_pim(apply_steps.product_images),
             kinds=("rest",),
             after=("assets",),
             options=ApplyOptions,
@@ -161,7 +161,7 @@ CONNECTOR = Connector(
             alone=Step(
                 "plan_cleanup",
                 "Plans to take out what we created for listings that are not in a mapping file any more.",
-                plan_steps.clean_up,
+                with_pim(plan_steps.clean_up),
                 kinds=("rest",),
                 options=GalleryCleanupOptions,
                 pool=API_POOL,
@@ -173,8 +173,8 @@ CONNECTOR = Connector(
     secrets=secrets,
     report=lambda installation, run_id: read_report(installation.storage, run_id),
     checks=(
-        Check("images", reading.PICTURE_CHECKS, reading.check_images, group="image_checks"),
-        Check("products", reading.PRODUCT_CHECK, reading.check_products),
+        Check("images", quality.PICTURE_CHECKS, quality.check_images, group="image_checks"),
+        Check("products", quality.PRODUCT_CHECK, quality.check_products),
     ),
     schedules=(
         Schedule(

@@ -5,7 +5,6 @@ A write whose answer was lost is errors.AnswerLostError, in every connector.
 
 # Kinds are named after what happened, as in "except ImageRefusedError".
 
-from imagesync_pipelines.sync.model import RowResult
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 
@@ -14,14 +13,6 @@ class HourSpentError(UpstreamError):
 
     Not the fault of any product: the run stops here, keeps what is done, and the next one goes on.
     """
-
-
-class HourSpentInProductError(Exception):
-    """The account's calls were used up in the middle of a product; `results` tells what was done, and what waits."""
-
-    def __init__(self, reason: str, results: list[RowResult]) -> None:
-        super().__init__(reason)
-        self.results = results
 
 
 class ImageRefusedError(UpstreamError):

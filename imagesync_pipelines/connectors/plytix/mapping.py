@@ -1,51 +1,32 @@
-"""The mapping file: which products of Amazon there are, and their images (docs/contracts/amazon.md)."""
+"""The mapping file: which products of Amazon there are, and their images (docs/contracts/amazon.md).
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, NamedTuple, NotRequired
+Of which marketplace an entry is, its own name says, then its SKU, its summary, the file. A name that is no marketplace
+of Amazon is refused at every level, since pictures of one country would go to products of another.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, NotRequired
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
 from imagesync_pipelines.connectors.plytix.errors import MappingError
-from imagesync_pipelines.connectors.plytix.marketplaces import (
-    AMAZON_SKU,
-    DEFAULT_MARKETPLACE,
-    default_told,
-    differences_told,
-    file_marketplace,
-    levels_of,
-    names_any,
-)
-from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
-from imagesync_pipelines.connectors.plytix.rules import amazon_sku, is_asin
+from imagesync_pipelines.connectors.plytix.marketplaces import known_marketplace
+from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, ListingsRead, SetAside
+from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku, is_asin
 from imagesync_pipelines.upstream.answers import load_json
 
 # The lists of entries: a mapping file has the first two, the export that it is made from has the third.
 _PARTS = ("matched", "unmatched_amazon", "variants")
 _PARENT = "VARIATION_PARENT"
+_DEFAULT_MARKETPLACE = "US"
+_SUMMARY = "_raw_summary.marketplaceId"
 _FLAT_COLUMNS: Mapping[str, str] = {
     "amazon_image_main": "MAIN",
     **{f"amazon_image_variant_{number}": f"PT{number:02d}" for number in range(1, 9)},
     "amazon_image_swatch": "SWCH",
 }
-
-
-class MappingFile(NamedTuple):
-    """A mapping file as read.
-
-    shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. marketplace: the country
-    that the file names, or that all its entries are of; '' when they are of several. entries: how many the file holds,
-    in all its parts. set_aside: entries and images that cannot be used. told: sentences for people about how it was
-    read.
-    """
-
-    source: str
-    shape: str
-    marketplace: str
-    entries: int
-    items: tuple[AmazonItem, ...]
-    set_aside: tuple[SetAside, ...]
-    told: tuple[str, ...] = ()
 
 
 def _positive(value: int | None) -> int | None:
@@ -75,19 +56,27 @@ _ENTRY = TypeAdapter(_Entry)
 _IMAGE = TypeAdapter(_Image)
 
 
-def read_mapping(body: bytes, source: str) -> MappingFile:
+def read_mapping(body: bytes, source: str) -> ListingsRead:
     """Read a mapping file; `source` is its name for people.
 
-    Bad entries and images are set aside with their reasons. Raises MappingError for a file that is empty, cut, of
-    another shape, of an unknown marketplace, or without a single entry that can be used.
+    shape: `list`, `flat`, `export`, or several joined by +; `no images` when no entry has any. marketplace: the country
+    that the file names, or that all its entries are of; '' when they are of several. Bad entries and images are set
+    aside with their reasons. Raises MappingError for a file that is empty, cut, of another shape, of an unknown
+    marketplace, or without a single entry that can be used.
     """
     document = _document(body, source)
     placed = list(_entries(document, source))
-    file, told = _marketplace(document, [raw for _, raw in placed], source)
+    if not placed:
+        raise MappingError(f"{source}: it lists no product; nothing was changed. Was its export empty?")
+    warnings = []
+    file = _marketplace_of_file(document.get("metadata"), source)
+    if not file and not any(_marketplaces_named(raw) for _, raw in placed):
+        file = _DEFAULT_MARKETPLACE
+        warnings.append(f"{source}: it names no marketplace anywhere, so its products are taken for those of {file}.")
     items: list[AmazonItem] = []
     set_aside: list[SetAside] = []
     shapes: set[str] = set()
-    differences: list[tuple[str, str]] = []
+    differences: list[str] = []
     for place, raw in placed:
         try:
             item, difference = _item(raw, file)
@@ -95,43 +84,31 @@ def read_mapping(body: bytes, source: str) -> MappingFile:
             set_aside.append(SetAside(place, _reason(error)))
             continue
         if difference:
-            differences.append((place, difference))
-        images: list[ItemImage] = []
-        for shape, image in _images(raw):
-            shapes.add(shape)
-            if isinstance(image, ItemImage):
-                images.append(image)
-            else:
-                set_aside.append(SetAside(item.sku, image))
-        items.append(item._replace(images=tuple(images)))
-    if not placed:
-        raise MappingError(f"{source}: it lists no product; nothing was changed. Was its export empty?")
+            differences.append(f"{place}: {difference}")
+        images = list(_images(raw))
+        shapes.update(shape for shape, _ in images)
+        set_aside += [SetAside(item.sku, reason) for _, reason in images if isinstance(reason, str)]
+        items.append(item._replace(images=tuple(image for _, image in images if isinstance(image, ItemImage))))
     if not items:
         first = set_aside[0]
         raise MappingError(
             f"{source}: none of its {len(placed)} entries can be used; the first, {first.where}: {first.reason}"
         )
+    if differences:
+        warnings.append(
+            f"{source}: {len(differences)} entries name another marketplace than what is above or below them, and the "
+            f"entry holds; the first, {differences[0]}."
+        )
     countries = {item.marketplace for item in items}
-    return MappingFile(
+    return ListingsRead(
         source=source,
         shape=" + ".join(sorted(shapes)) or "no images",
         marketplace=file or (countries.pop() if len(countries) == 1 else ""),
         entries=len(placed),
         items=tuple(items),
         set_aside=tuple(set_aside),
-        told=(*told, *differences_told(source, differences)),
+        warnings=tuple(warnings),
     )
-
-
-def _marketplace(document: Mapping[str, Any], entries: Sequence[object], source: str) -> tuple[str, tuple[str, ...]]:
-    """The country of entries that name none, '' when there is none for them; and what is told of it."""
-    try:
-        file = file_marketplace(document.get("metadata"))
-    except ValueError as error:
-        raise MappingError(f"{source}: {error}; nothing was changed. Correct its metadata.") from None
-    if file or not entries or names_any(entries):
-        return file, ()
-    return DEFAULT_MARKETPLACE, default_told(source)
 
 
 def _document(body: bytes, source: str) -> Mapping[str, Any]:
@@ -160,6 +137,56 @@ def _entries(document: Mapping[str, Any], source: str) -> Iterator[tuple[str, ob
             yield f"{name}[{number}]", raw
 
 
+def _marketplace_of_file(metadata: object, source: str) -> str:
+    """The country that a file names in its metadata, '' when it names none.
+
+    Raises MappingError for an unknown one, and for two that are not the same.
+    """
+    about = metadata if isinstance(metadata, dict) else {}
+    try:
+        countries = {_country(name, about.get(name)) for name in ("marketplace", "marketplace_id")} - {""}
+        if len(countries) > 1:
+            raise ValueError(
+                f"marketplace {about['marketplace']!r} and marketplace_id {about['marketplace_id']!r} of its metadata "
+                "are not the same marketplace"
+            )
+    except ValueError as error:
+        raise MappingError(f"{source}: {error}; nothing was changed. Correct its metadata.") from None
+    return next(iter(countries), "")
+
+
+def _marketplaces_named(raw: object) -> dict[str, object]:
+    """What an entry says of its marketplace, by where it says it; what holds comes first."""
+    if not isinstance(raw, dict):
+        return {}
+    suggested, summary = raw.get("suggested_sku"), raw.get("_raw_summary")
+    sku = AMAZON_SKU.fullmatch(suggested.strip()) if isinstance(suggested, str) else None
+    said = {
+        "marketplace": raw.get("marketplace"),
+        "the marketplace of its SKU": sku[1] if sku else None,
+        _SUMMARY: summary.get("marketplaceId") if isinstance(summary, dict) else None,
+    }
+    return {where: value for where, value in said.items() if not _is_empty(value)}
+
+
+def _country(where: str, value: object) -> str:
+    """The country of a marketplace, '' where a field is empty. Raises ValueError for an unknown one."""
+    if _is_empty(value):
+        return ""
+    country = known_marketplace(value) if isinstance(value, str) else None
+    if country is None:
+        expected = "one of Amazon's was expected, by country (such as US) or by Amazon's id"
+        raise ValueError(f"{where} {str(value)[:60]!r} is unknown; {expected}")
+    return country
+
+
+def _is_empty(value: object) -> bool:
+    """Whether a field says nothing; a table that was written as JSON has NaN there."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
 def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
     """One entry without its images, and what is told of its marketplace; `file`: the country of the file.
 
@@ -173,12 +200,14 @@ def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
     asin = (entry.get("amazon_asin") or (named[2] if named else "")).upper()
     if not is_asin(asin):
         raise ValueError(f"amazon_asin {asin[:60]!r} is no ASIN" if asin else "neither amazon_asin nor suggested_sku")
-    levels = levels_of(raw if isinstance(raw, dict) else {}, file)
-    marketplace = levels.holds
+    countries = {where: _country(where, value) for where, value in _marketplaces_named(raw).items()}
+    marketplace = next(iter(countries.values()), file)
     if not marketplace:
         raise ValueError("it names no marketplace, and neither does the file, though other entries do")
     if named is not None and named.groups() != (marketplace, asin):
         raise ValueError(f"suggested_sku {suggested} does not belong to {asin} in {marketplace}")
+    others = {"its _raw_summary": countries.get(_SUMMARY, ""), "the file": file}
+    differing = [f"{where} names {country}" for where, country in others.items() if country not in ("", marketplace)]
     item = AmazonItem(
         sku=amazon_sku(marketplace, asin),
         asin=asin,
@@ -187,7 +216,7 @@ def _item(raw: object, file: str) -> tuple[AmazonItem, str]:
         parent_asin=(entry.get("amazon_parent_asin") or "").upper(),
         images=(),
     )
-    return item, levels.difference
+    return item, f"it is of {marketplace}, though {' and '.join(differing)}" if differing else ""
 
 
 def _images(raw: object) -> Iterator[tuple[str, ItemImage | str]]:

@@ -2,10 +2,8 @@
 and what the steps of a run hand over.
 """
 
-from collections.abc import Mapping
 from datetime import datetime
-from enum import StrEnum
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -79,15 +77,6 @@ class Listing(NamedTuple):
         """The picture for the thumbnail; None without MAIN: no other one takes its place."""
         return next((image for image in self.images if image.variant == "MAIN"), None)
 
-    def as_json(self) -> dict[str, Any]:
-        """The fields as JSON values; `from_json` is the way back."""
-        return self._asdict() | {"images": [image._asdict() for image in self.images]}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The listing that `as_json` was made from."""
-        return cls(**{**data, "images": tuple(ListingImage(**image) for image in data["images"])})
-
 
 class PlytixProduct(NamedTuple):
     """A product as Plytix answered: the asset of its thumbnail and the assets of the gallery attribute, in order.
@@ -117,13 +106,6 @@ class Upload(NamedTuple):
     existed: bool
 
 
-class LinkAnswer(StrEnum):
-    """What became of a link that was asked for."""
-
-    LINKED = "linked"
-    ALREADY = "already linked"
-
-
 class _HandOver(BaseModel):
     """What a step of a run leaves for the later ones and for the checks (sync/steps.py: keep, find, need)."""
 
@@ -131,18 +113,22 @@ class _HandOver(BaseModel):
 
 
 class ListingsRead(_HandOver):
-    """What was read (sources.Sources), and what was asked for: marketplace '' is all of them."""
+    """What a mapping file, several of them or Amazon's catalogue say, before any choice.
+
+    source: the names of the files. shape: as they had it, or `catalogue`. marketplace: the country of all of it, and
+    once it was asked for one, that one; '' is all. entries: how many the files hold, in all their parts. set_aside:
+    entries and images that cannot be used. missing: SKUs that a file names and Amazon's catalogue does not have; empty
+    when it was not asked. warnings: sentences for people.
+    """
 
     source: str
     shape: str
-    live: bool
-    marketplace: str
+    marketplace: str = ""
     entries: int
     items: tuple[AmazonItem, ...]
-    set_aside: tuple[SetAside, ...]
-    missing: tuple[str, ...]
-    calls: int
-    warnings: tuple[str, ...]
+    set_aside: tuple[SetAside, ...] = ()
+    missing: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ImagesChosen(_HandOver):
@@ -152,10 +138,10 @@ class ImagesChosen(_HandOver):
     """
 
     source: str
-    listings: tuple[Listing, ...]
-    set_aside: tuple[SetAside, ...]
-    incomplete: tuple[str, ...]
-    warnings: tuple[str, ...]
+    listings: tuple[Listing, ...] = ()
+    set_aside: tuple[SetAside, ...] = ()
+    incomplete: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ProductsRead(_HandOver):
@@ -177,7 +163,11 @@ class ProductsRead(_HandOver):
 
 
 class UploadsMade(_HandOver):
-    """What became of the uploads of a plan, as uploading.UploadsDone has it; run_id, goes_on_at: as in ProductsRead."""
+    """What became of the uploads of a plan, in pictures; run_id, goes_on_at: as in ProductsRead.
+
+    uploaded: new assets; existed: Plytix had the very file. failed: reasons by key. left: not tried, for the reason
+    `stopped`, which is empty when all were.
+    """
 
     run_id: str
     plan_id: int

@@ -2,12 +2,12 @@
 what it costs.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 
-import orjson
 import pandas as pd
+from pydantic import TypeAdapter
 
 from imagesync_pipelines.connectors.plytix.galleries import (
     IN_GALLERY,
@@ -27,6 +27,7 @@ from imagesync_pipelines.sync.frames import REJECTED_COLUMNS
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.planned import Planned
 
 UNKNOWN_PRODUCT = "Plytix has no product with this SKU (yet); nothing is written, the next run looks again"
 # One row per group that changes: what applying needs of it, as JSON.
@@ -65,37 +66,21 @@ class Task:
         """The picture for the thumbnail; None without MAIN."""
         return next((image for image in self.images if image.variant == MAIN), None)
 
-    def as_json(self) -> str:
-        """Everything as JSON text; `from_json` is the way back."""
-        images = [image._asdict() for image in self.images]
-        task = {"product": self.product._asdict(), "images": images, "is_parent": self.is_parent}
-        return orjson.dumps(task).decode()
 
-    @classmethod
-    def from_json(cls, text: str) -> "Task":
-        """The task that `as_json` was made from."""
-        task = orjson.loads(text)
-        product = PlytixProduct(**{**task["product"], "gallery": tuple(task["product"]["gallery"])})
-        return cls(product, tuple(ListingImage(**image) for image in task["images"]), task["is_parent"])
+_TASK = TypeAdapter(Task)
 
 
 @dataclass(frozen=True)
-class GalleryPlan:
+class GalleryPlan(Planned):
     """A guarded plan of galleries and thumbnails.
 
-    plan: the engine's PLAN columns; a row is one picture on one product, and its fingerprint says whether it is the
-    thumbnail. held: removals that were held back. states: the digests of the groups as they are. payload:
-    PAYLOAD_COLUMNS. uploads: the pictures that Plytix does not have yet (or gets again), key to URL. unknown: SKUs that
-    Plytix does not have. skipped: SKUs left alone because their gallery holds images. wrong_order: SKUs whose gallery
-    will be in another order than their listing.
+    plan: a row is one picture on one product, and its fingerprint says whether it is the thumbnail. payload: one frame
+    of PAYLOAD_COLUMNS. uploads: the pictures that Plytix does not have yet (or gets again), key to URL. unknown: SKUs
+    that Plytix does not have. skipped: SKUs left alone because their gallery holds images. wrong_order: SKUs whose
+    gallery will be in another order than their listing.
     """
 
-    plan: pd.DataFrame
-    held: pd.DataFrame
-    states: Mapping[str, str]
-    payload: pd.DataFrame
-    cost: PlanCost
-    warnings: tuple[str, ...]
+    payload: tuple[pd.DataFrame, ...] = ()
     uploads: Mapping[str, str] = field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
@@ -128,39 +113,38 @@ def plan_galleries(
         for listing in planned
     }
     wanted = [row for listing in planned for row in _wanted(listing, current[listing.sku], policy)]
-    whole = {listing.sku for listing in planned if listing.images and listing.sku not in incomplete}
     wanted_keys = {row.key for row in wanted}
-    absent = {row.key for sku in whole for row in current[sku] if row.key not in wanted_keys}
-    groups = frozenset(listing.sku for listing in listings) - left_alone
-    scope = Scope(groups, None, frozenset(absent))
+    whole = [listing.sku for listing in planned if listing.images and listing.sku not in incomplete]
+    absent = frozenset(row.key for sku in whole for row in current[sku] if row.key not in wanted_keys)
     tasks = {listing.sku: Task(products[listing.sku], listing.images, listing.is_parent) for listing in planned}
-    rows = [row for some in current.values() for row in some]
-    rejected = [row for listing in listings if listing.sku in unknown for row in _rejected(listing)]
-    built = build_plan(
-        rows_frame(wanted),
-        rows_frame(rows),
-        scope,
-        rejected=pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str"),
+    rejected = [
+        (row_key(listing.sku, image.key), listing.sku, UNKNOWN_PRODUCT)
+        for listing in listings
+        if listing.sku not in products
+        for image in listing.images
+    ]
+    judged = _judged(
+        wanted,
+        [row for rows in current.values() for row in rows],
+        Scope(frozenset(listing.sku for listing in listings) - left_alone, None, absent),
+        tasks,
+        deletion_limits,
+        rejected=rejected,
         force=policy.force,
     )
-    guarded = guard(built, scope, deletion_limits)
-    uploads = _uploads(guarded.plan, tasks, known, policy)
+    assets = known.assets()
+    urls = uploads_of(judged.plan, tasks)
+    uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
     wrong_order = tuple(sku for sku, task in tasks.items() if _ends_in_wrong_order(task, known, policy))
-    return GalleryPlan(
-        plan=guarded.plan,
-        held=guarded.held,
-        states=group_states(rows_frame(rows)),
-        payload=payload_of(guarded.plan, tasks),
+    left = _left(planned, products, known, policy)
+    return replace(
+        judged,
         uploads=uploads,
         unknown=unknown,
         skipped=skipped,
         wrong_order=wrong_order,
-        cost=cost_of(guarded.plan, len(uploads), policy.strategy, windows),
-        warnings=(
-            *guarded.warnings,
-            *_warnings(unknown, wrong_order, _left(planned, products, known, policy)),
-            *_variants(guarded.plan, products),
-        ),
+        cost=cost_of(judged.plan, len(uploads), policy.strategy, windows),
+        warnings=(*judged.warnings, *_warnings(judged.plan, products, unknown, wrong_order, left)),
     )
 
 
@@ -172,30 +156,49 @@ def plan_removals(
     Only by patch; other people's images stay, and so does the thumbnail.
     """
     rows = [row for product in products.values() for row in rows_of(product, (), known, with_left=True)]
-    current = rows_frame(rows)
     scope = Scope(frozenset(products), None, frozenset(row.key for row in rows))
-    guarded = guard(build_plan(rows_frame(()), current, scope), scope, deletion_limits)
-    tasks = {sku: Task(product, ()) for sku, product in products.items()}
+    judged = _judged((), rows, scope, {sku: Task(product, ()) for sku, product in products.items()}, deletion_limits)
+    return replace(judged, cost=cost_of(judged.plan, 0, "patch", windows))
+
+
+def _judged(
+    wanted: Iterable[Row],
+    current: Sequence[Row],
+    scope: Scope,
+    tasks: Mapping[str, Task],
+    deletion_limits: DeletionLimits,
+    *,
+    rejected: Sequence[tuple[str, str, str]] = (),
+    force: bool = False,
+) -> GalleryPlan:
+    """The engine's plan, guarded; its cost is still to be reckoned."""
+    there = rows_frame(current)
+    bad = pd.DataFrame(rejected, columns=list(REJECTED_COLUMNS)).astype("str")
+    guarded = guard(build_plan(rows_frame(wanted), there, scope, rejected=bad, force=force), scope, deletion_limits)
     return GalleryPlan(
         plan=guarded.plan,
         held=guarded.held,
-        states=group_states(current),
-        payload=payload_of(guarded.plan, tasks),
-        cost=cost_of(guarded.plan, 0, "patch", windows),
-        warnings=guarded.warnings,
+        cost=PlanCost(0, 0, 0),
+        states=group_states(there),
+        payload=(payload_of(guarded.plan, tasks),),
+        warnings=tuple(guarded.warnings),
     )
+
+
+def changing_groups(plan: pd.DataFrame) -> list[str]:
+    """The groups in which something changes, in order."""
+    return sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
 
 
 def payload_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> pd.DataFrame:
     """PAYLOAD_COLUMNS of the groups that change."""
-    groups = sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
-    rows = [(group, tasks[group].as_json()) for group in groups]
+    rows = [(group, _TASK.dump_json(tasks[group]).decode()) for group in changing_groups(plan)]
     return pd.DataFrame(rows, columns=list(PAYLOAD_COLUMNS)).astype("str")
 
 
 def tasks_of(payload: pd.DataFrame) -> dict[str, Task]:
     """The tasks of a payload, by group."""
-    return {group: Task.from_json(text) for group, text in zip(payload["group"], payload["task"], strict=True)}
+    return {group: _TASK.validate_json(text) for group, text in zip(payload["group"], payload["task"], strict=True)}
 
 
 def images_of(tasks: Mapping[str, Task]) -> dict[tuple[str, str], ListingImage]:
@@ -222,22 +225,13 @@ def _wanted(listing: Listing, current: Sequence[Row], policy: Policy) -> Iterato
     for image in listing.images:
         key = row_key(listing.sku, image.key)
         before = now.get(key)
-        fingerprint = IN_GALLERY_AND_THUMBNAIL if main is not None and image.key == main.key else IN_GALLERY
-        if main is None and before is not None:
+        position: int | None = image.position
+        fingerprint = IN_GALLERY_AND_THUMBNAIL if image is main else IN_GALLERY
+        if before is not None and main is None:
             fingerprint = before.fingerprint
-        keeps_place = policy.strategy == "link" and before is not None
-        yield Row(key, listing.sku, before.position if keeps_place and before else image.position, fingerprint)
-
-
-def _rejected(listing: Listing) -> Iterator[tuple[str, str, str]]:
-    for image in listing.images:
-        yield row_key(listing.sku, image.key), listing.sku, UNKNOWN_PRODUCT
-
-
-def _uploads(plan: pd.DataFrame, tasks: Mapping[str, Task], known: Known, policy: Policy) -> dict[str, str]:
-    assets = known.assets()
-    urls = uploads_of(plan, tasks)
-    return {key: url for key, url in urls.items() if policy.force or key not in assets}
+        if before is not None and policy.strategy == "link":
+            position = before.position
+        yield Row(key, listing.sku, position, fingerprint)
 
 
 def _ends_in_wrong_order(task: Task, known: Known, policy: Policy) -> bool:
@@ -260,28 +254,28 @@ def _left(planned: Sequence[Listing], products: Mapping[str, PlytixProduct], kno
     )
 
 
-def _warnings(unknown: Sequence[str], wrong_order: Sequence[str], left: int) -> list[str]:
-    found = []
+def _warnings(
+    plan: pd.DataFrame,
+    products: Mapping[str, PlytixProduct],
+    unknown: Sequence[str],
+    wrong_order: Sequence[str],
+    left: int,
+) -> Iterator[str]:
     if unknown:
-        found.append(f"Plytix has no product for {len(unknown)} listings, such as {unknown[0]}; they wait for it.")
+        yield f"Plytix has no product for {len(unknown)} listings, such as {unknown[0]}; they wait for it."
     if wrong_order:
-        found.append(
+        yield (
             f"{len(wrong_order)} galleries, such as that of {wrong_order[0]}, will be in another order than their "
             "listings; PLYTIX_STRATEGY=patch puts them in order."
         )
     if left:
-        found.append(f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off.")
-    return found
-
-
-def _variants(plan: pd.DataFrame, products: Mapping[str, PlytixProduct]) -> Iterator[str]:
-    """A warning of products that are variants in Plytix: their own values hide what would flow from their parents."""
-    changing = sorted(set(plan.loc[plan["change"].isin(EFFECTS), "group"]))
-    found = [sku for sku in changing if products[sku].parent_id is not None]
-    if found:
+        yield f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off."
+    # The own values of a variant hide what would flow from its parent.
+    variants = [sku for sku in changing_groups(plan) if products[sku].parent_id is not None]
+    if variants:
         yield (
-            f"{len(found)} products, such as {found[0]}, are variants in Plytix; where images are inherited there, "
-            "their own hide those of their parents, and PLYTIX_INHERITED_GALLERIES has to be true."
+            f"{len(variants)} products, such as {variants[0]}, are variants in Plytix; where images are inherited "
+            "there, their own hide those of their parents, and PLYTIX_INHERITED_GALLERIES has to be true."
         )
 
 
@@ -292,7 +286,7 @@ def cost_of(plan: pd.DataFrame, uploads: int, strategy: str, windows: Sequence[W
     """
     changing = plan[plan["change"].isin(EFFECTS)]
     if strategy == "patch":
-        writes = changing["group"].nunique()
+        writes = int(changing["group"].nunique())
     else:
         links = changing["change"] == Change.ADD
         gets_thumbnail = (changing["fingerprint_after"] == IN_GALLERY_AND_THUMBNAIL) & (
@@ -300,7 +294,7 @@ def cost_of(plan: pd.DataFrame, uploads: int, strategy: str, windows: Sequence[W
         )
         forced = changing["reason"] == "forced"
         writes = int(links.sum()) + int(gets_thumbnail.sum()) + int(forced.sum())
-    calls = uploads + int(writes)
+    calls = uploads + writes
     return PlanCost(calls, 0, minutes_for(calls, windows))
 
 

@@ -1,4 +1,4 @@
-"""How good the pictures of the listings are: size, decodable, white behind MAIN, shown twice, products without MAIN.
+"""The checks: how good the pictures of the listings are, and whether Plytix has a product for each of them.
 
 Nothing is kept from Plytix because of it.
 """
@@ -8,26 +8,45 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations
+from typing import NamedTuple
 
-from imagesync_pipelines.connectors.plytix.model import Listing
+import pandas as pd
+
+from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, ProductsRead
 from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.imaging.perceptual_hash import distance, perceptual_hash_of
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.sync.steps import CheckResult, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
+# Name → what it says; the names are the true sentences, the texts explain them in the UI.
+PICTURE_CHECKS = {
+    "every_image_is_large_enough": "The longest side has PLYTIX_MIN_LONGEST_SIDE pixels, so that Amazon can zoom.",
+    "every_image_can_be_decoded": "The address gives a picture that can be read to its last byte.",
+    "every_main_image_has_a_white_background": "The border of MAIN is white, as Amazon's own rules want it (sampled).",
+    "no_listing_shows_an_image_twice": "No two pictures of a listing look the same, whatever their ids and sizes.",
+    "every_product_with_images_has_a_main_image": "A listing without MAIN leaves the thumbnail as it is.",
+}
+PRODUCT_CHECK = {
+    "every_listing_has_a_product": (
+        "Plytix has a product for every listing; images of a listing without one wait for it."
+    )
+}
 # Of 64 bits; the same picture in another size differs in a few, two pictures of one shoe in a dozen.
 ALIKE_BITS = 3
 # Share of the border: a product may touch it.
 WHITE_SHARE = 0.9
+# The longest side of a picture that is shown small, as Amazon scales it.
+SMALL_SIDE = 75
+LARGEST_BYTES = 30 * 1024 * 1024
+SECONDS = 20.0
 
-Fetch = Callable[[str], bytes]
 
-
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """One thing that is wrong with a picture of a product; key is '' where no picture is meant."""
 
     sku: str
@@ -40,16 +59,15 @@ class Quality:
     """What was found, by check. looked_at: pictures that were fetched and decoded; contents: their SHA-256 by key."""
 
     looked_at: int
-    small: tuple[Finding, ...]
-    undecodable: tuple[Finding, ...]
-    not_white: tuple[Finding, ...]
-    twins: tuple[Finding, ...]
-    without_main: tuple[Finding, ...]
+    small: list[Finding]
+    undecodable: list[Finding]
+    not_white: list[Finding]
+    twins: list[Finding]
+    without_main: list[Finding]
     contents: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class _Seen:
+class _Seen(NamedTuple):
     """A picture that was looked at; `fault` says why it could not be, then the rest is empty."""
 
     fault: str = ""
@@ -59,9 +77,48 @@ class _Seen:
     sha256: str = ""
 
 
+def check_images(context: Run) -> Mapping[str, CheckResult]:
+    """One look at a sample of the pictures (PLYTIX_QUALITY_SAMPLE) answers all PICTURE_CHECKS.
+
+    Which ones follows from the run; their contents are noted in the ledger. Raises HandOverMissingError.
+    """
+    chosen, settings = context.look_at("images", ImagesChosen), context.settings
+    quality = look_at_pictures(
+        chosen.listings,
+        picture_fetcher(context.installation.settings),
+        lambda key: picture_url(key, settings),
+        sample=settings.quality_sample,
+        seed=context.run_id,
+        min_longest_side=settings.min_longest_side,
+        workers=settings.workers,
+    )
+    ledger_of(context).note_contents(quality.contents)
+    by_check = (quality.small, quality.undecodable, quality.not_white, quality.twins, quality.without_main)
+    return {
+        name: CheckResult(
+            passed=not found,
+            description=f"{len(found)} found; {quality.looked_at} pictures were looked at",
+            shown={
+                "found": Table(pd.DataFrame(found, columns=["product", "picture", "what"])),
+                "number": len(found),
+                "looked_at": quality.looked_at,
+            },
+        )
+        for name, found in zip(PICTURE_CHECKS, by_check, strict=True)
+    }
+
+
+def check_products(context: Run) -> Mapping[str, CheckResult]:
+    """Whether Plytix has a product for every listing, as it was last read. Raises HandOverMissingError."""
+    read = context.look_at("products", ProductsRead)
+    (name,) = PRODUCT_CHECK
+    told = read.stopped or f"{len(read.unknown)} listings without a product in Plytix"
+    return {name: CheckResult(not read.unknown and not read.stopped, told, {"products": Texts(read.unknown)})}
+
+
 def look_at_pictures(
     listings: Sequence[Listing],
-    fetch: Fetch,
+    fetch: Callable[[str], bytes],
     url_of: Callable[[str], str],
     *,
     sample: int,
@@ -78,22 +135,22 @@ def look_at_pictures(
     keys = sorted({image.key for listing in chosen for image in listing.images})
     with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
         seen = dict(zip(keys, pool.map(lambda key: _look(fetch, url_of(key)), keys), strict=True))
+    shown = [(listing.sku, image, seen[image.key]) for listing in chosen for image in listing.images]
     return Quality(
         looked_at=len(keys),
-        small=tuple(_small(listings, seen, min_longest_side)),
-        undecodable=tuple(
-            Finding(listing.sku, image.key, seen[image.key].fault)
-            for listing in chosen
-            for image in listing.images
-            if seen[image.key].fault
-        ),
-        not_white=tuple(_not_white(chosen, seen)),
-        twins=tuple(_twins(chosen, seen)),
-        without_main=tuple(
+        small=list(_small(listings, seen, min_longest_side)),
+        undecodable=[Finding(sku, image.key, picture.fault) for sku, image, picture in shown if picture.fault],
+        not_white=[
+            Finding(sku, image.key, f"the border of MAIN is white by {picture.white_edge:.0%} only, not all round")
+            for sku, image, picture in shown
+            if image.variant == MAIN and not picture.fault and picture.white_edge < WHITE_SHARE
+        ],
+        twins=list(_twins(chosen, seen)),
+        without_main=[
             Finding(listing.sku, "", "it has images, but no MAIN")
             for listing in listings
             if listing.images and listing.main is None
-        ),
+        ],
         contents={key: picture.sha256 for key, picture in seen.items() if picture.sha256},
     )
 
@@ -110,7 +167,7 @@ def sampled(listings: Sequence[Listing], sample: int, seed: str) -> list[Listing
     return found
 
 
-def _look(fetch: Fetch, url: str) -> _Seen:
+def _look(fetch: Callable[[str], bytes], url: str) -> _Seen:
     try:
         body = fetch(url)
         facts = check_image(body)
@@ -131,18 +188,6 @@ def _small(listings: Sequence[Listing], seen: Mapping[str, _Seen], least: int) -
                 yield Finding(listing.sku, image.key, what)
 
 
-def _not_white(listings: Sequence[Listing], seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    for listing in listings:
-        for image in listing.images:
-            picture = seen[image.key]
-            if image.variant == MAIN and not picture.fault and picture.white_edge < WHITE_SHARE:
-                yield Finding(
-                    listing.sku,
-                    image.key,
-                    f"the border of MAIN is white by {picture.white_edge:.0%} only, not all round",
-                )
-
-
 def _twins(listings: Sequence[Listing], seen: Mapping[str, _Seen]) -> Iterator[Finding]:
     """Pairs of pictures of one listing that look the same."""
     for listing in listings:
@@ -150,12 +195,6 @@ def _twins(listings: Sequence[Listing], seen: Mapping[str, _Seen]) -> Iterator[F
         for one, other in combinations(good, 2):
             if distance(seen[one.key].hash, seen[other.key].hash) <= ALIKE_BITS:
                 yield Finding(listing.sku, other.key, f"{other.variant} looks the same as {one.variant}")
-
-
-# The longest side of a picture that is shown small, as Amazon scales it.
-SMALL_SIDE = 75
-LARGEST_BYTES = 30 * 1024 * 1024
-SECONDS = 20.0
 
 
 def picture_url(key: str, settings: PlytixSettings, longest_side: int | None = None) -> str:

@@ -1,7 +1,8 @@
-"""The steps before the plan: Amazon's listings, their pictures, Plytix's products; and the checks of what was read."""
+"""The steps before the plan: Amazon's listings, their pictures, Plytix's products."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from typing import TypeVar
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.galleries import keys_shown, rows_frame, rows_of
-from imagesync_pipelines.connectors.plytix.ledger import GalleryIntents, Ledger, NotedAsset, Run, intents_of, ledger_of
+from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, intents_of, ledger_of
 from imagesync_pipelines.connectors.plytix.marketplaces import known_marketplace
 from imagesync_pipelines.connectors.plytix.model import (
     ImagesChosen,
@@ -22,13 +23,6 @@ from imagesync_pipelines.connectors.plytix.model import (
     SetAside,
 )
 from imagesync_pipelines.connectors.plytix.options import ListingsOptions
-from imagesync_pipelines.connectors.plytix.quality import (
-    Finding,
-    Quality,
-    look_at_pictures,
-    picture_fetcher,
-    picture_url,
-)
 from imagesync_pipelines.connectors.plytix.rules import (
     choose_listings,
     file_name,
@@ -39,53 +33,25 @@ from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, na
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import QuarantineItem
-from imagesync_pipelines.sync.steps import CheckResult, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
 LISTING_STAGE = "listing"
-# Name → what it says; the names are the true sentences, the texts explain them in the UI.
-PICTURE_CHECKS = {
-    "every_image_is_large_enough": "The longest side has PLYTIX_MIN_LONGEST_SIDE pixels, so that Amazon can zoom.",
-    "every_image_can_be_decoded": "The address gives a picture that can be read to its last byte.",
-    "every_main_image_has_a_white_background": "The border of MAIN is white, as Amazon's own rules want it (sampled).",
-    "no_listing_shows_an_image_twice": "No two pictures of a listing look the same, whatever their ids and sizes.",
-    "every_product_with_images_has_a_main_image": "A listing without MAIN leaves the thumbnail as it is.",
-}
-PRODUCT_CHECK = {
-    "every_listing_has_a_product": (
-        "Plytix has a product for every listing; images of a listing without one wait for it."
-    )
-}
+
+Options = TypeVar("Options")
 
 
-@contextmanager
-def open_pim(context: Run) -> Iterator[PlytixApi]:
-    """The account's Plytix, for the length of a `with` block. Raises AccountsError."""
-    account = plytix_accounts(load_accounts(context.installation.settings)).named(context.account)
-    with closing(PlytixApi(account, context.settings, context.installation.engine)) as api:
-        yield api
+def with_pim(step: Callable[[Run, Options, PlytixApi], StepResult]) -> Callable[[Run, Options], StepResult]:
+    """A step that works in the account's Plytix, as the declaration names it. It raises AccountsError too."""
+
+    def run(context: Run, options: Options) -> StepResult:
+        account = plytix_accounts(load_accounts(context.installation.settings)).named(context.account)
+        with closing(PlytixApi(account, context.settings, context.installation.engine)) as api:
+            return step(context, options, api)
+
+    return run
 
 
 def listings(context: Run, options: ListingsOptions) -> StepResult:
-    """The step `listings`; see take_listings."""
-    read = take_listings(context, options)
-    return StepResult(
-        rows=len(read.items),
-        numbers={"listings/entries": read.entries, "listings/set_aside": len(read.set_aside)},
-        shown={
-            "source": read.source,
-            "shape": read.shape,
-            "marketplace": read.marketplace or "all",
-            "catalogue_calls": read.calls,
-            "set_aside": Table(set_aside_table(read.set_aside)),
-            "missing_at_amazon": Texts(read.missing),
-            "warnings": Texts(read.warnings),
-        },
-        lines=[f"{context.account}: {len(read.items)} products in {read.source} (shape: {read.shape})."],
-        warnings=read.warnings,
-    )
-
-
-def take_listings(context: Run, options: ListingsOptions) -> ListingsRead:
     """Read the mapping file (or all of the folder), and with `live` ask Amazon's catalogue for its products' images.
 
     marketplace: by country or by Amazon's id; '' is all. skus: these products only; with `live` and without a file they
@@ -96,140 +62,86 @@ def take_listings(context: Run, options: ListingsOptions) -> ListingsRead:
         raise SettingsError(
             f"There is no marketplace {options.marketplace!r}; name its country, such as US, or Amazon's id."
         )
-    settings, marketplace = context.settings, country or ""
     if options.live and options.skus and not options.mapping:
         read = named_products(options.skus)
     else:
-        read = read_sources(options.mapping, settings.mapping_folder, context.installation.settings)
+        read = read_sources(options.mapping, context.settings.mapping_folder, context.installation.settings)
         read = only(read, options.skus) if options.skus else read
     calls = 0
-    with closing(CatalogueApi(settings, context.installation.engine)) if options.live else nullcontext() as amazon:
-        if amazon is not None:
-            read = as_amazon_has_them(read, amazon, marketplace)
+    if options.live:
+        with closing(CatalogueApi(context.settings, context.installation.engine)) as amazon:
+            read = as_amazon_has_them(read, amazon.items, country or "")
             calls = amazon.calls
-    warnings = list(read.told)
-    if read.set_aside:
-        first = read.set_aside[0]
-        warnings.append(f"{len(read.set_aside)} entries or images cannot be used; {first.where}: {first.reason}.")
+    warnings = [*read.warnings, *_set_aside_warning("entries or images", read.set_aside)]
     if read.missing:
         warnings.append(f"Amazon's catalogue lacks {len(read.missing)} products, such as {read.missing[0]}.")
-    found = ListingsRead(
-        source=read.source,
-        shape=read.shape,
-        live=options.live,
-        marketplace=marketplace,
-        entries=read.entries,
-        items=read.items,
-        set_aside=read.set_aside,
-        missing=read.missing,
-        calls=calls,
-        warnings=tuple(warnings),
+    read = read.model_copy(update={"marketplace": country or "", "warnings": tuple(warnings)})
+    context.keep("listings", read)
+    return StepResult(
+        rows=len(read.items),
+        numbers={"listings/entries": read.entries, "listings/set_aside": len(read.set_aside)},
+        shown={
+            "source": read.source,
+            "shape": read.shape,
+            "marketplace": read.marketplace or "all",
+            "catalogue_calls": calls,
+            "set_aside": _set_aside_table(read.set_aside),
+            "missing_at_amazon": Texts(read.missing),
+            "warnings": Texts(warnings),
+        },
+        lines=[f"{context.account}: {len(read.items)} products in {read.source} (shape: {read.shape})."],
+        warnings=warnings,
     )
-    context.keep("listings", found)
-    return found
 
 
 def images(context: Run, _: NoOptions) -> StepResult:
-    """The step `images`; see choose_images."""
-    chosen = choose_images(context)
-    return StepResult(
-        rows=sum(len(listing.images) for listing in chosen.listings),
-        numbers=images_numbers(chosen),
-        shown={
-            "listings": Table(listings_table(chosen)),
-            "set_aside": Table(set_aside_table(chosen.set_aside)),
-        },
-        lines=[images_line(context.account, chosen)],
-        warnings=chosen.warnings,
-    )
-
-
-def choose_images(context: Run) -> ImagesChosen:
     """Choose one picture per marketplace and variant from what was read; what cannot be used goes to quarantine.
 
     Raises HandOverMissingError.
     """
     read = context.need("listings", ListingsRead)
-    chosen = choose_listings(read.items, [read.marketplace] if read.marketplace else [])
-    warnings = list(read.warnings)
-    if chosen.set_aside:
-        first = chosen.set_aside[0]
-        warnings.append(f"{len(chosen.set_aside)} images cannot be used; {first.where}: {first.reason}.")
-    if read.marketplace and not chosen.listings:
+    found, bad = choose_listings(read.items, [read.marketplace] if read.marketplace else [])
+    warnings = [*read.warnings, *_set_aside_warning("images", bad)]
+    if read.marketplace and not found:
         warnings.append(f"There is no listing of the marketplace {read.marketplace}.")
-    skus = {listing.sku for listing in chosen.listings}
-    set_aside = (*read.set_aside, *chosen.set_aside)
-    found = ImagesChosen(
+    set_aside = (*read.set_aside, *bad)
+    incomplete = {entry.where for entry in set_aside} & {listing.sku for listing in found}
+    chosen = ImagesChosen(
         source=read.source,
-        listings=chosen.listings,
+        listings=found,
         set_aside=set_aside,
-        incomplete=tuple(sorted({entry.where for entry in set_aside} & skus)),
+        incomplete=tuple(sorted(incomplete)),
         warnings=tuple(warnings),
     )
     _put_aside(context, set_aside)
-    context.keep("images", found)
-    return found
-
-
-def images_line(account: str, chosen: ImagesChosen) -> str:
-    """The choice of pictures in one line for the log."""
-    numbers = images_numbers(chosen)
-    return (
-        f"{account}: {numbers['images/refs']} images of {numbers['images/unique']} pictures on "
-        f"{numbers['products/with_images']} of {len(chosen.listings)} listings."
-    )
-
-
-def images_numbers(chosen: ImagesChosen) -> dict[str, int]:
-    """The numbers of a choice that the UI plots."""
-    return {
-        "images/refs": sum(listing.slots for listing in chosen.listings),
-        "images/unique": len({image.key for listing in chosen.listings for image in listing.images}),
-        "products/with_images": sum(bool(listing.images) for listing in chosen.listings),
-        "products/without_main": sum(bool(listing.images) and listing.main is None for listing in chosen.listings),
-        "products/parents": sum(listing.is_parent for listing in chosen.listings),
+    context.keep("images", chosen)
+    numbers = {
+        "images/refs": sum(listing.slots for listing in found),
+        "images/unique": len({image.key for listing in found for image in listing.images}),
+        "products/with_images": sum(bool(listing.images) for listing in found),
+        "products/without_main": sum(bool(listing.images) and listing.main is None for listing in found),
+        "products/parents": sum(listing.is_parent for listing in found),
     }
-
-
-def listings_table(chosen: ImagesChosen) -> pd.DataFrame:
-    """The listings: product, how many images, their variants in order."""
     rows = [
         (listing.sku, len(listing.images), " ".join(image.variant or "?" for image in listing.images))
-        for listing in chosen.listings
+        for listing in found
     ]
-    return pd.DataFrame(rows, columns=["product", "images", "variants"])
-
-
-def set_aside_table(entries: Sequence[SetAside]) -> pd.DataFrame:
-    """What cannot be used, with the reason."""
-    return pd.DataFrame(list(entries), columns=["where", "reason", "url"])
-
-
-def products(context: Run, _: NoOptions) -> StepResult:
-    """The step `products`; see read_products."""
-    with open_pim(context) as api:
-        read = read_products(context, api)
     return StepResult(
-        rows=len(read.products),
-        numbers={"products/unknown": len(read.unknown), "api/calls": read.calls},
+        rows=sum(images for _, images, _ in rows),
+        numbers=numbers,
         shown={
-            "unknown_products": Texts(read.unknown),
-            "recognised_assets": read.recognised,
-            "stopped": read.stopped or "-",
+            "listings": Table(pd.DataFrame(rows, columns=["product", "images", "variants"])),
+            "set_aside": _set_aside_table(set_aside),
         },
-        lines=[products_line(context.account, read)],
+        lines=[
+            f"{context.account}: {numbers['images/refs']} images of {numbers['images/unique']} pictures on "
+            f"{numbers['products/with_images']} of {len(found)} listings."
+        ],
+        warnings=warnings,
     )
 
 
-def products_line(account: str, read: ProductsRead) -> str:
-    """The reading of Plytix in one line for the log."""
-    if read.stopped:
-        return f"{account}: no product was read from Plytix: {read.stopped}"
-    again = f"; {read.recognised} assets were recognised by their names" if read.recognised else ""
-    return f"{account}: {len(read.products)} products read from Plytix, {len(read.unknown)} it does not have{again}."
-
-
-def read_products(context: Run, api: PlytixApi) -> ProductsRead:
+def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
     """Read the products of the listings, settle what an earlier run left open, recognise assets we do not know.
 
     When the account's calls are used up, nothing counts as read, and the next run goes on. Raises HandOverMissingError,
@@ -238,28 +150,34 @@ def read_products(context: Run, api: PlytixApi) -> ProductsRead:
     chosen = context.need("images", ImagesChosen)
     calls = api.calls
     with context.lock():
-        found = _read_products(context, api, [listing.sku for listing in chosen.listings], chosen.listings)
-    found = found.model_copy(update={"calls": api.calls - calls})
-    context.keep("products", found)
-    return found
+        read = _read_products(context, api, chosen.listings)
+    read = read.model_copy(update={"calls": api.calls - calls})
+    context.keep("products", read)
+    again = f"; {read.recognised} assets were recognised by their names" if read.recognised else ""
+    told = f"{len(read.products)} products read from Plytix, {len(read.unknown)} it does not have{again}."
+    return StepResult(
+        rows=len(read.products),
+        numbers={"products/unknown": len(read.unknown), "api/calls": read.calls},
+        shown={
+            "unknown_products": Texts(read.unknown),
+            "recognised_assets": read.recognised,
+            "stopped": read.stopped or "-",
+        },
+        lines=[f"{context.account}: {f'no product was read from Plytix: {read.stopped}' if read.stopped else told}"],
+    )
 
 
-def _read_products(context: Run, api: PlytixApi, skus: Sequence[str], wanted: Sequence[Listing]) -> ProductsRead:
-    intents = intents_of(context)
-    unsettled = [intent.group for intent in intents.open_intents()]
+def _read_products(context: Run, api: PlytixApi, wanted: Sequence[Listing]) -> ProductsRead:
+    unsettled = [intent.group for intent in intents_of(context).open_intents()]
+    skus = [listing.sku for listing in wanted]
     try:
         # What is to be settled is asked for in the same call.
         found = api.search_products([*skus, *unsettled])
         read_at = context.clock()
         recognised = recognise(api, ledger_of(context), found, wanted)
     except HourSpentError as error:
-        return ProductsRead(
-            run_id=context.run_id,
-            read_at=context.clock(),
-            stopped=str(error),
-            goes_on_at=api.free_at,
-        )
-    _settle(context, intents, {sku: found[sku] for sku in unsettled if sku in found})
+        return ProductsRead(run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.free_at)
+    _settle(context, {sku: found[sku] for sku in unsettled if sku in found})
     return ProductsRead(
         run_id=context.run_id,
         read_at=read_at,
@@ -269,7 +187,7 @@ def _read_products(context: Run, api: PlytixApi, skus: Sequence[str], wanted: Se
     )
 
 
-def _settle(context: Run, intents: GalleryIntents, found: Mapping[str, PlytixProduct]) -> None:
+def _settle(context: Run, found: Mapping[str, PlytixProduct]) -> None:
     """Record what the galleries hold whose outcome an earlier run did not learn.
 
     Those that were read, and no others: a product that Plytix does not have stays open until it is there again.
@@ -282,12 +200,10 @@ def _settle(context: Run, intents: GalleryIntents, found: Mapping[str, PlytixPro
         for product in found.values()
         for row in rows_of(product, list(keys_shown(product, known)), known, with_left=False)
     ]
-    intents.settle(rows_frame(rows), list(found))
+    intents_of(context).settle(rows_frame(rows), list(found))
 
 
-def recognise(
-    api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct], wanted_listings: Sequence[Listing]
-) -> int:
+def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct], listings: Sequence[Listing]) -> int:
     """Note every asset of these galleries that the ledger does not know; returns how many are pictures of ours.
 
     If any is, the ledger was lost: the images that a product shows and its listing wants were then put there by us,
@@ -296,22 +212,21 @@ def recognise(
     then the ledger knows it.
     """
     known = ledger.known()
-    shown = dict.fromkeys(asset_id for product in found.values() for asset_id in product.gallery)
-    unknown = [asset_id for asset_id in shown if asset_id not in known.keys and asset_id not in known.foreign]
-    if not unknown:
-        return 0
-    named = api.assets_by_id(unknown)
-    wanted = {listing.sku: {image.key for image in listing.images} for listing in wanted_listings}
+    wanted = {listing.sku: {image.key for image in listing.images} for listing in listings}
     expected: dict[str, set[str]] = {}
     for sku, product in found.items():
         for asset_id in product.gallery:
-            expected.setdefault(asset_id, set()).update(wanted.get(sku, ()))
+            if asset_id not in known.keys and asset_id not in known.foreign:
+                expected.setdefault(asset_id, set()).update(wanted.get(sku, ()))
+    if not expected:
+        return 0
+    named = api.assets_by_id(list(expected))
     by_key = dict(known.assets())
     ours: dict[str, str] = {}
     noted = []
-    for asset_id in unknown:
+    for asset_id, keys in expected.items():
         name = named[asset_id].filename if asset_id in named else ""
-        key = _key_of(name, expected[asset_id])
+        key = _key_of(name, keys)
         if key is not None and key not in by_key:
             by_key[key] = asset_id
             ours[asset_id] = key
@@ -331,44 +246,10 @@ def recognise(
     return len(ours) + len(by_name)
 
 
-def check_images(context: Run) -> Mapping[str, CheckResult]:
-    """One look at a sample of the pictures (PLYTIX_QUALITY_SAMPLE) answers all PICTURE_CHECKS.
-
-    Which ones follows from the run; their contents are noted in the ledger. Raises HandOverMissingError.
-    """
-    chosen = context.look_at("images", ImagesChosen)
-    settings = context.settings
-    quality = look_at_pictures(
-        chosen.listings,
-        picture_fetcher(context.installation.settings),
-        lambda key: picture_url(key, settings),
-        sample=settings.quality_sample,
-        seed=context.run_id,
-        min_longest_side=settings.min_longest_side,
-        workers=settings.workers,
-    )
-    ledger_of(context).note_contents(quality.contents)
-    by_check = (quality.small, quality.undecodable, quality.not_white, quality.twins, quality.without_main)
-    return {name: _checked(found, quality) for name, found in zip(PICTURE_CHECKS, by_check, strict=True)}
-
-
-def check_products(context: Run) -> Mapping[str, CheckResult]:
-    """Whether Plytix has a product for every listing, as it was last read. Raises HandOverMissingError."""
-    read = context.look_at("products", ProductsRead)
-    (name,) = PRODUCT_CHECK
-    told = read.stopped or f"{len(read.unknown)} listings without a product in Plytix"
-    return {name: CheckResult(not read.unknown and not read.stopped, told, {"products": Texts(read.unknown)})}
-
-
-def _checked(found: Sequence[Finding], quality: Quality) -> CheckResult:
-    table = pd.DataFrame(
-        [(entry.sku, entry.key, entry.what) for entry in found], columns=["product", "picture", "what"]
-    )
-    return CheckResult(
-        passed=not found,
-        description=f"{len(found)} found; {quality.looked_at} pictures were looked at",
-        shown={"found": Table(table), "number": len(found), "looked_at": quality.looked_at},
-    )
+def _key_of(name: str, expected: Collection[str]) -> str | None:
+    """The picture that a file is by its name; expected: those that the listings of its products want."""
+    key, renamed = key_of_file_name(name), key_of_renamed_file(name)
+    return renamed if renamed in expected and key not in expected else key
 
 
 def _put_aside(context: Run, set_aside: Sequence[SetAside]) -> None:
@@ -383,7 +264,9 @@ def _put_aside(context: Run, set_aside: Sequence[SetAside]) -> None:
     table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
 
 
-def _key_of(name: str, expected: Collection[str]) -> str | None:
-    """The picture that a file is by its name; expected: those that the listings of its products want."""
-    key, renamed = key_of_file_name(name), key_of_renamed_file(name)
-    return renamed if renamed in expected and key not in expected else key
+def _set_aside_warning(what: str, set_aside: Sequence[SetAside]) -> list[str]:
+    return [f"{len(set_aside)} {what} cannot be used; {one.where}: {one.reason}." for one in set_aside[:1]]
+
+
+def _set_aside_table(set_aside: Sequence[SetAside]) -> Table:
+    return Table(pd.DataFrame(list(set_aside), columns=["where", "reason", "url"]))

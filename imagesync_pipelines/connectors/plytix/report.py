@@ -1,26 +1,31 @@
-"""The report of a run into Plytix: a JSON file, and what the UI shows of it."""
+"""What people see of galleries: the report of a run, which is a JSON file, and the pictures and places on pages."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
-import pandas as pd
+import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
-from imagesync_pipelines.connectors.plytix.galleries import Known
-from imagesync_pipelines.connectors.plytix.model import Listing, PlytixProduct, SetAside
-from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT, Task
+from imagesync_pipelines.connectors.plytix.galleries import Known, picture_key
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, PlytixProduct
+from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT, Task, images_of, tasks_of
 from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.storage.schema import plytix_link, product
+from imagesync_pipelines.sync.connector import ImagePlace, RowPictures
+from imagesync_pipelines.sync.steps import Json
 
 _REPORTS = "reports/plytix"
 # An event is stored whole; the exact number of errors and the whole report are in the file of the run.
 SHOWN_ERRORS = 20
+# The changes after which a picture is there.
+WRITTEN = ("add", "update")
 
 
-@dataclass(frozen=True)
-class ReportedFault:
+class ReportedFault(NamedTuple):
     """One entry of `errors`; url is '' where no single image is meant."""
 
     url: str
@@ -28,13 +33,14 @@ class ReportedFault:
     product_sku: str
 
 
-@dataclass(frozen=True)
-class Basis:
+class Basis(BaseModel):
     """What a plan already knows of the report; it is kept with the plan.
 
     known_images: distinct images whose asset was known. main_kept: products that the plan does not change and whose
     thumbnail is their MAIN image; parents_kept: the parents among them.
     """
+
+    model_config = ConfigDict(frozen=True)
 
     total_products: int
     products_with_images: int
@@ -43,56 +49,34 @@ class Basis:
     known_images: int
     main_kept: int
     parents_kept: int
-    errors: tuple[ReportedFault, ...]
+    errors: tuple[dict[str, str], ...]
     source_file: str
     skip_existing: bool
 
-    def as_json(self) -> dict[str, Any]:
-        """Everything as JSON values; `from_json` is the way back."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> "Basis":
-        """The basis that `as_json` was made from."""
-        return cls(**{**data, "errors": tuple(ReportedFault(**fault) for fault in data["errors"])})
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a run did, beside its plan. links, thumbnails: by SKU, how many links were made, the asset now shown."""
-
-    uploaded: int = 0
-    existed: int = 0
-    links: Mapping[str, int] = field(default_factory=dict)
-    thumbnails: Mapping[str, str] = field(default_factory=dict)
-    errors: tuple[ReportedFault, ...] = ()
-
 
 def basis_of(
-    listings: Sequence[Listing],
+    chosen: ImagesChosen,
     products: Mapping[str, PlytixProduct],
     known: Known,
-    changing: Iterable[str],
-    set_aside: Iterable[SetAside],
-    unknown: Iterable[str],
+    changing: Collection[str] = (),
+    unknown: Iterable[str] = (),
     *,
-    source_file: str,
-    skip_existing: bool,
-    force: bool,
+    skip_existing: bool = False,
+    force: bool = False,
 ) -> Basis:
     """What is known of the report once the plan is made; `changing` are the SKUs that the plan changes.
 
     unknown: the SKUs that Plytix does not have.
     """
-    assets = known.assets()
+    assets, listings = known.assets(), chosen.listings
     keys = {image.key for listing in listings for image in listing.images}
-    unchanged = [listing for listing in listings if listing.sku not in set(changing)]
+    left_alone = set(products) - set(changing)
     kept = [
         listing
-        for listing in unchanged
-        if listing.sku in products and shows_main(listing, products[listing.sku].thumbnail, assets)
+        for listing in listings
+        if listing.sku in left_alone and shows_main(listing, products[listing.sku].thumbnail, assets)
     ]
-    faults = [ReportedFault(entry.url, entry.reason, entry.where) for entry in set_aside]
+    faults = [ReportedFault(entry.url, entry.reason, entry.where) for entry in chosen.set_aside]
     faults += [ReportedFault("", UNKNOWN_PRODUCT, sku) for sku in unknown]
     return Basis(
         total_products=len(listings),
@@ -102,8 +86,8 @@ def basis_of(
         known_images=0 if force else len(keys & assets.keys()),
         main_kept=len(kept),
         parents_kept=sum(listing.is_parent for listing in kept),
-        errors=tuple(faults),
-        source_file=source_file,
+        errors=tuple(fault._asdict() for fault in faults),
+        source_file=chosen.source,
         skip_existing=skip_existing,
     )
 
@@ -115,29 +99,39 @@ def shows_main(listing: Listing | Task, thumbnail: str | None, assets: Mapping[s
 
 
 def make_report(
-    basis: Basis, done: Done, tasks: Mapping[str, Task], assets: Mapping[str, str], *, ended_at: datetime, dry_run: bool
+    basis: Basis,
+    tasks: Mapping[str, Task],
+    assets: Mapping[str, str],
+    *,
+    ended_at: datetime,
+    dry_run: bool,
+    uploaded: int = 0,
+    existed: int = 0,
+    links: Mapping[str, int] | None = None,
+    thumbnails: Mapping[str, str] | None = None,
+    faults: Iterable[ReportedFault] = (),
 ) -> dict[str, Any]:
-    """The report with its fields.
+    """The report with its fields, of a plan and what a run did beside it.
 
-    links_created: links that were made in this run, those of parents among them; images_skipped: distinct images whose
-    asset was known already; main_image_links: products whose thumbnail is the MAIN image after the run.
+    links, thumbnails: by SKU, how many links were made, the asset now shown. links_created: links that were made in
+    this run, those of parents among them; images_skipped: distinct images whose asset was known already;
+    main_image_links: products whose thumbnail is the MAIN image after the run.
     """
-    shown = {
-        sku: shows_main(task, done.thumbnails.get(sku, task.product.thumbnail), assets) for sku, task in tasks.items()
-    }
+    links, thumbnails = links or {}, thumbnails or {}
+    shown = {sku: shows_main(task, thumbnails.get(sku, task.product.thumbnail), assets) for sku, task in tasks.items()}
     parents = {sku for sku, task in tasks.items() if task.is_parent}
     return {
         "total_products": basis.total_products,
         "products_with_images": basis.products_with_images,
         "total_image_refs": basis.total_image_refs,
         "unique_images": basis.unique_images,
-        "images_uploaded": done.uploaded,
+        "images_uploaded": uploaded,
         # An asset that we knew may be gone from Plytix: then its picture was uploaded again, and not skipped.
-        "images_skipped": min(basis.known_images + done.existed, basis.unique_images - done.uploaded),
-        "links_created": sum(done.links.values()),
-        "errors": [asdict(fault) for fault in (*basis.errors, *done.errors)],
+        "images_skipped": min(basis.known_images + existed, basis.unique_images - uploaded),
+        "links_created": sum(links.values()),
+        "errors": [*basis.errors, *(fault._asdict() for fault in faults)],
         "main_image_links": basis.main_kept + sum(shown.values()),
-        "parent_links_created": sum(number for sku, number in done.links.items() if sku in parents),
+        "parent_links_created": sum(number for sku, number in links.items() if sku in parents),
         "parent_main_image_links": basis.parents_kept + sum(shown[sku] for sku in parents),
         "metadata": {
             "source_file": basis.source_file,
@@ -162,19 +156,44 @@ def read_report(root: UPath, run_id: str) -> dict[str, Any]:
     return dict(found)
 
 
-def report_numbers(report: Mapping[str, Any]) -> dict[str, int]:
-    """The numbers of a report that the UI plots."""
-    return {f"report/{name}": value for name, value in report.items() if isinstance(value, int)}
-
-
-def bounded(report: Mapping[str, Any]) -> dict[str, Any]:
-    """The report with its first errors, and how many there are beside them."""
+def bounded(report: Mapping[str, Any]) -> Json:
+    """The report with its first errors, and how many there are in all."""
     errors = report["errors"]
-    return {**report, "errors": errors[:SHOWN_ERRORS], "errors_in_all": len(errors)}
+    return Json({**report, "errors": errors[:SHOWN_ERRORS], "errors_in_all": len(errors)})
 
 
-def errors_table(report: Mapping[str, Any]) -> pd.DataFrame:
-    """The errors of a report as a table."""
-    faults: Iterable[Mapping[str, str]] = report["errors"]
-    rows = [(fault["product_sku"], fault["error"], fault["url"]) for fault in faults]
-    return pd.DataFrame(rows, columns=["product", "error", "url"])
+def pictures_of(
+    engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
+) -> list[RowPictures]:
+    """The picture that a gallery gets, of each row of a plan; what Plytix showed before is in Plytix only."""
+    payload = Plans(engine, storage).load_payload(header.id)
+    groups = {str(row["group"]) for row in rows}
+    images = {} if payload is None else images_of(tasks_of(payload[payload["group"].isin(groups)]))
+    ours = _product_ids(engine, groups)
+    shown = []
+    for row in rows:
+        sku, picture = str(row["group"]), picture_key(str(row["key"]))
+        image = images.get((sku, picture)) if row["change"] in WRITTEN else None
+        shown.append(RowPictures(ours.get(sku), picture, after=image.url if image else ""))
+    return shown
+
+
+def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
+    """The accounts in whose galleries a product has images, in order."""
+    link = plytix_link.c
+    query = (
+        sa.select(link.account, sa.func.count(), sa.func.max(link.linked_at))
+        .where(link.product_sku == sku, link.linked_at.is_not(None))
+        .group_by(link.account)
+        .order_by(link.account)
+    )
+    for account, images, since in connection.execute(query):
+        yield ImagePlace(account, images, since, "in the product's gallery")
+
+
+def _product_ids(engine: sa.Engine, skus: Collection[str]) -> dict[str, int]:
+    """Our product of each SKU, a variant before a parent; one that we do not have is left out."""
+    wanted = product.c.sku == sa.any_(sa.literal(sorted(skus), sa.ARRAY(sa.Text)))
+    query = sa.select(product.c.sku, product.c.id).where(wanted, product.c.left_erp_at.is_(None))
+    with engine.connect() as connection:
+        return {row.sku: row.id for row in connection.execute(query.order_by(product.c.kind))}

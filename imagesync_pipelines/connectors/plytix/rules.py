@@ -13,6 +13,7 @@ from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, L
 SKU_PREFIX = "AMZN-"
 MAIN = "MAIN"
 SWATCH = "SWCH"
+AMAZON_SKU = re.compile(r"AMZN-([A-Z]{2})-([A-Z0-9]{10})")
 _CODE = re.compile(r"[A-Z0-9]{1,10}")
 _NUMBERED = re.compile(r"PT(\d{1,2})")
 _ASIN = re.compile(r"[A-Z0-9]{10}")

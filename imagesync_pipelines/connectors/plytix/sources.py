@@ -1,108 +1,81 @@
 """Where the listings of a run come from: one mapping file, all files of the folder, Amazon's catalogue as it is now."""
 
-import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]
 from upath import UPath
 
 from imagesync_pipelines.connectors.plytix.client.amazon import Catalogue
 from imagesync_pipelines.connectors.plytix.errors import MappingError
-from imagesync_pipelines.connectors.plytix.mapping import MappingFile, read_mapping
-from imagesync_pipelines.connectors.plytix.model import AmazonItem, SetAside
-from imagesync_pipelines.connectors.plytix.rules import amazon_sku
+from imagesync_pipelines.connectors.plytix.mapping import read_mapping
+from imagesync_pipelines.connectors.plytix.model import AmazonItem, ListingsRead, SetAside
+from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.objects import s3_place
 
 LIVE_SHAPE = "catalogue"
-_SKU = re.compile(r"AMZN-(?P<country>[A-Z]{2})-(?P<asin>[A-Z0-9]{10})")
+SUFFIX = ".json"
+# Somebody may still be writing a file of a folder; one that is still growing is taken up at the next look.
+SETTLED = timedelta(seconds=3)
+# A look of a sensor may take 60 seconds.
+_S3_PATIENCE = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 2}}
 
 
-class AsksAmazon(Protocol):
-    """What asks Amazon's catalogue for items (client/amazon.py)."""
-
-    def items(self, asins: Sequence[str], marketplace: str) -> Catalogue:
-        """The items with these ASINs in one marketplace, and the parents that they name."""
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What was read, before any choice. source: the names of the files. shape: as they had it, or `catalogue`.
-
-    missing: SKUs that the file names and Amazon's catalogue does not have; empty when it was not asked. told: sentences
-    for people about how the files were read.
-    """
-
-    source: str
-    shape: str
-    entries: int
-    items: tuple[AmazonItem, ...]
-    set_aside: tuple[SetAside, ...]
-    missing: tuple[str, ...] = ()
-    told: tuple[str, ...] = ()
-
-
-def read_sources(mapping: str, folder: str, shared: Settings) -> Sources:
+def read_sources(mapping: str, folder: str, shared: Settings) -> ListingsRead:
     """The items of a mapping file (path or s3:// URL); without one, of every mapping file in the folder.
 
     Of a product that several files name, the newest file counts. Raises SettingsError when there is neither file nor
     folder, and MappingError for a file that is not there or cannot be used at all.
     """
-    if mapping:
-        return sources_of([_read(mapping, shared)])
-    if not folder:
+    if not mapping and not folder:
         raise SettingsError("No mapping file was named, and PLYTIX_MAPPING_FOLDER is not set.")
-    found = mapping_files(folder, shared)
-    if not found:
+    paths = [mapping] if mapping else [file.path for file in mapping_files(folder, shared)]
+    if not paths:
         raise SettingsError(f"PLYTIX_MAPPING_FOLDER: there is no mapping file (*.json) in {folder}.")
-    return sources_of([_read(file.path, shared) for file in found])
+    files = [_read(path, shared) for path in paths]
+    newest = {item.sku: number for number, file in enumerate(files) for item in file.items}
+    return ListingsRead(
+        source=", ".join(file.source for file in files),
+        shape=" + ".join(sorted({file.shape for file in files})),
+        entries=sum(file.entries for file in files),
+        items=tuple(item for number, file in enumerate(files) for item in file.items if newest[item.sku] == number),
+        set_aside=tuple(entry for file in files for entry in file.set_aside),
+        warnings=tuple(sentence for file in files for sentence in file.warnings),
+    )
 
 
-def named_products(skus: Sequence[str]) -> Sources:
+def named_products(skus: Sequence[str]) -> ListingsRead:
     """Products by SKU, without images: for Amazon's catalogue, which is asked for them without any mapping file.
 
     Raises SettingsError for what is no SKU of an Amazon product.
     """
     items = []
     for sku in dict.fromkeys(skus):
-        found = _SKU.fullmatch(sku)
+        found = AMAZON_SKU.fullmatch(sku)
         if found is None:
             raise SettingsError(f"{sku!r} is no SKU of an Amazon product; one looks like AMZN-US-B01ABCDEFG.")
-        items.append(AmazonItem(sku, found["asin"], found["country"], False, "", ()))
-    return Sources(f"{len(items)} SKUs", LIVE_SHAPE, len(items), tuple(items), ())
+        items.append(AmazonItem(sku, found[2], found[1], False, "", ()))
+    return ListingsRead(source=f"{len(items)} SKUs", shape=LIVE_SHAPE, entries=len(items), items=tuple(items))
 
 
-def only(read: Sources, skus: Sequence[str]) -> Sources:
+def only(read: ListingsRead, skus: Sequence[str]) -> ListingsRead:
     """These products alone. Raises SettingsError for one that was not read."""
     unread = sorted(set(skus) - {item.sku for item in read.items})
     if unread:
         raise SettingsError(f"{read.source} has no product {unread[0]}.")
-    return replace(read, items=tuple(item for item in read.items if item.sku in set(skus)))
+    return read.model_copy(update={"items": tuple(item for item in read.items if item.sku in set(skus))})
 
 
-def sources_of(files: Sequence[MappingFile]) -> Sources:
-    """The items of mapping files, the oldest file first: a product is as the last file that names it has it."""
-    newest = {item.sku: number for number, file in enumerate(files) for item in file.items}
-    items = [item for number, file in enumerate(files) for item in file.items if newest[item.sku] == number]
-    return Sources(
-        source=", ".join(file.source for file in files),
-        shape=" + ".join(sorted({file.shape for file in files})),
-        entries=sum(file.entries for file in files),
-        items=tuple(items),
-        set_aside=tuple(entry for file in files for entry in file.set_aside),
-        told=tuple(sentence for file in files for sentence in file.told),
-    )
-
-
-def as_amazon_has_them(read: Sources, amazon: AsksAmazon, marketplace: str) -> Sources:
+def as_amazon_has_them(
+    read: ListingsRead, ask: Callable[[Sequence[str], str], Catalogue], marketplace: str
+) -> ListingsRead:
     """The same products with the images that Amazon's catalogue has now, and their parents; `marketplace`: '' for all.
 
-    A product that Amazon does not have any more keeps no image here, which is never taken for a removal. Raises what
-    the catalogue raises.
+    ask: client.amazon.CatalogueApi.items. A product that Amazon does not have any more keeps no image here, which is
+    never taken for a removal. Raises what the catalogue raises.
     """
     asked: dict[str, list[AmazonItem]] = {}
     for item in read.items:
@@ -112,32 +85,28 @@ def as_amazon_has_them(read: Sources, amazon: AsksAmazon, marketplace: str) -> S
     missing: list[str] = []
     set_aside: list[SetAside] = []
     for country, named in asked.items():
-        found = amazon.items([item.asin for item in named], country)
-        items += found.items
+        found = ask([item.asin for item in named], country)
+        gone = [item for item in named if item.asin in set(found.missing)]
+        items += [*found.items, *(item._replace(images=()) for item in gone)]
+        missing += [item.sku for item in gone]
         # A catalogue knows ASINs; everybody behind this point speaks of products of Plytix.
         set_aside += [entry._replace(where=amazon_sku(country, entry.where)) for entry in found.set_aside]
-        gone = set(found.missing)
-        missing += [item.sku for item in named if item.asin in gone]
-        items += [item._replace(images=()) for item in named if item.asin in gone]
-    return replace(
-        read, shape=LIVE_SHAPE, items=tuple(items), set_aside=tuple(set_aside), missing=tuple(dict.fromkeys(missing))
+    return read.model_copy(
+        update={
+            "shape": LIVE_SHAPE,
+            "items": tuple(items),
+            "set_aside": tuple(set_aside),
+            "missing": tuple(dict.fromkeys(missing)),
+        }
     )
 
 
-def _read(path: str, shared: Settings) -> MappingFile:
-    name = PurePosixPath(path).name
+def _read(path: str, shared: Settings) -> ListingsRead:
     try:
         body = mapping_path(path, shared).read_bytes()
     except OSError as error:
         raise MappingError(f"{path}: the mapping file cannot be read ({error.strerror or error}).") from None
-    return read_mapping(body, name)
-
-
-SUFFIX = ".json"
-# Somebody may still be writing a file of a folder; one that is still growing is taken up at the next look.
-SETTLED = timedelta(seconds=3)
-# A look of a sensor may take 60 seconds.
-_S3_PATIENCE = {"connect_timeout": 10, "read_timeout": 20, "retries": {"total_max_attempts": 2}}
+    return read_mapping(body, PurePosixPath(path).name)
 
 
 class FoundFile(NamedTuple):
@@ -176,11 +145,8 @@ def mapping_path(path: str, shared: Settings) -> UPath:
 def mapping_files(folder: str, shared: Settings) -> list[FoundFile]:
     """The mapping files of a folder or S3 prefix itself, oldest first. Raises SettingsError when it cannot be read."""
     place = mapping_path(folder, shared)
-    found = []
     try:
-        for path in place.iterdir():
-            if path.suffix == SUFFIX and not path.name.startswith("."):
-                found.append(_file(path))
+        found = [_file(path) for path in place.iterdir() if path.suffix == SUFFIX and not path.name.startswith(".")]
     except (OSError, ValueError, BotoCoreError) as error:
         raise SettingsError(f"PLYTIX_MAPPING_FOLDER: {folder} cannot be read ({error}).") from None
     return sorted(found, key=lambda file: (file.modified, file.path))

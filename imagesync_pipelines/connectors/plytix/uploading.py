@@ -4,12 +4,10 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError, NotAllowedError
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
-from imagesync_pipelines.connectors.plytix.model import Upload
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason
@@ -19,23 +17,11 @@ from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 FATAL = (CredentialsError, NotAllowedError)
 
 
-@dataclass(frozen=True)
-class UploadsDone:
-    """What became of the uploads of a run, in pictures.
-
-    uploaded: new assets; existed: Plytix had the very file. failed: reasons by key. left: not tried, for the reason
-    `stopped`, which is empty when all were.
-    """
-
-    uploaded: int = 0
-    existed: int = 0
-    failed: Mapping[str, str] = field(default_factory=dict)
-    left: int = 0
-    stopped: str = ""
-
-
 class Uploads:
-    """The assets of an account's pictures, uploaded as they are asked for. Used from several threads."""
+    """The assets of an account's pictures, uploaded as they are asked for. Used from several threads.
+
+    uploaded, existed: keys of pictures that were uploaded so far, or were to be and were in Plytix already.
+    """
 
     def __init__(self, api: PlytixApi, ledger: Ledger) -> None:
         self._api = api
@@ -43,18 +29,8 @@ class Uploads:
         self._assets = ledger.known().assets()
         self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
         self._lock = threading.Lock()
-        self._uploaded: set[str] = set()
-        self._existed: set[str] = set()
-
-    @property
-    def uploaded(self) -> int:
-        """How many pictures were uploaded so far."""
-        return len(self._uploaded)
-
-    @property
-    def existed(self) -> int:
-        """How many pictures were asked to be uploaded so far and were in Plytix already."""
-        return len(self._existed)
+        self.uploaded: set[str] = set()
+        self.existed: set[str] = set()
 
     def asset_of(self, key: str) -> str | None:
         """The asset of a picture; None when it has none yet."""
@@ -64,7 +40,8 @@ class Uploads:
     def upload(self, key: str, url: str, instead_of: str | None) -> str:
         """The asset of a picture; it is uploaded when its asset still is `instead_of` (None: it has none).
 
-        So several products that miss the same asset upload it once. Raises what PlytixApi.create_asset raises.
+        So several products that miss the same asset upload it once. A lost answer is asked for again: the same file
+        under the same name is not made twice. Raises what PlytixApi.create_asset raises.
         """
         with self._lock:
             lock = self._locks[key]
@@ -72,12 +49,17 @@ class Uploads:
             known = self.asset_of(key)
             if known is not None and known != instead_of:
                 return known
-            made = self._create(key, url)
-            self._ledger.note_assets([NotedAsset(made.asset.id, key, made.asset.filename)])
+            name = file_name(key)
+            try:
+                asset, existed = self._api.create_asset(url, name)
+            except AnswerLostError:
+                asset, _ = self._api.create_asset(url, name)
+                existed = False
+            self._ledger.note_assets([NotedAsset(asset.id, key, asset.filename)])
             with self._lock:
-                self._assets[key] = made.asset.id
-                (self._existed if made.existed else self._uploaded).add(key)
-            return made.asset.id
+                self._assets[key] = asset.id
+                (self.existed if existed else self.uploaded).add(key)
+            return asset.id
 
     def replace(self, key: str, url: str, gone: str) -> str:
         """Upload a picture whose asset Plytix does not have any more, and forget that one; gives the new asset.
@@ -89,54 +71,39 @@ class Uploads:
             self._ledger.forget_asset(gone)
         return asset
 
-    def _create(self, key: str, url: str) -> Upload:
-        """Upload a picture. A lost answer is asked for again: the same file under the same name is not made twice."""
-        name = file_name(key)
-        try:
-            return self._api.create_asset(url, name)
-        except AnswerLostError:
-            again = self._api.create_asset(url, name)
-            return again._replace(existed=False)
+    def upload_all(
+        self, urls: Mapping[str, str], *, workers: int, anew: bool, on_progress: Callable[[int], None]
+    ) -> tuple[dict[str, str], int, str]:
+        """Upload pictures (key to URL), several at a time; those that have an asset only when `anew`.
 
+        Gives the reasons of those that Plytix does not take, by key; how many are left for the next run because the
+        account's calls are used up; and the sentence that says so, '' when none is. Raises CredentialsError and
+        NotAllowedError.
+        """
+        wanted = {key: url for key, url in urls.items() if anew or self.asset_of(key) is None}
+        failed: dict[str, str] = {}
+        stopped: list[UpstreamError] = []
+        done: list[str] = []
+        lock = threading.Lock()
 
-def upload_all(
-    urls: Mapping[str, str],
-    uploads: Uploads,
-    *,
-    workers: int,
-    anew: bool = False,
-    on_progress: Callable[[int], None] = lambda done: None,
-) -> UploadsDone:
-    """Upload pictures (key to URL), several at a time; those that have an asset only when `anew`.
-
-    A picture that Plytix does not take stops no other one. When the account's calls are used up, the rest is left for
-    the next run. Raises CredentialsError and NotAllowedError.
-    """
-    wanted = {key: url for key, url in urls.items() if anew or uploads.asset_of(key) is None}
-    failed: dict[str, str] = {}
-    stopped: list[BaseException] = []
-    done: list[str] = []
-    lock = threading.Lock()
-
-    def one(key: str) -> None:
-        if stopped:
-            return
-        try:
-            uploads.upload(key, wanted[key], uploads.asset_of(key) if anew else None)
-        except (HourSpentError, *FATAL) as error:
-            stopped.append(error)
-            return
-        except (AnswerLostError, UpstreamError) as error:
+        def one(key: str) -> None:
+            if stopped:
+                return
+            try:
+                self.upload(key, wanted[key], self.asset_of(key) if anew else None)
+            except (HourSpentError, *FATAL) as error:
+                stopped.append(error)
+                return
+            except (AnswerLostError, UpstreamError) as error:
+                with lock:
+                    failed[key] = error_reason(error)
             with lock:
-                failed[key] = error_reason(error)
-        with lock:
-            done.append(key)
-            on_progress(len(done))
+                done.append(key)
+                on_progress(len(done))
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="upload") as pool:
-        list(pool.map(one, wanted))
-    for error in stopped:
-        if isinstance(error, FATAL):
-            raise error
-    why = str(stopped[0]) if stopped else ""
-    return UploadsDone(uploads.uploaded, uploads.existed, failed, len(wanted) - len(done), why)
+        with ThreadPoolExecutor(workers, thread_name_prefix="upload") as pool:
+            list(pool.map(one, wanted))
+        for error in stopped:
+            if isinstance(error, FATAL):
+                raise error
+        return failed, len(wanted) - len(done), str(stopped[0]) if stopped else ""

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from upath import UPath
 
+from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
 from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
-from imagesync_pipelines.connectors.plytix.apply_steps import GalleriesWritten, apply_plan, upload_assets
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.ledger import GalleryIntents, Ledger, Run, intents_of, ledger_of
 from imagesync_pipelines.connectors.plytix.options import (
@@ -20,12 +20,7 @@ from imagesync_pipelines.connectors.plytix.options import (
     GalleryPlanOptions,
     ListingsOptions,
 )
-from imagesync_pipelines.connectors.plytix.plan_steps import GalleriesPlanned, make_plan, plan_cleanup
-from imagesync_pipelines.connectors.plytix.reading import (
-    choose_images,
-    read_products,
-    take_listings,
-)
+from imagesync_pipelines.connectors.plytix.report import read_report
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.sandbox.amazon.listings import AmazonListing
@@ -37,12 +32,46 @@ from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sand
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.sync.applied import ApplyOptions
+from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import RunContext, StepResult
 from imagesync_pipelines.upstream.retries import Timing
 
 ACCOUNT = "main"
 WIDE = ((100_000, 10), (1_000_000, 3600))
+
+
+@dataclass(frozen=True)
+class Told:
+    """What the last step of a run told, by the names under which tests ask for it.
+
+    report: as it is stored; empty for a run that goes on after this step.
+    """
+
+    step: StepResult
+    report: Mapping[str, Any]
+
+    @property
+    def summary(self) -> Summary:
+        """The summary of the run so far."""
+        assert self.step.summary is not None
+        return self.step.summary
+
+    @property
+    def stopped(self) -> str:
+        """Why something was left for the next run, '' when nothing was."""
+        said = str(self.step.shown["stopped"])
+        return "" if said == "-" else said
+
+    @property
+    def plan_id(self) -> int:
+        """The number of the plan that was stored."""
+        return int(str(self.step.shown["plan_id"]))
+
+    def counted(self, change: str) -> int:
+        """How many rows of the plan have this change."""
+        return int(self.step.numbers[f"plan/{change}"])
 
 
 @dataclass(frozen=True)
@@ -106,34 +135,52 @@ class Connector:
         """Make the mapping file anew, from these listings or those that Amazon has now."""
         write_mapping(mapping_file(self.amazon.listings if listings is None else listings, **oddities), self.mapping)
 
-    def plan(self, api: PlytixApi, run_id: str, **options: Any) -> GalleriesPlanned:
+    def told(self, run_id: str, step: StepResult) -> Told:
+        """What a run told with its last step."""
+        return Told(step, read_report(self.installation.storage, run_id))
+
+    def plan(self, api: PlytixApi, run_id: str, **options: Any) -> Told:
         """Everything up to the plan."""
         self.read(api, run_id)
-        return make_plan(self.at(run_id), api, GalleryPlanOptions(**options))
+        return self.told(run_id, plan_steps.plan(self.at(run_id), GalleryPlanOptions(**options), api))
 
-    def read(self, api: PlytixApi, run_id: str) -> None:
-        """Everything before the plan."""
-        take_listings(self.at(run_id), ListingsOptions(mapping=str(self.mapping)))
-        choose_images(self.at(run_id))
-        read_products(self.at(run_id), api)
+    def read(self, api: PlytixApi, run_id: str) -> StepResult:
+        """Everything before the plan; what the reading of Plytix told."""
+        self.choose(run_id)
+        return reading.products(self.at(run_id), NoOptions(), api)
 
-    def apply(self, api: PlytixApi, run_id: str, plan_id: int | None = None) -> GalleriesWritten:
+    def choose(self, run_id: str, **options: Any) -> StepResult:
+        """The listings and the pictures of them that are to be shown."""
+        reading.listings(self.at(run_id), ListingsOptions(mapping=str(self.mapping), **options))
+        return reading.images(self.at(run_id), NoOptions())
+
+    def upload(self, api: PlytixApi, run_id: str, *ancestors: str, plan_id: int | None = None) -> StepResult:
+        """The pictures of a plan into the library."""
+        return apply_steps.assets(self.at(run_id, *ancestors), ApplyOptions(plan_id=plan_id), api)
+
+    def write_galleries(self, api: PlytixApi, run_id: str, *ancestors: str, plan_id: int | None = None) -> Told:
+        """The galleries and thumbnails of a plan."""
+        options = ApplyOptions(plan_id=plan_id)
+        return self.told(run_id, apply_steps.product_images(self.at(run_id, *ancestors), options, api))
+
+    def apply(self, api: PlytixApi, run_id: str, plan_id: int | None = None) -> Told:
         """Uploads and galleries."""
-        upload_assets(self.at(run_id), api, ApplyOptions(plan_id=plan_id))
-        return apply_plan(self.at(run_id), api, ApplyOptions(plan_id=plan_id))
+        self.upload(api, run_id, plan_id=plan_id)
+        return self.write_galleries(api, run_id, plan_id=plan_id)
 
-    def sync(self, **options: Any) -> GalleriesWritten:
+    def sync(self, **options: Any) -> Told:
         """One whole run."""
         run_id = self.run_id()
         with self.api() as api:
             self.plan(api, run_id, **options)
             return self.apply(api, run_id)
 
-    def look_for_gone(self, api: PlytixApi, run_id: str, **options: Any) -> GalleriesPlanned:
+    def look_for_gone(self, api: PlytixApi, run_id: str, **options: Any) -> Told:
         """The plan of a cleanup against the mapping file."""
-        return plan_cleanup(self.at(run_id), api, GalleryCleanupOptions(missing_from=str(self.mapping), **options))
+        chosen = GalleryCleanupOptions(missing_from=str(self.mapping), **options)
+        return self.told(run_id, plan_steps.clean_up(self.at(run_id), chosen, api))
 
-    def clean_up(self, **options: Any) -> tuple[GalleriesPlanned, GalleriesWritten]:
+    def clean_up(self, **options: Any) -> tuple[Told, Told]:
         """The plan of a cleanup against the mapping file, and its application in a later run."""
         with self.api() as api:
             made = self.look_for_gone(api, self.run_id(), **options)

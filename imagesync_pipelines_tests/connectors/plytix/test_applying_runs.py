@@ -70,7 +70,8 @@ def test_a_thumbnail_that_somebody_changed_is_set_again_in_one_call(small: Conne
     small.plytix.mutate("set_thumbnail", sku=sku(small))
     done = small.sync()
     assert_converged(small)
-    assert (done.summary.api_calls, done.written.thumbnails.keys()) == (2, {sku(small)})
+    assert (done.summary.api_calls, done.summary.products_affected) == (2, 1)
+    assert "0 links created, 1 thumbnails set; 2 calls." in done.step.lines[0]
 
 
 def test_an_image_that_somebody_took_out_is_put_back(small: Connector) -> None:
@@ -118,7 +119,7 @@ def test_a_product_that_goes_while_we_write_fails_alone(small: Connector) -> Non
     small.plytix.moments.before("asset create", lambda: small.plytix.mutate("delete_product", sku=gone))
     done = small.sync()
     assert {error["product_sku"] for error in done.report["errors"]} == {gone}
-    assert done.applied.failed == 8
+    assert done.summary.failed == 8
     small.plytix.mutate("add_product", sku=gone)
     assert small.sync().report["errors"] == []
     assert_converged(small)
@@ -212,7 +213,7 @@ def test_a_file_that_plytix_renamed_is_recognised_when_the_ledger_was_lost(
         connection.execute(sa.text("TRUNCATE imagesync.plytix_asset, imagesync.plytix_link"))
     done = small.sync()
     assert (small.shown(), small.plytix.assets()) == (before, assets)
-    assert (done.report["images_uploaded"], done.applied.affected, done.summary.warnings) == (0, frozenset(), ())
+    assert (done.report["images_uploaded"], done.summary.products_affected, done.summary.warnings) == (0, 0, ())
     assert len(small.ledger.known().links) == 20
 
 
@@ -261,10 +262,10 @@ def test_a_stored_plan_is_applied_later_and_only_where_nothing_moved(small: Conn
         made = small.plan(api, small.run_id(), dry_run=True)
         assert small.plytix.assets() == ()
         done = small.apply(api, small.run_id(), made.plan_id)
-        assert done.applied.added == 20
+        assert done.summary.images_added == 20
         assert_converged(small)
         again = small.apply(api, small.run_id(), made.plan_id)
-    assert (again.applied.refused, again.report["links_created"]) == (20, 0)
+    assert (again.summary.refused, again.report["links_created"]) == (20, 0)
     assert "plan again" in " ".join(again.summary.warnings)
     assert_converged(small)
 
@@ -275,7 +276,8 @@ def test_a_dry_run_reports_and_writes_nothing(small: Connector) -> None:
     assert (small.calls(), small.plytix.assets()) == (1, ())
     assert made.report["metadata"]["dry_run"] is True
     assert (made.report["total_image_refs"], made.report["links_created"]) == (20, 0)
-    assert made.planned.cost.calls == (16 if is_patch(small) else 36)
+    calls = 16 if is_patch(small) else 36
+    assert made.step.shown["cost"] == f"{calls} calls to Plytix, 12 uploads among them."
 
 
 def test_an_image_that_somebody_adds_between_plan_and_patch_stays(small: Connector) -> None:
@@ -286,7 +288,7 @@ def test_an_image_that_somebody_adds_between_plan_and_patch_stays(small: Connect
         small.plytix.mutate("add_image", sku=sku(small), filename="meanwhile.jpg")
         small.plytix.clock.move(31)
         done = small.apply(api, run_id)
-    assert done.applied.added == 20
+    assert done.summary.images_added == 20
     assert {"before.jpg", "meanwhile.jpg"} <= set(small.plytix.filenames(sku(small)))
     assert_converged(small)
     # One call reads all four of them again.

@@ -12,7 +12,7 @@ from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import Lost
 from imagesync_pipelines.sandbox.plytix.model import WaitNamed
-from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector
+from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, Told, assert_converged, open_connector
 from imagesync_pipelines_tests.sync.fakes import Crash
 
 pytestmark = pytest.mark.slow
@@ -49,7 +49,7 @@ def test_only_what_was_read_is_settled_and_a_product_that_is_gone_waits_until_it
     gone = PAIR[0].suggested_sku
     for endpoint in ("link", "product patch"):
         pair.plytix.lost.lose(endpoint, times=4)
-    assert pair.sync().applied.unknown == 8
+    assert pair.sync().summary.unknown == 8
     pair.plytix.lost.clear()
     pair.plytix.mutate("delete_product", sku=gone)
     pair.sync()
@@ -65,7 +65,7 @@ def test_a_run_that_gets_no_answers_stops_and_the_next_one_goes_on(pair: Connect
     for endpoint in ("link", "product patch"):
         pair.plytix.lost.lose(endpoint, times=4)
     done = pair.sync()
-    assert done.applied.unknown == 8
+    assert done.summary.unknown == 8
     assert "the next run looks" in " ".join(done.summary.warnings)
     pair.plytix.lost.lose("none")
     while pair.sync().summary.api_calls > 1:
@@ -86,12 +86,12 @@ def test_when_the_hour_is_spent_the_run_checkpoints_and_the_next_one_goes_on(
         while stopped:
             done = connector.sync()
             stopped = done.stopped
-            assert done.applied.failed == done.applied.unknown == 0
+            assert done.summary.failed == done.summary.unknown == 0
             assert not connector.quarantined()
             if done.stopped:
                 assert "the next run goes on" in " ".join(done.summary.warnings)
-                assert done.goes_on_at is not None
-                clock.move((done.goes_on_at - clock.now()).total_seconds())
+                assert done.step.goes_on_at is not None
+                clock.move((done.step.goes_on_at - clock.now()).total_seconds())
             runs += 1
         assert runs > 1
         assert_converged(connector)
@@ -109,14 +109,14 @@ def test_a_run_that_begins_with_the_hour_spent_is_a_checkpoint_and_the_next_one_
         for _ in range(2):
             done = connector.sync()
             assert "the next run goes on" in done.stopped
-            assert done.goes_on_at is not None
-            assert MONDAY + timedelta(minutes=59) < done.goes_on_at <= clock.now() + timedelta(hours=1)
+            assert done.step.goes_on_at is not None
+            assert MONDAY + timedelta(minutes=59) < done.step.goes_on_at <= clock.now() + timedelta(hours=1)
             assert [text for text in done.summary.warnings if "nothing was planned or changed" in text] != []
-            assert (done.report["total_products"], done.report["errors"], done.applied.affected) == (2, [], frozenset())
+            assert (done.report["total_products"], done.report["errors"], done.summary.products_affected) == (2, [], 0)
             assert connector.calls() == 1, "while the hour lasts, Plytix is not even asked"
-        clock.move((done.goes_on_at - clock.now()).total_seconds() + 1)
+        clock.move((done.step.goes_on_at - clock.now()).total_seconds() + 1)
         done = connector.sync()
-        assert (done.stopped, done.goes_on_at, done.report["errors"]) == ("", None, [])
+        assert (done.stopped, done.step.goes_on_at, done.report["errors"]) == ("", None, [])
         assert_converged(connector)
 
 
@@ -143,10 +143,14 @@ def test_a_crash_at_any_effect_loses_nothing_and_doubles_nothing(
             connector.sync()
             assert_converged(connector)
             last = connector.sync()
-            assert (last.summary.api_calls, last.applied.error_count) == (1, 0), f"effect {place}"
+            assert (last.summary.api_calls, _undone(last)) == (1, 0), f"effect {place}"
             assert len(connector.ledger.known().links) == 8, f"effect {place}"
         place += step
     assert place > 20
+
+
+def _undone(done: Told) -> int:
+    return done.summary.failed + done.summary.refused + done.summary.unknown
 
 
 def _dies(connector: Connector, crash: Crash, database: sa.Engine) -> bool:

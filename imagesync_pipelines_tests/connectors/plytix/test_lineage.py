@@ -6,17 +6,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.plytix.apply_steps import apply_plan, upload_assets
+from imagesync_pipelines.connectors.plytix import plan_steps, reading
 from imagesync_pipelines.connectors.plytix.options import GalleryPlanOptions
-from imagesync_pipelines.connectors.plytix.plan_steps import make_plan
-from imagesync_pipelines.connectors.plytix.reading import choose_images, read_products
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.storage.errors import HandOverMissingError, NoPlanOfThisRunError
-from imagesync_pipelines.sync.applied import ApplyOptions
+from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector
-
-# No plan is named: a run's lineage made the one that it carries out.
-ITS_OWN = ApplyOptions()
 
 
 @pytest.fixture
@@ -35,10 +30,11 @@ def test_a_run_that_is_executed_again_applies_its_own_plan_and_not_a_clean_up_th
         night = connector.plan(api, "nightly")
         connector.write(connector.amazon.listings[1:])
         look = connector.look_for_gone(api, "looked", allow_mass_delete=True)
-        assert look.planned.counts["remove"] > 0
-        upload_assets(connector.at("again", "nightly"), api, ITS_OWN)
-        done = apply_plan(connector.at("again", "nightly"), api, ITS_OWN)
-        assert (done.plan_id, done.applied.removed) == (night.plan_id, 0)
+        assert look.counted("remove") > 0
+        connector.upload(api, "again", "nightly")
+        done = connector.write_galleries(api, "again", "nightly")
+        assert f": plan {night.plan_id}: " in done.step.lines[0]
+        assert done.summary.images_deleted == 0
     assert connector.shown() == before
 
 
@@ -49,15 +45,15 @@ def test_the_last_assets_alone_are_refused_and_a_clean_up_is_carried_out_by_its_
     connector.write(connector.amazon.listings[1:])
     with connector.api() as api:
         look = connector.look_for_gone(api, "looked", allow_mass_delete=True)
-        for step in (upload_assets, apply_plan):
+        for step in (connector.upload, connector.write_galleries):
             with pytest.raises(
                 NoPlanOfThisRunError, match=f"Start the job plytix__sync.*`imagesync apply N`.*{look.plan_id}"
             ):
-                step(connector.at("alone"), api, ITS_OWN)
+                step(api, "alone")
             with pytest.raises(NoPlanOfThisRunError, match=f"made for a clean-up.*`imagesync apply {look.plan_id}`"):
-                step(connector.at("again", "looked"), api, ITS_OWN)
+                step(api, "again", "looked")
         assert connector.shown() == before
-        assert connector.apply(api, "a person's", look.plan_id).applied.removed == look.planned.counts["remove"]
+        assert connector.apply(api, "a person's", look.plan_id).summary.images_deleted == look.counted("remove")
     assert connector.shown() != before
 
 
@@ -67,9 +63,9 @@ def test_a_dry_run_that_is_executed_again_is_not_carried_out(database: sa.Engine
         connector.api() as api,
     ):
         look = connector.plan(api, "look", dry_run=True)
-        again = make_plan(connector.at("again", "look"), api, GalleryPlanOptions(dry_run=True))
-        for run_id, made in (("look", look), ("again", again)):
-            with pytest.raises(NoPlanOfThisRunError, match=f"made for a dry run.*`imagesync apply {made.plan_id}`"):
+        again = plan_steps.plan(connector.at("again", "look"), GalleryPlanOptions(dry_run=True), api)
+        for run_id, plan_id in (("look", look.plan_id), ("again", again.shown["plan_id"])):
+            with pytest.raises(NoPlanOfThisRunError, match=f"made for a dry run.*`imagesync apply {plan_id}`"):
                 connector.apply(api, run_id)
         assert connector.plytix.assets() == ()
         connector.apply(api, "a person's", look.plan_id)
@@ -81,14 +77,15 @@ def test_the_steps_of_a_run_go_on_with_its_lineage_and_never_with_what_a_strange
         connector.plan(api, "nightly")
         connector.write(connector.amazon.listings[:1])
         connector.read(api, "stranger")
-        assert len(choose_images(connector.at("again", "nightly")).listings) == 4
-        assert len(read_products(connector.at("again", "nightly"), api).products) == 4
-        made = make_plan(connector.at("third", "again", "nightly"), api, GalleryPlanOptions())
-        assert made.planned.plan["group"].nunique() == 4
+        nothing, options = NoOptions(), GalleryPlanOptions()
+        assert reading.images(connector.at("again", "nightly"), nothing).lines[0].endswith("of 4 listings.")
+        assert reading.products(connector.at("again", "nightly"), nothing, api).rows == 4
+        made = plan_steps.plan(connector.at("third", "again", "nightly"), options, api)
+        assert connector.at("third").plans.load(int(str(made.shown["plan_id"])))["group"].nunique() == 4
         for step in (
-            lambda: choose_images(connector.at("alone")),
-            lambda: read_products(connector.at("alone"), api),
-            lambda: make_plan(connector.at("alone"), api, GalleryPlanOptions()),
+            lambda: reading.images(connector.at("alone"), nothing),
+            lambda: reading.products(connector.at("alone"), nothing, api),
+            lambda: plan_steps.plan(connector.at("alone"), options, api),
         ):
             with pytest.raises(HandOverMissingError, match="start the job plytix__sync"):
                 step()
@@ -100,9 +97,9 @@ def test_the_report_of_a_run_that_goes_on_tells_what_its_parent_uploaded(databas
         connector.api() as api,
     ):
         connector.plan(api, "first")
-        uploads = upload_assets(connector.at("first"), api, ITS_OWN)
-        assert uploads.uploaded > 0
+        uploaded = connector.upload(api, "first").numbers["assets/uploaded"]
+        assert uploaded > 0
         before = api.calls
-        done = apply_plan(connector.at("again", "first"), api, ITS_OWN)
-        assert (done.uploads.uploaded, done.summary.api_calls) == (uploads.uploaded, api.calls - before)
+        done = connector.write_galleries(api, "again", "first")
+        assert (done.report["images_uploaded"], done.summary.api_calls) == (uploaded, api.calls - before)
         assert_converged(connector)

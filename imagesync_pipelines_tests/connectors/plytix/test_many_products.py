@@ -59,7 +59,7 @@ def test_a_patch_per_product_within_the_limits_and_nothing_the_second_time(
         assert connector.plytix.ledger.count(status=429) == 0
         assert_converged(connector)
         before = connector.calls()
-        assert connector.sync().applied.affected == frozenset()
+        assert connector.sync().summary.products_affected == 0
         assert connector.calls() - before == ceil(products / 100)
         assert connector.plytix.ledger.count(status=429) == 0
 
@@ -91,5 +91,5 @@ def test_links_are_made_within_the_limits_and_what_does_not_fit_in_the_next_runs
         assert connector.plytix.ledger.count(status=429) == 0
         assert_converged(connector)
         before = connector.calls()
-        assert connector.sync().applied.affected == frozenset()
+        assert connector.sync().summary.products_affected == 0
         assert connector.calls() - before == ceil(products / 100)

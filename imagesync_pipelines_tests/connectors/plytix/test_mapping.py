@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.plytix.errors import MappingError
-from imagesync_pipelines.connectors.plytix.mapping import MappingFile, read_mapping
-from imagesync_pipelines.connectors.plytix.model import ItemImage
+from imagesync_pipelines.connectors.plytix.mapping import read_mapping
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ItemImage, ListingsRead
 from imagesync_pipelines.connectors.plytix.rules import choose_listings
 
 JSON = st.recursive(
@@ -23,7 +23,7 @@ LINK = "https://m.media-amazon.com/images/I/{}.jpg"
 ASIN = "B07X8Z63ZL"
 
 
-def read(document: object) -> MappingFile:
+def read(document: object) -> ListingsRead:
     return read_mapping(json.dumps(document).encode(), "mapping.json")
 
 
@@ -31,7 +31,7 @@ def entry(**fields: object) -> dict[str, Any]:
     return {"amazon_asin": ASIN, "marketplace": "US", **fields}
 
 
-def only(**fields: object) -> MappingFile:
+def only(**fields: object) -> ListingsRead:
     return read({"matched": [entry(**fields)]})
 
 
@@ -210,4 +210,4 @@ def test_whatever_an_entry_holds_the_others_are_read(bad: dict[str, Any], metada
     chosen = choose_listings(file.items)
     assert ASIN in {item.asin for item in file.items}
     assert all(listing.sku.startswith("AMZN-") for listing in chosen.listings)
-    json.dumps([listing.as_json() for listing in chosen.listings]).encode("ascii")
+    assert ImagesChosen(source="a.json", listings=chosen.listings).model_dump_json().isascii()

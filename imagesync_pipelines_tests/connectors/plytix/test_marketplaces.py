@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.plytix.errors import MappingError
-from imagesync_pipelines.connectors.plytix.mapping import MappingFile, read_mapping
+from imagesync_pipelines.connectors.plytix.mapping import read_mapping
 from imagesync_pipelines.connectors.plytix.marketplaces import EUROPE, FAR_EAST, MARKETPLACES, known_marketplace
-from imagesync_pipelines.connectors.plytix.options import ListingsOptions
-from imagesync_pipelines.connectors.plytix.reading import take_listings
+from imagesync_pipelines.connectors.plytix.model import ListingsRead
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines_tests.connectors.plytix.accounts import open_connector
@@ -32,7 +31,7 @@ EXPORTED = {
 named = st.none() | st.sampled_from([*EXPORTED, *EXPORTED.values(), *map(str, UNKNOWN)])
 
 
-def read(metadata: object, *entries: dict[str, Any]) -> MappingFile:
+def read(metadata: object, *entries: dict[str, Any]) -> ListingsRead:
     return read_mapping(json.dumps({"metadata": metadata, "variants": list(entries)}).encode(), "mapping.json")
 
 
@@ -56,7 +55,9 @@ def test_a_marketplace_that_the_exporter_writes_is_read_at_every_level(country: 
         ({}, entry(**summary(amazon_id))),
     ]
     files = [read(metadata, fields) for metadata, fields in levels]
-    assert [(file.items[0].sku, file.told, file.marketplace) for file in files] == [(sku, (), country)] * len(levels)
+    assert [(file.items[0].sku, file.warnings, file.marketplace) for file in files] == [(sku, (), country)] * len(
+        levels
+    )
 
 
 def test_all_marketplaces_are_known_once_with_their_hosts() -> None:
@@ -97,7 +98,7 @@ def test_a_product_of_an_unknown_marketplace_is_set_aside() -> None:
 def test_where_levels_differ_the_entry_holds_and_the_difference_is_told() -> None:
     file = read({"marketplace": "US"}, entry(marketplace="FR", **summary(EXPORTED["DE"])), entry(OTHER))
     assert [item.sku for item in file.items] == [f"AMZN-FR-{ASIN}", f"AMZN-US-{OTHER}"]
-    assert file.told == (
+    assert file.warnings == (
         "mapping.json: 1 entries name another marketplace than what is above or below them, and the entry holds; the "
         "first, variants[0]: it is of FR, though its _raw_summary names DE and the file names US.",
     )
@@ -106,7 +107,7 @@ def test_where_levels_differ_the_entry_holds_and_the_difference_is_told() -> Non
 def test_a_summary_speaks_for_its_entry_against_the_file_and_it_is_told() -> None:
     file = read({"marketplace_id": EXPORTED["US"]}, entry(**summary(EXPORTED["FR"])))
     assert file.items[0].sku == f"AMZN-FR-{ASIN}"
-    assert "variants[0]: it is of FR, though the file names US." in file.told[0]
+    assert "variants[0]: it is of FR, though the file names US." in file.warnings[0]
 
 
 def test_a_file_that_names_no_marketplace_at_any_level_is_of_the_us_and_that_is_told() -> None:
@@ -114,7 +115,7 @@ def test_a_file_that_names_no_marketplace_at_any_level_is_of_the_us_and_that_is_
     for metadata in nothing:
         file = read(metadata, entry(marketplace=None, _raw_summary=None), entry(OTHER))
         assert [item.marketplace for item in file.items] == ["US", "US"]
-        assert file.told == (
+        assert file.warnings == (
             "mapping.json: it names no marketplace anywhere, so its products are taken for those of US.",
         )
 
@@ -138,7 +139,7 @@ def test_nothing_is_read_as_a_marketplace_that_no_level_names(
         return
     assert None not in countries
     assert found.items[0].marketplace == (countries or ["US"])[0]
-    assert bool(found.told) == (len(set(countries)) != 1)
+    assert bool(found.warnings) == (len(set(countries)) != 1)
 
 
 def test_french_pictures_never_reach_products_of_the_us(database: sa.Engine, tmp_path: Path) -> None:
@@ -163,12 +164,11 @@ def test_a_run_and_a_cleanup_tell_what_they_took_for_the_us(database: sa.Engine,
     with open_connector(database, tmp_path, listings=demo_listings()[10:14]) as connector:
         document = {"matched": [entry(listing.asin) for listing in connector.amazon.listings]}
         connector.mapping.write_text(json.dumps(document))
-        options = ListingsOptions(mapping=str(connector.mapping))
-        read = take_listings(connector.at("run"), options)
+        chosen = connector.choose("run")
         with connector.api() as api:
             made = connector.look_for_gone(api, "cleanup")
         said = "mapping.json: it names no marketplace anywhere, so its products are taken for those of US."
-        assert said in read.warnings
-        assert said in made.planned.warnings
+        assert said in chosen.warnings
+        assert said in made.summary.warnings
         with pytest.raises(SettingsError, match="no marketplace 'XX'"):
-            take_listings(connector.at("run"), options.model_copy(update={"marketplace": "XX"}))
+            connector.choose("run", marketplace="XX")

@@ -41,7 +41,7 @@ def test_what_is_as_wanted_is_kept() -> None:
     ledger = known(a=A, b=B)
     for policy in (LINK, PATCH):
         plan = planned([listing("S", A, B)], [product("S", "a", "x", "b", thumbnail="a")], ledger, policy)
-        assert (changes(plan), plan.cost.calls, len(plan.payload), plan.warnings) == ({}, 0, 0, ())
+        assert (changes(plan), plan.cost.calls, len(plan.payload[0]), plan.warnings) == ({}, 0, 0, ())
 
 
 def test_only_what_plytix_does_not_have_is_uploaded() -> None:
@@ -142,7 +142,7 @@ def test_the_payload_holds_the_products_that_change() -> None:
     plan = planned(
         [listing("S", A), listing("T", A)], [product("S"), product("T", "a", thumbnail="a")], known(a=A), LINK
     )
-    tasks = tasks_of(plan.payload)
+    tasks = tasks_of(plan.payload[0])
     assert tasks == {"S": Task(product("S"), listing("S", A).images)}
 
 

@@ -69,7 +69,7 @@ def test_a_picture_that_cannot_be_fetched_is_told_and_stops_nothing() -> None:
     quality = looked(fetch, [listing("S", "A.jpg", "B.jpg")])
     assert [finding.key for finding in quality.undecodable] == ["A.jpg", "B.jpg"]
     assert "503" in quality.undecodable[0].what
-    assert quality.twins == quality.not_white == ()
+    assert quality.twins == quality.not_white == []
 
 
 def test_a_sample_is_whole_listings_and_another_seed_gives_others() -> None:

@@ -42,7 +42,7 @@ def test_an_image_that_left_its_listing_leaves_the_gallery(removing: Connector) 
     removing.plytix.mutate("add_image", sku=sku, filename="person.jpg", position=3)
     leave(removing, "PT02", "PT05")
     done = removing.sync()
-    assert (done.applied.removed, done.summary.api_calls) == (2, 3)
+    assert (done.summary.images_deleted, done.summary.api_calls) == (2, 3)
     assert_converged(removing)
     assert len(removing.plytix.gallery(sku)) == 7
     assert removing.plytix.filenames(sku)[3] == "person.jpg"
@@ -63,7 +63,7 @@ def test_a_new_main_takes_the_thumbnail_from_the_one_that_left(removing: Connect
     removing.amazon.mutate("new_image", listing.asin, variant="MAIN")
     removing.write()
     done = removing.sync()
-    assert (done.applied.added, done.applied.removed) == (1, 1)
+    assert (done.summary.images_added, done.summary.images_deleted) == (1, 1)
     assert_converged(removing)
     assert len(removing.plytix.gallery(first(removing))) == 8
 
@@ -105,7 +105,7 @@ def test_the_deletion_limits_hold_many_removals_back_and_a_person_may_lift_it(re
     held = removing.sync()
     assert (removing.shown(), held.summary.held_back) == (before, 6)
     assert "held back" in " ".join(held.summary.warnings)
-    assert removing.sync(allow_mass_delete=True).applied.removed == 6
+    assert removing.sync(allow_mass_delete=True).summary.images_deleted == 6
     assert_converged(removing)
 
 
@@ -116,30 +116,30 @@ def test_a_cleanup_takes_out_what_we_put_in_for_listings_that_are_gone(removing:
     removing.write(removing.amazon.listings[1:])
     before = {other: shown for other, shown in removing.shown().items() if other != sku}
     made, done = removing.clean_up(allow_mass_delete=True)
-    assert (made.planned.counts["remove"], done.applied.removed) == (8, 8)
+    assert (made.counted("remove"), done.summary.images_deleted) == (8, 8)
     assert removing.plytix.gallery(sku) == (person,)
     assert removing.plytix.thumbnail(sku) == thumbnail
     assert {other: shown for other, shown in removing.shown().items() if other != sku} == before
     made, _ = removing.clean_up(allow_mass_delete=True)
-    assert made.planned.counts["remove"] == 0
+    assert made.counted("remove") == 0
 
 
 def test_a_cleanup_passes_the_deletion_limits_like_any_removal(removing: Connector) -> None:
     removing.write(removing.amazon.listings[3:])
     made, done = removing.clean_up()
-    assert (made.planned.counts["remove"], len(made.planned.held), done.applied.removed) == (0, 16, 0)
+    assert (made.counted("remove"), made.summary.held_back, done.summary.images_deleted) == (0, 16, 0)
 
 
 def test_a_file_of_another_marketplace_makes_nothing_gone(removing: Connector) -> None:
     body = removing.mapping.read_text().replace("AMZN-US-", "AMZN-CA-").replace('"US"', '"CA"')
     removing.mapping.write_text(body)
     made, _ = removing.clean_up(allow_mass_delete=True)
-    assert made.planned.counts["remove"] == 0
+    assert made.counted("remove") == 0
 
 
 def test_a_file_with_an_entry_that_cannot_be_read_makes_nothing_gone(removing: Connector) -> None:
     body = removing.mapping.read_text().replace(removing.amazon.listings[0].asin, "???")
     removing.mapping.write_text(body)
     made, _ = removing.clean_up(allow_mass_delete=True)
-    assert made.planned.counts["remove"] == 0
-    assert made.planned.warnings[0].startswith(DOUBTFUL)
+    assert made.counted("remove") == 0
+    assert made.summary.warnings[0].startswith(DOUBTFUL)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.plytix.errors import BadImageUrlError
-from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, Listing
+from imagesync_pipelines.connectors.plytix.model import AmazonItem, ImagesChosen, ItemImage, Listing
 from imagesync_pipelines.connectors.plytix.rules import (
     canonical_variant,
     choose_listings,
@@ -243,4 +243,5 @@ def test_the_order_of_entries_does_not_matter(
     assert listing(*images) == shown
     assert [image.position for image in shown.images] == list(range(1, len(shown.images) + 1))
     assert len({image.key for image in shown.images}) == len(shown.images)
-    assert Listing.from_json(shown.as_json()) == shown
+    chosen = ImagesChosen(source="a.json", listings=(shown,))
+    assert ImagesChosen.model_validate_json(chosen.model_dump_json()) == chosen

@@ -11,7 +11,7 @@ def test_the_real_shape_costs_what_the_issue_says_and_a_second_run_one_call(
 ) -> None:
     connector = connector.with_settings(strategy=strategy)
     first = connector.sync()
-    assert (connector.calls(), first.summary.api_calls, first.applied.added, first.summary.warnings) == (
+    assert (connector.calls(), first.summary.api_calls, first.summary.images_added, first.summary.warnings) == (
         calls,
         calls,
         108,

@@ -109,7 +109,7 @@ def test_live_images_are_amazons_and_what_amazon_lacks_is_told(tmp_path: Path) -
         entry(FIRST, "71aaaaaaaaL", "CA"),
     )
     amazon = Amazon()
-    live = as_amazon_has_them(read_sources(str(path), "", Settings()), amazon, "")
+    live = as_amazon_has_them(read_sources(str(path), "", Settings()), amazon.items, "")
     assert amazon.asked == [((FIRST, SECOND), "US"), ((FIRST,), "CA")]
     assert live.shape == "catalogue"
     assert live.missing == (f"AMZN-US-{SECOND}",)
@@ -123,11 +123,12 @@ def test_live_images_are_amazons_and_what_amazon_lacks_is_told(tmp_path: Path) -
 def test_only_the_marketplace_asked_for_is_asked_at_amazon(tmp_path: Path) -> None:
     path = write(tmp_path, "a.json", 1, entry(FIRST, "71aaaaaaaaL"), entry(FIRST, "71aaaaaaaaL", "CA"))
     amazon = Amazon()
-    as_amazon_has_them(read_sources(str(path), "", Settings()), amazon, "CA")
+    as_amazon_has_them(read_sources(str(path), "", Settings()), amazon.items, "CA")
     assert amazon.asked == [((FIRST,), "CA")]
 
 
 def test_an_item_that_cannot_be_read_is_told_by_its_product(tmp_path: Path) -> None:
     path = write(tmp_path, "a.json", 1, entry(FIRST, "71aaaaaaaaL", "CA"))
-    live = as_amazon_has_them(read_sources(str(path), "", Settings()), Amazon(SetAside(FIRST, "images: no list")), "")
+    amazon = Amazon(SetAside(FIRST, "images: no list"))
+    live = as_amazon_has_them(read_sources(str(path), "", Settings()), amazon.items, "")
     assert live.set_aside == (SetAside(f"AMZN-CA-{FIRST}", "images: no list"),)

@@ -1,5 +1,6 @@
 """What people are told about an account's run: sentences, numbers that are plotted, tables, what is left out."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,46 +10,71 @@ import pytest
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading, report
-from imagesync_pipelines.connectors.plytix.apply_steps import GalleriesWritten
-from imagesync_pipelines.connectors.plytix.ledger import Run
-from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead, SetAside, UploadsMade
-from imagesync_pipelines.connectors.plytix.plan_steps import GalleriesPlanned
+from imagesync_pipelines.connectors.plytix import plan_steps, reading
+from imagesync_pipelines.connectors.plytix.ledger import NotedAsset, Run
+from imagesync_pipelines.connectors.plytix.model import (
+    AmazonItem,
+    ImagesChosen,
+    ItemImage,
+    ListingsRead,
+    ProductsRead,
+    SetAside,
+)
+from imagesync_pipelines.connectors.plytix.options import GalleryPlanOptions
+from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT
+from imagesync_pipelines.connectors.plytix.report import bounded
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
-from imagesync_pipelines.connectors.plytix.target import Written
+from imagesync_pipelines.sandbox.amazon.listings import demo_listings
+from imagesync_pipelines.sandbox.mishaps import missing_image
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.applied import Loaded, applied_summary
 from imagesync_pipelines.sync.apply import Applied
+from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.planned import Planned
-from imagesync_pipelines.sync.steps import RunContext
-from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product
+from imagesync_pipelines.sync.steps import Pictures, RunContext, StepResult, Table
+from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, open_connector
+from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product, url_of
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
-SPENT = "the calls of plytix main are used up for 40 min; the next run goes on"
+# Two products with the same four images.
+PAIR = demo_listings()[11:13]
 REPORT = {
     "images_uploaded": 2,
-    "images_skipped": 1,
-    "links_created": 5,
     "errors": [{"url": f"u{number}", "error": "no", "product_sku": "S"} for number in range(25)],
     "metadata": {"dry_run": False},
 }
 
 
-def made() -> GalleriesPlanned:
-    """The plan of two products, one of which Plytix does not have; the other lacks two of its three images."""
-    galleries = planned(
-        [listing("A", "1.jpg", "2.jpg", "3.jpg"), listing("B", "1.jpg")], [product("A", "x")], known(x="1.jpg"), LINK
-    )
-    rows = galleries.plan.assign(variant="MAIN", image_url="")
-    plan = Planned(rows, galleries.held, galleries.cost, galleries.states, warnings=("look",), calls=1)
-    return GalleriesPlanned(7, plan, galleries, REPORT, {3600: 4000, 10: 16})
+@pytest.fixture
+def pair(database: sa.Engine, tmp_path: Path) -> Iterator[Connector]:
+    with open_connector(database, tmp_path, listings=PAIR, workers=1) as connector:
+        yield connector
+
+
+def spend_the_hour(connector: Connector, *, left: int) -> None:
+    """Leave so many calls of the account's hour, of which there are 10."""
+    connector.plytix.spend(10 - left)
+
+
+@pytest.fixture
+def few(database: sa.Engine, tmp_path: Path) -> Iterator[Connector]:
+    """The pair in an account that takes ten calls an hour."""
+    limits = ((100, 10), (10, 3600))
+    with open_connector(database, tmp_path, listings=PAIR, limits=limits, workers=1, pace_share=1.0) as connector:
+        yield connector
+
+
+def table(step: StepResult, name: str) -> pd.DataFrame:
+    """A table that a step shows."""
+    shown = step.shown[name]
+    assert isinstance(shown, Table)
+    return shown.frame
 
 
 def at_work() -> Run:
-    """A run of the account; what a step tells asks no database."""
+    """A run of the account; its summary asks no database."""
     engine = sa.create_engine("postgresql+psycopg://nobody@localhost:1/nothing")
     nowhere = Locations(Path(), Path(), UPath("."), "", "", {})
     installation = Installation(Settings(), nowhere, engine)
@@ -58,102 +84,141 @@ def at_work() -> Run:
 def loaded(**scope: Any) -> Loaded:
     """Plan 7, which this very run made."""
     header = PlanHeader(7, "plytix", NOON, "run", "", {}, {"calls": 2, **scope}, {}, {}, None, None, None)
-    rows = made().planned.plan
+    rows = planned([listing("A", "1.jpg")], [product("A")], known(), LINK).plan
     return Loaded(header, rows, rows, {}, own=True, resumed=False)
 
 
-def applied() -> GalleriesWritten:
-    """A plan of which all went well."""
-    done = Applied(added=5, updated=1, kept=3, affected=frozenset("AB"))
-    return GalleriesWritten(
-        plan_id=7,
-        applied=done,
-        written=Written(thumbnails={"A": "x"}),
-        uploads=UploadsMade(run_id="r", plan_id=7),
-        report=REPORT,
-        summary=applied_summary(at_work(), loaded(), done, warnings=(), calls=7),
-        token_calls=1,
-        stopped="",
-        goes_on_at=None,
-    )
+def test_the_reading_is_one_line(pair: Connector, database: sa.Engine) -> None:
+    with pair.api() as api:
+        assert pair.read(api, "first").lines == ["main: 2 products read from Plytix, 0 it does not have."]
+    pair.sync()
+    pair.plytix.mutate("delete_product", sku=PAIR[1].suggested_sku)
+    with database.begin() as connection:
+        connection.execute(sa.text("TRUNCATE imagesync.plytix_asset, imagesync.plytix_link"))
+    with pair.api() as api:
+        assert pair.read(api, "again").lines == [
+            "main: 1 products read from Plytix, 1 it does not have; 4 assets were recognised by their names."
+        ]
 
 
-@pytest.mark.parametrize(
-    ("told", "line"),
-    [
-        ({"products": (product("A"),)}, "main: 1 products read from Plytix, 0 it does not have."),
-        ({"unknown": ("B",), "recognised": 3}, "main: 0 products read from Plytix, 1 it does not have; 3 assets were "),
-        ({"stopped": SPENT}, f"main: no product was read from Plytix: {SPENT}"),
-    ],
-    ids=["read", "recognised", "the hour was spent"],
-)
-def test_the_reading_is_one_line(told: dict[str, Any], line: str) -> None:
-    note = {"run_id": "r", "read_at": NOON, "products": (), "unknown": (), "recognised": 0, "calls": 1}
-    assert reading.products_line("main", ProductsRead(**{**note, **told})).startswith(line)
+def test_a_reading_that_the_hour_was_spent_for_is_one_line(few: Connector) -> None:
+    spend_the_hour(few, left=0)
+    with few.api() as api:
+        (line,) = few.read(api, "run").lines
+    assert line.startswith("main: no product was read from Plytix: ")
+    assert "the calls of plytix main are used up" in line
 
 
-def test_the_choice_counts_references_pictures_and_listings_without_main() -> None:
-    listings = (
-        listing("A", "1.jpg", "2.jpg", is_parent=True),
-        listing("B", "1.jpg", main=False),
-        listing("C"),
-    )
-    chosen = ImagesChosen(source="s", listings=listings, set_aside=(), incomplete=(), warnings=())
-    assert reading.images_numbers(chosen) == {
+def test_the_choice_counts_references_pictures_and_listings_without_main(pair: Connector) -> None:
+    def item(asin: str, *variants: str, is_parent: bool = False) -> AmazonItem:
+        images = tuple(ItemImage(variant, url_of(f"51{variant[:1]}aaaaaaaL.jpg")) for variant in variants)
+        return AmazonItem(f"AMZN-US-{asin}", asin, "US", is_parent, "", images)
+
+    bad = SetAside("AMZN-US-B000000001", "bad", "u")
+    items = (item("B000000001", "MAIN", "PT01", is_parent=True), item("B000000002", "PT02"), item("B000000003"))
+    context = pair.at("run")
+    context.keep("listings", ListingsRead(source="s", shape="list", entries=3, items=items, set_aside=(bad,)))
+    told = reading.images(context, NoOptions())
+    assert told.numbers == {
         "images/refs": 3,
         "images/unique": 2,
         "products/with_images": 2,
         "products/without_main": 1,
         "products/parents": 1,
     }
-    assert reading.images_line("main", chosen) == "main: 3 images of 2 pictures on 2 of 3 listings."
-    assert reading.listings_table(chosen).to_numpy().tolist() == [["A", 2, "MAIN PT01"], ["B", 1, "PT00"], ["C", 0, ""]]
-    assert reading.set_aside_table([SetAside("A", "bad", "u")]).to_dict("records") == [
-        {"where": "A", "reason": "bad", "url": "u"}
+    assert told.lines == ["main: 3 images of 2 pictures on 2 of 3 listings."]
+    assert table(told, "listings").to_numpy().tolist() == [
+        ["AMZN-US-B000000001", 2, "MAIN PT01"],
+        ["AMZN-US-B000000002", 1, "PT02"],
+        ["AMZN-US-B000000003", 0, ""],
     ]
+    assert table(told, "set_aside").to_dict("records") == [{"where": bad.where, "reason": "bad", "url": "u"}]
+    assert pair.quarantined() == [f"{bad.where} u"]
 
 
-def test_a_plan_changes_nothing_and_says_what_it_costs() -> None:
-    plan = made()
-    told = plan_steps.told(at_work(), plan)
-    summary = told.summary
+@pytest.fixture
+def made(database: sa.Engine, tmp_path: Path) -> StepResult:
+    """The plan of two products, one of which Plytix does not have; the other lacks two of its three images."""
+    limits = ((20, 10), (5000, 3600))
+    with open_connector(database, tmp_path, listings=PAIR, limits=limits) as connector, connector.api() as api:
+        context = connector.at("run")
+        connector.ledger.note_assets([NotedAsset("x", "1.jpg")])
+        listings = (listing("A", "1.jpg", "2.jpg", "3.jpg"), listing("B", "1.jpg"))
+        context.keep("images", ImagesChosen(source="s", listings=listings, warnings=("look",)))
+        products = (product("A", "x"),)
+        read = ProductsRead(run_id="run", read_at=context.clock(), products=products, unknown=("B",), calls=1)
+        context.keep("products", read)
+        return plan_steps.plan(context, GalleryPlanOptions(), api)
+
+
+def test_a_plan_changes_nothing_and_says_what_it_costs(made: StepResult) -> None:
+    summary = made.summary
     assert summary is not None
     assert (summary.status, summary.images_added, summary.products_affected) == ("completed", 0, 0)
-    assert (summary.rejected, summary.api_calls, summary.warnings) == (1, 1, ("look",))
-    assert told.shown["cost"] == "5 calls to Plytix, 2 uploads among them."
-    assert (told.shown["plan_id"], told.shown["apply_it_with"]) == (7, "imagesync apply 7")
-    (line,) = told.lines
-    assert line.startswith("main: plan 7: 2 add, 1 update, 0 remove, 0 keep, 1 reject; 0 removals held back; 5 calls")
-    assert plan_steps.calls_left(plan.left).to_numpy().tolist() == [[10, 16], [3600, 4000]]
+    assert (summary.rejected, summary.api_calls, summary.warnings[0]) == (1, 1, "look")
+    assert made.shown["cost"] == "5 calls to Plytix, 2 uploads among them."
+    plan_id = made.shown["plan_id"]
+    assert made.shown["apply_it_with"] == f"imagesync apply {plan_id}"
+    (line,) = made.lines
+    assert line.startswith(
+        f"main: plan {plan_id}: 2 add, 1 update, 0 remove, 0 keep, 1 reject; 0 removals held back; 5 calls"
+    )
+    assert table(made, "left_in_plytix").to_numpy().tolist() == [[10, 16], [3600, 4000]]
 
 
-def test_the_table_of_changes_begins_with_some_of_every_kind_and_leaves_out_what_stays() -> None:
-    table = plan_steps.changes_table(made().planned.plan)
-    assert list(table["change"]) == ["add", "update", "add"]
-    assert list(table.columns) == ["change", "product", "variant", "picture", "becomes", "reason"]
-    assert set(table["product"]) == {"A"}
+def test_the_table_of_changes_begins_with_some_of_every_kind_and_leaves_out_what_stays(made: StepResult) -> None:
+    changes = table(made, "changes")
+    assert list(changes["change"]) == ["add", "update", "add"]
+    assert list(changes.columns) == ["change", "product", "variant", "picture", "becomes", "reason"]
+    assert set(changes["product"]) == {"A"}
+    assert sorted(changes["variant"]) == ["MAIN", "PT01", "PT02"]
 
 
-@pytest.mark.parametrize(("number", "shown"), [(1, 1), (12, 3)])
-def test_pictures_of_a_plan_are_shown_once_and_small(number: int, shown: int) -> None:
-    pictures = plan_steps.pictures_shown(made().planned.plan, PlytixSettings(), number)
-    assert len({url for _, url in pictures}) == len(pictures) == shown
-    assert all("._SL" in url for _, url in pictures)
+def test_pictures_of_a_plan_are_shown_once_and_small(made: StepResult) -> None:
+    shown = made.shown["pictures"]
+    assert isinstance(shown, Pictures)
+    assert len({url for _, url in shown.labels}) == len(shown.labels) == 3
+    assert all("._SL" in url for _, url in shown.labels)
 
 
-@pytest.mark.parametrize(
-    ("told", "line"),
-    [
-        ({"uploaded": 2, "existed": 1}, "main: 2 pictures uploaded, 1 were in Plytix, 0 failed."),
-        (
-            {"failed": {"k": "no"}, "left": 4},
-            "main: 0 pictures uploaded, 0 were in Plytix, 1 failed, 4 wait for the next",
-        ),
-    ],
-    ids=["all", "some wait"],
-)
-def test_uploads_are_one_line(told: dict[str, Any], line: str) -> None:
-    assert apply_steps.uploads_line("main", UploadsMade(run_id="r", plan_id=1, **told)).startswith(line)
+def test_no_more_pictures_are_shown_than_asked_for_and_each_once() -> None:
+    listings = [listing("A", "1.jpg", "2.jpg"), listing("B", "1.jpg")]
+    plan = planned(listings, [product("A"), product("B")], known(), LINK).plan.assign(variant="MAIN")
+    assert [len(plan_steps.pictures_shown(plan, PlytixSettings(), number)) for number in (1, 12)] == [1, 2]
+
+
+def test_uploads_are_one_line(pair: Connector, database: sa.Engine) -> None:
+    with pair.api() as api:
+        pair.plan(api, "first")
+        assert pair.upload(api, "first").lines == ["main: 4 pictures uploaded, 0 were in Plytix, 0 failed."]
+        with database.begin() as connection:
+            connection.execute(sa.text("TRUNCATE imagesync.plytix_asset"))
+        pair.plan(api, "second")
+        assert pair.upload(api, "second").lines == ["main: 0 pictures uploaded, 4 were in Plytix, 0 failed."]
+
+
+def test_uploads_that_failed_or_wait_for_the_next_run_are_told(few: Connector) -> None:
+    few.amazon.faults.add(missing_image(PAIR[0].images[0].picture.id).for_good())
+    spend_the_hour(few, left=3)
+    with few.api() as api:
+        few.plan(api, "run")
+        told = few.upload(api, "run")
+    assert told.lines == ["main: 1 pictures uploaded, 0 were in Plytix, 1 failed, 2 wait for the next run."]
+    assert "used up" in str(told.shown["stopped"])
+
+
+def test_an_application_is_one_line_numbers_and_a_table_of_errors(pair: Connector) -> None:
+    gone = PAIR[1].suggested_sku
+    pair.plytix.mutate("delete_product", sku=gone)
+    done = pair.sync()
+    said = "4 images uploaded, 0 reused, 4 links created, 1 thumbnails set; 10 calls."
+    assert done.step.lines[0].startswith("main: plan ")
+    assert done.step.lines[0].endswith(said)
+    numbers = ("images_uploaded", "images_skipped", "links_created")
+    assert [done.step.numbers[f"report/{name}"] for name in numbers] == [4, 0, 4]
+    pd.testing.assert_frame_equal(
+        table(done.step, "errors"), pd.DataFrame([(gone, UNKNOWN_PRODUCT, "")], columns=["product", "error", "url"])
+    )
 
 
 def test_the_summary_of_a_run_counts_rows_and_what_went_wrong() -> None:
@@ -163,19 +228,8 @@ def test_the_summary_of_a_run_counts_rows_and_what_went_wrong() -> None:
     assert (summary.failed, summary.refused, summary.unknown, summary.rejected, summary.held_back) == (2, 3, 4, 5, 6)
     assert (summary.images_added, summary.products_affected, summary.warnings) == (1, 1, ("w", "x"))
     assert (summary.started_at, summary.api_calls) == (NOON, 9)
-    assert apply_steps.applied_line("main", applied()) == (
-        "main: plan 7: 2 images uploaded, 1 reused, 5 links created, 1 thumbnails set; 9 calls."
-    )
 
 
 def test_a_report_in_the_ui_has_its_first_errors_and_their_number() -> None:
-    shown = report.bounded(REPORT)
+    shown = bounded(REPORT).value
     assert (len(shown["errors"]), shown["errors_in_all"], len(REPORT["errors"])) == (20, 25, 25)  # type: ignore[arg-type]
-    assert report.report_numbers(REPORT) == {
-        "report/images_uploaded": 2,
-        "report/images_skipped": 1,
-        "report/links_created": 5,
-    }
-    pd.testing.assert_frame_equal(
-        report.errors_table(REPORT).head(1), pd.DataFrame([("S", "no", "u0")], columns=["product", "error", "url"])
-    )

@@ -8,9 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.client.answers import own_galleries
-from imagesync_pipelines.connectors.plytix.model import PlytixProduct
-from imagesync_pipelines.connectors.plytix.options import ListingsOptions
-from imagesync_pipelines.connectors.plytix.reading import choose_images, take_listings
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingsRead, PlytixProduct
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings, in_marketplace, make_listings
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.settings import SettingsError
@@ -47,7 +45,7 @@ def test_a_run_converges_and_a_second_one_writes_nothing(
         assert first.report["links_created"] == 12
         assert_converged(connector)
         written = connector.plytix.ledger.count() - connector.plytix.ledger.count("product search")
-        assert connector.sync().applied.affected == frozenset()
+        assert connector.sync().summary.products_affected == 0
         assert connector.plytix.ledger.count() - connector.plytix.ledger.count("product search") == written
 
 
@@ -161,8 +159,9 @@ def test_two_marketplaces_share_pictures_and_not_the_order(database: sa.Engine, 
 def test_a_marketplace_is_named_by_its_country_or_by_amazons_id(database: sa.Engine, tmp_path: Path) -> None:
     with open_connector(database, tmp_path, listings=[*PAIR, *in_marketplace(PAIR, "CA")]) as connector:
         for name in ("CA", "ca", "A2EUQ1WTGCTBG2"):
-            read = take_listings(connector.at("run"), ListingsOptions(mapping=str(connector.mapping), marketplace=name))
-            assert read.marketplace == "CA"
-            assert {listing.marketplace for listing in choose_images(connector.at("run")).listings} == {"CA"}
+            connector.choose("run", marketplace=name)
+            assert connector.at("run").need("listings", ListingsRead).marketplace == "CA"
+            chosen = connector.at("run").need("images", ImagesChosen)
+            assert {listing.marketplace for listing in chosen.listings} == {"CA"}
         with pytest.raises(SettingsError, match="no marketplace 'Canada'"):
-            take_listings(connector.at("run"), ListingsOptions(mapping=str(connector.mapping), marketplace="Canada"))
+            connector.choose("run", marketplace="Canada")

@@ -7,7 +7,6 @@ from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, P
 from imagesync_pipelines.connectors.plytix.planning import GalleryPlan, Policy, plan_galleries
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.model import DeletionLimits
-from imagesync_pipelines.sync.planned import Planned
 
 WINDOWS = (Window(16, 10), Window(4000, 3600))
 FREE = DeletionLimits(share=1.0, count=10_000, bare=10_000, floor=10_000)
@@ -62,4 +61,4 @@ def changes(plan: GalleryPlan) -> dict[str, str]:
 
 def counts(plan: GalleryPlan) -> dict[str, int]:
     """Rows of a plan per change, all five of them."""
-    return Planned(plan.plan, plan.held, plan.cost).counts
+    return plan.counts

@@ -34,7 +34,7 @@ from imagesync_pipelines.connectors.plytix.errors import (
     ProductGoneError,
     SearchRefusedError,
 )
-from imagesync_pipelines.connectors.plytix.model import Asset, LinkAnswer, PlytixProduct, Upload
+from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct, Upload
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window
@@ -155,18 +155,19 @@ class PlytixApi(ApiClient):
                     break
         return found
 
-    def link(self, product_id: str, asset_id: str, label: str | None = None) -> LinkAnswer:
+    def link(self, product_id: str, asset_id: str, label: str | None = None) -> bool:
         """Append an asset to the gallery attribute, or put it into `label`; THUMBNAIL is one too, and is replaced.
 
+        Whether this call linked it; False when it was linked already.
         Raises ProductGoneError, AssetGoneError, AttributeUnknownError, WriteRefusedError, AnswerLostError.
         """
         body = {"id": asset_id, "attribute_label": label or self._gallery}
         reply = self._write("POST", f"{self._products}/{product_id}/assets", body)
         if reply.good:
             check_linked(reply, asset_id)
-            return LinkAnswer.LINKED
+            return True
         if reply.status == 409:
-            return LinkAnswer.ALREADY
+            return False
         raise refusal_of(reply, product_id, label or self._gallery, asset_id)
 
     def patch_product(

@@ -13,7 +13,7 @@ from imagesync_pipelines.connectors.plytix.errors import (
     SearchRefusedError,
     WriteRefusedError,
 )
-from imagesync_pipelines.connectors.plytix.model import Asset, LinkAnswer, PlytixProduct
+from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.errors import BadAnswerError, RedirectRefusedError
 from imagesync_pipelines_tests.connectors.plytix.client.host import (
@@ -264,8 +264,8 @@ def test_assets_are_found_by_their_ids(database: sa.Engine) -> None:
 def test_a_link_names_the_gallery_or_the_thumbnail(database: sa.Engine) -> None:
     with plytix_host() as host, api_for(host, database) as api:
         host.give(rows({"id": A}, status=201))
-        assert api.link(P, A) is LinkAnswer.LINKED
-        assert api.link(P, A, "thumbnail") is LinkAnswer.LINKED
+        assert api.link(P, A) is True
+        assert api.link(P, A, "thumbnail") is True
         assert [call.body for call in host.calls] == [
             {"id": A, "attribute_label": "amazon_images"},
             {"id": A, "attribute_label": "thumbnail"},
@@ -291,7 +291,7 @@ def test_a_product_without_a_label_and_with_assets_as_v2_sends_them_is_read(data
 def test_a_link_that_is_there_is_neither_an_error_nor_a_new_link(database: sa.Engine) -> None:
     with plytix_host() as host, api_for(host, database) as api:
         host.give(refusal(409, f"Asset id {A} is already linked", ("asset.id", "already linked")))
-        assert api.link(P, A) is LinkAnswer.ALREADY
+        assert api.link(P, A) is False
 
 
 @pytest.mark.parametrize(
