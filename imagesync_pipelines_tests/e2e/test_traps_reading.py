@@ -158,7 +158,7 @@ def test_trap_03_a_page_that_fails_is_not_the_end_of_the_data(
     else:
         assert not result.records.about.complete
         assert result.written[2] == 0
-        assert any("Nothing is removed" in warning for warning in result.done.warnings)
+        assert any("Nothing is removed" in warning for warning in result.done.summary.warnings)
     assert connector.stamps() == before
     sandbox.faults.clear()
     connector.sync()

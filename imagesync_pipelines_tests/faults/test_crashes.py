@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import plan_steps
 from imagesync_pipelines.connectors.image_db.options import RecordsOptions
+from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.pinning import pin_image
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors
@@ -102,7 +102,7 @@ def test_a_crash_at_any_commit_of_a_stage_and_a_second_run_end_where_an_undistur
     stage: str,
     after: bool,
 ) -> None:
-    monkeypatch.setattr(plan_steps, "ROWS_PER_BATCH", 6)  # several transactions, a crash between any two
+    monkeypatch.setattr(applying, "ROWS_PER_BATCH", 6)  # several transactions, a crash between any two
     before, expected = night
     ready = module_connectors.copy_of(before)
     run_id = ready.new_run()

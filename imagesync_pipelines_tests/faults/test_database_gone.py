@@ -12,7 +12,7 @@ import psutil
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import plan_steps
+from imagesync_pipelines.products import applying
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.embedded import ensure_server, stop_server
@@ -109,7 +109,7 @@ def test_a_database_that_goes_away_mid_run_costs_that_run_at_most(
     work: str,
     restart: bool,
 ) -> None:
-    monkeypatch.setattr(plan_steps, "ROWS_PER_BATCH", 4)
+    monkeypatch.setattr(applying, "ROWS_PER_BATCH", 4)
     connector, sandbox = night
     before = len(connector.stamps())
     connector.progress = switch = Switch(home, end, work, 2, restart=restart)

@@ -1,41 +1,26 @@
 """The steps `plan` and `product_images`: what would change on the ERP's products, and carrying it out."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 
-import psycopg
 import pyarrow as pa
-import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.connectors.folder.model import NAME, FilesScan, FolderError
 from imagesync_pipelines.connectors.folder.planning import plan_files, values_of
 from imagesync_pipelines.connectors.folder.reading import Run
 from imagesync_pipelines.products import unmatched
-from imagesync_pipelines.products.primaries import repair_primaries
+from imagesync_pipelines.products.applying import apply_images, plan_images
 from imagesync_pipelines.products.table import read_products
-from imagesync_pipelines.products.target import ProductImageTarget, read_current
+from imagesync_pipelines.products.target import read_current
 from imagesync_pipelines.products.writing import Values
 from imagesync_pipelines.storage import mirror, scans
-from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.sync.applied import (
-    ApplyOptions,
-    applied_summary,
-    applied_warnings,
-    carry_out,
-    load_plan,
-    payload_of,
-)
-from imagesync_pipelines.sync.apply import apply_database
-from imagesync_pipelines.sync.frames import among
-from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import EFFECTS, PlanCost, Proof, Scope
-from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines.sync.planned import Planned, changing, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.applied import ApplyOptions, applied_summary, applied_warnings, load_plan, payload_of
+from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
+from imagesync_pipelines.sync.planned import changing, plan_result, store_plan
 from imagesync_pipelines.sync.steps import StepResult, Table
 
-ROWS_PER_BATCH = 1000
-# The server went away: not a bad row, so the step is tried again as a whole.
-SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 _FIELDS = dict.fromkeys(("sha256", "width", "height", "format"), pa.large_string())
 
 
@@ -58,26 +43,21 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
     with engine.connect() as connection:
         files = mirror.read_mirror(connection, NAME, "", _FIELDS)
     made = plan_files(files, products, settings.pattern, settings.url)
-    current = read_current(engine, NAME)
-    scope = Scope(None, Proof(scan.id, scan.state == scans.PROVEN, scan.reason))
-    limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
-    guarded = guard(build_plan(made.wanted, current, scope, force=options.force), scope, limits)
-    effects = guarded.plan["change"].isin(EFFECTS)
-    lost = made.unmatched.unmatched
-    warnings = [*(found.warnings if found is not None else ()), *guarded.warnings]
+    planned = plan_images(
+        context,
+        made.wanted,
+        read_current(engine, NAME),
+        Scope(None, Proof(scan.id, scan.state == scans.PROVEN, scan.reason)),
+        payload=made.payload,
+        products=products,
+        force=options.force,
+        allow_mass_delete=options.allow_mass_delete,
+    )
+    lost, rows = made.unmatched.unmatched, planned.plan
+    warnings = [*(found.warnings if found is not None else ()), *planned.warnings]
     if len(lost):
         warnings.append(f"{len(lost)} files name no product, for example {lost['external_id'].iloc[0]}")
-    names = dict(zip(products["id"].astype("str"), products["sku"] + " " + products["name"], strict=True))
-    rows = guarded.plan.assign(product=guarded.plan["group"].map(names).fillna(""))
-    planned = Planned(
-        plan=rows,
-        held=guarded.held,
-        cost=PlanCost(0, 0, 0),
-        states=group_states(current[among(current["group"], rows.loc[effects, "group"])]),
-        payload=[made.payload[among(made.payload["key"], rows.loc[effects, "key"])]],
-        warnings=tuple(warnings),
-        scan_id=scan.id,
-    )
+    planned = replace(planned, warnings=tuple(warnings), scan_id=scan.id)
     plan_id = store_plan(context, planned, dry_run=options.dry_run)
     unmatched.write(engine, NAME, made.unmatched)
     return plan_result(
@@ -85,7 +65,7 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
         planned,
         plan_id,
         cost=f"{changing(rows)} rows to write",
-        changes=rows.loc[effects, ["product", "change", "key", "reason"]],
+        changes=rows.loc[rows["change"].isin(EFFECTS), ["product", "change", "key", "reason"]],
         shown={"unmatched": Table(lost[["external_id", "number", "reason"]])},
         numbers={"files/unmatched": len(lost)},
     )
@@ -93,36 +73,19 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
 
 def product_images(context: Run, options: ApplyOptions) -> StepResult:
     """The step `product_images`: a stored plan carried out under the connector's lock."""
-    engine = context.installation.engine
     loaded = load_plan(context, options.plan_id)
     values = values_of(payload_of(context, loaded))
 
     def some(keys: Sequence[str]) -> dict[str, Values]:
         return {key: values[key] for key in keys}
 
-    with context.lock():
-        applied = carry_out(
-            context,
-            loaded,
-            lambda: apply_database(
-                loaded.rows,
-                ProductImageTarget(engine, NAME, some, loaded.resumed),
-                context.quarantine,
-                states=loaded.states,
-                rows_per_batch=ROWS_PER_BATCH,
-                fatal=SERVER_GONE,
-                on_progress=lambda done: context.progress("rows written", done, loaded.total),
-            ),
-        )
-        repaired = repair_primaries(engine)
-    with engine.connect() as connection:
-        mine = sa.select(sa.func.count()).where(product_image.c.source == NAME)
-        count = connection.execute(mine).scalar_one()
+    done = apply_images(context, loaded, lambda _: nullcontext(some))
+    applied = done.applied
     warnings = tuple(applied_warnings(context, loaded, applied))
     numbers = {"added": applied.added, "updated": applied.updated, "removed": applied.removed}
     return StepResult(
-        rows=count,
-        numbers={**{f"images/{name}": number for name, number in numbers.items()}, "primaries/repaired": repaired},
+        rows=done.rows,
+        numbers={**{f"images/{name}": number for name, number in numbers.items()}, "primaries/repaired": done.repaired},
         shown={"plan_id": loaded.header.id},
         lines=[
             f"plan {loaded.header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed."

@@ -1,11 +1,10 @@
 """The plan and what comes of it: the steps plan, product_images, unmatched_articles and export."""
 
 from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 
 import pandas as pd
-import psycopg
-import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, ProductImagePlanOptions
@@ -21,30 +20,20 @@ from imagesync_pipelines.connectors.image_db.reading_steps import Run
 from imagesync_pipelines.connectors.image_db.record_store import read_external_ids
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products import unmatched
+from imagesync_pipelines.products.applying import ImagesApplied, apply_images, plan_images
 from imagesync_pipelines.products.exports.files import write_exports
-from imagesync_pipelines.products.primaries import repair_primaries
-from imagesync_pipelines.products.target import ProductImageTarget, read_current
+from imagesync_pipelines.products.target import Payload, read_current
 from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.sync.applied import Loaded, applied_summary, carry_out, load_plan, payload_of
-from imagesync_pipelines.sync.apply import Applied, apply_database, collector_paused
+from imagesync_pipelines.sync.applied import Loaded, applied_summary, load_plan, payload_of
+from imagesync_pipelines.sync.apply import Applied, collector_paused
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.frames import among
-from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.handovers import PIECE, of_lineage
-from imagesync_pipelines.sync.model import EFFECTS, Outcome, PlanCost, Proof, Scope
-from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines.sync.planned import BATCH, Planned, changing, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.model import Proof, Scope
+from imagesync_pipelines.sync.planned import BATCH, Planned, changing, plan_result, store_plan
 from imagesync_pipelines.sync.report import Summary, changing_rows
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
-
-# A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.
-ROWS_PER_BATCH = 5000
-WRITERS = 2
-# The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
-SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
 THUMBNAIL_BYTES = 2 * 1024 * 1024
 THUMBNAIL_SECONDS = 5.0
@@ -87,18 +76,10 @@ class ProductImagesPlanned:
 
 
 @dataclass(frozen=True)
-class ProductImagesApplied:
-    """What came of applying a plan.
-
-    rows: of this connector in product_image afterwards. repaired: products whose primary was set right.
-    """
+class ProductImagesApplied(ImagesApplied):
+    """What came of applying a plan, with the plan itself and what there is to tell about it."""
 
     loaded: Loaded
-    about: About
-    applied: Applied
-    repaired: int
-    rows: int
-    warnings: tuple[str, ...]
     summary: Summary
 
 
@@ -149,16 +130,20 @@ def make_plan(
     scope, images, current_here = _cut(about, found, current, all_products, only_groups)
     rejects = rejected_rows(about.page_rejects(), current_here, images.wanted)
     rejected = pd.concat([rejects, images.unusable], ignore_index=True).drop_duplicates("key")
-    built = build_plan(images.wanted, current_here, scope, rejected=rejected, force=options.force)
-    limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
-    guarded = guard(built, scope, limits)
-    effects = guarded.plan["change"].isin(EFFECTS)
-    planned = Planned(
-        plan=guarded.plan.assign(product=_labels(guarded.plan["group"], all_products)),
-        held=guarded.held,
-        cost=PlanCost(0, 0, 0),
-        states=group_states(current[among(current["group"], guarded.plan.loc[effects, "group"])]),
-        payload=[images.matched[among(images.matched["key"], guarded.plan.loc[effects, "key"])]],
+    planned = plan_images(
+        context,
+        images.wanted,
+        current,
+        scope,
+        payload=images.matched,
+        products=all_products,
+        judged=current_here,
+        rejected=rejected,
+        force=options.force,
+        allow_mass_delete=options.allow_mass_delete,
+    )
+    planned = replace(
+        planned,
         scope={
             "kind": about.scope,
             BATCH: name,
@@ -167,7 +152,7 @@ def make_plan(
             "unmatched": len(images.unmatched),
             **({PIECE: True} if only_groups is not None else {}),
         },
-        warnings=(*about.warnings, *guarded.warnings),
+        warnings=(*about.warnings, *planned.warnings),
         scan_id=about.scan_id,
         calls=about.api_calls,
         received=about.bytes_downloaded,
@@ -211,22 +196,21 @@ def apply_plan(context: Run, options: ProductImageOptions) -> ProductImagesAppli
     BatchMissingError when the records of the plan are no longer kept.
     """
     loaded = load_plan(context, options.plan_id)
-    engine, batch = context.installation.engine, str(loaded.scope.get(BATCH, ""))
-    about = Batches(context.handovers).about(batch)
-    with context.lock():
-        applied = carry_out(context, loaded, lambda: _apply(context, loaded))
-        if options.replan and applied.refused:
-            again = make_plan(context, ProductImagePlanOptions(), batch=batch, only_groups=applied.refused_in)
-            piece = load_plan(context, again.plan_id)
-            rest = carry_out(context, piece, lambda: _apply(context, piece))
-            applied = _without_refused(applied).plus(rest)
-        repaired = repair_primaries(engine)
-    with engine.connect() as connection:
-        rows = connection.scalar(sa.select(sa.func.count()).where(product_image.c.source == context.connector)) or 0
-    warnings = _warnings(context, loaded, applied)
-    summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=0)
-    summary = replace(summary, rejected=len(about.rejects) + applied.failed)
-    return ProductImagesApplied(loaded, about, applied, repaired, rows, summary.warnings, summary)
+    batches, batch = Batches(context.handovers), str(loaded.scope.get(BATCH, ""))
+    about = batches.about(batch)
+
+    def payload(of: Loaded) -> AbstractContextManager[Payload]:
+        return open_payload(batches.records(str(of.scope[BATCH])), payload_of(context, of))
+
+    def again(groups: Collection[str]) -> Loaded:
+        made = make_plan(context, ProductImagePlanOptions(), batch=batch, only_groups=groups)
+        return load_plan(context, made.plan_id)
+
+    done = apply_images(context, loaded, payload, again if options.replan else None)
+    warnings = _warnings(context, loaded, done.applied)
+    summary = applied_summary(context, loaded, done.applied, warnings=tuple(warnings), calls=0)
+    summary = replace(summary, rejected=len(about.rejects) + done.applied.failed)
+    return ProductImagesApplied(done.applied, done.repaired, done.rows, loaded, summary)
 
 
 def unmatched_articles(context: Run, options: NoOptions) -> StepResult:
@@ -367,20 +351,6 @@ def external_ids_of(keys: pd.Series) -> pd.Series:
     return keys.str.split("/", n=1).str[1]
 
 
-def _labels(groups: pd.Series, all_products: pd.DataFrame) -> pd.Series:
-    """SKU and name of each group's product, for people; empty for a group that is NA."""
-    ids = pd.Index(all_products["id"])
-    places = ids.get_indexer(pd.to_numeric(groups).fillna(-1).astype("int64"))
-    label = (all_products["sku"] + " " + all_products["name"]).astype("str")
-    return label.reindex(places).set_axis(groups.index)
-
-
-def _without_refused(applied: Applied) -> Applied:
-    """The same without the refused rows, which are planned again."""
-    told = tuple(error for error in applied.errors if f": {Outcome.REFUSED}: " not in error)
-    return replace(applied, refused=0, refused_in=frozenset(), errors=told)
-
-
 def _warnings(context: Run, loaded: Loaded, applied: Applied) -> list[str]:
     found, header = [], loaded.header
     if header.applied_at is not None and header.applied_run != context.run_id:
@@ -395,19 +365,3 @@ def _warnings(context: Run, loaded: Loaded, applied: Applied) -> list[str]:
             "since the plan was made; plan again, or apply it with --replan."
         )
     return found
-
-
-def _apply(context: Run, loaded: Loaded) -> Applied:
-    engine, total = context.installation.engine, loaded.total
-    records = Batches(context.handovers).records(str(loaded.scope[BATCH]))
-    with open_payload(records, payload_of(context, loaded)) as payload:
-        return apply_database(
-            loaded.rows,
-            ProductImageTarget(engine, context.connector, payload, loaded.resumed),
-            context.quarantine,
-            states=loaded.states,
-            rows_per_batch=min(ROWS_PER_BATCH, -(-total // WRITERS)),
-            writers=WRITERS,
-            fatal=SERVER_GONE,
-            on_progress=lambda done: context.progress("rows written", done, total),
-        )

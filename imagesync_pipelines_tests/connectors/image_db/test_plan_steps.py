@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.image_db import plan_steps
 from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, RecordsOptions
 from imagesync_pipelines.connectors.image_db.planning import UnknownSkuError
+from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.pinning import pin_image
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError
 from imagesync_pipelines.storage.locks import account_lock
@@ -229,7 +230,7 @@ def test_a_stored_plan_is_applied_later_and_products_that_moved_since_are_refuse
         connection.execute(product_image.delete().where(product_image.c.external_id == "40"))
     done = synced.apply(plan_id=stored.plan_id)
     assert (done.applied.added, done.applied.refused) == (1, 1)
-    assert "--replan" in done.warnings[-1]
+    assert "--replan" in done.summary.warnings[-1]
     assert "40" in synced.shown()[SKUS[1]]
     assert "40" not in synced.shown()[SKUS[0]]
 
@@ -258,7 +259,7 @@ def test_a_plan_applied_twice_writes_nothing_and_says_so(synced: Connector) -> N
     synced.run_id = "another run"
     done = synced.apply(plan_id=plan_id)
     assert (done.applied.added, done.applied.refused) == (0, 1)
-    assert "had been applied before" in done.warnings[0]
+    assert "had been applied before" in done.summary.warnings[0]
     assert rows(synced) == before
 
 
@@ -268,7 +269,7 @@ def test_a_plan_that_was_broken_off_goes_on_and_counts_what_it_had_written(
     connector.scan()
     connector.records()
     connector.plan()
-    monkeypatch.setattr(plan_steps, "ROWS_PER_BATCH", 3)
+    monkeypatch.setattr(applying, "ROWS_PER_BATCH", 3)
     batches = iter(range(100))
 
     def break_off(stage: str, done: int, total: int | None) -> None:
@@ -293,7 +294,7 @@ def test_a_poisoned_row_is_told_quarantined_and_tried_again(synced: Connector) -
     synced.plan()
     done = synced.apply()
     assert (done.applied.failed, done.applied.added) == (1, 0)
-    assert any("quarantine" in warning for warning in done.warnings)
+    assert any("quarantine" in warning for warning in done.summary.warnings)
     with synced.place.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE imagesync.product_image DROP CONSTRAINT poison"))
     assert synced.sync() == (1, 0, 0)

@@ -1,0 +1,125 @@
+"""The images of products planned and applied: what is the same for every source that brings some."""
+
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+import psycopg
+import sqlalchemy as sa
+
+from imagesync_pipelines.products.primaries import repair_primaries
+from imagesync_pipelines.products.target import Payload, ProductImageTarget
+from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.sync.applied import Loaded, carry_out
+from imagesync_pipelines.sync.apply import Applied, apply_database
+from imagesync_pipelines.sync.frames import among
+from imagesync_pipelines.sync.guard import guard
+from imagesync_pipelines.sync.model import EFFECTS, Outcome, PlanCost, Scope
+from imagesync_pipelines.sync.plan import build_plan, group_states
+from imagesync_pipelines.sync.planned import Planned, deletion_limits
+from imagesync_pipelines.sync.steps import RunContext
+
+# A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.
+ROWS_PER_BATCH = 5000
+WRITERS = 2
+# The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
+SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
+
+
+@dataclass(frozen=True)
+class ImagesApplied:
+    """What came of applying a plan of product images.
+
+    repaired: products whose primary was set right. rows: images of this source in product_image afterwards.
+    """
+
+    applied: Applied
+    repaired: int
+    rows: int
+
+
+def plan_images(
+    context: RunContext[Any],
+    wanted: pd.DataFrame,
+    current: pd.DataFrame,
+    scope: Scope,
+    *,
+    payload: pd.DataFrame,
+    products: pd.DataFrame,
+    judged: pd.DataFrame | None = None,
+    rejected: pd.DataFrame | None = None,
+    force: bool = False,
+    allow_mass_delete: bool = False,
+) -> Planned:
+    """What would change on the products, judged by the guard and not stored yet; `product` is SKU and name, for people.
+
+    current: all that this source has in product_image; judged: the rows of it that the plan may touch, None: all.
+    payload: key, and what applying needs, of all wanted rows; those that change are kept. products: id, sku, name.
+    """
+    built = build_plan(wanted, current if judged is None else judged, scope, rejected=rejected, force=force)
+    guarded = guard(built, scope, deletion_limits(context.installation.settings, lifted=allow_mass_delete))
+    effects = guarded.plan[guarded.plan["change"].isin(EFFECTS)]
+    return Planned(
+        plan=guarded.plan.assign(product=_labels(guarded.plan["group"], products)),
+        held=guarded.held,
+        cost=PlanCost(0, 0, 0),
+        states=group_states(current[among(current["group"], effects["group"])]),
+        payload=[payload[among(payload["key"], effects["key"])]],
+        warnings=guarded.warnings,
+    )
+
+
+def apply_images(
+    context: RunContext[Any],
+    loaded: Loaded,
+    open_payload: Callable[[Loaded], AbstractContextManager[Payload]],
+    plan_again: Callable[[Collection[str]], Loaded] | None = None,
+) -> ImagesApplied:
+    """Apply a plan of product images under the connector's lock; primaries that are not right are set right.
+
+    open_payload: the values of a plan's rows while it is applied. plan_again: plans the products that moved since the
+    plan was made, which are applied in the same run; None: they are refused with that reason. Raises AccountBusyError.
+    """
+    engine = context.installation.engine
+    with context.lock():
+        applied = carry_out(context, loaded, lambda: _apply(context, loaded, open_payload))
+        if plan_again is not None and applied.refused:
+            piece = plan_again(applied.refused_in)
+            rest = carry_out(context, piece, lambda: _apply(context, piece, open_payload))
+            applied = _without_refused(applied).plus(rest)
+        repaired = repair_primaries(engine)
+    with engine.connect() as connection:
+        mine = sa.select(sa.func.count()).where(product_image.c.source == context.connector)
+        return ImagesApplied(applied, repaired, connection.execute(mine).scalar_one())
+
+
+def _apply(
+    context: RunContext[Any], loaded: Loaded, open_payload: Callable[[Loaded], AbstractContextManager[Payload]]
+) -> Applied:
+    with open_payload(loaded) as payload:
+        return apply_database(
+            loaded.rows,
+            ProductImageTarget(context.installation.engine, context.connector, payload, loaded.resumed),
+            context.quarantine,
+            states=loaded.states,
+            rows_per_batch=min(ROWS_PER_BATCH, -(-loaded.total // WRITERS)),
+            writers=WRITERS,
+            fatal=SERVER_GONE,
+            on_progress=lambda done: context.progress("rows written", done, loaded.total),
+        )
+
+
+def _without_refused(applied: Applied) -> Applied:
+    """The same without the refused rows, which are planned again."""
+    told = tuple(error for error in applied.errors if f": {Outcome.REFUSED}: " not in error)
+    return replace(applied, refused=0, refused_in=frozenset(), errors=told)
+
+
+def _labels(groups: pd.Series, products: pd.DataFrame) -> pd.Series:
+    """SKU and name of each group's product, for people; empty for a group that is NA."""
+    ids = pd.Index(products["id"])
+    places = ids.get_indexer(pd.to_numeric(groups).fillna(-1).astype("int64"))
+    label = (products["sku"] + " " + products["name"]).astype("str")
+    return label.reindex(places).set_axis(groups.index)
