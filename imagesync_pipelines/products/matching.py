@@ -1,4 +1,4 @@
-"""Article numbers of the image database to products of the ERP."""
+"""Article numbers, as a source writes them on its pictures, to products of the ERP."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable

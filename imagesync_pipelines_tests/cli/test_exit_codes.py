@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.image_db.client import BadPageError
+from imagesync_pipelines.connectors.image_db.errors import BadPageError
 from imagesync_pipelines.defs import history
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault

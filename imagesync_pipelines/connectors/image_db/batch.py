@@ -10,21 +10,15 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
 from imagesync_pipelines.connectors.image_db.record_store import Chunk, PageReject, Stored, write_chunks
 from imagesync_pipelines.connectors.image_db.records import Reject
-from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
 
 # The step whose hand-over a batch is.
 STEP = "records"
-
-
-class BatchMissingError(ImagesyncError):
-    """There are no records to plan from; the message says what to run."""
-
-    retryable = False
 
 
 class RejectLine(BaseModel):

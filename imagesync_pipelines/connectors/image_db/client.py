@@ -4,23 +4,15 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, missing_variables
 from imagesync_pipelines.settings import Settings, SettingsError, check_transport
 from imagesync_pipelines.upstream.answers import load_json
-from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, SessionPolicy, UpstreamSession
 
 PATH = "all-files-and-articles/"
 NOT_FOUND = 404
 _PAST_THE_END = {"detail": "Invalid page."}
-
-
-class BadPageError(UpstreamError):
-    """A body that is no page of the image database; the message says what is wrong with it."""
-
-
-class PastTheEndError(Exception):
-    """The API says that it has no page of this number; the end of the data, not a failure."""
 
 
 class Envelope(NamedTuple):

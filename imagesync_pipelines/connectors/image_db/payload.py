@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db.errors import MissingRecordError
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, read_canonical, read_table
 from imagesync_pipelines.products.rules import alt_text, priority
 from imagesync_pipelines.products.target import Payload
@@ -23,10 +24,6 @@ _OF_A_LINK = ("product_name", "is_front", "matched_by", "fingerprint")
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class MissingRecordError(Exception):
-    """A planned image is not in the record store: the plan and the records do not belong together; plan again."""
 
 
 @contextmanager

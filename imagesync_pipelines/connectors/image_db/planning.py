@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db.errors import UnknownSkuError
 from imagesync_pipelines.connectors.image_db.record_store import PageReject, read_table
 from imagesync_pipelines.products.matching import RULES, Matcher, match_links, may_resemble, products_of
 from imagesync_pipelines.products.rules import RULES_VERSION
@@ -22,10 +23,6 @@ NOT_SHOWABLE = "no format a browser can show yet"
 
 _REJECTED = ("key", "group", "reason")
 _LINK = ("number", "variant", "front")
-
-
-class UnknownSkuError(Exception):
-    """A product was asked for that the ERP does not have; the message names it."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 
-from imagesync_pipelines.connectors.image_db.client import BadPageError, PageAnswer, PastTheEndError
+from imagesync_pipelines.connectors.image_db.client import PageAnswer
+from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
 from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UpstreamError
 
 Fetch = Callable[[int], PageAnswer]

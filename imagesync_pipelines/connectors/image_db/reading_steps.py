@@ -8,15 +8,15 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from imagesync_pipelines.connectors.image_db import pages
-from imagesync_pipelines.connectors.image_db.batch import About, Batches, BatchMissingError, RejectLine
+from imagesync_pipelines.connectors.image_db.batch import About, Batches, RejectLine
 from imagesync_pipelines.connectors.image_db.client import open_session
+from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
 from imagesync_pipelines.connectors.image_db.options import ErpOptions, PagesOptions, RecordsOptions
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Landed, Reader, read_all, read_spans
 from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
 from imagesync_pipelines.connectors.image_db.record_store import Stored, read_external_ids
 from imagesync_pipelines.connectors.image_db.scan import prove
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
-from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.storage import scans
@@ -34,10 +34,6 @@ OpenSession = Callable[[], AbstractContextManager[UpstreamSession]]
 RECORD_STAGE = "record"
 KEPT_BATCHES = 3
 RESET_PAGES = "imagesync image-db reset-pages"
-
-
-class PagesFailedError(ImagesyncError):
-    """Pages that a run asked for could not be read; the message names the first, with its reason."""
 
 
 @dataclass(frozen=True)

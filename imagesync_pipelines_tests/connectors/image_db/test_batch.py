@@ -9,7 +9,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.batch import About, Batches, BatchMissingError, RejectLine
+from imagesync_pipelines.connectors.image_db.batch import About, Batches, RejectLine
+from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
 from imagesync_pipelines.connectors.image_db.record_store import ReadPage, chunk_of, read_external_ids
 from imagesync_pipelines.connectors.image_db.records import read_page
 from imagesync_pipelines.products.unmatched import Unmatched

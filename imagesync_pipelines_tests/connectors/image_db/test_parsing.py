@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from imagesync_pipelines.connectors.image_db import parsing
-from imagesync_pipelines.connectors.image_db.client import BadPageError
+from imagesync_pipelines.connectors.image_db.errors import BadPageError
 from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
 from imagesync_pipelines.connectors.image_db.record_store import Chunk
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record

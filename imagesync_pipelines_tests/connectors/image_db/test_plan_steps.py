@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import plan_steps
+from imagesync_pipelines.connectors.image_db.errors import UnknownSkuError
 from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, RecordsOptions
-from imagesync_pipelines.connectors.image_db.planning import UnknownSkuError
 from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.pinning import pin_image
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.payload import MissingRecordError, open_payload
+from imagesync_pipelines.connectors.image_db.errors import MissingRecordError, UnknownSkuError
+from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
-    UnknownSkuError,
     cut_to,
     groups_of_skus,
     plan_wanted,

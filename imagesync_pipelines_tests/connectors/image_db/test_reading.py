@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.client import BadPageError, PageAnswer, PastTheEndError
+from imagesync_pipelines.connectors.image_db.client import PageAnswer
+from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
 from imagesync_pipelines.connectors.image_db.reading import Pace, Reading, read_scan
 from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UnavailableError, UpstreamError
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.client import BadPageError, PageAnswer, legible_id, parse_page
+from imagesync_pipelines.connectors.image_db.client import PageAnswer, legible_id, parse_page
+from imagesync_pipelines.connectors.image_db.errors import BadPageError
 from imagesync_pipelines.connectors.image_db.records import Link, PageContent, Record, Reject, read_page
 from imagesync_pipelines.connectors.image_db.scan import facts_of, facts_received
 from imagesync_pipelines_tests.connectors.image_db.made_up import export, full_exports, link, page, placeholder, record
