@@ -12,7 +12,7 @@ from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.state import PastRun, open_catalogue
-from imagesync_pipelines.web.edge_photos.app import build_app as build_photos
+from imagesync_pipelines.web.edge_photos import build_app as build_photos
 
 
 def serve(home: str, photos: bool) -> None:

@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.edge import store as stores
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.downloads import open_downloads, policy_of
-from imagesync_pipelines.connectors.edge.listing import PhotosListed, take_listing
+from imagesync_pipelines.connectors.edge.listing import ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
@@ -102,7 +102,7 @@ def measure(home: Path, number: int) -> dict[str, Any]:
 
 def _list(
     place: Installation, office: Office, settings: EdgeSettings, database: StoreDatabase, *, full: bool = False
-) -> PhotosListed:
+) -> ListingHandOver:
     def mark(photos: Sequence[Photo]) -> None:
         if not full:
             stores.mark_pending(database, photos)

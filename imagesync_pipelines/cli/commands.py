@@ -4,6 +4,7 @@
 """
 
 import ast
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,8 @@ import click
 from imagesync_pipelines.registry import CONNECTORS
 
 PACKAGE = "imagesync_pipelines.cli"
-# Modules of commands that stand in no group.
-ALONE = ("plans", "installation", "export", "serve", "sandbox.demo", "sandbox.dev", "sandbox.stand_ins")
-# Group → the module with its commands, and what lists say of it.
-GROUPS = {
-    "image-db": ("pages", "Upkeep of the image database's pages."),
-    "edge": ("edge", "Upkeep of the edge stores."),
-    "plytix": ("plytix", "Upkeep of what we created in Plytix."),
-    "moysklad": ("moysklad", "Requests for the МойСклад connector: which entities are to be synchronised soon."),
-    "head-office": ("head_office", "The head office: the service that edge stores read their photos from."),
-    "quarantine": ("quarantine", "Items that were set aside with their reason; they are tried again at every run."),
-    "key": ("key", "Keys of systems that call the catalogue's API."),
-    "user": ("users", "People who may log in to the catalogue."),
-}
+# The first line of a module whose commands are a group: its name, and what lists say of it.
+_GROUP = re.compile(r"`imagesync ([\w-]+) …`: (.+)")
 
 
 class LazyCommand(click.Command):
@@ -72,23 +62,27 @@ class SyncCommand(LazyCommand):
 def all_commands() -> list[click.Command]:
     """The groups and the commands that stand alone; a command called like its group is that connector's `sync`."""
     syncs: dict[str, click.Command] = {command.name or "": command for command in map(SyncCommand, CONNECTORS)}
-    groups = []
-    for name, (module, text) in GROUPS.items():
-        written = _written_in(module)
-        syncs |= {command: written.pop(command) for command in list(written) if command == name}
-        groups.append(click.Group(name, help=text, commands=written))
-    sync = click.Group("sync", help="Synchronise one connector now.", commands=syncs)
-    return [sync, *groups, *(command for module in ALONE for command in _written_in(module).values())]
+    found: list[click.Command] = [click.Group("sync", help="Synchronise one connector now.", commands=syncs)]
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        commands = _written_in(tree, ".".join((PACKAGE, *path.relative_to(folder).with_suffix("").parts)))
+        if group := _GROUP.match(ast.get_docstring(tree) or ""):
+            name, text = group.groups()
+            syncs |= {command: commands.pop(command) for command in list(commands) if command == name}
+            found.append(click.Group(name, help=text, commands=commands))
+        else:
+            found += commands.values()
+    return found
 
 
-def _written_in(module: str) -> dict[str, click.Command]:
+def _written_in(tree: ast.Module, module: str) -> dict[str, click.Command]:
     """The functions of a module that are commands by `@click.command("NAME")`; their help is their docstring."""
-    source = Path(__file__).parent.joinpath(*module.split(".")).with_suffix(".py").read_text(encoding="utf-8")
-    functions = [node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)]
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     found: dict[str, click.Command] = {}
     for function, decorator in ((one, decorator) for one in functions for decorator in one.decorator_list):
         match decorator:
             case ast.Call(func=ast.Attribute(attr="command"), args=[ast.Constant(value=str(name))]):
-                where = f"{PACKAGE}.{module}:{function.name}"
+                where = f"{module}:{function.name}"
                 found[name] = LazyCommand(name, where, ast.get_docstring(function) or "")
     return found

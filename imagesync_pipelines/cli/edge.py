@@ -1,4 +1,4 @@
-"""`imagesync edge …`: the edge stores on a terminal."""
+"""`imagesync edge …`: Upkeep of the edge stores."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
@@ -18,8 +18,7 @@ from imagesync_pipelines.defs import launching, runs
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.web.edge_photos import app as photo_server
-from imagesync_pipelines.web.edge_photos.serve import serve as serve_photos
+from imagesync_pipelines.web import edge_photos, service
 
 LOOPBACK, PHOTO_PORT = "127.0.0.1", 8810
 
@@ -99,9 +98,9 @@ def serve(name: str, host: str, port: int) -> None:
         database = store.open_store(url)
         opened.callback(database.engine.dispose)
         store_schema.create_or_check(database)
-        app = photo_server.build_app(database, missing=settings.missing_photo, base_url=settings.bucket_url)
+        app = edge_photos.build_app(database, missing=settings.missing_photo, base_url=settings.bucket_url)
         click.echo(f"Photos of {name}: http://{host}:{port}   (Ctrl-C stops it)")
-        serve_photos(app, host, port)
+        service.serve(app, host, port)
 
 
 def _held(stores: tuple[str, ...]) -> Iterator[tuple[str, StoreDatabase]]:

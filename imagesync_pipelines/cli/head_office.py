@@ -1,4 +1,4 @@
-"""`imagesync head-office …`: running the head-office service and filling it."""
+"""`imagesync head-office …`: The head office: the service that stores read their photos from."""
 
 from pathlib import Path
 

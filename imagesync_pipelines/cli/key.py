@@ -1,4 +1,4 @@
-"""`imagesync key add|list|revoke`: the keys with which other systems call the catalogue's API."""
+"""`imagesync key …`: Keys of systems that call the catalogue's API."""
 
 import click
 

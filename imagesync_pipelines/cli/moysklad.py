@@ -1,4 +1,4 @@
-"""`imagesync moysklad …`: the queue of requests, its endpoints."""
+"""`imagesync moysklad …`: Requests for the МойСклад connector: which entities are to be synchronised soon."""
 
 from datetime import UTC, datetime
 from typing import BinaryIO

@@ -1,4 +1,4 @@
-"""`imagesync image-db …`: upkeep of the image database on a terminal."""
+"""`imagesync image-db …`: Upkeep of the image database's pages."""
 
 import click
 

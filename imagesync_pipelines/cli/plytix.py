@@ -1,4 +1,4 @@
-"""`imagesync sync plytix` and `imagesync plytix …`: Amazon's listings into Plytix, on a terminal."""
+"""`imagesync plytix …`: Upkeep of what we created in Plytix."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`imagesync quarantine list|replay|drop`: what was set aside, and trying it again."""
+"""`imagesync quarantine …`: Items that were set aside with their reason; they are tried again at every run."""
 
 import click
 

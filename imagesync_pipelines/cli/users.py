@@ -1,4 +1,4 @@
-"""`imagesync user …`: who may log in to the catalogue.
+"""`imagesync user …`: People who may log in to the catalogue.
 
 A password is asked for or read from standard input; an argument would be in the shell's history and in the list of
 processes.

@@ -94,8 +94,8 @@ class ListingScan:
         self.newest = max([*([self.newest] if self.newest else []), *(p.updated_at for p in page.photos)], default=None)
 
 
-class PhotosListed(BaseModel):
-    """What a listing found.
+class ListingHandOver(BaseModel):
+    """What a listing found, as the next step and the checks need it.
 
     full: everything was asked for, not only what changed since the cursor. scan_id: of a full scan, else None.
     complete: everything asked for was surely seen; reason: why not, '' when it was. seen: different photos listed;
@@ -103,7 +103,8 @@ class PhotosListed(BaseModel):
     mirror that this listing wrote. rejected: rows that could not be read, rejects of the plan too; illegible: the ids
     of those that have one; rejects: with why, not kept in the hand-over. mirror_at: when the mirror of this store last
     changed, None: it is empty. lag_seconds: age, by HO's clock, of the oldest change since the cursor that this listing
-    brought; 0: nothing new; None: not known. calls, bytes: of this listing.
+    brought; 0: nothing new; None: not known. calls, bytes: of this listing. quiet: nothing is new and nothing waits, so
+    no plan is made; this, run_id and dry_run are the step's.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -126,14 +127,9 @@ class PhotosListed(BaseModel):
     calls: int = 0
     bytes: int = 0
     warnings: tuple[str, ...] = ()
-
-
-class ListingHandOver(PhotosListed):
-    """What the listing leaves for the next step; quiet: nothing is new and nothing waits, so no plan is made."""
-
-    run_id: str
-    dry_run: bool
-    quiet: bool
+    run_id: str = ""
+    dry_run: bool = False
+    quiet: bool = False
 
 
 def take_listing(
@@ -144,7 +140,7 @@ def take_listing(
     *,
     full: bool,
     mark_pending: MarkPending,
-) -> PhotosListed:
+) -> ListingHandOver:
     """List a store's photos, all of them or what changed since the cursor, and bring the mirror up to date.
 
     Without a cursor everything is listed. A scan that does not prove to be complete is made again, up to
@@ -194,14 +190,11 @@ def take_listing(
             calls=calls,
             received=received,
         )
-    warnings = [
-        f"the listing did not prove to be complete: {reason}; the cursor stays" if reason else "",
-        f"{len(scan.rejects)} rows of the listing cannot be read, such as: {scan.rejects[0].reason}"
-        if scan.rejects
-        else "",
-        unanswered,
-    ]
-    return PhotosListed(
+    unproven = f"the listing did not prove to be complete: {reason}; the cursor stays"
+    unread = (
+        scan.rejects and f"{len(scan.rejects)} rows of the listing cannot be read, such as: {scan.rejects[0].reason}"
+    )
+    return ListingHandOver(
         full=since is None,
         scan_id=scan_id,
         complete=not reason,
@@ -219,7 +212,7 @@ def take_listing(
         lag_seconds=_lag(scan, before, oldest),
         calls=calls,
         bytes=received,
-        warnings=tuple(filter(None, warnings)),
+        warnings=tuple(filter(None, (unproven if reason else "", unread, unanswered))),
     )
 
 
@@ -309,7 +302,8 @@ def _scan(
     while offset is not None:
         page = api.list_page(store_id, since=since, limit=limit, offset=offset)
         scan.note(page)
-        stage(connection, [*map(_row, page.photos), *(_seen(r.photo_id) for r in page.rejects if r.photo_id)])
+        seen = [MirrorRow(bad.photo_id, None, None, None, None) for bad in page.rejects if bad.photo_id]
+        stage(connection, [*map(_row, page.photos), *seen])
         offset = page.next_offset
     scan.distinct = settle_staging(connection)
     return scan
@@ -318,7 +312,3 @@ def _scan(
 def _row(photo: Photo) -> MirrorRow:
     payload = orjson.dumps(photo.as_json()).decode()
     return MirrorRow(photo.photo_id, photo.product_id, fingerprint(photo), payload, photo.updated_at)
-
-
-def _seen(photo_id: str) -> MirrorRow:
-    return MirrorRow(photo_id, None, None, None, None)

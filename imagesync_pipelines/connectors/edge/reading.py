@@ -12,7 +12,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.listing import ListingHandOver, PhotosListed, take_listing
+from imagesync_pipelines.connectors.edge.listing import ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
 from imagesync_pipelines.storage.plans import PlanHeader
@@ -91,9 +91,7 @@ class StoreRun:
         """
         mine = self.context.plans.all(self.context.connector, self.context.part)
         newest = next((found for found in mine if before is None or found.id < before), None)
-        if newest is None or newest.applied_run is None or newest.applied_at is not None:
-            return None
-        return newest
+        return newest if newest and newest.applied_run is not None and newest.applied_at is None else None
 
 
 @contextmanager
@@ -125,9 +123,18 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
         bytes_downloaded=listed.bytes,
     )
     context.note_summary(summary)
+    lag = {} if listed.lag_seconds is None else {"lag/seconds": listed.lag_seconds}
     return StepResult(
         rows=listed.seen,
-        numbers=_numbers(listed),
+        numbers={
+            "photos/listed": listed.seen,
+            "photos/new": listed.new,
+            "photos/changed": listed.changed,
+            "photos/gone": listed.gone,
+            "photos/unusable": listed.unusable,
+            "api/calls": listed.calls,
+            **lag,
+        },
         shown={
             "full": listed.full,
             "every_page_was_read": listed.complete,
@@ -136,7 +143,11 @@ def photo_listing(context: RunContext[EdgeSettings], options: ListingOptions) ->
             "nothing_to_do": listed.quiet,
             "warnings": Texts(listed.warnings),
         },
-        lines=[_line(context.account, listed)],
+        lines=[
+            f"{context.account}: listed {'everything' if listed.full else 'what changed'}, {listed.seen} photos: "
+            f"{listed.new} new, {listed.changed} changed, {listed.gone} gone, {listed.unusable} without an image "
+            f"upstream.{' Nothing is to be done.' if listed.quiet else ''}"
+        ],
         warnings=listed.warnings,
     )
 
@@ -182,17 +193,19 @@ def take_photos(run: StoreRun, *, full: bool, dry_run: bool) -> ListingHandOver:
     if findings:
         what = "; ".join(finding.what for finding in findings)
         advice = (f"The store's table could be better: {what}. `imagesync edge migrate --store {run.name}` does it.",)
-    left = ListingHandOver(
-        run_id=context.run_id,
-        dry_run=dry_run,
-        quiet=settled and not listed.full and not waiting,
-        **{**listed.model_dump(), "warnings": (*advice, *listed.warnings)},
+    left = listed.model_copy(
+        update={
+            "run_id": context.run_id,
+            "dry_run": dry_run,
+            "quiet": settled and not listed.full and not waiting,
+            "warnings": (*advice, *listed.warnings),
+        }
     )
     context.keep(LISTING, left)
     return left
 
 
-def _set_aside(context: RunContext[EdgeSettings], listed: PhotosListed) -> None:
+def _set_aside(context: RunContext[EdgeSettings], listed: ListingHandOver) -> None:
     """Put rows that could not be read in quarantine, and take out those that a whole listing read without fault."""
     table = context.quarantine
     items = [
@@ -203,25 +216,3 @@ def _set_aside(context: RunContext[EdgeSettings], listed: PhotosListed) -> None:
     if listed.full and listed.complete:
         bad = {item.key for item in items}
         table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
-
-
-def _line(name: str, listed: ListingHandOver) -> str:
-    what = "everything" if listed.full else "what changed"
-    rest = " Nothing is to be done." if listed.quiet else ""
-    return (
-        f"{name}: listed {what}, {listed.seen} photos: {listed.new} new, {listed.changed} changed, {listed.gone} "
-        f"gone, {listed.unusable} without an image upstream.{rest}"
-    )
-
-
-def _numbers(listed: ListingHandOver) -> Mapping[str, int | float]:
-    lag = {} if listed.lag_seconds is None else {"lag/seconds": listed.lag_seconds}
-    return {
-        "photos/listed": listed.seen,
-        "photos/new": listed.new,
-        "photos/changed": listed.changed,
-        "photos/gone": listed.gone,
-        "photos/unusable": listed.unusable,
-        "api/calls": listed.calls,
-        **lag,
-    }

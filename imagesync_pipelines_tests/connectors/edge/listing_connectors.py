@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
-from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, PhotosListed, take_listing
+from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.mirror import read_cursor, read_gone, read_mirror
@@ -33,7 +33,7 @@ class Connector:
     api: HeadOfficeApi
     marked: list[Photo] = field(default_factory=list)
 
-    def take(self, *, full: bool = False, **settings: Any) -> PhotosListed:
+    def take(self, *, full: bool = False, **settings: Any) -> ListingHandOver:
         self.marked.clear()
         return take_listing(
             self.database,

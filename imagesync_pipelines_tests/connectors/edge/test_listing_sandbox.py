@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
-from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, PhotosListed, take_listing
+from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.probe import probe
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
@@ -49,7 +49,7 @@ class Edge:
     api: HeadOfficeApi
     store: EdgeStore
 
-    def take(self, *, full: bool = False) -> PhotosListed:
+    def take(self, *, full: bool = False) -> ListingHandOver:
         return take_listing(self.database, self.store, self.api, SETTINGS, full=full, mark_pending=lambda photos: None)
 
     @property

@@ -1,13 +1,18 @@
-"""The photo server of a store: pictures out of its database, to whoever shows them."""
+"""The photo server of a store: pictures out of its database, to whoever shows them.
+
+What is known of a picture is read apart from its bytes; a blob is read for one photo at a time, by its own statement.
+"""
 
 import html
 import io
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
+import sqlalchemy as sa
 from PIL import Image, ImageDraw
 from sqlalchemy.exc import DBAPIError, TimeoutError
 from starlette.applications import Starlette
@@ -16,8 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
-from imagesync_pipelines.web.edge_photos.pictures import StorePicture, StorePictures
-from imagesync_pipelines.web.edge_photos.ranges import NOT_SATISFIABLE, asked_range
+from imagesync_pipelines.web.service import names_etag
 
 Missing = Literal["404", "placeholder", "redirect"]
 
@@ -29,15 +33,80 @@ TRIES = 3
 _SAFE = {"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; sandbox"}
 _PAGE_SAFE = {**_SAFE, "Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"}
 
+LISTED = 100
+
+_KNOWN = """
+SELECT id::text, product_id::text, coalesce(content_type, ''), coalesce(filename, ''), coalesce(object_key, ''),
+       coalesce(nullif(lower(checksum), ''), md5(image_binary), '') AS checksum,
+       coalesce(octet_length(image_binary), 0) AS length, coalesce(is_primary, false), coalesce(sort_order, 0),
+       coalesce(sync_status, 'pending')
+  FROM {table}
+"""
+# A picture before none, the primary before the others; after a replacement that left two, the one that was synced, then
+# the newer one.
+_SHOWN_FIRST = """
+ ORDER BY image_binary IS NULL, is_primary DESC NULLS LAST, sync_status IS DISTINCT FROM 'synced', sort_order,
+          updated_at DESC NULLS LAST, id
+"""
+_BY_ID = "WHERE id = :id"
+_OF_PRODUCT = f"WHERE product_id = :id {_SHOWN_FIRST}"
+# Photos whose pictures came last.
+_NEWEST = f"WHERE image_binary IS NOT NULL ORDER BY last_sync_at DESC NULLS LAST, id LIMIT {LISTED}"
+# The checksum keeps a picture that was replaced between the two statements from going out under the old ETag.
+_BYTES = """
+SELECT substring(image_binary FROM :first + 1 FOR :length) FROM {table}
+ WHERE id = :id AND coalesce(nullif(lower(checksum), ''), md5(image_binary)) = :checksum
+"""
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+
+
+class StorePicture(NamedTuple):
+    """What is known of a photo; length in bytes, 0 when its picture is not there."""
+
+    photo_id: str
+    product_id: str
+    content_type: str
+    filename: str
+    object_key: str
+    checksum: str
+    length: int
+    is_primary: bool
+    sort_order: int
+    sync_status: str
+
+
+class ByteRange(NamedTuple):
+    """The first byte, from 0, and how many."""
+
+    first: int
+    length: int
+
+
+NOT_SATISFIABLE: Final = ByteRange(-1, 0)
+
 
 @dataclass(frozen=True)
 class PhotoServer:
     """What the routes work with; base_url is where the head office's bucket is public, for `redirect`."""
 
-    pictures: StorePictures
+    database: StoreDatabase
     missing: Missing
     base_url: str
     placeholder: bytes
+
+    def find(self, which: str, **values: UUID) -> list[StorePicture]:
+        """What is known of some photos; `which` is the end of the statement."""
+        statement = sa.text(_KNOWN.format(table=self.database.table) + which)
+        with self.database.engine.connect() as connection:
+            return [StorePicture(*row) for row in connection.execute(statement, values)]
+
+    def read(self, picture: StorePicture, first: int, length: int) -> bytes | None:
+        """Bytes of a picture; None when it is no longer the one that is known."""
+        statement = sa.text(_BYTES.format(table=self.database.table))
+        values = {"id": UUID(picture.photo_id), "checksum": picture.checksum, "first": first, "length": length}
+        with self.database.engine.connect() as connection:
+            found = connection.scalar(statement, values)
+        return None if found is None else bytes(found)
 
 
 def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: str = "") -> Starlette:
@@ -59,24 +128,24 @@ def build_app(database: StoreDatabase, *, missing: Missing = "404", base_url: st
         TimeoutError: _busy,
     }
     app = Starlette(routes=routes, exception_handlers=handlers)
-    app.state.server = PhotoServer(StorePictures(database), missing, base_url.rstrip("/"), _draw_placeholder())
+    app.state.server = PhotoServer(database, missing, base_url.rstrip("/"), _draw_placeholder())
     return app
 
 
 def _photo(request: Request) -> Response:
     """A photo by its id."""
-    return _answer(request, lambda server, photo_id: server.pictures.by_id(photo_id), "photo_id")
+    return _answer(request, "photo_id", _BY_ID)
 
 
 def _photo_of_product(request: Request) -> Response:
     """The photo that a product shows first."""
-    return _answer(request, lambda server, product_id: server.pictures.of_product(product_id), "product_id")
+    return _answer(request, "product_id", _OF_PRODUCT)
 
 
 def _photos_of_product(request: Request) -> Response:
     """The photos of a product, without their bytes."""
     product_id = _uuid(request.path_params["product_id"])
-    found = _server(request).pictures.all_of_product(product_id) if product_id else []
+    found = _server(request).find(_OF_PRODUCT, id=product_id) if product_id else []
     photos = [
         {
             "id": picture.photo_id,
@@ -97,7 +166,7 @@ def _page(request: Request) -> Response:
     shown = "\n".join(
         f'<a href="/photos/{picture.photo_id}"><img loading="lazy" alt="{html.escape(picture.filename)}" '
         f'src="/photos/{picture.photo_id}?v={picture.checksum[:8]}"></a>'
-        for picture in _server(request).pictures.newest()
+        for picture in _server(request).find(_NEWEST)
     )
     style = "body{font:16px sans-serif;margin:2rem}img{height:160px;margin:4px;border-radius:4px}"
     text = shown or "No photo has been synchronised yet."
@@ -107,15 +176,16 @@ def _page(request: Request) -> Response:
 
 def _health(request: Request) -> Response:
     """Whether the store's database answers."""
-    _server(request).pictures.by_id(UUID(int=0))
+    _server(request).find(_BY_ID, id=UUID(int=0))
     return PlainTextResponse("ok", headers={"Cache-Control": ASK_AGAIN})
 
 
-def _answer(request: Request, find: Callable[[PhotoServer, UUID], StorePicture | None], name: str) -> Response:
+def _answer(request: Request, name: str, which: str) -> Response:
     """A picture, whole or in part, or what is answered when it is not there."""
     server, wanted = _server(request), _uuid(request.path_params[name])
     for _ in range(TRIES):
-        picture = find(server, wanted) if wanted else None
+        found = server.find(f"{which} LIMIT 1", id=wanted) if wanted else []
+        picture = found[0] if found else None
         if picture is None or not picture.length:
             return _missing(server, picture)
         answer = _answer_with(request, server, picture)
@@ -127,9 +197,9 @@ def _answer(request: Request, find: Callable[[PhotoServer, UUID], StorePicture |
 def _answer_with(request: Request, server: PhotoServer, picture: StorePicture) -> Response | None:
     """The answer for a picture that is there; None when it was replaced meanwhile."""
     headers = _headers(request, picture)
-    if _is_known(request.headers.get("if-none-match", ""), headers["ETag"]):
+    if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    part = asked_range(request.headers, headers["ETag"], picture.length)
+    part = _asked_range(request.headers, headers["ETag"], picture.length)
     if part is NOT_SATISFIABLE:
         return PlainTextResponse("Range not satisfiable", 416, {**_SAFE, "Content-Range": f"bytes */{picture.length}"})
     first, length, status = 0, picture.length, 200
@@ -139,7 +209,7 @@ def _answer_with(request: Request, server: PhotoServer, picture: StorePicture) -
     headers["Content-Length"] = str(length)
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    body = server.pictures.read(picture, first, length)
+    body = server.read(picture, first, length)
     return None if body is None else Response(body, status, headers)
 
 
@@ -178,10 +248,25 @@ def _busy(request: Request, error: Exception) -> Response:
     return PlainTextResponse("The photos cannot be read at the moment", 503, {"Retry-After": "5", **_SAFE})
 
 
-def _is_known(if_none_match: str, etag: str) -> bool:
-    """RFC 9110, 13.1.2: any of the tags that the client has, compared without their W/."""
-    known = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
-    return etag in known or "*" in known
+def _asked_range(headers: Mapping[str, str], etag: str, size: int) -> ByteRange | None:
+    """The range asked for of `size` bytes (RFC 9110, 14); None for the whole, NOT_SATISFIABLE behind the end.
+
+    A range of another picture than the one with this ETag counts as no range. Several ranges at once are answered with
+    the whole picture, which the RFC allows.
+    """
+    found = _RANGE.fullmatch(headers.get("range", "").strip())
+    if found is None or headers.get("if-range", etag) != etag or not any(found.groups()):
+        return None
+    first, last = found.groups()
+    if not first:
+        length = min(int(last), size)
+        return ByteRange(size - length, length) if length else NOT_SATISFIABLE
+    if last and int(last) < int(first):
+        return None
+    if int(first) >= size:
+        return NOT_SATISFIABLE
+    end = min(int(last) if last else size - 1, size - 1)
+    return ByteRange(int(first), end - int(first) + 1)
 
 
 def _uuid(text: str) -> UUID | None:

@@ -13,7 +13,7 @@ from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, open_store
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.sandbox.server import bind, running
-from imagesync_pipelines.web.edge_photos.app import ASK_AGAIN, FOR_GOOD, build_app
+from imagesync_pipelines.web.edge_photos import ASK_AGAIN, FOR_GOOD, build_app
 from imagesync_pipelines_tests.connectors.edge.photos import START, photo, picture, run_sql, some_id
 
 
