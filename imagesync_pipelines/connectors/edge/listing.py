@@ -191,9 +191,9 @@ def take_listing(
             received=received,
         )
     unproven = f"the listing did not prove to be complete: {reason}; the cursor stays"
-    unread = (
-        scan.rejects and f"{len(scan.rejects)} rows of the listing cannot be read, such as: {scan.rejects[0].reason}"
-    )
+    unread = ""
+    if scan.rejects:
+        unread = f"{len(scan.rejects)} rows of the listing cannot be read, such as: {scan.rejects[0].reason}"
     return ListingHandOver(
         full=since is None,
         scan_id=scan_id,
