@@ -6,16 +6,17 @@ Content is a store of the past, not a truth: what is forgotten is downloaded aga
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.dialects.postgresql import insert
 from upath import UPath
 
+from imagesync_pipelines.storage.database import among, fields_of, read_rows
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.schema import image_content as table
@@ -72,6 +73,9 @@ class Content:
     height: int
 
 
+_COLUMNS = fields_of(Content, table)
+
+
 @dataclass(frozen=True)
 class Forgotten:
     """What a clean-up forgot, or would: files and their bytes, and how many stay because a run uses them."""
@@ -96,68 +100,53 @@ class Contents:
         """Keep a picture that was decoded whole; nobody forgets it before `hold` is over."""
         content = Content(source, facts.sha256, len(body), facts.format, facts.width, facts.height)
         now = self.clock()
-        used = {"last_used_at": now, "in_use_until": now + hold}
-        values = {
-            "sha256": content.sha256,
-            "size": content.size,
-            "format": content.format,
-            "width": content.width,
-            "height": content.height,
-        }
+        new = insert(table).values(**vars(content), last_used_at=now, in_use_until=now + hold)
+        # Of two runs that put a source, the later use counts.
+        later = {name: sa.func.greatest(table.c[name], new.excluded[name]) for name in ("last_used_at", "in_use_until")}
         with self.engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCK)))
             path = self._path(content.sha256)
             if not path.exists():
                 write_whole(path, body)
-            statement = insert(table).values(source=source, **values, **used)
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["source"], set_={**values, **_later(statement)})
-            )
+            again = {name: value for name, value in vars(content).items() if name != "source"} | later
+            connection.execute(new.on_conflict_do_update(index_elements=["source"], set_=again))
         return content
 
     def hold(self, sources: Collection[str], hold: timedelta) -> dict[str, Content]:
         """What is kept of these sources, by source; nobody forgets it before `hold` is over."""
-        now = self.clock()
-        named = table.c.source == sa.any_(sa.literal(list(sources), sa.ARRAY(sa.Text)))
-        until = sa.func.greatest(table.c.in_use_until, now + hold)
-        statement = table.update().where(named).values(last_used_at=now, in_use_until=until)
         with self.engine.begin() as connection:
-            found = connection.execute(statement.returning(*_columns()))
+            found = connection.execute(self._using(hold).where(among(table.c.source, sources)).returning(*_COLUMNS))
             return {row.source: Content(**row._mapping) for row in found}
 
     def find(self, sources: Collection[str]) -> dict[str, Content]:
         """What is kept of these sources, by source; that it is used is not noted."""
-        named = table.c.source == sa.any_(sa.literal(list(sources), sa.ARRAY(sa.Text)))
-        with self.engine.connect() as connection:
-            found = connection.execute(sa.select(*_columns()).where(named))
-            return {row.source: Content(**row._mapping) for row in found}
+        query = sa.select(*_COLUMNS).where(among(table.c.source, sources))
+        return {content.source: content for content in read_rows(self.engine, query, Content)}
 
     def renew(self, source: str, hold: timedelta, every: timedelta) -> None:
         """Hold a source again, unless it was used a short while (`every`) ago: most uses then write nothing."""
-        now = self.clock()
-        due = (table.c.source == source) & (table.c.last_used_at < now - every)
-        until = sa.func.greatest(table.c.in_use_until, now + hold)
+        due = (table.c.source == source) & (table.c.last_used_at < self.clock() - every)
         with self.engine.begin() as connection:
-            connection.execute(table.update().where(due).values(last_used_at=now, in_use_until=until))
+            connection.execute(self._using(hold).where(due))
+
+    def _using(self, hold: timedelta) -> sa.Update:
+        now = self.clock()
+        return table.update().values(last_used_at=now, in_use_until=sa.func.greatest(table.c.in_use_until, now + hold))
 
     def read(self, content: Content) -> bytes:
-        """The bytes of a picture. Raises ContentMissingError;
-
-        a file that was altered goes, so that it is fetched again.
-        """
+        """The bytes of a picture. Raises ContentMissingError; an altered file goes, so that it is fetched again."""
         path = self._path(content.sha256)
         try:
             body = path.read_bytes()
+            happened = "was altered"
         except FileNotFoundError:
-            self._drop(content.sha256)
-            raise ContentMissingError(
-                f"the content of {content.source} is gone; run again, it is downloaded anew"
-            ) from None
+            body, happened = b"", "is gone"
         if hashlib.sha256(body).hexdigest() != content.sha256:
             path.unlink(missing_ok=True)
-            self._drop(content.sha256)
+            with self.engine.begin() as connection:
+                connection.execute(table.delete().where(table.c.sha256 == content.sha256))
             raise ContentMissingError(
-                f"the kept content of {content.source} was altered; run again, it is downloaded anew"
+                f"the kept content of {content.source} {happened}; run again, it is downloaded anew"
             )
         return body
 
@@ -170,7 +159,7 @@ class Contents:
         key = int.from_bytes(hashlib.blake2b(f"content {source}".encode(), digest_size=8).digest(), signed=True)
         with self.engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))
-            found = connection.execute(sa.select(*_columns()).where(table.c.source == source)).one_or_none()
+            found = connection.execute(sa.select(*_COLUMNS).where(table.c.source == source)).one_or_none()
             yield None if found is None else Content(**found._mapping)
 
     def used(self) -> tuple[int, int]:
@@ -182,11 +171,7 @@ class Contents:
         return int(count), int(size)
 
     def forget_older(
-        self,
-        hours: float,
-        *,
-        dry_run: bool = False,
-        on_progress: Callable[[int, int], None] | None = None,
+        self, hours: float, *, dry_run: bool = False, on_progress: Callable[[int, int], None] = lambda done, of: None
     ) -> Forgotten:
         """Forget pictures that were last used more than so many hours ago; never one that a run uses now.
 
@@ -204,8 +189,7 @@ class Contents:
         for sha256, size in going:
             if dry_run or self._forget(sha256, before, now):
                 count, total = count + 1, total + size
-            if on_progress is not None:
-                on_progress(count, len(going))
+            on_progress(count, len(going))
         return Forgotten(count, total, len(found) - len(going))
 
     def _forget(self, sha256: str, before: datetime, now: datetime) -> bool:
@@ -222,19 +206,5 @@ class Contents:
             connection.execute(table.delete().where(mine))
         return True
 
-    def _drop(self, sha256: str) -> None:
-        with self.engine.begin() as connection:
-            connection.execute(table.delete().where(table.c.sha256 == sha256))
-
     def _path(self, sha256: str) -> UPath:
         return self.root / _FOLDER / sha256[:2] / sha256
-
-
-def _columns() -> tuple[sa.ColumnElement[object], ...]:
-    return table.c.source, table.c.sha256, table.c.size, table.c.format, table.c.width, table.c.height
-
-
-def _later(statement: Insert) -> Mapping[str, object]:
-    """The later of both uses, for a source that two runs put."""
-    new = statement.excluded
-    return {name: sa.func.greatest(table.c[name], new[name]) for name in ("last_used_at", "in_use_until")}

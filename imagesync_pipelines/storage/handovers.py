@@ -37,11 +37,11 @@ class HandOvers:
 
     def keep(self, run_id: str, step: str, value: BaseModel) -> None:
         """Keep what a step of a run leaves; what it left before is replaced."""
+        key = {"connector": self.connector, "account": self.account, "run_id": run_id, "step": step}
         values = {"value": _storable(value.model_dump(mode="json")), "made_at": sa.func.clock_timestamp()}
-        statement = insert(handover).values(**self._key(run_id, step), **values)
-        keys = ["connector", "account", "run_id", "step"]
+        statement = insert(handover).values(**key, **values)
         with self.engine.begin() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
+            connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))
 
     def find(self, runs: Iterable[str], step: str, kind: type[H]) -> H | None:
         """What a step left of the first of these runs that has something; None when none has.
@@ -49,13 +49,8 @@ class HandOvers:
         A row that is no such document any more (an earlier release wrote it) counts as none.
         """
         wanted = list(runs)
-        with self.engine.connect() as connection:
-            query = sa.select(handover.c.run_id, handover.c.value).where(self._of(step), handover.c.run_id.in_(wanted))
-            there = {row.run_id: row.value for row in connection.execute(query)}
-        for run_id in wanted:
-            if run_id in there:
-                return _read(kind, there[run_id])
-        return None
+        there = dict(self._rows(step, handover.c.run_id.in_(wanted)))
+        return next((_read(kind, there[run_id]) for run_id in wanted if run_id in there), None)
 
     def need(self, runs: Iterable[str], step: str, kind: type[H]) -> H:
         """As find. Raises HandOverMissingError, which says what to run."""
@@ -70,17 +65,22 @@ class HandOvers:
 
     def newest(self, step: str, kind: type[H]) -> H | None:
         """What a step last left, in whatever run: only for looking back (what an account held after its last run)."""
-        with self.engine.connect() as connection:
-            query = sa.select(handover.c.value).where(self._of(step)).order_by(handover.c.made_at.desc()).limit(1)
-            value = connection.execute(query).scalar()
-        return None if value is None else _read(kind, value)
+        return next((_read(kind, value) for _, value in self._rows(step, limit=1)), None)
 
     def all(self, step: str, kind: type[H]) -> list[H]:
         """What a step left of every run that is still kept, the newest first; for state that has a run's name."""
-        with self.engine.connect() as connection:
-            query = sa.select(handover.c.value).where(self._of(step)).order_by(handover.c.made_at.desc())
-            found = [_read(kind, value) for value in connection.scalars(query)]
+        found = (_read(kind, value) for _, value in self._rows(step))
         return [value for value in found if value is not None]
+
+    def _rows(
+        self, step: str, which: sa.ColumnElement[bool] | None = None, limit: int | None = None
+    ) -> list[tuple[str, Any]]:
+        """Run and document of what a step left, the newest first."""
+        query = sa.select(handover.c.run_id, handover.c.value).where(self._mine, handover.c.step == step)
+        query = query if which is None else query.where(which)
+        with self.engine.connect() as connection:
+            found = connection.execute(query.order_by(handover.c.made_at.desc()).limit(limit))
+            return [(row.run_id, row.value) for row in found]
 
     def file(self, run_id: str, name: str) -> UPath:
         """Where a run keeps a large frame; write it whole, then keep the row that says so."""
@@ -88,18 +88,11 @@ class HandOvers:
 
     def prune(self, keep: int = KEPT_RUNS, used: Collection[str] = ()) -> None:
         """Forget all but the newest `keep` runs and those in `used`, and the files of runs that have no row."""
-        newest = (
-            sa.select(handover.c.run_id, sa.func.max(handover.c.made_at).label("at"))
-            .where(handover.c.connector == self.connector, handover.c.account == self.account)
-            .group_by(handover.c.run_id)
-            .order_by(sa.desc("at"))
-        )
+        newest = sa.select(handover.c.run_id).where(self._mine).group_by(handover.c.run_id)
         with self.engine.begin() as connection:
-            runs = [row.run_id for row in connection.execute(newest)]
-            kept = {*runs[:keep], *used}
-            old = [run for run in runs if run not in kept]
-            mine = (handover.c.connector == self.connector) & (handover.c.account == self.account)
-            connection.execute(handover.delete().where(mine, handover.c.run_id.in_(old)))
+            runs = list(connection.scalars(newest.order_by(sa.func.max(handover.c.made_at).desc())))
+            old = [run for run in runs[keep:] if run not in used]
+            connection.execute(handover.delete().where(self._mine, handover.c.run_id.in_(old)))
         for run in old:
             remove_folder(self._folder / _NAME.sub("-", run))
         self._forget_strays({_NAME.sub("-", run) for run in runs})
@@ -120,13 +113,9 @@ class HandOvers:
         parts = [part for part in (self.connector, self.account) if part]
         return self.root.joinpath("handovers", *parts)
 
-    def _key(self, run_id: str, step: str) -> dict[str, str]:
-        return {"connector": self.connector, "account": self.account, "run_id": run_id, "step": step}
-
-    def _of(self, step: str) -> sa.ColumnElement[bool]:
-        return sa.and_(
-            handover.c.connector == self.connector, handover.c.account == self.account, handover.c.step == step
-        )
+    @property
+    def _mine(self) -> sa.ColumnElement[bool]:
+        return (handover.c.connector == self.connector) & (handover.c.account == self.account)
 
 
 def _storable(value: Any) -> Any:

@@ -22,6 +22,7 @@ from psycopg import sql
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import SCHEMA, cursor, mirror
 
 # What is read of every row; a reader names the values of the payload that it needs beside them.
@@ -29,7 +30,6 @@ MIRROR_COLUMNS = ("key", "group_key", "fingerprint")
 _BATCH = 1000
 # An answer is in memory as text and as columns for a moment; payloads are large.
 _PAYLOADS = 5000
-_STAGED = ("key", "group_key", "fingerprint", "payload", "source_updated_at")
 
 _CREATE = """
 CREATE TEMPORARY TABLE mirror_staged (
@@ -117,7 +117,7 @@ def staging(connection: sa.Connection) -> Iterator[None]:
 
 def stage(connection: sa.Connection, rows: Iterable[MirrorRow]) -> None:
     """Add rows of a reading, and commit. Of a key that comes twice the later row counts."""
-    copy_rows(connection, "pg_temp.mirror_staged", _STAGED, rows)
+    copy_rows(connection, "pg_temp.mirror_staged", MirrorRow._fields, rows)
     connection.commit()
 
 
@@ -155,21 +155,19 @@ def merge(connection: sa.Connection, connector: str, account: str, scan_id: int 
 
     A payload that differs although the fingerprint does not is kept as well, without counting as a change.
     """
-    values = {"connector": connector, "account": account}
-    merged = Merged(*connection.execute(sa.text(_COUNT), values).one())
-    connection.execute(sa.text(_MERGE), {**values, "scan": scan_id})
+    merged = Merged(*_of(connection, _COUNT, connector, account).one())
+    _of(connection, _MERGE, connector, account, scan=scan_id)
     return merged
 
 
 def left_behind(connection: sa.Connection, connector: str, account: str) -> list[str]:
     """Keys that were not staged although another key is new, or back, in their group; before `merge`."""
-    return list(connection.execute(sa.text(_LEFT_BEHIND), {"connector": connector, "account": account}).scalars())
+    return list(_of(connection, _LEFT_BEHIND, connector, account).scalars())
 
 
 def unstaged_keys(connection: sa.Connection, connector: str, account: str) -> list[str]:
     """The keys of the mirror, those that are gone left out, that are not staged: after a reading of everything."""
-    query = sa.text(f"SELECT m.key {_LIVE} AND {_UNSEEN} ORDER BY m.key")
-    return list(connection.execute(query, {"connector": connector, "account": account}).scalars())
+    return list(_of(connection, f"SELECT m.key {_LIVE} AND {_UNSEEN} ORDER BY m.key", connector, account).scalars())
 
 
 def mark_gone(connection: sa.Connection, connector: str, account: str, keys: Collection[str], because: str) -> int:
@@ -179,23 +177,22 @@ def mark_gone(connection: sa.Connection, connector: str, account: str, keys: Col
     """
     if not keys:
         return 0
-    values = {"connector": connector, "account": account, "because": because, "keys": list(keys)}
-    return int(connection.execute(sa.text(_GONE_KEYS), values).rowcount)
+    return int(_of(connection, _GONE_KEYS, connector, account, because=because, keys=list(keys)).rowcount)
 
 
 def mark_missing_gone(connection: sa.Connection, connector: str, account: str, because: str) -> int:
     """Note as gone what is not staged: only after a reading that was proven to hold everything."""
-    values = {"connector": connector, "account": account, "because": because}
-    return int(connection.execute(sa.text(f"{_GONE} AND m.gone_at IS NULL AND {_UNSEEN}"), values).rowcount)
+    missing = f"{_GONE} AND m.gone_at IS NULL AND {_UNSEEN}"
+    return int(_of(connection, missing, connector, account, because=because).rowcount)
 
 
 def count_live(connection: sa.Connection, connector: str, account: str) -> int:
     """How many rows are not gone."""
-    return int(
-        connection.execute(
-            sa.text(f"SELECT count(*) {_LIVE}"), {"connector": connector, "account": account}
-        ).scalar_one()
-    )
+    return int(_of(connection, f"SELECT count(*) {_LIVE}", connector, account).scalar_one())
+
+
+def _of(connection: sa.Connection, statement: str, connector: str, account: str, **values: object) -> sa.CursorResult:
+    return connection.execute(sa.text(statement), {"connector": connector, "account": account, **values})
 
 
 def read_mirror(
@@ -235,25 +232,21 @@ def _quoted(value: str | list[str]) -> str:
 
 def read_gone(connection: sa.Connection, connector: str, account: str, because: Collection[str]) -> frozenset[str]:
     """The keys that are gone for one of these reasons."""
-    reasons = mirror.c.gone_because == sa.any_(sa.literal(list(because), sa.ARRAY(sa.Text)))
-    query = sa.select(mirror.c.key).where(mirror.c.connector == connector, mirror.c.account == account, reasons)
-    return frozenset(connection.execute(query).scalars())
+    query = sa.select(mirror.c.key).where(mirror.c.connector == connector, mirror.c.account == account)
+    return frozenset(connection.scalars(query.where(among(mirror.c.gone_because, because))))
 
 
 def mirror_at(connection: sa.Connection, connector: str, account: str) -> datetime | None:
     """When the mirror last changed, gone and back included; None: it is empty."""
-    query = sa.select(sa.func.max(mirror.c.changed_at)).where(
-        mirror.c.connector == connector, mirror.c.account == account
-    )
-    moment: datetime | None = connection.execute(query).scalar()
+    query = sa.select(sa.func.max(mirror.c.changed_at))
+    mine = query.where(mirror.c.connector == connector, mirror.c.account == account)
+    moment: datetime | None = connection.scalar(mine)
     return moment
 
 
 def read_cursor(connection: sa.Connection, connector: str, account: str) -> str | None:
     """The value of a cursor; None when it was never moved."""
-    query = sa.select(cursor.c.value).where(cursor.c.connector == connector, cursor.c.account == account)
-    value: str | None = connection.execute(query).scalar()
-    return value
+    return read_cursors(connection, connector).get(account)
 
 
 def read_cursors(connection: sa.Connection, connector: str) -> dict[str, str]:
@@ -264,10 +257,7 @@ def read_cursors(connection: sa.Connection, connector: str) -> dict[str, str]:
 
 def move_cursor(connection: sa.Connection, connector: str, account: str, value: str) -> None:
     """Put a cursor at a value, in the caller's transaction; one that is there already is not written."""
-    values = {"value": value, "moved_at": sa.func.now()}
-    statement = insert(cursor).values(connector=connector, account=account, **values)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["connector", "account"], set_=values, where=cursor.c.value != statement.excluded.value
-        )
-    )
+    owner, values = {"connector": connector, "account": account}, {"value": value, "moved_at": sa.func.now()}
+    new = insert(cursor).values(**owner, **values)
+    differs = cursor.c.value != new.excluded.value
+    connection.execute(new.on_conflict_do_update(index_elements=list(owner), set_=values, where=differs))

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from upath import UPath
 
+from imagesync_pipelines.storage.database import read_rows
 from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
@@ -23,6 +24,7 @@ ROWS, PAYLOAD = "rows.parquet", "payload.parquet"
 # All plans of a connector; a connector of several accounts names one of them as its plans' scope does, {"account":
 # "harbour"}.
 WHOLE_CONNECTOR: Mapping[str, str] = MappingProxyType({})
+_NEWEST_FIRST = sa.select(plan).order_by(plan.c.id.desc())
 
 
 @dataclass(frozen=True)
@@ -31,9 +33,9 @@ class NewPlan:
 
     connector: str
     run_id: str | None
-    scope: Mapping[str, Any]
-    counts: Mapping[str, int]
-    cost: Mapping[str, float]
+    scope: dict[str, Any]
+    counts: dict[str, int]
+    cost: dict[str, float]
     scan_id: int | None
 
 
@@ -78,52 +80,31 @@ class Plans:
                 files[name] = hashlib.sha256(body).hexdigest()
                 write_whole(self.root / path / name, body)
         # The row comes last: a plan that can be found is whole.
-        values = {
-            "connector": new.connector,
-            "run_id": new.run_id,
-            "scope": dict(new.scope),
-            "counts": dict(new.counts),
-            "cost": dict(new.cost),
-            "scan_id": new.scan_id,
-        }
         with self.engine.begin() as connection:
-            connection.execute(plan.insert().values(id=plan_id, path=path, files=files, **values))
+            connection.execute(plan.insert().values(id=plan_id, path=path, files=files, **vars(new)))
         return plan_id
 
     def header(self, plan_id: int) -> PlanHeader:
         """A plan without its rows. Raises PlanMissingError."""
-        with self.engine.connect() as connection:
-            row = connection.execute(sa.select(plan).where(plan.c.id == plan_id)).one_or_none()
-        if row is None:
-            raise PlanMissingError(f"There is no plan {plan_id}; `imagesync plan` prints the last one.")
-        return PlanHeader(**row._mapping)
+        for found in read_rows(self.engine, sa.select(plan).where(plan.c.id == plan_id), PlanHeader):
+            return found
+        raise PlanMissingError(f"There is no plan {plan_id}; `imagesync plan` prints the last one.")
 
     def latest(self, connector: str) -> PlanHeader | None:
         """The newest plan of a connector without its rows; None when there is none."""
         return next(iter(self.newest(1, connector)), None)
 
     def all(self, connector: str, part: Mapping[str, str] = WHOLE_CONNECTOR) -> list[PlanHeader]:
-        """The stored plans of a connector without their rows, the newest first; `part`:
-
-        those with this in their scope.
-        """
-        query = sa.select(plan).where(_among(connector, part)).order_by(plan.c.id.desc())
-        with self.engine.connect() as connection:
-            return [PlanHeader(**row._mapping) for row in connection.execute(query)]
+        """The stored plans of a connector without rows, the newest first; `part`: those with this in their scope."""
+        return read_rows(self.engine, _NEWEST_FIRST.where(_among(connector, part)), PlanHeader)
 
     def newest(self, limit: int, connector: str | None = None) -> list[PlanHeader]:
         """The newest plans of a connector or of all, the newest first."""
-        query = sa.select(plan).order_by(plan.c.id.desc()).limit(limit)
-        if connector is not None:
-            query = query.where(plan.c.connector == connector)
-        with self.engine.connect() as connection:
-            return [PlanHeader(**row._mapping) for row in connection.execute(query)]
+        mine = sa.true() if connector is None else plan.c.connector == connector
+        return read_rows(self.engine, _NEWEST_FIRST.where(mine).limit(limit), PlanHeader)
 
     def asked(self, connector: str, plan_id: int, part: Mapping[str, str] = WHOLE_CONNECTOR) -> PlanHeader:
-        """The plan that somebody named, without its rows; of this part of the connector, never another's.
-
-        Raises PlanMissingError.
-        """
+        """The plan that somebody named; of this part of the connector, never another's. Raises PlanMissingError."""
         found = self.header(plan_id)
         if found.connector != connector or any(found.scope.get(word) != value for word, value in part.items()):
             name = "/".join((connector, *part.values()))
@@ -155,10 +136,7 @@ class Plans:
         return _portions(pq.ParquetFile(self._read(header, PAYLOAD))) if PAYLOAD in header.files else None
 
     def mark_begun(self, plan_id: int, run_id: str) -> None:
-        """Note that a run begins to apply a plan; broken off when mark_applied does not follow.
-
-        Raises PlanMissingError.
-        """
+        """Note that a run begins to apply a plan; broken off when no mark_applied follows. Raises PlanMissingError."""
         self._mark(plan_id, applied_at=None, applied_run=run_id)
 
     def mark_applied(self, plan_id: int, run_id: str) -> None:
@@ -171,10 +149,7 @@ class Plans:
                 raise PlanMissingError(f"There is no plan {plan_id} (any more), so it cannot be marked as applied.")
 
     def prune(self, connector: str, keep: int, part: Mapping[str, str] = WHOLE_CONNECTOR) -> int:
-        """Forget all plans of a connector, or of a part of it, but the newest `keep`, with their files;
-
-        returns how many.
-        """
+        """Forget all plans of a connector or a part of it but the newest `keep`, with their files; returns how many."""
         with self.engine.begin() as connection:
             newest = sa.select(plan.c.id).where(_among(connector, part)).order_by(plan.c.id.desc())
             old = connection.execute(newest.offset(keep)).scalars().all()
