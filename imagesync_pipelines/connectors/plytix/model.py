@@ -99,13 +99,6 @@ class Asset(NamedTuple):
     size: int | None = None
 
 
-class Upload(NamedTuple):
-    """The answer to an upload; `existed`: Plytix had this very file, nothing was created."""
-
-    asset: Asset
-    existed: bool
-
-
 class _HandOver(BaseModel):
     """What a step of a run leaves for the later ones and for the checks (sync/steps.py: keep, find, need)."""
 

@@ -1,6 +1,6 @@
 """Amazon's catalogue API: items with their images, 20 at a time (docs/contracts/amazon.md)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, NotRequired
 from urllib.parse import urlsplit
 
@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from imagesync_pipelines.connectors.plytix.client.limits import rate_limit, session_policy
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
-from imagesync_pipelines.connectors.plytix.marketplaces import MARKETPLACES, wrong_host
+from imagesync_pipelines.connectors.plytix.marketplaces import MARKETPLACES, Marketplace, wrong_host
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
 from imagesync_pipelines.connectors.plytix.rules import amazon_sku, is_asin
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
@@ -30,6 +30,8 @@ PER_SEARCH = 20
 RATE = (Window(2, 1),)
 # Amazon names no time in a 429; its bucket has a call again after half a second.
 _PAUSE_SECONDS = 1.0
+# What a token lives when the answer does not say.
+LIFETIME_SECONDS = 3600.0
 _INCLUDED = "summaries,images,relationships"
 _PARENT = "VARIATION_PARENT"
 _VARIATION = "VARIATION"
@@ -50,32 +52,26 @@ class _Picture(TypedDict):
     height: NotRequired[int | None]
 
 
-class _Pictures(TypedDict):
-    marketplaceId: str
-    images: NotRequired[list[_Picture] | None]
-
-
-class _Summary(TypedDict):
-    marketplaceId: str
-    itemClassification: NotRequired[str | None]
-
-
 class _Relation(TypedDict):
     type: str
     parentAsins: NotRequired[list[str] | None]
     childAsins: NotRequired[list[str] | None]
 
 
-class _Relations(TypedDict):
+class _Group(TypedDict):
+    """What an item has in one marketplace: its summary, its images, or its relationships."""
+
     marketplaceId: str
+    itemClassification: NotRequired[str | None]
+    images: NotRequired[list[_Picture] | None]
     relationships: NotRequired[list[_Relation] | None]
 
 
 class _Item(TypedDict):
     asin: str
-    summaries: NotRequired[list[_Summary] | None]
-    images: NotRequired[list[_Pictures] | None]
-    relationships: NotRequired[list[_Relations] | None]
+    summaries: NotRequired[list[_Group] | None]
+    images: NotRequired[list[_Group] | None]
+    relationships: NotRequired[list[_Group] | None]
 
 
 _ITEM = TypeAdapter(_Item)
@@ -130,19 +126,15 @@ class CatalogueApi(ApiClient):
                 f"PLYTIX_SPAPI_URL: {self._host} does not know the marketplace {marketplace}; set it to "
                 f"https://{right} with the credentials for it, or choose marketplaces of one host with --marketplace."
             )
-        place = known.id
-        found: dict[str, AmazonItem] = {}
-        set_aside: list[SetAside] = []
-        asked: set[str] = set()
         wanted = list(dict.fromkeys(asins))
-        for asin in wanted:
-            if not is_asin(asin):
-                set_aside.append(SetAside(asin, "no ASIN"))
+        found: dict[str, AmazonItem] = {}
+        set_aside = [SetAside(asin, "no ASIN") for asin in wanted if not is_asin(asin)]
+        asked: set[str] = set()
         open_asins = [asin for asin in wanted if is_asin(asin)]
         while open_asins:
             asked.update(open_asins)
             for start in range(0, len(open_asins), PER_SEARCH):
-                for item in self._search(open_asins[start : start + PER_SEARCH], marketplace, place, set_aside):
+                for item in self._search(open_asins[start : start + PER_SEARCH], known, set_aside):
                     found.setdefault(item.asin, item)
             # Parents are not found by keywords, and only few children name theirs.
             parents = {item.parent_asin for item in found.values() if is_asin(item.parent_asin)}
@@ -151,81 +143,64 @@ class CatalogueApi(ApiClient):
         missing = tuple(asin for asin in sorted(asked) if asin not in found and asin not in unread)
         return Catalogue(tuple(found.values()), missing, tuple(set_aside))
 
-    def _search(
-        self, asins: Sequence[str], marketplace: str, place: str, set_aside: list[SetAside]
-    ) -> Iterator[AmazonItem]:
+    def _search(self, asins: Sequence[str], place: Marketplace, set_aside: list[SetAside]) -> Iterator[AmazonItem]:
         """The items of one search, page by page; what cannot be read is put into `set_aside`."""
         params: dict[str, Param] = {
             "identifiers": ",".join(asins),
             "identifiersType": "ASIN",
-            "marketplaceIds": place,
+            "marketplaceIds": place.id,
             "includedData": _INCLUDED,
             "pageSize": PER_SEARCH,
         }
-        wanted = set(asins)
-        tokens: set[str] = set()
+        tokens = {""}
         while True:
-            answer = self._get(params)
+            answer: Any = self.call(ApiRequest("GET", ITEMS_PATH, params, expect_json=True)).data
             rows = answer.get("items")
             if not isinstance(rows, list):
                 raise BadAnswerError("Amazon's answer to a search holds no list `items`", status=200)
             for row in rows:
                 try:
-                    item = item_from_json(row, marketplace, place)
+                    item = item_from_json(row, place)
                 except ValidationError as error:
                     where = row.get("asin") if isinstance(row, dict) else None
                     problem = error.errors(include_url=False, include_input=False)[0]
                     field = ".".join(str(part) for part in problem["loc"])
                     set_aside.append(SetAside(str(where or asins[0]), f"{field or 'the item'}: {problem['msg']}"))
                     continue
-                if item.asin in wanted:
+                if item.asin in asins:
                     yield item
-            pagination = answer.get("pagination")
-            following = pagination.get("nextToken") if isinstance(pagination, dict) else None
-            if not isinstance(following, str) or not following or following in tokens:
+            following = text_in(answer.get("pagination"), "nextToken")
+            if following in tokens:
                 return
             tokens.add(following)
             params["pageToken"] = following
 
-    def _get(self, params: Mapping[str, Param]) -> Mapping[str, Any]:
-        """Make one search."""
-        data = self.call(ApiRequest("GET", ITEMS_PATH, params, expect_json=True)).data
-        return data if isinstance(data, dict) else {}
 
-
-def item_from_json(raw: object, marketplace: str, place: str) -> AmazonItem:
-    """One item as Amazon models it; of its groups only those of this marketplace count (`place` is its id).
+def item_from_json(raw: object, place: Marketplace) -> AmazonItem:
+    """One item as Amazon models it; of its groups only those of this marketplace count.
 
     A parent is known by its classification, or by having variations as children. Raises ValidationError.
     """
     item = _ITEM.validate_python(raw)
-    kinds = {s.get("itemClassification") for s in item.get("summaries") or () if s["marketplaceId"] == place}
-    relations = [
-        relation
-        for group in item.get("relationships") or ()
-        if group["marketplaceId"] == place
-        for relation in group.get("relationships") or ()
-        if relation["type"] == _VARIATION
-    ]
-    parents = [asin for relation in relations for asin in relation.get("parentAsins") or ()]
-    images = tuple(
-        ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height"))
-        for group in item.get("images") or ()
-        if group["marketplaceId"] == place
-        for image in group.get("images") or ()
-    )
+
+    def here(groups: list[_Group] | None) -> list[_Group]:
+        return [group for group in groups or () if group["marketplaceId"] == place.id]
+
+    related = [one for group in here(item.get("relationships")) for one in group.get("relationships") or ()]
+    variations = [one for one in related if one["type"] == _VARIATION]
+    parents = [asin for one in variations for asin in one.get("parentAsins") or ()]
+    kinds = {group.get("itemClassification") for group in here(item.get("summaries"))}
+    images = [image for group in here(item.get("images")) for image in group.get("images") or ()]
     return AmazonItem(
-        sku=amazon_sku(marketplace, item["asin"]),
+        sku=amazon_sku(place.country, item["asin"]),
         asin=item["asin"],
-        marketplace=marketplace,
-        is_parent=_PARENT in kinds or any(relation.get("childAsins") for relation in relations),
+        marketplace=place.country,
+        is_parent=_PARENT in kinds or any(one.get("childAsins") for one in variations),
         parent_asin=parents[0] if parents else "",
-        images=images,
+        images=tuple(
+            ItemImage(image.get("variant"), image["link"], image.get("width"), image.get("height")) for image in images
+        ),
     )
-
-
-# What a token lives when the answer does not say.
-LIFETIME_SECONDS = 3600.0
 
 
 def catalogue_tokens(settings: PlytixSettings, timing: Timing) -> TokenHolder:

@@ -7,7 +7,7 @@ count as a product's own.
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -27,8 +27,14 @@ from imagesync_pipelines.upstream.answers import Answer, parse_json
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest
+from imagesync_pipelines.upstream.tokens import text_in
 from imagesync_pipelines.upstream.transport import Dialect
 
+logger = logging.getLogger("imagesync.plytix")
+
+FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
+# Less than this is no picture of a product: Amazon's empty pixel has 43 bytes.
+_SMALLEST_PICTURE = 100
 _ID = re.compile(r"[0-9a-f]{24}")
 _LONGEST_WORDS = 200
 
@@ -55,26 +61,18 @@ def product_from_row(row: Mapping[str, Any], gallery: str) -> PlytixProduct:
     Raises BadAnswerError for a row without id or SKU, and for a gallery that cannot be read: merged with an unread one,
     a patch would wipe it.
     """
-    product_id, sku = row.get("id"), row.get("sku")
-    if not isinstance(product_id, str) or not product_id or not isinstance(sku, str) or not sku:
+    product_id, sku = text_in(row, "id"), text_in(row, "sku")
+    if not product_id or not sku:
         raise BadAnswerError("a product came without id or SKU")
     attributes = row.get("attributes")
     held = attributes.get(gallery) if isinstance(attributes, dict) else None
-    if held is None:
-        held = row.get(f"attributes.{gallery}")
     try:
         thumbnails = asset_ids(row.get("thumbnail"))
-        images = asset_ids(held)
+        images = asset_ids(row.get(f"attributes.{gallery}") if held is None else held)
     except ValueError as error:
         raise BadAnswerError(f"product {sku}: {error}") from None
-    parent = row.get("_parent_id") or row.get("parent_id")
-    return PlytixProduct(
-        id=product_id,
-        sku=sku,
-        thumbnail=thumbnails[0] if thumbnails else None,
-        gallery=images,
-        parent_id=parent if isinstance(parent, str) else None,
-    )
+    parent = text_in(row, "_parent_id") or text_in(row, "parent_id")
+    return PlytixProduct(product_id, sku, next(iter(thumbnails), None), images, parent or None)
 
 
 def asset_ids(value: object) -> tuple[str, ...]:
@@ -93,52 +91,40 @@ def asset_ids(value: object) -> tuple[str, ...]:
     return (value,)
 
 
-def asset_from_row(row: Mapping[str, Any], filename: str) -> Asset:
+def asset_from_row(row: Mapping[str, Any], filename: str = "") -> Asset:
     """An asset of an answer; `filename` where the answer does not name it. Raises BadAnswerError for one without id."""
-    asset_id, name, size = row.get("id"), row.get("filename"), row.get("file_size")
-    if not isinstance(asset_id, str) or not asset_id:
+    asset_id, size = text_in(row, "id"), row.get("file_size")
+    if not asset_id:
         raise BadAnswerError("an asset came without id")
     counted = isinstance(size, int) and not isinstance(size, bool)
-    return Asset(asset_id, name if isinstance(name, str) and name else filename, size if counted else None)
+    return Asset(asset_id, text_in(row, "filename") or filename, size if counted else None)
 
 
 def existing_asset_id(data: object) -> str | None:
     """The id that a refused upload (409) names: the message of the field `asset.id`, if it is one."""
-    for field, message in _problems(data):
-        if field == "asset.id" and isinstance(message, str) and _ID.fullmatch(message):
-            return message
-    return None
-
-
-def refused_fields(data: object) -> frozenset[str]:
-    """The fields that an error names."""
-    return frozenset(field for field, _ in _problems(data))
+    named = [message for field, message in _problems(data) if field == "asset.id"]
+    return next((text for text in named if isinstance(text, str) and _ID.fullmatch(text)), None)
 
 
 def server_words(data: object) -> str:
     """What an error says, in one line: its message and what it has against which field."""
-    error = data.get("error") if isinstance(data, dict) else None
+    fields = data if isinstance(data, dict) else {}
+    error = fields.get("error")
     message = error.get("msg") if isinstance(error, dict) else None
-    if message is None and isinstance(data, dict):
-        message = data.get("message") or data.get("detail")
+    if message is None:
+        message = fields.get("message") or fields.get("detail")
     parts = [str(message)] if message else []
     parts += [f"{field}: {text}" for field, text in _problems(data)]
     line = " ".join("; ".join(parts).split())
     return "".join(c for c in line if c.isprintable())[:_LONGEST_WORDS] or "it does not say why"
 
 
-def _problems(data: object) -> Iterator[tuple[str, object]]:
+def _problems(data: object) -> list[tuple[str, object]]:
     """The pairs of field and message in `error.errors`; a message may be a text, a number or an object."""
     error = data.get("error") if isinstance(data, dict) else None
     items = error.get("errors") if isinstance(error, dict) else None
-    for item in items if isinstance(items, list) else []:
-        if isinstance(item, dict):
-            yield str(item.get("field")), item.get("msg")
-
-
-FORBIDDEN = "HTTP 403: this account may not do that; check its rights in Plytix"
-# Less than this is no picture of a product: Amazon's empty pixel has 43 bytes.
-_SMALLEST_PICTURE = 100
+    found = items if isinstance(items, list) else []
+    return [(str(item.get("field")), item.get("msg")) for item in found if isinstance(item, dict)]
 
 
 def written_row(reply: Answer) -> Mapping[str, Any]:
@@ -156,33 +142,36 @@ def check_linked(reply: Answer, asset_id: str) -> None:
         raise AnswerLostError(f"HTTP {reply.status} for a link of asset {asset_id}, but the answer names {named!r:.60}")
 
 
-def check_is_picture(reply: Answer, row: Mapping[str, Any], asset: Asset) -> None:
-    """Raise ImageRefusedError for an asset that is no picture:
+def picture_asset(reply: Answer, row: Mapping[str, Any], filename: str) -> Asset:
+    """The asset of a row, if it is a picture; `filename` where the answer does not name it.
 
-    Plytix takes whatever a URL gives, HTML and pixels too.
+    Raises ImageRefusedError for what is none: Plytix takes whatever a URL gives, HTML and pixels too.
     """
-    kind = row.get("content_type")
-    if isinstance(kind, str) and kind and not kind.lower().startswith("image/"):
-        raise reply.error(
-            ImageRefusedError, f"the URL gave {kind[:60]} where a picture was expected (asset {asset.id})"
-        )
-    if asset.size is not None and asset.size < _SMALLEST_PICTURE:
-        raise reply.error(ImageRefusedError, f"the URL gave {asset.size} bytes, which is no picture (asset {asset.id})")
+    asset, kind = asset_from_row(row, filename), text_in(row, "content_type")
+    what = ""
+    if kind and not kind.lower().startswith("image/"):
+        what = f"{kind[:60]} where a picture was expected"
+    elif asset.size is not None and asset.size < _SMALLEST_PICTURE:
+        what = f"{asset.size} bytes, which is no picture"
+    if what:
+        raise reply.error(ImageRefusedError, f"the URL gave {what} (asset {asset.id})")
+    return asset
 
 
 def refusal_of(reply: Answer, product_id: str, label: str, asset_id: str | None) -> UpstreamError:
     """What the refusal of a write means, by its status and by the fields that it names."""
-    fields = refused_fields(reply.data)
     words = server_words(reply.data)
+    kind: type[UpstreamError] = WriteRefusedError
+    what = f"refused to change product {product_id} (HTTP {reply.status}): {words}"
     if reply.status == 403:
-        return reply.error(NotAllowedError, FORBIDDEN)
-    if reply.status == 404 and "asset.id" in fields:
-        return reply.error(AssetGoneError, f"there is no asset {asset_id}")
-    if reply.status == 404:
-        return reply.error(ProductGoneError, f"there is no product {product_id}")
-    if reply.status == 422 and "label does not exist" in words:
-        return reply.error(AttributeUnknownError, f"product {product_id} has no attribute {label}; check its family")
-    return reply.error(WriteRefusedError, f"refused to change product {product_id} (HTTP {reply.status}): {words}")
+        kind, what = NotAllowedError, FORBIDDEN
+    elif reply.status == 404 and "asset.id" in dict(_problems(reply.data)):
+        kind, what = AssetGoneError, f"there is no asset {asset_id}"
+    elif reply.status == 404:
+        kind, what = ProductGoneError, f"there is no product {product_id}"
+    elif reply.status == 422 and "label does not exist" in words:
+        kind, what = AttributeUnknownError, f"product {product_id} has no attribute {label}; check its family"
+    return reply.error(kind, what)
 
 
 def own_galleries(
@@ -207,9 +196,6 @@ def own_galleries(
     return {
         sku: product._replace(gallery=()) if is_inherited(product) else product for sku, product in products.items()
     }
-
-
-logger = logging.getLogger("imagesync.plytix")
 
 
 class PimDialect(Dialect):

@@ -16,6 +16,12 @@ from imagesync_pipelines.upstream.retries import Timing, number_in, retry_after_
 from imagesync_pipelines.upstream.session import SessionPolicy
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
 
+TOKEN_PATH = "auth/api/get-token"  # noqa: S105 - a path
+# What Plytix's tokens live when they do not say; measured from their own times, which need not agree with our clock.
+LIFETIME_SECONDS = 900.0
+# For a token without limits: the lowest that were seen.
+DEFAULT_LIMITS = ((20, 10), (5000, 3600))
+
 
 def session_policy(base_url: str, settings: PlytixSettings) -> SessionPolicy:
     """How a host of Plytix or Amazon is called."""
@@ -30,7 +36,6 @@ def session_policy(base_url: str, settings: PlytixSettings) -> SessionPolicy:
 
 def rate_limit(principal: str, windows: Callable[[], Sequence[Window]], longest_pause: float) -> RateLimit:
     """The limit of one principal; HourSpentError when a run would have to wait for longer than `longest_pause`."""
-
     too_long = goes_on_later(HourSpentError, f"the calls of {principal} are used up")
     return RateLimit(principal, windows, longest_pause, too_long)
 
@@ -52,13 +57,6 @@ def asked_pause(answer: Answer, now: float, longest_window: float) -> float:
     if given:
         return max(given)
     return number_in(fields.get("window_size")) or longest_window
-
-
-TOKEN_PATH = "auth/api/get-token"  # noqa: S105 - a path
-# What Plytix's tokens live when they do not say; measured from their own times, which need not agree with our clock.
-LIFETIME_SECONDS = 900.0
-# For a token without limits: the lowest that were seen.
-DEFAULT_LIMITS = ((20, 10), (5000, 3600))
 
 
 def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing) -> TokenHolder:

@@ -1,7 +1,7 @@
 """The HTTP contract of Plytix's PIM, and nothing but: products, assets, links (docs/contracts/plytix.md)."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
@@ -10,10 +10,10 @@ from imagesync_pipelines.connectors.plytix.client.answers import (
     FORBIDDEN,
     PimDialect,
     asset_from_row,
-    check_is_picture,
     check_linked,
     existing_asset_id,
     own_galleries,
+    picture_asset,
     product_from_row,
     refusal_of,
     row_in,
@@ -34,7 +34,7 @@ from imagesync_pipelines.connectors.plytix.errors import (
     ProductGoneError,
     SearchRefusedError,
 )
-from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct, Upload
+from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window
@@ -44,6 +44,7 @@ from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest
 from imagesync_pipelines.upstream.transport import ApiClient
 
+T = TypeVar("T")
 THUMBNAIL = "thumbnail"
 # The most SKUs or ids that one `in` takes, and the largest page (docs/contracts/plytix.md).
 PER_SEARCH = 100
@@ -87,16 +88,13 @@ class PlytixApi(ApiClient):
         are inherited, a variant has its own one only; learning that may take one more call for it. Raises
         SearchRefusedError, among others when the gallery attribute is unknown.
         """
-        found: dict[str, PlytixProduct] = {}
-        for some in _parts(list(dict.fromkeys(skus)), PER_SEARCH):
-            wanted = set(some)
-            # Text is compared without case by Plytix: only the very SKU is the product.
+
+        def products(some: list[str]) -> Iterator[tuple[str, PlytixProduct]]:
             for row in self._product_rows(some):
                 product = product_from_row(row, self._gallery)
-                if product.sku in wanted:
-                    found[product.sku] = product
-                if len(wanted & found.keys()) == len(wanted):
-                    break
+                yield product.sku, product
+
+        found = _by_name(skus, PER_SEARCH, products)
         return own_galleries(found, self._gallery, self._details) if self._inherited else found
 
     def get_product(self, product_id: str) -> PlytixProduct:
@@ -108,10 +106,10 @@ class PlytixApi(ApiClient):
             raise reply.error(NotAllowedError, FORBIDDEN)
         return product_from_row(row_in(reply), self._gallery)
 
-    def create_asset(self, url: str, filename: str) -> Upload:
+    def create_asset(self, url: str, filename: str) -> tuple[Asset, bool]:
         """Let Plytix fetch a picture and keep it under a name; takes as long as the fetch.
 
-        The same picture under the same name is not made again: the answer says that it existed. Plytix may keep another
+        The same picture under the same name is not made again: True says that it existed. Plytix may keep another
         name than the one asked for. Raises ImageRefusedError for what concerns this picture only, AnswerLostError when
         it may or may not be there; asking again is safe then.
         """
@@ -122,38 +120,30 @@ class PlytixApi(ApiClient):
                 raise reply.error(
                     ImageRefusedError, f"conflict (409) without the id of an asset: {server_words(reply.data)}"
                 )
-            return Upload(self._existing(known, filename), existed=True)
+            return self._existing(known, filename), True
         if not reply.good:
             raise reply.error(ImageRefusedError, f"refused the image (HTTP {reply.status}): {server_words(reply.data)}")
         row = written_row(reply)
         if "id" not in row:
             raise AnswerLostError(f"{_ASSETS}: answered HTTP {reply.status} without the id of the asset")
-        asset = asset_from_row(row, filename)
-        check_is_picture(reply, row, asset)
-        return Upload(asset, existed=False)
+        return picture_asset(reply, row, filename), False
 
     def assets_by_filename(self, names: Sequence[str]) -> dict[str, Asset]:
         """The assets with exactly these file names, by name. One call per 50 names."""
-        found: dict[str, Asset] = {}
-        for some in _parts(list(dict.fromkeys(names)), NAMES_PER_SEARCH):
+
+        def named(some: list[str]) -> Iterator[tuple[str, Asset]]:
             filters = [[{"field": "filename", "operator": "eq", "value": name}] for name in some]
-            wanted = set(some)
-            for asset in self._assets(filters):
-                if asset.filename in wanted:
-                    found.setdefault(asset.filename, asset)
-        return found
+            return ((asset.filename, asset) for asset in self._assets(filters))
+
+        return _by_name(names, NAMES_PER_SEARCH, named)
 
     def assets_by_id(self, ids: Sequence[str]) -> dict[str, Asset]:
         """The assets with these ids, by id; those that are gone are missing. One call per 100 ids."""
-        found: dict[str, Asset] = {}
-        for some in _parts(list(dict.fromkeys(ids)), PER_SEARCH):
-            wanted = set(some)
-            for asset in self._assets([[{"field": "id", "operator": "in", "value": some}]]):
-                if asset.id in wanted:
-                    found[asset.id] = asset
-                if len(wanted & found.keys()) == len(wanted):
-                    break
-        return found
+
+        def with_ids(some: list[str]) -> Iterator[tuple[str, Asset]]:
+            return ((asset.id, asset) for asset in self._assets([[{"field": "id", "operator": "in", "value": some}]]))
+
+        return _by_name(ids, PER_SEARCH, with_ids)
 
     def link(self, product_id: str, asset_id: str, label: str | None = None) -> bool:
         """Append an asset to the gallery attribute, or put it into `label`; THUMBNAIL is one too, and is replaced.
@@ -216,10 +206,7 @@ class PlytixApi(ApiClient):
         if not reply.good:
             what = f"asset {asset_id}, which Plytix has instead, cannot be read (HTTP {reply.status})"
             raise reply.error(ImageRefusedError, f"{what}: {server_words(reply.data)}")
-        row = row_in(reply)
-        asset = asset_from_row(row, filename)
-        check_is_picture(reply, row, asset)
-        return asset
+        return picture_asset(reply, row_in(reply), filename)
 
     def _product_rows(self, skus: Sequence[str]) -> Iterator[Mapping[str, Any]]:
         """The rows of a search for SKUs, page by page; with `in`, or with alternatives where that is refused."""
@@ -240,7 +227,7 @@ class PlytixApi(ApiClient):
     def _assets(self, filters: object) -> Iterator[Asset]:
         first = self._search(_ASSET_SEARCH, filters, _ASSET_COLUMNS, 1)
         for row in self._pages(_ASSET_SEARCH, filters, _ASSET_COLUMNS, first):
-            yield asset_from_row(row, "")
+            yield asset_from_row(row)
 
     def _search(self, path: str, filters: object, columns: list[str], page: int) -> Answer:
         pagination = {"page": page, "page_size": PER_SEARCH}
@@ -264,7 +251,19 @@ class PlytixApi(ApiClient):
             reply = self._search(path, filters, columns, page)
 
 
-def _parts(items: list[str], size: int) -> Iterator[list[str]]:
-    """Items in lists of at most `size`."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _by_name(names: Sequence[str], size: int, search: Callable[[list[str]], Iterator[tuple[str, T]]]) -> dict[str, T]:
+    """What a search finds under exactly these names, `size` of them in one; its pages end when all were found.
+
+    Text is compared without case by Plytix: only the very name counts.
+    """
+    found: dict[str, T] = {}
+    asked = list(dict.fromkeys(names))
+    for start in range(0, len(asked), size):
+        missing = set(asked[start : start + size])
+        for name, one in search(asked[start : start + size]):
+            if name in missing:
+                found[name] = one
+                missing.remove(name)
+            if not missing:
+                break
+    return found
