@@ -1,6 +1,6 @@
 """The images that are shown for products: article numbers in order, and the fallback, for a whole list at once."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ class ShownImages:
 
 
 NOTHING = ShownImages(None, ())
+_SHOWN = tuple(ShownImage.__dataclass_fields__)
+_IMAGE = (*_SHOWN, "newest_export", "image_format", "width", "height", "last_synced")
 
 # The variant painted BE lends its picture first.
 _FIRST_VARIANT = "BE"
@@ -61,9 +63,10 @@ def shown_images(
     """
     with engine.connect() as connection:
         chosen = image_owners(connection, product_ids, own_images_first=own_images_first)
-        images = _images(connection, {one.product_id for one in chosen.values() if one is not None})
+        found = images_of(connection, {one.product_id for one in chosen.values() if one is not None})
+    images = {owner: tuple(ShownImage(*row[: len(_SHOWN)]) for row in rows) for owner, rows in found.items()}
     return {
-        product_id: ShownImages(one.number, tuple(images.get(one.product_id, ()))) if one is not None else NOTHING
+        product_id: ShownImages(one.number, images.get(one.product_id, ())) if one is not None else NOTHING
         for product_id, one in chosen.items()
     }
 
@@ -139,15 +142,20 @@ def _owners(connection: sa.Connection, numbers: Collection[str]) -> dict[str, in
     return {row.sku: row.id for row in connection.execute(query)}
 
 
-def _images(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, Sequence[ShownImage]]:
-    """The images of these products in display order, the primary first."""
-    names = list(ShownImage.__dataclass_fields__)
-    query = sa.select(*(product_image.c[name] for name in names), product_image.c.newest_export).where(
+def images_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, list[sa.Row]]:
+    """The images of these products by product, in display order, the primary first; rows with the columns _IMAGE."""
+    query = sa.select(*(product_image.c[name] for name in _IMAGE)).where(
         product_image.c.product_id == sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
     )
-    found: dict[int, list[tuple[tuple[object, ...], ShownImage]]] = {}
-    for *values, newest_export in connection.execute(query):
-        image = ShownImage(*values)
-        order = rules.display_order(rules.Shown(image.external_id, image.priority, newest_export, image.source))
-        found.setdefault(image.product_id, []).append(((not image.is_primary, *order), image))
-    return {owner: [image for _, image in sorted(images, key=lambda pair: pair[0])] for owner, images in found.items()}
+    found: dict[int, list[sa.Row]] = {}
+    for image in connection.execute(query):
+        found.setdefault(image.product_id, []).append(image)
+    for images in found.values():
+        if len(images) > 1:
+            images.sort(key=_order)
+    return found
+
+
+def _order(image: sa.Row) -> tuple[object, ...]:
+    shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.source)
+    return (not image.is_primary, *rules.display_order(shown))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.products.pinning import pin_image, unpin_image
+from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.sandbox.faults import WireFault, html_page, rate_limited, reset, server_error, truncated
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox

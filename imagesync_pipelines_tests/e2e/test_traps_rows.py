@@ -9,7 +9,7 @@ import requests
 import sqlalchemy as sa
 from PIL import Image
 
-from imagesync_pipelines.products.pinning import pin_image
+from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors, assert_same_tables, from_scratch

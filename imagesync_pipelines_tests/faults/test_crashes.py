@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db.options import RecordsOptions
 from imagesync_pipelines.products import applying
-from imagesync_pipelines.products.pinning import pin_image
+from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.products import rules
-from imagesync_pipelines.products.pinning import pin_image, unpin_image
+from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines_tests.products.rows import WHOLE, Picture, add_products, images, plan, primaries
 

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.pinning import pin_image, unpin_image
-from imagesync_pipelines.products.primaries import lock_products
+from imagesync_pipelines.products.primaries import lock_products, pin_image, unpin_image
 from imagesync_pipelines.products.table import write_products
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.pins import pins_of

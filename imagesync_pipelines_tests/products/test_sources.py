@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.pinning import pin_image
-from imagesync_pipelines.products.primaries import repair_primaries
+from imagesync_pipelines.products.primaries import pin_image, repair_primaries
 from imagesync_pipelines.products.target import ProductImageTarget, image_key, read_current
 from imagesync_pipelines.products.writing import Values
 from imagesync_pipelines.storage.errors import PinRefusedError

@@ -6,8 +6,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.pinning import pin_image
-from imagesync_pipelines.products.primaries import repair_primaries
+from imagesync_pipelines.products.primaries import pin_image, repair_primaries
 from imagesync_pipelines.products.target import read_current
 from imagesync_pipelines.storage.pins import pins_of
 from imagesync_pipelines.storage.quarantine import QuarantineTable

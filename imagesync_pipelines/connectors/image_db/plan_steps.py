@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.image_db.record_store import read_external_i
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products import unmatched
 from imagesync_pipelines.products.applying import ImagesApplied, apply_images, plan_images
-from imagesync_pipelines.products.exports.files import write_exports
+from imagesync_pipelines.products.exports.formats import write_exports
 from imagesync_pipelines.products.target import Payload, read_current
 from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines.settings import Settings

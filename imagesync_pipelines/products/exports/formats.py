@@ -1,16 +1,65 @@
-"""The formats of an export: how each is written, and what it is called."""
+"""The formats of an export: CSV for people with a spreadsheet, NDJSON, Parquet, a feed for Google Merchant Center.
 
+Every writer takes rows in batches and gives bytes, so that a stream of any length needs the memory of one batch.
+"""
+
+import csv
+import io
+import re
 from collections.abc import Callable, Collection, Iterator
+from datetime import datetime
 from enum import StrEnum
+from itertools import groupby
 from typing import NamedTuple
+from urllib.parse import urlsplit
+from xml.sax.saxutils import escape
 
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import sqlalchemy as sa
+from upath import UPath
 
-from imagesync_pipelines.products.exports.csv_lines import write_csv
-from imagesync_pipelines.products.exports.json_lines import write_ndjson
-from imagesync_pipelines.products.exports.merchant import write_merchant
-from imagesync_pipelines.products.exports.parquet import write_parquet
-from imagesync_pipelines.products.exports.rows import Batches, read_rows, snapshot
+from imagesync_pipelines.products.exports.rows import Batches, ExportRow, read_rows, snapshot
+from imagesync_pipelines.storage.files import write_stream
+
+FOLDER = "exports"
+
+# What a spreadsheet takes for a formula at the beginning of a cell. A cell also begins after a semicolon or a tab where
+# those separate cells, and after a line break; the wide signs are what East Asian keyboards give.
+_FORMULA = re.compile(r'(^|[;\t\r\n])(?=[\s\x00-\x1f"]*[=+\-@＝＋－＠])')
+_SEPARATOR = re.compile(r"[;\t\r\n]")
+_SPREADSHEETS_READ_UTF8_AFTER = "\ufeff"
+
+MOST_ADDITIONAL = 10
+LONGEST_LINK = 2000
+SMALLEST_SIDE = 100
+FORMATS = frozenset({"jpeg", "jpg", "png", "gif", "webp", "bmp", "tiff"})
+
+_HEAD = """<?xml version="1.0" encoding="UTF-8"?>
+<rss version="2.0" xmlns:g="http://base.google.com/ns/1.0">
+<channel>
+<title>Product images</title>
+<link>https://support.google.com/merchants/answer/7439882</link>
+<description>Images of products, by SKU</description>
+"""
+_TAIL = "</channel>\n</rss>\n"
+# Characters that XML 1.0 has no way to write.
+_NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# What is in memory until it is compressed and given on.
+ROWS_IN_A_GROUP = 5_000
+
+_NOT_TEXT = {
+    "position": pa.int32(),
+    "id": pa.int64(),
+    "is_primary": pa.bool_(),
+    "is_front": pa.bool_(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "last_synced": pa.timestamp("us", tz="UTC"),
+}
+SCHEMA = pa.schema([(name, _NOT_TEXT.get(name, pa.string())) for name in ExportRow._fields])
 
 
 class Format(StrEnum):
@@ -28,6 +77,13 @@ class Kind(NamedTuple):
     file_name: str
     media_type: str
     write: Callable[[Batches], Iterator[bytes]]
+
+
+class Exported(NamedTuple):
+    """What was written: rows in each file, and the size of each in bytes by its path below the storage root."""
+
+    rows: int
+    sizes: dict[str, int]
 
 
 def kind_of(wanted: Format) -> Kind:
@@ -50,3 +106,155 @@ def export(
     """The export as a stream of bytes, all of it from one moment; see rows.read_rows for the conditions."""
     with snapshot(engine) as connection:
         yield from kind_of(wanted).write(read_rows(connection, conditions, own_images_first=own_images_first))
+
+
+def write_exports(engine: sa.Engine, storage: UPath, *, own_images_first: bool = False) -> Exported:
+    """Write every format as a file below the storage root; a file is replaced whole or not at all."""
+    rows, sizes = 0, {}
+
+    def counted(batches: Batches) -> Batches:
+        nonlocal rows
+        rows = 0
+        for batch in batches:
+            rows += len(batch)
+            yield batch
+
+    with snapshot(engine) as connection:
+        for kind in map(kind_of, Format):
+            batches = counted(read_rows(connection, own_images_first=own_images_first))
+            sizes[f"{FOLDER}/{kind.file_name}"] = write_stream(storage / FOLDER / kind.file_name, kind.write(batches))
+    return Exported(rows, sizes)
+
+
+def write_csv(batches: Batches) -> Iterator[bytes]:
+    """UTF-8 with a byte order mark, commas, every cell in quotes, lines that end with CR LF.
+
+    A text that a spreadsheet would calculate gets an apostrophe before it: `=1+1` becomes `'=1+1`.
+    """
+    buffer = io.StringIO(_SPREADSHEETS_READ_UTF8_AFTER, newline="")
+    buffer.seek(0, io.SEEK_END)
+    writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
+    writer.writerow(ExportRow._fields)
+    for batch in batches:
+        writer.writerows(map(_cells, batch))
+        yield _taken(buffer)
+    yield _taken(buffer)
+
+
+def safe_cell(text: str) -> str:
+    """The text as a spreadsheet shows it and never calculates it."""
+    # Nearly all texts are harmless, and this is seen much sooner than what has to be done.
+    if text[:1].isalnum() and _SEPARATOR.search(text) is None:
+        return text
+    return _FORMULA.sub(r"\1'", text)
+
+
+def _cells(row: ExportRow) -> list[object]:
+    return [_cell(value) for value in row]
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, str):
+        return safe_cell(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _taken(buffer: io.StringIO) -> bytes:
+    text = buffer.getvalue()
+    buffer.seek(0)
+    buffer.truncate()
+    return text.encode()
+
+
+def write_ndjson(batches: Batches) -> Iterator[bytes]:
+    """One JSON object a line, in UTF-8; times in ISO 8601, unknown values null."""
+    for batch in batches:
+        yield b"".join(orjson.dumps(row._asdict(), option=orjson.OPT_APPEND_NEWLINE) for row in batch)
+
+
+def write_parquet(batches: Batches) -> Iterator[bytes]:
+    """Row groups of about 5,000 rows, compressed with zstd; a file without rows has its columns."""
+    sink = _Sink()
+    with pq.ParquetWriter(pa.PythonFile(sink, mode="w"), SCHEMA, compression="zstd") as writer:
+        waiting: list[ExportRow] = []
+        for batch in batches:
+            waiting += batch
+            if len(waiting) >= ROWS_IN_A_GROUP:
+                writer.write_table(_table(waiting))
+                waiting = []
+                yield sink.taken()
+        if waiting:
+            writer.write_table(_table(waiting))
+    yield sink.taken()
+
+
+class _Sink(io.RawIOBase):
+    """A file that only grows; what was written is taken out and given on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, part: object) -> int:
+        self._parts.append(bytes(part))  # type: ignore[call-overload]
+        return len(self._parts[-1])
+
+    def taken(self) -> bytes:
+        """What was written since the last time."""
+        parts, self._parts = self._parts, []
+        return b"".join(parts)
+
+
+def _table(rows: list[ExportRow]) -> pa.Table:
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(column, kind) for column, kind in zip(columns, SCHEMA.types, strict=True)], schema=SCHEMA)
+
+
+def write_merchant(batches: Batches) -> Iterator[bytes]:
+    """A supplementary feed for Google Merchant Center, RSS 2.0: an item for each SKU that has a usable image.
+
+    The primary is its image_link, with at most ten others. Of a parent and a variant of the same SKU the variant is
+    taken. Images that Google refuses are left out.
+    """
+    yield _HEAD.encode()
+    last = None
+    for batch in batches:
+        items = []
+        for (sku, _), rows in groupby(batch, key=lambda row: (row.sku, row.kind)):
+            links = [row.image_url for row in rows if is_usable(row)] if sku != last else []
+            if links:
+                items.append(_item(sku, links))
+                last = sku
+        yield "".join(items).encode()
+    yield _TAIL.encode()
+
+
+def is_usable(row: ExportRow) -> bool:
+    """Whether Google takes this image, as far as we know it."""
+    try:
+        parts = urlsplit(row.image_url)
+    except ValueError:
+        return False
+    return (
+        parts.scheme in {"http", "https"}
+        and bool(parts.netloc)
+        and len(row.image_url) <= LONGEST_LINK
+        and (not row.format or row.format in FORMATS)
+        and min(row.width or SMALLEST_SIDE, row.height or SMALLEST_SIDE) >= SMALLEST_SIDE
+    )
+
+
+def _item(sku: str, links: list[str]) -> str:
+    first, *others = dict.fromkeys(links)
+    lines = [f"<g:id>{_xml(sku)}</g:id>", f"<g:image_link>{_xml(first)}</g:image_link>"]
+    lines += [f"<g:additional_image_link>{_xml(link)}</g:additional_image_link>" for link in others[:MOST_ADDITIONAL]]
+    return "<item>" + "".join(lines) + "</item>\n"
+
+
+def _xml(value: str) -> str:
+    return escape(_NOT_XML.sub("", value))

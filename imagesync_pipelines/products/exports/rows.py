@@ -10,16 +10,10 @@ from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.products import rules
-from imagesync_pipelines.products.showing import image_owners, lending_variants
+from imagesync_pipelines.products.showing import image_owners, images_of, lending_variants
 from imagesync_pipelines.storage.schema import product, product_image
 
 PRODUCTS_AT_ONCE = 500
-
-_IMAGE = (
-    "id", "product_id", "external_id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front", "alt_text",
-    "image_format", "width", "height", "last_synced", "priority", "newest_export", "source",
-)  # fmt: skip
 
 
 class ExportRow(NamedTuple):
@@ -95,7 +89,7 @@ def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_firs
     bare = [one.id for one in products if one.kind == "parent" and one.id not in owners]
     if bare:
         owners |= _owners_of_images(connection, lending_variants(connection, bare))
-    images = _images(connection, set(owners.values()))
+    images = images_of(connection, set(owners.values()))
     lenders = _skus(connection, {owner for one, owner in owners.items() if owner != one})
     rows = []
     for one in products:
@@ -111,23 +105,6 @@ def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_firs
                 )
             )  # fmt: skip
     return rows
-
-
-def _images(connection: sa.Connection, owners: Collection[int]) -> dict[int, list[sa.Row]]:
-    """The images on these products in display order, the primary first."""
-    query = sa.select(*(product_image.c[name] for name in _IMAGE)).where(product_image.c.product_id == _any(owners))
-    found: dict[int, list[sa.Row]] = {}
-    for image in connection.execute(query):
-        found.setdefault(image.product_id, []).append(image)
-    for images in found.values():
-        if len(images) > 1:
-            images.sort(key=_order)
-    return found
-
-
-def _order(image: sa.Row) -> tuple[object, ...]:
-    shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.source)
-    return (not image.is_primary, *rules.display_order(shown))
 
 
 def _owners_of_images(connection: sa.Connection, images: dict[int, int]) -> dict[int, int]:

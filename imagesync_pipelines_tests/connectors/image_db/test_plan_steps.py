@@ -11,7 +11,7 @@ from imagesync_pipelines.connectors.image_db import plan_steps
 from imagesync_pipelines.connectors.image_db.errors import UnknownSkuError
 from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, RecordsOptions
 from imagesync_pipelines.products import applying
-from imagesync_pipelines.products.pinning import pin_image
+from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError
 from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import Plans

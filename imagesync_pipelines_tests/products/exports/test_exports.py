@@ -15,9 +15,7 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.products.exports.csv_lines import safe_cell, write_csv
-from imagesync_pipelines.products.exports.formats import Format, export, kind_of
-from imagesync_pipelines.products.exports.merchant import write_merchant
+from imagesync_pipelines.products.exports.formats import Format, export, kind_of, safe_cell, write_csv, write_merchant
 from imagesync_pipelines.products.exports.rows import PRODUCTS_AT_ONCE, ExportRow, read_rows, snapshot
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world

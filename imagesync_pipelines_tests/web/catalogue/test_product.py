@@ -3,7 +3,7 @@
 import re
 from datetime import timedelta
 
-from imagesync_pipelines.products.pinning import pin_image
+from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.pins import set_pin
 from imagesync_pipelines.storage.schema import mirror, plytix_link, unmatched_article
 from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from fastapi import APIRouter, Form, HTTPException, Request
 from starlette.responses import Response
 
-from imagesync_pipelines.products.pinning import pin_image, unpin_image
+from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.storage.schema import pin as pin_table
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from imagesync_pipelines.products.pinning import pin_image, unpin_image
+from imagesync_pipelines.products.primaries import pin_image, unpin_image
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.web.catalogue.api.access import Pinner, Reader
 from imagesync_pipelines.web.catalogue.api.models import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.pinning import pin_image
+from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.schema import mirror, plytix_link, product, quarantine, unmatched_article
 from imagesync_pipelines.web.catalogue.admin.app import ROUTERS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
