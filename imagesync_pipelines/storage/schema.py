@@ -24,6 +24,11 @@ metadata = sa.MetaData(
 )
 
 
+def table(name: str, *parts: sa.schema.SchemaItem) -> sa.Table:
+    """A table of ours."""
+    return sa.Table(name, metadata, *parts)
+
+
 def identity() -> sa.Column[int]:
     """The column `id`, numbered by the database."""
     return sa.Column("id", sa.BigInteger, sa.Identity(), primary_key=True)
@@ -42,14 +47,23 @@ def keys(*names: str) -> list[sa.Column[str]]:
     return [sa.Column(name, sa.Text, primary_key=True) for name in names]
 
 
+def texts(*names: str) -> list[sa.Column[str]]:
+    """Text columns that are never empty of a value."""
+    return [sa.Column(name, sa.Text, nullable=False) for name in names]
+
+
+def _product_id(*, primary_key: bool = False) -> sa.Column[int]:
+    product_id = sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="RESTRICT")
+    return sa.Column("product_id", sa.BigInteger, product_id, primary_key=primary_key, nullable=False)
+
+
 def _source(*, primary_key: bool = False) -> sa.Column[str]:
     """The connector that brought a row of product images; those of one source know nothing of the others'."""
     return sa.Column("source", sa.Text, primary_key=primary_key, nullable=False, server_default=DEFAULT_SOURCE)
 
 
-product = sa.Table(
+product = table(
     "product",
-    metadata,
     identity(),
     sa.Column("kind", sa.Text, nullable=False),
     sa.Column("erp_id", sa.String(50), nullable=False, comment="the ERP's own id, as text"),
@@ -79,11 +93,10 @@ product = sa.Table(
     sa.Index(None, "sku"),
 )
 
-product_image = sa.Table(
+product_image = table(
     "product_image",
-    metadata,
     identity(),
-    sa.Column("product_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="RESTRICT"), nullable=False),
+    _product_id(),
     sa.Column("external_id", sa.String(255), nullable=False),
     sa.Column("image_url", sa.String(500), nullable=False),
     sa.Column("thumbnail_url", sa.String(500)),
@@ -124,21 +137,17 @@ sa.event.listen(
     sa.DDL(f"ALTER TABLE {product_image.fullname} ALTER COLUMN metadata SET STORAGE EXTERNAL"),  # type: ignore[no-untyped-call]
 )
 
-pin = sa.Table(
+pin = table(
     "pin",
-    metadata,
-    sa.Column(
-        "product_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="RESTRICT"), primary_key=True
-    ),
+    _product_id(primary_key=True),
     sa.Column("external_id", sa.String(255), nullable=False),
     sa.Column("pinned_by", sa.Text, nullable=False),
     moment("pinned_at", default_now=True),
     _source(),
 )
 
-scan = sa.Table(
+scan = table(
     "scan",
-    metadata,
     identity(),
     sa.Column("connector", sa.Text, nullable=False),
     moment("started_at", default_now=True),
@@ -146,9 +155,7 @@ scan = sa.Table(
     sa.Column("page_size", sa.Integer, nullable=False, comment="records per page, as asked"),
     sa.Column("page_length", sa.Integer, comment="records per page, as seen"),
     sa.Column("block_size", sa.Integer, nullable=False, comment="pages per partition"),
-    sa.Column("first_count", sa.Integer),
-    sa.Column("last_count", sa.Integer),
-    sa.Column("pages", sa.Integer),
+    *(sa.Column(name, sa.Integer) for name in ("first_count", "last_count", "pages")),
     sa.Column("calls", sa.Integer, nullable=False, server_default="0"),
     sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0", comment="received over the wire"),
     sa.Column("state", sa.Text, nullable=False, server_default="open"),
@@ -157,9 +164,8 @@ scan = sa.Table(
     sa.Index(None, "connector", "id"),
 )
 
-raw_page = sa.Table(
+raw_page = table(
     "raw_page",
-    metadata,
     sa.Column("scan_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.scan.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("page", sa.Integer, primary_key=True),
     sa.Column("connector", sa.Text, nullable=False),
@@ -171,13 +177,10 @@ raw_page = sa.Table(
     sa.Column("api_count", sa.Integer, comment="the count that this page itself named"),
 )
 
-quarantine = sa.Table(
+quarantine = table(
     "quarantine",
-    metadata,
     identity(),
-    sa.Column("connector", sa.Text, nullable=False),
-    sa.Column("stage", sa.Text, nullable=False),
-    sa.Column("key", sa.Text, nullable=False),
+    *texts("connector", "stage", "key"),
     sa.Column("group_key", sa.Text),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("payload", sa.Text),
@@ -188,27 +191,23 @@ quarantine = sa.Table(
     sa.UniqueConstraint("connector", "stage", "key"),
 )
 
-intent = sa.Table(
+intent = table(
     "intent",
-    metadata,
     *keys("connector", "group_key"),
     sa.Column("fingerprint", sa.Text, nullable=False),
     moment("started_at", default_now=True),
     sa.Column("run_id", sa.Text),
 )
 
-plan = sa.Table(
+plan = table(
     "plan",
-    metadata,
     identity(),
     sa.Column("connector", sa.Text, nullable=False),
     moment("created_at", default_now=True),
     sa.Column("run_id", sa.Text),
     sa.Column("path", sa.Text, nullable=False, comment="folder below the storage root"),
     sa.Column("files", JSONB, nullable=False, comment="sha256 of each file in the folder"),
-    sa.Column("scope", JSONB, nullable=False),
-    sa.Column("counts", JSONB, nullable=False),
-    sa.Column("cost", JSONB, nullable=False),
+    *(sa.Column(name, JSONB, nullable=False) for name in ("scope", "counts", "cost")),
     # The scan may be pruned before the plan: the number stays readable, so it is no foreign key.
     sa.Column("scan_id", sa.BigInteger),
     moment("applied_at", nullable=True),
@@ -216,9 +215,8 @@ plan = sa.Table(
     sa.Index(None, "connector", "id"),
 )
 
-unmatched_article = sa.Table(
+unmatched_article = table(
     "unmatched_article",
-    metadata,
     identity(),
     sa.Column("number", sa.Text, nullable=False),
     sa.Column("variant", sa.Text),
@@ -232,9 +230,8 @@ unmatched_article = sa.Table(
     sa.Index(None, "number"),
 )
 
-unused_image = sa.Table(
+unused_image = table(
     "unused_image",
-    metadata,
     sa.Column("external_id", sa.String(255), primary_key=True),
     sa.Column("image_type", sa.Text),
     sa.Column("image_url", sa.Text),
@@ -243,12 +240,10 @@ unused_image = sa.Table(
     _source(primary_key=True),
 )
 
-mirror = sa.Table(
+mirror = table(
     "mirror",
-    metadata,
     *keys("connector", "account", "key"),
-    sa.Column("group_key", sa.Text, nullable=False),
-    sa.Column("fingerprint", sa.Text, nullable=False),
+    *texts("group_key", "fingerprint"),
     sa.Column("payload", JSONB, nullable=False),
     moment("source_updated_at", nullable=True),
     sa.Column(
@@ -262,35 +257,31 @@ mirror = sa.Table(
     sa.Index(None, "connector", "account", "changed_at"),
 )
 
-handover = sa.Table(
+handover = table(
     "handover",
-    metadata,
     *keys("connector", "account", "run_id", "step"),
     sa.Column("value", JSONB, nullable=False),
     moment("made_at", default_now=True),
     sa.Index(None, "connector", "account", "step", "made_at"),
 )
 
-cursor = sa.Table(
+cursor = table(
     "cursor",
-    metadata,
     *keys("connector", "account"),
     sa.Column("value", sa.Text, nullable=False),
     moment("moved_at", default_now=True),
 )
 
-report_outbox = sa.Table(
+report_outbox = table(
     "report_outbox",
-    metadata,
     *keys("connector", "account", "key"),
     sa.Column("payload", JSONB, nullable=False),
     moment("queued_at", default_now=True),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
 )
 
-rate_budget = sa.Table(
+rate_budget = table(
     "rate_budget",
-    metadata,
     sa.Column("principal", sa.Text, primary_key=True, comment="whose calls are counted: an account, a token"),
     sa.Column("window_seconds", sa.Integer, primary_key=True),
     sa.Column("call_limit", sa.Integer, nullable=False, comment="calls in any window of this length"),
@@ -306,9 +297,8 @@ rate_budget = sa.Table(
     ),
 )
 
-plytix_asset = sa.Table(
+plytix_asset = table(
     "plytix_asset",
-    metadata,
     *keys("account", "asset_id"),
     sa.Column("key", sa.Text, comment="canonical key of the picture; NULL: none of ours"),
     sa.Column("filename", sa.Text, nullable=False, server_default=""),
@@ -318,18 +308,16 @@ plytix_asset = sa.Table(
     sa.Index(None, "account", "key", unique=True),
 )
 
-plytix_link = sa.Table(
+plytix_link = table(
     "plytix_link",
-    metadata,
     *keys("account", "product_sku", "key"),
     sa.Column("asset_id", sa.Text, nullable=False),
     moment("begun_at", default_now=True),
     moment("linked_at", nullable=True, comment="NULL: it was about to be made, nobody knows whether it was"),
 )
 
-image_content = sa.Table(
+image_content = table(
     "image_content",
-    metadata,
     sa.Column(
         "source", sa.Text, primary_key=True, comment="whose picture it is, such as <connector>:<account>:<image id>"
     ),
@@ -341,4 +329,55 @@ image_content = sa.Table(
     moment("last_used_at"),
     moment("in_use_until", comment="no clean-up takes it before"),
     sa.Index(None, "sha256"),
+)
+
+# Of the МойСклад connector: `child` is always the alias of a child account, `entity_key` an entity of the main account.
+moysklad_entity_map = table(
+    "moysklad_entity_map",
+    sa.Column("child", sa.Text, primary_key=True),
+    sa.Column("entity_key", sa.Text, primary_key=True, comment="<type>:<id in the main account>"),
+    sa.Column("child_id", sa.Text, nullable=False, comment="its id in the child account"),
+    sa.Column("field", sa.Text, nullable=False, comment="by which it was found"),
+    sa.Column("value", sa.Text, nullable=False, comment="the value that both have"),
+    moment("matched_at", default_now=True),
+    # Two entities of the main account must never write into one of the child's.
+    sa.UniqueConstraint("child", "child_id"),
+)
+
+moysklad_child_images = table(
+    "moysklad_child_images",
+    *keys("child", "entity_key"),
+    sa.Column("images", JSONB, nullable=False, comment="what we manage there, in order, as last written or seen"),
+    sa.Column("writing", JSONB, comment="what was about to be written; NULL: the outcome is known"),
+    sa.Column("others", sa.Integer, nullable=False, comment="how many images are the owner's"),
+    moment("changed_at", default_now=True),
+)
+
+moysklad_account = table(
+    "moysklad_account",
+    sa.Column("child", sa.Text, primary_key=True),
+    sa.Column("max_image_bytes", sa.BigInteger, nullable=False, comment="what its server named when it refused one"),
+    moment("learned_at", default_now=True),
+)
+
+moysklad_queue = table(
+    "moysklad_queue",
+    identity(),
+    sa.Column("child", sa.Text, nullable=False, comment="empty: what was set aside is no account's"),
+    sa.Column("entity_type", sa.Text, nullable=False),
+    sa.Column("entity_id", sa.Text, nullable=False, comment="in the main account"),
+    # Text and not JSONB, which cannot keep every JSON text.
+    sa.Column("payload", sa.Text, nullable=False, comment="JSON as it came, unknown fields included"),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("once", sa.Text, comment="same words, same request; NULL: every one is its own"),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0", comment="begun, the present one included"),
+    moment("due_at"),
+    sa.Column("run_id", sa.Text),
+    sa.Column("last_error", sa.Text, nullable=False),
+    moment("created_at"),
+    moment("changed_at"),
+    sa.CheckConstraint("state IN ('pending', 'running', 'done', 'failed', 'set_aside')", name="state"),
+    sa.UniqueConstraint("once"),
+    sa.Index(None, "state", "due_at"),
 )

@@ -5,18 +5,17 @@ import sqlalchemy as sa
 from imagesync_pipelines.storage.schema import (
     SCHEMA,
     identity,
-    metadata,
     moment,
+    moysklad_entity_map,
     plytix_link,
     product,
     product_image,
+    table,
     unmatched_article,
 )
-from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map
 
-api_key = sa.Table(
+api_key = table(
     "api_key",
-    metadata,
     identity(),
     sa.Column("name", sa.Text, nullable=False, comment="which system calls with it"),
     sa.Column("prefix", sa.Text, nullable=False, comment="the part of the key that may be shown"),
@@ -29,9 +28,8 @@ api_key = sa.Table(
     sa.Index(None, "name", unique=True, postgresql_where=sa.text("revoked_at IS NULL")),
 )
 
-web_user = sa.Table(
+web_user = table(
     "web_user",
-    metadata,
     identity(),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("role", sa.Text, nullable=False),
@@ -51,9 +49,8 @@ web_user = sa.Table(
 )
 
 # A removed image leaves no row that says so; whoever follows changes has to be told.
-image_removal = sa.Table(
+image_removal = table(
     "image_removal",
-    metadata,
     sa.Column("product_id", sa.BigInteger, sa.ForeignKey(f"{SCHEMA}.product.id", ondelete="CASCADE"), primary_key=True),
     moment("removed_at", comment="the newest removal"),
     sa.Index(None, "removed_at"),

@@ -33,7 +33,7 @@ from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import intents
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import move_cursor, read_cursors
-from imagesync_pipelines.storage.schema_moysklad import moysklad_account, moysklad_child_images
+from imagesync_pipelines.storage.schema import moysklad_account, moysklad_child_images
 from imagesync_pipelines.sync.identity import same_account
 from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
 from imagesync_pipelines.sync.steps import RunContext

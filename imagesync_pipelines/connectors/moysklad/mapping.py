@@ -40,7 +40,7 @@ from imagesync_pipelines.connectors.moysklad.options import EVERYTHING, ChosenEn
 from imagesync_pipelines.connectors.moysklad.reading import DELETED, entities_of, kinds_in, mirrored
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
-from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map as table
+from imagesync_pipelines.storage.schema import moysklad_entity_map as table
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table, Texts
 
 ENTITY_MAP = "entity_map"

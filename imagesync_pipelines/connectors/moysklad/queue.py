@@ -13,7 +13,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.storage.schema_moysklad import moysklad_queue as table
+from imagesync_pipelines.storage.schema import moysklad_queue as table
 
 PRIORITY = 50
 ATTEMPTS = 3

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map
+from imagesync_pipelines.storage.schema import moysklad_child_images, moysklad_entity_map
 from imagesync_pipelines.sync.connector import ImagePlace
 
 

@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
-from imagesync_pipelines.storage.schema_moysklad import moysklad_entity_map
+from imagesync_pipelines.storage.schema import moysklad_entity_map
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
-from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images
+from imagesync_pipelines.storage.schema import moysklad_child_images
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import noise
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 

@@ -5,8 +5,13 @@ from datetime import timedelta
 
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.pins import set_pin
-from imagesync_pipelines.storage.schema import mirror, plytix_link, unmatched_article
-from imagesync_pipelines.storage.schema_moysklad import moysklad_child_images, moysklad_entity_map
+from imagesync_pipelines.storage.schema import (
+    mirror,
+    moysklad_child_images,
+    moysklad_entity_map,
+    plytix_link,
+    unmatched_article,
+)
 from imagesync_pipelines.web.catalogue.pages.products import places_of
 from imagesync_pipelines.web.catalogue.queries.product import ProductView, product_id_of, product_view
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World
