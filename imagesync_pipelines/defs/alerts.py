@@ -18,8 +18,8 @@ import dagster as dg
 from pydantic import SecretStr
 
 from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, run_failure
+from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import clean_text, names
-from imagesync_pipelines.defs.partitions import partition_text
 from imagesync_pipelines.settings import Settings, load_settings
 
 RETRY_NUMBER_TAG = "dagster/retry_number"

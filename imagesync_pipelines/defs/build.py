@@ -52,11 +52,6 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
         )
 
 
-def pools() -> tuple[str, ...]:
-    """The pools in which steps queue, of all connectors."""
-    return tuple(pool for one in connectors() for pool in one.pools)
-
-
 def _sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefinition]:
     found = [] if connector.pages is None else [pages.build_discovery_sensor(connector)]
     name = f"imagesync_pipelines.defs.{connector.name}"

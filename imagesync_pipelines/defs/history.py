@@ -7,8 +7,8 @@ from typing import Any, Protocol
 
 import dagster as dg
 
+from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import ERROR_CLASS_KEY, SUMMARY_KEY, clean_text
-from imagesync_pipelines.defs.partitions import partition_text
 from imagesync_pipelines.defs.work import STOPPED
 
 FAILURE_EVENTS = frozenset({dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE})

@@ -1,7 +1,7 @@
-"""Starting runs in Dagster: for which accounts, and the partitions that stand for these.
+"""Runs in Dagster: for which accounts they are started, the partitions that stand for these, which are unfinished.
 
-Two runs of one account never work at the same time: Dagster's
-pool queues their steps, and the steps hold the account's lock in our database.
+Two runs of one account never work at the same time: Dagster's pool queues their steps, and the steps hold the account's
+lock in our database.
 """
 
 import logging
@@ -10,15 +10,22 @@ from collections.abc import Collection, Mapping
 import dagster as dg
 
 from imagesync_pipelines.accounts.file import Accounts
-from imagesync_pipelines.defs import partitions
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.sync.connector import AccountSet, Connector
-from imagesync_pipelines.sync.job_runs import PARTITION_TAG, JobRun
+from imagesync_pipelines.sync.job_runs import PARTITION_TAG, RANGE_END_TAG, RANGE_START_TAG, JobRun
 
 _logger = logging.getLogger("imagesync")
 
 # On every run that no person started.
 BY_ITSELF = {"imagesync/started": "by itself"}
+
+IN_FLIGHT = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
 
 
 def request_of(run: JobRun, key: str | None = None, tags: Mapping[str, str] | None = None) -> dg.RunRequest:
@@ -30,17 +37,50 @@ def request_of(run: JobRun, key: str | None = None, tags: Mapping[str, str] | No
 
 
 def keep_partitions(instance: dg.DagsterInstance, connector: Connector, accounts: Accounts) -> list[str]:
-    """Make a connector's partitions equal to its accounts in the accounts file and return these.
+    """Make a connector's partitions equal to its accounts in the accounts file and return these, sorted.
 
     An account that left the file keeps its partition while a run of it is unfinished.
     """
     held = _account_set(connector)
-    return partitions.keep_partitions(instance, connector.name, held.partition_set, held.known(accounts).by_name)
+    wanted, existing = set(held.known(accounts).by_name), set(instance.get_dynamic_partitions(held.partition_set))
+    if wanted - existing:
+        instance.add_dynamic_partitions(held.partition_set, sorted(wanted - existing))
+    extra = existing - wanted
+    for name in sorted(extra - in_flight(instance, connector, extra)):
+        instance.delete_dynamic_partition(held.partition_set, name)
+    return sorted(wanted)
 
 
 def in_flight(instance: dg.DagsterInstance, connector: Connector, accounts: Collection[str]) -> set[str]:
-    """Those of the accounts that an unfinished run of any job works on."""
-    return partitions.in_flight(instance, connector.name, accounts)
+    """Those of the accounts that an unfinished run of any job works on, one of the UI's buttons included."""
+    if not accounts:
+        return set()
+    ours = [
+        run
+        for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))
+        if run.job_name.startswith(f"{connector.name}__")
+        or any(key.path[0] == connector.name for key in run.asset_selection or ())
+    ]
+    return {run.tags.get(PARTITION_TAG, "") for run in ours} & set(accounts)
+
+
+def blocks_in_flight(instance: dg.DagsterInstance, blocks: Collection[str]) -> set[str]:
+    """Those of the blocks that an unfinished run of any job may still write; they must not be deleted."""
+    ranges = [partitions_of(run) for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_FLIGHT)))]
+    return {block for block in blocks for held in ranges if held is not None and held[0] <= block <= held[1]}
+
+
+def partitions_of(run: dg.DagsterRun) -> tuple[str, str] | None:
+    """First and last partition of a run, twice the same for a run of one partition, None for a run without."""
+    single = run.tags.get(PARTITION_TAG)
+    first = run.tags.get(RANGE_START_TAG, single)
+    last = run.tags.get(RANGE_END_TAG, single)
+    return (first, last) if first is not None and last is not None else None
+
+
+def partition_text(run: dg.DagsterRun) -> str:
+    """The partition of a run, `first to last` for a range, '' for none."""
+    return " to ".join(dict.fromkeys(partitions_of(run) or ()))
 
 
 def chosen_accounts(connector: Connector, accounts: Accounts, names: Collection[str]) -> list[str]:

@@ -8,7 +8,6 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.defs import launching
-from imagesync_pipelines.defs.partitions import IN_FLIGHT
 from imagesync_pipelines.defs.resources import InstallationResource
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync import job_runs
@@ -67,4 +66,4 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
 
 def _has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
     run = instance.get_run_by_id(run_id)
-    return run is None or run.status not in IN_FLIGHT
+    return run is None or run.status not in launching.IN_FLIGHT

@@ -6,7 +6,7 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.defs import partitions
+from imagesync_pipelines.defs import launching
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.raw_pages import RawPages
@@ -82,7 +82,7 @@ def discover_pages(
     if added:
         instance.add_dynamic_partitions(name, added)
     extra = extra_blocks(existing, wanted)
-    busy = partitions.blocks_in_flight(instance, extra)
+    busy = launching.blocks_in_flight(instance, extra)
     removed = [block for block in extra if block not in busy]
     for block in removed:
         instance.delete_dynamic_partition(name, block)
@@ -97,7 +97,7 @@ def reset_pages(installation: Installation, instance: dg.DagsterInstance, connec
     """
     name = connector.page_partitions
     blocks = instance.get_dynamic_partitions(name)
-    busy = partitions.blocks_in_flight(instance, blocks)
+    busy = launching.blocks_in_flight(instance, blocks)
     if busy:
         raise SettingsError(
             f"a run is still reading pages {', '.join(sorted(busy)[:3])} …; wait for it or terminate it"

@@ -9,16 +9,19 @@ for account, outcome in runs.sync("folder", dry_run=True):
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import socket
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 import dagster as dg
+import psutil  # type: ignore[import-untyped]
+from sqlalchemy.exc import DBAPIError
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.defs import build, history, launching, orphans, pages, pools
+from imagesync_pipelines.defs import build, history, launching, pages
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.database import check_answers
@@ -28,6 +31,9 @@ from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Job
 from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.sync.steps import Progress, silent
+
+HOST_TAG = "imagesync/host"
+PROCESS_TAG = "imagesync/process"
 
 _logger = logging.getLogger("imagesync")
 
@@ -70,8 +76,8 @@ def opened(settings: Settings | None = None) -> Iterator[tuple[Installation, dg.
             check_answers(installation.locations.dagster_url, "IMAGESYNC_DAGSTER_URL")
         os.environ.update(installation.locations.environment())
         with dg.DagsterInstance.from_config(str(installation.locations.dagster_home)) as instance:
-            pools.make_pools(instance, build.pools())
-            orphans.close_orphans(instance)
+            make_pools(instance, [pool for one in connectors() for pool in one.pools])
+            close_orphans(instance)
             yield installation, instance
 
 
@@ -111,14 +117,7 @@ def sync(
     options = connector.options.model_validate(asked)
     # Made once: what a default takes from this moment is the same for all accounts.
     same = options.model_dump(mode="json")
-    yield from _each(
-        connector,
-        connector.job(connector.job_for(options)),
-        accounts,
-        lambda account: job_runs.run_of(connector, account, same),
-        settings,
-        progress,
-    )
+    yield from _each(connector, connector.job(connector.job_for(options)), accounts, same, settings, progress)
 
 
 def run_job(
@@ -132,15 +131,7 @@ def run_job(
 ) -> Iterator[tuple[str, RunOutcome]]:
     """Run another job of a connector, such as a scrub or a clean-up; otherwise as `sync`."""
     connector = connector_named(name)
-    chosen = connector.job(job)
-    yield from _each(
-        connector,
-        chosen,
-        accounts,
-        lambda account: job_runs.job_run(connector, chosen, account, asked),
-        settings,
-        progress,
-    )
+    yield from _each(connector, connector.job(job), accounts, asked, settings, progress)
 
 
 def only(outcomes: Iterator[tuple[str, RunOutcome]]) -> RunOutcome:
@@ -149,28 +140,77 @@ def only(outcomes: Iterator[tuple[str, RunOutcome]]) -> RunOutcome:
     return outcome
 
 
+def make_pools(instance: dg.DagsterInstance, names: Iterable[str]) -> None:
+    """Make Dagster's concurrency pools that are not there yet, with the limit of dagster.yaml.
+
+    Dagster makes a pool when a step first asks for a place in it; two runs that do so at the same moment break one
+    another, because its answer to the second INSERT is an UPDATE in the transaction that has just failed.
+    """
+    storage = instance.event_log_storage
+    there = {pool.name for pool in storage.get_pool_limits()}
+    for name in names:
+        try:
+            if name not in there:
+                storage.initialize_concurrency_limit_to_default(name)
+        except DBAPIError:
+            # Unless another process made it at this moment.
+            if name not in {pool.name for pool in storage.get_pool_limits()}:
+                raise
+
+
+def process_tags() -> dict[str, str]:
+    """The tags of a run of this process: the host, and the process with the moment it started (numbers are reused)."""
+    return {HOST_TAG: socket.gethostname(), PROCESS_TAG: _process_name(os.getpid())}
+
+
+def close_orphans(instance: dg.DagsterInstance) -> list[str]:
+    """Mark as failed the unfinished runs of this host whose process is gone; returns their ids.
+
+    Such a run was started in a process of its own, on a terminal or from a script, and died with it. Left alone, it
+    shows as running for ever and holds its place in the pools.
+    """
+    mine = dg.RunsFilter(statuses=list(launching.IN_FLIGHT), tags={HOST_TAG: socket.gethostname()})
+    closed = []
+    for run in instance.get_runs(mine):
+        name = run.tags.get(PROCESS_TAG, "")
+        number = name.partition("/")[0]
+        if not number.isdecimal() or _process_name(int(number)) != name:
+            instance.report_run_failed(run, "The process of this run was killed; what it had written is kept.")
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+            closed.append(run.run_id)
+    return closed
+
+
+def _process_name(number: int) -> str:
+    """The name of a process, as in the tag; '' when there is none of this number."""
+    try:
+        return f"{number}/{psutil.Process(number).create_time():.0f}"
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def _each(
     connector: Connector,
     job: Job,
     accounts: Sequence[str],
-    request: Callable[[str], JobRun],
+    asked: Mapping[str, Any],
     settings: Settings | None,
     progress: Progress,
 ) -> Iterator[tuple[str, RunOutcome]]:
     load_settings(connector.settings)  # a wrong setting is told before a database is started
     shared = settings or load_settings(Settings)
-    if connector.accounts is None or (job.alone is not None and job.alone.partitions == ""):
+    if not connector.per_account(job):
         with opened(settings) as (installation, instance):
-            run = request("")
             tags = pages.range_tags_of(instance, connector, job, installation.settings, _logger.warning)
-            yield "", _run(installation, instance, replace(run, tags={**run.tags, **tags}), progress)
+            request = job_runs.job_run(connector, job, "", asked, tags)
+            yield "", _run(installation, instance, request, progress)
         return
     known = load_accounts(shared)
     chosen = launching.chosen_accounts(connector, known, accounts)
     with opened(settings) as (installation, instance):
         launching.keep_partitions(instance, connector, known)
         for account in chosen:
-            yield account, _run(installation, instance, request(account), progress)
+            yield account, _run(installation, instance, job_runs.job_run(connector, job, account, asked), progress)
 
 
 def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> RunOutcome:
@@ -181,16 +221,21 @@ def _run(installation: Installation, instance: dg.DagsterInstance, request: JobR
     result = job.execute_in_process(
         run_config={**request.run_config, **quiet},
         instance=instance,
-        tags={**request.tags, **orphans.process_tags()},
+        tags={**request.tags, **process_tags()},
         asset_selection=[dg.AssetKey(list(key)) for key in request.assets] or None,
         raise_on_error=False,
     )
     line = history.run_line(instance, result.run_id)
-    plans = Plans(installation.engine, installation.storage).all(request.job.partition("__")[0])
-    plan = next((plan for plan in plans if plan.run_id == result.run_id), None)
-    declared = next((one for one in connectors() if request.job.startswith(f"{one.name}__")), None)
-    report = {} if declared is None else declared.report(installation, result.run_id)
-    if not result.success:
-        return RunOutcome(result.run_id, Status.FAILED, line.summary, line.error, plan, report)
-    status = Status.PARTIAL if line.summary.get("warnings") else Status.COMPLETED
-    return RunOutcome(result.run_id, status, line.summary, plan=plan, report=report)
+    connector = connector_named(request.job.partition("__")[0])
+    plans = Plans(installation.engine, installation.storage).all(connector.name)
+    ended = Status.FAILED
+    if result.success:
+        ended = Status.PARTIAL if line.summary.get("warnings") else Status.COMPLETED
+    return RunOutcome(
+        result.run_id,
+        ended,
+        line.summary,
+        error="" if result.success else line.error,
+        plan=next((plan for plan in plans if plan.run_id == result.run_id), None),
+        report=connector.report(installation, result.run_id),
+    )

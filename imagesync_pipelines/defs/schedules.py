@@ -1,7 +1,6 @@
 """Schedules made from the declarations of connectors."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -9,9 +8,8 @@ import dagster as dg
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.defs import launching, pages
 from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Schedule
-from imagesync_pipelines.sync.job_runs import job_name
+from imagesync_pipelines.sync.job_runs import job_name, job_run
 
 
 def build_schedules(connector: Connector, shared: Settings) -> list[dg.ScheduleDefinition]:
@@ -21,16 +19,14 @@ def build_schedules(connector: Connector, shared: Settings) -> list[dg.ScheduleD
 
 def _schedule(connector: Connector, schedule: Schedule, shared: Settings) -> dg.ScheduleDefinition:
     settings = load_settings(connector.settings)
-    name = job_name(connector, connector.job(schedule.job))
+    name, on = job_name(connector, connector.job(schedule.job)), schedule.starts_by_itself(shared, settings)
 
     @dg.schedule(
         name=f"{name}__{schedule.name}",
         job_name=name,
         cron_schedule=schedule.cron(settings),
         execution_timezone=shared.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if schedule.starts_by_itself(shared, settings)
-        else dg.DefaultScheduleStatus.STOPPED,
+        default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
         description=schedule.description,
     )
     def start(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
@@ -49,10 +45,12 @@ def _requests(
         yield dg.SkipReason(reason)
         return
     job, asked = connector.job(schedule.job), schedule.options(moment)
-    if connector.accounts is None or (job.alone is not None and job.alone.partitions == ""):
-        paged = connector.pages is not None
-        tags = pages.range_tags_of(context.instance, connector, job, shared, context.log.warning) if paged else {}
-        run = _run(connector, schedule, "", asked, tags)
+    if job.alone is None:
+        # A synchronisation is described by the connector's options, a job of one step by its own.
+        asked = connector.options.model_validate(asked).model_dump(mode="json")
+    if connector.accounts is None or not connector.per_account(job):
+        tags = pages.range_tags_of(context.instance, connector, job, shared, context.log.warning)
+        run = job_run(connector, job, "", asked, tags)
         yield dg.RunRequest(run_config=dict(run.run_config), tags=dict(run.tags))
         return
     accounts = load_accounts(shared)
@@ -63,21 +61,7 @@ def _requests(
     busy = set() if schedule.waits else launching.in_flight(context.instance, connector, names)
     free = [name for name in sorted(launching.active_accounts(connector, accounts)) if name not in busy]
     for name in free:
-        run = _run(connector, schedule, name, asked)
+        run = job_run(connector, job, name, asked)
         yield launching.request_of(run, moment.isoformat(), launching.BY_ITSELF)
     if not free:
         yield dg.SkipReason(f"Every {connector.accounts.noun} is at work, or switched off.")
-
-
-def _run(
-    connector: Connector,
-    schedule: Schedule,
-    account: str,
-    asked: Mapping[str, Any],
-    tags: Mapping[str, str] | None = None,
-) -> job_runs.JobRun:
-    """A synchronisation is described by the connector's options, a job of one step by its own."""
-    job = connector.job(schedule.job)
-    if job.alone is not None:
-        return job_runs.job_run(connector, job, account, asked)
-    return job_runs.run_of(connector, account, asked, tags)

@@ -12,11 +12,12 @@ import dagster as dg
 from pydantic import BaseModel, Field, SecretStr, create_model
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.defs import partitions
 from imagesync_pipelines.defs.metadata import (
     ERROR_CLASS_KEY,
     clean_text,
     error_text,
+    markdown_list,
+    names,
     summary_metadata,
     without_secrets,
 )
@@ -40,6 +41,8 @@ ROOT_TAG = "dagster/root_run_id"
 # What works on a Dagster asset: the asset itself, or an op of a job that keeps it in order.
 WorkContext = dg.AssetExecutionContext | dg.OpExecutionContext
 AnyContext = WorkContext | dg.AssetCheckExecutionContext
+# What landed in one partition, for its metadata.
+Stats = Mapping[str, int | float | str]
 
 
 @dataclass
@@ -97,9 +100,9 @@ def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.A
         told = result.partitions
         if told is not None and isinstance(context, dg.AssetExecutionContext):
             if told.of:
-                partitions.log_landed(context, dg.AssetKey([connector.name, told.of]), told.landed)
+                log_landed(context, dg.AssetKey([connector.name, told.of]), told.landed)
             else:
-                partitions.report_partitions(context, told.landed, told.failed)
+                report_partitions(context, told.landed, told.failed)
         return result
 
 
@@ -178,6 +181,47 @@ def tell(context: WorkContext, connector: Connector, result: StepResult) -> None
         # Lines about single images: an event each would cost more than the image itself.
         for line in result.details():
             logger.debug(line)
+
+
+def report_partitions(
+    context: dg.AssetExecutionContext, landed: Mapping[str, Stats], failed: Mapping[str, str]
+) -> None:
+    """Mark every partition of a run as what it became: `landed` (key → metadata) done, `failed` (key → reason) not.
+
+    With a failed partition this raises dg.Failure after the others were marked, so that what depends on the asset does
+    not run. Call it last, and return a MaterializeResult without metadata after it. Partitions that landed although the
+    run does not name them are marked too; a run that reads a part only names none.
+    Raises ValueError when the run names a partition that neither landed nor failed: Dagster would mark it as done.
+    """
+    key = context.asset_key
+    named = set(context.partition_keys) if context.has_partition_key or context.has_partition_key_range else set()
+    forgotten = sorted(name for name in named if name not in landed and name not in failed)
+    if forgotten:
+        raise ValueError(
+            f"Partitions {names(forgotten)} of {key.to_user_string()} were neither read nor failed; a run that reads a "
+            "part only must not name partitions."
+        )
+    if failed:
+        log_landed(context, key, landed)
+        raise dg.Failure(
+            f"{len(failed)} of {len(landed) + len(failed)} partitions of {key.to_user_string()} failed: "
+            f"{names(sorted(failed))}. The others are kept; run the failed ones again.",
+            metadata={
+                "failed_partitions": len(failed),
+                "reasons": markdown_list([f"{name}: {failed[name]}" for name in sorted(failed)]),
+            },
+            allow_retries=False,
+        )
+    # Dagster itself marks those that the run names; the others, like a block that appeared meanwhile, it does not know.
+    log_landed(context, key, {name: stats for name, stats in landed.items() if name not in named})
+    for name in sorted(named):
+        context.add_asset_metadata(dict(landed[name]), partition_key=name)
+
+
+def log_landed(context: dg.AssetExecutionContext, key: dg.AssetKey, landed: Mapping[str, Stats]) -> None:
+    """Mark partitions (key → metadata) of a Dagster asset as done; the asset need not be part of this run."""
+    for name, stats in landed.items():
+        context.log_event(dg.AssetMaterialization(asset_key=key, partition=name, metadata=dict(stats)))
 
 
 @contextmanager

@@ -210,6 +210,10 @@ class Connector:
         """The job of this name. Raises KeyError."""
         return next((job for job in self.jobs if job.name == name), None) or _missing(self.name, name)
 
+    def per_account(self, job: Job) -> bool:
+        """Whether each run of a job is about one account."""
+        return self.accounts is not None and (job.alone is None or job.alone.partitions != "")
+
     @property
     def page_partitions(self) -> str:
         """The name of its page partitions in Dagster."""

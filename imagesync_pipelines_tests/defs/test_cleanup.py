@@ -10,7 +10,7 @@ from imagesync_pipelines.defs import cleanup
 from imagesync_pipelines.defs.cleanup import PRUNED_EVENTS, build_schedule, prune_events, prune_events_job
 from imagesync_pipelines.defs.history import history
 from imagesync_pipelines.defs.metadata import summary_metadata
-from imagesync_pipelines.defs.partitions import report_partitions
+from imagesync_pipelines.defs.work import report_partitions
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.sync.blocks import page_blocks

@@ -5,8 +5,7 @@ import pytest
 
 from imagesync_pipelines.defs.history import history, run_line
 from imagesync_pipelines.defs.metadata import summary_metadata
-from imagesync_pipelines.defs.partitions import report_partitions
-from imagesync_pipelines.defs.work import stage
+from imagesync_pipelines.defs.work import report_partitions, stage
 from imagesync_pipelines.sync.blocks import page_blocks
 from imagesync_pipelines.sync.job_runs import range_tags
 from imagesync_pipelines_tests.defs.fakes import a_summary

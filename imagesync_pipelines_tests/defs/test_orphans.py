@@ -7,7 +7,7 @@ import dagster as dg
 import psutil
 import pytest
 
-from imagesync_pipelines.defs.orphans import HOST_TAG, PROCESS_TAG, close_orphans, process_tags
+from imagesync_pipelines.defs.runs import HOST_TAG, PROCESS_TAG, close_orphans, process_tags
 
 STARTED = dg.DagsterRunStatus.STARTED
 POOL = "image_db_api"

@@ -1,18 +1,15 @@
 """Blocks of pages have stable names in order, and a range run marks every block as what it became."""
 
+from dataclasses import replace
+
 import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.defs.partitions import (
-    blocks_in_flight,
-    in_flight,
-    keep_partitions,
-    log_landed,
-    partitions_of,
-    report_partitions,
-)
+from imagesync_pipelines.accounts.file import Accounts, KnownAccounts
+from imagesync_pipelines.defs.launching import blocks_in_flight, in_flight, keep_partitions, partitions_of
+from imagesync_pipelines.defs.work import log_landed, report_partitions
 from imagesync_pipelines.sync.blocks import (
     BadBlockError,
     PartitionOrderError,
@@ -23,9 +20,17 @@ from imagesync_pipelines.sync.blocks import (
     missing_blocks,
     page_blocks,
 )
+from imagesync_pipelines.sync.connector import AccountSet
 from imagesync_pipelines.sync.job_runs import RANGE_END_TAG, RANGE_START_TAG, range_tags
+from imagesync_pipelines_tests.defs.toy import TOY
 
 BLOCKS = page_blocks(60, 10)
+# A connector whose accounts are the sections of its accounts file.
+CONNECTOR = replace(
+    TOY,
+    name="connector",
+    accounts=AccountSet("connector_accounts", "account", lambda file: KnownAccounts("account", file.document), "none"),
+)
 PAGES = dg.DynamicPartitionsDefinition(name="pages")
 
 
@@ -114,7 +119,7 @@ def test_blocks_of_unfinished_runs_are_in_flight_and_those_of_finished_runs_are_
 def test_accounts_become_partitions_and_one_that_left_stays_while_its_run_is_unfinished(
     instance: dg.DagsterInstance,
 ) -> None:
-    assert keep_partitions(instance, "connector", "connector_accounts", {"b", "a"}) == ["a", "b"]
+    assert keep_partitions(instance, CONNECTOR, Accounts({"b": {}, "a": {}})) == ["a", "b"]
     button = dg.DagsterRun(
         job_name="__ASSET_JOB",
         tags={"dagster/partition": "a"},
@@ -122,10 +127,10 @@ def test_accounts_become_partitions_and_one_that_left_stays_while_its_run_is_unf
         status=dg.DagsterRunStatus.STARTING,
     )
     instance.add_run(button)
-    assert keep_partitions(instance, "connector", "connector_accounts", ["c"]) == ["c"]
+    assert keep_partitions(instance, CONNECTOR, Accounts({"c": {}})) == ["c"]
     assert set(instance.get_dynamic_partitions("connector_accounts")) == {"a", "c"}
     instance.delete_run(button.run_id)
-    keep_partitions(instance, "connector", "connector_accounts", ["c"])
+    keep_partitions(instance, CONNECTOR, Accounts({"c": {}}))
     assert set(instance.get_dynamic_partitions("connector_accounts")) == {"c"}
 
 
@@ -142,7 +147,7 @@ def test_an_account_is_in_flight_while_a_run_of_its_connector_works_on_it(
     instance: dg.DagsterInstance, job: str, partition: str, status: dg.DagsterRunStatus, busy: set[str]
 ) -> None:
     instance.add_run(dg.DagsterRun(job_name=job, tags={"dagster/partition": partition}, status=status))
-    assert in_flight(instance, "connector", ["a", "b"]) == busy
+    assert in_flight(instance, CONNECTOR, ["a", "b"]) == busy
 
 
 def materialize(

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 
-from imagesync_pipelines.defs.pools import make_pools
+from imagesync_pipelines.defs.runs import make_pools
 
 
 def limits(instance: dg.DagsterInstance) -> dict[str, int]:
