@@ -27,10 +27,7 @@ from imagesync_pipelines.sync.model import (
     RowResult,
     group_state,
 )
-from imagesync_pipelines.sync.targets import (
-    DatabaseTarget,
-    Quarantine,
-)
+from imagesync_pipelines.sync.targets import DatabaseTarget, Quarantine
 
 APPLY_STAGE = "apply"
 SHOWN_ERRORS = 20
@@ -41,6 +38,7 @@ _SLICE = 20_000
 _CHANGES = {str(change): change for change in Change}
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -161,8 +159,17 @@ def apply_database(
     """
     tally, done = Tally(quarantine), 0
     batches = _batches(group_works(plan, states), rows_per_batch)
+
+    def write(works: Sequence[GroupWork]) -> list[RowResult]:
+        return apply_halving(
+            works,
+            lambda some: answers(some, target.apply(some)),
+            lambda work, error: same_for_all(work, Outcome.FAILED, error_reason(error)),
+            fatal=fatal,
+        )
+
     with collector_paused():
-        for batch, results in _as_they_end(batches, lambda works: _apply_halving(works, target, fatal), writers):
+        for batch, results in side_by_side(batches, write, writers):
             tally.take(results)
             done += sum(len(work.rows) for work in batch)
             if on_progress is not None:
@@ -246,37 +253,24 @@ def _batches(works: Iterable[GroupWork], rows_per_batch: int) -> Iterator[list[G
         yield batch
 
 
-def _as_they_end(
-    batches: Iterable[list[GroupWork]], apply: Callable[[list[GroupWork]], list[RowResult]], writers: int
-) -> Iterator[tuple[list[GroupWork], list[RowResult]]]:
-    """Batches with their results; the next batch is made ready here while others are written."""
-    running: dict[Future[list[RowResult]], list[GroupWork]] = {}
-    with ThreadPoolExecutor(writers, thread_name_prefix="apply") as pool:
-        for batch in batches:
-            while len(running) == writers:
-                yield from _ended(running)
-            running[pool.submit(apply, batch)] = batch
+def side_by_side(items: Iterable[T], do: Callable[[T], R], workers: int) -> Iterator[tuple[T, R]]:
+    """Items with what came of them as they end, at most `workers` at a time; the next is made ready here meanwhile.
+
+    Never more are begun than can run: after an error no further one starts, and those under way are waited for.
+    """
+    running: dict[Future[R], T] = {}
+
+    def ended() -> Iterator[tuple[T, R]]:
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            yield running.pop(future), future.result()
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="sync") as pool:
+        for item in items:
+            while len(running) == workers:
+                yield from ended()
+            running[pool.submit(do, item)] = item
         while running:
-            yield from _ended(running)
-
-
-def _ended(
-    running: dict[Future[list[RowResult]], list[GroupWork]],
-) -> Iterator[tuple[list[GroupWork], list[RowResult]]]:
-    ended, _ = wait(running, return_when=FIRST_COMPLETED)
-    for future in ended:
-        yield running.pop(future), future.result()
-
-
-def _apply_halving(
-    works: Sequence[GroupWork], target: DatabaseTarget, fatal: tuple[type[BaseException], ...]
-) -> list[RowResult]:
-    return apply_halving(
-        works,
-        lambda some: answers(some, target.apply(some)),
-        lambda work, error: same_for_all(work, Outcome.FAILED, error_reason(error)),
-        fatal=fatal,
-    )
+            yield from ended()
 
 
 def apply_halving(

@@ -204,11 +204,11 @@ class Connector:
 
     def step(self, name: str) -> Step:
         """The step of this name. Raises KeyError."""
-        return next((step for step in self.steps if step.name == name), None) or _missing(self.name, name)
+        return {step.name: step for step in self.steps}[name]
 
     def job(self, name: str) -> Job:
         """The job of this name. Raises KeyError."""
-        return next((job for job in self.jobs if job.name == name), None) or _missing(self.name, name)
+        return {job.name: job for job in self.jobs}[name]
 
     def per_account(self, job: Job) -> bool:
         """Whether each run of a job is about one account."""
@@ -234,18 +234,10 @@ def starts_at(cron: str, moment: datetime) -> bool:
 
 def step_options(connector: Connector, job: Job, asked: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The options of each step of a job: of what was asked, the fields that the step has, and the job's presets."""
-    steps = [job.alone] if job.alone is not None else _steps_of(connector, job)
+    ours = [step for step in connector.steps if job.steps is None or step.name in job.steps]
     found = {
         step.name: {name: value for name, value in asked.items() if name in step.options.model_fields}
         | dict(job.presets.get(step.name, {}))
-        for step in steps
+        for step in (ours if job.alone is None else [job.alone])
     }
     return {name: options for name, options in found.items() if options}
-
-
-def _steps_of(connector: Connector, job: Job) -> list[Step]:
-    return [step for step in connector.steps if job.steps is None or step.name in job.steps]
-
-
-def _missing(connector: str, name: str) -> Any:
-    raise KeyError(f"{connector} declares no {name!r}")

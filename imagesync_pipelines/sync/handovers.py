@@ -37,11 +37,6 @@ def of_lineage(run_id: str, ancestors: Sequence[str], there: Collection[str]) ->
     return next((run for run in (run_id, *ancestors) if run in there), None)
 
 
-def only_named(*, dry_run: bool) -> dict[str, str]:
-    """What the scope of a plan says of whether it is carried out only when somebody names it."""
-    return {ONLY_NAMED: DRY_RUN} if dry_run else {}
-
-
 def plan_to_apply(
     plans: Plans,
     connector: str,

@@ -4,7 +4,7 @@ One run is one account: one that fails stops no other.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from imagesync_pipelines.sync.connector import Connector, Job, Step, step_options
@@ -48,17 +48,9 @@ def job_run(
 
 def apply_run(connector: Connector, account: str, plan_id: int, asked: Mapping[str, Any]) -> JobRun:
     """The run that applies a stored plan; `asked`: further options of the steps that do it."""
-    job = connector.job(connector.apply_job)
-    values = {**asked, "plan_id": plan_id}
-    ops = {}
-    for name in connector.apply_steps:
-        step = connector.step(name)
-        config = {key: value for key, value in values.items() if key in step.options.model_fields}
-        if config:
-            ops[op_name(connector, step)] = {"config": config}
-    tags = {PARTITION_TAG: account} if account else {}
-    assets = tuple((connector.name, name) for name in connector.apply_steps)
-    return JobRun(job_name(connector, job), {"ops": ops}, tags, assets)
+    part = replace(connector.job(connector.apply_job), steps=connector.apply_steps, presets={})
+    run = job_run(connector, part, account, {**asked, "plan_id": plan_id})
+    return replace(run, assets=tuple((connector.name, name) for name in connector.apply_steps))
 
 
 def job_name(connector: Connector, job: Job) -> str:

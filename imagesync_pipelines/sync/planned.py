@@ -9,7 +9,7 @@ import pandas as pd
 
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.plans import NewPlan
-from imagesync_pipelines.sync.handovers import ONLY_NAMED, only_named
+from imagesync_pipelines.sync.handovers import DRY_RUN, ONLY_NAMED
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Table
@@ -68,7 +68,7 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
     dry_run: nobody applies it without naming it; made_for: the same, for another reason, such as CLEAN_UP. Hand-overs
     of runs that are neither among the newest nor have a stored plan are forgotten too.
     """
-    rows = planned.plan
+    rows, why_named = planned.plan, DRY_RUN if dry_run else made_for
     if planned.states is not None:
         rows = rows.assign(**{STATE: rows["group"].map(planned.states)})
     new = NewPlan(
@@ -77,7 +77,7 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
         scope={
             **context.part,
             **planned.scope,
-            **(only_named(dry_run=dry_run) or ({ONLY_NAMED: made_for} if made_for else {})),
+            **({ONLY_NAMED: why_named} if why_named else {}),
             "warnings": list(planned.warnings),
             "held_back": len(planned.held),
             "calls": planned.calls,
@@ -95,22 +95,6 @@ def store_plan(context: RunContext[Any], planned: Planned, *, dry_run: bool = Fa
     return plan_id
 
 
-def plan_summary(context: RunContext[Any], planned: Planned) -> Summary:
-    """The summary of a run that ends with its plan: nothing was changed yet, so only what was found is counted."""
-    counts = planned.counts
-    return Summary(
-        status="completed",
-        started_at=context.started_at,
-        completed_at=datetime.now(UTC),
-        warnings=planned.warnings,
-        kept=counts[Change.KEEP],
-        rejected=counts[Change.REJECT] if planned.rejected is None else planned.rejected,
-        held_back=len(planned.held),
-        api_calls=planned.calls,
-        bytes_downloaded=planned.received,
-    )
-
-
 def plan_result(
     context: RunContext[Any],
     planned: Planned,
@@ -122,7 +106,10 @@ def plan_result(
     numbers: Mapping[str, Number] | None = None,
     lines: Sequence[str] = (),
 ) -> StepResult:
-    """What a plan step tells. plan_id None: nothing was to be planned. changes: the rows that change, for people."""
+    """What a plan step tells. plan_id None: nothing was to be planned. changes: the rows that change, for people.
+
+    The run may end here: nothing was changed yet, so its summary counts only what was found.
+    """
     counts = planned.counts
     said = ", ".join(f"{number} {change}" for change, number in counts.items())
     owner = f"{context.account}: " if context.account else ""
@@ -141,7 +128,17 @@ def plan_result(
         },
         lines=(*lines, f"{owner}nothing is new and nothing waits." if plan_id is None else line),
         warnings=planned.warnings,
-        summary=plan_summary(context, planned),
+        summary=Summary(
+            status="completed",
+            started_at=context.started_at,
+            completed_at=datetime.now(UTC),
+            warnings=planned.warnings,
+            kept=counts[Change.KEEP],
+            rejected=counts[Change.REJECT] if planned.rejected is None else planned.rejected,
+            held_back=len(planned.held),
+            api_calls=planned.calls,
+            bytes_downloaded=planned.received,
+        ),
     )
 
 

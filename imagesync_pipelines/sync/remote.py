@@ -4,7 +4,6 @@ So nothing doubles when an answer is lost; several groups go in one call where t
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import TypeVar
@@ -12,7 +11,15 @@ from typing import TypeVar
 import pandas as pd
 
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.sync.apply import Applied, Tally, answers, error_reason, group_works, same_for_all
+from imagesync_pipelines.sync.apply import (
+    Applied,
+    Tally,
+    answers,
+    error_reason,
+    group_works,
+    same_for_all,
+    side_by_side,
+)
 from imagesync_pipelines.sync.frames import check_rows
 from imagesync_pipelines.sync.model import GroupWork, Intent, Outcome, RowResult, group_state
 from imagesync_pipelines.sync.plan import group_states
@@ -86,7 +93,6 @@ def apply_remote(
     """
     tally = Tally(quarantine)
     unsettled = {intent.group for intent in intents.open_intents()}
-    running: set[Future[list[RowResult]]] = set()
     answered: set[str] = set()
     done = 0
 
@@ -114,27 +120,19 @@ def apply_remote(
         for results in _in_bulk(bulk, offered(), intents, fatal):
             take(results)
             answered |= {result.group for result in results}
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="sync")
-    try:
+
+    def due() -> Iterator[GroupWork]:
         left = (work for work in group_works(plan, states) if work.group not in answered)
         for works in _parts(left, GROUPS_PER_READ):
             refused = refusals(works)
             for work in works:
                 if work.group in refused:
                     take(same_for_all(work, Outcome.REFUSED, refused[work.group]))
-                    continue
-                # Never more than can run, so that after an error no further group starts.
-                if len(running) == workers:
-                    finished, running = wait(running, return_when=FIRST_COMPLETED)
-                    for future in finished:
-                        take(future.result())
-                running.add(pool.submit(_write, work, target, intents, fatal))
-        while running:
-            finished, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in finished:
-                take(future.result())
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+                else:
+                    yield work
+
+    for _, results in side_by_side(due(), lambda work: _write(work, target, intents, fatal), workers):
+        take(results)
     return tally.result(plan)
 
 
