@@ -1,13 +1,12 @@
 """`imagesync plytix …`: Upkeep of what we created in Plytix."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from imagesync_pipelines.cli.output import EXIT_CODES, print_outcome, progress_bars
+from imagesync_pipelines.cli.output import print_outcome, progress_bars
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import runs
@@ -55,25 +54,21 @@ def sync(
         )
     settings = load_settings(Settings)
     with progress_bars() as progress:
-        ((_, outcome),) = runs.sync(
-            CONNECTOR, _named(account), settings=settings, progress=progress, dry_run=dry_run, **options
-        )
+        named = [account] if account else []
+        outcomes = runs.sync(CONNECTOR, named, settings=settings, progress=progress, dry_run=dry_run, **options)
+        outcome = runs.only(outcomes)
     code = print_outcome(outcome, settings.webserver_url)
     if outcome.report:
-        click.echo(f"  {report_line(outcome.report)}")
+        told = outcome.report
+        click.echo(
+            f"  images uploaded {told['images_uploaded']}, images reused {told['images_skipped']}, "
+            f"links created {told['links_created']}, thumbnails set on {told['main_image_links']} products"
+        )
     if outcome.report and report is not None:
         report.parent.mkdir(parents=True, exist_ok=True)
         report.write_text(json.dumps(outcome.report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         click.echo(f"  report: {report}")
     context.exit(code)
-
-
-def report_line(report: Mapping[str, Any]) -> str:
-    """The four numbers of a report that people look at."""
-    return (
-        f"images uploaded {report['images_uploaded']}, images reused {report['images_skipped']}, "
-        f"links created {report['links_created']}, thumbnails set on {report['main_image_links']} products"
-    )
 
 
 @click.command("cleanup")
@@ -85,19 +80,14 @@ def cleanup(context: click.Context, missing_from: str, account: str | None, allo
     """Plan the removal of what we created for listings that are not in FILE; `imagesync apply` then does it."""
     settings = load_settings(Settings)
     with progress_bars() as progress:
-        ((_, outcome),) = runs.run_job(
+        outcomes = runs.run_job(
             CONNECTOR,
             "cleanup",
-            _named(account),
+            [account] if account else [],
             settings=settings,
             progress=progress,
             missing_from=missing_from,
             allow_mass_delete=allow_mass_delete,
         )
-    print_outcome(outcome, settings.webserver_url)
-    context.exit(EXIT_CODES[outcome.status])
-
-
-def _named(account: str | None) -> list[str]:
-    """The account asked for; none where there is only one."""
-    return [] if account is None else [account]
+        outcome = runs.only(outcomes)
+    context.exit(print_outcome(outcome, settings.webserver_url))

@@ -1,11 +1,10 @@
 """What Plytix needs of Dagster beyond its declaration: the sensor of new mapping files and of runs that wait."""
 
-import json
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection
 from datetime import UTC, datetime
 
 import dagster as dg
+from pydantic import BaseModel, ValidationError
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix import sources
@@ -61,14 +60,14 @@ def _look(context: dg.SensorEvaluationContext, connector: Connector) -> dg.Senso
     requests, said = [], []
     now = datetime.now(UTC)
     for alias in accounts:
-        found = sources.news(files, memory.of_account(alias), now)
+        found = sources.news(files, memory.seen.get(alias, {}), now)
         waiting = waiting_run(context.instance, connector, alias)
         if alias in busy:
             said.append(f"{alias}: a run is at work")
-        elif waiting is not None and waiting.goes_on_at > now:
-            said.append(f"{alias}: the account's calls are used up until {waiting.goes_on_at:%H:%M} UTC")
+        elif waiting is not None and waiting[0] > now:
+            said.append(f"{alias}: the account's calls are used up until {waiting[0]:%H:%M} UTC")
         elif waiting is not None:
-            requests.append(launching.request_of(waiting.run, tags=BY_ITSELF))
+            requests.append(launching.request_of(waiting[1], tags=BY_ITSELF))
         elif not found:
             said.append(f"{alias}: none of {len(files)} mapping files is new")
         else:
@@ -77,21 +76,13 @@ def _look(context: dg.SensorEvaluationContext, connector: Connector) -> dg.Senso
             memory.note(alias, found[0])
     memory.forget_others(accounts, {file.path for file in files})
     skipped = None if requests else "; ".join(said)
-    return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=memory.as_cursor())
+    return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=memory.model_dump_json())
 
 
-@dataclass(frozen=True)
-class Waiting:
-    """A run whose rest waits for the account's calls: the run that goes on with it, and from when it can."""
-
-    goes_on_at: datetime
-    run: JobRun
-
-
-def waiting_run(instance: dg.DagsterInstance, connector: Connector, account: str) -> Waiting | None:
+def waiting_run(instance: dg.DagsterInstance, connector: Connector, account: str) -> tuple[datetime, JobRun] | None:
     """What the account's newest run by itself left because the account's calls were used up; None when nothing.
 
-    What a person started, a person goes on with.
+    The run that goes on with it, and from when it can. What a person started, a person goes on with.
     """
     job = job_name(connector, connector.job("sync"))
     tags = {PARTITION_TAG: account, **BY_ITSELF}
@@ -99,33 +90,22 @@ def waiting_run(instance: dg.DagsterInstance, connector: Connector, account: str
     moment = newest[0].tags.get(GOES_ON_TAG) if newest else None
     if moment is None:
         return None
-    return Waiting(datetime.fromisoformat(moment), JobRun(job, newest[0].run_config, {PARTITION_TAG: account}))
+    return datetime.fromisoformat(moment), JobRun(job, newest[0].run_config, {PARTITION_TAG: account})
 
 
-@dataclass
-class Memory:
+class Memory(BaseModel):
     """What the sensor remembers between two looks: by account, the mark of every file that it started a run for."""
 
-    seen: dict[str, dict[str, str]] = field(default_factory=dict)
+    seen: dict[str, dict[str, str]] = {}
 
     @classmethod
     def of(cls, cursor: str | None) -> "Memory":
         """What a cursor says; one that cannot be read is an empty memory: at worst a run too many, which changes
         nothing."""
         try:
-            value = json.loads(cursor or "{}")
-            return cls(
-                {
-                    str(alias): {str(path): str(mark) for path, mark in files.items()}
-                    for alias, files in value["seen"].items()
-                }
-            )
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls.model_validate_json(cursor or "{}")
+        except ValidationError:
             return cls()
-
-    def of_account(self, alias: str) -> Mapping[str, str]:
-        """The marks of the files that were synchronised into an account."""
-        return self.seen.get(alias, {})
 
     def note(self, alias: str, file: sources.FoundFile) -> None:
         """Remember that a run was started for a file."""
@@ -138,7 +118,3 @@ class Memory:
             for alias, files in self.seen.items()
             if alias in accounts
         }
-
-    def as_cursor(self) -> str:
-        """The memory as the text that Dagster keeps."""
-        return json.dumps({"seen": self.seen}, sort_keys=True)

@@ -92,7 +92,7 @@ def fields_of(kind: type, table: sa.Table) -> list[sa.Column]:
     return [table.c[field.name] for field in fields(kind)]
 
 
-def among(column: sa.Column, values: Collection[object]) -> sa.ColumnElement[bool]:
+def among(column: sa.ColumnElement, values: Collection[object]) -> sa.ColumnElement[bool]:
     """Whether a column holds one of any number of values."""
     return column == sa.any_(sa.literal(list(values), sa.ARRAY(column.type)))
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
-from imagesync_pipelines.connectors.plytix.ledger import Run, intents_of, ledger_of
+from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import UploadsMade
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, tasks_of, uploads_of
 from imagesync_pipelines.connectors.plytix.report import Basis, ReportedFault, bounded, keep_report, make_report
@@ -98,7 +98,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
             context,
             loaded,
             target,
-            intents_of(context),
+            ledger,
             what="product images",
             states=states_of(loaded, payload),
             states_read_at=read_at,

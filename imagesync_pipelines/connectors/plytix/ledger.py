@@ -5,7 +5,7 @@ A ledger that was lost is no harm: assets are recognised by our file names (read
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
@@ -14,13 +14,13 @@ from sqlalchemy.dialects.postgresql import insert
 from imagesync_pipelines.connectors.plytix.galleries import SEPARATOR, Known
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.storage import intents
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import plytix_asset, plytix_link
 from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
 from imagesync_pipelines.sync.steps import RunContext
 
 CONNECTOR = "plytix"
 Run = RunContext[PlytixSettings]
-_TEXTS = sa.ARRAY(sa.Text)
 
 
 class NotedAsset(NamedTuple):
@@ -33,17 +33,19 @@ class NotedAsset(NamedTuple):
 
 @dataclass(frozen=True)
 class Ledger:
-    """The ledger of one account. Used from several threads."""
+    """The ledger of one account. Used from several threads.
+
+    It says which galleries are being written, too, and satisfies the engine's IntentLog: the outcomes settle the links.
+    """
 
     engine: sa.Engine
     account: str
+    run_id: str | None = None
 
     def known(self) -> Known:
         """Everything that we know of the account's assets and of our links."""
-        assets = sa.select(plytix_asset.c.asset_id, plytix_asset.c.key).where(plytix_asset.c.account == self.account)
-        links = sa.select(plytix_link).where(
-            plytix_link.c.account == self.account, plytix_link.c.linked_at.is_not(None)
-        )
+        assets = sa.select(plytix_asset.c.asset_id, plytix_asset.c.key).where(self._assets())
+        links = sa.select(plytix_link).where(self._links(), plytix_link.c.linked_at.is_not(None))
         with self.engine.connect() as connection:
             found = connection.execute(assets).all()
             made = connection.execute(links).all()
@@ -65,24 +67,25 @@ class Ledger:
             set_={name: statement.excluded[name] for name in ("key", "filename")} | {"noted_at": sa.func.now()},
         )
         with self.engine.begin() as connection:
-            connection.execute(plytix_asset.update().where(self._asset(key=keys)).values(key=None))
+            older = plytix_asset.update().where(self._assets(), among(plytix_asset.c.key, keys))
+            connection.execute(older.values(key=None))
             connection.execute(statement, rows)
 
     def forget_asset(self, asset_id: str) -> None:
         """Forget an asset that Plytix does not have any more."""
         with self.engine.begin() as connection:
-            connection.execute(plytix_asset.delete().where(self._asset(asset_id=[asset_id])))
+            connection.execute(plytix_asset.delete().where(self._assets(), plytix_asset.c.asset_id == asset_id))
 
     def note_contents(self, contents: Mapping[str, str]) -> None:
         """Note the SHA-256 of pictures that were looked at, by key; those without an asset are passed over."""
         with self.engine.begin() as connection:
             for key, sha256 in sorted(contents.items()):
-                update = plytix_asset.update().where(self._asset(key=[key]))
+                update = plytix_asset.update().where(self._assets(), plytix_asset.c.key == key)
                 connection.execute(update.values(content_sha256=sha256))
 
     def begin_links(self, sku: str, assets: Mapping[str, str]) -> None:
         """Write and commit which images are about to be put into a gallery (key to asset), before the call."""
-        rows = self._link_rows((sku, key, asset_id) for key, asset_id in assets.items())
+        rows = [self._link(sku, key, asset_id) for key, asset_id in assets.items()]
         if rows:
             with self.engine.begin() as connection:
                 connection.execute(insert(plytix_link).values(rows).on_conflict_do_nothing())
@@ -92,97 +95,67 @@ class Ledger:
 
         taken: the keys of images that were taken out of the gallery.
         """
-        begun = self._links(sku) & plytix_link.c.linked_at.is_(None)
-        out = self._links(sku) & (plytix_link.c.key == sa.any_(sa.literal(list(taken), _TEXTS)))
+        over = plytix_link.c.linked_at.is_(None) | among(plytix_link.c.key, taken)
         with self.engine.begin() as connection:
-            connection.execute(plytix_link.delete().where(begun | out))
-            _put_links(connection, self._link_rows((sku, key, asset_id) for key, asset_id in made.items()))
+            connection.execute(plytix_link.delete().where(self._links(), plytix_link.c.product_sku == sku, over))
+            self._put(connection, ((sku, key, asset_id) for key, asset_id in made.items()))
 
     def adopt_links(self, links: Iterable[tuple[str, str, str]]) -> None:
         """Note images that are in galleries as put there by us: SKU, key, asset. For a ledger that was lost."""
         with self.engine.begin() as connection:
-            _put_links(connection, self._link_rows(links))
+            self._put(connection, links)
 
     def linked_skus(self) -> list[str]:
         """The products into whose galleries we put anything, by SKU."""
-        query = sa.select(plytix_link.c.product_sku).where(plytix_link.c.account == self.account).distinct()
+        query = sa.select(plytix_link.c.product_sku).where(self._links()).distinct()
         with self.engine.connect() as connection:
             return list(connection.execute(query.order_by(plytix_link.c.product_sku)).scalars())
 
-    def _asset(
-        self, *, key: Sequence[str] | None = None, asset_id: Sequence[str] | None = None
-    ) -> sa.ColumnElement[bool]:
-        column, values = (plytix_asset.c.key, key) if key is not None else (plytix_asset.c.asset_id, asset_id)
-        return (plytix_asset.c.account == self.account) & (column == sa.any_(sa.literal(list(values or ()), _TEXTS)))
-
-    def _links(self, sku: str) -> sa.ColumnElement[bool]:
-        return (plytix_link.c.account == self.account) & (plytix_link.c.product_sku == sku)
-
-    def _link_rows(self, links: Iterable[tuple[str, str, str]]) -> list[dict[str, Any]]:
-        return [
-            {"account": self.account, "product_sku": sku, "key": key, "asset_id": asset_id}
-            for sku, key, asset_id in links
-        ]
-
-
-@dataclass(frozen=True)
-class GalleryIntents:
-    """Which galleries are being written; satisfies the engine's IntentLog. Its outcomes settle the ledger's links."""
-
-    ledger: Ledger
-    run_id: str | None = None
-
-    @property
-    def connector(self) -> str:
-        """The name under which the intents of this account are kept."""
-        return f"{CONNECTOR}/{self.ledger.account}"
-
     def open_intents(self) -> list[Intent]:
         """The galleries whose outcome is unknown."""
-        found = intents.open_intents(self.ledger.engine, self.connector)
-        return [Intent(entry.group, entry.fingerprint) for entry in found]
+        return [Intent(entry.group, entry.fingerprint) for entry in intents.open_intents(self.engine, self._owner)]
 
     def begin(self, intent: Intent) -> None:
         """Write and commit that a gallery is about to be written."""
-        intents.begin_intent(self.ledger.engine, self.connector, intent.group, intent.fingerprint, self.run_id)
+        intents.begin_intent(self.engine, self._owner, intent.group, intent.fingerprint, self.run_id)
 
     def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
         """Close the intent; what the gallery holds since is in the ledger already (end_links)."""
-        with self.ledger.engine.begin() as connection:
-            intents.close_intents(connection, self.connector, [work.group])
+        with self.engine.begin() as connection:
+            intents.close_intents(connection, self._owner, [work.group])
 
     def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
         """Close intents; a link that was about to be made is ours if the gallery holds the image, else forgotten."""
-        begun = (
-            (plytix_link.c.account == self.ledger.account)
-            & (plytix_link.c.product_sku == sa.any_(sa.literal(list(groups), _TEXTS)))
-            & plytix_link.c.linked_at.is_(None)
-        )
-        row = plytix_link.c.product_sku + SEPARATOR + plytix_link.c.key
-        there = row == sa.any_(sa.literal(list(current["key"]), _TEXTS))
-        with self.ledger.engine.begin() as connection:
-            intents.close_intents(connection, self.connector, groups)
+        sku = plytix_link.c.product_sku
+        begun = self._links() & among(sku, groups) & plytix_link.c.linked_at.is_(None)
+        there = among(sku + SEPARATOR + plytix_link.c.key, current["key"])
+        with self.engine.begin() as connection:
+            intents.close_intents(connection, self._owner, groups)
             connection.execute(plytix_link.update().where(begun, there).values(linked_at=sa.func.now()))
             connection.execute(plytix_link.delete().where(begun))
 
+    @property
+    def _owner(self) -> str:
+        return f"{CONNECTOR}/{self.account}"
+
+    def _assets(self) -> sa.ColumnElement[bool]:
+        return plytix_asset.c.account == self.account
+
+    def _links(self) -> sa.ColumnElement[bool]:
+        return plytix_link.c.account == self.account
+
+    def _link(self, sku: str, key: str, asset_id: str) -> dict[str, str]:
+        return {"account": self.account, "product_sku": sku, "key": key, "asset_id": asset_id}
+
+    def _put(self, connection: sa.Connection, links: Iterable[tuple[str, str, str]]) -> None:
+        rows = [{**self._link(*link), "linked_at": sa.func.now()} for link in links]
+        if rows:
+            statement = insert(plytix_link).values(rows)
+            changed = {name: statement.excluded[name] for name in ("asset_id", "linked_at")}
+            keys = ["account", "product_sku", "key"]
+            connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=changed))
+
 
 def ledger_of(context: Run) -> Ledger:
-    """Which asset is which picture in the account, and what we linked."""
-    return Ledger(context.installation.engine, context.account)
-
-
-def intents_of(context: Run) -> GalleryIntents:
-    """Which galleries of the account are being written."""
-    return GalleryIntents(ledger_of(context), context.run_id)
-
-
-def _put_links(connection: sa.Connection, rows: Sequence[Mapping[str, Any]]) -> None:
-    if not rows:
-        return
-    statement = insert(plytix_link).values([{**row, "linked_at": sa.func.now()} for row in rows])
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["account", "product_sku", "key"],
-            set_={name: statement.excluded[name] for name in ("asset_id", "linked_at")},
-        )
-    )
+    """Which asset is which picture in the account, what we linked, and which galleries are being written."""
+    return Ledger(context.installation.engine, context.account, context.run_id)

@@ -12,7 +12,7 @@ from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.galleries import keys_shown, rows_frame, rows_of
-from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, intents_of, ledger_of
+from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, ledger_of
 from imagesync_pipelines.connectors.plytix.marketplaces import known_marketplace
 from imagesync_pipelines.connectors.plytix.model import (
     ImagesChosen,
@@ -168,7 +168,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
 
 
 def _read_products(context: Run, api: PlytixApi, wanted: Sequence[Listing]) -> ProductsRead:
-    unsettled = [intent.group for intent in intents_of(context).open_intents()]
+    unsettled = [intent.group for intent in ledger_of(context).open_intents()]
     skus = [listing.sku for listing in wanted]
     try:
         # What is to be settled is asked for in the same call.
@@ -200,7 +200,7 @@ def _settle(context: Run, found: Mapping[str, PlytixProduct]) -> None:
         for product in found.values()
         for row in rows_of(product, list(keys_shown(product, known)), known, with_left=False)
     ]
-    intents_of(context).settle(rows_frame(rows), list(found))
+    ledger_of(context).settle(rows_frame(rows), list(found))
 
 
 def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct], listings: Sequence[Listing]) -> int:

@@ -12,6 +12,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.plytix.galleries import Known, picture_key
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, PlytixProduct
 from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT, Task, images_of, tasks_of
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import plytix_link, product
@@ -193,7 +194,6 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
 
 def _product_ids(engine: sa.Engine, skus: Collection[str]) -> dict[str, int]:
     """Our product of each SKU, a variant before a parent; one that we do not have is left out."""
-    wanted = product.c.sku == sa.any_(sa.literal(sorted(skus), sa.ARRAY(sa.Text)))
-    query = sa.select(product.c.sku, product.c.id).where(wanted, product.c.left_erp_at.is_(None))
+    query = sa.select(product.c.sku, product.c.id).where(among(product.c.sku, skus), product.c.left_erp_at.is_(None))
     with engine.connect() as connection:
         return {row.sku: row.id for row in connection.execute(query.order_by(product.c.kind))}

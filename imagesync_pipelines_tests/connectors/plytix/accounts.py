@@ -14,7 +14,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
 from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.ledger import GalleryIntents, Ledger, Run, intents_of, ledger_of
+from imagesync_pipelines.connectors.plytix.ledger import Ledger, Run, ledger_of
 from imagesync_pipelines.connectors.plytix.options import (
     GalleryCleanupOptions,
     GalleryPlanOptions,
@@ -100,10 +100,6 @@ class Connector:
     def ledger(self) -> Ledger:
         """Our ledger of the account."""
         return ledger_of(self.at("anybody"))
-
-    def intents(self) -> GalleryIntents:
-        """The galleries whose outcome nobody knows."""
-        return intents_of(self.at("anybody"))
 
     def quarantined(self) -> list[str]:
         """What could not be synchronised in the account."""

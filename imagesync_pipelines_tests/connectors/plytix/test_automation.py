@@ -129,9 +129,7 @@ def test_files_come_one_at_a_time_and_wait_for_an_account_at_work(place: PlytixW
         instance.create_run_for_job(job, tags={PARTITION_TAG: "other"})
         second = tick_of_sensor(instance, first.cursor)
         assert asked(second) == [("sandbox", "a.json")]
-        assert Memory.of(second.cursor).of_account("other").keys() == {str(folder / "b.json")}, (
-            "a.json is not forgotten"
-        )
+        assert Memory.of(second.cursor).seen["other"].keys() == {str(folder / "b.json")}, "a.json is not forgotten"
 
 
 SOON, LONG_AGO = datetime.now(UTC) + timedelta(minutes=40), datetime(2026, 1, 1, tzinfo=UTC)
@@ -167,7 +165,7 @@ def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
                 tags=tags | ({GOES_ON_TAG: goes_on_at.isoformat()} if goes_on_at else {}),
             )
             instance.report_run_canceled(made)
-        data = tick_of_sensor(instance, seen.as_cursor())
+        data = tick_of_sensor(instance, seen.model_dump_json())
         assert asked(data) == [("sandbox", name) for name in asks]
         assert says in (data.skip_message or "")
 
@@ -235,9 +233,9 @@ def test_a_broken_cursor_is_an_empty_memory(cursor: str | None) -> None:
 
 
 def test_the_memory_forgets_accounts_and_files_that_are_gone() -> None:
-    memory = Memory({"a": {"x": "1", "y": "2"}, "b": {"x": "1"}})
+    memory = Memory(seen={"a": {"x": "1", "y": "2"}, "b": {"x": "1"}})
     memory.forget_others(["a"], ["x"])
-    assert Memory.of(memory.as_cursor()) == Memory({"a": {"x": "1"}})
+    assert Memory.of(memory.model_dump_json()) == Memory(seen={"a": {"x": "1"}})
 
 
 def test_an_account_is_chosen_by_its_alias_or_by_being_the_only_one(place: PlytixWorld) -> None:

@@ -53,11 +53,11 @@ def test_only_what_was_read_is_settled_and_a_product_that_is_gone_waits_until_it
     pair.plytix.lost.clear()
     pair.plytix.mutate("delete_product", sku=gone)
     pair.sync()
-    assert [intent.group for intent in pair.intents().open_intents()] == [gone]
+    assert [intent.group for intent in pair.ledger.open_intents()] == [gone]
     pair.plytix.mutate("add_product", sku=gone)
     while pair.sync().summary.api_calls > 1:
         pass
-    assert not pair.intents().open_intents()
+    assert not pair.ledger.open_intents()
     assert_converged(pair)
 
 

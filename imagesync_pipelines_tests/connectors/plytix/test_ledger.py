@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.galleries import Row, rows_frame
-from imagesync_pipelines.connectors.plytix.ledger import GalleryIntents, Ledger, NotedAsset
+from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.sync.model import Intent
 
 A, B = "A.jpg", "B.jpg"
@@ -12,7 +12,7 @@ A, B = "A.jpg", "B.jpg"
 
 @pytest.fixture
 def ledger(database: sa.Engine) -> Ledger:
-    return Ledger(database, "main")
+    return Ledger(database, "main", "run")
 
 
 def test_accounts_know_nothing_of_each_other(ledger: Ledger, database: sa.Engine) -> None:
@@ -49,13 +49,12 @@ def test_a_link_is_ours_when_it_was_made_and_not_before(ledger: Ledger) -> None:
 
 
 def test_what_a_crash_left_open_is_settled_by_what_the_gallery_holds(ledger: Ledger) -> None:
-    intents = GalleryIntents(ledger, "run")
-    intents.begin(Intent("S", "f"))
+    ledger.begin(Intent("S", "f"))
     ledger.begin_links("S", {A: "a", B: "b"})
     ledger.begin_links("T", {A: "a"})
-    assert [intent.group for intent in intents.open_intents()] == ["S"]
-    intents.settle(rows_frame([Row(f"S/{A}", "S", 1, "gallery")]), ["S"])
-    assert intents.open_intents() == []
+    assert [intent.group for intent in ledger.open_intents()] == ["S"]
+    ledger.settle(rows_frame([Row(f"S/{A}", "S", 1, "gallery")]), ["S"])
+    assert ledger.open_intents() == []
     assert ledger.known().links == {("S", A): "a"}
 
 
