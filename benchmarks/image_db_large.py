@@ -27,7 +27,7 @@ def measure(home: Path, made: MadePages) -> dict[str, Any]:
     with open_installation(Settings(home=home)) as place:
         settings = ImageDbSettings(erp_parents_file=made.parents, erp_variants_file=made.variants)
         with watch.step("products"):
-            reading_steps.take_over_products(_context(place, settings, "products"), ErpOptions())
+            reading_steps.erp_products(_context(place, settings, "products"), ErpOptions())
         first = _run(watch, place, settings, made, "first")
         second = _run(watch, place, settings, made, "second")
     return {"spans": watch.as_json(), "first": first, "second": second}
@@ -37,7 +37,7 @@ def plan_alone(home: Path) -> dict[str, Any]:
     """The plan of the newest records once more, in a fresh process: its memory, not its time, is what counts."""
     watch = Stopwatch()
     with open_installation(Settings(home=home)) as place, watch.step("plan"):
-        plan_steps.make_plan(_context(place, ImageDbSettings(), "alone"), ProductImagePlanOptions(force=True))
+        plan_steps.plan(_context(place, ImageDbSettings(), "alone"), ProductImagePlanOptions(force=True))
     return {"spans": watch.as_json()}
 
 
@@ -53,17 +53,19 @@ def _run(
             About(run_id=run_id, made_at=now, scan_id=1, scope="all", complete=True, reason="", records=stored.records),
         )
     with watch.step(f"{run_id} plan"):
-        plan_steps.make_plan(context, ProductImagePlanOptions())
+        plan_steps.plan(context, ProductImagePlanOptions())
     with watch.step(f"{run_id} apply"):
-        done = plan_steps.apply_plan(context, ProductImageOptions())
-    applied = done.applied
+        done = plan_steps.product_images(context, ProductImageOptions())
+    summary = done.summary
+    if summary is None or done.rows is None:
+        raise ValueError("the step product_images gave no summary")
     return {
         "records": stored.records,
         "rows": done.rows,
-        "added": applied.added,
-        "updated": applied.updated,
-        "removed": applied.removed,
-        "failed": applied.failed,
+        "added": summary.images_added,
+        "updated": summary.images_updated,
+        "removed": summary.images_deleted,
+        "failed": summary.failed,
     }
 
 

@@ -25,6 +25,7 @@ from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.upstream.answers import Answer, load_json
 from imagesync_pipelines.upstream.session import ApiRequest, UpstreamSession
@@ -96,20 +97,20 @@ def _run(
 ) -> None:
     context = reading_steps.Run("image_db", "", Lineage(run_id), place, settings)
     with watch.step(f"{run_id} products"):
-        reading_steps.take_over_products(context, ErpOptions())
+        reading_steps.erp_products(context, ErpOptions())
     with watch.step(f"{run_id} keep pages"):
         pages.read_all(reading_steps.reader_of(context, None), session)
     with watch.step(f"{run_id} records"):
-        reading_steps.make_records(context, RecordsOptions(), _no_session)
+        reading_steps.records(context, RecordsOptions(), _no_session)
     with watch.step(f"{run_id} plan"):
-        plan_steps.make_plan(context, ProductImagePlanOptions())
+        plan_steps.plan(context, ProductImagePlanOptions())
     with watch.step(f"{run_id} apply"):
-        plan_steps.apply_plan(context, ProductImageOptions())
+        plan_steps.product_images(context, ProductImageOptions())
     with watch.step(f"{run_id} unmatched"):
-        plan_steps.write_unmatched(context)
+        plan_steps.unmatched_articles(context, NoOptions())
 
 
-def _no_session() -> Any:
+def _no_session(context: reading_steps.Run) -> Any:
     raise AssertionError("the pages are stored; no call is needed")
 
 

@@ -40,7 +40,7 @@ def measure(home: Path, folder: Path, images: int) -> dict[str, Any]:
     with open_installation(Settings(home=home)) as place:
         settings = ImageDbSettings(erp_parents_file=made.parents, erp_variants_file=made.variants)
         context = reading_steps.Run("image_db", "", Lineage("products"), place, settings)
-        reading_steps.take_over_products(context, ErpOptions())
+        reading_steps.erp_products(context, ErpOptions())
         url = place.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(url, autocommit=True) as connection, watch.step("rows"):
             for body in made.bodies():

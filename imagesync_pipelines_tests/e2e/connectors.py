@@ -15,6 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
+from imagesync_pipelines.connectors.image_db.batch import About
 from imagesync_pipelines.connectors.image_db.options import (
     ErpOptions,
     ProductImageOptions,
@@ -22,18 +23,19 @@ from imagesync_pipelines.connectors.image_db.options import (
     RecordsOptions,
 )
 from imagesync_pipelines.connectors.image_db.pages import Landed, Reader
-from imagesync_pipelines.connectors.image_db.plan_steps import ProductImagesApplied, ProductImagesPlanned
-from imagesync_pipelines.connectors.image_db.reading_steps import RecordsMade
+from imagesync_pipelines.connectors.image_db.plan_steps import ProductImagesPlanned
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation, open_locations
+from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.steps import Progress, silent
+from imagesync_pipelines.sync.steps import Progress, StepResult, silent
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy, UpstreamSession
+from imagesync_pipelines_tests.connectors.image_db.source import Done, done
 
 TEMPLATE = "imagesync_template"
 
@@ -77,14 +79,14 @@ class Synced:
     """One synchronisation: what each stage gave."""
 
     landed: Landed | None
-    records: RecordsMade
+    records: About
     plan: ProductImagesPlanned
-    done: ProductImagesApplied
+    done: Done
 
     @property
     def written(self) -> tuple[int, int, int]:
         """Rows added, updated, removed."""
-        return self.done.applied.added, self.done.applied.updated, self.done.applied.removed
+        return self.done.written
 
 
 @dataclass
@@ -132,27 +134,27 @@ class Connector:
             raise PageFailedError(str(landed.failed))
         return landed
 
-    def products(self, *, allow_mass_delete: bool = False) -> reading_steps.ProductsTaken:
+    def products(self, *, allow_mass_delete: bool = False) -> StepResult:
         """Take over the ERP's products."""
-        options = ErpOptions(allow_mass_delete=allow_mass_delete)
-        return reading_steps.take_over_products(self.context(""), options)
+        return reading_steps.erp_products(self.context(""), ErpOptions(allow_mass_delete=allow_mass_delete))
 
-    def records(self, run_id: str, part: RecordsOptions) -> RecordsMade:
+    def records(self, run_id: str, part: RecordsOptions) -> About:
         """Make the batch of records."""
-        return reading_steps.make_records(self.context(run_id), part, self.session)
+        reading_steps.records(self.context(run_id), part, lambda _: self.session())
+        return self.context(run_id).need("records", About)
 
     def plan(self, run_id: str, *, force: bool = False, allow_mass_delete: bool = False) -> ProductImagesPlanned:
         """Make the plan."""
         options = ProductImagePlanOptions(force=force, allow_mass_delete=allow_mass_delete)
         return plan_steps.make_plan(self.context(run_id), options)
 
-    def apply(self, run_id: str) -> ProductImagesApplied:
+    def apply(self, run_id: str) -> Done:
         """Apply the plan."""
-        return plan_steps.apply_plan(self.context(run_id), ProductImageOptions())
+        return done(plan_steps.product_images(self.context(run_id), ProductImageOptions()))
 
     def unmatched(self, run_id: str) -> None:
         """Write the tables of what did not match."""
-        plan_steps.write_unmatched(self.context(run_id))
+        plan_steps.unmatched_articles(self.context(run_id), NoOptions())
 
     def new_run(self) -> str:
         """The id of a new run."""
@@ -175,10 +177,10 @@ class Connector:
         landed = None if part.skus or part.span() is not None else self.scan(page_size)
         records = self.records(run_id, part)
         plan = self.plan(run_id, force=force, allow_mass_delete=allow_mass_delete)
-        done = self.apply(run_id)
+        applied = self.apply(run_id)
         if landed is not None:
             self.unmatched(run_id)
-        return Synced(landed, records, plan, done)
+        return Synced(landed, records, plan, applied)
 
     def sync_up_to_the_plan(self, run_id: str) -> ProductImagesPlanned:
         """A dry run: everything is read and planned, nothing is written to product_image."""

@@ -88,7 +88,7 @@ def test_trap_05_stock_and_order_that_drift_write_nothing(connector: Connector, 
             record["articles"] += record["articles"][:1]
             sandbox.catalogue.replace(record["original_file"]["file_id"], record)
         result = connector.sync()
-        assert result.records.about.complete
+        assert result.records.complete
         assert result.written == (0, 0, 0)
         assert connector.stamps() == before
     assert sandbox.catalogue.records() != body
@@ -124,7 +124,7 @@ def test_trap_07_every_odd_record_ends_as_a_row_a_reject_or_a_line_for_a_person(
         other = connectors.make(odd)
         result = other.sync()
         known = len(odd_records(odd.catalogue))
-        about = result.records.about
+        about = result.records
         assert about.records + len(about.rejects) + about.repeated == len(odd.catalogue)
         assert 10 < len(about.rejects) < known
         assert all(line.reason for line in about.rejects)
@@ -210,7 +210,7 @@ def test_trap_08_a_record_with_nothing_to_show_is_told_and_not_a_failure(
     record["exported_files"] = []
     sandbox.mutate("insert_record", record=record)
     result = connector.sync()
-    assert result.done.applied.failed == 0
+    assert result.done.summary.failed == 0
     assert connector.rows(NEW_ID) == []
     reason = connector.scalar("SELECT reason FROM imagesync.unused_image WHERE external_id = :id", id=str(NEW_ID))
     assert reason == "no format a browser can show yet"
@@ -344,7 +344,7 @@ def test_trap_11_one_row_that_the_database_refuses_costs_no_other(connector: Con
     sandbox.mutate("insert_record", record=new_record(sandbox, [link(target["sku"])], file_id=NEW_ID + 1))
     result = connector.sync()
     assert result.written == (1, 0, 0)
-    assert result.done.applied.failed == 2
+    assert result.done.summary.failed == 2
     assert connector.rows(NEW_ID + 1)
     assert connector.scalar("SELECT count(*) FROM imagesync.quarantine WHERE stage = 'apply'") == 2
     connector.assert_one_primary_each()

@@ -124,7 +124,7 @@ def test_a_database_that_goes_away_mid_run_costs_that_run_at_most(
     connector.assert_one_primary_each()
     assert len(connector.stamps()) >= before - 10
     second = connector.sync()
-    assert second.records.about.complete
+    assert second.records.complete
     third = connector.sync()
     assert third.written == (0, 0, 0)
     found = connector.table()
@@ -136,6 +136,6 @@ def test_a_restart_while_pages_are_read_is_not_even_noticed(home: Path, night: t
     connector.progress = switch = Switch(home, stop, "pages read", 2, restart=True)
     result = connector.sync()
     assert switch.fired
-    assert result.records.about.complete
+    assert result.records.complete
     found = connector.table()
     pd.testing.assert_frame_equal(found, expected(connector, sandbox))

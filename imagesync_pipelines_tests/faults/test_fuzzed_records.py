@@ -26,10 +26,10 @@ def test_fuzzed_records_never_stop_a_run(connectors: Connectors, sandbox: Sandbo
                 link["number"] = rng.choice(skus)
         sandbox.catalogue.insert(record, rng.randrange(len(sandbox.catalogue)))
     result = connector.sync()
-    about = result.records.about
+    about = result.records
     assert about.records + len(about.rejects) + about.repeated == len(sandbox.catalogue)
     assert len(about.rejects) > number / 10
-    assert result.done.applied.failed == 0, result.done.applied.errors
+    assert result.done.summary.failed == 0, result.done.errors
     assert result.written[0] > number / 40
     connector.assert_one_primary_each()
     table = connector.table()
@@ -46,8 +46,8 @@ def test_a_record_with_null_everywhere_costs_itself_only(connectors: Connectors,
     before = connector.stamps()
     sandbox.mutate("insert_record", record=odd_records(sandbox.catalogue)["null everywhere"], position=40)
     result = connector.sync()
-    assert len(result.records.about.rejects) == 1
-    assert not result.records.about.complete, "a record without identity may be any image"
+    assert len(result.records.rejects) == 1
+    assert not result.records.complete, "a record without identity may be any image"
     assert connector.stamps() == before
 
 
@@ -58,8 +58,8 @@ def test_a_duplicate_file_id_is_counted_and_the_record_read_last_wins(connectors
     twin["original_file"]["type"] = "Szene" if twin["original_file"]["type"] != "Szene" else "Illustration"
     sandbox.mutate("insert_record", record=twin, position=len(sandbox.catalogue))
     first = connector.sync()
-    assert first.records.about.conflicts == 1
-    assert not first.records.about.complete
+    assert first.records.conflicts == 1
+    assert not first.records.complete
     assert connector.rows(shown)[0]["image_type"] == twin["original_file"]["type"]
     stamps = connector.stamps()
     assert connector.sync().written == (0, 0, 0)

@@ -65,7 +65,7 @@ def test_runs_at_the_same_moment_take_nothing_away_and_the_next_ends_as_one_run_
     with ThreadPoolExecutor(2) as pool:
         results = list(pool.map(run, range(2)))
     connector.assert_one_primary_each()
-    assert [result.done.applied.failed for result in results] == [0, 0]
+    assert [result.done.summary.failed for result in results] == [0, 0]
     assert len(connector.stamps()) >= len(before)
     assert min(sum(result.written) for result in results) == 0, "one of the two wrote; the other found it done"
     connector.sync()  # without Dagster's pool a run may take the other's half-read scan: it adds less, removes nothing
@@ -85,7 +85,7 @@ def test_a_plan_from_before_another_run_writes_nothing_that_the_other_run_change
     connector.sync()
     after = connector.stamps()
     done = connector.apply(stale)
-    assert (done.applied.added, done.applied.updated, done.applied.removed) == (0, 0, 0)
-    assert done.applied.refused == len(connector.rows(shown[0]))
-    assert any("changed since" in error for error in done.applied.errors)
+    assert (done.summary.images_added, done.summary.images_updated, done.summary.images_deleted) == (0, 0, 0)
+    assert done.summary.refused == len(connector.rows(shown[0]))
+    assert any("changed since" in error for error in done.errors)
     assert connector.stamps() == after

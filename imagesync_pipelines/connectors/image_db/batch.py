@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
-from imagesync_pipelines.connectors.image_db.record_store import Chunk, PageReject, Stored, write_chunks
-from imagesync_pipelines.connectors.image_db.records import Reject
+from imagesync_pipelines.connectors.image_db.record_store import Chunk, Stored, write_chunks
 from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
@@ -56,12 +55,6 @@ class About(BaseModel):
     warnings: tuple[str, ...] = ()
     api_calls: int = 0
     bytes_downloaded: int = 0
-
-    def page_rejects(self) -> tuple[PageReject, ...]:
-        """The rejects as planning.py takes them; the raw text is in quarantine, not here."""
-        return tuple(
-            PageReject(line.page, line.place, Reject(line.external_id, line.reason, "")) for line in self.rejects
-        )
 
 
 class Batches:

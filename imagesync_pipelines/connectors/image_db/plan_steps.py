@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -20,7 +21,7 @@ from imagesync_pipelines.connectors.image_db.reading_steps import Run
 from imagesync_pipelines.connectors.image_db.record_store import read_external_ids
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products import unmatched
-from imagesync_pipelines.products.applying import ImagesApplied, apply_images, plan_images
+from imagesync_pipelines.products.applying import apply_images, plan_images
 from imagesync_pipelines.products.exports.formats import write_exports
 from imagesync_pipelines.products.target import Payload, read_current
 from imagesync_pipelines.products.unmatched import Unmatched
@@ -31,7 +32,7 @@ from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import PIECE, of_lineage
 from imagesync_pipelines.sync.model import Proof, Scope
 from imagesync_pipelines.sync.planned import BATCH, Planned, changing, plan_result, store_plan
-from imagesync_pipelines.sync.report import Summary, changing_rows
+from imagesync_pipelines.sync.report import changing_rows
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
@@ -56,51 +57,39 @@ PRODUCT_IMAGE_COLUMNS = {
 }
 
 
-@dataclass(frozen=True)
-class ProductImagesPlanned:
-    """A stored plan and what there is to tell about it.
-
-    planned: as it is stored; its plan has `product` (SKU and name) for people. images: what was wanted.
-    """
+class ProductImagesPlanned(NamedTuple):
+    """A stored plan: as it is stored (`product` is SKU and name, for people), what was wanted, and of which batch."""
 
     plan_id: int
     planned: Planned
     images: PlannedImages
     about: About
-    batch: str
-
-    @property
-    def plan(self) -> pd.DataFrame:
-        """The plan after the guard."""
-        return self.planned.plan
-
-
-@dataclass(frozen=True)
-class ProductImagesApplied(ImagesApplied):
-    """What came of applying a plan, with the plan itself and what there is to tell about it."""
-
-    loaded: Loaded
-    summary: Summary
 
 
 def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
     """The step `plan`; see make_plan."""
-    made = make_plan(context, options)
-    images = made.images
+    plan_id, planned, images, about = make_plan(context, options)
+    rules = images.matched["matched_by"].value_counts()
+    said = ", ".join(f"{number} by {rule}" for rule, number in rules.items())
+    changes = changing_rows(planned.plan)
+    changes = changes.assign(image=external_ids_of(changes["key"]))
+    pictures = _pictures(context, planned.plan, images, about.run_id)
     result = plan_result(
         context,
-        made.planned,
-        made.plan_id,
-        cost=f"{changing(made.plan)} rows of our own database; no call to the image database.",
-        changes=changes_shown(made.plan),
+        planned,
+        plan_id,
+        cost=f"{changing(planned.plan)} rows of our own database; no call to the image database.",
+        changes=changes.loc[:, ["change", "product", "image", "reason"]],
         shown={
-            "pictures": Pictures(
-                pictures(context, made, SHOWN_PICTURES), picture_fetcher(context.installation.settings)
-            ),
-            "matched_by": Table(matched_by(images)),
+            "pictures": Pictures(pictures, _picture_fetcher(context.installation.settings)),
+            "matched_by": Table(pd.DataFrame({"rule": rules.index, "product images": rules.to_numpy()})),
             "unmatched": len(images.unmatched),
         },
-        lines=[matched_line(made)],
+        lines=[
+            f"{about.records} images and {images.wanted['group'].nunique()} products with images were checked: "
+            f"{len(images.matched)} matches ({said or 'none'}), {len(images.unmatched)} article links without "
+            f"a product, {len(images.unused)} images that no product shows."
+        ],
     )
     return replace(result, details=lambda: match_lines(images))
 
@@ -128,7 +117,7 @@ def make_plan(
     batches.keep_unmatched(name, Unmatched(found.unmatched, found.unused))
     current = read_current(engine, context.connector)
     scope, images, current_here = _cut(about, found, current, all_products, only_groups)
-    rejects = rejected_rows(about.page_rejects(), current_here, images.wanted)
+    rejects = rejected_rows(about.rejects, current_here, images.wanted)
     rejected = pd.concat([rejects, images.unusable], ignore_index=True).drop_duplicates("key")
     planned = plan_images(
         context,
@@ -159,42 +148,18 @@ def make_plan(
         rejected=len(about.rejects),
     )
     plan_id = store_plan(context, planned, dry_run=options.dry_run)
-    return ProductImagesPlanned(plan_id, planned, images, about, name)
+    return ProductImagesPlanned(plan_id, planned, images, about)
 
 
 def product_images(context: Run, options: ProductImageOptions) -> StepResult:
-    """The step `product_images`; see apply_plan. A dry run ends here."""
-    if options.dry_run:
-        return StepResult(ends="Dry run: nothing was applied; see the plan.")
-    done = apply_plan(context, options)
-    header, applied = done.loaded.header, done.applied
-    return StepResult(
-        rows=done.rows,
-        shown={
-            "plan_id": header.id,
-            "unmatched_articles": int(header.scope.get("unmatched", 0)),
-            "errors": Texts(applied.errors),
-            "dagster/table_name": "imagesync.product_image",
-        },
-        lines=[
-            f"Plan {header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
-            f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "
-            f"products; {done.repaired} products got their primary back; {done.rows} product images now."
-        ],
-        warnings=done.summary.warnings,
-        details=lambda: row_lines(done.loaded.rows),
-        summary=done.summary,
-        columns=PRODUCT_IMAGE_COLUMNS,
-    )
-
-
-def apply_plan(context: Run, options: ProductImageOptions) -> ProductImagesApplied:
-    """Apply a stored plan, the one named or else that of this run's lineage, under the connector's lock.
+    """The step `product_images`: a stored plan carried out, the one named or else that of this run's lineage.
 
     Products whose images changed since the plan was made are refused with that reason; with `replan` they are planned
-    again from the same records and applied. Raises AccountBusyError, PlanMissingError, NoPlanOfThisRunError, and
-    BatchMissingError when the records of the plan are no longer kept.
+    again from the same records and applied. A dry run ends here. Raises AccountBusyError, PlanMissingError,
+    NoPlanOfThisRunError, and BatchMissingError when the records of the plan are no longer kept.
     """
+    if options.dry_run:
+        return StepResult(ends="Dry run: nothing was applied; see the plan.")
     loaded = load_plan(context, options.plan_id)
     batches, batch = Batches(context.handovers), str(loaded.scope.get(BATCH, ""))
     about = batches.about(batch)
@@ -207,38 +172,51 @@ def apply_plan(context: Run, options: ProductImageOptions) -> ProductImagesAppli
         return load_plan(context, made.plan_id)
 
     done = apply_images(context, loaded, payload, again if options.replan else None)
-    warnings = _warnings(context, loaded, done.applied)
-    summary = applied_summary(context, loaded, done.applied, warnings=tuple(warnings), calls=0)
-    summary = replace(summary, rejected=len(about.rejects) + done.applied.failed)
-    return ProductImagesApplied(done.applied, done.repaired, done.rows, loaded, summary)
-
-
-def unmatched_articles(context: Run, options: NoOptions) -> StepResult:
-    """The step `unmatched_articles`; see write_unmatched."""
-    found = write_unmatched(context)
+    applied, plan_id = done.applied, loaded.header.id
+    warnings = tuple(_warnings(context, loaded, applied))
+    summary = applied_summary(context, loaded, applied, warnings=warnings, calls=0)
+    summary = replace(summary, rejected=len(about.rejects) + applied.failed)
     return StepResult(
-        rows=len(found.unmatched),
-        numbers={"articles/unmatched": len(found.unmatched), "images/unused": len(found.unused)},
+        rows=done.rows,
         shown={
-            "unmatched": Table(unmatched_shown(found)),
-            "unused": Table(found.unused.loc[:, ["external_id", "image_type", "reason"]]),
-            "dagster/table_name": "imagesync.unmatched_article",
+            "plan_id": plan_id,
+            "unmatched_articles": int(loaded.scope.get("unmatched", 0)),
+            "errors": Texts(applied.errors),
+            "dagster/table_name": "imagesync.product_image",
         },
+        lines=[
+            f"Plan {plan_id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
+            f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "
+            f"products; {done.repaired} products got their primary back; {done.rows} product images now."
+        ],
+        warnings=summary.warnings,
+        details=lambda: row_lines(loaded.rows),
+        summary=summary,
+        columns=PRODUCT_IMAGE_COLUMNS,
     )
 
 
-def write_unmatched(context: Run) -> Unmatched:
-    """Bring the tables of unmatched articles and unused images up to what the plan of this run's lineage found.
+def unmatched_articles(context: Run, options: NoOptions) -> StepResult:
+    """The step `unmatched_articles`: the tables brought up to what the plan of this run's lineage found unmatched.
 
     A plan from a part of the pages says nothing about other images: their rows stay. Raises NoPlanOfThisRunError.
     """
     batches = Batches(context.handovers)
-    name = str(context.plan_to_apply(None).scope.get(BATCH, ""))
-    found = batches.unmatched(name)
-    partial = batches.about(name).scope == "pages"
-    read = read_external_ids(batches.records(name)) if partial else None
+    batch = str(context.plan_to_apply(None).scope.get(BATCH, ""))
+    found = batches.unmatched(batch)
+    read = read_external_ids(batches.records(batch)) if batches.about(batch).scope == "pages" else None
     unmatched.write(context.installation.engine, context.connector, found, read)
-    return found
+    shown = found.unmatched.loc[:, ["number", "variant", "external_id", "reason", "candidates"]]
+    names = [", ".join(f"{near['sku']} {near['name']}" for near in candidates) for candidates in shown["candidates"]]
+    return StepResult(
+        rows=len(shown),
+        numbers={"articles/unmatched": len(shown), "images/unused": len(found.unused)},
+        shown={
+            "unmatched": Table(shown.assign(candidates=names).rename(columns={"external_id": "image"})),
+            "unused": Table(found.unused.loc[:, ["external_id", "image_type", "reason"]]),
+            "dagster/table_name": "imagesync.unmatched_article",
+        },
+    )
 
 
 def export(context: Run, options: NoOptions) -> StepResult:
@@ -249,17 +227,6 @@ def export(context: Run, options: NoOptions) -> StepResult:
         rows=done.rows,
         size=sum(done.sizes.values()),
         shown={"files": Texts([f"{path}: {size:,} bytes" for path, size in done.sizes.items()])},
-    )
-
-
-def matched_line(made: ProductImagesPlanned) -> str:
-    """What was looked at and how it matched, for the log."""
-    images = made.images
-    rules = ", ".join(f"{number} by {rule}" for rule, number in images.matched["matched_by"].value_counts().items())
-    return (
-        f"{made.about.records} images and {images.wanted['group'].nunique()} products with images were checked: "
-        f"{len(images.matched)} matches ({rules or 'none'}), {len(images.unmatched)} article links without "
-        f"a product, {len(images.unused)} images that no product shows."
     )
 
 
@@ -279,43 +246,21 @@ def row_lines(rows: pd.DataFrame) -> Iterator[str]:
         yield f"{key}: {change}, {reason}" if reason else f"{key}: {change}"
 
 
-def changes_shown(plan: pd.DataFrame) -> pd.DataFrame:
-    """The rows that change, of every kind some first: change, product (SKU and name), image, reason."""
-    rows = changing_rows(plan)
-    return rows.assign(image=external_ids_of(rows["key"])).loc[:, ["change", "product", "image", "reason"]]
-
-
-def matched_by(images: PlannedImages) -> pd.DataFrame:
-    """How many product images each matching rule found."""
-    found = images.matched["matched_by"].value_counts()
-    return pd.DataFrame({"rule": found.index, "product images": found.to_numpy()})
-
-
-def unmatched_shown(found: Unmatched) -> pd.DataFrame:
-    """The unmatched articles as a person reads them: number, variant, image, reason, nearest candidates."""
-    frame = found.unmatched.loc[:, ["number", "variant", "external_id", "reason", "candidates"]]
-    names = [", ".join(f"{near['sku']} {near['name']}" for near in candidates) for candidates in frame["candidates"]]
-    return frame.assign(candidates=names).rename(columns={"external_id": "image"})
-
-
-def pictures(context: Run, made: ProductImagesPlanned, limit: int) -> list[tuple[str, str]]:
+def _pictures(context: Run, plan: pd.DataFrame, images: PlannedImages, batch: str) -> list[tuple[str, str]]:
     """Label and thumbnail URL of the first rows that are added or updated."""
-    written = made.plan[made.plan["change"].isin(["add", "update"])].head(limit)
-    chosen = made.images.matched[made.images.matched["key"].isin(set(written["key"]))]
+    written = plan[plan["change"].isin(["add", "update"])].head(SHOWN_PICTURES)
+    chosen = images.matched[images.matched["key"].isin(set(written["key"]))]
     if chosen.empty:
         return []
-    with open_payload(Batches(context.handovers).records(made.batch), chosen) as payload:
+    with open_payload(Batches(context.handovers).records(batch), chosen) as payload:
         rows = payload(list(chosen["key"]))
     return [(values.alt_text or key, values.thumbnail_url or values.image_url) for key, values in rows.items()]
 
 
-def picture_fetcher(settings: Settings) -> Callable[[str], bytes]:
+def _picture_fetcher(settings: Settings) -> Callable[[str], bytes]:
     """A function that fetches one small picture under the rules for URLs that are data."""
-    policy = FetchPolicy(
-        allowed_hosts=frozenset(settings.allowed_image_hosts),
-        max_bytes=THUMBNAIL_BYTES,
-        total_deadline=THUMBNAIL_SECONDS,
-    )
+    hosts = frozenset(settings.allowed_image_hosts)
+    policy = FetchPolicy(allowed_hosts=hosts, max_bytes=THUMBNAIL_BYTES, total_deadline=THUMBNAIL_SECONDS)
     return lambda url: fetch_image(url, policy).body
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from upath import UPath
 
+from imagesync_pipelines.connectors.image_db.batch import RejectLine
 from imagesync_pipelines.connectors.image_db.errors import UnknownSkuError
 from imagesync_pipelines.connectors.image_db.record_store import PageReject, read_table
 from imagesync_pipelines.products.matching import RULES, Matcher, match_links, may_resemble, products_of
@@ -21,7 +22,6 @@ from imagesync_pipelines.sync.frames import among
 NO_ARTICLE = "the image names no article"
 NOT_SHOWABLE = "no format a browser can show yet"
 
-_REJECTED = ("key", "group", "reason")
 _LINK = ("number", "variant", "front")
 
 
@@ -74,25 +74,25 @@ def plan_wanted(records: UPath, products: pd.DataFrame) -> PlannedImages:
     )
 
 
-def rejected_rows(rejects: Sequence[PageReject], current: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
+def rejected_rows(rejects: Sequence[RejectLine | PageReject], current: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
     """The rejects as the engine's `rejected` frame: key, group (may be NA), reason.
 
     A reject whose file_id is legible protects every row that its image has in `current`: what we cannot read is not
     gone. Where another page had the same image in good order (`wanted`), the good record counts.
     """
-    illegible = {reject.external_id for _, _, reject in rejects if reject.external_id is not None}
+    illegible = {reject.external_id for reject in rejects if reject.external_id is not None}
     there = current[current["key"].str.split("/", n=1).str[1].isin(illegible)] if illegible else current.iloc[:0]
     rows_of = defaultdict(list)
     for key, group in zip(there["key"], there["group"], strict=True):
         rows_of[key.partition("/")[2]].append((key, group))
     good = set(there.loc[among(there["key"], wanted["key"]), "key"]) if len(there) else set()
     rows: dict[str, tuple[str, str | None, str]] = {}
-    for page, place, reject in rejects:
-        reason = f"page {page}: {reject.reason}"
-        name = f"?/{reject.external_id}" if reject.external_id else f"page {page}, reject {place}"
+    for reject in rejects:
+        reason = f"page {reject.page}: {reject.reason}"
+        name = f"?/{reject.external_id}" if reject.external_id else f"page {reject.page}, reject {reject.place}"
         found = rows_of.get(reject.external_id or "", [(name, None)])
         rows.update({key: (key, group, reason) for key, group in found if key not in good})
-    return _rejected(list(rows.values()))
+    return pd.DataFrame(list(rows.values()), columns=["key", "group", "reason"]).astype("str")
 
 
 def groups_of_skus(skus: Sequence[str], products: pd.DataFrame) -> frozenset[str]:
@@ -179,10 +179,6 @@ def _unused(table: pa.Table, urls: pa.ChunkedArray) -> pd.DataFrame:
     reason = pc.if_else(bare, NO_ARTICLE, pc.if_else(pc.equal(table["image_format"], ""), NOT_SHOWABLE, None))
     shown = table.select(["external_id", "image_type"]).append_column("image_url", urls)
     return frame_of(shown.append_column("reason", reason).filter(pc.is_valid(reason)))
-
-
-def _rejected(rows: list[tuple[str, str, str]] | list[tuple[str, str | None, str]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=list(_REJECTED)).astype("str")
 
 
 def _unmatched(

@@ -1,8 +1,6 @@
 """The steps before the plan: products of the ERP, pages and records of the image database."""
 
 from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -25,52 +23,41 @@ from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.blocks import block_pages, check_block_size, missing_blocks, page_blocks
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.planned import BATCH, deletion_limits
-from imagesync_pipelines.sync.steps import PartitionOutcomes, Progress, RunContext, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import PartitionOutcomes, RunContext, StepResult, Table, Texts
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 Run = RunContext[ImageDbSettings]
-OpenSession = Callable[[], AbstractContextManager[UpstreamSession]]
 
 RECORD_STAGE = "record"
 KEPT_BATCHES = 3
 RESET_PAGES = "imagesync image-db reset-pages"
 
 
-@dataclass(frozen=True)
-class ProductsTaken:
-    """What came of the ERP's products; set_aside: kind, erp_id, sku, reason."""
-
-    written: products.ProductsWritten
-    set_aside: pd.DataFrame
-    warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RecordsMade:
-    """A batch of records, and the reading that this step itself did, if any."""
-
-    about: About
-    landed: Landed | None
-
-
+@collector_paused()
 def erp_products(context: Run, options: ErpOptions) -> StepResult:
-    """The step `erp_products`; see take_over_products."""
-    done = take_over_products(context, options)
-    written = done.written
+    """The step `erp_products`: the ERP read, and the product table brought up to it; see products.write_products.
+
+    Raises ErpError when the ERP cannot be read or gives nothing; then nothing is changed.
+    """
+    read = erp.read_erp(context.settings)
+    limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
+    written = products.write_products(context.installation.engine, read.rows, read.set_aside, limits)
+    aside = f"{len(read.set_aside)} rows of the ERP cannot be used; what we have of them stays as it is."
+    warnings = (*read.warnings, *written.warnings, *([aside] if len(read.set_aside) else []))
     return StepResult(
         rows=written.total,
         numbers={
             "products/added": written.added,
             "products/updated": written.updated,
             "products/deactivated": written.deactivated,
-            "products/set_aside": len(done.set_aside),
+            "products/set_aside": len(read.set_aside),
         },
-        shown={"warnings": Texts(done.warnings), "set_aside": Table(done.set_aside)},
+        shown={"warnings": Texts(warnings), "set_aside": Table(read.set_aside)},
         lines=[
             f"{written.total} products: {written.added} added, {written.updated} updated, {written.deactivated} left "
-            f"the ERP, {len(done.set_aside)} set aside."
+            f"the ERP, {len(read.set_aside)} set aside."
         ],
-        warnings=done.warnings,
+        warnings=warnings,
     )
 
 
@@ -86,7 +73,7 @@ def api_pages(context: Run, options: PagesOptions) -> StepResult:
     check_block_size(known, settings.image_db_pages_per_block, RESET_PAGES)
     everything = chosen == sorted(known)
     reader = reader_of(context, options.page_size)
-    with open_session(settings, context.installation.settings, context.tell) as session:
+    with source_of(context) as session:
         if everything:
             landed = read_all(reader, session)
         else:
@@ -104,50 +91,9 @@ def api_pages(context: Run, options: PagesOptions) -> StepResult:
     )
 
 
-def records(context: Run, options: RecordsOptions) -> StepResult:
-    """The step `records`; see make_records."""
-    shared = context.installation.settings
-    made = make_records(context, options, lambda: open_session(context.settings, shared, context.tell))
-    about, landed = made.about, made.landed
-    outcomes = None
-    if landed is not None:
-        keys = page_blocks(max(landed.pages, default=0), context.settings.image_db_pages_per_block)
-        known = set(context.blocks.known()) if context.blocks is not None else set()
-        spans = {block: block_pages(block) for block in keys if block in known}
-        outcomes = PartitionOutcomes(landed=pages.whole_blocks(landed, spans), of="api_pages")
-    return StepResult(
-        rows=about.records,
-        size=Batches(context.handovers).records(context.run_id).stat().st_size,
-        numbers={
-            "records/valid": about.records,
-            "records/rejected": len(about.rejects),
-            "records/repeated": about.repeated,
-            "records/conflicts": about.conflicts,
-        },
-        shown={
-            "scan": about.scan_id,
-            "scan_is_complete": about.complete,
-            "scan_is_incomplete_because": about.reason or "-",
-            "rejects": Table(rejects_frame(about)),
-        },
-        lines=[landed.sentence()] if landed is not None else [],
-        warnings=about.warnings,
-        partitions=outcomes,
-    )
-
-
-@collector_paused()
-def take_over_products(context: Run, options: ErpOptions) -> ProductsTaken:
-    """Read the ERP and bring the product table up to it; see products.write_products.
-
-    Raises ErpError when the ERP cannot be read or gives nothing; then nothing is changed.
-    """
-    read = erp.read_erp(context.settings)
-    limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
-    written = products.write_products(context.installation.engine, read.rows, read.set_aside, limits)
-    aside = f"{len(read.set_aside)} rows of the ERP cannot be used; what we have of them stays as it is."
-    warnings = (*read.warnings, *written.warnings, *([aside] if len(read.set_aside) else []))
-    return ProductsTaken(written, read.set_aside, warnings)
+def source_of(context: Run) -> UpstreamSession:
+    """A session on the image database. Raises SettingsError."""
+    return open_session(context.settings, context.installation.settings, context.tell)
 
 
 def reader_of(context: Run, page_size: int | None) -> Reader:
@@ -158,44 +104,80 @@ def reader_of(context: Run, page_size: int | None) -> Reader:
 
 
 @collector_paused()
-def make_records(context: Run, options: RecordsOptions, open_session: OpenSession) -> RecordsMade:
-    """Make the batch of records that a plan is made from; pages are read only when the options ask for it.
+def records(context: Run, options: RecordsOptions, source: Callable[[Run], UpstreamSession] = source_of) -> StepResult:
+    """The step `records`: the batch that a plan is made from; pages are read only when the options ask for it.
 
     Raises BatchMissingError when there are no stored pages to take, PagesFailedError when one that was to be read
     could not be (the others are kept), and the session's errors.
     """
-    settings, run_id = context.settings, context.run_id
+    engine, batches, span = context.installation.engine, Batches(context.handovers), options.span()
     reader = reader_of(context, options.page_size)
     landed: Landed | None = None
-    span = options.span()
-    if span is not None:
-        with open_session() as session:
-            landed = read_spans(reader, session, [span])
-    elif options.skus and not _stored_pages_are_fresh(reader):
-        with open_session() as session:
-            landed = read_all(reader, session)
-    if landed is not None and landed.failed:
-        page = min(landed.failed)
-        raise PagesFailedError(
-            f"{len(landed.failed)} of {len(landed.failed) + len(landed.pages)} pages could not be read, the first: "
-            f"page {page}: {landed.failed[page]}. Nothing was changed; the pages that were read are kept."
-        )
-    scan = scans.get_scan(context.installation.engine, landed.scan_id) if landed is not None else None
-    scan = scan or scans.latest_scan(context.installation.engine, CONNECTOR)
+    if span is not None or (options.skus and not _stored_pages_are_fresh(reader)):
+        with source(context) as session:
+            landed = read_spans(reader, session, [span]) if span is not None else read_all(reader, session)
+        if landed.failed:
+            page = min(landed.failed)
+            raise PagesFailedError(
+                f"{len(landed.failed)} of {len(landed.failed) + len(landed.pages)} pages could not be read, the first: "
+                f"page {page}: {landed.failed[page]}. Nothing was changed; the pages that were read are kept."
+            )
+    scan = scans.latest_scan(engine, CONNECTOR) if landed is None else scans.get_scan(engine, landed.scan_id)
     if scan is None:
         raise BatchMissingError("no pages are stored yet; materialise all partitions of image_db/api_pages")
     only = set(landed.pages) if landed is not None and span is not None else None
-    batches = Batches(context.handovers)
-    entries = reader.raw.entries(scan.id)
-    total_bytes = sum(entry.bytes for entry in entries if only is None or entry.page in only)
-    raw_pages = _raw_pages(reader, scan, only, len(entries) if only is None else len(only), context.progress)
-    chunks = parse(raw_pages, settings.image_db_detail_min_height, total_bytes)
-    stored = batches.write(run_id, chunks)
+    about, stored = _write_batch(context, options, reader, scan, only, landed)
+    _quarantine_rejects(context, stored, whole=only is None)
+    used = {str(header.scope[BATCH]) for header in context.plans.all(CONNECTOR) if BATCH in header.scope}
+    batches.prune(KEPT_BATCHES, used=used)
+    # Where releases before hand-overs kept their batches; their plans are made again.
+    remove_folder(context.installation.storage / "records" / CONNECTOR)
+    rejects = [(line.page, line.external_id or "not legible", line.reason) for line in about.rejects]
+    return StepResult(
+        rows=about.records,
+        size=batches.records(context.run_id).stat().st_size,
+        numbers={
+            "records/valid": about.records,
+            "records/rejected": len(rejects),
+            "records/repeated": about.repeated,
+            "records/conflicts": about.conflicts,
+        },
+        shown={
+            "scan": about.scan_id,
+            "scan_is_complete": about.complete,
+            "scan_is_incomplete_because": about.reason or "-",
+            "rejects": Table(pd.DataFrame(rejects, columns=["page", "image", "reason"])),
+        },
+        lines=[landed.sentence()] if landed is not None else [],
+        warnings=about.warnings,
+        partitions=_blocks_read(context, landed) if landed is not None else None,
+    )
+
+
+def _write_batch(
+    context: Run,
+    options: RecordsOptions,
+    reader: Reader,
+    scan: scans.Scan,
+    only: Collection[int] | None,
+    landed: Landed | None,
+) -> tuple[About, Stored]:
+    """Keep the records of a scan's pages as this run's batch. only: of these pages; landed: how they were just read."""
+    batches, settings = Batches(context.handovers), context.settings
+    entries = [entry for entry in reader.raw.entries(scan.id) if only is None or entry.page in only]
+    raw_pages = _raw_pages(reader, scan, only, len(entries) if only is None else len(only))
+    chunks = parse(raw_pages, settings.image_db_detail_min_height, sum(entry.bytes for entry in entries))
+    stored = batches.write(context.run_id, chunks)
     proof = prove(stored.facts, scan.started_at, scan.ended_at or datetime.now(UTC), settings.image_db_walk_max_seconds)
     complete = scan.state == scans.PROVEN and proof.complete and only is None
     reason = "" if complete else scan.reason or proof.reason or "only a part of the pages was taken"
+    warnings = list(landed.notes) if landed is not None else []
+    if not complete:
+        warnings.append(f"Nothing is removed this time: {reason}.")
+    if stored.rejects:
+        warnings.append(f"{len(stored.rejects)} records were set aside; see `imagesync quarantine list`.")
     about = About(
-        run_id=run_id,
+        run_id=context.run_id,
         made_at=datetime.now(UTC),
         scan_id=scan.id,
         scope="pages" if only is not None else "skus" if options.skus else "images" if options.external_ids else "all",
@@ -206,31 +188,21 @@ def make_records(context: Run, options: RecordsOptions, open_session: OpenSessio
         records=stored.records,
         repeated=stored.repeated,
         conflicts=stored.conflicts,
-        rejects=tuple(
-            RejectLine(page=page, place=nth, external_id=reject.external_id, reason=reject.reason)
-            for page, nth, reject in stored.rejects
-        ),
-        warnings=_warnings(stored, complete=complete, reason=reason, notes=landed.notes if landed else ()),
+        rejects=tuple(RejectLine(**reject._asdict()) for reject in stored.rejects),
+        warnings=tuple(warnings),
         api_calls=landed.calls if landed else scan.calls,
         bytes_downloaded=landed.bytes if landed else scan.bytes,
     )
-    batches.describe(run_id, about)
-    _quarantine_rejects(context, stored, whole=only is None)
-    batches.prune(KEPT_BATCHES, used=batches_of_plans(context))
-    # Where releases before hand-overs kept their batches; their plans are made again.
-    remove_folder(context.installation.storage / "records" / CONNECTOR)
-    return RecordsMade(about, landed)
+    batches.describe(context.run_id, about)
+    return about, stored
 
 
-def batches_of_plans(context: Run) -> Collection[str]:
-    """The batches that stored plans still need."""
-    return {str(header.scope[BATCH]) for header in context.plans.all(CONNECTOR) if BATCH in header.scope}
-
-
-def rejects_frame(about: About) -> pd.DataFrame:
-    """The rejects of a batch: page, image, reason."""
-    rows = [(line.page, line.external_id or "not legible", line.reason) for line in about.rejects]
-    return pd.DataFrame(rows, columns=["page", "image", "reason"])
+def _blocks_read(context: Run, landed: Landed) -> PartitionOutcomes:
+    """The blocks of pages that a reading of this step brought whole."""
+    keys = page_blocks(max(landed.pages, default=0), context.settings.image_db_pages_per_block)
+    known = context.blocks.known() if context.blocks is not None else ()
+    spans = {block: block_pages(block) for block in keys if block in known}
+    return PartitionOutcomes(landed=pages.whole_blocks(landed, spans), of="api_pages")
 
 
 def _stored_pages_are_fresh(reader: Reader) -> bool:
@@ -249,9 +221,7 @@ def _stored_pages_are_fresh(reader: Reader) -> bool:
     )
 
 
-def _raw_pages(
-    reader: Reader, scan: scans.Scan, only: Collection[int] | None, total: int, progress: Progress
-) -> Iterator[RawPage]:
+def _raw_pages(reader: Reader, scan: scans.Scan, only: Collection[int] | None, total: int) -> Iterator[RawPage]:
     """The stored pages of a scan, a few in memory at a time.
 
     The pages of the scan itself count as fetched at one moment, because pages read side by side come in any order, and
@@ -261,16 +231,7 @@ def _raw_pages(
         again = scan.ended_at is not None and entry.fetched_at > scan.ended_at
         moment = entry.fetched_at if again else scan.started_at
         yield RawPage(entry.page, moment, body)
-        progress("pages validated", done, total)
-
-
-def _warnings(stored: Stored, *, complete: bool, reason: str, notes: tuple[str, ...]) -> tuple[str, ...]:
-    found = list(notes)
-    if not complete:
-        found.append(f"Nothing is removed this time: {reason}.")
-    if stored.rejects:
-        found.append(f"{len(stored.rejects)} records were set aside; see `imagesync quarantine list`.")
-    return tuple(found)
+        reader.progress("pages validated", done, total)
 
 
 def _quarantine_rejects(context: Run, stored: Stored, *, whole: bool) -> None:
@@ -278,13 +239,13 @@ def _quarantine_rejects(context: Run, stored: Stored, *, whole: bool) -> None:
     table = context.quarantine
     items = [
         QuarantineItem(
-            key=reject.external_id or f"page {page}, reject {nth}",
-            group=None,
-            stage=RECORD_STAGE,
-            reason=reject.reason,
-            payload=reject.raw,
+            reject.external_id or f"page {reject.page}, reject {reject.place}",
+            None,
+            RECORD_STAGE,
+            reject.reason,
+            reject.raw,
         )
-        for page, nth, reject in stored.rejects
+        for reject in stored.rejects
     ]
     table.put(items)
     bad = {item.key for item in items}

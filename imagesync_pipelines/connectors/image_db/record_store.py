@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.choosing import Chosen
-from imagesync_pipelines.connectors.image_db.records import Link, PageContent, Record, Reject
+from imagesync_pipelines.connectors.image_db.records import Link, PageContent, Record
 from imagesync_pipelines.connectors.image_db.scan import PageFacts, facts_of
 
 _LINK = pa.struct([("number", pa.string()), ("variant", pa.string()), ("front", pa.bool_())])
@@ -53,11 +53,13 @@ class ReadPage(NamedTuple):
 
 
 class PageReject(NamedTuple):
-    """A reject with the page it was on and its place there, counted from 1."""
+    """A reject (records.Reject) with the page it was on and its place there, counted from 1."""
 
     page: int
     place: int
-    reject: Reject
+    external_id: str | None
+    reason: str
+    raw: str
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def chunk_of(pages: Sequence[ReadPage]) -> Chunk:
         origins=tuple((read.fetched_at, read.page, len(read.content.records)) for read in pages),
         facts=tuple(facts_of(read.page, read.content, read.fetched_at) for read in pages),
         rejects=tuple(
-            PageReject(read.page, place, reject)
+            PageReject(read.page, place, *reject)
             for read in pages
             for place, reject in enumerate(read.content.rejects, 1)
         ),

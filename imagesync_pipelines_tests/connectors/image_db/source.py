@@ -1,6 +1,6 @@
 """A made-up image database on real HTTP with an installation beside it, for the tests of the stages."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -12,15 +12,18 @@ import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
+from imagesync_pipelines.connectors.image_db.batch import About
 from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, ProductImagePlanOptions, RecordsOptions
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_locations
+from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.model import DeletionLimits
-from imagesync_pipelines.sync.steps import Progress, silent
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import Progress, StepResult, Texts, silent
 from imagesync_pipelines.upstream.session import UpstreamSession
 from imagesync_pipelines_tests.connectors.image_db.made_up import link, page, record
 from imagesync_pipelines_tests.upstream.servers import Request, Served, http, serve, session_for
@@ -33,6 +36,28 @@ _FREE = DeletionLimits(1, 10**6, 10**6, 10**6, lifted=True)
 def image(number: int, *skus: str, front: bool = True, **changed: Any) -> dict[str, Any]:
     """A record of the image `number` on the products with these SKUs."""
     return record(number, links=[link(sku, front=front) for sku in skus], **changed)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the step product_images told: the run's summary, rows of product_image, sentences about rows not written."""
+
+    summary: Summary
+    rows: int | None
+    errors: Collection[object]
+
+    @property
+    def written(self) -> tuple[int, int, int]:
+        """Rows added, updated, removed."""
+        return self.summary.images_added, self.summary.images_updated, self.summary.images_deleted
+
+
+def done(result: StepResult) -> Done:
+    """What the step product_images told."""
+    errors = result.shown["errors"]
+    assert result.summary is not None
+    assert isinstance(errors, Texts)
+    return Done(result.summary, result.rows, errors.items)
 
 
 @dataclass
@@ -83,18 +108,24 @@ class Connector:
         with self.session() as session:
             return pages.read_all(reader, session)
 
-    def records(self, part: RecordsOptions | None = None) -> reading_steps.RecordsMade:
+    def records(self, part: RecordsOptions | None = None) -> About:
         """Begin a run with its records."""
         self.run_id = f"run-{next(_RUNS)}"
-        return reading_steps.make_records(self.context(), part or RecordsOptions(page_size=PER_PAGE), self.session)
+        part = part or RecordsOptions(page_size=PER_PAGE)
+        reading_steps.records(self.context(), part, lambda _: self.session())
+        return self.context().need("records", About)
 
     def plan(self, **options: Any) -> plan_steps.ProductImagesPlanned:
         """This run's plan."""
         return plan_steps.make_plan(self.context(), ProductImagePlanOptions(**options))
 
-    def apply(self, **options: Any) -> plan_steps.ProductImagesApplied:
+    def apply(self, **options: Any) -> Done:
         """Apply this run's plan, or the one named."""
-        return plan_steps.apply_plan(self.context(), ProductImageOptions(**options))
+        return done(plan_steps.product_images(self.context(), ProductImageOptions(**options)))
+
+    def unmatched(self) -> StepResult:
+        """Write the tables of what did not match."""
+        return plan_steps.unmatched_articles(self.context(), NoOptions())
 
     def sync(self, part: RecordsOptions | None = None, **options: Any) -> tuple[int, int, int]:
         """A whole run; a part reads its own pages. Gives rows added, updated, removed."""
@@ -102,8 +133,7 @@ class Connector:
             self.scan()
         self.records(part)
         self.plan(**options)
-        applied = self.apply().applied
-        return applied.added, applied.updated, applied.removed
+        return self.apply().written
 
     def shown(self) -> dict[str, list[str]]:
         """External ids by SKU, the primary first, then in order of priority and id."""

@@ -46,7 +46,7 @@ def test_a_batch_is_read_as_it_was_written(batches: Batches) -> None:
     make(batches, "one", 0)
     assert batches.about("one") == about("one")
     assert read_external_ids(batches.records("one")) == ["1", "2"]
-    assert [(line.page, line.place, line.reject.external_id) for line in about("one").page_rejects()] == [(2, 1, "7")]
+    assert [(line.page, line.place, line.external_id) for line in about("one").rejects] == [(2, 1, "7")]
 
 
 def test_a_batch_counts_only_once_it_is_described(batches: Batches) -> None:

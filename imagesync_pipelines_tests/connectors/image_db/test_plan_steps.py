@@ -80,7 +80,7 @@ def test_what_is_gone_is_removed_only_with_the_proof_of_a_whole_scan(synced: Con
     made = synced.plan()
     assert (made.planned.counts["remove"], len(made.planned.held)) == (0, 4)
     assert "does not show that they are gone" in made.planned.warnings[-1]
-    assert synced.apply().applied.removed == 0
+    assert synced.apply().summary.images_deleted == 0
     synced.source.broken.clear()
     assert synced.sync() == (0, 0, 1)
     assert synced.shown()[SKUS[0]] == ["10", "12"]
@@ -100,10 +100,9 @@ def test_a_part_of_the_pages_adds_and_updates_but_never_removes(synced: Connecto
     before = {row[2]: row for row in rows(synced)}
     synced.records(LIMIT_1)
     made = synced.plan()
-    assert set(made.plan["key"].str.split("/").str[1]) == {"10", "11", "12", "13"}
+    assert set(made.planned.plan["key"].str.split("/").str[1]) == {"10", "11", "12", "13"}
     assert (len(made.planned.held), made.planned.counts["remove"]) == (1, 0)
-    applied = synced.apply().applied
-    assert (applied.added, applied.updated, applied.removed) == (1, 1, 0)
+    assert synced.apply().written == (1, 1, 0)
     assert "11" in synced.shown()[SKUS[0]]
     assert "11" in synced.shown()[SKUS[3]]
     after = {row[2]: row for row in rows(synced) if row[1] != synced.product_id(SKUS[3])}
@@ -229,7 +228,7 @@ def test_a_stored_plan_is_applied_later_and_products_that_moved_since_are_refuse
     with synced.place.engine.begin() as connection:
         connection.execute(product_image.delete().where(product_image.c.external_id == "40"))
     done = synced.apply(plan_id=stored.plan_id)
-    assert (done.applied.added, done.applied.refused) == (1, 1)
+    assert (done.summary.images_added, done.summary.refused) == (1, 1)
     assert "--replan" in done.summary.warnings[-1]
     assert "40" in synced.shown()[SKUS[1]]
     assert "40" not in synced.shown()[SKUS[0]]
@@ -243,7 +242,7 @@ def test_refused_products_are_planned_again_when_asked_for(synced: Connector) ->
     with synced.place.engine.begin() as connection:
         connection.execute(product_image.delete().where(product_image.c.external_id == "12"))
     done = synced.apply(plan_id=stored.plan_id, replan=True)
-    assert (done.applied.added, done.applied.refused, len(done.applied.affected)) == (3, 0, 2)
+    assert (done.summary.images_added, done.summary.refused, done.summary.products_affected) == (3, 0, 2)
     assert sorted(synced.shown()[SKUS[0]]) == ["10", "11", "12", "40"]
     plans = Plans(synced.place.engine, synced.place.storage).all("image_db")
     assert [header.applied_run for header in plans[:2]] == [synced.run_id] * 2
@@ -254,11 +253,11 @@ def test_a_plan_applied_twice_writes_nothing_and_says_so(synced: Connector) -> N
     synced.scan()
     synced.records()
     plan_id = synced.plan().plan_id
-    assert synced.apply(plan_id=plan_id).applied.added == 1
+    assert synced.apply(plan_id=plan_id).summary.images_added == 1
     before = rows(synced)
     synced.run_id = "another run"
     done = synced.apply(plan_id=plan_id)
-    assert (done.applied.added, done.applied.refused) == (0, 1)
+    assert (done.summary.images_added, done.summary.refused) == (0, 1)
     assert "had been applied before" in done.summary.warnings[0]
     assert rows(synced) == before
 
@@ -277,10 +276,10 @@ def test_a_plan_that_was_broken_off_goes_on_and_counts_what_it_had_written(
             raise sa.exc.OperationalError("COMMIT", {}, Exception("the server went away"))
 
     with pytest.raises(sa.exc.OperationalError):
-        plan_steps.apply_plan(connector.context(break_off), ProductImageOptions())
+        plan_steps.product_images(connector.context(break_off), ProductImageOptions())
     assert len(rows(connector)) in (6, 9)  # a batch that the other writer had begun comes to its end
     done = connector.apply()
-    assert (done.applied.added, done.applied.refused, done.rows) == (12, 0, 12)
+    assert (done.summary.images_added, done.summary.refused, done.rows) == (12, 0, 12)
 
 
 def test_a_poisoned_row_is_told_quarantined_and_tried_again(synced: Connector) -> None:
@@ -293,7 +292,7 @@ def test_a_poisoned_row_is_told_quarantined_and_tried_again(synced: Connector) -
     synced.records()
     synced.plan()
     done = synced.apply()
-    assert (done.applied.failed, done.applied.added) == (1, 0)
+    assert (done.summary.failed, done.summary.images_added) == (1, 0)
     assert any("quarantine" in warning for warning in done.summary.warnings)
     with synced.place.engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE imagesync.product_image DROP CONSTRAINT poison"))

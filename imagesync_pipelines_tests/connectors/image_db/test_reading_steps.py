@@ -49,7 +49,7 @@ def test_without_pages_there_are_no_records(connector: Connector) -> None:
 def test_a_whole_scan_is_taken_as_stored_without_a_call_and_is_proof(connector: Connector) -> None:
     connector.scan()
     before = calls(connector)
-    about = connector.records().about
+    about = connector.records()
     assert calls(connector) == before == 3
     assert (about.scope, about.complete, about.reason, about.records, about.warnings) == ("all", True, "", 10, ())
     assert (about.api_calls, about.bytes_downloaded > 0) == (3, True)
@@ -69,12 +69,12 @@ def test_a_part_reads_its_pages_and_proves_nothing(
 ) -> None:
     connector.scan()
     before = calls(connector)
-    about = connector.records(part).about
+    about = connector.records(part)
     assert calls(connector) - before == requests
     assert (about.scope, about.complete, about.records) == ("pages", False, len(records))
     assert set(connector.plan().images.read_ids) == records
     # From now on the scan is made of pages of two times.
-    again = connector.records().about
+    again = connector.records()
     assert (again.scope, again.complete, again.records) == ("all", False, 10)
     assert "were read again" in again.reason
 
@@ -93,7 +93,7 @@ def test_a_run_for_some_products_reads_only_when_it_must(
     connector.scan()
     connector.settings = connector.settings.model_copy(update=changed)
     before = calls(connector)
-    about = connector.records(RecordsOptions(skus=[SKU], page_size=PER_PAGE)).about
+    about = connector.records(RecordsOptions(skus=[SKU], page_size=PER_PAGE))
     assert (calls(connector) - before, about.scope, about.records) == (requests, "skus", 10)
 
 
@@ -102,7 +102,7 @@ def test_a_run_for_some_products_reads_only_when_it_must(
 )
 def test_fresh_pages_that_are_only_a_part_are_not_taken_for_all(connector: Connector, first: RecordsOptions) -> None:
     connector.records(first)
-    about = connector.records(RecordsOptions(skus=[SKU], page_size=PER_PAGE)).about
+    about = connector.records(RecordsOptions(skus=[SKU], page_size=PER_PAGE))
     assert (about.scope, about.records) == ("skus", 10)
 
 
@@ -110,7 +110,7 @@ def test_a_run_for_some_images_takes_the_stored_pages_however_old(connector: Con
     connector.scan()
     connector.settings = connector.settings.model_copy(update={"image_api_cache_enabled": False})
     before = calls(connector)
-    about = connector.records(RecordsOptions(external_ids=["1"])).about
+    about = connector.records(RecordsOptions(external_ids=["1"]))
     assert (calls(connector) - before, about.scope, about.complete) == (0, "images", True)
 
 
@@ -119,7 +119,7 @@ def test_rejects_go_into_quarantine_with_their_page_and_come_out_when_in_order_o
     connector.source.records[5] = image(6, SKU, file_url="no URL")
     connector.source.records.append(None)
     connector.scan()
-    about = connector.records().about
+    about = connector.records()
     assert [(line.page, line.external_id) for line in about.rejects] == [(2, "5"), (2, "6"), (3, None)]
     assert (about.records, about.complete) == (8, False)
     table = QuarantineTable(connector.place.engine, "image_db")
@@ -133,7 +133,7 @@ def test_rejects_go_into_quarantine_with_their_page_and_come_out_when_in_order_o
     assert {entry.key: entry.attempts for entry in table.list()} == {"6": 2, "page 3, reject 1": 1}
     del connector.source.records[5], connector.source.records[-1]
     connector.scan()
-    assert connector.records().about.complete
+    assert connector.records().complete
     assert table.list() == []
 
 
@@ -150,7 +150,7 @@ def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(conne
     assert batches.about(first).records == 10
     with pytest.raises(BatchMissingError, match="no longer kept"):
         batches.about(second)
-    assert connector.apply(plan_id=plan_id).applied.added == 10
+    assert connector.apply(plan_id=plan_id).summary.images_added == 10
     Plans(connector.place.engine, connector.place.storage).prune("image_db", 0)
     connector.records()
     with pytest.raises(BatchMissingError):
@@ -171,5 +171,5 @@ def test_a_page_that_fails_for_good_ends_the_run_and_the_others_are_kept(
     with pytest.raises(BatchMissingError):
         Batches(connector.context().handovers).newest_whole()
     connector.source.broken.clear()
-    assert connector.records(RecordsOptions(limit=1, skip_pages=1, page_size=PER_PAGE)).about.records == 4
-    assert connector.records().about.records == 10
+    assert connector.records(RecordsOptions(limit=1, skip_pages=1, page_size=PER_PAGE)).records == 4
+    assert connector.records().records == 10

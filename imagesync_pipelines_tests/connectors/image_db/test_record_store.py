@@ -84,7 +84,7 @@ def test_of_two_pages_fetched_at_the_same_moment_the_later_counts(tmp_path: Path
 
 def test_rejects_and_page_facts_come_with_their_page(tmp_path: Path) -> None:
     stored = write(tmp_path, read_pages([record(1)], [record(2), record(None), None]))
-    assert [(reject.page, reject.place, reject.reject.external_id) for reject in stored.rejects] == [
+    assert [(reject.page, reject.place, reject.external_id) for reject in stored.rejects] == [
         (2, 1, None),
         (2, 2, None),
     ]

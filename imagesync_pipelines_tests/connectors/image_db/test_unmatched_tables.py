@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db import plan_steps
 from imagesync_pipelines.connectors.image_db.options import RecordsOptions
 from imagesync_pipelines.storage.schema import unmatched_article, unused_image
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA
@@ -19,7 +18,7 @@ def connector(database: sa.Engine, tmp_path: Path) -> Iterator[Connector]:
     records = [image(1, "100001"), image(2, "10000"), image(3), image(4), image(5, "55555555"), image(6)]
     with running(database, tmp_path / "home", records, ["100001"]) as connector:
         connector.sync()
-        plan_steps.write_unmatched(connector.context())
+        connector.unmatched()
         yield connector
 
 
@@ -46,7 +45,7 @@ def test_what_was_corrected_is_gone_from_the_tables(connector: Connector) -> Non
     connector.source.records[1] = image(2, "100001")
     connector.source.records[2] = image(3, "100001")
     connector.sync()
-    found = plan_steps.write_unmatched(connector.context())
+    found = connector.unmatched()
     assert table(connector, unmatched_article, "external_id") == [("5",)]
     assert table(connector, unused_image, "external_id") == [("4",), ("6",)]
     assert (len(found.unmatched), len(found.unused)) == (1, 2)
@@ -57,7 +56,7 @@ def test_a_part_of_the_pages_says_nothing_about_other_images(connector: Connecto
     connector.source.records[1] = image(2, "100001")
     connector.source.records[2] = image(3, "77777777")
     connector.sync(RecordsOptions(limit=1, page_size=PER_PAGE))
-    plan_steps.write_unmatched(connector.context())
+    connector.unmatched()
     assert table(connector, unmatched_article, "external_id") == [("3",), ("5",)]
     assert table(connector, unused_image, "external_id") == [("4",), ("6",)]
 
@@ -68,7 +67,7 @@ def test_a_part_of_the_pages_says_nothing_about_other_images(connector: Connecto
 def test_a_run_for_some_products_or_images_leaves_the_tables_whole(connector: Connector, part: RecordsOptions) -> None:
     before = table(connector, unmatched_article, "external_id", "number"), table(connector, unused_image, "external_id")
     connector.sync(part)
-    plan_steps.write_unmatched(connector.context())
+    connector.unmatched()
     assert (
         table(connector, unmatched_article, "external_id", "number"),
         table(connector, unused_image, "external_id"),
