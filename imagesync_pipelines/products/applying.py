@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import repair_primaries
 from imagesync_pipelines.products.target import Payload, ProductImageTarget
-from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
 from imagesync_pipelines.sync.applied import Loaded, carry_out
 from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
@@ -38,6 +39,18 @@ class ImagesApplied:
     applied: Applied
     repaired: int
     rows: int
+
+
+@dataclass(frozen=True)
+class Unmatched:
+    """What a plan found that no product shows.
+
+    unmatched: number, variant, external_id, image_type, image_url, reason, candidates (list of {sku, name, why}).
+    unused: external_id, image_type, image_url, reason; images that no product shows although no number is wrong.
+    """
+
+    unmatched: pd.DataFrame
+    unused: pd.DataFrame
 
 
 def plan_images(
@@ -93,6 +106,23 @@ def apply_images(
     with engine.connect() as connection:
         mine = sa.select(sa.func.count()).where(product_image.c.source == context.connector)
         return ImagesApplied(applied, repaired, connection.execute(mine).scalar_one())
+
+
+def write_unmatched(engine: sa.Engine, source: str, found: Unmatched, read_ids: Collection[str] | None = None) -> None:
+    """Replace what a source has in the product manager's tables of what no product shows, in one transaction.
+
+    read_ids: only what they say about these images.
+    """
+    now = datetime.now(UTC)
+    with engine.begin() as connection:
+        for table, frame in ((unmatched_article, found.unmatched), (unused_image, found.unused)):
+            known = table.c.source == source
+            if read_ids is not None:
+                known &= table.c.external_id == sa.any_(sa.literal(list(read_ids), sa.ARRAY(sa.Text)))
+            connection.execute(table.delete().where(known))
+            rows: list[dict[Any, Any]] = frame.assign(seen_at=now, source=source).to_dict(orient="records")
+            if rows:
+                connection.execute(table.insert(), rows)
 
 
 def _apply(

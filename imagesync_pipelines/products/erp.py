@@ -166,32 +166,25 @@ def _id_order(kind: str, erp_id: str | None) -> tuple[str, int, str]:
 
 def _reasons(rows: pd.DataFrame) -> pd.Series:
     """For each row why it is set aside, or None; turns is_active into a boolean on the way."""
-    reasons: list[str | None] = []
     first: dict[tuple[str, str, str], str] = {}
-    active: list[bool] = []
-    columns = list(rows.columns)
-    for values in zip(*(rows[name].tolist() for name in columns), strict=True):
-        row = dict(zip(columns, values, strict=True))
-        reason = _fault(row)
-        flag = _flag(row["is_active"])
-        if reason is None and flag is None:
-            reason = "is_active is neither yes nor no"
-        if reason is None:
-            reason = _repeated(row, first)
-        reasons.append(reason)
-        active.append(bool(flag))
-    rows["is_active"] = active
+    columns, flags = list(rows.columns), [_flag(text) for text in rows["is_active"].tolist()]
+    values = zip(*(rows[name].tolist() for name in columns), strict=True)
+    reasons = [
+        _fault(row, flag) or _repeated(row, first)
+        for row, flag in zip((dict(zip(columns, one, strict=True)) for one in values), flags, strict=True)
+    ]
+    rows["is_active"] = [bool(flag) for flag in flags]
     return pd.Series(reasons, index=rows.index, dtype=object)
 
 
-def _fault(row: dict[str, Any]) -> str | None:
-    for column in ("erp_id", "sku"):
+def _fault(row: dict[str, Any], flag: bool | None) -> str | None:
+    for column, name in (("erp_id", "id"), ("sku", "SKU")):
         if not row[column]:
-            return f"the {row['kind']} has no {'id' if column == 'erp_id' else 'SKU'}"
+            return f"the {row['kind']} has no {name}"
     for column, length in _LENGTHS.items():
         if len(row[column] or "") > length:
             return f"{column} has {len(row[column])} characters; {length} fit"
-    return None
+    return "is_active is neither yes nor no" if flag is None else None
 
 
 def _repeated(row: dict[str, Any], first: dict[tuple[str, str, str], str]) -> str | None:

@@ -167,31 +167,18 @@ def _tuples(frame: pd.DataFrame, columns: Sequence[str]) -> Iterable[tuple[Any, 
     return values.where(values.notna(), None).itertuples(index=False, name=None)
 
 
-def _mark_gone(connection: sa.Connection, deletion_limits: DeletionLimits) -> tuple[int, str]:
-    """Mark the products that the ERP no longer has;
-
-    returns how many, and the warning when the deletion limits held some back.
-    """
+def _mark_gone(connection: sa.Connection, limits: DeletionLimits) -> tuple[int, str]:
+    """Mark the products that the ERP no longer has: how many, and a warning when the deletion limits held some back."""
     still = connection.scalar(sa.select(sa.func.count()).where(product.c.left_erp_at.is_(None))) or 0
     gone = connection.execute(sa.text(_GONE)).all()
-    warning = _too_many_gone(len(gone), still, deletion_limits)
-    left = [row.id for row in gone if row.replaced or not warning]
+    too_many = len(gone) > limits.floor and (len(gone) > limits.count or len(gone) > limits.share * still)
+    held = too_many and not limits.lifted
+    left = [row.id for row in gone if row.replaced or not held]
     if left:
         leave = product.update().where(product.c.id == sa.any_(sa.literal(left, sa.ARRAY(sa.BigInteger))))
         connection.execute(leave.values(left_erp_at=sa.func.now(), is_active=False, updated_at=sa.func.now()))
-    return len(left), warning
-
-
-def _too_many_gone(gone: int, still: int, deletion_limits: DeletionLimits) -> str:
-    """The warning when the deletion limits hold them back, else an empty text;
-
-    `still` are the products not known to be gone.
-    """
-    if deletion_limits.lifted or gone <= deletion_limits.floor:
-        return ""
-    if gone <= deletion_limits.count and gone <= deletion_limits.share * still:
-        return ""
-    return (
-        f"The ERP no longer has {gone} of {still} products; that is more than the deletion limits allow, so they "
-        "are. If it is right, run once with the deletion limits lifted (--allow-mass-delete)."
+    warning = (
+        f"The ERP no longer has {len(gone)} of {still} products; that is more than the deletion limits allow, so they "
+        "stay. If it is right, run once with the deletion limits lifted (--allow-mass-delete)."
     )
+    return len(left), warning if held else ""

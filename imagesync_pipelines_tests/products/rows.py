@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.target import ProductImageTarget, image_key, read_current
-from imagesync_pipelines.products.writing import Values
+from imagesync_pipelines.products.target import ProductImageTarget, Values, image_key, read_current
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.sync.apply import Applied, apply_database

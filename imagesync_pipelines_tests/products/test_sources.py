@@ -6,8 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import pin_image, repair_primaries
-from imagesync_pipelines.products.target import ProductImageTarget, image_key, read_current
-from imagesync_pipelines.products.writing import Values
+from imagesync_pipelines.products.target import ProductImageTarget, Values, image_key, read_current
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import pin, product_image

@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 
 from imagesync_pipelines.connectors.folder.rules import RULES_VERSION, named, stem
+from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.products.matching import Matcher, products_of
 from imagesync_pipelines.products.rules import alt_text
-from imagesync_pipelines.products.target import image_key
-from imagesync_pipelines.products.unmatched import Unmatched
-from imagesync_pipelines.products.writing import Values
+from imagesync_pipelines.products.target import Values, image_key
 from imagesync_pipelines.storage.contents import own_address
 
 NO_NAME = "the name does not fit FOLDER_PATTERN"
@@ -25,7 +24,7 @@ class FolderWanted:
     """What should be.
 
     wanted: the engine's columns; content is the hash of the picture, so that a new name of it is a rename. payload: key
-    and the columns of writing.Values, with metadata as text. unmatched: the files that name no product.
+    and the columns of target.Values, with metadata as text. unmatched: the files that name no product.
     """
 
     wanted: pd.DataFrame

@@ -10,11 +10,9 @@ from pydantic import BaseModel, Field
 from imagesync_pipelines.connectors.folder.model import NAME, FilesScan, FolderError
 from imagesync_pipelines.connectors.folder.planning import plan_files, values_of
 from imagesync_pipelines.connectors.folder.reading import Run
-from imagesync_pipelines.products import unmatched
-from imagesync_pipelines.products.applying import apply_images, plan_images
+from imagesync_pipelines.products.applying import apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.table import read_products
-from imagesync_pipelines.products.target import read_current
-from imagesync_pipelines.products.writing import Values
+from imagesync_pipelines.products.target import Values, read_current
 from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.sync.applied import ApplyOptions, applied_summary, applied_warnings, load_plan, payload_of
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
@@ -59,7 +57,7 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
         warnings.append(f"{len(lost)} files name no product, for example {lost['external_id'].iloc[0]}")
     planned = replace(planned, warnings=tuple(warnings), scan_id=scan.id)
     plan_id = store_plan(context, planned, dry_run=options.dry_run)
-    unmatched.write(engine, NAME, made.unmatched)
+    write_unmatched(engine, NAME, made.unmatched)
     return plan_result(
         context,
         planned,

@@ -11,24 +11,14 @@ from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
-from imagesync_pipelines.connectors.image_db.record_store import Chunk, Stored, write_chunks
-from imagesync_pipelines.products.unmatched import Unmatched
+from imagesync_pipelines.connectors.image_db.record_store import Chunk, RejectLine, Stored, write_chunks
+from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
+from imagesync_pipelines.sync.handovers import Lineage, of_lineage
 
 # The step whose hand-over a batch is.
 STEP = "records"
-
-
-class RejectLine(BaseModel):
-    """A record that was set aside: where it was, whose it is when that is legible, and why."""
-
-    model_config = ConfigDict(frozen=True)
-
-    page: int
-    place: int
-    external_id: str | None
-    reason: str
 
 
 class About(BaseModel):
@@ -83,6 +73,10 @@ class Batches:
                 f"the records of {name} are no longer kept; materialise image_db/records and plan again"
             )
         return found
+
+    def of(self, lineage: Lineage) -> About:
+        """The batch of a run's lineage, else the newest of every stored page. Raises BatchMissingError."""
+        return self.about(of_lineage(lineage.run_id, lineage.ancestors, self.names()) or self.newest_whole())
 
     def keep_unmatched(self, name: str, found: Unmatched) -> None:
         """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""

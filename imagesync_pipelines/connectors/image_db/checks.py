@@ -5,10 +5,10 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.batch import About, Batches
+from imagesync_pipelines.connectors.image_db.batch import Batches
 from imagesync_pipelines.connectors.image_db.reading_steps import Run
 from imagesync_pipelines.sync.connector import Check
-from imagesync_pipelines.sync.handovers import of_lineage, plan_to_look_at
+from imagesync_pipelines.sync.handovers import plan_to_look_at
 from imagesync_pipelines.sync.steps import CheckResult
 
 # Name → what it counts, what of it is wrong, and what it says.
@@ -29,14 +29,14 @@ _BLOCKING = {
 
 def every_page_was_read(context: Run) -> Mapping[str, CheckResult]:
     """Whether the scan saw every image."""
-    about = _about(context)
+    about = Batches(context.handovers).of(context.lineage)
     passed, shown = about.complete or about.scope != "all", {"scan": about.scan_id, "records": about.records}
     return {"every_page_was_read": CheckResult(passed, about.reason or "every page was read", shown)}
 
 
 def few_records_are_rejected(context: Run) -> Mapping[str, CheckResult]:
     """Whether the share of records that were set aside is allowed."""
-    about = _about(context)
+    about = Batches(context.handovers).of(context.lineage)
     share = _share(len(about.rejects), about.records, context.settings.image_db_max_reject_share)
     return {"few_records_are_rejected": share}
 
@@ -84,13 +84,6 @@ CHECKS = (
         for name, (_, _, says) in _BLOCKING.items()
     ),
 )
-
-
-def _about(context: Run) -> About:
-    """The batch of the run's lineage; a check that runs by itself looks at the newest of all pages."""
-    batches = Batches(context.handovers)
-    mine = of_lineage(context.run_id, context.lineage.ancestors, batches.names())
-    return batches.about(mine or batches.newest_whole())
 
 
 def _share(bad: int, good: int, allowed: float) -> CheckResult:

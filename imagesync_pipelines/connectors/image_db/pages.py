@@ -94,7 +94,7 @@ def read_all(reader: Reader, session: UpstreamSession) -> Landed:
     return Landed(
         scan_id=scan_id,
         pages=entries,
-        failed=reading.failed,
+        failed={page: str(error) for page, error in sorted(reading.failed.items())},
         last_page=reading.last_page,
         complete=proof.complete,
         reason=proof.reason,
@@ -126,7 +126,7 @@ def read_spans(reader: Reader, session: UpstreamSession, spans: Sequence[range])
     return Landed(
         scan_id=scan_id,
         pages=entries,
-        failed={page: why for reading in readings for page, why in reading.failed.items()},
+        failed={page: str(error) for reading in readings for page, error in sorted(reading.failed.items())},
         last_page=max(ends, default=None),
         complete=False,
         reason=reason,

@@ -16,8 +16,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.image_db.errors import MissingRecordError
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, read_canonical, read_table
 from imagesync_pipelines.products.rules import alt_text, priority
-from imagesync_pipelines.products.target import Payload
-from imagesync_pipelines.products.writing import Values
+from imagesync_pipelines.products.target import Payload, Values
 
 # What of a row comes from its link and its product, and not from its record.
 _OF_A_LINK = ("product_name", "is_front", "matched_by", "fingerprint")

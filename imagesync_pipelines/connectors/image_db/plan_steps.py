@@ -20,16 +20,14 @@ from imagesync_pipelines.connectors.image_db.planning import (
 from imagesync_pipelines.connectors.image_db.reading_steps import Run
 from imagesync_pipelines.connectors.image_db.record_store import read_external_ids
 from imagesync_pipelines.products import table as products
-from imagesync_pipelines.products import unmatched
-from imagesync_pipelines.products.applying import apply_images, plan_images
+from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.exports.formats import write_exports
 from imagesync_pipelines.products.target import Payload, read_current
-from imagesync_pipelines.products.unmatched import Unmatched
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.applied import Loaded, applied_summary, load_plan, payload_of
 from imagesync_pipelines.sync.apply import Applied, collector_paused
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.handovers import PIECE, of_lineage
+from imagesync_pipelines.sync.handovers import PIECE
 from imagesync_pipelines.sync.model import Proof, Scope
 from imagesync_pipelines.sync.planned import BATCH, Planned, changing, plan_result, store_plan
 from imagesync_pipelines.sync.report import changing_rows
@@ -109,9 +107,8 @@ def make_plan(
     another. Raises BatchMissingError, UnknownSkuError.
     """
     batches, engine = Batches(context.handovers), context.installation.engine
-    lineage = context.lineage
-    name = batch or of_lineage(lineage.run_id, lineage.ancestors, batches.names()) or batches.newest_whole()
-    about = batches.about(name)
+    about = batches.about(batch) if batch is not None else batches.of(context.lineage)
+    name = about.run_id
     all_products = products.read_products(engine)
     found = plan_wanted(batches.records(name), all_products)
     batches.keep_unmatched(name, Unmatched(found.unmatched, found.unused))
@@ -205,7 +202,7 @@ def unmatched_articles(context: Run, options: NoOptions) -> StepResult:
     batch = str(context.plan_to_apply(None).scope.get(BATCH, ""))
     found = batches.unmatched(batch)
     read = read_external_ids(batches.records(batch)) if batches.about(batch).scope == "pages" else None
-    unmatched.write(context.installation.engine, context.connector, found, read)
+    write_unmatched(context.installation.engine, context.connector, found, read)
     shown = found.unmatched.loc[:, ["number", "variant", "external_id", "reason", "candidates"]]
     names = [", ".join(f"{near['sku']} {near['name']}" for near in candidates) for candidates in shown["candidates"]]
     return StepResult(

@@ -23,33 +23,70 @@ class Pace:
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reading:
-    """What came of reading a range of pages.
+    """What came of reading pages from `first` on; one thread alone, the caller's, changes it.
 
-    `read` are the pages that were fetched and kept; `failed` the pages that failed for good, with the reason;
-    `last_page` the page without a next one, None when the end was not reached; `page_length` the records of a full
-    page; `api_count` what the first page announced; `notes` sentences for the run's summary.
+    `read` are the pages that were fetched and kept; `failed` the pages that failed for good, with the error; `beyond`
+    those that the API says it has not; `last_page` the page without a next one, None when the end was not reached;
+    `page_length` the records of a full page; `api_count` what the first page announced. page_size: what was asked for.
     """
 
-    read: tuple[int, ...]
-    failed: dict[int, str]
-    last_page: int | None
-    page_length: int | None
-    api_count: int | None
-    notes: tuple[str, ...]
-
-
-@dataclass
-class _Progress:
-    """What is known so far; one thread alone, the caller's, changes it."""
-
+    first: int
+    page_size: int
     read: set[int] = field(default_factory=set)
     failed: dict[int, UpstreamError] = field(default_factory=dict)
     beyond: set[int] = field(default_factory=set)
     last_page: int | None = None
     page_length: int | None = None
     api_count: int | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences for the run's summary."""
+        if self.page_length is not None and self.page_length != self.page_size:
+            return (
+                f"the image database gives {self.page_length} records per page whatever is asked "
+                f"({self.page_size} were asked); all pages are read",
+            )
+        if self.beyond and not self.read:
+            return (f"the image database has no page {self.first}; nothing was read",)
+        return ()
+
+    def settle(self, future: Future[PageAnswer], page: int, keep: Keep) -> None:
+        """Keep one page, or note why there is none."""
+        try:
+            answer = _in_sequence(future.result())
+        except (CredentialsError, DeadlineExceededError):
+            raise  # the next hundred pages would fail in the same way
+        except PastTheEndError:
+            self.beyond.add(page)
+            return
+        except UpstreamError as error:
+            self.failed[page] = error
+            return
+        keep(answer)
+        self.read.add(page)
+        if self.api_count is None:
+            self.api_count = answer.api_count
+        if answer.next_page is None:
+            self.last_page = max(page, self.last_page or 0)
+        elif self.page_length is None:
+            self.page_length = answer.length
+
+    def predicted(self) -> int:
+        """The last page that the count and the real page length predict."""
+        if not self.page_length or self.api_count is None:
+            return max(self.read, default=0)
+        return -(-self.api_count // self.page_length)
+
+    def following(self) -> int | None:
+        """The page to follow after all that was asked for, or None at the end or where the trail is lost."""
+        newest = max(self.read, default=0)
+        asked = max(self.read | self.beyond | self.failed.keys(), default=0)
+        if not self.read or self.last_page == newest or asked > newest:
+            return None
+        return newest + 1
 
 
 def read_scan(fetch: Fetch, keep: Keep, pace: Pace, page_size: int, first: int = 1, last: int | None = None) -> Reading:
@@ -60,32 +97,25 @@ def read_scan(fetch: Fetch, keep: Keep, pace: Pace, page_size: int, first: int =
     `concurrency` pages are in memory. A page that fails for good does not stop the others. Raises CredentialsError and
     DeadlineExceededError at once, the first page's error when the page after it fails too, and whatever `keep` raises.
     """
-    progress = _Progress()
+    reading = Reading(first, page_size)
     with ThreadPoolExecutor(pace.concurrency, thread_name_prefix="page") as pool:
 
         def run(pages: Iterable[int]) -> None:
             for future, page in _bounded(pool, fetch, pages, pace):
-                _settle(progress, future, page, keep)
+                reading.settle(future, page, keep)
 
         for page in (first, first + 1):
             if last is None or page <= last:
                 run([page])
-            if progress.read or progress.beyond:
+            if reading.read or reading.beyond:
                 break
-        if not progress.read and progress.failed:
-            raise progress.failed[first]
-        start = max(progress.read, default=first) + 1
-        run(range(start, min(_predicted(progress), last or _predicted(progress)) + 1))
-        while (after := _following(progress, first)) is not None and (last is None or after <= last):
+        if not reading.read and reading.failed:
+            raise reading.failed[first]
+        start = max(reading.read, default=first) + 1
+        run(range(start, min(reading.predicted(), last or reading.predicted()) + 1))
+        while (after := reading.following()) is not None and (last is None or after <= last):
             run([after])
-    return Reading(
-        read=tuple(sorted(progress.read)),
-        failed={page: str(error) for page, error in sorted(progress.failed.items())},
-        last_page=progress.last_page,
-        page_length=progress.page_length,
-        api_count=progress.api_count,
-        notes=tuple(_notes(progress, page_size, first)),
-    )
+    return reading
 
 
 def _bounded(
@@ -110,56 +140,8 @@ def _bounded(
             future.cancel()
 
 
-def _settle(progress: _Progress, future: Future[PageAnswer], page: int, keep: Keep) -> None:
-    """Keep one page, or note why there is none."""
-    try:
-        answer = _in_sequence(future.result())
-    except (CredentialsError, DeadlineExceededError):
-        raise  # the next hundred pages would fail in the same way
-    except PastTheEndError:
-        progress.beyond.add(page)
-        return
-    except UpstreamError as error:
-        progress.failed[page] = error
-        return
-    keep(answer)
-    progress.read.add(page)
-    if progress.api_count is None:
-        progress.api_count = answer.api_count
-    if answer.next_page is None:
-        progress.last_page = max(page, progress.last_page or 0)
-    elif progress.page_length is None:
-        progress.page_length = answer.length
-
-
 def _in_sequence(answer: PageAnswer) -> PageAnswer:
     """The page itself; a page that would lead us in circles, or on for ever, is an error."""
     if answer.next_page is not None and (answer.next_page != answer.page + 1 or not answer.length):
         raise BadPageError(f"page {answer.page} has {answer.length} records and names page {answer.next_page} as next")
     return answer
-
-
-def _predicted(progress: _Progress) -> int:
-    """The last page that the count and the real page length predict."""
-    if not progress.page_length or progress.api_count is None:
-        return max(progress.read, default=0)
-    return -(-progress.api_count // progress.page_length)
-
-
-def _following(progress: _Progress, first: int) -> int | None:
-    """The page to follow after all that was asked for, or None at the end or where the trail is lost."""
-    newest = max(progress.read, default=first - 1)
-    asked = max(progress.read | progress.beyond | progress.failed.keys(), default=first - 1)
-    if not progress.read or progress.last_page == newest or asked > newest:
-        return None
-    return newest + 1
-
-
-def _notes(progress: _Progress, page_size: int, first: int) -> Iterator[str]:
-    if progress.page_length is not None and progress.page_length != page_size:
-        yield (
-            f"the image database gives {progress.page_length} records per page whatever is asked "
-            f"({page_size} were asked); all pages are read"
-        )
-    if progress.beyond and not progress.read:
-        yield f"the image database has no page {first}; nothing was read"

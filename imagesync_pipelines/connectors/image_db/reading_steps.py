@@ -6,13 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from imagesync_pipelines.connectors.image_db import pages
-from imagesync_pipelines.connectors.image_db.batch import About, Batches, RejectLine
+from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
 from imagesync_pipelines.connectors.image_db.options import ErpOptions, PagesOptions, RecordsOptions
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Landed, Reader, read_all, read_spans
 from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
-from imagesync_pipelines.connectors.image_db.record_store import Stored, read_external_ids
+from imagesync_pipelines.connectors.image_db.record_store import RejectLine, Stored, read_external_ids
 from imagesync_pipelines.connectors.image_db.scan import prove
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.products import erp

@@ -11,10 +11,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.choosing import Chosen
@@ -60,6 +61,17 @@ class PageReject(NamedTuple):
     external_id: str | None
     reason: str
     raw: str
+
+
+class RejectLine(BaseModel):
+    """A record that was set aside: where it was, whose it is when that is legible, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    page: int
+    place: int
+    external_id: str | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -113,9 +125,13 @@ def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
     losers: set[int] = set()
     conflicts = row = 0
     with tempfile.TemporaryFile() as draft:
-        with _writer(draft) as writer, _Behind(writer) as behind:
+        # A row group is written beside the pages of the next one: compressing needs no Python and uses another core.
+        with _writer(draft) as writer, ThreadPoolExecutor(1, thread_name_prefix="records") as pool:
+            written: Future[None] | None = None
             for chunk in chunks:
-                behind.write(chunk.table)
+                if written is not None:
+                    written.result()
+                written = pool.submit(writer.write_table, chunk.table)
                 facts += chunk.facts
                 rejects += chunk.rejects
                 origins = ((moment, page) for moment, page, records in chunk.origins for _ in range(records))
@@ -128,6 +144,8 @@ def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
                         conflicts += other[3] != fingerprint
                         seen[external_id] = max(mine, other)
                     row += 1
+            if written is not None:
+                written.result()
         draft.seek(0)
         _publish(draft, path, losers)
     return Stored(len(seen), len(losers), conflicts, tuple(rejects), tuple(facts))
@@ -165,32 +183,6 @@ def read_canonical(path: UPath, chosen: pa.BooleanArray | None = None) -> Iterat
             if here is not None and here.false_count:
                 table = table.filter(here)
             yield table["external_id"].combine_chunks(), table["canonical"].combine_chunks()
-
-
-class _Behind:
-    """Writes row groups in a thread, one behind the pages: compressing needs no Python and uses another core.
-
-    An error of the writer is raised by the next write or at the end.
-    """
-
-    def __init__(self, writer: Any) -> None:
-        self._write = writer.write_table
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="records")
-        self._pending: Future[None] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._pool.shutdown()
-        if kind is None and self._pending is not None:
-            self._pending.result()
-
-    def write(self, table: pa.Table) -> None:
-        """Hand a row group over; waits for the one before."""
-        if self._pending is not None:
-            self._pending.result()
-        self._pending = self._pool.submit(self._write, table)
 
 
 def _writer(file: IO[bytes]) -> Any:

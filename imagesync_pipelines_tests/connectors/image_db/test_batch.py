@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.batch import About, Batches, RejectLine
+from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
-from imagesync_pipelines.connectors.image_db.record_store import ReadPage, chunk_of, read_external_ids
+from imagesync_pipelines.connectors.image_db.record_store import ReadPage, RejectLine, chunk_of, read_external_ids
 from imagesync_pipelines.connectors.image_db.records import read_page
-from imagesync_pipelines.products.unmatched import Unmatched
+from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
 

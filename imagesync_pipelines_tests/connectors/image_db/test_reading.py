@@ -62,7 +62,7 @@ def read(
 
 def test_trap_1_all_125_pages_are_read_although_100_records_a_page_were_asked_for() -> None:
     reading, kept = read(FakeApi(2489))
-    assert reading.read == tuple(range(1, 126)) == tuple(sorted(kept))
+    assert sorted(reading.read) == list(range(1, 126)) == sorted(kept)
     assert (reading.last_page, reading.page_length, reading.api_count, reading.failed) == (125, 20, 2489, {})
 
 
@@ -83,7 +83,7 @@ def test_no_page_past_the_end_is_asked_for_when_the_count_is_right() -> None:
 @pytest.mark.parametrize("count", [0, 1, 39, 41, 100], ids=lambda count: f"count says {count}")
 def test_a_wrong_count_does_not_hide_the_real_end(count: int) -> None:
     reading, _ = read(FakeApi(60, count=count))
-    assert (reading.read, reading.last_page) == ((1, 2, 3), 3)
+    assert (reading.read, reading.last_page) == ({1, 2, 3}, 3)
 
 
 def test_skip_5_with_limit_3_reads_pages_6_to_8() -> None:
@@ -100,7 +100,7 @@ def test_a_range_ends_at_the_end_of_the_data() -> None:
 
 def test_a_range_past_the_end_reads_nothing_and_says_so() -> None:
     reading, kept = read(FakeApi(40), first=9, last=12)
-    assert (kept, reading.read) == ([], ())
+    assert (kept, reading.read) == ([], set())
     assert "no page 9" in reading.notes[0]
 
 
@@ -111,7 +111,7 @@ def test_a_page_that_fails_for_good_leaves_the_others_read_and_is_reported() -> 
     reading, kept = read(api)
     assert sorted(kept) == [page for page in range(1, 126) if page not in (7, 90)]
     assert set(reading.failed) == {7, 90}
-    assert "502" in reading.failed[7]
+    assert "502" in str(reading.failed[7])
     assert reading.last_page == 125
 
 
