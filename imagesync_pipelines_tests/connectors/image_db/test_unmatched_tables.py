@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db.options import RecordsOptions
 from imagesync_pipelines.storage.schema import unmatched_article, unused_image
+from imagesync_pipelines.sync.steps import Table
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA
 from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, image, running
 
@@ -48,8 +49,11 @@ def test_what_was_corrected_is_gone_from_the_tables(connector: Connector) -> Non
     found = connector.unmatched()
     assert table(connector, unmatched_article, "external_id") == [("5",)]
     assert table(connector, unused_image, "external_id") == [("4",), ("6",)]
-    assert (len(found.unmatched), len(found.unused)) == (1, 2)
-    assert list(found.unmatched["candidates"]) == [[]]
+    assert (found.rows, found.numbers) == (1, {"articles/unmatched": 1, "images/unused": 2})
+    assert table(connector, unmatched_article, "candidates") == [([],)]
+    shown = found.shown["unmatched"]
+    assert isinstance(shown, Table)
+    assert list(shown.frame["candidates"]) == [""]
 
 
 def test_a_part_of_the_pages_says_nothing_about_other_images(connector: Connector) -> None:
