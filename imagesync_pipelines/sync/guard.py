@@ -1,8 +1,9 @@
-"""The guard: which removals of a plan may happen.
+"""The guard: which removals of a plan may happen, and what proves that a full scan saw everything.
 
 The guard holds removals back and nothing else; a rename is no removal.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -50,6 +51,23 @@ def guard(plan: pd.DataFrame, scope: Scope, deletion_limits: DeletionLimits) -> 
         change=plan["change"].mask(held_back, str(Change.KEEP)), reason=plan["reason"].mask(held_back, why)
     )
     return Guarded(kept, held.reset_index(drop=True), tuple(warnings))
+
+
+def why_unproven(counts: Sequence[int], distinct: int, *, rows: str, source: str, illegible: str = "") -> str:
+    """Why a full scan that lists rows in pages does not prove to be complete, for people; '' when it does.
+
+    Rows move between pages while somebody works at the source, so a scan proves something only when every page named
+    the same count (`counts`, one at least) and exactly that many different keys were read (`distinct`). illegible: what
+    is wrong with rows that have no legible key, '' when there are none. rows, source: their names in the sentence, such
+    as "photos" and "the API".
+    """
+    if min(counts) != max(counts):
+        return f"the number of {rows} changed while reading, between {min(counts)} and {max(counts)}"
+    if illegible:
+        return illegible
+    if distinct != counts[-1]:
+        return f"{distinct} different {rows} were read, but {source} counts {counts[-1]}: some moved between pages"
+    return ""
 
 
 def _proven(plan: pd.DataFrame, scope: Scope) -> pd.Series:

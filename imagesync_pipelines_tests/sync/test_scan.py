@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sync.scan import why_unproven
+from imagesync_pipelines.sync.guard import why_unproven
 
 
 @given(st.integers(0, 10**6), st.integers(1, 50))

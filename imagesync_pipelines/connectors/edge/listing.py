@@ -38,7 +38,7 @@ from imagesync_pipelines.storage.mirror import (
     staging,
 )
 from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, finish_scan, start_scan
-from imagesync_pipelines.sync.scan import why_unproven
+from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 DELETED = "the head office says that it was deleted"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from imagesync_pipelines.connectors.image_db.client import PageAnswer
 from imagesync_pipelines.connectors.image_db.records import PageContent
-from imagesync_pipelines.sync.scan import why_unproven
+from imagesync_pipelines.sync.guard import why_unproven
 
 _SHOWN = 10
 

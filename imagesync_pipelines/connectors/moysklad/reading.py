@@ -40,8 +40,8 @@ from imagesync_pipelines.storage.mirror import (
     staging,
     unstaged_keys,
 )
+from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.scan import why_unproven
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Texts
 
 MAIN_IMAGES = "main_images"
