@@ -4,11 +4,13 @@ from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 
-from fastapi import FastAPI
+from fastapi import APIRouter, Depends, FastAPI
+from starlette.middleware.sessions import SessionMiddleware
 from starlette.staticfiles import StaticFiles
 
 from imagesync_pipelines.web.catalogue import exporting, metrics
-from imagesync_pipelines.web.catalogue.admin.app import add_admin
+from imagesync_pipelines.web.catalogue.admin import login, product, quarantine, runs
+from imagesync_pipelines.web.catalogue.admin.sessions import csrf_token, from_our_form, shown_visitor, told
 from imagesync_pipelines.web.catalogue.api.app import PATH as API
 from imagesync_pipelines.web.catalogue.api.app import build_api
 from imagesync_pipelines.web.catalogue.derivatives import Derivatives
@@ -17,18 +19,18 @@ from imagesync_pipelines.web.catalogue.exporting import Exports
 from imagesync_pipelines.web.catalogue.pages import history, pictures, plans, products
 from imagesync_pipelines.web.catalogue.pages.rendering import make_templates
 from imagesync_pipelines.web.catalogue.state import Opened, kept_for
-from imagesync_pipelines.web.service import AddedHeaders
+from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
 
 # A run takes seconds at least, and reading its record takes milliseconds: a busy page need not read it again.
 RUNS_KEPT_SECONDS, COUNTS_KEPT_SECONDS = 5.0, 60.0
-ROUTERS = (
-    products.router,
-    history.router,
-    plans.router,
-    pictures.router,
-    exporting.router,
-    metrics.router,
-)
+ROUTERS = (products.router, history.router, plans.router, pictures.router, exporting.router, metrics.router)
+ADMIN_ROUTERS = (login.router, product.router, runs.router, quarantine.router)
+
+COOKIE = "imagesync_session"
+# A working day; who logs in in the morning does not have to do it again.
+SESSION_SECONDS = 12 * 3600
+# The longest form is the list of SKUs to synchronise.
+LARGEST_FORM = 256 * 1024
 
 
 def build_app(opened: Opened) -> FastAPI:
@@ -46,5 +48,23 @@ def build_app(opened: Opened) -> FastAPI:
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
     for router in ROUTERS:
         app.include_router(router)
-    add_admin(app, app.state.opened)
+    _add_admin(app, opened)
     return app
+
+
+def _add_admin(app: FastAPI, opened: Opened) -> None:
+    """Sessions, and the pages for people who log in."""
+    app.add_middleware(BodyLimit, largest=LARGEST_FORM)
+    app.add_middleware(
+        SessionMiddleware,
+        secret_key=opened.session_secret.get_secret_value(),
+        session_cookie=COOKIE,
+        max_age=SESSION_SECONDS,
+        same_site="lax",
+        https_only=opened.shared.environment == "production",
+    )
+    app.state.templates.env.globals.update(visitor=shown_visitor, csrf_token=csrf_token, told_once=told)
+    ours = APIRouter(include_in_schema=False, dependencies=[Depends(from_our_form)])
+    for router in ADMIN_ROUTERS:
+        ours.include_router(router)
+    app.include_router(ours)

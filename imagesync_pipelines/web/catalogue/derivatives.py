@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -50,22 +51,6 @@ class OriginalPicture(NamedTuple):
         return f"catalogue-copy:{RECIPE}:{purpose}:{encoding}:{self.version}:{self.url}"
 
 
-class DerivedPicture(NamedTuple):
-    """What a product image can be shown from, the file to try first at the front; version: that of its address."""
-
-    originals: tuple[OriginalPicture, ...]
-    version: str
-
-
-@dataclass
-class DerivativeCounts:
-    """How many copies this process gave and made since it started, and how often there was none."""
-
-    kept: int = 0
-    made: int = 0
-    failed: int = 0
-
-
 @dataclass
 class Failed:
     """What could not be had lately: addresses, and hosts that did not answer. Used from several threads."""
@@ -95,24 +80,26 @@ class Failed:
 
 @dataclass
 class Derivatives:
-    """The copies of one process: few are made at a time, so that pages never wait for a media host."""
+    """The copies of one process: few are made at a time, so that pages never wait for a media host.
+
+    tally: how many copies it gave ("kept") and made, and how often there was none ("failed"), since it started.
+    """
 
     opened: Opened
     failed: Failed = field(default_factory=Failed)
-    tally: DerivativeCounts = field(default_factory=DerivativeCounts)
+    tally: Counter[str] = field(default_factory=Counter)
     makers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(MAKERS))
 
     async def copy(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
         """What is kept of a picture in this size and encoding, made if need be; None when it cannot be had now."""
         found = await to_thread.run_sync(self.kept, originals, purpose, encoding)
         if found is not None:
-            self.tally.kept += 1
+            self.tally["kept"] += 1
             return found
         wanted = [original for original in originals if not self.failed.knows(original.url)]
         if wanted:
             found = await to_thread.run_sync(self.make, wanted, purpose, encoding, limiter=self.makers)
-        self.tally.made += found is not None
-        self.tally.failed += found is None
+        self.tally["made" if found is not None else "failed"] += 1
         return found
 
     def kept(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
@@ -179,8 +166,10 @@ class Derivatives:
         return DecodeLimits(max_pixels=settings.derivative_max_pixels, child_seconds=settings.derivative_seconds)
 
 
-def picture_of(engine: sa.Engine, image_id: int, purpose: Purpose) -> DerivedPicture | None:
-    """What a product image can be shown from; None when there is none with this id.
+def picture_of(engine: sa.Engine, image_id: int, purpose: Purpose) -> tuple[tuple[OriginalPicture, ...], str] | None:
+    """What a product image can be shown from, the file to try first at the front, and the version of its address.
+
+    None when there is none with this id.
 
     The source's own thumbnail is enough for the smallest size, and is a thousandth of a large original.
     """
@@ -192,7 +181,7 @@ def picture_of(engine: sa.Engine, image_id: int, purpose: Purpose) -> DerivedPic
         return None
     version = row.newest_export.isoformat() if row.newest_export is not None else ""
     urls = (row.thumbnail_url, row.image_url) if purpose == "thumb" else (row.image_url,)
-    return DerivedPicture(tuple(OriginalPicture(url, version) for url in urls if url), row.fingerprint[:12])
+    return tuple(OriginalPicture(url, version) for url in urls if url), row.fingerprint[:12]
 
 
 def wanted_encoding(accept: str) -> Encoding:

@@ -1,18 +1,20 @@
 """What a person sees when something cannot be shown, and the headers that every answer of the catalogue carries."""
 
 from http import HTTPStatus
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
 from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from imagesync_pipelines.storage.errors import PinRefusedError, PlanDamagedError, PlanMissingError
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError
-from imagesync_pipelines.web.catalogue.pages.rendering import render
+from imagesync_pipelines.web.catalogue.admin.sessions import NO_STORE, LoginNeededError
+from imagesync_pipelines.web.catalogue.pages.rendering import is_fragment, render
 from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
 
 # No inline script or style, nothing from another host, no page of ours inside another's frame.
@@ -41,6 +43,7 @@ def add_error_pages(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _refused)
     for kind in REFUSALS:
         app.add_exception_handler(kind, _said_no)
+    app.add_exception_handler(LoginNeededError, _to_login)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(OperationalError, _no_database)
     app.add_exception_handler(TimeoutError, _no_database)
@@ -58,6 +61,19 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _said_no(request: Request, error: Exception) -> Response:
     status = next(status for kind, status in REFUSALS.items() if isinstance(error, kind))
     return _page(request, status, str(error), {})
+
+
+async def _to_login(request: Request, error: Exception) -> Response:
+    """Send a person to the login, and back afterwards; what they had filled in is not sent anywhere."""
+    login_path = str(request.app.url_path_for("login"))
+    if is_fragment(request):
+        return Response(status_code=401, headers={**NO_STORE, "HX-Redirect": login_path})
+    if request.method != "GET":
+        return _page(
+            request, 401, "You are not signed in, or were signed out meanwhile. Nothing was changed.", NO_STORE
+        )
+    wanted = f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    return RedirectResponse(f"{login_path}?{urlencode({'next': wanted})}", 303, headers=NO_STORE)
 
 
 async def _not_understood(request: Request, error: Exception) -> Response:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from imagesync_pipelines.products.exports.formats import Format, export, kind_of
 from imagesync_pipelines.web.catalogue import keys
 from imagesync_pipelines.web.catalogue.api.access import needs
-from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented
+from imagesync_pipelines.web.catalogue.api.problems import documented
 from imagesync_pipelines.web.catalogue.keys import ApiKey
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
@@ -27,13 +27,6 @@ router = APIRouter(include_in_schema=False)
 # Each holds a connection and a snapshot of the database for as long as its reader takes.
 MOST_AT_ONCE = 2
 RETRY = {"Retry-After": "30"}
-
-
-class TooManyExportsError(Exception):
-    """As many exports as may be are under way; try again in a moment."""
-
-    def __init__(self) -> None:
-        super().__init__(f"{MOST_AT_ONCE} exports are being read already; try again in a moment.")
 
 
 class Streamed(StreamingResponse):
@@ -65,12 +58,12 @@ class Exports:
     free: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_AT_ONCE))
 
     def answer(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]] = ()) -> Response:
-        """The export as a file to keep; raises TooManyExportsError.
+        """The export as a file to keep; refused with 503 while as many as may be are under way.
 
         Its beginning is read here, so that a database that does not answer is an error and no broken file.
         """
         if not self.free.acquire(blocking=False):
-            raise TooManyExportsError
+            raise HTTPException(503, f"{MOST_AT_ONCE} exports are being read already; try again in a moment.", RETRY)
         stream = self._stream(wanted, conditions)
         first = next(stream, b"")
         kind = kind_of(wanted)
@@ -94,10 +87,7 @@ def export_of_list(request: Request, opened: Here, asked: Annotated[Asked, Depen
     """The images of the products that the list shows with these filters, all pages of it."""
     exports: Exports = request.app.state.exports
     conditions = conditions_of(asked.filters, opened.showing.image_db_detail_min_height)
-    try:
-        return exports.answer(wanted, conditions)
-    except TooManyExportsError as error:
-        raise HTTPException(503, str(error), RETRY) from None
+    return exports.answer(wanted, conditions)
 
 
 api_router = APIRouter(tags=["exports"])
@@ -123,7 +113,4 @@ def export_everything(request: Request, _: Exporter, wanted: Format) -> Response
     The file is of one moment and is streamed: read it as it comes. An answer that breaks off is no whole file.
     """
     exports: Exports = request.app.state.exports
-    try:
-        return exports.answer(wanted)
-    except TooManyExportsError as error:
-        raise ApiRefusedError(503, str(error), RETRY) from None
+    return exports.answer(wanted)

@@ -8,11 +8,11 @@ import hmac
 import re
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import sqlalchemy as sa
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import IntegrityError
 
 from imagesync_pipelines.storage.errors import StorageError
@@ -38,9 +38,10 @@ class KeyRefusedError(StorageError):
     """A key that cannot be made or revoked; the message says why."""
 
 
-@dataclass(frozen=True)
-class ApiKey:
+class ApiKey(BaseModel):
     """A key without its secret. prefix: its beginning, which may be shown."""
+
+    model_config = ConfigDict(frozen=True)
 
     id: int
     name: str
@@ -70,7 +71,7 @@ def add_key(engine: sa.Engine, name: str, scopes: Collection[KeyScope]) -> tuple
             row = connection.execute(statement.returning(*_COLUMNS)).one()
     except IntegrityError:
         raise KeyRefusedError(f"There is a key {name} already; revoke it first, or choose another name.") from None
-    return key, _api_key(row)
+    return key, ApiKey(**row._mapping)
 
 
 def find_key(engine: sa.Engine, key: str, now: datetime) -> ApiKey | None:
@@ -86,13 +87,15 @@ def find_key(engine: sa.Engine, key: str, now: datetime) -> ApiKey | None:
     if row.last_used_at is None or now - row.last_used_at >= _USE_NOTED_EVERY:
         with engine.begin() as connection:
             connection.execute(api_key.update().where(api_key.c.id == row.id).values(last_used_at=now))
-    return _api_key(row)
+    return ApiKey(**row._mapping)
 
 
 def list_keys(engine: sa.Engine) -> tuple[ApiKey, ...]:
     """Every key, revoked ones included, the newest first."""
     with engine.connect() as connection:
-        return tuple(_api_key(row) for row in connection.execute(sa.select(*_COLUMNS).order_by(api_key.c.id.desc())))
+        return tuple(
+            ApiKey(**row._mapping) for row in connection.execute(sa.select(*_COLUMNS).order_by(api_key.c.id.desc()))
+        )
 
 
 def revoke_key(engine: sa.Engine, name: str) -> ApiKey:
@@ -104,15 +107,10 @@ def revoke_key(engine: sa.Engine, name: str) -> ApiKey:
         ).one_or_none()
     if row is None:
         raise KeyRefusedError(f"There is no valid key {name}; see `imagesync key list`.")
-    return _api_key(row)
+    return ApiKey(**row._mapping)
 
 
-_COLUMNS = tuple(api_key.c[name] for name in ApiKey.__dataclass_fields__)
-
-
-def _api_key(row: sa.Row) -> ApiKey:
-    values = {name: row._mapping[name] for name in ApiKey.__dataclass_fields__}
-    return ApiKey(**{**values, "scopes": frozenset(KeyScope(one) for one in row.scopes)})
+_COLUMNS = tuple(api_key.c[name] for name in ApiKey.model_fields)
 
 
 def _hash(key: str) -> bytes:

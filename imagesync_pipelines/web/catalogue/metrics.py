@@ -1,5 +1,6 @@
 """What machines that watch us ask: is the process up, can it work, and what are the numbers (Prometheus)."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
@@ -64,7 +65,11 @@ class Numbers(Collector):
         up = _gauge("source_up", "1: what these numbers are read from answers", ["source"])
         now = self._opened.clock()
         try:
-            yield from [*_kept(self._opened.engine), *_lag(self._opened.engine, now), *_budgets(self._opened, now)]
+            yield from [
+                *_kept(self._opened.engine),
+                *_lag(self._opened.engine, now),
+                *_budgets(self._opened.engine, now),
+            ]
             up.add_metric(["database"], 1)
         except SQLAlchemyError:
             up.add_metric(["database"], 0)
@@ -73,7 +78,10 @@ class Numbers(Collector):
             up.add_metric(["dagster"], 1)
         except Exception:  # noqa: BLE001 - whoever handed this in may raise anything
             up.add_metric(["dagster"], 0)
-        yield from _copies(self._derivatives)
+        copies = CounterMetricFamily("imagesync_smaller_copies", "smaller copies of pictures", labels=["outcome"])
+        for outcome in ("kept", "made", "failed"):
+            copies.add_metric([outcome], self._derivatives.tally[outcome])
+        yield copies
         yield up
 
 
@@ -96,26 +104,34 @@ def _storage(opened: Opened) -> str:
 
 def _kept(engine: sa.Engine) -> list[Metric]:
     """Images, products, and what waits for somebody."""
-    there = product.c.left_erp_at.is_(None)
-    has_image = sa.exists().where(product_image.c.product_id == product.c.id)
-    images = _gauge("images", "product images", ["primary"])
-    products = _gauge("products", "products that the ERP has", ["with_image"])
-    waiting = _gauge("quarantined", "items that failed and wait in quarantine", ["connector", "stage"])
-    open_intents = _gauge("open_intents", "groups whose last write has no known outcome", ["connector"])
-    unmatched = _gauge("unmatched_articles", "article numbers of images that no product has")
+    primary = sa.cast(product_image.c.is_primary, sa.Text)
+    has_image = sa.cast(sa.exists().where(product_image.c.product_id == product.c.id), sa.Text)
+    there, waits = product.c.left_erp_at.is_(None), (quarantine.c.connector, quarantine.c.stage)
+    count = sa.func.count()
+    asked = (
+        (_gauge("images", "product images", ["primary"]), sa.select(primary, count).group_by(sa.text("1"))),
+        (
+            _gauge("products", "products that the ERP has", ["with_image"]),
+            sa.select(has_image, count).where(there).group_by(sa.text("1")),
+        ),
+        (
+            _gauge("quarantined", "items that failed and wait in quarantine", ["connector", "stage"]),
+            sa.select(*waits, count).group_by(*waits),
+        ),
+        (
+            _gauge("open_intents", "groups whose last write has no known outcome", ["connector"]),
+            sa.select(intent.c.connector, count).group_by(intent.c.connector),
+        ),
+        (
+            _gauge("unmatched_articles", "article numbers of images that no product has"),
+            sa.select(count).select_from(unmatched_article),
+        ),
+    )
     with engine.connect() as connection:
-        counted = sa.func.count()
-        for row in connection.execute(sa.select(product_image.c.is_primary, counted).group_by(sa.text("1"))):
-            images.add_metric([str(row[0]).lower()], row[1])
-        for row in connection.execute(sa.select(has_image, counted).where(there).group_by(sa.text("1"))):
-            products.add_metric([str(row[0]).lower()], row[1])
-        by_stage = sa.select(quarantine.c.connector, quarantine.c.stage, counted)
-        for row in connection.execute(by_stage.group_by(quarantine.c.connector, quarantine.c.stage)):
-            waiting.add_metric([row[0], row[1]], row[2])
-        for row in connection.execute(sa.select(intent.c.connector, counted).group_by(intent.c.connector)):
-            open_intents.add_metric([row[0]], row[1])
-        unmatched.add_metric([], connection.execute(sa.select(counted).select_from(unmatched_article)).scalar_one())
-    return [images, products, waiting, open_intents, unmatched]
+        for gauge, query in asked:
+            for *labels, counted in connection.execute(query):
+                gauge.add_metric(labels, counted)
+    return [gauge for gauge, _ in asked]
 
 
 def _lag(engine: sa.Engine, now: datetime) -> list[Metric]:
@@ -129,14 +145,13 @@ def _lag(engine: sa.Engine, now: datetime) -> list[Metric]:
     return [read, applied]
 
 
-def _budgets(opened: Opened, now: datetime) -> list[Metric]:
+def _budgets(engine: sa.Engine, now: datetime) -> list[Metric]:
     """The principals of rate_budget are names of accounts, never secrets; what our callers may is counted there too."""
     labels = ["account", "window_seconds"]
     limit = _gauge("calls_allowed", "calls that an account may make in a window", labels)
     free = _gauge("calls_left", "calls left to an account in the window that ends now", labels)
     blocked = _gauge("calls_blocked_seconds", "how long an account was told to wait", labels)
-    found = budgets(opened.engine, now.timestamp())
-    for account, windows in found.items():
+    for account, windows in budgets(engine, now.timestamp()).items():
         if account.startswith(CALLERS):
             continue
         for one in windows:
@@ -154,16 +169,12 @@ def _runs(newest_first: Iterable[PastRun]) -> list[Metric]:
     seconds = _gauge("last_run_seconds", "how long the newest run of a connector took", ["connector"])
     failed = _gauge("last_run_failed", "1: the newest run of a connector failed", ["connector"])
     changed = _gauge("last_run_images", "images that the newest run of a connector changed", ["connector", "change"])
-    numbers: dict[tuple[str, str], int] = {}
-    newest: dict[str, PastRun] = {}
-    for run in newest_first:
-        connector = run.connector or ""
-        numbers[connector, run.status] = numbers.get((connector, run.status), 0) + 1
-        if run.completed is not None:
-            newest.setdefault(connector, run)
+    runs = list(newest_first)
+    numbers = Counter((run.connector or "", run.status) for run in runs)
+    newest = {run.connector or "": run for run in reversed(runs) if run.completed is not None}
     for connector in sorted({connector for connector, _ in numbers}):
         for status in STATUSES:
-            counted.add_metric([connector, status], numbers.get((connector, status), 0))
+            counted.add_metric([connector, status], numbers[connector, status])
     for connector, run in newest.items():
         if run.completed is not None:
             ended.add_metric([connector], run.completed.timestamp())
@@ -174,13 +185,6 @@ def _runs(newest_first: Iterable[PastRun]) -> list[Metric]:
             if images is not None:
                 changed.add_metric([connector, change], images)
     return [counted, ended, seconds, failed, changed]
-
-
-def _copies(derivatives: Derivatives) -> list[Metric]:
-    copies = CounterMetricFamily("imagesync_smaller_copies", "smaller copies of pictures", labels=["outcome"])
-    for outcome in ("kept", "made", "failed"):
-        copies.add_metric([outcome], getattr(derivatives.tally, outcome))
-    return [copies]
 
 
 def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamily:

@@ -1,12 +1,12 @@
 """The people who may log in to the catalogue, their roles and passwords."""
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 import sqlalchemy as sa
 from pwdlib import PasswordHash
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.errors import StorageError
@@ -27,9 +27,10 @@ class UserRefusedError(StorageError):
     """A user that cannot be added or changed; the message says why."""
 
 
-@dataclass(frozen=True)
-class User:
+class User(BaseModel):
     """A person. session_epoch goes into a session; a session with another one is over."""
+
+    model_config = ConfigDict(frozen=True)
 
     id: int
     name: str
@@ -60,7 +61,7 @@ def set_user(engine: sa.Engine, name: str, role: UserRole, password: str) -> Use
         row = connection.execute(
             statement.on_conflict_do_update(index_elements=["name"], set_=changed).returning(*_COLUMNS)
         ).one()
-    return _user(row)
+    return User(**row._mapping)
 
 
 def log_in(engine: sa.Engine, name: str, password: str) -> User | None:
@@ -83,7 +84,7 @@ def log_in(engine: sa.Engine, name: str, password: str) -> User | None:
     known = (web_user.c.id == row.id) & (web_user.c.password_hash == row.password_hash)
     with engine.begin() as connection:
         updated = connection.execute(web_user.update().where(known).values(**values).returning(*_COLUMNS)).one_or_none()
-    return _user(updated) if updated is not None else None
+    return User(**updated._mapping) if updated is not None else None
 
 
 def user_of_session(engine: sa.Engine, user_id: int, session_epoch: int) -> User | None:
@@ -92,7 +93,7 @@ def user_of_session(engine: sa.Engine, user_id: int, session_epoch: int) -> User
         row = connection.execute(sa.select(*_COLUMNS).where(web_user.c.id == user_id)).one_or_none()
     if row is None or not row.is_active or row.session_epoch != session_epoch:
         return None
-    return _user(row)
+    return User(**row._mapping)
 
 
 def end_sessions(engine: sa.Engine, user_id: int) -> None:
@@ -116,15 +117,10 @@ def disable_user(engine: sa.Engine, name: str) -> None:
 def list_users(engine: sa.Engine) -> tuple[User, ...]:
     """Everybody, by name."""
     with engine.connect() as connection:
-        return tuple(_user(row) for row in connection.execute(sa.select(*_COLUMNS).order_by(web_user.c.name)))
+        return tuple(User(**row._mapping) for row in connection.execute(sa.select(*_COLUMNS).order_by(web_user.c.name)))
 
 
-_COLUMNS = tuple(web_user.c[name] for name in User.__dataclass_fields__)
-
-
-def _user(row: sa.Row) -> User:
-    values = {name: row._mapping[name] for name in User.__dataclass_fields__}
-    return User(**{**values, "role": UserRole(row.role)})
+_COLUMNS = tuple(web_user.c[name] for name in User.model_fields)
 
 
 def _hasher() -> PasswordHash:

@@ -7,11 +7,12 @@ from dataclasses import replace
 import anyio
 import pytest
 import sqlalchemy as sa
+from fastapi import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from imagesync_pipelines.products.exports.formats import Format, kind_of
-from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, Exports, TooManyExportsError
+from imagesync_pipelines.web.catalogue.exporting import MOST_AT_ONCE, RETRY, Exports
 from imagesync_pipelines.web.catalogue.keys import KeyScope, add_key
 from imagesync_pipelines_tests.web.catalogue.world import Site, World, serving
 
@@ -55,8 +56,9 @@ def test_the_api_gives_everything_to_a_key_that_may_export(site: Site, world: Wo
 def test_few_exports_are_given_at_once_and_a_place_is_free_again(world: World) -> None:
     exports = Exports(world.opened)
     answers = [exports.answer(Format.CSV) for _ in range(MOST_AT_ONCE)]
-    with pytest.raises(TooManyExportsError):
+    with pytest.raises(HTTPException, match="being read already") as refused:
         exports.answer(Format.CSV)
+    assert (refused.value.status_code, refused.value.headers) == (503, RETRY)
     answers.clear()  # the readers went away
     assert exports.answer(Format.CSV).status_code == 200
 

@@ -48,7 +48,7 @@ def change(world: World) -> tuple[int, int]:
 def test_the_picture_before_is_the_one_that_is_there(world: World, change: tuple[int, int]) -> None:
     header = newest(world, 10)[0]
     before = {
-        kind: [line.shown.before for line in plan_page(world.opened, header, kind, 0, 10).lines]
+        kind: [line.shown.before for line in plan_page(world.opened, header, kind, 0, 10)[0]]
         for kind in ("add", "update", "remove")
     }
     there = ["https://media.example.com/1.png"]
@@ -87,7 +87,7 @@ def test_an_applied_plan_shows_what_was_read_before_it_and_for_it(world: World) 
         pq.write_table(table, str(file))
         plans.mark_applied(save(world, [row], batch=batch), "run")
     batches.records("gone").unlink()
-    shown = [plan_page(world.opened, header, "update", 0, 10).lines[0] for header in newest(world, 3)]
+    shown = [plan_page(world.opened, header, "update", 0, 10)[0][0] for header in newest(world, 3)]
     first, second = "https://media.example.com/first", "https://media.example.com/second"
     assert [line.shown[2:] for line in shown] == [(second, ""), (first, second), ("", first)]
 
@@ -108,11 +108,11 @@ def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> Non
     header = newest(world, 10, "plytix")[0]
     added = [
         (line.shown.product_id, line.shown.image, line.shown.after)
-        for line in plan_page(world.opened, header, "add", 0, 10).lines
+        for line in plan_page(world.opened, header, "add", 0, 10)[0]
     ]
     url = "https://m.media-amazon.com/new.jpg"
     assert added == [(engel, "new", url), (None, "new", url)]
-    assert [line.shown.after for line in plan_page(world.opened, header, "remove", 0, 10).lines] == [""]
+    assert [line.shown.after for line in plan_page(world.opened, header, "remove", 0, 10)[0]] == [""]
 
 
 @pytest.mark.parametrize("connector", ["edge", "taken out since"])

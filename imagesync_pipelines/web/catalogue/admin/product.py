@@ -2,9 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Form, HTTPException, Request
@@ -15,7 +13,6 @@ from imagesync_pipelines.storage.schema import pin as pin_table
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")
@@ -24,9 +21,27 @@ log = logging.getLogger("imagesync.catalogue")
 @router.get("/admin/products/{product_id}", name="product_data")
 def product_data(request: Request, opened: Here, _: Viewer, product_id: RowId) -> Response:
     """Every column of a product and of all images that are on it, with the metadata of the source."""
-    found = everything_of(opened.engine, product_id)
-    if found is None:
+    image = product_image.c
+    on_it = sa.select(product_image).where(image.product_id == product_id)
+    with opened.engine.connect() as connection:
+        row = connection.execute(sa.select(product).where(product.c.id == product_id)).mappings().first()
+        pinned = connection.execute(sa.select(pin_table).where(pin_table.c.product_id == product_id)).mappings().first()
+        images = connection.execute(on_it.order_by(image.is_primary.desc(), image.priority, image.id)).mappings().all()
+    if row is None:
         raise HTTPException(404, "There is no product here.")
+    chosen = (pinned["source"], pinned["external_id"]) if pinned else None
+    shown = [
+        {
+            "id": one["id"],
+            "is_primary": one["is_primary"],
+            "version": one["fingerprint"][:12],
+            "is_pinned": (one["source"], one["external_id"]) == chosen,
+            "columns": {name: value for name, value in one.items() if name != "metadata"},
+            "metadata": json.dumps(one["metadata"], ensure_ascii=False, indent=2),
+        }
+        for one in images
+    ]
+    found = {"id": product_id, "sku": row["sku"], "columns": row, "pin": pinned, "images": shown}
     return private_page(request, "admin/product.html", {"found": found})
 
 
@@ -49,70 +64,10 @@ def pin(
 @router.post("/admin/products/{product_id}/unpin", name="unpin")
 def unpin(request: Request, opened: Here, who: Admin, product_id: RowId) -> Response:
     """Let the rules choose the product's primary image again, at once."""
-    _check_product(opened, product_id)
+    with opened.engine.connect() as connection:
+        if connection.execute(sa.select(product.c.id).where(product.c.id == product_id)).first() is None:
+            raise HTTPException(404, "There is no product here.")
     if unpin_image(opened.engine, product_id):
         log.info("%s took back the choice of the primary image of product %s", who.name, product_id)
         tell(request, "The rules choose the primary picture again.")
     return go_on(str(request.app.url_path_for("product", product_id=product_id)))
-
-
-def _check_product(opened: Opened, product_id: int) -> None:
-    with opened.engine.connect() as connection:
-        known = connection.execute(sa.select(product.c.id).where(product.c.id == product_id)).scalar()
-    if known is None:
-        raise HTTPException(404, "There is no product here.")
-
-
-@dataclass(frozen=True)
-class ImageLine:
-    """One image: its id, whether it is primary, its columns, and the metadata of the source as indented JSON."""
-
-    id: int
-    version: str
-    is_primary: bool
-    is_pinned: bool
-    columns: Mapping[str, Any]
-    metadata: str
-
-
-@dataclass(frozen=True)
-class Everything:
-    """A product with its columns, the columns of its pin (None: no pin), and the images that are on it."""
-
-    id: int
-    sku: str
-    columns: Mapping[str, Any]
-    pin: Mapping[str, Any] | None
-    images: tuple[ImageLine, ...]
-
-
-def everything_of(engine: sa.Engine, product_id: int) -> Everything | None:
-    """A product with all its columns and images, the primary first; None when there is none with this id."""
-    image = product_image.c
-    order = (image.is_primary.desc(), image.priority, image.id)
-    with engine.connect() as connection:
-        row = connection.execute(sa.select(product).where(product.c.id == product_id)).mappings().first()
-        if row is None:
-            return None
-        pinned = connection.execute(sa.select(pin_table).where(pin_table.c.product_id == product_id)).mappings().first()
-        query = sa.select(product_image).where(image.product_id == product_id)
-        images = connection.execute(query.order_by(*order)).mappings().all()
-    chosen = (pinned["source"], pinned["external_id"]) if pinned else None
-    return Everything(
-        id=product_id,
-        sku=row["sku"],
-        columns=dict(row),
-        pin=dict(pinned) if pinned else None,
-        images=tuple(_image(one, chosen) for one in images),
-    )
-
-
-def _image(row: sa.RowMapping, chosen: tuple[str, str] | None) -> ImageLine:
-    return ImageLine(
-        id=row["id"],
-        version=row["fingerprint"][:12],
-        is_primary=row["is_primary"],
-        is_pinned=(row["source"], row["external_id"]) == chosen,
-        columns={name: value for name, value in row.items() if name != "metadata"},
-        metadata=json.dumps(row["metadata"], ensure_ascii=False, indent=2),
-    )

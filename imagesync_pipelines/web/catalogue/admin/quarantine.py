@@ -1,8 +1,6 @@
-"""What was set aside: the list with reasons, trying again, dropping."""
+"""What waits for a person: items that were set aside, and article numbers that no product has."""
 
 import logging
-from collections.abc import Sequence
-from datetime import datetime
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -13,10 +11,13 @@ from starlette.responses import Response
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import quarantine as quarantine_table
+from imagesync_pipelines.storage.schema import unmatched_article
 from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError, launched, replay_of, sync_of_account
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page, tell
+from imagesync_pipelines.web.catalogue.pages.pictures import picture_token
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, connector_titles
-from imagesync_pipelines.web.catalogue.queries.cursors import decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.queries.cursors import rows_after
+from imagesync_pipelines.web.catalogue.queries.images import products_of_skus
 
 router = APIRouter()
 log = logging.getLogger("imagesync.catalogue")
@@ -43,10 +44,20 @@ def quarantine(
     connector: Annotated[str, Query(max_length=300)] = "",
     cursor: Annotated[str, Query(max_length=300)] = "",
 ) -> Response:
-    """What one connector, or one account of it, has in quarantine; the first that has anything when none is named."""
-    connectors = connectors_in_quarantine(opened.engine)
-    chosen = connector if connector in connectors else next(iter(connectors), "")
-    items, next_cursor = quarantine_page(opened.engine, chosen, cursor, ROWS)
+    """What one connector, or one account of it, has in quarantine, what failed last first.
+
+    Without a name, or with one that has nothing there, the first that has anything.
+    """
+    columns = quarantine_table.c
+    counts = sa.select(columns.connector, sa.func.count()).group_by(columns.connector).order_by(columns.connector)
+    beginning = sa.func.left(sa.func.coalesce(columns.payload, ""), SHOWN_CHARACTERS).label("payload")
+    names = ("id", "stage", "key", "reason", "first_seen", "last_seen", "attempts", "run_id")
+    with opened.engine.connect() as connection:
+        connectors = {row[0]: row[1] for row in connection.execute(counts)}
+        chosen = connector if connector in connectors else next(iter(connectors), "")
+        query = sa.select(*(columns[name] for name in names), beginning).where(columns.connector == chosen)
+        order = (columns.last_seen, columns.id)
+        items, next_cursor = rows_after(connection, query, order, cursor, ROWS, falling=True)
     context = {
         "connectors": connectors,
         "connector": chosen,
@@ -85,31 +96,29 @@ def drop(request: Request, opened: Here, who: Admin, chosen: Annotated[ChosenIte
     return go_on(str(request.app.url_path_for("quarantine")))
 
 
-def connectors_in_quarantine(engine: sa.Engine) -> dict[str, int]:
-    """How many items each connector, or account of a connector, has in quarantine; without those that have none."""
-    name = quarantine_table.c.connector
-    with engine.connect() as connection:
-        return {
-            row[0]: row[1] for row in connection.execute(sa.select(name, sa.func.count()).group_by(name).order_by(name))
-        }
+@router.get("/admin/unmatched", name="unmatched")
+def unmatched(
+    request: Request,
+    opened: Here,
+    _: Viewer,
+    number: Annotated[str, Query(max_length=100)] = "",
+    cursor: Annotated[str, Query(max_length=600)] = "",
+) -> Response:
+    """Article numbers that no product has, or those of them that begin with what was asked for.
 
-
-def quarantine_page(
-    engine: sa.Engine, connector: str, cursor: str | None, limit: int
-) -> tuple[Sequence[sa.Row], str | None]:
-    """Rows of a connector, or "connector/account", from a cursor on, and the next cursor; those that failed last first.
-
-    payload: the beginning of the raw item. Raises CursorError.
+    `products` is our product of each SKU that may be meant, where there still is one.
     """
-    columns = quarantine_table.c
-    names = ("id", "stage", "key", "reason", "first_seen", "last_seen", "attempts", "run_id")
-    beginning = sa.func.left(sa.func.coalesce(columns.payload, ""), SHOWN_CHARACTERS).label("payload")
-    query = sa.select(*(columns[name] for name in names), beginning).where(columns.connector == connector)
-    if cursor:
-        place = [sa.literal(value) for value in decode_cursor(cursor, (datetime, int))]
-        query = query.where(sa.tuple_(columns.last_seen, columns.id) < sa.tuple_(*place))
-    query = query.order_by(columns.last_seen.desc(), columns.id.desc()).limit(limit + 1)
-    with engine.connect() as connection:
-        rows = connection.execute(query).all()
-    last = rows[limit - 1] if len(rows) > limit else None
-    return rows[:limit], encode_cursor([last.last_seen, last.id]) if last else None
+    asked, columns = number.replace("\0", "").strip(), unmatched_article.c
+    query = sa.select(unmatched_article).where(columns.number.startswith(asked, autoescape=True))
+    with opened.engine.connect() as connection:
+        items, next_cursor = rows_after(connection, query, (columns.number, columns.id), cursor, ROWS)
+        total = connection.execute(sa.select(sa.func.count()).select_from(unmatched_article)).scalar_one()
+    context = {
+        "items": items,
+        "products": products_of_skus(opened.engine, {str(one.get("sku")) for item in items for one in item.candidates}),
+        "next_cursor": next_cursor,
+        "number": asked,
+        "total": total,
+        "token": lambda url: picture_token(opened, url),
+    }
+    return private_page(request, "admin/unmatched.html", context)

@@ -4,13 +4,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPBearer
 from starlette.types import Scope
 
 from imagesync_pipelines.storage.rate_budget import Window, left, take
 from imagesync_pipelines.web.catalogue import keys
-from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError
 from imagesync_pipelines.web.catalogue.keys import ApiKey
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 
@@ -34,7 +33,7 @@ def needs(scope: keys.KeyScope) -> Callable[..., ApiKey]:
         word, _, text = request.headers.get("Authorization", "").partition(" ")
         key = keys.find_key(opened.engine, text.strip(), now) if word.lower() == "bearer" else None
         if key is None:
-            raise ApiRefusedError(
+            raise HTTPException(
                 401, "No API key, or one that is not valid: send Authorization: Bearer <key>.", CHALLENGE
             )
         windows = (Window(opened.settings.rate_limit, WINDOW_SECONDS),)
@@ -46,11 +45,9 @@ def needs(scope: keys.KeyScope) -> Callable[..., ApiKey]:
             "RateLimit-Reset": str(wait or WINDOW_SECONDS),
         }
         if wait:
-            raise ApiRefusedError(
-                429, f"This key has made its calls; try again in {wait} s.", {"Retry-After": str(wait)}
-            )
+            raise HTTPException(429, f"This key has made its calls; try again in {wait} s.", {"Retry-After": str(wait)})
         if scope not in key.scopes:
-            raise ApiRefusedError(
+            raise HTTPException(
                 403, f"This key does not have the scope {scope}; it has: {', '.join(sorted(key.scopes))}."
             )
         return key

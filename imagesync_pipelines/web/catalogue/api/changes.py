@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from imagesync_pipelines.web.catalogue.api.access import Reader
 from imagesync_pipelines.web.catalogue.api.models import NOT_MODIFIED, ChangePage, ImageChange, answered
-from imagesync_pipelines.web.catalogue.api.problems import ApiRefusedError, documented
+from imagesync_pipelines.web.catalogue.api.problems import documented
 from imagesync_pipelines.web.catalogue.api.products import Cursor
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries.cursors import CursorError, decode_cursor, encode_cursor
@@ -39,10 +39,7 @@ def changes(
 
     With a cursor `since` is not looked at.
     """
-    try:
-        page = changes_since(opened.engine, since, cursor, limit)
-    except CursorError as error:
-        raise ApiRefusedError(422, str(error)) from None
+    page = changes_since(opened.engine, since, cursor, limit)
     answer = ChangePage(
         items=[ImageChange.model_validate(row) for row in page.rows],
         has_more=page.has_more,

@@ -14,12 +14,17 @@ from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from imagesync_pipelines.storage.errors import PinRefusedError
+from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
+
 MEDIA_TYPE = "application/problem+json"
 BUSY = {"Retry-After": "5"}
 # What any call may meet: no key, no scope, wrong values, too many calls, no database.
 ALWAYS = (401, 403, 422, 429, 503)
 # Enough to see what is wrong, however much was sent.
 MOST_WRONG, LONGEST_PLACE = 20, 200
+# What a request is refused for, by the status of the answer; the message is for people.
+REFUSALS: dict[type[Exception], int] = {CursorError: 422, PinRefusedError: 409}
 
 logger = logging.getLogger("imagesync.catalogue")
 
@@ -43,16 +48,6 @@ class Problem(BaseModel):
     errors: list[Wrong] | None = Field(None, description="the wrong values of a request that was not understood")
 
 
-class ApiRefusedError(Exception):
-    """A request that is answered with a problem."""
-
-    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(detail)
-        self.status = status
-        self.detail = detail
-        self.headers = dict(headers or {})
-
-
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """These problems, and those that any call may meet, for the OpenAPI document."""
     content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -65,17 +60,28 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 def add_handlers(app: FastAPI) -> None:
     """Make the app write every error as a problem."""
-    app.add_exception_handler(ApiRefusedError, _refused)
+    app.add_exception_handler(HTTPException, _refused)
+    for kind in REFUSALS:
+        app.add_exception_handler(kind, _said_no)
     app.add_exception_handler(RequestValidationError, _not_understood)
-    app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(OperationalError, _no_database)
     app.add_exception_handler(TimeoutError, _no_database)
     app.add_exception_handler(Exception, _crashed)
 
 
-def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, ApiRefusedError)  # noqa: S101 - what it was registered for
-    return _answer(error.status, error.detail, error.headers)
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
+    # The framework's own refusals say no more than their status.
+    told = {
+        HTTPStatus.NOT_FOUND.phrase: "There is nothing at this address; /api/v1/openapi.json lists what there is.",
+        HTTPStatus.METHOD_NOT_ALLOWED.phrase: f"This address does not take {request.method}.",
+    }
+    return _answer(error.status_code, told.get(error.detail, error.detail), error.headers or {})
+
+
+def _said_no(_: Request, error: Exception) -> Response:
+    status = next(status for kind, status in REFUSALS.items() if isinstance(error, kind))
+    return _answer(status, str(error), {})
 
 
 def _not_understood(_: Request, error: Exception) -> Response:
@@ -87,16 +93,6 @@ def _not_understood(_: Request, error: Exception) -> Response:
 def _where(places: Sequence[object]) -> str:
     """Where a value is; the names of fields are the caller's and may be anything."""
     return ".".join(str(place) for place in places)[:LONGEST_PLACE].encode(errors="replace").decode()
-
-
-def _no_route(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
-    detail = str(error.detail)
-    if error.status_code == HTTPStatus.NOT_FOUND:
-        detail = "There is nothing at this address; /api/v1/openapi.json lists what there is."
-    elif error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"This address does not take {request.method}."
-    return _answer(error.status_code, detail, error.headers or {})
 
 
 def _no_database(_: Request, error: Exception) -> Response:
@@ -123,7 +119,7 @@ def json_only(request: Request) -> None:
     told = Message()
     told["Content-Type"] = request.headers.get("Content-Type", "")
     if told.get_content_type() != "application/json":
-        raise ApiRefusedError(415, "Send the body as JSON, with Content-Type: application/json.")
+        raise HTTPException(415, "Send the body as JSON, with Content-Type: application/json.")
 
 
 JSON_BODY = Depends(json_only)
@@ -141,7 +137,7 @@ def known_only(request: Request) -> None:
         if name not in known:
             shown = name[:LONGEST_SHOWN].encode(errors="replace").decode()
             told = f"It knows: {', '.join(sorted(known))}." if known else "It knows none."
-            raise ApiRefusedError(422, f"This address does not know the parameter {shown!r}. {told}")
+            raise HTTPException(422, f"This address does not know the parameter {shown!r}. {told}")
 
 
 KNOWN_QUERY = Depends(known_only)

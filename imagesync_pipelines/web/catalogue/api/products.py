@@ -2,12 +2,11 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
-from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.web.catalogue.api.access import Pinner, Reader
 from imagesync_pipelines.web.catalogue.api.models import (
     NOT_MODIFIED,
@@ -25,9 +24,8 @@ from imagesync_pipelines.web.catalogue.api.models import (
     image_with_metadata,
     product_of,
 )
-from imagesync_pipelines.web.catalogue.api.problems import JSON_BODY, ApiRefusedError, documented
+from imagesync_pipelines.web.catalogue.api.problems import JSON_BODY, documented
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
-from imagesync_pipelines.web.catalogue.queries.cursors import CursorError
 from imagesync_pipelines.web.catalogue.queries.images import (
     ImagesOfProduct,
     ImageView,
@@ -68,17 +66,14 @@ def list_of_products(
 ) -> Response:
     """Products in the order of their SKUs; every filter that is given must be true of them."""
     filters = Filters(q.strip(), without_image, without_front, low_resolution, unmatched, changed_since, kind)
-    try:
-        page = list_products(
-            opened.engine,
-            filters,
-            cursor,
-            limit,
-            min_height=opened.showing.image_db_detail_min_height,
-            own_images_first=opened.showing.image_db_own_images_first,
-        )
-    except CursorError as error:
-        raise ApiRefusedError(422, str(error)) from None
+    page = list_products(
+        opened.engine,
+        filters,
+        cursor,
+        limit,
+        min_height=opened.showing.image_db_detail_min_height,
+        own_images_first=opened.showing.image_db_own_images_first,
+    )
     answer = ProductPage(items=[ListedProduct.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
     return answered(request, answer, page.next_cursor)
 
@@ -109,7 +104,7 @@ def primary_of_one(request: Request, opened: Here, _: Reader, product_id: RowId)
     """The image that is shown first for a product."""
     found = shown(opened, product_id)
     if not found.images:
-        raise ApiRefusedError(404, f"Product {product_id} has no image to show.")
+        raise HTTPException(404, f"Product {product_id} has no image to show.")
     return answered(request, Image.model_validate(found.images[0]))
 
 
@@ -118,7 +113,7 @@ def one_image(request: Request, opened: Here, _: Reader, image_id: RowId) -> Res
     """A product image with its record in the image database."""
     found = image_with_record(opened.engine, image_id)
     if found is None:
-        raise ApiRefusedError(404, f"There is no product image {image_id}.")
+        raise HTTPException(404, f"There is no product image {image_id}.")
     return answered(request, image_with_metadata(*found))
 
 
@@ -140,7 +135,7 @@ def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> R
 
 
 def shown(opened: Opened, product_id: int) -> ImagesOfProduct:
-    """What is shown for a product; raises ApiRefusedError when there is no such product."""
+    """What is shown for a product; raises HTTPException when there is no such product."""
     own_first = opened.showing.image_db_own_images_first
     found = shown_for(opened.engine, [product_id], own_images_first=own_first).get(product_id)
     if found is None:
@@ -148,9 +143,9 @@ def shown(opened: Opened, product_id: int) -> ImagesOfProduct:
     return found
 
 
-def no_product(product_id: int) -> ApiRefusedError:
+def no_product(product_id: int) -> HTTPException:
     """The refusal for a product that we do not have."""
-    return ApiRefusedError(404, f"There is no product {product_id}.")
+    return HTTPException(404, f"There is no product {product_id}.")
 
 
 def _found(opened: Opened, skus: list[str]) -> FoundProducts:
@@ -176,10 +171,7 @@ def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, 
     """Make an image the product's primary one; no synchronisation changes that. It may be repeated."""
     shown(opened, product_id)
     view = _own_image(opened, product_id, chosen.image_id)
-    try:
-        pin_image(opened.engine, product_id, view.connector, view.external_id, f"key {key.name}")
-    except PinRefusedError as error:
-        raise ApiRefusedError(409, str(error)) from None
+    pin_image(opened.engine, product_id, view.connector, view.external_id, f"key {key.name}")
     return answered(request, Image.model_validate(_own_image(opened, product_id, chosen.image_id)))
 
 
@@ -194,7 +186,7 @@ def _own_image(opened: Opened, product_id: int, image_id: int) -> ImageView:
     with opened.engine.connect() as connection:
         view = images_by_id(connection, [image_id]).get(image_id)
     if view is None or view.product_id != product_id:
-        raise ApiRefusedError(
+        raise HTTPException(
             409, f"Image {image_id} is not on product {product_id}; a product's primary is one of its own."
         )
     return view

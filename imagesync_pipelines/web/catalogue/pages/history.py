@@ -49,6 +49,7 @@ GAP = 2.0
 THINNEST = 1.5
 # With fewer runs than this the bars keep to the left and do not grow wider.
 FEWEST = 20
+COUNTED = ("added", "updated", "deleted")
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,12 @@ class Plot:
 
 def counts_plot(runs: Sequence[PastRun]) -> Plot:
     """Images added, updated and deleted per run, one on the other; runs newest first."""
-    rows = [
-        (run, [("added", run.added or 0), ("updated", run.updated or 0), ("deleted", run.deleted or 0)])
-        for run in reversed(runs)
-    ]
-    return _plot([[(kind, value, f"{run.job}: {value} {kind}") for kind, value in values] for run, values in rows])
+    return _plot(
+        [
+            [(kind, value, f"{run.job}: {value} {kind}") for kind in COUNTED if (value := getattr(run, kind))]
+            for run in reversed(runs)
+        ]
+    )
 
 
 def durations_plot(runs: Sequence[PastRun]) -> Plot:

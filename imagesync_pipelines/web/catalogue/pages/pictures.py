@@ -39,8 +39,8 @@ async def derivative(request: Request, opened: Here, image_id: RowId, purpose: P
     picture = await to_thread.run_sync(picture_of, opened.engine, image_id, purpose)
     if picture is None:
         return _grey()
-    caching = FOR_EVER if v and v == picture.version else ASK_AGAIN
-    return await _answer(request, picture.originals, purpose, caching)
+    originals, version = picture
+    return await _answer(request, originals, purpose, FOR_EVER if v and v == version else ASK_AGAIN)
 
 
 @router.get(OWN_PATH + "{sha256}", name="content")

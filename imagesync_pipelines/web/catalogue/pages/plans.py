@@ -26,18 +26,9 @@ CHANGES = ("add", "update", "remove", "reject")
 class PlanLine:
     """One row of a plan. product: what it is about, for people; shown: its picture before and after."""
 
-    change: str
     product: str
     reason: str
     shown: RowPictures
-
-
-@dataclass(frozen=True)
-class PlanPage:
-    """Some rows of a plan with one change; total: how many it has."""
-
-    lines: tuple[PlanLine, ...]
-    total: int
 
 
 @router.get("/plans", name="plans")
@@ -58,12 +49,14 @@ def plan(
 ) -> Response:
     """One plan with its rows of one change, some at a time; without a change the first that it has."""
     header = Plans(opened.engine, opened.storage).header(plan_id)
-    shown = change or _first_change(header)
+    shown = change or next((one for one in CHANGES if header.counts.get(one)), CHANGES[0])
+    lines, total = plan_page(opened, header, shown, start, ROWS)
     context = {
         "plan": header,
         "change": shown,
         "changes": [(one, int(header.counts.get(one, 0))) for one in CHANGES],
-        "page": plan_page(opened, header, shown, start, ROWS),
+        "lines": lines,
+        "total": total,
         "start": start,
         "rows": ROWS,
         "token": lambda url: picture_token(opened, url),
@@ -71,8 +64,11 @@ def plan(
     return render(request, "plan.html", context)
 
 
-def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit: int) -> PlanPage:
-    """The rows of a plan with this change from a place on. Raises PlanMissingError and PlanDamagedError."""
+def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit: int) -> tuple[list[PlanLine], int]:
+    """The rows of a plan with this change from a place on, and how many have it.
+
+    Raises PlanMissingError and PlanDamagedError.
+    """
     rows = Plans(opened.engine, opened.storage).load(header.id)
     found = rows[rows["change"] == change]
     records = found.iloc[start : start + limit].to_dict(orient="records")
@@ -80,14 +76,10 @@ def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit
     there = header.connector in connector_titles()  # a connector may have been taken out since
     pictures_of = connector_named(header.connector).pictures_of if there else keys_alone
     pictures = pictures_of(opened.engine, opened.storage, header, part)
-    return PlanPage(tuple(_line(row, shown) for row, shown in zip(part, pictures, strict=True)), len(found))
+    return [_line(row, shown) for row, shown in zip(part, pictures, strict=True)], len(found)
 
 
 def _line(row: Mapping[str, Any], shown: RowPictures) -> PlanLine:
     named, reason = row.get("product"), row["reason"]
     product = str(row["group"]) if named is None or pd.isna(named) else str(named)
-    return PlanLine(str(row["change"]), product, "" if pd.isna(reason) else str(reason), shown)
-
-
-def _first_change(header: PlanHeader) -> str:
-    return next((one for one in CHANGES if header.counts.get(one)), CHANGES[0])
+    return PlanLine(product, "" if pd.isna(reason) else str(reason), shown)

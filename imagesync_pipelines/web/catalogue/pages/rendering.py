@@ -1,7 +1,6 @@
 """Turning what was read into HTML: numbers and moments as people read them, and how old what we show is."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.resources import files
 from typing import Annotated, Any
@@ -85,40 +84,27 @@ def is_fragment(request: Request) -> bool:
 
 
 def _how_old(opened: Opened) -> dict[str, Any]:
-    """How old the product images are, and whether that is late; for the foot of every page."""
-    connector = freshness(opened.engine).get(DEFAULT_SOURCE)
-    late = connector is None or connector.is_late(opened.clock(), opened.showing.image_db_fresh_hours)
-    return {"applied_at": connector.applied_at if connector else None, "is_late": late}
+    """How old the product images are, and whether that is late or never was; for the foot of every page."""
+    found = freshness(opened.engine).get(DEFAULT_SOURCE)
+    at = found.applied_at if found is not None else None
+    oldest = timedelta(hours=opened.showing.image_db_fresh_hours)
+    return {"applied_at": at, "is_late": at is None or opened.clock() - at > oldest}
 
 
-@dataclass(frozen=True)
-class Freshness:
-    """A connector: when its source was last read whole, and when a plan was last applied; None: never."""
+def freshness(engine: sa.Engine) -> dict[str, sa.Row]:
+    """For each connector that ever read or planned something, a row of two moments, None for never.
 
-    connector: str
-    read_at: datetime | None
-    applied_at: datetime | None
-
-    def is_late(self, now: datetime, hours: float) -> bool:
-        """Whether what we show of it is older than so many hours, or was never synchronised."""
-        return self.applied_at is None or now - self.applied_at > timedelta(hours=hours)
-
-
-def freshness(engine: sa.Engine) -> dict[str, Freshness]:
-    """By connector, for the connectors that ever read or applied something."""
-    reads = (
-        sa.select(scan.c.connector, sa.func.max(scan.c.ended_at))
-        .where(scan.c.state == PROVEN)
-        .group_by(scan.c.connector)
-    )
-    applied = sa.select(plan.c.connector, sa.func.max(plan.c.applied_at)).group_by(plan.c.connector)
+    read_at: when its source was last read whole; applied_at: when a plan was last applied.
+    """
+    read = sa.select(scan.c.connector, sa.func.max(scan.c.ended_at).label("read_at")).where(scan.c.state == PROVEN)
+    reads = read.group_by(scan.c.connector).subquery()
+    applied = sa.select(plan.c.connector, sa.func.max(plan.c.applied_at).label("applied_at"))
+    plans = applied.group_by(plan.c.connector).subquery()
+    connector = sa.func.coalesce(reads.c.connector, plans.c.connector).label("connector")
+    both = reads.outerjoin(plans, reads.c.connector == plans.c.connector, full=True)
+    query = sa.select(connector, reads.c.read_at, plans.c.applied_at).select_from(both).order_by(connector)
     with engine.connect() as connection:
-        read_at = {row[0]: row[1] for row in connection.execute(reads)}
-        applied_at = {row[0]: row[1] for row in connection.execute(applied)}
-    connectors = sorted(read_at.keys() | applied_at.keys())
-    return {
-        connector: Freshness(connector, read_at.get(connector), applied_at.get(connector)) for connector in connectors
-    }
+        return {row.connector: row for row in connection.execute(query)}
 
 
 _STEPS = ((60, "minute"), (3600, "hour"), (86_400, "day"), (30 * 86_400, "month"), (365 * 86_400, "year"))

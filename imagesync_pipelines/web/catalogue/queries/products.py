@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products.showing import lending_variants, shown_images
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
-from imagesync_pipelines.web.catalogue.queries.cursors import decode_cursor, encode_cursor
+from imagesync_pipelines.web.catalogue.queries.cursors import rows_after
 from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id, skus_of
 
 _OWN = product_image.alias("own")
@@ -82,16 +82,10 @@ def list_products(
     """Products in the order of their SKUs, those that left the ERP aside. Raises CursorError for a wrong cursor."""
     query = sa.select(product.c.id, product.c.kind, product.c.sku, product.c.name, product.c.is_active)
     query = query.where(*_conditions(filters, min_height))
-    if cursor:
-        sku, last = decode_cursor(cursor, (str, int))
-        query = query.where(sa.tuple_(product.c.sku, product.c.id) > sa.tuple_(sa.literal(sku), sa.literal(last)))
     with engine.connect() as connection:
         if filters.q.strip():
             query = query.where(_found_by(connection, filters.q))
-        found = connection.execute(query.order_by(product.c.sku, product.c.id).limit(limit + 1)).all()
-    more = len(found) > limit
-    found = found[:limit]
-    next_cursor = encode_cursor([found[-1].sku, found[-1].id]) if more else None
+        found, next_cursor = rows_after(connection, query, (product.c.sku, product.c.id), cursor, limit)
     return ProductRows(_with_images(engine, found, own_images_first), next_cursor)
 
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.schema import mirror, plytix_link, product, quarantine, unmatched_article
-from imagesync_pipelines.web.catalogue.admin.app import ROUTERS
+from imagesync_pipelines.web.catalogue.app import ADMIN_ROUTERS
 from imagesync_pipelines_tests.web.catalogue.admin.browsing import RUN_ID, Browser, FakeDagster, forms_of
 from imagesync_pipelines_tests.web.catalogue.world import Site, World
 
@@ -50,7 +50,7 @@ def filled(there: dict[str, int]) -> dict[str, str]:
 
 
 def test_the_tables_of_this_test_name_every_route() -> None:
-    routes = {(method, route.path) for router in ROUTERS for route in router.routes for method in route.methods}
+    routes = {(method, route.path) for router in ADMIN_ROUTERS for route in router.routes for method in route.methods}
     named = {("POST", path) for path in (*CHANGING, "/login", "/logout")}
     named |= {("GET", path) for path in (*LOOKING, *FOR_ADMINS, "/login")}
     shortened = {(method, re.sub(r"\{product_id\}", "{product}", path)) for method, path in routes}
