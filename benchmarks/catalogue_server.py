@@ -10,8 +10,9 @@ from starlette.types import ASGIApp
 from benchmarks.catalogue_world import open_photos, settings_of
 from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.app import build_app
-from imagesync_pipelines.web.catalogue.state import PastRun, open_catalogue
+from imagesync_pipelines.web.catalogue.state import open_catalogue
 from imagesync_pipelines.web.edge_photos import build_app as build_photos
 
 

@@ -10,6 +10,7 @@ import dagster as dg
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import ERROR_CLASS_KEY, SUMMARY_KEY, clean_text
 from imagesync_pipelines.defs.work import STOPPED
+from imagesync_pipelines.sync.job_runs import PastRun
 
 FAILURE_EVENTS = frozenset({dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE})
 SUMMARY_EVENTS = frozenset({dg.DagsterEventType.ASSET_MATERIALIZATION, dg.DagsterEventType.ASSET_OBSERVATION})
@@ -24,30 +25,6 @@ _STATUS = {
     dg.DagsterRunStatus.FAILURE: "failed",
     dg.DagsterRunStatus.CANCELED: "failed",
 }
-
-
-@dataclass(frozen=True)
-class RunLine:
-    """One run of the past. Times are UTC; numbers are None when the run recorded no summary (it wrote nothing).
-
-    `status` is in_progress, completed or failed. `connector` is None for a run of no connector. `partition` is its
-    partition, such as an account, "first to last" for a range, empty for none. `error` is empty when there is none.
-    `summary` is the run's whole summary (metadata.py), empty when it recorded none.
-    """
-
-    run_id: str
-    job: str
-    connector: str | None
-    partition: str
-    status: str
-    started: datetime | None
-    completed: datetime | None
-    added: int | None
-    updated: int | None
-    deleted: int | None
-    products_affected: int | None
-    error: str
-    summary: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -75,9 +52,9 @@ class StoredError(Protocol):
     def cause(self) -> Any: ...
 
 
-def history(instance: dg.DagsterInstance, limit: int, connector: str | None = None) -> list[RunLine]:
+def history(instance: dg.DagsterInstance, limit: int, connector: str | None = None) -> list[PastRun]:
     """The last `limit` runs, newest first, of one connector or of all, wherever they were started."""
-    lines: list[RunLine] = []
+    lines: list[PastRun] = []
     for record in _newest_first(instance):
         claimed = _claimed_connector(record.dagster_run)
         if connector is not None and claimed is not None and claimed != connector:
@@ -90,7 +67,7 @@ def history(instance: dg.DagsterInstance, limit: int, connector: str | None = No
     return lines[:limit]
 
 
-def run_line(instance: dg.DagsterInstance, run_id: str) -> RunLine:
+def run_line(instance: dg.DagsterInstance, run_id: str) -> PastRun:
     """One run. Raises LookupError when Dagster has no record of it."""
     record = instance.get_run_record_by_id(run_id)
     if record is None:
@@ -166,7 +143,7 @@ def _claimed_connector(run: dg.DagsterRun) -> str | None:
     return connectors.pop() if len(connectors) == 1 else None
 
 
-def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | None) -> RunLine:
+def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | None) -> PastRun:
     run = record.dagster_run
     stored = instance.get_records_for_run(
         run.run_id, of_type=set(SUMMARY_EVENTS | FAILURE_EVENTS), limit=_EVENTS_PER_RUN, ascending=False
@@ -179,7 +156,7 @@ def _line(instance: dg.DagsterInstance, record: dg.RunRecord, claimed: str | Non
         error = error or "The run was cancelled."
     # The step that failed is named like its Dagster asset.
     failed_in = [step.split("/")[0] for step in (failure.steps if failure is not None else ()) if "/" in step]
-    return RunLine(
+    return PastRun(
         run_id=run.run_id,
         job=run.job_name,
         connector=claimed or seen_as or next(iter(failed_in), None),

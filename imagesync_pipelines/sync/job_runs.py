@@ -5,6 +5,7 @@ One run is one account: one that fails stops no other.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from imagesync_pipelines.sync.connector import Connector, Job, Step, step_options
@@ -22,6 +23,30 @@ class JobRun:
     run_config: Mapping[str, Any] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
     assets: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """One run of the past. Times are UTC; numbers are None when the run recorded no summary (it wrote nothing).
+
+    `status` is in_progress, completed or failed. `connector` is None for a run of no connector. `partition` is its
+    partition, such as an account, "first to last" for a range, empty for none. `error` is empty when there is none.
+    `summary` is the run's whole summary, empty when it recorded none.
+    """
+
+    run_id: str
+    job: str
+    connector: str | None
+    partition: str
+    status: str
+    started: datetime | None
+    completed: datetime | None
+    added: int | None
+    updated: int | None
+    deleted: int | None
+    products_affected: int | None
+    error: str
+    summary: Mapping[str, Any]
 
 
 def run_of(

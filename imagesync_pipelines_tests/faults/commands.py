@@ -10,7 +10,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from imagesync_pipelines.defs.history import RunLine, history
+from imagesync_pipelines.defs.history import history
+from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines_tests.cli.terminals import COMMAND, environment_of
 
 PATIENCE = 240
@@ -60,7 +61,7 @@ def command(folder: Path, environment: Mapping[str, str], *words: str) -> Iterat
             made.kill()
 
 
-def killed_before(instance: dg.DagsterInstance, run_id: str) -> RunLine:
+def killed_before(instance: dg.DagsterInstance, run_id: str) -> PastRun:
     """The run before the newest, which is `run_id`: it is told as failed, and as killed."""
     newest, killed = history(instance, 2)
     assert newest.run_id == run_id

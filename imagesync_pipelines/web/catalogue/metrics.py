@@ -15,9 +15,10 @@ from starlette.responses import JSONResponse, Response
 from imagesync_pipelines.storage.database import HEAD, VERSION_TABLE
 from imagesync_pipelines.storage.rate_budget import budgets
 from imagesync_pipelines.storage.schema import SCHEMA, intent, product, product_image, quarantine, unmatched_article
+from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.derivatives import Derivatives
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, freshness
-from imagesync_pipelines.web.catalogue.state import Opened, PastRun
+from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
 

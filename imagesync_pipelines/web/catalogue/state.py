@@ -1,11 +1,11 @@
 """What every part of the catalogue works with, and opening it over this installation."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -14,42 +14,12 @@ from upath import UPath
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation, kept_secret
+from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name
-
-
-class PastRun(Protocol):
-    """One run, as defs/history.RunLine has it; numbers are None when the run recorded no summary."""
-
-    @property
-    def run_id(self) -> str: ...
-    @property
-    def job(self) -> str: ...
-    @property
-    def connector(self) -> str | None: ...
-    @property
-    def partition(self) -> str: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def started(self) -> datetime | None: ...
-    @property
-    def completed(self) -> datetime | None: ...
-    @property
-    def added(self) -> int | None: ...
-    @property
-    def updated(self) -> int | None: ...
-    @property
-    def deleted(self) -> int | None: ...
-    @property
-    def products_affected(self) -> int | None: ...
-    @property
-    def error(self) -> str: ...
-    @property
-    def summary(self) -> Mapping[str, Any]: ...
 
 
 ReadRuns = Callable[[int, str | None], Sequence[PastRun]]

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from imagesync_pipelines.storage.rate_budget import Window, take
 from imagesync_pipelines.storage.schema import plan, quarantine, unmatched_article
-from imagesync_pipelines.web.catalogue.state import PastRun
+from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, open_world, serving
 
 RUNS = [

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.schema import plan, unmatched_article
-from imagesync_pipelines.web.catalogue.state import PastRun
+from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Run, Site, World, open_world, serving
 
 EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}"

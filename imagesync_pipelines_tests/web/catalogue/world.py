@@ -16,16 +16,17 @@ from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines.sync.job_runs import PastRun
 from imagesync_pipelines.web.catalogue.app import build_app
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
-from imagesync_pipelines.web.catalogue.state import Opened, PastRun, ReadRuns
+from imagesync_pipelines.web.catalogue.state import Opened, ReadRuns
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
-class Run:
-    """A past run as defs/history.py gives it."""
+class Run(PastRun):
+    """A past run, most of it given."""
 
     run_id: str = "11111111-2222-3333-4444-555555555555"
     job: str = "image_db__sync"

@@ -15,11 +15,11 @@ from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.job_runs import JobRun, job_name, range_tags
+from imagesync_pipelines.sync.job_runs import JobRun, PastRun, job_name, range_tags
 from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError, Run
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles
-from imagesync_pipelines.web.catalogue.state import Opened, PastRun
+from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.catalogue.users import User
 
 router = APIRouter()
