@@ -49,7 +49,7 @@ def plan(
 ) -> Response:
     """One plan with its rows of one change, some at a time; without a change the first that it has."""
     header = Plans(opened.engine, opened.storage).header(plan_id)
-    shown = change or next((one for one in CHANGES if header.counts.get(one)), CHANGES[0])
+    shown: str = change or next((one for one in CHANGES if header.counts.get(one)), CHANGES[0])
     lines, total = plan_page(opened, header, shown, start, ROWS)
     context = {
         "plan": header,
