@@ -55,3 +55,9 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def flipped(content: bytes) -> bytes:
+    """The same bytes with sixteen in the middle flipped; the length stays."""
+    middle = len(content) // 2
+    return content[:middle] + bytes(byte ^ 0xFF for byte in content[middle : middle + 16]) + content[middle + 16 :]

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from imagesync_pipelines.sandbox.answers import PlaceOf
+from imagesync_pipelines.sandbox.answers import PlaceOf, flipped
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import FaultKind, FaultPlan, LostAnswers, WireFault
 from imagesync_pipelines.sandbox.ledger import NO_STATUS, Call, CallLedger
@@ -132,8 +132,7 @@ async def _disturb(fault: WireFault, app: ASGIApp, scope: Scope, receive: Receiv
         await _send(send, status, headers, body, DRIP_PIECES, fault.seconds)
         return
     if fault.kind is FaultKind.ALTERED:
-        middle = len(body) // 2
-        body = body[:middle] + bytes(byte ^ 0xFF for byte in body[middle : middle + 16]) + body[middle + 16 :]
+        body = flipped(body)
     await _send(send, status, headers, body)
 
 

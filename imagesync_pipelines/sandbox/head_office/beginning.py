@@ -94,6 +94,11 @@ class Beginning:
     products: tuple[OfficeProduct, ...]
     hidden: tuple[OfficeProduct, ...]
 
+    @property
+    def all_stores(self) -> tuple[Store, ...]:
+        """The open stores, the closed and the foreign one."""
+        return (*self.stores, self.closed_store, self.foreign_store)
+
     def seen_by(self, store: Store) -> tuple[OfficeProduct, ...]:
         """The products whose photos this store lists at the start."""
         return tuple(product for product in self.products if product.brand in store.brands)
@@ -173,11 +178,6 @@ def _uuid(rng: Random) -> UUID:
 ROWS_AT_ONCE = 1000
 
 
-def first_photo(beginning: Beginning, product: OfficeProduct) -> PhotoFile:
-    """The file that a product's photo has at the start."""
-    return make_photo(beginning.seed, product.sku, product.kind)
-
-
 def checksum_of(content: bytes) -> str:
     """The MD5 that head office lists, 32 lower-case characters."""
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
@@ -189,25 +189,25 @@ def fill(engine: sa.Engine, bucket: Path, beginning: Beginning) -> None:
     The object store must not run yet: it would not see files that others write. That is ten times as fast as asking it.
     """
     products = beginning.products + beginning.hidden
-    photos = [_photo_row(product, _write(bucket, beginning, product)) for product in products]
-    stores = (*beginning.stores, beginning.closed_store, beginning.foreign_store)
+    photos = []
+    for product in products:
+        file, path = make_photo(beginning.seed, product.sku, product.kind), bucket / product.object_key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(file.content)
+        photos.append(_photo_row(product, file))
     with engine.begin() as connection:
         _insert(connection, t.company, [{"id": key, "name": name} for key, name in beginning.companies])
         _insert(connection, t.brand, [_row(one, "id name is_active", company_id="company") for one in beginning.brands])
-        _insert(connection, t.store, [_row(one, "id code name is_active", company_id="company") for one in stores])
-        links = [{"store_id": store.id, "brand_id": brand} for store in stores for brand in store.brands]
+        _insert(
+            connection,
+            t.store,
+            [_row(one, "id code name is_active", company_id="company") for one in beginning.all_stores],
+        )
+        links = [{"store_id": store.id, "brand_id": brand} for store in beginning.all_stores for brand in store.brands]
         _insert(connection, t.store_brand, links)
         rows = [_row(product, "id sku name is_active", brand_id="brand") for product in products]
         _insert(connection, t.product, rows)
         _insert(connection, t.photo, photos)
-
-
-def _write(bucket: Path, beginning: Beginning, product: OfficeProduct) -> PhotoFile:
-    file = first_photo(beginning, product)
-    path = bucket / product.object_key
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(file.content)
-    return file
 
 
 def _row(record: object, names: str, **columns: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ An old refresh token keeps working: the original rotates them and forgets none.
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,9 +14,7 @@ from urllib.parse import parse_qsl
 import jwt
 import orjson
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-
-from imagesync_pipelines.sandbox.faults import NOT_FOUND_PAGE, SERVER_ERROR
+from starlette.responses import Response
 
 
 @dataclass
@@ -44,16 +42,6 @@ def v1_error(status: int, message: str, detail: str | None = None) -> OfficeRefu
     )
 
 
-def crash_page() -> Response:
-    """Django's page for an error that nobody caught."""
-    return HTMLResponse(SERVER_ERROR, 500)
-
-
-def not_found_page() -> Response:
-    """Django's page for a URL that has no route."""
-    return HTMLResponse(NOT_FOUND_PAGE, 404)
-
-
 async def body_of(request: Request) -> Any:
     """The body as Django REST framework reads it: JSON or a form; an empty one is an empty object."""
     content = await request.body()
@@ -77,28 +65,23 @@ INVALID, WRONG_TYPE = "Token is invalid or expired", "Token has wrong type"
 
 
 @dataclass(frozen=True)
-class Logins:
-    """Who may log in: the password of each user, and whether a user is active (None: there is no such user)."""
-
-    passwords: dict[str, str]
-    is_active: Callable[[str], bool | None]
-
-
-@dataclass(frozen=True)
 class OfficeTokens:
-    """What is needed to make and to judge tokens."""
+    """What is needed to make and to judge tokens.
+
+    `passwords` are those of each user; `is_active` says whether a user may log in (None: there is no such user).
+    """
 
     secret: str
     now: Callable[[], datetime]
-    access: timedelta
-    refresh: timedelta
-    accounts: Logins
+    lives: Mapping[str, timedelta]
+    passwords: Mapping[str, str]
+    is_active: Callable[[str], bool | None]
 
     def log_in(self, body: Any) -> dict[str, str]:
         """`POST /api/v1/token/`: a pair of tokens, or Refused with 400 or 401."""
         username, password = _fields(body, "username", "password")
-        active = self.accounts.is_active(username)
-        if not active or self.accounts.passwords.get(username) != password:
+        active = self.is_active(username)
+        if not active or self.passwords.get(username) != password:
             raise OfficeRefusalError(401, {"detail": "No active account found with the given credentials"})
         return {"refresh": self._make(REFRESH, username), "access": self._make(ACCESS, username)}
 
@@ -117,26 +100,15 @@ class OfficeTokens:
         if not parts or parts[0] != "Bearer":
             raise OfficeRefusalError(401, {"detail": "Authentication credentials were not provided."})
         if len(parts) != 2:
-            raise OfficeRefusalError(
-                401,
-                {
-                    "detail": "Authorization header must contain two space-delimited values",
-                    "code": "bad_authorization_header",
-                },
-            )
+            said = "Authorization header must contain two space-delimited values"
+            raise OfficeRefusalError(401, {"detail": said, "code": "bad_authorization_header"})
         claims, problem = self._read(parts[1], ACCESS)
         if claims is None:
             message = {"token_class": "AccessToken", "token_type": ACCESS, "message": problem}
-            raise OfficeRefusalError(
-                401,
-                {
-                    "detail": "Given token not valid for any token type",
-                    "code": "token_not_valid",
-                    "messages": [message],
-                },
-            )
+            said = "Given token not valid for any token type"
+            raise OfficeRefusalError(401, {"detail": said, "code": "token_not_valid", "messages": [message]})
         username = str(claims["user_id"])
-        active = self.accounts.is_active(username)
+        active = self.is_active(username)
         if active is None:
             raise OfficeRefusalError(401, {"detail": "User not found", "code": "user_not_found"})
         if not active:
@@ -145,10 +117,9 @@ class OfficeTokens:
 
     def _make(self, kind: str, username: str) -> str:
         now = self.now()
-        lives = self.access if kind == ACCESS else self.refresh
         claims = {
             "token_type": kind,
-            "exp": int((now + lives).timestamp()),
+            "exp": int((now + self.lives[kind]).timestamp()),
             "iat": int(now.timestamp()),
             "jti": uuid.uuid4().hex,
             "user_id": username,

@@ -1,343 +1,364 @@
 """What happens to head office's photos, objects, products and stores (docs/contracts/edge.md)."""
 
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
+from random import Random
 from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import aggregate_order_by
 
-from imagesync_pipelines.sandbox.head_office.beginning import SKU_STEP, checksum_of
-from imagesync_pipelines.sandbox.head_office.bench import (
-    Bench,
-    OfficeMutation,
-    choose_photo,
-    choose_product,
-    choose_store,
-    products_of_brands,
-    writing,
-)
+from imagesync_pipelines.sandbox.answers import flipped
+from imagesync_pipelines.sandbox.head_office.beginning import SKU_STEP, Beginning, checksum_of
 from imagesync_pipelines.sandbox.head_office.photos import CONTENT_TYPES, JPEG, WEBP, PhotoFile, make_photo
 from imagesync_pipelines.sandbox.mutation import MutationError, make, operators
 from imagesync_pipelines.web.head_office import tables as t
+from imagesync_pipelines.web.head_office.catalogue import changing
+from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.photos import put_photo
 
-FLIPPED = 16
+STALE = checksum_of(b"some other photo")
+_BY_ID = aggregate_order_by(sa.literal(","), t.photo.c.id)
 
 
-def delete_object(bench: Bench, photo_id: UUID | None = None) -> OfficeMutation:
+@dataclass(frozen=True, kw_only=True)
+class OfficeMutation:
+    """One change that was made.
+
+    `photo_id` is the photo that was changed or made, `gone` are the ids that head office does not have any more (a
+    photo out of a store's scope is not gone), `detail` says in a few words what is different now.
+    """
+
+    operator: str = ""
+    product_id: UUID | None = None
+    photo_id: UUID | None = None
+    gone: tuple[UUID, ...] = ()
+    detail: str
+
+
+@dataclass
+class Bench:
+    """Head office's parts, and what was chosen before. `silent` changes leave no trace for incremental readers."""
+
+    office: HeadOffice
+    beginning: Beginning
+    silent: bool
+    rng: Random
+    chosen: set[UUID] = field(default_factory=set)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def uuid(self) -> UUID:
+        """A new id, from the seed."""
+        return UUID(int=self.rng.getrandbits(128), version=4)
+
+    def new_file(self, sku: str, kind: str = JPEG) -> PhotoFile:
+        """A photo that no product had before."""
+        return make_photo(self.beginning.seed, f"{sku}/{self.rng.getrandbits(64):016x}", kind)
+
+    def put(self, key: str, content: bytes, content_type: str) -> None:
+        """Write an object."""
+        self.office.s3.put_object(Bucket=self.office.bucket, Key=key, Body=content, ContentType=content_type)
+
+    def scalars(self, query: sa.Select[Any]) -> list[Any]:
+        """The first column of what a query finds."""
+        with self.office.engine.connect() as connection:
+            return list(connection.scalars(query))
+
+    @contextmanager
+    def writing(self, *products: UUID) -> Iterator[tuple[sa.Connection, datetime]]:
+        """One transaction around some products, and the stamp for its rows.
+
+        Head office's own service notes what left or entered a store's scope; a silent change, and every change in the
+        original, writes the rows and nothing else.
+        """
+        if self.silent:
+            with self.office.engine.begin() as connection:
+                yield connection, self.office.clock()
+        else:
+            with changing(self.office, t.product.c.id.in_(products)) as change:
+                yield change.connection, change.stamp
+
+    def photo(self, photo_id: UUID | None) -> sa.Row[Any]:
+        """The row of the photo that is named, or of one that the first store sees, each product once before any twice.
+
+        Columns: those of the photo, and the product's sku.
+        """
+        rows = sa.select(t.photo, t.product.c.sku).join(t.product, t.product.c.id == t.photo.c.product_id)
+        if photo_id is not None:
+            return self._only(rows.where(t.photo.c.id == photo_id), f"there is no photo {photo_id}")
+        seen = t.scope().subquery()
+        mine = sa.select(seen.c.photo_id).where(seen.c.store_id == self.beginning.stores[0].id)
+        good = rows.where(t.photo.c.id.in_(mine), t.photo.c.checksum != "").order_by(t.product.c.sku, t.photo.c.id)
+        with self.office.engine.connect() as connection:
+            found = connection.execute(good).all()
+        if not found:
+            raise MutationError("the first store sees no photo that could be changed; name one, or refill the store")
+        fresh = [row for row in found if row.product_id not in self.chosen]
+        if not fresh:
+            self.chosen.clear()
+        row = self.rng.choice(fresh or found)
+        self.chosen.add(row.product_id)
+        return row
+
+    def product(self, product_id: UUID | None) -> sa.Row[Any]:
+        """The row of the product that is named, or of one chosen as `photo` does."""
+        chosen = product_id if product_id is not None else self.photo(None).product_id
+        return self._only(sa.select(t.product).where(t.product.c.id == chosen), f"there is no product {chosen}")
+
+    def _only(self, query: sa.Select[Any], problem: str) -> sa.Row[Any]:
+        with self.office.engine.connect() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise MutationError(problem)
+        return row
+
+
+def open_bench(office: HeadOffice, beginning: Beginning, *, silent: bool) -> Bench:
+    """A bench for what head office has now: the same choices for the same data, others after a change and a restart."""
+    with office.engine.connect() as connection:
+        there = connection.scalar(sa.select(sa.func.md5(sa.func.string_agg(sa.cast(t.photo.c.id, sa.Text), _BY_ID))))
+    return Bench(office, beginning, silent, Random(f"{beginning.seed}/changes/{there}"))
+
+
+def _delete_object(bench: Bench, photo_id: UUID | None = None) -> OfficeMutation:
     """The object is deleted, the row stays."""
-    photo = choose_photo(bench, photo_id)
+    photo = bench.photo(photo_id)
     bench.office.s3.delete_object(Bucket=bench.office.bucket, Key=photo.object_key)
-    return _done("delete_object", photo, "has no object any more")
+    return _of_photo(photo, "has no object any more")
 
 
-def overwrite_object(bench: Bench, photo_id: UUID | None = None, content: bytes | None = None) -> OfficeMutation:
+def _overwrite_object(bench: Bench, photo_id: UUID | None = None, content: bytes | None = None) -> OfficeMutation:
     """Another photo, or the given bytes, lies under the key; the row still lists the old one."""
-    photo = choose_photo(bench, photo_id)
-    if content is None:
-        content = make_photo(bench.beginning.seed, bench.next_label(photo.sku)).content
-    _put_object(bench, photo, content)
-    return _done("overwrite_object", photo, "has another object than it lists")
+    photo = bench.photo(photo_id)
+    bench.put(photo.object_key, bench.new_file(photo.sku).content if content is None else content, photo.content_type)
+    return _of_photo(photo, "has another object than it lists")
 
 
-def flip_object(bench: Bench, photo_id: UUID | None = None) -> OfficeMutation:
-    """Some bytes in the middle of the object are flipped; its length stays."""
-    photo = choose_photo(bench, photo_id)
-    content = _get(bench, photo)
-    middle = len(content) // 2
-    flipped = bytes(byte ^ 0xFF for byte in content[middle : middle + FLIPPED])
-    _put_object(bench, photo, content[:middle] + flipped + content[middle + FLIPPED :])
-    return _done("flip_object", photo, "has flipped bytes in its object")
+def _spoil_object(
+    spoilt: Callable[[bytes], bytes], detail: str, bench: Bench, photo_id: UUID | None = None
+) -> OfficeMutation:
+    """The object has some of its bytes left, or all of its length."""
+    photo = bench.photo(photo_id)
+    content = bench.office.s3.get_object(Bucket=bench.office.bucket, Key=photo.object_key)["Body"].read()
+    bench.put(photo.object_key, spoilt(content), photo.content_type)
+    return _of_photo(photo, detail)
 
 
-def truncate_object(bench: Bench, photo_id: UUID | None = None) -> OfficeMutation:
-    """The object ends half way."""
-    photo = choose_photo(bench, photo_id)
-    content = _get(bench, photo)
-    _put_object(bench, photo, content[: len(content) // 2])
-    return _done("truncate_object", photo, "has half an object")
+def _first_half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
 
 
-def _get(bench: Bench, photo: sa.Row[Any]) -> bytes:
-    content: bytes = bench.office.s3.get_object(Bucket=bench.office.bucket, Key=photo.object_key)["Body"].read()
-    return content
+def _of_photo(photo: sa.Row[Any], detail: str) -> OfficeMutation:
+    return OfficeMutation(product_id=photo.product_id, photo_id=photo.id, detail=f"{photo.sku} {detail}")
 
 
-def _put_object(bench: Bench, photo: sa.Row[Any], content: bytes) -> None:
-    bench.office.s3.put_object(
-        Bucket=bench.office.bucket, Key=photo.object_key, Body=content, ContentType=photo.content_type
-    )
+def _switch_product(active: bool, bench: Bench, product_id: UUID | None = None) -> OfficeMutation:
+    """A product is switched on or off: its photos reappear in every list, or vanish."""
+    product = bench.product(product_id)
+    with bench.writing(product.id) as (connection, _):
+        connection.execute(t.product.update().where(t.product.c.id == product.id).values(is_active=active))
+    return OfficeMutation(product_id=product.id, detail=f"{product.sku} is {'on' if active else 'off'}")
 
 
-def _done(operator: str, photo: sa.Row[Any], detail: str) -> OfficeMutation:
-    return OfficeMutation(operator, photo.product_id, photo.id, (), f"{photo.sku} {detail}")
+def _reactivate_product(bench: Bench, product_id: UUID) -> OfficeMutation:
+    return _switch_product(True, bench, product_id)
 
 
-def deactivate_product(bench: Bench, product_id: UUID | None = None) -> OfficeMutation:
-    """A product is switched off: its photos vanish from every list."""
-    return _set_product(bench, "deactivate_product", product_id, active=False)
-
-
-def reactivate_product(bench: Bench, product_id: UUID) -> OfficeMutation:
-    """A product is switched on again: its photos reappear."""
-    return _set_product(bench, "reactivate_product", product_id, active=True)
-
-
-def delete_product(bench: Bench, product_id: UUID | None = None) -> OfficeMutation:
+def _delete_product(bench: Bench, product_id: UUID | None = None) -> OfficeMutation:
     """A product is deleted and takes its photos' rows along; the objects stay in the bucket."""
-    product = choose_product(bench, product_id)
-    with writing(bench, product.id) as (connection, _):
+    product = bench.product(product_id)
+    with bench.writing(product.id) as (connection, _):
         gone = tuple(connection.scalars(sa.select(t.photo.c.id).where(t.photo.c.product_id == product.id)))
         connection.execute(t.product.delete().where(t.product.c.id == product.id))
-    return OfficeMutation("delete_product", product.id, None, gone, f"the product {product.sku} is deleted")
+    return OfficeMutation(product_id=product.id, gone=gone, detail=f"the product {product.sku} is deleted")
 
 
-def unlink_brand(bench: Bench, brand_id: UUID | None = None, store_id: UUID | None = None) -> OfficeMutation:
-    """A store loses a brand (by default the first store the second brand): all its photos vanish from that list."""
-    brand = brand_id if brand_id is not None else bench.beginning.brands[1].id
-    return _link(bench, "unlink_brand", choose_store(bench, store_id), [brand], linked=False)
+def _link_brand(
+    linked: bool, bench: Bench, brand_id: UUID | None = None, store_id: UUID | None = None
+) -> OfficeMutation:
+    """A store gets or loses a brand and all its photos; by default the first store the second brand."""
+    return _link(bench, store_id, [brand_id if brand_id is not None else bench.beginning.brands[1].id], linked=linked)
 
 
-def link_brand(bench: Bench, brand_id: UUID | None = None, store_id: UUID | None = None) -> OfficeMutation:
-    """A store gets a brand (by default the first store the second brand)."""
-    brand = brand_id if brand_id is not None else bench.beginning.brands[1].id
-    return _link(bench, "link_brand", choose_store(bench, store_id), [brand], linked=True)
-
-
-def empty_store(bench: Bench, store_id: UUID | None = None) -> OfficeMutation:
+def _empty_store(bench: Bench, store_id: UUID | None = None) -> OfficeMutation:
     """A store loses all brands: its list has a total of 0."""
-    store = choose_store(bench, store_id)
-    with bench.office.engine.connect() as connection:
-        brands = list(connection.scalars(sa.select(t.store_brand.c.brand_id).where(t.store_brand.c.store_id == store)))
-    return _link(bench, "empty_store", store, brands, linked=False)
+    there = t.store_brand.c
+    brands = bench.scalars(sa.select(there.brand_id).where(there.store_id == _store(bench, store_id)))
+    return _link(bench, store_id, brands, linked=False)
 
 
-def refill_store(bench: Bench, store_id: UUID | None = None) -> OfficeMutation:
+def _refill_store(bench: Bench, store_id: UUID | None = None) -> OfficeMutation:
     """A store gets the brands again that it had at the start."""
-    store = choose_store(bench, store_id)
-    known = (*bench.beginning.stores, bench.beginning.closed_store, bench.beginning.foreign_store)
-    brands = [list(one.brands) for one in known if one.id == store]
+    store = _store(bench, store_id)
+    brands = [list(one.brands) for one in bench.beginning.all_stores if one.id == store]
     if not brands:
         raise MutationError(f"there is no store {store}")
-    return _link(bench, "refill_store", store, brands[0], linked=True)
+    return _link(bench, store, brands[0], linked=True)
 
 
-def deactivate_store(bench: Bench, store_id: UUID | None = None) -> OfficeMutation:
-    """A store is switched off: its list answers 404."""
-    return _set_store(bench, "deactivate_store", choose_store(bench, store_id), active=False)
+def _switch_store(active: bool, bench: Bench, store_id: UUID | None = None) -> OfficeMutation:
+    """A store is switched on or off: off, its list answers 404."""
+    with bench.office.engine.begin() as connection:
+        connection.execute(t.store.update().where(t.store.c.id == _store(bench, store_id)).values(is_active=active))
+    return OfficeMutation(detail=f"the store is {'on' if active else 'off'}")
 
 
-def activate_store(bench: Bench, store_id: UUID | None = None) -> OfficeMutation:
-    """A store is switched on again."""
-    return _set_store(bench, "activate_store", choose_store(bench, store_id), active=True)
+def _store(bench: Bench, store_id: UUID | None) -> UUID:
+    """The store that is named, or the first."""
+    return store_id if store_id is not None else bench.beginning.stores[0].id
 
 
-def _set_product(bench: Bench, operator: str, product_id: UUID | None, *, active: bool) -> OfficeMutation:
-    product = choose_product(bench, product_id)
-    with writing(bench, product.id) as (connection, _):
-        connection.execute(t.product.update().where(t.product.c.id == product.id).values(is_active=active))
-    return OfficeMutation(operator, product.id, None, (), f"{product.sku} is {'on' if active else 'off'}")
-
-
-def _link(bench: Bench, operator: str, store: UUID, brands: list[UUID], *, linked: bool) -> OfficeMutation:
-    there = t.store_brand.c
-    with writing(bench, *products_of_brands(bench, brands)) as (connection, _):
+def _link(bench: Bench, store_id: UUID | None, brands: list[UUID], *, linked: bool) -> OfficeMutation:
+    there, store = t.store_brand.c, _store(bench, store_id)
+    products = bench.scalars(sa.select(t.product.c.id).where(t.product.c.brand_id.in_(brands)))
+    with bench.writing(*products) as (connection, _):
         connection.execute(t.store_brand.delete().where(there.store_id == store, there.brand_id.in_(brands)))
         if linked:
             connection.execute(t.store_brand.insert(), [{"store_id": store, "brand_id": brand} for brand in brands])
-    return OfficeMutation(
-        operator, None, None, (), f"{len(brands)} brands {'linked to' if linked else 'unlinked from'} it"
-    )
+    return OfficeMutation(detail=f"{len(brands)} brands {'linked to' if linked else 'unlinked from'} it")
 
 
-def _set_store(bench: Bench, operator: str, store: UUID, *, active: bool) -> OfficeMutation:
-    with bench.office.engine.begin() as connection:
-        connection.execute(t.store.update().where(t.store.c.id == store).values(is_active=active))
-    return OfficeMutation(operator, None, None, (), f"the store is {'on' if active else 'off'}")
-
-
-STALE = checksum_of(b"some other photo")
-
-
-def replace(bench: Bench, product_id: UUID | None = None, kind: str | None = None) -> OfficeMutation:
+def _replace(bench: Bench, product_id: UUID | None = None, kind: str | None = None) -> OfficeMutation:
     """A product's photo is uploaded anew: other bytes, a new id, the same kind unless one (jpg, png, webp) is named.
 
     In the original, and when silent, the version is 1 again, and the key stays the same if the kind does.
     """
-    product = choose_product(bench, product_id)
-    kind = kind if kind is not None else _kind_of(bench, product.id)
-    file = make_photo(bench.beginning.seed, bench.next_label(product.sku), kind)
+    product = bench.product(product_id)
+    rows = sa.select(t.photo.c.object_key).where(t.photo.c.product_id == product.id)
+    keys = bench.scalars(rows.where(t.photo.c.object_key != "").order_by(t.photo.c.is_primary.desc(), t.photo.c.id))
+    file = bench.new_file(product.sku, kind or (keys[0].rpartition(".")[2] if keys else JPEG))
     if bench.silent:
-        return _upload(bench, "replace", product, file)
-    with bench.office.engine.connect() as connection:
-        gone = tuple(connection.scalars(sa.select(t.photo.c.id).where(t.photo.c.product_id == product.id)))
+        return _upload(bench, product, file)
+    gone = bench.scalars(rows.with_only_columns(t.photo.c.id))
     name = _filename(bench.office.clock(), file)
     photo_id = put_photo(bench.office, product.id, file.content, filename=name, content_type=file.content_type)
-    return OfficeMutation("replace", product.id, photo_id, gone, f"{product.sku} has a new photo")
+    detail = f"{product.sku} has a new photo"
+    return OfficeMutation(product_id=product.id, photo_id=photo_id, gone=tuple(gone), detail=detail)
 
 
-def replace_with(
+def _replace_with(
     bench: Bench, content: bytes, content_type: str = "image/jpeg", product_id: UUID | None = None
 ) -> OfficeMutation:
     """As `replace`, with bytes that head office took without looking: HTML, a bomb, half a photo. The checksum fits."""
     kinds = {content_type: kind for kind, content_type in CONTENT_TYPES.items()}
-    file = PhotoFile(content, content_type, kinds.get(content_type, JPEG))
-    return _upload(bench, "replace_with", choose_product(bench, product_id), file)
+    return _upload(bench, bench.product(product_id), PhotoFile(content, content_type, kinds.get(content_type, JPEG)))
 
 
-def add(bench: Bench, kind: str = JPEG, brand_id: UUID | None = None) -> OfficeMutation:
-    """A new product with a photo; of the first brand if none is named."""
-    product_id, sku = _new_product(bench, brand_id)
-    file = make_photo(bench.beginning.seed, bench.next_label(sku), kind)
-    photo_id, key = bench.uuid(), f"products/{product_id}/primary.{kind}"
-    _put(bench, key, file)
-    with writing(bench, product_id) as (connection, stamp):
-        _insert_product(bench, connection, product_id, sku, brand_id)
-        _insert(connection, stamp, photo_id, product_id, key, file)
-    return OfficeMutation("add", product_id, photo_id, (), f"new product {sku} with {key}")
+def _upload(bench: Bench, product: sa.Row[Any], file: PhotoFile) -> OfficeMutation:
+    """All rows and objects of the product go, one new row and object come."""
+    photo_id, key = bench.uuid(), f"products/{product.id}/primary.{file.extension}"
+    bench.put(key, file.content, file.content_type)
+    with bench.writing(product.id) as (connection, stamp):
+        keys = set(connection.scalars(sa.select(t.photo.c.object_key).where(t.photo.c.product_id == product.id)))
+        gone = _delete_rows(connection, product.id)
+        _insert(connection, stamp, photo_id, product.id, key, file)
+    for old in keys - {key, ""}:
+        bench.office.s3.delete_object(Bucket=bench.office.bucket, Key=old)
+    detail = f"{product.sku} has a new photo under {key}"
+    return OfficeMutation(product_id=product.id, photo_id=photo_id, gone=gone, detail=detail)
 
 
-def late_commit(bench: Bench, seconds: float = 300.0) -> OfficeMutation:
+def _add(bench: Bench, kind: str = JPEG, brand_id: UUID | None = None, late_seconds: float = 0.0) -> OfficeMutation:
+    """A new product with a photo, stamped so many seconds ago; of the first brand if none is named."""
+    if brand_id is not None and brand_id not in {brand.id for brand in bench.beginning.brands}:
+        raise MutationError(f"there is no brand {brand_id}")
+    brand = brand_id or bench.beginning.brands[0].id
+    sku = f"{int(bench.scalars(sa.select(sa.func.max(t.product.c.sku)))[0] or 0) + SKU_STEP:08}"
+    product_id, photo_id, file = bench.uuid(), bench.uuid(), bench.new_file(sku, kind)
+    key = f"products/{product_id}/primary.{kind}"
+    bench.put(key, file.content, file.content_type)
+    row = {"id": product_id, "brand_id": brand, "sku": sku, "name": f'New dish "{sku}" été'}
+    with bench.writing(product_id) as (connection, stamp):
+        connection.execute(t.product.insert().values(row))
+        _insert(connection, stamp - timedelta(seconds=late_seconds), photo_id, product_id, key, file)
+    return OfficeMutation(product_id=product_id, photo_id=photo_id, detail=f"new product {sku} with {key}")
+
+
+def _late_commit(bench: Bench, seconds: float = 300.0) -> OfficeMutation:
     """A new product's photo appears now, with an `updated_at` of so many seconds ago: its transaction took that long.
 
     Never told: head office's own service writes one transaction after the other, so that this cannot happen to it.
     """
-    product_id, sku = _new_product(bench, None)
-    file = make_photo(bench.beginning.seed, bench.next_label(sku))
-    photo_id, key = bench.uuid(), f"products/{product_id}/primary.{JPEG}"
-    _put(bench, key, file)
-    with bench.office.engine.begin() as connection:
-        stamp = bench.office.clock() - timedelta(seconds=seconds)
-        _insert_product(bench, connection, product_id, sku, None)
-        _insert(connection, stamp, photo_id, product_id, key, file)
-    return OfficeMutation("late_commit", product_id, photo_id, (), f"{sku} is there now, stamped {seconds:g} s ago")
+    bench.silent = True
+    return _add(bench, late_seconds=seconds)
 
 
-def second_primary(bench: Bench, product_id: UUID | None = None) -> OfficeMutation:
+def _second_primary(bench: Bench, product_id: UUID | None = None) -> OfficeMutation:
     """An admin adds a second photo to a product and makes it primary as well."""
-    product = choose_product(bench, product_id)
-    file = make_photo(bench.beginning.seed, bench.next_label(product.sku))
-    photo_id = bench.uuid()
+    product, photo_id = bench.product(product_id), bench.uuid()
+    file = bench.new_file(product.sku)
     key = f"products/{product.id}/{photo_id.hex[:8]}_second.{file.extension}"
-    _put(bench, key, file)
-    with writing(bench, product.id) as (connection, stamp):
+    bench.put(key, file.content, file.content_type)
+    with bench.writing(product.id) as (connection, stamp):
         _insert(connection, stamp, photo_id, product.id, key, file)
-    return OfficeMutation("second_primary", product.id, photo_id, (), f"{product.sku} has two primary photos")
+    return OfficeMutation(product_id=product.id, photo_id=photo_id, detail=f"{product.sku} has two primary photos")
 
 
-def excel_import(
+def _excel_import(
     bench: Bench, product_id: UUID | None = None, *, instead: bool = False, filename: str = "import.jpg"
 ) -> OfficeMutation:
     """An import makes a photo without object, checksum and size; with `instead` it first deletes the product's rows.
 
     The original gives such a photo a relative URL, or none without a file name.
     """
-    product = choose_product(bench, product_id)
-    photo_id = bench.uuid()
-    gone: tuple[UUID, ...] = ()
-    with writing(bench, product.id) as (connection, stamp):
-        if instead:
-            gone = _delete_rows(connection, product.id)
-        connection.execute(
-            t.photo.insert().values(
-                id=photo_id, product_id=product.id, filename=filename, is_primary=instead, updated_at=stamp
-            )
-        )
-    return OfficeMutation("excel_import", product.id, photo_id, gone, f"{product.sku} has a photo without an object")
+    product, photo_id = bench.product(product_id), bench.uuid()
+    row = {"id": photo_id, "product_id": product.id, "filename": filename, "is_primary": instead}
+    with bench.writing(product.id) as (connection, stamp):
+        gone = _delete_rows(connection, product.id) if instead else ()
+        connection.execute(t.photo.insert().values(**row, updated_at=stamp))
+    detail = f"{product.sku} has a photo without an object"
+    return OfficeMutation(product_id=product.id, photo_id=photo_id, gone=gone, detail=detail)
 
 
-def delete_row(bench: Bench, photo_id: UUID | None = None) -> OfficeMutation:
+def _delete_row(bench: Bench, photo_id: UUID | None = None) -> OfficeMutation:
     """The delete button: the row goes, the object stays in the bucket."""
-    photo = choose_photo(bench, photo_id)
-    with writing(bench, photo.product_id) as (connection, _):
+    photo = bench.photo(photo_id)
+    with bench.writing(photo.product_id) as (connection, _):
         connection.execute(t.photo.delete().where(t.photo.c.id == photo.id))
-    return OfficeMutation("delete_row", photo.product_id, None, (photo.id,), f"the photo of {photo.sku} is deleted")
+    detail = f"the photo of {photo.sku} is deleted"
+    return OfficeMutation(product_id=photo.product_id, gone=(photo.id,), detail=detail)
 
 
-def edit(
+def _edit(
     bench: Bench, photo_id: UUID | None = None, sort_order: int | None = None, is_primary: bool | None = None
 ) -> OfficeMutation:
     """An admin edits sort_order or is_primary, or by default raises sort_order by one; the bytes stay."""
-    photo = choose_photo(bench, photo_id)
+    photo = bench.photo(photo_id)
     if sort_order is None and is_primary is None:
         sort_order = photo.sort_order + 1
-    values: dict[str, Any] = {"sort_order": sort_order, "is_primary": is_primary}
-    return _set_photo(bench, "edit", photo, {name: value for name, value in values.items() if value is not None})
+    values = {"sort_order": sort_order, "is_primary": is_primary}
+    return _set_photo(bench, photo, {name: value for name, value in values.items() if value is not None})
 
 
-def stale_checksum(bench: Bench, photo_id: UUID | None = None) -> OfficeMutation:
+def _stale_checksum(bench: Bench, photo_id: UUID | None = None) -> OfficeMutation:
     """The row lists a checksum that its object does not have."""
-    return _set_photo(bench, "stale_checksum", choose_photo(bench, photo_id), {"checksum": STALE})
+    return _set_photo(bench, bench.photo(photo_id), {"checksum": STALE})
 
 
-def wrong_size(bench: Bench, photo_id: UUID | None = None, more: int = 100) -> OfficeMutation:
+def _wrong_size(bench: Bench, photo_id: UUID | None = None, more: int = 100) -> OfficeMutation:
     """The row lists a size that is wrong by so many bytes, up or down."""
-    photo = choose_photo(bench, photo_id)
-    return _set_photo(bench, "wrong_size", photo, {"size": photo.size + more})
+    photo = bench.photo(photo_id)
+    return _set_photo(bench, photo, {"size": photo.size + more})
 
 
-def _set_photo(bench: Bench, operator: str, photo: sa.Row[Any], values: dict[str, Any]) -> OfficeMutation:
-    with writing(bench, photo.product_id) as (connection, stamp):
+def _set_photo(bench: Bench, photo: sa.Row[Any], values: Mapping[str, Any]) -> OfficeMutation:
+    with bench.writing(photo.product_id) as (connection, stamp):
         connection.execute(t.photo.update().where(t.photo.c.id == photo.id).values(**values, updated_at=stamp))
-    told = ", ".join(f"{name} {value}" for name, value in values.items())
-    return OfficeMutation(operator, photo.product_id, photo.id, (), f"{photo.sku}: {told}")
-
-
-def _upload(bench: Bench, operator: str, product: sa.Row[Any], file: PhotoFile) -> OfficeMutation:
-    """All rows and objects of the product go, one new row and object come."""
-    photo_id, key = bench.uuid(), f"products/{product.id}/primary.{file.extension}"
-    _put(bench, key, file)
-    with writing(bench, product.id) as (connection, stamp):
-        keys = set(connection.scalars(sa.select(t.photo.c.object_key).where(t.photo.c.product_id == product.id)))
-        gone = _delete_rows(connection, product.id)
-        _insert(connection, stamp, photo_id, product.id, key, file)
-    for old in keys - {key, ""}:
-        bench.office.s3.delete_object(Bucket=bench.office.bucket, Key=old)
-    return OfficeMutation(operator, product.id, photo_id, gone, f"{product.sku} has a new photo under {key}")
-
-
-def _kind_of(bench: Bench, product_id: UUID) -> str:
-    """The kind that the product's photo has now; JPEG when it has none."""
-    query = sa.select(t.photo.c.object_key).where(t.photo.c.product_id == product_id, t.photo.c.object_key != "")
-    with bench.office.engine.connect() as connection:
-        key = connection.scalar(query.order_by(t.photo.c.is_primary.desc(), t.photo.c.id).limit(1))
-    return str(key).rpartition(".")[2] if key else JPEG
-
-
-def _new_product(bench: Bench, brand_id: UUID | None) -> tuple[UUID, str]:
-    if brand_id is not None and brand_id not in {brand.id for brand in bench.beginning.brands}:
-        raise MutationError(f"there is no brand {brand_id}")
-    with bench.office.engine.connect() as connection:
-        last = connection.scalar(sa.select(sa.func.max(t.product.c.sku)))
-    return bench.uuid(), f"{int(last or 0) + SKU_STEP:08}"
-
-
-def _insert_product(bench: Bench, connection: sa.Connection, product_id: UUID, sku: str, brand_id: UUID | None) -> None:
-    connection.execute(
-        t.product.insert().values(
-            id=product_id, brand_id=brand_id or bench.beginning.brands[0].id, sku=sku, name=f'New dish "{sku}" été'
-        )
-    )
+    return _of_photo(photo, "has " + ", ".join(f"{name} {value}" for name, value in values.items()))
 
 
 def _insert(
     connection: sa.Connection, stamp: datetime, photo_id: UUID, product_id: UUID, key: str, file: PhotoFile
 ) -> None:
-    connection.execute(
-        t.photo.insert().values(
-            id=photo_id,
-            product_id=product_id,
-            object_key=key,
-            filename=_filename(stamp, file),
-            size=len(file.content),
-            content_type=file.content_type,
-            checksum=checksum_of(file.content),
-            version=1,
-            is_primary=True,
-            sort_order=0,
-            updated_at=stamp,
-        )
-    )
+    of_file = {"object_key": key, "size": len(file.content), "content_type": file.content_type}
+    of_row = {"version": 1, "is_primary": True, "sort_order": 0, "updated_at": stamp, "id": photo_id}
+    named = {"product_id": product_id, "filename": _filename(stamp, file), "checksum": checksum_of(file.content)}
+    connection.execute(t.photo.insert().values(**of_file, **of_row, **named))
 
 
 def _filename(stamp: datetime, file: PhotoFile) -> str:
@@ -349,15 +370,18 @@ def _delete_rows(connection: sa.Connection, product_id: UUID) -> tuple[UUID, ...
     return tuple(connection.scalars(statement))
 
 
-def _put(bench: Bench, key: str, file: PhotoFile) -> None:
-    bench.office.s3.put_object(Bucket=bench.office.bucket, Key=key, Body=file.content, ContentType=file.content_type)
-
-
-OPERATORS = operators(
-    *(replace, replace_with, add, late_commit, second_primary, excel_import, delete_row, edit, stale_checksum),
-    *(wrong_size, deactivate_product, reactivate_product, delete_product, unlink_brand, link_brand, empty_store),
-    *(refill_store, deactivate_store, activate_store, delete_object, overwrite_object, flip_object, truncate_object),
-)
+OPERATORS: Mapping[str, Callable[..., OfficeMutation]] = {
+    **operators(_replace, _replace_with, _add, _late_commit, _second_primary, _excel_import, _delete_row, _edit),
+    **operators(_stale_checksum, _wrong_size, _delete_product, _empty_store, _refill_store, _delete_object),
+    **operators(_overwrite_object, _reactivate_product),
+    "deactivate_product": partial(_switch_product, False),
+    "unlink_brand": partial(_link_brand, False),
+    "link_brand": partial(_link_brand, True),
+    "deactivate_store": partial(_switch_store, False),
+    "activate_store": partial(_switch_store, True),
+    "flip_object": partial(_spoil_object, flipped, "has flipped bytes in its object"),
+    "truncate_object": partial(_spoil_object, _first_half, "has half an object"),
+}
 
 
 def mutate(bench: Bench, operator: str, *, silent: bool | None = None, **arguments: Any) -> OfficeMutation:
@@ -370,13 +394,13 @@ def mutate(bench: Bench, operator: str, *, silent: bool | None = None, **argumen
         before = bench.silent
         bench.silent = before if silent is None else silent
         try:
-            return make(OPERATORS, operator, bench, **arguments)
+            return replace(make(OPERATORS, operator, bench, **arguments), operator=operator)
         finally:
             bench.silent = before
 
 
 # Shares of the first photos; at least one of each. Of 150: 4, 3, 2, 2 and 1.
-REPLACED, ADDED, DELETED, REORDERED, SWITCHED_OFF = 0.03, 0.02, 0.013, 0.013, 0.007
+SHARES = {"replace": 0.03, "add": 0.02, "delete_row": 0.013, "edit": 0.013, "deactivate_product": 0.007}
 
 
 def change_a_day(bench: Bench) -> list[str]:
@@ -386,12 +410,6 @@ def change_a_day(bench: Bench) -> list[str]:
     """
     total = len(bench.beginning.products)
     done = [mutate(bench, "replace", kind=WEBP)]
-    for operator, share in (
-        ("replace", REPLACED),
-        ("add", ADDED),
-        ("delete_row", DELETED),
-        ("edit", REORDERED),
-        ("deactivate_product", SWITCHED_OFF),
-    ):
+    for operator, share in SHARES.items():
         done += [mutate(bench, operator) for _ in range(max(1, round(total * share)))]
     return [f"{change.operator}: {change.detail}" for change in done]

@@ -3,11 +3,12 @@
 Every bug here is one that the contract reports.
 """
 
-import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.header import Header
+from functools import partial
+from itertools import count
 from typing import Any, Literal
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -17,17 +18,16 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from imagesync_pipelines.sandbox.faults import NOT_FOUND_PAGE, SERVER_ERROR
 from imagesync_pipelines.sandbox.head_office.logins import (
     OfficeCrashError,
     OfficeRefusalError,
     OfficeTokens,
     as_json,
     body_of,
-    crash_page,
-    not_found_page,
     v1_error,
 )
 from imagesync_pipelines.storage.objects import S3Client, error_code
@@ -64,19 +64,15 @@ class OriginalOffice:
     tokens: OfficeTokens
     now: Callable[[], datetime]
     switches: OriginalSwitches
-    calls: int = 0
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def next_call(self) -> int:
-        """The number of this call, for shuffling."""
-        with self.lock:
-            self.calls += 1
-            return self.calls
+    calls: Iterator[int] = field(default_factory=count)  # numbers of calls, for shuffling
 
 
 # A `since` without a time zone is read in the server's own: seven hours off for who meant UTC.
 SERVER_ZONE = ZoneInfo("Asia/Jakarta")
 SHOWN_OF_CHECKSUM = 8
+
+
+COPIED = ("object_key", "filename", "size", "content_type", "checksum", "version", "is_primary", "sort_order")
 
 
 def since_of(text: str | None) -> datetime | None:
@@ -88,16 +84,6 @@ def since_of(text: str | None) -> datetime | None:
     except ValueError as error:
         raise OfficeCrashError from error
     return since if since.tzinfo is not None else since.replace(tzinfo=SERVER_ZONE)
-
-
-def is_active_store(connection: sa.Connection, store_id: UUID) -> bool:
-    """Whether there is such a store and it is active."""
-    return bool(connection.scalar(sa.select(t.store.c.is_active).where(t.store.c.id == store_id)))
-
-
-def photo_row(connection: sa.Connection, photo_id: UUID) -> sa.Row[Any] | None:
-    """The row of one photo, of whatever store."""
-    return connection.execute(sa.select(t.photo).where(t.photo.c.id == photo_id)).one_or_none()
 
 
 def page(
@@ -113,7 +99,7 @@ def page(
 
 
 def _order(original: OriginalOffice) -> tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]:
-    shuffled = sa.func.md5(sa.cast(t.photo.c.id, sa.Text) + str(original.next_call()))
+    shuffled = sa.func.md5(sa.cast(t.photo.c.id, sa.Text) + str(next(original.calls)))
     stored: sa.ColumnElement[Any] = sa.literal_column(f"{t.photo.fullname}.ctid")
     orders: dict[Order, tuple[sa.ColumnElement[Any], sa.ColumnElement[Any]]] = {
         "arbitrary": (t.photo.c.sort_order, shuffled),
@@ -129,14 +115,7 @@ def _as_json(original: OriginalOffice, row: sa.Row[Any]) -> dict[str, Any]:
         "product_id": str(row.product_id),
         "product_sku": row.sku,
         "product_name": row.name,
-        "object_key": row.object_key,
-        "filename": row.filename,
-        "size": row.size,
-        "content_type": row.content_type,
-        "checksum": row.checksum,
-        "version": row.version,
-        "is_primary": row.is_primary,
-        "sort_order": row.sort_order,
+        **{name: getattr(row, name) for name in COPIED},
         "updated_at": _stamp(original, row.updated_at),
         "image_url": _image_url(original, row),
     }
@@ -168,15 +147,18 @@ def original_app(original: OriginalOffice) -> Starlette:
     """The app; a missing slash or a photo id that is no UUID finds no route, as in the original."""
 
     async def not_found(request: Request, error: Exception) -> Response:
-        return not_found_page()
+        return HTMLResponse(NOT_FOUND_PAGE, 404)
+
+    def route(path: str, methods: tuple[str, ...], handler: Handler, *, with_token: bool = True) -> Route:
+        return Route(path, _endpoint(original, methods, handler, with_token=with_token), methods=METHODS)
 
     app = Starlette(
         routes=[
-            Route("/api/v1/token/", _open(original, original.tokens.log_in), methods=METHODS),
-            Route("/api/v1/token/refresh/", _open(original, original.tokens.renew), methods=METHODS),
-            Route(ROOT, _guarded(original, READING, _listing), methods=METHODS),
-            Route(ROOT + "status/", _guarded(original, WRITING, _status), methods=METHODS),
-            Route(ROOT + "{photo_id:uuid}/download/", _guarded(original, READING, _download), methods=METHODS),
+            route("/api/v1/token/", WRITING, partial(_tokens, original.tokens.log_in), with_token=False),
+            route("/api/v1/token/refresh/", WRITING, partial(_tokens, original.tokens.renew), with_token=False),
+            route(ROOT, READING, _listing),
+            route(ROOT + "status/", WRITING, _status),
+            route(ROOT + "{photo_id:uuid}/download/", READING, _download),
         ],
         exception_handlers={404: not_found},
     )
@@ -184,17 +166,9 @@ def original_app(original: OriginalOffice) -> Starlette:
     return app
 
 
-def _open(original: OriginalOffice, give: Callable[[Any], dict[str, str]]) -> Endpoint:
-    """A route that gives tokens and needs none."""
-    return _endpoint(original, WRITING, lambda original, request, body: as_json(200, give(body)), with_token=False)
-
-
-def _guarded(original: OriginalOffice, methods: tuple[str, ...], handler: Handler) -> Endpoint:
-    """A route that needs a token, which is looked at before the method."""
-    return _endpoint(original, methods, handler, with_token=True)
-
-
 def _endpoint(original: OriginalOffice, methods: tuple[str, ...], handler: Handler, *, with_token: bool) -> Endpoint:
+    """A route's endpoint: a token that is needed is looked at before the method."""
+
     async def endpoint(request: Request) -> Response:
         try:
             if with_token:
@@ -206,9 +180,13 @@ def _endpoint(original: OriginalOffice, methods: tuple[str, ...], handler: Handl
         except OfficeRefusalError as refused:
             return as_json(refused.status, refused.body)
         except OfficeCrashError:
-            return crash_page()
+            return HTMLResponse(SERVER_ERROR, 500)
 
     return endpoint
+
+
+def _tokens(give: Callable[[Any], dict[str, str]], original: OriginalOffice, request: Request, body: Any) -> Response:
+    return as_json(200, give(body))
 
 
 def _listing(original: OriginalOffice, request: Request, body: Any) -> Response:
@@ -221,19 +199,9 @@ def _listing(original: OriginalOffice, request: Request, body: Any) -> Response:
         if limit < 0 or offset < 0:
             raise OfficeCrashError
         total, photos = page(connection, original, store_id, since, limit, offset)
-    has_more = offset + limit < total
-    return as_json(
-        200,
-        {
-            "status": "success",
-            "data": {
-                "photos": photos,
-                "total": total,
-                "has_more": has_more,
-                "next_offset": offset + limit if has_more else None,
-            },
-        },
-    )
+    following = offset + limit if offset + limit < total else None
+    data = {"photos": photos, "total": total, "has_more": following is not None, "next_offset": following}
+    return as_json(200, {"status": "success", "data": data})
 
 
 def _download(original: OriginalOffice, request: Request, body: Any) -> Response:
@@ -241,7 +209,8 @@ def _download(original: OriginalOffice, request: Request, body: Any) -> Response
     if not request.query_params.get("store_id"):
         raise v1_error(400, "store_id is required")
     with original.engine.connect() as connection:
-        photo = photo_row(connection, request.path_params["photo_id"])
+        query = sa.select(t.photo).where(t.photo.c.id == request.path_params["photo_id"])
+        photo = connection.execute(query).one_or_none()
     if photo is None:
         raise v1_error(404, "Photo not found")
     if not photo.object_key:
@@ -307,7 +276,7 @@ def _store(connection: sa.Connection, asked: str | None) -> UUID:
         store_id = UUID(asked)
     except ValueError as error:
         raise v1_error(500, "Internal server error", f"['“{asked}” is not a valid UUID.']") from error
-    if not is_active_store(connection, store_id):
+    if not connection.scalar(sa.select(t.store.c.is_active).where(t.store.c.id == store_id)):
         raise v1_error(404, "Store not found")
     return store_id
 

@@ -6,7 +6,7 @@ Sections that docstrings of this folder name are those of docs/contracts/edge.md
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,19 @@ from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.control import ROOT, SteeringError, steered
 from imagesync_pipelines.sandbox.faults import FaultPlan
 from imagesync_pipelines.sandbox.head_office.beginning import Beginning, fill, make_beginning
-from imagesync_pipelines.sandbox.head_office.bench import Bench, OfficeMutation, open_bench
-from imagesync_pipelines.sandbox.head_office.logins import Logins, OfficeTokens
-from imagesync_pipelines.sandbox.head_office.mutation import change_a_day, mutate
+from imagesync_pipelines.sandbox.head_office.logins import ACCESS, REFRESH, OfficeTokens
+from imagesync_pipelines.sandbox.head_office.mutation import (
+    Bench,
+    OfficeMutation,
+    change_a_day,
+    mutate,
+    open_bench,
+)
 from imagesync_pipelines.sandbox.head_office.original import OriginalOffice, OriginalSwitches, original_app
 from imagesync_pipelines.sandbox.head_office.watching import (
     PAGE_MADE,
     Report,
     Watch,
-    at_the_door,
     bucket_door,
     bucket_place,
     place,
@@ -135,7 +139,7 @@ def _serve(
     engine: sa.Engine, behind: S3Place, beginning: Beginning, clock: SandboxClock, *, original: bool, port: int
 ) -> Iterator[HeadOfficeSandbox]:
     listener, door_listener = bind(port), bind()
-    s3 = at_the_door(behind, url_of(door_listener))
+    s3 = replace(behind, endpoint_url=url_of(door_listener))
     secret = secrets.token_hex(32)
     # The defaults, whatever this machine's environment says.
     settings = HeadOfficeSettings.model_construct()
@@ -207,9 +211,12 @@ def _original(office: HeadOffice, secret: str, switches: OriginalSwitches) -> AS
     tokens = OfficeTokens(
         secret=secret,
         now=office.clock,
-        access=timedelta(minutes=office.settings.access_minutes),
-        refresh=timedelta(minutes=office.settings.refresh_minutes),
-        accounts=Logins({USERNAME: PASSWORD}, is_active),
+        lives={
+            ACCESS: timedelta(minutes=office.settings.access_minutes),
+            REFRESH: timedelta(minutes=office.settings.refresh_minutes),
+        },
+        passwords={USERNAME: PASSWORD},
+        is_active=is_active,
     )
     return original_app(OriginalOffice(office.engine, office.s3, office.bucket, tokens, office.clock, switches))
 

@@ -1,11 +1,9 @@
 """What the sandbox sees of the calls to head office and its bucket, whichever app answers them."""
 
 import threading
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
 from urllib.parse import parse_qs
 
 import orjson
@@ -56,11 +54,6 @@ def bucket_door(behind: S3Place) -> ASGIApp:
     return Starlette(routes=[Route("/{path:path}", pass_on, methods=METHODS)])
 
 
-def at_the_door(behind: S3Place, url: str) -> S3Place:
-    """The same store with the same keys, reached through the door."""
-    return replace(behind, endpoint_url=url)
-
-
 def bucket_place(scope: Scope) -> CalledPlace:
     """For the ledger and the faults: every call here is `object store`, its part is the object's key."""
     _, _, key = str(scope["path"]).lstrip("/").partition("/")
@@ -107,12 +100,9 @@ class Watch:
             rows = [row for row in sent.get("sync_batch") or [] if isinstance(row, dict)]
             with self.lock:
                 self.batches += 1
-                self.reports += [_report(self.batches, str(sent["store_id"]), row) for row in rows]
-
-
-def _report(batch: int, store_id: str, row: Mapping[str, Any]) -> Report:
-    photo_id, status = str(row.get("photo_id")), str(row.get("status"))
-    return Report(batch, store_id, photo_id, status, row.get("synced_at"), row.get("error"))
+                for row in rows:
+                    told = str(sent["store_id"]), str(row.get("photo_id")), str(row.get("status"))
+                    self.reports.append(Report(self.batches, *told, row.get("synced_at"), row.get("error")))
 
 
 def place(scope: Scope) -> CalledPlace:

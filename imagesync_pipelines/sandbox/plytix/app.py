@@ -4,8 +4,9 @@ import math
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import jwt
@@ -39,9 +40,12 @@ class _Window:
     started: float = 0.0
     used: int = 0
 
+    def has_ended(self, now: float) -> bool:
+        # A clock that was moved back would otherwise stay in a window of the future.
+        return not self.started <= now < self.started + self.seconds
 
-@dataclass(frozen=True)
-class Spent:
+
+class Spent(NamedTuple):
     """A window without calls left: its limit, its length, and the seconds until it ends."""
 
     limit: int
@@ -63,7 +67,10 @@ class Windows:
         now = self._clock.now().timestamp()
         with self._lock:
             for window in self._windows:
-                self._begin(window, now)
+                if window.has_ended(now):
+                    by_clock = self._switches.window_start == "clock"
+                    window.started = now - now % window.seconds if by_clock else now
+                    window.used = 0
                 window.used += calls
             spent = [
                 Spent(window.limit, window.seconds, window.started + window.seconds - now)
@@ -76,31 +83,18 @@ class Windows:
         """The calls counted in each window that has not ended."""
         now = self._clock.now().timestamp()
         with self._lock:
-            return tuple(0 if self._ended(window, now) else window.used for window in self._windows)
-
-    def _begin(self, window: _Window, now: float) -> None:
-        if self._ended(window, now):
-            by_clock = self._switches.window_start == "clock"
-            window.started = now - now % window.seconds if by_clock else now
-            window.used = 0
-
-    def _ended(self, window: _Window, now: float) -> bool:
-        # A clock that was moved back would otherwise stay in a window of the future.
-        return not window.started <= now < window.started + window.seconds
+            return tuple(0 if window.has_ended(now) else window.used for window in self._windows)
 
 
 def too_many(spent: Spent, named: WaitNamed) -> SentReply:
     """The gateway's 429, which is not the usual envelope."""
-    body: dict[str, object] = {"message": MESSAGE, "limit": spent.limit, "window_size": spent.window_size}
-    headers: dict[str, str] = {}
     milliseconds = math.ceil(spent.wait * 1000)
-    if named in ("ttl", "both"):
-        body["ttl"] = milliseconds
-    if named in ("seconds", "both"):
-        headers["Retry-After"] = str(math.ceil(spent.wait))
-    if named == "decimal":
-        headers["Retry-After"] = f"{milliseconds / 1000:.3f}"
-    return SentReply(429, orjson.dumps(body), headers)
+    body = {"message": MESSAGE, "limit": spent.limit, "window_size": spent.window_size}
+    ttl = {"ttl": milliseconds} if named in ("ttl", "both") else {}
+    if named in ("ttl", "absent"):
+        return replied({**body, **ttl}, 429)
+    seconds = f"{milliseconds / 1000:.3f}" if named == "decimal" else str(math.ceil(spent.wait))
+    return replied({**body, **ttl}, 429, Retry_After=seconds)
 
 
 def as_limits(limits: Sequence[tuple[int, int]]) -> Limits:
@@ -122,18 +116,15 @@ class PimTokens:
     limits: Limits
     account_id: str
     switches: PlytixSwitches
-    # A new one at every start: tokens of a run before are unverifiable, as after a change of keys.
+    # A new one at every start: tokens of a run before are unverifiable, as after any change of keys.
     secret: str = field(default_factory=lambda: secrets.token_hex(32))
 
     def mint(self) -> str:
         """A token for 15 minutes from now."""
         now = int(self.clock.now().timestamp())
-        account: dict[str, Any] = {
-            "rate_limit": [{"limit": limit, "window_size": seconds} for limit, seconds in self.limits]
-        }
-        if self.switches.token_names_account:
-            account["id"] = self.account_id
-        claims = {"iat": now, "exp": now + LIFE_SECONDS, "user_claims": {"account": account}}
+        limits = [{"limit": limit, "window_size": seconds} for limit, seconds in self.limits]
+        named = {"id": self.account_id} if self.switches.token_names_account else {}
+        claims = {"iat": now, "exp": now + LIFE_SECONDS, "user_claims": {"account": {"rate_limit": limits, **named}}}
         return jwt.encode(claims, self.secret, _ALGORITHM)
 
     def judge(self, header: str | None) -> None:
@@ -151,10 +142,6 @@ class PimTokens:
             raise PimRefusalError(401, "Invalid token") from error
         if claims["exp"] <= self.clock.now().timestamp():
             raise PimRefusalError(401, "Token has expired")
-
-    def revoke_all(self) -> None:
-        """From now on no token that was handed out is good; new ones are."""
-        self.secret = secrets.token_hex(32)
 
 
 TOKEN = "token"
@@ -231,6 +218,10 @@ DOORS: tuple[Door[Endpoint], ...] = (
 )
 
 
+# They hold the account for a part of their work only: one fetches, the other may lose an update.
+_THEIR_OWN_LOCK = (assets.create, products.link)
+
+
 def pim_app(pim: Pim, tokens: PimTokens, windows: Windows, moments: Moments) -> Starlette:
     """The app of the PIM host; files are shown without token and limit, as from a CDN."""
 
@@ -293,7 +284,9 @@ def _answer(
         version, where = met
         ask = PimAsk(version, where.ids, request.query_params, _decoded(body))
         moments.come(where.door.name)
-        return where.door.endpoint(pim, ask)
+        endpoint = where.door.endpoint
+        with nullcontext() if endpoint in _THEIR_OWN_LOCK else pim.account.lock:
+            return endpoint(pim, ask)
     except PimRefusalError as refused:
         return refused.reply()
 

@@ -40,26 +40,23 @@ def create(pim: Pim, ask: PimAsk) -> SentReply:
 
 def get(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /assets/{id}."""
-    with pim.account.lock:
-        asset = asked_asset(pim, ask)
-        return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
+    asset = asked_asset(pim, ask)
+    return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
 
 
 def patch(pim: Pim, ask: PimAsk) -> SentReply:
     """PATCH /assets/{id}: another name, whose extension is the same."""
-    with pim.account.lock:
-        asset = asked_asset(pim, ask)
-        name = ask.fields().get("filename", asset.filename)
-        if not isinstance(name, str):
-            raise schema_error(("filename", NO_TEXT))
-        rename(pim.account, asset, name)
-        return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
+    asset = asked_asset(pim, ask)
+    name = ask.fields().get("filename", asset.filename)
+    if not isinstance(name, str):
+        raise schema_error(("filename", NO_TEXT))
+    rename(pim.account, asset, name)
+    return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
 
 
 def delete(pim: Pim, ask: PimAsk) -> SentReply:
     """DELETE /assets/{id}: the asset goes, and its links with it."""
-    with pim.account.lock:
-        remove(pim.account, asked_asset(pim, ask))
+    remove(pim.account, asked_asset(pim, ask))
     return SentReply(204)
 
 

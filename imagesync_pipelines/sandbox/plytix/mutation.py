@@ -92,7 +92,7 @@ def mutate(account: PimAccount, operator: str, **arguments: object) -> str:
         try:
             return make(OPERATORS, operator, account, **arguments)
         except PimRefusalError as refused:
-            raise MutationError(f"{operator}: {refused.body()}") from refused
+            raise MutationError(f"{operator}: {refused.reply().body.decode()}") from refused
 
 
 def _product(account: PimAccount, sku: str) -> PimProduct:

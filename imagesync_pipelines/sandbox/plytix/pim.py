@@ -32,16 +32,10 @@ class PimRefusalError(Exception):
     message: str
     fields: tuple[FieldError, ...] = ()
 
-    def body(self) -> dict[str, Any]:
-        """The error envelope; `errors` only where there are fields."""
-        error: dict[str, Any] = {"msg": self.message}
-        if self.fields:
-            error["errors"] = [{"field": name, "msg": message} for name, message in self.fields]
-        return {"error": error}
-
     def reply(self) -> SentReply:
-        """The answer."""
-        return replied(self.body(), self.status)
+        """The error envelope; `errors` only where there are fields."""
+        errors = [{"field": name, "msg": message} for name, message in self.fields]
+        return replied({"error": {"msg": self.message, **({"errors": errors} if errors else {})}}, self.status)
 
 
 def found(records: Sequence[Mapping[str, Any]], **more: Any) -> SentReply:
@@ -104,16 +98,25 @@ def fetch_over_http(url: str) -> FetchedFile:
 
 def fetch_file(fetch: Fetch, url: str, bad_image_status: int) -> bytes:
     """The content behind a URL, or the error for a URL that gives no file."""
-    if not _is_address(url):
-        raise _bad_url(bad_image_status, "Not a valid URL.")
+
+    def bad(message: str) -> PimRefusalError:
+        return PimRefusalError(bad_image_status, "Schema validation error", (("url", message),))
+
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        is_address = False
+    if not is_address:
+        raise bad("Not a valid URL.")
     try:
         page = fetch(url)
     except OSError as error:
-        raise _bad_url(bad_image_status, "the file could not be downloaded") from error
+        raise bad("the file could not be downloaded") from error
     if page.status != HTTPStatus.OK:
-        raise _bad_url(bad_image_status, f"the file could not be downloaded: {page.status}")
+        raise bad(f"the file could not be downloaded: {page.status}")
     if page.content_type.startswith("text/html") or is_page(page.body):
-        raise _bad_url(bad_image_status, "the file type is not supported")
+        raise bad("the file type is not supported")
     return page.body
 
 
@@ -135,17 +138,6 @@ def content_type_of(content: bytes, filename: str) -> str | None:
 def is_page(content: bytes) -> bool:
     """Whether the content is a page of HTML, whatever it is called."""
     return content[:512].lstrip().lower().startswith(_PAGES)
-
-
-def _is_address(url: str) -> bool:
-    try:
-        return urlsplit(url).scheme in ("http", "https") and bool(urlsplit(url).hostname)
-    except ValueError:
-        return False
-
-
-def _bad_url(status: int, message: str) -> PimRefusalError:
-    return PimRefusalError(status, "Schema validation error", (("url", message),))
 
 
 ASSETS_MOST = 300
@@ -344,17 +336,12 @@ def _attribute(account: PimAccount, host: str, product: PimProduct, label: str, 
         return None
     if version == V2:
         return list(ids)
-    shown = [_media(host, account.assets[asset_id]) for asset_id in ids]
+    assets = [account.assets[asset_id] for asset_id in ids]
+    shown = [
+        {"id": one.id, "filename": one.filename, "thumb": file_url(host, one, thumb=True), "url": file_url(host, one)}
+        for one in assets
+    ]
     return shown[0] if account.attributes[label].type is AttributeType.MEDIA else shown
-
-
-def _media(host: str, asset: PimAsset) -> dict[str, Any]:
-    return {
-        "id": asset.id,
-        "filename": asset.filename,
-        "thumb": file_url(host, asset, thumb=True),
-        "url": file_url(host, asset),
-    }
 
 
 def _without_zone(at: datetime) -> str:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from imagesync_pipelines.sandbox.answers import SentReply
@@ -92,41 +92,37 @@ def _asset_id(account: PimAccount, label: str, value: object) -> str:
 
 def get(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /products/{id}; `all_attributes=true` shows the empty ones too."""
-    with pim.account.lock:
-        product = asked_product(pim, ask)
-        everything = ask.query.get("all_attributes") == "true"
-        return found([product_json(pim.account, pim.host, product, ask.version, all_attributes=everything)])
+    product = asked_product(pim, ask)
+    everything = ask.query.get("all_attributes") == "true"
+    return found([product_json(pim.account, pim.host, product, ask.version, all_attributes=everything)])
 
 
 def create(pim: Pim, ask: PimAsk) -> SentReply:
     """POST /products: only the SKU is mandatory; what is unknown is ignored."""
-    return _create(pim, ask.fields(), ask.version, parent_id=None)
+    return _create(pim, ask.fields(), ask.version, None)
 
 
 def patch(pim: Pim, ask: PimAsk) -> SentReply:
     """PATCH /products/{id}: what is given is replaced, null clears, the rest stays; all of it or nothing."""
-    with pim.account.lock:
-        product = asked_product(pim, ask)
-        body = ask.fields()
-        if body.get("sku", product.sku) != product.sku:
-            _judge_sku(pim.account, body["sku"])
-        after = changed(pim.account, product, body)
-        pim.account.keep_product(after)
-        return found([_written(pim, after, ask.version)])
+    product = asked_product(pim, ask)
+    body = ask.fields()
+    if body.get("sku", product.sku) != product.sku:
+        _judge_sku(pim.account, body["sku"])
+    after = changed(pim.account, product, body)
+    pim.account.keep_product(after)
+    return found([_written(pim, after, ask.version)])
 
 
 def delete(pim: Pim, ask: PimAsk) -> SentReply:
     """DELETE /products/{id}: the product goes, and its variants with it."""
-    with pim.account.lock:
-        pim.account.remove_product(asked_product(pim, ask))
+    pim.account.remove_product(asked_product(pim, ask))
     return SentReply(204)
 
 
 def variants(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /products/{id}/variants."""
-    with pim.account.lock:
-        rows = pim.account.variants(asked_product(pim, ask))
-        return found([product_json(pim.account, pim.host, one, ask.version) for one in rows])
+    rows = pim.account.variants(asked_product(pim, ask))
+    return found([product_json(pim.account, pim.host, one, ask.version) for one in rows])
 
 
 def create_variant(pim: Pim, ask: PimAsk) -> SentReply:
@@ -134,18 +130,15 @@ def create_variant(pim: Pim, ask: PimAsk) -> SentReply:
     body = ask.fields() if ask.version == V2 else ask.fields().get("variant")
     if not isinstance(body, dict):
         raise schema_error(("variant", "Missing data for required field."))
-    with pim.account.lock:
-        parent = asked_product(pim, ask)
-        return _create(pim, body, ask.version, parent_id=parent.id)
+    return _create(pim, body, ask.version, asked_product(pim, ask).id)
 
 
 def _create(pim: Pim, body: dict[str, Any], version: int, parent_id: str | None) -> SentReply:
-    with pim.account.lock:
-        sku = body.get("sku")
-        _judge_sku(pim.account, sku)
-        product = changed(pim.account, pim.account.new_product(str(sku), parent_id), body)
-        pim.account.keep_product(product)
-        return created(_written(pim, product, version), f"{pim.host}/api/v1/products/{product.id}")
+    sku = body.get("sku")
+    _judge_sku(pim.account, sku)
+    product = changed(pim.account, pim.account.new_product(str(sku), parent_id), body)
+    pim.account.keep_product(product)
+    return created(_written(pim, product, version), f"{pim.host}/api/v1/products/{product.id}")
 
 
 def _written(pim: Pim, product: PimProduct, version: int) -> dict[str, Any]:
@@ -162,23 +155,16 @@ def _judge_sku(account: PimAccount, sku: object) -> None:
         raise PimRefusalError(409, "product data validation failed", taken)
 
 
-@dataclass(frozen=True)
-class _Link:
-    """What one link will write: the whole new value of an attribute."""
-
-    product_id: str
-    label: str
-    asset_id: str
-    after: list[str]
+# What one link will write: the product's id, the label, the asset's id, and the whole new value of the attribute.
+_Link = tuple[str, str, str, list[str]]
 
 
 def link(pim: Pim, ask: PimAsk) -> SentReply:
     """POST /products/{id}/assets: show one asset in an attribute; galleries grow, anything else is replaced."""
-    if not pim.switches.lost_update_race:
-        with pim.account.lock:
-            return _write(pim, _read(pim, ask))
     with pim.account.lock:
         read = _read(pim, ask)
+        if not pim.switches.lost_update_race:
+            return _write(pim, read)
     time.sleep(pim.switches.race_seconds)
     with pim.account.lock:
         return _write(pim, read)
@@ -186,27 +172,24 @@ def link(pim: Pim, ask: PimAsk) -> SentReply:
 
 def unlink(pim: Pim, ask: PimAsk) -> SentReply:
     """DELETE /products/{id}/assets/{asset}: the asset leaves every attribute of the product, the thumbnail too."""
-    with pim.account.lock:
-        product, asset_id = asked_product(pim, ask), _related(pim, ask)
-        if product.thumbnail == asset_id:
-            product.thumbnail = None
-        for label, ids in product.media.items():
-            product.media[label] = [one for one in ids if one != asset_id]
-        product.modified = pim.account.clock.now()
+    product, asset_id = asked_product(pim, ask), _related(pim, ask)
+    if product.thumbnail == asset_id:
+        product.thumbnail = None
+    for label, ids in product.media.items():
+        product.media[label] = [one for one in ids if one != asset_id]
+    product.modified = pim.account.clock.now()
     return SentReply(204)
 
 
 def linked(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /products/{id}/assets: all assets of a product; it does not say in which attribute."""
-    with pim.account.lock:
-        ids = pim.account.linked(asked_product(pim, ask))
-        return found([linked_json(pim.host, pim.account.assets[asset_id]) for asset_id in ids])
+    ids = pim.account.linked(asked_product(pim, ask))
+    return found([linked_json(pim.host, pim.account.assets[asset_id]) for asset_id in ids])
 
 
 def linked_one(pim: Pim, ask: PimAsk) -> SentReply:
     """GET /products/{id}/assets/{asset}."""
-    with pim.account.lock:
-        return found([linked_json(pim.host, pim.account.assets[_related(pim, ask)])])
+    return found([linked_json(pim.host, pim.account.assets[_related(pim, ask)])])
 
 
 def _read(pim: Pim, ask: PimAsk) -> _Link:
@@ -230,23 +213,23 @@ def _read(pim: Pim, ask: PimAsk) -> _Link:
         message = f"Asset id {asset.id} is already linked to product attribute"
         raise PimRefusalError(409, message, (("asset.id", "already linked"),))
     grows = attribute is not None and attribute.type is AttributeType.GALLERY
-    return _Link(product.id, label, asset.id, [*shown, asset.id] if grows else [asset.id])
+    return product.id, label, asset.id, [*shown, asset.id] if grows else [asset.id]
 
 
 def _write(pim: Pim, made: _Link) -> SentReply:
-    product = pim.account.products.get(made.product_id)
+    product_id, label, asset_id, after = made
+    product = pim.account.products.get(product_id)
     if product is None:
-        raise no_such_product(made.product_id)
+        raise no_such_product(product_id)
     media, thumbnail = dict(product.media), product.thumbnail
-    if made.label == THUMBNAIL:
-        thumbnail = made.asset_id
+    if label == THUMBNAIL:
+        thumbnail = asset_id
     else:
-        media[made.label] = made.after
+        media[label] = after
     judge_number_of_assets(media, thumbnail)
     product.media, product.thumbnail = media, thumbnail
     product.modified = pim.account.clock.now()
-    where = f"{pim.host}/api/v1/products/{product.id}/assets/{made.asset_id}"
-    return created({"id": made.asset_id}, where)
+    return created({"id": asset_id}, f"{pim.host}/api/v1/products/{product_id}/assets/{asset_id}")
 
 
 def _related(pim: Pim, ask: PimAsk) -> str:
