@@ -7,7 +7,7 @@ import threading
 from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, noisy
-from imagesync_pipelines.sandbox.moysklad.model import EntityType, NewEntity, NewStockImage
+from imagesync_pipelines.sandbox.moysklad.model import EntityType, NewEntity
 from imagesync_pipelines.sandbox.moysklad.server import moysklad_sandbox
 
 CHILD = "child"
@@ -30,8 +30,8 @@ def serve(products: int, images: int, size: int) -> None:
         threading.Event().wait()
 
 
-def _images(code: str, images: int, size: int) -> list[NewStockImage]:
-    return [NewStockImage(f"{code}-{nth}.png", noisy(f"{code}/{nth}", size)) for nth in range(images)]
+def _images(code: str, images: int, size: int) -> list[tuple[str, bytes]]:
+    return [(f"{code}-{nth}.png", noisy(f"{code}/{nth}", size)) for nth in range(images)]
 
 
 if __name__ == "__main__":

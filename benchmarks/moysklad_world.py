@@ -12,7 +12,6 @@ from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue, noisy
-from imagesync_pipelines.sandbox.moysklad.model import NewStockImage
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 
 # A day on which a call with a user's token weighs 3 units.
@@ -121,8 +120,7 @@ def _heavy(account: NewAccount, size: int) -> NewAccount:
         replace(
             entity,
             images=tuple(
-                NewStockImage(image.filename, noisy(f"{entity.external_code}/{nth}", size))
-                for nth, image in enumerate(entity.images)
+                (name, noisy(f"{entity.external_code}/{nth}", size)) for nth, (name, _) in enumerate(entity.images)
             ),
         )
         for entity in account.entities

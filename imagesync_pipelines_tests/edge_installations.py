@@ -32,6 +32,7 @@ from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, opened, rows_of
+from imagesync_pipelines_tests.sandbox.head_office.callers import listed
 
 STORE = "store1"
 
@@ -118,7 +119,7 @@ class EdgeWorld:
     def listed(self, store: str = STORE) -> dict[str, Any]:
         """The photos that the head office has for a store, with bytes, by photo id: rows of its table."""
         nth = int(store.removeprefix("store")) - 1
-        return {str(row.id): row for row in self.office.listed(self.office.stores[nth]) if row.checksum}
+        return {str(row.id): row for row in listed(self.office, self.office.stores[nth]) if row.checksum}
 
     def assert_converged(self, store: str = STORE) -> None:
         """The store has exactly what the head office lists, and every byte of it."""

@@ -18,6 +18,7 @@ from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines_tests.places import databases, entered, environment_of, opened, rows_of
+from imagesync_pipelines_tests.sandbox.image_db.odd import insert_odd_records
 
 QUIET: Mapping[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 # Three pages of twenty records in two blocks of two pages.
@@ -88,10 +89,14 @@ _IMAGES = "SELECT product_id, external_id, is_primary FROM imagesync.product_ima
 
 
 @contextmanager
-def world(server: EmbeddedServer, folder: Path, *, records: int = RECORDS, **switches: Any) -> Iterator[World]:
+def world(
+    server: EmbeddedServer, folder: Path, *, records: int = RECORDS, with_odd_records: bool = False, **switches: Any
+) -> Iterator[World]:
     """A running sandbox of `records` records, and an installation of it in `folder` on the tests' server."""
     folder.mkdir(parents=True, exist_ok=True)
     with image_db_sandbox(records=records, **switches) as sandbox, databases(server) as (ours, dagsters):
+        if with_odd_records:
+            insert_odd_records(sandbox)
         parents, variants = sandbox.write_erp_csv(folder / "erp")
         yield World(
             sandbox,

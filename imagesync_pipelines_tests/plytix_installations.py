@@ -17,6 +17,7 @@ from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, accounts_of
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines_tests.places import databases, entered, environment_of, opened, rows_of
+from imagesync_pipelines_tests.sandbox.amazon.oddities import odd_mapping
 
 ALIAS = "sandbox"
 # So wide that no test waits for a window; tests of the limits say their own.
@@ -51,7 +52,7 @@ class PlytixWorld:
 
     def write_mapping(self, listings: Sequence[AmazonListing], shape: Shape = "flat", **oddities: int) -> None:
         """Replace the mapping file."""
-        write_mapping(mapping_file(listings, shape, **oddities), self.mapping)
+        write_mapping(odd_mapping(listings, shape, **oddities), self.mapping)
 
     def spoil(self, text: str) -> None:
         """Replace the mapping file by any text."""

@@ -23,16 +23,16 @@ from imagesync_pipelines.sandbox.faults import (
 )
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, STATUS, TOKEN
-from imagesync_pipelines.sandbox.mishaps import (
+from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
+from imagesync_pipelines_tests.sandbox.mishaps import (
     bomb_photo,
     html_photo,
     no_such_key,
     object_store_down,
     token_expired,
 )
-from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.upstream.errors import UpstreamError
-from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
 
 PHOTOS = 24
 

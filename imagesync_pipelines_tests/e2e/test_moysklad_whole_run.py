@@ -131,12 +131,12 @@ def test_the_main_account_can_be_read_by_itself_without_any_child(place: Moyskla
 
 @pytest.mark.slow
 def test_an_account_that_is_full_stops_no_other(place: MoyskladWorld) -> None:
-    place.sandbox.account("child-1").set_quota(20_000)
+    place.sandbox.account("child-1").account.quota = 20_000
     outcomes = place.sync()
     assert outcomes["child-1"].status is not runs.Status.COMPLETED
     assert outcomes["child-2"].status is runs.Status.COMPLETED
     place.assert_converged({"child-2": "first"})
-    place.sandbox.account("child-1").set_quota(None)
+    place.sandbox.account("child-1").account.quota = None
     place.sync()
     place.assert_converged()
 

@@ -10,9 +10,10 @@ import dagster as dg
 import pytest
 
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.sandbox.amazon.listings import make_listings, poor_listings
+from imagesync_pipelines.sandbox.amazon.listings import make_listings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.plytix_installations import PlytixWorld, plytix_world
+from imagesync_pipelines_tests.sandbox.amazon.making import poor_listings
 
 MISSING, UNLISTED, OTHER_SHAPE = "", '{"matched": []}', '{"products": []}'
 

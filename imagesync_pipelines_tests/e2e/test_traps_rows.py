@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from PIL import Image
 
 from imagesync_pipelines.products.primaries import pin_image
-from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connector, Connectors, assert_same_tables, from_scratch
+from imagesync_pipelines_tests.sandbox.image_db.odd import insert_odd_records, odd_records
 
 pytestmark = pytest.mark.slow
 
@@ -120,7 +120,8 @@ def test_trap_06_times_that_are_seven_hours_apart_change_nothing_in_the_order(
 def test_trap_07_every_odd_record_ends_as_a_row_a_reject_or_a_line_for_a_person(
     connectors: Connectors, connector: Connector
 ) -> None:
-    with image_db_sandbox(records=130, with_odd_records=True) as odd:
+    with image_db_sandbox(records=130) as odd:
+        insert_odd_records(odd)
         other = connectors.make(odd)
         result = other.sync()
         known = len(odd_records(odd.catalogue))

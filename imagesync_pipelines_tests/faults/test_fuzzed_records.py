@@ -4,10 +4,10 @@ from random import Random
 
 import pytest
 
-from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines_tests.e2e.connectors import Connectors, from_scratch
 from imagesync_pipelines_tests.sandbox.image_db.fuzzed import fuzzed_record
+from imagesync_pipelines_tests.sandbox.image_db.odd import odd_records
 
 pytestmark = pytest.mark.slow
 

@@ -73,7 +73,6 @@ def item(found: Sequence[AmazonListing], wanted: Sequence[str], switches: Amazon
 
 
 def _images(found: Sequence[AmazonListing], switches: AmazonSwitches) -> Json:
-    """The images key, if there is one."""
     groups = []
     for listing in found:
         shown = [image for image in listing.images if switches.old_variants or image.variant in API_VARIANTS]
@@ -182,8 +181,6 @@ _CODES = {marketplace_id: code for code, marketplace_id in MARKETPLACES.items()}
 
 @dataclass
 class _RefusalError(Exception):
-    """The call is answered with an error."""
-
     status: int
     code: str
     message: str
@@ -301,10 +298,11 @@ def _by_keyword(
 
 def _page(catalogue: _Catalogue, found: Sequence[AmazonListing], wanted: Sequence[str], query: QueryParams) -> Json:
     """One page of what was found; no more than 1,000 items can be reached."""
-    size = _page_size(query)
-    start = _offset(query.get("pageToken"))
-    end = start + size
-    pagination = {}
+    asked = query.get("pageSize") or str(USUAL_PAGE)
+    if not asked.isdecimal() or not 1 <= int(asked) <= LARGEST_PAGE:
+        raise _invalid(f"pageSize must be between 1 and {LARGEST_PAGE}.")
+    start, size = _offset(query.get("pageToken")), int(asked)
+    end, pagination = start + size, {}
     if end < min(len(found), REACHABLE):
         pagination["nextToken"] = _token(end)
     if start > 0:
@@ -335,13 +333,6 @@ def _wanted(query: QueryParams) -> list[str]:
     if unknown:
         raise _invalid(f"'{unknown[0]}' is not a valid value of includedData.")
     return wanted
-
-
-def _page_size(query: QueryParams) -> int:
-    asked = query.get("pageSize") or str(USUAL_PAGE)
-    if not asked.isdecimal() or not 1 <= int(asked) <= LARGEST_PAGE:
-        raise _invalid(f"pageSize must be between 1 and {LARGEST_PAGE}.")
-    return int(asked)
 
 
 def _token(offset: int) -> str:

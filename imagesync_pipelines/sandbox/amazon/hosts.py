@@ -76,7 +76,8 @@ def token_app(application: Application, tokens: AccessTokens) -> Starlette:
         form = _fields(await request.body(), request.headers.get("content-type", ""))
         problem = _problem(form, application)
         if problem is not None:
-            return problem
+            status, name, description = problem
+            return JSONResponse({"error": name, "error_description": description}, status)
         return JSONResponse(
             {
                 "access_token": tokens.issue(),
@@ -105,19 +106,15 @@ def _fields(body: bytes, content_type: str) -> dict[str, str]:
     return {name: value for name, value in sent.items() if isinstance(value, str)} if isinstance(sent, dict) else {}
 
 
-def _problem(form: dict[str, str], application: Application) -> Response | None:
-    """The OAuth error for a request that gets no token."""
+def _problem(form: dict[str, str], application: Application) -> tuple[int, str, str] | None:
+    """The status and the OAuth error for a request that gets no token."""
     if (form.get("client_id"), form.get("client_secret")) != (application.client_id, application.client_secret):
-        return _token_error(401, "invalid_client", "Client authentication failed")
+        return (401, "invalid_client", "Client authentication failed")
     if form.get("grant_type") != "refresh_token":
-        return _token_error(400, "unsupported_grant_type", "The authorization grant type is not supported")
+        return (400, "unsupported_grant_type", "The authorization grant type is not supported")
     if form.get("refresh_token") != application.refresh_token:
-        return _token_error(400, "invalid_grant", "The request has an invalid grant parameter : refresh_token")
+        return (400, "invalid_grant", "The request has an invalid grant parameter : refresh_token")
     return None
-
-
-def _token_error(status: int, name: str, description: str) -> Response:
-    return JSONResponse({"error": name, "error_description": description}, status)
 
 
 IMAGE, OTHER = "image", "image host"
@@ -176,23 +173,17 @@ def fetch_from(images_url: str, url: str) -> FetchedFile:
     Raises OSError (as requests does) when no whole answer came, and for every other host: nothing leaves this machine.
     """
     for _ in range(REDIRECTS):
-        answer = requests.get(_local(images_url, url), timeout=SECONDS, allow_redirects=False)
+        try:
+            parts = urlsplit(url)
+            host = parts.hostname
+        except ValueError as error:
+            raise OSError(f"{url} is not an address") from error
+        if host not in (*ALIASES, LOOPBACK, "localhost"):
+            raise OSError(f"{host} is not in the sandbox")
+        query = f"?{parts.query}" if parts.query else ""
+        where = f"{images_url}{parts.path}{query}" if host in ALIASES else url
+        answer = requests.get(where, timeout=SECONDS, allow_redirects=False)
         if not answer.is_redirect:
             return FetchedFile(answer.status_code, answer.headers.get("Content-Type", ""), answer.content)
         url = urljoin(url, answer.headers["Location"])
     raise OSError(f"{url}: too many redirects")
-
-
-def _local(images_url: str, url: str) -> str:
-    """Where in the sandbox an address is; raises OSError for one that is not in it."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError as error:
-        raise OSError(f"{url} is not an address") from error
-    if host in ALIASES:
-        query = f"?{parts.query}" if parts.query else ""
-        return f"{images_url}{parts.path}{query}"
-    if host in (LOOPBACK, "localhost"):
-        return url
-    raise OSError(f"{host} is not in the sandbox")

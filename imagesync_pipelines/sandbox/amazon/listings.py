@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 
-from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture, Background, make_id, small_copy
+from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture, make_id, small_copy
 from imagesync_pipelines.sandbox.answers import SandboxError
 
 MARKETPLACES = {
@@ -168,20 +168,23 @@ _PARENT_EVERY, _PARENT_IMAGELESS, _CHILD_NAMES_PARENT, _IN_PACKAGE = 7, 1 / 3, 0
 
 
 @dataclass
-class _Maker:
-    """The seed's dice, how large pictures may be, and the pictures that more listings are to show."""
+class ListingMaker:
+    """Makes up listings from the seed's dice; pictures are so large at most, and some are yet to be shown again."""
 
     rng: Random
     longest: int = LONGEST
     to_share: list[AmazonPicture] = field(default_factory=list)
 
     def asin(self) -> str:
+        """A new ASIN."""
         return "B0" + "".join(self.rng.choices(_ASIN, k=8))
 
     def upc(self) -> str:
+        """A new UPC."""
         return str(self.rng.randrange(10**11, 10**12))
 
     def new_picture(self, longest: int | None = None) -> AmazonPicture:
+        """A picture of its own, with the longest side as the figures have it unless it is given."""
         side = min(longest or _drawn(self.rng, _SIDES), self.longest)
         across, down = self.rng.choice(_SHAPES)
         width, height = round(side * across / max(across, down)), round(side * down / max(across, down))
@@ -206,6 +209,21 @@ class _Maker:
             pictures.append(self.picture(pictures))
         return tuple(map(ListedImage, slots, pictures))
 
+    def child(self, marketplace: str, model: str, images: tuple[ListedImage, ...]) -> AmazonListing:
+        """A listing of a model's style that can be bought, with these images."""
+        size, colour = self.rng.choice(_SIZES), self.rng.choice(_COLOURS)
+        return AmazonListing(
+            asin=self.asin(),
+            marketplace=marketplace,
+            title=f"Patchwork Cushion {model}, {colour}, {size}",
+            images=images,
+            sku=f"{model}-{colour[0]}-{size.removesuffix(' cm')}",
+            upc=self.upc(),
+            size=size,
+            colour=colour,
+            model_number=model,
+        )
+
 
 def make_listings(
     products: int = 16, *, seed: int = 1, marketplace: str = "US", images: int | None = None, longest: int = LONGEST
@@ -214,12 +232,12 @@ def make_listings(
 
     `images` gives every listing exactly so many images, parents too; `longest` bounds the pixels of a side.
     """
-    maker = _Maker(Random(f"amazon/{seed}/{marketplace}"), longest)
+    maker = ListingMaker(Random(f"amazon/{seed}/{marketplace}"), longest)
     made: list[AmazonListing] = []
     while len(made) < products:
         number = min(_PARENT_EVERY - 1, products - len(made) - 1)
         model = f"QLT{maker.rng.randrange(10_000):04d}"
-        children = [_child(maker, marketplace, model, maker.images(images)) for _ in range(number)]
+        children = [maker.child(marketplace, model, maker.images(images)) for _ in range(number)]
         parent = _parent(maker, marketplace, model, children)
         made.append(parent if images is None else replace(parent, images=maker.images(images)))
         made += [
@@ -238,66 +256,15 @@ def demo_listings() -> tuple[AmazonListing, ...]:
 
     Four more without images stand at the end; the mapping file has them as unmatched.
     """
-    maker = _Maker(Random(f"amazon/demo/{DEMO_SEED}"))
+    maker = ListingMaker(Random(f"amazon/demo/{DEMO_SEED}"))
     pictures = [maker.new_picture(1000) for _ in range(12)]
     slots = [MAIN, *map(_slot, range(1, 8))]
     many, few = tuple(map(ListedImage, slots, pictures[:8])), tuple(map(ListedImage, slots[:4], pictures[8:]))
     sets = [many] * 11 + [few] * 5 + [()] * 4
-    return tuple(_child(maker, "US", DEMO_MODEL, images) for images in sets)
+    return tuple(maker.child("US", DEMO_MODEL, images) for images in sets)
 
 
-def in_marketplace(listings: Sequence[AmazonListing], marketplace: str) -> tuple[AmazonListing, ...]:
-    """The same products in another marketplace: the same pictures, but MAIN and the first other have changed places."""
-    moved = []
-    for listing in listings:
-        pictures = [image.picture for image in listing.images]
-        pictures[:2] = reversed(pictures[:2])
-        slots = [image.variant for image in listing.images]
-        moved.append(replace(listing, marketplace=marketplace, images=tuple(map(ListedImage, slots, pictures))))
-    return tuple(moved)
-
-
-def poor_listings(seed: int = 1, marketplace: str = "US") -> Mapping[str, AmazonListing]:
-    """One listing per thing that an image check is to find, by the name of it; `good` has none.
-
-    `small_main` (longest side 400), `grey_main` (background not white), `no_main`, `undecodable` (PT01), `twins` (PT01
-    and PT02 show the same in other bytes and another size).
-    """
-    maker = _Maker(Random(f"amazon/poor/{seed}"))
-
-    def images(main: AmazonPicture | None = None, first: AmazonPicture | None = None) -> tuple[ListedImage, ...]:
-        pictures = (main or maker.new_picture(1500), first or maker.new_picture(1000), maker.new_picture(1000))
-        return tuple(map(ListedImage, (MAIN, "PT01", "PT02"), pictures))
-
-    usual = images()
-    twin = replace(usual[1].picture, id=make_id(maker.rng, 800), width=800, height=800, shade=4)
-    sets = {
-        "good": images(),
-        "small_main": images(main=maker.new_picture(400)),
-        "grey_main": images(main=replace(maker.new_picture(1500), background=Background.GREY)),
-        "no_main": images()[1:],
-        "undecodable": images(first=replace(maker.new_picture(1000), undecodable=True)),
-        "twins": (*usual[:2], ListedImage("PT02", twin)),
-    }
-    return {name: _child(maker, marketplace, "QLT9000", made) for name, made in sets.items()}
-
-
-def _child(maker: _Maker, marketplace: str, model: str, images: tuple[ListedImage, ...]) -> AmazonListing:
-    size, colour = maker.rng.choice(_SIZES), maker.rng.choice(_COLOURS)
-    return AmazonListing(
-        asin=maker.asin(),
-        marketplace=marketplace,
-        title=f"Patchwork Cushion {model}, {colour}, {size}",
-        images=images,
-        sku=f"{model}-{colour[0]}-{size.removesuffix(' cm')}",
-        upc=maker.upc(),
-        size=size,
-        colour=colour,
-        model_number=model,
-    )
-
-
-def _parent(maker: _Maker, marketplace: str, model: str, children: Sequence[AmazonListing]) -> AmazonListing:
+def _parent(maker: ListingMaker, marketplace: str, model: str, children: Sequence[AmazonListing]) -> AmazonListing:
     """A parent: no UPC, and one child's MAIN as its own, if it has an image at all."""
     mains = [image for child in children for image in child.images if image.variant == MAIN]
     shown = () if not mains or maker.rng.random() < _PARENT_IMAGELESS else (maker.rng.choice(mains),)

@@ -116,8 +116,15 @@ def make_beginning(seed: int, photos: int, stores: int, now: datetime) -> Beginn
     closed_brand = Brand(_uuid(rng), main, "Closed Kitchen", is_active=False)
     other_brand = Brand(_uuid(rng), other, "Elsewhere")
     linked = (*(brand.id for brand in brands), closed_brand.id)
+    # The first store sees all; every other one the first brand, so that it has photos, and never all active ones.
     shops = [
-        Store(_uuid(rng), main, f"ST{nth:03}", f"Store {nth}", linked if nth == 1 else _some(rng, linked))
+        Store(
+            _uuid(rng),
+            main,
+            f"ST{nth:03}",
+            f"Store {nth}",
+            linked if nth == 1 else (linked[0], rng.choice(linked[1:3])),
+        )
         for nth in range(1, stores + 1)
     ]
     closed_store = Store(_uuid(rng), main, "ST900", "Closed store", linked, is_active=False)
@@ -164,11 +171,6 @@ def _stamp(rng: Random, nth: int, now: datetime) -> datetime:
         return now.replace(microsecond=250_000) - timedelta(days=30 + nth // 40)
     at = now - timedelta(seconds=rng.uniform(3600, DAYS_BACK * 86_400))
     return at.replace(microsecond=0) if nth % 7 == 0 else at
-
-
-def _some(rng: Random, linked: tuple[UUID, ...]) -> tuple[UUID, ...]:
-    """Some of the brands: the first always, so that every store has photos, and never all of the active ones."""
-    return (linked[0], rng.choice(linked[1:3]))
 
 
 def _uuid(rng: Random) -> UUID:

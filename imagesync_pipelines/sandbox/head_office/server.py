@@ -95,15 +95,6 @@ class HeadOfficeSandbox(StandIn):
         with self.watch.lock:
             return tuple(self.watch.reports)
 
-    def listed(self, store_id: UUID) -> list[sa.Row[Any]]:
-        """The photos that a store sees now, by id: all columns of the photo, and the product's sku and name."""
-        seen = t.scope().subquery()
-        mine = sa.select(seen.c.photo_id).where(seen.c.store_id == store_id)
-        rows = sa.select(t.photo, t.product.c.sku, t.product.c.name)
-        rows = rows.join(t.product, t.product.c.id == t.photo.c.product_id).where(t.photo.c.id.in_(mine))
-        with self.engine.connect() as connection:
-            return list(connection.execute(rows.order_by(t.photo.c.id)))
-
 
 @contextmanager
 def head_office_sandbox(
@@ -127,7 +118,9 @@ def head_office_sandbox(
     engine = sa.create_engine(database_url, pool_size=10, max_overflow=30)
     try:
         t.create_tables(engine)
-        if _is_empty(engine):
+        with engine.connect() as connection:
+            is_empty = connection.execute(sa.select(t.company.c.id).limit(1)).first() is None
+        if is_empty:
             fill(engine, folder / BUCKET, beginning)
         with embedded_s3(folder) as s3:
             yield from _serve(engine, s3, beginning, clock, original=original, port=port)
@@ -193,11 +186,6 @@ def _argument(name: str, value: Any) -> Any:
         except ValueError as error:
             raise SteeringError(f"{name} is a UUID") from error
     return value.encode() if name == "content" and isinstance(value, str) else value
-
-
-def _is_empty(engine: sa.Engine) -> bool:
-    with engine.connect() as connection:
-        return connection.execute(sa.select(t.company.c.id).limit(1)).first() is None
 
 
 def _original(office: HeadOffice, secret: str, switches: OriginalSwitches) -> ASGIApp:

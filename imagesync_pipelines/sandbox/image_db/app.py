@@ -128,9 +128,15 @@ async def _listing(api: _Api, request: Request) -> Response:
         if page is None:
             return _json(404, {"detail": "Invalid page."})
         count, rows = api.catalogue.rows((page - 1) * size, page * size, shaken_by)
-    body = _envelope(request, switches, count, page, pages, _results(api, rows, call))
+    if switches.stock_drift:
+        records = [orjson.loads(row) for row in rows]
+        drift_stock(records, api.catalogue.seed, call)
+        rows = [orjson.dumps(record) for record in records]
+    results = b",".join(rows).replace(MEDIA_ROOT.encode(), switches.media_root.encode())
+    following = orjson.dumps(_link(request, switches, page + 1) if page < pages else None)
+    previous = orjson.dumps(_link(request, switches, page - 1) if page > 1 else None)
     api.page_served()
-    return _raw(200, body)
+    return _raw(200, b'{"count":%d,"next":%s,"previous":%s,"results":[%s]}' % (count, following, previous, results))
 
 
 def _authentication_problem(header: str | None, switches: ImageDbSwitches) -> str | None:
@@ -166,20 +172,6 @@ def _page_number(asked: str, pages: int) -> int | None:
     except ValueError:
         return None
     return number if 1 <= number <= pages else None
-
-
-def _results(api: _Api, rows: list[bytes], call: int) -> bytes:
-    if api.switches.stock_drift:
-        records = [orjson.loads(row) for row in rows]
-        drift_stock(records, api.catalogue.seed, call)
-        rows = [orjson.dumps(record) for record in records]
-    return b",".join(rows).replace(MEDIA_ROOT.encode(), api.switches.media_root.encode())
-
-
-def _envelope(request: Request, switches: ImageDbSwitches, count: int, page: int, pages: int, results: bytes) -> bytes:
-    following = orjson.dumps(_link(request, switches, page + 1) if page < pages else None)
-    previous = orjson.dumps(_link(request, switches, page - 1) if page > 1 else None)
-    return b'{"count":%d,"next":%s,"previous":%s,"results":[%s]}' % (count, following, previous, results)
 
 
 def _link(request: Request, switches: ImageDbSwitches, page: int) -> str:

@@ -179,8 +179,9 @@ _OPERATORS = operators(
 )
 
 
-# Shares of all records; at least one of each. At the real size: 12, 10, 8, 6, 4, 4 and 5.
-INSERTED, RE_EXPORTED, LINKED, REFRONTED, RETYPED, MOVED, DELETED = 0.005, 0.004, 0.0032, 0.0024, 0.0016, 0.0016, 0.002
+# Shares of all records; at least one of each. At the real size: 10, 8, 6, 4, 5, 4 and 12.
+SHARES = {"re_export": 0.004, "add_link": 0.0032, "refront": 0.0024, "change_type": 0.0016, "delete": 0.002}
+MOVED, INSERTED = 0.0016, 0.005
 
 
 def pass_a_night(mutator: Mutator, catalogue: ImageCatalogue) -> list[RecordMutation]:
@@ -189,39 +190,26 @@ def pass_a_night(mutator: Mutator, catalogue: ImageCatalogue) -> list[RecordMuta
     Each change is to another record. At the real size 9 product images disappear (5 deleted records, 4 moved links).
     A catalogue too small for a change of every kind raises MutationError.
     """
-    total = len(catalogue)
-    ids = catalogue.file_ids()
+    total, ids = len(catalogue), catalogue.file_ids()
     rng = Random(f"{catalogue.seed}/night/{total}/{sum(ids)}")
     fresh = iter(rng.sample(ids, len(ids)))
-    done: list[RecordMutation] = []
-    for operator, share in (
-        ("re_export", RE_EXPORTED),
-        ("add_link", LINKED),
-        ("refront", REFRONTED),
-        ("change_type", RETYPED),
-        ("delete", DELETED),
-    ):
-        done.extend(mutator.mutate(operator, file_id=_next(catalogue, fresh)) for _ in range(_share_of(total, share)))
-    for _ in range(_share_of(total, MOVED)):
+    done = [
+        mutator.mutate(operator, file_id=_next(catalogue, fresh))
+        for operator, share in SHARES.items()
+        for _ in range(max(1, round(total * share)))
+    ]
+    for _ in range(max(1, round(total * MOVED))):
         file_id = _next(catalogue, fresh)
-        done.append(mutator.mutate("remove_link", file_id=file_id))
-        done.append(mutator.mutate("add_link", file_id=file_id))
-    for _ in range(_share_of(total, INSERTED)):
+        done += [mutator.mutate("remove_link", file_id=file_id), mutator.mutate("add_link", file_id=file_id)]
+    for _ in range(max(1, round(total * INSERTED))):
         done.append(mutator.mutate("insert", position=rng.randrange(len(catalogue) + 1)))
     return done
-
-
-def _share_of(total: int, share: float) -> int:
-    return max(1, round(total * share))
 
 
 def _next(catalogue: ImageCatalogue, fresh: Iterator[int]) -> int:
     """The next record that was not touched this night and is a picture of an article."""
     for file_id in fresh:
-        if _is_ordinary(catalogue.record(file_id)):
+        record = catalogue.record(file_id)
+        if is_well_formed(record) and record["articles"] and record["exported_files"]:
             return file_id
     raise MutationError("the catalogue is too small for a night of changes; use at least 40 records")
-
-
-def _is_ordinary(record: Record) -> bool:
-    return is_well_formed(record) and bool(record["articles"]) and bool(record["exported_files"])

@@ -1,7 +1,6 @@
 """The made-up ERP catalogue: parents and variants in the shape and proportions of docs/contracts/image_db.md, 4."""
 
 import csv
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -156,16 +155,11 @@ def write_erp_csv(products: Products, folder: Path) -> tuple[Path, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "parents.csv", folder / "variants.csv"
     for path, rows in zip(paths, (products.parents, products.variants), strict=True):
-        _write_csv(path, rows)
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(rows[0] if rows else ("id", "sku", "name"))
+            writer.writerows([_cell(value) for value in row.values()] for row in rows)
     return paths
-
-
-def _write_csv(path: Path, rows: Sequence[Mapping[str, str | int | bool | None]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(rows[0].keys() if rows else ("id", "sku", "name"))
-        for row in rows:
-            writer.writerow(_cell(value) for value in row.values())
 
 
 def _cell(value: str | int | bool | None) -> str:

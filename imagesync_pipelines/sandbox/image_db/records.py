@@ -1,7 +1,4 @@
-"""Making one record of the image database, and the rare cases that every catalogue has.
-
-Records that break the shape are in odd.py.
-"""
+"""Making one record of the image database, and the rare cases that every catalogue has."""
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta

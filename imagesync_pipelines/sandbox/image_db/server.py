@@ -18,7 +18,6 @@ from imagesync_pipelines.sandbox.faults import WireFault
 from imagesync_pipelines.sandbox.image_db.app import ImageDbSwitches, api_app, api_place, media_app, media_place
 from imagesync_pipelines.sandbox.image_db.catalogue import RECORDS, ImageCatalogue, build_catalogue
 from imagesync_pipelines.sandbox.image_db.mutation import Mutator, RecordMutation, pass_a_night
-from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.products import write_erp_csv
 from imagesync_pipelines.sandbox.server import LOOPBACK, StandIn, bind, running, url_of
 
@@ -66,15 +65,12 @@ def image_db_sandbox(
     password: str = PASSWORD,
     port: int = 0,
     media_port: int = 0,
-    with_odd_records: bool = False,
     **switches: Any,
 ) -> Iterator[Sandbox]:
     """Run the stand-in on free ports of loopback.
 
-    Without a catalogue one of `records` records is made from the seed. `with_odd_records` spreads one record of every
-    odd way over the table; one repeats a file_id and some have none, so no walk of it is provable. `switches` are
-    the fields of ImageDbSwitches: honour_page_size, unstable_order, stock_drift, latency, session_authentication_first,
-    link_origin.
+    Without a catalogue one of `records` records is made from the seed. `switches` are the fields of ImageDbSwitches:
+    honour_page_size, unstable_order, stock_drift, latency, session_authentication_first, link_origin.
     """
     catalogue = catalogue if catalogue is not None else build_catalogue(seed, records)
     clock = clock if clock is not None else SandboxClock()
@@ -92,9 +88,6 @@ def image_db_sandbox(
         mutator=Mutator(catalogue, clock),
     )
     sandbox.faults.add(*faults)
-    if with_odd_records:
-        for nth, record in enumerate(odd_records(catalogue).values()):
-            sandbox.mutate("insert_record", record=record, position=nth * len(catalogue) // 60)
     api = sandbox.watched(api_app(catalogue, sandbox.mutator.page_served, sandbox.switches), api_place)
     media = sandbox.watched(media_app(catalogue), media_place)
     with running((_steered(api, sandbox), api_socket), (media, media_socket)):

@@ -225,7 +225,7 @@ def _depth(value: Any) -> int:
 def _moved(office: Office, scope: Scope, principal: Principal, found: FoundDoor[Endpoint]) -> SentReply | None:
     """The 308 to the API's id, where a path has the id of the user interface."""
     ui_id = found.ids.get("entity", "")
-    api_id = principal.account.by_ui_id(ui_id)
+    api_id = principal.account.by_ui_id.get(ui_id)
     if api_id is None:
         return None
     query = scope["query_string"].decode("latin-1")

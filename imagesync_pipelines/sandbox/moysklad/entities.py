@@ -43,7 +43,7 @@ _IMAGES, _IMAGE = "images", "image"
 
 def list_images(ask: Ask) -> SentReply:
     """GET /entity/{type}/{id}/images."""
-    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    entity = ask.entity()
     shape, page = shape_of(ask), read_page(ask.query)
     images = images_of(ask.account, entity)
     rows = [image_json(ask, entity, image, shape) for image in images[page.offset :][: page.limit]]
@@ -54,10 +54,10 @@ def list_images(ask: Ask) -> SentReply:
 
 def post_images(ask: Ask) -> SentReply:
     """POST /entity/{type}/{id}/images: one object adds, an array sets the list; the answer is all images."""
-    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    entity = ask.entity()
     if isinstance(ask.body, list):
         _judge_form(ask.office.switches.images_form, "array")
-        return _set(ask, entity, ask.body)
+        return _set(ask, entity)
     if not isinstance(ask.body, dict):
         raise refused(1027 if ask.body is None else 2000)
     _show(ask, entity, [*entity.images, _made(ask, entity, ask.body)])
@@ -69,18 +69,18 @@ def post_batch(ask: Ask) -> SentReply:
     _judge_form(ask.office.switches.images_form, "batch")
     if not isinstance(ask.body, list):
         raise refused(1027 if ask.body is None else 2000)
-    return _set(ask, ask.account.entity(ask.type, ask.ids["entity"]), ask.body)
+    return _set(ask, ask.entity())
 
 
-def _set(ask: Ask, entity: StockEntity, elements: list[Any]) -> SentReply:
-    if not elements and ask.office.switches.empty_array == "refused":
+def _set(ask: Ask, entity: StockEntity) -> SentReply:
+    if not ask.body and ask.office.switches.empty_array == "refused":
         raise refused(1027)
-    _set_list(ask, entity, elements)
+    _set_list(ask, entity, ask.body)
     return _all_images(ask, entity)
 
 
 def _all_images(ask: Ask, entity: StockEntity) -> SentReply:
-    _written_images(ask, entity)
+    ask.note(entity, UPDATE, ask.office.switches.image_field_name)
     shape = Shape(expand=True, permanent=False)
     return replied([image_json(ask, entity, image, shape) for image in entity.images])
 
@@ -93,32 +93,23 @@ def _judge_form(taken: ListForm, form: ListForm) -> None:
 
 def delete_image(ask: Ask) -> SentReply:
     """DELETE /entity/{type}/{id}/images/{image}: the first with this id goes."""
-    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    entity = ask.entity()
     ask.account.show(entity, _without(entity.images, ask.ids["image"]))
-    _written_images(ask, entity)
+    ask.note(entity, UPDATE, ask.office.switches.image_field_name)
     return SentReply()
 
 
 def delete_images(ask: Ask) -> SentReply:
     """POST /entity/{type}/{id}/images/delete: the first of each named id goes; all or nothing."""
-    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    entity = ask.entity()
     if not isinstance(ask.body, list):
         raise refused(2000)
     after: Sequence[StockImage] = entity.images
     for element in ask.body:
         after = _without(after, _id_of(element))
     ask.account.show(entity, after)
-    _written_images(ask, entity)
+    ask.note(entity, UPDATE, ask.office.switches.image_field_name)
     return SentReply()
-
-
-def _written_images(ask: Ask, entity: StockEntity) -> None:
-    """What a write of images does beside them: the stamp of the entity, a webhook."""
-    switches = ask.office.switches
-    if switches.image_write_bumps_updated:
-        ask.account.touch(entity)
-    if switches.image_write_fires_webhook:
-        ask.note(entity, UPDATE, switches.image_field_name)
 
 
 def _set_list(ask: Ask, entity: StockEntity, elements: list[Any], *, inline: bool = False) -> None:
@@ -234,12 +225,12 @@ _WITH_SYNC_ID = (EntityType.PRODUCT, EntityType.BUNDLE)
 
 def get(ask: Ask) -> SentReply:
     """GET /entity/{type}/{id}."""
-    return _one(ask, ask.account.entity(ask.type, ask.ids["entity"]))
+    return _one(ask, ask.entity())
 
 
 def put(ask: Ask) -> SentReply:
     """PUT /entity/{type}/{id}: what is named changes."""
-    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    entity = ask.entity()
     _change(ask, entity, _object(ask.body), bulk=False)
     return _one(ask, entity)
 
@@ -254,7 +245,7 @@ def post(ask: Ask) -> SentReply:
 
 def delete(ask: Ask) -> SentReply:
     """DELETE /entity/{type}/{id}."""
-    entity = ask.account.entity(ask.type, ask.ids["entity"])
+    entity = ask.entity()
     ask.account.remove(entity)
     ask.note(entity, DELETE)
     return SentReply()
@@ -341,8 +332,10 @@ def _change(ask: Ask, entity: StockEntity, element: Json, *, bulk: bool, action:
         raise refused(1047, "syncId")
     switches = ask.office.switches
     fields = []
-    images = _inline_images(element)
-    if images is not None and entity.type in WITH_IMAGES and (switches.bulk_inline_images or not bulk):
+    images = element.get("images")
+    if isinstance(images, dict):
+        images = images.get("rows")
+    if isinstance(images, list) and entity.type in WITH_IMAGES and (switches.bulk_inline_images or not bulk):
         _set_list(ask, entity, images, inline=True)
         fields.append(switches.image_field_name)
     for name, attribute in _TEXTS.items():
@@ -356,19 +349,7 @@ def _change(ask: Ask, entity: StockEntity, element: Json, *, bulk: bool, action:
         given = [one for one in element["barcodes"] if isinstance(one, dict)]
         entity.barcodes = tuple(str(code) for one in given for code in one.values())
         fields.append("barcodes")
-    only_images = fields == [switches.image_field_name]
-    if not only_images or switches.image_write_bumps_updated:
-        ask.account.touch(entity)
-    if not only_images or switches.image_write_fires_webhook:
-        ask.note(entity, action, *fields)
-
-
-def _inline_images(element: Json) -> list[Any] | None:
-    """The images of an element in either form; None when it does not speak of them."""
-    images = element.get("images")
-    if isinstance(images, dict):
-        images = images.get("rows")
-    return images if isinstance(images, list) else None
+    ask.note(entity, action, *fields)
 
 
 def _id_of(element: Any) -> str:

@@ -146,25 +146,19 @@ def _date(text: str) -> datetime:
 
 def _holds(entity: StockEntity, condition: Condition) -> bool:
     if condition.at is not None:
-        return _compares(entity.updated, condition.sign, condition.at)
-    values = [value.lower() for value in _VALUES[condition.field](entity)]
-    wanted = condition.value.lower()
+        # What is shown has milliseconds; what is compared is what is shown.
+        shown = entity.updated - timedelta(microseconds=entity.updated.microsecond % 1000)
+        return bool(_COMPARED[condition.sign](shown, condition.at))
     if condition.sign == _UNEQUAL:
         return condition.value not in _VALUES[condition.field](entity)
+    values, wanted = [value.lower() for value in _VALUES[condition.field](entity)], condition.value.lower()
     if condition.sign == "!~":
         return not any(wanted in value for value in values)
-    tests: dict[str, Callable[[str], bool]] = {
-        "~": lambda value: wanted in value,
-        "~=": lambda value: value.startswith(wanted),
-        "=~": lambda value: value.endswith(wanted),
-    }
-    return any(tests[condition.sign](value) for value in values)
-
-
-def _compares(at: datetime, sign: str, than: datetime) -> bool:
-    # What is shown has milliseconds; what is compared is what is shown.
-    shown = at - timedelta(microseconds=at.microsecond % 1000)
-    return bool(_COMPARED[sign](shown, than))
+    if condition.sign == "~=":
+        return any(value.startswith(wanted) for value in values)
+    if condition.sign == "=~":
+        return any(value.endswith(wanted) for value in values)
+    return any(wanted in value for value in values)
 
 
 def _sort_key(entity: StockEntity, name: str) -> str:

@@ -13,7 +13,7 @@ from imagesync_pipelines.sandbox.moysklad.model import (
     fill,
 )
 from imagesync_pipelines.sandbox.moysklad.office import Office, Principal
-from imagesync_pipelines.sandbox.moysklad.webhooks import CREATE, DELETE, UPDATE, Event
+from imagesync_pipelines.sandbox.moysklad.webhooks import CREATE, DELETE, UPDATE, changed
 
 FIRST_PRINCIPAL = "admin"
 Files = Sequence[tuple[str, bytes]]
@@ -56,14 +56,6 @@ class AccountHandle:
     def add_principal(self, name: str, kind: PrincipalKind) -> Principal:
         """Another user or solution of the account."""
         return self.office.principals.add(self.account, name, kind)
-
-    def set_permanent_links(self, has: bool) -> None:
-        """Change the tariff: with permanent links or without."""
-        self.account.permanent_links = has
-
-    def set_quota(self, size: int | None) -> None:
-        """Give the account so many bytes of storage; None is no limit."""
-        self.account.quota = size
 
     def add_product(self, name: str, external_code: str = "", *, images: Files = (), **more: object) -> str:
         """Somebody creates a product; `more` are `code`, `article`, `barcodes`, `archived`. Gives its id."""
@@ -139,11 +131,7 @@ class AccountHandle:
         return entity.id
 
     def _changed(self, entity: StockEntity, action: str, *fields: str) -> None:
-        is_quiet = fields == (self.account.switches.image_field_name,)
-        if not is_quiet or self.account.switches.image_write_bumps_updated:
-            self.account.touch(entity)
-        if not is_quiet or self.account.switches.image_write_fires_webhook:
-            self.office.webhooks.tell(self.account, [Event(entity.type, entity.id, action, fields)])
+        self.office.webhooks.tell(self.account, changed(self.account, entity, action, *fields))
 
 
 def opened(new: NewAccount, office: Office) -> AccountHandle:

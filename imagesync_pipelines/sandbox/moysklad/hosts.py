@@ -89,31 +89,31 @@ def storage_app(accounts: Accounts, links: Links, moments: Moments) -> Starlette
 def cdn_app(accounts: Accounts) -> Starlette:
     """The public host: permanent links of accounts that have them, miniatures that were asked for, tiny pictures."""
 
-    def answer(make: Callable[[StockAccount, StockImage], Response]) -> Callable[[Request], Response]:
+    def shown(is_public: Callable[[StockAccount, StockImage], bool], longest: int | None) -> Callable[..., Response]:
         def serve(request: Request) -> Response:
             image = _found(accounts, request)
-            return Response("", 404) if image is None else make(accounts[request.path_params["account"]], image)
+            if image is None or not is_public(accounts[request.path_params["account"]], image):
+                return Response("", 404)
+            if longest is None:
+                return Response(image.content, media_type=_media_type(image))
+            return Response(_small(image, longest), media_type="image/png")
 
         return serve
 
-    def original(account: StockAccount, image: StockImage) -> Response:
-        if not account.permanent_links or not account.shown[image.id]:
-            return Response("", 404)
-        return Response(image.content, media_type=_media_type(image))
+    def has_link(account: StockAccount, image: StockImage) -> bool:
+        return account.permanent_links and bool(account.shown[image.id])
 
-    def miniature(account: StockAccount, image: StockImage) -> Response:
-        if image.id not in account.visited:
-            return Response("", 404)
-        return Response(_small(image, MINIATURE), media_type="image/png")
+    def was_asked_for(account: StockAccount, image: StockImage) -> bool:
+        return image.id in account.visited
 
-    def tiny(account: StockAccount, image: StockImage) -> Response:
-        return Response(_small(image, TINY), media_type="image/png")
+    def always(account: StockAccount, image: StockImage) -> bool:
+        return True
 
     return Starlette(
         routes=[
-            Route("/{account}/image/{file}", answer(original)),
-            Route("/miniature/{account}/documentminiature/{file}", answer(miniature)),
-            Route("/static/tinyimage/{account}/tinyimage/{file}/t.png", answer(tiny)),
+            Route("/{account}/image/{file}", shown(has_link, None)),
+            Route("/miniature/{account}/documentminiature/{file}", shown(was_asked_for, MINIATURE)),
+            Route("/static/tinyimage/{account}/tinyimage/{file}/t.png", shown(always, TINY)),
         ]
     )
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from imagesync_pipelines.sandbox.answers import encoded
 from imagesync_pipelines.sandbox.moysklad.handle import NewAccount
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
-from imagesync_pipelines.sandbox.moysklad.model import EntityType, NewEntity, NewStockImage
+from imagesync_pipelines.sandbox.moysklad.model import EntityType, NewEntity
 
 SIDE, QUALITY = 120, 85
 _HUE_STEP = 0.618034
@@ -108,8 +108,8 @@ def _entities(products: int, variants: int, bundles: int, images: int, seed: int
         )
 
 
-def _image(name: str, code: str, place: int, side: int) -> NewStockImage:
+def _image(name: str, code: str, place: int, side: int) -> tuple[str, bytes]:
     words = f"{code}/{place}"
     if (place + 1) % PNG_EVERY == 0:
-        return NewStockImage(f"{name}-{place + 1}.png", png(words, side))
-    return NewStockImage(f"{name}-{place + 1}.jpg", jpeg(words, side))
+        return f"{name}-{place + 1}.png", png(words, side)
+    return f"{name}-{place + 1}.jpg", jpeg(words, side)

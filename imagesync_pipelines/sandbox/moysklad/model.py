@@ -87,16 +87,11 @@ WITH_IMAGES = (EntityType.PRODUCT, EntityType.BUNDLE, EntityType.VARIANT)
 
 
 @dataclass(frozen=True)
-class NewStockImage:
-    """A file to be shown."""
-
-    filename: str
-    content: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
 class NewEntity:
-    """An entity that an account has from the start; a variant names its product by external code."""
+    """An entity that an account has from the start; a variant names its product by external code.
+
+    `images` are names and bytes.
+    """
 
     type: EntityType
     name: str
@@ -106,7 +101,7 @@ class NewEntity:
     barcodes: tuple[str, ...] = ()
     product: str = ""
     archived: bool = False
-    images: tuple[NewStockImage, ...] = ()
+    images: tuple[tuple[str, bytes], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -170,7 +165,7 @@ class StockAccount:
         # Its own ids per account, the same ones at every start.
         self._random = Random(self.name)
         self._identities: dict[tuple[str, str, str], StockImage] = {}
-        self._by_ui_id: dict[str, str] = {}
+        self.by_ui_id: dict[str, str] = {}  # the API's id for an id of the user interface
         self.id = self.new_id()
 
     def new_id(self) -> str:
@@ -183,7 +178,7 @@ class StockAccount:
             self.new_id(), self.new_id(), entity_type, name, external_code or self.new_id()[:22], self.clock.now()
         )
         self.entities[entity.id] = entity
-        self._by_ui_id[entity.ui_id] = entity.id
+        self.by_ui_id[entity.ui_id] = entity.id
         return entity
 
     def remove(self, entity: StockEntity) -> None:
@@ -199,10 +194,6 @@ class StockAccount:
         if entity is None or entity.type is not entity_type:
             raise refused(1021)
         return entity
-
-    def by_ui_id(self, ui_id: str) -> str | None:
-        """The API's id for an id of the user interface."""
-        return self._by_ui_id.get(ui_id)
 
     def of_types(self, types: Iterable[EntityType]) -> Iterator[StockEntity]:
         """The entities of these types, oldest first."""
@@ -241,10 +232,6 @@ class StockAccount:
         self.shown.update(image.id for image in after)
         entity.images, self.used = after, used
 
-    def touch(self, entity: StockEntity) -> None:
-        """The entity was changed now."""
-        entity.updated = self.clock.now()
-
 
 def fill(account: StockAccount, entities: Iterable[NewEntity]) -> None:
     """Add the entities that an account has from the start; raises KeyError for a variant whose product is not there."""
@@ -256,4 +243,4 @@ def fill(account: StockAccount, entities: Iterable[NewEntity]) -> None:
         if new.type is EntityType.VARIANT:
             entity.product_id = products[new.product]
         products.setdefault(new.external_code, entity.id)
-        account.show(entity, account.images_of(entity, [(image.filename, image.content) for image in new.images]))
+        account.show(entity, account.images_of(entity, new.images))

@@ -22,7 +22,7 @@ from imagesync_pipelines.sandbox.moysklad.model import (
     StockEntity,
     StockImage,
 )
-from imagesync_pipelines.sandbox.moysklad.webhooks import Event, Webhooks
+from imagesync_pipelines.sandbox.moysklad.webhooks import Event, Webhooks, changed
 
 USUAL_SECONDS, MOST_SECONDS = 60, 86_400
 
@@ -169,7 +169,11 @@ class Ask:
 
     def note(self, entity: StockEntity, action: str, *fields: str) -> None:
         """Something was done to an entity, which webhooks tell of."""
-        self.events.append(Event(entity.type, entity.id, action, fields))
+        self.events.extend(changed(self.account, entity, action, *fields))
+
+    def entity(self) -> StockEntity:
+        """The entity that the path names; raises the 404."""
+        return self.account.entity(self.type, self.ids["entity"])
 
 
 Endpoint = Callable[[Ask], SentReply]

@@ -64,10 +64,6 @@ class MoyskladSandbox(StandIn):
         """Who is locked out now."""
         return self.counters.all()
 
-    def support_reset(self, account: str) -> None:
-        """Support gives an account's principals their access back."""
-        self.counters.lift(account)
-
     def calls(self, account: str = "", door: str = "") -> int:
         """How many calls the API got since the start or the last `ledger.clear`, of one account and door if named."""
         counted = self.calls_by_door(account)
@@ -146,7 +142,14 @@ def _steered(app: ASGIApp, sandbox: MoyskladSandbox) -> ASGIApp:
         return {"bans": [vars(ban) for ban in sandbox.bans]}
 
     def state() -> Values:
-        return {"accounts": {name: _shown(handle) for name, handle in sandbox.accounts.items()}, **bans()}
+        accounts = {}
+        for name, handle in sandbox.accounts.items():
+            entities = [
+                {"id": one.id, "type": one.type, "name": one.name, "images": [image.filename for image in one.images]}
+                for one in handle.entities()
+            ]
+            accounts[name] = {"id": handle.account.id, "used_bytes": handle.account.used, "entities": entities}
+        return {"accounts": accounts, **bans()}
 
     def change(values: Values) -> Values:
         return {"done": mutate(named(values), str(values.pop("operator", "")), **values)}
@@ -156,19 +159,11 @@ def _steered(app: ASGIApp, sandbox: MoyskladSandbox) -> ASGIApp:
         return {"done": night(handle, seed if isinstance(seed, int) else 1)}
 
     def support(values: Values) -> Values:
-        sandbox.support_reset(named(values).name)
+        sandbox.counters.lift(named(values).name)
         return bans()
 
     actions = {"mutate": change, "night": pass_night, "support": support}
     return steered(app, sandbox, state, actions, sandbox.switches)
-
-
-def _shown(handle: AccountHandle) -> Values:
-    entities = [
-        {"id": one.id, "type": one.type.value, "name": one.name, "images": [image.filename for image in one.images]}
-        for one in handle.entities()
-    ]
-    return {"id": handle.account_id, "used_bytes": handle.account.used, "entities": entities}
 
 
 PORT, STORAGE_PORT, CDN_PORT = 8811, 8812, 8813

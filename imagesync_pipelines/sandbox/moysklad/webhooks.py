@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.answers import Json
 from imagesync_pipelines.sandbox.moysklad.limits import MOSCOW
-from imagesync_pipelines.sandbox.moysklad.model import EntityType, StockAccount
+from imagesync_pipelines.sandbox.moysklad.model import EntityType, StockAccount, StockEntity
 
 SECONDS, ATTEMPTS = 1.5, 4
 AGENT = "MoySklad webhook touch agent"
@@ -46,6 +46,17 @@ class Event:
     entity_id: str
     action: str
     fields: tuple[str, ...] = ()
+
+
+def changed(account: StockAccount, entity: StockEntity, action: str, *fields: str) -> list[Event]:
+    """Stamp an entity that was changed, and give what is to be told of it; images alone may do neither."""
+    switches = account.switches
+    only_images = fields == (switches.image_field_name,)
+    if not only_images or switches.image_write_bumps_updated:
+        entity.updated = account.clock.now()
+    if only_images and not switches.image_write_fires_webhook:
+        return []
+    return [Event(entity.type, entity.id, action, fields)]
 
 
 @dataclass(frozen=True)

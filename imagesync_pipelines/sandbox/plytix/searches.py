@@ -223,9 +223,16 @@ def search_assets(pim: Pim, ask: PimAsk) -> SentReply:
     filters = read_filters(body["filters"], ASSET_FIELDS, pim.switches.groups_most)
     columns = read_columns(body, ASSET_COLUMNS, pim.switches.columns_most)
     page = read_page(body, ASSET_ORDERS)
-    there = _findable(pim.account)
+    # Young ones are known only later, deleted ones a little longer, with the switches.
+    ripe = pim.account.clock.now() - timedelta(seconds=pim.switches.search_delay)
+    there = [one for one in pim.account.assets.values() if one.created <= ripe and pim.account.asset(one.id) is one]
     hits = [asset for asset in there if matches(filters, partial(_asset_value, pim.account, asset))]
-    rows = [_asset_row(pim, asset, columns) for asset in cut(hits, page, getattr)]
+    # Counting the products of an asset looks at all of them.
+    counted = "assigned" in columns or "n_products" in columns
+    rows = []
+    for asset in cut(hits, page, getattr):
+        whole = asset_json(pim.host, asset, products_with(pim.account, asset) if counted else 0)
+        rows.append({"id": asset.id} | {column: whole[column] for column in columns})
     return page_answer(page, rows, len(hits), len(there), pim.switches.counts)
 
 
@@ -234,7 +241,10 @@ def search_products(pim: Pim, ask: PimAsk) -> SentReply:
     body = ask.fields()
     account = pim.account
     filters = read_filters(body.get("filters", []), _product_fields(pim), pim.switches.groups_most)
-    _judge_skus(pim, filters)
+    most = pim.switches.in_most
+    lists = [one.value for group in filters for one in group if one.field == "sku" and one.operator in LISTED]
+    if any(len(skus) > most for skus in lists):
+        raise schema_error(("sku", f"at most {most} values"), UNDECODABLE)
     known = (*PRODUCT_COLUMNS, *(ATTRIBUTE + label for label in account.attributes))
     columns = read_columns(body, known, pim.switches.columns_most)
     page = read_page(body, (*PRODUCT_ORDERS, *(ATTRIBUTE + label for label in account.attributes)))
@@ -243,12 +253,6 @@ def search_products(pim: Pim, ask: PimAsk) -> SentReply:
         _product_row(pim, product, columns, ask.version) for product in cut(hits, page, partial(_order_value, account))
     ]
     return page_answer(page, rows, len(hits), len(account.products), pim.switches.counts)
-
-
-def _findable(account: PimAccount) -> list[PimAsset]:
-    """The assets that a search knows of: young ones only later, deleted ones a little longer, with the switches."""
-    ripe = account.clock.now() - timedelta(seconds=account.switches.search_delay)
-    return [asset for asset in account.assets.values() if asset.created <= ripe and account.asset(asset.id) is asset]
 
 
 def _asset_value(account: PimAccount, asset: PimAsset, name: str) -> Any:
@@ -260,13 +264,6 @@ def _asset_value(account: PimAccount, asset: PimAsset, name: str) -> Any:
     return None if name == "categories" else getattr(asset, name)
 
 
-def _asset_row(pim: Pim, asset: PimAsset, columns: list[str]) -> dict[str, Any]:
-    # Counting the products of an asset looks at all of them.
-    counted = "assigned" in columns or "n_products" in columns
-    whole = asset_json(pim.host, asset, products_with(pim.account, asset) if counted else 0)
-    return {"id": asset.id} | {column: whole[column] for column in columns}
-
-
 def _product_fields(pim: Pim) -> Fields:
     """The fields of a product search, with the attributes of the account; `in` on SKUs can be switched off."""
     attributes = {
@@ -275,14 +272,6 @@ def _product_fields(pim: Pim) -> Fields:
     }
     skus = {"sku": TEXT} if pim.switches.in_refused else {}
     return {**PRODUCT_FIELDS, **attributes, **skus}
-
-
-def _judge_skus(pim: Pim, filters: Filters) -> None:
-    """The 422 for more SKUs in one list than are taken."""
-    most = pim.switches.in_most
-    lists = [one.value for group in filters for one in group if one.field == "sku" and one.operator in LISTED]
-    if any(len(skus) > most for skus in lists):
-        raise schema_error(("sku", f"at most {most} values"), UNDECODABLE)
 
 
 def _product_value(account: PimAccount, product: PimProduct, name: str) -> Any:

@@ -22,7 +22,7 @@ from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, head_office_sandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.mirror import read_gone, read_mirror
-from imagesync_pipelines_tests.sandbox.head_office.callers import new_database
+from imagesync_pipelines_tests.sandbox.head_office.callers import listed, new_database
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +64,7 @@ class Edge:
 
     @property
     def listed(self) -> set[str]:
-        return {str(row.id) for row in self.office.listed(self.office.stores[0])}
+        return {str(row.id) for row in listed(self.office, self.office.stores[0])}
 
 
 @pytest.fixture(params=["service", "original"])

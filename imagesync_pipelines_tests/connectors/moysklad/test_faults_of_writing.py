@@ -11,12 +11,12 @@ from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad.child import ChildIntents, ChildState
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.sandbox.faults import Lost, answer
-from imagesync_pipelines.sandbox.mishaps import file_storage_unavailable
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.sync.model import Intent
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
+from imagesync_pipelines_tests.sandbox.mishaps import file_storage_unavailable
 
 FIRST, SECOND = "product-1-00000", "product-1-00001"
 WRITES = f"{CHILD} images post"
@@ -88,11 +88,11 @@ def test_an_entity_that_is_deleted_during_the_run_is_told_and_forgotten(world: W
 
 
 def test_a_full_storage_ends_the_account_s_run_and_the_next_goes_on(world: World) -> None:
-    world.child().set_quota(2500)
+    world.child().account.quota = 2500
     done = world.sync()
     assert "51003" in done.stopped
     assert done.applied.refused > 0
-    world.child().set_quota(None)
+    world.child().account.quota = None
     world.sync()
     world.assert_same()
 

@@ -89,12 +89,12 @@ def test_the_queue_is_told_what_was_done_and_why_the_rest_was_not(world: World) 
 
 def test_what_could_not_be_written_is_tried_again_with_its_reason(world: World) -> None:
     queue = ask_for(world, key_of(world, FIRST), key_of(world, SECOND))
-    world.child().set_quota(0)
+    world.child().account.quota = 0
     work_off(world, "one")
     view = queue.view()
     assert view.counts == {CHILD: {State.PENDING: 2}}
     assert all("51003" in error.error for error in view.errors), view.errors
-    world.child().set_quota(None)
+    world.child().account.quota = None
     world.sandbox.clock.move(61)
     work_off(world, "two")
     assert queue.view().counts == {CHILD: {State.DONE: 2}}

@@ -24,7 +24,7 @@ from imagesync_pipelines.connectors.plytix.report import read_report
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.sandbox.amazon.listings import AmazonListing
-from imagesync_pipelines.sandbox.amazon.mapping import mapping_file, write_mapping
+from imagesync_pipelines.sandbox.amazon.mapping import write_mapping
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
@@ -37,6 +37,7 @@ from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import RunContext, StepResult
 from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines_tests.sandbox.amazon.oddities import odd_mapping
 
 ACCOUNT = "main"
 WIDE = ((100_000, 10), (1_000_000, 3600))
@@ -129,7 +130,7 @@ class Connector:
 
     def write(self, listings: Sequence[AmazonListing] | None = None, **oddities: Any) -> None:
         """Make the mapping file anew, from these listings or those that Amazon has now."""
-        write_mapping(mapping_file(self.amazon.listings if listings is None else listings, **oddities), self.mapping)
+        write_mapping(odd_mapping(self.amazon.listings if listings is None else listings, **oddities), self.mapping)
 
     def told(self, run_id: str, step: StepResult) -> Told:
         """What a run told with its last step."""

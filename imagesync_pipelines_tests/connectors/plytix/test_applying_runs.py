@@ -8,9 +8,9 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.rules import file_name
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
-from imagesync_pipelines.sandbox.mishaps import html_image, missing_image, tiny_image
 from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, assert_converged, open_connector, wanted
+from imagesync_pipelines_tests.sandbox.mishaps import html_image, missing_image, tiny_image
 
 STRATEGIES = ("link", "patch")
 

@@ -9,11 +9,11 @@ from imagesync_pipelines.connectors.plytix.mapping import read_mapping
 from imagesync_pipelines.connectors.plytix.model import Listing
 from imagesync_pipelines.connectors.plytix.quality import Quality, look_at_pictures, sampled
 from imagesync_pipelines.connectors.plytix.rules import choose_listings
-from imagesync_pipelines.sandbox.amazon.listings import poor_listings
 from imagesync_pipelines.sandbox.amazon.mapping import mapping_file
 from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
 from imagesync_pipelines.upstream.errors import UnavailableError
 from imagesync_pipelines_tests.connectors.plytix.worlds import listing, url_of
+from imagesync_pipelines_tests.sandbox.amazon.making import poor_listings
 
 
 def looked(fetch: Callable[[str], bytes], listings: list[Listing], sample: int = 100) -> Quality:

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from imagesync_pipelines.sandbox.mishaps import missing_image
 from upath import UPath
 
 from imagesync_pipelines.connectors.plytix import plan_steps, reading
@@ -25,7 +26,6 @@ from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT
 from imagesync_pipelines.connectors.plytix.report import bounded
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
-from imagesync_pipelines.sandbox.mishaps import missing_image
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import PlanHeader

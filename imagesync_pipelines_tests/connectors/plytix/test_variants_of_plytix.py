@@ -9,10 +9,11 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.client.answers import own_galleries
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingsRead, PlytixProduct
-from imagesync_pipelines.sandbox.amazon.listings import demo_listings, in_marketplace, make_listings
+from imagesync_pipelines.sandbox.amazon.listings import demo_listings, make_listings
 from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines_tests.connectors.plytix.accounts import assert_converged, open_connector
+from imagesync_pipelines_tests.sandbox.amazon.making import in_marketplace
 
 PAIR = demo_listings()[10:12]
 # No picture of one is a picture of the other.

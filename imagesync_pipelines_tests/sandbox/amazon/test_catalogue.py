@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox import mishaps
 from imagesync_pipelines.sandbox.amazon.catalogue import Imageless
-from imagesync_pipelines.sandbox.amazon.listings import MARKETPLACES, AmazonListing, ListedImage, in_marketplace
+from imagesync_pipelines.sandbox.amazon.listings import MARKETPLACES, AmazonListing, ListedImage
 from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture
+from imagesync_pipelines_tests.sandbox import mishaps
 from imagesync_pipelines_tests.sandbox.amazon.callers import Caller
+from imagesync_pipelines_tests.sandbox.amazon.making import in_marketplace
 
 pytestmark = pytest.mark.slow
 

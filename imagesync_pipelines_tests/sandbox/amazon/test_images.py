@@ -8,11 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from imagesync_pipelines.sandbox import faults, mishaps
+from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.amazon.hosts import ALIASES
 from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, ListedImage
 from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture, Background, draw, read_name, small_copy
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox
+from imagesync_pipelines_tests.sandbox import mishaps
 
 pytestmark = pytest.mark.slow
 

@@ -8,12 +8,11 @@ from imagesync_pipelines.sandbox.amazon.listings import (
     AmazonListing,
     ListingError,
     demo_listings,
-    in_marketplace,
     make_listings,
-    poor_listings,
     shelf_of,
 )
 from imagesync_pipelines.sandbox.amazon.pictures import Background
+from imagesync_pipelines_tests.sandbox.amazon.making import in_marketplace, poor_listings
 
 pytestmark = pytest.mark.slow
 

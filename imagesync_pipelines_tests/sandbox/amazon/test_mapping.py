@@ -10,13 +10,12 @@ from imagesync_pipelines.sandbox.amazon.listings import AmazonListing, make_list
 from imagesync_pipelines.sandbox.amazon.mapping import (
     FLAT_COLUMNS,
     FLAT_IMAGES,
-    ODDITIES,
-    OddityError,
     Shape,
     demo_mapping,
     mapping_file,
     write_mapping,
 )
+from imagesync_pipelines_tests.sandbox.amazon.oddities import ODDITIES, OddityError, odd_mapping
 
 pytestmark = pytest.mark.slow
 
@@ -113,7 +112,7 @@ def test_links_may_lead_to_another_host(listings: tuple[AmazonListing, ...]) -> 
 def test_an_oddity_befalls_its_product_and_no_other(
     listings: tuple[AmazonListing, ...], name: str, shape: Shape
 ) -> None:
-    right, odd = mapping_file(listings, shape), mapping_file(listings, shape, **{name: NTH})
+    right, odd = mapping_file(listings, shape), odd_mapping(listings, shape, **{name: NTH})
     changed = [nth for nth, pair in enumerate(zip(right["matched"], odd["matched"], strict=True)) if pair[0] != pair[1]]
     assert changed == [NTH]
     assert json.loads(json.dumps(odd)) == odd
@@ -122,29 +121,29 @@ def test_an_oddity_befalls_its_product_and_no_other(
 @pytest.mark.parametrize("name", sorted(name for name, _ in IMPOSSIBLE))
 def test_columns_cannot_have_what_needs_a_list(listings: tuple[AmazonListing, ...], name: str) -> None:
     with pytest.raises(OddityError, match="list of images"):
-        mapping_file(listings, **{name: NTH})
+        odd_mapping(listings, **{name: NTH})
 
 
 def test_two_mains_are_two_pictures(listings: tuple[AmazonListing, ...]) -> None:
-    images = mapping_file(listings, "list", two_mains=0)["matched"][0]["amazon_images"]
+    images = odd_mapping(listings, "list", two_mains=0)["matched"][0]["amazon_images"]
     mains = [image["link"] for image in images if image["variant"] == "MAIN"]
     assert len(set(mains)) == 2
 
 
 def test_a_picture_that_stands_twice_has_another_address(listings: tuple[AmazonListing, ...]) -> None:
-    images = mapping_file(listings, "list", same_twice=0)["matched"][0]["amazon_images"]
+    images = odd_mapping(listings, "list", same_twice=0)["matched"][0]["amazon_images"]
     assert images[-1]["link"] not in [image["link"] for image in images[:-1]]
     assert images[-1]["variant"] == "PT08"
 
 
 def test_an_unknown_oddity_is_named() -> None:
     with pytest.raises(OddityError, match="no oddity is called wrong_day; there are foreign_url"):
-        mapping_file(make_listings(3), wrong_day=0)
+        odd_mapping(make_listings(3), wrong_day=0)
 
 
 def test_an_oddity_that_needs_two_pictures_says_so() -> None:
     with pytest.raises(OddityError, match="one picture only"):
-        mapping_file(make_listings(3, images=1), "list", two_mains=0)
+        odd_mapping(make_listings(3, images=1), "list", two_mains=0)
 
 
 def test_a_file_is_written_as_it_is_read(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox import mishaps
 from imagesync_pipelines.sandbox.amazon.pictures import draw
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox
 from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
+from imagesync_pipelines_tests.sandbox import mishaps
 
 pytestmark = pytest.mark.slow
 

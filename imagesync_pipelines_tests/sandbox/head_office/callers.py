@@ -10,9 +10,20 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines.storage.embedded import EmbeddedServer
+from imagesync_pipelines.web.head_office import tables as t
 
 ROOT = "/api/v1/sync/product-photos/"
 SECONDS = 10
+
+
+def listed(sandbox: HeadOfficeSandbox, store_id: UUID) -> list[sa.Row[Any]]:
+    """The photos that a store sees now, by id: all columns of the photo, and the product's sku and name."""
+    seen = t.scope().subquery()
+    mine = sa.select(seen.c.photo_id).where(seen.c.store_id == store_id)
+    rows = sa.select(t.photo, t.product.c.sku, t.product.c.name)
+    rows = rows.join(t.product, t.product.c.id == t.photo.c.product_id).where(t.photo.c.id.in_(mine))
+    with sandbox.engine.connect() as connection:
+        return list(connection.execute(rows.order_by(t.photo.c.id)))
 
 
 @contextmanager

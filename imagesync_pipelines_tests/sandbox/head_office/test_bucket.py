@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from imagesync_pipelines.sandbox import faults, mishaps
+from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.storage.objects import error_code, s3_client
+from imagesync_pipelines_tests.sandbox import mishaps
 from imagesync_pipelines_tests.sandbox.head_office.callers import Caller
 
 pytestmark = pytest.mark.slow

@@ -11,6 +11,7 @@ import requests
 from imagesync_pipelines.sandbox.head_office.original import Order, OriginalSwitches, Stamps
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox
 from imagesync_pipelines_tests.sandbox.head_office.callers import ROOT, SECONDS, Caller
+from imagesync_pipelines_tests.sandbox.head_office.callers import listed as listed_rows
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +49,7 @@ def test_each_store_sees_its_part_and_nothing_hidden(read_original: Caller) -> N
         listed = read_original.everything(f"store_id={store.id}")
         assert listed
         assert set(listed) == {str(product.photo_id) for product in sandbox.beginning.seen_by(store)}
-        assert set(listed) == {str(row.id) for row in sandbox.listed(store.id)}
+        assert set(listed) == {str(row.id) for row in listed_rows(sandbox, store.id)}
 
 
 def test_any_account_reads_any_store(read_original: Caller) -> None:

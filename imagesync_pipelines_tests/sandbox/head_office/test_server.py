@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox import faults, mishaps
+from imagesync_pipelines.sandbox import faults
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.faults import WireFault
 from imagesync_pipelines.sandbox.head_office.server import HeadOfficeSandbox, demo_changes, head_office_sandbox
 from imagesync_pipelines.sandbox.head_office.watching import DOWNLOAD, LISTING, REFRESH, STATUS, TOKEN
-from imagesync_pipelines_tests.sandbox.head_office.callers import Caller, log_in, post
+from imagesync_pipelines_tests.sandbox import mishaps
+from imagesync_pipelines_tests.sandbox.head_office.callers import Caller, listed, log_in, post
 
 pytestmark = pytest.mark.slow
 
@@ -166,7 +167,7 @@ def test_head_offices_clock_may_be_skewed_both_ways(calm: Caller) -> None:
         clock.move(seconds)
         before = clock.now()
         change = calm.sandbox.mutate("edit")
-        (row,) = [row for row in calm.sandbox.listed(calm.store) if row.id == change.photo_id]
+        (row,) = [row for row in listed(calm.sandbox, calm.store) if row.id == change.photo_id]
         assert before <= row.updated_at <= before + timedelta(seconds=10)
     calm.session.headers["Authorization"] = f"Bearer {log_in(calm.sandbox)['access']}"
 
@@ -199,11 +200,11 @@ def test_a_second_start_finds_what_the_first_left(database_url: str, tmp_path: P
     clock = SandboxClock()
     with head_office_sandbox(database_url, photos=5, folder=tmp_path, clock=clock) as sandbox:
         first = [sandbox.mutate("replace"), sandbox.mutate("add")]
-        left = sandbox.listed(sandbox.stores[0])
+        left = listed(sandbox, sandbox.stores[0])
         stores = sandbox.stores
     with head_office_sandbox(database_url, photos=5, folder=tmp_path, clock=clock, original=True) as sandbox:
         assert sandbox.stores == stores
-        assert sandbox.listed(stores[0]) == left
+        assert listed(sandbox, stores[0]) == left
         second = [sandbox.mutate("replace", product_id=first[0].product_id), sandbox.mutate("add")]
         assert not {change.photo_id for change in first} & {change.photo_id for change in second}
         caller = Caller(sandbox)

@@ -4,8 +4,8 @@ from copy import deepcopy
 from random import Random
 from typing import Any
 
-from imagesync_pipelines.sandbox.image_db.odd import LONG
 from imagesync_pipelines.sandbox.image_db.records import MEDIA_ROOT, Record
+from imagesync_pipelines_tests.sandbox.image_db.odd import LONG
 
 _TEXTS = (
     "", " ", "null", "803721", " 803721 ", "-1", "1e9", "Straße", "日本語", "🦊", "a\x00b", "'; DROP TABLE product; --",

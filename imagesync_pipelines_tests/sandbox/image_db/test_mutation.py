@@ -9,9 +9,9 @@ import pytest
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.image_db.catalogue import CatalogueError, ImageCatalogue, build_catalogue
 from imagesync_pipelines.sandbox.image_db.mutation import Mutator, pass_a_night
-from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.records import Record
 from imagesync_pipelines.sandbox.mutation import MutationError
+from imagesync_pipelines_tests.sandbox.image_db.odd import odd_records
 
 MOMENT = datetime(2025, 11, 3, 2, 0, tzinfo=UTC)
 

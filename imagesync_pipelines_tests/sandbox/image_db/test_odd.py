@@ -6,10 +6,10 @@ import orjson
 import requests
 
 from imagesync_pipelines.sandbox.image_db.catalogue import build_catalogue, drift_stock
-from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.pictures import file_id_of, pictures_of
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
 from imagesync_pipelines_tests.sandbox.image_db.fuzzed import fuzzed_record
+from imagesync_pipelines_tests.sandbox.image_db.odd import insert_odd_records, odd_records
 
 
 def test_there_is_a_record_for_each_way_to_be_odd() -> None:
@@ -32,7 +32,8 @@ def test_one_odd_record_repeats_a_file_id_and_others_have_their_own() -> None:
 
 
 def test_odd_records_are_served_as_they_are() -> None:
-    with image_db_sandbox(records=60, with_odd_records=True, stock_drift=False) as sandbox:
+    with image_db_sandbox(records=60, stock_drift=False) as sandbox:
+        insert_odd_records(sandbox)
         received = []
         url: str | None = sandbox.url + "all-files-and-articles/"
         while url:

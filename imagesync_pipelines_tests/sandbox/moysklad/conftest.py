@@ -31,9 +31,9 @@ def box(shared: MoyskladSandbox) -> MoyskladSandbox:
     for ledger in (shared.ledger, shared.storage_ledger, shared.cdn_ledger):
         ledger.clear()
     for handle in shared.accounts.values():
-        shared.support_reset(handle.name)
-        handle.set_quota(None)
-        handle.set_permanent_links(False)
+        shared.counters.lift(handle.name)
+        handle.account.quota = None
+        handle.account.permanent_links = False
         for entity in handle.entities():
             if entity.id in handle.account.entities:
                 handle.delete(entity.id)

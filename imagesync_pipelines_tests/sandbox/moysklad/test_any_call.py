@@ -42,7 +42,7 @@ def test_no_call_whatever_breaks_an_endpoint(
     shared: MoyskladSandbox, door: Door, kind: str, query: dict[str, str], body: object
 ) -> None:
     shared.clock.move(3)
-    shared.support_reset("main")
+    shared.counters.lift("main")
     account = shared.account("main")
     product = account.add_product("Подушка")
     ids = {"product": product, "variant": account.add_variant(product, "мох"), "bundle": account.add_bundle("Набор")}

@@ -92,7 +92,7 @@ def test_a_download_costs_units_unless_the_switch_says_so(caller: Caller, row: J
 
 
 def test_a_permanent_link_needs_no_call_and_does_not_end(caller: Caller, row: Json, product: str) -> None:
-    caller.account.set_permanent_links(True)
+    caller.account.account.permanent_links = True
     shown = caller.rows(f"entity/product/{product}/images", fields="downloadPermanentHref", limit=10)
     calls = caller.sandbox.calls("main")
     caller.sandbox.clock.move(10**7)

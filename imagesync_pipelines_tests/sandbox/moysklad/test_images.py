@@ -119,9 +119,9 @@ def test_too_large_names_the_limit_in_its_text(caller: Caller, product: str) -> 
 
 def test_a_full_storage_refuses_images_and_takes_removals(caller: Caller, product: str) -> None:
     rows = caller.sent(product, [image("a.jpg"), image("b.jpg")])
-    caller.account.set_quota(caller.account.account.used + 10)
+    caller.account.account.quota = caller.account.account.used + 10
     assert code_of(caller.post(product, image("c.jpg"))) == 51003
-    caller.account.set_quota(1)
+    caller.account.account.quota = 1
     assert names(caller.sent(product, [kept(rows[1])])) == ["b.jpg"]
 
 

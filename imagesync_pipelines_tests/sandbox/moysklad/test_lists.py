@@ -138,12 +138,12 @@ def test_permanent_links_are_in_rows_of_accounts_that_have_them(caller: Caller, 
         return href
 
     assert link(f"entity/product/{product}/images", limit=10) is None
-    caller.account.set_permanent_links(True)
+    caller.account.account.permanent_links = True
     here = link(f"entity/product/{product}/images", limit=10)
     assert here is not None
     assert here.startswith(caller.sandbox.cdn_url)
     assert link("entity/assortment", expand="images", limit=100) == here
-    caller.account.set_permanent_links(False)
+    caller.account.account.permanent_links = False
     caller.sandbox.switches.free_tariff = "refused"
     answer = caller.ask("GET", "entity/product", params={"fields": "downloadPermanentHref", "limit": 10})
     assert code_of(answer) == 1070

@@ -29,7 +29,7 @@ def test_the_same_entities_are_in_every_account_and_images_only_in_main() -> Non
     for child in children:
         assert [one.external_code for one in child.entities] == [one.external_code for one in main.entities]
         assert not any(entity.images for entity in child.entities)
-    contents = [image.content for entity in main.entities for image in entity.images]
+    contents = [content for entity in main.entities for _, content in entity.images]
     assert len(set(contents)) == len(contents) == 30
 
 

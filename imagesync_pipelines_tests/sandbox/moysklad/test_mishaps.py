@@ -3,11 +3,11 @@
 import pytest
 import requests
 
-from imagesync_pipelines.sandbox import mishaps
 from imagesync_pipelines.sandbox.faults import Lost, altered, truncated, xml_page
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox
+from imagesync_pipelines_tests.sandbox import mishaps
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller, code_of, image
 from imagesync_pipelines_tests.sandbox.moysklad.test_downloads import fetch, location
 

@@ -21,7 +21,6 @@ from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.head_office.server import PASSWORD_VARIABLE, HeadOfficeSandbox, head_office_sandbox
 from imagesync_pipelines.sandbox.head_office.server import accounts_of as edge_accounts
 from imagesync_pipelines.sandbox.image_db.catalogue import build_catalogue
-from imagesync_pipelines.sandbox.image_db.odd import odd_records
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox
 from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
@@ -35,6 +34,7 @@ from imagesync_pipelines_tests.installations import World
 from imagesync_pipelines_tests.moysklad_installations import MoyskladWorld
 from imagesync_pipelines_tests.places import environment_of
 from imagesync_pipelines_tests.plytix_installations import WIDE, PlytixWorld, products_of
+from imagesync_pipelines_tests.sandbox.image_db.odd import odd_records
 
 BEGAN = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 RECORDS = 40

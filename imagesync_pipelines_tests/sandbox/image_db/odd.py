@@ -5,6 +5,7 @@ from typing import Any
 
 from imagesync_pipelines.sandbox.image_db.catalogue import ImageCatalogue
 from imagesync_pipelines.sandbox.image_db.records import MEDIA_ROOT, Record
+from imagesync_pipelines.sandbox.image_db.server import Sandbox
 
 LONG = 5000
 
@@ -92,6 +93,15 @@ def odd_records(catalogue: ImageCatalogue) -> dict[str, object]:
     odd["record a text"] = "record"
     odd["record a list"] = [1, 2, 3]
     return odd
+
+
+def insert_odd_records(sandbox: Sandbox) -> None:
+    """Spread one record of every odd way over the table.
+
+    One repeats a file_id and some have none, so no full scan of it is provable.
+    """
+    for nth, record in enumerate(odd_records(sandbox.catalogue).values()):
+        sandbox.mutate("insert_record", record=record, position=nth * len(sandbox.catalogue) // 60)
 
 
 def _all_null(value: Any) -> Any:
