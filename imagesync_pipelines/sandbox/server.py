@@ -93,18 +93,6 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
         waited += 0.01
 
 
-@contextmanager
-def until_stopped() -> Iterator[threading.Event]:
-    """Gives the event that SIGINT and SIGTERM set; only for the main thread."""
-    stop = threading.Event()
-    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
-
-
 def serve(
     started: AbstractContextManager[Started], announce: Callable[[str], None], lines: Callable[[Started], Iterable[str]]
 ) -> None:
@@ -113,10 +101,16 @@ def serve(
     `announce` is given the lines for the terminal: what points to the stand-in, and where to steer it. Raises
     ServingError when a port is taken.
     """
-    with until_stopped() as stop, started as sandbox:
-        for line in lines(sandbox):
-            announce(line)
-        stop.wait()
+    stop = threading.Event()
+    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with started as sandbox:
+            for line in lines(sandbox):
+                announce(line)
+            stop.wait()
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -167,7 +167,6 @@ async def _gone(receive: Receive) -> None:
 
 
 async def _answer_of(app: ASGIApp, scope: Scope, receive: Receive) -> tuple[int, RawHeaders, bytes]:
-    """What the app would have answered."""
     status = HTTPStatus.INTERNAL_SERVER_ERROR.value
     headers: RawHeaders = []
     body = bytearray()

@@ -139,38 +139,28 @@ def draw(picture: AmazonPicture, tokens: str = "") -> tuple[bytes, str]:
 
 
 def _with_token(made: Rendition, name: str, value: str) -> Rendition:
-    """The rendition with one more token."""
+    """The rendition with one more token; a size of nothing changes nothing."""
     if name == "FM":
         return replace(made, format={"webp": "WEBP", "png": "PNG"}.get(value, made.format))
     if not value[0].isdigit():
         return made
     numbers = [int(number) for number in value.split(",")]
-    box = _box(name, numbers)
-    if box is not None:
-        width, height = fitted(made.width, made.height, *box)
-        square = min(numbers[0], max(made.width, made.height)) if name in ("SS", "US") else made.square
+    first, anything = numbers[0], 1_000_000
+    boxes = {
+        **dict.fromkeys(("SL", "UL", "SS", "US"), (first, first)),
+        **dict.fromkeys(("SX", "UX"), (first, anything)),
+        **dict.fromkeys(("SY", "UY"), (anything, first)),
+        **(dict.fromkeys(("UF", "SR"), (first, numbers[1])) if len(numbers) == 2 else {}),
+    }
+    if name in boxes and min(numbers) > 0:
+        width, height = fitted(made.width, made.height, *boxes[name])
+        square = min(first, max(made.width, made.height)) if name in ("SS", "US") else made.square
         return replace(made, width=width, height=height, square=square)
     if name == "QL":
-        return replace(made, quality=max(1, min(100, numbers[0])))
+        return replace(made, quality=max(1, min(100, first)))
     if name == "CR" and len(numbers) == 4 and min(numbers[2:]) > 0:
-        return replace(made, crop=(numbers[0], numbers[1], numbers[2], numbers[3]))
+        return replace(made, crop=(first, numbers[1], numbers[2], numbers[3]))
     return made
-
-
-def _box(name: str, numbers: list[int]) -> tuple[int, int] | None:
-    """The box that a size token names, None for other tokens and for a size of nothing."""
-    if min(numbers) < 1:
-        return None
-    anything = 1_000_000
-    if name in ("SL", "UL", "SS", "US"):
-        return numbers[0], numbers[0]
-    if name in ("SX", "UX"):
-        return numbers[0], anything
-    if name in ("SY", "UY"):
-        return anything, numbers[0]
-    if name in ("UF", "SR") and len(numbers) == 2:
-        return numbers[0], numbers[1]
-    return None
 
 
 def _cushion(picture: AmazonPicture, width: int, height: int) -> Image.Image:

@@ -209,7 +209,6 @@ def _switch_store(active: bool, bench: Bench, store_id: UUID | None = None) -> O
 
 
 def _store(bench: Bench, store_id: UUID | None) -> UUID:
-    """The store that is named, or the first."""
     return store_id if store_id is not None else bench.beginning.stores[0].id
 
 

@@ -110,20 +110,16 @@ def _order(original: OriginalOffice) -> tuple[sa.ColumnElement[Any], sa.ColumnEl
 
 
 def _as_json(original: OriginalOffice, row: sa.Row[Any]) -> dict[str, Any]:
+    written = row.updated_at.astimezone(UTC).isoformat()
     return {
         "id": str(row.id),
         "product_id": str(row.product_id),
         "product_sku": row.sku,
         "product_name": row.name,
         **{name: getattr(row, name) for name in COPIED},
-        "updated_at": _stamp(original, row.updated_at),
+        "updated_at": written.replace("+00:00", "Z") if original.switches.stamps == "zulu" else written,
         "image_url": _image_url(original, row),
     }
-
-
-def _stamp(original: OriginalOffice, moment: datetime) -> str:
-    written = moment.astimezone(UTC).isoformat()
-    return written.replace("+00:00", "Z") if original.switches.stamps == "zulu" else written
 
 
 def _image_url(original: OriginalOffice, row: sa.Row[Any]) -> str | None:
@@ -282,7 +278,6 @@ def _store(connection: sa.Connection, asked: str | None) -> UUID:
 
 
 def _number(text: str | None, default: int) -> int:
-    """A whole number, or the original's crash."""
     if text is None:
         return default
     try:

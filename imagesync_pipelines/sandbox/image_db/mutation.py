@@ -67,7 +67,6 @@ def _insert(bench: Mutator, position: int = 0) -> RecordMutation:
 
 
 def _insert_record(bench: Mutator, record: object, position: int = 0) -> RecordMutation:
-    """The given record, odd or not, null too."""
     bench.catalogue.insert(record, position)
     return RecordMutation("insert_record", file_id_of(record), f"at row {position}")
 
@@ -95,7 +94,6 @@ def _re_export(bench: Mutator, file_id: int | None = None) -> RecordMutation:
 def _add_link(
     bench: Mutator, file_id: int | None = None, number: str | None = None, variant: str = "BE", front: bool = False
 ) -> RecordMutation:
-    """One more article on a record; a variant of the ERP by default."""
     chosen, record = _chosen(bench, file_id, lambda found: True)
     if number is None:
         linked = {link["number"] for link in record["articles"]}
@@ -129,7 +127,6 @@ def _refront(bench: Mutator, file_id: int | None = None, number: str | None = No
 
 
 def _change_type(bench: Mutator, file_id: int | None = None, image_type: str | None = None) -> RecordMutation:
-    """The record gets another type."""
     chosen, record = _chosen(bench, file_id, lambda found: True)
     before = record["original_file"]["type"]
     after = image_type or bench.rng.choice([kind for kind in TYPES if kind != before])

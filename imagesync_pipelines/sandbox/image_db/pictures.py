@@ -118,17 +118,8 @@ def _figurine(picture: MediaPicture) -> Image.Image:
     skirt = 10 + picture.colours % 9
     pen.polygon([(middle - skirt * unit, foot), (middle, foot - 46 * unit), (middle + skirt * unit, foot)], fill=BODY)
     pen.ellipse(across(-8, -62, 8, -46), fill=DETAIL)
-    if picture.colours % 2:
-        pen.polygon(
-            [
-                (middle - 11 * unit, foot - 58 * unit),
-                (middle, foot - 76 * unit),
-                (middle + 11 * unit, foot - 58 * unit),
-            ],
-            fill=INK,
-        )
-    else:
-        pen.rectangle(across(-6, -72, 6, -59), fill=INK)
+    brim = 11 if picture.colours % 2 else 6
+    pen.rectangle(across(-brim, -72, brim, -59), fill=INK)
     arm = 14 + picture.colours % 5 * 2
     pen.line(across(0, -34, arm, -44 + picture.colours % 11), fill=DETAIL, width=max(1, round(4 * unit)))
     pen.ellipse(across(arm - 4, -48 + picture.colours % 11, arm + 4, -40 + picture.colours % 11), fill=DETAIL)
@@ -139,19 +130,15 @@ def _figurine(picture: MediaPicture) -> Image.Image:
 
 def _psd(picture: MediaPicture) -> bytes:
     """A flattened RGB Photoshop file without layers: a band of the body colour on the background, run-length coded."""
-    background, body = _palette(picture)[:2]
     width, height = picture.width, picture.height
-    band = range(height // 3, 2 * height // 3)
     header = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, height, width, 8, 3)
     no_sections = struct.pack(">III", 0, 0, 0)
-    counts, rows = [], []
-    for channel in range(3):
-        plain, coloured = _psd_row(width, background[channel]), _psd_row(width, body[channel])
-        for line in range(height):
-            row = coloured if line in band else plain
-            counts.append(len(row))
-            rows.append(row)
-    return header + no_sections + struct.pack(">H", 1) + struct.pack(f">{len(counts)}H", *counts) + b"".join(rows)
+    rows: list[bytes] = []
+    for background, body in zip(*_palette(picture)[:2], strict=True):
+        plain, coloured = _psd_row(width, background), _psd_row(width, body)
+        rows += [coloured if height // 3 <= line < 2 * height // 3 else plain for line in range(height)]
+    counts = struct.pack(f">{len(rows)}H", *map(len, rows))
+    return header + no_sections + struct.pack(">H", 1) + counts + b"".join(rows)
 
 
 def _psd_row(width: int, value: int) -> bytes:

@@ -211,7 +211,6 @@ def _eleven_exports(workshop: Workshop, records: Sequence[Record]) -> None:
 
 
 def _repeated_link(workshop: Workshop, records: Sequence[Record]) -> None:
-    """One link three times, identical."""
     link = workshop.link(*workshop.some_variant(), front=True)
     records[0]["articles"] = [link, dict(link), dict(link)]
 

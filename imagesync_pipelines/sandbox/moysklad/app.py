@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from imagesync_pipelines.sandbox.answers import CalledPlace, SentReply, replied
 from imagesync_pipelines.sandbox.faults import Moments
-from imagesync_pipelines.sandbox.moysklad import entities, hooks, hosts, lists
+from imagesync_pipelines.sandbox.moysklad import entities, hosts, lists
 from imagesync_pipelines.sandbox.moysklad.answers import RemapRefusalError, page, refused
 from imagesync_pipelines.sandbox.moysklad.limits import Bans, UnderWay, weight
 from imagesync_pipelines.sandbox.moysklad.office import Ask, Endpoint, Office, Principal
@@ -31,10 +31,10 @@ _IMAGED, _LISTED = "product|bundle|variant", "product|bundle|variant|service"
 
 DOORS: tuple[Door[Endpoint], ...] = (
     Door("assortment", "GET", "entity/assortment", lists.assortment),
-    Door("webhook list", "GET", "entity/webhook", hooks.list_webhooks),
-    Door("webhook create", "POST", "entity/webhook", hooks.create_webhook),
-    Door("webhook change", "PUT", "entity/webhook/{webhook}", hooks.change_webhook),
-    Door("webhook delete", "DELETE", "entity/webhook/{webhook}", hooks.delete_webhook),
+    Door("webhook list", "GET", "entity/webhook", lists.list_webhooks),
+    Door("webhook create", "POST", "entity/webhook", lists.create_webhook),
+    Door("webhook change", "PUT", "entity/webhook/{webhook}", lists.change_webhook),
+    Door("webhook delete", "DELETE", "entity/webhook/{webhook}", lists.delete_webhook),
     Door("list", "GET", f"entity/{_LISTED}", lists.list_entities),
     Door("bulk", "POST", f"entity/{_LISTED}", entities.post),
     Door("bulk", "POST", f"entity/{_LISTED}/batch", entities.post_many),
@@ -52,7 +52,7 @@ DOORS: tuple[Door[Endpoint], ...] = (
     Door("download", "POST", "download/{image}", hosts.refusing(44000)),
     Door("download", "PUT", "download/{image}", hosts.refusing(44001)),
     Door("download", "DELETE", "download/{image}", hosts.refusing(44002)),
-    Door("token", "POST", "security/token", hooks.issue_token),
+    Door("token", "POST", "security/token", lists.issue_token),
 )
 
 
@@ -172,7 +172,6 @@ async def _limited(gate: Gate, scope: Scope, principal: Principal, body: bytes |
 
 
 def _answer(gate: Gate, scope: Scope, principal: Principal, found: FoundDoor[Endpoint], body: bytes) -> SentReply:
-    """The endpoint's answer, or its refusal."""
     office, account = gate.office, principal.account
     gate.moments.come(f"{account.name} {found.door.name}")
     try:
@@ -250,7 +249,6 @@ def _error(error: RemapRefusalError, image_status: int = 412, headers: Mapping[s
 
 
 async def _read(receive: Receive, most: int) -> bytes | None:
-    """The whole body; None when it is larger than it may be."""
     pieces: list[bytes] = []
     size = 0
     while True:

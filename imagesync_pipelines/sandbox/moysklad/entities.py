@@ -86,7 +86,6 @@ def _all_images(ask: Ask, entity: StockEntity) -> SentReply:
 
 
 def _judge_form(taken: ListForm, form: ListForm) -> None:
-    """The 1002 for a list in the form that is not taken."""
     if taken not in ("both", form):
         raise refused(1002)
 

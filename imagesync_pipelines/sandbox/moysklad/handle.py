@@ -44,11 +44,6 @@ class AccountHandle:
         return self.account.name
 
     @property
-    def account_id(self) -> str:
-        """МойСклад's own id of the account."""
-        return self.account.id
-
-    @property
     def token(self) -> str:
         """The token of the first principal."""
         return self.principal.token

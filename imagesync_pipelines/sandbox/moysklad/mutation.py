@@ -107,5 +107,4 @@ def _named(account: AccountHandle, entity: str) -> str:
 
 
 def _fresh(account: AccountHandle, filename: str) -> bytes:
-    """A picture that the account has never had."""
     return jpeg(f"{filename}/{len(account.account.images)}")

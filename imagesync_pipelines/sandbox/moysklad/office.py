@@ -117,11 +117,6 @@ class Principals:
             self._by_header.pop(f"Bearer {principal.token}", None)
             return self._give_token(principal, secrets.token_hex(20))
 
-    def revoke(self, principal: Principal) -> None:
-        """The solution was removed from the account, or the user's token was taken away."""
-        with self._lock:
-            self._by_header.pop(f"Bearer {principal.token}", None)
-
     def _give_token(self, principal: Principal, token: str) -> str:
         principal.token = token
         self._by_header[f"Bearer {token}"] = principal

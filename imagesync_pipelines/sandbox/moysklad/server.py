@@ -101,7 +101,7 @@ def moysklad_sandbox(
     links = Links(storage_url, cdn_url, clock, secrets.token_bytes(16))
     office = Office(root, links, clock, switches, Principals(), Webhooks(root, clock))
     handles = {new.name: opened(new, office) for new in accounts}
-    by_id = {handle.account_id: handle.account for handle in handles.values()}
+    by_id = {handle.account.id: handle.account for handle in handles.values()}
     sandbox = MoyskladSandbox(
         clock=clock,
         url=url,

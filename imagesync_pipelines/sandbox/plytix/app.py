@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import jwt
@@ -180,7 +180,6 @@ def auth_place(scope: Scope) -> CalledPlace:
 
 
 def _judge_key(body: bytes, api_key: str, api_password: str) -> None:
-    """Accept a request for a token or raise its error."""
     try:
         asked = orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -282,7 +281,12 @@ def _answer(
         if met is None:
             raise PimRefusalError(404, "The requested URL was not found on the server.")
         version, where = met
-        ask = PimAsk(version, where.ids, request.query_params, _decoded(body))
+        try:
+            decoded = orjson.loads(body) if body else None
+        except orjson.JSONDecodeError as error:
+            said = f"Failed to decode JSON object: {error}"
+            raise PimRefusalError(400, said, (("http_status_code", 400),)) from error
+        ask = PimAsk(version, where.ids, request.query_params, decoded)
         moments.come(where.door.name)
         endpoint = where.door.endpoint
         with nullcontext() if endpoint in _THEIR_OWN_LOCK else pim.account.lock:
@@ -309,12 +313,3 @@ def _without_slash(pim: Pim, request: Request) -> str:
     other = LOOPBACK_NAME if request.url.hostname == LOOPBACK else LOOPBACK
     query = f"?{request.url.query}" if request.url.query else ""
     return f"http://{other}:{urlsplit(pim.host).port}{request.url.path.rstrip('/')}{query}"
-
-
-def _decoded(body: bytes) -> Any:
-    if not body:
-        return None
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise PimRefusalError(400, f"Failed to decode JSON object: {error}", (("http_status_code", 400),)) from error

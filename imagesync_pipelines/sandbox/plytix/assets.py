@@ -111,19 +111,15 @@ def _file(pim: Pim, ask: PimAsk) -> tuple[bytes, str]:
     if content is not None:
         if not filename:
             raise schema_error(("filename", "filename field is mandatory when uploading from content"))
-        return _decoded(content), filename
+        try:
+            return base64.b64decode(str(content), validate=True), filename
+        except ValueError as error:  # also for letters that base64 does not have at all
+            raise schema_error(("content", "content is not valid base64")) from error
     if url is None:
         raise schema_error(("url", REQUIRED))
     if not isinstance(url, str):
         raise schema_error(("url", NO_TEXT))
     return fetch_file(pim.fetch, url, pim.switches.bad_image_status), filename or name_in(url)
-
-
-def _decoded(content: object) -> bytes:
-    try:
-        return base64.b64decode(str(content), validate=True)
-    except ValueError as error:  # also for letters that base64 does not have at all
-        raise schema_error(("content", "content is not valid base64")) from error
 
 
 def _free_name(account: PimAccount, filename: str, sha256: str) -> str:

@@ -237,9 +237,3 @@ def new_account(
         product = account.new_product(new.sku, account.numbered[new.parent] if new.parent else None)
         account.keep_product(replace(product, label=new.label, gtin=new.gtin))
     return account
-
-
-def copy_of(product: PimProduct) -> PimProduct:
-    """A product that later changes leave as it is."""
-    media = {label: list(ids) for label, ids in product.media.items()}
-    return replace(product, media=media, texts=dict(product.texts))

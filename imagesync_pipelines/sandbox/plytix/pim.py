@@ -63,11 +63,6 @@ def no_such_product(product_id: str) -> PimRefusalError:
     return PimRefusalError(404, f" No results found for {product_id}", (("id", "product does not exist"),))
 
 
-def no_such_asset(asset_id: str) -> PimRefusalError:
-    """The 404 of an asset."""
-    return PimRefusalError(404, f" No results found for {asset_id}", (("asset_id", "asset does not exist"),))
-
-
 SECONDS = 30
 _MAGIC = (
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -184,7 +179,8 @@ def asked_asset(pim: Pim, ask: PimAsk) -> PimAsset:
     """The asset that the path names, or its 404."""
     asset = pim.account.asset(ask.ids["asset"])
     if asset is None:
-        raise no_such_asset(ask.ids["asset"])
+        said = f" No results found for {ask.ids['asset']}"
+        raise PimRefusalError(404, said, (("asset_id", "asset does not exist"),))
     return asset
 
 

@@ -147,7 +147,6 @@ def _written(pim: Pim, product: PimProduct, version: int) -> dict[str, Any]:
 
 
 def _judge_sku(account: PimAccount, sku: object) -> None:
-    """Raise the error for a SKU that is no text or that another product has."""
     if not isinstance(sku, str) or not sku:
         raise product_error(("sku", "Missing data for required field."))
     if account.by_sku(sku) is not None:

@@ -5,6 +5,7 @@ Sections that docstrings of this folder name are those of docs/contracts/plytix.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,7 +33,6 @@ from imagesync_pipelines.sandbox.plytix.model import (
     PimAsset,
     PimProduct,
     PlytixSwitches,
-    copy_of,
     new_account,
 )
 from imagesync_pipelines.sandbox.plytix.mutation import mutate
@@ -76,12 +76,12 @@ class PlytixSandbox(StandIn):
     def products(self) -> tuple[PimProduct, ...]:
         """The products as they are now, oldest first."""
         with self.account.lock:
-            return tuple(copy_of(product) for product in self.account.products.values())
+            return tuple(deepcopy(product) for product in self.account.products.values())
 
     def product(self, sku: str) -> PimProduct:
         """The product with this SKU as it is now; raises KeyError."""
         with self.account.lock:
-            return copy_of(self.account.products[self.account.numbered[sku]])
+            return deepcopy(self.account.products[self.account.numbered[sku]])
 
     def gallery(self, sku: str, label: str = GALLERY) -> tuple[str, ...]:
         """The asset ids that a product shows in an attribute, in order; raises KeyError for an unknown SKU."""

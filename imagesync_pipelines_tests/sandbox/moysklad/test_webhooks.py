@@ -74,7 +74,7 @@ def test_a_change_of_images_is_told_with_its_field(hooked: Caller, receiver: Rec
             "meta": meta(hooked, product),
             "action": "UPDATE",
             "updatedFields": ["images"],
-            "accountId": hooked.account.account_id,
+            "accountId": hooked.account.account.id,
         }
     ]
     assert hooked.sandbox.webhooks.deliveries()[-1].arrived

@@ -75,7 +75,7 @@ class Place:
 def place(database: sa.Engine) -> Iterator[Place]:
     queue, listener = Queue(database), bind()
     with moysklad_sandbox() as box:
-        names = AccountNames(frozenset({box.account("main").account_id}), {"child": "child"}, ("child", "other"))
+        names = AccountNames(frozenset({box.account("main").account.id}), {"child": "child"}, ("child", "other"))
         receiver = QueueReceiver(queue, names, SecretStr(SECRET), lambda: datetime.now(UTC))
         endpoints = LostAnswers(build_app(Endpoints("moysklad", receiver)))
         with running((endpoints, listener)):
