@@ -99,7 +99,7 @@ def counted(made: World, name: str, runs: list[dict[str, Any]]) -> Iterator[None
             "main": dict(box.calls_by_door(MAIN)),
             "children": {child: dict(box.calls_by_door(child)) for child in made.children},
             "refused": box.ledger.count(status=429),
-            "bans": len(box.bans),
+            "bans": len(box.counters.all()),
             "files": box.storage_ledger.count() + box.cdn_ledger.count(),
             "minutes": (made.now() - clock_started) / 60,
             "seconds": time.perf_counter() - started,

@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -152,7 +153,7 @@ class Bucket:
     """Full at the start; refills with the sandbox's clock. Safe between threads."""
 
     clock: SandboxClock
-    _left: float | None = None
+    _left: float = math.inf
     _seen_at: datetime | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -162,7 +163,7 @@ class Bucket:
             now = self.clock.now()
             # A clock that was moved back takes nothing away.
             passed = 0.0 if self._seen_at is None else max(0.0, (now - self._seen_at).total_seconds())
-            left = float(burst) if self._left is None else min(float(burst), self._left + passed * rate)
+            left = min(float(burst), self._left + passed * rate)
             self._seen_at = now
             allowed = left >= 1
             self._left = left - 1 if allowed else left

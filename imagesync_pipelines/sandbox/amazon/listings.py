@@ -1,7 +1,7 @@
 """What Amazon lists, the shelf that the stand-in serves it from, and made-up listings."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
@@ -145,13 +145,6 @@ class Shelf:
         """The picture of an id, case-sensitive, or None."""
         with self.lock:
             return self._pictures.get(picture_id)
-
-
-def shelf_of(listings: Iterable[AmazonListing]) -> Shelf:
-    """A shelf with these listings."""
-    shelf = Shelf()
-    shelf.put(*listings)
-    return shelf
 
 
 DEMO_SEED, DEMO_MODEL = 32, "QLT0032"

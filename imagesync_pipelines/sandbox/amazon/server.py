@@ -1,7 +1,4 @@
-"""Amazon's stand-in, ready to use: catalogue, token host and image host.
-
-Sections that docstrings of this folder name are those of docs/contracts/amazon.md.
-"""
+"""Amazon's stand-in, ready to use: catalogue, token host and image host (docs/contracts/amazon.md)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +18,7 @@ from imagesync_pipelines.sandbox.amazon.hosts import (
     token_app,
     token_place,
 )
-from imagesync_pipelines.sandbox.amazon.listings import MAIN, AmazonListing, ListedImage, Shelf, demo_listings, shelf_of
+from imagesync_pipelines.sandbox.amazon.listings import MAIN, AmazonListing, ListedImage, Shelf, demo_listings
 from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping, write_mapping
 from imagesync_pipelines.sandbox.amazon.pictures import AmazonPicture, make_id
 from imagesync_pipelines.sandbox.answers import FetchedFile
@@ -148,7 +145,8 @@ def amazon_sandbox(
 ) -> Iterator[AmazonSandbox]:
     """Run Amazon on loopback, on free ports unless they are given, with these listings or the demo's."""
     clock = clock if clock is not None else SandboxClock()
-    shelf = shelf_of(demo_listings() if listings is None else listings)
+    shelf = Shelf()
+    shelf.put(*(demo_listings() if listings is None else listings))
     api, token, images = bind(port), bind(token_port), bind(images_port)
     sandbox = AmazonSandbox(
         clock=clock,

@@ -99,10 +99,6 @@ class Beginning:
         """The open stores, the closed and the foreign one."""
         return (*self.stores, self.closed_store, self.foreign_store)
 
-    def seen_by(self, store: Store) -> tuple[OfficeProduct, ...]:
-        """The products whose photos this store lists at the start."""
-        return tuple(product for product in self.products if product.brand in store.brands)
-
 
 def make_beginning(seed: int, photos: int, stores: int, now: datetime) -> Beginning:
     """Rows for so many photos and stores, the same for the same seed and time.

@@ -16,6 +16,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imagesync_pipelines.sandbox.answers import claims_in
+
 
 @dataclass
 class OfficeRefusalError(Exception):
@@ -128,14 +130,8 @@ class OfficeTokens:
 
     def _read(self, token: str, kind: str) -> tuple[dict[str, Any] | None, str]:
         """The claims of a good token, or None and what is wrong with it."""
-        # The time is the sandbox's, which the library does not know.
-        try:
-            claims: dict[str, Any] = jwt.decode(
-                token, self.secret, [SIGNED_WITH], options={"verify_exp": False, "verify_iat": False}
-            )
-        except jwt.InvalidTokenError:
-            return None, INVALID
-        if claims["exp"] <= self.now().timestamp():
+        claims = claims_in(token, self.secret, SIGNED_WITH)
+        if claims is None or claims["exp"] <= self.now().timestamp():
             return None, INVALID
         if claims["token_type"] != kind:
             return None, WRONG_TYPE

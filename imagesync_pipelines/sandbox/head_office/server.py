@@ -1,7 +1,4 @@
-"""Head office's stand-in, ready to use: the service (web/head_office itself, not a copy) or the original.
-
-Sections that docstrings of this folder name are those of docs/contracts/edge.md.
-"""
+"""Head office's stand-in, ready to use: the service (web/head_office itself, not a copy) or the original."""
 
 import secrets
 from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import count
 from urllib.parse import parse_qs, urlencode, urlsplit, urlunsplit
 
@@ -81,9 +81,6 @@ def api_app(catalogue: ImageCatalogue, page_served: Callable[[], None], switches
     """The app of the API host; `page_served` is called behind every page."""
     api = _Api(catalogue, page_served, switches)
 
-    async def listing(request: Request) -> Response:
-        return await _listing(api, request)
-
     async def without_slash(request: Request) -> Response:
         # Django's APPEND_SLASH, before any authentication; the Location is relative.
         query = f"?{request.url.query}" if request.url.query else ""
@@ -93,7 +90,10 @@ def api_app(catalogue: ImageCatalogue, page_served: Callable[[], None], switches
         return HTMLResponse(NOT_FOUND_PAGE, 404)
 
     app = Starlette(
-        routes=[Route(PATH, listing, methods=METHODS), Route(PATH.rstrip("/"), without_slash, methods=METHODS)],
+        routes=[
+            Route(PATH, partial(_listing, api), methods=METHODS),
+            Route(PATH.rstrip("/"), without_slash, methods=METHODS),
+        ],
         exception_handlers={404: not_found},
     )
     app.router.redirect_slashes = False

@@ -1,7 +1,4 @@
-"""The image database's stand-in, ready to use for tests, benchmarks and the command line.
-
-Sections that docstrings of this folder name are those of docs/contracts/image_db.md.
-"""
+"""The image database's stand-in, ready to use for tests, benchmarks and the command line."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

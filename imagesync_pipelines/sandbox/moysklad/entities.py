@@ -1,4 +1,4 @@
-"""Writing images and entities: what is refused and why, partial success of bulk writes (sections 5, 7, 8)."""
+"""Writing images and entities: what is refused and why, partial success of bulk writes (docs/contracts/moysklad.md)."""
 
 import base64
 import binascii

@@ -9,7 +9,6 @@ from imagesync_pipelines.sandbox.moysklad.model import (
     NewEntity,
     StockAccount,
     StockEntity,
-    StockImage,
     fill,
 )
 from imagesync_pipelines.sandbox.moysklad.office import Office, Principal
@@ -94,11 +93,6 @@ class AccountHandle:
         """Name, bytes and id of an entity's images, in order; raises KeyError."""
         with self.account.lock:
             return [(image.filename, image.content, image.id) for image in self.account.entities[entity_id].images]
-
-    def stored(self, entity_id: str) -> list[StockImage]:
-        """The same as they are stored."""
-        with self.account.lock:
-            return list(self.account.entities[entity_id].images)
 
     def entities(self, *types: EntityType) -> list[StockEntity]:
         """The entities of these types, or all, oldest first."""

@@ -1,7 +1,4 @@
-"""МойСклад's stand-in, ready to use: API, storage and public host.
-
-Sections that docstrings of this folder name are those of docs/contracts/moysklad.md.
-"""
+"""МойСклад's stand-in, ready to use: API, storage and public host (docs/contracts/moysklad.md)."""
 
 import secrets
 from collections import Counter
@@ -18,7 +15,7 @@ from imagesync_pipelines.sandbox.ledger import CallLedger
 from imagesync_pipelines.sandbox.moysklad.app import PREFIX, Gate, api_app, api_place
 from imagesync_pipelines.sandbox.moysklad.handle import FIRST_PRINCIPAL, AccountHandle, NewAccount, opened
 from imagesync_pipelines.sandbox.moysklad.hosts import cdn_app, cdn_place, storage_app, storage_place
-from imagesync_pipelines.sandbox.moysklad.limits import ACCOUNT_AT_ONCE, Ban, Bans, PrincipalKind, UnderWay
+from imagesync_pipelines.sandbox.moysklad.limits import ACCOUNT_AT_ONCE, Bans, PrincipalKind, UnderWay
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches
 from imagesync_pipelines.sandbox.moysklad.mutation import mutate, night
@@ -58,11 +55,6 @@ class MoyskladSandbox(StandIn):
     def account(self, name: str) -> AccountHandle:
         """The account of this name; raises KeyError."""
         return self.accounts[name]
-
-    @property
-    def bans(self) -> tuple[Ban, ...]:
-        """Who is locked out now."""
-        return self.counters.all()
 
     def calls(self, account: str = "", door: str = "") -> int:
         """How many calls the API got since the start or the last `ledger.clear`, of one account and door if named."""
@@ -139,7 +131,7 @@ def _steered(app: ASGIApp, sandbox: MoyskladSandbox) -> ASGIApp:
         return sandbox.accounts[name]
 
     def bans() -> Values:
-        return {"bans": [vars(ban) for ban in sandbox.bans]}
+        return {"bans": [vars(ban) for ban in sandbox.counters.all()]}
 
     def state() -> Values:
         accounts = {}

@@ -3,7 +3,7 @@
 import hashlib
 
 from imagesync_pipelines.sandbox.mutation import MutationError, make, operators
-from imagesync_pipelines.sandbox.plytix import assets
+from imagesync_pipelines.sandbox.plytix import products
 from imagesync_pipelines.sandbox.plytix.model import PimAccount, PimAsset, PimProduct
 from imagesync_pipelines.sandbox.plytix.pim import PimRefusalError
 
@@ -16,7 +16,7 @@ def add_image(
 ) -> str:
     """Somebody uploads a picture and puts it into a gallery, at the end or before a position; gives the asset's id."""
     product = _product(account, sku)
-    asset = assets.store(account, filename, _content(account, filename), KIND)
+    asset = products.store(account, filename, _content(account, filename), KIND)
     ids = product.shown(label)
     place = len(ids) if position is None else position
     product.media[label] = [*ids[:place], asset.id, *ids[place:]]
@@ -25,7 +25,7 @@ def add_image(
 
 def upload(account: PimAccount, *, filename: str, content: bytes | None = None) -> str:
     """Somebody uploads a file and uses it nowhere; gives the asset's id."""
-    return assets.store(account, filename, content or _content(account, filename), KIND).id
+    return products.store(account, filename, content or _content(account, filename), KIND).id
 
 
 def remove_image(account: PimAccount, *, sku: str, label: str = GALLERY, position: int = 0) -> str:
@@ -55,13 +55,13 @@ def set_thumbnail(account: PimAccount, *, sku: str, asset_id: str | None = None)
 
 def rename_asset(account: PimAccount, *, asset_id: str, filename: str) -> str:
     """Somebody gives an asset another name; gives its id."""
-    assets.rename(account, _asset(account, asset_id), filename)
+    products.rename(account, _asset(account, asset_id), filename)
     return asset_id
 
 
 def delete_asset(account: PimAccount, *, asset_id: str) -> str:
     """Somebody deletes an asset, and so its links; gives its id."""
-    assets.remove(account, _asset(account, asset_id))
+    products.remove(account, _asset(account, asset_id))
     return asset_id
 
 

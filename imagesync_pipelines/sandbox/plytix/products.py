@@ -1,33 +1,49 @@
-"""The products of the PIM and their links to assets (docs/contracts/plytix.md)."""
+"""The products and assets of the PIM, and the links between them (docs/contracts/plytix.md)."""
 
+import base64
+import hashlib
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from imagesync_pipelines.sandbox.answers import SentReply
-from imagesync_pipelines.sandbox.plytix.model import THUMBNAIL, AttributeType, NewAttribute, PimAccount, PimProduct
+from imagesync_pipelines.sandbox.plytix.model import (
+    THUMBNAIL,
+    AttributeType,
+    NewAttribute,
+    PimAccount,
+    PimAsset,
+    PimProduct,
+    extension_of,
+)
 from imagesync_pipelines.sandbox.plytix.pim import (
     V2,
     Pim,
     PimAsk,
     PimRefusalError,
+    asked_asset,
     asked_product,
+    asset_json,
     audit_json,
+    content_type_of,
     created,
+    fetch_file,
     found,
     judge_number_of_assets,
     linked_json,
+    name_in,
     no_such_product,
     product_error,
     product_json,
+    products_with,
     schema_error,
 )
 
 STATUSES = ("Draft", "Completed", "Archived")
 # Plytix answers an object here, not a text.
 WRONG_TYPE = {"_schema": ["Invalid input type."]}
-NO_TEXT = "Not a valid string."
+NO_TEXT, REQUIRED = "Not a valid string.", "Missing data for required field."
 
 
 def changed(account: PimAccount, product: PimProduct, body: Mapping[str, Any]) -> PimProduct:
@@ -129,7 +145,7 @@ def create_variant(pim: Pim, ask: PimAsk) -> SentReply:
     """POST /products/{id}/variants: `{"variant": {"sku": …}}` on v1, the flat body on v2."""
     body = ask.fields() if ask.version == V2 else ask.fields().get("variant")
     if not isinstance(body, dict):
-        raise schema_error(("variant", "Missing data for required field."))
+        raise schema_error(("variant", REQUIRED))
     return _create(pim, body, ask.version, asked_product(pim, ask).id)
 
 
@@ -148,7 +164,7 @@ def _written(pim: Pim, product: PimProduct, version: int) -> dict[str, Any]:
 
 def _judge_sku(account: PimAccount, sku: object) -> None:
     if not isinstance(sku, str) or not sku:
-        raise product_error(("sku", "Missing data for required field."))
+        raise product_error(("sku", REQUIRED))
     if account.by_sku(sku) is not None:
         taken = (("sku", "A product with the same SKU already exists"),)
         raise PimRefusalError(409, "product data validation failed", taken)
@@ -197,10 +213,10 @@ def _read(pim: Pim, ask: PimAsk) -> _Link:
     body = ask.fields()
     asset_id, label = body.get("id"), body.get("attribute_label")
     if not asset_id:
-        missing = ("id", "Missing data for required field.")
+        missing = ("id", REQUIRED)
         raise schema_error(("asset.id", "asset id not found in request") if ask.version == V2 else missing)
     if not label:
-        raise schema_error(("attribute_label", "Missing data for required field."))
+        raise schema_error(("attribute_label", REQUIRED))
     attribute = pim.account.attributes.get(str(label))
     if label != THUMBNAIL and (attribute is None or attribute.type is AttributeType.TEXT):
         raise schema_error(("attribute_label", "label does not exist"))
@@ -238,3 +254,115 @@ def _related(pim: Pim, ask: PimAsk) -> str:
         message = f"asset id {asset_id} is not related to product id {product.id}"
         raise PimRefusalError(404, message, (("asset_id", message),))
     return asset_id
+
+
+SUFFIX_LENGTH = 5
+
+
+def create_asset(pim: Pim, ask: PimAsk) -> SentReply:
+    """POST /assets: fetch or decode the file, and store it unless the same file has the same name already."""
+    content, filename = _file(pim, ask)
+    content_type = content_type_of(content, filename)
+    if content_type is None:
+        raise PimRefusalError(
+            pim.switches.bad_image_status, "Schema validation error", (("url", "the file type is not supported"),)
+        )
+    with pim.account.lock:
+        asset = store(pim.account, filename, content, content_type)
+        return created(asset_json(pim.host, asset, products=0), f"{pim.host}/api/v1/assets/{asset.id}")
+
+
+def get_asset(pim: Pim, ask: PimAsk) -> SentReply:
+    """GET /assets/{id}."""
+    asset = asked_asset(pim, ask)
+    return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
+
+
+def patch_asset(pim: Pim, ask: PimAsk) -> SentReply:
+    """PATCH /assets/{id}: another name, whose extension is the same."""
+    asset = asked_asset(pim, ask)
+    name = ask.fields().get("filename", asset.filename)
+    if not isinstance(name, str):
+        raise schema_error(("filename", NO_TEXT))
+    rename(pim.account, asset, name)
+    return found([asset_json(pim.host, asset, products_with(pim.account, asset))])
+
+
+def delete_asset(pim: Pim, ask: PimAsk) -> SentReply:
+    """DELETE /assets/{id}: the asset goes, and its links with it."""
+    remove(pim.account, asked_asset(pim, ask))
+    return SentReply(204)
+
+
+def store(account: PimAccount, filename: str, content: bytes, content_type: str) -> PimAsset:
+    """Keep a file: same name and content is the 409, same name and other content gets another name."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    now = account.clock.now()
+    asset = PimAsset(
+        id=account.new_id(f"asset/{filename}/{sha256}"),
+        filename=_free_name(account, filename, sha256),
+        content=content,
+        sha256=sha256,
+        content_type=content_type,
+        created=now,
+        modified=now,
+    )
+    account.assets[asset.id] = asset
+    account.named[asset.filename] = asset.id
+    return asset
+
+
+def rename(account: PimAccount, asset: PimAsset, name: str) -> None:
+    """Give an asset another name; a name that is taken is treated as in an upload."""
+    if name == asset.filename:
+        return
+    if extension_of(name) != asset.extension:
+        raise schema_error(("filename", "Extension changes are not allowed"))
+    free = _free_name(account, name, asset.sha256)
+    del account.named[asset.filename]
+    account.named[free] = asset.id
+    asset.filename = free
+    asset.modified = account.clock.now()
+
+
+def remove(account: PimAccount, asset: PimAsset) -> None:
+    """Delete an asset and unlink it everywhere."""
+    asset.deleted = account.clock.now()
+    del account.named[asset.filename]
+    for product in account.products.values():
+        if product.thumbnail == asset.id:
+            product.thumbnail = None
+        for label, ids in product.media.items():
+            product.media[label] = [one for one in ids if one != asset.id]
+
+
+def _file(pim: Pim, ask: PimAsk) -> tuple[bytes, str]:
+    """The content and the name that a body asks to store; the file is fetched without holding the account."""
+    body = ask.fields()
+    url, content, filename = body.get("url"), body.get("content"), body.get("filename")
+    if filename is not None and not isinstance(filename, str):
+        raise schema_error(("filename", NO_TEXT))
+    if content is not None:
+        if not filename:
+            raise schema_error(("filename", "filename field is mandatory when uploading from content"))
+        try:
+            return base64.b64decode(str(content), validate=True), filename
+        except ValueError as error:  # also for letters that base64 does not have at all
+            raise schema_error(("content", "content is not valid base64")) from error
+    if url is None:
+        raise schema_error(("url", REQUIRED))
+    if not isinstance(url, str):
+        raise schema_error(("url", NO_TEXT))
+    return fetch_file(pim.fetch, url, pim.switches.bad_image_status), filename or name_in(url)
+
+
+def _free_name(account: PimAccount, filename: str, sha256: str) -> str:
+    """The name under which a file is stored; raises the 409 when the same file has it."""
+    namesake = account.by_name(filename)
+    if namesake is None:
+        return filename
+    if namesake.sha256 == sha256:
+        raise PimRefusalError(409, "Asset already exists", (("asset.id", namesake.id),))
+    stem, dot, extension = filename.rpartition(".")
+    suffix = account.new_id(f"suffix/{filename}")[:SUFFIX_LENGTH]
+    return f"{stem}_{suffix}{dot}{extension}" if dot else f"{filename}_{suffix}"

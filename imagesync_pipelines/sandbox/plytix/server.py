@@ -1,7 +1,4 @@
-"""Plytix's stand-in, ready to use: the PIM and the auth host.
-
-Sections that docstrings of this folder name are those of docs/contracts/plytix.md.
-"""
+"""Plytix's stand-in, ready to use: the PIM and the auth host (docs/contracts/plytix.md)."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -101,10 +98,6 @@ class PlytixSandbox(StandIn):
     def mutate(self, operator: str, **arguments: Any) -> str:
         """Change the account now, as a person in the UI does; operators and arguments as in mutation.py."""
         return mutate(self.account, operator, **arguments)
-
-    def spend(self, calls: int) -> None:
-        """Another client of the account makes so many calls."""
-        self.windows.hit(calls)
 
 
 @contextmanager

@@ -174,7 +174,7 @@ def test_a_run_that_begins_with_the_hour_spent_ends_with_a_warning_and_tells_whe
     server: EmbeddedServer, tmp_path: Path
 ) -> None:
     with plytix_world(server, tmp_path / "place", limits=((100, 10), (40, 3600))) as place:
-        place.plytix.spend(40)
+        place.plytix.windows.hit(40)
         done = place.sync()
         assert (done.status, done.error) == (Status.PARTIAL, "")
         assert (done.report["total_products"], done.report["links_created"], done.report["errors"]) == (20, 0, [])

@@ -81,7 +81,7 @@ def test_when_the_hour_is_spent_the_run_checkpoints_and_the_next_one_goes_on(
     limits = ((100, 10), (10, 3600))
     with open_connector(database, tmp_path, listings=PAIR, limits=limits, clock=clock, workers=1) as connector:
         connector.plytix.switches.wait_named = named
-        connector.plytix.spend(3)
+        connector.plytix.windows.hit(3)
         runs, stopped = 0, "not begun"
         while stopped:
             done = connector.sync()
@@ -105,7 +105,7 @@ def test_a_run_that_begins_with_the_hour_spent_is_a_checkpoint_and_the_next_one_
     with open_connector(
         database, tmp_path, listings=PAIR, limits=((100, 10), (40, 3600)), clock=clock, workers=1
     ) as connector:
-        connector.plytix.spend(40)
+        connector.plytix.windows.hit(40)
         for _ in range(2):
             done = connector.sync()
             assert "the next run goes on" in done.stopped

@@ -55,7 +55,7 @@ def pair(database: sa.Engine, tmp_path: Path) -> Iterator[Connector]:
 
 def spend_the_hour(connector: Connector, *, left: int) -> None:
     """Leave so many calls of the account's hour, of which there are 10."""
-    connector.plytix.spend(10 - left)
+    connector.plytix.windows.hit(10 - left)
 
 
 @pytest.fixture

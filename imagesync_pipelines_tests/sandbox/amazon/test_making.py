@@ -7,9 +7,9 @@ import pytest
 from imagesync_pipelines.sandbox.amazon.listings import (
     AmazonListing,
     ListingError,
+    Shelf,
     demo_listings,
     make_listings,
-    shelf_of,
 )
 from imagesync_pipelines.sandbox.amazon.pictures import Background
 from imagesync_pipelines_tests.sandbox.amazon.making import in_marketplace, poor_listings
@@ -135,7 +135,8 @@ def test_poor_listings_have_what_their_name_says() -> None:
 
 
 def test_a_shelf_gives_what_was_put_on_it() -> None:
-    shelf = shelf_of(make_listings(5))
+    shelf = Shelf()
+    shelf.put(*make_listings(5))
     listing = shelf.all("US")[1]
     assert shelf.one(listing.asin, "US") == listing
     assert shelf.all("CA") == ()

@@ -180,11 +180,11 @@ def test_who_goes_too_far_is_banned_until_support_helps(
     caller: Caller, box: MoyskladSandbox, product: str, method: str, path: str, body: object, calls: int, at_speed: bool
 ) -> None:
     for nth in range(calls + (45 if at_speed else 0)):
-        assert not box.bans, nth
+        assert not box.counters.all(), nth
         if not at_speed and nth % 40 == 0:
             box.clock.move(3)
         caller.ask(method, path.format(product=product), body)
-    assert [(ban.account, ban.principal) for ban in box.bans] == [("main", "admin")]
+    assert [(ban.account, ban.principal) for ban in box.counters.all()] == [("main", "admin")]
     box.clock.move(3600)
     answer = caller.ask("GET", LIST)
     assert (answer.status_code, code_of(answer)) == (403, 1061)
@@ -197,7 +197,7 @@ def test_failures_spread_over_minutes_ban_nobody(caller: Caller, box: MoyskladSa
     for _ in range(250):
         box.clock.move(0.5)
         assert code_of(caller.ask("GET", "entity/product/00000000-0000-4000-8000-000000000000")) == 1021
-    assert box.bans == ()
+    assert box.counters.all() == ()
 
 
 def test_a_body_above_the_limit_is_a_413_of_the_proxy_or_the_api(caller: Caller, product: str) -> None:

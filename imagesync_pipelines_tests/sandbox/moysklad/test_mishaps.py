@@ -37,7 +37,7 @@ def test_a_refusal_is_injected_by_code_for_one_account_and_entity(caller: Caller
 
 def test_files_can_be_cut_altered_or_another_thing(caller: Caller, box: MoyskladSandbox, product: str) -> None:
     row = caller.sent(product, [image("a.jpg")])[0]
-    content, file_id = jpeg("a.jpg"), caller.account.stored(product)[0].file_id
+    content, file_id = jpeg("a.jpg"), caller.account.account.entities[product].images[0].file_id
     box.faults.add(xml_page().at(STORAGE, file_id), altered().at(STORAGE), truncated().at(STORAGE))
     url = location(caller, row)
     assert fetch(url).content.startswith(b"<?xml")

@@ -63,18 +63,18 @@ def test_calls_that_meet_a_429_count_in_the_other_window(limited: Caller) -> Non
 
 
 def test_nothing_is_done_on_a_429(limited: Caller) -> None:
-    limited.sandbox.spend(3)
+    limited.sandbox.windows.hit(3)
     assert limited.patch("A", label="new").status_code == 429
     assert limited.sandbox.product("A").label == ""
 
 
 def test_the_body_is_the_gateways_and_not_the_usual_envelope(limited: Caller) -> None:
-    limited.sandbox.spend(3)
+    limited.sandbox.windows.hit(3)
     assert limited.search("products").json() == {"message": "API rate limit exceeded", "limit": 3, "window_size": 10}
 
 
 def test_another_client_of_the_account_spends_from_the_same_windows(limited: Caller) -> None:
-    limited.sandbox.spend(5)
+    limited.sandbox.windows.hit(5)
     answer = limited.search("products")
     assert answer.json()["window_size"] == 3600
     assert int(answer.headers["Retry-After"]) == 3600
@@ -95,7 +95,7 @@ def test_the_wait_is_named_as_the_switch_says(
     limited: Caller, named: WaitNamed, header: str | None, ttl: int | None
 ) -> None:
     limited.sandbox.switches.wait_named = named
-    limited.sandbox.spend(3)
+    limited.sandbox.windows.hit(3)
     limited.sandbox.clock.move(2.5)
     answer = limited.search("products")
     assert answer.headers.get("Retry-After") == header
