@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imagesync_pipelines.sandbox.mishaps import missing_image
-
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.amazon.listings import MAIN, make_listings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.conformance.subject import Automation, Held, Moment, Site, Subject, slow_call
 from imagesync_pipelines_tests.plytix_installations import ALIAS, PlytixWorld, file_name_of, plytix_world
+from imagesync_pipelines_tests.sandbox.mishaps import missing_image
 
 # Long enough that the call is still under way when its caller is killed; the stand-in carries it out all the same.
 FOR_LONG = 6.0

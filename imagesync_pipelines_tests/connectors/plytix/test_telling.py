@@ -8,7 +8,6 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy as sa
-from imagesync_pipelines.sandbox.mishaps import missing_image
 from upath import UPath
 
 from imagesync_pipelines.connectors.plytix import plan_steps, reading
@@ -36,6 +35,7 @@ from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.steps import Pictures, RunContext, StepResult, Table
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, open_connector
 from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product, url_of
+from imagesync_pipelines_tests.sandbox.mishaps import missing_image
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 # Two products with the same four images.
