@@ -22,7 +22,6 @@ from imagesync_pipelines.connectors.edge.downloads import (
     from_bucket,
     from_head_office,
     open_downloads,
-    policy_of,
 )
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.connectors.edge.planning import Payloads, payload_of, plan_photos
@@ -69,7 +68,7 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
             made = plan_photos(mirror, read_current(database), _whole(), LIMITS, max_bytes=settings.max_photo)
         before = processor_seconds(servers)
         with watch.step("apply"):
-            downloads = open_downloads(open_photo, policy_of(settings), check=check)
+            downloads = open_downloads(open_photo, settings, check=check)
             done = apply_photos(
                 made.plan,
                 payload_of(made.written, payloads),

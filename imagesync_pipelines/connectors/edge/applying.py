@@ -8,13 +8,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.edge import reporting, store
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
-from imagesync_pipelines.connectors.edge.downloads import (
-    OpenPhoto,
-    from_bucket,
-    from_head_office,
-    open_downloads,
-    policy_of,
-)
+from imagesync_pipelines.connectors.edge.downloads import OpenPhoto, from_bucket, from_head_office, open_downloads
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING, BinariesHandOver, StoreRun, at_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
@@ -79,17 +73,36 @@ def photo_binaries(context: RunContext[EdgeSettings], options: ApplyOptions) -> 
     with at_store(context) as run:
         done = apply_plan(run, options.plan_id)
         table = run.database.table
-    statuses = pd.DataFrame(sorted(done.left.photos.items()), columns=["status", "photos"])
+    applied, left = done.applied, done.left
+    numbers: dict[str, int | float] = {
+        "photos/downloaded": left.tried,
+        "photos/verified": done.verified,
+        "photos/failed": left.failed,
+        "photos/mismatched": left.mismatched,
+        "photos/success_rate": 1.0 - left.failed / left.tried if left.tried else 1.0,
+        "database/bytes": left.database_bytes,
+    }
+    if left.grown_bytes is not None:
+        numbers["database/grown_bytes"] = left.grown_bytes
+    if left.capacity_bytes:
+        numbers["database/used_share"] = left.database_bytes / left.capacity_bytes
+    line = f"{context.account}: nothing was to be done."
+    if done.plan_id is not None:
+        line = (
+            f"{context.account}: plan {done.plan_id}: {applied.added} added, {applied.updated} updated, "
+            f"{applied.removed} removed, {applied.kept} kept, {applied.failed} failed, {applied.refused} refused; "
+            f"{left.tried} downloads, {left.bytes_downloaded / MEGABYTE:,.1f} MB."
+        )
     return StepResult(
-        rows=sum(done.left.photos.values()),
-        size=done.left.database_bytes,
-        numbers=_numbers(done),
+        rows=sum(left.photos.values()),
+        size=left.database_bytes,
+        numbers=numbers,
         shown={
-            "statuses": Table(statuses),
-            "errors": Texts(done.applied.errors),
+            "statuses": Table(pd.DataFrame(sorted(left.photos.items()), columns=["status", "photos"])),
+            "errors": Texts(applied.errors),
             "dagster/table_name": table,
         },
-        lines=[_line(context.account, done)],
+        lines=[line],
         warnings=done.summary.warnings,
         summary=done.summary,
         columns=PRODUCT_PHOTO_COLUMNS,
@@ -106,7 +119,7 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StoreApplied:
     context = run.context
     listed = context.find(LISTING, ListingHandOver)
     if plan_id is None and listed is not None and listed.quiet:
-        left = _leave(run, settled_at=listed.mirror_at)
+        left = _leave(run, PhotosApplied(), listed.mirror_at)
         calls = listed.calls if listed.run_id == context.run_id else 0
         summary = summary_of(Applied(), context.started_at, warnings=listed.warnings, held_back=0, api_calls=calls)
         return StoreApplied(None, Applied(), left, 0, summary)
@@ -115,14 +128,8 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StoreApplied:
         done = _apply(run, loaded)
     mirror_at = loaded.scope["mirror_at"] if not done.applied.refused and not done.gone else None
     left = _leave(run, done, datetime.fromisoformat(mirror_at) if mirror_at else None)
-    summary = applied_summary(
-        context,
-        loaded,
-        done.applied,
-        warnings=tuple(_warnings(context, loaded, done)),
-        calls=run.api.calls - calls,
-        received=done.bytes,
-    )
+    warnings, calls = tuple(_warnings(context, loaded, done)), run.api.calls - calls
+    summary = applied_summary(context, loaded, done.applied, warnings=warnings, calls=calls)
     # Bytes of photos: what the listing took is told with the plan.
     summary = replace(summary, bytes_downloaded=done.bytes)
     return StoreApplied(loaded.header.id, done.applied, left, done.verified, summary)
@@ -132,11 +139,14 @@ def few_photos_fail(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResu
     """Whether few enough of the photos failed; more than EDGE_MAX_FAILURE_SHARE is an error, less a warning."""
     left, settings = context.look_at(BINARIES, BinariesHandOver), context.settings
     share = left.failed / left.tried if left.tried else 0.0
-    counts = left.tried >= settings.failure_floor
+    counts, said = left.tried >= settings.failure_floor, "no photo had to be fetched"
+    if left.tried:
+        few = "" if counts else f"; fewer than {settings.failure_floor} are too few to judge"
+        said = f"{left.failed} of {left.tried} photos failed: {share:.1%}{few}"
     return {
         "few_photos_fail": CheckResult(
             passed=not (counts and share > settings.warn_failure_share),
-            description=_failures(left, share, settings.failure_floor),
+            description=said,
             shown={"tried": left.tried, "failed": left.failed, "share": share},
             severe=counts and share > settings.max_failure_share,
         )
@@ -172,29 +182,28 @@ def no_database_is_nearly_full(context: RunContext[EdgeSettings]) -> Mapping[str
 
 
 def _apply(run: StoreRun, loaded: Loaded) -> PhotosApplied:
-    payload, done = portions_of(run.context, loaded), list[PhotosApplied]()
+    done, payload = PhotosApplied(), portions_of(run.context, loaded)
 
     def effects() -> Applied:
-        done.append(
-            apply_photos(
-                loaded.rows,
-                payload,
-                run.database,
-                open_downloads(_open_photo(run), policy_of(run.settings)),
-                run.context.quarantine,
-                rows_per_commit=run.settings.rows_per_commit,
-                on_written=lambda written: reporting.queue(run.engine, run.name, written),
-                on_progress=lambda number: run.context.progress("photos written", number, loaded.total),
-            )
+        nonlocal done
+        done = apply_photos(
+            loaded.rows,
+            payload,
+            run.database,
+            open_downloads(_open_photo(run), run.settings),
+            run.context.quarantine,
+            rows_per_commit=run.settings.rows_per_commit,
+            on_written=lambda written: reporting.queue(run.engine, run.name, written),
+            on_progress=lambda number: run.context.progress("photos written", number, loaded.total),
         )
-        if done[0].gone:
+        if done.gone:
             with run.engine.begin() as connection:
-                mirror.mark_gone(connection, run.context.connector, run.name, done[0].gone, NOT_FOUND)
-        return done[0].applied
+                mirror.mark_gone(connection, run.context.connector, run.name, done.gone, NOT_FOUND)
+        return done.applied
 
     _report_what_a_crash_kept_back(run, loaded.header.id)
     carry_out(run.context, loaded, effects)
-    return done[0]
+    return done
 
 
 def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> None:
@@ -220,16 +229,16 @@ def _open_photo(run: StoreRun) -> OpenPhoto:
     return from_bucket(place, run.settings)
 
 
-def _leave(run: StoreRun, done: PhotosApplied | None = None, settled_at: datetime | None = None) -> BinariesHandOver:
+def _leave(run: StoreRun, done: PhotosApplied, settled_at: datetime | None) -> BinariesHandOver:
     """What the checks and the next run look at, kept; settled_at: the state of the mirror that the store now has."""
     context, capacity, used = run.context, run.account.capacity_gb, store.storage_used(run.database)
     before = context.handovers.newest(BINARIES, BinariesHandOver)
     left = BinariesHandOver(
         settled_at=settled_at,
-        tried=done.downloads if done else 0,
-        failed=done.failed if done else 0,
-        mismatched=len(done.mismatched) if done else 0,
-        bytes_downloaded=done.bytes if done else 0,
+        tried=done.downloads,
+        failed=done.failed,
+        mismatched=len(done.mismatched),
+        bytes_downloaded=done.bytes,
         seconds=(datetime.now(UTC) - context.started_at).total_seconds(),
         photos=dict(used.photos),
         database_bytes=used.database_bytes,
@@ -250,38 +259,3 @@ def _warnings(context: RunContext[EdgeSettings], loaded: Loaded, done: PhotosApp
     if done.unsettled:
         found.append(f"{len(done.unsettled)} photos changed at the head office meanwhile; the next listing decides.")
     return found
-
-
-def _line(name: str, done: StoreApplied) -> str:
-    if done.plan_id is None:
-        return f"{name}: nothing was to be done."
-    applied, left = done.applied, done.left
-    return (
-        f"{name}: plan {done.plan_id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
-        f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused; {left.tried} downloads, "
-        f"{left.bytes_downloaded / MEGABYTE:,.1f} MB."
-    )
-
-
-def _numbers(done: StoreApplied) -> Mapping[str, int | float]:
-    left = done.left
-    numbers: dict[str, int | float] = {
-        "photos/downloaded": left.tried,
-        "photos/verified": done.verified,
-        "photos/failed": left.failed,
-        "photos/mismatched": left.mismatched,
-        "photos/success_rate": 1.0 - left.failed / left.tried if left.tried else 1.0,
-        "database/bytes": left.database_bytes,
-    }
-    if left.grown_bytes is not None:
-        numbers["database/grown_bytes"] = left.grown_bytes
-    if left.capacity_bytes:
-        numbers["database/used_share"] = left.database_bytes / left.capacity_bytes
-    return numbers
-
-
-def _failures(left: BinariesHandOver, share: float, floor: int) -> str:
-    if not left.tried:
-        return "no photo had to be fetched"
-    few = f"; fewer than {floor} are too few to judge" if left.tried < floor else ""
-    return f"{left.failed} of {left.tried} photos failed: {share:.1%}{few}"

@@ -53,7 +53,8 @@ _CHUNK = 1024 * 1024
 
 # Rows that are looked at ahead of the one that is written; small photos would else fill memory with rows.
 ROWS_AHEAD = 500
-FIRST_WAIT = 0.5
+# Of one photo; opening it is tried again by the source itself.
+TRIES, FIRST_WAIT = 3, 0.5
 # A photo of a product has one to three megapixels; more is decoded in a child process, so that threads stay small.
 LIMITS = DecodeLimits(here_pixels=8_000_000)
 # Errors that every photo of the store would meet.
@@ -107,17 +108,6 @@ class FetchedPhoto:
     held: int
 
 
-@dataclass(frozen=True)
-class DownloadPolicy:
-    """How photos are fetched; sizes in bytes. pace_seconds lies between the starts of two downloads of the run."""
-
-    concurrency: int = 5
-    pace_seconds: float = 0.0
-    budget: int = 64 * 1024 * 1024
-    max_photo: int = 50 * 1024 * 1024
-    tries: int = 3
-
-
 class Budget:
     """How many bytes of photos may be in memory; one photo larger than all of it may be there alone."""
 
@@ -145,21 +135,11 @@ class Downloads:
     """How the photos of one run are fetched; `check` looks at what has the right checksum."""
 
     open_photo: OpenPhoto
-    policy: DownloadPolicy
+    settings: EdgeSettings
     pacer: Pacer
     budget: Budget
     check: CheckPhoto
     timing: Timing
-
-
-def policy_of(settings: EdgeSettings) -> DownloadPolicy:
-    """The policy that the settings ask for."""
-    return DownloadPolicy(
-        concurrency=settings.concurrency,
-        pace_seconds=settings.pace_ms / 1000,
-        budget=settings.memory_budget,
-        max_photo=settings.max_photo,
-    )
 
 
 def decode_whole(body: bytes, photo: Photo) -> None:
@@ -169,15 +149,15 @@ def decode_whole(body: bytes, photo: Photo) -> None:
 
 def open_downloads(
     open_photo: OpenPhoto,
-    policy: DownloadPolicy,
+    settings: EdgeSettings,
     *,
     check: CheckPhoto = decode_whole,
     timing: Timing | None = None,
 ) -> Downloads:
     """The downloads of one run: pace and budget are shared by all that is fetched through it."""
     used = timing or Timing()
-    pacer = Pacer(policy.pace_seconds, clock=used.clock, sleep=used.sleep)
-    return Downloads(open_photo, policy, pacer, Budget(policy.budget), check, used)
+    pacer = Pacer(settings.pace_ms / 1000, clock=used.clock, sleep=used.sleep)
+    return Downloads(open_photo, settings, pacer, Budget(settings.memory_budget), check, used)
 
 
 def fetch_ahead(
@@ -189,7 +169,7 @@ def fetch_ahead(
     budget, and the caller releases what is `held` once the bytes are no longer needed. None in between means that the
     next photo finds no room until the caller has released everything it holds. Raises NOT_ABOUT_ONE_PHOTO.
     """
-    pool = ThreadPoolExecutor(downloads.policy.concurrency, thread_name_prefix="photo")
+    pool = ThreadPoolExecutor(downloads.settings.concurrency, thread_name_prefix="photo")
     line: deque[tuple[R, Future[FetchedPhoto] | None]] = deque()
     try:
         upcoming = next(rows, None)
@@ -218,7 +198,7 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
     Raises NOT_ABOUT_ONE_PHOTO.
     """
     part, received, wrong = _Part(), 0, ""
-    for tries in range(1, downloads.policy.tries + 1):
+    for tries in range(1, TRIES + 1):
         if tries > 1 and part.problem is not None:
             downloads.timing.sleep(FIRST_WAIT * 2 ** (tries - 2))
         downloads.pacer.wait()
@@ -226,9 +206,11 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
         received, held = received + part.received, photo.size + part.extra
         digest = hashlib.md5(part.body, usedforsecurity=False).hexdigest()
         if digest == photo.checksum:
-            reason = _look_at(part.body, photo, downloads.check)
-            body, fault = (None, DownloadFault.BAD_IMAGE) if reason else (part.body, None)
-            return FetchedPhoto(photo, body, fault, reason, received, tries, held)
+            try:
+                downloads.check(part.body, photo)
+            except BadImageError as error:
+                return FetchedPhoto(photo, None, DownloadFault.BAD_IMAGE, str(error), received, tries, held)
+            return FetchedPhoto(photo, part.body, None, "", received, tries, held)
         if part.problem is None:
             if digest == wrong:
                 break
@@ -236,10 +218,10 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
         elif not part.again:
             break
     if part.problem is not None:
-        return FetchedPhoto(photo, None, _fault_of(part.problem), str(part.problem), received, tries, held)
-    return FetchedPhoto(
-        photo, None, DownloadFault.MISMATCH, mismatch_reason(photo.checksum, wrong), received, tries, held
-    )
+        fault, reason = _fault_of(part.problem), str(part.problem)
+    else:
+        fault, reason = DownloadFault.MISMATCH, mismatch_reason(photo.checksum, wrong)
+    return FetchedPhoto(photo, None, fault, reason, received, tries, held)
 
 
 @dataclass(frozen=True)
@@ -270,8 +252,8 @@ def _receive(photo: Photo, before: _Part, downloads: Downloads) -> _Part:
                 pieces.append(piece)
                 received += len(piece)
                 over = size + received - photo.size - extra
-                if size + received > downloads.policy.max_photo:
-                    what = f"the photo is larger than {downloads.policy.max_photo} bytes (EDGE_MAX_PHOTO_MB)"
+                if size + received > downloads.settings.max_photo:
+                    what = f"the photo is larger than {downloads.settings.max_photo} bytes (EDGE_MAX_PHOTO_MB)"
                     return _Part(received=received, problem=BodyTooLargeError(what), extra=extra)
                 # A listed size may be wrong; what memory holds must not be.
                 if over > 0 and not downloads.budget.admit(over):
@@ -293,15 +275,6 @@ def _fault_of(problem: UpstreamError) -> DownloadFault:
     if isinstance(problem, ObjectMissingError):
         return DownloadFault.NO_OBJECT
     return DownloadFault.TOO_LARGE if isinstance(problem, BodyTooLargeError) else DownloadFault.UNREACHABLE
-
-
-def _look_at(body: bytes, photo: Photo, check: CheckPhoto) -> str:
-    """What is wrong with bytes whose checksum is right; '' when nothing is."""
-    try:
-        check(body, photo)
-    except BadImageError as error:
-        return str(error)
-    return ""
 
 
 def from_head_office(api: HeadOfficeApi, store_id: str) -> OpenPhoto:

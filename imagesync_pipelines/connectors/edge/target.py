@@ -1,6 +1,5 @@
 """A plan of photos into a store's database: bytes, metadata and status of a photo in one transaction."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -38,65 +37,77 @@ OnWritten = Callable[[Sequence[PhotoReport]], None]
 """Called after every commit with what is to be told to the head office about its photos."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class PhotosApplied:
-    """What came of a plan.
+    """What came of a plan, filled as it is applied.
 
     applied: in rows, as the engine counts. downloads: photos that were asked for; verified: those proven by checksum
-    and decode; failed: those that were not, without the `unsettled`. bytes: received over the wire, repeats included.
-    mismatched: photos whose bytes were not the listed ones in two runs. unsettled: photos that changed or went at the
-    head office since they were listed; the next listing decides. gone: of these, what it answered 404 about.
+    and decode. bytes: received over the wire, repeats included. mismatched: photos whose bytes were not the listed
+    ones in two runs. unsettled: photos that changed or went at the head office since they were listed; the next listing
+    decides. gone: of these, what it answered 404 about.
     """
 
-    applied: Applied
-    downloads: int
-    verified: int
-    failed: int
-    bytes: int
-    mismatched: tuple[str, ...]
-    unsettled: tuple[str, ...]
-    gone: frozenset[str]
+    applied: Applied = field(default_factory=Applied)
+    downloads: int = 0
+    verified: int = 0
+    bytes: int = 0
+    mismatched: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
 
-
-class Ready(NamedTuple):
-    """A row as it is written.
-
-    body: its picture, when it needed one. trouble: why it cannot be written, with the status that its row then gets.
-    """
-
-    row: PlanRow
-    photo: Photo | None
-    body: bytes | None
-    reserved: int
-    status: str
-    trouble: str
+    @property
+    def failed(self) -> int:
+        """Photos that were not proven, without the unsettled."""
+        return self.downloads - self.verified - len(self.unsettled)
 
 
 class _Row(NamedTuple):
-    """A row of the plan that is to be written; error is what its row at the store said before."""
+    """A row of the plan that is to be written.
+
+    photo: None for a removal. error: what its row at the store said before. fetched: what came of its download, when it
+    needed one; status: what its row then gets.
+    """
 
     row: PlanRow
     photo: Photo | None
     needs_bytes: bool
     error: str
+    fetched: FetchedPhoto | None = None
+    status: str = ""
+
+    @property
+    def body(self) -> bytes | None:
+        """Its proven picture."""
+        return self.fetched.body if self.fetched else None
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot be written."""
+        return self.fetched.reason if self.fetched else ""
 
 
 @dataclass
 class _Run:
-    """One application of a plan; used from one thread."""
+    """One application of a plan; used from one thread.
+
+    unfinished: groups of which a photo could not be written in this run; none of their photos is removed. unreachable:
+    photos in a row that the source did not give.
+    """
 
     database: StoreDatabase
     downloads: Downloads
     tally: Tally
     on_written: OnWritten
     clock: Callable[[], datetime]
-    batch: list[Ready] = field(default_factory=list)
+    done: PhotosApplied = field(default_factory=PhotosApplied)
+    batch: list[_Row] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
-    numbers: Counter[str] = field(default_factory=Counter)
     unreachable: int = 0
-    mismatched: list[str] = field(default_factory=list)
-    unsettled: list[str] = field(default_factory=list)
-    gone: set[str] = field(default_factory=set)
+
+    @property
+    def reserved(self) -> int:
+        """What the batch holds of the budget, in bytes."""
+        return sum(row.fetched.held for row in self.batch if row.fetched)
 
 
 def apply_photos(
@@ -122,16 +133,15 @@ def apply_photos(
     office gave before the last two is written.
     """
     run = _Run(database, downloads, Tally(quarantine), on_written, clock)
-    limit, done = max(1, downloads.policy.budget // BATCH_SHARE), 0
+    limit, done = max(1, downloads.settings.memory_budget // BATCH_SHARE), 0
     rows = _rows_to_write(plan, photos_of(payload), run)
     with closing(fetch_ahead(rows, lambda row: row.photo if row.needs_bytes else None, downloads)) as ahead:
         try:
             for ready in ahead:
                 if ready is not None:
-                    row, fetched = ready
-                    _take(run, row, fetched)
+                    _take(run, *ready)
                     done += 1
-                if ready is None or len(run.batch) >= rows_per_commit or _reserved(run.batch) >= limit:
+                if ready is None or len(run.batch) >= rows_per_commit or run.reserved >= limit:
                     _flush(run)
                     on_progress(done)
         except UpstreamError:
@@ -139,17 +149,8 @@ def apply_photos(
             raise
     _flush(run)
     on_progress(done)
-    failed = run.numbers["downloads"] - run.numbers["verified"] - len(run.unsettled)
-    return PhotosApplied(
-        run.tally.result(plan),
-        run.numbers["downloads"],
-        run.numbers["verified"],
-        failed,
-        run.numbers["bytes"],
-        tuple(run.mismatched),
-        tuple(run.unsettled),
-        frozenset(run.gone),
-    )
+    run.done.applied = run.tally.result(plan)
+    return run.done
 
 
 def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterator[_Row]:
@@ -165,7 +166,8 @@ def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterat
             settled = _settled(work, now)
             run.tally.take(settled)
             told = {result.key for result in settled}
-            run.on_written([_report(result, run.clock()) for result in settled if _is_synced(result)])
+            written = (one for one in settled if one.outcome is Outcome.DONE and one.change is not Change.REMOVE)
+            run.on_written([_report(result, run.clock()) for result in written])
             for row in sorted(work.rows, key=lambda row: row.change is Change.REMOVE):
                 if row.key not in told:
                     photo, needs_bytes = wanted.get(row.key, (None, False))
@@ -175,93 +177,61 @@ def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterat
 def _settled(work: GroupWork, now: Mapping[str, str]) -> list[RowResult]:
     """The results of rows that are as planned already; of the whole group when a row is neither that nor as it was."""
     done = [row for row in work.rows if now.get(row.key) == row.fingerprint_after]
-    moved = [
+    moved = (
         row
         for row in work.rows
         if row.fingerprint_before is not None and now.get(row.key_before or row.key) != row.fingerprint_before
-    ]
+    )
     if set(moved) - set(done):
         return same_for_all(work, Outcome.REFUSED, MOVED)
-    return [result_of(row, "") for row in done]
+    return [_result(row, "") for row in done]
 
 
 def _take(run: _Run, row: _Row, fetched: FetchedPhoto | None) -> None:
     """Put a row into the batch, and count its download. Raises SourceGoneError after too many that gave nothing."""
     if fetched is None:
-        run.batch.append(Ready(row.row, row.photo, None, 0, "", ""))
+        run.batch.append(row)
         return
-    run.numbers["downloads"] += 1
-    run.numbers["verified"] += fetched.fault is None
-    run.numbers["bytes"] += fetched.received
+    run.done.downloads += 1
+    run.done.verified += fetched.fault is None
+    run.done.bytes += fetched.received
     run.unreachable = run.unreachable + 1 if fetched.fault is DownloadFault.UNREACHABLE else 0
-    status = _status_after(run, fetched, row.error)
-    run.batch.append(Ready(row.row, row.photo, fetched.body, fetched.held, status, fetched.reason))
+    run.batch.append(row._replace(fetched=fetched, status=_status_after(run.done, fetched, row.error)))
     if run.unreachable >= GIVE_UP_AFTER:
         raise SourceGoneError(f"{GIVE_UP_AFTER} photos in a row could not be fetched, the last: {fetched.reason}")
 
 
-def _status_after(run: _Run, fetched: FetchedPhoto, error_before: str) -> str:
+def _status_after(done: PhotosApplied, fetched: FetchedPhoto, error_before: str) -> str:
     """The status of a photo after its download; what the next listing has to decide stays pending."""
     photo_id = fetched.photo.photo_id
     if fetched.fault is None:
         return "synced"
     if fetched.fault is DownloadFault.GONE:
-        run.gone.add(photo_id)
+        done.gone.add(photo_id)
     elif fetched.fault is not DownloadFault.MISMATCH:
         return "failed"
     elif is_second_mismatch(error_before, fetched.photo.checksum):
-        run.mismatched.append(photo_id)
+        done.mismatched.append(photo_id)
         return "failed"
-    run.unsettled.append(photo_id)
+    done.unsettled.append(photo_id)
     return "pending"
 
 
 def _flush(run: _Run) -> None:
-    """Write the batch, tell what came of it, and give its bytes back to the budget."""
-    batch, run.batch = run.batch, []
+    """Write the batch, tell what came of it, and give its bytes back to the budget.
+
+    The rows of a group stand side by side, removals last. Raises SERVER_GONE and StoreFullError, with nothing written.
+    """
+    batch, reserved, moment = run.batch, run.reserved, run.clock()
+    run.batch = []
     if not batch:
         return
-    moment = run.clock()
-    results = write_batch(run.database, batch, run.unfinished, moment)
-    run.tally.take(results)
-    told = {ready.row.key for ready in batch if ready.photo is not None and ready.status != "pending"}
-    run.on_written(
-        [_report(result, moment) for result in results if result.key in told and result.reason != writing.DOUBTED]
-    )
-    run.downloads.budget.release(_reserved(batch))
-
-
-def _reserved(batch: Sequence[Ready]) -> int:
-    """What rows hold of the budget, in bytes."""
-    return sum(ready.reserved for ready in batch)
-
-
-def _is_synced(result: RowResult) -> bool:
-    return result.outcome is Outcome.DONE and result.change is not Change.REMOVE
-
-
-def _report(result: RowResult, moment: datetime) -> PhotoReport:
-    if result.outcome is Outcome.DONE:
-        return PhotoReport(result.key, "synced", moment, "")
-    return PhotoReport(result.key, "failed", None, result.reason)
-
-
-def write_batch(
-    database: StoreDatabase, batch: Sequence[Ready], unfinished: set[str], moment: datetime
-) -> list[RowResult]:
-    """Write rows, those of a group side by side with removals last, as synced at `moment`; gives a result for each.
-
-    unfinished: groups of which a photo could not be written in this run; those of this batch are added, and none of
-    their photos is removed. Raises SERVER_GONE and StoreFullError, with nothing written.
-    """
-    groups = [list(rows) for _, rows in groupby(batch, key=lambda ready: ready.row.group)]
+    groups = [list(rows) for _, rows in groupby(batch, key=lambda one: one.row.group)]
     try:
-        return apply_halving(
+        results = apply_halving(
             groups,
-            lambda some: _write(database, [ready for group in some for ready in group], unfinished, moment),
-            lambda group, error: _refused_by_database(
-                database, group, unfinished, error_reason(getattr(error, "orig", None) or error)
-            ),
+            lambda some: _write(run, [row for group in some for row in group], moment),
+            lambda group, error: _refused_by_database(run, group, error_reason(getattr(error, "orig", None) or error)),
             fatal=SERVER_GONE,
             bad=(sa.exc.DBAPIError, psycopg.Error),
         )
@@ -271,54 +241,55 @@ def write_batch(
                 f"the store's database has no room left ({error_reason(error)}); make room, run again"
             ) from error
         raise
+    run.tally.take(results)
+    told = {one.row.key for one in batch if one.photo is not None and one.status != "pending"}
+    run.on_written(
+        [_report(result, moment) for result in results if result.key in told and result.reason != writing.DOUBTED]
+    )
+    run.downloads.budget.release(reserved)
 
 
-def _write(
-    database: StoreDatabase, batch: Sequence[Ready], unfinished_before: set[str], moment: datetime
-) -> list[RowResult]:
-    table = database.table
-    written = [ready for ready in batch if ready.photo is not None and not ready.trouble]
-    unfinished = unfinished_before | {ready.row.group for ready in batch if ready.trouble}
-    with database.engine.begin() as connection:
-        rows = [ready.row for ready in written]
-        writing.rename(
-            connection, table, [(r.key_before, r.key) for r in rows if r.key_before and r.key_before != r.key]
-        )
-        writing.write_with_bytes(
-            connection, table, [(ready.photo, ready.body) for ready in written if ready.photo and ready.body], moment
-        )
-        alone = [ready.photo for ready in written if ready.photo and ready.body is None]
-        hashed = writing.write_without_bytes(connection, table, alone, moment)
-        doubted = {photo.photo_id for photo in alone} - hashed
-        unfinished |= {ready.row.group for ready in written if ready.row.key in doubted}
-        writing.note_unwritten(
-            connection,
-            table,
-            [(ready.photo, ready.status, ready.trouble) for ready in batch if ready.photo and ready.trouble],
-        )
-        removed = [ready.row for ready in batch if ready.row.change is Change.REMOVE]
+def _report(result: RowResult, moment: datetime) -> PhotoReport:
+    if result.outcome is Outcome.DONE:
+        return PhotoReport(result.key, "synced", moment, "")
+    return PhotoReport(result.key, "failed", None, result.reason)
+
+
+def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult]:
+    """Write rows in one transaction, as synced at `moment`; gives a result for each."""
+    table = run.database.table
+    written = [(one.row, one.photo, one.body) for one in batch if one.photo is not None and not one.trouble]
+    bare = [photo for _, photo, body in written if body is None]
+    unwritten = [(one.photo, one.status, one.trouble) for one in batch if one.photo is not None and one.trouble]
+    removed = [one.row for one in batch if one.row.change is Change.REMOVE]
+    renamed = [(row.key_before, row.key) for row, *_ in written if row.key_before and row.key_before != row.key]
+    with run.database.engine.begin() as connection:
+        writing.rename(connection, table, renamed)
+        writing.write_with_bytes(connection, table, [(photo, body) for _, photo, body in written if body], moment)
+        hashed = writing.write_without_bytes(connection, table, bare, moment)
+        doubted = {photo.photo_id for photo in bare} - hashed
+        writing.note_unwritten(connection, table, unwritten)
+        unfinished = run.unfinished | {one.row.group for one in batch if one.trouble or one.row.key in doubted}
         writing.remove(connection, table, [row.key for row in removed if row.group not in unfinished])
-    unfinished_before |= unfinished
-    kept = {row.key for row in removed if row.group in unfinished}
+    # Only once it is written: a batch that is not accepted is tried again in halves.
+    run.unfinished |= unfinished
     troubles = {
-        **{ready.row.key: ready.trouble for ready in batch},
+        **{one.row.key: one.trouble for one in batch},
         **dict.fromkeys(doubted, writing.DOUBTED),
-        **dict.fromkeys(kept, KEPT_FOR_NOW),
+        **{row.key: KEPT_FOR_NOW for row in removed if row.group in unfinished},
     }
-    return [result_of(ready.row, troubles[ready.row.key]) for ready in batch]
+    return [_result(one.row, troubles[one.row.key]) for one in batch]
 
 
-def _refused_by_database(
-    database: StoreDatabase, piece: Sequence[Ready], unfinished: set[str], reason: str
-) -> list[RowResult]:
+def _refused_by_database(run: _Run, piece: Sequence[_Row], reason: str) -> list[RowResult]:
     """The results of a group that the database does not accept; its rows say why where they can."""
-    unfinished.add(piece[0].row.group)
-    with database.engine.begin() as connection:
-        writing.note_failed(connection, database.table, [ready.row.key for ready in piece if ready.photo], reason)
-    return [result_of(ready.row, ready.trouble or reason) for ready in piece]
+    run.unfinished.add(piece[0].row.group)
+    with run.database.engine.begin() as connection:
+        writing.note_failed(connection, run.database.table, [one.row.key for one in piece if one.photo], reason)
+    return [_result(one.row, one.trouble or reason) for one in piece]
 
 
-def result_of(row: PlanRow, trouble: str) -> RowResult:
+def _result(row: PlanRow, trouble: str) -> RowResult:
     """A row's result: done, unless there was trouble."""
     outcome = Outcome.FAILED if trouble else Outcome.DONE
     return RowResult(row.key, row.group, row.change, outcome, trouble or row.reason)

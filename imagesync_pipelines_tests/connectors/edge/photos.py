@@ -17,6 +17,7 @@ from PIL import Image
 
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.connectors.edge.planning import Payloads, payload_of, plan_photos
+from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
 from imagesync_pipelines.sync.model import DeletionLimits, Proof, QuarantineItem, Scope
 from imagesync_pipelines.upstream.retries import Timing
@@ -91,6 +92,23 @@ def made_of(photos: Sequence[Photo], current: pd.DataFrame, scope: Scope) -> Mad
     """The plan of these photos over what a store has; no deletion_limits."""
     planned = plan_photos(mirror_of(photos), current, scope, NO_LIMITS, max_bytes=10**7)
     return Made(planned.plan, list(payload_of(planned.written, payloads_of(photos))))
+
+
+def settings_of(
+    *,
+    budget: int = 64 * MEGABYTE,
+    max_photo: int = 50 * MEGABYTE,
+    pace_seconds: float = 0.0,
+    concurrency: int = 5,
+) -> EdgeSettings:
+    """How photos are fetched; sizes in bytes."""
+    return EdgeSettings(
+        _env_file=None,
+        memory_budget_mb=budget / MEGABYTE,
+        max_photo_mb=max_photo / MEGABYTE,
+        pace_ms=pace_seconds * 1000,
+        concurrency=concurrency,
+    )
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
-from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, open_downloads
+from imagesync_pipelines.connectors.edge.downloads import open_downloads
 from imagesync_pipelines.connectors.edge.errors import (
     ObjectMissingError,
     PhotoGoneError,
@@ -33,6 +33,7 @@ from imagesync_pipelines_tests.connectors.edge.photos import (
     picture,
     rows_of,
     run_sql,
+    settings_of,
     some_id,
 )
 
@@ -44,7 +45,7 @@ def plan(store: StoreDatabase, photos: Sequence[Photo], scope: Scope = PROVEN) -
 
 
 def apply(store: StoreDatabase, made: Made, source: Source, basket: Basket | None = None, **more: Any) -> PhotosApplied:
-    downloads = open_downloads(source.open, more.pop("policy", DownloadPolicy()), timing=no_waiting())
+    downloads = open_downloads(source.open, more.pop("policy", settings_of()), timing=no_waiting())
     return apply_photos(made.plan, made.payload, store, downloads, basket or Basket(), **more)
 
 
@@ -185,10 +186,10 @@ def test_a_file_that_is_no_picture_is_refused_although_its_checksum_is_right(sto
 def test_a_mismatch_is_left_to_the_next_listing_once_and_is_corruption_the_second_time(store: StoreDatabase) -> None:
     listed, source = photo(1), Source({some_id("photo", 1): picture(2)})
     first = sync(store, [listed], source)
-    assert (first.failed, first.mismatched, first.unsettled) == (0, (), (listed.photo_id,))
+    assert (first.failed, first.mismatched, first.unsettled) == (0, [], [listed.photo_id])
     assert rows_of(store)[listed.photo_id]["sync_status"] == "pending"
     second = sync(store, [listed], source)
-    assert (second.failed, second.mismatched, second.unsettled) == (1, (listed.photo_id,), ())
+    assert (second.failed, second.mismatched, second.unsettled) == (1, [listed.photo_id], [])
     assert rows_of(store)[listed.photo_id]["sync_status"] == "failed"
 
 
@@ -196,7 +197,7 @@ def test_a_photo_that_went_meanwhile_is_no_failure(store: StoreDatabase) -> None
     reports: list[PhotoReport] = []
     listed = photo(1)
     done = sync(store, [listed], Source(answers={listed.photo_id: [PhotoGoneError("404")]}), on_written=reports.extend)
-    assert (done.failed, done.gone, done.unsettled) == (0, {listed.photo_id}, (listed.photo_id,))
+    assert (done.failed, done.gone, done.unsettled) == (0, {listed.photo_id}, [listed.photo_id])
     assert reports == []
 
 
@@ -275,6 +276,6 @@ def test_progress_counts_every_row_once(store: StoreDatabase, rows_per_commit: i
 
 
 def test_photos_larger_than_the_budget_go_one_by_one(store: StoreDatabase) -> None:
-    policy = DownloadPolicy(budget=100)
+    policy = settings_of(budget=100)
     done = sync(store, [photo(number) for number in range(6)], source_of(*range(6)), policy=policy)
     assert done.verified == 6

@@ -14,13 +14,22 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import applying, writing
-from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, Downloads, open_downloads
+from imagesync_pipelines.connectors.edge.downloads import Downloads, open_downloads
 from imagesync_pipelines.connectors.edge.errors import StoreFullError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, anything_pending, mark_pending
 from imagesync_pipelines.connectors.edge.target import SERVER_GONE
 from imagesync_pipelines.sync.model import Scope
-from imagesync_pipelines_tests.connectors.edge.photos import Basket, Source, photo, picture, rows_of, run_sql, some_id
+from imagesync_pipelines_tests.connectors.edge.photos import (
+    Basket,
+    Source,
+    photo,
+    picture,
+    rows_of,
+    run_sql,
+    settings_of,
+    some_id,
+)
 from imagesync_pipelines_tests.connectors.edge.test_applying import plan, source_of, sync
 from imagesync_pipelines_tests.connectors.edge.test_applying_histories import check_pictures
 
@@ -95,7 +104,7 @@ def test_a_crash_between_commit_and_report_is_reported_again_by_the_same_plan(st
 
 
 def downloads_of(source: Source) -> Downloads:
-    return open_downloads(source.open, DownloadPolicy())
+    return open_downloads(source.open, settings_of())
 
 
 def test_a_full_disk_ends_the_run_with_what_to_do_and_the_next_run_goes_on(

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy, open_downloads
+from imagesync_pipelines.connectors.edge.downloads import open_downloads
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, read_current
@@ -26,6 +26,7 @@ from imagesync_pipelines_tests.connectors.edge.photos import (
     picture,
     rows_of,
     run_sql,
+    settings_of,
     some_id,
 )
 from imagesync_pipelines_tests.connectors.edge.test_applying import plan
@@ -64,7 +65,7 @@ def listed(listing: dict[int, tuple[int, int, int]]) -> list[Photo]:
 
 def apply(store: StoreDatabase, photos: list[Photo], scope: Scope, failing: set[str]) -> int:
     made = plan(store, photos, scope)
-    downloads = open_downloads(Flaky(failing).open, DownloadPolicy(concurrency=2), timing=no_waiting())
+    downloads = open_downloads(Flaky(failing).open, settings_of(concurrency=2), timing=no_waiting())
     done = apply_photos(made.plan, made.payload, store, downloads, Basket(), rows_per_commit=2)
     return done.downloads
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from imagesync_pipelines.connectors.edge.downloads import DownloadPolicy
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.connectors.edge.target import SERVER_GONE
 from imagesync_pipelines.storage.embedded import ensure_server, stop_server
-from imagesync_pipelines_tests.connectors.edge.photos import Source, photo, rows_of, run_sql
+from imagesync_pipelines_tests.connectors.edge.photos import Source, photo, rows_of, run_sql, settings_of
 from imagesync_pipelines_tests.connectors.edge.test_applying import plan, source_of, sync
 from imagesync_pipelines_tests.connectors.edge.test_applying_histories import check_pictures
 
@@ -76,7 +75,7 @@ def test_a_server_that_goes_away_costs_one_run_at_most(
     photos = [photo(number) for number in NUMBERS]
     broken = ending(home, source_of(*NUMBERS), end, restart=restart)
     try:
-        sync(own_store, photos, broken, rows_per_commit=2, policy=DownloadPolicy(concurrency=1))
+        sync(own_store, photos, broken, rows_per_commit=2, policy=settings_of(concurrency=1))
     except SERVER_GONE:
         pass
     else:

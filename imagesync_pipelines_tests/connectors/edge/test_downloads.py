@@ -10,20 +10,18 @@ import pytest
 from imagesync_pipelines.connectors.edge.downloads import (
     Budget,
     DownloadFault,
-    DownloadPolicy,
     Downloads,
     FetchedPhoto,
     fetch_ahead,
     fetch_photo,
     open_downloads,
-    policy_of,
 )
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError, PhotoGoneError, StoreNotAllowedError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.upstream.errors import BadAnswerError, NotFoundError, TruncatedBodyError, UnavailableError
 from imagesync_pipelines.upstream.retries import Timing
-from imagesync_pipelines_tests.connectors.edge.photos import Body, Source, no_waiting, photo, picture
+from imagesync_pipelines_tests.connectors.edge.photos import Body, Source, no_waiting, photo, picture, settings_of
 
 GOOD = picture(1)
 HALF = len(GOOD) // 2
@@ -34,7 +32,7 @@ def fetched(*answers: Exception | Body, listed: Photo | None = None, source: Sou
     source = source or Source()
     source.bodies.setdefault(one.photo_id, GOOD)
     source.answers[one.photo_id] = list(answers)
-    return fetch_photo(one, open_downloads(source.open, DownloadPolicy(), timing=no_waiting()))
+    return fetch_photo(one, open_downloads(source.open, settings_of(), timing=no_waiting()))
 
 
 def test_a_good_photo_is_handed_on_with_its_bytes() -> None:
@@ -116,7 +114,7 @@ def test_a_body_that_never_ends_is_cut_at_the_limit() -> None:
 
     one = photo(1)
     source = Source(answers={one.photo_id: [Endless([])]})
-    found = fetch_photo(one, open_downloads(source.open, DownloadPolicy(max_photo=50_000)))
+    found = fetch_photo(one, open_downloads(source.open, settings_of(max_photo=50_000)))
     assert (found.fault, found.received) == (DownloadFault.TOO_LARGE, 51_000)
 
 
@@ -143,7 +141,7 @@ def test_a_photo_larger_than_listed_is_taken_when_there_is_room_and_counted() ->
 
 def test_a_photo_larger_than_listed_is_refused_when_there_is_no_room() -> None:
     source = Source({photo(1).photo_id: GOOD})
-    downloads = open_downloads(source.open, DownloadPolicy(budget=100))
+    downloads = open_downloads(source.open, settings_of(budget=100))
     assert downloads.budget.admit(10)
     found = fetch_photo(photo(1, size=10), downloads)
     assert (found.fault, found.held) == (DownloadFault.TOO_LARGE, 10)
@@ -205,7 +203,7 @@ def run_through(downloads: Downloads, photos: list[Photo], hold: int) -> tuple[l
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_photos_come_in_their_order_and_never_more_at_once_than_allowed(concurrency: int) -> None:
     photos, watched = [photo(number) for number in range(30)], Watched()
-    downloads = open_downloads(watched.open, DownloadPolicy(concurrency=concurrency))
+    downloads = open_downloads(watched.open, settings_of(concurrency=concurrency))
     order, _ = run_through(downloads, photos, hold=7)
     assert order == [listed.photo_id for listed in photos]
     assert watched.most == concurrency
@@ -215,7 +213,7 @@ def test_photos_come_in_their_order_and_never_more_at_once_than_allowed(concurre
 def test_bytes_in_flight_stay_within_the_budget(budget: int) -> None:
     photos = [photo(number) for number in range(30)]
     largest = max(listed.size for listed in photos)
-    downloads = open_downloads(Watched().open, DownloadPolicy(budget=budget))
+    downloads = open_downloads(Watched().open, settings_of(budget=budget))
     order, most = run_through(downloads, photos, hold=1000)
     assert len(order) == 30
     assert most <= max(budget, largest)
@@ -230,19 +228,19 @@ def test_the_pace_holds_over_all_threads() -> None:
             starts.append(now[0] + seconds)
 
     timing = Timing(clock=lambda: now[0], sleep=sleep)
-    downloads = open_downloads(Watched().open, DownloadPolicy(concurrency=5, pace_seconds=0.1), timing=timing)
+    downloads = open_downloads(Watched().open, settings_of(concurrency=5, pace_seconds=0.1), timing=timing)
     run_through(downloads, [photo(number) for number in range(10)], hold=1)
     assert sorted(starts) == pytest.approx([0.1 * nth for nth in range(1, 10)])
 
 
 def test_leaving_early_starts_no_further_download() -> None:
     source = Source({photo(number).photo_id: picture(number) for number in range(50)})
-    downloads = open_downloads(source.open, DownloadPolicy(concurrency=1, budget=3_000))
+    downloads = open_downloads(source.open, settings_of(concurrency=1, budget=3_000))
     with closing(fetch_ahead((photo(number) for number in range(50)), lambda listed: listed, downloads)) as ahead:
         next(ahead)
     assert len(source.opened) < 10
 
 
-def test_the_settings_make_the_policy() -> None:
-    settings = EdgeSettings(concurrency=3, pace_ms=100, memory_budget_mb=1, max_photo_mb=2)
-    assert policy_of(settings) == DownloadPolicy(3, 0.1, 1024 * 1024, 2 * 1024 * 1024)
+def test_sizes_are_set_in_megabytes() -> None:
+    settings = EdgeSettings(memory_budget_mb=1, max_photo_mb=2)
+    assert (settings.memory_budget, settings.max_photo) == (1024 * 1024, 2 * 1024 * 1024)

@@ -9,7 +9,6 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.edge.downloads import (
     DownloadFault,
-    DownloadPolicy,
     fetch_photo,
     from_bucket,
     open_downloads,
@@ -19,7 +18,7 @@ from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.objects import S3Place, s3_client
 from imagesync_pipelines.upstream.errors import CredentialsError, UnavailableError
-from imagesync_pipelines_tests.connectors.edge.photos import photo, picture
+from imagesync_pipelines_tests.connectors.edge.photos import photo, picture, settings_of
 
 SETTINGS = EdgeSettings(tries=1)
 
@@ -34,13 +33,13 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Place]:
 
 
 def test_a_photo_comes_from_the_bucket_and_is_proven(bucket: S3Place) -> None:
-    found = fetch_photo(photo(1), open_downloads(from_bucket(bucket, SETTINGS), DownloadPolicy()))
+    found = fetch_photo(photo(1), open_downloads(from_bucket(bucket, SETTINGS), settings_of()))
     assert (found.body, found.fault, found.received) == (picture(1), None, len(picture(1)))
 
 
 def test_an_object_that_was_replaced_is_a_mismatch(bucket: S3Place) -> None:
     listed = photo(1, b"what was listed")
-    found = fetch_photo(listed, open_downloads(from_bucket(bucket, SETTINGS), DownloadPolicy()))
+    found = fetch_photo(listed, open_downloads(from_bucket(bucket, SETTINGS), settings_of()))
     assert (found.fault, found.body) == (DownloadFault.MISMATCH, None)
 
 
