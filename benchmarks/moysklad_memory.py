@@ -51,8 +51,8 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
         with watch.step("content"):
             fetch_content(run, main)
         with watch.step("lists of images"):
-            applied = apply_plan(run, child).applied
-        return {"spans": watch.as_json(), "written": applied.added}
+            done = apply_plan(run, child)
+        return {"spans": watch.as_json(), "written": done.summary.images_added if done.summary else 0}
 
 
 @contextmanager

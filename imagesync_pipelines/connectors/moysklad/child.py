@@ -23,6 +23,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import (
     Mode,
     MoyskladAccount,
     MoyskladChild,
+    Ownership,
     moysklad_accounts,
 )
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
@@ -96,11 +97,6 @@ class ChildState:
         if rows:
             with self.engine.begin() as connection:
                 connection.execute(insert(moysklad_child_images).on_conflict_do_nothing(), rows)
-
-    def forget(self, keys: Collection[str]) -> None:
-        """Forget entities that the child account does not have any more."""
-        with self.engine.begin() as connection:
-            connection.execute(moysklad_child_images.delete().where(self._mine(keys)))
 
     def max_image_bytes(self) -> int | None:
         """The largest image that the account's server named when it refused one; None: it never did."""
@@ -265,6 +261,11 @@ class ChildRun:
     def intents(self) -> ChildIntents:
         """Which entities are being written."""
         return ChildIntents(self.engine, self.context.owner, self.context.run_id)
+
+    @property
+    def mirror(self) -> bool:
+        """Whether the account has what the main account has, and nothing else."""
+        return self.child.ownership is Ownership.MIRROR
 
     def refused(self) -> dict[str, str]:
         """Row key to reason of the images that the account refused, until they leave the quarantine."""

@@ -164,10 +164,17 @@ def read_map(connection: sa.Connection, child: MoyskladChild) -> dict[str, str]:
     return {row.entity_key: row.child_id for row in connection.execute(sa.select(table).where(chosen))}
 
 
+def forget_entities(child: ChildRun, keys: Collection[str]) -> None:
+    """Forget entities that the child account does not have any more: their counterparts are looked for anew."""
+    if keys:
+        with child.engine.begin() as connection:
+            forget(connection, child.child, keys)
+
+
 def forget(connection: sa.Connection, child: MoyskladChild, keys: Collection[str]) -> None:
-    """Take entities out of the map, in the caller's transaction: their counterparts are gone, and looked for anew."""
-    chosen = (table.c.child == child.alias) & table.c.entity_key.in_(list(keys))
-    connection.execute(table.delete().where(chosen))
+    """Take entities out of the map, with what we manage there, in the caller's transaction."""
+    forget_lists(connection, child.alias, keys)
+    connection.execute(table.delete().where(table.c.child == child.alias, table.c.entity_key.in_(list(keys))))
 
 
 def find_counterparts(
@@ -316,7 +323,6 @@ def _without_main_itself(connection: sa.Connection, child: MoyskladChild, known:
     own = [key for key, child_id in known.items() if child_id == key_parts(key)[1]]
     if own:
         forget(connection, child, own)
-        forget_lists(connection, child.alias, own)
     return {key: child_id for key, child_id in known.items() if key not in set(own)}
 
 

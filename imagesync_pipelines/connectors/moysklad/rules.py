@@ -242,18 +242,6 @@ def beyond_the_most(slots: Sequence[Slot]) -> list[Slot]:
     return sent[max(0, len(sent) - excess) :] if excess > 0 else []
 
 
-def removed_of(before: Sequence[Managed], now: Sequence[Managed]) -> int:
-    """How many images were taken away, those that others replaced included."""
-    there = [image.id for image in now]
-    count = 0
-    for image in before:
-        if image.id in there:
-            there.remove(image.id)
-        else:
-            count += 1
-    return count
-
-
 def results_of(work: GroupWork, now: Sequence[Managed], reasons: Mapping[str, str]) -> list[RowResult]:
     """What became of every row of an entity, from what it holds now and why images could not be written."""
     there = set(row_keys(work.group, now))

@@ -1,40 +1,53 @@
 """A plan into a child account: the engine's remote target for the images of entities, one by one and many at once."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Ownership
-from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, ChildState
+from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
+from imagesync_pipelines.connectors.moysklad.content import kept_of
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountForbiddenError,
     AccountRefusedError,
     AccountStoppedError,
     EntityGoneError,
     ImagesRefusedError,
+    ImageTooLargeError,
     RowsMissingError,
     SameAccountError,
     StaleError,
+    TooLargeError,
 )
-from imagesync_pipelines.connectors.moysklad.model import ChildRecord, Entity, EntityTask, ImageRow, KeptImage, Managed
+from imagesync_pipelines.connectors.moysklad.mapping import forget_entities
+from imagesync_pipelines.connectors.moysklad.model import (
+    ChildRecord,
+    Entity,
+    EntityTask,
+    ImageRow,
+    KeptImage,
+    Managed,
+    NewImage,
+    Part,
+)
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
 from imagesync_pipelines.connectors.moysklad.rules import (
     ImageListing,
     expected_by_task,
     listing_of,
+    recognise,
     recognised,
-    removed_of,
     results_of,
     seen_of,
 )
-from imagesync_pipelines.connectors.moysklad.writing import Writer
+from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer, encoded_size
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.storage.contents import Content, ContentMissingError, Contents
+from imagesync_pipelines.storage.contents import Content, ContentMissingError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -47,6 +60,8 @@ GIVE_UP_AFTER = 10
 FRESH_FOR = timedelta(seconds=30)
 # An entity that somebody writes to in the same moment is read and written again so often.
 _TRIES = 3
+# The frame of one entity in a request of many: its address, its type and brackets.
+_ENTITY_BYTES = 300
 NO_ENTITY = "the child account does not have this entity any more; the next run looks for it again"
 
 
@@ -90,35 +105,23 @@ class ChildLists:
     """What is there before an entity is written. Used from several threads.
 
     A mirror is written whole, so what we know of it does; an account whose owner has images of his own is read, with
-    the entities that come next. order: the keys in the order in which they are written. kept: content by the identity
-    of an image, which says as what it is sent, and was.
+    the entities that come next, in the order of their keys. kept: content by the identity of an image, which says as
+    what it is sent, and was.
     """
 
     def __init__(
-        self,
-        api: MoyskladApi,
-        state: ChildState,
-        tasks: Mapping[str, EntityTask],
-        order: Sequence[str],
-        ownership: Ownership,
-        identity: ChildIdentity,
-        kept: Mapping[str, Content],
-        clock: Callable[[], datetime],
+        self, child: ChildRun, api: MoyskladApi, tasks: Mapping[str, EntityTask], kept: Mapping[str, Content]
     ) -> None:
-        self._api = api
-        self._state = state
-        self._tasks = tasks
-        self._order = list(order)
-        self._reads = ownership is Ownership.MANAGED
-        self._identity = identity
-        self._kept = kept
-        self._clock = clock
-        self._records = state.records(order)
+        self._child, self._api, self._tasks, self._kept = child, api, tasks, kept
+        self._order = sorted(tasks)
+        self._reads = not child.mirror
+        self._identity = child.identity
+        self._records = child.state.records(self._order)
         self._begun: set[str] = set()
         self._lock = threading.Lock()
         self._read: dict[str, tuple[datetime, ReadLists]] = {}
 
-    def there(self, key: str, *, again: bool) -> tuple[tuple[Managed, ...], bool]:
+    def there(self, key: str, *, again: bool = False) -> tuple[tuple[Managed, ...], bool]:
         """The images of an entity, and whether they were just read; `again`: they must be.
 
         Raises EntityGoneError, RowsMissingError, SameAccountError, and the errors of the API.
@@ -127,11 +130,12 @@ class ChildLists:
             self._begun.add(key)
             if not self._reads and not again:
                 return self._records.get(key, ChildRecord()).images, False
-            if again or self._is_old(key):
-                if again:
-                    # What was begun meanwhile is noted there, with the very names that were sent.
-                    self._records |= self._state.records([key])
-                coming = () if again else (other for other in self._order if other not in self._begun)
+            if again:
+                # What was begun meanwhile is noted there, with the very names that were sent.
+                self._records |= self._child.state.records([key])
+                self._read_now([key])
+            elif self._is_old(key):
+                coming = (other for other in self._order if other not in self._begun)
                 self._read_now([key, *islice(coming, EXPANDED_LIMIT - 1)])
             found = self._read[key][1]
         if key in found.gone:
@@ -152,97 +156,52 @@ class ChildLists:
                 self._read_now(old)
 
     def _is_old(self, key: str) -> bool:
-        return key not in self._read or self._clock() - self._read[key][0] > FRESH_FOR
+        return key not in self._read or self._child.context.clock() - self._read[key][0] > FRESH_FOR
 
     def _read_now(self, keys: Sequence[str]) -> None:
         ids = {key: self._tasks[key].child_id for key in keys}
         for found in read_lists(self._api, ids, self._identity):
-            now = self._clock()
-            self._read |= dict.fromkeys(keys, (now, found))
-
-
-@dataclass
-class WrittenImages:
-    """What was written so far: images sent and images taken away by entity, why images are not there by row key.
-
-    refused: row keys of images that the account will not take, however often they are sent.
-    """
-
-    sent: dict[str, int] = field(default_factory=dict)
-    removed: dict[str, int] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    refused: set[str] = field(default_factory=set)
-    gone: set[str] = field(default_factory=set)
-    bulk: int = 0
-
-
-class SizeLimit:
-    """The largest image that the account takes, in bytes; what its server names is believed and kept."""
-
-    def __init__(self, state: ChildState, size: int) -> None:
-        self._state = state
-        self.size = size
-
-    def learn(self, size: int) -> None:
-        """Believe a number that the server named."""
-        if size < self.size:
-            self.size = size
-            self._state.learn_max_image_bytes(size)
-
-
-@dataclass(frozen=True)
-class ChildTools:
-    """What writing an entity needs. kept, failed: content, or why there is none, by the identity of an image."""
-
-    api: MoyskladApi
-    child: MoyskladChild
-    state: ChildState
-    lists: ChildLists
-    contents: Contents
-    kept: Mapping[str, Content]
-    failed: Mapping[str, str]
-    limit: SizeLimit
-    forget: Callable[[str], None]
-    written: WrittenImages
-
-    @property
-    def mirror(self) -> bool:
-        """Whether the account has what the main account has, and nothing else."""
-        return self.child.ownership is Ownership.MIRROR
-
-    def listing(self, task: EntityTask, there: Sequence[Managed]) -> ImageListing:
-        """The list that an entity is to get."""
-        return listing_of(task, there, self.kept, self.failed, self.limit.size, mirror=self.mirror)
-
-    def load(self, image: Managed) -> bytes:
-        """The bytes of an image that is to be sent. Raises ContentMissingError."""
-        return self.contents.read(self.kept[image.source])
-
-    def note(self, key: str, images: Sequence[Managed]) -> None:
-        """Note what an entity holds now."""
-        self.state.note({key: seen_of(images, self.child.ownership)})
+            self._read |= dict.fromkeys(keys, (self._child.context.clock(), found))
 
 
 class ImageTarget:
     """A child account's images as the engine writes them; satisfies its RemoteTarget.
 
-    `stopped` says why the rest of the plan was left, '' while it was not: the rows that were left are REFUSED and wait
-    for the next run, which plans them again.
+    tasks: by group. failed: why there is no content, by the identity of an image. limit: the largest image that the
+    account takes, in bytes; what its server names is believed and kept.
+    stopped: why the rest of the plan was left, '' while it was not: the rows that were left are REFUSED and wait for
+    the next run. sent, removed: images per entity type. reasons: why images are not there, by row key; refused: those
+    of them that the account will not take, however often they are sent. gone: entities that it does not have any more.
     """
 
-    def __init__(self, tools: ChildTools, tasks: Mapping[str, EntityTask], *, stopped: str = "") -> None:
-        self._tools = tools
-        self._tasks = tasks
+    def __init__(
+        self,
+        child: ChildRun,
+        api: MoyskladApi,
+        tasks: Mapping[str, EntityTask],
+        failed: Mapping[str, str],
+        limit: int,
+    ) -> None:
+        self.child, self.api, self.tasks, self.limit = child, api, tasks, limit
+        self.state, self.contents, self._failed = child.state, child.contents, failed
+        sources = {image.source for task in tasks.values() for image in task.images if not image.child_id}
+        self._kept = kept_of(self.contents, sources)
+        self.lists = ChildLists(child, api, tasks, self._kept)
         self._lock = threading.Lock()
         self._silent = 0
-        self.stopped = stopped
+        self.stopped = ""
+        self.sent: Counter[str] = Counter()
+        self.removed: Counter[str] = Counter()
+        self.reasons: dict[str, str] = {}
+        self.refused: set[str] = set()
+        self.gone: set[str] = set()
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What we know of these entities: whether another run of ours wrote them since.
 
         What their owner did is found when they are written: their lists are then read where they may hold his images.
         """
-        records = self._tools.state.records(groups)
+        records = self.state.records(groups)
         return rows_frame({group: records.get(group, ChildRecord()) for group in groups})
 
     def apply(self, work: GroupWork) -> list[RowResult]:
@@ -250,34 +209,33 @@ class ImageTarget:
 
         Once the account stopped, or does not answer for several entities in a row, the rest is left.
         """
-        if not self.stopped:
-            try:
-                results = self._apply(work, self._tasks[work.group])
-            except FATAL:
-                raise
-            except AccountStoppedError as error:
-                self.stopped = error_reason(error)
-            except (AnswerLostError, UpstreamError) as error:
-                with self._lock:
-                    self._silent += 1
-                    if self._silent >= GIVE_UP_AFTER:
-                        self.stopped = f"{self._silent} entities in a row got no answer, the last: {error}"
-                raise
-            else:
-                with self._lock:
-                    self._silent = 0
-                return results
-        return same_for_all(work, Outcome.REFUSED, self.stopped)
+        if self.stopped:
+            return same_for_all(work, Outcome.REFUSED, self.stopped)
+        try:
+            results = self._apply(work, self.tasks[work.group])
+        except FATAL:
+            raise
+        except AccountStoppedError as error:
+            self.stopped = error_reason(error)
+            return same_for_all(work, Outcome.REFUSED, self.stopped)
+        except (AnswerLostError, UpstreamError) as error:
+            with self._lock:
+                self._silent += 1
+                if self._silent >= GIVE_UP_AFTER:
+                    self.stopped = f"{self._silent} entities in a row got no answer, the last: {error}"
+            raise
+        with self._lock:
+            self._silent = 0
+        return results
 
     def _apply(self, work: GroupWork, task: EntityTask) -> list[RowResult]:
-        tools = self._tools
         for attempt in range(_TRIES):
             try:
-                there, fresh = tools.lists.there(work.group, again=attempt > 0)
+                there, fresh = self.lists.there(work.group, again=attempt > 0)
                 return self._write(work, task, there, fresh=fresh)
             except EntityGoneError:
-                tools.forget(work.group)
-                tools.written.gone.add(work.group)
+                forget_entities(self.child, [work.group])
+                self.gone.add(work.group)
                 return same_for_all(work, Outcome.FAILED, NO_ENTITY)
             except StaleError as error:
                 refused = str(error)
@@ -287,32 +245,139 @@ class ImageTarget:
 
     def _write(self, work: GroupWork, task: EntityTask, there: tuple[Managed, ...], *, fresh: bool) -> list[RowResult]:
         """Write an entity, and note what it holds, whatever ended it."""
-        tools = self._tools
-        listing = tools.listing(task, there)
-        writing = [slot.image for slot in listing.slots if not slot.keep]
-        if writing:
-            tools.state.begin(work.group, [slot.image for slot in listing.slots if slot.key])
+        listing = self.listing(task, there)
+        if any(not slot.keep for slot in listing.slots):
+            self.state.begin(work.group, [slot.image for slot in listing.slots if slot.key])
         writer = Writer(
-            send=lambda parts: tools.api.set_images(task.type, task.child_id, parts),
-            load=tools.load,
-            size_of_kept=lambda child_id: tools.api.part_size(task.type, task.child_id, KeptImage(child_id)),
-            learn=tools.limit.learn,
+            send=lambda parts: self.api.set_images(task.type, task.child_id, parts),
+            load=self.load,
+            size_of_kept=lambda child_id: self.api.part_size(task.type, task.child_id, KeptImage(child_id)),
+            learn=self.learn,
             now=there,
             fresh=fresh,
-            limit=tools.limit.size,
+            limit=self.limit,
         )
         try:
             writer.write(listing)
-        except ContentMissingError as error:
-            tools.note(work.group, writer.now)
+        except (ContentMissingError, AccountStoppedError) as error:
+            self.state.note({work.group: seen_of(writer.now, self.child.child.ownership)})
+            if isinstance(error, AccountStoppedError):
+                raise
             return same_for_all(work, Outcome.FAILED, error_reason(error))
-        except AccountStoppedError:
-            tools.note(work.group, writer.now)
-            raise
-        tools.note(work.group, writer.now)
-        reasons = listing.reasons | writer.bad
-        tools.written.sent[work.group] = writer.sent
-        tools.written.removed[work.group] = removed_of(there, writer.now)
-        tools.written.reasons.update(reasons)
-        tools.written.refused |= writer.refused
-        return results_of(work, writer.now, reasons)
+        self.refused |= writer.refused
+        return self.done(work, there, writer.now, writer.sent, listing.reasons | writer.bad)
+
+    def listing(self, task: EntityTask, there: Sequence[Managed]) -> ImageListing:
+        """The list that an entity is to get."""
+        return listing_of(task, there, self._kept, self._failed, self.limit, mirror=self.child.mirror)
+
+    def load(self, image: Managed) -> bytes:
+        """The bytes of an image that is to be sent. Raises ContentMissingError."""
+        return self.contents.read(self._kept[image.source])
+
+    def learn(self, size: int) -> None:
+        """Believe the largest size of an image that the server named."""
+        if size < self.limit:
+            self.limit = size
+            self.state.learn_max_image_bytes(size)
+
+    def done(
+        self,
+        work: GroupWork,
+        before: Sequence[Managed],
+        now: Sequence[Managed],
+        sent: int,
+        reasons: Mapping[str, str],
+    ) -> list[RowResult]:
+        """Note what an entity holds now, and count what became of it."""
+        self.state.note({work.group: seen_of(now, self.child.child.ownership)})
+        kind = self.tasks[work.group].type
+        left = Counter(image.id for image in before) - Counter(image.id for image in now)
+        with self._lock:
+            self.sent[kind] += sent
+            self.removed[kind] += left.total()
+            self.reasons.update(reasons)
+        return results_of(work, now, reasons)
+
+
+class FirstFill:
+    """Entities that have no image yet, up to 100 and 20 MB in one request; satisfies the engine's BulkTarget.
+
+    An entity is written so only while its list is as fresh as for a write of its own; one that has images by then, and
+    one whose part of a request was refused, is left out and written by itself. requests: how many were carried out.
+    """
+
+    def __init__(self, target: ImageTarget) -> None:
+        self._target = target
+        self.requests = 0
+
+    def portions(self, works: Iterator[GroupWork]) -> Iterator[Sequence[GroupWork]]:
+        """Those of these entities that may be written so, each portion of one type; groups come ordered by type."""
+        portion: list[GroupWork] = []
+        kind, total = "", 0
+        for work in works:
+            listing = self._empty(work)
+            if listing is None:
+                continue
+            size, own = _size(listing), self._target.tasks[work.group].type
+            full = len(portion) == EXPANDED_LIMIT or total + size > MOST_REQUEST_BYTES - 2
+            if portion and (full or own != kind):
+                yield portion
+                portion, total = [], 0
+            kind = own
+            portion.append(work)
+            total += size
+        if portion:
+            yield portion
+
+    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
+        """One request. Raises AnswerLostError and AccountStoppedError."""
+        target = self._target
+        target.lists.refresh([work.group for work in works])
+        fills = [(work, listing) for work in works if (listing := self._empty(work)) is not None]
+        if not fills:
+            return []
+        lists: dict[str, Sequence[Part]] = {}
+        try:
+            for work, listing in fills:
+                new = [NewImage(slot.image.filename, target.load(slot.image)) for slot in listing.slots]
+                lists[target.tasks[work.group].child_id] = new
+        except ContentMissingError:
+            return []
+        for work, listing in fills:
+            target.state.begin(work.group, [slot.image for slot in listing.slots])
+        try:
+            answers = target.api.set_images_bulk(target.tasks[fills[0][0].group].type, lists)
+        except (TooLargeError, ImagesRefusedError):
+            return []
+        self.requests += 1
+        return [
+            result
+            for work, listing in fills
+            for result in self._result(work, listing, answers[target.tasks[work.group].child_id])
+        ]
+
+    def _empty(self, work: GroupWork) -> ImageListing | None:
+        """What an entity is to get, if it has no image and that fits into a request."""
+        try:
+            there, _ = self._target.lists.there(work.group)
+        except (EntityGoneError, RowsMissingError):
+            return None
+        if there:
+            return None
+        listing = self._target.listing(self._target.tasks[work.group], ())
+        return listing if listing.slots and _size(listing) <= MOST_REQUEST_BYTES else None
+
+    def _result(self, work: GroupWork, listing: ImageListing, answer: object) -> list[RowResult]:
+        """What became of one entity of a request; nothing when it got none of its images, and is written by itself."""
+        if isinstance(answer, ImageTooLargeError) and answer.limit_bytes is not None:
+            self._target.learn(answer.limit_bytes)
+        now = recognise(answer, [], [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
+        sent = sum(image.source != "" for image in now)
+        # Of some the request is taken and the images are not; sent one by one they are.
+        return self._target.done(work, (), now, sent, listing.reasons) if sent else []
+
+
+def _size(listing: ImageListing) -> int:
+    """Bytes that an entity takes in a request of many."""
+    return _ENTITY_BYTES + sum(encoded_size(slot.image.filename, slot.image.size) for slot in listing.slots)

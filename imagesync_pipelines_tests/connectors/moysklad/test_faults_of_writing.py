@@ -41,14 +41,14 @@ def change(world: World) -> None:
 def test_an_answer_that_is_lost_after_the_write_doubles_nothing(world: World, how: Lost, ownership: Ownership) -> None:
     world.sandbox.lost.lose(WRITES, how, times=2)
     first = world.sync(ownership=ownership)
-    assert first.applied.unknown == 6
+    assert first.summary.unknown == 6
     world.count_anew()
     again = world.sync(ownership=ownership)
-    assert again.applied.error_count == 0
+    assert again.error_count == 0
     assert world.calls(CHILD, "images post") == 0
     change(world)
     world.sandbox.lost.lose(WRITES, how)
-    assert world.sync(ownership=ownership).applied.unknown > 0
+    assert world.sync(ownership=ownership).summary.unknown > 0
     world.sync(ownership=ownership)
     world.assert_same()
 
@@ -58,9 +58,9 @@ def test_a_clearing_whose_answer_is_lost_is_settled_by_the_next_run(world: World
     world.sync()
     world.main.set_images(world.main.by_code(FIRST).id, [])
     world.sandbox.lost.lose(f"{CHILD} put", how)
-    assert world.sync().applied.unknown == 3
+    assert world.sync().summary.unknown == 3
     assert world.names(FIRST) == []
-    assert world.sync().applied.error_count == 0
+    assert world.sync().error_count == 0
     world.assert_same()
 
 
@@ -80,18 +80,18 @@ def test_an_entity_that_is_deleted_during_the_run_is_told_and_forgotten(world: W
     door = f"{CHILD} bulk" if bulk else WRITES
     world.sandbox.moments.before(door, lambda: child.delete(gone))
     done = world.sync(ownership=Ownership.MIRROR, bulk_first_fill=bulk)
-    assert done.applied.failed == 3
+    assert done.summary.failed == 3
     assert any("not in the child account any more" in warning for warning in done.summary.warnings)
     again = world.sync(ownership=Ownership.MIRROR, bulk_first_fill=bulk)
-    assert again.applied.error_count == 0
+    assert again.error_count == 0
     assert any("have no counterpart" in warning for warning in again.summary.warnings)
 
 
 def test_a_full_storage_ends_the_account_s_run_and_the_next_goes_on(world: World) -> None:
     world.child().account.quota = 2500
     done = world.sync()
-    assert "51003" in done.stopped
-    assert done.applied.refused > 0
+    assert "51003" in str(done.result.shown["stopped"])
+    assert done.summary.refused > 0
     world.child().account.quota = None
     world.sync()
     world.assert_same()
@@ -99,7 +99,7 @@ def test_a_full_storage_ends_the_account_s_run_and_the_next_goes_on(world: World
 
 def test_a_storage_that_is_away_for_a_moment_is_asked_again(world: World) -> None:
     world.sandbox.faults.add(file_storage_unavailable(WRITES))
-    assert world.sync().applied.error_count == 0
+    assert world.sync().error_count == 0
     world.assert_same()
 
 
@@ -109,9 +109,9 @@ def test_a_link_that_expires_costs_one_more_call_or_that_image_until_the_next_ru
 ) -> None:
     world.sandbox.faults.add(*[answer(403, b"<Error><Code>AccessDenied</Code></Error>").at(STORAGE)] * times)
     done = world.sync()
-    assert (done.applied.failed, done.applied.added) == (failed, 12 - failed)
+    assert (done.summary.failed, done.summary.images_added) == (failed, 12 - failed)
     assert world.calls(MAIN, "download") == 12 + 1
-    assert world.sync().applied.error_count == 0
+    assert world.sync().error_count == 0
     world.assert_same()
 
 
@@ -164,7 +164,7 @@ def test_a_run_that_is_killed_at_any_effect_is_finished_by_the_next(
         with pytest.raises(Killed):
             world.sync()
     done = world.sync()
-    assert done.applied.error_count == 0
+    assert done.error_count == 0
     world.assert_same()
 
 
@@ -190,7 +190,7 @@ def test_bulk_fills_in_few_calls_and_a_refused_image_costs_only_itself(world: Wo
     done = world.sync(ownership=Ownership.MIRROR, bulk_first_fill=True)
     world.assert_same()
     assert (world.calls(CHILD, "bulk"), world.calls(CHILD, "images post")) == (2, 0)
-    assert (done.applied.added, done.written.bulk) == (12, 2)
+    assert (done.summary.images_added, done.result.numbers["api/bulk_requests"]) == (12, 2)
 
 
 def test_what_the_owner_adds_while_a_bulk_request_is_made_ready_stays(
@@ -207,7 +207,7 @@ def test_what_the_owner_adds_while_a_bulk_request_is_made_ready_stays(
 
     monkeypatch.setattr(ChildIntents, "begin", late)
     done = world.sync(bulk_first_fill=True)
-    assert done.applied.error_count == 0
+    assert done.error_count == 0
     assert world.names(FIRST) == ["своя.jpg", *(name for name, _, _ in world.pictures(FIRST, MAIN))]
     assert world.calls(CHILD, "bulk") == 2
     assert world.calls(CHILD, "images post") == 1, "its own write, with what the owner has"
@@ -221,7 +221,7 @@ def test_a_bulk_answer_that_is_lost_or_mixed_is_settled(world: World) -> None:
     world.sync(bulk_first_fill=True)
     world.sync(bulk_first_fill=True)
     done = world.sync(bulk_first_fill=True)
-    assert (done.applied.unknown, done.applied.failed) == (0, 0)
+    assert (done.summary.unknown, done.summary.failed) == (0, 0)
     assert world.names(FIRST) == ["малый.jpg"]
     assert world.names(SECOND) == [name for name, _, _ in world.pictures(SECOND, MAIN)]
 

@@ -24,8 +24,9 @@ def test_one_entity_of_ten_images_takes_the_fewest_calls(
         world.assert_same()
         managed = ownership is Ownership.MANAGED
         assert world.calls() == (2 if permanent else 12) + managed
-        assert (made.cost.calls, made.cost.earlier) == (world.calls() - 1, 22)
-        assert done.earlier_calls == 22
+        assert made.result.numbers["plan/calls"] == world.calls() - 1
+        assert made.result.numbers["plan/earlier_calls"] == 22
+        assert done.result.numbers["api/earlier_calls"] == 22
 
 
 def test_what_one_child_account_needed_is_not_downloaded_for_the_next(database: sa.Engine, tmp_path: Path) -> None:

@@ -8,14 +8,13 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
-from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
 from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.mapping import map_entities
-from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan
 from imagesync_pipelines.connectors.moysklad.reading import read_main_account
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
-from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
+from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, Done, Made, World, open_world
 
 
 @pytest.fixture
@@ -38,21 +37,21 @@ def lose_images(world: World) -> None:
         world.main.set_images(world.main.by_code(f"product-1-0000{nth}").id, [])
 
 
-def plan(world: World, run_id: str, **options: Any) -> StoredChildPlan:
+def plan(world: World, run_id: str, **options: Any) -> Made:
     """A run up to its plan."""
     run = world.child_run(run_id)
     with world.api(MAIN) as main, world.api(CHILD) as api:
         read_main_account(run.context, main, full=True)
         map_entities(run, api)
-        return make_plan(run, api, main, **options)
+        return world.plan(run, api, main, **options)
 
 
-def apply(world: World, run_id: str, *ancestors: str, plan_id: int | None = None) -> ChildApplied:
+def apply(world: World, run_id: str, *ancestors: str, plan_id: int | None = None) -> Done:
     """A run that begins with the content."""
     run = world.child_run(run_id, *ancestors)
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        fetch_content(run, main, plan_id=plan_id)
-        return apply_plan(run, api, plan_id=plan_id)
+        content = fetch_content(run, main, plan_id=plan_id)
+        return Done(apply_plan(run, api, plan_id=plan_id), content)
 
 
 def count(world: World) -> int:
@@ -75,7 +74,7 @@ def test_the_last_assets_alone_are_refused_and_a_dry_run_is_carried_out_by_its_n
         apply(world, "again", "looked")
     assert count(world) == before
     done = apply(world, "a person's", plan_id=look.plan_id)
-    assert done.applied.removed == look.planned.counts["remove"] == before - count(world)
+    assert done.summary.images_deleted == look.counts["remove"] == before - count(world)
 
 
 def test_a_run_that_goes_on_with_a_run_that_had_the_content_tells_of_it_and_counts_its_own_calls(
@@ -86,18 +85,19 @@ def test_a_run_that_goes_on_with_a_run_that_had_the_content_tells_of_it_and_coun
         product.id, [*((name, body) for name, body, _ in world.pictures(product, MAIN)), ("n.jpg", jpeg("n", 60))]
     )
     made = plan(world, "nightly")
-    assert made.planned.counts["add"] == 1
+    assert made.counts["add"] == 1
     with world.api(MAIN) as main, world.api(CHILD) as api:
         fetched = fetch_content(world.child_run("nightly"), main)
         before = api.calls
-        done = apply_plan(world.child_run("again", "nightly"), api)
-        assert (len(fetched.downloaded), done.content.downloaded) == (1, fetched.downloaded)
+        done = Done(apply_plan(world.child_run("again", "nightly"), api), fetched)
+        assert len(fetched.downloaded) == 1
+        assert done.summary.bytes_downloaded == fetched.bytes > 0
         assert done.summary.api_calls == api.calls - before
     world.assert_same()
 
 
 def test_a_plan_by_itself_is_made_from_the_mirror_without_the_warnings_of_a_strangers_reading(world: World) -> None:
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        made = make_plan(world.child_run("alone"), api, main)
-    assert made.planned.counts["keep"] == count(world)
-    assert made.warnings == ()
+        made = world.plan(world.child_run("alone"), api, main)
+    assert made.counts["keep"] == count(world)
+    assert made.result.warnings == ()

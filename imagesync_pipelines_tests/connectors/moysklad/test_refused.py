@@ -28,10 +28,10 @@ def world(database: sa.Engine, tmp_path: Path) -> Iterator[World]:
 def test_it_is_sent_again_by_the_daily_run_only_and_told_by_all(world: World) -> None:
     assert world.names(ONLY) == ["вид.jpg"]
     again = world.sync()
-    assert (world.calls(CHILD), again.applied.failed) == (0, 0)
+    assert (world.calls(CHILD), again.summary.failed) == (0, 0)
     assert any("движение.gif" in why and "51002" in why for why in again.skipped)
     assert any("движение.gif" in warning for warning in again.summary.warnings)
-    assert world.sync(check_child=True).applied.failed == 1
+    assert world.sync(check_child=True).summary.failed == 1
     assert world.calls(CHILD, "images post") > 0
 
 
@@ -39,7 +39,7 @@ def test_it_is_sent_again_when_a_person_drops_it_from_the_quarantine(database: s
     quarantine = QuarantineTable(database, f"moysklad/{CHILD}")
     (entry,) = quarantine.list()
     quarantine.drop([entry.id])
-    assert world.sync().applied.failed == 1
+    assert world.sync().summary.failed == 1
     assert [(one.stage, one.key) for one in quarantine.list()] == [(entry.stage, entry.key)]
 
 
@@ -48,7 +48,7 @@ def test_another_image_in_its_place_is_sent_at_once_and_what_is_gone_leaves_the_
 ) -> None:
     other = ("другой.jpg", jpeg("other", 40))
     world.main.set_images(world.main.by_code(ONLY).id, [other, GOOD])
-    assert world.sync().applied.error_count == 0
+    assert world.sync().error_count == 0
     world.assert_same()
     assert QuarantineTable(database, f"moysklad/{CHILD}").list() == []
 

@@ -16,6 +16,7 @@ from imagesync_pipelines.connectors.moysklad.options import ChosenEntities
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
 from imagesync_pipelines.connectors.moysklad.reading import read_once
+from imagesync_pipelines.sync.steps import StepResult, Table
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 
@@ -46,7 +47,7 @@ def test_a_person_chooses_by_type_and_id(
     assert not options.NOTHING.has("product:7")
 
 
-def work_off(world: World, run_id: str) -> None:
+def work_off(world: World, run_id: str) -> StepResult:
     """A run for what the queue has, stage by stage."""
     run = world.child_run(run_id)
     Queue(world.place.engine).take(CHILD, run_id, world.sandbox.clock.now())
@@ -57,7 +58,7 @@ def work_off(world: World, run_id: str) -> None:
         mapping.map_entities(run, api, chosen=chosen)
         make_plan(run, api, main, chosen=chosen)
         fetch_content(run, main)
-        apply_steps.settle_requests(run, apply_plan(run, api))
+        return apply_plan(run, api)
 
 
 def ask_for(world: World, *keys: str) -> Queue:
@@ -74,7 +75,7 @@ def key_of(world: World, code: str) -> str:
 def test_the_queue_is_told_what_was_done_and_why_the_rest_was_not(world: World) -> None:
     world.child().delete(world.child().by_code(SECOND).id)
     queue = ask_for(world, key_of(world, FIRST), key_of(world, SECOND), "product:gone")
-    work_off(world, "one")
+    told = work_off(world, "one")
     assert len(world.names(FIRST)) == 3
     # None of the three is tried again: no attempt would do better.
     assert queue.view().counts == {CHILD: {State.DONE: 3}}
@@ -82,9 +83,11 @@ def test_the_queue_is_told_what_was_done_and_why_the_rest_was_not(world: World) 
         key_of(world, SECOND): f"the child account has no product with externalCode {SECOND}",
         "product:gone": apply_steps.NOT_IN_MAIN,
     }
-    numbers = apply_steps.queue_numbers(queue.view())
+    numbers = {name: number for name, number in told.numbers.items() if name.startswith("queue/")}
     assert numbers == {"queue/pending": 0, "queue/failed": 0, "queue/set_aside": 0}
-    assert list(apply_steps.queue_errors(queue.view())["attempts"]) == [1, 1]
+    errors = told.shown["queue_errors"]
+    assert isinstance(errors, Table)
+    assert list(errors.frame["attempts"]) == [1, 1]
 
 
 def test_what_could_not_be_written_is_tried_again_with_its_reason(world: World) -> None:

@@ -23,10 +23,10 @@ def world(database: sa.Engine, tmp_path: Path) -> Iterator[World]:
 def test_every_image_arrives_in_order_and_a_second_run_writes_nothing(world: World, ownership: Ownership) -> None:
     done = world.sync(ownership=ownership)
     world.assert_same()
-    assert (done.applied.added, done.applied.error_count) == (21, 0)
+    assert (done.summary.images_added, done.error_count) == (21, 0)
     world.count_anew()
     again = world.sync(ownership=ownership)
-    assert (again.applied.added, again.applied.updated, again.applied.removed) == (0, 0, 0)
+    assert (again.summary.images_added, again.summary.images_updated, again.summary.images_deleted) == (0, 0, 0)
     assert world.calls(CHILD) == 0
     assert world.calls(MAIN) == 1
 
@@ -41,13 +41,13 @@ def test_what_changed_in_the_main_account_arrives_with_the_least_calls(world: Wo
     world.assert_same()
     assert world.calls(MAIN, "download") == 1
     assert world.calls(CHILD) == 1
-    assert done.applied.error_count == 0
+    assert done.error_count == 0
 
 
 def test_a_switch_from_all_to_first_leaves_one_image_each(world: World) -> None:
     world.sync()
     done = world.sync(mode=Mode.FIRST)
     world.assert_same(first=True)
-    assert done.applied.removed == 14
+    assert done.summary.images_deleted == 14
     world.sync(mode=Mode.ALL)
     world.assert_same()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.moysklad import apply_steps, content
+from imagesync_pipelines.connectors.moysklad import content
 from imagesync_pipelines.sandbox.faults import drip
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
@@ -23,7 +23,7 @@ def test_a_run_tells_what_it_did_and_what_it_skipped(database: sa.Engine, tmp_pa
         done = world.sync(max_image_mb=0.02)
         size = len(jpeg("a", 40)) / 1000
         assert f"Image downloaded: вид.jpg ({size:.1f} KB)" in content.content_lines(run, done.content)
-        lines = apply_steps.applied_lines(run, done)
+        lines = list(done.result.lines)
         assert lines[:4] == [
             "child-1, product: batch image sync started: 1 entities.",
             "child-1, product: 0 existing images deleted.",
@@ -32,14 +32,14 @@ def test_a_run_tells_what_it_did_and_what_it_skipped(database: sa.Engine, tmp_pa
         ]
         assert "51002" in lines[4]
         assert lines[-1].startswith("child-1: batch image sync completed with warnings: plan ")
-        assert apply_steps.applied_numbers(done)["product/uploaded"] == 1
+        assert done.result.numbers["product/uploaded"] == 1
 
         variant = show(world, OTHER, [("медленный.jpg", jpeg("b", 40))])
         world.sandbox.faults.add(drip(5).at(STORAGE))
         done = world.sync(max_image_mb=0.02)
         assert content.content_lines(run, done.content)[1].startswith("Download timeout: ")
         failed = f"Failed to sync images for entity {variant} ({entity(world, OTHER)})"
-        assert failed in apply_steps.applied_lines(run, done)
+        assert failed in done.result.lines
         assert len(world.names(OTHER)) == 1, "it is not left bare"
 
 

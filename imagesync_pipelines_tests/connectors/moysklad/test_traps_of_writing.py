@@ -51,7 +51,7 @@ def test_what_the_owner_added_keeps_its_place_and_a_mirror_takes_it_away(world: 
     mine = [(name, body) for name, body, _ in world.pictures(FIRST)]
     show(world, [mine[0], own, *mine[1:]], CHILD)
     show(world, [*[(name, body) for name, body, _ in world.pictures(FIRST, MAIN)], PICTURES[0]])
-    assert world.sync().applied.error_count == 0
+    assert world.sync().error_count == 0
     assert world.names(FIRST)[1] == "своё.jpg"
     assert len(world.names(FIRST)) == 5
     world.sync(ownership=Ownership.MIRROR, check_child=True)
@@ -66,7 +66,7 @@ def test_ours_give_way_where_the_owner_leaves_no_room(world: World) -> None:
     assert any("there is no room" in why for why in done.skipped)
     world.count_anew()
     again = world.sync()
-    assert (again.applied.error_count, world.calls(CHILD)) == (0, 0)
+    assert (again.error_count, world.calls(CHILD)) == (0, 0)
     assert any("8 images of his own" in why for why in again.skipped)
 
 
@@ -99,7 +99,7 @@ def test_the_deletion_limits_hold_back_when_many_entities_lose_their_images(
         for found in world.main.entities():
             world.main.set_images(found.id, [])
         done = world.sync()
-        assert (done.applied.removed, done.summary.held_back) == (0, 21)
+        assert (done.summary.images_deleted, done.summary.held_back) == (0, 21)
         assert len(world.names(FIRST)) == 3
         world.sync(mode=Mode.FIRST)
         assert len(world.names(FIRST)) == 3
@@ -127,10 +127,10 @@ def test_one_bad_image_is_found_and_the_others_are_written(world: World, bad: in
     done = world.sync()
     good = [name for name, _ in pictures if not name.endswith(".gif")]
     assert world.names(FIRST) == good
-    assert done.applied.failed == 1
+    assert done.summary.failed == 1
     assert world.calls(CHILD, "images post") <= 6 + 2 + 6
     show(world, [picture for picture in pictures if not picture[0].endswith(".gif")])
-    assert world.sync().applied.error_count == 0
+    assert world.sync().error_count == 0
 
 
 def test_a_partial_list_with_one_bad_image_is_seen_in_the_answer(world: World) -> None:
@@ -138,7 +138,7 @@ def test_a_partial_list_with_one_bad_image_is_seen_in_the_answer(world: World) -
     show(world, [PICTURES[0], ("движение.gif", gif()), PICTURES[1]])
     done = world.sync()
     assert world.names(FIRST) == [PICTURES[0][0], PICTURES[1][0]]
-    assert done.applied.failed == 1
+    assert done.summary.failed == 1
 
 
 def test_the_number_of_the_server_is_believed_when_it_refuses_a_size(world: World) -> None:
@@ -150,7 +150,7 @@ def test_the_number_of_the_server_is_believed_when_it_refuses_a_size(world: Worl
     world.count_anew()
     again = world.sync()
     assert world.calls(CHILD) == 0
-    assert again.applied.failed == 0
+    assert again.summary.failed == 0
 
 
 def test_an_image_that_is_too_large_is_not_downloaded_or_made_smaller_where_the_account_wants_it(world: World) -> None:
@@ -161,7 +161,7 @@ def test_an_image_that_is_too_large_is_not_downloaded_or_made_smaller_where_the_
     assert world.calls(MAIN, "download") == 1 + 9
     assert any(why.startswith("Image file too large, skipping: большой.png") for why in done.skipped)
     done = world.sync(max_image_mb=0.02, reencode_too_large=True)
-    assert done.applied.error_count == 0
+    assert done.error_count == 0
     shown = world.pictures(FIRST)
     assert [name for name, _, _ in shown] == ["большой.png", PICTURES[0][0]]
     assert len(shown[0][1]) <= 20_000
@@ -188,7 +188,7 @@ def test_the_same_name_and_bytes_twice_are_two_images(world: World, same: SameMe
 )
 def test_names_of_people_arrive_as_they_are(world: World, name: str) -> None:
     show(world, [(name, PICTURES[0][1]), (name, PICTURES[1][1])])
-    assert world.sync().applied.error_count == 0
+    assert world.sync().error_count == 0
     shown = world.names(FIRST)
     assert [found.removesuffix(".jpg") for found in shown] == [name.removesuffix(".jpg")] * 2
     world.count_anew()
@@ -198,11 +198,11 @@ def test_names_of_people_arrive_as_they_are(world: World, name: str) -> None:
 
 def test_xml_instead_of_an_image_is_never_written_and_comes_back(world: World) -> None:
     before = world.sync()
-    assert before.applied.error_count == 0
+    assert before.error_count == 0
     show(world, [PICTURES[0]])
     world.sandbox.faults.add(xml_page().at(STORAGE), xml_page().at(STORAGE), xml_page().at(STORAGE))
     done = world.sync()
-    assert done.applied.failed >= 1
+    assert done.summary.failed >= 1
     assert len(world.names(FIRST)) >= 1
     world.sandbox.faults.clear()
     world.sync()

@@ -7,19 +7,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import sqlalchemy as sa
 from pydantic import SecretStr
 from upath import UPath
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, MoyskladAccount, MoyskladChild, TokenKind
-from imagesync_pipelines.connectors.moysklad.apply_steps import ChildApplied, apply_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.mapping import map_entities
-from imagesync_pipelines.connectors.moysklad.model import NAME
+from imagesync_pipelines.connectors.moysklad.model import NAME, ContentFetched
 from imagesync_pipelines.connectors.moysklad.options import EVERYTHING, EntityChoice
-from imagesync_pipelines.connectors.moysklad.plan_step import StoredChildPlan, make_plan
+from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.reading import read_main_account
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.sandbox.clock import SandboxClock
@@ -31,12 +32,65 @@ from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moyskla
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.model import Change
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Table
 from imagesync_pipelines.upstream.retries import Timing
 
 CHILD = "child-1"
 # Deletion limits that no small test meets; tests of the deletion limits say their own.
 OPEN = {"deletion_limit_share": 1.0, "deletion_limit_count": 10_000, "deletion_limit_bare": 10_000}
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the step `plan` told, and the plan that it stored."""
+
+    result: StepResult
+    plan: pd.DataFrame
+
+    @property
+    def plan_id(self) -> int:
+        """The number of the plan."""
+        number = self.result.shown["plan_id"]
+        assert isinstance(number, int)
+        return number
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows per change, as the step told them."""
+        return {str(change): int(self.result.numbers[f"plan/{change}"]) for change in Change}
+
+    @property
+    def held(self) -> int:
+        """How many removals were held back."""
+        return int(self.result.numbers["plan/held_back"])
+
+
+@dataclass(frozen=True)
+class Done:
+    """What the steps `content` and `child_images` told."""
+
+    result: StepResult
+    content: ContentFetched
+
+    @property
+    def summary(self) -> Summary:
+        """The summary of the whole run."""
+        assert self.result.summary is not None
+        return self.result.summary
+
+    @property
+    def error_count(self) -> int:
+        """How many rows were not written although the plan said so."""
+        return self.summary.failed + self.summary.refused + self.summary.unknown
+
+    @property
+    def skipped(self) -> list[str]:
+        """What is told of images that are not there."""
+        table = self.result.shown["skipped"]
+        assert isinstance(table, Table)
+        return list(table.frame["why"])
 
 
 @dataclass(frozen=True)
@@ -92,7 +146,7 @@ class World:
         allow_mass_delete: bool = False,
         chosen: EntityChoice = EVERYTHING,
         **child: Any,
-    ) -> ChildApplied:
+    ) -> Done:
         """One whole run for a child account."""
         return self.run(
             alias, full=full, check_child=check_child, allow_mass_delete=allow_mass_delete, chosen=chosen, **child
@@ -107,17 +161,24 @@ class World:
         allow_mass_delete: bool = False,
         chosen: EntityChoice = EVERYTHING,
         **child: Any,
-    ) -> tuple[StoredChildPlan, ChildApplied]:
+    ) -> tuple[Made, Done]:
         """One whole run for a child account, with its plan."""
         run = self.child_run(f"run-{next(self.numbers)}", alias=alias, **child)
         with self.api(MAIN) as main, self.api(alias) as api:
             read_main_account(run.context, main, full=full)
             map_entities(run, api, chosen=chosen)
-            made = make_plan(
+            made = self.plan(
                 run, api, main, chosen=chosen, check_child=check_child, allow_mass_delete=allow_mass_delete
             )
-            fetch_content(run, main)
-            return made, apply_plan(run, api)
+            content = fetch_content(run, main)
+            return made, Done(apply_plan(run, api), content)
+
+    def plan(self, run: ChildRun, api: MoyskladApi, main: MoyskladApi, **options: Any) -> Made:
+        """The step `plan` of a run."""
+        result = make_plan(run, api, main, **options)
+        number = result.shown["plan_id"]
+        assert isinstance(number, int)
+        return Made(result, run.context.plans.load(number))
 
     def calls(self, account: str = "", door: str = "") -> int:
         """Calls that the API has seen since `count_anew`."""
