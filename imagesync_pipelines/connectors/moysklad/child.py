@@ -34,12 +34,23 @@ from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage import intents
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import move_cursor, read_cursors
-from imagesync_pipelines.storage.schema import moysklad_account, moysklad_child_images
+from imagesync_pipelines.storage.schema import moysklad_account
+from imagesync_pipelines.storage.schema import moysklad_child_images as lists
 from imagesync_pipelines.sync.identity import same_account
 from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
 from imagesync_pipelines.sync.steps import RunContext
 
-_TEXTS = sa.ARRAY(sa.Text)
+# Where an image in quarantine failed that the account will not take, however often it is sent.
+REFUSED_STAGE = "refused"
+# By what name an earlier release kept what a step left, as files; read when one of its failed runs is executed again.
+_NOTES_OF_BEFORE = {"main_images": "MainNote", "entity_map": "MapNote", "content": "ContentNote"}
+# Under this name the ids are kept beside the cursors: like them, one word per account that a reading brought.
+_KEPT_AS = "moysklad/account_id"
+# Any number that nothing else in this database uses as an advisory lock ("msid" in ASCII).
+_LOCK = 0x6D736964
+_ENTITY = ["child", "entity_key"]
+
+H = TypeVar("H", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -51,7 +62,9 @@ class ChildState:
 
     def records(self, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
         """What we know of these entities' images, or of all; an entity that we never wrote is missing."""
-        query = sa.select(moysklad_child_images).where(self._mine(keys))
+        query = sa.select(lists).where(lists.c.child == self.child)
+        if keys is not None:
+            query = query.where(lists.c.entity_key == sa.any_(sa.literal(list(keys), sa.ARRAY(sa.Text))))
         with self.engine.connect() as connection:
             return {
                 row.entity_key: ChildRecord(_managed(row.images), _managed(row.writing or ()), row.others)
@@ -60,32 +73,25 @@ class ChildState:
 
     def begin(self, key: str, writing: Sequence[Managed]) -> None:
         """Write and commit what is about to be written to an entity, before the call."""
-        statement = insert(moysklad_child_images).values(
-            child=self.child, entity_key=key, images=[], writing=list(writing), others=0
-        )
+        statement = insert(lists).values(child=self.child, entity_key=key, images=[], writing=list(writing), others=0)
+        taken = {"writing": statement.excluded.writing}
         with self.engine.begin() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["child", "entity_key"], set_={"writing": statement.excluded.writing}
-                )
-            )
+            connection.execute(statement.on_conflict_do_update(index_elements=_ENTITY, set_=taken))
 
     def note(self, seen: Mapping[str, ChildRecord]) -> None:
         """Note what entities hold now, by key; what was about to be written is known by that."""
-        if not seen:
-            return
         rows = [
             {"child": self.child, "entity_key": key, "images": list(one.images), "writing": None, "others": one.others}
             for key, one in seen.items()
         ]
-        statement = insert(moysklad_child_images)
-        statement = statement.on_conflict_do_update(
-            index_elements=["child", "entity_key"],
-            set_={name: statement.excluded[name] for name in ("images", "writing", "others")}
-            | {"changed_at": sa.func.now()},
-        )
-        with self.engine.begin() as connection:
-            connection.execute(statement, rows)
+        statement = insert(lists)
+        taken = {name: statement.excluded[name] for name in ("images", "writing", "others")}
+        if rows:
+            with self.engine.begin() as connection:
+                connection.execute(
+                    statement.on_conflict_do_update(index_elements=_ENTITY, set_=taken | {"changed_at": sa.func.now()}),
+                    rows,
+                )
 
     def note_others(self, counts: Mapping[str, int]) -> None:
         """Note how many images entities say that they have which we never read or wrote; the others' notes stay."""
@@ -96,7 +102,7 @@ class ChildState:
         ]
         if rows:
             with self.engine.begin() as connection:
-                connection.execute(insert(moysklad_child_images).on_conflict_do_nothing(), rows)
+                connection.execute(insert(lists).on_conflict_do_nothing(), rows)
 
     def max_image_bytes(self) -> int | None:
         """The largest image that the account's server named when it refused one; None: it never did."""
@@ -112,12 +118,6 @@ class ChildState:
         with self.engine.begin() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["child"], set_=values))
 
-    def _mine(self, keys: Collection[str] | None) -> sa.ColumnElement[bool]:
-        mine = moysklad_child_images.c.child == self.child
-        if keys is None:
-            return mine
-        return mine & (moysklad_child_images.c.entity_key == sa.any_(sa.literal(list(keys), _TEXTS)))
-
 
 @dataclass(frozen=True)
 class ChildIntents:
@@ -128,7 +128,7 @@ class ChildIntents:
 
     engine: sa.Engine
     connector: str
-    run_id: str | None = None
+    run_id: str
 
     def open_intents(self) -> list[Intent]:
         """The entities whose outcome is unknown."""
@@ -154,33 +154,19 @@ class ChildIntents:
 
 def forget_lists(connection: sa.Connection, child: str, keys: Collection[str]) -> None:
     """Forget what we manage under these keys, in the caller's transaction."""
-    mine = moysklad_child_images.c.child == child
-    connection.execute(moysklad_child_images.delete().where(mine & moysklad_child_images.c.entity_key.in_(list(keys))))
+    connection.execute(lists.delete().where(lists.c.child == child, lists.c.entity_key.in_(list(keys))))
 
 
 def hand_over(connection: sa.Connection, child: str, keys: Mapping[str, str]) -> None:
     """What we manage under these keys is managed under others from now on, in the caller's transaction."""
     for before, after in keys.items():
-        mine = moysklad_child_images.c.child == child
-        connection.execute(moysklad_child_images.delete().where(mine & (moysklad_child_images.c.entity_key == after)))
-        moved = mine & (moysklad_child_images.c.entity_key == before)
-        connection.execute(moysklad_child_images.update().where(moved).values(entity_key=after))
+        forget_lists(connection, child, [after])
+        moved = lists.update().where(lists.c.child == child, lists.c.entity_key == before)
+        connection.execute(moved.values(entity_key=after))
 
 
 def _managed(values: Sequence[Sequence[Any]]) -> tuple[Managed, ...]:
     return tuple(Managed(*value) for value in values)
-
-
-# Where an image in quarantine failed that the account will not take, however often it is sent.
-REFUSED_STAGE = "refused"
-# By what name an earlier release kept what a step left, as files; read when one of its failed runs is executed again.
-_NOTES_OF_BEFORE = {"main_images": "MainNote", "entity_map": "MapNote", "content": "ContentNote"}
-
-H = TypeVar("H", bound=BaseModel)
-# Under this name the ids are kept beside the cursors: like them, one word per account that a reading brought.
-_KEPT_AS = "moysklad/account_id"
-# Any number that nothing else in this database uses as an advisory lock ("msid" in ASCII).
-_LOCK = 0x6D736964
 
 
 @dataclass(frozen=True)
@@ -199,34 +185,43 @@ class ChildIdentity:
         """Look at whose entities came from this account, and remember it.
 
         Raises SameAccountError when they are the main account's or another child's. An entity that does not say whose
-        it is proves nothing.
+        it is proves nothing; a name that left the accounts file, or is off, is no matter.
         """
         for account_id in set(account_ids) - self.passed - {""}:
             with self.engine.begin() as connection:
                 # Two children that begin at the same moment must see each other.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
                 known = read_cursors(connection, _KEPT_AS)
-                other = same_account(self.child, account_id, self._compared(known))
+                names = known.keys() if self.others is None else known.keys() & {MAIN, *self.others}
+                other = same_account(self.child, account_id, {name: known[name] for name in names})
                 if other:
                     raise SameAccountError(_refusal(self.child, other))
                 move_cursor(connection, _KEPT_AS, self.child, account_id)
             self.passed.add(account_id)
 
-    def _compared(self, known: Mapping[str, str]) -> dict[str, str]:
-        """The accounts that this one must not be: a name that left the accounts file, or is off, is no matter."""
-        return {
-            name: account_id
-            for name, account_id in known.items()
-            if name == MAIN or self.others is None or name in self.others
-        }
+
+def remember_main(engine: sa.Engine, account_ids: Collection[str]) -> None:
+    """Remember whose entities came from the main account; nothing where they do not say, or not all the same."""
+    said = set(account_ids) - {""}
+    if len(said) == 1:
+        with engine.begin() as connection:
+            move_cursor(connection, _KEPT_AS, MAIN, said.pop())
+
+
+def _refusal(child: str, other: str) -> str:
+    main = other == MAIN
+    whose = "the main account" if main else f"the child account {other}"
+    section = "[moysklad.main]" if main else f"[moysklad.children.{other}]"
+    return (
+        f"IMAGESYNC_ACCOUNTS: the credentials of [moysklad.children.{child}] and of {section} open one and the same "
+        f"account of МойСклад, so {child} would overwrite the images of {whose}. Nothing was written. Give {child} a "
+        "token of its own account, or set its mode to off."
+    )
 
 
 @dataclass(frozen=True)
 class ChildRun:
-    """One child account in one run.
-
-    others: the child accounts that are not off, whose account this one must not be; None: all that were ever seen.
-    """
+    """One child account in one run. others: see ChildIdentity."""
 
     context: RunContext[MoyskladSettings]
     child: MoyskladChild
@@ -296,9 +291,20 @@ def child_api(child: ChildRun) -> AbstractContextManager[MoyskladApi]:
     return _api(child.context, child.child.account)
 
 
+def _api(context: RunContext[MoyskladSettings], account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
+    hosts = frozenset(context.installation.settings.allowed_image_hosts)
+    return closing(MoyskladApi(account, context.settings, context.installation.engine, allowed_hosts=hosts))
+
+
 def left_by(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> H | None:
-    """The hand-over of a step of this run's lineage; None when it left none."""
-    return context.find(step, kind) or _note_of_before(context, step, kind)
+    """The hand-over of a step of this run's lineage; None when it left none.
+
+    A run of an earlier release, which this one executes again, left a file with the same fields.
+    """
+    found = context.find(step, kind)
+    folder = context.installation.storage / "notes" / NAME / context.account / _NOTES_OF_BEFORE[step]
+    paths = [] if found is not None else [folder / f"{run_id}.json" for run_id in context.lineage.ancestors]
+    return found or next((kind.model_validate_json(path.read_bytes()) for path in paths if path.exists()), None)
 
 
 def look_at(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> H:
@@ -312,36 +318,3 @@ def secrets_of(shared: Settings) -> list[SecretStr]:
     children = [child.account for child in accounts.by_name.values()]
     main = [accounts.main] if accounts.main is not None else []
     return [secret for account in (*main, *children) for secret in account.secrets]
-
-
-def _note_of_before(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> H | None:
-    """What a run of an earlier release left, which this one executes again: a file with the same fields."""
-    folder = context.installation.storage / "notes" / NAME / context.account / _NOTES_OF_BEFORE[step]
-    for run_id in context.lineage.ancestors:
-        path = folder / f"{run_id}.json"
-        if path.exists():
-            return kind.model_validate_json(path.read_bytes())
-    return None
-
-
-def _api(context: RunContext[MoyskladSettings], account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
-    hosts = frozenset(context.installation.settings.allowed_image_hosts)
-    return closing(MoyskladApi(account, context.settings, context.installation.engine, allowed_hosts=hosts))
-
-
-def remember_main(engine: sa.Engine, account_ids: Collection[str]) -> None:
-    """Remember whose entities came from the main account; nothing where they do not say, or not all the same."""
-    said = set(account_ids) - {""}
-    if len(said) == 1:
-        with engine.begin() as connection:
-            move_cursor(connection, _KEPT_AS, MAIN, said.pop())
-
-
-def _refusal(child: str, other: str) -> str:
-    whose = "the main account" if other == MAIN else f"the child account {other}"
-    section = "[moysklad.main]" if other == MAIN else f"[moysklad.children.{other}]"
-    return (
-        f"IMAGESYNC_ACCOUNTS: the credentials of [moysklad.children.{child}] and of {section} open one and the same "
-        f"account of МойСклад, so {child} would overwrite the images of {whose}. Nothing was written. Give {child} a "
-        "token of its own account, or set its mode to off."
-    )

@@ -1,11 +1,8 @@
-"""The step content: images of the main account to kept content, each once,
-for all child accounts; and forgetting it.
-"""
+"""The step content: images of the main account to kept content, each once for all child accounts; forgetting it."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from pydantic import BaseModel
@@ -42,17 +39,6 @@ _PICTURES_SHOWN = 12
 _KB = 1000
 
 
-@dataclass
-class ContentDownloads:
-    """What became of the images that were not kept, with the fields of ContentFetched."""
-
-    failed: dict[str, str] = field(default_factory=dict)
-    downloaded: list[tuple[str, int]] = field(default_factory=list)
-    reencoded: int = 0
-    left: int = 0
-    stopped: str = ""
-
-
 def content(context: RunContext[MoyskladSettings], options: ApplyOptions) -> StepResult:
     """The pictures that the plan needs, each downloaded once for all child accounts."""
     child = child_of(context)
@@ -84,11 +70,11 @@ def content(context: RunContext[MoyskladSettings], options: ApplyOptions) -> Ste
 def fetch_content(child: ChildRun, main: MoyskladApi, *, plan_id: int | None = None) -> ContentFetched:
     """Have the content of the images that a stored plan needs; each is downloaded once for all child accounts.
 
-    An image that cannot be had stops no other. Raises SkippedOffError, PlanMissingError, NoPlanOfThisRunError,
-    AccountRefusedError, AccountForbiddenError.
+    An image that cannot be had stops no other; when the main account stops, the rest is left. Raises SkippedOffError,
+    PlanMissingError, NoPlanOfThisRunError, AccountRefusedError, AccountForbiddenError.
     """
     child.refuse_off()
-    context = child.context
+    context, calls = child.context, main.calls
     header = context.plan_to_apply(plan_id)
     tasks = tasks_of(context.plans.need_payload(header.id))
     records = child.state.records(tasks)
@@ -97,24 +83,25 @@ def fetch_content(child: ChildRun, main: MoyskladApi, *, plan_id: int | None = N
         for group, task in tasks.items()
         for image in needed_of(task, records.get(group, ChildRecord()))
     }
-    calls, total = main.calls, len(needed)
-    done = download_all(
-        main,
-        child.contents,
-        needed,
-        workers=context.settings.workers,
-        on_progress=lambda number: context.progress("images downloaded", number, total),
-    )
+    kept = kept_of(child.contents, needed)
+    done = _Downloads(main, child.contents, lambda number: context.progress("images downloaded", number, len(needed)))
+    with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="download") as pool:
+        for _ in pool.map(done.fetch, [image for source, image in sorted(needed.items()) if source not in kept]):
+            pass
     count, size = child.contents.used()
     found = ContentFetched(
         run_id=context.run_id,
         plan_id=header.id,
-        needed=total,
-        kept=total - len(done.downloaded) - len(done.failed) - done.left,
+        needed=len(needed),
+        kept=len(needed) - len(done.downloaded) - len(done.failed) - done.left,
+        downloaded=tuple(done.downloaded),
+        reencoded=done.reencoded,
+        failed=done.failed,
+        left=done.left,
+        stopped=done.stopped,
         calls=main.calls - calls,
         disk_count=count,
         disk_bytes=size,
-        **asdict(done),
     )
     context.keep(CONTENT, found)
     return found
@@ -146,7 +133,7 @@ def forget_content(context: RunContext[MoyskladSettings], options: BaseModel) ->
     """Remove image content that no run used for a while, and requests done long ago."""
     place, hours = context.installation, context.settings.content_hours
     gone = Contents(place.engine, place.storage).forget_older(hours)
-    requests = Queue(place.engine).forget_done(datetime.now(UTC) - QUEUE_KEPT, dry_run=False)
+    requests = Queue(place.engine).forget_done(datetime.now(UTC) - QUEUE_KEPT)
     line = (
         f"{gone.count} pictures with {gone.bytes:,} bytes were not used for {hours:g} hours and are removed, "
         f"{gone.in_use} are in use; {requests} requests done long ago are forgotten."
@@ -176,32 +163,25 @@ def kept_of(contents: Contents, sources: Iterable[str]) -> dict[str, Content]:
     return {names[name]: content for name, content in contents.hold(names, HOLD).items()}
 
 
-def download_all(
-    api: MoyskladApi,
-    contents: Contents,
-    images: Mapping[str, Wanted],
-    *,
-    workers: int,
-    on_progress: Callable[[int], None],
-) -> ContentDownloads:
-    """Have the content of these images (by identity), downloading what is not kept; one that fails stops no other.
+class _Downloads:
+    """Images of the main account that are not kept, downloaded by several threads; see ContentFetched."""
 
-    When the main account stops, the rest is left. Raises AccountRefusedError and AccountForbiddenError.
-    """
-    done, kept = ContentDownloads(), kept_of(contents, images)
-    missing = [image for source, image in sorted(images.items()) if source not in kept]
-    lock = threading.Lock()
-    finished = 0
+    def __init__(self, main: MoyskladApi, contents: Contents, on_progress: Callable[[int], None]) -> None:
+        self._main, self._contents, self._on_progress = main, contents, on_progress
+        self._lock = threading.Lock()
+        self._finished = 0
+        self.failed: dict[str, str] = {}
+        self.downloaded: list[tuple[str, int]] = []
+        self.reencoded = 0
+        self.left = 0
+        self.stopped = ""
 
-    def fetch(image: Wanted) -> None:
-        nonlocal finished
-        with lock:
-            if done.stopped:
-                done.left += 1
-                return
-        content, why, stopped, size = None, "", "", 0
+    def fetch(self, image: Wanted) -> None:
+        """Have the content of one image. Raises AccountRefusedError and AccountForbiddenError."""
+        size, why, stopped = 0, "", self.stopped
         try:
-            content, size = _fetched(api, contents, image)
+            if not stopped:
+                size = _fetched(self._main, self._contents, image)
         except (AccountRefusedError, AccountForbiddenError):
             raise
         except AccountStoppedError as error:
@@ -210,39 +190,32 @@ def download_all(
             why = TIMED_OUT + str(error)
         except (UpstreamError, BadImageError, CannotShrinkError) as error:
             why = error_reason(error)
-        with lock:
-            finished += 1
-            on_progress(finished)
-            done.stopped = done.stopped or stopped
-            done.left += bool(stopped)
-            done.reencoded += content is not None and bool(image.limit)
-            if size:
-                done.downloaded.append((image.filename or image_of(image.source), size))
+        with self._lock:
+            if stopped:
+                self.stopped, self.left = self.stopped or stopped, self.left + 1
+                return
+            self._finished += 1
+            self._on_progress(self._finished)
             if why:
-                done.failed[image.source] = why
+                self.failed[image.source] = why
+                return
+            self.reencoded += bool(image.limit)
+            if size:
+                self.downloaded.append((image.filename or image_of(image.source), size))
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="download") as pool:
-        for _ in pool.map(fetch, missing):
-            pass
-    return done
 
-
-def _fetched(api: MoyskladApi, contents: Contents, image: Wanted) -> tuple[Content, int]:
-    """The content of an image and how many bytes were downloaded for it; nobody else downloads it meanwhile."""
+def _fetched(api: MoyskladApi, contents: Contents, image: Wanted) -> int:
+    """Have the content of an image, downloading it unless somebody else does: how many bytes were downloaded."""
     source = image_of(image.source)
     with contents.fetching(source_of(source)) as found:
         size = 0
         if found is None:
-            body = api.download(_row(image, source))
+            hrefs = (image.download_href, image.permanent_href)
+            body = api.download(ImageRow(source, image.filename, image.size, "", datetime.now(UTC), *hrefs))
             size = len(body)
             found = contents.put(source_of(source), body, check_image(body), HOLD)
         if not image.limit:
-            return found, size
+            return size
         smaller = shrink(contents.read(found), image.limit)
-    return contents.put(source_of(image.source), smaller, check_image(smaller), HOLD), size
-
-
-def _row(image: Wanted, image_id: str) -> ImageRow:
-    """The image as its account lists it, as far as a download asks for it."""
-    now = datetime.now(UTC)
-    return ImageRow(image_id, image.filename, image.size, "", now, image.download_href, image.permanent_href)
+    contents.put(source_of(image.source), smaller, check_image(smaller), HOLD)
+    return size

@@ -8,7 +8,7 @@ the entity that has its value now.
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 import pandas as pd
@@ -16,7 +16,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild, Ownership
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild
 from imagesync_pipelines.connectors.moysklad.child import (
     ChildIdentity,
     ChildRun,
@@ -46,7 +46,6 @@ from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, 
 ENTITY_MAP = "entity_map"
 # An event is stored whole; the exact numbers are beside the first of them.
 SHOWN = 20
-_PRODUCT_KEY = "product:{}"
 # What the fields are called in the mirror.
 _FIELDS: Mapping[MatchField, str] = {
     "externalCode": "external_code",
@@ -60,8 +59,7 @@ Place = tuple[str, str, str]
 """Where an entity is looked for: its type, the product of a variant ('' for others), a value of the field."""
 
 
-@dataclass(frozen=True)
-class Counterpart:
+class Counterpart(NamedTuple):
     """An entity of the main account (key) and its counterpart's id in the child account, found by `value`.
 
     images: how many the counterpart says that it has, 0 where it does not say.
@@ -73,8 +71,7 @@ class Counterpart:
     images: int = 0
 
 
-@dataclass(frozen=True)
-class Mapped:
+class Mapped(NamedTuple):
     """The counterparts of entities in a child account.
 
     ids: key to id in the child account, of those that were asked for and have one. new: found now; unmatched: those
@@ -92,15 +89,20 @@ def entity_map(context: RunContext[MoyskladSettings], options: ChosenEntities) -
     child = child_of(context)
     with child_api(child) as api:
         found = map_entities(child, api, chosen=chosen_by(context, options))
+    number = sum(found.mapped.values())
+    unmapped = [(one.key, one.name, one.reason) for one in found.unmapped[:SHOWN]]
     return StepResult(
-        rows=sum(found.mapped.values()),
+        rows=number,
         numbers={
-            "entities/mapped": sum(found.mapped.values()),
+            "entities/mapped": number,
             "entities/new": found.new,
             "entities/unmapped": len(found.unmapped),
             "api/calls": found.calls,
         },
-        shown={"match_field": str(child.child.match_field), "unmapped": Table(_unmapped(found))},
+        shown={
+            "match_field": str(child.child.match_field),
+            "unmapped": Table(pd.DataFrame(unmapped, columns=["entity", "name", "reason"])),
+        },
         lines=[
             f"{child.alias}: {kinds_in(found.mapped) or 'nothing'} mapped, {found.new} of them new; "
             f"{len(found.unmapped)} have no counterpart; {found.calls} calls."
@@ -114,26 +116,23 @@ def map_entities(child: ChildRun, api: MoyskladApi, *, chosen: EntityChoice = EV
     Raises SkippedOffError, AccountBusyError, SameAccountError, and the errors of the API.
     """
     child.refuse_off()
-    identity = child.identity
-    calls, new = api.calls, 0
+    identity, calls, new = child.identity, api.calls, 0
     mapped: Counter[str] = Counter()
     unmapped: list[WithoutCounterpart] = []
     with child.context.lock():
         for entities in mirrored(child.engine, chosen):
             with_images = [entity for entity in entities if entity.images]
             found = find_counterparts(child.engine, api, child.child, with_images, identity=identity)
-            if child.child.ownership is Ownership.MIRROR:
+            if child.mirror:
                 child.state.note_others({match.key: match.images for match in found.new})
             mapped.update(key_parts(key)[0] for key in found.ids)
             new += len(found.new)
             unmapped += found.unmatched
-    warnings = []
-    if unmapped:
-        first = unmapped[0]
-        warnings.append(
-            f"{len(unmapped)} entities have no counterpart in {child.alias}, such as {first.name} ({first.key}): "
-            f"{first.reason}."
-        )
+    warnings = [
+        f"{len(unmapped)} entities have no counterpart in {child.alias}, such as {first.name} ({first.key}): "
+        f"{first.reason}."
+        for first in unmapped[:1]
+    ]
     left = ChildMap(
         run_id=child.context.run_id,
         mapped=dict(mapped),
@@ -195,9 +194,10 @@ def find_counterparts(
     new: list[Counterpart] = []
     unmatched: list[WithoutCounterpart] = []
     with engine.connect() as connection:
-        known = _without_main_itself(connection, child, read_map(connection, child))
+        known = _without_main_itself(connection, child)
         unknown = [entity for entity in entities if entity.key not in known]
-        unknown += _products_of(connection, unknown, known)
+        products = {f"product:{entity.product_id}" for entity in unknown if entity.type == "variant"}
+        unknown += entities_of(connection, sorted(products - {entity.key for entity in unknown} - known.keys()))
         shared = _shared_places(connection, child.match_field) if unknown else frozenset()
         deleted = read_gone(connection, NAME, MAIN, [DELETED]) if unknown else frozenset()
         connection.commit()
@@ -217,8 +217,7 @@ def find_counterparts(
                 taken={child_id: key for key, child_id in known.items() if key not in deleted},
                 shared=shared,
             )
-            orphaned = {child_id: key for key, child_id in known.items() if key in deleted}
-            _keep(connection, child, found, orphaned)
+            _keep(connection, child, found, {known[key]: key for key in deleted & known.keys()})
             connection.commit()
             known |= {match.key: match.child_id for match in found}
             new += found
@@ -245,26 +244,34 @@ def match_entities(
 
     products: ids of products in the main account to their counterparts' ids, for variants, which are only looked for
     within their matched product. taken: ids of the child account to the keys that they are the counterpart of already.
-    shared: where the main account itself has several entities; none of them is matched.
+    shared: where the main account itself has several entities; none of them is matched. What two of the wanted
+    entities share is no match either: each would overwrite the other's images.
     """
-    by_value: defaultdict[tuple[str, str], dict[str, Entity]] = defaultdict(dict)
+    by_value: defaultdict[tuple[str, str], list[Entity]] = defaultdict(list)
     for candidate in candidates:
         for value in values_of(candidate, match_field):
-            by_value[candidate.type, value][candidate.id] = candidate
+            by_value[candidate.type, value].append(candidate)
     matches: list[Counterpart] = []
     unmatched: list[WithoutCounterpart] = []
+    keys: defaultdict[str, list[str]] = defaultdict(list)
     for entity in wanted:
         found = _match(entity, by_value, match_field, products, taken, shared)
         if isinstance(found, Counterpart):
             matches.append(found)
+            keys[found.child_id].append(entity.key)
         else:
             unmatched.append(WithoutCounterpart(entity.key, entity.name, found))
-    return _without_shared(matches, unmatched, {entity.key: entity.name for entity in wanted})
+    names = {entity.key: entity.name for entity in wanted}
+    for match in matches:
+        if len(keys[match.child_id]) > 1:
+            why = f"{', '.join(keys[match.child_id])} have the same value {match.value}"
+            unmatched.append(WithoutCounterpart(match.key, names[match.key], why))
+    return [match for match in matches if len(keys[match.child_id]) == 1], unmatched
 
 
 def _match(
     entity: Entity,
-    by_value: Mapping[tuple[str, str], Mapping[str, Entity]],
+    by_value: Mapping[tuple[str, str], Sequence[Entity]],
     match_field: MatchField,
     products: Mapping[str, str],
     taken: Mapping[str, str],
@@ -280,57 +287,33 @@ def _match(
     product = products.get(entity.product_id)
     if entity.type == "variant" and product is None:
         return "its product has no counterpart in the child account; variants are only looked for within it"
-    found: dict[str, str] = {}
-    counts: dict[str, int] = {}
+    found: dict[str, Counterpart] = {}
     for value in values:
-        for candidate in by_value.get((entity.type, value), {}).values():
+        for candidate in by_value.get((entity.type, value), ()):
             if entity.type != "variant" or candidate.product_id == product:
-                found.setdefault(candidate.id, value)
-                counts[candidate.id] = max(0, candidate.image_count)
+                images = max(0, candidate.image_count)
+                found.setdefault(candidate.id, Counterpart(entity.key, candidate.id, value, images))
     if not found:
         return f"the child account has no {entity.type} with {said}"
     if len(found) > 1:
         return f"the child account has {len(found)} of the type {entity.type} with {said}; make it unique there"
-    child_id, value = next(iter(found.items()))
-    owner = taken.get(child_id)
-    if owner is not None and owner != entity.key:
+    match = next(iter(found.values()))
+    owner = taken.get(match.child_id, entity.key)
+    if owner != entity.key:
         return f"its counterpart by {said} is already that of {owner}; make it unique in the main account"
-    return Counterpart(entity.key, child_id, value, counts[child_id])
+    return match
 
 
-def _without_shared(
-    matches: Sequence[Counterpart], unmatched: Sequence[WithoutCounterpart], names: Mapping[str, str]
-) -> tuple[list[Counterpart], list[WithoutCounterpart]]:
-    """Take out what two entities of the main account share: each would overwrite the other's images."""
-    keys: defaultdict[str, list[str]] = defaultdict(list)
-    for match in matches:
-        keys[match.child_id].append(match.key)
-    shared = [
-        WithoutCounterpart(
-            match.key, names[match.key], f"{', '.join(keys[match.child_id])} have the same value {match.value}"
-        )
-        for match in matches
-        if len(keys[match.child_id]) > 1
-    ]
-    return [match for match in matches if len(keys[match.child_id]) == 1], [*unmatched, *shared]
-
-
-def _without_main_itself(connection: sa.Connection, child: MoyskladChild, known: Mapping[str, str]) -> dict[str, str]:
+def _without_main_itself(connection: sa.Connection, child: MoyskladChild) -> dict[str, str]:
     """The map without entities that are their own counterpart: it was made with the main account's own token once.
 
     They are looked for anew, with what we thought to manage there forgotten.
     """
-    own = [key for key, child_id in known.items() if child_id == key_parts(key)[1]]
+    known = read_map(connection, child)
+    own = {key for key, child_id in known.items() if child_id == key_parts(key)[1]}
     if own:
         forget(connection, child, own)
-    return {key: child_id for key, child_id in known.items() if key not in set(own)}
-
-
-def _products_of(connection: sa.Connection, unknown: Sequence[Entity], known: Collection[str]) -> list[Entity]:
-    """The products of variants among the unknown that are neither known nor among them."""
-    there = {entity.key for entity in unknown}
-    keys = {_PRODUCT_KEY.format(entity.product_id) for entity in unknown if entity.type == "variant"}
-    return entities_of(connection, sorted(keys - there - set(known)))
+    return {key: child_id for key, child_id in known.items() if key not in own}
 
 
 def _shared_places(connection: sa.Connection, match_field: MatchField) -> frozenset[Place]:
@@ -353,27 +336,12 @@ def _keep(
     """
     if not matches:
         return
-    ids = [match.child_id for match in matches]
-    keys = [match.key for match in matches]
+    ids, keys = [match.child_id for match in matches], [match.key for match in matches]
     passed = {orphaned[match.child_id]: match.key for match in matches if match.child_id in orphaned}
     earlier = (table.c.child == child.alias) & (table.c.child_id.in_(ids) | table.c.entity_key.in_(keys))
     gives_way = (table.c.field != child.match_field) | table.c.entity_key.in_(list(passed))
     connection.execute(table.delete().where(earlier & gives_way))
     hand_over(connection, child.alias, passed)
-    rows = [
-        {
-            "child": child.alias,
-            "entity_key": match.key,
-            "child_id": match.child_id,
-            "field": child.match_field,
-            "value": match.value,
-        }
-        for match in matches
-    ]
-    connection.execute(insert(table), rows)
-
-
-def _unmapped(found: ChildMap) -> pd.DataFrame:
-    """The first entities without counterpart, with why."""
-    rows = [(one.key, one.name, one.reason) for one in found.unmapped[:SHOWN]]
-    return pd.DataFrame(rows, columns=["entity", "name", "reason"])
+    names = ("child", "entity_key", "child_id", "field", "value")
+    rows = [(child.alias, match.key, match.child_id, child.match_field, match.value) for match in matches]
+    connection.execute(insert(table), [dict(zip(names, row, strict=True)) for row in rows])

@@ -3,12 +3,12 @@
 Mode and Ownership are words of the accounts file.
 """
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Self, get_args
+from typing import Literal, NamedTuple, Self, get_args
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from imagesync_pipelines.connectors.moysklad.accounts import Mode as Mode
 from imagesync_pipelines.connectors.moysklad.accounts import Ownership as Ownership
@@ -67,19 +67,17 @@ class Entity:
         """`<type>:<id>`; that of the main account is the entity's key everywhere, and the engine's group."""
         return f"{self.type}:{self.id}"
 
-    def as_json(self) -> dict[str, Any]:
-        """The fields as JSON values; `from_json` is the way back."""
-        values = asdict(self) | {"barcodes": list(self.barcodes), "updated": self.updated.isoformat()}
-        if self.images is not None:
-            values["images"] = [asdict(row) | {"updated": row.updated.isoformat()} for row in self.images]
-        return values
+    def as_json(self) -> str:
+        """Everything as JSON text; `from_json` is the way back."""
+        return _ENTITY.dump_json(self).decode()
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Self:
+    @staticmethod
+    def from_json(text: str) -> "Entity":
         """The entity that `as_json` was made from."""
-        rows = data["images"]
-        images = None if rows is None else tuple(ImageRow(**(row | {"updated": _moment(row)})) for row in rows)
-        return cls(**(data | {"barcodes": tuple(data["barcodes"]), "updated": _moment(data), "images": images}))
+        return _ENTITY.validate_json(text)
+
+
+_ENTITY = TypeAdapter(Entity)
 
 
 @dataclass(frozen=True)
@@ -251,7 +249,3 @@ def key_parts(key: str) -> tuple[EntityType, str]:
         if kind == known and entity_id:
             return known, entity_id
     raise ValueError(f"{key!r} is no entity; it should look like product:<id>, with product, bundle or variant")
-
-
-def _moment(row: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(row["updated"])

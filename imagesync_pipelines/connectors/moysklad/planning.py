@@ -4,6 +4,7 @@ A group is an entity, a row one image on it, and the fingerprint says of which i
 copy: an unchanged id means unchanged name and bytes.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -53,7 +54,6 @@ class ChildPlan:
     held: pd.DataFrame
     tasks: Mapping[str, EntityTask]
     states: Mapping[str, str]
-    planned: int
     skipped: Mapping[str, str]
     warnings: tuple[str, ...]
 
@@ -127,26 +127,27 @@ def plan_child(
     guarded = guard(built.assign(reason=built["reason"].mask(by_mode, NOT_CHOSEN)), scope, deletion_limits)
     plan = guarded.plan.sort_values(["group", "position", "key"], ignore_index=True)
     changing = set(plan.loc[plan["change"].isin(EFFECTS), "group"])
-    names = {entity.key: entity for entity in there}
-    final = _final_keys(plan, changing)
+    by_key = {entity.key: entity for entity in there}
+    warnings = list(guarded.warnings)
+    if not guarded.held.empty:
+        alias = child.alias
+        warnings.append(
+            f"{len(guarded.held)} images stay in {alias} (mode {child.mode}, ownership {child.ownership}). To see what "
+            f"would go: imagesync sync moysklad --account {alias} --dry-run --allow-mass-delete; imagesync apply with "
+            "its number takes them away."
+        )
+    if skipped:
+        warnings.append(f"{len(skipped)} images are skipped, such as: {next(iter(skipped.values()))}.")
     return ChildPlan(
         plan=plan,
         held=guarded.held,
         tasks={
-            group: _task(
-                names[group],
-                ids[group],
-                keys,
-                records.get(group, ChildRecord()),
-                limit,
-                reencode=child.reencode_too_large,
-            )
-            for group, keys in final.items()
+            group: _task(by_key[group], ids[group], keys, records.get(group, ChildRecord()), limit, child)
+            for group, keys in _final_keys(plan, changing).items()
         },
         states=states_of({key: record for key, record in records.items() if key in planned}),
-        planned=len(planned),
         skipped=skipped,
-        warnings=(*guarded.warnings, *_how_to_lift(child, guarded.held), *_warnings(skipped)),
+        warnings=tuple(warnings),
     )
 
 
@@ -178,7 +179,7 @@ def _plan_entity(
     before = {row.key: row for row in current}
     images = entity.images or ()
     chosen = choose_images(images, child.mode)
-    keys = row_keys(group, [Managed(row.id, "", "", 0) for row in images])
+    keys = _main_keys(entity)
     most = MOST_IMAGES - record.others
     wanted: list[_Row] = []
     skipped: dict[str, str] = {}
@@ -209,6 +210,11 @@ def _identity(row: ImageRow, child: MoyskladChild, limit: int) -> str | None:
     if row.size <= limit:
         return identity(row.id)
     return identity(row.id, limit) if child.reencode_too_large else None
+
+
+def _main_keys(entity: Entity) -> list[str]:
+    """The keys in a plan of an entity's images in the main account."""
+    return row_keys(entity.key, [Managed(row.id, "", "", 0) for row in entity.images or ()])
 
 
 def _rows(group: str, images: Sequence[Managed]) -> list[_Row]:
@@ -247,25 +253,21 @@ def _final_keys(plan: pd.DataFrame, changing: Collection[str]) -> dict[str, list
 
 
 def _task(
-    entity: Entity, child_id: str, keys: Iterable[tuple[str, str]], record: ChildRecord, limit: int, *, reencode: bool
+    entity: Entity,
+    child_id: str,
+    keys: Iterable[tuple[str, str]],
+    record: ChildRecord,
+    limit: int,
+    child: MoyskladChild,
 ) -> EntityTask:
-    main = dict(
-        zip(
-            row_keys(entity.key, [Managed(row.id, "", "", 0) for row in entity.images or ()]),
-            entity.images or (),
-            strict=True,
-        )
-    )
+    images = entity.images or ()
+    main = dict(zip(_main_keys(entity), images, strict=True))
     there = dict(zip(row_keys(entity.key, record.images), record.images, strict=True))
-    return EntityTask(
-        child_id,
-        entity.type,
-        entity.name,
-        tuple(
-            _wanted(key, main.get(key), there.get(key), there.get(before), limit, reencode=reencode)
-            for key, before in keys
-        ),
+    wanted = (
+        _wanted(key, main.get(key), there.get(key), there.get(before), limit, reencode=child.reencode_too_large)
+        for key, before in keys
     )
+    return EntityTask(child_id, entity.type, entity.name, tuple(wanted))
 
 
 def _wanted(
@@ -306,25 +308,7 @@ def _frame(rows: Sequence[_Row]) -> pd.DataFrame:
     ]
 
 
-def _how_to_lift(child: MoyskladChild, held: pd.DataFrame) -> list[str]:
-    """How a person lets happen what the deletion limits held back."""
-    if held.empty:
-        return []
-    return [
-        f"{len(held)} images stay in {child.alias} (mode {child.mode}, ownership {child.ownership}). To see what would "
-        f"go: imagesync sync moysklad --account {child.alias} --dry-run --allow-mass-delete; imagesync apply with its "
-        "number takes them away."
-    ]
-
-
-def _warnings(skipped: Mapping[str, str]) -> list[str]:
-    if not skipped:
-        return []
-    return [f"{len(skipped)} images are skipped, such as: {next(iter(skipped.values()))}."]
-
-
-@dataclass(frozen=True)
-class ChildCost:
+class ChildCost(NamedTuple):
     """Calls to the child account (writes, and reads of what its owner has) and to the main one (downloads).
 
     bytes: to be downloaded. minutes: at the accounts' pace at least. earlier: calls of the earlier way for all entities
@@ -346,11 +330,11 @@ class ChildCost:
 
 def needed_of(task: EntityTask, record: ChildRecord) -> list[Wanted]:
     """The images of a task that are not there, as far as we know: their content is needed."""
-    there = [image.source for image in record.images]
+    there = Counter(image.source for image in record.images)
     needed = []
     for image in task.images:
-        if image.child_id or image.source in there:
-            there = _without(there, image.source)
+        if image.child_id or there[image.source] > 0:
+            there[image.source] -= 1
         else:
             needed.append(image)
     return needed
@@ -367,59 +351,37 @@ def cost_of(
     child_weight: int,
 ) -> ChildCost:
     """The cost of writing these entities. kept: identities of images whose content is there. The weights: units."""
-    needed = {group: needed_of(task, records.get(group, ChildRecord())) for group, task in tasks.items()}
+    known = {key: records.get(key, ChildRecord()) for key in (*tasks, *(entity.key for entity in entities))}
+    needed = {group: needed_of(task, known[group]) for group, task in tasks.items()}
     wanted = {image.source: image for images in needed.values() for image in images if image.source not in kept}
     downloads = sum(not image.permanent_href for image in wanted.values())
-    bulk = {
-        group
-        for group in tasks
-        if child.bulk_first_fill and needed[group] and not records.get(group, ChildRecord()).images
-    }
-    writes = sum(_requests(needed[group]) for group in tasks if group not in bulk)
-    for kind in sorted({tasks[group].type for group in bulk}):
-        writes += _bulk_requests([needed[group] for group in sorted(bulk) if tasks[group].type == kind])
+    writes = 0
+    fills: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+    for group in sorted(tasks):
+        size = _NAMED_BYTES + sum(map(_encoded, needed[group]))
+        bulk = child.bulk_first_fill and needed[group] and not known[group].images
+        if bulk and size <= MOST_REQUEST_BYTES:
+            fills[tasks[group].type].append((size, 0))
+        else:
+            writes += max(1, len(packed([(_encoded(image), _NAMED_BYTES) for image in needed[group]], 0)))
+    for sizes in fills.values():
+        writes += sum(ceil(len(portion) / EXPANDED_LIMIT) for portion in packed(sizes, 0))
     reads = ceil(len(tasks) / EXPANDED_LIMIT) if child.ownership is Ownership.MANAGED else 0
     units = max(downloads * main_weight, (writes + reads) * child_weight)
-    earlier = sum(
-        earlier_calls(
-            _there(records.get(entity.key, ChildRecord())), len(choose_images(entity.images or (), child.mode))
-        )
-        for entity in entities
-    )
     return ChildCost(
         writes=writes,
         reads=reads,
         downloads=downloads,
         bytes=sum(image.size for image in wanted.values()),
         minutes=round(units / UNITS * WINDOW_SECONDS / 60, 1),
-        earlier=earlier,
+        earlier=sum(
+            earlier_calls(
+                len(known[entity.key].images) + known[entity.key].others,
+                len(choose_images(entity.images or (), child.mode)),
+            )
+            for entity in entities
+        ),
     )
-
-
-def _requests(images: Sequence[Wanted]) -> int:
-    sizes = [(_encoded(image), _NAMED_BYTES) for image in images]
-    return max(1, len(packed(sizes, 0)))
-
-
-def _bulk_requests(entities: Sequence[Sequence[Wanted]]) -> int:
-    sizes = [(_NAMED_BYTES + sum(_encoded(image) for image in images), 0) for images in entities]
-    fitting = [size for size in sizes if size[0] <= MOST_REQUEST_BYTES]
-    large = [images for images, size in zip(entities, sizes, strict=True) if size[0] > MOST_REQUEST_BYTES]
-    portions = packed(fitting, 0)
-    return sum(ceil(len(portion) / EXPANDED_LIMIT) for portion in portions) + sum(_requests(images) for images in large)
-
-
-def _encoded(image: Wanted) -> int:
-    return encoded_size(image.filename, min(image.size, image.limit or image.size))
-
-
-def _there(record: ChildRecord) -> int:
-    return len(record.images) + record.others
-
-
-def _without(sources: Sequence[str], source: str) -> list[str]:
-    place = sources.index(source) if source in sources else len(sources)
-    return [*sources[:place], *sources[place + 1 :]]
 
 
 def earlier_calls(there: int, wanted: int) -> int:
@@ -428,3 +390,7 @@ def earlier_calls(there: int, wanted: int) -> int:
     It leaves an entity alone that has no image in the main account.
     """
     return 1 + there + 2 * wanted + 1 if wanted else 0
+
+
+def _encoded(image: Wanted) -> int:
+    return encoded_size(image.filename, min(image.size, image.limit or image.size))

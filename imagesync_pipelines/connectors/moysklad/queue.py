@@ -56,8 +56,7 @@ class UnreadableRequest(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A request that a run has taken. attempts: the present one included."""
 
     id: int
@@ -71,6 +70,9 @@ class Request:
     def entity(self) -> str:
         """The key of the entity, as everywhere in the connector."""
         return f"{self.entity_type}:{self.entity_id}"
+
+
+_REQUEST = [table.c[name] for name in Request._fields]
 
 
 class Due(NamedTuple):
@@ -143,21 +145,18 @@ class Queue:
             table.update()
             .where(table.c.id.in_(chosen.limit(TAKEN_AT_ONCE).with_for_update(skip_locked=True)))
             .values(state=State.RUNNING, run_id=run_id, attempts=table.c.attempts + 1, changed_at=now)
-            .returning(*(table.c[name] for name in Request.__dataclass_fields__))
+            .returning(*_REQUEST)
         )
         with self.engine.begin() as connection:
-            taken = [Request(**row._mapping) for row in connection.execute(update)]
+            taken = [Request(*row) for row in connection.execute(update)]
         return tuple(sorted(taken, key=lambda request: (-request.priority, request.id)))
 
     def held(self, run_id: str) -> tuple[Request, ...]:
         """What a run has taken and not told of yet, the highest priority first."""
         mine = (table.c.run_id == run_id) & (table.c.state == State.RUNNING)
-        query = sa.select(*(table.c[name] for name in Request.__dataclass_fields__)).where(mine)
+        query = sa.select(*_REQUEST).where(mine).order_by(table.c.priority.desc(), table.c.id)
         with self.engine.connect() as connection:
-            return tuple(
-                Request(**row._mapping)
-                for row in connection.execute(query.order_by(table.c.priority.desc(), table.c.id))
-            )
+            return tuple(Request(*row) for row in connection.execute(query))
 
     def finish(self, run_id: str, ids: Collection[int], now: datetime, note: str = "") -> None:
         """Note that the run has done these; what it does not hold (any more) stays as it is.
@@ -200,12 +199,10 @@ class Queue:
             errors = tuple(_error(row) for row in connection.execute(latest))
         return QueueView(counts, errors)
 
-    def forget_done(self, before: datetime, *, dry_run: bool) -> int:
-        """Forget requests that were done before that time, or only count them; all others stay."""
+    def forget_done(self, before: datetime) -> int:
+        """Forget requests that were done before that time; all others stay."""
         old = (table.c.state == State.DONE) & (table.c.changed_at < before)
         with self.engine.begin() as connection:
-            if dry_run:
-                return int(connection.scalar(sa.select(sa.func.count()).select_from(table).where(old)) or 0)
             return int(connection.execute(table.delete().where(old)).rowcount)
 
     def _fail(self, which: sa.ColumnElement[bool], error: str, now: datetime) -> int:
@@ -236,12 +233,11 @@ def _held(run_id: str, ids: Collection[int]) -> sa.ColumnElement[bool]:
 
 
 def _row(request: NewRequest | UnreadableRequest, now: datetime) -> dict[str, object]:
-    known: dict[str, object] = {"payload": request.payload, "due_at": now, "created_at": now, "changed_at": now}
+    row: dict[str, object] = {"due_at": now, "created_at": now, "changed_at": now}
     if isinstance(request, UnreadableRequest):
-        nowhere = {"child": "", "entity_type": "", "entity_id": "", "priority": PRIORITY, "once": None}
-        return {**known, **nowhere, "state": State.SET_ASIDE, "last_error": request.reason[:ERROR_CHARACTERS]}
-    wish = {name: getattr(request, name) for name in ("child", "entity_type", "entity_id", "priority")}
-    return {**known, **wish, "once": request.once or None, "state": State.PENDING, "last_error": ""}
+        row |= NewRequest("", "", "", request.payload)._asdict()
+        return row | {"once": None, "state": State.SET_ASIDE, "last_error": request.reason[:ERROR_CHARACTERS]}
+    return row | request._asdict() | {"once": request.once or None, "state": State.PENDING, "last_error": ""}
 
 
 def _error(row: sa.Row) -> QueueError:

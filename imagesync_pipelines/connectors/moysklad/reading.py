@@ -9,9 +9,8 @@ that reason, its images in the child accounts stay as they are, and it is back o
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -54,43 +53,6 @@ _SHARED = f"{MAIN}/shared"
 _PORTION = 1000
 
 
-@dataclass
-class MainScan:
-    """What the pages of one reading told; the rows themselves are staged. distinct: different entities.
-
-    unread: key to reason of entities whose row cannot be used. archived: keys of entities that are. with_images: how
-    many entities say that they have some. accounts: ids of the accounts that they say they are in.
-    """
-
-    sizes: list[int] = field(default_factory=list)
-    distinct: int = 0
-    newest: datetime | None = None
-    types: Counter[str] = field(default_factory=Counter)
-    images: int = 0
-    with_images: int = 0
-    unread: dict[str, str] = field(default_factory=dict)
-    archived: set[str] = field(default_factory=set)
-    accounts: set[str] = field(default_factory=set)
-
-    def reason(self) -> str:
-        """Why the reading does not prove to be complete; '' when it does."""
-        return why_unproven(self.sizes, self.distinct, rows="entities", source="the account")
-
-    def told(self, kept: Mapping[str, Any], calls: int, reason: str = "", **about: Any) -> MainReading:
-        """What is told of this reading. kept: numbers of rows that it wrote; reason: why it proves nothing, or ''."""
-        return MainReading(
-            complete=not reason,
-            reason=reason,
-            seen=dict(self.types),
-            images=self.images,
-            unread=self.unread,
-            accounts=frozenset(self.accounts),
-            calls=calls,
-            **kept,
-            **about,
-        )
-
-
 def main_images(context: RunContext[MoyskladSettings], options: ReadingOptions) -> StepResult:
     """The main account into the mirror, for a run of a child account or for itself; ends a run of one that is off."""
     keys = options.choice().keys
@@ -98,7 +60,9 @@ def main_images(context: RunContext[MoyskladSettings], options: ReadingOptions) 
         try:
             child_of(context).refuse_off()
         except SkippedOffError as skipped:
-            return _ended(context, str(skipped))
+            why, now = str(skipped), datetime.now(UTC)
+            summary = Summary("completed", started_at=context.started_at, completed_at=now, warnings=(why,))
+            return StepResult(ends=why, summary=summary, warnings=(why,))
         if options.requests:
             Queue(context.installation.engine).take(context.account, context.run_id, context.clock())
             keys = requested(context)
@@ -107,17 +71,27 @@ def main_images(context: RunContext[MoyskladSettings], options: ReadingOptions) 
         with main_api(context) as api:
             return read_main_account(context, api, full=options.full, keys=keys)
 
-    shared = options.since if not options.requests else ""
-    found = read_once(context, shared, read) if shared else read()
+    found = read_once(context, options.since, read) if options.since and not options.requests else read()
+    what = "all of it" if found.full else f"{len(found.asked)} entities asked for" if found.asked else "what changed"
+    number = sum(found.seen.values())
     return StepResult(
-        rows=sum(found.seen.values()),
-        numbers=_main_numbers(found),
+        rows=number,
+        numbers={
+            "entities/read": number,
+            "entities/new": found.new,
+            "entities/changed": found.changed,
+            "entities/deleted": found.deleted,
+            "entities/archived": found.archived,
+            "entities/unread": len(found.unread),
+            "images/read": found.images,
+            "api/calls": found.calls,
+        },
         shown={
             "complete": found.complete,
             "unread": Texts([f"{key}: {why}" for key, why in sorted(found.unread.items())]),
             "warnings": Texts(found.warnings),
         },
-        lines=[_main_line(found)],
+        lines=[f"main: {what}: {kinds_in(found.seen) or 'nothing'} with {found.images} images; {found.calls} calls."],
         warnings=found.warnings,
     )
 
@@ -130,21 +104,15 @@ def read_main_account(
     Raises AccountBusyError when another run reads it, RowsMissingError, and the errors of the API; nothing was changed
     then.
     """
-    engine, settings = context.installation.engine, context.settings
+    engine, settings, main = context.installation.engine, context.settings, _main(context)
     permanent = api.account.permanent_links
-    main = _main(context)
     with main.lock():
         if keys:
             read = read_entities(engine, api, keys, permanent=permanent)
         else:
-            read = read_main(
-                engine,
-                api,
-                full=full,
-                overlap=timedelta(minutes=settings.overlap_minutes),
-                repeats=settings.walk_repeats,
-                permanent=permanent,
-            )
+            overlap = timedelta(minutes=settings.overlap_minutes)
+            repeats = settings.walk_repeats
+            read = read_main(engine, api, full=full, overlap=overlap, repeats=repeats, permanent=permanent)
     remember_main(engine, read.accounts)
     warnings = []
     if not read.complete:
@@ -211,18 +179,23 @@ def read_main(
         before = None if value is None else datetime.fromisoformat(value)
         since = None if full or before is None else before - overlap
         with staging(connection):
-            scan = _scan_until_proven(connection, api, since, repeats, permanent)
-            reason = scan.reason() or ("" if since else _nothing_left(connection, scan))
+            scan, reason = _Scan(connection, api, permanent), ""
+            for _ in range(repeats + 1):
+                stage_nothing(connection)
+                scan = _Scan(connection, api, permanent)
+                reason = scan.read(since)
+                if not reason:
+                    break
+            reason = reason or ("" if since else scan.nothing_left())
             missing = unstaged_keys(connection, NAME, MAIN) if since is None and not reason else []
             connection.commit()
-            deleted = _confirmed(connection, api, missing, permanent, scan)
-            kept = _keep(connection, deleted, scan.archived)
+            deleted = scan.confirm(missing)
             after = max(filter(None, (before, None if reason else scan.newest)), default=None)
+            found = scan.kept(deleted, reason, full=since is None, cursor_before=before, cursor_after=after)
             if after is not None:
                 move_cursor(connection, NAME, MAIN, after.isoformat())
             connection.commit()
-    full = since is None
-    return scan.told(kept, api.calls - calls, reason, full=full, cursor_before=before, cursor_after=after)
+    return found.model_copy(update={"calls": api.calls - calls})
 
 
 def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str], *, permanent: bool) -> MainReading:
@@ -232,12 +205,12 @@ def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str], *,
     """
     calls = api.calls
     with engine.connect() as connection, staging(connection):
-        scan = MainScan()
-        deleted = _confirmed(connection, api, sorted(keys), permanent, scan)
-        _refuse_rowless(scan)
-        kept = _keep(connection, deleted, scan.archived)
+        scan = _Scan(connection, api, permanent)
+        deleted = scan.confirm(sorted(keys))
+        scan.refuse_rowless()
+        found = scan.kept(deleted)
         connection.commit()
-    return scan.told(kept, api.calls - calls, full=False)
+    return found.model_copy(update={"calls": api.calls - calls})
 
 
 def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | None = None) -> Iterator[list[Entity]]:
@@ -252,15 +225,7 @@ def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | N
 def entities_of(connection: sa.Connection, keys: Sequence[str]) -> list[Entity]:
     """The entities of the main account with these keys, as the mirror has them, ordered by key; what is gone is not."""
     payloads = read_payloads(connection, NAME, MAIN, keys)
-    found = [Entity.from_json(orjson.loads(payload)) for payload in payloads["payload"]]
-    return sorted(found, key=lambda entity: entity.key)
-
-
-def fingerprint(entity: Entity) -> str:
-    """What the images of an entity are, and by what it is found in other accounts; its name may change."""
-    images = [[row.id, row.filename, row.size] for row in entity.images or ()]
-    fields = [entity.external_code, entity.code, entity.article, entity.barcodes, entity.product_id]
-    return hashlib.sha256(orjson.dumps([images, fields])).hexdigest()
+    return sorted(map(Entity.from_json, payloads["payload"]), key=lambda entity: entity.key)
 
 
 def kinds_in(numbers: Mapping[str, int]) -> str:
@@ -268,127 +233,126 @@ def kinds_in(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {kind}s" for kind, number in sorted(numbers.items()) if number)
 
 
-def _ended(context: RunContext[MoyskladSettings], why: str) -> StepResult:
-    """A run that does nothing, since its account is switched off."""
-    summary = Summary(
-        status="completed", started_at=context.started_at, completed_at=datetime.now(UTC), warnings=(why,)
-    )
-    return StepResult(ends=why, summary=summary, warnings=(why,))
-
-
 def _main(context: RunContext[MoyskladSettings]) -> RunContext[MoyskladSettings]:
     """The same run as it works on the main account: its lock and hand-overs are one, whatever child a run is for."""
     return replace(context, account=MAIN)
 
 
-def _main_line(read: MainReading) -> str:
-    what = "all of it" if read.full else "what changed" if not read.asked else f"{len(read.asked)} entities asked for"
-    return f"main: {what}: {kinds_in(read.seen) or 'nothing'} with {read.images} images; {read.calls} calls."
+class _Scan:
+    """One scan of the main account: its rows go into the staging table, what they tell is counted here."""
 
+    def __init__(self, connection: sa.Connection, api: MoyskladApi, permanent: bool) -> None:
+        self._connection, self._api, self._permanent = connection, api, permanent
+        self.newest: datetime | None = None
+        self._types: Counter[str] = Counter()
+        self._distinct = 0
+        self._images = 0
+        self._with_images = 0
+        self._unread: dict[str, str] = {}
+        self._archived: set[str] = set()
+        self._accounts: set[str] = set()
 
-def _main_numbers(read: MainReading) -> dict[str, int]:
-    return {
-        "entities/read": sum(read.seen.values()),
-        "entities/new": read.new,
-        "entities/changed": read.changed,
-        "entities/deleted": read.deleted,
-        "entities/archived": read.archived,
-        "entities/unread": len(read.unread),
-        "images/read": read.images,
-        "api/calls": read.calls,
-    }
+    def read(self, since: datetime | None) -> str:
+        """Read everything, or what changed since then; why it does not prove to be complete, '' when it does."""
+        sizes = []
+        for page in self._api.assortment(updated_since=since, permanent=self._permanent):
+            sizes.append(page.size)
+            self._take(page)
+        self.refuse_rowless()
+        self._distinct = settle_staging(self._connection)
+        return why_unproven(sizes, self._distinct, rows="entities", source="the account")
 
-
-def _scan_until_proven(
-    connection: sa.Connection, api: MoyskladApi, since: datetime | None, repeats: int, permanent: bool
-) -> MainScan:
-    """The first scan that proves to be complete, or the last of `repeats` + 1; its rows are staged afterwards."""
-    scan = MainScan()
-    for _ in range(repeats + 1):
-        stage_nothing(connection)
-        scan = MainScan()
-        for page in api.assortment(updated_since=since, permanent=permanent):
-            scan.sizes.append(page.size)
-            _take(connection, scan, page)
-        _refuse_rowless(scan)
-        scan.distinct = settle_staging(connection)
-        if not scan.reason():
-            break
-    return scan
-
-
-def _take(connection: sa.Connection, scan: MainScan, page: AssortmentPage) -> None:
-    """Stage the rows of a page, and note what it tells."""
-    scan.unread |= page.illegible
-    rows = [_seen(key) for key in page.illegible if key.partition(":")[0] in TYPES]
-    for entity in page.entities:
-        scan.accounts.add(entity.account_id)
-        scan.newest = entity.updated if scan.newest is None else max(scan.newest, entity.updated)
-        if entity.archived:
-            scan.archived.add(entity.key)
-            rows.append(_seen(entity.key))
-            continue
-        scan.types[entity.type] += 1
-        scan.with_images += entity.image_count > 0
-        if len(entity.images or ()) != entity.image_count:
-            scan.unread[entity.key] = _NOT_DELIVERED
-            rows.append(_seen(entity.key))
-            continue
-        scan.images += entity.image_count
-        rows.append(_row(entity))
-    stage(connection, rows)
-
-
-def _refuse_rowless(scan: MainScan) -> None:
-    if scan.with_images and not scan.images:
-        raise RowsMissingError(
-            f"{scan.with_images} entities have images, and no row of them came; nothing is concluded from that"
+    def nothing_left(self) -> str:
+        """Why a scan over everything that saw nothing proves nothing: a lost right to see products looks the same."""
+        there = 0 if self._distinct else count_live(self._connection, NAME, MAIN)
+        return (
+            f"the main account lists nothing, but there were {there}; nothing is concluded from that" if there else ""
         )
 
+    def confirm(self, keys: Sequence[str]) -> frozenset[str]:
+        """Ask for entities by their ids and stage what comes; the keys of those that the account does not have.
 
-def _nothing_left(connection: sa.Connection, scan: MainScan) -> str:
-    """Why a scan over everything that saw nothing proves nothing: a lost right to see products looks the same."""
-    there = 0 if scan.distinct else count_live(connection, NAME, MAIN)
-    connection.commit()
-    return f"the main account lists nothing, but there were {there}; nothing is concluded from that" if there else ""
+        An answer that lacks rows it counts, or has one without an id, says nothing about those that did not come.
+        """
+        ids = {key_parts(key)[1]: key for key in keys}
+        found: set[str] = set()
+        counted = 0
+        if ids:
+            for page in self._api.assortment(ids=list(ids), permanent=self._permanent):
+                self._take(page)
+                found |= {entity.key for entity in page.entities} | page.illegible.keys()
+                counted += page.size if page.offset == 0 else 0
+            settle_staging(self._connection)
+        return frozenset(ids.values()) - found if counted == len(found & set(ids.values())) else frozenset()
 
+    def refuse_rowless(self) -> None:
+        """Raise RowsMissingError when no images came at all although there are some."""
+        if self._with_images and not self._images:
+            raise RowsMissingError(
+                f"{self._with_images} entities have images, and no row of them came; nothing is concluded from that"
+            )
 
-def _confirmed(
-    connection: sa.Connection, api: MoyskladApi, keys: Sequence[str], permanent: bool, scan: MainScan
-) -> frozenset[str]:
-    """Ask for entities by their ids and stage what comes; give the keys of those that the account does not have.
+    def kept(
+        self,
+        deleted: Collection[str],
+        reason: str = "",
+        *,
+        full: bool = False,
+        cursor_before: datetime | None = None,
+        cursor_after: datetime | None = None,
+    ) -> MainReading:
+        """Merge what is staged, and mark what is gone, in the caller's transaction; what is told of it."""
+        merged = merge(self._connection, NAME, MAIN, None)
+        return MainReading(
+            full=full,
+            complete=not reason,
+            reason=reason,
+            seen=dict(self._types),
+            images=self._images,
+            new=merged.new,
+            changed=merged.changed + merged.revived,
+            deleted=mark_gone(self._connection, NAME, MAIN, deleted, DELETED),
+            archived=mark_gone(self._connection, NAME, MAIN, self._archived, ARCHIVED),
+            unread=self._unread,
+            cursor_before=cursor_before,
+            cursor_after=cursor_after,
+            calls=0,
+            accounts=frozenset(self._accounts),
+        )
 
-    An answer that lacks rows it counts, or has one without an id, says nothing about those that did not come.
-    """
-    ids = {key_parts(key)[1]: key for key in keys}
-    if not ids:
-        return frozenset()
-    found: set[str] = set()
-    counted = 0
-    for page in api.assortment(ids=list(ids), permanent=permanent):
-        _take(connection, scan, page)
-        found |= {entity.key for entity in page.entities} | page.illegible.keys()
-        counted += page.size if page.offset == 0 else 0
-    settle_staging(connection)
-    return frozenset(ids.values()) - found if counted == len(found & set(ids.values())) else frozenset()
-
-
-def _keep(connection: sa.Connection, deleted: Collection[str], archived: Collection[str]) -> dict[str, int]:
-    """Merge what is staged, and mark what is gone, in the caller's transaction; the numbers of a MainReading."""
-    merged = merge(connection, NAME, MAIN, None)
-    return {
-        "new": merged.new,
-        "changed": merged.changed + merged.revived,
-        "deleted": mark_gone(connection, NAME, MAIN, deleted, DELETED),
-        "archived": mark_gone(connection, NAME, MAIN, archived, ARCHIVED),
-    }
+    def _take(self, page: AssortmentPage) -> None:
+        """Stage the rows of a page, and note what it tells."""
+        self._unread |= page.illegible
+        rows = [_seen(key) for key in page.illegible if key.partition(":")[0] in TYPES]
+        for entity in page.entities:
+            self._accounts.add(entity.account_id)
+            self.newest = entity.updated if self.newest is None else max(self.newest, entity.updated)
+            if entity.archived:
+                self._archived.add(entity.key)
+                rows.append(_seen(entity.key))
+                continue
+            self._types[entity.type] += 1
+            self._with_images += entity.image_count > 0
+            if len(entity.images or ()) != entity.image_count:
+                self._unread[entity.key] = _NOT_DELIVERED
+                rows.append(_seen(entity.key))
+                continue
+            self._images += entity.image_count
+            rows.append(_row(entity))
+        stage(self._connection, rows)
 
 
 def _row(entity: Entity) -> MirrorRow:
     known = entity if entity.images is not None else replace(entity, images=())
-    payload = orjson.dumps(known.as_json()).decode()
-    return MirrorRow(entity.key, entity.key, fingerprint(known), payload, entity.updated)
+    return MirrorRow(entity.key, entity.key, _fingerprint(known), known.as_json(), entity.updated)
 
 
 def _seen(key: str) -> MirrorRow:
     return MirrorRow(key, None, None, None, None)
+
+
+def _fingerprint(entity: Entity) -> str:
+    """What the images of an entity are, and by what it is found in other accounts; its name may change."""
+    images = [[row.id, row.filename, row.size] for row in entity.images or ()]
+    fields = [entity.external_code, entity.code, entity.article, entity.barcodes, entity.product_id]
+    return hashlib.sha256(orjson.dumps([images, fields])).hexdigest()

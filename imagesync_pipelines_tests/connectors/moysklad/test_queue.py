@@ -148,9 +148,8 @@ def test_only_old_requests_that_were_done_are_forgotten(queue: Queue) -> None:
     first, second = queue.take("north", "run-1", START)
     queue.finish("run-1", [first.id], START)
     queue.finish("run-1", [second.id], START + MINUTE)
-    assert queue.forget_done(START + MINUTE, dry_run=True) == 1
     assert states(queue) == {State.DONE: 2}
-    assert queue.forget_done(START + MINUTE, dry_run=False) == 1
+    assert queue.forget_done(START + MINUTE) == 1
     assert states(queue) == {State.DONE: 1}
     assert (states(queue, "south"), states(queue, "")) == ({State.PENDING: 1}, {State.SET_ASIDE: 1})
 
