@@ -167,7 +167,7 @@ def test_the_stand_in_gives_an_account_one_id_in_every_entity(world: Mixed) -> N
             pages = [*api.assortment(), *again.assortment(), *api.assortment(expand=False)]
             found = api.find("product", "externalCode", ["product-1-00000"])
         ids[account] = {one.account_id for one in [*(one for page in pages for one in page.entities), *found]}
-        assert ids[account] == {world.sandbox.account(account).account_id}
+        assert ids[account] == {world.sandbox.account(account).account.id}
     assert len(set.union(*ids.values())) == len(ids)
 
 
