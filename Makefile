@@ -29,6 +29,7 @@ lint: $(DEV)  ## format, style, types, import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/mypy --config-file imagesync_pipelines_tests/mypy.ini
 	$(BIN)/lint-imports
 
 format: $(DEV)  ## let ruff format and fix

@@ -3,9 +3,13 @@
 import click
 
 from imagesync_pipelines.defs import pages, runs
-from imagesync_pipelines.registry import connector_named
+from imagesync_pipelines.registry import connectors
+from imagesync_pipelines.sync.connector import Connector
 
-CONNECTOR = "image_db"
+
+def _paged() -> Connector:
+    """The connector whose source is read in blocks of pages."""
+    return next(one for one in connectors() if one.pages is not None)
 
 
 def _warn(text: str) -> None:
@@ -16,7 +20,7 @@ def _warn(text: str) -> None:
 def reset_pages() -> None:
     """Forget the page partitions and stored pages, after the block size was changed; product_image is not touched."""
     with runs.opened() as (installation, instance):
-        removed = pages.reset_pages(installation, instance, connector_named(CONNECTOR))
+        removed = pages.reset_pages(installation, instance, _paged())
     click.echo(f"forgot {removed} page blocks; the next synchronisation reads all pages again")
 
 
@@ -24,5 +28,5 @@ def reset_pages() -> None:
 def discover() -> None:
     """Ask the image database how many pages it has and make the page partitions equal to that (one call)."""
     with runs.opened() as (installation, instance):
-        found = pages.discover_pages(instance, connector_named(CONNECTOR), installation.settings, _warn)
+        found = pages.discover_pages(instance, _paged(), installation.settings, _warn)
     click.echo(found.sentence())

@@ -64,9 +64,14 @@ def test_planning_again_gives_only_keep_and_holds_back_what_was_held_back(world:
 @settings(max_examples=25)
 @given(worlds(), st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(world: World, random: Random) -> None:
-    tables = (world.wanted, world.current, world.rejected)
+    wanted, current, rejected = (
+        table.sample(frac=1, random_state=random.randrange(2**31))
+        for table in (world.wanted, world.current, world.rejected)
+    )
     shuffled = World(
-        *(table.sample(frac=1, random_state=random.randrange(2**31)) for table in tables),
+        wanted,
+        current,
+        rejected,
         world.scope,
         world.deletion_limits,
         world.match_position,

@@ -260,7 +260,7 @@ def test_connections_are_used_again() -> None:
             with api.open_photo(uid(1), STORE_ID) as body:
                 connection = body._response.connection
                 assert connection is not None
-                ports.add(connection.sock.getsockname()[1])
+                ports.add(connection.sock.getsockname()[1])  # type: ignore[attr-defined]
                 list(body.chunks())
     assert len(ports) == 1
 

@@ -63,9 +63,9 @@ def files_of(raw: dict) -> list[Candidate]:
     for one in raw["exported_files"]:
         word, url = (one["type"] or "").lower(), one["image_url"] or ""
         kind = "jpeg" if word in roles else kind_of(word, url)
-        size = one["resolution"] or (0, 0)
+        width, height = one["resolution"] or (0, 0)
         role, made = roles.get(word, Role.EXPORT), parse_time(one["created"])
-        found.append(Candidate(url, kind, role, *size, made, one["id"]))
+        found.append(Candidate(url, kind, role, width, height, made, one["id"]))
     return [one for one in found if one.url and one.kind in WEB_KINDS]
 
 

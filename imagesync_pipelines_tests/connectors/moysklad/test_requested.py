@@ -63,7 +63,9 @@ def work_off(world: World, run_id: str) -> StepResult:
 
 def ask_for(world: World, *keys: str) -> Queue:
     queue = Queue(world.place.engine)
-    wishes = [NewRequest(CHILD, *key.split(":"), "{}") for key in keys]
+    wishes = [
+        NewRequest(CHILD, entity_type, entity_id, "{}") for entity_type, entity_id in (key.split(":") for key in keys)
+    ]
     queue.add(wishes, world.sandbox.clock.now())
     return queue
 

@@ -241,8 +241,8 @@ def _fill_plytix(joined: Systems, state: State) -> None:
     headers = {"Authorization": f"Bearer {token}"}
     ids = {}
     for name in state["assets"]:
-        body = {"url": pictures[name], "filename": name}
-        answer = requests.post(f"{joined.plytix.url}/api/v1/assets", json=body, headers=headers, timeout=10)
+        upload = {"url": pictures[name], "filename": name}
+        answer = requests.post(f"{joined.plytix.url}/api/v1/assets", json=upload, headers=headers, timeout=10)
         answer.raise_for_status()
         ids[name] = answer.json()["data"][0]["id"]
     for product in joined.plytix.products():
