@@ -1,4 +1,4 @@
-"""The summary of a run: the mission's names as JSON, the numbers that are plotted; the changes that are shown first."""
+"""The summary of a run: its names as JSON, the numbers that are plotted; the changes that are shown first."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -11,7 +11,7 @@ from imagesync_pipelines.sync.report import Summary, changing_rows, summary_of
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def test_a_summary_is_json_with_the_missions_names() -> None:
+def test_a_summary_is_json_with_the_names_of_a_run_summary() -> None:
     summary = Summary(
         "completed",
         START,

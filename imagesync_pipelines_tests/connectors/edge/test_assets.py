@@ -109,7 +109,7 @@ def checks_of(
         pytest.param(100, 11, False, "ERROR", id="11 %"),
     ],
 )
-def test_the_share_of_failures_warns_and_alerts_at_the_missions_thresholds(
+def test_the_share_of_failures_warns_and_alerts_at_the_default_thresholds(
     place: EdgeWorld, tried: int, failed: int, passed: bool, severity: str | None
 ) -> None:
     left = BinariesHandOver(settled_at=None, tried=tried, failed=failed)
@@ -129,7 +129,7 @@ def test_the_share_of_failures_warns_and_alerts_at_the_missions_thresholds(
         pytest.param({"database_bytes": 81, "capacity_bytes": 100}, "no_database_is_nearly_full", id="81 % full"),
     ],
 )
-def test_the_other_thresholds_of_the_mission_alert(place: EdgeWorld, values: dict[str, Any], check: str) -> None:
+def test_the_other_default_thresholds_alert(place: EdgeWorld, values: dict[str, Any], check: str) -> None:
     found = checks_of(place, BinariesHandOver(settled_at=None, **values))
     assert [name for name, one in found.items() if not one.passed] == [check]
     assert found[check].severity is dg.AssetCheckSeverity.ERROR

@@ -67,7 +67,7 @@ def test_the_second_run_writes_nothing(ran: Ran) -> None:
     assert summary["kept"] == ran.first.summary["images_added"]
 
 
-def test_product_images_show_every_number_that_the_mission_names(ran: Ran) -> None:
+def test_product_images_show_every_number_of_a_run_summary(ran: Ran) -> None:
     unmatched = ran.place.rows("SELECT count(*) FROM imagesync.unmatched_article")[0][0]
     with ran.place.opened() as (_, instance):
         shown = metadata_of(instance, ran.first.run_id, "product_images")

@@ -1,4 +1,4 @@
-"""The connector's settings: names of the mission, one clear line per wrong value, secrets that stay secret."""
+"""The connector's settings: their names, one clear line per wrong value, secrets that stay secret."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def test_the_defaults_are_those_of_the_mission() -> None:
+def test_the_defaults_are_those_of_the_docs() -> None:
     settings = load_settings(ImageDbSettings)
     assert (settings.image_api_timeout, settings.image_api_cache_enabled, settings.image_api_cache_timeout) == (
         30,

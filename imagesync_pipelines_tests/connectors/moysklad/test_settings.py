@@ -12,6 +12,6 @@ def _none_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"MOYSKLAD_{name.upper()}", raising=False)
 
 
-def test_the_defaults_are_the_missions() -> None:
+def test_the_defaults_are_those_of_the_docs() -> None:
     settings = load_settings(MoyskladSettings)
     assert (settings.download_timeout, settings.pace_share, settings.cleanup_schedule) == (60, 1, "0 3 * * *")

@@ -261,7 +261,7 @@ def test_history_tells_every_run_and_draws_it(database: sa.Engine, tmp_path: Pat
     assert asked == [(50, None), (50, "edge")]
 
 
-def test_every_run_has_its_row_of_the_mission(database: sa.Engine, tmp_path: Path) -> None:
+def test_every_run_has_its_row(database: sa.Engine, tmp_path: Path) -> None:
     runs = [
         Run(run_id="a", job="image_db__sync", added=1234, updated=5, deleted=6, products_affected=7),
         Run(run_id="b", job=f"j{EVIL}", connector=None, partition=EVIL, status="failed", error="Page 7 is broken.",

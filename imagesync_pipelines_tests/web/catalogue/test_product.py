@@ -23,7 +23,7 @@ def view(world: World, product_id: int) -> ProductView:
     return found
 
 
-def test_the_primary_comes_first_and_the_others_in_the_order_of_the_mission(world: World) -> None:
+def test_the_primary_comes_first_and_the_others_in_their_order(world: World) -> None:
     engel = world.product("100")
     world.image(engel, "1", is_primary=False, priority=4)
     world.image(engel, "2", is_primary=False, priority=1, newest_export=NOW - timedelta(days=1))

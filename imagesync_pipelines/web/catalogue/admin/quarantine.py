@@ -113,9 +113,10 @@ def unmatched(
     with opened.engine.connect() as connection:
         items, next_cursor = rows_after(connection, query, (columns.number, columns.id), cursor, ROWS)
         total = connection.execute(sa.select(sa.func.count()).select_from(unmatched_article)).scalar_one()
+    meant = {str(one.get("sku")) for item in items for one in item.candidates}
     context = {
         "items": items,
-        "products": products_of_skus(opened.engine, {str(one.get("sku")) for item in items for one in item.candidates}),
+        "products": products_of_skus(opened.engine, meant, with_left=True),
         "next_cursor": next_cursor,
         "number": asked,
         "total": total,

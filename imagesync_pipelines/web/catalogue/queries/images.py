@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.products.showing import image_owners, lending_variants
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import product, product_image
 
 _SHOWN = (
@@ -132,13 +133,18 @@ def image_with_record(engine: sa.Engine, image_id: int) -> tuple[ImageView, dict
     return (view, record) if view is not None and isinstance(record, dict) else None
 
 
-def products_of_skus(engine: sa.Engine, skus: Collection[str]) -> dict[str, int]:
-    """The product of each SKU, a variant before a parent; a SKU that no product has is left out."""
-    wanted = product.c.sku == sa.any_(sa.literal(list(skus), sa.ARRAY(sa.Text)))
-    query = sa.select(product.c.sku, product.c.id).where(wanted, product.c.left_erp_at.is_(None))
+def products_of_skus(engine: sa.Engine, skus: Collection[str], *, with_left: bool = False) -> dict[str, int]:
+    """The product of each SKU, a variant before a parent; a SKU that no product has is left out.
+
+    with_left: those that have left the ERP too, where no other has the SKU.
+    """
+    query = sa.select(product.c.sku, product.c.id).where(among(product.c.sku, skus))
+    if not with_left:
+        query = query.where(product.c.left_erp_at.is_(None))
+    # The last of a SKU is kept: one that is in the ERP, and a "variant" after a "parent".
+    query = query.order_by(product.c.sku, product.c.left_erp_at.is_(None), product.c.kind)
     with engine.connect() as connection:
-        # "parent" comes before "variant", so the variant is kept.
-        return {row.sku: row.id for row in connection.execute(query.order_by(product.c.sku, product.c.kind))}
+        return {row.sku: row.id for row in connection.execute(query)}
 
 
 def skus_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, str]:

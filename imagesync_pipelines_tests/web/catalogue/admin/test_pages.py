@@ -1,5 +1,7 @@
 """The admin pages: pins, all data of a product, quarantine, unmatched articles."""
 
+from datetime import UTC, datetime
+
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.quarantine import QuarantineTable
@@ -125,3 +127,18 @@ def test_unmatched_articles_are_listed_with_products_that_may_be_meant(world: Wo
     assert (">9059<" in second, ">101<" in second) == (True, False)
     found = viewer.get("/admin/unmatched?number=5_").text
     assert ('class="name">5_1<' in found, 'class="name">551<' in found) == (True, False)
+
+
+def test_a_product_that_may_be_meant_is_linked_although_it_left_the_erp(world: World, viewer: Browser) -> None:
+    long_ago = datetime(2026, 1, 1, tzinfo=UTC)
+    gone = world.product("200", "Weg", left_erp_at=long_ago)
+    there = world.product("300", "Da", kind="parent")
+    world.product("300", "Weg", left_erp_at=long_ago)
+    meant = [{"sku": sku, "name": "x", "why": "one character differs"} for sku in ("200", "300")]
+    with world.engine.begin() as connection:
+        values = {"number": "201", "external_id": "9", "reason": "unknown number", "candidates": meant}
+        connection.execute(unmatched_article.insert().values(**values))
+    page = viewer.get("/admin/unmatched").text
+    assert f'href="/products/{gone}"' in page
+    assert f'href="/products/{there}"' in page
+    assert viewer.get(f"/products/{gone}").status_code == 200

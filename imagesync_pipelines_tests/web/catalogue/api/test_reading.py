@@ -1,13 +1,14 @@
-"""What systems read: products, their images with the mission's fallback, lookups, paging, ETags."""
+"""What systems read: products, their images or those that stand in for them, lookups, paging, ETags."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from imagesync_pipelines.storage.schema import unmatched_article
 from imagesync_pipelines_tests.web.catalogue.api.calling import Caller, is_problem
 from imagesync_pipelines_tests.web.catalogue.world import World
 
-# Contract, section 4: what is serialised to other systems.
-MISSION = {"id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front", "alt_text"}
+# What every image tells other systems.
+FIELDS = {"id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front", "alt_text"}
 
 
 def family(world: World) -> dict[str, int]:
@@ -21,14 +22,12 @@ def family(world: World) -> dict[str, int]:
     return {"parent": parent, "pictured": pictured, "bare": bare, "nothing": nothing, "1": first, "2": second}
 
 
-def test_the_images_of_a_product_have_the_fields_of_the_mission_and_the_primary_first(
-    world: World, caller: Caller
-) -> None:
+def test_the_images_of_a_product_have_all_fields_and_the_primary_first(world: World, caller: Caller) -> None:
     ids = family(world)
     answer = caller.read(f"/products/{ids['pictured']}/images")
     assert (answer["sku"], answer["images_from"]) == ("700001", "")
     assert [one["id"] for one in answer["images"]] == [ids["1"], ids["2"]]
-    assert answer["images"][0].keys() >= MISSION
+    assert answer["images"][0].keys() >= FIELDS
     assert answer["images"][0] | {"last_synced": None} == {
         "id": ids["1"], "product_id": ids["pictured"], "external_id": "11",
         "image_url": "https://media.example.com/11.jpg", "thumbnail_url": "https://media.example.com/11.png",
@@ -39,7 +38,7 @@ def test_the_images_of_a_product_have_the_fields_of_the_mission_and_the_primary_
     }  # fmt: skip
 
 
-def test_a_product_without_images_shows_what_the_mission_says(world: World, caller: Caller) -> None:
+def test_a_product_without_images_shows_those_that_stand_in(world: World, caller: Caller) -> None:
     ids = family(world)
     told = {"pictured": ("", 2), "parent": ("700001", 2), "bare": ("", 0), "nothing": ("", 0)}
     for which, (images_from, count) in told.items():
@@ -75,12 +74,13 @@ def test_an_image_comes_with_its_record(world: World, caller: Caller) -> None:
 
 def test_many_skus_are_looked_up_at_once_in_the_order_asked(world: World, caller: Caller) -> None:
     family(world)
-    wanted = ["800001", "nobody", " 700001 ", "700000", "700001"]
+    world.product("900009", left_erp_at=datetime(2026, 1, 1, tzinfo=UTC))
+    wanted = ["800001", "nobody", " 700001 ", "700000", "700001", "900009"]
     posted = caller.call("POST", "/lookup", json={"skus": wanted}).json()
     assert posted == caller.read("/lookup", sku=wanted)
     found = [(one["sku"], len(one["images"])) for one in posted["items"]]
     assert found == [("800001", 0), ("700001", 2), ("700000", 2)]
-    assert posted["unknown"] == ["nobody"]
+    assert posted["unknown"] == ["nobody", "900009"]
 
 
 def test_a_list_is_read_to_its_end_with_its_cursor_or_its_link(world: World, caller: Caller) -> None:
