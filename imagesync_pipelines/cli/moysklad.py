@@ -37,10 +37,12 @@ def enqueue(context: click.Context, file: BinaryIO) -> None:
     aside = [request for request in requests if isinstance(request, UnreadableRequest)]
     queued = sum(isinstance(request, NewRequest) for request in requests)
     click.echo(f"{queued} requests queued, {len(aside)} set aside")
-    for request in aside[:REASONS_SHOWN]:
-        click.secho(f"  set aside: {request.reason}", fg="yellow")
-    if len(aside) > REASONS_SHOWN:
-        click.secho(f"  and {len(aside) - REASONS_SHOWN} more", fg="yellow")
+    reasons = [f"set aside: {request.reason}" for request in aside]
+    reasons += [request.note for request in requests if isinstance(request, NewRequest) and request.note]
+    for reason in reasons[:REASONS_SHOWN]:
+        click.secho(f"  {reason}", fg="yellow")
+    if len(reasons) > REASONS_SHOWN:
+        click.secho(f"  and {len(reasons) - REASONS_SHOWN} more", fg="yellow")
     context.exit(EXIT_CODES[Status.PARTIAL if aside else Status.COMPLETED])
 
 

@@ -81,6 +81,14 @@ def test_requests_come_from_a_file_and_what_is_wrong_is_set_aside_and_told(
     assert "set aside" in shown
 
 
+def test_an_image_that_is_skipped_is_told_and_the_request_is_queued(place: dict[str, str]) -> None:
+    images = [*SEVERAL["images"], {"meta": {}, "filename": "image2.jpg"}]
+    done = run(place, "enqueue", sent=json.dumps({**SEVERAL, "images": images}).encode())
+    said = "images.1 is skipped: meta.downloadHref is missing"
+    assert (done.exit_code, done.output) == (0, f"1 requests queued, 0 set aside\n  {said}\n")
+    assert "Newest errors" in run(place, "queue").output
+
+
 def test_many_that_are_wrong_do_not_flood_the_terminal(place: dict[str, str]) -> None:
     done = run(place, "enqueue", sent=json.dumps([{}] * 30).encode())
     assert len(done.output.splitlines()) == 22

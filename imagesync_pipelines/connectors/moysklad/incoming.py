@@ -1,8 +1,9 @@
 """What comes into the queue of requests: payloads of the system that we replace, and events of МойСклад's webhooks.
 
-A payload that cannot be understood is set aside with the field's name and reason, and the others go on. An event is a
-hint and no more: it names an entity, whose images are then read; whether МойСклад sends one when only images changed
-is not documented, so the schedules find what no event told.
+A payload that cannot be understood is set aside with the field's name and reason, and the others go on; one of its
+images that cannot is skipped, since images are read from the main account anyway. An event is a hint and no more: it
+names an entity, whose images are then read; whether МойСклад sends one when only images changed is not documented, so
+the schedules find what no event told.
 """
 
 from collections import Counter
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
@@ -26,6 +27,8 @@ from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 
 _Text = Annotated[str, Field(min_length=1)]
+# What the earlier system's queue calls the synchronisation of an entity's images.
+TASK = "image_sync"
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,12 @@ class _Image(BaseModel):
 
 
 class _SeveralImages(_Entity):
-    images: list[_Image]
+    images: list[Any]
+
+    def skipped(self) -> list[str]:
+        """Why some of the images are skipped."""
+        why = ((f"images.{place}", _why_skipped(image)) for place, image in enumerate(self.images))
+        return [f"{name} is skipped: {reason}" for name, reason in why if reason]
 
 
 def names_of(accounts: MoyskladAccounts) -> AccountNames:
@@ -98,16 +106,13 @@ def read_payload(document: object, names: AccountNames) -> NewRequest | Unreadab
         payload = orjson.dumps(document).decode()
     except orjson.JSONEncodeError:
         return UnreadableRequest("", "its fields are nested too deeply to be a request")
-    if not isinstance(document, dict):
-        return UnreadableRequest(payload, "a request is an object with fields; this is none")
-    kind = _SeveralImages if "images" in document else _OneImage
+    fields = _fields(document)
+    if isinstance(fields, str):
+        return UnreadableRequest(payload, fields)
     try:
-        entity = kind.model_validate(document)
+        entity = (_SeveralImages if "images" in fields else _OneImage).model_validate(fields)
     except ValidationError as error:
-        problems = error.errors(include_url=False, include_input=False, include_context=False)
-        return UnreadableRequest(
-            payload, "; ".join(_in_words(item["loc"], item["type"], item["msg"]) for item in problems)
-        )
+        return UnreadableRequest(payload, _problems(error))
     if entity.main_account_id.lower() not in names.main:
         return UnreadableRequest(
             payload, f"main_account_id: {_shown(entity.main_account_id)} is not the main account's account_id"
@@ -119,7 +124,32 @@ def read_payload(document: object, names: AccountNames) -> NewRequest | Unreadab
         return UnreadableRequest(
             payload, f"child_account_id: no child account has {shown} as account_id or alias; there are: {known}"
         )
-    return NewRequest(child, entity.entity_type, str(entity.parent_entity_id), payload, entity.priority)
+    note = "; ".join(entity.skipped()) if isinstance(entity, _SeveralImages) else ""
+    return NewRequest(child, entity.entity_type, str(entity.parent_entity_id), payload, entity.priority, note=note)
+
+
+def _fields(document: object) -> dict[str, Any] | str:
+    """The fields of a payload, or why it has none.
+
+    A row of the earlier system's queue has the payload in it, as an object or as text. Where that names no child
+    account, or no priority, the row's own account and priority count.
+    """
+    if not isinstance(document, dict):
+        return "a request is an object with fields; this is none"
+    if document.get("entity_type") != TASK or "parent_entity_type" in document:
+        return document
+    if "payload" not in document:
+        return "payload is missing"
+    inside = document["payload"]
+    if isinstance(inside, str):
+        try:
+            inside = orjson.loads(inside)
+        except orjson.JSONDecodeError as error:
+            return f"payload: this text is no JSON: {error}"
+    if not isinstance(inside, dict):
+        return "payload: a request is an object with fields; this is none"
+    of_task = {"child_account_id": document.get("account_id"), "priority": document.get("priority")}
+    return inside | {name: value for name, value in of_task.items() if value is not None and inside.get(name) is None}
 
 
 def _documents(body: bytes) -> Iterator[object]:
@@ -136,6 +166,22 @@ def _documents(body: bytes) -> Iterator[object]:
                 raise PayloadsError(f"Line {number} is no JSON: {wrong}. Nothing was queued.") from None
         return
     yield from whole if isinstance(whole, list) else [whole]
+
+
+def _why_skipped(image: object) -> str:
+    """Why an image of a payload is skipped; '' when it is not."""
+    if not isinstance(image, dict):
+        return "it is no object with fields"
+    try:
+        _Image.model_validate(image)
+    except ValidationError as error:
+        return _problems(error)
+    return ""
+
+
+def _problems(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(_in_words(item["loc"], item["type"], item["msg"]) for item in problems)
 
 
 def _in_words(place: tuple[int | str, ...], kind: str, message: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT
+from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.client.calls import UNITS, WINDOW_SECONDS
 from imagesync_pipelines.connectors.moysklad.model import (
     MOST_IMAGES,
@@ -25,7 +26,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
     Wanted,
 )
 from imagesync_pipelines.connectors.moysklad.rules import choose_images, identity, row_keys, too_large
-from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, encoded_size, packed
+from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, packed
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, ROW_COLUMNS
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, Scope, group_state

@@ -38,7 +38,8 @@ class State(StrEnum):
 class NewRequest(NamedTuple):
     """A wish that came in. entity_id: in the main account; payload: the JSON text as it came, unknown fields included.
 
-    once: a second wish with the same words here is the same wish ('': every wish is its own).
+    once: a second wish with the same words here is the same wish ('': every wish is its own). note: what of it was
+    skipped, shown until the request is done.
     """
 
     child: str
@@ -47,6 +48,7 @@ class NewRequest(NamedTuple):
     payload: str
     priority: int = PRIORITY
     once: str = ""
+    note: str = ""
 
 
 class UnreadableRequest(NamedTuple):
@@ -83,7 +85,7 @@ class Due(NamedTuple):
 
 
 class QueueError(NamedTuple):
-    """Why a request failed, waits for another attempt, was set aside, or is done with nothing to do.
+    """Why a request failed, waits for another attempt, was set aside, or is done with nothing to do; what was skipped.
 
     child and entity: '' when set aside.
     """
@@ -233,11 +235,14 @@ def _held(run_id: str, ids: Collection[int]) -> sa.ColumnElement[bool]:
 
 
 def _row(request: NewRequest | UnreadableRequest, now: datetime) -> dict[str, object]:
-    row: dict[str, object] = {"due_at": now, "created_at": now, "changed_at": now}
+    state = State.PENDING
     if isinstance(request, UnreadableRequest):
-        row |= NewRequest("", "", "", request.payload)._asdict()
-        return row | {"once": None, "state": State.SET_ASIDE, "last_error": request.reason[:ERROR_CHARACTERS]}
-    return row | request._asdict() | {"once": request.once or None, "state": State.PENDING, "last_error": ""}
+        request, state = NewRequest("", "", "", request.payload, note=request.reason), State.SET_ASIDE
+    row: dict[str, object] = request._asdict()
+    # It is the first that last_error says; an attempt that fails writes over it.
+    del row["note"]
+    row |= {"once": request.once or None, "state": state, "last_error": _words(request.note)}
+    return row | {"due_at": now, "created_at": now, "changed_at": now}
 
 
 def _error(row: sa.Row) -> QueueError:

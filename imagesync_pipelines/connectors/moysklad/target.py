@@ -11,6 +11,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
+from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.content import kept_of
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountForbiddenError,
@@ -45,7 +46,7 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     results_of,
     seen_of,
 )
-from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer, encoded_size
+from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.contents import Content, ContentMissingError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all

@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import orjson
-
+from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.errors import (
     ChangedMeanwhileError,
     ImagesRefusedError,
@@ -229,8 +228,3 @@ def halves(portion: Sequence[int]) -> Iterator[list[int]]:
     """A portion in two; for finding out by trying which image of it is refused."""
     middle = len(portion) // 2
     yield from (part for part in (list(portion[:middle]), list(portion[middle:])) if part)
-
-
-def encoded_size(filename: str, size: int) -> int:
-    """Bytes that an image takes in a request: base64, its name, its frame and a comma."""
-    return len(orjson.dumps({"filename": filename, "content": ""})) + 4 * ((size + 2) // 3) + 1

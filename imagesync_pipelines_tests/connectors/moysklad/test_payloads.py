@@ -56,7 +56,7 @@ def test_a_payload_becomes_a_request(payload: dict[str, Any], child: str, kind: 
     request = read_payload(payload, NAMES)
     assert isinstance(request, NewRequest)
     assert (request.child, request.entity_type, request.entity_id, request.priority) == (child, kind, ENTITY, priority)
-    assert json.loads(request.payload) == payload
+    assert (json.loads(request.payload), request.note) == (payload, "")
 
 
 def test_unknown_fields_are_kept_wherever_they_are() -> None:
@@ -68,17 +68,68 @@ def test_unknown_fields_are_kept_wherever_they_are() -> None:
     assert "\x00" not in request.payload, "the database cannot keep it"
 
 
-@pytest.mark.parametrize("name", [*ONE, "images.0.filename", "images.0.meta", "images.0.meta.downloadHref"])
+@pytest.mark.parametrize("name", ONE)
 def test_a_payload_that_lacks_a_field_is_set_aside_with_its_name(name: str) -> None:
-    payload = json.loads(json.dumps(SEVERAL if "." in name else ONE))
-    *path, last = name.split(".")
-    place = payload
-    for part in path:
-        place = place[int(part) if part.isdigit() else part]
-    del place[last]
+    payload = without(ONE, name)
     assert read_payload(payload, NAMES) == UnreadableRequest(
         json.dumps(payload, separators=(",", ":")), f"{name} is missing"
     )
+
+
+IMAGE: dict[str, Any] = SEVERAL["images"][0]
+
+
+@pytest.mark.parametrize(
+    ("image", "why"),
+    [
+        pytest.param(without(IMAGE, "filename"), "filename is missing", id="no name"),
+        pytest.param({**IMAGE, "filename": ""}, "filename: String should have", id="an empty name"),
+        pytest.param(without(IMAGE, "meta"), "meta is missing", id="no meta"),
+        pytest.param({**IMAGE, "meta": {}}, "meta.downloadHref is missing", id="no link"),
+        pytest.param({**IMAGE, "meta": {"downloadHref": None}}, "meta.downloadHref: Input should", id="null as link"),
+        pytest.param("image1.jpg", "it is no object with fields", id="a text"),
+    ],
+)
+def test_an_image_that_lacks_its_link_or_its_name_is_skipped_with_the_reason(image: object, why: str) -> None:
+    payload = {**SEVERAL, "images": [IMAGE, image, IMAGE]}
+    request = read_payload(payload, NAMES)
+    assert isinstance(request, NewRequest)
+    assert (request.child, request.entity_id) == ("north", ENTITY)
+    assert request.note.startswith(f"images.1 is skipped: {why}")
+    assert request.note.count("is skipped") == 1, "the others are not"
+    assert json.loads(request.payload) == payload
+
+
+def task(payload: object, **more: Any) -> dict[str, Any]:
+    """A row of the earlier system's queue."""
+    return {"id": 7, "account_id": NORTH_ID, "entity_type": "image_sync", "payload": payload, "priority": 1, **more}
+
+
+NAMELESS = without(SEVERAL, "child_account_id")
+
+
+@pytest.mark.parametrize(
+    ("row", "child", "priority"),
+    [
+        pytest.param(task(NAMELESS), "north", 1, id="an object"),
+        pytest.param(task(json.dumps(NAMELESS)), "north", 1, id="JSON text"),
+        pytest.param(task(without(ONE, "child_account_id")), "north", 1, id="one image"),
+        pytest.param(task({**NAMELESS, "child_account_id": None}), "north", 1, id="null as the child account"),
+        pytest.param(
+            task({**NAMELESS, "child_account_id": "south"}), "south", 1, id="the payload's own account counts"
+        ),
+        pytest.param(task({**NAMELESS, "priority": 80}), "north", 80, id="the payload's own priority counts"),
+        pytest.param(task(NAMELESS, priority=None), "north", 50, id="no priority"),
+    ],
+)
+def test_a_row_of_the_earlier_queue_names_the_child_account_that_its_payload_does_not(
+    row: dict[str, Any], child: str, priority: int
+) -> None:
+    request = read_payload(row, NAMES)
+    assert isinstance(request, NewRequest)
+    assert (request.child, request.entity_type, request.entity_id) == (child, "product", ENTITY)
+    assert (request.priority, request.note) == (priority, "")
+    assert json.loads(request.payload) == row
 
 
 @pytest.mark.parametrize(
@@ -94,6 +145,13 @@ def test_a_payload_that_lacks_a_field_is_set_aside_with_its_name(name: str) -> N
         pytest.param({**ONE, "child_account_id": "e\x00st"}, r"no child account has 'e\x00st' as", id="no such child"),
         pytest.param({**ONE, "child_account_id": "x"}, "there are: north, south, west", id="the children are named"),
         pytest.param({**ONE, "main_account_id": NORTH_ID}, "is not the main account's", id="not the main account"),
+        pytest.param(NAMELESS, "child_account_id is missing", id="no child account anywhere"),
+        pytest.param(task(NAMELESS, account_id=None), "child_account_id is missing", id="a row without an account"),
+        pytest.param(task(NAMELESS, account_id="x"), "no child account has 'x' as", id="a row of no such child"),
+        pytest.param(task("{"), "payload: this text is no JSON: ", id="a row whose text was cut"),
+        pytest.param(task("[1]"), "payload: a request is an object with fields", id="a row with a list"),
+        pytest.param(task(None), "payload: a request is an object with fields", id="a row with null"),
+        pytest.param(without(task(NAMELESS), "payload"), "payload is missing", id="a row with none"),
         pytest.param([1], "a request is an object with fields", id="a list"),
         pytest.param("text", "a request is an object with fields", id="a text"),
         pytest.param(None, "a request is an object with fields", id="null instead"),
@@ -154,7 +212,8 @@ JSON_VALUES = st.recursive(
 
 @given(st.dictionaries(st.sampled_from([*ONE, "images", "entity_type", "priority", "more"]), JSON_VALUES), JSON_VALUES)
 def test_whatever_is_sent_is_a_request_or_set_aside_with_words(changed: dict[str, Any], other: object) -> None:
-    for document in ({**ONE, **changed}, {**SEVERAL, **changed}, other):
+    documents = ({**ONE, **changed}, {**SEVERAL, **changed}, {**SEVERAL, "images": [other]}, other)
+    for document in (*documents, task(documents[1]), task(other)):
         read = read_payload(document, NAMES)
         assert isinstance(read, NewRequest) or read.reason
         assert "\x00" not in read.payload

@@ -143,6 +143,17 @@ def test_what_was_set_aside_is_shown_and_never_taken(queue: Queue) -> None:
     ]
 
 
+def test_what_of_a_request_was_skipped_is_shown_until_it_is_done(queue: Queue) -> None:
+    queue.add([wish(1, note="images.1 is skipped: filename is missing"), wish(2)], START)
+    taken = queue.take("north", "run-1", START)
+    assert len(taken) == 2
+    assert [(error.entity, error.error) for error in queue.view().errors] == [
+        ("product:id-1", "images.1 is skipped: filename is missing")
+    ]
+    queue.finish("run-1", ids(taken), START)
+    assert queue.view().errors == ()
+
+
 def test_only_old_requests_that_were_done_are_forgotten(queue: Queue) -> None:
     queue.add([wish(1), wish(2), wish(3, "south"), UnreadableRequest("{}", "?")], START)
     first, second = queue.take("north", "run-1", START)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.moysklad.client.account import list_body
+from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size, list_body
 from imagesync_pipelines.connectors.moysklad.model import ImageRow, Managed, Mode, NewImage, Ownership
 from imagesync_pipelines.connectors.moysklad.planning import earlier_calls
 from imagesync_pipelines.connectors.moysklad.rules import (
@@ -24,7 +24,7 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     size_limit,
     too_large,
 )
-from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, encoded_size, packed
+from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, packed
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
 

@@ -5,11 +5,9 @@ may be any, and gets no credentials; miniatures are never fetched. The limit of 
 counted on what is really sent.
 """
 
-import base64
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import orjson
 import sqlalchemy as sa
@@ -18,17 +16,23 @@ from imagesync_pipelines.connectors.moysklad.accounts import MatchField, Moyskla
 from imagesync_pipelines.connectors.moysklad.client.answers import (
     AssortmentPage,
     RowError,
+    bulk_body,
+    either,
+    element_at,
     errors_of,
+    filter_portions,
     image_of,
     images_in,
+    list_body,
     moscow_time,
     page_of,
+    part_size,
     refusal,
     rows_of,
     values_of,
 )
 from imagesync_pipelines.connectors.moysklad.client.calls import (
-    MoyskladCalls,
+    REDIRECTS,
     MoyskladDialect,
     rate_limit,
     session_policy,
@@ -36,10 +40,11 @@ from imagesync_pipelines.connectors.moysklad.client.calls import (
 from imagesync_pipelines.connectors.moysklad.errors import (
     ImagesRefusedError,
     RowsMissingError,
+    StorageFullError,
     TooLargeError,
     UnknownPathError,
 )
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, NewImage, Part
+from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, Part
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
@@ -48,21 +53,18 @@ from imagesync_pipelines.upstream.errors import AlteredBodyError, BadAnswerError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.session import ApiRequest, Param
 from imagesync_pipelines.upstream.transport import ApiClient
 
 # What a storage host answers to a link that expired, and a public host to one that is dead; another may then help.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
-
-
 # Rows of images come only with this many entities on a page; with more they are left out without a word.
 EXPANDED_LIMIT = 100
 _PLAIN_LIMIT = 1000
 _EXPANDED: Mapping[str, str | int] = {"expand": "images", "limit": EXPANDED_LIMIT}
+_JSON = {"Accept": "application/json;charset=utf-8"}
 _BETA = {"X-Lognex-Remap-Beta-Feature": "assortmentWithoutStock"}
 MOST_BYTES = 20_000_000
-# Values of one filter: the whole head of a request has 8 KB, and a Cyrillic letter takes six bytes of it.
-MOST_VALUES = 180
-MOST_FILTER_BYTES = 6_000
 
 
 class MoyskladApi(ApiClient):
@@ -88,7 +90,10 @@ class MoyskladApi(ApiClient):
         limiter = RateLimiter(rate_limit(account, settings), engine, timing)
         policy = session_policy(account, settings)
         super().__init__(policy, MoyskladDialect(account, timing), timing, limiter)
-        self._calls = MoyskladCalls(self, settings.webhook_prefix)
+        # A prefix names our own webhooks, which our writes are not to set off.
+        prefix = settings.webhook_prefix
+        self._writing = _JSON | ({"X-Lognex-WebHook-DisableByPrefix": prefix} if prefix else {})
+        self._full: StorageFullError | None = None
         # How lists are sent, of one entity and of many: one after the other until the account knows one of them.
         forms = ("", "/batch") if settings.list_form == "array" else ("/batch", "")
         self._forms: dict[str, tuple[str, ...]] = {"one": forms, "many": forms}
@@ -195,10 +200,8 @@ class MoyskladApi(ApiClient):
         results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {}
         unread: list[str] = []
         for entity_id, element in zip(lists, reply.data, strict=True):
-            if errors_of(element):
-                results[entity_id] = _element_error(reply, element)
-                continue
-            images = images_in(element)
+            images: tuple[ImageRow, ...] | UpstreamError | None
+            images = _element_error(reply, element) if errors_of(element) else images_in(element)
             if images is None:
                 unread.append(entity_id)
             else:
@@ -220,13 +223,13 @@ class MoyskladApi(ApiClient):
                 if error.status not in _EXPIRED:
                     raise
         path = f"download/{urlsplit(row.download_href).path.rpartition('/')[2] or row.id}"
-        link = self._calls.location(path)
+        link = self._location(path)
         try:
             return self._fetched(link, row)
         except UpstreamError as error:
             if error.status not in _EXPIRED:
                 raise
-        return self._fetched(self._calls.location(path), row)
+        return self._fetched(self._location(path), row)
 
     def _fetched(self, url: str, row: ImageRow) -> bytes:
         fetched = fetch_image(url, self._fetching, timing=self._timing, resolve=self._resolve)
@@ -238,34 +241,54 @@ class MoyskladApi(ApiClient):
             )
         return fetched.body
 
+    def _location(self, path: str) -> str:
+        """Where a GET is redirected to; that place is not visited."""
+        answer = self.call(ApiRequest("GET", path, headers={"Accept": "*/*"}, accept=REDIRECTS))
+        headers = {name.lower(): value for name, value in answer.headers.items()}
+        if answer.status not in REDIRECTS or not headers.get("location"):
+            raise answer.error(BadAnswerError, f"HTTP {answer.status} without the redirect that was expected")
+        return headers["location"]
+
+    def _write(self, method: str, path: str, params: Mapping[str, Param], body: bytes) -> Answer:
+        """Send JSON that changes something; repeated only while it surely was not carried out.
+
+        Raises what a refusal means, and AnswerLostError when nobody knows whether it was carried out.
+        """
+        if self._full is not None:
+            raise StorageFullError(self._full.what, host=self._full.host, path=self._full.path, sent=False)
+        try:
+            answer = self.call(ApiRequest(method, path, params, body=body, headers=self._writing))
+        except StorageFullError as error:
+            self._full = error
+            raise
+        if answer.data is None:
+            raise AnswerLostError(f"{path}: HTTP {answer.status} without the JSON that tells what was written")
+        return answer
+
     def _write_list(self, what: str, path: str, params: Mapping[str, str | int], body: bytes) -> Answer:
         """Send a list in the form that the account takes; the one that it does not know is not tried again."""
         form, *others = self._forms[what]
         try:
-            return self._calls.write("POST", f"{path}{form}", params, body)
+            return self._write("POST", f"{path}{form}", params, body)
         except UnknownPathError:
             if not others:
                 raise
-        answer = self._calls.write("POST", f"{path}{others[0]}", params, body)
+        answer = self._write("POST", f"{path}{others[0]}", params, body)
         self._forms[what] = (others[0],)
         return answer
 
     def _clear(self, kind: EntityType, entity_id: str) -> tuple[ImageRow, ...]:
         """Remove all images: an empty list inside the entity is documented to do so, one sent to its images is not."""
         path = f"entity/{kind}/{entity_id}"
-        reply = self._calls.write("PUT", path, _EXPANDED, orjson.dumps({"images": []}))
-        images = images_in(reply.data)
+        reply = self._write("PUT", path, _EXPANDED, orjson.dumps({"images": []}))
+        images: tuple[ImageRow, ...] | UpstreamError | None = images_in(reply.data)
         if images is None:
-            images = self._read_one(kind, entity_id)
+            images = self._read_back(kind, [entity_id])[entity_id]
+        if isinstance(images, UpstreamError):
+            raise images
         if images:
             raise reply.error(BadAnswerError, f"{len(images)} images are there after all were to be removed")
         return images
-
-    def _read_one(self, kind: EntityType, entity_id: str) -> tuple[ImageRow, ...]:
-        result = self._read_back(kind, [entity_id])[entity_id]
-        if isinstance(result, UpstreamError):
-            raise result
-        return result
 
     def _read_back(self, kind: EntityType, ids: Sequence[str]) -> dict[str, tuple[ImageRow, ...] | UpstreamError]:
         """The images of entities that were just written."""
@@ -290,7 +313,7 @@ class MoyskladApi(ApiClient):
         """All pages of a list; how many there are is what the newest of them says."""
         limit, offset = int(params["limit"]), 0
         while True:
-            reply = self._calls.read(path, {**params, "offset": offset}, headers)
+            reply = self.call(ApiRequest("GET", path, {**params, "offset": offset}, headers={**_JSON, **headers}))
             rows, size = rows_of(reply)
             yield page_of(rows, offset, size)
             offset += limit
@@ -300,81 +323,3 @@ class MoyskladApi(ApiClient):
 
 def _element_error(reply: Answer, element: object) -> UpstreamError:
     return refusal(reply.place, reply.status, element, write=True)
-
-
-def entity_href(url: str, kind: EntityType, entity_id: str) -> str:
-    """The address of an entity below the API's URL."""
-    return f"{url.rstrip('/')}/entity/{kind}/{entity_id}"
-
-
-def meta_of(href: str, kind: str) -> dict[str, Any]:
-    """How one object names another."""
-    return {"meta": {"href": href, "type": kind, "mediaType": "application/json"}}
-
-
-def part_json(url: str, kind: EntityType, entity_id: str, part: Part) -> dict[str, Any]:
-    """One element of a list of images: file name and content, or the name of what is there."""
-    if isinstance(part, KeptImage):
-        return meta_of(f"{entity_href(url, kind, entity_id)}/images/{part.id}", "image")
-    return {"filename": part.filename, "content": base64.b64encode(part.content).decode("ascii")}
-
-
-def part_size(url: str, kind: EntityType, entity_id: str, part: Part) -> int:
-    """Bytes that one element takes in the body, with its comma; nothing is encoded for it."""
-    if isinstance(part, KeptImage):
-        return len(orjson.dumps(part_json(url, kind, entity_id, part))) + 1
-    frame = len(orjson.dumps({"filename": part.filename, "content": ""}))
-    return frame + 4 * ((len(part.content) + 2) // 3) + 1
-
-
-def list_body(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part]) -> bytes:
-    """The body that sets the list of images of one entity."""
-    return orjson.dumps([part_json(url, kind, entity_id, part) for part in parts])
-
-
-def element_at(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part], column: int) -> int | None:
-    """The index of the element of a list's body that has this character (from 1); None for one between two of them."""
-    begin = 2
-    for index, part in enumerate(parts):
-        frame = NewImage(part.filename, b"") if isinstance(part, NewImage) else part
-        text = orjson.dumps(part_json(url, kind, entity_id, frame)).decode()
-        length = len(text) + part_size(url, kind, entity_id, part) - part_size(url, kind, entity_id, frame)
-        if begin <= column < begin + length:
-            return index
-        begin += length + 1
-    return None
-
-
-def bulk_body(url: str, kind: EntityType, lists: Mapping[str, Sequence[Part]]) -> bytes:
-    """The body that sets the lists of several entities, in the mapping's order."""
-    return orjson.dumps(
-        [
-            meta_of(entity_href(url, kind, entity_id), kind)
-            | {"images": [part_json(url, kind, entity_id, part) for part in parts]}
-            for entity_id, parts in lists.items()
-        ]
-    )
-
-
-def either(field: str, values: Sequence[str]) -> str:
-    """A filter that a field has one of these values."""
-    return ";".join(f"{field}={_escaped(value)}" for value in values)
-
-
-def filter_portions(field: str, values: Sequence[str]) -> Iterator[list[str]]:
-    """Values in lists that fit into one filter each, order kept."""
-    portion: list[str] = []
-    length = 0
-    for value in values:
-        size = len(quote(f"{field}={_escaped(value)};", safe=""))
-        if portion and (len(portion) == MOST_VALUES or length + size > MOST_FILTER_BYTES):
-            yield portion
-            portion, length = [], 0
-        portion.append(value)
-        length += size
-    if portion:
-        yield portion
-
-
-def _escaped(value: str) -> str:
-    return value.replace("\\", "\\\\").replace(";", "\\;")

@@ -1,15 +1,19 @@
-"""What an answer holds and what a refusal means (docs/contracts/moysklad.md).
+"""What is sent, what an answer holds and what a refusal means (docs/contracts/moysklad.md).
 
 An image has no `id`: it is the last part of its address. Times are Moscow's. A refusal's body may be empty, HTML of a
 proxy, or lack the code; texts are for people only and never decide, but one: the number of megabytes that 51004
 names.
 """
 
+import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
+from urllib.parse import quote
+
+import orjson
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField
 from imagesync_pipelines.connectors.moysklad.errors import (
@@ -26,10 +30,13 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     TooManyImagesError,
     UnknownPathError,
 )
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow
+from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, NewImage, Part
 from imagesync_pipelines.upstream.answers import Answer, Place
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
 
+# Values of one filter: the whole head of a request has 8 KB, and a Cyrillic letter takes six bytes of it.
+MOST_VALUES = 180
+MOST_FILTER_BYTES = 6_000
 MOSCOW = timezone(timedelta(hours=3), "MSK")
 
 
@@ -48,11 +55,6 @@ def type_of(row: Mapping[str, Any]) -> EntityType | None:
     return next((known for known in TYPES if known == named), None)
 
 
-def id_of(row: Mapping[str, Any]) -> str:
-    """The id of a row. Raises RowError."""
-    return _text(row, "id")
-
-
 def entity_of(row: Mapping[str, Any]) -> Entity:
     """An entity of a list or an answer. Raises RowError."""
     kind = type_of(row)
@@ -64,7 +66,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
     count = _object(about, "meta").get("size") if about else None
     return Entity(
         type=kind,
-        id=id_of(row),
+        id=_text(row, "id"),
         name=_optional(row, "name"),
         external_code=_optional(row, "externalCode"),
         code=_optional(row, "code"),
@@ -170,7 +172,7 @@ def page_of(rows: Sequence[Mapping[str, Any]], offset: int, size: int) -> Assort
     for place, row in enumerate(rows, offset):
         try:
             kind = type_of(row)
-            key = f"{kind}:{id_of(row)}"
+            key = f"{kind}:{_text(row, 'id')}"
         except RowError as error:
             illegible[f"row {place}"] = str(error)
             continue
@@ -194,7 +196,6 @@ def images_in(element: object) -> tuple[ImageRow, ...] | None:
     return entity.images
 
 
-PARALLEL_CODE = 1073
 # The server says that it could not, so nothing was carried out; 1083 and 1036 are failures in the middle.
 NOT_CARRIED_OUT = frozenset({51007, 1074, 1095})
 _KINDS: dict[int, type[UpstreamError]] = {
@@ -273,3 +274,80 @@ def _words(data: object) -> str:
     texts = (str(entry.get("error_message") or entry.get("error") or "") for entry in errors_of(data))
     said = "; ".join(text for text in texts if text)
     return said[:_MOST_WORDS] or "no reason given"
+
+
+def _meta(url: str, path: str, kind: str) -> dict[str, Any]:
+    """How one object names another."""
+    return {"meta": {"href": f"{url.rstrip('/')}/{path}", "type": kind, "mediaType": "application/json"}}
+
+
+def encoded_size(filename: str, size: int) -> int:
+    """Bytes that an image takes in a request: base64, its name, its frame and a comma."""
+    return len(orjson.dumps({"filename": filename, "content": ""})) + 4 * ((size + 2) // 3) + 1
+
+
+def part_json(url: str, kind: EntityType, entity_id: str, part: Part) -> dict[str, Any]:
+    """One element of a list of images: file name and content, or the name of what is there."""
+    if isinstance(part, KeptImage):
+        return _meta(url, f"entity/{kind}/{entity_id}/images/{part.id}", "image")
+    return {"filename": part.filename, "content": base64.b64encode(part.content).decode("ascii")}
+
+
+def part_size(url: str, kind: EntityType, entity_id: str, part: Part) -> int:
+    """Bytes that one element takes in the body, with its comma; nothing is encoded for it."""
+    if isinstance(part, KeptImage):
+        return len(orjson.dumps(part_json(url, kind, entity_id, part))) + 1
+    return encoded_size(part.filename, len(part.content))
+
+
+def list_body(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part]) -> bytes:
+    """The body that sets the list of images of one entity."""
+    return orjson.dumps([part_json(url, kind, entity_id, part) for part in parts])
+
+
+def element_at(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part], column: int) -> int | None:
+    """The index of the element of a list's body that has this character (from 1); None for one between two of them."""
+    begin = 2
+    for index, part in enumerate(parts):
+        frame = NewImage(part.filename, b"") if isinstance(part, NewImage) else part
+        text = orjson.dumps(part_json(url, kind, entity_id, frame)).decode()
+        length = len(text) + part_size(url, kind, entity_id, part) - part_size(url, kind, entity_id, frame)
+        if begin <= column < begin + length:
+            return index
+        begin += length + 1
+    return None
+
+
+def bulk_body(url: str, kind: EntityType, lists: Mapping[str, Sequence[Part]]) -> bytes:
+    """The body that sets the lists of several entities, in the mapping's order."""
+    return orjson.dumps(
+        [
+            _meta(url, f"entity/{kind}/{entity_id}", kind)
+            | {"images": [part_json(url, kind, entity_id, part) for part in parts]}
+            for entity_id, parts in lists.items()
+        ]
+    )
+
+
+def either(field: str, values: Sequence[str]) -> str:
+    """A filter that a field has one of these values."""
+    return ";".join(f"{field}={_escaped(value)}" for value in values)
+
+
+def filter_portions(field: str, values: Sequence[str]) -> Iterator[list[str]]:
+    """Values in lists that fit into one filter each, order kept."""
+    portion: list[str] = []
+    length = 0
+    for value in values:
+        size = len(quote(f"{field}={_escaped(value)};", safe=""))
+        if portion and (len(portion) == MOST_VALUES or length + size > MOST_FILTER_BYTES):
+            yield portion
+            portion, length = [], 0
+        portion.append(value)
+        length += size
+    if portion:
+        yield portion
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(";", "\\;")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.moysklad.client.account import (
+from imagesync_pipelines.connectors.moysklad.client.answers import (
     MOST_FILTER_BYTES,
     MOST_VALUES,
     bulk_body,
