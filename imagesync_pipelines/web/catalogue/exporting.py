@@ -13,10 +13,8 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from imagesync_pipelines.products.exports.formats import Format, export, kind_of
-from imagesync_pipelines.web.catalogue import keys
-from imagesync_pipelines.web.catalogue.api.access import needs
-from imagesync_pipelines.web.catalogue.api.problems import documented
-from imagesync_pipelines.web.catalogue.keys import ApiKey
+from imagesync_pipelines.web.catalogue.api.calls import documented, needs
+from imagesync_pipelines.web.catalogue.keys import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries.products import conditions_of
@@ -86,13 +84,12 @@ class Exports:
 def export_of_list(request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], wanted: Format) -> Response:
     """The images of the products that the list shows with these filters, all pages of it."""
     exports: Exports = request.app.state.exports
-    conditions = conditions_of(asked.filters, opened.showing.image_db_detail_min_height)
-    return exports.answer(wanted, conditions)
+    return exports.answer(wanted, conditions_of(asked.filters, opened.showing))
 
 
 api_router = APIRouter(tags=["exports"])
 
-Exporter = Annotated[ApiKey, Depends(needs(keys.KeyScope.EXPORT))]
+Exporter = Annotated[ApiKey, Depends(needs(KeyScope.EXPORT))]
 """A route's parameter of this type lets in keys that may export."""
 
 _FILES: dict[int | str, dict[str, Any]] = {

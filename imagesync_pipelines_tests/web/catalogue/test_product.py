@@ -12,13 +12,15 @@ from imagesync_pipelines.storage.schema import (
     plytix_link,
     unmatched_article,
 )
+from imagesync_pipelines.web.catalogue.models import Product
 from imagesync_pipelines.web.catalogue.pages.products import places_of
-from imagesync_pipelines.web.catalogue.queries.product import ProductView, product_id_of, product_view
+from imagesync_pipelines.web.catalogue.queries.images import products_of_skus
+from imagesync_pipelines.web.catalogue.queries.products import product_view
 from imagesync_pipelines_tests.web.catalogue.world import NOW, Site, World
 
 
-def view(world: World, product_id: int) -> ProductView:
-    found = product_view(world.engine, product_id)
+def view(world: World, product_id: int) -> Product:
+    found = product_view(world.engine, product_id, world.opened.showing)
     assert found is not None
     return found
 
@@ -69,12 +71,12 @@ def test_a_variant_shows_its_parents_pictures_and_names_its_own(world: World) ->
 
 def test_a_product_alone_has_no_family_and_no_pictures(world: World) -> None:
     found = view(world, world.product("100"))
-    assert (found.images, found.family, found.parent, found.lent_by, found.pin) == ((), (), None, None, None)
+    assert (found.images, found.family, found.parent, found.lent_by, found.pin) == ([], [], None, None, None)
 
 
 def test_two_products_without_parent_are_no_family(world: World) -> None:
     world.product("200")
-    assert view(world, world.product("100")).family == ()
+    assert view(world, world.product("100")).family == []
 
 
 def test_a_pin_is_told_and_a_dormant_one_too(world: World) -> None:
@@ -92,27 +94,29 @@ def test_a_pin_is_told_and_a_dormant_one_too(world: World) -> None:
     assert dormant.is_dormant
 
 
-def test_article_numbers_that_may_mean_it_are_told_with_their_reason(world: World) -> None:
+def test_article_numbers_that_may_mean_it_are_told_with_their_reason(site: Site, world: World) -> None:
     engel = world.product("100")
     near = {"sku": "100", "name": "Engel", "why": "one character differs"}
     with world.engine.begin() as connection:
         for number, candidates in (("101", [{"sku": "999"}, near]), ("555", [{"sku": "1000"}])):
             values = {"number": number, "external_id": "9", "reason": "unknown", "candidates": candidates}
             connection.execute(unmatched_article.insert().values(**values))
-    assert [(one.number, one.why) for one in view(world, engel).candidates] == [("101", "one character differs")]
+    assert [one.number for one in view(world, engel).candidates] == ["101"]
+    told = re.sub(r"<[^>]*>|\s+", " ", site.get(f"/products/{engel}").text)
+    assert re.search(r"Perhaps meant .* 101 +one character differs; picture 9", told)
+    assert "555" not in told
 
 
 def test_there_is_no_view_of_a_product_that_is_not_there(world: World) -> None:
-    assert product_view(world.engine, 4711) is None
-    assert product_id_of(world.engine, "4711") is None
+    assert product_view(world.engine, 4711, world.opened.showing) is None
+    assert products_of_skus(world.engine, ["4711"]) == {}
 
 
 def test_a_sku_names_the_variant_before_the_parent_and_none_that_left(world: World) -> None:
     world.product("100", kind="parent")
     variant = world.product("100", kind="variant")
     world.product("200", left_erp_at=NOW)
-    assert product_id_of(world.engine, "100") == variant
-    assert product_id_of(world.engine, "200") is None
+    assert products_of_skus(world.engine, ["100", "200"]) == {"100": variant}
 
 
 def test_the_ledgers_of_the_connectors_say_where_the_images_also_live(site: Site, world: World) -> None:

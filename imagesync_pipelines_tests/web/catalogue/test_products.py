@@ -6,19 +6,20 @@ from typing import Any
 import pytest
 
 from imagesync_pipelines.storage.schema import unmatched_article
-from imagesync_pipelines.web.catalogue.queries.products import Filters, ProductRows, count_products, list_products
+from imagesync_pipelines.web.catalogue.models import ProductPage
+from imagesync_pipelines.web.catalogue.queries.products import Filters, count_products, list_products
 from imagesync_pipelines_tests.web.catalogue.world import NOW, World
 
 
-def find(world: World, filters: Filters, cursor: str | None = None, limit: int = 50) -> ProductRows:
-    page = list_products(world.engine, filters, cursor, limit, min_height=600)
+def find(world: World, filters: Filters, cursor: str | None = None, limit: int = 50) -> ProductPage:
+    page = list_products(world.engine, filters, cursor, limit, world.opened.showing)
     if cursor is None and page.next_cursor is None:
-        assert count_products(world.engine, filters, min_height=600) == len(page.rows)
+        assert count_products(world.engine, filters, world.opened.showing) == len(page.items)
     return page
 
 
 def skus(world: World, **filters: Any) -> list[str]:
-    return [row.sku for row in find(world, Filters(**filters)).rows]
+    return [row.sku for row in find(world, Filters(**filters)).items]
 
 
 @pytest.fixture
@@ -91,8 +92,10 @@ def test_a_variant_without_front_of_its_own_is_not_called_so_when_it_has_no_imag
 
 
 def test_every_row_has_the_picture_that_is_shown_for_it(shop: World) -> None:
-    rows = {row.sku: row for row in find(shop, Filters()).rows}
-    shown = {sku: (row.image.external_id if row.image else None, row.images, row.lent_by) for sku, row in rows.items()}
+    rows = {row.sku: row for row in find(shop, Filters()).items}
+    shown = {
+        sku: (row.primary and row.primary.external_id, row.image_count, row.images_from) for sku, row in rows.items()
+    }
     assert shown == {
         "100": ("10", 2, ""),
         "101": (None, 0, ""),
@@ -106,8 +109,8 @@ def test_a_variant_shows_its_parents_picture_and_says_whose_it_is(world: World) 
     parent = world.product("P1", kind="parent")
     world.product("100", parent=parent)
     world.image(parent, "7")
-    row = find(world, Filters()).rows[0]
-    assert (row.sku, row.image and row.image.external_id, row.lent_by, row.images) == ("100", "7", "P1", 1)
+    row = find(world, Filters()).items[0]
+    assert (row.sku, row.primary and row.primary.external_id, row.images_from, row.image_count) == ("100", "7", "P1", 1)
     assert skus(world, without_image=True) == []
 
 
@@ -115,7 +118,7 @@ def test_a_variant_shows_the_picture_of_its_base_number(world: World) -> None:
     base = world.product("11400")
     world.product("803721", base_sku="11400")
     world.image(base, "7")
-    assert [row.lent_by for row in find(world, Filters()).rows] == ["", "11400"]
+    assert [row.images_from for row in find(world, Filters()).items] == ["", "11400"]
     assert skus(world, without_image=True) == []
 
 
@@ -128,13 +131,13 @@ def test_pages_give_every_product_once_in_order(world: World, limit: int) -> Non
     cursor = None
     while True:
         page = find(world, Filters(), cursor, limit)
-        seen += [row.sku for row in page.rows]
+        seen += [row.sku for row in page.items]
         cursor = page.next_cursor
         if cursor is None:
             break
-        assert len(page.rows) == limit
+        assert len(page.items) == limit
     assert len(seen) == 8
-    assert seen == [row.sku for row in find(world, Filters()).rows]
+    assert seen == [row.sku for row in find(world, Filters()).items]
 
 
 def test_many_hits_of_a_search_are_paged_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,4 +146,4 @@ def test_many_hits_of_a_search_are_paged_too(world: World, monkeypatch: pytest.M
         world.product(str(number), "Fuchs")
     first = find(world, Filters(q="fuchs"), limit=3)
     second = find(world, Filters(q="fuchs"), first.next_cursor, 3)
-    assert [row.sku for row in (*first.rows, *second.rows)] == list("01234")
+    assert [row.sku for row in (*first.items, *second.items)] == list("01234")

@@ -2,13 +2,19 @@
 
 from typing import Any
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from imagesync_pipelines.web.catalogue import exporting
 from imagesync_pipelines.web.catalogue.api import changes, products
-from imagesync_pipelines.web.catalogue.api.access import told_of_budget
-from imagesync_pipelines.web.catalogue.api.problems import KNOWN_QUERY, LARGEST_BODY, Problem, Wrong, add_handlers
+from imagesync_pipelines.web.catalogue.api.calls import (
+    LARGEST_BODY,
+    Problem,
+    Wrong,
+    add_handlers,
+    known_only,
+    told_of_budget,
+)
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.service import AddedHeaders, BodyLimit
 
@@ -38,7 +44,7 @@ def build_api(opened: Opened) -> FastAPI:
     app.add_middleware(AddedHeaders, headers=told_of_budget)
     add_handlers(app)
     for router in ROUTERS:
-        app.include_router(router, dependencies=[KNOWN_QUERY])
+        app.include_router(router, dependencies=[Depends(known_only)])
     app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
 

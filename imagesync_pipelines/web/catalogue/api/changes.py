@@ -5,7 +5,6 @@ those of the transactions that wrote; a moment is given out only when every tran
 so that nobody who goes on from there misses one that ended late.
 """
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -14,10 +13,9 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
-from imagesync_pipelines.web.catalogue.api.access import Reader
-from imagesync_pipelines.web.catalogue.api.models import NOT_MODIFIED, ChangePage, ImageChange, answered
-from imagesync_pipelines.web.catalogue.api.problems import documented
+from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, Reader, answered, documented
 from imagesync_pipelines.web.catalogue.api.products import Cursor
+from imagesync_pipelines.web.catalogue.models import LARGEST_ID, ChangePage, ImageChange
 from imagesync_pipelines.web.catalogue.pages.rendering import Here
 from imagesync_pipelines.web.catalogue.queries.cursors import CursorError, decode_cursor, encode_cursor
 
@@ -40,15 +38,9 @@ def changes(
     With a cursor `since` is not looked at.
     """
     page = changes_since(opened.engine, since, cursor, limit)
-    answer = ChangePage(
-        items=[ImageChange.model_validate(row) for row in page.rows],
-        has_more=page.has_more,
-        next_cursor=page.next_cursor,
-    )
-    return answered(request, answer, page.next_cursor if page.has_more else None)
+    return answered(request, page, page.next_cursor if page.has_more else None)
 
 
-LARGEST_ID = 2**63 - 1
 BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A second: between taking its moment and showing it here a transaction is nowhere. Five minutes: who has not written by
@@ -118,51 +110,24 @@ SELECT product_id, sku, at, left_erp_at
 """)
 
 
-@dataclass(frozen=True)
-class ProductChange:
-    """A product and the newest change that concerns it; aware UTC."""
-
-    product_id: int
-    sku: str
-    changed_at: datetime
-    left_erp_at: datetime | None
-
-
-@dataclass(frozen=True)
-class Changes:
-    """Changed products, the earliest first; next_cursor is where the next call goes on."""
-
-    rows: tuple[ProductChange, ...]
-    has_more: bool
-    next_cursor: str
-
-
-def changes_since(engine: sa.Engine, since: datetime | None, cursor: str | None, limit: int) -> Changes:
+def changes_since(engine: sa.Engine, since: datetime | None, cursor: str | None, limit: int) -> ChangePage:
     """Products changed at `since` or later, or after a cursor; all of them with neither.
 
     Raises CursorError for text that is no cursor of changes.
     """
-    begin, last = _read(cursor) if cursor else (since or BEGINNING, 0)
+    begin, last = decode_cursor(cursor, (datetime, int)) if cursor else (since or BEGINNING, 0)
+    if not 0 <= last <= LARGEST_ID:
+        raise CursorError("This is no cursor of changes; begin again with `since`.")
     with engine.connect() as connection:
         settled = connection.execute(_SETTLED).scalar_one()
         values = {"since": begin, "last": last, "settled": settled, "limit": limit + 1}
         until = connection.execute(_UNTIL, {**values, "stretch": _STRETCH}).scalar()
-        values["until"] = settled if until is None else until
-        rows = [
-            ProductChange(row.product_id, row.sku, row.at.astimezone(UTC), row.left_erp_at)
-            for row in connection.execute(_CHANGES, values)
-        ]
-    given = tuple(rows[:limit])
+        rows = connection.execute(_CHANGES, {**values, "until": settled if until is None else until}).all()
+    given = [ImageChange(**row._mapping, changed_at=row.at.astimezone(UTC)) for row in rows[:limit]]
     if until is not None and len(rows) <= limit:
         # The stretch is through: the next page begins behind it.
-        moment, product_id = until.astimezone(UTC), LARGEST_ID
-    else:
-        moment, product_id = (given[-1].changed_at, given[-1].product_id) if given else (begin, last)
-    return Changes(given, until is not None or len(rows) > limit, encode_cursor([moment, product_id]))
-
-
-def _read(cursor: str) -> tuple[datetime, int]:
-    moment, last = decode_cursor(cursor, (datetime, int))
-    if not 0 <= last <= LARGEST_ID:
-        raise CursorError("This is no cursor of changes; begin again with `since`.")
-    return moment, last
+        begin, last = until.astimezone(UTC), LARGEST_ID
+    elif given:
+        begin, last = given[-1].changed_at, given[-1].product_id
+    has_more = until is not None or len(rows) > limit
+    return ChangePage(items=given, has_more=has_more, next_cursor=encode_cursor([begin, last]))

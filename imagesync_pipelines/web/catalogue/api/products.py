@@ -2,40 +2,33 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, Depends, HTTPException, Query, Request
 from pydantic import AwareDatetime
 from starlette.responses import Response
 
 from imagesync_pipelines.products.primaries import pin_image, unpin_image
-from imagesync_pipelines.web.catalogue.api.access import Pinner, Reader
-from imagesync_pipelines.web.catalogue.api.models import (
-    NOT_MODIFIED,
+from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.web.catalogue.api.calls import NOT_MODIFIED, Reader, answered, documented, json_only, needs
+from imagesync_pipelines.web.catalogue.keys import ApiKey, KeyScope
+from imagesync_pipelines.web.catalogue.models import (
     ChosenImage,
     FoundProducts,
     Image,
     ImageWithMetadata,
-    ListedProduct,
     Lookup,
     Product,
     ProductImages,
     ProductPage,
     Sku,
-    answered,
-    image_with_metadata,
-    product_of,
 )
-from imagesync_pipelines.web.catalogue.api.problems import JSON_BODY, documented
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId
 from imagesync_pipelines.web.catalogue.queries.images import (
-    ImagesOfProduct,
-    ImageView,
     image_with_record,
-    images_by_id,
     products_of_skus,
+    read_images,
     shown_for,
 )
-from imagesync_pipelines.web.catalogue.queries.product import product_view
-from imagesync_pipelines.web.catalogue.queries.products import Filters, list_products
+from imagesync_pipelines.web.catalogue.queries.products import Filters, list_products, product_view
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.service import Text
 
@@ -46,7 +39,9 @@ MOST_PRODUCTS = 500
 MOST_SKUS_IN_ADDRESS = 50
 
 Cursor = Annotated[Text | None, Query(max_length=LONGEST_CURSOR, description="`next_cursor` of the page before")]
-Limit = Annotated[int, Query(ge=1, le=MOST_PRODUCTS)]
+JSON_BODY = Depends(json_only)
+Pinner = Annotated[ApiKey, Depends(needs(KeyScope.PIN))]
+"""A route's parameter of this type lets in keys that may choose a primary image."""
 
 
 @router.get("/products", response_model=ProductPage, responses={**NOT_MODIFIED, **documented()})
@@ -62,29 +57,21 @@ def list_of_products(
     unmatched: bool = False,
     changed_since: Annotated[AwareDatetime | None, Query(description="an image changed then or later")] = None,
     cursor: Cursor = None,
-    limit: Limit = 100,
+    limit: Annotated[int, Query(ge=1, le=MOST_PRODUCTS)] = 100,
 ) -> Response:
     """Products in the order of their SKUs; every filter that is given must be true of them."""
     filters = Filters(q.strip(), without_image, without_front, low_resolution, unmatched, changed_since, kind)
-    page = list_products(
-        opened.engine,
-        filters,
-        cursor,
-        limit,
-        min_height=opened.showing.image_db_detail_min_height,
-        own_images_first=opened.showing.image_db_own_images_first,
-    )
-    answer = ProductPage(items=[ListedProduct.model_validate(row) for row in page.rows], next_cursor=page.next_cursor)
-    return answered(request, answer, page.next_cursor)
+    page = list_products(opened.engine, filters, cursor, limit, opened.showing)
+    return answered(request, page, page.next_cursor)
 
 
 @router.get("/products/{product_id}", response_model=Product, responses={**NOT_MODIFIED, **documented(404)})
 def one_product(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
     """A product, its family, its primary image, and who chose it."""
-    view = product_view(opened.engine, product_id, own_images_first=opened.showing.image_db_own_images_first)
-    if view is None:
-        raise no_product(product_id)
-    return answered(request, product_of(view))
+    found = product_view(opened.engine, product_id, opened.showing)
+    if found is None:
+        raise HTTPException(404, f"There is no product {product_id}.")
+    return answered(request, found)
 
 
 @router.get(
@@ -96,16 +83,16 @@ def images_of_one(request: Request, opened: Here, _: Reader, product_id: RowId) 
     A product without images of its own shows those of its base product, its parent or, for a parent, a variant; nothing
     is mixed.
     """
-    return answered(request, ProductImages.model_validate(shown(opened, product_id)))
+    return answered(request, _shown(opened, product_id))
 
 
 @router.get("/products/{product_id}/primary", response_model=Image, responses={**NOT_MODIFIED, **documented(404)})
 def primary_of_one(request: Request, opened: Here, _: Reader, product_id: RowId) -> Response:
     """The image that is shown first for a product."""
-    found = shown(opened, product_id)
+    found = _shown(opened, product_id)
     if not found.images:
         raise HTTPException(404, f"Product {product_id} has no image to show.")
-    return answered(request, Image.model_validate(found.images[0]))
+    return answered(request, found.images[0])
 
 
 @router.get("/images/{image_id}", response_model=ImageWithMetadata, responses={**NOT_MODIFIED, **documented(404)})
@@ -114,7 +101,7 @@ def one_image(request: Request, opened: Here, _: Reader, image_id: RowId) -> Res
     found = image_with_record(opened.engine, image_id)
     if found is None:
         raise HTTPException(404, f"There is no product image {image_id}.")
-    return answered(request, image_with_metadata(*found))
+    return answered(request, found)
 
 
 @router.get("/lookup", response_model=FoundProducts, responses={**NOT_MODIFIED, **documented()})
@@ -134,28 +121,19 @@ def look_up_many(request: Request, opened: Here, _: Reader, wanted: Lookup) -> R
     return answered(request, _found(opened, wanted.skus))
 
 
-def shown(opened: Opened, product_id: int) -> ImagesOfProduct:
-    """What is shown for a product; raises HTTPException when there is no such product."""
-    own_first = opened.showing.image_db_own_images_first
-    found = shown_for(opened.engine, [product_id], own_images_first=own_first).get(product_id)
+def _shown(opened: Opened, product_id: int) -> ProductImages:
+    found = shown_for(opened.engine, [product_id], opened.showing).get(product_id)
     if found is None:
-        raise no_product(product_id)
+        raise HTTPException(404, f"There is no product {product_id}.")
     return found
-
-
-def no_product(product_id: int) -> HTTPException:
-    """The refusal for a product that we do not have."""
-    return HTTPException(404, f"There is no product {product_id}.")
 
 
 def _found(opened: Opened, skus: list[str]) -> FoundProducts:
     wanted = list(dict.fromkeys(sku.strip() for sku in skus))
     ids = products_of_skus(opened.engine, wanted)
-    own_first = opened.showing.image_db_own_images_first
-    found = shown_for(opened.engine, list(ids.values()), own_images_first=own_first)
-    known = [sku for sku in wanted if ids.get(sku) in found]
-    items = [ProductImages.model_validate(found[ids[sku]]) for sku in known]
-    return FoundProducts(items=items, unknown=[sku for sku in wanted if sku not in set(known)])
+    found = shown_for(opened.engine, ids.values(), opened.showing)
+    known = {sku: found[ids[sku]] for sku in wanted if ids.get(sku) in found}
+    return FoundProducts(items=list(known.values()), unknown=[sku for sku in wanted if sku not in known])
 
 
 primary_router = APIRouter(tags=["primary"])
@@ -169,24 +147,25 @@ primary_router = APIRouter(tags=["primary"])
 )
 def set_primary(request: Request, opened: Here, key: Pinner, product_id: RowId, chosen: ChosenImage) -> Response:
     """Make an image the product's primary one; no synchronisation changes that. It may be repeated."""
-    shown(opened, product_id)
-    view = _own_image(opened, product_id, chosen.image_id)
-    pin_image(opened.engine, product_id, view.connector, view.external_id, f"key {key.name}")
-    return answered(request, Image.model_validate(_own_image(opened, product_id, chosen.image_id)))
+    _shown(opened, product_id)
+    image = _own_image(opened, product_id, chosen.image_id)
+    pin_image(opened.engine, product_id, image.connector, image.external_id, f"key {key.name}")
+    return answered(request, _own_image(opened, product_id, chosen.image_id))
 
 
 @primary_router.delete("/products/{product_id}/primary", status_code=204, responses=documented(404))
 def unset_primary(opened: Here, _: Pinner, product_id: RowId) -> None:
     """Let the rules choose the product's primary image again. It may be repeated."""
-    shown(opened, product_id)
+    _shown(opened, product_id)
     unpin_image(opened.engine, product_id)
 
 
-def _own_image(opened: Opened, product_id: int, image_id: int) -> ImageView:
+def _own_image(opened: Opened, product_id: int, image_id: int) -> Image:
     with opened.engine.connect() as connection:
-        view = images_by_id(connection, [image_id]).get(image_id)
-    if view is None or view.product_id != product_id:
+        own = (product_image.c.id == image_id) & (product_image.c.product_id == product_id)
+        image = next(iter(read_images(connection, own)), None)
+    if image is None:
         raise HTTPException(
             409, f"Image {image_id} is not on product {product_id}; a product's primary is one of its own."
         )
-    return view
+    return image

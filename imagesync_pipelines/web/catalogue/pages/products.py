@@ -14,8 +14,8 @@ from starlette.responses import RedirectResponse, Response
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, is_fragment, render
-from imagesync_pipelines.web.catalogue.queries.product import product_id_of, product_view
-from imagesync_pipelines.web.catalogue.queries.products import Filters, count_products, list_products
+from imagesync_pipelines.web.catalogue.queries.images import products_of_skus
+from imagesync_pipelines.web.catalogue.queries.products import Filters, count_products, list_products, product_view
 from imagesync_pipelines.web.catalogue.state import Opened
 
 router = APIRouter(include_in_schema=False)
@@ -77,14 +77,7 @@ def products(
     request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], cursor: str | None = None
 ) -> Response:
     """The list; for HTMX its results only, and with a cursor the next cards only."""
-    page = list_products(
-        opened.engine,
-        asked.filters,
-        cursor,
-        opened.settings.page_size,
-        min_height=opened.showing.image_db_detail_min_height,
-        own_images_first=opened.showing.image_db_own_images_first,
-    )
+    page = list_products(opened.engine, asked.filters, cursor, opened.settings.page_size, opened.showing)
     name = "products.html"
     if is_fragment(request):
         name = "parts/cards.html" if cursor else "parts/results.html"
@@ -113,9 +106,8 @@ def counts(request: Request) -> Response:
 
 def count_each(opened: Opened) -> dict[str, int]:
     """How many products each filter finds; `all`: how many there are."""
-    height = opened.showing.image_db_detail_min_height
     asked = {"all": Filters(), **{name: Filters(**{name: True}) for name, _, _ in CHIPS}}  # type: ignore[arg-type]
-    return {name: count_products(opened.engine, filters, min_height=height) for name, filters in asked.items()}
+    return {name: count_products(opened.engine, filters, opened.showing) for name, filters in asked.items()}
 
 
 @router.get("/products/{product_id}", name="product")
@@ -123,7 +115,7 @@ def product(
     request: Request, opened: Here, product_id: RowId, image: Annotated[int | None, Query()] = None
 ) -> Response:
     """A product; `image` is the id of the picture to show large, the primary one without it."""
-    view = product_view(opened.engine, product_id, own_images_first=opened.showing.image_db_own_images_first)
+    view = product_view(opened.engine, product_id, opened.showing)
     if view is None:
         raise HTTPException(404, "There is no product here. It may have been an address from another installation.")
     chosen = next((one for one in view.images if one.id == image), next(iter(view.images), None))
@@ -139,7 +131,8 @@ def product(
 @router.get("/sku/{sku:path}", name="product_of_sku")
 def product_of_sku(request: Request, opened: Here, sku: str) -> Response:
     """The page of the product with this SKU."""
-    found = product_id_of(opened.engine, sku.replace("\0", ""))
+    wanted = sku.replace("\0", "")
+    found = products_of_skus(opened.engine, [wanted]).get(wanted)
     if found is None:
         raise HTTPException(404, f"There is no product with the SKU {sku}.")
     return RedirectResponse(request.url_for("product", product_id=found), 307)

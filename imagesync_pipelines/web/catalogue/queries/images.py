@@ -1,136 +1,72 @@
-"""Product images as the pages show them: a row of product_image each, and those that are shown for products."""
+"""Product images as they are shown: by their ids, and those of products, their own or lent by another."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
 
 from imagesync_pipelines.products import rules
+from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.products.showing import image_owners, lending_variants
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines.web.catalogue.models import Image, ImageWithMetadata, ProductImages
 
-_SHOWN = (
-    "id", "product_id", "external_id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front",
-    "priority", "alt_text", "matched_by", "chosen_because", "width", "height", "image_format", "newest_export",
-    "last_synced", "fingerprint", "original_url",
-)  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ImageView:
-    """One product image. width and height in pixels, None when unknown; source: who uploaded it, '' when unknown.
-
-    connector: which one brought it.
-
-    product_id is that of the product that the image is on, which is not always the product that shows it.
-    """
-
-    id: int
-    product_id: int
-    external_id: str
-    image_url: str
-    thumbnail_url: str | None
-    image_type: str
-    is_primary: bool
-    is_front: bool
-    priority: int
-    alt_text: str
-    matched_by: str
-    chosen_because: str
-    width: int | None
-    height: int | None
-    image_format: str
-    newest_export: datetime | None
-    last_synced: datetime
-    fingerprint: str
-    original_url: str | None
-    connector: str
-    source: str
-
-    @property
-    def file_name(self) -> str:
-        """The name of the file that is shown."""
-        return unquote(urlsplit(self.image_url).path.rpartition("/")[2])
-
-    @property
-    def version(self) -> str:
-        """Changes whenever the picture may have changed: a part of the addresses of its smaller copies."""
-        return self.fingerprint[:12]
+_COLUMNS = (
+    *(column for column in product_image.c if column.name not in {"source", "metadata"}),
+    product_image.c.source.label("connector"),
+    sa.func.coalesce(product_image.c.metadata["original_file"]["uploaded_from"].astext, "").label("source"),
+)
 
 
-def images_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, tuple[ImageView, ...]]:
-    """The images on these products in display order, the primary first; a product without images is left out."""
-    found: dict[int, list[ImageView]] = {}
-    for view in _read(connection, product_image.c.product_id, product_ids):
-        found.setdefault(view.product_id, []).append(view)
-    return {owner: tuple(sorted(views, key=_order)) for owner, views in found.items()}
+def read_images(connection: sa.Connection, *conditions: sa.ColumnElement[bool]) -> list[Image]:
+    """The images of which these conditions are true, those of a product in display order, the primary first."""
+    rows = connection.execute(sa.select(*_COLUMNS).where(*conditions))
+    return sorted((Image.model_validate(row) for row in rows), key=_order)
 
 
-def images_by_id(connection: sa.Connection, image_ids: Collection[int]) -> dict[int, ImageView]:
+def images_by_id(connection: sa.Connection, image_ids: Collection[int]) -> dict[int, Image]:
     """These images, by id; one that is not there is left out."""
-    return {view.id: view for view in _read(connection, product_image.c.id, image_ids)}
+    return {image.id: image for image in read_images(connection, among(product_image.c.id, image_ids))}
 
 
-def _read(connection: sa.Connection, column: sa.ColumnElement[int], values: Collection[int]) -> list[ImageView]:
-    original = product_image.c.metadata["original_file"]
-    query = sa.select(
-        *(product_image.c[name] for name in _SHOWN),
-        product_image.c.source.label("connector"),
-        sa.func.coalesce(original["uploaded_from"].astext, "").label("source"),
-    ).where(column == sa.any_(sa.literal(list(values), sa.ARRAY(sa.BigInteger))))
-    return [ImageView(**row) for row in connection.execute(query).mappings()]
+def image_with_record(engine: sa.Engine, image_id: int) -> ImageWithMetadata | None:
+    """A product image and its record in the image database as it came; None when there is none with this id."""
+    query = sa.select(*_COLUMNS, product_image.c.metadata).where(product_image.c.id == image_id)
+    with engine.connect() as connection:
+        row = connection.execute(query).one_or_none()
+    return None if row is None else ImageWithMetadata.model_validate(row)
 
 
-def _order(view: ImageView) -> tuple[object, ...]:
-    shown = rules.Shown(view.external_id, view.priority, view.newest_export, view.connector)
-    return (not view.is_primary, *rules.display_order(shown))
+def sources_of(
+    connection: sa.Connection, product_ids: Collection[int], showing: ShowingSettings
+) -> tuple[dict[int, int], dict[int, int]]:
+    """Whose images are shown for products that have any, and the lent image of parents that only a variant helps."""
+    chosen = image_owners(connection, product_ids, own_images_first=showing.image_db_own_images_first)
+    bare = [one for one, owner in chosen.items() if owner is None]
+    owners = {one: owner.product_id for one, owner in chosen.items() if owner is not None}
+    return owners, lending_variants(connection, bare) if bare else {}
 
 
-@dataclass(frozen=True)
-class ImagesOfProduct:
-    """What is shown for a product, the primary first; lent_by: the SKU of the product that lends it, '' for its own."""
-
-    product_id: int
-    sku: str
-    images: tuple[ImageView, ...]
-    lent_by: str
-
-
-def shown_for(
-    engine: sa.Engine, product_ids: Collection[int], *, own_images_first: bool = False
-) -> dict[int, ImagesOfProduct]:
+def shown_for(engine: sa.Engine, product_ids: Collection[int], showing: ShowingSettings) -> dict[int, ProductImages]:
     """What is shown for each of the products, by id, in a few queries; a product that we do not have is left out."""
     with engine.connect() as connection:
-        chosen = image_owners(connection, product_ids, own_images_first=own_images_first)
-        owners = {one: owner.product_id for one, owner in chosen.items() if owner is not None}
-        bare = [one for one in chosen if one not in owners]
-        lending = lending_variants(connection, bare) if bare else {}
-        lent = images_by_id(connection, list(lending.values()))
-        owners |= {one: lent[image].product_id for one, image in lending.items() if image in lent}
-        held = images_of(connection, set(owners.values()))
-        skus = skus_of(connection, {*chosen, *owners.values()})
+        owners, lent = sources_of(connection, product_ids, showing)
+        lenders = images_by_id(connection, lent.values()) if lent else {}
+        owners |= {one: lenders[image].product_id for one, image in lent.items() if image in lenders}
+        held: dict[int, list[Image]] = {}
+        for image in read_images(connection, among(product_image.c.product_id, set(owners.values()))):
+            held.setdefault(image.product_id, []).append(image)
+        skus = skus_of(connection, {*product_ids, *owners.values()})
     return {
-        one: ImagesOfProduct(
+        one: ProductImages(
             product_id=one,
             sku=skus[one],
-            images=held.get(owners.get(one, one), ()),
-            lent_by=skus[owners[one]] if owners.get(one, one) != one else "",
+            images=held.get(owners.get(one, one), []),
+            images_from=skus[owners[one]] if owners.get(one, one) != one else "",
         )
-        for one in chosen
+        for one in product_ids
+        if one in skus
     }
-
-
-def image_with_record(engine: sa.Engine, image_id: int) -> tuple[ImageView, dict[str, Any]] | None:
-    """A product image and its record in the image database as it came; None when there is none with this id."""
-    query = sa.select(product_image.c.metadata).where(product_image.c.id == image_id)
-    with engine.connect() as connection:
-        view = images_by_id(connection, [image_id]).get(image_id)
-        record = connection.execute(query).scalar()
-    return (view, record) if view is not None and isinstance(record, dict) else None
 
 
 def products_of_skus(engine: sa.Engine, skus: Collection[str], *, with_left: bool = False) -> dict[str, int]:
@@ -149,5 +85,10 @@ def products_of_skus(engine: sa.Engine, skus: Collection[str], *, with_left: boo
 
 def skus_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, str]:
     """The SKU of each product, by id."""
-    wanted = product.c.id == sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
-    return {row.id: row.sku for row in connection.execute(sa.select(product.c.id, product.c.sku).where(wanted))}
+    query = sa.select(product.c.id, product.c.sku).where(among(product.c.id, product_ids))
+    return {row.id: row.sku for row in connection.execute(query)}
+
+
+def _order(image: Image) -> tuple[object, ...]:
+    shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.connector)
+    return (not image.is_primary, *rules.display_order(shown))

@@ -1,4 +1,4 @@
-"""The list of products: search, filters, and going on from a cursor; fast with 100,000 products.
+"""Products: the list with its search and filters, fast with 100,000 of them, and one with all that its page shows.
 
 A page of the list is read with a few queries, however many products it has.
 """
@@ -10,17 +10,21 @@ from datetime import datetime
 from typing import Literal
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
-from imagesync_pipelines.products.showing import lending_variants, shown_images
-from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
+from imagesync_pipelines.products.settings import ShowingSettings
+from imagesync_pipelines.products.showing import images_of
+from imagesync_pipelines.storage.schema import pin, product, product_image, unmatched_article
+from imagesync_pipelines.web.catalogue.models import FamilyMember, ListedProduct, Pin, Product, ProductPage
 from imagesync_pipelines.web.catalogue.queries.cursors import rows_after
-from imagesync_pipelines.web.catalogue.queries.images import ImageView, images_by_id, skus_of
+from imagesync_pipelines.web.catalogue.queries.images import images_by_id, shown_for, skus_of, sources_of
 
 _OWN = product_image.alias("own")
 _LENT = product_image.alias("lent")
 _OTHER = product.alias("other")
 # So many hits of a search are sorted in no time.
 FEW = 2000
+MAX_CANDIDATES = 20
 _NUMBERS = (product.c.sku, product.c.legacy_sku)
 _WORD = re.compile(r"[^\W_]+")
 
@@ -31,7 +35,7 @@ class Filters:
 
     q: words; every one begins a word of the name, or all of it begins the SKU or the legacy SKU. without_image: nothing
     to show, not even from its parent or its variants. without_front: images, but no front view. low_resolution: the
-    primary image is less high than the list's `min_height`. unmatched: an article number that no product has may mean
+    primary image is less high than a product page needs. unmatched: an article number that no product has may mean
     it. changed_since: an image was added or changed at that moment or later. kind: '' for all.
     """
 
@@ -44,84 +48,112 @@ class Filters:
     kind: Literal["", "parent", "variant"] = ""
 
 
-@dataclass(frozen=True)
-class ProductRow:
-    """One product of the list with the image that stands for it.
-
-    image: None when there is nothing to show. images: how many are shown for it. lent_by: the SKU of the product whose
-    image it is, '' when it is the product's own.
-    """
-
-    id: int
-    kind: str
-    sku: str
-    name: str
-    is_active: bool
-    image: ImageView | None
-    images: int
-    lent_by: str
-
-
-@dataclass(frozen=True)
-class ProductRows:
-    """A page of the list; next_cursor is None on the last one."""
-
-    rows: tuple[ProductRow, ...]
-    next_cursor: str | None
-
-
 def list_products(
-    engine: sa.Engine,
-    filters: Filters,
-    cursor: str | None,
-    limit: int,
-    *,
-    min_height: int,
-    own_images_first: bool = False,
-) -> ProductRows:
+    engine: sa.Engine, filters: Filters, cursor: str | None, limit: int, showing: ShowingSettings
+) -> ProductPage:
     """Products in the order of their SKUs, those that left the ERP aside. Raises CursorError for a wrong cursor."""
     query = sa.select(product.c.id, product.c.kind, product.c.sku, product.c.name, product.c.is_active)
-    query = query.where(*_conditions(filters, min_height))
+    query = query.where(*_conditions(filters, showing))
     with engine.connect() as connection:
         if filters.q.strip():
             query = query.where(_found_by(connection, filters.q))
         found, next_cursor = rows_after(connection, query, (product.c.sku, product.c.id), cursor, limit)
-    return ProductRows(_with_images(engine, found, own_images_first), next_cursor)
+        return ProductPage(items=_with_images(connection, found, showing), next_cursor=next_cursor)
 
 
-def count_products(engine: sa.Engine, filters: Filters, *, min_height: int) -> int:
+def count_products(engine: sa.Engine, filters: Filters, showing: ShowingSettings) -> int:
     """How many products the filters find."""
-    query = sa.select(sa.func.count()).select_from(product).where(*conditions_of(filters, min_height))
+    query = sa.select(sa.func.count()).select_from(product).where(*conditions_of(filters, showing))
     with engine.connect() as connection:
         return int(connection.execute(query).scalar_one())
 
 
-def conditions_of(filters: Filters, min_height: int) -> list[sa.ColumnElement[bool]]:
+def conditions_of(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnElement[bool]]:
     """What the filters ask, the search included, as conditions on the table product."""
-    searched = [_search(filters.q)] if filters.q.strip() else []
-    return [*_conditions(filters, min_height), *searched]
+    return [*_conditions(filters, showing), *([_search(filters.q)] if filters.q.strip() else [])]
 
 
-def _with_images(engine: sa.Engine, found: Sequence[sa.Row], own_images_first: bool) -> tuple[ProductRow, ...]:
-    """The rows with their images: their own or a parent's, then a variant's image for a parent without any."""
-    shown = shown_images(engine, [row.id for row in found], own_images_first=own_images_first)
-    chosen = {owner: images.images[0].id for owner, images in shown.items() if images.images}
+def product_view(engine: sa.Engine, product_id: int, showing: ShowingSettings) -> Product | None:
+    """A product with everything; None when there is none with this id."""
+    shown = shown_for(engine, [product_id], showing).get(product_id)
+    if shown is None:
+        return None
+    owner = shown.images[0].product_id if shown.images else product_id
+    own = sa.select(sa.func.count()).where(product_image.c.product_id == product_id).scalar_subquery()
+    names = (product.c[name] for name in Product.model_fields if name in product.c)
+    query = sa.select(*names, product.c.parent_id, own.label("own")).where(product.c.id == product_id)
     with engine.connect() as connection:
-        bare = [row.id for row in found if row.kind == "parent" and row.id not in chosen]
-        chosen |= lending_variants(connection, bare) if bare else {}
-        views = images_by_id(connection, list(chosen.values()))
-        lenders = {views[image].product_id for owner, image in chosen.items() if views[image].product_id != owner}
-        skus = skus_of(connection, lenders)
-    rows = []
+        row = connection.execute(query).one()
+        relatives = _relatives(connection, product_id, row.parent_id, owner)
+        family_of = product_id if row.kind == "parent" else row.parent_id
+        family = [one for one in relatives if one.parent_id is not None and one.parent_id == family_of]
+        return Product(
+            **row._mapping,
+            parent=next((one for one in relatives if one.id == row.parent_id), None),
+            variants=family if row.kind == "parent" else [],
+            primary=next(iter(shown.images), None),
+            image_count=len(shown.images),
+            images_from=shown.images_from,
+            pin=_pin(connection, product_id),
+            family=family,
+            images=shown.images,
+            lent_by=next((one for one in relatives if one.id == owner != product_id), None),
+            candidates=_near(connection, row.sku),
+        )
+
+
+def _with_images(connection: sa.Connection, found: Sequence[sa.Row], showing: ShowingSettings) -> list[ListedProduct]:
+    """The rows with the image that stands for each: their own or a parent's, else a variant's."""
+    owners, lent = sources_of(connection, [row.id for row in found], showing)
+    held = images_of(connection, set(owners.values()))
+    chosen = {one: held[owner][0].id for one, owner in owners.items() if owner in held} | lent
+    images = images_by_id(connection, chosen.values())
+    skus = skus_of(connection, {image.product_id for image in images.values()})
+    listed = []
     for row in found:
-        view = views.get(chosen.get(row.id, 0))
-        lent_by = skus.get(view.product_id, "") if view is not None and view.product_id != row.id else ""
-        images = len(shown[row.id].images) if row.id in shown else 0
-        rows.append(ProductRow(row.id, row.kind, row.sku, row.name, row.is_active, view, images, lent_by))
-    return tuple(rows)
+        image = images.get(chosen.get(row.id, 0))
+        is_lent = image is not None and image.product_id != row.id
+        listed.append(
+            ListedProduct(
+                **row._mapping,
+                primary=image,
+                image_count=len(held.get(owners.get(row.id, 0), ())),
+                images_from=skus[image.product_id] if image is not None and is_lent else "",
+            )
+        )
+    return listed
 
 
-def _conditions(filters: Filters, min_height: int) -> list[sa.ColumnElement[bool]]:
+def _relatives(connection: sa.Connection, product_id: int, parent_id: int | None, owner: int) -> list[FamilyMember]:
+    """Parent, variants, siblings and the product that lends its images."""
+    is_primary = (product_image.c.product_id == product.c.id) & product_image.c.is_primary
+    query = (
+        sa.select(product, product_image.c.id.label("image_id"))
+        .outerjoin_from(product, product_image, is_primary)
+        .where(product.c.id.in_([parent_id, owner]) | product.c.parent_id.in_([product_id, parent_id]))
+        .order_by(product.c.sku, product.c.id)
+    )
+    rows = connection.execute(query).all()
+    images = images_by_id(connection, [row.image_id for row in rows if row.image_id is not None])
+    return [FamilyMember(**row._mapping, image=images.get(row.image_id)) for row in rows]
+
+
+def _pin(connection: sa.Connection, product_id: int) -> Pin | None:
+    image = product_image.c
+    names = (image.product_id, image.source, image.external_id)
+    is_there = sa.exists().where(sa.tuple_(*names) == sa.tuple_(pin.c.product_id, pin.c.source, pin.c.external_id))
+    row = connection.execute(sa.select(pin, (~is_there).label("is_dormant")).where(pin.c.product_id == product_id))
+    return next((Pin(**one) for one in row.mappings()), None)
+
+
+def _near(connection: sa.Connection, sku: str) -> Sequence[sa.Row]:
+    """The unmatched article numbers for which this SKU was named as perhaps meant."""
+    wanted = unmatched_article.c.candidates.contains(sa.literal([{"sku": sku}], JSONB))
+    query = sa.select(unmatched_article).where(wanted).order_by(unmatched_article.c.number)
+    return connection.execute(query.limit(MAX_CANDIDATES)).all()
+
+
+def _conditions(filters: Filters, showing: ShowingSettings) -> list[sa.ColumnElement[bool]]:
     """Everything but the search."""
     conditions: list[sa.ColumnElement[bool]] = [product.c.left_erp_at.is_(None)]
     own = _OWN.c.product_id == product.c.id
@@ -132,12 +164,14 @@ def _conditions(filters: Filters, min_height: int) -> list[sa.ColumnElement[bool
     if filters.without_front:
         conditions += [sa.exists().where(own), ~sa.exists().where(own, _OWN.c.is_front)]
     if filters.low_resolution:
-        conditions.append(sa.exists().where(own, _OWN.c.is_primary, _OWN.c.height < min_height))
+        conditions.append(sa.exists().where(own, _OWN.c.is_primary, _OWN.c.height < showing.image_db_detail_min_height))
     if filters.changed_since is not None:
         changed = sa.select(_OWN.c.product_id).where(_OWN.c.last_synced >= filters.changed_since)
         conditions.append(product.c.id.in_(changed))
     if filters.unmatched:
-        conditions.append(product.c.sku.in_(_candidates()))
+        near = sa.func.jsonb_array_elements(unmatched_article.c.candidates).table_valued("value", name="near")
+        candidates = sa.select(near.c.value.op("->>")("sku")).select_from(unmatched_article.join(near, sa.true()))
+        conditions.append(product.c.sku.in_(candidates))
     return conditions
 
 
@@ -152,12 +186,6 @@ def _pictured() -> list[sa.ColumnElement[bool]]:
         sa.exists().where(by_its_variants, lent),
         sa.exists().where(by_its_base, lent),
     ]
-
-
-def _candidates() -> sa.Select:
-    """The SKUs of the products that an article number without a product may mean."""
-    candidate = sa.func.jsonb_array_elements(unmatched_article.c.candidates).table_valued("value", name="candidate")
-    return sa.select(candidate.c.value.op("->>")("sku")).select_from(unmatched_article.join(candidate, sa.true()))
 
 
 def _found_by(connection: sa.Connection, text: str) -> sa.ColumnElement[bool]:

@@ -71,7 +71,7 @@ def test_pages_of_short_stretches_of_time_list_everything(world: World, monkeypa
     seen, cursor, more = [], "", True
     while more:
         page = changes.changes_since(world.engine, None, cursor, 2)
-        seen += [(row.sku, row.changed_at) for row in page.rows]
+        seen += [(row.sku, row.changed_at) for row in page.items]
         cursor, more = page.next_cursor, page.has_more
     assert [moment for _, moment in seen] == sorted(moment for _, moment in seen)
     assert len(seen) == len(set(seen))
@@ -116,5 +116,5 @@ def test_a_moment_or_cursor_that_is_none_is_a_problem(caller: Caller) -> None:
 
 def test_a_product_that_left_is_told_with_the_moment(world: World) -> None:
     world.product("1", updated_at=LONG_AGO, left_erp_at=LONG_AGO, is_active=False)
-    (row,) = changes.changes_since(world.engine, None, None, 10).rows
+    (row,) = changes.changes_since(world.engine, None, None, 10).items
     assert row.left_erp_at == LONG_AGO

@@ -1,16 +1,17 @@
-"""What the API says: the shapes of its answers and requests, with examples, and how an answer is written."""
+"""What is said about products and their images: the API's answers and requests, with examples.
 
-import hashlib
+Pages show the same; what only they need is left out of every answer (`exclude`). The first lines of the classes are
+for readers of the OpenAPI document.
+"""
+
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
-from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field
-from starlette.responses import Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from imagesync_pipelines.web.catalogue.queries.images import ImageView
-from imagesync_pipelines.web.catalogue.queries.product import ProductView
-from imagesync_pipelines.web.service import Text, names_etag
+from imagesync_pipelines.web.service import Text
 
 LARGEST_ID = 2**63 - 1
 MOST_SKUS = 500
@@ -20,14 +21,17 @@ Sku = Annotated[Text, Field(min_length=1, max_length=50, examples=["803721"])]
 Kind = Literal["parent", "variant"]
 
 
-class AsRead(BaseModel):
-    """What is made of a row as it was read: `model_validate` of the row."""
+def _file_name(url: str) -> str:
+    try:
+        return unquote(urlsplit(url).path.rpartition("/")[2])
+    except ValueError:
+        return ""
+
+
+class Image(BaseModel):
+    """A product image. product_id is that of the product that it is on, which may lend it to another."""
 
     model_config = ConfigDict(from_attributes=True)
-
-
-class Image(AsRead):
-    """A product image. product_id is that of the product that it is on, which may lend it to another."""
 
     id: int = Field(examples=[4711])
     product_id: int = Field(examples=[12])
@@ -42,12 +46,22 @@ class Image(AsRead):
     width: int | None = Field(description="pixels", examples=[1920])
     height: int | None = Field(description="pixels", examples=[1280])
     format: str | None = Field(examples=["jpeg"], validation_alias="image_format")
-    file_name: str = Field(examples=["930363_g.jpg"])
+    file_name: Annotated[str, AfterValidator(_file_name)] = Field(
+        examples=["930363_g.jpg"], validation_alias="image_url"
+    )
     original_url: str | None = Field(description="the file that it was made from; it may be no picture for browsers")
     source: str = Field(description="how it came into the image database", examples=["Desktop app"])
     matched_by: str = Field(description="the rule that found its product", examples=["variant sku"])
     chosen_because: str = Field(description="why this file of it is shown", examples=["large enough"])
     last_synced: datetime = Field(description="when what we know of it last changed")
+    connector: str = Field(exclude=True)
+    newest_export: datetime | None = Field(exclude=True)
+    fingerprint: str = Field(exclude=True)
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the picture may have changed: a part of the addresses of its smaller copies."""
+        return self.fingerprint[:12]
 
 
 class ImageWithMetadata(Image):
@@ -56,7 +70,7 @@ class ImageWithMetadata(Image):
     metadata: dict[str, Any]
 
 
-class ListedProduct(AsRead):
+class ListedProduct(BaseModel):
     """A product in a list, with the image that stands for it."""
 
     id: int = Field(examples=[12])
@@ -64,9 +78,9 @@ class ListedProduct(AsRead):
     kind: Kind
     name: str = Field(examples=["Engel"])
     is_active: bool
-    primary: Image | None = Field(description="null: there is nothing to show", validation_alias="image")
-    image_count: int = Field(description="images that are shown for it", examples=[3], validation_alias="images")
-    images_from: str = Field(description=LENDER, validation_alias="lent_by")
+    primary: Image | None = Field(description="null: there is nothing to show")
+    image_count: int = Field(description="images that are shown for it", examples=[3])
+    images_from: str = Field(description=LENDER)
 
 
 class ProductPage(BaseModel):
@@ -76,7 +90,7 @@ class ProductPage(BaseModel):
     next_cursor: str | None = Field(description="for the next page; null on the last one")
 
 
-class Pin(AsRead):
+class Pin(BaseModel):
     """A person's or system's choice of the primary image; dormant while the product does not have that image."""
 
     external_id: str
@@ -85,13 +99,15 @@ class Pin(AsRead):
     is_dormant: bool
 
 
-class FamilyMember(AsRead):
+class FamilyMember(BaseModel):
     """A parent or a variant of a product."""
 
     id: int
     sku: str
     name: str
     variant_code: str | None = Field(examples=["BE"])
+    parent_id: int | None = Field(exclude=True)
+    image: Image | None = Field(exclude=True)
 
 
 class Product(BaseModel):
@@ -113,14 +129,21 @@ class Product(BaseModel):
     image_count: int = Field(examples=[3])
     images_from: str = Field(description=LENDER)
     pin: Pin | None
+    # The variants, or the parent's; then the images that are shown, the product that they are on when it is another
+    # one, how many the product has itself, and rows of unmatched_article that may mean it.
+    family: list[FamilyMember] = Field(exclude=True)
+    images: list[Image] = Field(exclude=True)
+    lent_by: FamilyMember | None = Field(exclude=True)
+    own: int = Field(exclude=True)
+    candidates: Sequence[Any] = Field(exclude=True)
 
 
-class ProductImages(AsRead):
+class ProductImages(BaseModel):
     """The images that are shown for a product, the primary first."""
 
     product_id: int = Field(examples=[12])
     sku: str = Field(examples=["803721"])
-    images_from: str = Field(description=LENDER, validation_alias="lent_by")
+    images_from: str = Field(description=LENDER)
     images: list[Image]
 
 
@@ -139,7 +162,7 @@ class FoundProducts(BaseModel):
     unknown: list[str] = Field(description="SKUs that no product has")
 
 
-class ImageChange(AsRead):
+class ImageChange(BaseModel):
     """A product of which something that the API says changed, at the latest at this moment."""
 
     product_id: int = Field(examples=[12])
@@ -162,41 +185,3 @@ class ChosenImage(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"image_id": 4711}]})
 
     image_id: int = Field(ge=1, le=LARGEST_ID, strict=True, description="`id` of an image that is on this product")
-
-
-def image_with_metadata(view: ImageView, metadata: dict[str, Any]) -> ImageWithMetadata:
-    """An image as it was read, and its record."""
-    return ImageWithMetadata.model_validate({**vars(view), "file_name": view.file_name, "metadata": metadata})
-
-
-def product_of(view: ProductView) -> Product:
-    """A product as it was read."""
-    computed = {
-        "variants": view.family if view.kind == "parent" else (),
-        "primary": next(iter(view.images), None),
-        "image_count": len(view.images),
-        "images_from": view.lent_by.sku if view.lent_by else "",
-    }
-    return Product.model_validate({**vars(view), **computed})
-
-
-# Every caller asks again each time, and gets 304 as long as nothing changed.
-_CACHING = {"Cache-Control": "private, no-cache", "Vary": "Authorization"}
-
-NOT_MODIFIED: dict[int | str, dict[str, Any]] = {
-    304: {"description": "Unchanged since the answer with the ETag that If-None-Match names"}
-}
-
-
-def answered(request: Request, model: BaseModel, next_cursor: str | None = None) -> Response:
-    """The model as JSON with its ETag, or 304 to a reader who has it; next_cursor: where a list goes on (Link)."""
-    body = model.model_dump_json().encode()
-    tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    headers = {**_CACHING, "ETag": tag}
-    if next_cursor is not None:
-        following = request.url.include_query_params(cursor=next_cursor)
-        # Without the host: the caller may know us by another name.
-        headers["Link"] = f'<{following.path}?{following.query}>; rel="next"'
-    if request.method == "GET" and names_etag(request.headers.get("If-None-Match", ""), tag):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
