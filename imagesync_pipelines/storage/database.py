@@ -11,9 +11,8 @@ from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 
 from imagesync_pipelines.storage.errors import (
-    DatabaseTooNewError,
-    DatabaseTooOldError,
     DatabaseUnreachableError,
+    DatabaseVersionError,
     StorageError,
 )
 from imagesync_pipelines.storage.schema import SCHEMA
@@ -57,9 +56,8 @@ def with_driver(url: str, driver: str) -> str:
 def open_database(url: str) -> sa.Engine:
     """An engine on the database, upgraded to this code's schema first when it is older.
 
-    Several processes may open one database at once: one upgrades, the others wait. Raises DatabaseTooNewError when a
-    newer version of the program upgraded it, DatabaseTooOldError when it has to pass through an older program first,
-    DatabaseUnreachableError when it does not answer.
+    Several processes may open one database at once: one upgrades, the others wait. Raises DatabaseVersionError when a
+    newer or an older version of the program is needed, DatabaseUnreachableError when it does not answer.
     """
     engine = sa.create_engine(
         with_driver(url, "psycopg"),
@@ -167,13 +165,13 @@ def _upgrade(connection: sa.Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = _version(connection)
     if version in OLDER:
-        raise DatabaseTooOldError(
+        raise DatabaseVersionError(
             f"The database is at version {version}, this program upgrades from {BASELINE} on. "
             f"Pass through commit {PASS_THROUGH} of imagesync_pipelines: install it (git checkout {PASS_THROUGH}), run "
             "`imagesync history` once with the same settings, then come back to this program; nothing was changed."
         )
     if version is not None and version not in known:
-        raise DatabaseTooNewError(
+        raise DatabaseVersionError(
             f"The database is at version {version}, this program knows up to {HEAD}. "
             "Install the newer program, or use another database; nothing was changed."
         )

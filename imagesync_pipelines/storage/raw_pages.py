@@ -15,7 +15,7 @@ from sqlalchemy.exc import IntegrityError
 from upath import UPath
 
 from imagesync_pipelines.storage.database import fields_of, read_rows
-from imagesync_pipelines.storage.errors import PageDamagedError, PageMissingError, ScanMissingError
+from imagesync_pipelines.storage.errors import PageError, ScanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.scans import PROVEN
 from imagesync_pipelines.storage.schema import raw_page, scan
@@ -99,7 +99,7 @@ class RawPages:
     def iterate(self, scan_id: int, only: Collection[int] | None = None) -> Iterator[tuple[PageEntry, bytes]]:
         """The pages of a scan, or `only` these, with their bodies as received, in page order, one in memory at a time.
 
-        Raises PageMissingError, PageDamagedError.
+        Raises PageError.
         """
         for entry in self.entries(scan_id):
             if only is None or entry.page in only:
@@ -133,15 +133,13 @@ class RawPages:
         try:
             stored = (self.root / entry.path).read_bytes()
         except FileNotFoundError:
-            raise PageMissingError(
-                f"{where}: its file {entry.path} is gone; read the page again from the source."
-            ) from None
+            raise PageError(f"{where}: its file {entry.path} is gone; read the page again from the source.") from None
         try:
             body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=entry.bytes)
         except zstandard.ZstdError:
             body = None
         if body is None or hashlib.sha256(body).hexdigest() != entry.sha256:
-            raise PageDamagedError(
+            raise PageError(
                 f"{where} is damaged: {entry.path} is not what was written; read the page again from the source."
             )
         return body
