@@ -6,9 +6,9 @@ system also limits what is under way at once, a call holds a lease until it is g
 seconds since 1970.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -28,82 +28,11 @@ _CROWDED_SECONDS = 0.05
 # that the newest count came from a clock that was wrong.
 _BEHIND_SECONDS = 60
 
-# The rows are locked in one order, so that two callers never wait for each other. A clock a little behind counts into
-# the newest tick.
-_TAKE = sa.text("""
-WITH held AS MATERIALIZED (
-    SELECT window_seconds, counts, tick, blocked_until, leases
-      FROM imagesync.rate_budget
-     WHERE principal = :principal AND window_seconds = ANY(CAST(:seconds AS int[]))
-     ORDER BY window_seconds
-       FOR UPDATE
-), asked AS (
-    SELECT window_seconds, call_limit,
-           floor(CAST(:now AS float8) * CAST(:ticks AS int) / window_seconds)::bigint AS tick,
-           greatest(CAST(:slots AS int), CAST(:behind AS int) * CAST(:ticks AS int) / window_seconds) AS behind
-      FROM unnest(CAST(:seconds AS int[]), CAST(:limits AS int[])) AS a (window_seconds, call_limit)
-), steps AS (
-    SELECT window_seconds, call_limit, counts, blocked_until, leases, held.tick AS old, asked.tick AS new,
-           CASE WHEN asked.tick - held.tick NOT BETWEEN -asked.behind AND CAST(:slots AS int) THEN CAST(:slots AS int)
-                ELSE greatest(asked.tick - held.tick, 0)::int END AS step
-      FROM held JOIN asked USING (window_seconds)
-), moved AS (
-    SELECT window_seconds, call_limit, blocked_until,
-           CASE WHEN step = 0 THEN old ELSE new END AS tick,
-           (counts || array_fill(0, ARRAY[CAST(:slots AS int)]))[1 + step : CAST(:slots AS int) + step] AS counts,
-           (SELECT coalesce(jsonb_object_agg(key, value), '{}'::jsonb) FROM jsonb_each(leases)
-             WHERE value::float8 BETWEEN :now AND CAST(:now AS float8) + CAST(:longest AS float8)) AS leases
-      FROM steps
-), judged AS (
-    SELECT count(*) = cardinality(CAST(:seconds AS int[])) AND bool_and(
-               (SELECT sum(c) FROM unnest(counts) AS c) + CAST(:units AS int) <= call_limit
-               AND (blocked_until IS NULL OR blocked_until NOT BETWEEN :moment AND :latest)
-           ) AS free,
-           bool_or((SELECT count(*) FROM jsonb_object_keys(leases)) >= CAST(:parallel AS int)) IS TRUE AS crowded
-      FROM moved
-), outcome AS (
-    SELECT free AND NOT crowded AS free, crowded FROM judged
+# Every statement that changes rows locks them in this order first, so that two callers never wait for each other.
+_ROWS = sa.select(rate_budget).order_by(rate_budget.c.principal, rate_budget.c.window_seconds)
+_SAVE = rate_budget.update().where(
+    rate_budget.c.principal == sa.bindparam("whose"), rate_budget.c.window_seconds == sa.bindparam("of_seconds")
 )
-UPDATE imagesync.rate_budget AS b
-   SET call_limit = m.call_limit,
-       tick = m.tick,
-       counts = m.counts[1 : CAST(:ticks AS int)]
-                || (m.counts[CAST(:slots AS int)] + outcome.free::int * CAST(:units AS int)),
-       leases = CASE WHEN outcome.free AND CAST(:lease AS text) <> ''
-                     THEN m.leases || jsonb_build_object(CAST(:lease AS text), CAST(:until AS float8))
-                     ELSE m.leases END
-  FROM moved AS m, outcome
- WHERE b.principal = :principal AND b.window_seconds = m.window_seconds
-RETURNING b.window_seconds, b.call_limit, b.tick, b.counts, b.blocked_until, outcome.free, outcome.crowded
-""")
-
-# What somebody else used of the principal's limit is counted into the newest tick: nobody knows when it was.
-_GIVE_BACK = sa.text("""
-WITH held AS MATERIALIZED (
-    SELECT window_seconds FROM imagesync.rate_budget WHERE principal = :principal ORDER BY window_seconds FOR UPDATE
-)
-UPDATE imagesync.rate_budget AS b
-   SET leases = b.leases - CAST(:lease AS text),
-       counts = b.counts[1 : CAST(:ticks AS int)] || (b.counts[CAST(:slots AS int)] + CASE
-           WHEN b.window_seconds = CAST(:seconds AS int) THEN greatest(0, b.call_limit - CAST(:left AS int) - (
-               SELECT coalesce(sum(c), 0) FROM unnest(b.counts[
-                   1 + least(CAST(:slots AS int), greatest(0,
-                       floor(CAST(:now AS float8) * CAST(:ticks AS int) / b.window_seconds)::bigint - b.tick))::int
-                   :]) AS c))
-           ELSE 0 END)
-  FROM held
- WHERE b.principal = :principal AND b.window_seconds = held.window_seconds
-""")
-
-_BLOCK = sa.text("""
-WITH held AS MATERIALIZED (
-    SELECT window_seconds FROM imagesync.rate_budget WHERE principal = :principal ORDER BY window_seconds FOR UPDATE
-)
-UPDATE imagesync.rate_budget AS b
-   SET blocked_until = CASE WHEN b.blocked_until <= :latest THEN greatest(b.blocked_until, :until) ELSE :until END
-  FROM held
- WHERE b.principal = :principal AND b.window_seconds = held.window_seconds
-""")
 
 
 class Window(NamedTuple):
@@ -130,6 +59,14 @@ class WindowLeft(NamedTuple):
     blocked_seconds: float
 
 
+class _Counted(NamedTuple):
+    """A row as it is at a moment: its newest tick, the counts up to it, seconds for which every call is refused."""
+
+    tick: int
+    counts: list[int]
+    blocked_seconds: float
+
+
 def take(
     engine: sa.Engine,
     principal: str,
@@ -142,16 +79,31 @@ def take(
     """Count one call in all windows of a principal and give 0.0; when one of them is full, seconds until it is not.
 
     Nothing is counted then: wait and ask again. units: what the call weighs. lease: it also needs a place among the
-    calls in flight, and has it until `give_back`. One statement per call; the first one of a principal makes its rows.
+    calls in flight, and has it until `give_back`. The first call of a principal makes its rows.
     """
+    limits = {window.seconds: window.calls for window in windows}
     with engine.begin() as connection:
-        rows = _take(connection, principal, windows, now, units, lease)
-        if len(rows) < len(windows):
-            _make_rows(connection, principal, windows)
-            rows = _take(connection, principal, windows, now, units, lease)
-    if all(row.free for row in rows):
-        return 0.0
-    return max(_wait(row, now, units) for row in rows)
+        rows = _locked(connection, principal, [*limits])
+        if len(rows) < len(limits):
+            _make_rows(connection, principal, limits)
+            rows = _locked(connection, principal, [*limits])
+        counted = [_counted(row, now) for row in rows]
+        leases = [_in_flight(row.leases, now) for row in rows]
+        crowded = lease is not None and any(len(held) >= lease.parallel for held in leases)
+        waits = [
+            _wait(one, Window(limits[row.window_seconds], row.window_seconds), now, units)
+            for row, one in zip(rows, counted, strict=True)
+        ]
+        wait = max([_CROWDED_SECONDS if crowded else 0.0, *waits])
+        saved = []
+        for row, one, held in zip(rows, counted, leases, strict=True):
+            if not wait:
+                one.counts[-1] += units
+                held |= {lease.id: lease.until} if lease else {}
+            values = {"call_limit": limits[row.window_seconds], "tick": one.tick, "counts": one.counts, "leases": held}
+            saved.append({"whose": principal, "of_seconds": row.window_seconds, **values})
+        connection.execute(_SAVE, saved)
+    return wait
 
 
 def give_back(
@@ -159,19 +111,22 @@ def give_back(
 ) -> None:
     """End a call in flight. window and units_left: what its answer says is left there; ours is lowered to that.
 
-    It is never raised: what we took and the other side has not seen yet counts as well.
+    It is never raised: what we took and the other side has not seen yet counts as well. What somebody else used is
+    counted into the newest tick, since nobody knows when it was.
     """
-    values = {
-        "principal": principal,
-        "lease": lease.id,
-        "now": now,
-        "seconds": window.seconds if window else 0,
-        "left": units_left,
-        "ticks": TICKS,
-        "slots": _SLOTS,
-    }
     with engine.begin() as connection:
-        connection.execute(_GIVE_BACK, values)
+        saved = []
+        for row in _locked(connection, principal):
+            others = 0
+            if window is not None and row.window_seconds == window.seconds:
+                others = max(0, row.call_limit - units_left - sum(_counted(row, now).counts))
+            values = {
+                "counts": [*row.counts[:-1], row.counts[-1] + others],
+                "leases": {name: until for name, until in row.leases.items() if name != lease.id},
+            }
+            saved.append({"whose": principal, "of_seconds": row.window_seconds, **values})
+        if saved:
+            connection.execute(_SAVE, saved)
 
 
 def block(engine: sa.Engine, principal: str, until: float, now: float) -> None:
@@ -179,96 +134,83 @@ def block(engine: sa.Engine, principal: str, until: float, now: float) -> None:
 
     Only for a principal that has taken before: nobody is told to pause who never called.
     """
-    until = min(until, now + LONGEST_BLOCK_SECONDS)
-    values = {"principal": principal, "until": _moment(until), "latest": _moment(now + LONGEST_BLOCK_SECONDS)}
     with engine.begin() as connection:
-        connection.execute(_BLOCK, values)
+        saved = []
+        for row in _locked(connection, principal):
+            longest = max(_counted(row, now).blocked_seconds, min(until - now, LONGEST_BLOCK_SECONDS))
+            moment = datetime.fromtimestamp(now + longest, UTC)
+            saved.append({"whose": principal, "of_seconds": row.window_seconds, "blocked_until": moment})
+        if saved:
+            connection.execute(_SAVE, saved)
 
 
 def left(engine: sa.Engine, principal: str, windows: Sequence[Window], now: float) -> tuple[WindowLeft, ...]:
     """What is left of each window; nothing is counted."""
-    query = sa.select(rate_budget).where(rate_budget.c.principal == principal)
     with engine.connect() as connection:
-        rows = {row.window_seconds: row for row in connection.execute(query)}
-    return tuple(_left(window, rows.get(window.seconds), now) for window in windows)
+        rows = connection.execute(_ROWS.where(rate_budget.c.principal == principal))
+        known = {row.window_seconds: _counted(row, now) for row in rows}
+    return tuple(_left(window, known.get(window.seconds)) for window in windows)
 
 
 def budgets(engine: sa.Engine, now: float) -> dict[str, tuple[WindowLeft, ...]]:
     """What is left to every principal that ever called, in the windows in which it last called; nothing is counted."""
-    query = sa.select(rate_budget).order_by(rate_budget.c.principal, rate_budget.c.window_seconds)
     found: dict[str, tuple[WindowLeft, ...]] = {}
     with engine.connect() as connection:
-        for row in connection.execute(query):
-            window = Window(row.call_limit, row.window_seconds)
-            found[row.principal] = (*found.get(row.principal, ()), _left(window, row, now))
+        for row in connection.execute(_ROWS):
+            now_left = _left(Window(row.call_limit, row.window_seconds), _counted(row, now))
+            found[row.principal] = (*found.get(row.principal, ()), now_left)
     return found
 
 
-def _take(
-    connection: sa.Connection,
-    principal: str,
-    windows: Sequence[Window],
-    now: float,
-    units: int,
-    lease: Lease | None,
-) -> Sequence[sa.Row]:
-    values = {
-        "principal": principal,
-        "seconds": [window.seconds for window in windows],
-        "limits": [window.calls for window in windows],
-        "now": now,
-        "moment": _moment(now),
-        "latest": _moment(now + LONGEST_BLOCK_SECONDS),
-        "ticks": TICKS,
-        "slots": _SLOTS,
-        "behind": _BEHIND_SECONDS,
-        "longest": LONGEST_BLOCK_SECONDS,
-        "units": units,
-        "lease": lease.id if lease else "",
-        "parallel": lease.parallel if lease else None,
-        "until": lease.until if lease else now,
-    }
-    return connection.execute(_TAKE, values).all()
+def _locked(connection: sa.Connection, principal: str, seconds: Collection[int] | None = None) -> Sequence[sa.Row[Any]]:
+    """The rows of a principal, of these windows or all, which nobody else changes until the transaction ends."""
+    query = _ROWS.where(rate_budget.c.principal == principal)
+    if seconds is not None:
+        query = query.where(rate_budget.c.window_seconds.in_(seconds))
+    return connection.execute(query.with_for_update()).all()
 
 
-def _make_rows(connection: sa.Connection, principal: str, windows: Sequence[Window]) -> None:
+def _make_rows(connection: sa.Connection, principal: str, limits: Mapping[int, int]) -> None:
     rows = [
-        {
-            "principal": principal,
-            "window_seconds": window.seconds,
-            "call_limit": window.calls,
-            "tick": 0,
-            "counts": [0] * _SLOTS,
-        }
-        for window in sorted(windows, key=lambda window: window.seconds)
+        {"principal": principal, "window_seconds": seconds, "call_limit": calls, "tick": 0, "counts": [0] * _SLOTS}
+        for seconds, calls in sorted(limits.items())
     ]
     connection.execute(insert(rate_budget).on_conflict_do_nothing(), rows)
 
 
-def _wait(row: sa.Row, now: float, units: int) -> float:
-    """Seconds until this window takes a call again: the pause asked for, or until enough counted ticks have left it."""
-    waits = [_CROWDED_SECONDS if row.crowded else 0.0]
-    if row.blocked_until is not None and 0 <= row.blocked_until.timestamp() - now <= LONGEST_BLOCK_SECONDS:
-        waits.append(row.blocked_until.timestamp() - now)
-    used, slot = sum(row.counts), 0
-    while used + units > row.call_limit and slot < _SLOTS:
-        used -= row.counts[slot]
+def _counted(row: sa.Row[Any], now: float) -> _Counted:
+    """Move a row's ticks on to now. A clock a little behind counts into the newest tick."""
+    newest = int(now * TICKS // row.window_seconds)
+    step = newest - row.tick
+    behind = max(_SLOTS, _BEHIND_SECONDS * TICKS // row.window_seconds)
+    blocked = 0.0 if row.blocked_until is None else row.blocked_until.timestamp() - now
+    # A block of longer than anybody asks for came from a clock that was wrong.
+    blocked = blocked if 0 < blocked <= LONGEST_BLOCK_SECONDS else 0.0
+    if -behind <= step <= 0:
+        return _Counted(row.tick, list(row.counts), blocked)
+    kept = row.counts[step:] if step > 0 else []
+    return _Counted(newest, [*kept, *[0] * (_SLOTS - len(kept))], blocked)
+
+
+def _in_flight(leases: Mapping[str, float], now: float) -> dict[str, float]:
+    """The leases that are held: not those given up by now, nor one that only a wrong clock can have made so long."""
+    return {name: until for name, until in leases.items() if now <= until <= now + LONGEST_BLOCK_SECONDS}
+
+
+def _wait(counted: _Counted, window: Window, now: float, units: int) -> float:
+    """Seconds until this window takes a call: the pause asked for, or until enough counted ticks have left it."""
+    used, slot = sum(counted.counts), 0
+    while used + units > window.calls and slot < _SLOTS:
+        used -= counted.counts[slot]
         slot += 1
-    if slot:
-        waits.append((row.tick + slot) * row.window_seconds / TICKS - now)
+    free_in = (counted.tick + slot) * window.seconds / TICKS - now if slot else 0.0
+    wait = max(counted.blocked_seconds, free_in)
     # A wait of nothing would be no wait: at least the next moment that a clock can tell apart.
-    return max(max(waits), 0.001)
+    return max(wait, 0.001) if slot or wait else 0.0
 
 
-def _left(window: Window, row: sa.Row | None, now: float) -> WindowLeft:
-    if row is None:
+def _left(window: Window, counted: _Counted | None) -> WindowLeft:
+    if counted is None:
         return WindowLeft(window, 0, window.calls, 0.0)
-    step = int(now * TICKS // window.seconds) - row.tick
-    behind = max(_SLOTS, _BEHIND_SECONDS * TICKS // window.seconds)
-    used = sum(row.counts[max(step, 0) :]) if step >= -behind else 0
-    until = 0.0 if row.blocked_until is None else row.blocked_until.timestamp() - now
-    return WindowLeft(window, used, max(0, window.calls - used), until if 0 < until <= LONGEST_BLOCK_SECONDS else 0.0)
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)
+    used = sum(counted.counts)
+    return WindowLeft(window, used, max(0, window.calls - used), counted.blocked_seconds)
