@@ -17,17 +17,12 @@ _PARAMETERS = re.compile(r"[?&][\w.%~-]+=[^\s'\"<>)]*")
 _USERINFO = re.compile(r"//[^/\s@'\"]*@")
 
 
-def secret_forms(secrets: Iterable[str]) -> tuple[str, ...]:
-    """Give every spelling in which a secret may come back to us: plain, in a URL, in base64; the longest first."""
-    forms: set[str] = set()
-    for secret in secrets:
-        forms |= {secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()}
-    return tuple(sorted((form for form in forms if form), key=len, reverse=True))
-
-
 def redact(text: str, secrets: Iterable[str]) -> str:
-    """Replace every form of every secret in the text."""
-    for form in secret_forms(secrets):
+    """Replace every spelling in which a secret may come back to us: plain, in a URL, in base64; the longest first."""
+    forms: set[str] = set()
+    for secret in filter(None, secrets):
+        forms |= {secret, quote(secret, safe=""), quote_plus(secret), base64.b64encode(secret.encode()).decode()}
+    for form in sorted(forms, key=len, reverse=True):
         text = text.replace(form, MASK)
     return text
 

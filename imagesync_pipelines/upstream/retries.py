@@ -89,12 +89,7 @@ def bare(error: E) -> E:
     return error.with_traceback(None)
 
 
-def call_with_retries(
-    attempt: Callable[[float], T | UpstreamError],
-    policy: RetryPolicy,
-    timing: Timing,
-    may_repeat: Callable[[UpstreamError], bool] = lambda error: error.retryable and not error.ambiguous,
-) -> T:
+def call_with_retries(attempt: Callable[[float], T | UpstreamError], policy: RetryPolicy, timing: Timing) -> T:
     """Make attempts until one succeeds; each gets the clock's value at which the whole call must be over.
 
     Raises the last error: at once when it may not be repeated, after the last attempt, or as soon as the next wait
@@ -108,7 +103,7 @@ def call_with_retries(
         if not isinstance(outcome, UpstreamError):
             return outcome
         outcome.attempts = number
-        if number >= policy.tries or not may_repeat(outcome):
+        if number >= policy.tries or outcome.ambiguous or not outcome.retryable:
             raise outcome
         pause = pause_after(number, outcome.retry_after, policy, timing)
         if timing.clock() + pause >= deadline:
