@@ -12,7 +12,9 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products.settings import ErpSettings
+from imagesync_pipelines.settings import SettingsError
 
 COLUMNS = ("kind", "erp_id", "sku", "parent_erp_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active")
 _SOURCE_NAMES = {
@@ -31,7 +33,7 @@ _TRUE = frozenset({"1", "1.0", "t", "true", "y", "yes"})
 _FALSE = frozenset({"0", "0.0", "f", "false", "n", "no"})
 
 
-class ErpError(Exception):
+class ErpError(ImagesyncError):
     """The ERP could not be read, or gave nothing that may be used; the message says what to do."""
 
 
@@ -52,8 +54,9 @@ class ErpProducts:
 def read_erp(settings: ErpSettings) -> ErpProducts:
     """All parents and variants of the ERP, from the files when they are set, else by SQL.
 
-    Raises ErpError when the ERP cannot be read, lacks a column that is needed, or gave no products at all: an empty
-    answer looks exactly like a catalogue without products, and nothing must be changed on its word.
+    Raises SettingsError when none is configured; ErpError when it cannot be read, lacks a column that is needed, or
+    gave no products at all: an empty answer looks exactly like a catalogue without products, and nothing must be
+    changed on its word.
     """
     if settings.erp_parents_file is not None and settings.erp_variants_file is not None:
         parents = _read_file(settings.erp_parents_file)
@@ -63,7 +66,7 @@ def read_erp(settings: ErpSettings) -> ErpProducts:
             settings.erp_database_url.get_secret_value(), (settings.erp_parents_query, settings.erp_variants_query)
         )
     else:
-        raise ErpError("no ERP is configured; set ERP_DATABASE_URL, or ERP_PARENTS_FILE and ERP_VARIANTS_FILE")
+        raise SettingsError("no ERP is configured; set ERP_DATABASE_URL, or ERP_PARENTS_FILE and ERP_VARIANTS_FILE")
     return judge(parents, variants)
 
 

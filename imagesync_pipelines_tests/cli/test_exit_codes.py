@@ -12,9 +12,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.connectors.image_db.errors import BadPageError
+from imagesync_pipelines.connectors.folder.model import FolderError
+from imagesync_pipelines.connectors.image_db.errors import BadPageError, BatchMissingError, UnknownSkuError
 from imagesync_pipelines.defs import history
 from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.products.erp import ErpError
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.sandbox.server import ServingError
@@ -84,7 +86,10 @@ def test_wrong_options_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "family",
-    [SettingsError, StorageError, UpstreamError, BadPageError, BadBlockError, PartitionOrderError, ServingError],
+    [
+        *(SettingsError, StorageError, UpstreamError, BadPageError, BadBlockError, PartitionOrderError, ServingError),
+        *(UnknownSkuError, BatchMissingError, ErpError, FolderError),
+    ],
 )
 def test_every_family_of_errors_for_people_is_known_to_the_command_line(family: type[Exception]) -> None:
     assert issubclass(family, ImagesyncError)

@@ -10,7 +10,10 @@ from imagesync_pipelines_tests.conformance.subject import CHANGES, Held, Subject
 from imagesync_pipelines_tests.conformance.subjects import SUBJECTS
 
 # What a dry run may not touch: what people see, and what the next run builds on.
-KEPT = ("product", "product_image", "pin", "moysklad_queue", "quarantine", "cursor", "intent", "report_outbox")
+KEPT = (
+    *("product", "product_image", "unmatched_article", "unused_image", "pin"),
+    *("moysklad_queue", "quarantine", "cursor", "intent", "report_outbox"),
+)
 WRONG = [(name, variable) for name, subject in SUBJECTS.items() for variable in subject.wrong]
 
 

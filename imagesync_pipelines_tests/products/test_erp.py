@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.products.erp import COLUMNS, ErpError, ErpProducts, judge, read_erp
 from imagesync_pipelines.products.settings import ErpSettings
+from imagesync_pipelines.settings import SettingsError
 
 PARENTS = [
     {"id": 1, "sku": "11400", "name": "Engel", "legacy_base_sku": "11400", "is_active": True},
@@ -179,7 +180,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 def test_no_erp_at_all_says_what_to_set() -> None:
-    with pytest.raises(ErpError, match="ERP_DATABASE_URL"):
+    with pytest.raises(SettingsError, match="ERP_DATABASE_URL"):
         read_erp(settings())
 
 

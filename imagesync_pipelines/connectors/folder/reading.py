@@ -11,11 +11,19 @@ import pyarrow as pa
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.connectors.folder.model import NAME, FilesScan, FolderError, KnownFile
-from imagesync_pipelines.connectors.folder.rules import canonical, is_ignored, stem
+from imagesync_pipelines.connectors.folder.model import (
+    NAME,
+    FilesScan,
+    FolderError,
+    KnownFile,
+    canonical,
+    is_ignored,
+    stem,
+)
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.imaging.formats import WEB_KINDS
 from imagesync_pipelines.imaging.validation import BadImageError, Fault, check_image
+from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import Contents, own_source
 from imagesync_pipelines.storage.errors import StorageError
@@ -28,7 +36,6 @@ Run = RunContext[FolderSettings]
 STAGE = "file"
 # Other systems fetch the bytes from us: they are held far longer than any pause between two scans, which renew it.
 HOLD = timedelta(days=400)
-_FIELDS = {"changed": pa.large_string(), "size": pa.large_string(), "sha256": pa.large_string()}
 
 
 class Listed(NamedTuple):
@@ -40,12 +47,16 @@ class Listed(NamedTuple):
 
 
 def files(context: Run, _: NoOptions) -> StepResult:
-    """The step `files`. Raises FolderError when a setting is missing or the folder cannot be listed."""
+    """The step `files`. Raises SettingsError when a setting is missing or wrong, FolderError."""
     settings = context.settings
     if settings.missing:
-        raise FolderError(f"{' and '.join(settings.missing)} not set; see docs/folder.md")
+        raise SettingsError(f"{' and '.join(settings.missing)} not set; see docs/folder.md")
+    try:
+        root = open_root(settings.path)
+    except StorageError as error:
+        raise SettingsError(f"FOLDER_PATH cannot be used: {error}") from None
     with context.lock():
-        found = scan(context, open_folder(settings.path))
+        found = scan(context, root)
     context.keep("files", found)
     told = [f"{path}: {why}" for path, why in sorted(found.set_aside.items())]
     return StepResult(
@@ -61,14 +72,6 @@ def files(context: Run, _: NoOptions) -> StepResult:
     )
 
 
-def open_folder(path: str) -> UPath:
-    """The folder of FOLDER_PATH. Raises FolderError."""
-    try:
-        return open_root(path)
-    except StorageError as error:
-        raise FolderError(f"FOLDER_PATH cannot be used: {error}") from None
-
-
 def list_files(root: UPath) -> dict[str, Listed]:
     """Every file below the folder that is looked at, by its canonical path. Raises FolderError.
 
@@ -78,7 +81,7 @@ def list_files(root: UPath) -> dict[str, Listed]:
     try:
         root.fs.invalidate_cache()
         found: Mapping[str, Mapping[str, Any]] = root.fs.find(base, detail=True) if root.exists() else {}
-    except (OSError, PermissionError) as error:
+    except OSError as error:
         raise FolderError(f"the folder cannot be listed: {error}; nothing was changed") from None
     listed = {}
     for path, facts in sorted(found.items()):
@@ -98,24 +101,28 @@ def scan(context: Run, root: UPath) -> FilesScan:
     there = list_files(root)
     scan_id = scans.start_scan(engine, NAME, page_size=len(there), block_size=1)
     reason = "" if there else f"the folder {root} is empty or not there"
-    contents = Contents(engine, context.installation.storage)
     with engine.connect() as connection, mirror.staging(connection):
-        known = _known(connection)
+        reader = _Reader(context, root, _known(connection))
         connection.commit()
-        reader = _Reader(context, root, contents, known)
         mirror.stage(connection, reader.rows(there))
         mirror.settle_staging(connection)
         with connection.begin():
             mirror.merge(connection, NAME, "", scan_id)
             gone = 0 if reason else mirror.mark_missing_gone(connection, NAME, "", "not in the folder")
             live = mirror.count_live(connection, NAME, "")
-    state = scans.UNPROVEN if reason else scans.PROVEN
-    count = len(there)
     scans.finish_scan(
-        engine, scan_id, state=state, reason=reason, page_length=None, first_count=count, last_count=count, pages=1
+        engine,
+        scan_id,
+        state=scans.UNPROVEN if reason else scans.PROVEN,
+        reason=reason,
+        page_length=None,
+        first_count=len(there),
+        last_count=len(there),
+        pages=1,
     )
-    waiting = {one.key for one in context.quarantine.list() if one.stage == STAGE}
-    context.quarantine.clear(sorted(waiting - reader.set_aside.keys()) if not reason else [])
+    if not reason:
+        waiting = {one.key for one in context.quarantine.list() if one.stage == STAGE}
+        context.quarantine.clear(sorted(waiting - reader.set_aside.keys()))
     context.quarantine.put(
         [QuarantineItem(key, None, STAGE, why, None) for key, why in sorted(reader.set_aside.items())]
     )
@@ -131,22 +138,17 @@ def scan(context: Run, root: UPath) -> FilesScan:
 
 
 def _known(connection: sa.Connection) -> dict[str, KnownFile]:
-    """The files of the mirror, by path, with what is compared of them."""
-    frame = mirror.read_mirror(
-        connection, NAME, "", {**_FIELDS, **dict.fromkeys(("width", "height", "format"), pa.large_string())}
-    )
-    names = list(KnownFile.model_fields)
-    return {
-        key: KnownFile.model_validate(dict(zip(names, values, strict=True)))
-        for key, *values in frame[["key", *names]].itertuples(index=False, name=None)
-    }
+    """The files of the mirror, by path."""
+    frame = mirror.read_mirror(connection, NAME, "", dict.fromkeys(KnownFile.model_fields, pa.large_string()))
+    return {str(row["key"]): KnownFile.model_validate(row) for row in frame.to_dict(orient="records")}
 
 
 class _Reader:
     """Files as rows of the mirror; what is no picture keeps the row that it had, and is told."""
 
-    def __init__(self, context: Run, root: UPath, contents: Contents, known: Mapping[str, KnownFile]) -> None:
-        self._context, self._root, self._contents, self._known = context, root, contents, known
+    def __init__(self, context: Run, root: UPath, known: Mapping[str, KnownFile]) -> None:
+        self._context, self._root, self._known = context, root, known
+        self._contents = Contents(context.installation.engine, context.installation.storage)
         self.read = 0
         self.set_aside: dict[str, str] = {}
 

@@ -7,7 +7,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imagesync_pipelines.settings import Cron
 
-# The whole name first: it may be a SKU itself (rules.named). Then SKU_2 and SKU-front, without the ending.
+# The whole name first: it may be a SKU itself (model.named). Then SKU_2 and SKU-front, without the ending.
 PATTERN = r"(?P<sku>.+?)(?:_(?P<number>\d{1,3})|-(?P<view>front|back|side|top|detail))?"
 
 

@@ -1,25 +1,34 @@
-"""The steps `plan` and `product_images`: what would change on the ERP's products, and carrying it out."""
+"""The steps `plan` and `product_images`: what the files' names say of the ERP's products, and carrying it out."""
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from hashlib import blake2b
+from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 from pydantic import BaseModel, Field
 
-from imagesync_pipelines.connectors.folder.model import NAME, FilesScan, FolderError
-from imagesync_pipelines.connectors.folder.planning import plan_files, values_of
+from imagesync_pipelines.connectors.folder.model import NAME, RULES_VERSION, FilesScan, FolderError, named, stem
 from imagesync_pipelines.connectors.folder.reading import Run
-from imagesync_pipelines.products.applying import apply_images, plan_images, write_unmatched
+from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
+from imagesync_pipelines.products.matching import Matcher, products_of
+from imagesync_pipelines.products.rules import alt_text
 from imagesync_pipelines.products.table import read_products
-from imagesync_pipelines.products.target import Values, read_current
+from imagesync_pipelines.products.target import Values, image_key, read_current
 from imagesync_pipelines.storage import mirror, scans
+from imagesync_pipelines.storage.contents import own_address
 from imagesync_pipelines.sync.applied import ApplyOptions, applied_summary, applied_warnings, load_plan, payload_of
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
 from imagesync_pipelines.sync.planned import changing, plan_result, store_plan
 from imagesync_pipelines.sync.steps import StepResult, Table
 
+NO_NAME = "the name does not fit FOLDER_PATTERN"
 _FIELDS = dict.fromkeys(("sha256", "width", "height", "format"), pa.large_string())
+_UNMATCHED = ["number", "variant", "external_id", "image_type", "image_url", "reason", "candidates"]
 
 
 class FolderPlanOptions(BaseModel):
@@ -31,33 +40,36 @@ class FolderPlanOptions(BaseModel):
 
 
 def plan(context: Run, options: FolderPlanOptions) -> StepResult:
-    """The step `plan`. Raises FolderError when nothing can be planned, which says what to do first."""
+    """The step `plan`; a dry run stores its plan and no more. Raises FolderError, which says what to do first."""
     engine, settings = context.installation.engine, context.settings
     products = read_products(engine)
     if not products["in_erp"].any():
         raise FolderError("there are no products yet; set ERP_DATABASE_URL and run `imagesync sync image-db` first")
     found = context.find("files", FilesScan)
-    scan = _scan(context, found)
+    scan = scans.get_scan(engine, found.scan_id) if found is not None else scans.latest_scan(engine, NAME)
+    if scan is None:
+        raise FolderError("the folder was never read; start the job folder__sync")
     with engine.connect() as connection:
         files = mirror.read_mirror(connection, NAME, "", _FIELDS)
-    made = plan_files(files, products, settings.pattern, settings.url)
+    payload, lost = plan_files(files, products, settings.pattern, settings.url)
+    wanted = payload.loc[:, ["key", "group", "fingerprint"]].assign(content=payload["original_url"]).astype("str")
     planned = plan_images(
         context,
-        made.wanted,
+        wanted.assign(position=pd.Series(pd.NA, index=wanted.index, dtype="Int64")),
         read_current(engine, NAME),
         Scope(None, Proof(scan.id, scan.state == scans.PROVEN, scan.reason)),
-        payload=made.payload,
+        payload=payload.drop(columns="group"),
         products=products,
         force=options.force,
         allow_mass_delete=options.allow_mass_delete,
     )
-    lost, rows = made.unmatched.unmatched, planned.plan
     warnings = [*(found.warnings if found is not None else ()), *planned.warnings]
     if len(lost):
         warnings.append(f"{len(lost)} files name no product, for example {lost['external_id'].iloc[0]}")
     planned = replace(planned, warnings=tuple(warnings), scan_id=scan.id)
-    plan_id = store_plan(context, planned, dry_run=options.dry_run)
-    write_unmatched(engine, NAME, made.unmatched)
+    plan_id, rows = store_plan(context, planned, dry_run=options.dry_run), planned.plan
+    if not options.dry_run:
+        write_unmatched(engine, NAME, Unmatched(lost, lost.iloc[:0]))
     return plan_result(
         context,
         planned,
@@ -93,11 +105,65 @@ def product_images(context: Run, options: ApplyOptions) -> StepResult:
     )
 
 
-def _scan(context: Run, found: FilesScan | None) -> scans.Scan:
-    """The scan of this run's lineage, else the newest one: the mirror is what it left. Raises FolderError."""
-    if found is not None:
-        return scans.get_scan(context.installation.engine, found.scan_id)
-    newest = scans.latest_scan(context.installation.engine, NAME)
-    if newest is None:
-        raise FolderError("the folder was never read; start the job folder__sync")
-    return newest
+def plan_files(
+    files: pd.DataFrame, products: pd.DataFrame, pattern: str, url: str
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What should be, from the files of the mirror (key, sha256, width, height, format) and all products.
+
+    First the images: key, group and the columns of target.Values, metadata as text; original_url is the hash of the
+    picture, so that a new name of it is a rename. Then the files that name no product, with the columns of
+    Unmatched.unmatched. url: where the catalogue is reached. A file belongs to one product at most.
+    """
+    products = products.assign(sku=products["sku"].str.normalize("NFC").str.strip())
+    matcher = Matcher(products_of(products))
+    skus = frozenset(products.loc[products["in_erp"], "sku"])
+    rows: list[dict[str, Any]] = []
+    lost: list[tuple[Any, ...]] = []
+    for file in files.to_dict(orient="records"):
+        path, address = str(file["key"]), own_address(url, str(file["sha256"]))
+        name = named(path, re.compile(pattern), skus)
+        if name is None:
+            lost.append((stem(path), "", path, "", address, NO_NAME, []))
+            continue
+        match = matcher.match(name.sku)
+        if match.product is None:
+            near = [one._asdict() for one in matcher.nearest(name.sku)]
+            lost.append((name.sku, "", path, "", address, match.reason, near))
+            continue
+        product = match.product
+        text = alt_text(product.name, name.view)
+        parts = (RULES_VERSION, file["sha256"], address, text, name.is_front, name.priority, match.rule)
+        rows.append(
+            {
+                "key": image_key(product.id, path),
+                "group": str(product.id),
+                "image_url": address,
+                "thumbnail_url": None,
+                "image_type": name.view,
+                "is_front": name.is_front,
+                "priority": name.priority,
+                "alt_text": text,
+                "metadata": json.dumps({"file": path, "sha256": file["sha256"]}, ensure_ascii=False),
+                "fingerprint": blake2b(repr(parts).encode(), digest_size=16).hexdigest(),
+                "original_url": f"sha256:{file['sha256']}",
+                "newest_export": None,
+                "matched_by": match.rule,
+                "chosen_because": "the file as it is in the folder",
+                "width": int(file["width"]),
+                "height": int(file["height"]),
+                "image_format": file["format"],
+            }
+        )
+    images = pd.DataFrame(rows, columns=["key", "group", *Values._fields])
+    return images, pd.DataFrame(lost, columns=_UNMATCHED)
+
+
+def values_of(payload: pd.DataFrame) -> Mapping[str, Values]:
+    """The values of product images by key, from the payload as a plan keeps it."""
+    found = {}
+    for row in payload.astype(object).where(payload.notna(), None).to_dict(orient="records"):
+        values = {name: row[name] for name in Values._fields}
+        values |= {"metadata": str(row["metadata"]).encode(), "is_front": bool(row["is_front"])}
+        values |= {name: int(row[name]) for name in ("priority", "width", "height")}
+        found[str(row["key"])] = Values(**values)
+    return found

@@ -13,7 +13,7 @@ class PastTheEndError(Exception):
 
 
 class BatchMissingError(ImagesyncError):
-    """There are no records to plan from; the message says what to run."""
+    """Records to plan from, or of a plan that is carried out, are not there; the message says what to run."""
 
     retryable = False
 
@@ -22,9 +22,7 @@ class PagesFailedError(ImagesyncError):
     """Pages that a run asked for could not be read; the message names the first, with its reason."""
 
 
-class UnknownSkuError(Exception):
+class UnknownSkuError(ImagesyncError):
     """A product was asked for that the ERP does not have; the message names it."""
 
-
-class MissingRecordError(Exception):
-    """A planned image is not in the record store: the plan and the records do not belong together; plan again."""
+    retryable = False

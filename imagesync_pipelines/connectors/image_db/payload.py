@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.errors import MissingRecordError
+from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, read_canonical, read_table
 from imagesync_pipelines.products.rules import alt_text, priority
 from imagesync_pipelines.products.target import Payload, Values
@@ -31,7 +31,7 @@ def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
 
     The records are read once, in the order of the file. Because keys are asked for product by product, their JSON goes
     through a temporary file: memory holds its place there and the chosen files, a few hundred bytes per image.
-    Several threads may call the function at a time. Raises MissingRecordError when a record is not in the record store.
+    Several threads may call the function at a time. Raises BatchMissingError when a record is not in the record store.
     """
     ids = pa.array(matched["external_id"], pa.string())
     table = read_table(records, WRITTEN)
@@ -40,7 +40,7 @@ def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
     record_of = pc.index_in(ids, table["external_id"].combine_chunks())
     if record_of.null_count:
         missing = ids.filter(pc.is_null(record_of)).unique()
-        raise MissingRecordError(
+        raise BatchMissingError(
             f"{len(missing)} planned images are not among the stored records, for example {missing[0]}; plan again"
         )
     row_of = {key: row for row, key in enumerate(matched["key"])}

@@ -17,7 +17,8 @@ from imagesync_pipelines.connectors.folder.model import FolderError
 from imagesync_pipelines.connectors.folder.reading import files
 from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.connectors.folder.steps import FolderPlanOptions, plan, product_images
-from imagesync_pipelines.settings import Settings
+from imagesync_pipelines.defs.work import is_permanent
+from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.contents import Contents, own_source, own_source_at
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
@@ -181,6 +182,14 @@ def test_a_file_that_names_no_product_is_told_with_what_may_be_meant(world: Worl
     assert world.scalars(unmatched_article.c.number) == []
 
 
+def test_a_dry_run_leaves_the_list_of_files_that_name_no_product_as_it_is(world: World) -> None:
+    world.put(**{"10__jpg": picture(1), "2O__jpg": picture(2)})
+    run = world.context()
+    files(run, NoOptions())
+    assert plan(run, FolderPlanOptions(dry_run=True)).numbers["files/unmatched"] == 1
+    assert world.scalars(unmatched_article.c.number) == []
+
+
 def test_a_file_that_is_gone_takes_its_image_away(world: World) -> None:
     world.put(**{"10__jpg": picture(1), "20__jpg": picture(2)})
     world.sync()
@@ -241,7 +250,8 @@ def test_what_is_missing_is_said_in_a_sentence(world: World) -> None:
     with pytest.raises(FolderError, match="the folder was never read; start the job folder__sync"):
         plan(world.context(), FolderPlanOptions())
     world.settings = FolderSettings(_env_file=None, path=str(world.folder))  # type: ignore[call-arg]
-    with pytest.raises(FolderError, match="FOLDER_URL not set"):
+    with pytest.raises(SettingsError, match="FOLDER_URL not set") as refused:
         files(world.context(), NoOptions())
+    assert is_permanent(refused.value), "another attempt of the step finds the same settings"
     with pytest.raises(ValueError, match="a group named sku is needed"):
         FolderSettings(_env_file=None, pattern=r"(.+)")  # type: ignore[call-arg]

@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.image_db import plan_steps
 from imagesync_pipelines.connectors.image_db.errors import UnknownSkuError
 from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, RecordsOptions
+from imagesync_pipelines.defs.work import is_permanent
+from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError
@@ -124,8 +126,10 @@ def test_only_the_products_asked_for_are_touched(synced: Connector) -> None:
 
 def test_a_product_that_nobody_has_is_an_error(synced: Connector) -> None:
     synced.records(RecordsOptions(page_size=PER_PAGE, skus=[SKUS[0], "999"]))
-    with pytest.raises(UnknownSkuError, match="999"):
+    with pytest.raises(UnknownSkuError, match="999") as refused:
         synced.plan()
+    assert isinstance(refused.value, ImagesyncError), "people see its sentence, not a trace"
+    assert is_permanent(refused.value)
 
 
 def test_only_the_images_asked_for_are_looked_at(synced: Connector) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.errors import MissingRecordError, UnknownSkuError
+from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
 from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
@@ -188,7 +188,7 @@ def test_the_payload_is_only_of_the_keys_asked_for_in_any_order(store: UPath) ->
 def test_a_plan_whose_records_are_gone_says_so(store: UPath) -> None:
     plan = planned(store, record(7))
     written(store, record(8))
-    with pytest.raises(MissingRecordError, match="for example 7; plan again"), open_payload(store, plan.matched):
+    with pytest.raises(BatchMissingError, match="for example 7; plan again"), open_payload(store, plan.matched):
         pass
 
 
