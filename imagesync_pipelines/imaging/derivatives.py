@@ -5,6 +5,7 @@ import io
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
@@ -12,14 +13,7 @@ from typing import Any
 
 from PIL import Image, ImageCms, ImageOps
 
-from imagesync_pipelines.imaging.validation import (
-    FORMATS,
-    DecodeLimits,
-    ImageFacts,
-    OverLimitsError,
-    begin,
-    run_limited,
-)
+from imagesync_pipelines.imaging.validation import FORMATS, BadImageError, DecodeLimits, ImageFacts, begin, run_limited
 
 # A part of the name under which copies are kept: raising it makes them anew.
 RECIPE = 1
@@ -30,7 +24,6 @@ _IN_CHILD = frozenset({"TIFF", "PSD"})
 _GAP = 2.0
 # Profiles of printers have half a megabyte.
 _LARGEST_PROFILE = 4 * 1024 * 1024
-_WHITE = (255, 255, 255)
 # What `shrink` tries: these qualities at each size, then a smaller one, down to this side in pixels.
 _QUALITIES, _SHRINK, _LEAST_SIDE = (90, 80, 70), 0.8, 64
 
@@ -84,12 +77,15 @@ def derive(
     if facts.width * facts.height > limits.max_pixels:
         raise CannotDeriveError(f"{facts.width} x {facts.height} pixels; {limits.max_pixels} pixels are allowed")
     if facts.format not in _IN_CHILD and facts.width * facts.height <= limits.here_pixels:
-        return _described(make_copy(body, side, encoding), encoding)
-    try:
-        made = run_limited(__spec__.name, [str(side), encoding], body, limits)
-    except OverLimitsError as error:
-        raise CannotDeriveError(str(error)) from None
-    return _described(made, encoding)
+        made = make_copy(body, side, encoding)
+    else:
+        try:
+            made = run_limited(__spec__.name, [str(side), encoding], body, limits)
+        except BadImageError as error:
+            raise CannotDeriveError(str(error)) from None
+    with Image.open(io.BytesIO(made), formats=[encoding.name]) as image:
+        width, height = image.size
+    return Derived(encoding.name, width, height, hashlib.sha256(made).hexdigest(), made)
 
 
 def make_copy(body: bytes, side: int, encoding: Encoding) -> bytes:
@@ -137,12 +133,6 @@ def on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
-def _described(body: bytes, encoding: Encoding) -> Derived:
-    with Image.open(io.BytesIO(body), formats=[encoding.name]) as image:
-        width, height = image.size
-    return Derived(encoding.name, width, height, hashlib.sha256(body).hexdigest(), body)
-
-
 def _draft_size(size: tuple[int, int], side: int) -> tuple[int, int]:
     """What a JPEG decoder has to give at least: both sides with the gap, in the picture's own proportions."""
     share = min(1.0, _GAP * side / max(size))
@@ -166,24 +156,17 @@ def _in_srgb(image: Image.Image, profile: bytes | None, exif: Image.Exif) -> Ima
 
     A profile that cannot be used is left out of account, as browsers do.
     """
-    plain = image.convert("RGBA" if image.mode == "RGBA" else "RGB") if image.mode != "LAB" else None
-    source = None
-    if image.mode == "LAB":
-        source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    elif profile and len(profile) <= _LARGEST_PROFILE:
-        source = _profile(profile)
+    is_lab, has_alpha = image.mode == "LAB", image.mode == "RGBA"
+    plain = None if is_lab else image.convert("RGBA" if has_alpha else "RGB")
+    source = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")) if is_lab else _profile(profile or b"")
     if source is not None:
-        colours = image.convert("RGB") if image.mode == "RGBA" else image
-        try:
-            turned = ImageCms.profileToProfile(
-                colours, source, ImageCms.createProfile("sRGB"), renderingIntent=ImageCms.Intent.PERCEPTUAL,
-                outputMode="RGB",
-            )  # fmt: skip
-        except ImageCms.PyCMSError:
-            turned = None
-        if turned is not None and plain is not None and plain.mode == "RGBA":
-            turned.putalpha(plain.getchannel("A"))
-        plain = turned or plain
+        colours = image.convert("RGB") if has_alpha else image
+        perceptual = ImageCms.Intent.PERCEPTUAL
+        with suppress(ImageCms.PyCMSError):
+            turned = ImageCms.profileToProfile(colours, source, ImageCms.createProfile("sRGB"), perceptual, "RGB")
+            if turned is not None and plain is not None and has_alpha:
+                turned.putalpha(plain.getchannel("A"))
+            plain = turned or plain
     if plain is None:
         raise CannotDeriveError("its colours (LAB) cannot be turned into those of the web")
     plain.info = {}
@@ -192,7 +175,9 @@ def _in_srgb(image: Image.Image, profile: bytes | None, exif: Image.Exif) -> Ima
 
 
 def _profile(profile: bytes) -> ImageCms.ImageCmsProfile | None:
-    """The profile of a picture; None for sRGB, which changes nothing, and for what is none."""
+    """The profile of a picture; None for sRGB, which changes nothing, for what is none, and for what is too large."""
+    if len(profile) > _LARGEST_PROFILE:
+        return None
     try:
         read = ImageCms.ImageCmsProfile(io.BytesIO(profile))
     except (OSError, ImageCms.PyCMSError):
@@ -202,15 +187,9 @@ def _profile(profile: bytes) -> ImageCms.ImageCmsProfile | None:
 
 def _for_encoding(image: Image.Image, encoding: Encoding) -> Image.Image:
     """Without transparency where there can be none, and where nothing is transparent."""
-    if image.mode != "RGBA":
-        return image
-    if image.getchannel("A").getextrema() == (255, 255):
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
         return image.convert("RGB")
-    if encoding is not Encoding.JPEG:
-        return image
-    white = Image.new("RGB", image.size, _WHITE)
-    white.paste(image, mask=image.getchannel("A"))
-    return white
+    return on_white(image) if encoding is Encoding.JPEG else image
 
 
 if __name__ == "__main__":

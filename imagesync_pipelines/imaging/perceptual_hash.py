@@ -3,6 +3,7 @@
 import io
 from typing import NamedTuple
 
+import numpy as np
 from PIL import Image
 
 from imagesync_pipelines.imaging.derivatives import on_white
@@ -10,7 +11,6 @@ from imagesync_pipelines.imaging.validation import FORMATS
 
 # As dark as compression makes a pure white.
 _WHITE = 250
-_HASH_SIDE = 8
 _POINTS_PER_EDGE = 50
 _DECODED_SIDE = 1024
 
@@ -28,35 +28,16 @@ def perceptual_hash_of(body: bytes) -> PerceptualHash:
         # Half the pixels and more are left out by the decoder itself.
         image.draft("RGB", (_DECODED_SIDE, _DECODED_SIDE))
         flat = on_white(image)
-    return PerceptualHash(_difference_hash(flat), _white_edge(flat))
+    # One bit per pixel of a tiny grey copy: whether it is brighter than its right neighbour.
+    grey = np.asarray(flat.convert("L").resize((9, 8), Image.Resampling.LANCZOS))
+    bits = np.packbits(grey[:, :-1] > grey[:, 1:]).tobytes()
+    width, height = flat.size
+    boxes = (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
+    edges = [np.asarray(flat.crop(box)).reshape(-1, 3) for box in boxes]
+    points = [edge[np.arange(_POINTS_PER_EDGE) * len(edge) // _POINTS_PER_EDGE] for edge in edges]
+    return PerceptualHash(int.from_bytes(bits), float((np.concatenate(points) >= _WHITE).all(axis=1).mean()))
 
 
 def distance(one: int, other: int) -> int:
     """In how many bits two hashes differ; 0 is the same picture, some 32 is another one."""
     return (one ^ other).bit_count()
-
-
-def _difference_hash(image: Image.Image) -> int:
-    """One bit per pixel of a tiny grey copy: whether it is brighter than its right neighbour."""
-    width = _HASH_SIDE + 1
-    pixels = image.convert("L").resize((width, _HASH_SIDE), Image.Resampling.LANCZOS).tobytes()
-    bits = 0
-    for row in range(_HASH_SIDE):
-        for column in range(_HASH_SIDE):
-            place = row * width + column
-            bits = bits << 1 | (pixels[place] > pixels[place + 1])
-    return bits
-
-
-def _white_edge(image: Image.Image) -> float:
-    width, height = image.size
-    across = [width * step // _POINTS_PER_EDGE for step in range(_POINTS_PER_EDGE)]
-    down = [height * step // _POINTS_PER_EDGE for step in range(_POINTS_PER_EDGE)]
-    points = [(x, y) for x in across for y in (0, height - 1)] + [(x, y) for y in down for x in (0, width - 1)]
-    white = sum(min(_rgb(image, point)) >= _WHITE for point in points)
-    return white / len(points)
-
-
-def _rgb(image: Image.Image, point: tuple[int, int]) -> tuple[int, ...]:
-    found = image.getpixel(point)
-    return found if isinstance(found, tuple) else (0,)

@@ -53,13 +53,8 @@ class BadImageError(Exception):
     """A body that is not accepted as a picture: `fault` is the kind, `reason` one line for people."""
 
     def __init__(self, fault: Fault, reason: str) -> None:
-        super().__init__(fault, reason)
+        super().__init__(reason)
         self.fault = fault
-        self.reason = reason
-
-    def __str__(self) -> str:
-        """Give the reason."""
-        return self.reason
 
 
 @dataclass(frozen=True)
@@ -175,12 +170,12 @@ def _check_end(name: str, body: bytes) -> None:
                 image.verify()
         except Exception as error:  # noqa: BLE001 -- as above
             raise BadImageError(Fault.BROKEN, f"a checksum inside the PNG is wrong: {str(error)[:120]}") from None
-    is_whole = {
-        "PNG": lambda: _PNG_END in body,
-        "GIF": lambda: body.rstrip(b"\0").endswith(b";"),
-        "JPEG": lambda: _JPEG_END in body[_scan_of_jpeg(body) :],
-    }
-    if not is_whole.get(name, lambda: True)():
+    is_cut = (
+        (name == "PNG" and _PNG_END not in body)
+        or (name == "GIF" and not body.rstrip(b"\0").endswith(b";"))
+        or (name == "JPEG" and _JPEG_END not in body[_scan_of_jpeg(body) :])
+    )
+    if is_cut:
         raise BadImageError(Fault.BROKEN, f"the end of the {name} is missing")
 
 
@@ -194,23 +189,16 @@ def _scan_of_jpeg(body: bytes) -> int:
 
 
 def _decode_in_child(body: bytes, sha256: str, limits: DecodeLimits) -> ImageFacts:
-    try:
-        answer = json.loads(run_limited(__spec__.name, [sha256], body, limits))
-    except OverLimitsError as error:
-        raise BadImageError(Fault.LIMITS, str(error)) from None
+    answer = json.loads(run_limited(__spec__.name, [sha256], body, limits))
     if "fault" in answer:
         raise BadImageError(Fault(answer["fault"]), str(answer["reason"]))
     return ImageFacts(**answer)
 
 
-class OverLimitsError(Exception):
-    """The child took too long, took too much, or ended without an answer; the message is for people."""
-
-
 def run_limited(module: str, arguments: list[str], body: bytes, limits: DecodeLimits) -> bytes:
     """Run a module of ours, which calls begin() first, as a child on a body; gives what it wrote.
 
-    Raises OverLimitsError.
+    Raises BadImageError (LIMITS) when it took too long, took too much, or ended without an answer.
     """
     order = [str(limits.max_pixels), str(limits.child_memory), str(limits.child_cpu), *arguments]
     try:
@@ -224,11 +212,11 @@ def run_limited(module: str, arguments: list[str], body: bytes, limits: DecodeLi
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise OverLimitsError(f"decoding took longer than {limits.child_seconds:.0f} s") from None
+        raise BadImageError(Fault.LIMITS, f"decoding took longer than {limits.child_seconds:.0f} s") from None
     if child.returncode == -signal.SIGXCPU:
-        raise OverLimitsError(f"decoding took more than {limits.child_cpu} s of processor time")
+        raise BadImageError(Fault.LIMITS, f"decoding took more than {limits.child_cpu} s of processor time")
     if child.returncode or not child.stdout:
-        raise OverLimitsError(f"the decoder ended without an answer (exit {child.returncode})")
+        raise BadImageError(Fault.LIMITS, f"the decoder ended without an answer (exit {child.returncode})")
     return child.stdout
 
 
@@ -246,16 +234,9 @@ def begin() -> bytes:
     return body
 
 
-def _answer_parent(max_pixels: int, sha256: str) -> None:
-    """Be the child: decode what comes on stdin, write facts or fault as JSON."""
-    try:
-        facts = _decode(begin(), sha256, max_pixels, None)
-    except BadImageError as error:
-        answer: dict[str, object] = {"fault": error.fault, "reason": error.reason}
-    else:
-        answer = asdict(facts) if facts is not None else {}
-    sys.stdout.write(json.dumps(answer))
-
-
 if __name__ == "__main__":
-    _answer_parent(int(sys.argv[1]), sys.argv[4])
+    try:
+        _facts = _decode(begin(), sys.argv[4], int(sys.argv[1]), here_pixels=None)
+        sys.stdout.write(json.dumps(asdict(_facts) if _facts is not None else {}))
+    except BadImageError as _bad:
+        sys.stdout.write(json.dumps({"fault": _bad.fault, "reason": str(_bad)}))
