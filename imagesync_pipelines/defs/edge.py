@@ -4,10 +4,10 @@ import json
 import time
 from collections.abc import Collection, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from pydantic import BaseModel, Field, ValidationError
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import probe
@@ -78,11 +78,11 @@ def _new_photos(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Sens
         said += [f"{name}: {look.why}" for name, look in found.items() if name not in news]
         memory.remember({name: found[name].mark for name in news}, stores)
         if not news:
-            return dg.SensorResult(skip_reason="; ".join(said)[:REASON_CHARACTERS], cursor=memory.as_cursor())
+            return dg.SensorResult(skip_reason="; ".join(said)[:REASON_CHARACTERS], cursor=memory.model_dump_json())
         requests = [
             launching.request_of(job_runs.run_of(connector, name, {}), tags=launching.BY_ITSELF) for name in news
         ]
-        return dg.SensorResult(run_requests=requests, cursor=memory.as_cursor())
+        return dg.SensorResult(run_requests=requests, cursor=memory.model_dump_json())
 
     return new_photos
 
@@ -127,32 +127,24 @@ def _overdue_runs(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Se
     return overdue
 
 
-@dataclass
-class NewsSeen:
+class NewsSeen(BaseModel):
     """What the sensor remembers between two looks: the news it started a run for, and where the last look ended."""
 
-    seen: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, str] = Field(default_factory=dict)
     asked_last: str = ""
 
     @classmethod
     def of(cls, cursor: str | None) -> "NewsSeen":
         """What a cursor says; a cursor that cannot be read is an empty memory: at worst a run too many starts."""
         try:
-            value = json.loads(cursor or "{}")
-            return cls({str(name): str(mark) for name, mark in value["seen"].items()}, str(value["asked_last"]))
-        except (ValueError, KeyError, TypeError, AttributeError):
+            return cls.model_validate_json(cursor or "{}")
+        except ValidationError:
             return cls()
 
     def in_turn(self, stores: Collection[str]) -> list[str]:
         """The stores, beginning after the one that was asked last."""
-        ordered = sorted(stores)
-        later = [name for name in ordered if name > self.asked_last]
-        return later + [name for name in ordered if name <= self.asked_last]
+        return sorted(stores, key=lambda name: (name <= self.asked_last, name))
 
     def remember(self, marks: Mapping[str, str], stores: Collection[str]) -> None:
         """Keep the marks of news, and forget stores that there are no more."""
         self.seen = {name: mark for name, mark in {**self.seen, **marks}.items() if name in stores}
-
-    def as_cursor(self) -> str:
-        """The memory as the text that Dagster keeps."""
-        return json.dumps({"seen": self.seen, "asked_last": self.asked_last}, sort_keys=True)

@@ -12,6 +12,7 @@ from imagesync_pipelines.connectors.edge.downloads import OpenPhoto, from_bucket
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING, BinariesHandOver, StoreRun, at_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
+from imagesync_pipelines.connectors.edge.store_schema import PRODUCT_PHOTO_COLUMNS
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror
@@ -33,25 +34,6 @@ from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, 
 GIGABYTE = 1024**3
 IN_TIME = "every_run_ends_in_time"
 _WRITTEN = (Change.ADD, Change.UPDATE)
-
-# Name → type and meaning, as the UI's page of the Dagster asset lists them.
-PRODUCT_PHOTO_COLUMNS = {
-    "id": ("uuid", "the head office's id of the photo; a replaced photo has a new one"),
-    "product_id": ("uuid", "the product"),
-    "object_key": ("varchar(500)", "where the head office keeps the bytes"),
-    "filename": ("varchar(255)", "as it was uploaded; never used as a path"),
-    "size": ("integer", "bytes"),
-    "content_type": ("varchar(100)", "as the head office says"),
-    "checksum": ("varchar(64)", "MD5 of the bytes, as hexadecimal digits"),
-    "version": ("integer", "as the head office says; it never counts up"),
-    "is_primary": ("boolean", "the one shown first"),
-    "sort_order": ("integer", "order within the product"),
-    "updated_at": ("timestamptz", "the head office's own time of the last change"),
-    "image_binary": ("bytea", "the picture, verified by checksum and full decode"),
-    "last_sync_at": ("timestamptz", "when the row was last written"),
-    "sync_status": ("varchar(20)", "pending, syncing, synced or failed"),
-    "sync_error": ("text", "why it is not synced"),
-}
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,11 @@ from datetime import datetime
 from pydantic import BaseModel, Field, SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.edge import applying, reading, steps
+from imagesync_pipelines.connectors.edge import applying, reading, reporting, steps
 from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.showing import places_of
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import (
@@ -91,7 +90,7 @@ bad download keeps the old picture and is tried again at the next run.""",
         """What became of each photo, told to the head office in batches; what cannot be sent is kept for the next run.
 
 A head office that does not take the report never fails a synchronisation.""",
-        steps.status_report,
+        reporting.status_report,
         kinds=("rest",),
         after=(BINARIES,),
         pool=API_POOL,
@@ -228,5 +227,5 @@ CONNECTOR = Connector(
     checks=CHECKS,
     schedules=SCHEDULES,
     accounts=STORES,
-    places_of=places_of,
+    places_of=reading.places_of,
 )

@@ -34,34 +34,29 @@ class ProbeStep:
 
 def probe(api: HeadOfficeApi, store: EdgeStore, settings: EdgeSettings) -> Iterator[ProbeStep]:
     """The steps one by one, as they are done; a step that fails without which the rest makes no sense is the last."""
-    login = _step("token", lambda: _log_in(api, store))
-    yield login
-    if not login.ok:
-        return
     pages: list[ListingPage] = []
-    listing = _step("list", lambda: _list(api, store, settings, pages))
-    yield listing
-    if not listing.ok:
-        return
-    first = pages[0]
-    yield _step("incremental list", lambda: _list_since(api, store, settings, first))
-    yield _step("download with checksum", lambda: _download(api, store, first))
-    yield _step("status report", lambda: _report(api, store))
-    yield _step("pagination to the end", lambda: _all_pages(api, store, settings))
-    yield _step("invalid store", lambda: _invalid_store(api))
+    steps: tuple[tuple[str, bool, Callable[[], str]], ...] = (
+        ("token", True, lambda: _log_in(api, store)),
+        ("list", True, lambda: _list(api, store, settings, pages)),
+        ("incremental list", False, lambda: _list_since(api, store, settings, pages[0])),
+        ("download with checksum", False, lambda: _download(api, store, pages[0])),
+        ("status report", False, lambda: _report(api, store)),
+        ("pagination to the end", False, lambda: _all_pages(api, store, settings)),
+        ("invalid store", False, lambda: _invalid_store(api)),
+    )
+    for name, needed, action in steps:
+        started = time.monotonic()
+        try:
+            ok, detail = True, action()
+        except (UpstreamError, _UnexpectedError) as error:
+            ok, detail = False, str(error)
+        yield ProbeStep(name, ok, detail, time.monotonic() - started)
+        if needed and not ok:
+            return
 
 
 class _UnexpectedError(Exception):
     """HO answered, but not as its contract says."""
-
-
-def _step(name: str, action: Callable[[], str]) -> ProbeStep:
-    started = time.monotonic()
-    try:
-        ok, detail = True, action()
-    except (UpstreamError, _UnexpectedError) as error:
-        ok, detail = False, str(error)
-    return ProbeStep(name, ok, detail, time.monotonic() - started)
 
 
 def _log_in(api: HeadOfficeApi, store: EdgeStore) -> str:

@@ -13,9 +13,12 @@ from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore, edge_stores
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.listing import ListingHandOver, take_listing
+from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
 from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.storage.schema import mirror
+from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.report import Summary
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Texts
@@ -216,3 +219,16 @@ def _set_aside(context: RunContext[EdgeSettings], listed: ListingHandOver) -> No
     if listed.full and listed.complete:
         bad = {item.key for item in items}
         table.drop([entry.id for entry in table.list() if entry.stage == LISTING_STAGE and entry.key not in bad])
+
+
+def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
+    """For the pages: the stores for which the head office lists photos of a product, in order."""
+    row = mirror.c
+    query = (
+        sa.select(row.account, sa.func.count(), sa.func.max(row.changed_at))
+        .where(row.connector == EDGE, row.gone_at.is_(None), row.payload["product_sku"].astext == sku)
+        .group_by(row.account)
+        .order_by(row.account)
+    )
+    for store_name, images, since in connection.execute(query):
+        yield ImagePlace(store_name, images, since, "listed for this store by its head office")

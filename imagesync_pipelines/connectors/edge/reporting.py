@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.model import EDGE
+from imagesync_pipelines.connectors.edge.reading import at_store
+from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.outbox import (
     WaitingReport,
     count_waiting,
@@ -21,6 +23,8 @@ from imagesync_pipelines.storage.outbox import (
     take_out,
     waiting_reports,
 )
+from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
 
 # A report that HO refused in this many runs will never be taken.
@@ -58,46 +62,51 @@ def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) ->
     queue_reports(engine, EDGE, store_name, payloads)
 
 
+def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
+    """The step: tell the head office what became of each photo; what it does not take is kept."""
+    with at_store(context) as run:
+        done = send_reports(run.engine, run.account, run.api, run.settings.report_batch)
+    kept = f"; {done.waiting} are kept for the next run" if done.waiting else ""
+    return StepResult(
+        rows=done.sent,
+        numbers={"report/sent": done.sent, "report/kept": done.waiting},
+        shown={"warnings": Texts(done.warnings)},
+        lines=[f"{context.account}: {done.sent} photos were reported to the head office{kept}."],
+        warnings=done.warnings,
+    )
+
+
 def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch: int) -> Reported:
     """Send what waits, `batch` reports a call; what cannot be sent stays.
 
     A batch that HO refuses is sent report by report, so that a bad one holds nobody up. Any other failure ends the
     sending. No UpstreamError is raised.
     """
-    sent, error, tried = 0, "", set[str]()
+    sent, failed, tried = 0, "", set[str]()
+
+    def send(reports: Sequence[WaitingReport]) -> UpstreamError | None:
+        """Send some and take them out of the outbox; the error when they did not go."""
+        nonlocal sent
+        try:
+            api.report(store.store_id, [_report(waiting) for waiting in reports])
+        except UpstreamError as error:
+            return error
+        take_out(engine, EDGE, store.name, reports)
+        sent += len(reports)
+        return None
+
     while reports := waiting_reports(engine, EDGE, store.name, batch, without=tried):
         tried.update(report.key for report in reports)
-        failure = _send(engine, store, api, reports)
+        failure = send(reports)
         if failure is None:
-            sent += len(reports)
             continue
-        error = str(failure)
+        failed = str(failure)
         if failure.status not in _JUDGED:
             break
-        refused = reports if len(reports) == 1 else _refused_alone(engine, store, api, reports)
-        sent += len(reports) - len(refused)
+        refused = reports if len(reports) == 1 else [report for report in reports if send([report]) is not None]
         note_attempt(engine, EDGE, store.name, [report.key for report in refused])
     dropped = drop_after(engine, EDGE, store.name, GIVE_UP_AFTER)
-    return Reported(sent, count_waiting(engine, EDGE, store.name), dropped, error)
-
-
-def _refused_alone(
-    engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, reports: Sequence[WaitingReport]
-) -> list[WaitingReport]:
-    """Send reports one by one; those that did not go."""
-    return [report for report in reports if _send(engine, store, api, [report]) is not None]
-
-
-def _send(
-    engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, reports: Sequence[WaitingReport]
-) -> UpstreamError | None:
-    """Send one batch and take it out of the outbox; the error when it did not go."""
-    try:
-        api.report(store.store_id, [_report(waiting) for waiting in reports])
-    except UpstreamError as error:
-        return error
-    take_out(engine, EDGE, store.name, reports)
-    return None
+    return Reported(sent, count_waiting(engine, EDGE, store.name), dropped, failed)
 
 
 def _report(waiting: WaitingReport) -> PhotoReport:

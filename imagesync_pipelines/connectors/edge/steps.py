@@ -1,22 +1,18 @@
-"""What follows a store's listing, each a step: the plan, the report to the head office,
-and the scrub as a job alone.
-"""
+"""What a store's plan is made from, as a step; and the scrub, a job alone, which plans by itself."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
 import pandas as pd
-import sqlalchemy as sa
 from pydantic import BaseModel, Field
 
-from imagesync_pipelines.connectors.edge import reporting, store
+from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.applying import apply_plan
 from imagesync_pipelines.connectors.edge.listing import WORD_OF_HO, ListingHandOver
 from imagesync_pipelines.connectors.edge.planning import (
     LISTED_VALUES,
     PRODUCT_VALUES,
-    PhotoPlan,
     payload_of,
     plan_photos,
     product_labels,
@@ -62,20 +58,6 @@ def plan(context: RunContext[EdgeSettings], options: StorePlanOptions) -> StepRe
         cost=f"{cost.calls} downloads, {cost.bytes / MEGABYTE:,.1f} MB{pace}.",
         changes=changes.loc[:, ["change", "product", "photo", "reason"]],
         shown={"set_aside": Table(pd.DataFrame({"reason": reasons.index, "photos": reasons.to_numpy()}))},
-    )
-
-
-def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
-    """The step: tell the head office what became of each photo; what it does not take is kept."""
-    with at_store(context) as run:
-        done = reporting.send_reports(run.engine, run.account, run.api, run.settings.report_batch)
-    kept = f"; {done.waiting} are kept for the next run" if done.waiting else ""
-    return StepResult(
-        rows=done.sent,
-        numbers={"report/sent": done.sent, "report/kept": done.waiting},
-        shown={"warnings": Texts(done.warnings)},
-        lines=[f"{context.account}: {done.sent} photos were reported to the head office{kept}."],
-        warnings=done.warnings,
     )
 
 
@@ -127,18 +109,34 @@ def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) 
 def plan_store(run: StoreRun, listed: ListingHandOver, *, allow_mass_delete: bool, dry_run: bool = False) -> StorePlan:
     """Plan from the mirror and the store's database whatever the listing found, and store the plan."""
     context, (calls, received) = run.context, _spent(run, listed)
+    mine = context.connector, run.name
     # One snapshot, so that the payloads are those of the rows that were planned.
     with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        mirror_at = mirror.mirror_at(connection, context.connector, run.name)
-        found, products = _planned(run, listed, connection, mirror_at, allow_mass_delete=allow_mass_delete)
+        mirror_at = mirror.mirror_at(connection, *mine)
+        wanted = mirror.read_mirror(connection, *mine, {**LISTED_VALUES, **PRODUCT_VALUES})
+        absent = mirror.read_gone(connection, *mine, WORD_OF_HO)
+        proof = None
+        # A full scan proves what is gone as long as the mirror is as that scan left it.
+        if listed.full and listed.scan_id is not None and listed.mirror_at == mirror_at:
+            proof = Proof(listed.scan_id, listed.complete, listed.reason)
+        current = store.read_current(run.database)
+        found = plan_photos(
+            wanted,
+            # What is listed in a form that cannot be read is left alone.
+            current[~current["key"].isin(listed.illegible)],
+            Scope(None, proof, absent),
+            deletion_limits(context.installation.settings, lifted=allow_mass_delete),
+            unknown_products=store.unknown_products(run.database, set(wanted["group_key"])),
+            max_bytes=run.settings.max_photo,
+            pace_seconds=run.settings.pace_ms / 1000,
+        )
         if not listed.dry_run:
             store.keep_waiting(run.database, found.waiting)
-        payloads = partial(mirror.read_payloads, connection, context.connector, run.name)
         planned = Planned(
-            plan=found.plan.assign(product=products),
+            plan=found.plan.assign(product=product_labels(found.plan, wanted)),
             held=found.held,
             cost=found.cost,
-            payload=payload_of(found.written, payloads),
+            payload=payload_of(found.written, partial(mirror.read_payloads, connection, *mine)),
             scope={"mirror_at": mirror_at.isoformat() if mirror_at is not None else None},
             warnings=(*listed.warnings, *found.warnings),
             scan_id=listed.scan_id,
@@ -146,35 +144,6 @@ def plan_store(run: StoreRun, listed: ListingHandOver, *, allow_mass_delete: boo
             received=received,
         )
         return StorePlan(store_plan(context, planned, dry_run=dry_run), planned)
-
-
-def _planned(
-    run: StoreRun,
-    listed: ListingHandOver,
-    connection: sa.Connection,
-    mirror_at: datetime | None,
-    *,
-    allow_mass_delete: bool,
-) -> tuple[PhotoPlan, pd.Series]:
-    """The plan, and the product of each of its rows as people know it."""
-    connector = run.context.connector
-    wanted = mirror.read_mirror(connection, connector, run.name, {**LISTED_VALUES, **PRODUCT_VALUES})
-    absent = mirror.read_gone(connection, connector, run.name, WORD_OF_HO)
-    # A full scan proves what is gone as long as the mirror is as that scan left it.
-    proven = listed.full and listed.scan_id is not None and listed.mirror_at == mirror_at
-    proof = Proof(listed.scan_id, listed.complete, listed.reason) if proven and listed.scan_id is not None else None
-    current = store.read_current(run.database)
-    planned = plan_photos(
-        wanted,
-        # What is listed in a form that cannot be read is left alone.
-        current[~current["key"].isin(listed.illegible)],
-        Scope(None, proof, absent),
-        deletion_limits(run.context.installation.settings, lifted=allow_mass_delete),
-        unknown_products=store.unknown_products(run.database, set(wanted["group_key"])),
-        max_bytes=run.settings.max_photo,
-        pace_seconds=run.settings.pace_ms / 1000,
-    )
-    return planned, product_labels(planned.plan, wanted)
 
 
 def _spent(run: StoreRun, listed: ListingHandOver) -> tuple[int, int]:

@@ -22,23 +22,30 @@ CREATE TABLE IF NOT EXISTS {WAITING} (
 )
 """
 
-# Columns that a table may lack, as they are added; a table without id and product_id is no table of photos.
+# Column → how it is added to a table that lacks it, and its meaning; a table without _KEYS is no table of photos.
 _COLUMNS = {
-    "object_key": "varchar(500)",
-    "filename": "varchar(255)",
-    "size": "integer",
-    "content_type": "varchar(100)",
-    "checksum": "varchar(64)",
-    "version": "integer DEFAULT 1",
-    "is_primary": "boolean DEFAULT false",
-    "sort_order": "integer DEFAULT 0",
-    "updated_at": "timestamptz DEFAULT now()",
-    "image_binary": "bytea",
-    "last_sync_at": "timestamptz",
-    "sync_status": "varchar(20) DEFAULT 'pending'",
-    "sync_error": "text",
+    "object_key": ("varchar(500)", "where the head office keeps the bytes"),
+    "filename": ("varchar(255)", "as it was uploaded; never used as a path"),
+    "size": ("integer", "bytes"),
+    "content_type": ("varchar(100)", "as the head office says"),
+    "checksum": ("varchar(64)", "MD5 of the bytes, as hexadecimal digits"),
+    "version": ("integer DEFAULT 1", "as the head office says; it never counts up"),
+    "is_primary": ("boolean DEFAULT false", "the one shown first"),
+    "sort_order": ("integer DEFAULT 0", "order within the product"),
+    "updated_at": ("timestamptz DEFAULT now()", "the head office's own time of the last change"),
+    "image_binary": ("bytea", "the picture, verified by checksum and full decode"),
+    "last_sync_at": ("timestamptz", "when the row was last written"),
+    "sync_status": ("varchar(20) DEFAULT 'pending'", "pending, syncing, synced or failed"),
+    "sync_error": ("text", "why it is not synced"),
 }
-_KEYS = ("id", "product_id")
+_KEYS = {
+    "id": ("uuid", "the head office's id of the photo; a replaced photo has a new one"),
+    "product_id": ("uuid", "the product"),
+}
+PRODUCT_PHOTO_COLUMNS = {
+    name: (kind.partition(" DEFAULT")[0], meaning) for name, (kind, meaning) in {**_KEYS, **_COLUMNS}.items()
+}
+"""Name → type and meaning, as the UI's page of the Dagster asset lists them."""
 # First column of an index, and the index that is made when no other begins with these columns.
 _INDEXES = {
     "product_id": "CREATE INDEX idx_{table}_product ON {table} (product_id)",
@@ -95,7 +102,8 @@ def create_or_check(database: StoreDatabase) -> list[TableFinding]:
         connection.execute(sa.text(_WAITING))
         if not _column_types(connection, database.table):
             made = {"id": "uuid PRIMARY KEY", "product_id": "uuid NOT NULL", "created_at": "timestamptz DEFAULT now()"}
-            columns = ", ".join(f"{name} {kind}" for name, kind in {**made, **_COLUMNS}.items())
+            made |= {name: kind for name, (kind, _) in _COLUMNS.items()}
+            columns = ", ".join(f"{name} {kind}" for name, kind in made.items())
             for statement in (f"CREATE TABLE {{table}} ({columns})", _EXTERNAL, *_INDEXES.values()):
                 connection.execute(sa.text(statement.format(table=database.table)))
         return _findings(connection, database.table)
@@ -122,14 +130,14 @@ def migrate(database: StoreDatabase) -> list[str]:
 
 def _findings(connection: sa.Connection, table: str) -> list[TableFinding]:
     columns = _column_types(connection, table)
-    if not set(_KEYS) <= columns.keys():
+    if not _KEYS.keys() <= columns.keys():
         raise StoreNotReadyError(
             f"{table} has no columns {' and '.join(_KEYS)}, so it is no table of photos; look at it."
         )
     change = f"ALTER TABLE {table} ALTER COLUMN"
     found = [
         TableFinding(f"{table} has no column {name}", f"ALTER TABLE {table} ADD COLUMN {name} {kind}", needed=True)
-        for name, kind in _COLUMNS.items()
+        for name, (kind, _) in _COLUMNS.items()
         if name not in columns
     ]
     for name, width in _WIDTHS.items():
