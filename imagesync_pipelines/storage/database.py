@@ -53,17 +53,23 @@ def with_driver(url: str, driver: str) -> str:
     return parsed.set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
 
 
+def engine_of(url: str, **pool: int) -> sa.Engine:
+    """An engine on a PostgreSQL database, whatever is in it; `pool` are SQLAlchemy's sizes. Raises StorageError."""
+    return sa.create_engine(
+        with_driver(url, "psycopg"),
+        pool_pre_ping=True,
+        connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS},
+        **pool,
+    )
+
+
 def open_database(url: str) -> sa.Engine:
     """An engine on the database, upgraded to this code's schema first when it is older.
 
     Several processes may open one database at once: one upgrades, the others wait. Raises DatabaseVersionError when a
     newer or an older version of the program is needed, DatabaseUnreachableError when it does not answer.
     """
-    engine = sa.create_engine(
-        with_driver(url, "psycopg"),
-        pool_pre_ping=True,
-        connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS},
-    )
+    engine = engine_of(url)
     try:
         with _answering(), engine.begin() as connection:
             if _version(connection) != HEAD:

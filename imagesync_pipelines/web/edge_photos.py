@@ -21,7 +21,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
-from imagesync_pipelines.web.service import names_etag
+from imagesync_pipelines.web.service import disposition, names_etag
 
 Missing = Literal["404", "placeholder", "redirect"]
 
@@ -217,14 +217,10 @@ def _headers(request: Request, picture: StorePicture) -> dict[str, str]:
     """The headers of a picture; only a URL that names its content may be kept for good."""
     kind = picture.content_type.split(";")[0].strip().lower()
     is_shown = kind in SHOWN_TYPES
-    plain = "".join(
-        one if one.isascii() and one.isprintable() and one not in '"\\' else "_" for one in picture.filename
-    )
-    name = f"filename=\"{plain or 'photo'}\"; filename*=UTF-8''{quote(picture.filename or 'photo', safe='')}"
     named = request.query_params.get("v", "").lower() == picture.checksum[:8]
     return {
         "Content-Type": kind if is_shown else "application/octet-stream",
-        "Content-Disposition": f"{'inline' if is_shown else 'attachment'}; {name}",
+        "Content-Disposition": disposition("inline" if is_shown else "attachment", picture.filename),
         "ETag": f'"{picture.checksum}"',
         "Cache-Control": FOR_GOOD if named else ASK_AGAIN,
         "Accept-Ranges": "bytes",

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Mapping
 from typing import Annotated
+from urllib.parse import quote
 
 import uvicorn
 from pydantic import AfterValidator, Field
@@ -30,6 +31,12 @@ def names_etag(if_none_match: str, etag: str) -> bool:
     """Whether a reader has what this tag is of (RFC 9110): any of the listed tags, compared without their W/."""
     tags = [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]
     return "*" in tags or etag in tags
+
+
+def disposition(kind: str, filename: str) -> str:
+    """A Content-Disposition (RFC 6266), `inline` or `attachment`: a plain name for old clients, then the true one."""
+    plain = "".join(one if one.isascii() and one.isprintable() and one not in '"\\' else "_" for one in filename)
+    return f"{kind}; filename=\"{plain or 'photo'}\"; filename*=UTF-8''{quote(filename or 'photo', safe='')}"
 
 
 class BodyLimit:

@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.storage.copying import frame_of
-from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, create_database, with_driver
+from imagesync_pipelines.storage.database import create_database, engine_of
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
@@ -105,11 +105,7 @@ class ScrubFound:
 
 def open_store(dsn: str) -> StoreDatabase:
     """Open a store's database; its table need not be there yet. Raises StoreUnreachableError, StorageError."""
-    engine = sa.create_engine(
-        with_driver(dsn, "psycopg"),
-        pool_pre_ping=True,
-        connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS},
-    )
+    engine = engine_of(dsn)
     try:
         with engine.connect() as connection:
             found = [name for name in TABLES if _exists(connection, name)]

@@ -5,6 +5,7 @@ Bytes go as binary parameters through psycopg's pipeline; metadata alone goes as
 
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 import psycopg
@@ -20,6 +21,7 @@ _TYPES = {
     "photo_id": "uuid", "product_id": "uuid", "size": "integer", "version": "integer", "is_primary": "boolean",
     "sort_order": "integer", "updated_at": "timestamptz",
 }  # fmt: skip
+_values_of = attrgetter("photo_id", *_KEPT)
 _DONE = "sync_status = 'synced', sync_error = NULL"
 
 _WITH_BYTES = f"""
@@ -57,7 +59,7 @@ UPDATE {table} SET checksum = md5(image_binary), sync_status = 'pending', sync_e
  WHERE id = ANY(CAST(:ids AS uuid[]))
 """
 
-_FAIL = """
+_NOTE = """
 UPDATE {table} t SET sync_status = w.status, sync_error = w.reason
   FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[])) AS w (id, status, reason)
  WHERE t.id = w.id
@@ -87,7 +89,7 @@ def write_with_bytes(
         raise TypeError("the connection is closed")
     statement = _WITH_BYTES.format(table=table)
     with driver.cursor() as cursor:
-        cursor.executemany(statement, ((*_values(photo), body, moment) for photo, body in photos))
+        cursor.executemany(statement, ((*_values_of(photo), body, moment) for photo, body in photos))
 
 
 def write_without_bytes(
@@ -99,56 +101,54 @@ def write_without_bytes(
     """
     if not photos:
         return frozenset()
-    values = {**_columns(photos), "moment": moment}
-    written = frozenset(connection.scalars(sa.text(_WITHOUT_BYTES.format(table=table)), values))
+    written = frozenset(_execute(connection, _WITHOUT_BYTES, table, **_columns(photos), moment=moment).scalars())
     doubted = [photo.photo_id for photo in photos if photo.photo_id not in written]
     if doubted:
-        connection.execute(sa.text(_DOUBT.format(table=table)), {"ids": doubted, "reason": DOUBTED})
+        _execute(connection, _DOUBT, table, ids=doubted, reason=DOUBTED)
     return written
 
 
 def rename(connection: sa.Connection, table: str, ids: Sequence[tuple[str, str]]) -> None:
     """Give rows, picture and all, new ids: pairs of the id before and after."""
     if ids:
-        before, after = zip(*ids, strict=True)
-        connection.execute(sa.text(_MAKE_ROOM.format(table=table)), {"ids": list(after)})
-        statement = sa.text(_RENAME.format(table=table))
-        connection.execute(statement, {"before": list(before), "after": list(after)})
+        before, after = map(list, zip(*ids, strict=True))
+        _execute(connection, _MAKE_ROOM, table, ids=after)
+        _execute(connection, _RENAME, table, before=before, after=after)
 
 
 def note_unwritten(connection: sa.Connection, table: str, photos: Sequence[tuple[Photo, str, str]]) -> None:
     """Note status and reason of photos that could not be fetched; a picture that is there stays as it is."""
     if photos:
-        connection.execute(sa.text(_ADD.format(table=table)), _columns([row[0] for row in photos]))
-        _, statuses, reasons = zip(*photos, strict=True)
-        values = {"ids": [row[0].photo_id for row in photos], "statuses": list(statuses), "reasons": list(reasons)}
-        connection.execute(sa.text(_FAIL.format(table=table)), values)
+        listed, statuses, reasons = map(list, zip(*photos, strict=True))
+        _execute(connection, _ADD, table, **_columns(listed))
+        ids = [photo.photo_id for photo in listed]
+        _execute(connection, _NOTE, table, ids=ids, statuses=statuses, reasons=reasons)
 
 
 def note_failed(connection: sa.Connection, table: str, ids: Sequence[str], reason: str) -> None:
     """Note why photos could not be written; those that are not there are not added."""
-    values = {"ids": list(ids), "statuses": ["failed"] * len(ids), "reasons": [reason] * len(ids)}
-    connection.execute(sa.text(_FAIL.format(table=table)), values)
+    many = len(ids)
+    _execute(connection, _NOTE, table, ids=list(ids), statuses=["failed"] * many, reasons=[reason] * many)
 
 
 def remove(connection: sa.Connection, table: str, ids: Sequence[str]) -> None:
     """Remove photos."""
     if ids:
-        connection.execute(sa.text(_REMOVE.format(table=table)), {"ids": list(ids)})
+        _execute(connection, _REMOVE, table, ids=list(ids))
 
 
 def mark_pending(connection: sa.Connection, table: str, photos: Sequence[Photo]) -> None:
     """Add photos that are not there, without a picture, and make all of them pending; the rest of a row stays."""
-    if not photos:
-        return
-    connection.execute(sa.text(_ADD.format(table=table)), _columns(photos))
-    connection.execute(sa.text(_PENDING.format(table=table)), {"ids": [photo.photo_id for photo in photos]})
+    if photos:
+        columns = _columns(photos)
+        _execute(connection, _ADD, table, **columns)
+        _execute(connection, _PENDING, table, ids=columns["photo_id"])
 
 
-def _values(photo: Photo) -> tuple[Any, ...]:
-    return (photo.photo_id, *(getattr(photo, name) for name in _KEPT))
+def _execute(connection: sa.Connection, statement: str, table: str, **values: object) -> sa.CursorResult[Any]:
+    return connection.execute(sa.text(statement.format(table=table)), values)
 
 
 def _columns(photos: Sequence[Photo]) -> dict[str, list[Any]]:
     """One list per column, as unnest takes them."""
-    return {name: [getattr(photo, name) for photo in photos] for name in ("photo_id", *_KEPT)}
+    return dict(zip(("photo_id", *_KEPT), map(list, zip(*map(_values_of, photos), strict=True)), strict=True))

@@ -5,7 +5,7 @@ Token refusals have the original's bodies; every other one is
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
@@ -72,21 +72,19 @@ def token_refused(detail: str, code: str | None = None, **messages: str) -> Requ
 
 def add_handlers(app: FastAPI) -> None:
     """Make the app write every error in the shapes of this module."""
-    app.add_exception_handler(RequestRefusedError, _refused)
-    app.add_exception_handler(RequestValidationError, _bad_input)
-    app.add_exception_handler(HTTPException, _no_route)
-    app.add_exception_handler(OperationalError, _database_gone)
-    app.add_exception_handler(Exception, _crashed)
+    handlers: dict[type[Exception], Callable[..., JSONResponse]] = {
+        RequestRefusedError: lambda _, error: error.answer,
+        RequestValidationError: _bad_input,
+        HTTPException: _no_route,
+        OperationalError: _database_gone,
+        Exception: _crashed,
+    }
+    for kind, handler in handlers.items():
+        app.add_exception_handler(kind, handler)
 
 
-def _refused(_: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestRefusedError)  # noqa: S101 - for the type checker
-    return error.answer
-
-
-def _bad_input(request: Request, error: Exception) -> JSONResponse:
+def _bad_input(request: Request, error: RequestValidationError) -> JSONResponse:
     """400 that names each wrong value and what is expected; the value itself is not repeated."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - for the type checker
     if request.url.path.startswith(TOKEN_PATHS):
         return JSONResponse(_field_errors(error.errors()), 400)
     return refused(400, "; ".join(_in_words(item) for item in error.errors())).answer
@@ -112,8 +110,7 @@ def _in_words(item: Mapping[str, Any]) -> str:
     return f"{name}: {item['msg'].removeprefix('Value error, ')}"
 
 
-def _no_route(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)  # noqa: S101 - for the type checker
+def _no_route(request: Request, error: HTTPException) -> JSONResponse:
     message = str(error.detail)
     if error.status_code == 404:
         message = f"There is no {request.url.path} here; every path ends with a slash, see /docs"

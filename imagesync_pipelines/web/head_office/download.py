@@ -7,7 +7,6 @@ Content-Length is the object's own, there are ETag, 304, Range and HEAD, and a m
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any
-from urllib.parse import quote
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -20,7 +19,7 @@ from imagesync_pipelines.web.head_office.answers import BUSY, REFUSALS, refused
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import account, account_store, photo, scope, store
 from imagesync_pipelines.web.head_office.tokens import Caller, Office, admit
-from imagesync_pipelines.web.service import names_etag
+from imagesync_pipelines.web.service import disposition, names_etag
 
 CHUNK_BYTES = 512 * 1024
 _ONE_RANGE = re.compile(r"bytes=(\d+-\d*|-\d+)")
@@ -110,17 +109,12 @@ def _from_store(office: HeadOffice, row: sa.Row, call: Any, **wanted: str) -> di
             ) from error
         if code == "InvalidRange" or error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 416:
             length = _from_store(office, row, office.s3.head_object)["ContentLength"]
-            raise refused(
-                416, f"The photo has {length} bytes; the range lies behind its end", headers=_range_end(length)
-            ) from error
+            what, where = f"The photo has {length} bytes; the range lies behind its end", f"bytes */{length}"
+            raise refused(416, what, headers={"Content-Range": where}) from error
         raise refused(503, "The object store refuses", f"{code}: object {row.object_key}", BUSY) from error
     except BotoCoreError as error:
         raise refused(503, "The object store does not answer; try again", headers=BUSY) from error
     return answer
-
-
-def _range_end(length: int) -> dict[str, str]:
-    return {"Content-Range": f"bytes */{length}"}
 
 
 def _one_chunk(body: Any) -> bytes:
@@ -146,7 +140,7 @@ def _headers(row: sa.Row) -> dict[str, str]:
     media_type = row.content_type if _MEDIA_TYPE.fullmatch(row.content_type) else "application/octet-stream"
     headers = {
         "Content-Type": media_type,
-        "Content-Disposition": _disposition(row.filename),
+        "Content-Disposition": disposition("attachment", row.filename),
         "X-Checksum": row.checksum,
         "X-Version": str(row.version),
         "X-Content-Type-Options": "nosniff",
@@ -155,9 +149,3 @@ def _headers(row: sa.Row) -> dict[str, str]:
     if row.checksum:
         headers["ETag"] = f'"{row.checksum}"'
     return headers
-
-
-def _disposition(filename: str) -> str:
-    """RFC 6266: a plain name for old clients, the true one beside it."""
-    plain = "".join(one if one.isascii() and one.isprintable() and one not in '"\\' else "_" for one in filename)
-    return f"attachment; filename=\"{plain or 'photo'}\"; filename*=UTF-8''{quote(filename, safe='')}"

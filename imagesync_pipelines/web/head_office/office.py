@@ -1,7 +1,7 @@
 """The head office's settings, what every part of the service works with, and opening it over this installation."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from sqlalchemy.exc import OperationalError
 
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
-from imagesync_pipelines.storage.database import APPLICATION_NAME, CONNECT_SECONDS, create_database, with_driver
+from imagesync_pipelines.storage.database import create_database, engine_of
 from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError
@@ -80,8 +80,10 @@ def open_head_office(
     shared = shared or load_settings(Settings)
     settings = settings or load_settings(HeadOfficeSettings)
     home = shared.home.expanduser().resolve()
-    secret = settings.jwt_secret or _own_secret(shared, home)
-    engine = _open_tables(_database_url(settings, home))
+    if settings.jwt_secret is None and shared.environment == "production":
+        raise SettingsError("HO_JWT_SECRET: needed in production; 32 random characters or more, the same on every host")
+    secret = settings.jwt_secret or kept_secret(home / SECRET_FILE)
+    engine = _open_tables(settings, home)
     try:
         with _object_store(shared, home) as place:
             client = s3_client(place)
@@ -91,27 +93,12 @@ def open_head_office(
         engine.dispose()
 
 
-def _own_secret(shared: Settings, home: Path) -> SecretStr:
-    """The secret that development makes once and keeps; production names its own."""
-    if shared.environment == "production":
-        raise SettingsError("HO_JWT_SECRET: needed in production; 32 random characters or more, the same on every host")
-    return kept_secret(home / SECRET_FILE)
-
-
-def _database_url(settings: HeadOfficeSettings, home: Path) -> str:
+def _open_tables(settings: HeadOfficeSettings, home: Path) -> sa.Engine:
     if settings.database_url is not None:
-        return with_driver(settings.database_url.get_secret_value(), "psycopg")
-    return create_database(ensure_server(home).url("postgres", "psycopg"), DATABASE)
-
-
-def _open_tables(url: str) -> sa.Engine:
-    engine = sa.create_engine(
-        url,
-        pool_pre_ping=True,
-        pool_size=CONNECTIONS // 4,
-        max_overflow=CONNECTIONS - CONNECTIONS // 4,
-        connect_args={"application_name": APPLICATION_NAME, "connect_timeout": CONNECT_SECONDS},
-    )
+        url = settings.database_url.get_secret_value()
+    else:
+        url = create_database(ensure_server(home).url("postgres", "psycopg"), DATABASE)
+    engine = engine_of(url, pool_size=CONNECTIONS // 4, max_overflow=CONNECTIONS - CONNECTIONS // 4)
     try:
         create_tables(engine)
     except OperationalError as error:
@@ -123,11 +110,6 @@ def _open_tables(url: str) -> sa.Engine:
     return engine
 
 
-@contextmanager
-def _object_store(shared: Settings, home: Path) -> Iterator[S3Place]:
+def _object_store(shared: Settings, home: Path) -> AbstractContextManager[S3Place]:
     place = s3_place(shared)
-    if place is not None:
-        yield place
-        return
-    with embedded_s3(home / OBJECTS_FOLDER, bucket=shared.s3_bucket) as embedded:
-        yield embedded
+    return nullcontext(place) if place else embedded_s3(home / OBJECTS_FOLDER, bucket=shared.s3_bucket)

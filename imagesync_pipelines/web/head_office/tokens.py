@@ -96,9 +96,9 @@ def refresh(office: Office, body: RefreshToken) -> TokenPair:
         if connection.execute(spend.returning(spent_token.c.jti)).first() is None:
             raise token_refused("Token is blacklisted", "token_not_valid")
         connection.execute(spent_token.delete().where(spent_token.c.expires_at < office.clock()))
-        active = connection.execute(sa.select(account.c.is_active).where(account.c.id == owner)).scalar()
-    if not active:
-        raise _account_refused(active)
+        found = connection.execute(sa.select(account.c.is_active).where(account.c.id == owner)).one_or_none()
+    if found is None or not found.is_active:
+        raise _account_refused(found)
     return _issue(office, owner)
 
 
@@ -147,7 +147,7 @@ def admit(connection: sa.Connection, caller: UUID, store_id: UUID) -> None:
         .where(account.c.id == caller)
     ).one_or_none()
     if found is None or not found.is_active:
-        raise _account_refused(None if found is None else False)
+        raise _account_refused(found)
     if not found.store_active:
         raise refused(404, "Store not found")
     if not found.granted:
@@ -160,15 +160,15 @@ def readable(connection: sa.Connection, caller: UUID) -> sa.ColumnElement[bool]:
         sa.select(account.c.is_active, account.c.all_stores).where(account.c.id == caller)
     ).one_or_none()
     if found is None or not found.is_active:
-        raise _account_refused(None if found is None else False)
+        raise _account_refused(found)
     if found.all_stores:
         return sa.true()
     return store.c.id.in_(sa.select(account_store.c.store_id).where(account_store.c.account_id == caller))
 
 
-def _account_refused(active: bool | None) -> RequestRefusedError:
-    """The refusal of a good token whose account is gone (None) or not active (False)."""
-    if active is None:
+def _account_refused(found: sa.Row | None) -> RequestRefusedError:
+    """The refusal of a good token whose account is gone (None) or not active."""
+    if found is None:
         return token_refused("User not found", "user_not_found")
     return token_refused("User is inactive", "user_inactive")
 
