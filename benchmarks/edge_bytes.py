@@ -17,11 +17,11 @@ from benchmarks.measuring import Stopwatch, processor_seconds
 from imagesync_pipelines.connectors.edge.accounts import HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi
 from imagesync_pipelines.connectors.edge.downloads import (
+    Downloads,
     OpenPhoto,
     decode_whole,
     from_bucket,
     from_head_office,
-    open_downloads,
 )
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.connectors.edge.planning import Payloads, payload_of, plan_photos
@@ -68,14 +68,13 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
             made = plan_photos(mirror, read_current(database), _whole(), LIMITS, max_bytes=settings.max_photo)
         before = processor_seconds(servers)
         with watch.step("apply"):
-            downloads = open_downloads(open_photo, settings, check=check)
+            downloads = Downloads(open_photo, settings, check=check)
             done = apply_photos(
                 made.plan,
                 payload_of(made.written, payloads),
                 database,
                 downloads,
                 quarantine,
-                rows_per_commit=settings.rows_per_commit,
             )
     beside = processor_seconds(servers) - before
     with watch.step("plan again"):

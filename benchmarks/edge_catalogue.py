@@ -20,7 +20,7 @@ from benchmarks.measuring import Stopwatch
 from imagesync_pipelines.connectors.edge import store as stores
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore, HeadOfficeAccount
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
-from imagesync_pipelines.connectors.edge.downloads import open_downloads
+from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.listing import ListingHandOver, take_listing
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import LISTED_VALUES, payload_of, plan_photos
@@ -122,7 +122,7 @@ def _plan_and_apply(
         made = plan_photos(mirror, current, Scope(None, None), LIMITS, max_bytes=settings.max_photo)
         payload = list(payload_of(made.written, partial(read_payloads, connection, "edge", STORE.name)))
     with watch.step("1 % changed: apply"):
-        downloads = open_downloads(office.open, settings, check=lambda body, photo: None)
+        downloads = Downloads(office.open, settings, check=lambda body, photo: None)
         return apply_photos(made.plan, payload, database, downloads, NoQuarantine())
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.edge import reporting, store
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
-from imagesync_pipelines.connectors.edge.downloads import OpenPhoto, from_bucket, from_head_office, open_downloads
+from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING, BinariesHandOver, StoreRun, at_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
@@ -172,9 +172,8 @@ def _apply(run: StoreRun, loaded: Loaded) -> PhotosApplied:
             loaded.rows,
             payload,
             run.database,
-            open_downloads(_open_photo(run), run.settings),
+            Downloads(_open_photo(run), run.settings),
             run.context.quarantine,
-            rows_per_commit=run.settings.rows_per_commit,
             on_written=lambda written: reporting.queue(run.engine, run.name, written),
             on_progress=lambda number: run.context.progress("photos written", number, loaded.total),
         )

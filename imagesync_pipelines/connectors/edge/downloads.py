@@ -130,34 +130,29 @@ class Budget:
             self._used -= size
 
 
-@dataclass(frozen=True)
-class Downloads:
-    """How the photos of one run are fetched; `check` looks at what has the right checksum."""
-
-    open_photo: OpenPhoto
-    settings: EdgeSettings
-    pacer: Pacer
-    budget: Budget
-    check: CheckPhoto
-    timing: Timing
-
-
 def decode_whole(body: bytes, photo: Photo) -> None:
     """Decode every byte of a picture; raises BadImageError when it is none, or not what its content type says."""
     check_image(body, content_type=photo.content_type, limits=LIMITS)
 
 
-def open_downloads(
-    open_photo: OpenPhoto,
-    settings: EdgeSettings,
-    *,
-    check: CheckPhoto = decode_whole,
-    timing: Timing | None = None,
-) -> Downloads:
-    """The downloads of one run: pace and budget are shared by all that is fetched through it."""
-    used = timing or Timing()
-    pacer = Pacer(settings.pace_ms / 1000, clock=used.clock, sleep=used.sleep)
-    return Downloads(open_photo, settings, pacer, Budget(settings.memory_budget), check, used)
+class Downloads:
+    """How the photos of one run are fetched; `check` looks at what has the right checksum.
+
+    Pace and budget are shared by all that is fetched through it.
+    """
+
+    def __init__(
+        self,
+        open_photo: OpenPhoto,
+        settings: EdgeSettings,
+        *,
+        check: CheckPhoto = decode_whole,
+        timing: Timing | None = None,
+    ) -> None:
+        self.open_photo, self.settings, self.check = open_photo, settings, check
+        self.timing = timing or Timing()
+        self.pacer = Pacer(settings.pace_ms / 1000, clock=self.timing.clock, sleep=self.timing.sleep)
+        self.budget = Budget(settings.memory_budget)
 
 
 def fetch_ahead(

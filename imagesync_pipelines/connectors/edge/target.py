@@ -98,7 +98,6 @@ class _Run:
     downloads: Downloads
     tally: Tally
     on_written: OnWritten
-    clock: Callable[[], datetime]
     done: PhotosApplied = field(default_factory=PhotosApplied)
     batch: list[_Row] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
@@ -117,10 +116,8 @@ def apply_photos(
     downloads: Downloads,
     quarantine: Quarantine,
     *,
-    rows_per_commit: int = 100,
     on_written: OnWritten = lambda reports: None,
     on_progress: Callable[[int], None] = lambda done: None,
-    clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> PhotosApplied:
     """Apply the changing rows of a guarded plan (planning.plan_photos) with its payload (planning.payload_of).
 
@@ -132,8 +129,9 @@ def apply_photos(
     Raises SERVER_GONE and StoreFullError, SourceGoneError and downloads.NOT_ABOUT_ONE_PHOTO; what the head
     office gave before the last two is written.
     """
-    run = _Run(database, downloads, Tally(quarantine), on_written, clock)
-    limit, done = max(1, downloads.settings.memory_budget // BATCH_SHARE), 0
+    run = _Run(database, downloads, Tally(quarantine), on_written)
+    settings, done = downloads.settings, 0
+    limit = max(1, settings.memory_budget // BATCH_SHARE)
     rows = _rows_to_write(plan, photos_of(payload), run)
     with closing(fetch_ahead(rows, lambda row: row.photo if row.needs_bytes else None, downloads)) as ahead:
         try:
@@ -141,7 +139,7 @@ def apply_photos(
                 if ready is not None:
                     _take(run, *ready)
                     done += 1
-                if ready is None or len(run.batch) >= rows_per_commit or run.reserved >= limit:
+                if ready is None or len(run.batch) >= settings.rows_per_commit or run.reserved >= limit:
                     _flush(run)
                     on_progress(done)
         except UpstreamError:
@@ -167,7 +165,7 @@ def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterat
             run.tally.take(settled)
             told = {result.key for result in settled}
             written = (one for one in settled if one.outcome is Outcome.DONE and one.change is not Change.REMOVE)
-            run.on_written([_report(result, run.clock()) for result in written])
+            run.on_written([_report(result, datetime.now(UTC)) for result in written])
             for row in sorted(work.rows, key=lambda row: row.change is Change.REMOVE):
                 if row.key not in told:
                     photo, needs_bytes = wanted.get(row.key, (None, False))
@@ -222,7 +220,7 @@ def _flush(run: _Run) -> None:
 
     The rows of a group stand side by side, removals last. Raises SERVER_GONE and StoreFullError, with nothing written.
     """
-    batch, reserved, moment = run.batch, run.reserved, run.clock()
+    batch, reserved, moment = run.batch, run.reserved, datetime.now(UTC)
     run.batch = []
     if not batch:
         return

@@ -18,6 +18,7 @@ from uuid import UUID, uuid4
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import (
@@ -76,9 +77,8 @@ def add_products(office: HeadOffice, brand_id: UUID, names: Mapping[str, str]) -
 
 def product_ids(connection: sa.Connection, brand_id: UUID, skus: list[str]) -> dict[str, UUID]:
     """sku -> id of those of the products that the brand has."""
-    wanted = product.c.sku == sa.any_(sa.literal(skus, sa.ARRAY(sa.Text)))
-    rows = connection.execute(sa.select(product.c.sku, product.c.id).where(product.c.brand_id == brand_id, wanted))
-    return {row.sku: row.id for row in rows}
+    here = product.c.brand_id == brand_id, among(product.c.sku, skus)
+    return {row.sku: row.id for row in connection.execute(sa.select(product.c.sku, product.c.id).where(*here))}
 
 
 def add_account(office: HeadOffice, username: str, password_hash: str, *, all_stores: bool = False) -> UUID:
@@ -173,12 +173,7 @@ def _note_entered(connection: sa.Connection, seen: sa.Subquery, was: sa.Exists, 
 
 def of_products(product_ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
     """The condition for a change of these products, however many they are."""
-    return product.c.id == any_of(product_ids)
-
-
-def any_of(ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
-    """Ids as one array parameter: a list of single parameters ends at 65,535."""
-    return sa.any_(sa.literal(list(ids), sa.ARRAY(sa.Uuid)))
+    return among(product.c.id, product_ids)
 
 
 def _upsert(office: HeadOffice, table: sa.Table, natural_key: list[str], row: dict[str, Any]) -> UUID:

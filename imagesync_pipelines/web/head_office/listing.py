@@ -4,7 +4,6 @@ As the original: envelope, fields, inclusive `since`. Better: a total order,
 a limit that is cut, clear refusals, `deleted_ids` (with `since`) and `server_time`; an old client can ignore the two.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
@@ -118,7 +117,9 @@ def list_photos(
         rows, total = _page(connection, store_id, since, size, offset)
         more = offset + size < total
         listing = PhotoListing(
-            photos=[_listed(office, row) for row in rows],
+            photos=[
+                ListedPhoto(**row, image_url=image_url(office, row["object_key"], row["checksum"])) for row in rows
+            ],
             total=total,
             has_more=more,
             next_offset=offset + size if more else None,
@@ -154,10 +155,6 @@ def _deleted(connection: sa.Connection, store_id: UUID, since: datetime) -> list
         photo_deletion.c.store_id == store_id, photo_deletion.c.deleted_at >= since, ~seen.exists()
     )
     return list(connection.execute(lost.order_by(photo_deletion.c.deleted_at, photo_deletion.c.photo_id)).scalars())
-
-
-def _listed(office: HeadOffice, row: Mapping[str, Any]) -> ListedPhoto:
-    return ListedPhoto.model_validate({**row, "image_url": image_url(office, row["object_key"], row["checksum"])})
 
 
 def image_url(office: HeadOffice, object_key: str, checksum: str) -> str | None:

@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
 
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.web.head_office.catalogue import (
     UnknownRowError,
     add_products,
-    any_of,
     changing,
     of_products,
     product_ids,
@@ -85,7 +85,7 @@ def put_photos(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[UUID]:
         if missing:
             raise UnknownRowError(f"There is no product {', '.join(missing[:5])}; no photo was written.")
         old = change.connection.execute(
-            photo.delete().where(photo.c.product_id == any_of(products))
+            photo.delete().where(among(photo.c.product_id, products))
             .returning(photo.c.product_id, photo.c.version, photo.c.object_key)
         ).all()  # fmt: skip
         versions: dict[UUID, int] = {}
@@ -185,7 +185,7 @@ def _checksums(office: HeadOffice, products: list[UUID]) -> dict[UUID, list[str]
     with office.engine.connect() as connection:
         rows = connection.execute(
             sa.select(photo.c.product_id, sa.func.array_agg(photo.c.checksum).label("checksums"))
-            .where(photo.c.product_id == any_of(products)).group_by(photo.c.product_id)
+            .where(among(photo.c.product_id, products)).group_by(photo.c.product_id)
         )  # fmt: skip
         return {row.product_id: row.checksums for row in rows}
 

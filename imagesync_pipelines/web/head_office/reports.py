@@ -149,15 +149,15 @@ def store_health(office: HeadOffice, which: sa.ColumnElement[bool]) -> Health:
         failures = connection.execute(_failures(which)).all()
     shown: dict[UUID, list[Failure]] = {}
     for one in failures:
-        shown.setdefault(one.store_id, []).append(
-            Failure(photo_id=one.photo_id, error=one.error, reported_at=one.reported_at)
+        shown.setdefault(one.store_id, []).append(Failure.model_validate(one, from_attributes=True))
+    stores = [
+        StoreHealth(
+            **row,
+            lag_seconds=max(0.0, (now - (row["oldest"] or now)).total_seconds()),
+            failures=shown.get(row["store_id"], []),
         )
-    stores = []
-    for row in rows:
-        fields: dict[str, Any] = dict(row)
-        oldest = fields.pop("oldest")
-        fields["lag_seconds"] = 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
-        stores.append(StoreHealth(**fields, failures=shown.get(row["store_id"], [])))
+        for row in rows
+    ]
     return Health(stores=stores, server_time=now)
 
 

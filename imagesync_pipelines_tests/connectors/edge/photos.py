@@ -100,6 +100,7 @@ def settings_of(
     max_photo: int = 50 * MEGABYTE,
     pace_seconds: float = 0.0,
     concurrency: int = 5,
+    rows_per_commit: int = 100,
 ) -> EdgeSettings:
     """How photos are fetched; sizes in bytes."""
     return EdgeSettings(
@@ -108,6 +109,7 @@ def settings_of(
         max_photo_mb=max_photo / MEGABYTE,
         pace_ms=pace_seconds * 1000,
         concurrency=concurrency,
+        rows_per_commit=rows_per_commit,
     )
 
 

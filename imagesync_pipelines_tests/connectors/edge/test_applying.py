@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
-from imagesync_pipelines.connectors.edge.downloads import open_downloads
+from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.errors import (
     ObjectMissingError,
     PhotoGoneError,
@@ -45,7 +45,7 @@ def plan(store: StoreDatabase, photos: Sequence[Photo], scope: Scope = PROVEN) -
 
 
 def apply(store: StoreDatabase, made: Made, source: Source, basket: Basket | None = None, **more: Any) -> PhotosApplied:
-    downloads = open_downloads(source.open, more.pop("policy", settings_of()), timing=no_waiting())
+    downloads = Downloads(source.open, more.pop("policy", settings_of()), timing=no_waiting())
     return apply_photos(made.plan, made.payload, store, downloads, basket or Basket(), **more)
 
 
@@ -270,7 +270,13 @@ def test_an_account_that_is_refused_ends_the_run_at_once(store: StoreDatabase) -
 def test_progress_counts_every_row_once(store: StoreDatabase, rows_per_commit: int) -> None:
     seen: list[int] = []
     photos = [photo(number) for number in range(7)]
-    sync(store, photos, source_of(*range(7)), rows_per_commit=rows_per_commit, on_progress=seen.append)
+    sync(
+        store,
+        photos,
+        source_of(*range(7)),
+        policy=settings_of(rows_per_commit=rows_per_commit),
+        on_progress=seen.append,
+    )
     assert seen[-1] == 7
     assert seen == sorted(seen)
 

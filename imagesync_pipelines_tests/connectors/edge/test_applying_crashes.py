@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge import applying, writing
-from imagesync_pipelines.connectors.edge.downloads import Downloads, open_downloads
+from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.errors import StoreFullError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, anything_pending, mark_pending
@@ -104,7 +104,7 @@ def test_a_crash_between_commit_and_report_is_reported_again_by_the_same_plan(st
 
 
 def downloads_of(source: Source) -> Downloads:
-    return open_downloads(source.open, settings_of())
+    return Downloads(source.open, settings_of())
 
 
 def test_a_full_disk_ends_the_run_with_what_to_do_and_the_next_run_goes_on(
@@ -122,7 +122,7 @@ def test_a_full_disk_ends_the_run_with_what_to_do_and_the_next_run_goes_on(
     )
     photos[4] = photos[4]._replace(sort_order=9)
     with pytest.raises(StoreFullError, match="no room left"):
-        sync(store, photos, source, rows_per_commit=1)
+        sync(store, photos, source, policy=settings_of(rows_per_commit=1))
     check_pictures(store)
     run_sql(store, "DROP TRIGGER full_disk ON product_photo")
     sync(store, photos, source)
@@ -168,7 +168,7 @@ _KILLED = """
     source = source_of(*range(300))
     source.before = lambda listed: time.sleep(0.01)
     print("ready", flush=True)
-    sync(store, [photo(number) for number in range(300)], source, rows_per_commit=5)
+    sync(store, [photo(number) for number in range(300)], source, policy=settings_of(rows_per_commit=5))
 """
 
 

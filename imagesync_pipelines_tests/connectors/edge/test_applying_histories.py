@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.edge.downloads import open_downloads
+from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, read_current
@@ -65,8 +65,8 @@ def listed(listing: dict[int, tuple[int, int, int]]) -> list[Photo]:
 
 def apply(store: StoreDatabase, photos: list[Photo], scope: Scope, failing: set[str]) -> int:
     made = plan(store, photos, scope)
-    downloads = open_downloads(Flaky(failing).open, settings_of(concurrency=2), timing=no_waiting())
-    done = apply_photos(made.plan, made.payload, store, downloads, Basket(), rows_per_commit=2)
+    downloads = Downloads(Flaky(failing).open, settings_of(concurrency=2, rows_per_commit=2), timing=no_waiting())
+    done = apply_photos(made.plan, made.payload, store, downloads, Basket())
     return done.downloads
 
 

@@ -75,7 +75,7 @@ def test_a_server_that_goes_away_costs_one_run_at_most(
     photos = [photo(number) for number in NUMBERS]
     broken = ending(home, source_of(*NUMBERS), end, restart=restart)
     try:
-        sync(own_store, photos, broken, rows_per_commit=2, policy=settings_of(concurrency=1))
+        sync(own_store, photos, broken, policy=settings_of(concurrency=1, rows_per_commit=2))
     except SERVER_GONE:
         pass
     else:

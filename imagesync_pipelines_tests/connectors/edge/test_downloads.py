@@ -14,7 +14,6 @@ from imagesync_pipelines.connectors.edge.downloads import (
     FetchedPhoto,
     fetch_ahead,
     fetch_photo,
-    open_downloads,
 )
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError, PhotoGoneError, StoreNotAllowedError
 from imagesync_pipelines.connectors.edge.model import Photo
@@ -32,7 +31,7 @@ def fetched(*answers: Exception | Body, listed: Photo | None = None, source: Sou
     source = source or Source()
     source.bodies.setdefault(one.photo_id, GOOD)
     source.answers[one.photo_id] = list(answers)
-    return fetch_photo(one, open_downloads(source.open, settings_of(), timing=no_waiting()))
+    return fetch_photo(one, Downloads(source.open, settings_of(), timing=no_waiting()))
 
 
 def test_a_good_photo_is_handed_on_with_its_bytes() -> None:
@@ -114,7 +113,7 @@ def test_a_body_that_never_ends_is_cut_at_the_limit() -> None:
 
     one = photo(1)
     source = Source(answers={one.photo_id: [Endless([])]})
-    found = fetch_photo(one, open_downloads(source.open, settings_of(max_photo=50_000)))
+    found = fetch_photo(one, Downloads(source.open, settings_of(max_photo=50_000)))
     assert (found.fault, found.received) == (DownloadFault.TOO_LARGE, 51_000)
 
 
@@ -141,7 +140,7 @@ def test_a_photo_larger_than_listed_is_taken_when_there_is_room_and_counted() ->
 
 def test_a_photo_larger_than_listed_is_refused_when_there_is_no_room() -> None:
     source = Source({photo(1).photo_id: GOOD})
-    downloads = open_downloads(source.open, settings_of(budget=100))
+    downloads = Downloads(source.open, settings_of(budget=100))
     assert downloads.budget.admit(10)
     found = fetch_photo(photo(1, size=10), downloads)
     assert (found.fault, found.held) == (DownloadFault.TOO_LARGE, 10)
@@ -203,7 +202,7 @@ def run_through(downloads: Downloads, photos: list[Photo], hold: int) -> tuple[l
 @pytest.mark.parametrize("concurrency", [1, 3])
 def test_photos_come_in_their_order_and_never_more_at_once_than_allowed(concurrency: int) -> None:
     photos, watched = [photo(number) for number in range(30)], Watched()
-    downloads = open_downloads(watched.open, settings_of(concurrency=concurrency))
+    downloads = Downloads(watched.open, settings_of(concurrency=concurrency))
     order, _ = run_through(downloads, photos, hold=7)
     assert order == [listed.photo_id for listed in photos]
     assert watched.most == concurrency
@@ -213,7 +212,7 @@ def test_photos_come_in_their_order_and_never_more_at_once_than_allowed(concurre
 def test_bytes_in_flight_stay_within_the_budget(budget: int) -> None:
     photos = [photo(number) for number in range(30)]
     largest = max(listed.size for listed in photos)
-    downloads = open_downloads(Watched().open, settings_of(budget=budget))
+    downloads = Downloads(Watched().open, settings_of(budget=budget))
     order, most = run_through(downloads, photos, hold=1000)
     assert len(order) == 30
     assert most <= max(budget, largest)
@@ -228,14 +227,14 @@ def test_the_pace_holds_over_all_threads() -> None:
             starts.append(now[0] + seconds)
 
     timing = Timing(clock=lambda: now[0], sleep=sleep)
-    downloads = open_downloads(Watched().open, settings_of(concurrency=5, pace_seconds=0.1), timing=timing)
+    downloads = Downloads(Watched().open, settings_of(concurrency=5, pace_seconds=0.1), timing=timing)
     run_through(downloads, [photo(number) for number in range(10)], hold=1)
     assert sorted(starts) == pytest.approx([0.1 * nth for nth in range(1, 10)])
 
 
 def test_leaving_early_starts_no_further_download() -> None:
     source = Source({photo(number).photo_id: picture(number) for number in range(50)})
-    downloads = open_downloads(source.open, settings_of(concurrency=1, budget=3_000))
+    downloads = Downloads(source.open, settings_of(concurrency=1, budget=3_000))
     with closing(fetch_ahead((photo(number) for number in range(50)), lambda listed: listed, downloads)) as ahead:
         next(ahead)
     assert len(source.opened) < 10

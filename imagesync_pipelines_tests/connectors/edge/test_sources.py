@@ -9,9 +9,9 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.edge.downloads import (
     DownloadFault,
+    Downloads,
     fetch_photo,
     from_bucket,
-    open_downloads,
 )
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
@@ -33,13 +33,13 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Place]:
 
 
 def test_a_photo_comes_from_the_bucket_and_is_proven(bucket: S3Place) -> None:
-    found = fetch_photo(photo(1), open_downloads(from_bucket(bucket, SETTINGS), settings_of()))
+    found = fetch_photo(photo(1), Downloads(from_bucket(bucket, SETTINGS), settings_of()))
     assert (found.body, found.fault, found.received) == (picture(1), None, len(picture(1)))
 
 
 def test_an_object_that_was_replaced_is_a_mismatch(bucket: S3Place) -> None:
     listed = photo(1, b"what was listed")
-    found = fetch_photo(listed, open_downloads(from_bucket(bucket, SETTINGS), settings_of()))
+    found = fetch_photo(listed, Downloads(from_bucket(bucket, SETTINGS), settings_of()))
     assert (found.fault, found.body) == (DownloadFault.MISMATCH, None)
 
 
