@@ -104,7 +104,7 @@ def mirror_of(photos: list[Photo]) -> pd.DataFrame:
 
 def payloads_of(photos: list[Photo]) -> Payloads:
     """Looks up these photos, as the mirror does."""
-    texts = {one.photo_id: orjson.dumps(one.as_json()).decode() for one in photos}
+    texts = {one.photo_id: orjson.dumps(one._asdict()).decode() for one in photos}
     return lambda keys: pd.DataFrame({"key": list(keys), "payload": [texts[key] for key in keys]}, dtype="str")
 
 

@@ -83,7 +83,7 @@ def _with_comment(body: bytes, text: str) -> bytes:
 
 def keep_photos(photos: list[Photo], path: Path) -> None:
     """Write a listing for other processes."""
-    path.write_bytes(orjson.dumps([photo.as_json() for photo in photos]))
+    path.write_bytes(orjson.dumps([photo._asdict() for photo in photos]))
 
 
 def read_photos(path: Path) -> list[Photo]:

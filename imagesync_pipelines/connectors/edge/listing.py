@@ -310,5 +310,5 @@ def _scan(
 
 
 def _row(photo: Photo) -> MirrorRow:
-    payload = orjson.dumps(photo.as_json()).decode()
+    payload = orjson.dumps(photo._asdict()).decode()
     return MirrorRow(photo.photo_id, photo.product_id, fingerprint(photo), payload, photo.updated_at)

@@ -52,13 +52,9 @@ class Photo(NamedTuple):
     updated_at: datetime
     image_url: str
 
-    def as_json(self) -> dict[str, Any]:
-        """The fields as JSON values, for the mirror; `from_payload` is the way back."""
-        return self._asdict() | {"updated_at": self.updated_at.isoformat()}
-
     @classmethod
     def from_payload(cls, payload: Mapping[str, Any]) -> Self:
-        """The photo that `as_json` was made from."""
+        """The photo whose fields were written as a JSON object, for the mirror or a plan."""
         return cls(**{**payload, "updated_at": datetime.fromisoformat(payload["updated_at"])})
 
     @property

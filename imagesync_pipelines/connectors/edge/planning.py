@@ -15,7 +15,7 @@ from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import Change, DeletionLimits, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan
 
-# What applying needs of every row that is added or updated; photo is the JSON of Photo.as_json.
+# What applying needs of every row that is added or updated; photo is the JSON of a Photo's fields.
 PAYLOAD_COLUMNS = ("key", "needs_bytes", "photo")
 # The JSON of so many photos is in memory at one time.
 ROWS_PER_PORTION = 1_000
@@ -33,7 +33,7 @@ PRODUCT_VALUES: Mapping[str, pa.DataType] = MappingProxyType(
 )
 
 Payloads = Callable[[Sequence[str]], pd.DataFrame]
-"""Looks up photos by their keys: the columns key and payload, which is the JSON text of Photo.as_json; a row each."""
+"""Looks up photos by their keys: the columns key and payload, the JSON text of a Photo's fields; a row each."""
 
 PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
 

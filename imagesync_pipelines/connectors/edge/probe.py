@@ -17,6 +17,7 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, Listin
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import read_cursor
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -160,9 +161,7 @@ def look(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, settings: Edge
         known = connection.scalar(
             sa.select(sa.func.count()).select_from(mine.where(mirror.c.source_updated_at >= since).subquery())
         )
-        there = dict(
-            connection.execute(mine.where(mirror.c.key == sa.any_(sa.literal(named, sa.ARRAY(sa.Text))))).all()
-        )
+        there = dict(connection.execute(mine.where(among(mirror.c.key, named))).all())
     deleted = sorted(page.deleted_ids & there.keys())
     different = [photo.photo_id for photo in page.photos if there.get(photo.photo_id) != fingerprint(photo)]
     mark = f"{value} {page.total} {' '.join(different)} {len(deleted)} {''.join(deleted[:1])}"

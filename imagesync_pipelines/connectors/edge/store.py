@@ -6,7 +6,6 @@ A blob never leaves its database here.
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
@@ -37,12 +36,11 @@ _ROWS_PER_PART = 2_000
 _SCHEMA = pa.schema(
     (name, pa.bool_() if name == "has_bytes" else pa.large_string()) for name in CURRENT_COLUMNS if name != "position"
 )
-_LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 _READ = """
 SELECT id::text, product_id::text, coalesce(object_key, ''), coalesce(filename, ''), coalesce(size, 0),
        coalesce(content_type, ''), lower(coalesce(checksum, '')), coalesce(version, 1), coalesce(is_primary, false),
-       coalesce(sort_order, 0), coalesce(updated_at, :long_ago), image_binary IS NOT NULL,
+       coalesce(sort_order, 0), coalesce(updated_at, 'epoch'), image_binary IS NOT NULL,
        coalesce(sync_status, 'pending'), coalesce(sync_error, '')
   FROM {table}
 """
@@ -108,13 +106,13 @@ def open_store(dsn: str) -> StoreDatabase:
     engine = engine_of(dsn)
     try:
         with engine.connect() as connection:
-            found = [name for name in TABLES if _exists(connection, name)]
+            tables = {name: connection.scalar(sa.text("SELECT to_regclass(:name)"), {"name": name}) for name in TABLES}
     except OperationalError as error:
         engine.dispose()
         raise StoreUnreachableError(
             f"the store's database does not answer: {' '.join(str(error.orig).split())}"
         ) from error
-    return StoreDatabase(engine, found[0] if found else TABLES[0])
+    return StoreDatabase(engine, next((name for name, found in tables.items() if found), TABLES[0]))
 
 
 @contextmanager
@@ -157,7 +155,7 @@ def read_current(database: StoreDatabase, photo_ids: Collection[str] | None = No
     or has no picture is unlike any that can be wanted. error is '' when there is none.
     """
     statement = _READ.format(table=database.table)
-    values: dict[str, Any] = {"long_ago": _LONG_AGO}
+    values: dict[str, list[str]] = {}
     if photo_ids is not None:
         statement += " WHERE id = ANY(CAST(:ids AS uuid[]))"
         values["ids"] = list(photo_ids)
@@ -228,9 +226,8 @@ def storage_used(database: StoreDatabase) -> StorageUsed:
     """How much the database holds now."""
     counts = f"SELECT coalesce(sync_status, 'pending'), count(*) FROM {database.table} GROUP BY 1"  # noqa: S608
     with database.engine.connect() as connection:
-        size = int(connection.scalar(sa.text("SELECT pg_database_size(current_database())")) or 0)
-        photos = {row[0]: row[1] for row in connection.execute(sa.text(counts))}
-    return StorageUsed(size, photos)
+        size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
+        return StorageUsed(int(size or 0), dict(connection.execute(sa.text(counts)).tuples().all()))
 
 
 def scrub(database: StoreDatabase, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScrubFound:
@@ -254,10 +251,6 @@ def scrub(database: StoreDatabase, *, on_progress: Callable[[int, int], None] = 
         hashed, after = hashed + len(rows), rows[-1][0]
         differing += [photo_id for photo_id, differs in rows if differs]
         on_progress(hashed, total)
-
-
-def _exists(connection: sa.Connection, table: str) -> bool:
-    return connection.scalar(sa.text("SELECT to_regclass(:table)"), {"table": table}) is not None
 
 
 def _parent(connection: sa.Connection, database: StoreDatabase) -> tuple[str, str] | None:

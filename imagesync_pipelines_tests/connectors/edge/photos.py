@@ -75,7 +75,7 @@ def payloads_of(photos: Sequence[Photo]) -> Payloads:
     """Looks up these photos, as storage/mirror.py does."""
 
     def look_up(keys: Sequence[str]) -> pd.DataFrame:
-        rows = [(one.photo_id, orjson.dumps(one.as_json()).decode()) for one in photos if one.photo_id in set(keys)]
+        rows = [(one.photo_id, orjson.dumps(one._asdict()).decode()) for one in photos if one.photo_id in set(keys)]
         return pd.DataFrame(rows, columns=["key", "payload"], dtype="str")
 
     return look_up

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import certifi
 import orjson
@@ -192,33 +193,31 @@ class PhotoBodies:
         return PhotoBody(response, place, start, self._settings.max_photo, lambda: self._timing.clock() > deadline)
 
     def _failure(self, response: urllib3.BaseHTTPResponse, place: Place) -> UpstreamError:
+        """The error that a refusal means.
+
+        Only HO's own "Photo not found" says that a photo is gone: a 404 of a proxy or a wrong URL must retire nothing.
+        """
+        status = response.status
         try:
             said = response.read(_ERROR_BYTES, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError):
             said = b""
+        message = _message(said).lower()
+        if b"NoSuchKey" in said or (status == 404 and message and "not found" not in message):
+            what = "the head office lists the photo but has no bytes for it"
+            return place.error(ObjectMissingError, what, status=status)
+        if status == 404 and message.startswith("photo not found"):
+            return place.error(PhotoGoneError, "the head office no longer has this photo", status=status)
+        if status == 404 and message.startswith("store not found"):
+            return place.error(StoreUnknownError, NO_STORE, status=status)
+        if status == 404:
+            return place.error(NotFoundError, NOT_HO, status=status)
+        if status == 403:
+            return place.error(StoreNotAllowedError, NOT_ALLOWED, status=status)
+        if 300 <= status < 400:
+            return place.error(RedirectRefusedError, "redirected; is the head office's url right?", status=status)
         asked = retry_after_seconds(dict(response.headers), "Retry-After", "seconds", self._timing.wall())
-        return _failure_of(place, response.status, said, asked)
-
-
-def _failure_of(place: Place, status: int, said: bytes, retry_after: float | None) -> UpstreamError:
-    """The error that a status and a body of the download endpoint mean.
-
-    Only HO's own "Photo not found" says that a photo is gone: a 404 of a proxy or of a wrong URL must retire nothing.
-    """
-    message = _message(said)
-    if b"NoSuchKey" in said or (status == 404 and message and "not found" not in message.lower()):
-        return place.error(ObjectMissingError, "the head office lists the photo but has no bytes for it", status=status)
-    if status == 404 and message.lower().startswith("photo not found"):
-        return place.error(PhotoGoneError, "the head office no longer has this photo", status=status)
-    if status == 404 and message.lower().startswith("store not found"):
-        return place.error(StoreUnknownError, NO_STORE, status=status)
-    if status == 404:
-        return place.error(NotFoundError, NOT_HO, status=status)
-    if status == 403:
-        return place.error(StoreNotAllowedError, NOT_ALLOWED, status=status)
-    if 300 <= status < 400:
-        return place.error(RedirectRefusedError, "redirected; is the head office's url right?", status=status)
-    return failure_of_status(place, status, said, retry_after)
+        return failure_of_status(place, status, said, asked)
 
 
 def _message(said: bytes) -> str:
@@ -233,10 +232,10 @@ def _message(said: bytes) -> str:
 
 def _pool(base_url: str, settings: EdgeSettings) -> urllib3.PoolManager:
     """A pool with as many connections as downloads; certificates and proxies as requests would choose them."""
-    certificates = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
-    required = "CERT_REQUIRED" if settings.verify_tls else "CERT_NONE"
+    options: dict[str, Any] = {
+        "maxsize": settings.concurrency,
+        "cert_reqs": "CERT_REQUIRED" if settings.verify_tls else "CERT_NONE",
+        "ca_certs": os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where(),
+    }
     proxy = requests.utils.select_proxy(base_url, requests.utils.get_environ_proxies(base_url))
-    size = settings.concurrency
-    if proxy is None:
-        return urllib3.PoolManager(maxsize=size, cert_reqs=required, ca_certs=certificates)
-    return urllib3.ProxyManager(proxy, maxsize=size, cert_reqs=required, ca_certs=certificates)
+    return urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
