@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, Field
@@ -18,6 +18,8 @@ from imagesync_pipelines.sync.remote import apply_remote
 from imagesync_pipelines.sync.report import Summary, summary_of
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, RemoteTarget
+
+R = TypeVar("R")
 
 # In the payload of plans that releases before the connectors' declarations stored.
 _STATE_BEFORE = "state_before"
@@ -93,7 +95,7 @@ def portions_of(context: RunContext[Any], loaded: Loaded) -> Iterator[pd.DataFra
     return found
 
 
-def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], Applied]) -> Applied:
+def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], R]) -> R:
     """Apply a loaded plan, noting when that begins and when it has ended; call it under the account's lock."""
     context.plans.mark_begun(loaded.header.id, context.run_id)
     applied = apply()

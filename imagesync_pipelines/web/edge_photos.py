@@ -8,7 +8,7 @@ import io
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
 
@@ -73,16 +73,6 @@ class StorePicture(NamedTuple):
     is_primary: bool
     sort_order: int
     sync_status: str
-
-
-class ByteRange(NamedTuple):
-    """The first byte, from 0, and how many."""
-
-    first: int
-    length: int
-
-
-NOT_SATISFIABLE: Final = ByteRange(-1, 0)
 
 
 @dataclass(frozen=True)
@@ -200,16 +190,18 @@ def _answer_with(request: Request, server: PhotoServer, picture: StorePicture) -
     if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
         return Response(status_code=304, headers=headers)
     part = _asked_range(request.headers, headers["ETag"], picture.length)
-    if part is NOT_SATISFIABLE:
+    status = 200
+    if part is None:
+        part = range(picture.length)
+    elif part:
+        status = 206
+        headers["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{picture.length}"
+    else:
         return PlainTextResponse("Range not satisfiable", 416, {**_SAFE, "Content-Range": f"bytes */{picture.length}"})
-    first, length, status = 0, picture.length, 200
-    if part is not None:
-        first, length, status = part.first, part.length, 206
-        headers["Content-Range"] = f"bytes {first}-{first + length - 1}/{picture.length}"
-    headers["Content-Length"] = str(length)
+    headers["Content-Length"] = str(len(part))
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers)
-    body = server.read(picture, first, length)
+    body = server.read(picture, part.start, len(part))
     return None if body is None else Response(body, status, headers)
 
 
@@ -244,8 +236,8 @@ def _busy(request: Request, error: Exception) -> Response:
     return PlainTextResponse("The photos cannot be read at the moment", 503, {"Retry-After": "5", **_SAFE})
 
 
-def _asked_range(headers: Mapping[str, str], etag: str, size: int) -> ByteRange | None:
-    """The range asked for of `size` bytes (RFC 9110, 14); None for the whole, NOT_SATISFIABLE behind the end.
+def _asked_range(headers: Mapping[str, str], etag: str, size: int) -> range | None:
+    """The bytes asked for, of `size` bytes (RFC 9110, 14); None for the whole, empty behind the end.
 
     A range of another picture than the one with this ETag counts as no range. Several ranges at once are answered with
     the whole picture, which the RFC allows.
@@ -255,14 +247,10 @@ def _asked_range(headers: Mapping[str, str], etag: str, size: int) -> ByteRange 
         return None
     first, last = found.groups()
     if not first:
-        length = min(int(last), size)
-        return ByteRange(size - length, length) if length else NOT_SATISFIABLE
+        return range(max(0, size - int(last)), size)
     if last and int(last) < int(first):
         return None
-    if int(first) >= size:
-        return NOT_SATISFIABLE
-    end = min(int(last) if last else size - 1, size - 1)
-    return ByteRange(int(first), end - int(first) + 1)
+    return range(int(first), min(int(last) + 1, size) if last else size)
 
 
 def _uuid(text: str) -> UUID | None:

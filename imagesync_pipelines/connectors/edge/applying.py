@@ -1,6 +1,6 @@
 """A store's plan carried out, as a step: the photos in the store's own database, what that came to, and its checks."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -107,7 +107,9 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StoreApplied:
         return StoreApplied(None, Applied(), left, 0, summary)
     loaded, calls = load_plan(context, plan_id), run.api.calls
     with run.lock():
-        done = _apply(run, loaded)
+        payload = portions_of(context, loaded)
+        _report_what_a_crash_kept_back(run, loaded.header.id)
+        done = carry_out(context, loaded, lambda: _write(run, loaded, payload))
     mirror_at = loaded.scope["mirror_at"] if not done.applied.refused and not done.gone else None
     left = _leave(run, done, datetime.fromisoformat(mirror_at) if mirror_at else None)
     warnings, calls = tuple(_warnings(context, loaded, done)), run.api.calls - calls
@@ -163,27 +165,19 @@ def no_database_is_nearly_full(context: RunContext[EdgeSettings]) -> Mapping[str
     }
 
 
-def _apply(run: StoreRun, loaded: Loaded) -> PhotosApplied:
-    done, payload = PhotosApplied(), portions_of(run.context, loaded)
-
-    def effects() -> Applied:
-        nonlocal done
-        done = apply_photos(
-            loaded.rows,
-            payload,
-            run.database,
-            Downloads(_open_photo(run), run.settings),
-            run.context.quarantine,
-            on_written=lambda written: reporting.queue(run.engine, run.name, written),
-            on_progress=lambda number: run.context.progress("photos written", number, loaded.total),
-        )
-        if done.gone:
-            with run.engine.begin() as connection:
-                mirror.mark_gone(connection, run.context.connector, run.name, done.gone, NOT_FOUND)
-        return done.applied
-
-    _report_what_a_crash_kept_back(run, loaded.header.id)
-    carry_out(run.context, loaded, effects)
+def _write(run: StoreRun, loaded: Loaded, payload: Iterator[pd.DataFrame]) -> PhotosApplied:
+    done = apply_photos(
+        loaded.rows,
+        payload,
+        run.database,
+        Downloads(_open_photo(run), run.settings),
+        run.context.quarantine,
+        on_written=lambda written: reporting.queue(run.engine, run.name, written),
+        on_progress=lambda number: run.context.progress("photos written", number, loaded.total),
+    )
+    if done.gone:
+        with run.engine.begin() as connection:
+            mirror.mark_gone(connection, run.context.connector, run.name, done.gone, NOT_FOUND)
     return done
 
 
