@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError, field_validator
@@ -27,15 +27,18 @@ Cron = Annotated[str, AfterValidator(_five_fields)]
 """When a schedule starts, in cron's five fields."""
 
 
+def _limit(name: str, default: float, description: str, le: float | None = None) -> Any:
+    """One of the deletion limits, which is understood by its name of before as well."""
+    names = AliasChoices(f"IMAGESYNC_DELETION_LIMIT_{name}", f"IMAGESYNC_BRAKE_{name}")
+    return Field(default, validation_alias=names, ge=0, le=le, description=description)
+
+
 class SettingsError(ImagesyncError):
     """A setting is missing or wrong; the message names the variable and what to do, one line per variable."""
 
 
 class Settings(BaseSettings):
-    """The settings shared by all connectors;
-
-    every field is the variable IMAGESYNC_<FIELD>, as `.env.example` lists them.
-    """
+    """The settings shared by all connectors: each field is the variable IMAGESYNC_<FIELD>, as in `.env.example`."""
 
     model_config = SettingsConfigDict(
         env_prefix="IMAGESYNC_", extra="ignore", env_ignore_empty=True, populate_by_name=True
@@ -64,31 +67,14 @@ class Settings(BaseSettings):
         (), description="apprise targets of alerts, separated by blanks or commas"
     )
     alert_repeat_minutes: int = Field(60, ge=0, description="the same failure is sent again after this many minutes")
-    deletion_limit_share: float = Field(
-        0.10,
-        validation_alias=AliasChoices("IMAGESYNC_DELETION_LIMIT_SHARE", "IMAGESYNC_BRAKE_SHARE"),
-        ge=0,
-        le=1,
-        description="removals above this share of what is there are held back",
+    deletion_limit_share: float = _limit(
+        "SHARE", 0.10, "removals above this share of what is there are held back", le=1
     )
-    deletion_limit_count: int = Field(
-        500,
-        validation_alias=AliasChoices("IMAGESYNC_DELETION_LIMIT_COUNT", "IMAGESYNC_BRAKE_COUNT"),
-        ge=0,
-        description="removals above this number are held back",
+    deletion_limit_count: int = _limit("COUNT", 500, "removals above this number are held back")
+    deletion_limit_bare: int = _limit(
+        "BARE", 25, "removals leaving more products than this without image are held back"
     )
-    deletion_limit_bare: int = Field(
-        25,
-        validation_alias=AliasChoices("IMAGESYNC_DELETION_LIMIT_BARE", "IMAGESYNC_BRAKE_BARE"),
-        ge=0,
-        description="removals leaving more products than this without image are held back",
-    )
-    deletion_limit_floor: int = Field(
-        5,
-        validation_alias=AliasChoices("IMAGESYNC_DELETION_LIMIT_FLOOR", "IMAGESYNC_BRAKE_FLOOR"),
-        ge=0,
-        description="up to this many removals the share is not looked at",
-    )
+    deletion_limit_floor: int = _limit("FLOOR", 5, "up to this many removals the share is not looked at")
     allowed_image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="hosts in private networks that pictures may be fetched from, separated by blanks or commas"
     )

@@ -8,8 +8,8 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
@@ -51,10 +51,9 @@ def _database(value: object, info: ValidationInfo) -> object:
     found = _from_environment(value, info)
     if not isinstance(found, str):
         return found
-    try:
+    url = None
+    with suppress(ArgumentError):
         url = sa.make_url(found.strip())
-    except ArgumentError:
-        url = None
     if url is None or url.drivername.split("+")[0] not in {"postgres", "postgresql"}:
         raise ValueError("not a PostgreSQL URL; it should look like postgresql://user@host:5432/database")
     if found is value and url.password is not None:
@@ -135,23 +134,18 @@ class KnownAccounts(Generic[A]):
 
 def load_accounts(settings: Settings) -> Accounts:
     """Read the accounts file; without IMAGESYNC_ACCOUNTS there are no accounts. Raises AccountsError."""
-    if settings.accounts is None:
+    path = settings.accounts
+    if path is None:
         return Accounts()
-    return Accounts(_document(settings.accounts), _variables(), settings.environment)
-
-
-def _document(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
+        document = tomllib.loads(path.expanduser().read_text(encoding="utf-8"))
     except OSError as error:
         raise AccountsError(f"IMAGESYNC_ACCOUNTS: {path} cannot be read ({error.strerror or error})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise AccountsError(f"IMAGESYNC_ACCOUNTS: {path} is no TOML: {error}") from None
-
-
-def _variables() -> dict[str, str | None]:
-    """What `env:NAME` may name: the environment, and below it the `.env` that the settings are read from."""
-    return {**dotenv_values(os.environ.get("IMAGESYNC_ENV_FILE", ".env")), **os.environ}
+    # The environment, and below it the `.env` that the settings are read from.
+    variables = {**dotenv_values(os.environ.get("IMAGESYNC_ENV_FILE", ".env")), **os.environ}
+    return Accounts(document, variables, settings.environment)
 
 
 def _line(place: tuple[int | str, ...], message: str, kind: str) -> str:

@@ -75,10 +75,8 @@ def migrate(stores: tuple[str, ...]) -> None:
 @click.pass_context
 def scrub(context: click.Context, stores: tuple[str, ...]) -> None:
     """Hash every stored photo inside its database, and fetch again from the head office what differs."""
-    settings = load_settings(Settings)
     with progress_bars() as progress:
-        outcomes = runs.run_job(CONNECTOR.name, "scrub", stores, settings=settings, progress=progress)
-        context.exit(print_outcomes("store", outcomes, settings.webserver_url))
+        context.exit(print_outcomes("store", runs.run_job(CONNECTOR.name, "scrub", stores, progress=progress)))
 
 
 @click.command("serve")

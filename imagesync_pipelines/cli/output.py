@@ -1,6 +1,6 @@
 """How the terminal shows things: a progress bar, a summary table, a list."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,18 +11,13 @@ from rich.progress import Progress as Bars
 from rich.table import Table
 
 from imagesync_pipelines.defs.runs import RunOutcome, Status
+from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.steps import Progress
 
-EXIT_CODES = {Status.COMPLETED: 0, Status.FAILED: 1, Status.PARTIAL: 3}
-WORST_FIRST = (Status.FAILED, Status.PARTIAL, Status.COMPLETED)
-COLOURS = {Status.COMPLETED: "green", Status.FAILED: "red", Status.PARTIAL: "yellow"}
-
-
-def console() -> Console:
-    """A console on standard output, as wide as the terminal; 120 columns where there is none."""
-    found = Console()
-    return found if found.is_terminal else Console(width=120)
+# The worst first.
+EXIT_CODES = {Status.FAILED: 1, Status.PARTIAL: 3, Status.COMPLETED: 0}
+COLOURS = {Status.FAILED: "red", Status.PARTIAL: "yellow", Status.COMPLETED: "green"}
 
 
 @contextmanager
@@ -48,28 +43,29 @@ def progress_bars() -> Iterator[Progress]:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows as a table; numbers to the right."""
+    """Print rows as a table, as wide as the terminal, 120 columns where there is none; numbers to the right."""
     table = Table(title=title, title_justify="left")
     for index, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) for row in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
 
 
 def print_plan_line(plan: PlanHeader) -> None:
     """Print a plan's numbers, and how to apply it when nobody has."""
     counts = ", ".join(f"{name} {number}" for name, number in plan.counts.items())
+    ended = f"nothing is written yet, apply it with: imagesync apply {plan.id}"
     if plan.applied_at is not None:
-        click.echo(f"  plan {plan.id}: {counts}; applied {plan.applied_at:%Y-%m-%d %H:%M:%S %Z}")
-    else:
-        click.echo(f"  plan {plan.id}: {counts}; nothing is written yet, apply it with: imagesync apply {plan.id}")
+        ended = f"applied {plan.applied_at:%Y-%m-%d %H:%M:%S %Z}"
+    click.echo(f"  plan {plan.id}: {counts}; {ended}")
 
 
-def print_outcome(outcome: RunOutcome, link: str) -> int:
+def print_outcome(outcome: RunOutcome) -> int:
     """Print how a run ended, its numbers, warnings and error; returns the process's exit code."""
-    summary: Mapping[str, Any] = outcome.summary
+    summary = outcome.summary
     click.secho(f"{outcome.status}: run {outcome.run_id}", fg=COLOURS[outcome.status], bold=True)
     names = ("images_added", "images_updated", "images_deleted", "kept", "rejected", "held_back", "refused",
              "products_affected", "api_calls", "seconds")  # fmt: skip
@@ -82,15 +78,14 @@ def print_outcome(outcome: RunOutcome, link: str) -> int:
         click.secho(f"  warning: {warning}", fg="yellow")
     if outcome.error:
         click.secho(f"  error: {outcome.error}", fg="red")
-    click.echo(f"  in the UI: {link}/runs/{outcome.run_id}")
+    click.echo(f"  in the UI: {load_settings(Settings).webserver_url}/runs/{outcome.run_id}")
     return EXIT_CODES[outcome.status]
 
 
-def print_outcomes(kind: str, outcomes: Iterable[tuple[str, RunOutcome]], link: str) -> int:
+def print_outcomes(kind: str, outcomes: Iterable[tuple[str, RunOutcome]]) -> int:
     """Print the outcome of every account or store (`kind`) as it comes; the exit code is that of the worst."""
-    seen = []
+    codes = set()
     for name, outcome in outcomes:
         click.secho(f"{kind} {name}", bold=True)
-        print_outcome(outcome, link)
-        seen.append(outcome.status)
-    return next((EXIT_CODES[status] for status in WORST_FIRST if status in seen), EXIT_CODES[Status.COMPLETED])
+        codes.add(print_outcome(outcome))
+    return next((code for code in EXIT_CODES.values() if code in codes), 0)

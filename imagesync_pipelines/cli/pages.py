@@ -1,5 +1,7 @@
 """`imagesync image-db …`: Upkeep of the image database's pages."""
 
+from functools import partial
+
 import click
 
 from imagesync_pipelines.defs import pages, runs
@@ -10,10 +12,6 @@ from imagesync_pipelines.sync.connector import Connector
 def _paged() -> Connector:
     """The connector whose source is read in blocks of pages."""
     return next(one for one in connectors() if one.pages is not None)
-
-
-def _warn(text: str) -> None:
-    click.echo(text, err=True)
 
 
 @click.command("reset-pages")
@@ -28,5 +26,5 @@ def reset_pages() -> None:
 def discover() -> None:
     """Ask the image database how many pages it has and make the page partitions equal to that (one call)."""
     with runs.opened() as (installation, instance):
-        found = pages.discover_pages(instance, _paged(), installation.settings, _warn)
+        found = pages.discover_pages(instance, _paged(), installation.settings, partial(click.echo, err=True))
     click.echo(found.sentence())

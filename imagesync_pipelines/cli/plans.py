@@ -5,7 +5,7 @@ import click
 from imagesync_pipelines.cli.output import print_outcome, print_plan_line, print_table, progress_bars
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history as read_history
-from imagesync_pipelines.settings import DEFAULT_SOURCE, Settings, load_settings
+from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage import plans as stored
 
 SHOWN = 40
@@ -39,10 +39,9 @@ def plan(plan_id: int | None, connector: str) -> None:
 @click.pass_context
 def apply(context: click.Context, plan_id: int, replan: bool) -> None:
     """Apply the stored plan PLAN (its number is printed by a dry run and by `imagesync plan`)."""
-    settings = load_settings(Settings)
     with progress_bars() as progress:
-        outcome = runs.apply_plan(plan_id, replan=replan, settings=settings, progress=progress)
-    context.exit(print_outcome(outcome, settings.webserver_url))
+        outcome = runs.apply_plan(plan_id, replan=replan, progress=progress)
+    context.exit(print_outcome(outcome))
 
 
 @click.command("history")
@@ -57,8 +56,6 @@ def history(limit: int, connector: str | None) -> None:
     for line in lines:
         started = line.started.astimezone().strftime("%Y-%m-%d %H:%M:%S") if line.started else ""
         seconds = round((line.completed - line.started).total_seconds(), 1) if line.started and line.completed else None
-        numbers = (line.added, line.updated, line.deleted, line.products_affected)
-        rows.append(
-            (line.run_id[:8], line.job, line.partition, line.status, started, seconds, *numbers, line.error[:200])
-        )
+        cells = (line.run_id[:8], line.job, line.partition, line.status, started, seconds, line.added, line.updated)
+        rows.append((*cells, line.deleted, line.products_affected, line.error[:200]))
     print_table(f"the last {len(rows)} runs", columns, rows)

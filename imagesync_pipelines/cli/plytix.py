@@ -10,7 +10,7 @@ from imagesync_pipelines.cli.output import print_outcome, progress_bars
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.settings import Settings, load_settings
+from imagesync_pipelines.settings import load_settings
 
 account_option = click.option(
     "--plytix-account", "account", metavar="ALIAS", help="which account of the accounts file (default: the only one)"
@@ -52,12 +52,10 @@ def sync(
         raise click.UsageError(
             "Say which products: --mapping FILE, the variable PLYTIX_MAPPING_FOLDER, or --live with --sku SKU.", context
         )
-    settings = load_settings(Settings)
     with progress_bars() as progress:
         named = [account] if account else []
-        outcomes = runs.sync(CONNECTOR, named, settings=settings, progress=progress, dry_run=dry_run, **options)
-        outcome = runs.only(outcomes)
-    code = print_outcome(outcome, settings.webserver_url)
+        outcome = runs.only(runs.sync(CONNECTOR, named, progress=progress, dry_run=dry_run, **options))
+    code = print_outcome(outcome)
     if outcome.report:
         told = outcome.report
         click.echo(
@@ -78,16 +76,15 @@ def sync(
 @click.pass_context
 def cleanup(context: click.Context, missing_from: str, account: str | None, allow_mass_delete: bool) -> None:
     """Plan the removal of what we created for listings that are not in FILE; `imagesync apply` then does it."""
-    settings = load_settings(Settings)
+    named = [account] if account else []
     with progress_bars() as progress:
         outcomes = runs.run_job(
             CONNECTOR,
             "cleanup",
-            [account] if account else [],
-            settings=settings,
+            named,
             progress=progress,
             missing_from=missing_from,
             allow_mass_delete=allow_mass_delete,
         )
         outcome = runs.only(outcomes)
-    context.exit(print_outcome(outcome, settings.webserver_url))
+    context.exit(print_outcome(outcome))

@@ -4,7 +4,7 @@ import click
 
 from imagesync_pipelines.cli.output import print_outcome, print_table, progress_bars
 from imagesync_pipelines.defs import runs
-from imagesync_pipelines.settings import DEFAULT_SOURCE, Settings, load_settings
+from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.quarantine import QuarantineEntry, QuarantineTable
 
 
@@ -29,20 +29,18 @@ def list_items(connector: str, limit: int) -> None:
 @click.pass_context
 def replay(context: click.Context, ids: tuple[int, ...], everything: bool, connector: str) -> None:
     """Try items again now, from the stored pages."""
-    settings = load_settings(Settings)
-    with runs.opened(settings) as (installation, _):
+    with runs.opened() as (installation, _):
         entries = _chosen(QuarantineTable(installation.engine, connector), ids, everything)
     if not entries:
         click.echo("nothing to replay")
         return
     images = sorted({entry.key.rpartition("/")[2] for entry in entries})
     with progress_bars() as progress:
-        outcome = runs.only(runs.sync(connector, settings=settings, progress=progress, external_ids=images))
-    code = print_outcome(outcome, settings.webserver_url)
-    with runs.opened(settings) as (installation, _):
+        outcome = runs.only(runs.sync(connector, progress=progress, external_ids=images))
+    code = print_outcome(outcome)
+    with runs.opened() as (installation, _):
         left = {entry.id for entry in QuarantineTable(installation.engine, connector).list()}
-    done = sum(entry.id not in left for entry in entries)
-    click.echo(f"  {done} of {len(entries)} left the quarantine")
+    click.echo(f"  {sum(entry.id not in left for entry in entries)} of {len(entries)} left the quarantine")
     context.exit(code)
 
 
@@ -60,11 +58,7 @@ def drop(ids: tuple[int, ...], connector: str) -> None:
 
 def _chosen(table: QuarantineTable, ids: tuple[int, ...], everything: bool) -> list[QuarantineEntry]:
     """The entries asked for; an id that is not in the connector's quarantine is an error that names it."""
-    entries = table.list()
-    if everything:
-        return list(entries)
-    known = {entry.id: entry for entry in entries}
-    missing = [str(number) for number in ids if number not in known]
-    if missing:
+    known = {entry.id: entry for entry in table.list()}
+    if missing := [str(number) for number in ids if number not in known and not everything]:
         raise click.ClickException(f"not in quarantine: {', '.join(missing)}; see `imagesync quarantine list`")
-    return [known[number] for number in ids]
+    return [known[number] for number in (known if everything else ids)]

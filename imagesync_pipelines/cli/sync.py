@@ -10,8 +10,6 @@ from pydantic.fields import FieldInfo
 from imagesync_pipelines.cli.output import print_outcome, print_outcomes, progress_bars
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.registry import CONNECTORS, connector_named
-from imagesync_pipelines.settings import Settings, load_settings
-from imagesync_pipelines.sync.connector import AccountSet, Connector
 
 # What an option was called before; both are understood.
 FORMER_NAMES = {"allow_mass_delete": "--lift-brake"}
@@ -24,25 +22,20 @@ def sync_command(name: str) -> click.Command:
     @click.pass_context
     def sync(context: click.Context, /, accounts: tuple[str, ...] = (), **options: Any) -> None:
         asked = {field: value for field, value in options.items() if value is not None}
-        settings = load_settings(Settings)
         with progress_bars() as progress:
-            outcomes = runs.sync(name, accounts, settings=settings, progress=progress, **asked)
-            if connector.accounts is None:
-                code = print_outcome(runs.only(outcomes), settings.webserver_url)
-            else:
-                code = print_outcomes(_word(connector.accounts), outcomes, settings.webserver_url)
+            outcomes = runs.sync(name, accounts, progress=progress, **asked)
+            code = print_outcomes(word, outcomes) if word else print_outcome(runs.only(outcomes))
         context.exit(code)
 
-    own: list[click.Parameter] = [] if connector.accounts is None else [_account_option(connector.accounts)]
-    return click.Command(
-        name.replace("_", "-"), params=[*own, *options_of(connector)], callback=sync, help=CONNECTORS[name]
-    )
-
-
-def options_of(connector: Connector) -> list[click.Parameter]:
-    """The fields of a connector's options that have a description, as options of a command."""
     fields = connector.options.model_fields.items()
-    return [_option(name, field, field.description) for name, field in fields if field.description]
+    options = [_option(field, info, info.description) for field, info in fields if info.description]
+    word = ""
+    if connector.accounts is not None:
+        option, metavar = connector.accounts.option.split()
+        word = option.removeprefix("--")
+        text = f"this {word} only; may be given several times (default: all)"
+        options.insert(0, click.Option([option, "accounts"], multiple=True, metavar=metavar, help=text))
+    return click.Command(name.replace("_", "-"), params=[*options], callback=sync, help=CONNECTORS[name])
 
 
 def _option(name: str, field: FieldInfo, description: str) -> click.Option:
@@ -60,13 +53,3 @@ def _option(name: str, field: FieldInfo, description: str) -> click.Option:
         least = next((int(str(rule.ge)) for rule in field.metadata if isinstance(rule, Ge)), None)
         return click.Option(words, type=click.IntRange(min=least), metavar="N", help=description)
     return click.Option(words, metavar=name.upper(), help=description)
-
-
-def _account_option(accounts: AccountSet) -> click.Option:
-    word, metavar = accounts.option.split()
-    text = f"this {_word(accounts)} only; may be given several times (default: all)"
-    return click.Option([word, "accounts"], multiple=True, metavar=metavar, help=text)
-
-
-def _word(accounts: AccountSet) -> str:
-    return accounts.option.split()[0].removeprefix("--")
