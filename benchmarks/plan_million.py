@@ -7,14 +7,14 @@ worst one (every key is new).
 import multiprocessing
 import resource
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
-from imagesync_pipelines.sync.apply import apply_database
+from imagesync_pipelines.sync.apply import apply_database, outcomes
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import DeletionLimits, GroupWork, Outcome, Proof, QuarantineItem, RowResult, Scope
+from imagesync_pipelines.sync.model import DeletionLimits, Outcome, Proof, QuarantineItem, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 
 ROWS = 1_000_000
@@ -40,10 +40,8 @@ class Measured(NamedTuple):
 class _Instant:
     """A target that does nothing, at once, so that what is left is the engine's own time."""
 
-    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
-        return [
-            RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason) for work in works for row in work.rows
-        ]
+    def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
+        return outcomes(rows, Outcome.DONE)
 
 
 class _NoQuarantine:

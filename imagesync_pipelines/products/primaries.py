@@ -1,13 +1,13 @@
 """Primaries in the database: images under lock, the flag of those whose flag is wrong, and a person's own choice."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.products import rules
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.pins import pins_of, set_pin, unset_pin
 from imagesync_pipelines.storage.schema import product, product_image
@@ -28,41 +28,24 @@ HAVING count(*) FILTER (WHERE i.is_primary) <> 1
 """
 
 
-class Present(NamedTuple):
-    """One product image as it is in the database."""
-
-    id: int
-    product_id: int
-    external_id: str
-    fingerprint: str
-    priority: int
-    newest_export: datetime | None
-    is_primary: bool
-    source: str
-
-    @property
-    def name(self) -> rules.ImageName:
-        """Which image of its product it is."""
-        return rules.ImageName(self.source, self.external_id)
-
-    def shown(self) -> rules.Shown:
-        """What of it decides where it is shown."""
-        return rules.Shown(self.external_id, self.priority, self.newest_export, self.source)
+# A product image as it is in the database, as far as its place among the others is concerned.
+PRESENT_COLUMNS = (
+    "id",
+    "product_id",
+    "source",
+    "external_id",
+    "fingerprint",
+    "priority",
+    "newest_export",
+    "is_primary",
+)
 
 
-@dataclass(frozen=True)
-class Locked:
-    """Products that nobody else writes until the transaction ends: their images by product, and their pins."""
+class Locked(NamedTuple):
+    """Products that nobody else writes until the transaction ends: their images (PRESENT_COLUMNS), and their pins."""
 
-    images: Mapping[int, Sequence[Present]]
-    pins: Mapping[int, tuple[str, str]]
-
-    def primaries(self) -> dict[int, rules.ImageName | None]:
-        """Which image of all sources should be primary, by product; None for a product without images."""
-        return {
-            product_id: rules.choose_primary((row.shown() for row in rows), self.pins.get(product_id))
-            for product_id, rows in self.images.items()
-        }
+    images: pd.DataFrame
+    pins: dict[int, tuple[str, str]]
 
 
 def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Locked:
@@ -71,33 +54,36 @@ def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Lo
     The row of the product is the lock: it is there before its first image is. Reading is a statement of its own after
     the lock, because the locking one would still see what was there before it waited.
     """
-    wanted = sa.any_(sa.literal(sorted(product_ids), sa.ARRAY(sa.BigInteger)))
-    lock = sa.select(product.c.id).where(product.c.id == wanted).order_by(product.c.id)
+    lock = sa.select(product.c.id).where(among(product.c.id, sorted(product_ids))).order_by(product.c.id)
     connection.execute(lock.with_for_update(key_share=True))
-    columns = [product_image.c[name] for name in Present._fields]
-    rows = connection.execute(sa.select(*columns).where(product_image.c.product_id == wanted).order_by("id"))
-    images: dict[int, list[Present]] = {product_id: [] for product_id in product_ids}
-    for row in rows:
-        images[row[1]].append(Present._make(row))
-    return Locked(images, pins_of(connection, product_ids))
+    columns = [product_image.c[name] for name in PRESENT_COLUMNS]
+    there = connection.execute(sa.select(*columns).where(among(product_image.c.product_id, product_ids)))
+    # As objects: a moment that is not there stays None.
+    images = pd.DataFrame(there.all(), columns=PRESENT_COLUMNS, dtype=object)
+    return Locked(images.astype({"product_id": "int64", "is_primary": "bool"}), pins_of(connection, product_ids))
 
 
-def set_flags(
-    connection: sa.Connection,
-    locked: Locked,
-    primaries: Mapping[int, tuple[str, str] | None],
-    written: Collection[tuple[int, tuple[str, str]]] = (),
-) -> None:
-    """Set or clear the flag of every image whose flag is wrong, but for those in `written` (product, image)."""
-    flips = [
-        (row.id, row.name == primaries[row.product_id])
-        for rows in locked.images.values()
-        for row in rows
-        if row.is_primary != (row.name == primaries[row.product_id]) and (row.product_id, row.name) not in written
-    ]
-    if flips:
-        ids, flags = zip(*flips, strict=True)
-        connection.execute(sa.text(_FLIP), {"ids": list(ids), "flags": list(flags)})
+def primary_flags(images: pd.DataFrame, pins: Mapping[int, tuple[str, str]]) -> pd.Series:
+    """Which images of whole products are primary (True/False), of all sources together, as rules.choose_primary says.
+
+    images: product_id, source, external_id, priority, newest_export.
+    """
+    several = images[images["product_id"].duplicated(keep=False)]  # most products have one
+    shown: dict[int, list[rules.Shown]] = {}
+    columns = ["product_id", "external_id", "priority", "newest_export", "source"]
+    for product_id, *values in several[columns].itertuples(index=False, name=None):
+        shown.setdefault(product_id, []).append(rules.Shown(*values))
+    chosen = {product_id: rules.choose_primary(of, pins.get(product_id)) for product_id, of in shown.items()}
+    names = zip(images["product_id"], zip(images["source"], images["external_id"], strict=True), strict=True)
+    return pd.Series([chosen.get(product_id, name) == name for product_id, name in names], images.index, dtype="bool")
+
+
+def set_flags(connection: sa.Connection, images: pd.DataFrame, primary: pd.Series) -> None:
+    """Set or clear the flag of every image whose flag is wrong."""
+    wrong = images["is_primary"] != primary
+    if wrong.any():
+        flips = {"ids": images.loc[wrong, "id"].tolist(), "flags": primary[wrong].tolist()}
+        connection.execute(sa.text(_FLIP), flips)
 
 
 def repair_primaries(engine: sa.Engine) -> int:
@@ -108,8 +94,8 @@ def repair_primaries(engine: sa.Engine) -> int:
     with engine.begin() as connection:
         products = list(connection.scalars(sa.text(_WRONG)))
         if products:
-            locked = lock_products(connection, products)
-            set_flags(connection, locked, locked.primaries())
+            images, pins = lock_products(connection, products)
+            set_flags(connection, images, primary_flags(images, pins))
     return len(products)
 
 
@@ -119,17 +105,18 @@ def pin_image(engine: sa.Engine, product_id: int, source: str, external_id: str,
     Raises PinRefusedError when the product does not have the image; then nothing is changed.
     """
     with engine.begin() as connection:
-        locked = lock_products(connection, [product_id])
-        if (source, external_id) not in {row.name for row in locked.images[product_id]}:
+        images, _ = lock_products(connection, [product_id])
+        pinned = (images["source"] == source) & (images["external_id"] == external_id)
+        if not pinned.any():
             raise PinRefusedError(f"Product {product_id} has no image {external_id}; nothing was pinned.")
         set_pin(connection, product_id, source, external_id, who)
-        set_flags(connection, locked, {product_id: (source, external_id)})
+        set_flags(connection, images, pinned)
 
 
 def unpin_image(engine: sa.Engine, product_id: int) -> bool:
     """Let the rules choose the product's primary again, at once; says whether there was a pin."""
     with engine.begin() as connection:
-        locked = lock_products(connection, [product_id])
+        images, _ = lock_products(connection, [product_id])
         was_pinned = unset_pin(connection, product_id)
-        set_flags(connection, locked, replace(locked, pins={}).primaries())
+        set_flags(connection, images, primary_flags(images, {}))
     return was_pinned

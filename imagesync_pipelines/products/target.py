@@ -2,52 +2,58 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, NamedTuple
+from datetime import UTC, datetime, timedelta
+from itertools import compress
+from typing import Any
 
 import pandas as pd
 import psycopg
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from psycopg import sql
 from psycopg.errors import NumericValueOutOfRange
 
-from imagesync_pipelines.products import rules
-from imagesync_pipelines.products.primaries import Locked, Present, lock_products, set_flags
+from imagesync_pipelines.products.primaries import lock_products, primary_flags, set_flags
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
-from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult, group_state
+from imagesync_pipelines.sync.apply import outcomes
+from imagesync_pipelines.sync.model import Change, Outcome, group_state
+from imagesync_pipelines.sync.plan import group_states
 
 _CURRENT = "SELECT product_id || '/' || external_id, product_id, fingerprint, original_url FROM imagesync.product_image"
 
 # A row that the database does not accept; what goes wrong in COPY comes from the driver as it is.
 BAD_ROW = (sa.exc.DataError, sa.exc.IntegrityError, psycopg.DataError, psycopg.IntegrityError)
 
+MOVED = "the images of this product changed since the plan was made; plan again"
+
 _WITHOUT_IMAGES = group_state(())
-
-
-class Values(NamedTuple):
-    """The values of one product image, in the order in which they are copied; metadata is JSON in UTF-8."""
-
-    image_url: str
-    thumbnail_url: str | None
-    image_type: str
-    is_front: bool
-    priority: int
-    alt_text: str
-    metadata: bytes
-    fingerprint: str
-    original_url: str | None
-    newest_export: datetime | None
-    matched_by: str
-    chosen_because: str
-    width: int | None
-    height: int | None
-    image_format: str
-
-
-Payload = Callable[[Sequence[str]], dict[str, Values]]
-"""The values of the rows with these engine keys."""
 _Row = tuple[Any, ...]
+
+
+VALUES = pa.schema(
+    {
+        "image_url": pa.string(),
+        "thumbnail_url": pa.string(),
+        "image_type": pa.string(),
+        "is_front": pa.bool_(),
+        "priority": pa.int64(),
+        "alt_text": pa.string(),
+        "metadata": pa.binary(),
+        "fingerprint": pa.string(),
+        "original_url": pa.string(),
+        "newest_export": pa.timestamp("us", "UTC"),
+        "matched_by": pa.string(),
+        "chosen_because": pa.string(),
+        "width": pa.int64(),
+        "height": pa.int64(),
+        "image_format": pa.string(),
+    }
+)
+"""The values of a product image, in the order in which they are copied; metadata is JSON in UTF-8."""
+
+Payload = Callable[[Sequence[str]], pa.Table]
+"""The VALUES of the rows with these engine keys, in their order."""
 
 _TABLE = "imagesync.product_image"
 # A row as it is copied: its columns with their types on the wire. last_synced is not among them: it is now, by default.
@@ -61,12 +67,12 @@ _NOT_TEXT = {
     "width": "int4",
     "height": "int4",
 }
-_NAMES = ("product_id", "source", "external_id", "is_primary", *Values._fields)
+_NAMES = ("product_id", "source", "external_id", "is_primary", *VALUES.names)
 _TYPES = tuple(_NOT_TEXT.get(name, "text") for name in _NAMES)
 _COLUMNS = ", ".join(_NAMES)
-_METADATA = Values._fields.index("metadata")
-_JSONB_VERSION = b"\x01"
+_JSONB_VERSION = pa.scalar(b"\x01")
 _LARGEST = 2**31 - 1
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _STAGE = f"""
 CREATE TEMPORARY TABLE IF NOT EXISTS product_image_stage ON COMMIT DELETE ROWS AS
@@ -106,12 +112,6 @@ def image_key(product_id: int | str, external_id: str) -> str:
     return f"{product_id}/{external_id}"
 
 
-def split_key(key: str) -> tuple[int, str]:
-    """The product's id and the image's external id of an engine key."""
-    product_id, _, external_id = key.partition("/")
-    return int(product_id), external_id
-
-
 def read_current(engine: sa.Engine, source: str, product_ids: Collection[int] | None = None) -> pd.DataFrame:
     """What the connector `source` has in `product_image` now, as the engine's `current`.
 
@@ -144,122 +144,89 @@ class ProductImageTarget:
     payload: Payload
     resumed: bool = False
 
-    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
+    def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
         """Apply the products in one transaction; raises when any row is not accepted and there are several products."""
         try:
             with self.engine.begin() as connection:
-                return self._apply(connection, works)
+                return self._apply(connection, rows, digests)
         except BAD_ROW:
-            if len(works) > 1:
+            if rows["group"].nunique() > 1:
                 raise
-        return self._apply_row_by_row(works[0])
+        return self._apply_row_by_row(rows, digests)
 
-    def _apply_row_by_row(self, work: GroupWork) -> list[RowResult]:
+    def _apply_row_by_row(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
         """One product, each row under its own savepoint, so that one poisoned image leaves the others applied."""
         with self.engine.begin() as connection:
-            results = self._settled(work, lock_products(connection, [int(work.group)]))
-            for row in () if results else work.rows:
+            locked = lock_products(connection, [int(rows["group"].iloc[0])])
+            told = [self._settled(rows, digests, locked.images)]
+            for row in () if len(told[0]) else (rows.iloc[[at]] for at in range(len(rows))):
                 try:
                     with connection.begin_nested():
-                        results += self._apply(connection, [GroupWork(work.group, (row,), None)])
+                        told.append(self._apply(connection, row, None))
                 except BAD_ROW as error:
-                    results.append(RowResult(row.key, row.group, row.change, Outcome.FAILED, _reason(error)))
-        return results
+                    told.append(outcomes(row, Outcome.FAILED, _reason(error)))
+        return pd.concat(told)
 
-    def _apply(self, connection: sa.Connection, works: Sequence[GroupWork]) -> list[RowResult]:
-        locked = lock_products(connection, [int(work.group) for work in works])
-        results: list[RowResult] = []
-        rows: list[PlanRow] = []
-        for work in works:
-            settled = self._settled(work, locked)
-            results += settled
-            rows += () if settled else work.rows
-        written = [row for row in rows if row.change in (Change.ADD, Change.UPDATE)]
-        payload = self.payload([row.key for row in written]) if written else {}
-        primaries = self._primaries_after(rows, locked, payload)
-        # Of products without images there is nothing to remove, to rename or to compare with.
-        known = [row for row in rows if locked.images[int(row.group)]]
-        _remove(connection, self.source, [split_key(row.key) for row in known if row.change is Change.REMOVE])
-        _rename(connection, self.source, _renamed(known))
-        self._write(connection, written, payload, primaries, locked)
-        keys = [split_key(key) for row in known for key in (row.key, row.key_before) if key]
-        touched = {(product_id, rules.ImageName(self.source, external_id)) for product_id, external_id in keys}
-        set_flags(connection, locked, primaries, touched)
-        return results + [RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason) for row in rows]
+    def _apply(self, connection: sa.Connection, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
+        images, pins = lock_products(connection, [int(group) for group in rows["group"].unique()])
+        settled = self._settled(rows, digests, images)
+        rows = rows[~rows["group"].isin(settled["group"])]
+        done = outcomes(rows, Outcome.DONE)
+        rows = rows.assign(product_id=rows["group"].astype("int64"), external_id=_external_ids(rows["key"]))
+        removed = rows["change"] == Change.REMOVE
+        written = rows[~removed]
+        renamed = written[written["key_before"].notna() & (written["key_before"] != written["key"])]
+        renamed = renamed.assign(before=_external_ids(renamed["key_before"]))
+        columns = (renamed[name].tolist() for name in ("product_id", "before", "external_id"))
+        for product_id, before, after in zip(*columns, strict=True):  # a pin moves with its image
+            if pins.get(product_id) == (self.source, before):
+                pins[product_id] = (self.source, after)
+        values = self.payload(written["key"].tolist()) if len(written) else VALUES.empty_table()
+        touched = [*rows["key"], *rows["key_before"].dropna()]
+        stay = images[(images["source"] != self.source) | ~_keys(images).isin(touched)]
+        come = pd.DataFrame(
+            {
+                "product_id": written["product_id"].to_numpy(),
+                "source": self.source,
+                "external_id": written["external_id"].to_numpy(),
+                "priority": _python(values["priority"]),
+                # As objects: a moment that is not there stays None.
+                "newest_export": pd.Series(_python(values["newest_export"]), dtype=object),
+            }
+        )
+        primary = primary_flags(pd.concat([stay.astype(object), come.astype(object)], ignore_index=True), pins)
+        _remove(connection, self.source, rows[removed])
+        _rename(connection, self.source, renamed)
+        copied = _copied(written.assign(is_primary=primary[len(stay) :].to_numpy(), source=self.source), values)
+        _write(connection, copied, ~written["product_id"].isin(images["product_id"]))
+        set_flags(connection, stay, primary[: len(stay)].set_axis(stay.index))
+        return pd.concat([settled, done])
 
-    def _settled(self, work: GroupWork, locked: Locked) -> list[RowResult]:
-        """The results of a product that is not to be written; empty when it is."""
-        present = [row for row in locked.images[int(work.group)] if row.source == self.source]
-        if work.state_before is None or work.state_before == (_state(present) if present else _WITHOUT_IMAGES):
-            return []
-        if self.resumed and _as_planned(work, present):
-            return [RowResult(row.key, row.group, row.change, Outcome.DONE, row.reason) for row in work.rows]
-        reason = "the images of this product changed since the plan was made; plan again"
-        return [RowResult(row.key, row.group, row.change, Outcome.REFUSED, reason) for row in work.rows]
-
-    def _primaries_after(
-        self, rows: Sequence[PlanRow], locked: Locked, payload: Mapping[str, Values]
-    ) -> dict[int, rules.ImageName | None]:
-        """Which image is each product's primary, from what will be there once `rows` are applied, of all sources."""
-        shown = {
-            product_id: {row.name: row.shown() for row in present} for product_id, present in locked.images.items()
-        }
-        pins = dict(locked.pins)
-        for row in rows:
-            product_id, external_id = split_key(row.key)
-            name = rules.ImageName(self.source, external_id)
-            if row.change is Change.REMOVE:
-                shown[product_id].pop(name, None)
-                continue
-            if row.key_before and row.key_before != row.key:
-                before = rules.ImageName(self.source, split_key(row.key_before)[1])
-                shown[product_id].pop(before, None)
-                if pins.get(product_id) == before:
-                    pins[product_id] = name
-            values = payload[row.key]
-            shown[product_id][name] = rules.Shown(external_id, values.priority, values.newest_export, self.source)
-        return {
-            product_id: rules.choose_primary(images.values(), pins.get(product_id))
-            for product_id, images in shown.items()
-        }
-
-    def _write(
-        self,
-        connection: sa.Connection,
-        written: Sequence[PlanRow],
-        payload: Mapping[str, Values],
-        primaries: Mapping[int, rules.ImageName | None],
-        locked: Locked,
-    ) -> None:
-        """Write the images, the first ones of a product faster than the others."""
-        first: list[_Row] = []
-        others: list[_Row] = []
-        for row in written:
-            product_id, external_id = split_key(row.key)
-            is_primary = primaries[product_id] == (self.source, external_id)
-            rows = others if locked.images[product_id] else first
-            rows.append(_copied_row(product_id, self.source, external_id, is_primary, payload[row.key]))
-        _add(connection, first)
-        _overwrite(connection, others)
+    def _settled(self, rows: pd.DataFrame, digests: Mapping[str, str] | None, images: pd.DataFrame) -> pd.DataFrame:
+        """The outcomes of products that are not to be written: they moved, or a run that broke off wrote them."""
+        mine = images[images["source"] == self.source]
+        there = pd.DataFrame({"key": _keys(mine), "group": mine["product_id"].astype("str"), "position": None})
+        there["fingerprint"] = mine["fingerprint"]
+        now = group_states(there)
+        moved = [group for group, before in (digests or {}).items() if now.get(group, _WITHOUT_IMAGES) != before]
+        told = rows[rows["group"].isin(moved)]
+        if not self.resumed or told.empty:
+            return outcomes(told, Outcome.REFUSED, MOVED)
+        found, wanted = told["key"].map(there.set_index("key")["fingerprint"]), told["fingerprint_after"]
+        old_key = told["key_before"].isin(there["key"]) & ~told["key_before"].isin(told["key"])
+        as_planned = ((found == wanted) | (found.isna() & wanted.isna())) & ~old_key
+        whole = as_planned.groupby(told["group"]).transform("all")
+        return pd.concat([outcomes(told[whole], Outcome.DONE), outcomes(told[~whole], Outcome.REFUSED, MOVED)])
 
 
-def _as_planned(work: GroupWork, present: Sequence[Present]) -> bool:
-    """Whether every row of the plan for this product has its effect already."""
-    there = {image_key(row.product_id, row.external_id): row.fingerprint for row in present}
-    wanted = {row.key: None if row.change is Change.REMOVE else row.fingerprint_after for row in work.rows}
-    renamed = {row.key_before for row in work.rows if row.key_before} - wanted.keys()
-    return all(there.get(key) == fingerprint for key, fingerprint in wanted.items()) and not renamed & there.keys()
+def _keys(images: pd.DataFrame) -> pd.Series:
+    """The engine's keys of images in the database."""
+    return images["product_id"].astype("str") + "/" + images["external_id"].astype("str")
 
 
-def _state(rows: Sequence[Present]) -> str:
-    """The engine's digest of one product's images."""
-    return group_state((image_key(row.product_id, row.external_id), row.fingerprint, None) for row in rows)
-
-
-def _renamed(rows: Sequence[PlanRow]) -> list[tuple[int, str, str]]:
-    """Product, external id before and after of those rows that get another key."""
-    pairs = [(split_key(row.key_before), row.key) for row in rows if row.key_before and row.key_before != row.key]
-    return [(product_id, before, split_key(key)[1]) for (product_id, before), key in pairs]
+def _external_ids(keys: pd.Series) -> pd.Series:
+    """The images' external ids of engine keys."""
+    return keys.str.split("/", n=1).str[1]
 
 
 def _reason(error: Exception) -> str:
@@ -267,41 +234,49 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "orig", None) or error).strip().splitlines()[0][:300]
 
 
-def _copied_row(product_id: int, source: str, external_id: str, is_primary: bool, values: Values) -> _Row:
-    """One product image in the form in which it is copied. Raises psycopg's DataError for a size that is too large."""
+def _copied(images: pd.DataFrame, values: pa.Table) -> list[_Row]:
+    """Product images in the form in which they are copied. Raises psycopg's DataError for a size that is too large."""
     # Four bytes are sent, and psycopg would cut a larger number without a word.
-    if (values.width or 0) > _LARGEST or (values.height or 0) > _LARGEST:
-        raise NumericValueOutOfRange(f"{values.width} x {values.height} pixels are out of range")
-    metadata = _JSONB_VERSION + values.metadata
-    return (product_id, source, external_id, is_primary, *values[:_METADATA], metadata, *values[_METADATA + 1 :])
+    large = pc.or_kleene(pc.greater(values["width"], _LARGEST), pc.greater(values["height"], _LARGEST))
+    for row in values.filter(large).to_pylist():
+        raise NumericValueOutOfRange(f"{row['width']} x {row['height']} pixels are out of range")
+    metadata = pc.binary_join_element_wise(_JSONB_VERSION, values["metadata"], b"")
+    values = values.set_column(VALUES.get_field_index("metadata"), "metadata", metadata)
+    names = _NAMES[: len(_NAMES) - len(VALUES)]
+    return list(zip(*(images[name].tolist() for name in names), *map(_python, values.columns), strict=True))
 
 
-def _add(connection: sa.Connection, rows: Sequence[_Row]) -> None:
-    """Add images to products that have none; nothing is compared, so it is the fastest way to write them."""
-    if rows:
-        copy_rows(connection, _TABLE, _NAMES, rows, _TYPES)
+def _python(column: pa.ChunkedArray) -> list[Any]:
+    """A column as Python values; Arrow's own way to a moment with a zone takes ten times as long."""
+    if not pa.types.is_timestamp(column.type):
+        values: list[Any] = column.to_pylist()
+        return values
+    micros = column.cast(pa.int64()).to_pylist()
+    return [None if one is None else _EPOCH + timedelta(microseconds=one) for one in micros]
 
 
-def _overwrite(connection: sa.Connection, rows: Sequence[_Row]) -> None:
-    """Write images of products that have some: those that are there are overwritten, the others added."""
-    if rows:
+def _write(connection: sa.Connection, rows: Sequence[_Row], new: pd.Series) -> None:
+    """Write images; nothing is compared for those whose products are `new` to images, so they are written fastest."""
+    if new.any():
+        copy_rows(connection, _TABLE, _NAMES, compress(rows, new), _TYPES)
+    if not new.all():
         connection.execute(sa.text(_STAGE))
         connection.execute(sa.text("DELETE FROM product_image_stage"))  # rows of an earlier savepoint
-        copy_rows(connection, "product_image_stage", _NAMES, rows, _TYPES)
+        copy_rows(connection, "product_image_stage", _NAMES, compress(rows, ~new), _TYPES)
         connection.execute(sa.text(_UPSERT))
 
 
-def _rename(connection: sa.Connection, source: str, images: Sequence[tuple[int, str, str]]) -> None:
-    """Give images of a source (product, external id before, external id after) another id; pins follow."""
-    if images:
-        products, before, after = map(list, zip(*images, strict=True))
-        values = {"source": source, "products": products, "before": before, "after": after}
+def _rename(connection: sa.Connection, source: str, images: pd.DataFrame) -> None:
+    """Give images of a source (product_id, before, external_id) another id; pins follow."""
+    if len(images):
+        columns = {"products": "product_id", "before": "before", "after": "external_id"}
+        values = {"source": source, **{name: images[column].tolist() for name, column in columns.items()}}
         connection.execute(sa.text(_RENAME), values)
         connection.execute(sa.text(_RENAME_PINS), values)
 
 
-def _remove(connection: sa.Connection, source: str, images: Sequence[tuple[int, str]]) -> None:
-    """Remove images of a source (product, external id)."""
-    if images:
-        products, gone = map(list, zip(*images, strict=True))
-        connection.execute(sa.text(_REMOVE), {"source": source, "products": products, "gone": gone})
+def _remove(connection: sa.Connection, source: str, images: pd.DataFrame) -> None:
+    """Remove images of a source (product_id, external_id)."""
+    if len(images):
+        values = {"products": images["product_id"].tolist(), "gone": images["external_id"].tolist()}
+        connection.execute(sa.text(_REMOVE), {"source": source, **values})

@@ -1,7 +1,7 @@
 """A plan into a target: groups applied, counted and set aside under one set of rules; a bad group costs nobody else.
 
-Databases take batches of whole groups, each one transaction: a batch that is not accepted is halved down to the one
-group that cannot be written. How remote systems take them is in remote.py.
+Databases take batches of whole groups as frames, each one transaction: a batch that is not accepted is halved down to
+the one group that cannot be written. How remote systems take them, group by group, is in remote.py.
 """
 
 import gc
@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import chain, groupby, pairwise
 from operator import attrgetter
 from typing import TypeVar
 
+import numpy as np
 import pandas as pd
 
 from imagesync_pipelines.sync.frames import check_plan
@@ -36,6 +37,7 @@ NO_ANSWER = "the target gave no answer for this row"
 # Rows of a plan that are Python objects at one time; a frame of a million of them is a tenth of their size.
 _SLICE = 20_000
 _CHANGES = {str(change): change for change in Change}
+_WITHOUT_ROWS = group_state(())
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -93,20 +95,27 @@ class Tally:
         """Count results and put the failed ones in quarantine, at once: a crash later on must not lose them."""
         failed = []
         for result in results:
-            if result.outcome is Outcome.DONE:
+            if result.outcome == Outcome.DONE:
                 self.numbers[result.change] += 1
                 self.affected.add(result.group)
                 continue
             self.numbers[result.outcome] += 1
             self.undone.add(result.key)
-            if result.outcome is Outcome.REFUSED:
+            if result.outcome == Outcome.REFUSED:
                 self.refused_in.add(result.group)
-            elif result.outcome is Outcome.FAILED:
+            elif result.outcome == Outcome.FAILED:
                 failed.append(QuarantineItem(result.key, result.group, APPLY_STAGE, result.reason, None))
             if len(self.errors) < SHOWN_ERRORS:
                 self.errors.append(f"{result.key}: {result.outcome}: {result.reason}")
         if failed:
             self.quarantine.put(failed)
+
+    def take_frame(self, results: pd.DataFrame) -> None:
+        """As take, for a frame of outcomes: what was done is counted without an object per row."""
+        done = results["outcome"] == Outcome.DONE
+        self.numbers.update(Counter(results.loc[done, "change"]))
+        self.affected.update(results.loc[done, "group"])
+        self.take(map(RowResult._make, results[~done].itertuples(index=False, name=None)))
 
     def result(self, plan: pd.DataFrame) -> Applied:
         """The sum, with the rows of the plan that needed nothing; takes out of quarantine what is as wanted now."""
@@ -151,27 +160,29 @@ def apply_database(
 ) -> Applied:
     """Apply the changing rows of a guarded plan.
 
-    states: the digests of the groups when the plan was made (see group_works); the target refuses groups that moved.
-    A batch that raises is halved down to the one group that cannot be written: its rows fail with the error's text and
-    go to quarantine, the others are written. Errors in `fatal` (the server is gone) are raised as they are: what was
-    written stays, no further batch is begun, and the next run plans what is missing. writers: how many batches are
-    applied at the same time, each in a thread of its own. on_progress gets the number of rows done so far.
+    states: the digests of the groups when the plan was made, as from `group_states`; the target refuses groups that
+    moved. A batch that raises is halved down to the one group that cannot be written: its rows fail with the error's
+    text and go to quarantine, the others are written. Errors in `fatal` (the server is gone) are raised as they are:
+    what was written stays, no further batch is begun, and the next run plans what is missing. writers: how many batches
+    are applied at the same time, each in a thread of its own. on_progress gets the number of rows done so far.
     """
-    tally, done = Tally(quarantine), 0
-    batches = _batches(group_works(plan, states), rows_per_batch)
+    tally, done, rows = Tally(quarantine), 0, changing_rows(plan)
 
-    def write(works: Sequence[GroupWork]) -> list[RowResult]:
-        return apply_halving(
-            works,
-            lambda some: answers(some, target.apply(some)),
-            lambda work, error: same_for_all(work, Outcome.FAILED, error_reason(error)),
-            fatal=fatal,
-        )
+    def write(groups: Sequence[slice]) -> list[pd.DataFrame]:
+        batch = rows.iloc[groups[0].start : groups[-1].stop]
+        return [_answered(batch, target.apply_batch(batch, _digests(batch, states)))]
+
+    def refused(group: slice, error: Exception) -> list[pd.DataFrame]:
+        return [outcomes(rows.iloc[group], Outcome.FAILED, error_reason(error))]
+
+    def write_halving(groups: Sequence[slice]) -> list[pd.DataFrame]:
+        return apply_halving(groups, write, refused, fatal=fatal)
 
     with collector_paused():
-        for batch, results in side_by_side(batches, write, writers):
-            tally.take(results)
-            done += sum(len(work.rows) for work in batch)
+        for _, results in side_by_side(_batches(rows["group"], rows_per_batch), write_halving, writers):
+            for result in results:
+                tally.take_frame(result)
+                done += len(result)
             if on_progress is not None:
                 on_progress(done)
     return tally.result(plan)
@@ -193,19 +204,29 @@ def collector_paused() -> Iterator[None]:
             gc.enable()
 
 
+def changing_rows(plan: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a plan that change something, group by group, in each by position, then key."""
+    check_plan(plan)
+    return plan[plan["change"].isin(EFFECTS)].sort_values(["group", "position", "key"])
+
+
 def group_works(plan: pd.DataFrame, states: Mapping[str, str] | None = None) -> Iterator[GroupWork]:
-    """The rows of a plan that change, group by group.
+    """The rows of a plan that change, group by group, for targets that are written one group at a time.
 
     states: the digest of every group when the plan was made, as from `group_states`; a group that is not in it (or is
     NA, as a stored column has it) had no rows then. None: nothing is to be compared.
     """
-    check_plan(plan)
-    without_rows = group_state(())
-    changing = plan[plan["change"].isin(EFFECTS)].sort_values(["group", "position", "key"])
+    changing = changing_rows(plan)
     slices = (changing.iloc[start : start + _SLICE] for start in range(0, len(changing), _SLICE))
     rows = chain.from_iterable(map(_plan_rows, slices))
     for group, members in groupby(rows, key=attrgetter("group")):
-        yield GroupWork(group, tuple(members), None if states is None else _planned_state(states, group, without_rows))
+        yield GroupWork(group, tuple(members), None if states is None else _digest(states, group))
+
+
+def outcomes(rows: pd.DataFrame, outcome: Outcome, reason: str | None = None) -> pd.DataFrame:
+    """The same outcome for rows of a plan, as a frame of RowResult; reason None: that of the plan."""
+    told = rows if reason is None else rows.assign(reason=reason)
+    return told.assign(outcome=outcome)[list(RowResult._fields)]
 
 
 def answers(works: Sequence[GroupWork], results: Iterable[RowResult]) -> list[RowResult]:
@@ -235,20 +256,32 @@ def _plan_rows(rows: pd.DataFrame) -> Iterator[PlanRow]:
     return map(PlanRow._make, zip(*columns.values(), strict=True))
 
 
-def _planned_state(states: Mapping[str, str], group: str, without_rows: str) -> str:
+def _answered(rows: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
+    """One result per row; a row that the target did not speak about is UNKNOWN, never done."""
+    said = told.drop_duplicates("key").set_index("key").reindex(rows["key"])
+    outcome = said["outcome"].astype(object).fillna(Outcome.UNKNOWN).to_numpy()
+    reason = said["reason"].astype(object).fillna(NO_ANSWER).to_numpy()
+    return rows.assign(outcome=outcome, reason=reason)[list(RowResult._fields)]
+
+
+def _digests(rows: pd.DataFrame, states: Mapping[str, str] | None) -> dict[str, str] | None:
+    return None if states is None else {group: _digest(states, group) for group in rows["group"].unique()}
+
+
+def _digest(states: Mapping[str, str], group: str) -> str:
     state: object = states.get(group)
-    return state if isinstance(state, str) else without_rows
+    return state if isinstance(state, str) else _WITHOUT_ROWS
 
 
-def _batches(works: Iterable[GroupWork], rows_per_batch: int) -> Iterator[list[GroupWork]]:
-    batch: list[GroupWork] = []
-    rows = 0
-    for work in works:
-        if batch and rows + len(work.rows) > rows_per_batch:
+def _batches(groups: pd.Series, rows_per_batch: int) -> Iterator[list[slice]]:
+    """Where each group stands, in batches of whole groups; `groups` is sorted."""
+    begins = np.flatnonzero((groups != groups.shift()).to_numpy()).tolist()
+    batch: list[slice] = []
+    for start, stop in pairwise([*begins, len(groups)]):
+        if batch and stop - batch[0].start > rows_per_batch:
             yield batch
-            batch, rows = [], 0
-        batch.append(work)
-        rows += len(work.rows)
+            batch = []
+        batch.append(slice(start, stop))
     if batch:
         yield batch
 
@@ -275,12 +308,12 @@ def side_by_side(items: Iterable[T], do: Callable[[T], R], workers: int) -> Iter
 
 def apply_halving(
     works: Sequence[T],
-    write: Callable[[Sequence[T]], list[RowResult]],
-    refused: Callable[[T, Exception], list[RowResult]],
+    write: Callable[[Sequence[T]], list[R]],
+    refused: Callable[[T, Exception], list[R]],
     *,
     fatal: tuple[type[BaseException], ...] = (),
     bad: tuple[type[Exception], ...] = (Exception,),
-) -> list[RowResult]:
+) -> list[R]:
     """Write groups together, halving those that are not accepted down to the one that is `refused` alone.
 
     write: one transaction; it raises with nothing written. refused: the results of a group that raised by itself.

@@ -1,6 +1,6 @@
 """What a connector hands to the engine: targets, the log of intents, the quarantine."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import pandas as pd
@@ -12,10 +12,12 @@ class DatabaseTarget(Protocol):
     """A database of ours: the effect and its state are one transaction. Called from several threads with more than one
     writer, never for one group at the same time."""
 
-    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
-        """Write the groups in one transaction and answer for every row; when it raises, nothing was written.
+    def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
+        """Write whole groups in one transaction and answer for every row; when it raises, nothing was written.
 
-        A group whose digest is not `state_before` is not written; its rows are REFUSED.
+        rows: those of a plan that change (frames.PLAN_COLUMNS), group by group. digests: of each of the groups when the
+        plan was made; a group that has another one now is not written, its rows are REFUSED. None: not compared.
+        Gives key, outcome and reason of each row.
         """
 
 

@@ -1,14 +1,15 @@
 """A small world for the tests of writing: products in the database, what each should show, and applying it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.target import ProductImageTarget, Values, image_key, read_current
+from imagesync_pipelines.products.target import VALUES, Payload, ProductImageTarget, image_key, read_current
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product, product_image
 from imagesync_pipelines.sync.apply import Applied, apply_database
@@ -76,6 +77,12 @@ def frame_of(wanted: Wanted) -> pd.DataFrame:
     )
 
 
+def payload_of(wanted: Wanted) -> Payload:
+    """The values of what is wanted, as a target asks for them."""
+    by_key = {image_key(*at): picture.values(at[1]) for at, picture in wanted.items()}
+    return lambda keys: pa.Table.from_pylist([by_key[key] for key in keys], VALUES)
+
+
 @dataclass(frozen=True)
 class Planned:
     """A plan with what applying it needs."""
@@ -86,12 +93,7 @@ class Planned:
 
     def target(self, database: sa.Engine, **options: Any) -> ProductImageTarget:
         """The target with this plan's payload."""
-
-        def payload(keys: Sequence[str]) -> dict[str, Values]:
-            by_key = {image_key(*at): Values(**picture.values(at[1])) for at, picture in self.wanted.items()}
-            return {key: by_key[key] for key in keys}
-
-        return ProductImageTarget(database, "image_db", payload, **options)
+        return ProductImageTarget(database, "image_db", payload_of(self.wanted), **options)
 
     def apply(self, database: sa.Engine, rows_per_batch: int = 1000, **options: Any) -> Applied:
         """Apply the plan."""

@@ -1,31 +1,25 @@
 """Two connectors bring images of the same products: each knows its own only, and there is one primary over both."""
 
-from collections.abc import Sequence
-
 import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.primaries import pin_image, repair_primaries
-from imagesync_pipelines.products.target import ProductImageTarget, Values, image_key, read_current
+from imagesync_pipelines.products.target import ProductImageTarget, read_current
 from imagesync_pipelines.storage.errors import PinRefusedError
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import pin, product_image
 from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines_tests.products.rows import WHOLE, Picture, Wanted, add_products, frame_of
+from imagesync_pipelines_tests.products.rows import WHOLE, Picture, Wanted, add_products, frame_of, payload_of
 
 
 def bring(database: sa.Engine, source: str, wanted: Wanted) -> Applied:
     """Make what one source has in the database what is wanted, as after a full scan of that source."""
 
-    def payload(keys: Sequence[str]) -> dict[str, Values]:
-        values = {image_key(*at): Values(**picture.values(at[1])) for at, picture in wanted.items()}
-        return {key: values[key] for key in keys}
-
     current = read_current(database, source)
     return apply_database(
         build_plan(frame_of(wanted), current, WHOLE),
-        ProductImageTarget(database, source, payload),
+        ProductImageTarget(database, source, payload_of(wanted)),
         QuarantineTable(database, source),
         states=group_states(current),
         rows_per_batch=100,
@@ -68,9 +62,7 @@ def test_a_change_of_one_source_makes_the_other_ones_plan_no_older(database: sa.
     current = read_current(database, "image_db")
     plan = build_plan(frame_of({(one, "7"): Picture(priority=4)}), current, WHOLE)
     bring(database, "folder", {(one, "8"): Picture(priority=3)})
-    target = ProductImageTarget(
-        database, "image_db", lambda keys: dict.fromkeys(keys, Values(**Picture(priority=4).values("7")))
-    )
+    target = ProductImageTarget(database, "image_db", payload_of({(one, "7"): Picture(priority=4)}))
     applied = apply_database(plan, target, QuarantineTable(database, "image_db"), states=group_states(current))
     assert (applied.updated, applied.refused) == (1, 0)
     assert there(database) == {(one, "image_db", "7"): False, (one, "folder", "8"): True}

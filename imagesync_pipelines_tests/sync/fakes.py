@@ -5,16 +5,17 @@ Every effect first asks the `Crash` whether the process dies here; a KeyboardInt
 """
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pandas as pd
 
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.sync.apply import group_works, outcomes
 from imagesync_pipelines.sync.frames import ROW_COLUMNS
 from imagesync_pipelines.sync.model import Change, GroupWork, Intent, Outcome, PlanRow, QuarantineItem, RowResult
 from imagesync_pipelines.sync.plan import group_states
-from imagesync_pipelines.sync.remote import moved_groups
+from imagesync_pipelines.sync.remote import MOVED, moved_groups
 
 TYPES = {"key": "str", "group": "str", "position": "Int64", "fingerprint": "str", "content": "str"}
 Row = tuple[str, str, int | None, str, str | None]
@@ -90,26 +91,20 @@ class FakeDatabase:
     crash: Crash = field(default_factory=Crash)
     sizes: list[int] = field(default_factory=list)
 
-    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
-        self.sizes.append(sum(len(work.rows) for work in works))
+    def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
+        self.sizes.append(len(rows))
         self.crash.point()
+        works = list(group_works(rows, digests))
         moved = moved_groups(works, group_states(self.current()))
         copy = dict(self.rows)
-        results: list[RowResult] = []
-        for work in works:
-            if work.group in moved:
-                results += [
-                    RowResult(row.key, row.group, row.change, Outcome.REFUSED, moved[work.group]) for row in work.rows
-                ]
-                continue
-            for row in work.rows:
-                if row.key in self.poison:
-                    raise ValueError(f"value too long for {row.key}\nDETAIL: secret")
-                effect(copy, row, self.wanted)
-            results += done(work)
+        for row in (row for work in works if work.group not in moved for row in work.rows):
+            if row.key in self.poison:
+                raise ValueError(f"value too long for {row.key}\nDETAIL: secret")
+            effect(copy, row, self.wanted)
         self.rows = copy  # commit
         self.crash.point()  # committed, and the answer is lost
-        return results
+        refused = rows["group"].isin(list(moved))
+        return pd.concat([outcomes(rows[refused], Outcome.REFUSED, MOVED), outcomes(rows[~refused], Outcome.DONE)])
 
     def current(self) -> pd.DataFrame:
         return frame(*self.rows.values())

@@ -6,14 +6,24 @@
 import os
 import signal
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 import psycopg
 
-from imagesync_pipelines.sync.apply import apply_database
+from imagesync_pipelines.sync.apply import apply_database, group_works, outcomes
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import Change, DeletionLimits, GroupWork, Intent, PlanRow, Proof, RowResult, Scope
+from imagesync_pipelines.sync.model import (
+    Change,
+    DeletionLimits,
+    GroupWork,
+    Intent,
+    Outcome,
+    PlanRow,
+    Proof,
+    RowResult,
+    Scope,
+)
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.remote import apply_remote, recover
 from imagesync_pipelines_tests.sync.fakes import FakeQuarantine, done, frame
@@ -125,7 +135,8 @@ class Intents(Store):
 class OurDatabase(Store):
     """The engine's DatabaseTarget: effect and state in one transaction."""
 
-    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
+    def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
+        works = list(group_works(rows, digests))
         groups = [work.group for work in works]
         with self.connect() as connection, connection.transaction():
             for work in works:
@@ -134,7 +145,7 @@ class OurDatabase(Store):
                     connection.execute("INSERT INTO effect VALUES (%s, %s)", [row.key, row.change])
             self.process.reaches("before commit", groups)
         self.process.reaches("after commit", groups)
-        return [result for work in works for result in done(work)]
+        return outcomes(rows, Outcome.DONE)
 
 
 def run(kind: str, url: str, stage: str) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import pandas as pd
 import pytest
@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from imagesync_pipelines.sync.apply import SHOWN_ERRORS, Applied, answers, apply_database, group_works
 from imagesync_pipelines.sync.model import (
     Change,
-    GroupWork,
     Outcome,
     PlanRow,
     Proof,
@@ -123,7 +122,7 @@ def test_a_server_that_is_gone_is_raised_and_not_halved() -> None:
         pass
 
     class Gone(FakeDatabase):
-        def apply(self, works: object) -> list[RowResult]:
+        def apply_batch(self, rows: object, digests: object) -> pd.DataFrame:
             self.sizes.append(0)
             raise ServerGoneError("terminating connection")
 
@@ -138,11 +137,11 @@ def test_a_server_that_is_gone_is_raised_and_not_halved() -> None:
 class TwoAtOnce(FakeDatabase):
     """Its calls meet in pairs, so that it only comes to an end when two writers are at work; writes one at a time."""
 
-    def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
-        if len(works) > 1:  # the parts of a halved batch come one after the other
+    def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
+        if rows["group"].nunique() > 1:  # the parts of a halved batch come one after the other
             self.meeting.wait(timeout=10)
         with self.lock:
-            return super().apply(works)
+            return super().apply_batch(rows, digests)
 
     def __init__(self, *args: object, **options: object) -> None:
         super().__init__(*args, **options)  # type: ignore[arg-type]
@@ -166,11 +165,11 @@ def test_when_the_server_is_gone_batches_under_way_end_and_no_further_one_begins
         pass
 
     class HalfGone(TwoAtOnce):
-        def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
-            if works[0].group == "g000":
+        def apply_batch(self, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
+            if rows["group"].iloc[0] == "g000":
                 self.meeting.wait(timeout=10)
                 raise ServerGoneError("terminating connection")
-            results = super().apply(works)
+            results = super().apply_batch(rows, digests)
             time.sleep(0.3)  # so that the other one has been heard of
             return results
 

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from typing import Any
 
@@ -18,7 +19,7 @@ from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_
 from imagesync_pipelines.products.matching import Matcher, products_of
 from imagesync_pipelines.products.rules import alt_text
 from imagesync_pipelines.products.table import read_products
-from imagesync_pipelines.products.target import Values, image_key, read_current
+from imagesync_pipelines.products.target import VALUES, image_key, read_current
 from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import own_address
 from imagesync_pipelines.sync.applied import ApplyOptions, applied_summary, applied_warnings, load_plan, payload_of
@@ -84,12 +85,8 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
 def product_images(context: Run, options: ApplyOptions) -> StepResult:
     """The step `product_images`: a stored plan carried out under the connector's lock."""
     loaded = load_plan(context, options.plan_id)
-    values = values_of(payload_of(context, loaded))
-
-    def some(keys: Sequence[str]) -> dict[str, Values]:
-        return {key: values[key] for key in keys}
-
-    done = apply_images(context, loaded, lambda _: nullcontext(some))
+    values = partial(values_of, payload_of(context, loaded))
+    done = apply_images(context, loaded, lambda _: nullcontext(values))
     applied = done.applied
     warnings = tuple(applied_warnings(context, loaded, applied))
     numbers = {"added": applied.added, "updated": applied.updated, "removed": applied.removed}
@@ -110,7 +107,7 @@ def plan_files(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What should be, from the files of the mirror (key, sha256, width, height, format) and all products.
 
-    First the images: key, group and the columns of target.Values, metadata as text; original_url is the hash of the
+    First the images: key, group and the columns of target.VALUES, metadata as text; original_url is the hash of the
     picture, so that a new name of it is a rename. Then the files that name no product, with the columns of
     Unmatched.unmatched. url: where the catalogue is reached. A file belongs to one product at most.
     """
@@ -154,16 +151,12 @@ def plan_files(
                 "image_format": file["format"],
             }
         )
-    images = pd.DataFrame(rows, columns=["key", "group", *Values._fields])
+    images = pd.DataFrame(rows, columns=["key", "group", *VALUES.names])
     return images, pd.DataFrame(lost, columns=_UNMATCHED)
 
 
-def values_of(payload: pd.DataFrame) -> Mapping[str, Values]:
-    """The values of product images by key, from the payload as a plan keeps it."""
-    found = {}
-    for row in payload.astype(object).where(payload.notna(), None).to_dict(orient="records"):
-        values = {name: row[name] for name in Values._fields}
-        values |= {"metadata": str(row["metadata"]).encode(), "is_front": bool(row["is_front"])}
-        values |= {name: int(row[name]) for name in ("priority", "width", "height")}
-        found[str(row["key"])] = Values(**values)
-    return found
+def values_of(payload: pd.DataFrame, keys: Sequence[str]) -> pa.Table:
+    """The VALUES of product images with these keys, in their order, from the payload as a plan keeps it."""
+    rows = payload.set_index("key").loc[list(keys), VALUES.names].reset_index(drop=True)
+    encoded = rows["metadata"].astype(object).map(str.encode)
+    return pa.Table.from_pandas(rows.assign(metadata=encoded), VALUES, preserve_index=False)

@@ -4,8 +4,7 @@ import os
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,10 @@ from upath import UPath
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, read_canonical, read_table
 from imagesync_pipelines.products.rules import alt_text, priority
-from imagesync_pipelines.products.target import Payload, Values
+from imagesync_pipelines.products.target import VALUES, Payload
 
 # What of a row comes from its link and its product, and not from its record.
 _OF_A_LINK = ("product_name", "is_front", "matched_by", "fingerprint")
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @contextmanager
@@ -48,49 +44,27 @@ def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
     with tempfile.TemporaryFile() as spool:
         starts = _spool(spool, records, chosen)
 
-        def values_of(keys: Sequence[str]) -> dict[str, Values]:
+        def values_of(keys: Sequence[str]) -> pa.Table:
             rows = pa.array([row_of[key] for key in keys], pa.int64())
             places = record_of.take(rows)
             texts = [
                 os.pread(spool.fileno(), starts[place + 1] - starts[place], starts[place])
                 for place in places.to_pylist()
             ]
-            files = {name: _values(column) for name, column in _columns(table.take(places))}
-            names, fronts, rules, fingerprints = (column.to_pylist() for _, column in _columns(links.take(rows)))
-            kinds = files["image_type"]
-            columns = (
-                files["image_url"],
-                files["thumbnail_url"],
-                kinds,
-                fronts,
-                map(priority, kinds, fronts),
-                map(alt_text, names, kinds),
-                texts,
-                fingerprints,
-                [url or None for url in files["file_url"]],
-                files["newest_export"],
-                rules,
-                files["chosen_because"],
-                files["width"],
-                files["height"],
-                files["image_format"],
-            )
-            return dict(zip(keys, map(Values._make, zip(*columns, strict=True)), strict=True))
+            values, link = table.take(places), links.take(rows)
+            kinds, fronts = values["image_type"].to_pylist(), link["is_front"].to_pylist()
+            of_link = {
+                "is_front": link["is_front"],
+                "priority": list(map(priority, kinds, fronts)),
+                "alt_text": list(map(alt_text, link["product_name"].to_pylist(), kinds)),
+                "metadata": texts,
+                "fingerprint": link["fingerprint"],
+                "original_url": pc.if_else(pc.equal(values["file_url"], ""), None, values["file_url"]),
+                "matched_by": link["matched_by"],
+            }
+            return pa.table({name: of_link[name] if name in of_link else values[name] for name in VALUES.names}, VALUES)
 
         yield values_of
-
-
-def _values(column: pa.ChunkedArray) -> list[Any]:
-    """A column as Python values; Arrow's own way to a moment with a zone takes ten times as long."""
-    if not pa.types.is_timestamp(column.type):
-        values: list[Any] = column.to_pylist()
-        return values
-    micros = column.cast(pa.int64()).to_pylist()
-    return [None if one is None else _EPOCH + timedelta(microseconds=one) for one in micros]
-
-
-def _columns(table: pa.Table) -> Iterator[tuple[str, pa.ChunkedArray]]:
-    return zip(table.column_names, table.columns, strict=True)
 
 
 def _spool(spool: IO[bytes], records: UPath, chosen: pa.BooleanArray) -> list[int]:

@@ -250,8 +250,11 @@ def _pictures(context: Run, plan: pd.DataFrame, images: PlannedImages, batch: st
     if chosen.empty:
         return []
     with open_payload(Batches(context.handovers).records(batch), chosen) as payload:
-        rows = payload(list(chosen["key"]))
-    return [(values.alt_text or key, values.thumbnail_url or values.image_url) for key, values in rows.items()]
+        rows = payload(list(chosen["key"])).to_pylist()
+    return [
+        (row["alt_text"] or key, row["thumbnail_url"] or row["image_url"])
+        for key, row in zip(chosen["key"], rows, strict=True)
+    ]
 
 
 def _picture_fetcher(settings: Settings) -> Callable[[str], bytes]:
