@@ -28,22 +28,16 @@ class Lineage:
     def __iter__(self) -> Iterator[str]:
         return iter((self.run_id, *self.ancestors))
 
+    def first_of(self, there: Collection[str]) -> str | None:
+        """The run whose hand-over is taken: this run's, else its parent's, and so on to its root's; None: nobody's.
 
-def of_lineage(run_id: str, ancestors: Sequence[str], there: Collection[str]) -> str | None:
-    """The run whose hand-over is taken: this run's, else its parent's, and so on to its root's; None: nobody's.
-
-    ancestors: the runs that this one re-executes, its parent first, its root last. there: the runs that left one.
-    """
-    return next((run for run in (run_id, *ancestors) if run in there), None)
+        there: the runs that left one.
+        """
+        return next((run for run in self if run in there), None)
 
 
 def plan_to_apply(
-    plans: Plans,
-    connector: str,
-    run_id: str,
-    ancestors: Sequence[str],
-    plan_id: int | None,
-    part: Mapping[str, str] = WHOLE_CONNECTOR,
+    plans: Plans, connector: str, lineage: Lineage, plan_id: int | None, part: Mapping[str, str] = WHOLE_CONNECTOR
 ) -> PlanHeader:
     """The plan that is named, else the one that this run's lineage made, of this part of the connector.
 
@@ -52,7 +46,7 @@ def plan_to_apply(
     if plan_id is not None:
         return plans.asked(connector, plan_id, part)
     stored = plans.all(connector, part)
-    found = _of_lineage(stored, run_id, ancestors)
+    found = _of_lineage(stored, lineage)
     if found is None:
         raise NoPlanOfThisRunError(_refusal(connector, part, stored))
     if why := found.scope.get(ONLY_NAMED):
@@ -63,19 +57,19 @@ def plan_to_apply(
     return found
 
 
-def plan_to_look_at(plans: Plans, connector: str, run_id: str, ancestors: Sequence[str]) -> PlanHeader | None:
+def plan_to_look_at(plans: Plans, connector: str, lineage: Lineage) -> PlanHeader | None:
     """What a check looks at: the plan of its run's lineage, else, run by itself, the newest. None: there is no plan."""
     stored = plans.all(connector)
-    return _of_lineage(stored, run_id, ancestors) or next(iter(stored), None)
+    return _of_lineage(stored, lineage) or next(iter(stored), None)
 
 
-def _of_lineage(stored: Sequence[PlanHeader], run_id: str, ancestors: Sequence[str]) -> PlanHeader | None:
+def _of_lineage(stored: Sequence[PlanHeader], lineage: Lineage) -> PlanHeader | None:
     """Of these plans, the newest first, the one that a run's lineage made; pieces of another's application apart."""
     by_run: dict[str, PlanHeader] = {}
     for header in stored:
         if header.run_id is not None and not header.scope.get(PIECE):
             by_run.setdefault(header.run_id, header)
-    run = of_lineage(run_id, ancestors, by_run)
+    run = lineage.first_of(by_run)
     return None if run is None else by_run[run]
 
 

@@ -205,7 +205,7 @@ class RunContext(Generic[S]):
 
         Raises PlanMissingError and NoPlanOfThisRunError, which say what to do.
         """
-        return plan_to_apply(self.plans, self.connector, self.run_id, self.lineage.ancestors, plan_id, self.part)
+        return plan_to_apply(self.plans, self.connector, self.lineage, plan_id, self.part)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

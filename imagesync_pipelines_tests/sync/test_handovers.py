@@ -29,7 +29,7 @@ def save(plans: Plans, run_id: str, **scope: Any) -> int:
 
 def chosen(plans: Plans, run_id: str, *ancestors: str, plan_id: int | None = None) -> int:
     """The plan that a run applies."""
-    return handovers.plan_to_apply(plans, "edge", run_id, ancestors, plan_id, PART).id
+    return handovers.plan_to_apply(plans, "edge", handovers.Lineage(run_id, ancestors), plan_id, PART).id
 
 
 def test_a_run_applies_its_own_plan_or_its_parents_or_its_roots_and_never_a_strangers(plans: Plans) -> None:
@@ -79,7 +79,10 @@ def test_a_piece_that_was_planned_again_is_never_taken_for_the_runs_plan(plans: 
 
 
 def test_a_check_looks_at_its_lineages_plan_and_by_itself_at_the_newest(plans: Plans) -> None:
-    assert handovers.plan_to_look_at(plans, "edge", "mine", ()) is None
+    assert handovers.plan_to_look_at(plans, "edge", handovers.Lineage("mine")) is None
     mine, newest = save(plans, "mine"), save(plans, "stranger")
-    looked_at = [handovers.plan_to_look_at(plans, "edge", *lineage) for lineage in (("again", ["mine"]), ("check", ()))]
+    looked_at = [
+        handovers.plan_to_look_at(plans, "edge", handovers.Lineage(*runs))
+        for runs in (("again", ("mine",)), ("check",))
+    ]
     assert [header.id for header in looked_at if header is not None] == [mine, newest]

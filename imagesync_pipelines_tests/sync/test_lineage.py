@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sync.handovers import of_lineage
+from imagesync_pipelines.sync.handovers import Lineage
 
 _RUNS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=5, unique=True)
 
@@ -12,7 +12,7 @@ _RUNS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=5, unique=Tru
 def test_the_nearest_run_of_the_lineage_that_left_something_is_taken_and_nobody_else(
     lineage: list[str], there: set[str]
 ) -> None:
-    found = of_lineage(lineage[0], lineage[1:], there)
+    found = Lineage(lineage[0], tuple(lineage[1:])).first_of(there)
     if found is None:
         assert not there & set(lineage)
     else:
@@ -21,7 +21,8 @@ def test_the_nearest_run_of_the_lineage_that_left_something_is_taken_and_nobody_
 
 
 def test_a_run_takes_its_own_then_its_parents_then_its_roots() -> None:
-    assert of_lineage("run", ["parent", "root"], ["root", "parent", "run", "stranger"]) == "run"
-    assert of_lineage("run", ["parent", "root"], ["root", "parent", "stranger"]) == "parent"
-    assert of_lineage("run", ["parent", "root"], ["root", "stranger"]) == "root"
-    assert of_lineage("run", ["parent", "root"], ["stranger"]) is None
+    lineage = Lineage("run", ("parent", "root"))
+    assert lineage.first_of(["root", "parent", "run", "stranger"]) == "run"
+    assert lineage.first_of(["root", "parent", "stranger"]) == "parent"
+    assert lineage.first_of(["root", "stranger"]) == "root"
+    assert lineage.first_of(["stranger"]) is None

@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.image_db.record_store import Chunk, RejectLi
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
-from imagesync_pipelines.sync.handovers import Lineage, of_lineage
+from imagesync_pipelines.sync.handovers import Lineage
 
 # The step whose hand-over a batch is.
 STEP = "records"
@@ -76,7 +76,7 @@ class Batches:
 
     def of(self, lineage: Lineage) -> About:
         """The batch of a run's lineage, else the newest of every stored page. Raises BatchMissingError."""
-        return self.about(of_lineage(lineage.run_id, lineage.ancestors, self.names()) or self.newest_whole())
+        return self.about(lineage.first_of(self.names()) or self.newest_whole())
 
     def keep_unmatched(self, name: str, found: Unmatched) -> None:
         """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""
