@@ -16,6 +16,7 @@ reencode_too_large = false            # true: it is made smaller and sent
 bulk_first_fill = false               # true: many entities in one request on a first fill
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated, Literal, Self
@@ -223,3 +224,17 @@ def _account(name: str, section: _Account, *, permanent_links: bool = False) -> 
         token_kind=section.token_kind,
         permanent_links=permanent_links,
     )
+
+
+def same_account(name: str, account_id: str, known: Mapping[str, str]) -> str:
+    """The other name that stands for the very account with this id; '' when there is none.
+
+    An identity is an account, never a token: another token of the same account changes nothing, and what does not say
+    who it is is unproven, which refuses nothing.
+
+    account_id: the system's own id, '' where it did not tell. known: ids by name, of the source and of all targets;
+    what it says of `name` itself is no matter. Of several other names the first in alphabetical order is given.
+    """
+    if not account_id:
+        return ""
+    return min((other for other, known_id in known.items() if other != name and known_id == account_id), default="")

@@ -25,6 +25,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import (
     MoyskladChild,
     Ownership,
     moysklad_accounts,
+    same_account,
 )
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError, SkippedOffError
@@ -36,7 +37,6 @@ from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import move_cursor, read_cursors
 from imagesync_pipelines.storage.schema import moysklad_account
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
-from imagesync_pipelines.sync.identity import same_account
 from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
 from imagesync_pipelines.sync.steps import RunContext
 
