@@ -25,18 +25,19 @@ class LazyCommand(click.Command):
     one), the real one takes over.
     """
 
-    def __init__(self, name: str, where: str, text: str) -> None:
-        """Stand in for the command at `where` ("package.module:attribute")."""
+    def __init__(self, name: str, where: str, text: str, connector: str = "") -> None:
+        """Stand in for the command at `where` ("package.module:attribute"), or for what that makes for a connector."""
         super().__init__(name, help=text)
-        self.where = where
+        self.where, self.connector = where, connector
 
     def load(self) -> click.Command:
         """The command itself, imported now; raises TypeError where something else has that name."""
         module, _, attribute = self.where.partition(":")
         found = getattr(import_module(module), attribute)
-        if not isinstance(found, click.Command):
+        command = found(self.connector) if self.connector else found
+        if not isinstance(command, click.Command):
             raise TypeError(f"{self.where} is no command")
-        return found
+        return command
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -45,23 +46,12 @@ class LazyCommand(click.Command):
         return self.load().make_context(info_name, args, parent, **extra)
 
 
-class SyncCommand(LazyCommand):
-    """The command that synchronises with a connector, made from its declaration when it is called."""
-
-    def __init__(self, connector: str) -> None:
-        """Stand in for `imagesync sync CONNECTOR`."""
-        super().__init__(connector.replace("_", "-"), f"{PACKAGE}.sync:sync_command", CONNECTORS[connector])
-        self.connector = connector
-
-    def load(self) -> click.Command:
-        """The command itself, made now. Raises LookupError for a connector that there is not."""
-        made: click.Command = import_module(f"{PACKAGE}.sync").sync_command(self.connector)
-        return made
-
-
 def all_commands() -> list[click.Command]:
     """The groups and the commands that stand alone; a command called like its group is that connector's `sync`."""
-    syncs: dict[str, click.Command] = {command.name or "": command for command in map(SyncCommand, CONNECTORS)}
+    syncs: dict[str, click.Command] = {}
+    for connector, text in CONNECTORS.items():
+        name = connector.replace("_", "-")
+        syncs[name] = LazyCommand(name, f"{PACKAGE}.sync:sync_command", text, connector)
     found: list[click.Command] = [click.Group("sync", help="Synchronise one connector now.", commands=syncs)]
     folder = Path(__file__).parent
     for path in sorted(folder.rglob("*.py")):
@@ -69,7 +59,8 @@ def all_commands() -> list[click.Command]:
         commands = _written_in(tree, ".".join((PACKAGE, *path.relative_to(folder).with_suffix("").parts)))
         if group := _GROUP.match(ast.get_docstring(tree) or ""):
             name, text = group.groups()
-            syncs |= {command: commands.pop(command) for command in list(commands) if command == name}
+            if name in commands:
+                syncs[name] = commands.pop(name)
             found.append(click.Group(name, help=text, commands=commands))
         else:
             found += commands.values()
@@ -78,11 +69,11 @@ def all_commands() -> list[click.Command]:
 
 def _written_in(tree: ast.Module, module: str) -> dict[str, click.Command]:
     """The functions of a module that are commands by `@click.command("NAME")`; their help is their docstring."""
-    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
     found: dict[str, click.Command] = {}
-    for function, decorator in ((one, decorator) for one in functions for decorator in one.decorator_list):
-        match decorator:
-            case ast.Call(func=ast.Attribute(attr="command"), args=[ast.Constant(value=str(name))]):
-                where = f"{module}:{function.name}"
-                found[name] = LazyCommand(name, where, ast.get_docstring(function) or "")
+    for function in (node for node in tree.body if isinstance(node, ast.FunctionDef)):
+        for decorator in function.decorator_list:
+            match decorator:
+                case ast.Call(func=ast.Attribute(attr="command"), args=[ast.Constant(value=str(name))]):
+                    where = f"{module}:{function.name}"
+                    found[name] = LazyCommand(name, where, ast.get_docstring(function) or "")
     return found

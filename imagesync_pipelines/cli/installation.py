@@ -2,7 +2,6 @@
 
 import shlex
 import shutil
-from pathlib import Path
 
 import click
 
@@ -34,7 +33,8 @@ def clean() -> None:
     if not home.exists():
         click.echo(f"{home} is not there; nothing to clean")
         return
-    if not _is_a_home(home):
+    # A folder that our own start made.
+    if not any((home / name).is_dir() for name in ("dagster", "postgres")):
         raise click.ClickException(f"{home} does not look like an IMAGESYNC_HOME; remove it by hand if you mean it")
     stop_server(home)
     shutil.rmtree(home)
@@ -56,8 +56,3 @@ def cleanup(hours: int, dry_run: bool) -> None:
     click.echo(f"{forgotten.count} files {verb}, {forgotten.bytes} bytes ({forgotten.bytes / 1_000_000:.1f} MB)")
     if forgotten.in_use:
         click.echo(f"  {forgotten.in_use} files stay: a run is using them")
-
-
-def _is_a_home(path: Path) -> bool:
-    """A folder that our own start made: it holds nothing but what open_locations makes."""
-    return (path / "dagster").is_dir() or (path / "postgres").is_dir()

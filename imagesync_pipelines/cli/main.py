@@ -9,7 +9,6 @@ import sys
 import warnings
 from collections.abc import Iterable
 from importlib.metadata import requires
-from typing import Any
 
 import click
 
@@ -36,8 +35,8 @@ class TerminalHandler(logging.Handler):
 def root(debug: bool) -> None:
     """Keeps product images right in every system that shows them."""
     warnings.filterwarnings("ignore", module=r"dagster\..*")
-    lines: Any = {"format": "%(asctime)s %(levelname)-7s %(message)s", "datefmt": "%H:%M:%S"}
-    logging.basicConfig(**lines, level=logging.WARNING, handlers=[TerminalHandler()])
+    line = "%(asctime)s %(levelname)-7s %(message)s"
+    logging.basicConfig(format=line, datefmt="%H:%M:%S", level=logging.WARNING, handlers=[TerminalHandler()])
     logging.getLogger("imagesync").setLevel(logging.DEBUG if debug else logging.INFO)
 
 
@@ -63,12 +62,10 @@ def missing_extra(module: str, requirements: Iterable[str]) -> str | None:
 
     requirements: as the package's metadata has them, such as `fastapi>=0.118; extra == "web"`.
     """
-    name = _IMPORTED_AS.get(module.partition(".")[0], module.partition(".")[0]).replace("_", "-").lower()
-    for requirement in requirements:
-        found = _OF_EXTRA.match(requirement)
-        if found is not None and found["name"].replace("_", "-").lower() == name:
-            return found["extra"]
-    return None
+    package = module.partition(".")[0]
+    name = _IMPORTED_AS.get(package, package).replace("_", "-").lower()
+    found = filter(None, map(_OF_EXTRA.match, requirements))
+    return next((one["extra"] for one in found if one["name"].replace("_", "-").lower() == name), None)
 
 
 if __name__ == "__main__":

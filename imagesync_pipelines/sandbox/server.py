@@ -93,6 +93,18 @@ def _wait_until_started(server: uvicorn.Server, thread: threading.Thread) -> Non
         waited += 0.01
 
 
+@contextmanager
+def stopping() -> Iterator[threading.Event]:
+    """An event that SIGINT and SIGTERM set for as long as the context lasts; only in the main thread."""
+    stop = threading.Event()
+    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+
+
 def serve(
     started: AbstractContextManager[Started], announce: Callable[[str], None], lines: Callable[[Started], Iterable[str]]
 ) -> None:
@@ -101,16 +113,10 @@ def serve(
     `announce` is given the lines for the terminal: what points to the stand-in, and where to steer it. Raises
     ServingError when a port is taken.
     """
-    stop = threading.Event()
-    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with started as sandbox:
-            for line in lines(sandbox):
-                announce(line)
-            stop.wait()
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
+    with stopping() as stop, started as sandbox:
+        for line in lines(sandbox):
+            announce(line)
+        stop.wait()
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -3,10 +3,9 @@
 import re
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import requests
@@ -14,25 +13,19 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table, progress_bars
-from imagesync_pipelines.cli.sandbox import installation
+from imagesync_pipelines.cli.sandbox import installation, stand_ins
 from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.store import opened_store
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.defs.history import history
-from imagesync_pipelines.sandbox.amazon import server as amazon_serve
-from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
 from imagesync_pipelines.sandbox.head_office import server as ho_serve
-from imagesync_pipelines.sandbox.head_office.server import demo_changes as office_changes
 from imagesync_pipelines.sandbox.head_office.server import head_office_sandbox
 from imagesync_pipelines.sandbox.image_db import server
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
-from imagesync_pipelines.sandbox.moysklad import server as moysklad_serve
-from imagesync_pipelines.sandbox.moysklad.making import MAIN, catalogue
+from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.sandbox.moysklad.mutation import night
-from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
-from imagesync_pipelines.sandbox.plytix import server as plytix_serve
-from imagesync_pipelines.sandbox.plytix.server import plytix_sandbox
+from imagesync_pipelines.sandbox.moysklad.server import MODES
 from imagesync_pipelines.sandbox.server import LOOPBACK, bind, running
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import stop_server
@@ -65,17 +58,12 @@ SELECT count(*), count(*) FILTER (WHERE sync_status = 'synced' AND md5(image_bin
 """
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One run of the demonstration, and what its row of the table shows between its name and its status."""
 
     name: str
     outcome: runs.RunOutcome
     shown: Sequence[Any]
-
-    def cells(self) -> tuple[Any, ...]:
-        """The run as a row of the table."""
-        return (self.name, *self.shown, str(self.outcome.status))
 
 
 @click.command("demo")
@@ -88,23 +76,22 @@ def demo(context: click.Context) -> None:
         click.echo(f"A made-up image database and ERP of real size, kept in {place.home}.")
         with image_db_sandbox(port=server.PORT, media_port=server.MEDIA_PORT) as sandbox:
             sandbox.write_erp_csv(place.folder)
-            lines = [_image_db_run("first run"), _image_db_run("nothing changed")]
+            lines = _runs("first run", "image_db", _changed) + _runs("nothing changed", "image_db", _changed)
             changes = server.demo_changes(sandbox)
             place.remember(1)
-            lines.append(_image_db_run(f"after {len(changes)} changes"))
+            lines += _runs(f"after {len(changes)} changes", "image_db", _changed)
             pages = _catalogue_pages()
         photos = _edge_runs(place)
         listings = _plytix_runs()
         children = _moysklad_runs()
-    print_table("image database → product_image", COLUMNS, [line.cells() for line in lines])
-    print_table("head office → edge stores", EDGE_COLUMNS, [line.cells() for line in photos])
+    _print_lines("image database → product_image", COLUMNS, lines)
+    _print_lines("head office → edge stores", EDGE_COLUMNS, photos)
     _print_reports(listings)
-    print_table("main account of МойСклад → child accounts", MOYSKLAD_COLUMNS, [line.cells() for line in children])
+    _print_lines("main account of МойСклад → child accounts", MOYSKLAD_COLUMNS, children)
     print_table("the catalogue's pages", PAGE_COLUMNS, pages)
     everything = [*lines, *photos, *listings, *children]
     for line in everything:
-        error = [line.outcome.error] if line.outcome.error else []
-        for text in (*line.outcome.summary.get("warnings", ()), *error):
+        for text in filter(None, (*line.outcome.summary.get("warnings", ()), line.outcome.error)):
             click.echo(f"  {line.name}: {text}")
     settings = load_settings(CatalogueSettings)
     where = f"http://{settings.host}:{settings.port}"
@@ -118,12 +105,23 @@ def demo(context: click.Context) -> None:
     context.exit(max(EXIT_CODES[line.outcome.status] for line in everything))
 
 
-def _image_db_run(name: str) -> Line:
+def _runs(
+    name: str, connector: str, shown: Callable[[str, runs.RunOutcome], Sequence[Any]], **asked: Any
+) -> list[Line]:
+    """Synchronise all accounts of a connector; `shown` is asked for an account's cells as soon as its run has ended."""
     click.echo(f"  {name} …")
     with progress_bars() as progress:
-        outcome = runs.only(runs.sync("image_db", progress=progress))
-    shown = (*CHANGED, "kept", "rejected", "products_affected", "api_calls", "seconds")
-    return Line(name, outcome, [outcome.summary.get(number, 0) for number in shown])
+        outcomes = runs.sync(connector, progress=progress, **asked)
+        return [Line(name, outcome, shown(account, outcome)) for account, outcome in outcomes]
+
+
+def _print_lines(title: str, columns: Sequence[str], lines: Sequence[Line]) -> None:
+    print_table(title, columns, [(line.name, *line.shown, str(line.outcome.status)) for line in lines])
+
+
+def _changed(_: str, outcome: runs.RunOutcome) -> list[Any]:
+    numbers = (*CHANGED, "kept", "rejected", "products_affected", "api_calls", "seconds")
+    return [outcome.summary.get(number, 0) for number in numbers]
 
 
 def _edge_runs(place: installation.SandboxHome) -> list[Line]:
@@ -133,56 +131,30 @@ def _edge_runs(place: installation.SandboxHome) -> list[Line]:
         ho_serve.write_accounts(office, place.stores)
         installation.write_accounts(place)
         click.echo(f"A made-up head office with {len(office.stores)} stores; each store has a database of its own.")
-        lines = _edge_run("everything", full=True)
-        changes = office_changes(office)
-        lines += _edge_run(f"after {len(changes)} changes", full=False)
-        lines += _edge_run("nothing changed", full=False)
-    return lines
+        lines = _runs("everything", EDGE, _held, full=True)
+        changes = ho_serve.demo_changes(office)
+        lines += _runs(f"after {len(changes)} changes", EDGE, _held, full=False)
+        return lines + _runs("nothing changed", EDGE, _held, full=False)
 
 
-def _edge_run(name: str, *, full: bool) -> list[Line]:
-    click.echo(f"  {name} …")
-    lines = []
-    with progress_bars() as progress:
-        for store, outcome in runs.sync(EDGE, full=full, progress=progress):
-            photos, verified, failed = _held(store)
-            moved = f"{outcome.summary.get('bytes_downloaded', 0) / MEGABYTE:.1f} MB"
-            shown = (store, photos, moved, verified, failed, outcome.summary.get("seconds", 0))
-            lines.append(Line(name, outcome, shown))
-    return lines
-
-
-def _held(name: str) -> tuple[int, int, int]:
+def _held(name: str, outcome: runs.RunOutcome) -> tuple[Any, ...]:
     """What a store's database holds: photos, those whose bytes PostgreSQL itself finds to be as listed, failed ones."""
     with open_installation() as place:
         account = edge_stores(load_accounts(place.settings)).named(name)
         with opened_store(place, account) as database, database.engine.connect() as connection:
-            row = connection.execute(sa.text(_HELD.format(table=database.table))).one()
-    return int(row[0]), int(row[1]), int(row[2])
+            photos, verified, failed = connection.execute(sa.text(_HELD.format(table=database.table))).one()
+    moved = f"{outcome.summary.get('bytes_downloaded', 0) / MEGABYTE:.1f} MB"
+    return name, photos, moved, verified, failed, outcome.summary.get("seconds", 0)
 
 
 def _plytix_runs() -> list[Line]:
     """The demo's mapping file into Plytix, twice; shown is how many calls each run made to Plytix."""
     lines = []
-    with (
-        amazon_sandbox(
-            port=amazon_serve.PORT, token_port=amazon_serve.TOKEN_PORT, images_port=amazon_serve.IMAGES_PORT
-        ) as amazon,
-        plytix_sandbox(
-            products=installation.plytix_products(),
-            fetch=amazon.fetch,
-            limits=PLYTIX_LIMITS,
-            port=plytix_serve.PORT,
-            auth_port=plytix_serve.AUTH_PORT,
-        ) as plytix,
-    ):
+    with stand_ins.amazon() as amazon, stand_ins.plytix(amazon.fetch, PLYTIX_LIMITS) as plytix:
         click.echo("A made-up Plytix with 20 products, and Amazon's listings of them in a mapping file.")
         for name in ("first run", "nothing changed"):
-            click.echo(f"  {name} …")
             plytix.ledger.clear()
-            with progress_bars() as progress:
-                ((_, outcome),) = runs.sync("plytix", progress=progress)
-            lines.append(Line(name, outcome, [plytix.ledger.count()]))
+            lines += _runs(name, "plytix", lambda *_: [plytix.ledger.count()])
     return lines
 
 
@@ -196,37 +168,27 @@ def _print_reports(lines: Sequence[Line]) -> None:
 
 
 def _moysklad_runs() -> list[Line]:
-    """Everything into both child accounts, then what changed in the main account, then nothing."""
-    with moysklad_sandbox(
-        accounts=catalogue(),
-        port=moysklad_serve.PORT,
-        storage_port=moysklad_serve.STORAGE_PORT,
-        cdn_port=moysklad_serve.CDN_PORT,
-    ) as sandbox:
-        click.echo(
-            f"A made-up МойСклад: a main account with {len(sandbox.account(MAIN).entities())} entities, two children."
-        )
-        lines = _moysklad_run("everything", sandbox, full=True)
-        changes = night(sandbox.account(MAIN))
-        lines += _moysklad_run(f"after {len(changes)} changes", sandbox, full=False)
-        lines += _moysklad_run("nothing changed", sandbox, full=False)
-    return lines
+    """Everything into both child accounts, then what changed in the main account, then nothing.
 
+    Shown is what changed, how many images are there then, the calls, and those of the earlier way.
+    """
+    with stand_ins.moysklad() as sandbox:
 
-def _moysklad_run(name: str, sandbox: MoyskladSandbox, *, full: bool) -> list[Line]:
-    """The runs of both accounts: what changed, how many images are there then, calls, and those of the earlier way."""
-    click.echo(f"  {name} …")
-    lines = []
-    sandbox.ledger.clear()
-    with progress_bars() as progress:
-        for account, outcome in runs.sync("moysklad", full=full, progress=progress):
+        def shown(account: str, outcome: runs.RunOutcome) -> list[Any]:
             changed = [outcome.summary.get(number, 0) for number in CHANGED]
             there = sum(len(entity.images) for entity in sandbox.account(account).entities())
             earlier = int(outcome.plan.scope["earlier_calls"]) if outcome.plan is not None else 0
-            shown = (account, moysklad_serve.MODES[account], *changed, there, sandbox.calls(), earlier)
-            lines.append(Line(name, outcome, shown))
+            calls = sandbox.calls()
             sandbox.ledger.clear()
-    return lines
+            return [account, MODES[account], *changed, there, calls, earlier]
+
+        main = sandbox.account(MAIN)
+        click.echo(f"A made-up МойСклад: a main account with {len(main.entities())} entities, two children.")
+        lines = _runs("everything", "moysklad", shown, full=True)
+        changes = night(main)
+        sandbox.ledger.clear()
+        lines += _runs(f"after {len(changes)} changes", "moysklad", shown, full=False)
+        return lines + _runs("nothing changed", "moysklad", shown, full=False)
 
 
 def _catalogue_pages() -> list[tuple[str, str, int, int]]:
@@ -260,17 +222,14 @@ def _ask(session: requests.Session, address: str, path: str) -> tuple[tuple[str,
 
 def _start_afresh(place: installation.SandboxHome) -> None:
     """Empty the sandbox's home, so that the first run is a first run. Only a home that a sandbox made is emptied."""
-    entries = {entry.name for entry in place.home.iterdir()}
-    if entries - {"sandbox"} and not (place.folder / "nights").exists():
+    others = {entry.name for entry in place.home.iterdir()} - {"sandbox"}
+    if others and not (place.folder / "nights").exists():
         raise click.ClickException(
             f"{place.home} holds something that the demo did not make. Set IMAGESYNC_HOME to another folder, "
             "or remove it with `imagesync clean`."
         )
-    if entries - {"sandbox"}:
+    if others:
         stop_server(place.home)
         for entry in place.home.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            else:
-                entry.unlink()
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     place.folder.mkdir(parents=True, exist_ok=True)

@@ -3,12 +3,10 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import click
@@ -19,11 +17,11 @@ from imagesync_pipelines.cli.sandbox import installation as stand_ins
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.defs import launching, pages, runs
 from imagesync_pipelines.registry import connector_named
+from imagesync_pipelines.sandbox.server import LOOPBACK, ServingError, bind, stopping
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 
 STOP_SECONDS = 20
-PROGRAM = (sys.executable, "-m", "imagesync_pipelines.cli.main")
 
 
 @click.command("dev")
@@ -33,7 +31,7 @@ def dev(port: int, real: bool) -> None:
     """Dagster UI, daemon, catalogue, sandboxes and photo server on one home; stays up until Ctrl-C."""
     port = _free_port(port)
     with nullcontext() if real or stand_ins.is_configured() else stand_ins.environment() as place:
-        os.environ["IMAGESYNC_WEBSERVER_URL"] = f"http://127.0.0.1:{port}"
+        os.environ["IMAGESYNC_WEBSERVER_URL"] = f"http://{LOOPBACK}:{port}"
         with runs.opened() as (installation, instance), ExitStack() as servers:
             environment = {**os.environ, **installation.locations.environment()}
             started = []
@@ -46,12 +44,18 @@ def dev(port: int, real: bool) -> None:
             children = launching.keep_partitions(instance, connector_named("moysklad"), accounts)
             click.echo(f"{len(blocks)} page partitions, {len(stores)} edge stores, {len(children)} child accounts")
             photos, catalogue = _free_port(PHOTO_PORT), _free_port(load_settings(CatalogueSettings).port)
-            commands = {**_dagster_commands(port), **_catalogue(catalogue), **_photo_server(stores, photos)}
-            started += servers.enter_context(_running(commands, environment))
+            commands = {
+                **_dagster_commands(port),
+                "catalogue": [*stand_ins.PROGRAM, "serve", "--host", LOOPBACK, "--port", str(catalogue)],
+            }
+            # The photo server of the first store, where there is one.
             for name in stores[:1]:
-                click.echo(f"Photos of {name}: http://127.0.0.1:{photos}")
-            click.secho(f"Catalogue: http://127.0.0.1:{catalogue}", bold=True)
-            click.secho(f"Dagster UI: http://127.0.0.1:{port}   (Ctrl-C stops everything)", bold=True)
+                serve = [*stand_ins.PROGRAM, "edge", "serve", "--store", name, "--port", str(photos)]
+                commands[f"photos of {name}"] = serve
+                click.echo(f"Photos of {name}: http://{LOOPBACK}:{photos}")
+            started += servers.enter_context(_running(commands, environment))
+            click.secho(f"Catalogue: http://{LOOPBACK}:{catalogue}", bold=True)
+            click.secho(f"Dagster UI: http://{LOOPBACK}:{port}   (Ctrl-C stops everything)", bold=True)
             _wait(started)
 
 
@@ -62,20 +66,8 @@ def _dagster_commands(port: int) -> dict[str, list[str]]:
     webserver = shutil.which("dagster-webserver", path=str(scripts)) or "dagster-webserver"
     daemon = shutil.which("dagster-daemon", path=str(scripts)) or "dagster-daemon"
     return {
-        "webserver": [webserver, "-h", "127.0.0.1", "-p", str(port), "--log-level", "warning", *where],
+        "webserver": [webserver, "-h", LOOPBACK, "-p", str(port), "--log-level", "warning", *where],
         "daemon": [daemon, "run", "--log-level", "warning", *where],
-    }
-
-
-def _catalogue(port: int) -> dict[str, list[str]]:
-    """The catalogue, over the same home."""
-    return {"catalogue": [*PROGRAM, "serve", "--host", "127.0.0.1", "--port", str(port)]}
-
-
-def _photo_server(stores: Sequence[str], port: int) -> dict[str, list[str]]:
-    """The photo server of the first store; none where there is no store."""
-    return {
-        f"photos of {name}": [*PROGRAM, "edge", "serve", "--store", name, "--port", str(port)] for name in stores[:1]
     }
 
 
@@ -108,26 +100,17 @@ def _signal(process: "subprocess.Popen[bytes]", number: int) -> None:
 
 def _wait(processes: list[tuple[str, "subprocess.Popen[bytes]"]]) -> None:
     """Return at Ctrl-C or SIGTERM; raise when one of the processes ends by itself."""
-    stop = threading.Event()
-    before = {kind: signal.signal(kind, lambda *_: stop.set()) for kind in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with stopping() as stop:
         while not stop.wait(0.5):
             for name, process in processes:
                 if process.poll() is not None:
                     raise click.ClickException(f"{name} ended with exit code {process.returncode}; see its lines above")
-    finally:
-        for kind, handler in before.items():
-            signal.signal(kind, handler)
 
 
 def _free_port(wanted: int) -> int:
     """The wanted port, or the next one that nobody listens on."""
     for port in range(wanted, wanted + 50):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
+        with suppress(ServingError):
+            bind(port).close()
             return port
     raise click.ClickException(f"no free port from {wanted} to {wanted + 49}")

@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,17 +13,13 @@ import requests
 
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.sandbox.amazon import server as amazon_serve
-from imagesync_pipelines.sandbox.amazon.hosts import fetch_from
-from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.sandbox.amazon.mapping import demo_mapping, write_mapping
-from imagesync_pipelines.sandbox.answers import FetchedFile
 from imagesync_pipelines.sandbox.head_office import server as ho_serve
 from imagesync_pipelines.sandbox.head_office.server import PASSWORD as HO_PASSWORD
 from imagesync_pipelines.sandbox.image_db import server
 from imagesync_pipelines.sandbox.image_db.server import PASSWORD, USERNAME
 from imagesync_pipelines.sandbox.moysklad import server as moysklad_serve
 from imagesync_pipelines.sandbox.plytix import server as plytix_serve
-from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import API_KEY, API_PASSWORD
 from imagesync_pipelines.sandbox.server import LOOPBACK
 from imagesync_pipelines.settings import Settings, load_settings
@@ -32,39 +28,24 @@ from imagesync_pipelines.storage.installation import Locations
 
 _PREFIXES = ("IMAGE_API_", "IMAGE_DB_", "ERP_", "EDGE_", "HO_", "PLYTIX_", "MOYSKLAD_", "IMAGESYNC_")
 START_SECONDS = 60
+PROGRAM = (sys.executable, "-m", "imagesync_pipelines.cli.main")
 HEAD_OFFICE_DATABASE = "sandbox_head_office"
 
 
 @dataclass(frozen=True)
 class SandboxHome:
-    """Where the sandbox's installation is: its home, the ERP's files, and how many nights have passed in it."""
+    """Where the sandbox's installation is: its home, and below that its folder, by which a home is a sandbox's.
+
+    accounts: the accounts file; stores: the part of it that the sandbox's head office writes. mapping: the mapping file
+    of the sandbox's Amazon, alone in its folder. head_office: where the head office keeps its objects.
+    """
 
     home: Path
-
-    @property
-    def folder(self) -> Path:
-        """Where the sandbox keeps what it must remember; a home with this folder is a sandbox's."""
-        return self.home / "sandbox"
-
-    @property
-    def accounts(self) -> Path:
-        """The accounts file: the head office's stores, the account of Plytix, the accounts of МойСклад."""
-        return self.folder / "accounts.toml"
-
-    @property
-    def stores(self) -> Path:
-        """The part of the accounts file that the sandbox's head office writes."""
-        return self.folder / "stores.toml"
-
-    @property
-    def mapping(self) -> Path:
-        """The mapping file of the sandbox's Amazon, alone in its folder."""
-        return self.folder / "mappings" / "demo_mapping.json"
-
-    @property
-    def head_office(self) -> Path:
-        """Where the sandbox's head office keeps its objects."""
-        return self.folder / "head_office"
+    folder: Path
+    accounts: Path
+    stores: Path
+    mapping: Path
+    head_office: Path
 
     @property
     def nights(self) -> int:
@@ -74,7 +55,6 @@ class SandboxHome:
 
     def remember(self, nights: int) -> None:
         """Note the nights."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "nights").write_text(str(nights))
 
 
@@ -94,8 +74,10 @@ def environment() -> Iterator[SandboxHome]:
     home = load_settings(Settings).home.expanduser().resolve()
     if is_configured():
         home = home.with_name(f"{home.name}-sandbox")
-    place = SandboxHome(home)
-    place.folder.mkdir(parents=True, exist_ok=True)
+    folder = home / "sandbox"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = (folder / name for name in ("accounts.toml", "stores.toml", "mappings/demo_mapping.json", "head_office"))
+    place = SandboxHome(home, folder, *files)
     before = dict(os.environ)
     for name in before:
         if name.startswith(_PREFIXES):
@@ -143,27 +125,16 @@ def head_office_database(locations: Locations) -> str:
     return create_database(locations.database_url, HEAD_OFFICE_DATABASE)
 
 
-def plytix_products() -> list[NewProduct]:
-    """The products that the sandbox's Plytix has from the start: those of the sandbox's Amazon, without images."""
-    return [NewProduct(listing.suggested_sku, label=listing.title) for listing in demo_listings()]
-
-
-def fetch_image(url: str) -> FetchedFile:
-    """Get an image of Amazon's from the sandbox's image host; raises OSError when no whole answer came."""
-    return fetch_from(f"http://{LOOPBACK}:{amazon_serve.IMAGES_PORT}", url)
-
-
 def server_commands(place: SandboxHome) -> dict[str, list[str]]:
     """The commands that serve the stand-ins, each in a process of its own, as the demo left them."""
-    program = [sys.executable, "-m", "imagesync_pipelines.cli.main"]
     records = ["--nights", str(place.nights), "--erp-folder", str(place.folder)]
     office = ["--folder", str(place.head_office), "--accounts-file", str(place.stores)]
     return {
-        "sandbox": [*program, "sandbox", *records],
-        "head office": [*program, "sandbox-head-office", *office],
-        "Amazon": [*program, "sandbox-amazon"],
-        "Plytix": [*program, "sandbox-plytix"],
-        "МойСклад": [*program, "sandbox-moysklad"],
+        "sandbox": [*PROGRAM, "sandbox", *records],
+        "head office": [*PROGRAM, "sandbox-head-office", *office],
+        "Amazon": [*PROGRAM, "sandbox-amazon"],
+        "Plytix": [*PROGRAM, "sandbox-plytix"],
+        "МойСклад": [*PROGRAM, "sandbox-moysklad"],
     }
 
 
@@ -179,12 +150,9 @@ def wait_until_up(place: SandboxHome) -> None:
 def _wait_for(port: int, file: Path) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        try:
+        with suppress(requests.RequestException):
             requests.get(f"http://localhost:{port}/__sandbox__/state", timeout=2).raise_for_status()
-        except requests.RequestException:
-            time.sleep(0.1)
-            continue
-        if file.exists():
-            return
+            if file.exists():
+                return
         time.sleep(0.1)
     raise click.ClickException(f"the sandbox does not answer on port {port}; is the port taken by another program?")
