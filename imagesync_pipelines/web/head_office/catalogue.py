@@ -20,20 +20,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.tables import (
-    WRITE_LOCK,
-    account,
-    account_store,
-    brand,
-    company,
-    photo,
-    photo_deletion,
-    product,
-    scope,
-    store,
-    store_brand,
-)
 
 _before = sa.table("scope_before", sa.column("store_id"), sa.column("photo_id"), sa.column("product_id"))
 
@@ -44,21 +32,21 @@ class UnknownRowError(StorageError):
 
 def add_company(office: HeadOffice, name: str) -> UUID:
     """Add a company; a name that is there already gives its id."""
-    return _upsert(office, company, ["name"], {"name": name})
+    return _upsert(office, t.company, ["name"], {"name": name})
 
 
 def add_brand(office: HeadOffice, company_id: UUID, name: str) -> UUID:
     """Add a brand to a company; stores see it once it is linked to them."""
-    return _upsert(office, brand, ["company_id", "name"], {"company_id": company_id, "name": name})
+    return _upsert(office, t.brand, ["company_id", "name"], {"company_id": company_id, "name": name})
 
 
 def add_store(office: HeadOffice, company_id: UUID, code: str, name: str) -> UUID:
     """Add an active store to a company; `code` is unique over all companies."""
     with office.engine.begin() as connection:
-        owner = connection.execute(sa.select(store.c.company_id).where(store.c.code == code)).scalar()
+        owner = connection.execute(sa.select(t.store.c.company_id).where(t.store.c.code == code)).scalar()
     if owner is not None and owner != company_id:
         raise UnknownRowError(f"Store {code} belongs to another company; choose another code.")
-    return _upsert(office, store, ["code"], {"company_id": company_id, "code": code, "name": name})
+    return _upsert(office, t.store, ["code"], {"company_id": company_id, "code": code, "name": name})
 
 
 def add_products(office: HeadOffice, brand_id: UUID, names: Mapping[str, str]) -> dict[str, UUID]:
@@ -66,7 +54,7 @@ def add_products(office: HeadOffice, brand_id: UUID, names: Mapping[str, str]) -
     if not names:
         return {}
     rows = [{"id": uuid4(), "brand_id": brand_id, "sku": sku, "name": name} for sku, name in names.items()]
-    statement = insert(product)
+    statement = insert(t.product)
     statement = statement.on_conflict_do_update(
         index_elements=["brand_id", "sku"], set_={"name": statement.excluded.name}
     )
@@ -77,8 +65,8 @@ def add_products(office: HeadOffice, brand_id: UUID, names: Mapping[str, str]) -
 
 def product_ids(connection: sa.Connection, brand_id: UUID, skus: list[str]) -> dict[str, UUID]:
     """sku -> id of those of the products that the brand has."""
-    here = product.c.brand_id == brand_id, among(product.c.sku, skus)
-    return {row.sku: row.id for row in connection.execute(sa.select(product.c.sku, product.c.id).where(*here))}
+    here = t.product.c.brand_id == brand_id, among(t.product.c.sku, skus)
+    return {row.sku: row.id for row in connection.execute(sa.select(t.product.c.sku, t.product.c.id).where(*here))}
 
 
 def add_account(office: HeadOffice, username: str, password_hash: str, *, all_stores: bool = False) -> UUID:
@@ -87,25 +75,25 @@ def add_account(office: HeadOffice, username: str, password_hash: str, *, all_st
     `password_hash` comes from tokens.hash_password.
     """
     row = {"username": username, "password_hash": password_hash, "all_stores": all_stores}
-    return _upsert(office, account, ["username"], row)
+    return _upsert(office, t.account, ["username"], row)
 
 
 def grant(office: HeadOffice, username: str, store_id: UUID) -> None:
     """Let an account read a store."""
     with office.engine.begin() as connection:
-        found = connection.execute(sa.select(account.c.id).where(account.c.username == username)).scalar()
+        found = connection.execute(sa.select(t.account.c.id).where(t.account.c.username == username)).scalar()
         if found is None:
             raise UnknownRowError(f"There is no account {username}.")
-        if connection.execute(sa.select(store.c.id).where(store.c.id == store_id)).first() is None:
+        if connection.execute(sa.select(t.store.c.id).where(t.store.c.id == store_id)).first() is None:
             raise UnknownRowError(f"There is no store {store_id}.")
         row = {"account_id": found, "store_id": store_id}
-        connection.execute(insert(account_store).values(row).on_conflict_do_nothing())
+        connection.execute(insert(t.account_store).values(row).on_conflict_do_nothing())
 
 
 def find_store(office: HeadOffice, code: str) -> UUID:
     """The id of the store with this code; raises UnknownRowError."""
     with office.engine.connect() as connection:
-        found: UUID | None = connection.execute(sa.select(store.c.id).where(store.c.code == code)).scalar()
+        found: UUID | None = connection.execute(sa.select(t.store.c.id).where(t.store.c.code == code)).scalar()
     if found is None:
         raise UnknownRowError(f"There is no store with the code {code}; see `imagesync head-office health`.")
     return found
@@ -113,9 +101,9 @@ def find_store(office: HeadOffice, code: str) -> UUID:
 
 def link_brand(office: HeadOffice, store_id: UUID, brand_id: UUID) -> None:
     """Let a store see a brand of its company; its photos get a new `updated_at` when they come into view."""
-    with changing(office, product.c.brand_id == brand_id) as change:
+    with changing(office, t.product.c.brand_id == brand_id) as change:
         row = {"store_id": store_id, "brand_id": brand_id}
-        change.connection.execute(insert(store_brand).values(row).on_conflict_do_nothing())
+        change.connection.execute(insert(t.store_brand).values(row).on_conflict_do_nothing())
 
 
 @dataclass(frozen=True)
@@ -133,9 +121,9 @@ def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[P
     On leaving, the photos that entered and left the scope of each store are worked out and noted. Nothing is kept when
     the body raises.
     """
-    seen = scope().where(products).subquery()
+    seen = t.scope().where(products).subquery()
     with office.engine.begin() as connection:
-        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": WRITE_LOCK})
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": t.WRITE_LOCK})
         stamp = office.clock()
         connection.execute(
             sa.text(
@@ -152,7 +140,7 @@ def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[P
 def _note_left(connection: sa.Connection, still: sa.Exists, stamp: datetime) -> None:
     left = sa.select(_before, sa.literal(stamp, sa.DateTime(timezone=True))).where(~still)
     columns = ["store_id", "photo_id", "product_id", "deleted_at"]
-    statement = insert(photo_deletion).from_select(columns, left)
+    statement = insert(t.photo_deletion).from_select(columns, left)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["store_id", "photo_id"], set_={"deleted_at": statement.excluded.deleted_at}
@@ -164,16 +152,16 @@ def _note_entered(connection: sa.Connection, seen: sa.Subquery, was: sa.Exists, 
     entered = sa.select(seen.c.store_id, seen.c.photo_id).where(~was)
     photos = entered.subquery()
     connection.execute(
-        photo.update().where(photo.c.id.in_(sa.select(photos.c.photo_id)), photo.c.updated_at != stamp)
+        t.photo.update().where(t.photo.c.id.in_(sa.select(photos.c.photo_id)), t.photo.c.updated_at != stamp)
         .values(updated_at=stamp)
     )  # fmt: skip
-    key = sa.tuple_(photo_deletion.c.store_id, photo_deletion.c.photo_id)
-    connection.execute(photo_deletion.delete().where(key.in_(entered)))
+    key = sa.tuple_(t.photo_deletion.c.store_id, t.photo_deletion.c.photo_id)
+    connection.execute(t.photo_deletion.delete().where(key.in_(entered)))
 
 
 def of_products(product_ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
     """The condition for a change of these products, however many they are."""
-    return among(product.c.id, product_ids)
+    return among(t.product.c.id, product_ids)
 
 
 def _upsert(office: HeadOffice, table: sa.Table, natural_key: list[str], row: dict[str, Any]) -> UUID:

@@ -6,6 +6,7 @@ Content-Length is the object's own, there are ETag, 304, Range and HEAD, and a m
 
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -119,21 +120,18 @@ def _from_store(office: HeadOffice, row: sa.Row, call: Any, **wanted: str) -> di
 
 def _one_chunk(body: Any) -> bytes:
     """A small object at once: a stream would change threads for every chunk, which costs more than the bytes."""
-    try:
-        content: bytes = body.read()
-    except BotoCoreError as error:
-        raise refused(503, "The object store broke off; try again", headers=BUSY) from error
-    finally:
-        body.close()
+    with closing(body):
+        try:
+            content: bytes = body.read()
+        except BotoCoreError as error:
+            raise refused(503, "The object store broke off; try again", headers=BUSY) from error
     return content
 
 
 def _chunks(body: Any) -> Iterator[bytes]:
     """The object's bytes as they arrive; the connection to the store goes back when the reader leaves."""
-    try:
+    with closing(body):
         yield from body.iter_chunks(CHUNK_BYTES)
-    finally:
-        body.close()
 
 
 def _headers(row: sa.Row) -> dict[str, str]:

@@ -19,20 +19,15 @@ from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[impor
 
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.database import among
-from imagesync_pipelines.web.head_office.catalogue import (
-    UnknownRowError,
-    add_products,
-    changing,
-    of_products,
-    product_ids,
-)
+from imagesync_pipelines.web.head_office import catalogue
+from imagesync_pipelines.web.head_office.catalogue import changing, of_products
 from imagesync_pipelines.web.head_office.office import HeadOffice
 from imagesync_pipelines.web.head_office.tables import photo, product
 
 UPLOADS = 8
 EXTENSIONS = {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp", "image/gif": ".gif"}
 # Of the pictures in a folder: the suffixes that count, and what their bytes may be.
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif"})
+SUFFIXES = frozenset({".jpeg", *EXTENSIONS.values()})
 CONTENT_TYPES = {"JPEG": "image/jpeg", "PNG": "image/png", "WEBP": "image/webp", "GIF": "image/gif"}
 LARGEST_PHOTO = 50 * 1024 * 1024
 # Files whose bytes are held at the same time; one transaction each.
@@ -83,14 +78,13 @@ def put_photos(office: HeadOffice, photos: Sequence[NewPhoto]) -> list[UUID]:
         known = set(change.connection.execute(sa.select(product.c.id).where(of_products(products))).scalars())
         missing = sorted(str(one) for one in set(products) - known)
         if missing:
-            raise UnknownRowError(f"There is no product {', '.join(missing[:5])}; no photo was written.")
+            raise catalogue.UnknownRowError(f"There is no product {', '.join(missing[:5])}; no photo was written.")
         old = change.connection.execute(
             photo.delete().where(among(photo.c.product_id, products))
             .returning(photo.c.product_id, photo.c.version, photo.c.object_key)
         ).all()  # fmt: skip
-        versions: dict[UUID, int] = {}
-        for gone in old:
-            versions[gone.product_id] = max(versions.get(gone.product_id, 0), gone.version)
+        # Of several versions of a product the highest comes last.
+        versions = {gone.product_id: gone.version for gone in sorted(old, key=lambda one: one.version)}
         news = [{**row, "version": versions.get(row["product_id"], 0) + 1, "updated_at": change.stamp} for row in rows]
         change.connection.execute(photo.insert(), news)
     drop_objects(office, [gone.object_key for gone in old])
@@ -139,9 +133,9 @@ def import_folder(office: HeadOffice, brand_id: UUID, folder: Path) -> Imported:
     imported = Imported()
     for batch in _batches(folder, imported):
         with office.engine.connect() as connection:
-            products = product_ids(connection, brand_id, list(batch))
+            products = catalogue.product_ids(connection, brand_id, list(batch))
         # Only the missing ones are made, so that no name is lost.
-        products |= add_products(office, brand_id, {sku: sku for sku in batch if sku not in products})
+        products |= catalogue.add_products(office, brand_id, {sku: sku for sku in batch if sku not in products})
         there = _checksums(office, list(products.values()))
         new = [
             replace(one, product_id=products[sku])

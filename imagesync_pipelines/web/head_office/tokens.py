@@ -17,15 +17,9 @@ from pwdlib import PasswordHash
 from pydantic import BaseModel, Field
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.web.head_office.answers import (
-    REFUSALS,
-    RequestRefusedError,
-    TokenProblem,
-    refused,
-    token_refused,
-)
+from imagesync_pipelines.web.head_office import tables as t
+from imagesync_pipelines.web.head_office.answers import REFUSALS, TokenProblem, refused, token_refused
 from imagesync_pipelines.web.head_office.office import HeadOffice
-from imagesync_pipelines.web.head_office.tables import account, account_store, spent_token, store
 from imagesync_pipelines.web.service import Text
 
 ALGORITHM = "HS256"
@@ -73,11 +67,11 @@ _ANSWERS: dict[int | str, dict[str, Any]] = {
 def log_in(office: Office, login: Login) -> TokenPair:
     """Get a pair of tokens for a user name and a password."""
     with office.engine.connect() as connection:
-        found = connection.execute(sa.select(account).where(account.c.username == login.username)).one_or_none()
+        found = connection.execute(sa.select(t.account).where(t.account.c.username == login.username)).one_or_none()
     if found is None:
         # The same work as for a wrong password, so that the time does not tell which names exist.
         hash_password(login.password)
-    elif _hasher().verify(login.password, found.password_hash) and found.is_active:
+    elif PasswordHash.recommended().verify(login.password, found.password_hash) and found.is_active:
         return _issue(office, found.id)
     raise token_refused("No active account found with the given credentials")
 
@@ -92,19 +86,19 @@ def refresh(office: Office, body: RefreshToken) -> TokenPair:
     owner = UUID(claims["user_id"])
     with office.engine.begin() as connection:
         expires = datetime.fromtimestamp(claims["exp"], UTC)
-        spend = insert(spent_token).values(jti=claims["jti"], expires_at=expires).on_conflict_do_nothing()
-        if connection.execute(spend.returning(spent_token.c.jti)).first() is None:
+        spend = insert(t.spent_token).values(jti=claims["jti"], expires_at=expires).on_conflict_do_nothing()
+        if connection.execute(spend.returning(t.spent_token.c.jti)).first() is None:
             raise token_refused("Token is blacklisted", "token_not_valid")
-        connection.execute(spent_token.delete().where(spent_token.c.expires_at < office.clock()))
-        found = connection.execute(sa.select(account.c.is_active).where(account.c.id == owner)).one_or_none()
-    if found is None or not found.is_active:
-        raise _account_refused(found)
+        connection.execute(t.spent_token.delete().where(t.spent_token.c.expires_at < office.clock()))
+    # The token is spent, whatever has become of its account.
+    with office.engine.connect() as connection:
+        _account(connection, owner)
     return _issue(office, owner)
 
 
 def hash_password(password: str) -> str:
     """The Argon2 hash of a password, as `account.password_hash` keeps it."""
-    return _hasher().hash(password)
+    return PasswordHash.recommended().hash(password)
 
 
 # Only for the OpenAPI document: the header is read below, with the original's words for each mistake.
@@ -134,21 +128,9 @@ Caller = Annotated[UUID, Depends(_caller)]
 
 def admit(connection: sa.Connection, caller: UUID, store_id: UUID) -> None:
     """Let an account at a store, or raise: 401 for the account, 404 for the store, 403 without a grant."""
-    granted = (account_store.c.account_id == account.c.id) & (account_store.c.store_id == store.c.id)
-    found = connection.execute(
-        sa.select(
-            account.c.is_active,
-            store.c.is_active.label("store_active"),
-            (account.c.all_stores | account_store.c.store_id.is_not(None)).label("granted"),
-        )
-        .select_from(account)
-        .outerjoin(store, store.c.id == store_id)
-        .outerjoin(account_store, granted)
-        .where(account.c.id == caller)
-    ).one_or_none()
+    granted = readable(connection, caller).label("granted")
+    found = connection.execute(sa.select(t.store.c.is_active, granted).where(t.store.c.id == store_id)).one_or_none()
     if found is None or not found.is_active:
-        raise _account_refused(found)
-    if not found.store_active:
         raise refused(404, "Store not found")
     if not found.granted:
         raise refused(403, "This account may not read this store", "ask the head office to grant it")
@@ -156,45 +138,33 @@ def admit(connection: sa.Connection, caller: UUID, store_id: UUID) -> None:
 
 def readable(connection: sa.Connection, caller: UUID) -> sa.ColumnElement[bool]:
     """The condition on the store table for what an account may read; raises 401 for the account."""
-    found = connection.execute(
-        sa.select(account.c.is_active, account.c.all_stores).where(account.c.id == caller)
-    ).one_or_none()
-    if found is None or not found.is_active:
-        raise _account_refused(found)
-    if found.all_stores:
+    if _account(connection, caller).all_stores:
         return sa.true()
-    return store.c.id.in_(sa.select(account_store.c.store_id).where(account_store.c.account_id == caller))
+    granted = sa.select(t.account_store.c.store_id).where(t.account_store.c.account_id == caller)
+    return t.store.c.id.in_(granted)
 
 
-def _account_refused(found: sa.Row | None) -> RequestRefusedError:
-    """The refusal of a good token whose account is gone (None) or not active."""
+def _account(connection: sa.Connection, account_id: UUID) -> sa.Row:
+    """The account that a good token speaks for; raises 401 when it is gone or not active."""
+    found = connection.execute(sa.select(t.account).where(t.account.c.id == account_id)).one_or_none()
     if found is None:
-        return token_refused("User not found", "user_not_found")
-    return token_refused("User is inactive", "user_inactive")
-
-
-def _hasher() -> PasswordHash:
-    return PasswordHash.recommended()
+        raise token_refused("User not found", "user_not_found")
+    if not found.is_active:
+        raise token_refused("User is inactive", "user_inactive")
+    return found
 
 
 def _issue(office: HeadOffice, owner: UUID) -> TokenPair:
-    settings = office.settings
-    return TokenPair(
-        refresh=_sign(office, owner, "refresh", timedelta(minutes=settings.refresh_minutes)),
-        access=_sign(office, owner, "access", timedelta(minutes=settings.access_minutes)),
-    )
+    now, settings = office.clock(), office.settings
 
+    def sign(kind: Kind, minutes: int) -> str:
+        expires = int((now + timedelta(minutes=minutes)).timestamp())
+        times = {"exp": expires, "iat": int(now.timestamp())}
+        claims = {"token_type": kind, **times, "jti": uuid4().hex, "user_id": str(owner)}
+        return jwt.encode(claims, office.jwt_secret.get_secret_value(), algorithm=ALGORITHM)
 
-def _sign(office: HeadOffice, owner: UUID, kind: Kind, life: timedelta) -> str:
-    now = office.clock()
-    claims = {
-        "token_type": kind,
-        "exp": int((now + life).timestamp()),
-        "iat": int(now.timestamp()),
-        "jti": uuid4().hex,
-        "user_id": str(owner),
-    }
-    return jwt.encode(claims, office.jwt_secret.get_secret_value(), algorithm=ALGORITHM)
+    refresh_token = sign("refresh", settings.refresh_minutes)
+    return TokenPair(refresh=refresh_token, access=sign("access", settings.access_minutes))
 
 
 def _read(office: HeadOffice, token: str, kind: Kind) -> dict[str, Any]:
