@@ -12,10 +12,13 @@ from pydantic import SecretStr
 
 from benchmarks.plytix_world import World, counted, state_of, world
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
-from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.options import GalleryPlanOptions, ListingsOptions
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import (
+    GalleryPlanOptions,
+    ListingsOptions,
+    PlytixAccount,
+    PlytixSettings,
+)
 from imagesync_pipelines.sandbox.amazon.mapping import write_mapping
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation

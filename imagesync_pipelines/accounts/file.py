@@ -1,7 +1,7 @@
 """The accounts file: one TOML file of everything that exists several times, such as stores and child accounts.
 
 A secret in the file is only ever `env:NAME`, a variable of the environment or of `.env`. A section belongs to the
-connector of its name, which declares what may be in it (connectors/NAME/accounts.py, with an example).
+connector of its name, which declares what may be in it (NAME/accounts.py or settings.py, with an example).
 """
 
 import os

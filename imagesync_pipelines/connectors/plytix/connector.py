@@ -6,17 +6,17 @@ from pydantic import SecretStr
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, quality, reading
-from imagesync_pipelines.connectors.plytix.accounts import plytix_accounts
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
-from imagesync_pipelines.connectors.plytix.options import (
+from imagesync_pipelines.connectors.plytix.reading import with_pim
+from imagesync_pipelines.connectors.plytix.report import pictures_of, places_of, read_report
+from imagesync_pipelines.connectors.plytix.settings import (
     GalleryCleanupOptions,
     GalleryPlanOptions,
     ListingsOptions,
     PlytixOptions,
+    PlytixSettings,
+    plytix_accounts,
 )
-from imagesync_pipelines.connectors.plytix.reading import with_pim
-from imagesync_pipelines.connectors.plytix.report import pictures_of, places_of, read_report
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step

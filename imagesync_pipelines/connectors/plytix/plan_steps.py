@@ -9,7 +9,6 @@ from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingsRead, ProductsRead
-from imagesync_pipelines.connectors.plytix.options import GalleryCleanupOptions, GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.planning import (
     GalleryPlan,
     Policy,
@@ -22,7 +21,7 @@ from imagesync_pipelines.connectors.plytix.planning import (
 from imagesync_pipelines.connectors.plytix.quality import SMALL_SIDE, picture_fetcher, picture_url
 from imagesync_pipelines.connectors.plytix.report import Basis, basis_of, bounded, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions, PlytixSettings
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.sync.handovers import CLEAN_UP
 from imagesync_pipelines.sync.model import EFFECTS

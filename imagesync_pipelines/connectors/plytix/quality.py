@@ -3,9 +3,8 @@
 Nothing is kept from Plytix because of it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import combinations
 from typing import NamedTuple
@@ -54,21 +53,8 @@ class Finding(NamedTuple):
     what: str
 
 
-@dataclass(frozen=True)
-class Quality:
-    """What was found, by check. looked_at: pictures that were fetched and decoded; contents: their SHA-256 by key."""
-
-    looked_at: int
-    small: list[Finding]
-    undecodable: list[Finding]
-    not_white: list[Finding]
-    twins: list[Finding]
-    without_main: list[Finding]
-    contents: Mapping[str, str]
-
-
-class _Seen(NamedTuple):
-    """A picture that was looked at; `fault` says why it could not be, then the rest is empty."""
+class Seen(NamedTuple):
+    """A picture that was looked at; `fault` says why it could not be, then the rest is empty. longest: side, pixels."""
 
     fault: str = ""
     longest: int = 0
@@ -83,28 +69,21 @@ def check_images(context: Run) -> Mapping[str, CheckResult]:
     Which ones follows from the run; their contents are noted in the ledger. Raises HandOverMissingError.
     """
     chosen, settings = context.look_at("images", ImagesChosen), context.settings
-    quality = look_at_pictures(
-        chosen.listings,
-        picture_fetcher(context.installation.settings),
-        lambda key: picture_url(key, settings),
-        sample=settings.quality_sample,
-        seed=context.run_id,
-        min_longest_side=settings.min_longest_side,
-        workers=settings.workers,
-    )
-    ledger_of(context).note_contents(quality.contents)
-    by_check = (quality.small, quality.undecodable, quality.not_white, quality.twins, quality.without_main)
+    fetch = picture_fetcher(context.installation.settings)
+    sample = sampled(chosen.listings, settings.quality_sample, context.run_id)
+    seen = look_at_pictures(sample, lambda key: fetch(picture_url(key, settings)), settings.workers)
+    ledger_of(context).note_contents({key: picture.sha256 for key, picture in seen.items() if picture.sha256})
     return {
         name: CheckResult(
             passed=not found,
-            description=f"{len(found)} found; {quality.looked_at} pictures were looked at",
+            description=f"{len(found)} found; {len(seen)} pictures were looked at",
             shown={
                 "found": Table(pd.DataFrame(found, columns=["product", "picture", "what"])),
                 "number": len(found),
-                "looked_at": quality.looked_at,
+                "looked_at": len(seen),
             },
         )
-        for name, found in zip(PICTURE_CHECKS, by_check, strict=True)
+        for name, found in findings(chosen.listings, seen, settings.min_longest_side).items()
     }
 
 
@@ -114,45 +93,6 @@ def check_products(context: Run) -> Mapping[str, CheckResult]:
     (name,) = PRODUCT_CHECK
     told = read.stopped or f"{len(read.unknown)} listings without a product in Plytix"
     return {name: CheckResult(not read.unknown and not read.stopped, told, {"products": Texts(read.unknown)})}
-
-
-def look_at_pictures(
-    listings: Sequence[Listing],
-    fetch: Callable[[str], bytes],
-    url_of: Callable[[str], str],
-    *,
-    sample: int,
-    seed: str,
-    min_longest_side: int,
-    workers: int = 4,
-) -> Quality:
-    """Check listings; what needs pixels is checked for whole listings until `sample` pictures are looked at.
-
-    Which ones follows from the seed, so that runs with different seeds see all in time. fetch raises UpstreamError.
-    url_of: where the picture of a key is.
-    """
-    chosen = sampled(listings, sample, seed)
-    keys = sorted({image.key for listing in chosen for image in listing.images})
-    with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
-        seen = dict(zip(keys, pool.map(lambda key: _look(fetch, url_of(key)), keys), strict=True))
-    shown = [(listing.sku, image, seen[image.key]) for listing in chosen for image in listing.images]
-    return Quality(
-        looked_at=len(keys),
-        small=list(_small(listings, seen, min_longest_side)),
-        undecodable=[Finding(sku, image.key, picture.fault) for sku, image, picture in shown if picture.fault],
-        not_white=[
-            Finding(sku, image.key, f"the border of MAIN is white by {picture.white_edge:.0%} only, not all round")
-            for sku, image, picture in shown
-            if image.variant == MAIN and not picture.fault and picture.white_edge < WHITE_SHARE
-        ],
-        twins=list(_twins(chosen, seen)),
-        without_main=[
-            Finding(listing.sku, "", "it has images, but no MAIN")
-            for listing in listings
-            if listing.images and listing.main is None
-        ],
-        contents={key: picture.sha256 for key, picture in seen.items() if picture.sha256},
-    )
 
 
 def sampled(listings: Sequence[Listing], sample: int, seed: str) -> list[Listing]:
@@ -167,34 +107,60 @@ def sampled(listings: Sequence[Listing], sample: int, seed: str) -> list[Listing
     return found
 
 
-def _look(fetch: Callable[[str], bytes], url: str) -> _Seen:
-    try:
-        body = fetch(url)
-        facts = check_image(body)
-        looks = perceptual_hash_of(body)
-    except (UpstreamError, BadImageError, OSError) as error:
-        return _Seen(fault=str(error))
-    return _Seen("", max(facts.width, facts.height), looks.white_edge, looks.hash, facts.sha256)
+def look_at_pictures(listings: Sequence[Listing], fetch: Callable[[str], bytes], workers: int) -> dict[str, Seen]:
+    """The pictures of listings by key, each looked at once. fetch: the file of a key; it raises UpstreamError."""
+
+    def look(key: str) -> Seen:
+        try:
+            body = fetch(key)
+            facts, looks = check_image(body), perceptual_hash_of(body)
+        except (UpstreamError, BadImageError, OSError) as error:
+            return Seen(str(error))
+        return Seen("", max(facts.width, facts.height), looks.white_edge, looks.hash, facts.sha256)
+
+    keys = sorted({image.key for listing in listings for image in listing.images})
+    with ThreadPoolExecutor(workers, thread_name_prefix="look") as pool:
+        return dict(zip(keys, pool.map(look, keys), strict=True))
 
 
-def _small(listings: Sequence[Listing], seen: Mapping[str, _Seen], least: int) -> Iterator[Finding]:
-    """Pictures whose longest side is too short, by what was seen, else by what the source says."""
-    for listing in listings:
-        for image in listing.images:
-            said = max(image.width or 0, image.height or 0)
-            longest = seen[image.key].longest if image.key in seen else said
-            if 0 < longest < least:
-                what = f"{image.variant or 'an image'} has {longest} pixels on its longest side, {least} are wanted"
-                yield Finding(listing.sku, image.key, what)
+def findings(listings: Sequence[Listing], seen: Mapping[str, Seen], least: int) -> dict[str, list[Finding]]:
+    """What each of the PICTURE_CHECKS finds in listings; pixels are judged where the picture was looked at.
 
-
-def _twins(listings: Sequence[Listing], seen: Mapping[str, _Seen]) -> Iterator[Finding]:
-    """Pairs of pictures of one listing that look the same."""
-    for listing in listings:
-        good = [image for image in listing.images if not seen[image.key].fault]
-        for one, other in combinations(good, 2):
-            if distance(seen[one.key].hash, seen[other.key].hash) <= ALIKE_BITS:
-                yield Finding(listing.sku, other.key, f"{other.variant} looks the same as {one.variant}")
+    least: pixels of the longest side, by what was seen, else by what the source says.
+    """
+    shown = [(listing.sku, image) for listing in listings for image in listing.images]
+    looked = [(sku, image, seen[image.key]) for sku, image in shown if image.key in seen]
+    sizes = [
+        (sku, image, seen[image.key].longest if image.key in seen else max(image.width or 0, image.height or 0))
+        for sku, image in shown
+    ]
+    hashes = {key: picture.hash for key, picture in seen.items() if not picture.fault}
+    wanted = f"pixels on its longest side, {least} are wanted"
+    found = (
+        [
+            Finding(sku, image.key, f"{image.variant or 'an image'} has {longest} {wanted}")
+            for sku, image, longest in sizes
+            if 0 < longest < least
+        ],
+        [Finding(sku, image.key, picture.fault) for sku, image, picture in looked if picture.fault],
+        [
+            Finding(sku, image.key, f"the border of MAIN is white by {picture.white_edge:.0%} only, not all round")
+            for sku, image, picture in looked
+            if image.variant == MAIN and not picture.fault and picture.white_edge < WHITE_SHARE
+        ],
+        [
+            Finding(listing.sku, other.key, f"{other.variant} looks the same as {one.variant}")
+            for listing in listings
+            for one, other in combinations([image for image in listing.images if image.key in hashes], 2)
+            if distance(hashes[one.key], hashes[other.key]) <= ALIKE_BITS
+        ],
+        [
+            Finding(listing.sku, "", "it has images, but no MAIN")
+            for listing in listings
+            if listing.images and listing.main is None
+        ],
+    )
+    return dict(zip(PICTURE_CHECKS, found, strict=True))
 
 
 def picture_url(key: str, settings: PlytixSettings, longest_side: int | None = None) -> str:

@@ -7,7 +7,6 @@ from typing import TypeVar
 import pandas as pd
 
 from imagesync_pipelines.accounts.file import load_accounts
-from imagesync_pipelines.connectors.plytix.accounts import plytix_accounts
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
@@ -22,13 +21,13 @@ from imagesync_pipelines.connectors.plytix.model import (
     ProductsRead,
     SetAside,
 )
-from imagesync_pipelines.connectors.plytix.options import ListingsOptions
 from imagesync_pipelines.connectors.plytix.rules import (
     choose_listings,
     file_name,
     key_of_file_name,
     key_of_renamed_file,
 )
+from imagesync_pipelines.connectors.plytix.settings import ListingsOptions, plytix_accounts
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.sync.connector import NoOptions

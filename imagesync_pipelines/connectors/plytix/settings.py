@@ -1,10 +1,30 @@
-"""The settings of the Plytix connector, read from the environment and from `.env`."""
+"""What people set: the connector's settings (environment and `.env`), its accounts, and what they choose for one run.
 
+The accounts are `[plytix]` of the accounts file:
+
+[plytix.accounts.main]
+api_key = "env:PLYTIX_MAIN_KEY"
+api_password = "env:PLYTIX_MAIN_PASSWORD"
+"""
+
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import BaseModel, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from imagesync_pipelines.accounts.file import (
+    NAME,
+    NAME_WORDS,
+    Accounts,
+    AccountsError,
+    Count,
+    KnownAccounts,
+    Secret,
+    Section,
+    Text,
+    check_url,
+)
 from imagesync_pipelines.settings import Cron
 
 
@@ -62,3 +82,83 @@ class PlytixSettings(BaseSettings):
                 "PLYTIX_REMOVE_MISSING needs PLYTIX_STRATEGY=patch: deleting a link drops the thumbnail too"
             )
         return self
+
+
+@dataclass(frozen=True)
+class PlytixAccount:
+    """One Plytix account. url: of the PIM, auth_url: of the host that gives tokens.
+
+    limits: pairs of calls and seconds that we keep to; empty: those that Plytix names in its token.
+    """
+
+    alias: str
+    api_key: SecretStr = field(repr=False)
+    api_password: SecretStr = field(repr=False)
+    url: str = "https://pim.plytix.com"
+    auth_url: str = "https://auth.plytix.com"
+    limits: tuple[tuple[int, int], ...] = ()
+
+
+class _Account(Section):
+    api_key: Secret
+    api_password: Secret
+    url: Text = PlytixAccount.url
+    auth_url: Text = PlytixAccount.auth_url
+    limits: tuple[tuple[Count, Count], ...] = ()
+
+
+class PlytixSection(Section):
+    """`[plytix]` as written."""
+
+    accounts: dict[str, _Account] = Field(default_factory=dict)
+
+
+def plytix_accounts(accounts: Accounts) -> KnownAccounts[PlytixAccount]:
+    """The Plytix accounts in the accounts file. Raises AccountsError with section and key of what is wrong."""
+    found, warnings = {}, []
+    for alias, section in accounts.section("plytix", PlytixSection).accounts.items():
+        place = f"[plytix.accounts.{alias}]"
+        if not NAME.fullmatch(alias):
+            raise AccountsError(f"{place}: an alias has {NAME_WORDS}")
+        warnings += [
+            check_url(f"{place} {key}", getattr(section, key), accounts.environment) for key in ("url", "auth_url")
+        ]
+        found[alias] = PlytixAccount(alias, **dict(section))
+    return KnownAccounts("Plytix account", found, tuple(filter(None, warnings)))
+
+
+class ListingsOptions(BaseModel):
+    """Where the listings come from."""
+
+    mapping: str = Field(
+        "", description="mapping file, a path or an s3:// URL; empty: every file of PLYTIX_MAPPING_FOLDER"
+    )
+    live: bool = Field(
+        False, description="the images as Amazon's catalogue has them now; the file only says which products"
+    )
+    marketplace: str = Field("", description="only listings of this marketplace, such as US; empty: all")
+    skus: list[str] = Field(
+        [], description="only these products, such as AMZN-US-B01ABCDEFG; with live they need no mapping file"
+    )
+
+
+class GalleryPlanOptions(BaseModel):
+    """How to plan."""
+
+    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
+    skip_existing: bool = Field(False, description="leave products alone whose gallery holds any image")
+    force_reupload: bool = Field(False, description="upload every image again, whatever we know of it")
+    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
+
+
+class PlytixOptions(ListingsOptions, GalleryPlanOptions):
+    """All that a person may ask of one synchronisation of an account."""
+
+
+class GalleryCleanupOptions(BaseModel):
+    """Against which mapping file to clean up."""
+
+    missing_from: str = Field(description="mapping file; what we created for products that are not in it is planned")
+    allow_mass_delete: bool = Field(
+        False, description="let removals into the plan that the deletion limits would hold back"
+    )

@@ -12,17 +12,17 @@ from pydantic import SecretStr
 from upath import UPath
 
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, reading
-from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, Run, ledger_of
-from imagesync_pipelines.connectors.plytix.options import (
+from imagesync_pipelines.connectors.plytix.report import read_report
+from imagesync_pipelines.connectors.plytix.rules import file_name
+from imagesync_pipelines.connectors.plytix.settings import (
     GalleryCleanupOptions,
     GalleryPlanOptions,
     ListingsOptions,
+    PlytixAccount,
+    PlytixSettings,
 )
-from imagesync_pipelines.connectors.plytix.report import read_report
-from imagesync_pipelines.connectors.plytix.rules import file_name
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.sandbox.amazon.listings import AmazonListing
 from imagesync_pipelines.sandbox.amazon.mapping import write_mapping
 from imagesync_pipelines.sandbox.amazon.server import AmazonSandbox, amazon_sandbox

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix import plan_steps, reading
-from imagesync_pipelines.connectors.plytix.options import GalleryPlanOptions
+from imagesync_pipelines.connectors.plytix.settings import GalleryPlanOptions
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.storage.errors import HandOverMissingError, NoPlanOfThisRunError
 from imagesync_pipelines.sync.connector import NoOptions

@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Callable
+from typing import NamedTuple
 
 import pytest
 
 from imagesync_pipelines.connectors.plytix.mapping import read_mapping
 from imagesync_pipelines.connectors.plytix.model import Listing
-from imagesync_pipelines.connectors.plytix.quality import Quality, look_at_pictures, sampled
+from imagesync_pipelines.connectors.plytix.quality import Finding, Seen, findings, look_at_pictures, sampled
 from imagesync_pipelines.connectors.plytix.rules import choose_listings
 from imagesync_pipelines.sandbox.amazon.mapping import mapping_file
 from imagesync_pipelines.sandbox.amazon.server import amazon_sandbox
@@ -16,8 +17,21 @@ from imagesync_pipelines_tests.connectors.plytix.worlds import listing, url_of
 from imagesync_pipelines_tests.sandbox.amazon.making import poor_listings
 
 
-def looked(fetch: Callable[[str], bytes], listings: list[Listing], sample: int = 100) -> Quality:
-    return look_at_pictures(listings, fetch, url_of, sample=sample, seed="run", min_longest_side=1000)
+class Quality(NamedTuple):
+    """What the checks say of listings, by check, and the pictures that they looked at."""
+
+    seen: dict[str, Seen]
+    small: list[Finding]
+    undecodable: list[Finding]
+    not_white: list[Finding]
+    twins: list[Finding]
+    without_main: list[Finding]
+
+
+def looked(fetch: Callable[[str], bytes], listings: list[Listing], sample: int = 100, least: int = 1000) -> Quality:
+    """fetch: the file of an address."""
+    seen = look_at_pictures(sampled(listings, sample, "run"), lambda key: fetch(url_of(key)), workers=4)
+    return Quality(seen, *findings(listings, seen, least).values())
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +72,9 @@ def test_two_views_of_one_product_are_no_twins(poor: tuple[dict[str, str], Quali
 def test_every_picture_that_was_decoded_has_its_content_noted(poor: tuple[dict[str, str], Quality]) -> None:
     quality = poor[1]
     bad = {finding.key for finding in quality.undecodable}
-    assert len(quality.contents) == quality.looked_at - len(bad)
-    assert not quality.contents.keys() & bad
+    contents = {key for key, picture in quality.seen.items() if picture.sha256}
+    assert bad
+    assert contents == quality.seen.keys() - bad
 
 
 def test_a_picture_that_cannot_be_fetched_is_told_and_stops_nothing() -> None:
@@ -82,8 +97,6 @@ def test_a_sample_is_whole_listings_and_another_seed_gives_others() -> None:
 
 
 def test_without_a_sample_the_sizes_that_the_source_says_are_judged() -> None:
-    quality = look_at_pictures(
-        [listing("S", "A.jpg")], lambda url: b"", url_of, sample=0, seed="", min_longest_side=2000
-    )
-    assert quality.looked_at == 0
+    quality = looked(lambda url: b"", [listing("S", "A.jpg")], sample=0, least=2000)
+    assert quality.seen == {}
     assert "1500 pixels" in quality.small[0].what

@@ -20,10 +20,9 @@ from imagesync_pipelines.connectors.plytix.model import (
     ProductsRead,
     SetAside,
 )
-from imagesync_pipelines.connectors.plytix.options import GalleryPlanOptions
 from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT
 from imagesync_pipelines.connectors.plytix.report import bounded
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import GalleryPlanOptions, PlytixSettings
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations

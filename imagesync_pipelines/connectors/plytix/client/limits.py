@@ -6,9 +6,8 @@ There is no refresh: a new token is asked for with key and password.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer, load_json
 from imagesync_pipelines.upstream.rate_limiter import RateLimit, goes_on_later

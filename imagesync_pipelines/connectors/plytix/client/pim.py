@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.client.answers import (
     FORBIDDEN,
     PimDialect,
@@ -35,7 +34,7 @@ from imagesync_pipelines.connectors.plytix.errors import (
     SearchRefusedError,
 )
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer

@@ -11,9 +11,8 @@ import jwt
 import sqlalchemy as sa
 from pydantic import SecretStr
 
-from imagesync_pipelines.connectors.plytix.accounts import PlytixAccount
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
+from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.upstream.servers import FakeTime, Request, http, json_answer, serve
 
