@@ -11,7 +11,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
-import requests
 import urllib3
 
 from imagesync_pipelines.upstream.errors import (
@@ -45,12 +44,12 @@ _KINDS: dict[int, type[UpstreamError]] = {
     503: UnavailableError,
     504: UnavailableError,
 }
-# In this order: a name that is not resolved is also no connection.
+# In this order: each of the last three is one of the next as well.
 _NOT_SENT: dict[type[Exception], str] = {
-    requests.exceptions.ProxyError: "the proxy of the environment refused or failed",
-    requests.exceptions.ConnectTimeout: "no connection in time",
+    urllib3.exceptions.ProxyError: "the proxy of the environment refused or failed",
     urllib3.exceptions.NameResolutionError: "the host name cannot be resolved",
     urllib3.exceptions.NewConnectionError: "no connection",
+    urllib3.exceptions.ConnectTimeoutError: "no connection in time",
 }
 
 
@@ -123,36 +122,34 @@ def failure_of_status(place: Place, status: int, body: bytes, retry_after: float
 
 def failure_without_answer(place: Place, error: Exception) -> UpstreamError:
     """Name a failure before any answer; the library's own text is not used: it holds the URL with its query."""
-    cause = error.args[0] if error.args else None
-    reason = cause.reason if isinstance(cause, urllib3.exceptions.MaxRetryError) else cause
     name = type(error).__name__
-    if isinstance(error, ValueError | requests.exceptions.InvalidJSONError):
+    if isinstance(error, ValueError):
         return place.error(UpstreamError, f"the request could not be made ({name})", sent=False)
-    if isinstance(reason, Exception) and any(isinstance(e, ssl.SSLCertVerificationError) for e in reason.args):
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in error.args):
         return place.error(InsecureConnectionError, "the TLS certificate could not be verified", sent=False)
     for kind, what in _NOT_SENT.items():
-        if isinstance(error, kind) or isinstance(reason, kind):
+        if isinstance(error, kind):
             return place.error(UnavailableError, what, sent=False)
-    if isinstance(error, requests.exceptions.Timeout):
+    if isinstance(error, urllib3.exceptions.TimeoutError):
         return place.error(UnavailableError, "no answer in time")
     return place.error(UnavailableError, f"the connection broke before an answer came ({name})")
 
 
 def read_body(
-    response: requests.Response, place: Place, max_bytes: int, deadline: float, clock: Callable[[], float]
+    response: urllib3.BaseHTTPResponse, place: Place, max_bytes: int, deadline: float, clock: Callable[[], float]
 ) -> bytes:
     """Read a body piece by piece and decompress it; never holds more than max_bytes and one piece.
 
     A body shorter than its Content-Length, or with a broken chunk or gzip stream, is a TruncatedBodyError. Raises
     UpstreamError.
     """
-    status = response.status_code
+    status = response.status
     if response.headers.get("Content-Encoding", "").strip().lower() not in _ENCODINGS:
         raise place.error(BadAnswerError, "the body is compressed in a way that was not asked for", status=status)
     pieces: list[bytes] = []
     size = 0
     try:
-        while piece := response.raw.read1(_CHUNK, decode_content=True):
+        while piece := response.read1(_CHUNK, decode_content=True):
             pieces.append(piece)
             size += len(piece)
             if size > max_bytes:

@@ -31,6 +31,7 @@ from imagesync_pipelines.upstream.errors import (
     UrlRefusedError,
 )
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call_with_retries, retry_after_seconds
+from imagesync_pipelines.upstream.session import USER_AGENT
 
 _CHUNK = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -38,7 +39,7 @@ _CHECKSUM_LENGTHS = {"md5": 32, "sha256": 64}
 
 
 @dataclass(frozen=True)
-class FetchPolicy:
+class FetchPolicy(RetryPolicy):
     """How pictures are fetched; times in seconds, sizes in bytes.
 
     allowed_hosts are the hosts that may have private addresses and any port. total_deadline covers a whole fetch with
@@ -52,9 +53,7 @@ class FetchPolicy:
     max_bytes: int = 128 * 1024 * 1024
     max_redirects: int = 5
     tries: int = 3
-    backoff_first: float = 0.5
     backoff_max: float = 10.0
-    user_agent: str = "imagesync_pipelines"
 
 
 @dataclass(frozen=True)
@@ -94,8 +93,7 @@ def fetch_image(
             return fetched
         return AlteredBodyError(f"{fetched.url}: the {algorithm} checksum is not the one that was listed", status=200)
 
-    retry = RetryPolicy(policy.tries, policy.backoff_first, policy.backoff_max, policy.total_deadline)
-    return call_with_retries(attempt, retry, timing)
+    return call_with_retries(attempt, policy, timing)
 
 
 def _follow(
@@ -127,7 +125,7 @@ def _exchange(
     """Send one request to an address that was judged, and read the answer; gives where a redirect leads."""
     try:
         with _connection(there, policy, deadline - timing.clock()) as connection:
-            headers = {"Host": there.name, "User-Agent": policy.user_agent, "Accept": "image/*, */*;q=0.1"}
+            headers = {"Host": there.name, "User-Agent": USER_AGENT, "Accept": "image/*, */*;q=0.1"}
             headers |= {"Accept-Encoding": "identity", "Connection": "close"}
             connection.request("GET", there.target, headers=headers)
             response = connection.getresponse()
@@ -135,7 +133,7 @@ def _exchange(
             if response.status in _REDIRECTS and location:
                 return location
             if response.status != 200:
-                asked = retry_after_seconds(dict(response.headers), "Retry-After", "seconds", timing.wall())
+                asked = retry_after_seconds(dict(response.headers), timing.wall())
                 raise _failure(place, response.status, asked)
             body = _read(response, place, policy.max_bytes, has_checksum)
             content_type = response.headers.get("Content-Type", "").split(";")[0].strip().lower()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -28,18 +28,18 @@ class Timing:
     wall: Callable[[], float] = time.time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
     """How often and how long: attempts, first and longest backoff in seconds, seconds for the call as a whole."""
 
-    tries: int
-    backoff_first: float
-    backoff_max: float
-    total_deadline: float
+    tries: int = 4
+    backoff_first: float = 0.5
+    backoff_max: float = 30.0
+    total_deadline: float = 180.0
 
 
 def retry_after_seconds(
-    headers: Mapping[str, str], header: str, unit: Literal["seconds", "milliseconds"], now: float
+    headers: Mapping[str, str], now: float, *, header: str = "Retry-After", per_second: int = 1
 ) -> float | None:
     """Read how long the other side asks us to wait; None when it does not say, or says nonsense.
 
@@ -51,12 +51,8 @@ def retry_after_seconds(
         number = float(text)
     except ValueError:
         moment = _moment(text)
-        if moment is None:
-            return None
-        return max(0.0, moment - (_moment(named.get("date", "")) or now))
-    if not isfinite(number) or number < 0:
-        return None
-    return number / 1000 if unit == "milliseconds" else number
+        return None if moment is None else max(0.0, moment - (_moment(named.get("date", "")) or now))
+    return number / per_second if isfinite(number) and number >= 0 else None
 
 
 def _moment(text: str) -> float | None:

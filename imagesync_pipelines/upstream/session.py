@@ -1,15 +1,18 @@
 """One polite, bounded, discreet way to call an HTTP API; every connector's `api.py` stands on it."""
 
 import base64
-import http.cookiejar
+import json
+import os
 import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from typing import Literal, Self
-from urllib.parse import urljoin, urlsplit
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlencode, urljoin, urlsplit
 
+import certifi
 import requests
 import urllib3
 from pydantic import SecretStr
@@ -34,13 +37,17 @@ from imagesync_pipelines.upstream.redaction import quiet_urllib3
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call_with_retries, retry_after_seconds
 
 MAX_REDIRECTS = 5
+USER_AGENT = "imagesync_pipelines"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
+_HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
+_JSON = {"Content-Type": "application/json"}
+# Connections that are kept for the next call; more threads than any run has.
+_THREADS = 32
 _HEADER_VALUE = re.compile(r"[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?")
 
 Param = str | int | float | SecretStr | None
 """A query parameter: None is left out, a SecretStr is also removed from whatever the system answers."""
-
 
 HeaderAuth = Callable[[], Mapping[str, SecretStr]]
 """Gives the headers that carry the credentials; asked before every attempt, so that a token may be renewed."""
@@ -60,28 +67,20 @@ class BasicAuth:
 
 
 @dataclass(frozen=True)
-class SessionPolicy:
+class SessionPolicy(RetryPolicy):
     """How one system is called; times in seconds, sizes in bytes.
 
     total_deadline covers a whole call with its retries; it is overrun by one read at most (the head of an answer is
-    one). max_bytes counts the body after decompression. retry_after_header and retry_after_unit are the system's own
-    way to ask for a pause. most_idle, most_requests: connections that were idle for more seconds, or carried that many
-    requests, are given up for new ones.
+    one). max_bytes counts the body after decompression. most_idle, most_requests: connections that were idle for more
+    seconds, or carried that many requests, are given up for new ones.
     """
 
     base_url: str
     auth: HeaderAuth | None = field(default=None, repr=False)
     connect_timeout: float = 10.0
     read_timeout: float = 30.0
-    total_deadline: float = 180.0
     max_bytes: int = 64 * 1024 * 1024
-    tries: int = 4
-    backoff_first: float = 0.5
-    backoff_max: float = 30.0
     verify_tls: bool = True
-    retry_after_header: str = "Retry-After"
-    retry_after_unit: Literal["seconds", "milliseconds"] = "seconds"
-    user_agent: str = "imagesync_pipelines"
     most_idle: float = inf
     most_requests: int | None = None
 
@@ -92,11 +91,6 @@ class SessionPolicy:
             raise ValueError("base_url is no http or https URL")
         if "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError("base_url must hold neither user name nor query; credentials go into auth")
-
-    @property
-    def retry(self) -> RetryPolicy:
-        """How often a call is repeated."""
-        return RetryPolicy(self.tries, self.backoff_first, self.backoff_max, self.total_deadline)
 
 
 @dataclass(frozen=True)
@@ -125,16 +119,27 @@ class ApiRequest:
         return self.method in _SAFE_METHODS if self.idempotent is None else self.idempotent
 
 
-class _OwnRedirects(requests.Session):
-    """Knows no redirects: even when told not to follow them, requests would read the redirect's body without a cap."""
+def open_pool(url: str, verify_tls: bool, size: int) -> urllib3.PoolManager:
+    """Connections to a system for up to `size` threads, through a proxy where the environment names one for the URL.
 
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Say that there is none; `_follow` reads the Location itself."""
-        return None
+    Raises ValueError and requests.RequestException for a proxy that is none.
+    """
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+    tls: dict[str, Any] = {
+        "cert_reqs": "CERT_REQUIRED" if verify_tls else "CERT_NONE",
+        "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle,
+    }
+    proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
+    if proxy is None:
+        return urllib3.PoolManager(maxsize=size, **tls)
+    address = requests.utils.prepend_scheme_if_needed(proxy, "http")  # type: ignore[no-untyped-call]
+    adapter = requests.adapters.HTTPAdapter(pool_maxsize=size)
+    manager: urllib3.PoolManager = adapter.proxy_manager_for(address, **tls)
+    return manager
 
 
 class UpstreamSession:
-    """Calls one system under one policy; may be shared between threads, each gets its own connections.
+    """Calls one system under one policy; may be shared between threads.
 
     calls: HTTP requests made, retries and redirects included. bytes: of bodies received, as they came over the wire.
     """
@@ -145,9 +150,8 @@ class UpstreamSession:
         self.bytes = 0
         self._policy = policy
         self._timing = timing or Timing()
-        self._local = threading.local()
         self._lock = threading.Lock()
-        self._opened: list[requests.Session] = []
+        self._pool: urllib3.PoolManager | None = None
         self._carried = 0
         self._last = self._timing.clock()
 
@@ -160,11 +164,9 @@ class UpstreamSession:
         self.close()
 
     def close(self) -> None:
-        """Close the connections of all threads; a later call opens new ones."""
+        """Close the connections, one that is in use at its end; a later call opens new ones."""
         with self._lock:
-            opened, self._opened, self._local = self._opened, [], threading.local()
-        for session in opened:
-            session.close()
+            self._pool = None
 
     def call(self, request: ApiRequest) -> Answer:
         """Make a call, and again after what is transient. Raises the UpstreamError that fits.
@@ -172,14 +174,13 @@ class UpstreamSession:
         A call that is not idempotent is tried again only when it surely was not carried out (no connection, 429);
         otherwise its error is raised at once, with `ambiguous` set.
         """
-        return call_with_retries(lambda deadline: self.attempt(request, deadline), self._policy.retry, self._timing)
+        return call_with_retries(lambda deadline: self.attempt(request, deadline), self._policy, self._timing)
 
     def attempt(self, request: ApiRequest, deadline: float) -> Answer | UpstreamError:
         """Make a call once, until the clock shows `deadline`. Raises ValueError for a path that is more than one."""
         parts = urlsplit(request.path)
         if parts.scheme or parts.netloc or parts.query or parts.fragment:
             raise ValueError("path must be relative to base_url and without a query; the query goes into params")
-        self._renew_connections()
         try:
             return self._follow(request, deadline)
         except UpstreamError as error:
@@ -188,38 +189,35 @@ class UpstreamSession:
         failure.ambiguous = failure.sent and not request.repeatable and not refused
         return failure
 
-    def _renew_connections(self) -> None:
-        """Open new connections where the old ones were idle for long, or carried many requests."""
+    def _connections(self) -> urllib3.PoolManager:
+        """The connections; new ones where the old ones were idle for long, or carried many requests."""
         policy = self._policy
         with self._lock:
             now = self._timing.clock()
             worn = policy.most_requests is not None and self._carried >= policy.most_requests
-            old = worn or now - self._last > policy.most_idle
-            self._carried = 1 if old else self._carried + 1
+            if self._pool is None or worn or now - self._last > policy.most_idle:
+                self._pool, self._carried = open_pool(policy.base_url, policy.verify_tls, _THREADS), 0
+            self._carried += 1
             self._last = now
-        if old:
-            self.close()
+            return self._pool
 
     def _follow(self, request: ApiRequest, deadline: float) -> Answer:
         """Send the call and follow redirects, inside its own origin only."""
         url = f"{self._policy.base_url.rstrip('/')}/{request.path.lstrip('/')}"
         params = {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
             for name, value in request.params.items()
             if value is not None
         }
-        outcome = self._exchange(request, url, params, deadline)
-        for _ in range(MAX_REDIRECTS):
+        target = f"{url}?{urlencode(params)}" if params else url
+        for _ in range(MAX_REDIRECTS + 1):
+            outcome = self._exchange(request, target, deadline)
             if isinstance(outcome, Answer):
                 return outcome
-            outcome = self._exchange(request, outcome, None, deadline)
-        if isinstance(outcome, Answer):
-            return outcome
+            target = outcome
         raise place_of(url).error(RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
 
-    def _exchange(
-        self, request: ApiRequest, url: str, params: Mapping[str, str] | None, deadline: float
-    ) -> Answer | str:
+    def _exchange(self, request: ApiRequest, url: str, deadline: float) -> Answer | str:
         """Send one request and read its answer whole; gives the URL of a redirect that may be followed."""
         policy, clock = self._policy, self._timing.clock
         started = clock()
@@ -230,48 +228,47 @@ class UpstreamSession:
         if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
             what = "the credentials are empty or hold characters that cannot be sent, for example a line break"
             raise place.error(CredentialsError, what, sent=False)
-        with self._lock:
-            self.calls += 1
-        content_type = {} if request.body is None else {"Content-Type": "application/json"}
+        left = deadline - started
         try:
-            response = self._session().request(
+            body = request.body if request.json is None else json.dumps(request.json, allow_nan=False).encode()
+            pool = self._connections()
+            with self._lock:
+                self.calls += 1
+            response = pool.request(
                 request.method,
                 url,
-                params=params,
-                json=request.json,
-                data=request.body,
-                headers={**content_type, **request.headers, **credentials},
-                timeout=(min(policy.connect_timeout, deadline - started), min(policy.read_timeout, deadline - started)),
-                verify=policy.verify_tls,
-                allow_redirects=False,
-                stream=True,
+                body=body,
+                headers=_HEADERS | ({} if body is None else _JSON) | dict(request.headers) | credentials,
+                timeout=urllib3.Timeout(connect=min(policy.connect_timeout, left), read=min(policy.read_timeout, left)),
+                retries=False,
+                redirect=False,
+                preload_content=False,
             )
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             raise failure_without_answer(place, error) from None
-        status = response.status_code
+        status = response.status
         with response:
             if (target := _redirect_target(request, url, response)) is not None:
                 return target
             good = 200 <= status < 300 or status in request.accept
             try:
-                body = read_body(response, place, policy.max_bytes, deadline, clock)
+                content = read_body(response, place, policy.max_bytes, deadline, clock)
             except UpstreamError:
                 if good:
                     raise
-                body = b""
+                content = b""
             finally:
                 with self._lock:
-                    self.bytes += response.raw.tell()
+                    self.bytes += response.tell()
         if not good:
-            header, unit = policy.retry_after_header, policy.retry_after_unit
-            asked = retry_after_seconds(response.headers, header, unit, self._timing.wall())
-            raise failure_of_status(place, status, body, asked)
+            asked = retry_after_seconds(response.headers, self._timing.wall())
+            raise failure_of_status(place, status, content, asked)
         data = None
         if request.expect_json:
-            data = parse_json(place, status, response.headers.get("Content-Type", ""), body)
+            data = parse_json(place, status, response.headers.get("Content-Type", ""), content)
             if isinstance(data, UpstreamError):
                 raise data
-        return Answer(status, f"{origin_of(url)}{place.path}", clock() - started, dict(response.headers), body, data)
+        return Answer(status, f"{origin_of(url)}{place.path}", clock() - started, response.headers, content, data)
 
     def _secrets(self, request: ApiRequest, credentials: Mapping[str, str]) -> tuple[str, ...]:
         """Every text that must not be shown: secret parameters, user, password, whole headers and the token in them."""
@@ -280,35 +277,16 @@ class UpstreamSession:
         params = (value.get_secret_value() for value in request.params.values() if isinstance(value, SecretStr))
         return (*params, *named, *credentials.values(), *(value.split(" ")[-1] for value in credentials.values()))
 
-    def _session(self) -> requests.Session:
-        """Give this thread's own requests.Session."""
-        session: requests.Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = _OwnRedirects()
-            # An auth in place keeps requests from reading .netrc; proxies of the environment are still honoured.
-            session.auth = _leave_as_is
-            session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
-            accepted = {"Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
-            session.headers.update({"User-Agent": self._policy.user_agent, **accepted})
-            self._local.session = session
-            with self._lock:
-                self._opened.append(session)
-        return session
 
-
-def _leave_as_is(prepared: requests.PreparedRequest) -> requests.PreparedRequest:
-    return prepared
-
-
-def _redirect_target(request: ApiRequest, url: str, response: requests.Response) -> str | None:
+def _redirect_target(request: ApiRequest, url: str, response: urllib3.BaseHTTPResponse) -> str | None:
     """Where a redirect leads, inside our own origin; None when the answer is none that is followed."""
-    status, location, place = response.status_code, response.headers.get("Location"), place_of(url)
+    status, location, place = response.status, response.headers.get("Location"), place_of(url)
     if status not in _REDIRECTS or not location or status in request.accept:
         return None
     if request.method not in _SAFE_METHODS:
         raise place.error(RedirectRefusedError, "a call that may change something was redirected", status=status)
     try:
-        target = urljoin(url, location)
+        target: str = requests.utils.urldefragauth(urljoin(url, location))
     except ValueError:
         target = ""
     if origin_of(target) != origin_of(url):

@@ -64,7 +64,7 @@ class Transport:
         self._session = UpstreamSession(
             policy if tokens is None else replace(policy, auth=tokens.headers), timing=timing
         )
-        self._retry = policy.retry if limiter is None else replace(policy.retry, total_deadline=inf)
+        self._retry = policy if limiter is None else replace(policy, total_deadline=inf)
         self._seconds = policy.total_deadline
 
     def close(self) -> None:

@@ -1,7 +1,6 @@
 """Proves when the session tries again, how long it waits, when it gives up, and how its errors are named."""
 
 import time
-from typing import Any
 
 import pytest
 
@@ -15,6 +14,7 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
+from imagesync_pipelines.upstream.retries import retry_after_seconds
 from imagesync_pipelines.upstream.session import SessionPolicy
 from imagesync_pipelines_tests.upstream.servers import (
     FakeTime,
@@ -101,35 +101,36 @@ def test_after_the_last_try_the_error_says_how_many() -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "policy", "expected"),
+    ("headers", "expected"),
     [
-        pytest.param({"Retry-After": "7"}, {}, 7.0, id="seconds"),
-        pytest.param({"Retry-After": "2.5"}, {}, 2.5, id="decimal seconds"),
-        pytest.param({"Retry-After": "Thu, 01 Jan 1970 00:00:09 GMT"}, {}, 9.0, id="date"),
+        pytest.param({"Retry-After": "7"}, 7.0, id="seconds"),
+        pytest.param({"Retry-After": "2.5"}, 2.5, id="decimal seconds"),
+        pytest.param({"Retry-After": "Thu, 01 Jan 1970 00:00:09 GMT"}, 9.0, id="date"),
         pytest.param(
             {"Retry-After": "Mon, 02 Mar 2026 10:00:20 GMT", "Date": "Mon, 02 Mar 2026 10:00:00 GMT"},
-            {},
             20.0,
             id="date by the clock of the server",
         ),
-        pytest.param(
-            {"X-Wait": "1500"}, {"retry_after_header": "X-Wait", "retry_after_unit": "milliseconds"}, 1.5, id="ms"
-        ),
-        pytest.param({}, {}, 0.5, id="absent"),
-        pytest.param({"Retry-After": "soon"}, {}, 0.5, id="nonsense"),
-        pytest.param({"Retry-After": "-5"}, {}, 0.5, id="negative"),
-        pytest.param({"Retry-After": "nan"}, {}, 0.5, id="not a number"),
-        pytest.param({"Retry-After": "inf"}, {}, 0.5, id="infinite"),
-        pytest.param({"Retry-After": "0"}, {}, 0.5, id="zero"),
-        pytest.param({"Retry-After": "Thu, 01 Jan 1960 00:00:00 GMT"}, {}, 0.5, id="a date long ago"),
+        pytest.param({}, 0.5, id="absent"),
+        pytest.param({"Retry-After": "soon"}, 0.5, id="nonsense"),
+        pytest.param({"Retry-After": "-5"}, 0.5, id="negative"),
+        pytest.param({"Retry-After": "nan"}, 0.5, id="not a number"),
+        pytest.param({"Retry-After": "inf"}, 0.5, id="infinite"),
+        pytest.param({"Retry-After": "0"}, 0.5, id="zero"),
+        pytest.param({"Retry-After": "Thu, 01 Jan 1960 00:00:00 GMT"}, 0.5, id="a date long ago"),
     ],
 )
 @pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_is_honoured(status: int, headers: dict[str, str], policy: dict[str, Any], expected: float) -> None:
+def test_retry_after_is_honoured(status: int, headers: dict[str, str], expected: float) -> None:
     fake = FakeTime()
-    with serve(in_turn(http(status, b"", headers), GOOD)) as server, session_for(server.url, fake, **policy) as session:
+    with serve(in_turn(http(status, b"", headers), GOOD)) as server, session_for(server.url, fake) as session:
         session.get_json("x")
     assert fake.sleeps == [expected]
+
+
+def test_a_system_may_ask_in_a_header_of_its_own_and_in_milliseconds() -> None:
+    asked = {"X-Wait": "1500", "Retry-After": "7"}
+    assert retry_after_seconds(asked, 0.0, header="x-wait", per_second=1000) == 1.5
 
 
 @pytest.mark.parametrize("wait", ["86400", "1e300", "Fri, 01 Jan 2100 00:00:00 GMT"])

@@ -3,16 +3,12 @@
 It stands on urllib3 and not on the session of upstream/: a call is cheaper there, and bodies must not be held whole.
 """
 
-import os
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
 
-import certifi
 import orjson
-import requests
 import urllib3
 
 from imagesync_pipelines.connectors.edge.errors import (
@@ -35,6 +31,7 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.redaction import quiet_urllib3
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
+from imagesync_pipelines.upstream.session import USER_AGENT, open_pool
 from imagesync_pipelines.upstream.tokens import TokenHolder
 
 CONNECT_SECONDS = 10.0
@@ -111,8 +108,8 @@ class PhotoBodies:
         self._tokens = tokens
         self._settings = settings
         self._timing = timing
-        self._retry = RetryPolicy(settings.tries, 0.5, 30.0, settings.call_deadline)
-        self._pool = _pool(self._base, settings)
+        self._retry = RetryPolicy(tries=settings.tries, total_deadline=settings.call_deadline)
+        self._pool = open_pool(self._base, settings.verify_tls, settings.concurrency)
         self._lock = threading.Lock()
         self.calls = 0
         self.bytes = 0
@@ -164,7 +161,7 @@ class PhotoBodies:
             response = self._pool.request(
                 "GET",
                 url,
-                headers={"User-Agent": "imagesync_pipelines", **headers},
+                headers={"User-Agent": USER_AGENT, **headers},
                 timeout=urllib3.Timeout(connect=min(CONNECT_SECONDS, left), read=min(self._settings.timeout, left)),
                 retries=False,
                 redirect=False,
@@ -216,7 +213,7 @@ class PhotoBodies:
             return place.error(StoreNotAllowedError, NOT_ALLOWED, status=status)
         if 300 <= status < 400:
             return place.error(RedirectRefusedError, "redirected; is the head office's url right?", status=status)
-        asked = retry_after_seconds(dict(response.headers), "Retry-After", "seconds", self._timing.wall())
+        asked = retry_after_seconds(response.headers, self._timing.wall())
         return failure_of_status(place, status, said, asked)
 
 
@@ -228,14 +225,3 @@ def _message(said: bytes) -> str:
         return ""
     message = document.get("message") if isinstance(document, dict) else None
     return message if isinstance(message, str) else ""
-
-
-def _pool(base_url: str, settings: EdgeSettings) -> urllib3.PoolManager:
-    """A pool with as many connections as downloads; certificates and proxies as requests would choose them."""
-    options: dict[str, Any] = {
-        "maxsize": settings.concurrency,
-        "cert_reqs": "CERT_REQUIRED" if settings.verify_tls else "CERT_NONE",
-        "ca_certs": os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where(),
-    }
-    proxy = requests.utils.select_proxy(base_url, requests.utils.get_environ_proxies(base_url))
-    return urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)

@@ -133,7 +133,9 @@ class MoyskladDialect(Dialect):
                     f"{MOST_REFUSALS} calls were refused (429) within a minute; does somebody else use its token?"
                 )
             # Without it too many calls were in flight.
-            refused.retry_after = retry_after_seconds(answer.headers, _PAUSE_HEADER, "milliseconds", self._wall())
+            refused.retry_after = retry_after_seconds(
+                answer.headers, self._wall(), header=_PAUSE_HEADER, per_second=1000
+            )
             return refused
         code = code_of(data)
         failure = f"{request.method} {request.path} {dict(request.params)}: HTTP {answer.status}, error {code}"

@@ -51,7 +51,7 @@ def asked_pause(answer: Answer, now: float, longest_window: float) -> float:
         body = None
     fields = body if isinstance(body, dict) else {}
     ttl = number_in(fields.get("ttl"))
-    asked = [retry_after_seconds(answer.headers, "Retry-After", "seconds", now), None if ttl is None else ttl / 1000]
+    asked = [retry_after_seconds(answer.headers, now), None if ttl is None else ttl / 1000]
     given = [pause for pause in asked if pause is not None]
     if given:
         return max(given)
