@@ -73,11 +73,13 @@ def measure(home: Path, number: int) -> dict[str, Any]:
             take_photos(run, full=True, dry_run=False)
         with watch.step("first synchronisation: plan"):
             made = make_plan(run, allow_mass_delete=False)
-        plan_id, calls = made.plan_id, made.planned.cost.calls
+        plan_id = made.shown["plan_id"]
+        assert isinstance(plan_id, int)
+        calls = context.plans.header(plan_id).cost["calls"]
         del made
         with watch.step("first synchronisation: apply"):
             done = apply_plan(run, plan_id)
-    return {"spans": watch.as_json(), "downloads": calls, "verified": done.verified}
+    return {"spans": watch.as_json(), "downloads": calls, "verified": done.numbers["photos/verified"]}
 
 
 if __name__ == "__main__":

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import dagster as dg
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.applying import StoreApplied, apply_plan
+from imagesync_pipelines.connectors.edge.applying import apply_plan
 from imagesync_pipelines.connectors.edge.listing import ListingHandOver
 from imagesync_pipelines.connectors.edge.model import EDGE
-from imagesync_pipelines.connectors.edge.reading import StoreRun, at_store, take_photos
+from imagesync_pipelines.connectors.edge.reading import BINARIES, BinariesHandOver, StoreRun, at_store, take_photos
 from imagesync_pipelines.connectors.edge.reporting import Reported, send_reports
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.connectors.edge.steps import StorePlan, make_plan
+from imagesync_pipelines.connectors.edge.steps import make_plan
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.head_office.server import (
     PASSWORD_VARIABLE,
@@ -29,7 +29,8 @@ from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import RunContext, StepResult
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, opened, rows_of
 from imagesync_pipelines_tests.sandbox.head_office.callers import listed
@@ -58,11 +59,12 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Done:
-    """One synchronisation without Dagster: what each stage gave."""
+    """One synchronisation without Dagster: what each stage gave, `summary` of all and `left` for the checks."""
 
     listed: ListingHandOver
-    made: StorePlan
-    applied: StoreApplied
+    made: StepResult
+    summary: Summary
+    left: BinariesHandOver
     sent: Reported
 
 
@@ -100,9 +102,11 @@ class EdgeWorld:
         with self.at_store(store, **settings) as run:
             listed = take_photos(run, full=full, dry_run=False)
             made = make_plan(run, allow_mass_delete=allow_mass_delete)
-            applied = apply_plan(run, None)
+            summary = apply_plan(run, None).summary
+            assert summary is not None
+            left = run.context.look_at(BINARIES, BinariesHandOver)
             sent = send_reports(run.engine, run.account, run.api, run.settings.report_batch)
-            return Done(listed, made, applied, sent)
+            return Done(listed, made, summary, left, sent)
 
     def rows(self, query: str, store: str | None = STORE) -> list[tuple[Any, ...]]:
         """The rows that a query on a store's database gives, or on ours (store None)."""

@@ -1,7 +1,7 @@
 """A store's plan carried out, as a step: the photos in the store's own database, what that came to, and its checks."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -33,65 +33,15 @@ from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, 
 
 GIGABYTE = 1024**3
 IN_TIME = "every_run_ends_in_time"
-_WRITTEN = (Change.ADD, Change.UPDATE)
-
-
-@dataclass(frozen=True)
-class StoreApplied:
-    """What came of applying a store's plan; plan_id None: there was none, because nothing was to be done.
-
-    verified: photos proven by checksum and decode.
-    """
-
-    plan_id: int | None
-    applied: Applied
-    left: BinariesHandOver
-    verified: int
-    summary: Summary
 
 
 def photo_binaries(context: RunContext[EdgeSettings], options: ApplyOptions) -> StepResult:
     """The step: carry the plan out, and tell what came of it."""
     with at_store(context) as run:
-        done = apply_plan(run, options.plan_id)
-        table = run.database.table
-    applied, left = done.applied, done.left
-    numbers: dict[str, int | float] = {
-        "photos/downloaded": left.tried,
-        "photos/verified": done.verified,
-        "photos/failed": left.failed,
-        "photos/mismatched": left.mismatched,
-        "photos/success_rate": 1.0 - left.failed / left.tried if left.tried else 1.0,
-        "database/bytes": left.database_bytes,
-    }
-    if left.grown_bytes is not None:
-        numbers["database/grown_bytes"] = left.grown_bytes
-    if left.capacity_bytes:
-        numbers["database/used_share"] = left.database_bytes / left.capacity_bytes
-    line = f"{context.account}: nothing was to be done."
-    if done.plan_id is not None:
-        line = (
-            f"{context.account}: plan {done.plan_id}: {applied.added} added, {applied.updated} updated, "
-            f"{applied.removed} removed, {applied.kept} kept, {applied.failed} failed, {applied.refused} refused; "
-            f"{left.tried} downloads, {left.bytes_downloaded / MEGABYTE:,.1f} MB."
-        )
-    return StepResult(
-        rows=sum(left.photos.values()),
-        size=left.database_bytes,
-        numbers=numbers,
-        shown={
-            "statuses": Table(pd.DataFrame(sorted(left.photos.items()), columns=["status", "photos"])),
-            "errors": Texts(applied.errors),
-            "dagster/table_name": table,
-        },
-        lines=[line],
-        warnings=done.summary.warnings,
-        summary=done.summary,
-        columns=PRODUCT_PHOTO_COLUMNS,
-    )
+        return apply_plan(run, options.plan_id)
 
 
-def apply_plan(run: StoreRun, plan_id: int | None) -> StoreApplied:
+def apply_plan(run: StoreRun, plan_id: int | None) -> StepResult:
     """Apply a stored plan of the store, the one named or else that of this run's lineage, under the store's lock.
 
     Photos that cannot be fetched or proven keep the picture that is there and are tried again at the next run. Raises
@@ -101,67 +51,64 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StoreApplied:
     context = run.context
     listed = context.find(LISTING, ListingHandOver)
     if plan_id is None and listed is not None and listed.quiet:
-        left = _leave(run, PhotosApplied(), listed.mirror_at)
         calls = listed.calls if listed.run_id == context.run_id else 0
         summary = summary_of(Applied(), context.started_at, warnings=listed.warnings, held_back=0, api_calls=calls)
-        return StoreApplied(None, Applied(), left, 0, summary)
+        return _told(run, PhotosApplied(), listed.mirror_at, summary, "nothing was to be done.")
     loaded, calls = load_plan(context, plan_id), run.api.calls
     with run.lock():
         payload = portions_of(context, loaded)
         _report_what_a_crash_kept_back(run, loaded.header.id)
         done = carry_out(context, loaded, lambda: _write(run, loaded, payload))
-    mirror_at = loaded.scope["mirror_at"] if not done.applied.refused and not done.gone else None
-    left = _leave(run, done, datetime.fromisoformat(mirror_at) if mirror_at else None)
-    warnings, calls = tuple(_warnings(context, loaded, done)), run.api.calls - calls
-    summary = applied_summary(context, loaded, done.applied, warnings=warnings, calls=calls)
+    applied, mirror_at = done.applied, loaded.scope["mirror_at"]
+    settled = mirror_at is not None and not applied.refused and not done.gone
+    warnings, calls = _warnings(context, loaded, done), run.api.calls - calls
+    summary = applied_summary(context, loaded, applied, warnings=warnings, calls=calls)
+    line = (
+        f"plan {loaded.header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
+        f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused; "
+        f"{done.downloads} downloads, {done.bytes / MEGABYTE:,.1f} MB."
+    )
     # Bytes of photos: what the listing took is told with the plan.
     summary = replace(summary, bytes_downloaded=done.bytes)
-    return StoreApplied(loaded.header.id, done.applied, left, done.verified, summary)
+    return _told(run, done, datetime.fromisoformat(mirror_at) if settled else None, summary, line)
 
 
-def few_photos_fail(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
-    """Whether few enough of the photos failed; more than EDGE_MAX_FAILURE_SHARE is an error, less a warning."""
+def check_binaries(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
+    """What is true of a run's photos.
+
+    More failures than EDGE_MAX_FAILURE_SHARE are an error, fewer a warning, a few of few no alarm.
+    """
     left, settings = context.look_at(BINARIES, BinariesHandOver), context.settings
-    share = left.failed / left.tried if left.tried else 0.0
+    failed = left.failed / left.tried if left.tried else 0.0
     counts, said = left.tried >= settings.failure_floor, "no photo had to be fetched"
     if left.tried:
         few = "" if counts else f"; fewer than {settings.failure_floor} are too few to judge"
-        said = f"{left.failed} of {left.tried} photos failed: {share:.1%}{few}"
+        said = f"{left.failed} of {left.tried} photos failed: {failed:.1%}{few}"
+    minutes, allowed = settings.max_run_minutes, settings.max_storage_share
+    used = left.database_bytes / left.capacity_bytes if left.capacity_bytes else 0.0
+    known = f"{used:.1%} of its capacity ({allowed:.0%} are allowed)" if left.capacity_bytes else "capacity unknown"
     return {
         "few_photos_fail": CheckResult(
-            passed=not (counts and share > settings.warn_failure_share),
+            passed=not (counts and failed > settings.warn_failure_share),
             description=said,
-            shown={"tried": left.tried, "failed": left.failed, "share": share},
-            severe=counts and share > settings.max_failure_share,
-        )
-    }
-
-
-def every_run_ends_in_time(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
-    """Whether the run was done in EDGE_MAX_RUN_MINUTES."""
-    left, settings = context.look_at(BINARIES, BinariesHandOver), context.settings
-    said = f"{left.seconds / 60:.1f} minutes ({settings.max_run_minutes:g} are allowed)"
-    return {IN_TIME: CheckResult(left.seconds <= settings.max_run_minutes * 60, said, {"seconds": left.seconds})}
-
-
-def every_photo_matches_its_checksum(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
-    """Whether no photo's bytes differed twice."""
-    number = context.look_at(BINARIES, BinariesHandOver).mismatched
-    said = f"{number} photos whose bytes are not what the head office lists"
-    return {"every_photo_matches_its_checksum": CheckResult(number == 0, said, {"number": number})}
-
-
-def no_database_is_nearly_full(context: RunContext[EdgeSettings]) -> Mapping[str, CheckResult]:
-    """Whether the store's database has room left."""
-    left, allowed = context.look_at(BINARIES, BinariesHandOver), context.settings.max_storage_share
-    share = left.database_bytes / left.capacity_bytes if left.capacity_bytes else 0.0
-    known = f"{share:.1%} of its capacity ({allowed:.0%} are allowed)" if left.capacity_bytes else "capacity unknown"
-    return {
+            shown={"tried": left.tried, "failed": left.failed, "share": failed},
+            severe=counts and failed > settings.max_failure_share,
+        ),
+        IN_TIME: CheckResult(
+            left.seconds <= minutes * 60,
+            f"{left.seconds / 60:.1f} minutes ({minutes:g} are allowed)",
+            {"seconds": left.seconds},
+        ),
+        "every_photo_matches_its_checksum": CheckResult(
+            not left.mismatched,
+            f"{left.mismatched} photos whose bytes are not what the head office lists",
+            {"number": left.mismatched},
+        ),
         "no_database_is_nearly_full": CheckResult(
-            passed=share <= allowed,
-            description=f"{left.database_bytes:,} bytes, {known}",
-            shown={"bytes": left.database_bytes, "share": share},
-        )
+            used <= allowed,
+            f"{left.database_bytes:,} bytes, {known}",
+            {"bytes": left.database_bytes, "share": used},
+        ),
     }
 
 
@@ -190,7 +137,7 @@ def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> None:
     if earlier is None:
         return
     rows = run.context.plans.load(earlier.id)
-    current = store.read_current(run.database, list(rows.loc[rows["change"].isin(_WRITTEN), "key"]))
+    current = store.read_current(run.database, list(rows.loc[rows["change"].isin([Change.ADD, Change.UPDATE]), "key"]))
     synced = current.loc[current["status"] == "synced", "key"]
     reporting.queue(run.engine, run.name, [PhotoReport(key, "synced", None, "") for key in synced])
 
@@ -204,9 +151,13 @@ def _open_photo(run: StoreRun) -> OpenPhoto:
     return from_bucket(place, run.settings)
 
 
-def _leave(run: StoreRun, done: PhotosApplied, settled_at: datetime | None) -> BinariesHandOver:
-    """What the checks and the next run look at, kept; settled_at: the state of the mirror that the store now has."""
-    context, capacity, used = run.context, run.account.capacity_gb, store.storage_used(run.database)
+def _told(run: StoreRun, done: PhotosApplied, settled_at: datetime | None, summary: Summary, line: str) -> StepResult:
+    """What the step tells, and what the checks and the next run look at, kept.
+
+    settled_at: the state of the mirror that the store now has.
+    """
+    context, capacity = run.context, run.account.capacity_gb
+    size, photos = store.storage_used(run.database)
     before = context.handovers.newest(BINARIES, BinariesHandOver)
     left = BinariesHandOver(
         settled_at=settled_at,
@@ -215,22 +166,46 @@ def _leave(run: StoreRun, done: PhotosApplied, settled_at: datetime | None) -> B
         mismatched=len(done.mismatched),
         bytes_downloaded=done.bytes,
         seconds=(datetime.now(UTC) - context.started_at).total_seconds(),
-        photos=dict(used.photos),
-        database_bytes=used.database_bytes,
-        grown_bytes=None if before is None else used.database_bytes - before.database_bytes,
+        photos=photos,
+        database_bytes=size,
+        grown_bytes=None if before is None else size - before.database_bytes,
         capacity_bytes=None if capacity is None else int(capacity * GIGABYTE),
     )
     context.keep(BINARIES, left)
-    return left
+    numbers: dict[str, int | float] = {
+        "photos/downloaded": left.tried,
+        "photos/verified": done.verified,
+        "photos/failed": left.failed,
+        "photos/mismatched": left.mismatched,
+        "photos/success_rate": 1.0 - left.failed / left.tried if left.tried else 1.0,
+        "database/bytes": size,
+    }
+    if left.grown_bytes is not None:
+        numbers["database/grown_bytes"] = left.grown_bytes
+    if left.capacity_bytes:
+        numbers["database/used_share"] = size / left.capacity_bytes
+    return StepResult(
+        rows=sum(photos.values()),
+        size=size,
+        numbers=numbers,
+        shown={
+            "statuses": Table(pd.DataFrame(sorted(photos.items()), columns=["status", "photos"])),
+            "errors": Texts(done.applied.errors),
+            "dagster/table_name": run.database.table,
+        },
+        lines=[f"{context.account}: {line}"],
+        warnings=summary.warnings,
+        summary=summary,
+        columns=PRODUCT_PHOTO_COLUMNS,
+    )
 
 
-def _warnings(context: RunContext[EdgeSettings], loaded: Loaded, done: PhotosApplied) -> list[str]:
+def _warnings(context: RunContext[EdgeSettings], loaded: Loaded, done: PhotosApplied) -> tuple[str, ...]:
+    found = (
+        (done.failed, "photos could not be fetched or proven; the next run tries them again."),
+        (len(done.mismatched), "photos have other bytes than the head office lists, twice in a row."),
+        (len(done.unsettled), "photos changed at the head office meanwhile; the next listing decides."),
+    )
     # Photos that failed are told by their causes, of which the engine knows nothing.
-    found = applied_warnings(context, loaded, replace(done.applied, failed=0), what="photos")
-    if done.failed:
-        found.append(f"{done.failed} photos could not be fetched or proven; the next run tries them again.")
-    if done.mismatched:
-        found.append(f"The bytes of {len(done.mismatched)} photos are not what the head office lists, twice in a row.")
-    if done.unsettled:
-        found.append(f"{len(done.unsettled)} photos changed at the head office meanwhile; the next listing decides.")
-    return found
+    told = applied_warnings(context, loaded, replace(done.applied, failed=0), what="photos")
+    return (*told, *(f"{number} {what}" for number, what in found if number))

@@ -127,6 +127,15 @@ JOBS = (
     ),
 )
 
+_OF_BINARIES = {
+    "few_photos_fail": "No more photos of a run fail than EDGE_MAX_FAILURE_SHARE; a few of few are no alarm "
+    "(EDGE_FAILURE_FLOOR).",
+    applying.IN_TIME: "A run is done within EDGE_MAX_RUN_MINUTES; a sensor says so while a run that is late is "
+    "still at work.",
+    "every_photo_matches_its_checksum": "No photo's bytes differ twice in a row from the listed checksum; once "
+    "may be a photo being replaced.",
+    "no_database_is_nearly_full": "A store's database uses no more of its capacity_gb than EDGE_MAX_STORAGE_SHARE.",
+}
 CHECKS = (
     Check(
         LISTING,
@@ -136,41 +145,7 @@ CHECKS = (
         },
         reading.every_page_was_read,
     ),
-    Check(
-        BINARIES,
-        {
-            "few_photos_fail": "No more photos of a run fail than EDGE_MAX_FAILURE_SHARE; a few of few are no alarm "
-            "(EDGE_FAILURE_FLOOR)."
-        },
-        applying.few_photos_fail,
-    ),
-    Check(
-        BINARIES,
-        {
-            applying.IN_TIME: "A run is done within EDGE_MAX_RUN_MINUTES; a sensor says so while a run that is late is "
-            "still at work."
-        },
-        applying.every_run_ends_in_time,
-        severe=True,
-    ),
-    Check(
-        BINARIES,
-        {
-            "every_photo_matches_its_checksum": "No photo's bytes differ twice in a row from the listed checksum; once "
-            "may be a photo being replaced."
-        },
-        applying.every_photo_matches_its_checksum,
-        severe=True,
-    ),
-    Check(
-        BINARIES,
-        {
-            "no_database_is_nearly_full": "A store's database uses no more of its capacity_gb than "
-            "EDGE_MAX_STORAGE_SHARE."
-        },
-        applying.no_database_is_nearly_full,
-        severe=True,
-    ),
+    *(Check(BINARIES, {name: says}, applying.check_binaries, severe=True) for name, says in _OF_BINARIES.items()),
 )
 
 SCHEDULES = (

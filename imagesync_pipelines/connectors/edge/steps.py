@@ -1,8 +1,9 @@
 """What a store's plan is made from, as a step; and the scrub, a job alone, which plans by itself."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import pandas as pd
 from pydantic import BaseModel, Field
@@ -35,26 +36,35 @@ class StorePlanOptions(BaseModel):
     dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
 
 
-@dataclass(frozen=True)
-class StorePlan:
-    """A stored plan of one store; plan_id None: nothing was to be planned."""
-
-    plan_id: int | None
-    planned: Planned
-
-
 def plan(context: RunContext[EdgeSettings], options: StorePlanOptions) -> StepResult:
     """The step: plan, and tell what would change."""
     with at_store(context) as run:
-        made = make_plan(run, allow_mass_delete=options.allow_mass_delete, dry_run=options.dry_run)
-    rows, cost = made.planned.plan, made.planned.cost
+        return make_plan(run, allow_mass_delete=options.allow_mass_delete, dry_run=options.dry_run)
+
+
+def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) -> StepResult:
+    """Plan from the mirror and the store's database, and store the plan; none when the listing found nothing to do.
+
+    What the listing found is that of this run's lineage; a plan by itself is made from the mirror as the newest listing
+    left it. dry_run: the plan is carried out only by its number. Photos of products that the store does not have wait
+    for them. Raises HandOverMissingError without a listing.
+    """
+    context, plan_id = run.context, None
+    listed = context.find(LISTING, ListingHandOver)
+    if listed is not None and listed.quiet:
+        nothing = pd.DataFrame(columns=[*PLAN_COLUMNS, "product"], dtype="str")
+        planned = Planned(nothing, nothing, PlanCost(0, 0, 0.0), warnings=listed.warnings, **_spent(run, listed))
+    else:
+        listed = listed or context.look_at(LISTING, ListingHandOver)
+        plan_id, planned = plan_store(run, listed, allow_mass_delete=allow_mass_delete, dry_run=dry_run)
+    rows, cost = planned.plan, planned.cost
     pace = f", at least {cost.minutes:g} minutes at the pace set" if cost.minutes else ""
     reasons = rows.loc[rows["change"] == Change.REJECT, "reason"].value_counts()
     changes = changing_rows(rows).rename(columns={"key": "photo"})
     return plan_result(
         context,
-        made.planned,
-        made.plan_id,
+        planned,
+        plan_id,
         cost=f"{cost.calls} downloads, {cost.bytes / MEGABYTE:,.1f} MB{pace}.",
         changes=changes.loc[:, ["change", "product", "photo", "reason"]],
         shown={"set_aside": Table(pd.DataFrame({"reason": reasons.index, "photos": reasons.to_numpy()}))},
@@ -68,48 +78,30 @@ def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepRe
     """
     with at_store(context) as run:
         with run.lock():
-            found = store.scrub(
-                run.database, on_progress=lambda done, total: context.progress("photos hashed", done, total)
-            )
-        said, differing = f"{context.account}: {found.hashed} photos were hashed", found.differing
+            hashed, differing = store.scrub(run.database, on_progress=partial(context.progress, "photos hashed"))
+        said = f"{context.account}: {hashed} photos were hashed"
         if not differing:
             said += "; all are what their checksums say."
-            summary = Summary("completed", context.started_at, datetime.now(UTC), kept=found.hashed)
+            summary = Summary("completed", context.started_at, datetime.now(UTC), kept=hashed)
         else:
-            made = plan_store(run, context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)
-            repaired = apply_plan(run, made.plan_id)
-            said += f", {len(differing)} differ; {repaired.applied.updated} were fetched again."
+            plan_id, _ = plan_store(run, context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)
+            repaired = apply_plan(run, plan_id).summary
+            said += f", {len(differing)} differ; {repaired.images_updated} were fetched again."
             warning = f"{len(differing)} stored photos were not what their checksums say, and are fetched again."
-            summary = replace(repaired.summary, warnings=(warning, *repaired.summary.warnings))
+            summary = replace(repaired, warnings=(warning, *repaired.warnings))
     return StepResult(
-        numbers={"photos/hashed": found.hashed, "photos/differing": len(differing)},
+        numbers={"photos/hashed": hashed, "photos/differing": len(differing)},
         shown={"differing": Texts(differing)},
         lines=[said],
         summary=summary,
     )
 
 
-def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) -> StorePlan:
-    """Plan from the mirror and the store's database, and store the plan; none when the listing found nothing to do.
-
-    What the listing found is that of this run's lineage; a plan by itself is made from the mirror as the newest listing
-    left it. dry_run: the plan is carried out only by its number. Photos of products that the store does not have wait
-    for them. Raises HandOverMissingError without a listing.
-    """
-    mine = run.context.find(LISTING, ListingHandOver)
-    if mine is not None and mine.quiet:
-        nothing = pd.DataFrame(columns=[*PLAN_COLUMNS, "product"], dtype="str")
-        calls, received = _spent(run, mine)
-        free = PlanCost(0, 0, 0.0)
-        return StorePlan(None, Planned(nothing, nothing, free, warnings=mine.warnings, calls=calls, received=received))
-    listed = mine or run.context.look_at(LISTING, ListingHandOver)
-    return plan_store(run, listed, allow_mass_delete=allow_mass_delete, dry_run=dry_run)
-
-
-def plan_store(run: StoreRun, listed: ListingHandOver, *, allow_mass_delete: bool, dry_run: bool = False) -> StorePlan:
-    """Plan from the mirror and the store's database whatever the listing found, and store the plan."""
-    context, (calls, received) = run.context, _spent(run, listed)
-    mine = context.connector, run.name
+def plan_store(
+    run: StoreRun, listed: ListingHandOver, *, allow_mass_delete: bool, dry_run: bool = False
+) -> tuple[int, Planned]:
+    """Plan from the mirror and the store's database whatever the listing found, and store the plan; with its number."""
+    context, mine = run.context, (run.context.connector, run.name)
     # One snapshot, so that the payloads are those of the rows that were planned.
     with run.engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         mirror_at = mirror.mirror_at(connection, *mine)
@@ -140,12 +132,11 @@ def plan_store(run: StoreRun, listed: ListingHandOver, *, allow_mass_delete: boo
             scope={"mirror_at": mirror_at.isoformat() if mirror_at is not None else None},
             warnings=(*listed.warnings, *found.warnings),
             scan_id=listed.scan_id,
-            calls=calls,
-            received=received,
+            **_spent(run, listed),
         )
-        return StorePlan(store_plan(context, planned, dry_run=dry_run), planned)
+        return store_plan(context, planned, dry_run=dry_run), planned
 
 
-def _spent(run: StoreRun, listed: ListingHandOver) -> tuple[int, int]:
+def _spent(run: StoreRun, listed: ListingHandOver) -> dict[str, Any]:
     """Calls and bytes of the listing, when it was this run's."""
-    return (listed.calls, listed.bytes) if listed.run_id == run.context.run_id else (0, 0)
+    return {"calls": listed.calls, "received": listed.bytes} if listed.run_id == run.context.run_id else {}

@@ -85,22 +85,6 @@ class StoreDatabase:
     table: str
 
 
-@dataclass(frozen=True)
-class StorageUsed:
-    """How much a store's database holds, in bytes, and how many photos are in each status."""
-
-    database_bytes: int
-    photos: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class ScrubFound:
-    """How many pictures were hashed, and the ids of those that were not what their checksum said."""
-
-    hashed: int
-    differing: tuple[str, ...]
-
-
 def open_store(dsn: str) -> StoreDatabase:
     """Open a store's database; its table need not be there yet. Raises StoreUnreachableError, StorageError."""
     engine = engine_of(dsn)
@@ -176,12 +160,10 @@ def mark_pending(database: StoreDatabase, photos: Sequence[Photo]) -> int:
     products that the store does not have wait in a table of their own.
     """
     usable = [photo for photo in photos if photo.has_image]
+    unknown = unknown_products(database, {photo.product_id for photo in usable})
     with database.engine.begin() as connection:
-        unknown = _unknown(connection, database, {photo.product_id for photo in usable})
-        there = [photo for photo in usable if photo.product_id not in unknown]
-        waiting = [photo for photo in usable if photo.product_id in unknown]
-        writing.mark_pending(connection, database.table, there)
-        _park(connection, {photo.photo_id: photo.product_id for photo in waiting})
+        writing.mark_pending(connection, database.table, [one for one in usable if one.product_id not in unknown])
+        _park(connection, {one.photo_id: one.product_id for one in usable if one.product_id in unknown})
     return len(usable)
 
 
@@ -201,7 +183,15 @@ def anything_pending(database: StoreDatabase) -> bool:
 def unknown_products(database: StoreDatabase, product_ids: Collection[str]) -> frozenset[str]:
     """Which of these products the store does not have; none when its table does not refer to a table of products."""
     with database.engine.connect() as connection:
-        return _unknown(connection, database, product_ids)
+        parent = _parent(connection, database)
+        if parent is None or not product_ids:
+            return frozenset()
+        table, column = parent
+        query = f"""
+            SELECT w.id::text FROM unnest(CAST(:ids AS uuid[])) AS w (id)
+             WHERE NOT EXISTS (SELECT 1 FROM {table} p WHERE p.{column} = w.id)
+        """  # noqa: S608 - PostgreSQL's own quoted names
+        return frozenset(connection.scalars(sa.text(query), {"ids": list(product_ids)}))
 
 
 def keep_waiting(database: StoreDatabase, photos: Mapping[str, str]) -> None:
@@ -222,53 +212,41 @@ def reset(database: StoreDatabase, *, everything: bool = False) -> int:
         return int(connection.execute(sa.text(statement)).rowcount)
 
 
-def storage_used(database: StoreDatabase) -> StorageUsed:
-    """How much the database holds now."""
+def storage_used(database: StoreDatabase) -> tuple[int, dict[str, int]]:
+    """The size of the database in bytes, and how many photos are in each status."""
     counts = f"SELECT coalesce(sync_status, 'pending'), count(*) FROM {database.table} GROUP BY 1"  # noqa: S608
     with database.engine.connect() as connection:
         size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
-        return StorageUsed(int(size or 0), dict(connection.execute(sa.text(counts)).tuples().all()))
+        return int(size or 0), dict(connection.execute(sa.text(counts)).all())
 
 
-def scrub(database: StoreDatabase, *, on_progress: Callable[[int, int], None] = lambda done, total: None) -> ScrubFound:
+def scrub(
+    database: StoreDatabase, *, on_progress: Callable[[int, int], None] = lambda done, total: None
+) -> tuple[int, list[str]]:
     """Hash every stored picture; what differs becomes pending, with the reason and with the checksum that it has.
 
-    Call it under `store_lock`. The pictures stay and are served until they are repaired. on_progress gets how
-    many were hashed, of how many.
+    Returns how many were hashed, and the ids of those that differed. Call it under `store_lock`. The pictures stay and
+    are served until they are repaired. on_progress gets how many were hashed, of how many.
     """
-    statement = sa.text(_HASH.format(table=database.table))
     count = sa.text(f"SELECT count(*) FROM {database.table} WHERE image_binary IS NOT NULL")  # noqa: S608 - ours
     with database.engine.connect() as connection:
         total = int(connection.scalar(count) or 0)
-    hashed, after = 0, "00000000-0000-0000-0000-000000000000"
-    differing: list[str] = []
+    values = {"after": "00000000-0000-0000-0000-000000000000", "rows": ROWS_PER_STATEMENT, "reason": SCRUBBED}
+    hashed, differing = 0, list[str]()
     while True:
         with database.engine.begin() as connection:
-            values = {"after": after, "rows": ROWS_PER_STATEMENT, "reason": SCRUBBED}
-            rows = connection.execute(statement, values).all()
+            rows = connection.execute(sa.text(_HASH.format(table=database.table)), values).all()
         if not rows:
-            return ScrubFound(hashed, tuple(differing))
-        hashed, after = hashed + len(rows), rows[-1][0]
+            return hashed, differing
+        hashed += len(rows)
+        values["after"] = rows[-1][0]
         differing += [photo_id for photo_id, differs in rows if differs]
         on_progress(hashed, total)
 
 
-def _parent(connection: sa.Connection, database: StoreDatabase) -> tuple[str, str] | None:
+def _parent(connection: sa.Connection, database: StoreDatabase) -> sa.Row[Any] | None:
     """Table and column of the store's products; None when photos refer to none."""
-    row = connection.execute(sa.text(_PARENT), {"table": database.table}).first()
-    return None if row is None else (row[0], row[1])
-
-
-def _unknown(connection: sa.Connection, database: StoreDatabase, product_ids: Collection[str]) -> frozenset[str]:
-    parent = _parent(connection, database)
-    if parent is None or not product_ids:
-        return frozenset()
-    table, column = parent
-    query = f"""
-        SELECT w.id::text FROM unnest(CAST(:ids AS uuid[])) AS w (id)
-         WHERE NOT EXISTS (SELECT 1 FROM {table} p WHERE p.{column} = w.id)
-    """  # noqa: S608 - PostgreSQL's own quoted names
-    return frozenset(connection.scalars(sa.text(query), {"ids": list(product_ids)}))
+    return connection.execute(sa.text(_PARENT), {"table": database.table}).first()
 
 
 def _park(connection: sa.Connection, photos: Mapping[str, str]) -> None:

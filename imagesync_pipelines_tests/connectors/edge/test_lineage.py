@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.applying import StoreApplied, apply_plan
+from imagesync_pipelines.connectors.edge.applying import apply_plan
 from imagesync_pipelines.connectors.edge.reading import take_photos
-from imagesync_pipelines.connectors.edge.steps import StorePlan, make_plan
+from imagesync_pipelines.connectors.edge.steps import make_plan
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
+from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import StepResult
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, another, edge_world, head_office
 
 PHOTOS = 40
@@ -37,29 +39,39 @@ def vanish(world: EdgeWorld, share: float) -> list[str]:
 
 def plan(
     world: EdgeWorld, *, full: bool = True, dry_run: bool = False, allow_mass_delete: bool = False
-) -> tuple[str, StorePlan]:
-    """A run up to its plan."""
+) -> tuple[str, int]:
+    """A run up to its plan: its id, and the number of the plan."""
     with world.at_store() as run:
         take_photos(run, full=full, dry_run=dry_run)
-        return run.context.run_id, make_plan(run, allow_mass_delete=allow_mass_delete, dry_run=dry_run)
+        made = make_plan(run, allow_mass_delete=allow_mass_delete, dry_run=dry_run)
+        return run.context.run_id, number_of(made)
 
 
-def apply(world: EdgeWorld, ancestors: Sequence[str] = (), plan_id: int | None = None) -> StoreApplied:
-    """A run that begins with applying."""
+def apply(world: EdgeWorld, ancestors: Sequence[str] = (), plan_id: int | None = None) -> tuple[Sequence[str], Summary]:
+    """A run that begins with applying: its lines, and its summary."""
     with world.at_store() as run:
-        return apply_plan(another(run, ancestors), plan_id)
+        done = apply_plan(another(run, ancestors), plan_id)
+    assert done.summary is not None
+    return done.lines, done.summary
+
+
+def number_of(made: StepResult) -> int:
+    """The number of the plan that a step made."""
+    number = made.shown["plan_id"]
+    assert isinstance(number, int)
+    return number
 
 
 def test_the_photos_alone_are_refused_and_a_dry_run_is_carried_out_by_its_number_only(world: EdgeWorld) -> None:
     before = world.photos()
     vanish(world, 0.5)
-    dry, look = plan(world, dry_run=True, allow_mass_delete=True)
-    with pytest.raises(NoPlanOfThisRunError, match=f"edge/{STORE} is plan {look.plan_id}"):
+    dry, number = plan(world, dry_run=True, allow_mass_delete=True)
+    with pytest.raises(NoPlanOfThisRunError, match=f"edge/{STORE} is plan {number}"):
         apply(world)
-    with pytest.raises(NoPlanOfThisRunError, match=f"made for a dry run.*`imagesync apply {look.plan_id}`"):
+    with pytest.raises(NoPlanOfThisRunError, match=f"made for a dry run.*`imagesync apply {number}`"):
         apply(world, [dry])
     assert world.photos() == before
-    assert apply(world, plan_id=look.plan_id).applied.removed == len(before) // 2
+    assert apply(world, plan_id=number)[1].images_deleted == len(before) // 2
 
 
 def test_a_whole_listing_keeps_its_proof_when_a_listing_of_changes_comes_in_between(world: EdgeWorld) -> None:
@@ -69,7 +81,8 @@ def test_a_whole_listing_keeps_its_proof_when_a_listing_of_changes_comes_in_betw
         take_photos(another(daily), full=False, dry_run=False)
         made = make_plan(daily, allow_mass_delete=False)
         again = make_plan(another(daily, [daily.context.run_id]), allow_mass_delete=False)
-    for rows in (made.planned.plan, again.planned.plan):
+        plans = [daily.context.plans.load(number_of(one)) for one in (made, again)]
+    for rows in plans:
         assert list(rows.loc[rows["change"] == "remove", "key"]) == [gone]
 
 
@@ -78,12 +91,12 @@ def test_a_run_that_goes_on_with_one_that_had_nothing_to_do_has_nothing_to_do(wo
         assert take_photos(run, full=False, dry_run=False).quiet
     vanish(world, 0.5)
     plan(world, dry_run=True, allow_mass_delete=True)
-    done = apply(world, [run.context.run_id])
-    assert (done.plan_id, done.summary.api_calls, done.applied.removed) == (None, 0, 0)
+    lines, done = apply(world, [run.context.run_id])
+    assert (lines, done.api_calls, done.images_deleted) == ([f"{STORE}: nothing was to be done."], 0, 0)
 
 
 def test_a_plan_by_itself_is_made_from_the_mirror(world: EdgeWorld) -> None:
     with world.at_store() as run:
         made = make_plan(run, allow_mass_delete=False)
-    assert made.plan_id is not None
-    assert made.planned.counts["keep"] == len(world.photos())
+    assert number_of(made) > 0
+    assert made.numbers["plan/keep"] == len(world.photos())
