@@ -11,7 +11,6 @@ dsn = "env:JAKARTA_1_DSN"
 capacity_gb = 20
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated
 from uuid import UUID
@@ -82,11 +81,14 @@ class EdgeSection(Section):
 def edge_stores(accounts: Accounts) -> KnownAccounts[EdgeStore]:
     """The stores in the accounts file. Raises AccountsError with section and key of what is wrong."""
     section = accounts.section("edge", EdgeSection)
-    stores, warnings = {}, []
+    stores, warnings, owners = {}, [], dict[str, str]()
     for name, store in section.stores.items():
         stores[name] = found = _edge_store(name, store, section.head_office)
         warnings.append(check_url(f"[edge.stores.{name}] url", found.head_office.url, accounts.environment))
-    _refuse_shared_databases(stores)
+        # Two stores in one database would each take the other's photos for superfluous.
+        owner = name if found.dsn is None else owners.setdefault(found.dsn.get_secret_value().strip(), name)
+        if owner != name:
+            raise AccountsError(f"[edge.stores.{name}] dsn: the database of store {owner}; each needs its own")
     return KnownAccounts("edge store", stores, tuple(one for one in warnings if one is not None))
 
 
@@ -95,25 +97,10 @@ def _edge_store(name: str, section: _Store, default: _HeadOffice | None) -> Edge
     here = f"[edge.stores.{name}]"
     if not NAME.fullmatch(name):
         raise AccountsError(f"{here}: a store's name has {NAME_WORDS}")
-    own = (section.url, section.username, section.password)
-    if None in own and any(value is not None for value in own):
+    own = {key: value for key, value in section if key in _HeadOffice.model_fields and value is not None}
+    if 0 < len(own) < len(_HeadOffice.model_fields):
         raise AccountsError(f"{here}: url, username and password go together; write all three, or none of them")
-    if section.url is not None and section.username is not None and section.password is not None:
-        head_office = HeadOfficeAccount(section.url, section.username, section.password)
-    elif default is not None:
-        head_office = HeadOfficeAccount(default.url, default.username, default.password)
-    else:
+    head_office = own or (dict(default) if default is not None else {})
+    if not head_office:
         raise AccountsError(f"{here}: no head office; write url, username and password here or in [edge.head_office]")
-    return EdgeStore(name, str(section.store_id), head_office, section.dsn, section.capacity_gb)
-
-
-def _refuse_shared_databases(stores: Mapping[str, EdgeStore]) -> None:
-    """Two stores in one database would each take the other's photos for superfluous."""
-    owners: dict[str, str] = {}
-    for name, store in stores.items():
-        if store.dsn is None:
-            continue
-        dsn = store.dsn.get_secret_value().strip()
-        if dsn in owners:
-            raise AccountsError(f"[edge.stores.{name}] dsn: the database of store {owners[dsn]}; each needs its own")
-        owners[dsn] = name
+    return EdgeStore(name, str(section.store_id), HeadOfficeAccount(**head_office), section.dsn, section.capacity_gb)

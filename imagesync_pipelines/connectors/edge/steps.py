@@ -80,12 +80,12 @@ def scrub_store(context: RunContext[EdgeSettings], options: NoOptions) -> StepRe
         with run.lock():
             hashed, differing = store.scrub(run.database, on_progress=partial(context.progress, "photos hashed"))
         said = f"{context.account}: {hashed} photos were hashed"
+        summary = Summary("completed", context.started_at, datetime.now(UTC), kept=hashed)
         if not differing:
             said += "; all are what their checksums say."
-            summary = Summary("completed", context.started_at, datetime.now(UTC), kept=hashed)
         else:
             plan_id, _ = plan_store(run, context.look_at(LISTING, ListingHandOver), allow_mass_delete=False)
-            repaired = apply_plan(run, plan_id).summary
+            repaired = apply_plan(run, plan_id).summary or summary
             said += f", {len(differing)} differ; {repaired.images_updated} were fetched again."
             warning = f"{len(differing)} stored photos were not what their checksums say, and are fetched again."
             summary = replace(repaired, warnings=(warning, *repaired.warnings))

@@ -38,9 +38,9 @@ _SCHEMA = pa.schema(
 )
 
 _READ = """
-SELECT id::text, product_id::text, coalesce(object_key, ''), coalesce(filename, ''), coalesce(size, 0),
-       coalesce(content_type, ''), lower(coalesce(checksum, '')), coalesce(version, 1), coalesce(is_primary, false),
-       coalesce(sort_order, 0), coalesce(updated_at, 'epoch'), image_binary IS NOT NULL,
+SELECT id::text, product_id::text, coalesce(updated_at, 'epoch'), '', '', coalesce(object_key, ''),
+       coalesce(filename, ''), coalesce(size, 0), coalesce(content_type, ''), lower(coalesce(checksum, '')),
+       coalesce(version, 1), coalesce(is_primary, false), coalesce(sort_order, 0), '', image_binary IS NOT NULL,
        coalesce(sync_status, 'pending'), coalesce(sync_error, '')
   FROM {table}
 """
@@ -244,9 +244,10 @@ def scrub(
         on_progress(hashed, total)
 
 
-def _parent(connection: sa.Connection, database: StoreDatabase) -> sa.Row[Any] | None:
+def _parent(connection: sa.Connection, database: StoreDatabase) -> tuple[str, str] | None:
     """Table and column of the store's products; None when photos refer to none."""
-    return connection.execute(sa.text(_PARENT), {"table": database.table}).first()
+    row = connection.execute(sa.text(_PARENT), {"table": database.table}).first()
+    return None if row is None else (row[0], row[1])
 
 
 def _park(connection: sa.Connection, photos: Mapping[str, str]) -> None:
@@ -257,11 +258,11 @@ def _park(connection: sa.Connection, photos: Mapping[str, str]) -> None:
 def _columns(rows: Sequence[sa.Row[Any]]) -> pa.Table:
     """One part of the table as CURRENT_COLUMNS without the position."""
     found = []
-    for photo_id, product_id, *kept, has_bytes, status, error in map(tuple, rows):
-        photo = Photo._make((photo_id, product_id, "", "", *kept, ""))
+    for *values, has_bytes, status, error in map(tuple, rows):
+        photo = Photo._make(values)
         digest, is_done = fingerprint(photo), status == "synced" and has_bytes
         content = photo.checksum if is_done else None
         shown = digest if is_done else f"{status} {digest}"
-        found.append((photo_id, product_id, shown, content, photo.checksum, has_bytes, status, error))
+        found.append((photo.photo_id, photo.product_id, shown, content, photo.checksum, has_bytes, status, error))
     columns = zip(*found, strict=True) if found else [()] * len(_SCHEMA)
     return pa.Table.from_arrays([pa.array(*one) for one in zip(columns, _SCHEMA.types, strict=True)], schema=_SCHEMA)
