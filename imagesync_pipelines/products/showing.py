@@ -1,80 +1,29 @@
 """The images that are shown for products: article numbers in order, and the fallback, for a whole list at once."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.storage.schema import product, product_image
 
-
-@dataclass(frozen=True)
-class ShownImage:
-    """One image as other systems get it; `id` is the product image's, `product_id` that of the product it is on.
-
-    source: the connector that brought it.
-    """
-
-    id: int
-    product_id: int
-    external_id: str
-    image_url: str
-    thumbnail_url: str | None
-    image_type: str
-    is_primary: bool
-    is_front: bool
-    priority: int
-    alt_text: str
-    source: str
-
-
-@dataclass(frozen=True)
-class ShownImages:
-    """What is shown for a product: the article number that gave images, None when none did; the primary is first."""
-
-    number: str | None
-    images: tuple[ShownImage, ...]
-
-
-NOTHING = ShownImages(None, ())
-_SHOWN = tuple(ShownImage.__dataclass_fields__)
-_IMAGE = (*_SHOWN, "newest_export", "image_format", "width", "height", "last_synced")
+_IMAGE = (
+    "id", "product_id", "external_id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front", "priority",
+    "alt_text", "source", "newest_export", "image_format", "width", "height", "last_synced",
+)  # fmt: skip
 
 # The variant painted BE lends its picture first.
 _FIRST_VARIANT = "BE"
 
 
-class Owner(NamedTuple):
-    """Whose images are shown for a product: the article number that gave them, and the product that has them."""
-
-    number: str
-    product_id: int
-
-
-def shown_images(
-    engine: sa.Engine, product_ids: Collection[int], *, own_images_first: bool = False
-) -> dict[int, ShownImages]:
-    """The images to show for each of the products; a product that we do not have is left out.
-
-    For each product its numbers are tried in order and the first that has images wins, nothing is merged. There are
-    three queries, however many products.
-    """
-    with engine.connect() as connection:
-        chosen = image_owners(connection, product_ids, own_images_first=own_images_first)
-        found = images_of(connection, {one.product_id for one in chosen.values() if one is not None})
-    images = {owner: tuple(ShownImage(*row[: len(_SHOWN)]) for row in rows) for owner, rows in found.items()}
-    return {
-        product_id: ShownImages(one.number, images.get(one.product_id, ())) if one is not None else NOTHING
-        for product_id, one in chosen.items()
-    }
-
-
 def image_owners(
     connection: sa.Connection, product_ids: Collection[int], *, own_images_first: bool = False
-) -> dict[int, Owner | None]:
-    """For each product the one whose images are shown for it, itself or another; None when there is none."""
+) -> dict[int, int | None]:
+    """For each product the one whose images are shown for it, itself or another; None when there is none.
+
+    Its numbers are tried in order and the first that has images wins, nothing is merged. A product that we do not have
+    is left out. There are two queries, however many products.
+    """
     asked, parents = _products(connection, product_ids)
     numbers = {
         number
@@ -83,7 +32,7 @@ def image_owners(
     }
     owners = _owners(connection, numbers)
     chosen = rules.choose_numbers(asked, parents, owners, own_images_first)
-    return {one: Owner(number, owners[number]) if number is not None else None for one, number in chosen.items()}
+    return {one: owners[number] if number is not None else None for one, number in chosen.items()}
 
 
 def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> dict[int, int]:

@@ -3,7 +3,7 @@
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.showing import shown_images
+from imagesync_pipelines.products.showing import image_owners, images_of
 from imagesync_pipelines.storage.schema import product, product_image
 
 PARENT, OWN, BARE, LONE, OLD, CHILDLESS = 1, 2, 3, 4, 5, 6
@@ -34,8 +34,9 @@ def add_image(engine: sa.Engine, product_id: int, external_id: str, **values: ob
 
 
 def ids(engine: sa.Engine, product_id: int, **options: bool) -> list[str]:
-    shown = shown_images(engine, [product_id], **options)
-    return [image.external_id for image in shown[product_id].images]
+    with engine.connect() as connection:
+        owner = image_owners(connection, [product_id], **options)[product_id]
+        return [image.external_id for image in images_of(connection, [owner]).get(owner, [])] if owner else []
 
 
 @pytest.mark.parametrize(
@@ -86,14 +87,17 @@ def test_a_number_that_is_both_a_variant_and_a_parent_means_the_variant(shop: sa
 def test_any_number_of_products_costs_three_queries(shop: sa.Engine) -> None:
     for row in PRODUCTS:
         add_image(shop, int(str(row["id"])), f"image of {row['id']}")
-    with counted(shop) as statements:
-        shown = shown_images(shop, [int(str(row["id"])) for row in PRODUCTS])
-    assert len(shown) == len(PRODUCTS)
+    with counted(shop) as statements, shop.connect() as connection:
+        owners = image_owners(connection, [int(str(row["id"])) for row in PRODUCTS])
+        shown = images_of(connection, {owner for owner in owners.values() if owner is not None})
+    assert owners.keys() == {row["id"] for row in PRODUCTS}
+    assert shown.keys() == {owner for owner in owners.values() if owner is not None}
     assert len([text for text in statements if text.startswith("SELECT imagesync")]) == 3
 
 
 def test_a_product_that_we_do_not_have_is_left_out(shop: sa.Engine) -> None:
-    assert shown_images(shop, [LONE, 999]).keys() == {LONE}
+    with shop.connect() as connection:
+        assert image_owners(connection, [LONE, 999]).keys() == {LONE}
 
 
 class counted:  # noqa: N801 - reads as a word in a with statement

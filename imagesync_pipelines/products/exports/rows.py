@@ -85,7 +85,7 @@ def read_rows(
 def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_first: bool) -> list[ExportRow]:
     """The rows of some products, in a few queries."""
     chosen = image_owners(connection, [one.id for one in products], own_images_first=own_images_first)
-    owners = {product_id: one.product_id for product_id, one in chosen.items() if one is not None}
+    owners = {product_id: owner for product_id, owner in chosen.items() if owner is not None}
     bare = [one.id for one in products if one.kind == "parent" and one.id not in owners]
     if bare:
         owners |= _owners_of_images(connection, lending_variants(connection, bare))

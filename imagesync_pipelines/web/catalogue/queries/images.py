@@ -43,7 +43,7 @@ def sources_of(
     """Whose images are shown for products that have any, and the lent image of parents that only a variant helps."""
     chosen = image_owners(connection, product_ids, own_images_first=showing.image_db_own_images_first)
     bare = [one for one, owner in chosen.items() if owner is None]
-    owners = {one: owner.product_id for one, owner in chosen.items() if owner is not None}
+    owners = {one: owner for one, owner in chosen.items() if owner is not None}
     return owners, lending_variants(connection, bare) if bare else {}
 
 
