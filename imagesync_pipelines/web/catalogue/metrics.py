@@ -1,8 +1,9 @@
 """What machines that watch us ask: is the process up, can it work, and what are the numbers (Prometheus)."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from fastapi import APIRouter, Request
@@ -48,42 +49,37 @@ def readyz(opened: Here) -> Response:
 @router.get("/metrics")
 def metrics(request: Request, opened: Here) -> Response:
     """The numbers, read when they are asked for. What cannot be read is left out and counted as such."""
-    derivatives: Derivatives = request.app.state.derivatives
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(Numbers(opened, derivatives))
+    registry.register(Numbers(opened, request.app.state.derivatives))
     return Response(generate_latest(registry), headers=NOT_KEPT, media_type=TEXT)
 
 
+@dataclass(eq=False)
 class Numbers(Collector):
     """All numbers of this installation, for one answer."""
 
-    def __init__(self, opened: Opened, derivatives: Derivatives) -> None:
-        self._opened = opened
-        self._derivatives = derivatives
+    opened: Opened
+    derivatives: Derivatives
 
     def collect(self) -> Iterator[Metric]:
         """Every number; `imagesync_source_up` says which of their sources answered."""
-        up = _gauge("source_up", "1: what these numbers are read from answers", ["source"])
-        now = self._opened.clock()
-        try:
-            yield from [
-                *_kept(self._opened.engine),
-                *_lag(self._opened.engine, now),
-                *_budgets(self._opened.engine, now),
-            ]
-            up.add_metric(["database"], 1)
-        except SQLAlchemyError:
-            up.add_metric(["database"], 0)
-        try:
-            yield from _runs(self._opened.read_runs(RUNS, None))
-            up.add_metric(["dagster"], 1)
-        except Exception:  # noqa: BLE001 - whoever handed this in may raise anything
-            up.add_metric(["dagster"], 0)
+        # Whoever handed in read_runs may raise anything.
+        sources: dict[str, tuple[Callable[[], list[Metric]], type[Exception]]] = {
+            "database": (lambda: _kept(self.opened), SQLAlchemyError),
+            "dagster": (lambda: _runs(self.opened.read_runs(RUNS, None)), Exception),
+        }
+        up = []
+        for source, (read, errors) in sources.items():
+            try:
+                yield from read()
+                up.append((source, 1))
+            except errors:
+                up.append((source, 0))
         copies = CounterMetricFamily("imagesync_smaller_copies", "smaller copies of pictures", labels=["outcome"])
         for outcome in ("kept", "made", "failed"):
-            copies.add_metric([outcome], self._derivatives.tally[outcome])
+            copies.add_metric([outcome], self.derivatives.tally[outcome])
         yield copies
-        yield up
+        yield _gauge("source_up", "1: what these numbers are read from answers", ["source"], up)
 
 
 def _database(engine: sa.Engine) -> str:
@@ -103,90 +99,79 @@ def _storage(opened: Opened) -> str:
     return "ok"
 
 
-def _kept(engine: sa.Engine) -> list[Metric]:
-    """Images, products, and what waits for somebody."""
+def _kept(opened: Opened) -> list[Metric]:
+    """Images, products, what waits for somebody, how old it all is, and what is left of the accounts' budgets."""
+    now = opened.clock()
     primary = sa.cast(product_image.c.is_primary, sa.Text)
     has_image = sa.cast(sa.exists().where(product_image.c.product_id == product.c.id), sa.Text)
     there, waits = product.c.left_erp_at.is_(None), (quarantine.c.connector, quarantine.c.stage)
-    count = sa.func.count()
-    asked = (
-        (_gauge("images", "product images", ["primary"]), sa.select(primary, count).group_by(sa.text("1"))),
-        (
-            _gauge("products", "products that the ERP has", ["with_image"]),
-            sa.select(has_image, count).where(there).group_by(sa.text("1")),
-        ),
-        (
-            _gauge("quarantined", "items that failed and wait in quarantine", ["connector", "stage"]),
-            sa.select(*waits, count).group_by(*waits),
-        ),
-        (
-            _gauge("open_intents", "groups whose last write has no known outcome", ["connector"]),
-            sa.select(intent.c.connector, count).group_by(intent.c.connector),
-        ),
-        (
-            _gauge("unmatched_articles", "article numbers of images that no product has"),
-            sa.select(count).select_from(unmatched_article),
-        ),
-    )
-    with engine.connect() as connection:
-        for gauge, query in asked:
-            for *labels, counted in connection.execute(query):
-                gauge.add_metric(labels, counted)
-    return [gauge for gauge, _ in asked]
+    ages = freshness(opened.engine).items()
+    read = [(name, (now - one.read_at).total_seconds()) for name, one in ages if one.read_at]
+    applied = [(name, (now - one.applied_at).total_seconds()) for name, one in ages if one.applied_at]
+    # The principals are names of accounts, never secrets; what our callers may is counted there too.
+    windows = [
+        (account, one.window.seconds, one)
+        for account, of_account in budgets(opened.engine, now.timestamp()).items()
+        if not account.startswith(CALLERS)
+        for one in of_account
+    ]
+    connector, window, count = ["connector"], ["account", "window_seconds"], sa.func.count()
+    by_primary = sa.select(primary, count).group_by(sa.text("1"))
+    by_picture = sa.select(has_image, count).where(there).group_by(sa.text("1"))
+    by_stage = sa.select(*waits, count).group_by(*waits)
+    by_intent = sa.select(intent.c.connector, count).group_by(intent.c.connector)
+    articles = sa.select(count).select_from(unmatched_article)
+    with opened.engine.connect() as connection:
+        ask = connection.execute
+        return [
+            _gauge("images", "product images", ["primary"], ask(by_primary)),
+            _gauge("products", "products that the ERP has", ["with_image"], ask(by_picture)),
+            _gauge("quarantined", "items that failed and wait in quarantine", [*connector, "stage"], ask(by_stage)),
+            _gauge("open_intents", "groups whose last write has no known outcome", connector, ask(by_intent)),
+            _gauge("unmatched_articles", "article numbers of images that no product has", [], ask(articles)),
+            _gauge("read_age_seconds", "since a connector's source was last read whole", connector, read),
+            _gauge("applied_age_seconds", "since a plan of a connector was last applied", connector, applied),
+            _gauge("calls_allowed", "calls that an account may make in a window", window,
+                   [(*names, one.window.calls) for *names, one in windows]),
+            _gauge("calls_left", "calls left to an account in the window that ends now", window,
+                   [(*names, one.left) for *names, one in windows]),
+            _gauge("calls_blocked_seconds", "how long an account was told to wait", window,
+                   [(*names, one.blocked_seconds) for *names, one in windows]),
+        ]  # fmt: skip
 
 
-def _lag(engine: sa.Engine, now: datetime) -> list[Metric]:
-    read = _gauge("read_age_seconds", "since a connector's source was last read whole", ["connector"])
-    applied = _gauge("applied_age_seconds", "since a plan of a connector was last applied", ["connector"])
-    for connector, found in freshness(engine).items():
-        if found.read_at is not None:
-            read.add_metric([connector], (now - found.read_at).total_seconds())
-        if found.applied_at is not None:
-            applied.add_metric([connector], (now - found.applied_at).total_seconds())
-    return [read, applied]
-
-
-def _budgets(engine: sa.Engine, now: datetime) -> list[Metric]:
-    """The principals of rate_budget are names of accounts, never secrets; what our callers may is counted there too."""
-    labels = ["account", "window_seconds"]
-    limit = _gauge("calls_allowed", "calls that an account may make in a window", labels)
-    free = _gauge("calls_left", "calls left to an account in the window that ends now", labels)
-    blocked = _gauge("calls_blocked_seconds", "how long an account was told to wait", labels)
-    for account, windows in budgets(engine, now.timestamp()).items():
-        if account.startswith(CALLERS):
-            continue
-        for one in windows:
-            named = [account, str(one.window.seconds)]
-            limit.add_metric(named, one.window.calls)
-            free.add_metric(named, one.left)
-            blocked.add_metric(named, one.blocked_seconds)
-    return [limit, free, blocked]
-
-
-def _runs(newest_first: Iterable[PastRun]) -> list[Metric]:
+def _runs(newest_first: Sequence[PastRun]) -> list[Metric]:
     """Of the last hundred runs: how many ended how, and what the newest of each connector did."""
-    counted = _gauge("runs", f"runs among the last {RUNS}, by how they ended", ["connector", "status"])
-    ended = _gauge("last_run_ended_timestamp_seconds", "when the newest run of a connector ended", ["connector"])
-    seconds = _gauge("last_run_seconds", "how long the newest run of a connector took", ["connector"])
-    failed = _gauge("last_run_failed", "1: the newest run of a connector failed", ["connector"])
-    changed = _gauge("last_run_images", "images that the newest run of a connector changed", ["connector", "change"])
-    runs = list(newest_first)
-    numbers = Counter((run.connector or "", run.status) for run in runs)
-    newest = {run.connector or "": run for run in reversed(runs) if run.completed is not None}
-    for connector in sorted({connector for connector, _ in numbers}):
-        for status in STATUSES:
-            counted.add_metric([connector, status], numbers[connector, status])
-    for connector, run in newest.items():
-        if run.completed is not None:
-            ended.add_metric([connector], run.completed.timestamp())
-        if run.completed is not None and run.started is not None:
-            seconds.add_metric([connector], (run.completed - run.started).total_seconds())
-        failed.add_metric([connector], run.status == "failed")
-        for change, images in (("added", run.added), ("updated", run.updated), ("deleted", run.deleted)):
-            if images is not None:
-                changed.add_metric([connector, change], images)
-    return [counted, ended, seconds, failed, changed]
+    counts = Counter((run.connector or "", run.status) for run in newest_first)
+    names = sorted({connector for connector, _ in counts})
+    newest = {run.connector or "": run for run in reversed(newest_first) if run.completed is not None}
+    numbers = [(name, status, counts[name, status]) for name in names for status in STATUSES]
+    ends = [(name, run.completed.timestamp()) for name, run in newest.items() if run.completed]
+    took = [
+        (name, (run.completed - run.started).total_seconds())
+        for name, run in newest.items()
+        if run.completed and run.started
+    ]
+    changes = [
+        (name, change, images)
+        for name, run in newest.items()
+        for change, images in (("added", run.added), ("updated", run.updated), ("deleted", run.deleted))
+        if images is not None
+    ]
+    failed = [(name, run.status == "failed") for name, run in newest.items()]
+    connector = ["connector"]
+    return [
+        _gauge("runs", f"runs among the last {RUNS}, by how they ended", [*connector, "status"], numbers),
+        _gauge("last_run_ended_timestamp_seconds", "when the newest run of a connector ended", connector, ends),
+        _gauge("last_run_seconds", "how long the newest run of a connector took", connector, took),
+        _gauge("last_run_failed", "1: the newest run of a connector failed", connector, failed),
+        _gauge("last_run_images", "images that the newest run of a connector changed", [*connector, "change"], changes),
+    ]
 
 
-def _gauge(name: str, text: str, labels: Iterable[str] = ()) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"imagesync_{name}", text, labels=list(labels))
+def _gauge(name: str, text: str, labels: list[str], samples: Iterable[Sequence[Any]]) -> GaugeMetricFamily:
+    """A number with its samples: the values of the labels, and last the value."""
+    gauge = GaugeMetricFamily(f"imagesync_{name}", text, labels=labels)
+    for *names, value in samples:
+        gauge.add_metric([str(one) for one in names], value)
+    return gauge

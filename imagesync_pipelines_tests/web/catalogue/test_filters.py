@@ -60,6 +60,6 @@ def test_bars_stay_inside_and_the_newest_run_is_on_the_right() -> None:
 
 
 def test_runs_without_numbers_draw_nothing() -> None:
-    assert counts_plot([Run(added=None, updated=None, deleted=None)]).bars == ()
-    assert durations_plot([Run(completed=None)]).bars == ()
+    assert counts_plot([Run(added=None, updated=None, deleted=None)]).bars == []
+    assert durations_plot([Run(completed=None)]).bars == []
     assert durations_plot([Run(status="failed")]).bars[0].kind == "failed"

@@ -6,7 +6,7 @@ Dagster as a library is not needed for it, and past runs are read from its recor
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any
 
 from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -60,7 +60,6 @@ class DagsterUnreachableError(Exception):
 class Run:
     """A run now. state: queued, starting, running, cancelling, completed, failed, cancelled; times are UTC."""
 
-    run_id: str
     job: str
     state: str
     has_ended: bool
@@ -89,28 +88,30 @@ class Dagster:
         selector: dict[str, Any] = {**self._places([run.job])[run.job], "jobName": run.job}
         if run.assets:
             selector["assetSelection"] = [{"path": list(key)} for key in run.assets]
-        all_tags = {**run.tags, **tags}
+        all_tags = [{"key": key, "value": value} for key, value in {**run.tags, **tags}.items()]
         params = {
             "selector": selector,
             "runConfigData": dict(run.run_config),
-            "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in all_tags.items()]},
+            "executionMetadata": {"tags": all_tags},
         }
-        answer = self._ask(_LAUNCH, {"params": params}, "launchRun", "LaunchRunSuccess")
-        return str(answer["run"]["runId"])
+        return str(self._ask(_LAUNCH, {"params": params}, "launchRun", "LaunchRunSuccess")["run"]["runId"])
 
     def run(self, run_id: str) -> Run | None:
         """A run as it is now; None when Dagster has no record of it."""
         answer = self._ask(_RUN, {"id": run_id}, "runOrError", "Run", none="RunNotFoundError")
         if answer is None:
             return None
-        status = str(answer["status"])
+        status = answer["status"]
+        started, ended = (
+            None if moment is None else datetime.fromtimestamp(moment, UTC)
+            for moment in (answer["startTime"], answer["endTime"])
+        )
         return Run(
-            run_id=str(answer["runId"]),
-            job=str(answer["jobName"]),
+            job=answer["jobName"],
             state=ENDED.get(status) or UNDER_WAY.get(status, PREPARED),
             has_ended=status in ENDED,
-            started=_moment(answer["startTime"]),
-            ended=_moment(answer["endTime"]),
+            started=started,
+            ended=ended,
             tags={tag["key"]: tag["value"] for tag in answer["tags"]},
         )
 
@@ -137,12 +138,16 @@ class Dagster:
         request = ApiRequest("POST", "graphql", json=asked, expect_json=True, accept=frozenset({400}))
         try:
             with UpstreamSession(policy) as session:
-                data: Any = session.call(request).data
-        except UpstreamError as error:
-            self._refuse(error)
-        try:
-            answer = data["data"][field]
+                answer: Any = session.call(request).data["data"][field]  # type: ignore[index]
             kind = answer["__typename"]
+        except UpstreamError as error:
+            raise DagsterUnreachableError(
+                f"Dagster at {self.address} was asked and gave no good answer. If this was to start a run, it may have "
+                "started: look at the history before you start it again."
+                if error.ambiguous
+                else f"Dagster's webserver at {self.address} does not answer. Nothing was started. Is it running, and "
+                "is IMAGESYNC_WEBSERVER_URL its address?"
+            ) from error
         except (KeyError, TypeError, IndexError):
             raise DagsterUnreachableError(f"What answers at {self.address} does not seem to be Dagster.") from None
         if kind == none:
@@ -151,18 +156,3 @@ class Dagster:
             reasons = [str(one.get("message", "")) for one in answer.get("errors", ())]
             raise DagsterUnreachableError(f"Dagster refused: {answer.get('message') or '; '.join(reasons) or kind}")
         return answer
-
-    def _refuse(self, error: UpstreamError) -> NoReturn:
-        if error.ambiguous:
-            raise DagsterUnreachableError(
-                f"Dagster at {self.address} was asked and gave no good answer. If this was to start a run, it may have "
-                "started: look at the history before you start it again."
-            ) from error
-        raise DagsterUnreachableError(
-            f"Dagster's webserver at {self.address} does not answer. Nothing was started. Is it running, and is "
-            "IMAGESYNC_WEBSERVER_URL its address?"
-        ) from error
-
-
-def _moment(timestamp: float | None) -> datetime | None:
-    return None if timestamp is None else datetime.fromtimestamp(timestamp, UTC)

@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Form, HTTPException, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
@@ -13,12 +12,13 @@ from starlette.responses import Response
 from imagesync_pipelines.registry import connector_named, connectors
 from imagesync_pipelines.settings import DEFAULT_SOURCE
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
-from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.job_runs import JobRun, PastRun, job_name, range_tags
-from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError, Run
+from imagesync_pipelines.sync.job_runs import JobRun, range_tags
+from imagesync_pipelines.web.catalogue.admin.dagster import Dagster, DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.sessions import Admin, Viewer, go_on, private_page
+from imagesync_pipelines.web.catalogue.pages.history import read_runs
 from imagesync_pipelines.web.catalogue.pages.rendering import Here, RowId, connector_titles
+from imagesync_pipelines.web.catalogue.queries.images import products_of_skus
 from imagesync_pipelines.web.catalogue.state import Opened
 from imagesync_pipelines.web.catalogue.users import User
 
@@ -97,40 +97,33 @@ def dagster_of(opened: Opened) -> Dagster:
 
 def sync_of_account(opened: Opened, connector: str, account: str, *, dry_run: bool = False) -> JobRun:
     """The run over a connector or one account of it. Raises NothingToStartError and DagsterUnreachableError."""
-    job = job_of(connector, dry_run=dry_run)
+    job = _job_of(connector, dry_run=dry_run)
     return sync_of_connector(connector, dagster_of(opened).partitions([job])[job], account, dry_run=dry_run)
 
 
 def _asked_for(opened: Opened, form: StartForm) -> JobRun:
     """The run for a form. Raises NothingToStartError and DagsterUnreachableError."""
     dry_run = form.dry_run == "1"
+    connector, _, account = form.what.partition("/")
     if form.what == "products":
         skus = skus_of(form.skus)
         wanted = sync_of_skus(skus, dry_run=dry_run)
-        unknown = _unknown_skus(opened.engine, skus)
+        known = products_of_skus(opened.engine, [sku for sku in skus if "\0" not in sku], with_left=True)
+        unknown = [sku for sku in skus if sku not in known]
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise NothingToStartError(f"No product has the SKU {', '.join(unknown[:5])}{more}. Nothing was started.")
         return wanted
-    connector, _, account = form.what.partition("/")
     if connector not in connector_titles():
         raise NothingToStartError("Choose what to synchronise.")
     return sync_of_account(opened, connector, account, dry_run=dry_run)
-
-
-def _unknown_skus(engine: sa.Engine, skus: Sequence[str]) -> list[str]:
-    asked = [sku for sku in skus if "\0" not in sku]
-    wanted = product.c.sku == sa.any_(sa.literal(asked, sa.ARRAY(sa.Text)))
-    with engine.connect() as connection:
-        known = set(connection.execute(sa.select(product.c.sku).where(wanted)).scalars())
-    return [sku for sku in skus if sku not in known]
 
 
 def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = "") -> Response:
     status = 409 if wrong else 200
     accounts: dict[str, tuple[str, ...]] = {}
     try:
-        jobs = {one.name: job_of(one.name) for one in connectors() if one.accounts is not None}
+        jobs = {one.name: _job_of(one.name) for one in connectors() if one.accounts is not None}
         known = dagster_of(opened).partitions(list(jobs.values()))
         accounts = {connector: known[job] for connector, job in jobs.items()}
     except DagsterUnreachableError as error:
@@ -142,35 +135,23 @@ def _start_page(request: Request, opened: Opened, form: StartForm, wrong: str = 
 
 def _state(opened: Opened, run_id: str) -> dict[str, object]:
     """What the page of a run shows; without Dagster's webserver the page stays and says so."""
-    found: Run | None = None
-    problem = ""
     try:
         found = dagster_of(opened).run(run_id)
     except DagsterUnreachableError as error:
-        problem = str(error)
-    else:
-        if found is None:
-            raise HTTPException(404, "Dagster has no record of this run.")
-    outcome = _outcome(opened, run_id) if found is not None and found.has_ended else None
-    started_by = found.tags.get(STARTED_BY_TAG, "") if found is not None else ""
-    return {"run_id": run_id, "run": found, "problem": problem, "outcome": outcome, "started_by": started_by}
+        return {"run_id": run_id, "problem": str(error)}
+    if found is None:
+        raise HTTPException(404, "Dagster has no record of this run.")
+    started_by = found.tags.get(STARTED_BY_TAG, "")
+    outcome = None
+    if found.has_ended:
+        runs = read_runs(opened, _LOOKED_THROUGH, None) or ()
+        outcome = next((one for one in runs if one.run_id == run_id and one.status != "in_progress"), None)
+    return {"run_id": run_id, "run": found, "outcome": outcome, "started_by": started_by}
 
 
-def _outcome(opened: Opened, run_id: str) -> PastRun | None:
-    """What a run that has ended changed; None when Dagster's records cannot be read now, or do not have it yet."""
-    try:
-        runs = opened.read_runs(_LOOKED_THROUGH, None)
-    except Exception:
-        log.exception("Dagster's records cannot be read")
-        return None
-    return next((one for one in runs if one.run_id == run_id and one.status != "in_progress"), None)
-
-
-def job_of(connector: str, *, dry_run: bool = False) -> str:
+def _job_of(connector: str, *, dry_run: bool = False) -> str:
     """The job that synchronises a connector, or that stops after its plan."""
-    declared = connector_named(connector)
-    options = declared.options.model_validate({"dry_run": dry_run})
-    return job_name(declared, declared.job(declared.job_for(options)))
+    return job_runs.run_of(connector_named(connector), "", {"dry_run": dry_run}).job
 
 
 def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *, dry_run: bool) -> JobRun:
@@ -179,20 +160,16 @@ def sync_of_connector(connector: str, partitions: Sequence[str], account: str, *
     Raises NothingToStartError when there are none, or when the account is none of them.
     """
     declared = connector_named(connector)
-    if declared.pages is not None:
-        if not partitions:
-            command = f"imagesync sync {declared.name.replace('_', '-')}"
-            raise NothingToStartError(
-                f"Dagster does not know any pages of the {declared.title.lower()} yet. The sensor "
-                f"{declared.name}__page_discovery finds them, or run `{command}` once."
-            )
-        return job_runs.run_of(declared, "", {"dry_run": dry_run}, range_tags(partitions[0], partitions[-1]))
-    if declared.accounts is None:
-        return job_runs.run_of(declared, "", {"dry_run": dry_run})
-    if account not in partitions:
+    if declared.pages is not None and not partitions:
+        raise NothingToStartError(
+            f"Dagster does not know any pages of the {declared.title.lower()} yet. The sensor "
+            f"{connector}__page_discovery finds them, or run `imagesync sync {connector.replace('_', '-')}` once."
+        )
+    if declared.accounts is not None and account not in partitions:
         known = ", ".join(partitions) or "none"
         raise NothingToStartError(f"There is no account or store {account!r} to synchronise; Dagster knows: {known}.")
-    return job_runs.run_of(declared, account, {"dry_run": dry_run})
+    tags = range_tags(partitions[0], partitions[-1]) if declared.pages is not None else None
+    return job_runs.run_of(declared, account if declared.accounts is not None else "", {"dry_run": dry_run}, tags)
 
 
 def sync_of_skus(skus: Sequence[str], *, dry_run: bool) -> JobRun:

@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -22,7 +21,7 @@ SHOWN = 50
 def history(request: Request, opened: Here, connector: Annotated[str, Query(max_length=50)] = "") -> Response:
     """The last runs of one connector or of all."""
     chosen = connector if connector in connector_titles() else ""
-    runs = _runs(opened, chosen)
+    runs = read_runs(opened, SHOWN, chosen or None)
     told = runs or ()
     context = {
         "connector": chosen,
@@ -36,10 +35,10 @@ def history(request: Request, opened: Here, connector: Annotated[str, Query(max_
     return render(request, "history.html", context)
 
 
-def _runs(opened: Opened, connector: str) -> Sequence[PastRun] | None:
-    """The runs; None when Dagster's records cannot be read now: the other pages do not need them."""
+def read_runs(opened: Opened, limit: int, connector: str | None) -> Sequence[PastRun] | None:
+    """The last runs; None when Dagster's records cannot be read now: no page needs them."""
     try:
-        return opened.read_runs(SHOWN, connector or None)
+        return opened.read_runs(limit, connector)
     except Exception:
         log.exception("Dagster's records cannot be read")
         return None
@@ -53,8 +52,7 @@ FEWEST = 20
 COUNTED = ("added", "updated", "deleted")
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """One rectangle in the plot's own units, from its top left corner; `kind` names its colour, title is for people."""
 
     x: float
@@ -65,11 +63,10 @@ class Bar:
     title: str
 
 
-@dataclass(frozen=True)
-class Plot:
+class Plot(NamedTuple):
     """The bars, the oldest on the left, and the largest value that there is."""
 
-    bars: tuple[Bar, ...]
+    bars: list[Bar]
     largest: float
 
 
@@ -93,20 +90,17 @@ def durations_plot(runs: Sequence[PastRun]) -> Plot:
 
 
 def _plot(columns: Sequence[Sequence[tuple[str, float, str]]]) -> Plot:
-    largest = max((sum(value for _, value, _ in column) for column in columns), default=0.0)
-    if not columns or largest <= 0:
-        return Plot((), 0.0)
+    totals = [sum(value for _, value, _ in column) for column in columns]
+    largest = max(totals, default=0.0)
     step = WIDTH / max(len(columns), FEWEST)
     bars = []
-    for place, column in enumerate(columns):
-        total = sum(value for _, value, _ in column)
-        # The square root lets a run of ten be seen beside one of ten thousand.
-        tall, base = (total / largest) ** 0.5 * HEIGHT, float(HEIGHT)
+    for place, (column, total) in enumerate(zip(columns, totals, strict=True)):
+        base = float(HEIGHT)
         for kind, value, title in column:
             if value > 0:
-                height = max(tall * value / total, THINNEST)
+                # The square root lets a run of ten be seen beside one of ten thousand.
+                height = max((total / largest) ** 0.5 * HEIGHT * value / total, THINNEST)
                 base = max(base - height, 0.0)
-                bars.append(
-                    Bar(round(place * step, 2), round(base, 2), round(step - GAP, 2), round(height, 2), kind, title)
-                )
-    return Plot(tuple(bars), largest)
+                x, y, width, tall = (round(side, 2) for side in (place * step, base, step - GAP, height))
+                bars.append(Bar(x, y, width, tall, kind, title))
+    return Plot(bars, largest)
