@@ -14,15 +14,14 @@ from pydantic import SecretStr
 from benchmarks.measuring import Stopwatch, quiet_environment
 from benchmarks.moysklad_server import CHILD
 from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
-from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.reading import read_main_account
-from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.settings import ChildPlanOptions, ChosenEntities, MoyskladSettings
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
@@ -46,8 +45,8 @@ def measure(arguments: dict[str, Any]) -> dict[str, Any]:
         section = MoyskladChild(child.account, mode=Mode.ALL, ownership=Ownership.MIRROR)
         run = ChildRun(RunContext(NAME, CHILD, Lineage(RUN), place, MoyskladSettings()), section)
         read_main_account(run.context, main)
-        map_entities(run, child)
-        make_plan(run, child, main)
+        map_entities(run, child, ChosenEntities())
+        make_plan(run, child, main, ChildPlanOptions())
         with watch.step("content"):
             fetch_content(run, main)
         with watch.step("lists of images"):

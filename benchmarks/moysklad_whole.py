@@ -13,15 +13,14 @@ from pydantic import SecretStr
 
 from benchmarks.moysklad_world import World, counted, same_images, world
 from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccount, MoyskladChild, Ownership, TokenKind
-from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.reading import read_main_account
-from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.settings import ChildPlanOptions, ChosenEntities, MoyskladSettings
 from imagesync_pipelines.sandbox.moysklad.limits import SECONDS, UNITS, PrincipalKind
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.settings import Settings
@@ -67,8 +66,8 @@ def _sync(place: Installation, made: World, kind: PrincipalKind, children: Seque
         read_main_account(children[0].context, main)
         matching = 0
         for child in children:
-            matching += map_entities(child, apis[child.alias]).calls
-            make_plan(child, apis[child.alias], main)
+            matching += int(map_entities(child, apis[child.alias], ChosenEntities()).numbers["api/calls"])
+            make_plan(child, apis[child.alias], main, ChildPlanOptions())
             fetch_content(child, main)
             apply_plan(child, apis[child.alias])
         return matching, main.units + sum(api.units for api in apis.values())

@@ -8,11 +8,11 @@ import click
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
-from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
 from imagesync_pipelines.connectors.moysklad.incoming import names_of, open_receiver, read_payloads
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, QueueView, State, UnreadableRequest
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
 from imagesync_pipelines.defs.runs import Status
+from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web import service
@@ -30,7 +30,7 @@ def enqueue(context: click.Context, file: BinaryIO) -> None:
     names = names_of(moysklad_accounts(load_accounts(load_settings(Settings))))
     try:
         requests = read_payloads(file.read(), names)
-    except PayloadsError as error:
+    except BadBodyError as error:
         raise click.ClickException(str(error)) from None
     with open_installation() as place:
         Queue(place.engine).add(requests, datetime.now(UTC))

@@ -28,6 +28,8 @@ from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, Quarantine, 
 GROUPS_PER_READ = 100
 # How long what a run has read of the target counts as what is there.
 FRESH_FOR = timedelta(minutes=5)
+# So many groups in a row that failed are no matter of single groups.
+GIVE_UP_AFTER = 10
 UNSETTLED = "the outcome of an earlier call is unknown; it is read at the next start, then planned again"
 MOVED = "it changed at the target since the plan was made; plan again"
 
@@ -88,8 +90,9 @@ def apply_remote(
     moved are refused. So are groups whose earlier outcome is unknown: run `recover` before planning.
     bulk: takes several groups in one call; it is offered all that may be written, and what it does not answer goes one
     by one. A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and
-    keeps its intent too, for nobody knows how far it came. Errors in `fatal` and interruptions start no further group,
-    wait for those under way and are raised. on_progress gets the number of rows done so far.
+    keeps its intent too, for nobody knows how far it came. Once the target has stopped, by itself or because ten groups
+    in a row raised, the rest is REFUSED. Errors in `fatal` and interruptions start no further group, wait for those
+    under way and are raised. on_progress gets the number of rows done so far.
     """
     tally = Tally(quarantine)
     unsettled = {intent.group for intent in intents.open_intents()}
@@ -131,8 +134,12 @@ def apply_remote(
                 else:
                     yield work
 
-    for _, results in side_by_side(due(), lambda work: _write(work, target, intents, fatal), workers):
+    failed = 0
+    for _, (results, error) in side_by_side(due(), lambda work: _write(work, target, intents, fatal), workers):
         take(results)
+        failed = failed + 1 if error is not None else 0
+        if failed >= GIVE_UP_AFTER:
+            target.stopped = f"{failed} in a row got no answer, the last: {error}"
     return tally.result(plan)
 
 
@@ -177,20 +184,22 @@ def _lost(error: AnswerLostError) -> str:
 
 def _write(
     work: GroupWork, target: RemoteTarget, intents: IntentLog, fatal: tuple[type[BaseException], ...]
-) -> list[RowResult]:
-    """Intent, call, outcome. The outcome is written only when it is known for every row."""
+) -> tuple[list[RowResult], Exception | None]:
+    """Intent, call, outcome, and what the target raised. The outcome is written only when it is known for every row."""
+    if target.stopped:
+        return same_for_all(work, Outcome.REFUSED, target.stopped), None
     intents.begin(Intent(work.group, _wanted_state(work)))
     try:
         results = answers([work], target.apply(work))
     except fatal:
         raise
     except AnswerLostError as error:
-        return same_for_all(work, Outcome.UNKNOWN, _lost(error))
+        return same_for_all(work, Outcome.UNKNOWN, _lost(error)), error
     except Exception as error:  # noqa: BLE001 - whatever a group does to a target, the others go on
-        return same_for_all(work, Outcome.FAILED, error_reason(error))
+        return same_for_all(work, Outcome.FAILED, error_reason(error)), error
     if all(result.outcome is not Outcome.UNKNOWN for result in results):
         intents.finish(work, results)
-    return results
+    return results, None
 
 
 def _wanted_state(work: GroupWork) -> str:

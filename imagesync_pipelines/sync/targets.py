@@ -29,7 +29,13 @@ class ReadableTarget(Protocol):
 
 
 class RemoteTarget(ReadableTarget, Protocol):
-    """Somebody else's system behind an API. Called from several threads, never for one group at the same time."""
+    """Somebody else's system behind an API. Called from several threads, never for one group at the same time.
+
+    stopped: why the rest of a plan is to be left, '' while it is not; set by the target, and by the engine when it
+    gives up.
+    """
+
+    stopped: str
 
     def apply(self, work: GroupWork) -> Sequence[RowResult]:
         """Write one group and answer for every row. Raises AnswerLostError when the outcome of a call is unknown.

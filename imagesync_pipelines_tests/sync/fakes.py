@@ -122,6 +122,7 @@ class FakeRemote:
     loses: dict[str, bool] = field(default_factory=dict)
     poison: Collection[str] = ()
     breaks: Collection[str] = ()
+    stopped: str = ""
     crash: Crash = field(default_factory=Crash)
     calls: list[str] = field(default_factory=list)
     reads: list[tuple[str, ...]] = field(default_factory=list)

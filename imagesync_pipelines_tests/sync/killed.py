@@ -93,6 +93,8 @@ class Store:
 class Far(Store):
     """The engine's RemoteTarget: its effects are there although nobody was told."""
 
+    stopped = ""
+
     def apply(self, work: GroupWork) -> Sequence[RowResult]:
         self.process.reaches("between intent and call", [work.group])
         with self.connect() as connection, connection.transaction():

@@ -87,11 +87,6 @@ class MoyskladAccount:
     token_kind: TokenKind = TokenKind.USER
     permanent_links: bool = False
 
-    @property
-    def secrets(self) -> tuple[SecretStr, ...]:
-        """What no text may show."""
-        return tuple(secret for secret in (self.token, self.password) if secret is not None)
-
 
 @dataclass(frozen=True)
 class MoyskladChild:
@@ -117,20 +112,23 @@ class MoyskladChild:
 
 class _Account(Section):
     token: Secret | None = None
-    login: Text | None = None
+    login: Text = ""
     password: Secret | None = None
     url: Text = API_URL
-    account_id: Text | None = None
+    account_id: Text = ""
     token_kind: TokenKind = TokenKind.USER
 
     @model_validator(mode="after")
     def _credentials(self) -> Self:
-        pair = (self.login is not None, self.password is not None)
+        pair = (self.login != "", self.password is not None)
         if (self.token is not None) == any(pair) or any(pair) != all(pair):
             raise ValueError("write token, or login and password together, and not both")
-        if self.login is not None and self.token_kind is not TokenKind.USER:
+        if self.login and self.token_kind is not TokenKind.USER:
             raise ValueError('token_kind says whose token it is; with login and password leave it out, or write "user"')
         return self
+
+    def known_as(self, name: str) -> MoyskladAccount:
+        return MoyskladAccount(name, **self.model_dump(include=set(MoyskladAccount.__dataclass_fields__)))
 
 
 class _Main(_Account):
@@ -155,16 +153,11 @@ class _Child(_Account):
                 'sync_images and sync_images_all are both true; write mode = "first" (the first image of each entity) '
                 'or mode = "all" in their place'
             )
-        if self.mode is not None and any(flag is not None for flag in flags):
+        if self.mode is not None and flags != (None, None):
             raise ValueError("mode and the old flags sync_images, sync_images_all say the same; keep mode only")
+        if self.mode is None:
+            self.mode = Mode.ALL if self.sync_images_all else Mode.FIRST if self.sync_images else Mode.OFF
         return self
-
-    def chosen(self) -> Mode:
-        if self.mode is not None:
-            return self.mode
-        if self.sync_images_all:
-            return Mode.ALL
-        return Mode.FIRST if self.sync_images else Mode.OFF
 
 
 class MoyskladSection(Section):
@@ -185,45 +178,31 @@ class MoyskladAccounts(KnownAccounts[MoyskladChild]):
         """The aliases of the child accounts whose mode is not off."""
         return sorted(alias for alias, child in self.by_name.items() if child.mode is not Mode.OFF)
 
+    @property
+    def secrets(self) -> list[SecretStr]:
+        """What no text may show: tokens and passwords."""
+        accounts = [self.main, *(child.account for child in self.by_name.values())]
+        return [secret for account in accounts if account for secret in (account.token, account.password) if secret]
+
 
 def moysklad_accounts(accounts: Accounts) -> MoyskladAccounts:
     """The accounts of МойСклад in the accounts file. Raises AccountsError with section and key of what is wrong."""
     section = accounts.section("moysklad", MoyskladSection)
-    written: dict[str, _Account] = {} if section.main is None else {"[moysklad.main]": section.main}
-    written |= {f"[moysklad.children.{alias}]": child for alias, child in section.children.items()}
-    warnings = [check_url(f"{where} url", one.url, accounts.environment) for where, one in written.items()]
-    if section.children and section.main is None:
-        raise AccountsError("[moysklad.main]: missing; the child accounts get their images from it")
-    main = None if section.main is None else _account(MAIN, section.main, permanent_links=section.main.permanent_links)
+    main = None if section.main is None else section.main.known_as(MAIN)
     children = {alias: _child(alias, child) for alias, child in section.children.items()}
+    written = [] if main is None else [("[moysklad.main] url", main.url)]
+    written += [(f"[moysklad.children.{alias}] url", child.account.url) for alias, child in children.items()]
+    warnings = [check_url(where, url, accounts.environment) for where, url in written]
+    if children and main is None:
+        raise AccountsError("[moysklad.main]: missing; the child accounts get their images from it")
     return MoyskladAccounts("child account", children, tuple(one for one in warnings if one is not None), main)
 
 
 def _child(alias: str, section: _Child) -> MoyskladChild:
     if alias == MAIN or not NAME.fullmatch(alias):
         raise AccountsError(f"[moysklad.children.{alias}]: an alias has {NAME_WORDS}, and is not {MAIN}")
-    return MoyskladChild(
-        account=_account(alias, section),
-        mode=section.chosen(),
-        ownership=section.ownership,
-        match_field=section.match_field,
-        max_image_mb=section.max_image_mb,
-        reencode_too_large=section.reencode_too_large,
-        bulk_first_fill=section.bulk_first_fill,
-    )
-
-
-def _account(name: str, section: _Account, *, permanent_links: bool = False) -> MoyskladAccount:
-    return MoyskladAccount(
-        name=name,
-        url=section.url,
-        token=section.token,
-        login=section.login or "",
-        password=section.password,
-        account_id=section.account_id or "",
-        token_kind=section.token_kind,
-        permanent_links=permanent_links,
-    )
+    values = section.model_dump(include=set(MoyskladChild.__dataclass_fields__))
+    return MoyskladChild(section.known_as(alias), **values)
 
 
 def same_account(name: str, account_id: str, known: Mapping[str, str]) -> str:

@@ -1,25 +1,42 @@
-"""The step child_images: what comes of a child account's plan once its content is there.
+"""The steps content and child_images: a child account's plan carried out, and the clean-up of content.
 
-A log has a line per kind of event and entity type, never one per image; what happened to single images is in the
-tables.
+Images of the main account become kept content, each once for all child accounts; then the lists are written. A log
+has a line per kind of event and entity type, never one per image; what happened to single images is in the tables.
 """
 
+import threading
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+from pydantic import BaseModel
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
-from imagesync_pipelines.connectors.moysklad.child import REFUSED_STAGE, ChildRun, child_api, child_of, left_by
+from imagesync_pipelines.connectors.moysklad.child import (
+    HOLD,
+    REFUSED_STAGE,
+    ChildRun,
+    Run,
+    child_api,
+    child_of,
+    left_by,
+    look_at,
+    main_api,
+)
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.content import CONTENT
+from imagesync_pipelines.connectors.moysklad.errors import FATAL, AccountStoppedError
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, SHOWN
-from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap, ContentFetched
-from imagesync_pipelines.connectors.moysklad.planning import tasks_of
-from imagesync_pipelines.connectors.moysklad.queue import Queue, State
+from imagesync_pipelines.connectors.moysklad.model import NAME, ChildMap, ContentFetched, ImageRow, Wanted
+from imagesync_pipelines.connectors.moysklad.planning import needed_of, tasks_of
+from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, State
 from imagesync_pipelines.connectors.moysklad.reading import reading_of
-from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.connectors.moysklad.target import FATAL, FirstFill, ImageTarget
+from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
+from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
+from imagesync_pipelines.imaging.derivatives import CannotShrinkError, shrink
+from imagesync_pipelines.imaging.validation import BadImageError, check_image
+from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import read_mirror
 from imagesync_pipelines.sync.applied import (
     ApplyOptions,
@@ -30,23 +47,126 @@ from imagesync_pipelines.sync.applied import (
     payload_of,
     states_of,
 )
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.remote import UNSETTLED
-from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import CheckResult, Pictures, StepResult, Table, Texts
+from imagesync_pipelines.upstream.errors import DeadlineExceededError, UpstreamError
 
+CONTENT = "content"
+TIMED_OUT = "Download timeout: "
+# Requests that are done are kept for people to look at; all others stay for good.
+QUEUE_KEPT = timedelta(days=30)
+_PICTURES_SHOWN = 12
+_KB = 1000
 NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
 CHANGED = "it changed while the run was at work"
 
 
-def child_images(context: RunContext[MoyskladSettings], options: ApplyOptions) -> StepResult:
+def content(context: Run, options: ApplyOptions) -> StepResult:
+    """The pictures that the plan needs, each downloaded once for all child accounts."""
+    with main_api(context) as main:
+        return fetch_content(child_of(context), main, options.plan_id)
+
+
+def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None) -> StepResult:
+    """Have the content of the images that a stored plan needs; each is downloaded once for all child accounts.
+
+    An image that cannot be had stops no other; when the main account stops, the rest is left. Raises SkippedOffError,
+    PlanMissingError, NoPlanOfThisRunError, AccountRefusedError, AccountForbiddenError.
+    """
+    child.refuse_off()
+    context, calls = child.context, main.calls
+    plan_id = context.plan_to_apply(plan_id).id
+    tasks = tasks_of(context.plans.need_payload(plan_id))
+    needed = needed_of(tasks, child.state.records(tasks))
+    kept = child.kept_of(needed)
+    done = _Downloads(child, main, len(needed))
+    with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="download") as pool:
+        for _ in pool.map(done.fetch, [image for source, image in sorted(needed.items()) if source not in kept]):
+            pass
+    downloaded, failed, left = done.downloaded, done.failed, done.left
+    found = ContentFetched(
+        run_id=context.run_id,
+        plan_id=plan_id,
+        downloaded=tuple(downloaded),
+        failed=failed,
+        left=left,
+        stopped=done.stopped,
+        calls=main.calls - calls,
+    )
+    context.keep(CONTENT, found)
+    were_kept = len(needed) - len(downloaded) - len(failed) - left
+    count, size = child.contents.used()
+    return StepResult(
+        rows=count,
+        size=size,
+        numbers={
+            "images/downloaded": len(downloaded),
+            "images/content_kept": were_kept,
+            "images/content_failed": len(failed),
+            "images/reencoded": done.reencoded,
+            "bytes/downloaded": found.bytes,
+            "disk/images": count,
+            "disk/bytes": size,
+            "api/calls": found.calls,
+        },
+        shown={
+            "failed": Texts(found.problems),
+            "pictures": pictures_of_plan(child, plan_id, _PICTURES_SHOWN),
+            "stopped": done.stopped or "-",
+        },
+        lines=[
+            f"{child.alias}: {len(downloaded)} images downloaded ({found.bytes / MB:.1f} MB), {were_kept} were kept, "
+            f"{len(failed)} failed, {left} wait for the next run; {size / MB:.1f} MB on disk.",
+            *(f"Image downloaded: {name} ({number / _KB:.1f} KB)" for name, number in downloaded[:SHOWN]),
+            *list(failed.values())[:SHOWN],
+        ],
+        warnings=[done.stopped] if done.stopped else (),
+    )
+
+
+def pictures_of_plan(child: ChildRun, plan_id: int, number: int) -> Pictures:
+    """The first images of a stored plan whose content is kept, each once, for people to see what changes."""
+    payload = child.context.plans.load_payload(plan_id)
+    tasks = tasks_of(payload) if payload is not None else {}
+    names = {source_of(image.source): image.filename for task in tasks.values() for image in task.images}
+    kept = child.contents.find(names)
+    shown = [(name, source) for source, name in names.items() if source in kept][:number]
+    return Pictures(shown, lambda source: child.contents.read(kept[source]))
+
+
+def every_picture_could_be_had(context: Run) -> Mapping[str, CheckResult]:
+    """Which pictures of the plan could not be downloaded, or not decoded."""
+    found = look_at(context, CONTENT, ContentFetched)
+    said = f"{len(found.failed)} pictures could not be had, {found.left} wait for the next run"
+    return {
+        "every_picture_could_be_had": CheckResult(
+            not found.failed and not found.left, said, {"pictures": Texts(found.problems), "number": len(found.failed)}
+        )
+    }
+
+
+def forget_content(context: Run, options: BaseModel) -> StepResult:
+    """Remove image content that no run used for a while, and requests done long ago."""
+    place, hours = context.installation, context.settings.content_hours
+    gone = Contents(place.engine, place.storage).forget_older(hours)
+    requests = Queue(place.engine).forget_done(datetime.now(UTC) - QUEUE_KEPT)
+    line = (
+        f"{gone.count} pictures with {gone.bytes:,} bytes were not used for {hours:g} hours and are removed, "
+        f"{gone.in_use} are in use; {requests} requests done long ago are forgotten."
+    )
+    return StepResult(lines=[line])
+
+
+def child_images(context: Run, options: ApplyOptions) -> StepResult:
     """The lists of images of the child account's entities, as the plan has them: one call per changed entity."""
     child = child_of(context)
     with child_api(child) as api:
-        return apply_plan(child, api, plan_id=options.plan_id)
+        return apply_plan(child, api, options.plan_id)
 
 
-def apply_plan(child: ChildRun, api: MoyskladApi, *, plan_id: int | None = None) -> StepResult:
+def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) -> StepResult:
     """Write the images of a stored plan's entities, and tell of it: of the plan named, or that of this run's lineage.
 
     An entity that cannot be written stops no other. When the account stops, the rest waits for the next run, which
@@ -64,7 +184,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, *, plan_id: int | None = None)
             context,
             loaded,
             target,
-            child.intents,
+            child.state,
             what="images",
             states=states_of(loaded, payload),
             fatal=FATAL,
@@ -105,15 +225,13 @@ def apply_plan(child: ChildRun, api: MoyskladApi, *, plan_id: int | None = None)
     lines += skipped[:SHOWN]
     lines += [f"Failed to sync images for entity {target.tasks[key].name} ({key})" for key in unwritten[:SHOWN]]
     end = "completed with warnings" if warnings else "completed"
-    errors = [(one.id, one.child, one.entity, one.state, one.attempts, one.error) for one in queue.errors]
+    errors = pd.DataFrame(queue.errors, columns=list(QueueError._fields)).rename(columns={"child": "account"})
     return StepResult(
         rows=applied.kept + applied.added + applied.updated,
         numbers=numbers,
         shown={
             "skipped": Table(pd.DataFrame({"why": skipped})),
-            "queue_errors": Table(
-                pd.DataFrame(errors, columns=["id", "account", "entity", "state", "attempts", "error"])
-            ),
+            "queue_errors": Table(errors.drop(columns="changed_at")),
             "stopped": target.stopped or "-",
         },
         lines=[*lines, f"{child.alias}: batch image sync {end}: plan {loaded.header.id}, {summary.api_calls} calls."],
@@ -122,15 +240,14 @@ def apply_plan(child: ChildRun, api: MoyskladApi, *, plan_id: int | None = None)
     )
 
 
-def no_image_is_in_quarantine(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
+def no_image_is_in_quarantine(context: Run) -> Mapping[str, CheckResult]:
     """Which images of the account are set aside."""
-    aside = context.quarantine.list()
-    result = CheckResult(
-        not aside,
-        f"{len(aside)} images are set aside",
-        {"images": Texts([f"{entry.key}: {entry.reason}" for entry in aside]), "number": len(aside)},
-    )
-    return {"no_image_is_in_quarantine": result}
+    aside = [f"{entry.key}: {entry.reason}" for entry in context.quarantine.list()]
+    return {
+        "no_image_is_in_quarantine": CheckResult(
+            not aside, f"{len(aside)} images are set aside", {"images": Texts(aside), "number": len(aside)}
+        )
+    }
 
 
 def _content_of(child: ChildRun, plan_id: int) -> ContentFetched:
@@ -157,7 +274,7 @@ def _remember_refused(child: ChildRun, target: ImageTarget) -> None:
     quarantine.drop(failed)
 
 
-def _warnings(target: ImageTarget, content: ContentFetched) -> Sequence[str]:
+def _warnings(target: ImageTarget, content: ContentFetched) -> list[str]:
     found = []
     if content.stopped:
         found.append(f"{content.left} images were not downloaded; the next run goes on: {content.stopped}")
@@ -188,7 +305,7 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
     # What another attempt may make as the main account has it.
     failed = dict(read.unread) if read is not None else {}
     failed |= dict.fromkeys(applied.refused_in, stopped or CHANGED)
-    failed |= {one.group: UNSETTLED for one in child.intents.open_intents() if one.group not in unmapped}
+    failed |= {one.group: UNSETTLED for one in child.state.open_intents() if one.group not in unmapped}
     failed |= {str(entry.group_key): entry.reason for entry in aside if entry.stage != REFUSED_STAGE}
     with child.engine.connect() as connection:
         known = set(read_mirror(connection, NAME, MAIN)["key"])
@@ -203,3 +320,59 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
             queue.fail(context.run_id, ids, why, now)
         else:
             queue.finish(context.run_id, ids, now, note)
+
+
+class _Downloads:
+    """Images of the main account that are not kept, downloaded by several threads; see ContentFetched."""
+
+    def __init__(self, child: ChildRun, main: MoyskladApi, needed: int) -> None:
+        self._child, self._main, self._contents, self._needed = child, main, child.contents, needed
+        self._lock = threading.Lock()
+        self._finished = 0
+        self.failed: dict[str, str] = {}
+        self.downloaded: list[tuple[str, int]] = []
+        self.reencoded = 0
+        self.left = 0
+        self.stopped = ""
+
+    def fetch(self, image: Wanted) -> None:
+        """Have the content of one image. Raises AccountRefusedError and AccountForbiddenError."""
+        size, why, stopped = 0, "", self.stopped
+        try:
+            if not stopped:
+                size = self._fetched(image)
+        except FATAL:
+            raise
+        except AccountStoppedError as error:
+            stopped = error_reason(error)
+        except DeadlineExceededError as error:
+            why = TIMED_OUT + str(error)
+        except (UpstreamError, BadImageError, CannotShrinkError) as error:
+            why = error_reason(error)
+        with self._lock:
+            if stopped:
+                self.stopped, self.left = self.stopped or stopped, self.left + 1
+                return
+            self._finished += 1
+            self._child.context.progress("images downloaded", self._finished, self._needed)
+            if why:
+                self.failed[image.source] = why
+                return
+            self.reencoded += bool(image.limit)
+            if size:
+                self.downloaded.append((image.filename or image_of(image.source), size))
+
+    def _fetched(self, image: Wanted) -> int:
+        """Have the content of an image, downloading it unless somebody else does: how many bytes were downloaded."""
+        contents, source, size = self._contents, image_of(image.source), 0
+        with contents.fetching(source_of(source)) as found:
+            if found is None:
+                row = ImageRow(source, image.filename, image.size, image.download_href, image.permanent_href)
+                body = self._main.download(row)
+                size = len(body)
+                found = contents.put(source_of(source), body, check_image(body), HOLD)
+            if not image.limit:
+                return size
+            smaller = shrink(contents.read(found), image.limit)
+        contents.put(source_of(image.source), smaller, check_image(smaller), HOLD)
+        return size

@@ -10,11 +10,12 @@ entity that was found there.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import pandas as pd
 import sqlalchemy as sa
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.accounts.file import load_accounts
@@ -22,6 +23,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import (
     MAIN,
     Mode,
     MoyskladAccount,
+    MoyskladAccounts,
     MoyskladChild,
     Ownership,
     moysklad_accounts,
@@ -30,10 +32,12 @@ from imagesync_pipelines.connectors.moysklad.accounts import (
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import SameAccountError, SkippedOffError
 from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, Managed
+from imagesync_pipelines.connectors.moysklad.rules import source_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.settings import Settings, SettingsError
+from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import intents
-from imagesync_pipelines.storage.contents import Contents
+from imagesync_pipelines.storage.contents import Content, Contents
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import move_cursor, read_cursors
 from imagesync_pipelines.storage.schema import moysklad_account
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
@@ -42,67 +46,54 @@ from imagesync_pipelines.sync.steps import RunContext
 
 # Where an image in quarantine failed that the account will not take, however often it is sent.
 REFUSED_STAGE = "refused"
+# How long content that a run needs is kept for it, whatever a clean-up is told; a run that takes longer downloads anew.
+HOLD = timedelta(hours=12)
 # By what name an earlier release kept what a step left, as files; read when one of its failed runs is executed again.
 _NOTES_OF_BEFORE = {"main_images": "MainNote", "entity_map": "MapNote", "content": "ContentNote"}
 # Under this name the ids are kept beside the cursors: like them, one word per account that a reading brought.
 _KEPT_AS = "moysklad/account_id"
 # Any number that nothing else in this database uses as an advisory lock ("msid" in ASCII).
 _LOCK = 0x6D736964
-_ENTITY = ["child", "entity_key"]
 
+Run = RunContext[MoyskladSettings]
 H = TypeVar("H", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class ChildState:
-    """What is known of one child account, by its alias. Used from several threads."""
+    """What is known of one child account (its alias), in our database. Used from several threads.
+
+    It says which entities are being written, too, and satisfies the engine's IntentLog: what an entity holds is noted
+    by whoever wrote or read it, before its intent is closed. owner: whose intents; run_id: of the run that begins them.
+    """
 
     engine: sa.Engine
     child: str
+    owner: str
+    run_id: str
 
     def records(self, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
         """What we know of these entities' images, or of all; an entity that we never wrote is missing."""
         query = sa.select(lists).where(lists.c.child == self.child)
         if keys is not None:
-            query = query.where(lists.c.entity_key == sa.any_(sa.literal(list(keys), sa.ARRAY(sa.Text))))
+            query = query.where(among(lists.c.entity_key, keys))
         with self.engine.connect() as connection:
             return {
                 row.entity_key: ChildRecord(_managed(row.images), _managed(row.writing or ()), row.others)
                 for row in connection.execute(query)
             }
 
-    def begin(self, key: str, writing: Sequence[Managed]) -> None:
-        """Write and commit what is about to be written to an entity, before the call."""
-        statement = insert(lists).values(child=self.child, entity_key=key, images=[], writing=list(writing), others=0)
-        taken = {"writing": statement.excluded.writing}
-        with self.engine.begin() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=_ENTITY, set_=taken))
+    def begin_list(self, writing: Mapping[str, Sequence[Managed]]) -> None:
+        """Write and commit what is about to be written to entities, by key, before the call."""
+        self._put({key: ChildRecord(writing=tuple(images)) for key, images in writing.items()}, "writing")
 
     def note(self, seen: Mapping[str, ChildRecord]) -> None:
         """Note what entities hold now, by key; what was about to be written is known by that."""
-        rows = [
-            {"child": self.child, "entity_key": key, "images": list(one.images), "writing": None, "others": one.others}
-            for key, one in seen.items()
-        ]
-        statement = insert(lists)
-        taken = {name: statement.excluded[name] for name in ("images", "writing", "others")}
-        if rows:
-            with self.engine.begin() as connection:
-                connection.execute(
-                    statement.on_conflict_do_update(index_elements=_ENTITY, set_=taken | {"changed_at": sa.func.now()}),
-                    rows,
-                )
+        self._put(seen, "images", "writing", "others", "changed_at")
 
     def note_others(self, counts: Mapping[str, int]) -> None:
         """Note how many images entities say that they have which we never read or wrote; the others' notes stay."""
-        rows: list[dict[str, Any]] = [
-            {"child": self.child, "entity_key": key, "images": [], "writing": None, "others": count}
-            for key, count in counts.items()
-            if count
-        ]
-        if rows:
-            with self.engine.begin() as connection:
-                connection.execute(insert(lists).on_conflict_do_nothing(), rows)
+        self._put({key: ChildRecord(others=count) for key, count in counts.items() if count})
 
     def max_image_bytes(self) -> int | None:
         """The largest image that the account's server named when it refused one; None: it never did."""
@@ -118,25 +109,13 @@ class ChildState:
         with self.engine.begin() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=["child"], set_=values))
 
-
-@dataclass(frozen=True)
-class ChildIntents:
-    """Which entities of a child account are being written; satisfies the engine's IntentLog.
-
-    What an entity holds is noted in the state by whoever wrote or read it, before its intent is closed here.
-    """
-
-    engine: sa.Engine
-    connector: str
-    run_id: str
-
     def open_intents(self) -> list[Intent]:
         """The entities whose outcome is unknown."""
-        return [Intent(entry.group, entry.fingerprint) for entry in intents.open_intents(self.engine, self.connector)]
+        return [Intent(entry.group, entry.fingerprint) for entry in intents.open_intents(self.engine, self.owner)]
 
     def begin(self, intent: Intent) -> None:
         """Write and commit that an entity is about to be written."""
-        intents.begin_intent(self.engine, self.connector, intent.group, intent.fingerprint, self.run_id)
+        intents.begin_intent(self.engine, self.owner, intent.group, intent.fingerprint, self.run_id)
 
     def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
         """Close the intent of an entity."""
@@ -149,20 +128,30 @@ class ChildIntents:
     def close(self, groups: Collection[str]) -> None:
         """Close the intents of entities whose outcome is known, or which are gone."""
         with self.engine.begin() as connection:
-            intents.close_intents(connection, self.connector, groups)
+            intents.close_intents(connection, self.owner, groups)
 
-
-def forget_lists(connection: sa.Connection, child: str, keys: Collection[str]) -> None:
-    """Forget what we manage under these keys, in the caller's transaction."""
-    connection.execute(lists.delete().where(lists.c.child == child, lists.c.entity_key.in_(list(keys))))
-
-
-def hand_over(connection: sa.Connection, child: str, keys: Mapping[str, str]) -> None:
-    """What we manage under these keys is managed under others from now on, in the caller's transaction."""
-    for before, after in keys.items():
-        forget_lists(connection, child, [after])
-        moved = lists.update().where(lists.c.child == child, lists.c.entity_key == before)
-        connection.execute(moved.values(entity_key=after))
+    def _put(self, records: Mapping[str, ChildRecord], *replaced: str) -> None:
+        """Write records; of entities that have one only these columns are replaced."""
+        rows: list[dict[str, Any]] = [
+            {
+                "child": self.child,
+                "entity_key": key,
+                "images": list(one.images),
+                "writing": list(one.writing) or None,
+                "others": one.others,
+            }
+            for key, one in records.items()
+        ]
+        new = insert(lists)
+        taken = {name: new.excluded[name] for name in replaced}
+        statement = (
+            new.on_conflict_do_update(index_elements=["child", "entity_key"], set_=taken)
+            if replaced
+            else new.on_conflict_do_nothing()
+        )
+        if rows:
+            with self.engine.begin() as connection:
+                connection.execute(statement, rows)
 
 
 def _managed(values: Sequence[Sequence[Any]]) -> tuple[Managed, ...]:
@@ -170,18 +159,58 @@ def _managed(values: Sequence[Sequence[Any]]) -> tuple[Managed, ...]:
 
 
 @dataclass(frozen=True)
-class ChildIdentity:
-    """What is known of a child account's identity, and of those that it must not be. Used from several threads.
+class ChildRun:
+    """One child account in one run. Used from several threads.
 
-    others: the child accounts that are not off; None: all that were ever seen. passed: ids that were checked already.
+    others: the child accounts that are not off; None: all that were ever seen. passed: ids of accounts that were
+    checked already.
     """
 
-    engine: sa.Engine
-    child: str
+    context: Run
+    child: MoyskladChild
     others: frozenset[str] | None = None
     passed: set[str] = field(default_factory=set, compare=False)
 
-    def check(self, account_ids: Iterable[str]) -> None:
+    @property
+    def alias(self) -> str:
+        """The name of the child account, which is its Dagster partition too."""
+        return self.child.alias
+
+    @property
+    def engine(self) -> sa.Engine:
+        """Our database."""
+        return self.context.installation.engine
+
+    @property
+    def state(self) -> ChildState:
+        """What we manage in this account, and which entities are being written."""
+        return ChildState(self.engine, self.alias, self.context.owner, self.context.run_id)
+
+    @property
+    def contents(self) -> Contents:
+        """The pictures that are kept, of all connectors."""
+        return Contents(self.engine, self.context.installation.storage, self.context.clock)
+
+    def kept_of(self, sources: Iterable[str]) -> dict[str, Content]:
+        """What is kept of images of the main account, by identity, and held for this run."""
+        names = {source_of(source): source for source in sources}
+        return {names[name]: content for name, content in self.contents.hold(names, HOLD).items()}
+
+    @property
+    def mirror(self) -> bool:
+        """Whether the account has what the main account has, and nothing else."""
+        return self.child.ownership is Ownership.MIRROR
+
+    def refused(self) -> dict[str, str]:
+        """Row key to reason of the images that the account refused, until they leave the quarantine."""
+        return {entry.key: entry.reason for entry in self.context.quarantine.list() if entry.stage == REFUSED_STAGE}
+
+    def refuse_off(self) -> None:
+        """Raise SkippedOffError when the account's mode is off."""
+        if self.child.mode is Mode.OFF:
+            raise SkippedOffError(f"skipped: image sync is disabled for {self.alias}; set its mode to first or all")
+
+    def check_identity(self, account_ids: Iterable[str]) -> None:
         """Look at whose entities came from this account, and remember it.
 
         Raises SameAccountError when they are the main account's or another child's. An entity that does not say whose
@@ -193,10 +222,10 @@ class ChildIdentity:
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
                 known = read_cursors(connection, _KEPT_AS)
                 names = known.keys() if self.others is None else known.keys() & {MAIN, *self.others}
-                other = same_account(self.child, account_id, {name: known[name] for name in names})
+                other = same_account(self.alias, account_id, {name: known[name] for name in names})
                 if other:
-                    raise SameAccountError(_refusal(self.child, other))
-                move_cursor(connection, _KEPT_AS, self.child, account_id)
+                    raise SameAccountError(_refusal(self.alias, other))
+                move_cursor(connection, _KEPT_AS, self.alias, account_id)
             self.passed.add(account_id)
 
 
@@ -219,68 +248,15 @@ def _refusal(child: str, other: str) -> str:
     )
 
 
-@dataclass(frozen=True)
-class ChildRun:
-    """One child account in one run. others: see ChildIdentity."""
-
-    context: RunContext[MoyskladSettings]
-    child: MoyskladChild
-    others: frozenset[str] | None = None
-
-    @property
-    def alias(self) -> str:
-        """The name of the child account, which is its Dagster partition too."""
-        return self.child.alias
-
-    @property
-    def engine(self) -> sa.Engine:
-        """Our database."""
-        return self.context.installation.engine
-
-    @property
-    def state(self) -> ChildState:
-        """What we manage in this account."""
-        return ChildState(self.engine, self.alias)
-
-    @property
-    def identity(self) -> ChildIdentity:
-        """Whose account this is, and whose it must not be."""
-        return ChildIdentity(self.engine, self.alias, self.others)
-
-    @property
-    def contents(self) -> Contents:
-        """The pictures that are kept, of all connectors."""
-        return Contents(self.engine, self.context.installation.storage, self.context.clock)
-
-    @property
-    def intents(self) -> ChildIntents:
-        """Which entities are being written."""
-        return ChildIntents(self.engine, self.context.owner, self.context.run_id)
-
-    @property
-    def mirror(self) -> bool:
-        """Whether the account has what the main account has, and nothing else."""
-        return self.child.ownership is Ownership.MIRROR
-
-    def refused(self) -> dict[str, str]:
-        """Row key to reason of the images that the account refused, until they leave the quarantine."""
-        return {entry.key: entry.reason for entry in self.context.quarantine.list() if entry.stage == REFUSED_STAGE}
-
-    def refuse_off(self) -> None:
-        """Raise SkippedOffError when the account's mode is off."""
-        if self.child.mode is Mode.OFF:
-            raise SkippedOffError(f"skipped: image sync is disabled for {self.alias}; set its mode to first or all")
-
-
-def child_of(context: RunContext[MoyskladSettings]) -> ChildRun:
+def child_of(context: Run) -> ChildRun:
     """The child account of a run. Raises AccountsError for an alias that the accounts file lacks."""
-    accounts = moysklad_accounts(load_accounts(context.installation.settings))
+    accounts = _accounts(context)
     return ChildRun(context, accounts.named(context.account), others=frozenset(accounts.active))
 
 
-def main_api(context: RunContext[MoyskladSettings]) -> AbstractContextManager[MoyskladApi]:
+def main_api(context: Run) -> AbstractContextManager[MoyskladApi]:
     """The main account, for the length of a `with` block. Raises SettingsError when the accounts file has none."""
-    account = moysklad_accounts(load_accounts(context.installation.settings)).main
+    account = _accounts(context).main
     if account is None:
         raise SettingsError("IMAGESYNC_ACCOUNTS: there is no main account of МойСклад; write [moysklad.main].")
     return _api(context, account)
@@ -291,12 +267,16 @@ def child_api(child: ChildRun) -> AbstractContextManager[MoyskladApi]:
     return _api(child.context, child.child.account)
 
 
-def _api(context: RunContext[MoyskladSettings], account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
+def _accounts(context: Run) -> MoyskladAccounts:
+    return moysklad_accounts(load_accounts(context.installation.settings))
+
+
+def _api(context: Run, account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
     hosts = frozenset(context.installation.settings.allowed_image_hosts)
     return closing(MoyskladApi(account, context.settings, context.installation.engine, allowed_hosts=hosts))
 
 
-def left_by(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> H | None:
+def left_by(context: Run, step: str, kind: type[H]) -> H | None:
     """The hand-over of a step of this run's lineage; None when it left none.
 
     A run of an earlier release, which this one executes again, left a file with the same fields.
@@ -307,14 +287,6 @@ def left_by(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> 
     return found or next((kind.model_validate_json(path.read_bytes()) for path in paths if path.exists()), None)
 
 
-def look_at(context: RunContext[MoyskladSettings], step: str, kind: type[H]) -> H:
+def look_at(context: Run, step: str, kind: type[H]) -> H:
     """What a check looks at. Raises HandOverMissingError when there is nothing at all."""
     return left_by(context, step, kind) or context.look_at(step, kind)
-
-
-def secrets_of(shared: Settings) -> list[SecretStr]:
-    """What no text of a run may show: tokens and passwords. Raises AccountsError when the file cannot be read."""
-    accounts = moysklad_accounts(load_accounts(shared))
-    children = [child.account for child in accounts.by_name.values()]
-    main = [accounts.main] if accounts.main is not None else []
-    return [secret for account in (*main, *children) for secret in account.secrets]

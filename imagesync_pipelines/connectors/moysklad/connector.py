@@ -4,22 +4,17 @@ One run is one child account: one that fails stops no other. Runs that start tog
 account: `since` is the moment at which they were started, and a reading that is newer is not made again.
 """
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
-
-from imagesync_pipelines.connectors.moysklad import apply_steps, content, mapping, plan_step, reading
+from imagesync_pipelines.accounts.file import load_accounts
+from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
-from imagesync_pipelines.connectors.moysklad.child import secrets_of
 from imagesync_pipelines.connectors.moysklad.model import NAME
-from imagesync_pipelines.connectors.moysklad.options import (
+from imagesync_pipelines.connectors.moysklad.settings import (
     ChildPlanOptions,
     ChildSyncOptions,
     ChosenEntities,
+    MoyskladSettings,
     ReadingOptions,
 )
-from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
-from imagesync_pipelines.connectors.moysklad.showing import places_of
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 
@@ -30,9 +25,7 @@ AGAIN_SECONDS = 10
 
 EXTERNALS = (
     External(
-        "main_account",
-        "The main account of МойСклад: products, bundles and variants with their images.",
-        {"rest"},
+        "main_account", "The main account of МойСклад: products, bundles and variants with their images.", {"rest"}
     ),
     External(
         "child_accounts",
@@ -91,7 +84,7 @@ STEPS = (
 
         What is too large for the account is not downloaded; a picture that cannot be had stops no other.
         """,
-        content.content,
+        apply_steps.content,
         {"file", "rest"},
         after=("plan",),
         options=ApplyOptions,
@@ -133,7 +126,7 @@ JOBS = (
         alone=Step(
             "forget_content",
             "Removes image content that was not used for MOYSKLAD_CONTENT_HOURS, and requests done long ago.",
-            content.forget_content,
+            apply_steps.forget_content,
             (),
             partitions="",
         ),
@@ -164,7 +157,7 @@ CHECKS = (
             "every_picture_could_be_had": "Each picture that the plan needs was downloaded whole, or was kept, and can "
             "be decoded to its last byte."
         },
-        content.every_picture_could_be_had,
+        apply_steps.every_picture_could_be_had,
     ),
     Check(
         "child_images",
@@ -176,30 +169,21 @@ CHECKS = (
     ),
 )
 
-
-def _together(*, full: bool) -> Any:
-    """The options of runs that start at one moment and share its reading of the main account."""
-
-    def options(moment: datetime) -> Mapping[str, Any]:
-        return {"full": full, "since": moment.isoformat()}
-
-    return options
-
-
+# Runs of a schedule share one reading of the main account by the moment at which they start.
 SCHEDULES = (
     Schedule(
         "hourly",
         "sync",
         lambda settings: str(settings.incremental_schedule),
         "What changed in the main account, child by child; a child at work or switched off is left out.",
-        options=_together(full=False),
+        options=lambda moment: {"full": False, "since": moment.isoformat()},
     ),
     Schedule(
         "daily_full",
         "sync",
         lambda settings: str(settings.full_schedule),
         "Everything, compared with the child accounts themselves; waits for a run at work.",
-        options=_together(full=True),
+        options=lambda moment: {"full": True, "since": moment.isoformat()},
         waits=True,
     ),
     Schedule(
@@ -221,10 +205,10 @@ CONNECTOR = Connector(
     steps=STEPS,
     jobs=JOBS,
     apply_steps=("content", "child_images"),
-    secrets=lambda shared, settings: secrets_of(shared),
+    secrets=lambda shared, settings: moysklad_accounts(load_accounts(shared)).secrets,
     checks=CHECKS,
     schedules=SCHEDULES,
-    places_of=places_of,
+    places_of=mapping.places_of,
     accounts=AccountSet(
         partition_set="moysklad_accounts",
         noun="child account",

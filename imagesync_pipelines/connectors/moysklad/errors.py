@@ -3,9 +3,6 @@
 A write whose answer was lost is errors.AnswerLostError, in every connector.
 """
 
-# Kinds are named after what happened, as in "except EntityGoneError".
-
-from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -51,10 +48,6 @@ class ImageTooLargeError(ImagesRefusedError):
     limit_bytes: int | None = None
 
 
-class TooManyImagesError(ImagesRefusedError):
-    """An entity would have more images than it may (51006)."""
-
-
 class NotAnImageError(ImagesRefusedError):
     """An image has no content, no file name, or is none that МойСклад takes (51001, 51002, 51005)."""
 
@@ -93,9 +86,5 @@ class SameAccountError(SettingsError):
     """Two names of the accounts file are one account of МойСклад; the message has both. Nothing was written."""
 
 
-class PayloadsError(BadBodyError):
-    """What was sent to the queue is no JSON at all; the message says where."""
-
-
-class EventsError(BadBodyError):
-    """A body that is no call of a webhook; the message says what is wrong with it."""
+# What no entity can help: the run of the account ends with it.
+FATAL = (AccountRefusedError, AccountForbiddenError, SameAccountError)

@@ -11,18 +11,19 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from uuid import UUID
 
 import orjson
 from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MoyskladAccounts, moysklad_accounts
-from imagesync_pipelines.connectors.moysklad.errors import EventsError, PayloadsError
 from imagesync_pipelines.connectors.moysklad.model import TYPES, EntityType
 from imagesync_pipelines.connectors.moysklad.queue import PRIORITY, NewRequest, Queue, UnreadableRequest
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
+from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 
@@ -41,10 +42,14 @@ class AccountNames:
     active: tuple[str, ...]
 
 
-class _Entity(BaseModel):
-    """The five identifiers of both forms. The child's own id of the entity is kept, but our map is what counts."""
+class _Sent(BaseModel):
+    """Something with fields; those that nobody knows are no matter."""
 
     model_config = ConfigDict(extra="allow")
+
+
+class _Entity(_Sent):
+    """The five identifiers of both forms. The child's own id of the entity is kept, but our map is what counts."""
 
     main_account_id: _Text
     child_account_id: _Text
@@ -59,26 +64,17 @@ class _OneImage(_Entity):
     filename: _Text
 
 
-class _Link(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    href: _Text = Field(validation_alias="downloadHref")
-
-
-class _Image(BaseModel):
-    model_config = ConfigDict(extra="allow")
-
-    meta: _Link
-    filename: _Text
-
-
 class _SeveralImages(_Entity):
     images: list[Any]
 
-    def skipped(self) -> list[str]:
-        """Why some of the images are skipped."""
-        why = ((f"images.{place}", _why_skipped(image)) for place, image in enumerate(self.images))
-        return [f"{name} is skipped: {reason}" for name, reason in why if reason]
+
+class _Link(_Sent):
+    href: _Text = Field(validation_alias="downloadHref")
+
+
+class _Image(_Sent):
+    meta: _Link
+    filename: _Text
 
 
 def names_of(accounts: MoyskladAccounts) -> AccountNames:
@@ -95,7 +91,7 @@ def names_of(accounts: MoyskladAccounts) -> AccountNames:
 def read_payloads(body: bytes, names: AccountNames) -> list[NewRequest | UnreadableRequest]:
     """The requests in a body: one payload, an array of them, or one per line.
 
-    Raises PayloadsError when it is no JSON, naming the line.
+    Raises BadBodyError when it is no JSON, naming the line.
     """
     return [read_payload(document, names) for document in _documents(body)]
 
@@ -109,23 +105,24 @@ def read_payload(document: object, names: AccountNames) -> NewRequest | Unreadab
     fields = _fields(document)
     if isinstance(fields, str):
         return UnreadableRequest(payload, fields)
-    try:
-        entity = (_SeveralImages if "images" in fields else _OneImage).model_validate(fields)
-    except ValidationError as error:
-        return UnreadableRequest(payload, _problems(error))
+    form = _SeveralImages if "images" in fields else _OneImage
+    if why := _problems(form, fields):
+        return UnreadableRequest(payload, why)
+    entity = form.model_validate(fields)
+    # A name from outside is shown short and without control characters.
+    main, named = repr(entity.main_account_id[:60]), repr(entity.child_account_id[:60])
     if entity.main_account_id.lower() not in names.main:
-        return UnreadableRequest(
-            payload, f"main_account_id: {_shown(entity.main_account_id)} is not the main account's account_id"
-        )
+        return UnreadableRequest(payload, f"main_account_id: {main} is not the main account's account_id")
     child = names.children.get(entity.child_account_id.lower())
     if child is None:
         known = ", ".join(sorted(set(names.children.values()))) or "none"
-        shown = _shown(entity.child_account_id)
         return UnreadableRequest(
-            payload, f"child_account_id: no child account has {shown} as account_id or alias; there are: {known}"
+            payload, f"child_account_id: no child account has {named} as account_id or alias; there are: {known}"
         )
-    note = "; ".join(entity.skipped()) if isinstance(entity, _SeveralImages) else ""
-    return NewRequest(child, entity.entity_type, str(entity.parent_entity_id), payload, entity.priority, note=note)
+    images = entity.images if isinstance(entity, _SeveralImages) else []
+    skipped = [f"images.{at} is skipped: {why}" for at, image in enumerate(images) if (why := _problems(_Image, image))]
+    kind, entity_id = entity.entity_type, str(entity.parent_entity_id)
+    return NewRequest(child, kind, entity_id, payload, entity.priority, note="; ".join(skipped))
 
 
 def _fields(document: object) -> dict[str, Any] | str:
@@ -158,62 +155,56 @@ def _documents(body: bytes) -> Iterator[object]:
     except orjson.JSONDecodeError as error:
         lines = [(number, line) for number, line in enumerate(body.splitlines(), 1) if line.strip()]
         if len(lines) < 2:
-            raise PayloadsError(f"This is no JSON: {error}") from None
+            raise BadBodyError(f"This is no JSON: {error}") from None
         for number, line in lines:
             try:
                 yield orjson.loads(line)
             except orjson.JSONDecodeError as wrong:
-                raise PayloadsError(f"Line {number} is no JSON: {wrong}. Nothing was queued.") from None
+                raise BadBodyError(f"Line {number} is no JSON: {wrong}. Nothing was queued.") from None
         return
     yield from whole if isinstance(whole, list) else [whole]
 
 
-def _why_skipped(image: object) -> str:
-    """Why an image of a payload is skipped; '' when it is not."""
-    if not isinstance(image, dict):
+def _problems(form: type[_Sent], value: object) -> str:
+    """What is missing or wrong in something of this form, '' when nothing is."""
+    if not isinstance(value, dict):
         return "it is no object with fields"
     try:
-        _Image.model_validate(image)
+        form.model_validate(value)
     except ValidationError as error:
-        return _problems(error)
+        problems = [(".".join(map(str, one["loc"])), one["type"], one["msg"]) for one in _errors(error)]
+        return "; ".join(
+            f"{name} is missing" if kind == "missing" else f"{name}: {said}" for name, kind, said in problems
+        )
     return ""
 
 
-def _problems(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(_in_words(item["loc"], item["type"], item["msg"]) for item in problems)
-
-
-def _in_words(place: tuple[int | str, ...], kind: str, message: str) -> str:
-    name = ".".join(str(part) for part in place)
-    return f"{name} is missing" if kind == "missing" else f"{name}: {message}"
-
-
-def _shown(name: str) -> str:
-    """A name from outside, short and without control characters."""
-    return repr(name[:60])
+def _errors(error: ValidationError) -> list[ErrorDetails]:
+    return error.errors(include_url=False, include_input=False, include_context=False)
 
 
 # Not DELETE: what is gone is found by the daily reading, which can prove it.
 ACTIONS = ("CREATE", "UPDATE")
 
 
-@dataclass(frozen=True)
-class Events:
+class Events(NamedTuple):
     """What a call asks for; ignored: why events ask for nothing, and how many of them."""
 
     requests: tuple[NewRequest, ...]
     ignored: Mapping[str, int]
 
 
-def _entity_id(href: str) -> str:
-    """The id in a link to an entity: its last part."""
-    return str(UUID(href.rstrip("/").rpartition("/")[2]))
-
-
 class _Meta(BaseModel):
     type: str
     href: str
+
+    @property
+    def id(self) -> str:
+        """The id in the link to an entity, its last part; '' when it has none."""
+        try:
+            return str(UUID(self.href.rstrip("/").rpartition("/")[2]))
+        except ValueError:
+            return ""
 
 
 class _Event(BaseModel):
@@ -229,12 +220,14 @@ class _Call(BaseModel):
 def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
     """The requests of a call: one for every entity and every child account that is not off.
 
-    request_id: what МойСклад repeats when it sends the call again; its requests are then the same. Raises EventsError.
+    request_id: what МойСклад repeats when it sends the call again; its requests are then the same. Raises BadBodyError.
     """
     try:
-        call = _Call.model_validate(orjson.loads(body))
-    except (orjson.JSONDecodeError, ValidationError) as error:
-        raise EventsError(f"This is no call of a МойСклад webhook: {_first_problem(error)}") from None
+        call = _Call.model_validate_json(body)
+    except ValidationError as error:
+        first = _errors(error)[0]
+        place = ".".join(map(str, first["loc"])) or "body"
+        raise BadBodyError(f"This is no call of a МойСклад webhook: {place}: {first['msg']}") from None
     ignored: Counter[str] = Counter()
     found: dict[tuple[str, str], str] = {}
     for event in call.events:
@@ -242,9 +235,9 @@ def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
         if why:
             ignored[why] += 1
         else:
-            found[event.meta.type, _entity_id(event.meta.href)] = orjson.dumps(event.model_dump()).decode()
+            found[event.meta.type, event.meta.id] = event.model_dump_json()
     requests = (
-        NewRequest(child, kind, entity, payload, once=_once(request_id, child, kind, entity))
+        NewRequest(child, kind, entity, payload, once=f"{request_id}/{child}/{kind}:{entity}" if request_id else "")
         for (kind, entity), payload in found.items()
         for child in names.active
     )
@@ -259,22 +252,9 @@ def _why_ignored(event: _Event, names: AccountNames) -> str:
         return "a type of entity without images of ours"
     if event.action not in ACTIONS:
         return f"neither {' nor '.join(ACTIONS)}"
-    try:
-        _entity_id(event.meta.href)
-    except ValueError:
+    if not event.meta.id:
         return "a link without an id"
     return "" if names.active else "no child account whose image sync is on"
-
-
-def _once(request_id: str, child: str, kind: str, entity: str) -> str:
-    return f"{request_id}/{child}/{kind}:{entity}" if request_id else ""
-
-
-def _first_problem(error: orjson.JSONDecodeError | ValidationError) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
-        return f"{'.'.join(str(part) for part in first['loc']) or 'body'}: {first['msg']}"
-    return str(error)
 
 
 @dataclass(frozen=True)
@@ -287,14 +267,14 @@ class QueueReceiver:
     clock: Callable[[], datetime]
 
     def take_events(self, body: bytes, request_id: str) -> str:
-        """Queue what a call of МойСклад asks for; what became of it in a line for the log. Raises EventsError."""
+        """Queue what a call of МойСклад asks for; what became of it in a line for the log. Raises BadBodyError."""
         events = read_events(body, request_id, self.names)
         queued = self.queue.add(events.requests, self.clock())
         ignored = "; ".join(f"{number} of {why}" for why, number in events.ignored.items()) or "none"
         return f"{queued} requests queued, {len(events.requests) - queued} known already; events ignored: {ignored}"
 
     def take_payloads(self, body: bytes) -> tuple[int, list[str]]:
-        """Queue payloads; how many, and why each of the others was set aside. Raises PayloadsError."""
+        """Queue payloads; how many, and why each of the others was set aside. Raises BadBodyError."""
         requests = read_payloads(body, self.names)
         self.queue.add(requests, self.clock())
         queued = sum(isinstance(request, NewRequest) for request in requests)

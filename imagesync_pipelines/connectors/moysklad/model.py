@@ -3,6 +3,7 @@
 Mode and Ownership are words of the accounts file.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple, Self, get_args
@@ -10,6 +11,7 @@ from typing import Literal, NamedTuple, Self, get_args
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
+from imagesync_pipelines.connectors.moysklad.accounts import MatchField
 from imagesync_pipelines.connectors.moysklad.accounts import Mode as Mode
 from imagesync_pipelines.connectors.moysklad.accounts import Ownership as Ownership
 
@@ -26,15 +28,13 @@ class ImageRow:
     """One image of an entity, as its account lists it.
 
     id: the last part of its address, the same for the same file name and bytes, so one entity may have it twice.
-    size: bytes. title: without extension, as a rule. updated: when it was put there, with its zone. download_href:
-    where the API redirects to the bytes. permanent_href: where they are without an API call; '' where there is none.
+    size: bytes. download_href: where the API redirects to the bytes. permanent_href: where they are without an API
+    call; '' where there is none.
     """
 
     id: str
     filename: str
     size: int
-    title: str
-    updated: datetime
     download_href: str
     permanent_href: str = ""
 
@@ -78,6 +78,19 @@ class Entity:
 
 
 _ENTITY = TypeAdapter(Entity)
+# By what an entity is found in other accounts: what the field is called here, and in the mirror.
+MATCHED_BY: Mapping[MatchField, str] = {
+    "externalCode": "external_code",
+    "code": "code",
+    "article": "article",
+    "barcode": "barcodes",
+}
+
+
+def values_of(entity: Entity, match_field: MatchField) -> tuple[str, ...]:
+    """The values of the field by which entities are matched: none, one, or several barcodes."""
+    value = getattr(entity, MATCHED_BY[match_field])
+    return value if isinstance(value, tuple) else (value,) if value else ()
 
 
 @dataclass(frozen=True)
@@ -181,9 +194,9 @@ class MainReading(HandOver):
     """
 
     asked: tuple[str, ...] = ()
-    full: bool
-    complete: bool
-    reason: str
+    full: bool = False
+    complete: bool = True
+    reason: str = ""
     seen: dict[str, int]
     images: int
     new: int
@@ -197,6 +210,11 @@ class MainReading(HandOver):
     accounts: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
 
+    @property
+    def problems(self) -> list[str]:
+        """The entities that were not read and why, for people."""
+        return [f"{key}: {why}" for key, why in sorted(self.unread.items())]
+
 
 @dataclass(frozen=True)
 class WithoutCounterpart:
@@ -208,38 +226,36 @@ class WithoutCounterpart:
 
 
 class ChildMap(HandOver):
-    """The counterparts of the main account's entities that have images, by type; unmapped: those without one."""
+    """What looking for counterparts in a child account found. unmapped: entities with images that have none there."""
 
-    mapped: dict[str, int]
-    new: int
     unmapped: tuple[WithoutCounterpart, ...]
     calls: int
     warnings: tuple[str, ...]
 
 
 class ContentFetched(HandOver):
-    """What became of the images that a plan needs.
+    """What became of the images that a plan needs and whose content was not there.
 
-    needed: how many; kept: those whose content was there. downloaded: name and bytes. failed: identity to reason. disk:
-    pictures that are kept, of all connectors, and their bytes. calls: to the main account.
+    downloaded: name and bytes. failed: identity to reason. left: not tried, for the reason `stopped`, which is empty
+    when all were. calls: to the main account.
     """
 
     plan_id: int
-    needed: int = 0
-    kept: int = 0
     downloaded: tuple[tuple[str, int], ...] = ()
-    reencoded: int = 0
     failed: dict[str, str] = Field(default_factory=dict)
     left: int = 0
     stopped: str = ""
     calls: int = 0
-    disk_count: int = 0
-    disk_bytes: int = 0
 
     @property
     def bytes(self) -> int:
         """Bytes downloaded."""
         return sum(size for _, size in self.downloaded)
+
+    @property
+    def problems(self) -> list[str]:
+        """Which images could not be had and why, for people."""
+        return [f"{key}: {why}" for key, why in sorted(self.failed.items())]
 
 
 def key_parts(key: str) -> tuple[EntityType, str]:

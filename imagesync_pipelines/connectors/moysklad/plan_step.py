@@ -5,113 +5,102 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad.child import ChildRun, child_api, child_of, left_by, main_api
+from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_api, child_of, left_by, main_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.content import source_of
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, forget_entities, read_map
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity
-from imagesync_pipelines.connectors.moysklad.options import EVERYTHING, ChildPlanOptions, EntityChoice, chosen_by
 from imagesync_pipelines.connectors.moysklad.planning import (
     ChildPlan,
     cost_of,
+    earlier_calls,
     needed_of,
     plan_child,
     rows_frame,
 )
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
-from imagesync_pipelines.connectors.moysklad.rules import expected_of, recognised, seen_of, size_limit
-from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.rules import (
+    choose_images,
+    expected_of,
+    recognised,
+    seen_of,
+    size_limit,
+    source_of,
+)
+from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.target import read_lists
-from imagesync_pipelines.sync.model import PlanCost
 from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, store_plan
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.report import changing_rows
-from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
+from imagesync_pipelines.sync.steps import StepResult, Texts
 
 
-def plan(context: RunContext[MoyskladSettings], options: ChildPlanOptions) -> StepResult:
+def plan(context: Run, options: ChildPlanOptions) -> StepResult:
     """What would change in the child account, image by image with its reason, and what it costs."""
     child = child_of(context)
     with child_api(child) as api, main_api(context) as main:
-        return make_plan(
-            child,
-            api,
-            main,
-            chosen=chosen_by(context, options),
-            check_child=options.check_child,
-            allow_mass_delete=options.allow_mass_delete,
-            dry_run=options.dry_run,
-        )
+        return make_plan(child, api, main, options)
 
 
-def make_plan(
-    child: ChildRun,
-    api: MoyskladApi,
-    main: MoyskladApi,
-    *,
-    chosen: EntityChoice = EVERYTHING,
-    check_child: bool = False,
-    allow_mass_delete: bool = False,
-    dry_run: bool = False,
-) -> StepResult:
+def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: ChildPlanOptions) -> StepResult:
     """Plan from the mirror and the lists we manage, store the plan, and tell of it.
 
-    check_child: read the account's lists first; what the account refused earlier is then sent once more. dry_run: the
-    plan is carried out only by its number. Nothing is asked of the main account; its weight is for the predicted
-    minutes. Raises SkippedOffError, AccountBusyError, and the errors of the API where the account is read.
+    Where the account itself is to be looked at, its lists are read first; what it refused earlier is then sent once
+    more. Nothing is asked of the main account; its weight is for the predicted minutes. Raises SkippedOffError,
+    AccountBusyError, and the errors of the API where the account is read.
     """
     child.refuse_off()
-    context, calls = child.context, api.calls
+    context, state, calls = child.context, child.state, api.calls
     with context.lock():
-        lists = _Lists(child, api, _ids(child))
-        recover(child.intents, lists, unread=lists.unread_of_last)
-        ids = _ids(child)
-        entities = [entity for some in mirrored(child.engine, chosen, ids) for entity in some]
+        lists = _Lists(child, api, read_map(child.engine, child.child))
+        recover(state, lists, unread=lambda: lists.unread_of_last)
+        ids = read_map(child.engine, child.child)
+        entities = [entity for some in mirrored(child.engine, options.of_run(context), ids) for entity in some]
         checked = _Lists(child, api, ids)
-        if check_child:
-            checked.look(entities)
-        elif child.mirror:
+        looked = {entity.key: ids[entity.key] for entity in entities}
+        if not options.check_child:
             # The next write of a mirror takes away what its owner has there and we have not listed.
-            owned = {key for key, record in child.state.records(ids).items() if record.others}
-            checked.look([entity for entity in entities if entity.key in owned])
+            owned = state.records(looked) if child.mirror else {}
+            looked = {key: looked[key] for key, record in owned.items() if record.others}
+        checked.look(looked, entities)
         # A mirror is written whole: where its list could not be read, nobody knows what that would take away.
         unseen = checked.gone | (checked.unread.keys() if child.mirror else set())
         ids = {key: child_id for key, child_id in ids.items() if key not in unseen}
-        records = child.state.records()
-        limit = size_limit(child.child.max_image_mb, child.state.max_image_bytes())
-        limits = deletion_limits(context.installation.settings, lifted=allow_mass_delete)
-        found = plan_child(entities, ids, records, child.child, limit, limits, {} if check_child else child.refused())
+        records = state.records()
+        limit = size_limit(child.child.max_image_mb, state.max_image_bytes())
+        limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
+        refused = {} if options.check_child else child.refused()
+        found = plan_child(entities, ids, records, child.child, limit, limits, refused)
         # What the main account no longer has on these entities, or the account is not to get, is set aside no more.
         planned_keys, groups = set(found.plan["key"]), {entity.key for entity in entities} & ids.keys()
         aside = [one for one in context.quarantine.list() if one.group_key in groups and one.key not in planned_keys]
         context.quarantine.clear([one.key for one in aside])
-    names = {
-        source_of(image.source): image.source
-        for group, task in found.tasks.items()
-        for image in needed_of(task, records.get(group, ChildRecord()))
-    }
+    names = {source_of(source): source for source in needed_of(found.tasks, records)}
     kept = {names[name] for name in child.contents.find(names)}
-    cost = cost_of(found.tasks, records, child.child, kept, entities, main_weight=main.weight, child_weight=api.weight)
+    cost, said = cost_of(found.tasks, records, child.child, kept, main_weight=main.weight, child_weight=api.weight)
+    earlier = 0
+    for entity in entities:
+        known = records.get(entity.key, ChildRecord())
+        wanted = choose_images(entity.images or (), child.child.mode)
+        earlier += earlier_calls(len(known.images) + known.others, len(wanted))
     before = [one for one in (reading_of(context), left_by(context, ENTITY_MAP, ChildMap)) if one is not None]
     skipped = list(dict.fromkeys(found.skipped.values()))
+    payload = [(group, task.as_json()) for group, task in sorted(found.tasks.items())]
     planned = Planned(
         plan=found.plan,
         held=found.held,
-        cost=PlanCost(cost.calls, cost.bytes, cost.minutes),
+        cost=cost,
         states=found.states,
-        payload=[found.payload()],
-        scope={"limit": limit, "skipped": skipped, "earlier_calls": cost.earlier},
+        payload=[pd.DataFrame(payload, columns=["group", "task"]).astype("str")],
+        scope={"limit": limit, "skipped": skipped, "earlier_calls": earlier},
         warnings=(*(warning for one in before for warning in one.warnings), *found.warnings, *checked.warnings()),
         calls=sum(one.calls for one in before if one.run_id == context.run_id) + api.calls - calls,
     )
-    drifted = (len(checked.drifted) if check_child else 0) + len(checked.gone)
-    pace = f", at least {cost.minutes:g} minutes at the accounts' pace" if cost.minutes else ""
+    drifted = (len(checked.drifted) if options.check_child else 0) + len(checked.gone)
     return plan_result(
         context,
         planned,
-        store_plan(context, planned, dry_run=dry_run),
-        cost=f"{cost.calls} calls ({cost.writes} writes and {cost.reads} reads there, {cost.downloads} downloads of "
-        f"the main account){pace}; the earlier way: {cost.earlier} calls.",
+        store_plan(context, planned, dry_run=options.dry_run),
+        cost=f"{said}; the earlier way: {earlier} calls.",
         changes=_changes(found),
         shown={"mode": str(child.child.mode), "ownership": str(child.child.ownership), "skipped": Texts(skipped)},
         numbers={
@@ -119,11 +108,13 @@ def make_plan(
             "plan/entities": len(found.tasks),
             "plan/calls": cost.calls,
             "plan/minutes": cost.minutes,
-            "plan/earlier_calls": cost.earlier,
+            "plan/earlier_calls": earlier,
             "entities/drifted": drifted,
             "api/calls": planned.calls,
         },
-        lines=[f"{child.alias}: {len(ids)} entities checked, {drifted} had drifted."] if check_child and ids else (),
+        lines=[f"{child.alias}: {len(ids)} entities checked, {drifted} had drifted."]
+        if options.check_child and ids
+        else (),
     )
 
 
@@ -133,7 +124,7 @@ class _Lists:
 
     ids: the map. gone: entities that the account does not have any more, forgotten and matched anew; drifted: those
     that were not as we left them; unread: key to reason of those whose list did not come; nothing is concluded from
-    that.
+    that. unread_of_last: those of the entities that the engine asked for last whose list did not come.
     """
 
     child: ChildRun
@@ -142,7 +133,7 @@ class _Lists:
     gone: set[str] = field(default_factory=set)
     drifted: set[str] = field(default_factory=set)
     unread: dict[str, str] = field(default_factory=dict)
-    _last: frozenset[str] = frozenset()
+    unread_of_last: frozenset[str] = frozenset()
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What the account holds of these entities.
@@ -151,17 +142,25 @@ class _Lists:
         """
         mapped = {group: self.ids[group] for group in groups if group in self.ids}
         self.unread.clear()
-        self._read(mapped, (entity for some in mirrored(self.child.engine, EVERYTHING, mapped) for entity in some))
-        self._last = frozenset(self.unread) | (set(groups) - mapped.keys())
+        self.look(mapped, (entity for some in mirrored(self.child.engine, EVERYTHING, mapped) for entity in some))
+        self.unread_of_last = frozenset(self.unread) | (set(groups) - mapped.keys())
         return rows_frame(self.child.state.records(groups))
 
-    def unread_of_last(self) -> frozenset[str]:
-        """Those of the entities just asked for whose list did not come."""
-        return self._last
-
-    def look(self, entities: Sequence[Entity]) -> None:
-        """Read the lists of those of these entities that the map has."""
-        self._read({entity.key: self.ids[entity.key] for entity in entities if entity.key in self.ids}, entities)
+    def look(self, ids: Mapping[str, str], entities: Iterable[Entity]) -> None:
+        """Read lists (key to child id) and note them; entities: the same, as the main account has them."""
+        records = self.child.state.records(ids)
+        expected = {entity.key: expected_of(entity.images or ()) for entity in entities if entity.key in ids}
+        for found in read_lists(self.child, self.api, ids):
+            known = {key: records.get(key, ChildRecord()) for key in found.rows}
+            seen = {
+                key: seen_of(recognised(rows, known[key], expected.get(key, ())), self.child.child.ownership)
+                for key, rows in found.rows.items()
+            }
+            self.child.state.note(seen)
+            self.drifted |= {key for key, one in seen.items() if one.images != known[key].images}
+            forget_entities(self.child.engine, self.child.alias, found.gone)
+            self.gone |= found.gone
+            self.unread |= found.unread
 
     def warnings(self) -> list[str]:
         """What was found, for people."""
@@ -175,26 +174,6 @@ class _Lists:
             key, why = next(iter(self.unread.items()))
             found.append(f"{len(self.unread)} entities of the child account could not be read, such as {key}: {why}.")
         return found
-
-    def _read(self, ids: Mapping[str, str], entities: Iterable[Entity]) -> None:
-        state, ownership = self.child.state, self.child.child.ownership
-        records = state.records(ids)
-        expected = {entity.key: expected_of(entity.images or ()) for entity in entities}
-        for found in read_lists(self.api, ids, self.child.identity):
-            seen = {
-                key: seen_of(recognised(rows, records.get(key, ChildRecord()), expected.get(key, ())), ownership)
-                for key, rows in found.rows.items()
-            }
-            state.note(seen)
-            self.drifted |= {key for key, one in seen.items() if one.images != records.get(key, ChildRecord()).images}
-            forget_entities(self.child, found.gone)
-            self.gone |= found.gone
-            self.unread |= found.unread
-
-
-def _ids(child: ChildRun) -> dict[str, str]:
-    with child.engine.connect() as connection:
-        return read_map(connection, child.child)
 
 
 def _changes(found: ChildPlan) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import moysklad_queue as table
 
 PRIORITY = 50
@@ -75,6 +76,7 @@ class Request(NamedTuple):
 
 
 _REQUEST = [table.c[name] for name in Request._fields]
+_SHOWN = ("state", "attempts", "changed_at", "last_error")
 
 
 class Due(NamedTuple):
@@ -93,7 +95,7 @@ class QueueError(NamedTuple):
     id: int
     child: str
     entity: str
-    state: State
+    state: str
     attempts: int
     changed_at: datetime
     error: str
@@ -103,7 +105,7 @@ class QueueError(NamedTuple):
 class QueueView:
     """The queue for people: numbers per child ('': what was set aside) and state, the newest errors first."""
 
-    counts: Mapping[str, Mapping[State, int]]
+    counts: Mapping[str, Mapping[str, int]]
     errors: tuple[QueueError, ...]
 
     def total(self, state: State) -> int:
@@ -155,8 +157,7 @@ class Queue:
 
     def held(self, run_id: str) -> tuple[Request, ...]:
         """What a run has taken and not told of yet, the highest priority first."""
-        mine = (table.c.run_id == run_id) & (table.c.state == State.RUNNING)
-        query = sa.select(*_REQUEST).where(mine).order_by(table.c.priority.desc(), table.c.id)
+        query = sa.select(*_REQUEST).where(_running(run_id)).order_by(table.c.priority.desc(), table.c.id)
         with self.engine.connect() as connection:
             return tuple(Request(*row) for row in connection.execute(query))
 
@@ -174,9 +175,7 @@ class Queue:
     def dismiss(self, child: str, why: str, now: datetime) -> int:
         """Let what waits for a child fail for good, and say why; returns how many."""
         waiting = (table.c.child == child) & (table.c.state == State.PENDING)
-        update = table.update().where(waiting).values(state=State.FAILED, last_error=_words(why), changed_at=now)
-        with self.engine.begin() as connection:
-            return int(connection.execute(update).rowcount)
+        return self._change(waiting, state=State.FAILED, last_error=_words(why), changed_at=now)
 
     def runs(self) -> tuple[str, ...]:
         """The runs that hold requests; one of them that has ended is to be told with `release`."""
@@ -186,20 +185,20 @@ class Queue:
 
     def release(self, run_id: str, now: datetime) -> int:
         """Take back what a run held when it ended without a word; returns how many. The attempt counts as failed."""
-        return self._fail(table.c.run_id == run_id, f"Run {run_id} ended before it was done with it.", now)
+        return self._fail(_running(run_id), f"Run {run_id} ended before it was done with it.", now)
 
     def view(self) -> QueueView:
         """The queue as it is now."""
         numbers = sa.select(table.c.child, table.c.state, sa.func.count()).group_by(table.c.child, table.c.state)
-        columns = ("id", "child", "entity_type", "entity_id", "state", "attempts", "changed_at", "last_error")
-        wrong = sa.select(*(table.c[name] for name in columns)).where(table.c.last_error != "")
-        counts: dict[str, dict[State, int]] = {}
+        entity = sa.func.concat_ws(":", *(sa.func.nullif(table.c[name], "") for name in ("entity_type", "entity_id")))
+        shown = (table.c.id, table.c.child, entity, *(table.c[name] for name in _SHOWN))
+        newest = (table.c.changed_at.desc(), table.c.id.desc())
+        wrong = sa.select(*shown).where(table.c.last_error != "").order_by(*newest).limit(ERRORS_SHOWN)
+        counts: dict[str, dict[str, int]] = {}
         with self.engine.connect() as connection:
             for child, state, number in connection.execute(numbers.order_by(table.c.child)):
-                counts.setdefault(child, {})[State(state)] = number
-            latest = wrong.order_by(table.c.changed_at.desc(), table.c.id.desc()).limit(ERRORS_SHOWN)
-            errors = tuple(_error(row) for row in connection.execute(latest))
-        return QueueView(counts, errors)
+                counts.setdefault(child, {})[state] = number
+            return QueueView(counts, tuple(QueueError(*row) for row in connection.execute(wrong)))
 
     def forget_done(self, before: datetime) -> int:
         """Forget requests that were done before that time; all others stay."""
@@ -214,10 +213,8 @@ class Queue:
         return self._change(which, state=state, due_at=due_at, last_error=words, changed_at=now)
 
     def _change(self, which: sa.ColumnElement[bool], **values: object) -> int:
-        """Change requests of those that are running."""
-        update = table.update().where(which, table.c.state == State.RUNNING).values(**values)
         with self.engine.begin() as connection:
-            return int(connection.execute(update).rowcount)
+            return int(connection.execute(table.update().where(which).values(**values)).rowcount)
 
 
 def _words(text: str) -> str:
@@ -229,22 +226,20 @@ def _is_due(now: datetime) -> sa.ColumnElement[bool]:
     return (table.c.state == State.PENDING) & (table.c.due_at <= now)
 
 
+def _running(run_id: str) -> sa.ColumnElement[bool]:
+    return (table.c.run_id == run_id) & (table.c.state == State.RUNNING)
+
+
 def _held(run_id: str, ids: Collection[int]) -> sa.ColumnElement[bool]:
     """Of these requests, those that the run holds: what it reports late must not touch what another took since."""
-    return (table.c.run_id == run_id) & (table.c.id == sa.any_(sa.literal(list(ids), sa.ARRAY(sa.BigInteger))))
+    return _running(run_id) & among(table.c.id, ids)
 
 
 def _row(request: NewRequest | UnreadableRequest, now: datetime) -> dict[str, object]:
+    """As what a wish begins; its note is the first that last_error says, and an attempt that fails writes over it."""
     state = State.PENDING
     if isinstance(request, UnreadableRequest):
         request, state = NewRequest("", "", "", request.payload, note=request.reason), State.SET_ASIDE
     row: dict[str, object] = request._asdict()
-    # It is the first that last_error says; an attempt that fails writes over it.
-    del row["note"]
-    row |= {"once": request.once or None, "state": state, "last_error": _words(request.note)}
-    return row | {"due_at": now, "created_at": now, "changed_at": now}
-
-
-def _error(row: sa.Row) -> QueueError:
-    entity = f"{row.entity_type}:{row.entity_id}" if row.entity_type else ""
-    return QueueError(row.id, row.child, entity, State(row.state), row.attempts, row.changed_at, row.last_error)
+    row["last_error"] = _words(str(row.pop("note")))
+    return row | {"once": request.once or None, "state": state, "due_at": now, "created_at": now, "changed_at": now}

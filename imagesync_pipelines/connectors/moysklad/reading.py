@@ -11,19 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
-from imagesync_pipelines.connectors.moysklad.child import child_of, left_by, look_at, main_api, remember_main
+from imagesync_pipelines.connectors.moysklad.child import Run, child_of, left_by, look_at, main_api, remember_main
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, SkippedOffError
 from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, MainReading, key_parts
-from imagesync_pipelines.connectors.moysklad.options import EntityChoice, ReadingOptions, requested
 from imagesync_pipelines.connectors.moysklad.queue import Queue
-from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.settings import EntityChoice, ReadingOptions
 from imagesync_pipelines.storage.mirror import (
     MirrorRow,
     count_live,
@@ -41,7 +41,7 @@ from imagesync_pipelines.storage.mirror import (
 )
 from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Texts
+from imagesync_pipelines.sync.steps import CheckResult, StepResult, Texts
 
 MAIN_IMAGES = "main_images"
 DELETED = "the main account does not have it any more"
@@ -53,9 +53,8 @@ _SHARED = f"{MAIN}/shared"
 _PORTION = 1000
 
 
-def main_images(context: RunContext[MoyskladSettings], options: ReadingOptions) -> StepResult:
+def main_images(context: Run, options: ReadingOptions) -> StepResult:
     """The main account into the mirror, for a run of a child account or for itself; ends a run of one that is off."""
-    keys = options.choice().keys
     if context.account:
         try:
             child_of(context).refuse_off()
@@ -65,7 +64,7 @@ def main_images(context: RunContext[MoyskladSettings], options: ReadingOptions) 
             return StepResult(ends=why, summary=summary, warnings=(why,))
         if options.requests:
             Queue(context.installation.engine).take(context.account, context.run_id, context.clock())
-            keys = requested(context)
+    keys = options.of_run(context).keys
 
     def read() -> MainReading:
         with main_api(context) as api:
@@ -86,19 +85,13 @@ def main_images(context: RunContext[MoyskladSettings], options: ReadingOptions) 
             "images/read": found.images,
             "api/calls": found.calls,
         },
-        shown={
-            "complete": found.complete,
-            "unread": Texts([f"{key}: {why}" for key, why in sorted(found.unread.items())]),
-            "warnings": Texts(found.warnings),
-        },
+        shown={"complete": found.complete, "unread": Texts(found.problems), "warnings": Texts(found.warnings)},
         lines=[f"main: {what}: {kinds_in(found.seen) or 'nothing'} with {found.images} images; {found.calls} calls."],
         warnings=found.warnings,
     )
 
 
-def read_main_account(
-    context: RunContext[MoyskladSettings], api: MoyskladApi, *, full: bool = False, keys: Sequence[str] = ()
-) -> MainReading:
+def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, keys: Sequence[str] = ()) -> MainReading:
     """Read the main account into the mirror: what changed since the cursor, all of it with `full`, or only `keys`.
 
     Raises AccountBusyError when another run reads it, RowsMissingError, and the errors of the API; nothing was changed
@@ -126,7 +119,7 @@ def read_main_account(
     return found
 
 
-def read_once(context: RunContext[MoyskladSettings], moment: str, read: Callable[[], MainReading]) -> MainReading:
+def read_once(context: Run, moment: str, read: Callable[[], MainReading]) -> MainReading:
     """The reading that the first of the runs of this moment (any text) made, else this run makes it, and shares it.
 
     Raises what reading raises; the next run of the moment then tries itself.
@@ -144,21 +137,21 @@ def read_once(context: RunContext[MoyskladSettings], moment: str, read: Callable
     return made
 
 
-def reading_of(context: RunContext[MoyskladSettings]) -> MainReading | None:
+def reading_of(context: Run) -> MainReading | None:
     """The reading of the main account of this run's lineage; None when it made none."""
     return left_by(_main(context), MAIN_IMAGES, MainReading)
 
 
-def every_entity_was_read(context: RunContext[MoyskladSettings]) -> Mapping[str, CheckResult]:
+def every_entity_was_read(context: Run) -> Mapping[str, CheckResult]:
     """Whether the last reading proved to be complete, and which entities it could not use."""
     found = look_at(_main(context), MAIN_IMAGES, MainReading)
-    problems = [f"{key}: {why}" for key, why in sorted(found.unread.items())]
-    result = CheckResult(
-        found.complete and not problems,
-        found.reason or f"{len(problems)} entities stay as they were read before",
-        {"entities": Texts(problems), "number": len(problems)},
-    )
-    return {"every_entity_was_read": result}
+    number = len(found.problems)
+    said = found.reason or f"{number} entities stay as they were read before"
+    return {
+        "every_entity_was_read": CheckResult(
+            found.complete and not number, said, {"entities": Texts(found.problems), "number": number}
+        )
+    }
 
 
 def read_main(
@@ -179,23 +172,33 @@ def read_main(
         before = None if value is None else datetime.fromisoformat(value)
         since = None if full or before is None else before - overlap
         with staging(connection):
-            scan, reason = _Scan(connection, api, permanent), ""
             for _ in range(repeats + 1):
                 stage_nothing(connection)
                 scan = _Scan(connection, api, permanent)
                 reason = scan.read(since)
                 if not reason:
                     break
-            reason = reason or ("" if since else scan.nothing_left())
+            # A lost right to see products looks the same as an account that has none.
+            there = 0 if reason or since or scan.distinct else count_live(connection, NAME, MAIN)
+            if there:
+                reason = f"the main account lists nothing, but there were {there}; nothing is concluded from that"
             missing = unstaged_keys(connection, NAME, MAIN) if since is None and not reason else []
             connection.commit()
             deleted = scan.confirm(missing)
             after = max(filter(None, (before, None if reason else scan.newest)), default=None)
-            found = scan.kept(deleted, reason, full=since is None, cursor_before=before, cursor_after=after)
+            found = scan.kept(
+                deleted,
+                full=since is None,
+                complete=not reason,
+                reason=reason,
+                cursor_before=before,
+                cursor_after=after,
+                calls=api.calls - calls,
+            )
             if after is not None:
                 move_cursor(connection, NAME, MAIN, after.isoformat())
             connection.commit()
-    return found.model_copy(update={"calls": api.calls - calls})
+    return found
 
 
 def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str], *, permanent: bool) -> MainReading:
@@ -208,9 +211,9 @@ def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str], *,
         scan = _Scan(connection, api, permanent)
         deleted = scan.confirm(sorted(keys))
         scan.refuse_rowless()
-        found = scan.kept(deleted)
+        found = scan.kept(deleted, calls=api.calls - calls)
         connection.commit()
-    return found.model_copy(update={"calls": api.calls - calls})
+    return found
 
 
 def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | None = None) -> Iterator[list[Entity]]:
@@ -233,7 +236,7 @@ def kinds_in(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{number} {kind}s" for kind, number in sorted(numbers.items()) if number)
 
 
-def _main(context: RunContext[MoyskladSettings]) -> RunContext[MoyskladSettings]:
+def _main(context: Run) -> Run:
     """The same run as it works on the main account: its lock and hand-overs are one, whatever child a run is for."""
     return replace(context, account=MAIN)
 
@@ -244,8 +247,8 @@ class _Scan:
     def __init__(self, connection: sa.Connection, api: MoyskladApi, permanent: bool) -> None:
         self._connection, self._api, self._permanent = connection, api, permanent
         self.newest: datetime | None = None
+        self.distinct = 0
         self._types: Counter[str] = Counter()
-        self._distinct = 0
         self._images = 0
         self._with_images = 0
         self._unread: dict[str, str] = {}
@@ -259,15 +262,8 @@ class _Scan:
             sizes.append(page.size)
             self._take(page)
         self.refuse_rowless()
-        self._distinct = settle_staging(self._connection)
-        return why_unproven(sizes, self._distinct, rows="entities", source="the account")
-
-    def nothing_left(self) -> str:
-        """Why a scan over everything that saw nothing proves nothing: a lost right to see products looks the same."""
-        there = 0 if self._distinct else count_live(self._connection, NAME, MAIN)
-        return (
-            f"the main account lists nothing, but there were {there}; nothing is concluded from that" if there else ""
-        )
+        self.distinct = settle_staging(self._connection)
+        return why_unproven(sizes, self.distinct, rows="entities", source="the account")
 
     def confirm(self, keys: Sequence[str]) -> frozenset[str]:
         """Ask for entities by their ids and stage what comes; the keys of those that the account does not have.
@@ -292,21 +288,10 @@ class _Scan:
                 f"{self._with_images} entities have images, and no row of them came; nothing is concluded from that"
             )
 
-    def kept(
-        self,
-        deleted: Collection[str],
-        reason: str = "",
-        *,
-        full: bool = False,
-        cursor_before: datetime | None = None,
-        cursor_after: datetime | None = None,
-    ) -> MainReading:
-        """Merge what is staged, and mark what is gone, in the caller's transaction; what is told of it."""
+    def kept(self, deleted: Collection[str], **told: Any) -> MainReading:
+        """Merge what is staged, and mark what is gone, in the caller's transaction; all of it, and what is told."""
         merged = merge(self._connection, NAME, MAIN, None)
         return MainReading(
-            full=full,
-            complete=not reason,
-            reason=reason,
             seen=dict(self._types),
             images=self._images,
             new=merged.new,
@@ -314,41 +299,33 @@ class _Scan:
             deleted=mark_gone(self._connection, NAME, MAIN, deleted, DELETED),
             archived=mark_gone(self._connection, NAME, MAIN, self._archived, ARCHIVED),
             unread=self._unread,
-            cursor_before=cursor_before,
-            cursor_after=cursor_after,
-            calls=0,
             accounts=frozenset(self._accounts),
+            **told,
         )
 
     def _take(self, page: AssortmentPage) -> None:
-        """Stage the rows of a page, and note what it tells."""
+        """Stage the rows of a page, and note what it tells; of what is only seen, the mirror's row stays."""
         self._unread |= page.illegible
-        rows = [_seen(key) for key in page.illegible if key.partition(":")[0] in TYPES]
+        seen = [key for key in page.illegible if key.partition(":")[0] in TYPES]
+        rows = []
         for entity in page.entities:
             self._accounts.add(entity.account_id)
             self.newest = entity.updated if self.newest is None else max(self.newest, entity.updated)
             if entity.archived:
                 self._archived.add(entity.key)
-                rows.append(_seen(entity.key))
+                seen.append(entity.key)
                 continue
             self._types[entity.type] += 1
             self._with_images += entity.image_count > 0
-            if len(entity.images or ()) != entity.image_count:
+            images = entity.images or ()
+            if len(images) != entity.image_count:
                 self._unread[entity.key] = _NOT_DELIVERED
-                rows.append(_seen(entity.key))
+                seen.append(entity.key)
                 continue
             self._images += entity.image_count
-            rows.append(_row(entity))
-        stage(self._connection, rows)
-
-
-def _row(entity: Entity) -> MirrorRow:
-    known = entity if entity.images is not None else replace(entity, images=())
-    return MirrorRow(entity.key, entity.key, _fingerprint(known), known.as_json(), entity.updated)
-
-
-def _seen(key: str) -> MirrorRow:
-    return MirrorRow(key, None, None, None, None)
+            text = replace(entity, images=images).as_json()
+            rows.append(MirrorRow(entity.key, entity.key, _fingerprint(entity), text, entity.updated))
+        stage(self._connection, [*(MirrorRow(key, None, None, None, None) for key in seen), *rows])
 
 
 def _fingerprint(entity: Entity) -> str:

@@ -1,12 +1,13 @@
 """The pure rules: which images a child account gets, which of its images are ours, what list an entity is to get."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN
 from imagesync_pipelines.connectors.moysklad.model import (
     MOST_IMAGES,
+    NAME,
     ChildRecord,
     EntityTask,
     ImageRow,
@@ -45,8 +46,7 @@ class Slot(NamedTuple):
     fallback: Managed | None = None
 
 
-@dataclass
-class ImageListing:
+class ImageListing(NamedTuple):
     """The list that an entity is to get, and why images of it are not in it, by row key."""
 
     slots: list[Slot]
@@ -73,23 +73,28 @@ def identity(image_id: str, limit: int | None = None) -> str:
     return image_id if limit is None else f"{image_id}{_SMALLER}{limit}"
 
 
+def source_of(source: str) -> str:
+    """The name under which the content of an image of the main account is kept."""
+    return f"{NAME}:{MAIN}:{source}"
+
+
 def image_of(source: str) -> str:
     """The id in the main account of what a copy is a copy of."""
     return source.partition(_SMALLER)[0]
 
 
-def numbered(sources: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Ids with how often each came before: the same name and bytes twice are two images with one id."""
-    met: Counter[str] = Counter()
-    for source in sources:
-        yield source, met[source]
-        met[source] += 1
-
-
 def row_keys(group: str, images: Sequence[Managed]) -> list[str]:
-    """The keys of a list of images in a plan: by main image id, or by the child's id for those of its owner."""
-    names = [image_of(image.source) or f"child/{image.id}" for image in images]
-    return [f"{group}#{name}#{number}" for name, number in numbered(names)]
+    """The keys of a list of images in a plan: by main image id, or by the child's id for those of its owner.
+
+    They are numbered, for the same name and bytes twice are two images with one id.
+    """
+    met: Counter[str] = Counter()
+    keys = []
+    for image in images:
+        name = image_of(image.source) or f"child/{image.id}"
+        keys.append(f"{group}#{name}#{met[name]}")
+        met[name] += 1
+    return keys
 
 
 def sent_name(filename: str, image_id: str, image_format: str) -> str:
@@ -184,7 +189,7 @@ def listing_of(
     rest = list(there)
     slots: list[Slot] = []
     reasons: dict[str, str] = {}
-    kept = [_taken(rest, image) for image in task.images]
+    kept = [pop_image(rest, child_id=one.child_id, source="" if one.child_id else one.source) for one in task.images]
     for image, mine in zip(task.images, kept, strict=True):
         if mine is not None:
             slots.append(Slot(image.key, mine, keep=mine.id))
@@ -209,13 +214,6 @@ def listing_of(
         reasons[slot.key] = NO_PLACE
         slots.remove(slot)
     return ImageListing(slots, reasons)
-
-
-def _taken(rest: list[Managed], image: Wanted) -> Managed | None:
-    """Take out of `rest` what is the image already."""
-    if image.child_id:
-        return pop_image(rest, child_id=image.child_id)
-    return pop_image(rest, source=image.source)
 
 
 def pop_image(images: list[Managed], *, source: str = "", child_id: str = "") -> Managed | None:

@@ -3,25 +3,23 @@
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
+from typing import NamedTuple
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad.child import ChildIdentity, ChildRun
+from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
-from imagesync_pipelines.connectors.moysklad.content import kept_of
 from imagesync_pipelines.connectors.moysklad.errors import (
-    AccountForbiddenError,
-    AccountRefusedError,
+    FATAL,
     AccountStoppedError,
     EntityGoneError,
     ImagesRefusedError,
     ImageTooLargeError,
     RowsMissingError,
-    SameAccountError,
     StaleError,
     TooLargeError,
 )
@@ -47,27 +45,22 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     seen_of,
 )
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer
-from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.storage.contents import Content, ContentMissingError
+from imagesync_pipelines.storage.contents import ContentMissingError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult
-from imagesync_pipelines.upstream.errors import UpstreamError
 
-# What no entity can help: the run of the account ends with it.
-FATAL = (AccountRefusedError, AccountForbiddenError, SameAccountError)
-# So many entities in a row without an answer are no matter of single entities.
-GIVE_UP_AFTER = 10
 # The owner may write at any time; a list older than this is read again before it is replaced.
 FRESH_FOR = timedelta(seconds=30)
 # An entity that somebody writes to in the same moment is read and written again so often.
 _TRIES = 3
 # The frame of one entity in a request of many: its address, its type and brackets.
 _ENTITY_BYTES = 300
+# As long as every id of an image.
+ANY_ID = "0" * 36
 NO_ENTITY = "the child account does not have this entity any more; the next run looks for it again"
 
 
-@dataclass(frozen=True)
-class ReadLists:
+class ReadLists(NamedTuple):
     """Lists that were read. rows: by key. gone: keys of entities that the child account does not have any more.
 
     unread: key to reason of those whose rows did not come; nothing is concluded from that.
@@ -78,8 +71,8 @@ class ReadLists:
     unread: Mapping[str, str]
 
 
-def read_lists(api: MoyskladApi, ids: Mapping[str, str], identity: ChildIdentity) -> Iterator[ReadLists]:
-    """Read the images of these entities (key to child id), 100 per call. identity: looks at whose they are.
+def read_lists(child: ChildRun, api: MoyskladApi, ids: Mapping[str, str]) -> Iterator[ReadLists]:
+    """Read the images of these entities (key to child id), 100 per call, and look at whose they are.
 
     Raises SameAccountError and the errors of the API.
     """
@@ -88,7 +81,7 @@ def read_lists(api: MoyskladApi, ids: Mapping[str, str], identity: ChildIdentity
         found: dict[str, Entity] = {}
         illegible: dict[str, str] = {}
         for page in api.assortment(ids=list(portion.values())):
-            identity.check(entity.account_id for entity in page.entities)
+            child.check_identity(entity.account_id for entity in page.entities)
             found |= {entity.id: entity for entity in page.entities}
             illegible |= {key.partition(":")[2]: why for key, why in page.illegible.items()}
         rows: dict[str, tuple[ImageRow, ...]] = {}
@@ -102,77 +95,17 @@ def read_lists(api: MoyskladApi, ids: Mapping[str, str], identity: ChildIdentity
         yield ReadLists(rows, frozenset(portion.keys() - rows.keys() - unread.keys()), unread)
 
 
-class ChildLists:
-    """What is there before an entity is written. Used from several threads.
-
-    A mirror is written whole, so what we know of it does; an account whose owner has images of his own is read, with
-    the entities that come next, in the order of their keys. kept: content by the identity of an image, which says as
-    what it is sent, and was.
-    """
-
-    def __init__(
-        self, child: ChildRun, api: MoyskladApi, tasks: Mapping[str, EntityTask], kept: Mapping[str, Content]
-    ) -> None:
-        self._child, self._api, self._tasks, self._kept = child, api, tasks, kept
-        self._order = sorted(tasks)
-        self._reads = not child.mirror
-        self._identity = child.identity
-        self._records = child.state.records(self._order)
-        self._begun: set[str] = set()
-        self._lock = threading.Lock()
-        self._read: dict[str, tuple[datetime, ReadLists]] = {}
-
-    def there(self, key: str, *, again: bool = False) -> tuple[tuple[Managed, ...], bool]:
-        """The images of an entity, and whether they were just read; `again`: they must be.
-
-        Raises EntityGoneError, RowsMissingError, SameAccountError, and the errors of the API.
-        """
-        with self._lock:
-            self._begun.add(key)
-            if not self._reads and not again:
-                return self._records.get(key, ChildRecord()).images, False
-            if again:
-                # What was begun meanwhile is noted there, with the very names that were sent.
-                self._records |= self._child.state.records([key])
-                self._read_now([key])
-            elif self._is_old(key):
-                coming = (other for other in self._order if other not in self._begun)
-                self._read_now([key, *islice(coming, EXPANDED_LIMIT - 1)])
-            found = self._read[key][1]
-        if key in found.gone:
-            raise EntityGoneError(f"the child account does not have {self._tasks[key].name} ({key}) any more")
-        if key in found.unread:
-            raise RowsMissingError(f"{self._tasks[key].name}: {found.unread[key]}")
-        expected = expected_by_task(self._tasks[key].images, self._kept)
-        return recognised(found.rows[key], self._records.get(key, ChildRecord()), expected), True
-
-    def refresh(self, keys: Sequence[str]) -> None:
-        """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
-
-        Raises SameAccountError, and the errors of the API.
-        """
-        with self._lock:
-            old = [key for key in keys if self._reads and self._is_old(key)]
-            if old:
-                self._read_now(old)
-
-    def _is_old(self, key: str) -> bool:
-        return key not in self._read or self._child.context.clock() - self._read[key][0] > FRESH_FOR
-
-    def _read_now(self, keys: Sequence[str]) -> None:
-        ids = {key: self._tasks[key].child_id for key in keys}
-        for found in read_lists(self._api, ids, self._identity):
-            self._read |= dict.fromkeys(keys, (self._child.context.clock(), found))
-
-
 class ImageTarget:
     """A child account's images as the engine writes them; satisfies its RemoteTarget.
 
+    A mirror is written whole, so what we know of its lists does; an account whose owner has images of his own is read
+    before it is written, with the entities that come next, in the order of their keys.
+
     tasks: by group. failed: why there is no content, by the identity of an image. limit: the largest image that the
     account takes, in bytes; what its server names is believed and kept.
-    stopped: why the rest of the plan was left, '' while it was not: the rows that were left are REFUSED and wait for
-    the next run. sent, removed: images per entity type. reasons: why images are not there, by row key; refused: those
-    of them that the account will not take, however often they are sent. gone: entities that it does not have any more.
+    stopped: why the rest of the plan was left, '' while it was not: it waits for the next run. sent, removed: images
+    per entity type. reasons: why images are not there, by row key; refused: those of them that the account will not
+    take, however often they are sent. gone: entities that it does not have any more.
     """
 
     def __init__(
@@ -186,10 +119,13 @@ class ImageTarget:
         self.child, self.api, self.tasks, self.limit = child, api, tasks, limit
         self.state, self.contents, self._failed = child.state, child.contents, failed
         sources = {image.source for task in tasks.values() for image in task.images if not image.child_id}
-        self._kept = kept_of(self.contents, sources)
-        self.lists = ChildLists(child, api, tasks, self._kept)
-        self._lock = threading.Lock()
-        self._silent = 0
+        # Content by the identity of an image, which says as what it is sent, and was.
+        self._kept = child.kept_of(sources)
+        self._order = sorted(tasks)
+        self._records = self.state.records(self._order)
+        self._begun: set[str] = set()
+        self._lists: dict[str, tuple[datetime, ReadLists]] = {}
+        self._reading, self._counting = threading.Lock(), threading.Lock()
         self.stopped = ""
         self.sent: Counter[str] = Counter()
         self.removed: Counter[str] = Counter()
@@ -206,36 +142,22 @@ class ImageTarget:
         return rows_frame({group: records.get(group, ChildRecord()) for group in groups})
 
     def apply(self, work: GroupWork) -> list[RowResult]:
-        """Write one entity. Raises AnswerLostError, AccountRefusedError, AccountForbiddenError, and others about it.
+        """Write one entity; once the account stopped, the rest is left.
 
-        Once the account stopped, or does not answer for several entities in a row, the rest is left.
+        Raises AnswerLostError, AccountRefusedError, AccountForbiddenError, and other errors about it.
         """
-        if self.stopped:
-            return same_for_all(work, Outcome.REFUSED, self.stopped)
-        try:
-            results = self._apply(work, self.tasks[work.group])
-        except FATAL:
-            raise
-        except AccountStoppedError as error:
-            self.stopped = error_reason(error)
-            return same_for_all(work, Outcome.REFUSED, self.stopped)
-        except (AnswerLostError, UpstreamError) as error:
-            with self._lock:
-                self._silent += 1
-                if self._silent >= GIVE_UP_AFTER:
-                    self.stopped = f"{self._silent} entities in a row got no answer, the last: {error}"
-            raise
-        with self._lock:
-            self._silent = 0
-        return results
-
-    def _apply(self, work: GroupWork, task: EntityTask) -> list[RowResult]:
+        refused = ""
         for attempt in range(_TRIES):
             try:
-                there, fresh = self.lists.there(work.group, again=attempt > 0)
-                return self._write(work, task, there, fresh=fresh)
+                there, fresh = self.there(work.group, again=attempt > 0)
+                return self._write(work, self.tasks[work.group], there, fresh=fresh)
+            except FATAL:
+                raise
+            except AccountStoppedError as error:
+                self.stopped = error_reason(error)
+                return same_for_all(work, Outcome.REFUSED, self.stopped)
             except EntityGoneError:
-                forget_entities(self.child, [work.group])
+                forget_entities(self.child.engine, self.child.alias, [work.group])
                 self.gone.add(work.group)
                 return same_for_all(work, Outcome.FAILED, NO_ENTITY)
             except StaleError as error:
@@ -248,11 +170,11 @@ class ImageTarget:
         """Write an entity, and note what it holds, whatever ended it."""
         listing = self.listing(task, there)
         if any(not slot.keep for slot in listing.slots):
-            self.state.begin(work.group, [slot.image for slot in listing.slots if slot.key])
+            self.state.begin_list({work.group: [slot.image for slot in listing.slots if slot.key]})
         writer = Writer(
-            send=lambda parts: self.api.set_images(task.type, task.child_id, parts),
+            send=partial(self.api.set_images, task.type, task.child_id),
             load=self.load,
-            size_of_kept=lambda child_id: self.api.part_size(task.type, task.child_id, KeptImage(child_id)),
+            named_bytes=self.api.part_size(task.type, task.child_id, KeptImage(ANY_ID)),
             learn=self.learn,
             now=there,
             fresh=fresh,
@@ -267,6 +189,47 @@ class ImageTarget:
             return same_for_all(work, Outcome.FAILED, error_reason(error))
         self.refused |= writer.refused
         return self.done(work, there, writer.now, writer.sent, listing.reasons | writer.bad)
+
+    def there(self, key: str, *, again: bool = False) -> tuple[tuple[Managed, ...], bool]:
+        """The images of an entity, and whether they were just read; `again`: they must be.
+
+        Raises EntityGoneError, RowsMissingError, SameAccountError, and the errors of the API.
+        """
+        with self._reading:
+            self._begun.add(key)
+            if self.child.mirror and not again:
+                return self._records.get(key, ChildRecord()).images, False
+            if again:
+                # What was begun meanwhile is noted there, with the very names that were sent.
+                self._records |= self.state.records([key])
+                self._read_now([key])
+            elif self._is_old(key):
+                coming = (other for other in self._order if other not in self._begun)
+                self._read_now([key, *islice(coming, EXPANDED_LIMIT - 1)])
+            found = self._lists[key][1]
+        if key in found.gone:
+            raise EntityGoneError(f"the child account does not have {self.tasks[key].name} ({key}) any more")
+        if key in found.unread:
+            raise RowsMissingError(f"{self.tasks[key].name}: {found.unread[key]}")
+        expected = expected_by_task(self.tasks[key].images, self._kept)
+        return recognised(found.rows[key], self._records.get(key, ChildRecord()), expected), True
+
+    def refresh(self, keys: Sequence[str]) -> None:
+        """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
+
+        Raises SameAccountError, and the errors of the API.
+        """
+        with self._reading:
+            old = [key for key in keys if not self.child.mirror and self._is_old(key)]
+            if old:
+                self._read_now(old)
+
+    def _is_old(self, key: str) -> bool:
+        return key not in self._lists or self.child.context.clock() - self._lists[key][0] > FRESH_FOR
+
+    def _read_now(self, keys: Sequence[str]) -> None:
+        for found in read_lists(self.child, self.api, {key: self.tasks[key].child_id for key in keys}):
+            self._lists |= dict.fromkeys(keys, (self.child.context.clock(), found))
 
     def listing(self, task: EntityTask, there: Sequence[Managed]) -> ImageListing:
         """The list that an entity is to get."""
@@ -294,7 +257,7 @@ class ImageTarget:
         self.state.note({work.group: seen_of(now, self.child.child.ownership)})
         kind = self.tasks[work.group].type
         left = Counter(image.id for image in before) - Counter(image.id for image in now)
-        with self._lock:
+        with self._counting:
             self.sent[kind] += sent
             self.removed[kind] += left.total()
             self.reasons.update(reasons)
@@ -334,7 +297,7 @@ class FirstFill:
     def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
         """One request. Raises AnswerLostError and AccountStoppedError."""
         target = self._target
-        target.lists.refresh([work.group for work in works])
+        target.refresh([work.group for work in works])
         fills = [(work, listing) for work in works if (listing := self._empty(work)) is not None]
         if not fills:
             return []
@@ -345,8 +308,7 @@ class FirstFill:
                 lists[target.tasks[work.group].child_id] = new
         except ContentMissingError:
             return []
-        for work, listing in fills:
-            target.state.begin(work.group, [slot.image for slot in listing.slots])
+        target.state.begin_list({work.group: [slot.image for slot in listing.slots] for work, listing in fills})
         try:
             answers = target.api.set_images_bulk(target.tasks[fills[0][0].group].type, lists)
         except (TooLargeError, ImagesRefusedError):
@@ -361,7 +323,7 @@ class FirstFill:
     def _empty(self, work: GroupWork) -> ImageListing | None:
         """What an entity is to get, if it has no image and that fits into a request."""
         try:
-            there, _ = self._target.lists.there(work.group)
+            there, _ = self._target.there(work.group)
         except (EntityGoneError, RowsMissingError):
             return None
         if there:

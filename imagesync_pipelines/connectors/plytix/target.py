@@ -26,7 +26,6 @@ from imagesync_pipelines.connectors.plytix.ledger import Ledger
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task
 from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
-from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -43,8 +42,6 @@ STILL_THUMBNAIL = "the MAIN image that is to replace it is not the thumbnail yet
 FRESH_FOR = timedelta(seconds=30)
 # The products read in one call with the one that is due: as many as are written before they are old themselves.
 LOOK_AHEAD = 40
-# So many products in a row without an answer are no matter of single products.
-GIVE_UP_AFTER = 10
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
 
 
@@ -53,8 +50,8 @@ class GalleryTarget:
 
     links, beside, thumbnails: what was written, by SKU: links made; those of them of other content than the same image
     had, which is still in the gallery, since a link only appends; the asset that the thumbnail was set to. uploads: the
-    pictures that had to be uploaded meanwhile. stopped: why the rest of the plan was left, '' while it was not: the
-    rows that were left are REFUSED and wait for the next run, which plans them again.
+    pictures that had to be uploaded meanwhile. stopped: why the rest of the plan was left, '' while it was not: it
+    waits for the next run, which plans it again.
     """
 
     def __init__(
@@ -81,8 +78,7 @@ class GalleryTarget:
         self._products: dict[str, PlytixProduct | None] = {sku: task.product for sku, task in tasks.items()}
         self._read_at = dict.fromkeys(tasks, read_at or _LONG_AGO)
         self._begun: set[str] = set()
-        self._silent = 0
-        self._reading, self._counting = threading.Lock(), threading.Lock()
+        self._reading = threading.Lock()
         self.uploads = Uploads(api, ledger)
         self.links: dict[str, int] = {}
         self.beside: dict[str, int] = {}
@@ -110,26 +106,11 @@ class GalleryTarget:
         )
 
     def apply(self, work: GroupWork) -> list[RowResult]:
-        """Write one product's gallery and thumbnail.
+        """Write one product's gallery and thumbnail; once the account's calls are used up, the rest is left.
 
-        Once the account's calls are used up, or Plytix does not answer for several products in a row, the rest is
-        left. Raises AnswerLostError, CredentialsError, NotAllowedError, and other errors of Plytix about this product.
+        Raises AnswerLostError, CredentialsError, NotAllowedError, and other errors of Plytix about this product.
         """
-        if self.stopped:
-            return same_for_all(work, Outcome.REFUSED, self.stopped)
-        try:
-            results = self._write_by_patch(work) if self._policy.strategy == "patch" else self._write_by_links(work)
-        except FATAL:
-            raise
-        except (AnswerLostError, UpstreamError) as error:
-            with self._counting:
-                self._silent += 1
-                if self._silent >= GIVE_UP_AFTER:
-                    self.stopped = f"{self._silent} products in a row got no answer, the last: {error}"
-            raise
-        with self._counting:
-            self._silent = 0
-        return results
+        return self._write_by_patch(work) if self._policy.strategy == "patch" else self._write_by_links(work)
 
     def _write_by_links(self, work: GroupWork) -> list[RowResult]:
         """Append the images that are missing, in the order of the listing, then set the thumbnail."""

@@ -69,7 +69,7 @@ def error_json(code: int | None, text: str = "Ошибка", **more: object) -> 
 
 def image(image_id: str, *, filename: str = "птица.png", size: int = 14052) -> ImageRow:
     """An image in the connector's words."""
-    return ImageRow(image_id, filename, size, "птица", MOMENT, f"{URL}/download/{image_id}")
+    return ImageRow(image_id, filename, size, f"{URL}/download/{image_id}")
 
 
 def entity(

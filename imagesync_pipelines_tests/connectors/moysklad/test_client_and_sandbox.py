@@ -38,6 +38,7 @@ from imagesync_pipelines.sandbox.moysklad.model import (
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 from imagesync_pipelines.upstream.errors import NotJsonError
 from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines_tests.connectors.moysklad.worlds import run_of
 
 NOON = datetime(2026, 10, 5, 9, tzinfo=UTC)
 TEN_MINUTES = timedelta(minutes=10)
@@ -80,8 +81,8 @@ def test_an_account_is_read_matched_and_written_with_the_fewest_calls(database: 
         with database.connect() as connection:
             entities = entities_of(connection, keys)
         assert len(entities) == 13
-        mapped = find_counterparts(database, north, child, entities)
-        assert (len(mapped.ids), mapped.unmatched, mapped.calls) == (13, (), 3)
+        mapped = find_counterparts(run_of(database, child), north, entities)
+        assert (len(mapped.ids), mapped.unmatched, north.calls) == (13, [], 3)
         for entity in entities:
             parts = [NewImage(row.filename, main.download(row)) for row in entity.images or ()]
             written = north.set_images(entity.type, mapped.ids[entity.key], parts)

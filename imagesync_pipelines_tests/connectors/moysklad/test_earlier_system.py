@@ -10,6 +10,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
 from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.reading import read_main_account
+from imagesync_pipelines.connectors.moysklad.settings import ChildPlanOptions, ChosenEntities
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
@@ -54,8 +55,8 @@ def test_a_look_at_what_a_mirror_would_take_away_takes_nothing_away_when_the_acc
     run = world.child_run("look", ownership=Ownership.MIRROR)
     with world.api(MAIN) as main, world.api(CHILD) as api:
         read_main_account(run.context, main)
-        map_entities(run, api)
-        make_plan(run, api, main, check_child=True)
+        map_entities(run, api, ChosenEntities())
+        make_plan(run, api, main, ChildPlanOptions(check_child=True))
     made, done = world.run()
     assert not (made.plan["change"] == Change.REMOVE).any()
     assert done.error_count == 0

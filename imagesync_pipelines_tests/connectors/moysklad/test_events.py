@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from imagesync_pipelines.connectors.moysklad.errors import EventsError
 from imagesync_pipelines.connectors.moysklad.incoming import read_events
+from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines_tests.connectors.moysklad.names import ENTITY, MAIN_ID, NAMES, NORTH_ID
 
 OTHER = "8b382799-f7d2-11e5-8a84-bae5000003a5"
@@ -90,5 +90,5 @@ def test_with_every_child_off_nothing_is_asked_for() -> None:
     ids=["nothing", "no JSON", "a list", "no events", "no entity", "no type"],
 )
 def test_what_is_no_call_is_refused_with_the_place(sent: bytes, said: str) -> None:
-    with pytest.raises(EventsError, match=said):
+    with pytest.raises(BadBodyError, match=said):
         read_events(sent, "call-1", NAMES)

@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
-from imagesync_pipelines.connectors.moysklad.options import EntityChoice
+from imagesync_pipelines.connectors.moysklad.settings import ChosenEntities
 from imagesync_pipelines.sandbox.moysklad.making import catalogue
-from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, entity, open_world
+from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, open_world
 
 
 @pytest.mark.parametrize("permanent", [False, True], ids=["two steps", "permanent links"])
@@ -42,10 +42,10 @@ def test_what_one_child_account_needed_is_not_downloaded_for_the_next(database: 
 
 def test_only_the_entities_asked_for_are_written(database: sa.Engine, tmp_path: Path) -> None:
     with open_world(database, tmp_path) as world:
-        world.sync(chosen=EntityChoice(types=("bundle",)))
+        world.sync(chosen=ChosenEntities(entity_type="bundle"))
         assert len(world.names("bundle-1-00000")) == 3
         assert world.names("product-1-00000") == []
-        world.sync(chosen=EntityChoice(keys=(entity(world, "product-1-00001"),)))
+        world.sync(chosen=ChosenEntities(entity=world.main.by_code("product-1-00001").id))
         assert len(world.names("product-1-00001")) == 3
         assert world.names("product-1-00000") == []
         assert world.calls(CHILD, "images post") == 2

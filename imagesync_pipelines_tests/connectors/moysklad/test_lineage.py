@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
-from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
-from imagesync_pipelines.connectors.moysklad.content import fetch_content
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content
 from imagesync_pipelines.connectors.moysklad.mapping import map_entities
 from imagesync_pipelines.connectors.moysklad.reading import read_main_account
+from imagesync_pipelines.connectors.moysklad.settings import ChosenEntities
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, Done, Made, World, open_world
@@ -42,7 +42,7 @@ def plan(world: World, run_id: str, **options: Any) -> Made:
     run = world.child_run(run_id)
     with world.api(MAIN) as main, world.api(CHILD) as api:
         read_main_account(run.context, main, full=True)
-        map_entities(run, api)
+        map_entities(run, api, ChosenEntities())
         return world.plan(run, api, main, **options)
 
 
@@ -50,8 +50,8 @@ def apply(world: World, run_id: str, *ancestors: str, plan_id: int | None = None
     """A run that begins with the content."""
     run = world.child_run(run_id, *ancestors)
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        content = fetch_content(run, main, plan_id=plan_id)
-        return Done(apply_plan(run, api, plan_id=plan_id), content)
+        content = fetch_content(run, main, plan_id)
+        return Done(apply_plan(run, api, plan_id), content)
 
 
 def count(world: World) -> int:
@@ -90,8 +90,8 @@ def test_a_run_that_goes_on_with_a_run_that_had_the_content_tells_of_it_and_coun
         fetched = fetch_content(world.child_run("nightly"), main)
         before = api.calls
         done = Done(apply_plan(world.child_run("again", "nightly"), api), fetched)
-        assert len(fetched.downloaded) == 1
-        assert done.summary.bytes_downloaded == fetched.bytes > 0
+        assert fetched.numbers["images/downloaded"] == 1
+        assert done.summary.bytes_downloaded == fetched.numbers["bytes/downloaded"] > 0
         assert done.summary.api_calls == api.calls - before
     world.assert_same()
 

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount, MoyskladChild
-from imagesync_pipelines.connectors.moysklad.client.answers import values_of
-from imagesync_pipelines.connectors.moysklad.mapping import find_counterparts, forget, read_map
-from imagesync_pipelines.connectors.moysklad.model import Entity, EntityType
+from imagesync_pipelines.connectors.moysklad.mapping import Mapped, find_counterparts, forget_entities, read_map
+from imagesync_pipelines.connectors.moysklad.model import Entity, EntityType, values_of
 from imagesync_pipelines.connectors.moysklad.reading import read_entities
 from imagesync_pipelines_tests.connectors.moysklad.rows import entity
 from imagesync_pipelines_tests.connectors.moysklad.test_reading import Account
+from imagesync_pipelines_tests.connectors.moysklad.worlds import run_of
 
 NORTH = MoyskladChild(MoyskladAccount("north", token=SecretStr("t")))
 SOUTH = MoyskladChild(MoyskladAccount("south", token=SecretStr("t")))
@@ -36,6 +36,10 @@ class Child:
         return [found for found in self.entities if found.type == kind and wanted & set(values_of(found, match_field))]
 
 
+def found_in(database: sa.Engine, account: Child, child: MoyskladChild, entities: Sequence[Entity]) -> Mapped:
+    return find_counterparts(run_of(database, child), account, entities)
+
+
 def _child() -> Child:
     return Child(
         [
@@ -51,31 +55,29 @@ WANTED = [entity("v1", "variant"), entity("p1", code="two"), entity("p3")]
 
 def test_what_is_known_is_not_asked_for_again(database: sa.Engine) -> None:
     child = _child()
-    first = find_counterparts(database, child, NORTH, WANTED)
+    first = found_in(database, child, NORTH, WANTED)
     assert first.ids == {"variant:v1": "w1", "product:p1": "c1"}
     assert [(found.key, found.reason) for found in first.unmatched] == [
         ("product:p3", "the child account has no product with externalCode ext-p3")
     ]
-    assert (first.calls, len(first.new)) == (2, 2)
-    again = find_counterparts(database, child, NORTH, WANTED)
-    assert (again.ids, again.new, again.calls) == (first.ids, (), 1)
+    assert (child.calls, len(first.new)) == (2, 2)
+    again = found_in(database, child, NORTH, WANTED)
+    assert (again.ids, again.new, child.calls) == (first.ids, [], 3)
     assert child.asked[-1] == ("product", ["ext-p3"])
 
 
 def test_every_child_account_has_its_own_map(database: sa.Engine) -> None:
-    find_counterparts(database, _child(), NORTH, WANTED)
-    with database.connect() as connection:
-        assert read_map(connection, SOUTH) == {}
+    found_in(database, _child(), NORTH, WANTED)
+    assert read_map(database, SOUTH) == {}
 
 
 def test_a_variant_brings_its_product_which_is_not_told_of(database: sa.Engine) -> None:
     read_entities(database, Account([entity("p1"), entity("p7")]), ["product:p1", "product:p7"], permanent=False)
     variants = [entity("v1", "variant"), entity("v7", "variant", product_id="p7")]
-    found = find_counterparts(database, _child(), NORTH, variants)
+    found = found_in(database, _child(), NORTH, variants)
     assert found.ids == {"variant:v1": "w1"}
     assert [one.key for one in found.unmatched] == ["variant:v7"]
-    with database.connect() as connection:
-        assert read_map(connection, NORTH) == {"variant:v1": "w1", "product:p1": "c1"}
+    assert read_map(database, NORTH) == {"variant:v1": "w1", "product:p1": "c1"}
 
 
 @pytest.mark.parametrize("match_field", ["externalCode", "barcode"])
@@ -94,32 +96,30 @@ def test_what_the_main_account_has_twice_is_told_whichever_of_them_is_asked_for(
         *(entity(f"w{n}", "variant", external_code="V", barcodes=("5",), product_id=f"c{n}") for n in (3, 4)),
     ])  # fmt: skip
     north = replace(NORTH, match_field=match_field)
-    assert "the main account has several" in find_counterparts(database, child, north, [one]).unmatched[0].reason
-    assert find_counterparts(database, child, north, variants).ids == {"variant:v3": "w3", "variant:v4": "w4"}
+    assert "the main account has several" in found_in(database, child, north, [one]).unmatched[0].reason
+    assert found_in(database, child, north, variants).ids == {"variant:v3": "w3", "variant:v4": "w4"}
 
 
 def test_what_is_forgotten_is_looked_for_anew(database: sa.Engine) -> None:
     child = _child()
-    find_counterparts(database, child, NORTH, WANTED)
-    with database.begin() as connection:
-        forget(connection, NORTH, ["product:p1"])
+    found_in(database, child, NORTH, WANTED)
+    forget_entities(database, "north", ["product:p1"])
     child.entities[0] = entity("c9", external_code="ext-p1")
-    assert find_counterparts(database, child, NORTH, [entity("p1")]).ids == {"product:p1": "c9"}
+    assert found_in(database, child, NORTH, [entity("p1")]).ids == {"product:p1": "c9"}
 
 
 def test_another_field_finds_anew_and_what_it_does_not_find_has_no_counterpart(database: sa.Engine) -> None:
-    find_counterparts(database, _child(), NORTH, WANTED)
+    found_in(database, _child(), NORTH, WANTED)
     by_code = replace(NORTH, match_field="code")
-    found = find_counterparts(database, _child(), by_code, [entity("p1", code="two"), entity("p2", code="one")])
+    found = found_in(database, _child(), by_code, [entity("p1", code="two"), entity("p2", code="one")])
     assert found.ids == {"product:p1": "c2", "product:p2": "c1"}
-    with database.connect() as connection:
-        assert read_map(connection, by_code) == found.ids
-        assert read_map(connection, NORTH) == {"variant:v1": "w1"}
+    assert read_map(database, by_code) == found.ids
+    assert read_map(database, NORTH) == {"variant:v1": "w1"}
 
 
 def test_the_database_itself_refuses_two_owners_of_one_counterpart(database: sa.Engine) -> None:
-    find_counterparts(database, _child(), NORTH, [entity("p1")])
-    second = find_counterparts(database, _child(), NORTH, [entity("p8", external_code="ext-p1")])
+    found_in(database, _child(), NORTH, [entity("p1")])
+    second = found_in(database, _child(), NORTH, [entity("p8", external_code="ext-p1")])
     assert "already that of product:p1" in second.unmatched[0].reason
     row = "'north', 'product:p8', 'c1', 'externalCode', 'ext-p1'"
     with pytest.raises(sa.exc.IntegrityError), database.begin() as connection:

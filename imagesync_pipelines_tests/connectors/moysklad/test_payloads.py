@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.moysklad.accounts import Mode, MoyskladAccount, MoyskladAccounts, MoyskladChild
-from imagesync_pipelines.connectors.moysklad.errors import PayloadsError
 from imagesync_pipelines.connectors.moysklad.incoming import names_of, read_payload, read_payloads
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, UnreadableRequest
+from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines_tests.connectors.moysklad.names import ENTITY, MAIN_ID, NAMES, NORTH_ID
 
 ONE: dict[str, Any] = {
@@ -199,7 +199,7 @@ def test_one_that_is_wrong_keeps_no_other_from_the_queue() -> None:
     ids=["nothing", "cut off", "a picture", "a line cut off", "half a character"],
 )
 def test_what_is_no_json_is_refused_with_the_place(body: bytes, said: str) -> None:
-    with pytest.raises(PayloadsError, match=said):
+    with pytest.raises(BadBodyError, match=said):
         read_payloads(body, NAMES)
 
 

@@ -7,15 +7,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, options, reading
+from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, reading
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN
-from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
-from imagesync_pipelines.connectors.moysklad.content import fetch_content, pictures_of_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content, pictures_of_plan
 from imagesync_pipelines.connectors.moysklad.model import MainReading
-from imagesync_pipelines.connectors.moysklad.options import ChosenEntities
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State
 from imagesync_pipelines.connectors.moysklad.reading import read_once
+from imagesync_pipelines.connectors.moysklad.settings import NOTHING, ChildPlanOptions, ChosenEntities
 from imagesync_pipelines.sync.steps import StepResult, Table
 from imagesync_pipelines_tests.connectors.moysklad.test_traps_of_writing import gif
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
@@ -44,19 +43,18 @@ def test_a_person_chooses_by_type_and_id(
 ) -> None:
     chosen = ChosenEntities(entity_type=entity_type, entity=entity).choice()
     assert (chosen.types, chosen.keys) == (types, keys)
-    assert not options.NOTHING.has("product:7")
+    assert not NOTHING.has("product:7")
 
 
 def work_off(world: World, run_id: str) -> StepResult:
     """A run for what the queue has, stage by stage."""
     run = world.child_run(run_id)
     Queue(world.place.engine).take(CHILD, run_id, world.sandbox.clock.now())
-    keys = options.requested(run.context)
-    chosen = options.chosen_by(run.context, ChosenEntities(requests=True))
+    options = ChildPlanOptions(requests=True)
     with world.api(MAIN) as main, world.api(CHILD) as api:
-        reading.read_main_account(run.context, main, keys=keys)
-        mapping.map_entities(run, api, chosen=chosen)
-        make_plan(run, api, main, chosen=chosen)
+        reading.read_main_account(run.context, main, keys=options.of_run(run.context).keys)
+        mapping.map_entities(run, api, options)
+        make_plan(run, api, main, options)
         fetch_content(run, main)
         return apply_plan(run, api)
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.moysklad import content
 from imagesync_pipelines.sandbox.faults import drip
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
@@ -18,11 +17,10 @@ def test_a_run_tells_what_it_did_and_what_it_skipped(database: sa.Engine, tmp_pa
     accounts = catalogue(products=1, images=1, variants=1, bundles=0, children=1)
     with open_world(database, tmp_path, accounts=accounts, workers=1, download_timeout=1) as world:
         world.sync()
-        run = world.child_run("told")
         show(world, ONE, [("движение.gif", gif()), ("большой.png", noise(100)), ("вид.jpg", jpeg("a", 40))])
         done = world.sync(max_image_mb=0.02)
         size = len(jpeg("a", 40)) / 1000
-        assert f"Image downloaded: вид.jpg ({size:.1f} KB)" in content.content_lines(run, done.content)
+        assert f"Image downloaded: вид.jpg ({size:.1f} KB)" in done.content.lines
         lines = list(done.result.lines)
         assert lines[:4] == [
             "child-1, product: batch image sync started: 1 entities.",
@@ -37,7 +35,7 @@ def test_a_run_tells_what_it_did_and_what_it_skipped(database: sa.Engine, tmp_pa
         variant = show(world, OTHER, [("медленный.jpg", jpeg("b", 40))])
         world.sandbox.faults.add(drip(5).at(STORAGE))
         done = world.sync(max_image_mb=0.02)
-        assert content.content_lines(run, done.content)[1].startswith("Download timeout: ")
+        assert done.content.lines[1].startswith("Download timeout: ")
         failed = f"Failed to sync images for entity {variant} ({entity(world, OTHER)})"
         assert failed in done.result.lines
         assert len(world.names(OTHER)) == 1, "it is not left bare"

@@ -25,7 +25,7 @@ LIMIT = 1000
 
 
 def row(name: str) -> ImageRow:
-    return ImageRow(name, f"{name}.jpg", 10, "", NOW, "")
+    return ImageRow(name, f"{name}.jpg", 10, "")
 
 
 class Account:
@@ -38,7 +38,7 @@ class Account:
         self.requests = 0
 
     def rows(self) -> list[ImageRow]:
-        return [ImageRow(f"id-{name}", f"{name}.jpg", 10, "", NOW, "") for name in self.names]
+        return [ImageRow(f"id-{name}", f"{name}.jpg", 10, "") for name in self.names]
 
     def send(self, parts: Sequence[Part]) -> list[ImageRow]:
         self.requests += 1
@@ -61,14 +61,14 @@ def synchronise(
     """One run: plan from the record, read the account, write it, and what is known of it afterwards."""
     images = tuple(row(name) for name in main)
     entity = Entity("product", "p", "Плед", "", "", "", (), False, "", NOW, len(images), images)
-    planned = plan_child([entity], {KEY: "c"}, {KEY: record}, child, LIMIT, NO_LIMITS)
+    planned = plan_child([entity], {KEY: "c"}, {KEY: record}, child, LIMIT, NO_LIMITS, {})
     if KEY not in planned.tasks:
         return planned, record
     there = recognise(account.rows(), record.images, expected_of(images))
     contents = {name: Content(name, "", 10, "JPEG", 1, 1) for name in main}
     mirror = child.ownership is Ownership.MIRROR
     listing = listing_of(planned.tasks[KEY], there, contents, {}, LIMIT, mirror=mirror)
-    writer = Writer(account.send, lambda _: b"0" * 10, lambda _: 100, lambda _: None, there, fresh=True, limit=LIMIT)
+    writer = Writer(account.send, lambda _: b"0" * 10, 100, lambda _: None, there, fresh=True, limit=LIMIT)
     writer.write(listing)
     known = seen_of(writer.now, child.ownership)
     return planned, ChildRecord(known.images, (), known.others)

@@ -13,16 +13,14 @@ from pydantic import SecretStr
 from upath import UPath
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, MoyskladAccount, MoyskladChild, TokenKind
-from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan
+from imagesync_pipelines.connectors.moysklad.apply_steps import apply_plan, fetch_content
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
-from imagesync_pipelines.connectors.moysklad.content import fetch_content
 from imagesync_pipelines.connectors.moysklad.mapping import map_entities
-from imagesync_pipelines.connectors.moysklad.model import NAME, ContentFetched
-from imagesync_pipelines.connectors.moysklad.options import EVERYTHING, EntityChoice
+from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.plan_step import make_plan
 from imagesync_pipelines.connectors.moysklad.reading import read_main_account
-from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
+from imagesync_pipelines.connectors.moysklad.settings import ChildPlanOptions, ChosenEntities, MoyskladSettings
 from imagesync_pipelines.sandbox.clock import SandboxClock
 from imagesync_pipelines.sandbox.moysklad.handle import AccountHandle, NewAccount
 from imagesync_pipelines.sandbox.moysklad.limits import PrincipalKind
@@ -38,6 +36,7 @@ from imagesync_pipelines.sync.steps import RunContext, StepResult, Table
 from imagesync_pipelines.upstream.retries import Timing
 
 CHILD = "child-1"
+EVERYTHING = ChosenEntities()
 # Deletion limits that no small test meets; tests of the deletion limits say their own.
 OPEN = {"deletion_limit_share": 1.0, "deletion_limit_count": 10_000, "deletion_limit_bare": 10_000}
 
@@ -69,10 +68,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Done:
-    """What the steps `content` and `child_images` told."""
+    """What the steps `child_images` and `content` told."""
 
     result: StepResult
-    content: ContentFetched
+    content: StepResult
 
     @property
     def summary(self) -> Summary:
@@ -144,7 +143,7 @@ class World:
         full: bool = False,
         check_child: bool = False,
         allow_mass_delete: bool = False,
-        chosen: EntityChoice = EVERYTHING,
+        chosen: ChosenEntities = EVERYTHING,
         **child: Any,
     ) -> Done:
         """One whole run for a child account."""
@@ -159,23 +158,22 @@ class World:
         full: bool = False,
         check_child: bool = False,
         allow_mass_delete: bool = False,
-        chosen: EntityChoice = EVERYTHING,
+        chosen: ChosenEntities = EVERYTHING,
         **child: Any,
     ) -> tuple[Made, Done]:
         """One whole run for a child account, with its plan."""
         run = self.child_run(f"run-{next(self.numbers)}", alias=alias, **child)
         with self.api(MAIN) as main, self.api(alias) as api:
             read_main_account(run.context, main, full=full)
-            map_entities(run, api, chosen=chosen)
-            made = self.plan(
-                run, api, main, chosen=chosen, check_child=check_child, allow_mass_delete=allow_mass_delete
-            )
+            map_entities(run, api, chosen)
+            asked = {**chosen.model_dump(), "check_child": check_child, "allow_mass_delete": allow_mass_delete}
+            made = self.plan(run, api, main, **asked)
             content = fetch_content(run, main)
             return made, Done(apply_plan(run, api), content)
 
     def plan(self, run: ChildRun, api: MoyskladApi, main: MoyskladApi, **options: Any) -> Made:
         """The step `plan` of a run."""
-        result = make_plan(run, api, main, **options)
+        result = make_plan(run, api, main, ChildPlanOptions(**options))
         number = result.shown["plan_id"]
         assert isinstance(number, int)
         return Made(result, run.context.plans.load(number))
@@ -223,6 +221,12 @@ def open_world(
         locations = Locations(folder, folder, UPath(folder), "", "", {})
         place = Installation(Settings(**{"lock_wait_seconds": 0, **OPEN, **(shared or {})}), locations, engine)
         yield World(sandbox, place, MoyskladSettings(**{"download_timeout": 5, **settings}))
+
+
+def run_of(engine: sa.Engine, child: MoyskladChild) -> ChildRun:
+    """A run of a child account by its section alone, for what needs no files and no other account."""
+    place = Installation(Settings(), Locations(Path(), Path(), UPath(), "", "", {}), engine)
+    return ChildRun(RunContext(NAME, child.alias, Lineage("run"), place, MoyskladSettings()), child)
 
 
 def entity(world: World, code: str) -> str:

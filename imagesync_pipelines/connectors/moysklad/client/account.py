@@ -29,7 +29,6 @@ from imagesync_pipelines.connectors.moysklad.client.answers import (
     part_size,
     refusal,
     rows_of,
-    values_of,
 )
 from imagesync_pipelines.connectors.moysklad.client.calls import (
     REDIRECTS,
@@ -44,7 +43,7 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     TooLargeError,
     UnknownPathError,
 )
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, Part
+from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, Part, values_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.upstream.addresses import Resolve, resolve_host

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import orjson
 
-from imagesync_pipelines.connectors.moysklad.accounts import MatchField
 from imagesync_pipelines.connectors.moysklad.errors import (
     AccountForbiddenError,
     AccountRefusedError,
@@ -27,7 +26,6 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     ReadRefusedError,
     StorageFullError,
     TooLargeError,
-    TooManyImagesError,
     UnknownPathError,
 )
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, NewImage, Part
@@ -93,8 +91,6 @@ def image_of(row: object) -> ImageRow:
         id=_last(_text(meta, "href")),
         filename=_optional(row, "filename"),
         size=size,
-        title=_optional(row, "title"),
-        updated=_moment(row),
         download_href=_optional(meta, "downloadHref"),
         permanent_href=_optional(meta, "downloadPermanentHref"),
     )
@@ -149,14 +145,6 @@ class AssortmentPage:
     illegible: Mapping[str, str] = field(default_factory=dict)
 
 
-def values_of(entity: Entity, match_field: MatchField) -> tuple[str, ...]:
-    """The values of the field by which entities are matched: none, one, or several barcodes."""
-    if match_field == "barcode":
-        return entity.barcodes
-    value = {"externalCode": entity.external_code, "code": entity.code, "article": entity.article}[match_field]
-    return (value,) if value else ()
-
-
 def rows_of(reply: Answer) -> tuple[list[Mapping[str, Any]], int]:
     """Rows and size of a list. Raises BadAnswerError."""
     data = reply.data if isinstance(reply.data, dict) else {}
@@ -202,7 +190,6 @@ _KINDS: dict[int, type[UpstreamError]] = {
     **dict.fromkeys((51001, 51002, 51005), NotAnImageError),
     51003: StorageFullError,
     51004: ImageTooLargeError,
-    51006: TooManyImagesError,
     1002: UnknownPathError,
     **dict.fromkeys((1044, 2007, 2022, 1088), TooLargeError),
     **dict.fromkeys((1049, 1073), RateLimitedError),

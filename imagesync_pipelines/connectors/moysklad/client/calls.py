@@ -22,7 +22,7 @@ from imagesync_pipelines.connectors.moysklad.errors import (
 )
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.upstream.answers import Answer, load_json, parse_json
+from imagesync_pipelines.upstream.answers import Answer, parse_json
 from imagesync_pipelines.upstream.errors import (
     BadAnswerError,
     CredentialsError,
@@ -117,11 +117,14 @@ class MoyskladDialect(Dialect):
 
         Raises AccountStoppedError when there were too many refusals, or equal failures, within a minute.
         """
-        writes, data = request.body is not None, _json(answer)
+        writes = request.body is not None
+        parsed = parse_json(answer.place, answer.status, answer.headers.get("Content-Type", ""), answer.body)
+        data = None if isinstance(parsed, UpstreamError) else parsed
         if answer.status < 400:
             # Neither a write, whose answer may be lost, nor a redirect must bring JSON.
-            must_be_json = not writes and not request.accept & REDIRECTS
-            return _illegible(answer) if must_be_json and data is None else replace(answer, data=data)
+            if data is None and not writes and not request.accept & REDIRECTS:
+                return parsed if isinstance(parsed, UpstreamError) else answer.error(BadAnswerError, "null came")
+            return replace(answer, data=data)
         if isinstance(data, list) and answer.status < 500:
             return replace(answer, data=data)
         refused = refusal(answer.place, answer.status, data, write=writes)
@@ -195,17 +198,3 @@ def _credentials(account: MoyskladAccount) -> BasicAuth | HeaderAuth:
     if token is not None:
         return lambda: {"Authorization": SecretStr(f"Bearer {token.get_secret_value()}")}
     return BasicAuth(str(account.login), account.password or SecretStr(""))
-
-
-def _json(answer: Answer) -> object:
-    """The JSON of an answer; None for an empty body, HTML of a proxy, or JSON that was cut."""
-    try:
-        return load_json(answer.body) if answer.body.strip() else None
-    except ValueError:
-        return None
-
-
-def _illegible(answer: Answer) -> UpstreamError:
-    """Why the answer to a question is no JSON; one that was cut is asked for again."""
-    error = parse_json(answer.place, answer.status, answer.headers.get("Content-Type", ""), answer.body)
-    return error if isinstance(error, UpstreamError) else answer.error(BadAnswerError, "null came")

@@ -19,7 +19,6 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     ReadRefusedError,
     StorageFullError,
     TooLargeError,
-    TooManyImagesError,
 )
 from imagesync_pipelines.connectors.moysklad.model import Entity, key_parts
 from imagesync_pipelines.upstream.answers import Answer, Place
@@ -95,7 +94,7 @@ def test_a_key_that_is_none_is_refused(key: str) -> None:
         (400, 51002, NotAnImageError),
         (412, 51003, StorageFullError),
         (413, 51004, ImageTooLargeError),
-        (412, 51006, TooManyImagesError),
+        (412, 51006, ImagesRefusedError),
         (503, 51007, UnavailableError),
         (413, 1044, TooLargeError),
         (413, None, TooLargeError),
