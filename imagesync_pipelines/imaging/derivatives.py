@@ -94,13 +94,18 @@ def make_copy(body: bytes, side: int, encoding: Encoding) -> bytes:
         with warnings.catch_warnings(), Image.open(io.BytesIO(body), formats=FORMATS) as image:
             # How large a picture may be was judged before.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image.draft(None, _draft_size(image.size, side))
+            # What a JPEG decoder has to give at least: both sides with the gap, in the picture's own proportions.
+            share = min(1.0, _GAP * side / max(image.size))
+            image.draft(None, (max(1, round(image.width * share)), max(1, round(image.height * share))))
             profile = image.info.get("icc_profile")
             small = _resizable(image)
             small.thumbnail((side, side), Image.Resampling.LANCZOS, reducing_gap=_GAP)
             upright = ImageOps.exif_transpose(_in_srgb(small, profile, image.getexif()))
             target = io.BytesIO()
-            _for_encoding(upright, encoding).save(target, encoding.name, **_OPTIONS[encoding])
+            if upright.mode == "RGBA" and upright.getchannel("A").getextrema() == (255, 255):
+                upright = upright.convert("RGB")
+            flat = on_white(upright) if encoding is Encoding.JPEG else upright
+            flat.save(target, encoding.name, **_OPTIONS[encoding])
     except Exception as error:  # noqa: BLE001 -- a hostile file makes decoders raise anything
         raise CannotDeriveError(f"no smaller copy can be made: {type(error).__name__} {str(error)[:120]}") from None
     return target.getvalue()
@@ -131,12 +136,6 @@ def on_white(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     layer = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-
-
-def _draft_size(size: tuple[int, int], side: int) -> tuple[int, int]:
-    """What a JPEG decoder has to give at least: both sides with the gap, in the picture's own proportions."""
-    share = min(1.0, _GAP * side / max(size))
-    return max(1, round(size[0] * share)), max(1, round(size[1] * share))
 
 
 def _resizable(image: Image.Image) -> Image.Image:
@@ -183,13 +182,6 @@ def _profile(profile: bytes) -> ImageCms.ImageCmsProfile | None:
     except (OSError, ImageCms.PyCMSError):
         return None
     return None if (read.profile.profile_description or "").startswith("sRGB") else read
-
-
-def _for_encoding(image: Image.Image, encoding: Encoding) -> Image.Image:
-    """Without transparency where there can be none, and where nothing is transparent."""
-    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
-        return image.convert("RGB")
-    return on_white(image) if encoding is Encoding.JPEG else image
 
 
 if __name__ == "__main__":

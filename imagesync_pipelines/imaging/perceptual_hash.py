@@ -36,8 +36,3 @@ def perceptual_hash_of(body: bytes) -> PerceptualHash:
     edges = [np.asarray(flat.crop(box)).reshape(-1, 3) for box in boxes]
     points = [edge[np.arange(_POINTS_PER_EDGE) * len(edge) // _POINTS_PER_EDGE] for edge in edges]
     return PerceptualHash(int.from_bytes(bits), float((np.concatenate(points) >= _WHITE).all(axis=1).mean()))
-
-
-def distance(one: int, other: int) -> int:
-    """In how many bits two hashes differ; 0 is the same picture, some 32 is another one."""
-    return (one ^ other).bit_count()

@@ -105,7 +105,10 @@ def check_image(
         _refuse_markup(body)
         facts = None if _is_risky(body) else _decode(body, sha256, limits.max_pixels, limits.here_pixels)
         if facts is None:
-            facts = _decode_in_child(body, sha256, limits)
+            answer = json.loads(run_limited(__spec__.name, [sha256], body, limits))
+            if "fault" in answer:
+                raise BadImageError(Fault(answer["fault"]), str(answer["reason"]))
+            facts = ImageFacts(**answer)
     label = content_type.split(";")[0].strip().lower()
     if label not in _NO_LABEL and label not in _LABELS[facts.format]:
         raise BadImageError(Fault.MISLABELLED, f"the body is {facts.format} but is labelled {label[:80]}")
@@ -186,13 +189,6 @@ def _scan_of_jpeg(body: bytes) -> int:
         length = int.from_bytes(body[place + 2 : place + 4], "big")
         place += 1 if body[place + 1 : place + 2] == b"\xff" else 2 + length
     return place
-
-
-def _decode_in_child(body: bytes, sha256: str, limits: DecodeLimits) -> ImageFacts:
-    answer = json.loads(run_limited(__spec__.name, [sha256], body, limits))
-    if "fault" in answer:
-        raise BadImageError(Fault(answer["fault"]), str(answer["reason"]))
-    return ImageFacts(**answer)
 
 
 def run_limited(module: str, arguments: list[str], body: bytes, limits: DecodeLimits) -> bytes:

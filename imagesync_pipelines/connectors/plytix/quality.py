@@ -15,7 +15,7 @@ from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, ProductsRead
 from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
-from imagesync_pipelines.imaging.perceptual_hash import distance, perceptual_hash_of
+from imagesync_pipelines.imaging.perceptual_hash import perceptual_hash_of
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.steps import CheckResult, Table, Texts
@@ -152,7 +152,7 @@ def findings(listings: Sequence[Listing], seen: Mapping[str, Seen], least: int) 
             Finding(listing.sku, other.key, f"{other.variant} looks the same as {one.variant}")
             for listing in listings
             for one, other in combinations([image for image in listing.images if image.key in hashes], 2)
-            if distance(hashes[one.key], hashes[other.key]) <= ALIKE_BITS
+            if (hashes[one.key] ^ hashes[other.key]).bit_count() <= ALIKE_BITS
         ],
         [
             Finding(listing.sku, "", "it has images, but no MAIN")
