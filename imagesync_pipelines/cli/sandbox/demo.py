@@ -231,5 +231,8 @@ def _start_afresh(place: installation.SandboxHome) -> None:
     if others:
         stop_server(place.home)
         for entry in place.home.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
     place.folder.mkdir(parents=True, exist_ok=True)

@@ -55,9 +55,8 @@ def add_products(office: HeadOffice, brand_id: UUID, names: Mapping[str, str]) -
         return {}
     rows = [{"id": uuid4(), "brand_id": brand_id, "sku": sku, "name": name} for sku, name in names.items()]
     statement = insert(t.product)
-    statement = statement.on_conflict_do_update(
-        index_elements=["brand_id", "sku"], set_={"name": statement.excluded.name}
-    )
+    news = {"name": statement.excluded.name}
+    statement = statement.on_conflict_do_update(index_elements=["brand_id", "sku"], set_=news)
     with office.engine.begin() as connection:
         connection.execute(statement, rows)
         return product_ids(connection, brand_id, list(names))
@@ -125,38 +124,21 @@ def changing(office: HeadOffice, products: sa.ColumnElement[bool]) -> Iterator[P
     with office.engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": t.WRITE_LOCK})
         stamp = office.clock()
-        connection.execute(
-            sa.text(
-                "CREATE TEMPORARY TABLE scope_before (store_id uuid, photo_id uuid, product_id uuid) ON COMMIT DROP"
-            )
-        )
+        columns = "store_id uuid, photo_id uuid, product_id uuid"
+        connection.execute(sa.text(f"CREATE TEMPORARY TABLE scope_before ({columns}) ON COMMIT DROP"))
         connection.execute(sa.insert(_before).from_select(["store_id", "photo_id", "product_id"], sa.select(seen)))
         yield PhotoChange(connection, stamp)
         same = (seen.c.store_id == _before.c.store_id) & (seen.c.photo_id == _before.c.photo_id)
-        _note_left(connection, sa.exists().where(same), stamp)
-        _note_entered(connection, seen, sa.exists().where(same), stamp)
-
-
-def _note_left(connection: sa.Connection, still: sa.Exists, stamp: datetime) -> None:
-    left = sa.select(_before, sa.literal(stamp, sa.DateTime(timezone=True))).where(~still)
-    columns = ["store_id", "photo_id", "product_id", "deleted_at"]
-    statement = insert(t.photo_deletion).from_select(columns, left)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["store_id", "photo_id"], set_={"deleted_at": statement.excluded.deleted_at}
-        )
-    )
-
-
-def _note_entered(connection: sa.Connection, seen: sa.Subquery, was: sa.Exists, stamp: datetime) -> None:
-    entered = sa.select(seen.c.store_id, seen.c.photo_id).where(~was)
-    photos = entered.subquery()
-    connection.execute(
-        t.photo.update().where(t.photo.c.id.in_(sa.select(photos.c.photo_id)), t.photo.c.updated_at != stamp)
-        .values(updated_at=stamp)
-    )  # fmt: skip
-    key = sa.tuple_(t.photo_deletion.c.store_id, t.photo_deletion.c.photo_id)
-    connection.execute(t.photo_deletion.delete().where(key.in_(entered)))
+        was_or_is = sa.exists().where(same)
+        left = sa.select(_before, sa.literal(stamp, sa.DateTime(timezone=True))).where(~was_or_is)
+        gone = insert(t.photo_deletion).from_select(["store_id", "photo_id", "product_id", "deleted_at"], left)
+        again = {"deleted_at": gone.excluded.deleted_at}
+        connection.execute(gone.on_conflict_do_update(index_elements=["store_id", "photo_id"], set_=again))
+        entered = sa.select(seen.c.store_id, seen.c.photo_id).where(~was_or_is)
+        stale = t.photo.c.id.in_(sa.select(entered.subquery().c.photo_id)), t.photo.c.updated_at != stamp
+        connection.execute(t.photo.update().where(*stale).values(updated_at=stamp))
+        key = sa.tuple_(t.photo_deletion.c.store_id, t.photo_deletion.c.photo_id)
+        connection.execute(t.photo_deletion.delete().where(key.in_(entered)))
 
 
 def of_products(product_ids: Sequence[UUID]) -> sa.ColumnElement[bool]:
@@ -168,8 +150,7 @@ def _upsert(office: HeadOffice, table: sa.Table, natural_key: list[str], row: di
     """Insert a row, or update the one with the same natural key; gives the id of the row that is there then."""
     statement = insert(table).values(id=uuid4(), **row)
     news = {name: statement.excluded[name] for name in row}
+    statement = statement.on_conflict_do_update(index_elements=natural_key, set_=news)
     with office.engine.begin() as connection:
-        found: UUID = connection.execute(
-            statement.on_conflict_do_update(index_elements=natural_key, set_=news).returning(table.c.id)
-        ).scalar_one()
+        found: UUID = connection.execute(statement.returning(table.c.id)).scalar_one()
     return found

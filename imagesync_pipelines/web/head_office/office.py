@@ -1,7 +1,7 @@
 """The head office's settings, what every part of the service works with, and opening it over this installation."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,15 +17,8 @@ from imagesync_pipelines.storage.embedded import ensure_server
 from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError
 from imagesync_pipelines.storage.installation import kept_secret
-from imagesync_pipelines.storage.objects import S3Client, S3Place, s3_client, s3_place
+from imagesync_pipelines.storage.objects import S3Client, s3_client, s3_place
 from imagesync_pipelines.web.head_office.tables import create_tables
-
-DATABASE = "head_office"
-OBJECTS_FOLDER = "objects"
-SECRET_FILE = "head_office.secret"  # noqa: S105 - a file name
-# The service answers up to 40 requests at once, each with one connection at most.
-CONNECTIONS = 40
-SECRET_BYTES = 32
 
 
 class HeadOfficeSettings(BaseSettings):
@@ -38,7 +31,7 @@ class HeadOfficeSettings(BaseSettings):
     )
     jwt_secret: SecretStr | None = Field(
         None,
-        min_length=SECRET_BYTES,
+        min_length=32,
         description="signs the tokens, 32 characters or more; empty: made once and kept in the home (development only)",
     )
     access_minutes: int = Field(60, ge=1, description="minutes for which an access token is good")
@@ -69,23 +62,21 @@ class HeadOffice:
 
 
 @contextmanager
-def open_head_office(
-    shared: Settings | None = None, settings: HeadOfficeSettings | None = None
-) -> Iterator[HeadOffice]:
+def open_head_office() -> Iterator[HeadOffice]:
     """Open the head office that the settings describe, with its tables made or upgraded.
 
     Without HO_DATABASE_URL and IMAGESYNC_S3_ENDPOINT_URL the embedded servers of the home are used. Raises
     SettingsError and StorageError, each with a line for people.
     """
-    shared = shared or load_settings(Settings)
-    settings = settings or load_settings(HeadOfficeSettings)
+    shared, settings = load_settings(Settings), load_settings(HeadOfficeSettings)
     home = shared.home.expanduser().resolve()
     if settings.jwt_secret is None and shared.environment == "production":
         raise SettingsError("HO_JWT_SECRET: needed in production; 32 random characters or more, the same on every host")
-    secret = settings.jwt_secret or kept_secret(home / SECRET_FILE)
+    secret = settings.jwt_secret or kept_secret(home / "head_office.secret")
     engine = _open_tables(settings, home)
+    outside = s3_place(shared)
     try:
-        with _object_store(shared, home) as place:
+        with nullcontext(outside) if outside else embedded_s3(home / "objects", bucket=shared.s3_bucket) as place:
             client = s3_client(place)
             yield HeadOffice(engine, client, place.bucket, settings, secret, lambda: datetime.now(UTC))
             client.close()
@@ -97,8 +88,9 @@ def _open_tables(settings: HeadOfficeSettings, home: Path) -> sa.Engine:
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
     else:
-        url = create_database(ensure_server(home).url("postgres", "psycopg"), DATABASE)
-    engine = engine_of(url, pool_size=CONNECTIONS // 4, max_overflow=CONNECTIONS - CONNECTIONS // 4)
+        url = create_database(ensure_server(home).url("postgres", "psycopg"), "head_office")
+    # The service answers up to 40 requests at once, each with one connection at most.
+    engine = engine_of(url, pool_size=10, max_overflow=30)
     try:
         create_tables(engine)
     except OperationalError as error:
@@ -108,8 +100,3 @@ def _open_tables(settings: HeadOfficeSettings, home: Path) -> sa.Engine:
             f"The head office's database does not answer (HO_DATABASE_URL): {said}"
         ) from error
     return engine
-
-
-def _object_store(shared: Settings, home: Path) -> AbstractContextManager[S3Place]:
-    place = s3_place(shared)
-    return nullcontext(place) if place else embedded_s3(home / OBJECTS_FOLDER, bucket=shared.s3_bucket)

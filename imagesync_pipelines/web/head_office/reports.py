@@ -67,9 +67,8 @@ class StatusAnswer(BaseModel):
 def report_status(office: Office, caller: Caller, batch: StatusBatch) -> StatusAnswer:
     """Report what became of photos. The last report about a photo counts; sending a batch again changes nothing."""
     if len(batch.sync_batch) > office.settings.max_reports:
-        raise refused(
-            400, f"sync_batch has {len(batch.sync_batch)} photos; send {office.settings.max_reports} at most at once"
-        )
+        most = office.settings.max_reports
+        raise refused(400, f"sync_batch has {len(batch.sync_batch)} photos; send {most} at most at once")
     now = office.clock()
     # The last one wins, also within a batch.
     rows: dict[UUID, dict[str, Any]] = {
@@ -78,14 +77,12 @@ def report_status(office: Office, caller: Caller, batch: StatusBatch) -> StatusA
     }
     statement = insert(sync_report)
     news = {name: statement.excluded[name] for name in ("status", "synced_at", "error", "reported_at")}
+    statement = statement.on_conflict_do_update(index_elements=["store_id", "photo_id"], set_=news)
     with office.engine.begin() as connection:
         admit(connection, caller, batch.store_id)
         if rows:
             # In one order, so that two batches at once wait for each other instead of blocking each other.
-            ordered = [rows[photo_id] for photo_id in sorted(rows)]
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["store_id", "photo_id"], set_=news), ordered
-            )
+            connection.execute(statement, [rows[photo_id] for photo_id in sorted(rows)])
     return StatusAnswer(message=f"Sync status updated for {len(batch.sync_batch)} photos")
 
 
@@ -142,9 +139,12 @@ def health(office: Office, caller: Caller) -> HealthAnswer:
 def store_health(office: HeadOffice, which: sa.ColumnElement[bool]) -> Health:
     """The health of the stores that a condition on the store table names, by code."""
     now = office.clock()
+    has_bytes = ((photo.c.checksum != "") & (photo.c.size > 0)).label("has_bytes")
+    seen = scope().add_columns(photo.c.updated_at, has_bytes).where(which).subquery()
+    about = (sync_report.c.store_id == seen.c.store_id) & (sync_report.c.photo_id == seen.c.photo_id)
     with office.engine.connect() as connection:
-        rows = connection.execute(_counts(which)).mappings().all()
-        failures = connection.execute(_failures(which)).mappings().all()
+        rows = connection.execute(_counts(seen, about).where(which)).mappings().all()
+        failures = connection.execute(_failures(seen, about)).mappings().all()
     shown: dict[UUID, list[Failure]] = {}
     for one in failures:
         shown.setdefault(one["store_id"], []).append(Failure(**one))
@@ -155,43 +155,32 @@ def store_health(office: HeadOffice, which: sa.ColumnElement[bool]) -> Health:
     return Health(stores=stores, server_time=now)
 
 
-def _counts(which: sa.ColumnElement[bool]) -> sa.Select:
-    seen = (
-        scope().add_columns(photo.c.updated_at, ((photo.c.checksum != "") & (photo.c.size > 0)).label("has_bytes"))
-        .where(which).subquery()
-    )  # fmt: skip
-    about = (sync_report.c.store_id == seen.c.store_id) & (sync_report.c.photo_id == seen.c.photo_id)
-    waiting = seen.c.has_bytes & (sync_report.c.status.is_(None) | (sync_report.c.status != "synced"))
-    counts = (
-        sa.select(
-            seen.c.store_id,
-            sa.func.count().filter(seen.c.has_bytes).label("photos"),
-            sa.func.count().filter(~seen.c.has_bytes).label("without_image"),
-            sa.func.count().filter(sync_report.c.status == "synced").label("synced"),
-            sa.func.count().filter(sync_report.c.status == "failed").label("failed"),
-            sa.func.count().filter(waiting).label("waiting"),
-            sa.func.min(seen.c.updated_at).filter(waiting).label("oldest"),
-        )
-        .select_from(seen).outerjoin(sync_report, about).group_by(seen.c.store_id).subquery()
-    )  # fmt: skip
-    last = (
-        sa.select(sa.func.max(sync_report.c.reported_at)).where(sync_report.c.store_id == store.c.id).scalar_subquery()
-    )
-    numbers = ("photos", "without_image", "synced", "failed", "waiting")
+def _counts(seen: sa.Subquery, about: sa.ColumnElement[bool]) -> sa.Select:
+    """The numbers of each store, 0 for one that sees nothing."""
+    status = sync_report.c.status
+    waiting = seen.c.has_bytes & status.is_distinct_from("synced")
+    conditions = {
+        "photos": seen.c.has_bytes,
+        "without_image": ~seen.c.has_bytes,
+        "synced": status == "synced",
+        "failed": status == "failed",
+        "waiting": waiting,
+    }
+    last = sa.select(sa.func.max(sync_report.c.reported_at)).where(sync_report.c.store_id == store.c.id)
     return (
         sa.select(
             store.c.id.label("store_id"), store.c.code, store.c.name, store.c.is_active,
-            last.label("last_report_at"), counts.c.oldest,
-            *(sa.func.coalesce(counts.c[name], 0).label(name) for name in numbers),
+            last.correlate(store).scalar_subquery().label("last_report_at"),
+            sa.func.min(seen.c.updated_at).filter(waiting).label("oldest"),
+            *(sa.func.count(seen.c.photo_id).filter(this).label(name) for name, this in conditions.items()),
         )
-        .outerjoin(counts, counts.c.store_id == store.c.id).where(which).order_by(store.c.code)
+        .outerjoin(seen, seen.c.store_id == store.c.id).outerjoin(sync_report, about)
+        .group_by(store.c.id).order_by(store.c.code)
     )  # fmt: skip
 
 
-def _failures(which: sa.ColumnElement[bool]) -> sa.Select:
+def _failures(seen: sa.Subquery, about: sa.ColumnElement[bool]) -> sa.Select:
     """The newest failures of each store, of photos that it still sees."""
-    seen = scope().where(which).subquery()
-    about = (sync_report.c.store_id == seen.c.store_id) & (sync_report.c.photo_id == seen.c.photo_id)
     newest = sa.func.row_number().over(
         partition_by=sync_report.c.store_id, order_by=(sync_report.c.reported_at.desc(), sync_report.c.photo_id)
     )

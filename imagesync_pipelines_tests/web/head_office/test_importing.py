@@ -13,11 +13,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from imagesync_pipelines.cli.main import root
-from imagesync_pipelines.settings import Settings, SettingsError
+from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import stop_server
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, DatabaseVersionError
 from imagesync_pipelines.web.head_office import catalogue, photos, tables
-from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings, open_head_office
+from imagesync_pipelines.web.head_office.office import HeadOffice, open_head_office
 from imagesync_pipelines.web.head_office.photos import import_folder
 from imagesync_pipelines_tests.web.head_office import operators
 from imagesync_pipelines_tests.web.head_office.serving import Shop
@@ -98,30 +98,32 @@ def test_a_good_photo_is_not_replaced_by_a_bad_picture(office: HeadOffice, shop:
 
 
 @pytest.fixture
-def settings(database_url: str, tmp_path: Path) -> HeadOfficeSettings:
-    return HeadOfficeSettings(database_url=database_url)  # type: ignore[arg-type]
+def place(database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The home of an installation that names the head office's database."""
+    monkeypatch.setenv("IMAGESYNC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("HO_DATABASE_URL", database_url)
+    return tmp_path / "home"
 
 
-def test_development_makes_its_secret_once_and_keeps_it_closed(settings: HeadOfficeSettings, tmp_path: Path) -> None:
-    shared = Settings(home=tmp_path / "home")
+def test_development_makes_its_secret_once_and_keeps_it_closed(place: Path) -> None:
     secrets = []
     for _ in range(2):
-        with open_head_office(shared, settings) as office:
+        with open_head_office() as office:
             secrets.append(office.jwt_secret.get_secret_value())
     assert secrets[0] == secrets[1]
     assert len(secrets[0]) == 64
-    assert (tmp_path / "home" / "head_office.secret").stat().st_mode & 0o777 == 0o600
+    assert (place / "head_office.secret").stat().st_mode & 0o777 == 0o600
 
 
-def test_without_settings_everything_is_embedded_and_survives_a_restart(tmp_path: Path) -> None:
+def test_without_settings_everything_is_embedded_and_survives_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
     home = Path(tempfile.mkdtemp(prefix="imagesync-office-"))
-    shared = Settings(home=home)
+    monkeypatch.setenv("IMAGESYNC_HOME", str(home))
     try:
-        with open_head_office(shared, HeadOfficeSettings()) as office:
+        with open_head_office() as office:
             brand = catalogue.add_brand(office, catalogue.add_company(office, "Company"), "Brand")
             product = operators.add_product(office, brand, "1", "One")
             photos.put_photo(office, product, b"picture", filename="a.jpg")
-        with open_head_office(shared, HeadOfficeSettings()) as office, office.engine.connect() as connection:
+        with open_head_office() as office, office.engine.connect() as connection:
             key = connection.execute(sa.select(tables.photo.c.object_key)).scalar_one()
             assert office.s3.get_object(Bucket=office.bucket, Key=key)["Body"].read() == b"picture"
     finally:
@@ -129,24 +131,21 @@ def test_without_settings_everything_is_embedded_and_survives_a_restart(tmp_path
         shutil.rmtree(home)
 
 
-def test_production_names_its_secret(settings: HeadOfficeSettings, tmp_path: Path) -> None:
-    with (
-        pytest.raises(SettingsError, match="HO_JWT_SECRET"),
-        open_head_office(Settings(home=tmp_path, environment="production"), settings),
-    ):
+@pytest.mark.usefixtures("place")
+def test_production_names_its_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMAGESYNC_ENVIRONMENT", "production")
+    with pytest.raises(SettingsError, match="HO_JWT_SECRET"), open_head_office():
         pass
 
 
-def test_a_database_that_does_not_answer_is_said_so(tmp_path: Path) -> None:
-    gone = HeadOfficeSettings(database_url="postgresql://nobody@127.0.0.1:1/x")  # type: ignore[arg-type]
-    with (
-        pytest.raises(DatabaseUnreachableError, match="HO_DATABASE_URL"),
-        open_head_office(Settings(home=tmp_path), gone),
-    ):
+@pytest.mark.usefixtures("place")
+def test_a_database_that_does_not_answer_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HO_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/x")
+    with pytest.raises(DatabaseUnreachableError, match="HO_DATABASE_URL"), open_head_office():
         pass
 
 
-def test_tables_of_a_newer_program_are_left_alone(settings: HeadOfficeSettings, database_url: str) -> None:
+def test_tables_of_a_newer_program_are_left_alone(database_url: str) -> None:
     engine = sa.create_engine(database_url)
     tables.create_tables(engine)
     with engine.begin() as connection:
