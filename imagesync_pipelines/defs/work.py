@@ -2,9 +2,9 @@
 
 import logging
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -161,11 +161,32 @@ def options_from(options: type[BaseModel], config: Mapping[str, Any]) -> BaseMod
 
 
 def secrets_of(connector: Connector) -> Collection[SecretStr]:
-    """What no text of a run may show; none when it cannot be read: the run itself meets the same error and says so."""
+    """What no text of a run may show: every secret of the settings and of the connector's accounts.
+
+    None when they cannot be read: the run itself meets the same error and says so.
+    """
     try:
-        return connector.secrets(load_settings(Settings), load_settings(connector.settings))
+        shared = load_settings(Settings)
+        known = None if connector.accounts is None else connector.accounts.known(load_accounts(shared))
+        return list(_secrets_in([shared, load_settings(connector.settings), known]))
     except SettingsError:
         return ()
+
+
+def _secrets_in(value: object) -> Iterator[SecretStr]:
+    """The secrets in a value: itself, or in the fields and items of models, dataclasses and collections, all levels."""
+    if isinstance(value, SecretStr):
+        yield value
+        return
+    parts: Iterable[object] = ()
+    if isinstance(value, Mapping):
+        parts = value.values()
+    elif isinstance(value, list | tuple):
+        parts = value
+    elif isinstance(value, BaseModel) or is_dataclass(value):
+        parts = vars(value).values()
+    for part in parts:
+        yield from _secrets_in(part)
 
 
 def tell(context: WorkContext, connector: Connector, result: StepResult) -> None:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 from pydantic_settings import BaseSettings
 from upath import UPath
 
@@ -79,7 +79,6 @@ class Job:
     """
 
     name: str
-    title: str
     description: str
     steps: Sequence[str] | None = None
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -174,9 +173,9 @@ class Connector:
 
     title: what people call it. settings: its settings model. options: all that a person may ask of one run; each step
     takes the fields that its own options have. job_for: which job does what the options ask. apply_steps: the steps of
-    apply_job that carry out a stored plan. secrets: what no text of a run may show. pools: their names. report: the
-    report of a run by its id, where runs have one beside their summary; empty for a run without. pictures_of: what a
-    page shows of rows of a stored plan, one for each row. places_of: where a product's images also are, by its SKU.
+    apply_job that carry out a stored plan. report: the report of a run by its id, where runs have one beside their
+    summary; empty for a run without. pictures_of: what a page shows of rows of a stored plan, one for each row.
+    places_of: where a product's images also are, by its SKU.
     """
 
     name: str
@@ -188,7 +187,6 @@ class Connector:
     steps: Sequence[Step]
     jobs: Sequence[Job]
     apply_steps: Sequence[str]
-    secrets: Callable[[Settings, Any], Collection[SecretStr]]
     checks: Sequence[Check] = ()
     schedules: Sequence[Schedule] = ()
     accounts: AccountSet | None = None

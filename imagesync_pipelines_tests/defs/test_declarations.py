@@ -10,6 +10,7 @@ import pytest
 
 from imagesync_pipelines.defs import assets, schedules, work
 from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
+from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.sync import job_runs
@@ -127,6 +128,21 @@ def test_a_step_that_breaks_says_why_without_a_secret(instance: dg.DagsterInstan
     assert failure.user_failure_data is not None
     assert "too many: 101" in str(failure.user_failure_data.description)
     assert KEY not in str(result.all_events)
+
+
+def test_no_text_of_a_run_shows_a_secret_of_the_settings_or_of_any_account(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accounts = tmp_path / "accounts.toml"
+    accounts.write_text(
+        '[moysklad.main]\nlogin = "admin@company"\npassword = "env:MAIN_PASSWORD"\n'
+        '[moysklad.children.north]\nmode = "first"\nmatch_field = "article"\ntoken = "env:NORTH_TOKEN"\n'
+    )
+    written = {"MAIN_PASSWORD": "of main", "NORTH_TOKEN": "of north", "IMAGESYNC_S3_SECRET_KEY": "of the store"}
+    for name, value in {**written, "IMAGESYNC_ACCOUNTS": str(accounts)}.items():
+        monkeypatch.setenv(name, value)
+    found = work.secrets_of(connector_named("moysklad"))
+    assert set(written.values()) <= {secret.get_secret_value() for secret in found}
 
 
 def test_a_step_of_its_own_is_told_with_the_asset_that_it_looks_after(instance: dg.DagsterInstance) -> None:

@@ -95,13 +95,12 @@ TOY = Connector(
         Step("writing", "Writes.", write, {"postgres"}, after=("reading",), options=WriteOptions, may_end=True),
     ),
     jobs=(
-        Job("sync", "Synchronise the toy", "Reads and writes."),
-        Job("dry_run", "Look at the toy", "Reads.", steps=("reading",), presets={"reading": {"limit": 7}}),
-        Job("sweep", "Sweep", "Sweeps.", alone=Step("sweep_toy", "Sweeps.", sweep, {"rest"}), about="writing"),
+        Job("sync", "Reads and writes."),
+        Job("dry_run", "Reads.", steps=("reading",), presets={"reading": {"limit": 7}}),
+        Job("sweep", "Sweeps.", alone=Step("sweep_toy", "Sweeps.", sweep, {"rest"}), about="writing"),
     ),
     apply_steps=("writing",),
     fresh_hours=lambda settings: 26,
-    secrets=lambda shared, settings: [settings.key] if settings.key is not None else [],
     checks=(
         Check(
             "reading",

@@ -1,11 +1,9 @@
 """The edge: product photos of a head office in the databases of its stores, declared."""
 
-from collections.abc import Collection
 from datetime import datetime
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field
 
-from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import applying, reading, reporting, steps
 from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.model import EDGE
@@ -34,13 +32,6 @@ class EdgeOptions(BaseModel):
     full: bool = Field(False, description="list everything, not only what changed; finds what vanished")
     dry_run: bool = Field(False, description="stop after the plan: nothing is written into a store's database")
     allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
-
-
-def _secrets(shared: Settings, settings: EdgeSettings) -> Collection[SecretStr]:
-    """Passwords, database URLs, and the key of the object store. Raises AccountsError."""
-    stores = edge_stores(load_accounts(shared)).by_name.values()
-    found = [secret for store in stores for secret in (store.dsn, store.head_office.password) if secret]
-    return [*found, *([shared.s3_secret_key] if shared.s3_secret_key is not None else [])]
 
 
 def _daily_starts_too(shared: Settings, settings: EdgeSettings, moment: datetime) -> str:
@@ -106,21 +97,15 @@ SCRUB = Step(
 )
 
 JOBS = (
-    Job(
-        "sync",
-        "Synchronise",
-        "List a store's photos at the head office, plan, download and verify, report back.",
-    ),
+    Job("sync", "List a store's photos at the head office, plan, download and verify, report back."),
     Job(
         "dry_run",
-        "Dry run",
         "List and plan; nothing is written into the store's database. Apply it later with its number.",
         steps=(LISTING, "plan"),
         presets={LISTING: {"dry_run": True}, "plan": {"dry_run": True}},
     ),
     Job(
         "scrub",
-        "Scrub",
         "Hashes every photo of a store inside its database, and repairs from the head office what differs.",
         alone=SCRUB,
         about=BINARIES,
@@ -198,7 +183,6 @@ CONNECTOR = Connector(
     steps=STEPS,
     jobs=JOBS,
     apply_steps=(BINARIES, "status_report"),
-    secrets=_secrets,
     checks=CHECKS,
     schedules=SCHEDULES,
     accounts=STORES,

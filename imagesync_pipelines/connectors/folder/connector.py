@@ -52,17 +52,15 @@ CONNECTOR = Connector(
         ),
     ),
     jobs=(
-        Job("sync", "synchronise", "Read the folder, plan, and write the images of the products."),
+        Job("sync", "Read the folder, plan, and write the images of the products."),
         Job(
             "dry_run",
-            "plan only",
             "Read the folder and plan; product_image stays as it is. Apply it later with its number.",
             steps=("files", "plan"),
             presets={"plan": {"dry_run": True}},
         ),
     ),
     apply_steps=("product_images",),
-    secrets=lambda shared, settings: (),
     schedules=(
         Schedule(
             "hourly",

@@ -1,9 +1,5 @@
 """The declaration of the image database's connector: its records into product_image, on the ERP's products."""
 
-from collections.abc import Collection
-
-from pydantic import SecretStr
-
 from imagesync_pipelines.connectors.image_db import plan_steps, reading_steps
 from imagesync_pipelines.connectors.image_db.checks import CHECKS
 from imagesync_pipelines.connectors.image_db.client import count_pages
@@ -19,17 +15,10 @@ from imagesync_pipelines.connectors.image_db.options import (
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR as NAME
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, missing_variables
 from imagesync_pipelines.connectors.image_db.showing import pictures_of
-from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
 
 API_POOL = "image_db_api"
 WRITE_POOL = "image_db_write"
-
-
-def secrets(shared: Settings, settings: ImageDbSettings) -> Collection[SecretStr]:
-    """What no text of a run may show: the API's password, and the ERP's address, which holds one."""
-    found = (settings.image_api_password, settings.erp_database_url)
-    return [secret for secret in found if secret is not None]
 
 
 def _ready(settings: ImageDbSettings) -> bool:
@@ -142,21 +131,15 @@ CONNECTOR = Connector(
         ),
     ),
     jobs=(
-        Job(
-            "sync",
-            "synchronise",
-            "Read all pages, plan, apply the plan. Choose all partitions: a part of them never removes.",
-        ),
+        Job("sync", "Read all pages, plan, apply the plan. Choose all partitions: a part of them never removes."),
         Job(
             "dry_run",
-            "plan only",
             "Read all pages and plan; nothing is written to product_image. Apply it later with its number.",
             steps=("erp_products", "api_pages", "records", "plan"),
             presets={"plan": {"dry_run": True}},
         ),
         Job(
             "partial",
-            "synchronise a part",
             "Chosen pages (limit, skip_pages), products (skus) or images (external_ids); never removes.",
             steps=("erp_products", "records", "plan", "product_images", "export"),
         ),
@@ -165,7 +148,6 @@ CONNECTOR = Connector(
     apply_steps=("product_images", "export"),
     job_for=job_for,
     fresh_hours=lambda settings: settings.image_db_fresh_hours,
-    secrets=secrets,
     checks=CHECKS,
     schedules=(
         Schedule(

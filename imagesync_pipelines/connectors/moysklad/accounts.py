@@ -178,12 +178,6 @@ class MoyskladAccounts(KnownAccounts[MoyskladChild]):
         """The aliases of the child accounts whose mode is not off."""
         return sorted(alias for alias, child in self.by_name.items() if child.mode is not Mode.OFF)
 
-    @property
-    def secrets(self) -> list[SecretStr]:
-        """What no text may show: tokens and passwords."""
-        accounts = [self.main, *(child.account for child in self.by_name.values())]
-        return [secret for account in accounts if account for secret in (account.token, account.password) if secret]
-
 
 def moysklad_accounts(accounts: Accounts) -> MoyskladAccounts:
     """The accounts of МойСклад in the accounts file. Raises AccountsError with section and key of what is wrong."""

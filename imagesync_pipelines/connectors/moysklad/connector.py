@@ -4,7 +4,6 @@ One run is one child account: one that fails stops no other. Runs that start tog
 account: `since` is the moment at which they were started, and a reading that is newer is not made again.
 """
 
-from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.model import NAME
@@ -107,21 +106,15 @@ STEPS = (
 )
 
 JOBS = (
-    Job(
-        "sync",
-        "Synchronise",
-        "Read the main account, find the child's entities, plan, download images, set the lists.",
-    ),
+    Job("sync", "Read the main account, find the child's entities, plan, download images, set the lists."),
     Job(
         "dry_run",
-        "Look only",
         "Read and plan; nothing is written into a child account. Apply it later with its number.",
         steps=("main_images", "entity_map", "plan"),
         presets={"plan": {"dry_run": True}},
     ),
     Job(
         "cleanup",
-        "Remove content of the past",
         "Removes image content that nobody used for a while, never what a run is using.",
         alone=Step(
             "forget_content",
@@ -205,7 +198,6 @@ CONNECTOR = Connector(
     steps=STEPS,
     jobs=JOBS,
     apply_steps=("content", "child_images"),
-    secrets=lambda shared, settings: moysklad_accounts(load_accounts(shared)).secrets,
     checks=CHECKS,
     schedules=SCHEDULES,
     places_of=mapping.places_of,

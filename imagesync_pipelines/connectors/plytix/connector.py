@@ -1,10 +1,5 @@
 """The declaration of the Plytix connector: Amazon's listings into Plytix's library, galleries and thumbnails."""
 
-from collections.abc import Collection
-
-from pydantic import SecretStr
-
-from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix import apply_steps, plan_steps, quality, reading
 from imagesync_pipelines.connectors.plytix.ledger import CONNECTOR as NAME
 from imagesync_pipelines.connectors.plytix.reading import with_pim
@@ -24,14 +19,6 @@ from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, Ext
 # Its limit is 1 (dagster.yaml): one account after the other. It limits steps; calls are paced by the rate budget.
 API_POOL = "plytix_api"
 RETRY_SECONDS = 10
-
-
-def secrets(shared: Settings, settings: PlytixSettings) -> Collection[SecretStr]:
-    """What no text of a run may show: keys and passwords. Raises SettingsError."""
-    accounts = plytix_accounts(load_accounts(shared)).by_name.values()
-    found = [secret for account in accounts for secret in (account.api_key, account.api_password)]
-    amazon = (settings.spapi_client_secret, settings.spapi_refresh_token)
-    return [*found, *(secret for secret in amazon if secret is not None)]
 
 
 def starts_by_itself(shared: Settings, settings: PlytixSettings) -> bool:
@@ -142,21 +129,15 @@ CONNECTOR = Connector(
         ),
     ),
     jobs=(
-        Job(
-            "sync",
-            "synchronise",
-            "Read listings and Plytix, plan, upload images, fill galleries, set thumbnails, report.",
-        ),
+        Job("sync", "Read listings and Plytix, plan, upload images, fill galleries, set thumbnails, report."),
         Job(
             "dry_run",
-            "plan only",
             "Read listings and Plytix and plan; nothing is written. Apply it later with its number.",
             steps=("listings", "images", "products", "plan"),
             presets={"plan": {"dry_run": True}},
         ),
         Job(
             "cleanup",
-            "clean up",
             "Plans the removal of what we created for listings that are gone; `imagesync apply` does it then.",
             alone=Step(
                 "plan_cleanup",
@@ -170,7 +151,6 @@ CONNECTOR = Connector(
         ),
     ),
     apply_steps=("assets", "product_images"),
-    secrets=secrets,
     report=lambda installation, run_id: read_report(installation.storage, run_id),
     checks=(
         Check("images", quality.PICTURE_CHECKS, quality.check_images, group="image_checks"),

@@ -63,7 +63,10 @@ def test_every_key_is_read() -> None:
     main, north = accounts.main, accounts.named("north")
     assert main is not None
     assert (main.login, main.account_id, main.permanent_links, main.token) == ("admin@company", "8c0f-1", True, None)
-    assert [secret.get_secret_value() for secret in accounts.secrets] == ["the password", "the other token"]
+    assert main.password is not None
+    assert north.account.token is not None
+    found = [main.password.get_secret_value(), north.account.token.get_secret_value()]
+    assert found == ["the password", "the other token"]
     assert (north.account.token_kind, north.mode, north.ownership) == ("draft_solution", "first", "mirror")
     assert (north.match_field, north.max_image_mb, north.reencode_too_large) == ("barcode", 3, True)
     assert north.bulk_first_fill
