@@ -16,8 +16,7 @@ import pandas as pd
 from PIL import Image
 from pydantic import SecretStr
 
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import Json, Number, Pictures, Shown, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import Json, Number, Pictures, Shown, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.redaction import MASK, redact
 
 # The names under which history.py and alerts.py find these again.

@@ -27,8 +27,7 @@ from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Step
 from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import RunContext, StepResult
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 
 STOPPED = "Stopped before it was done; what was written is kept."
 TRACEBACK_CHARACTERS = 4000

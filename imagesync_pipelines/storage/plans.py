@@ -127,13 +127,15 @@ class Plans:
             raise PlanMissingError(f"plan {plan_id} was stored without what applying needs; plan again")
         return payload
 
-    def payload_portions(self, plan_id: int) -> Iterator[pd.DataFrame] | None:
-        """The payload of a plan in the portions in which it was saved; None when it was saved without.
+    def payload_portions(self, plan_id: int) -> Iterator[pd.DataFrame]:
+        """The payload of a plan that is to be applied, in the portions in which it was saved.
 
         The file is proven before the first portion. Raises PlanMissingError, PlanDamagedError.
         """
         header = self.header(plan_id)
-        return _portions(pq.ParquetFile(self._read(header, PAYLOAD))) if PAYLOAD in header.files else None
+        if PAYLOAD not in header.files:
+            raise PlanMissingError(f"plan {plan_id} was stored without the rows it needs; plan again")
+        return _portions(pq.ParquetFile(self._read(header, PAYLOAD)))
 
     def mark_begun(self, plan_id: int, run_id: str) -> None:
         """Note that a run begins to apply a plan; broken off when no mark_applied follows. Raises PlanMissingError."""

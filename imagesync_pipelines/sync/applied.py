@@ -1,22 +1,20 @@
 """A stored plan carried out: found, applied under the account's lock, counted and told."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import STATE
 from imagesync_pipelines.sync.remote import apply_remote
-from imagesync_pipelines.sync.report import Summary, summary_of
-from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.steps import RunContext, Summary
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, RemoteTarget
 
 R = TypeVar("R")
@@ -75,26 +73,6 @@ def load_plan(context: RunContext[Any], plan_id: int | None) -> Loaded:
     )
 
 
-def payload_of(context: RunContext[Any], loaded: Loaded) -> pd.DataFrame:
-    """The whole payload of a plan. Raises PlanMissingError."""
-    return context.plans.need_payload(loaded.header.id)
-
-
-def states_of(loaded: Loaded, payload: pd.DataFrame) -> Mapping[str, str]:
-    """The digests of a plan's groups when it was made; a plan of an earlier release has them in its payload."""
-    if _STATE_BEFORE not in payload:
-        return loaded.states
-    return dict(zip(payload["group"], payload[_STATE_BEFORE], strict=True))
-
-
-def portions_of(context: RunContext[Any], loaded: Loaded) -> Iterator[pd.DataFrame]:
-    """The payload of a plan in the portions in which it was kept. Raises PlanMissingError."""
-    found = context.plans.payload_portions(loaded.header.id)
-    if found is None:
-        raise PlanMissingError(f"plan {loaded.header.id} was stored without the rows it needs; plan again")
-    return found
-
-
 def carry_out(context: RunContext[Any], loaded: Loaded, apply: Callable[[], R]) -> R:
     """Apply a loaded plan, noting when that begins and when it has ended; call it under the account's lock."""
     context.plans.mark_begun(loaded.header.id, context.run_id)
@@ -109,16 +87,18 @@ def carry_out_remotely(
     target: RemoteTarget,
     intents: IntentLog,
     *,
+    payload: pd.DataFrame,
     what: str,
-    states: Mapping[str, str],
     fatal: tuple[type[BaseException], ...],
     states_read_at: datetime | None = None,
     bulk: BulkTarget | None = None,
 ) -> Applied:
     """As carry_out, into somebody else's system; see apply_remote. what: is written, as progress tells it.
 
-    The connector's settings say how many `workers` write at the same time.
+    payload: the plan's; that of an earlier release has the digests of the groups too. The connector's settings say how
+    many `workers` write at the same time.
     """
+    earlier = zip(payload["group"], payload[_STATE_BEFORE], strict=True) if _STATE_BEFORE in payload else None
     return carry_out(
         context,
         loaded,
@@ -128,7 +108,7 @@ def carry_out_remotely(
             intents,
             context.quarantine,
             workers=context.settings.workers,
-            states=states,
+            states=loaded.states if earlier is None else dict(earlier),
             states_read_at=states_read_at,
             bulk=bulk,
             fatal=fatal,
@@ -181,11 +161,21 @@ def applied_summary(
 ) -> Summary:
     """The summary of a run that applied a plan; calls and bytes of making it count when this very run made it."""
     scope = loaded.scope
-    return summary_of(
-        applied,
-        context.started_at,
+    return Summary(
+        status="completed",
+        started_at=context.started_at,
+        completed_at=datetime.now(UTC),
+        images_added=applied.added,
+        images_updated=applied.updated,
+        images_deleted=applied.removed,
+        products_affected=len(applied.affected),
         warnings=(*scope.get("warnings", ()), *warnings),
+        kept=applied.kept,
+        rejected=applied.rejected,
         held_back=int(scope.get("held_back", 0)),
+        failed=applied.failed,
+        refused=applied.refused,
+        unknown=applied.unknown,
         api_calls=(int(scope.get("calls", 0)) if loaded.own else 0) + calls,
         bytes_downloaded=(int(scope.get("received", 0)) if loaded.own else 0) + received,
     )

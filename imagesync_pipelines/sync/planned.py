@@ -11,8 +11,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.plans import NewPlan
 from imagesync_pipelines.sync.handovers import DRY_RUN, ONLY_NAMED
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Table
+from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Summary, Table
 
 # Of each account: a plan holds a row per image, and there may be a hundred accounts.
 KEPT_PLANS = 20
@@ -145,3 +144,10 @@ def plan_result(
 def changing(plan: pd.DataFrame) -> int:
     """How many rows of a plan change something."""
     return int(plan["change"].isin(EFFECTS).sum())
+
+
+def changing_rows(plan: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a plan (PLAN_COLUMNS and more) that change, of every kind some first: the head of it shows each."""
+    changing = plan[plan["change"].isin(EFFECTS)]
+    order = changing.groupby("change").cumcount()
+    return changing.assign(order=order).sort_values(["order", "change"]).drop(columns="order")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -16,7 +16,6 @@ from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.sync.handovers import Lineage, plan_to_apply
-from imagesync_pipelines.sync.report import Summary
 
 S = TypeVar("S")
 H = TypeVar("H", bound=BaseModel)
@@ -63,6 +62,62 @@ class Pictures:
 
 
 Shown = str | int | float | bool | Table | Texts | Json | Pictures
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run, in rows. status is in_progress, completed or failed; warnings say what could not be done.
+
+    held_back: removals that the guard kept; failed: rows in quarantine; refused: rows of groups that moved since the
+    plan; unknown: rows whose answer was lost.
+    """
+
+    status: str
+    started_at: datetime
+    completed_at: datetime | None
+    images_added: int = 0
+    images_updated: int = 0
+    images_deleted: int = 0
+    products_affected: int = 0
+    error_message: str = ""
+    warnings: tuple[str, ...] = ()
+    kept: int = 0
+    rejected: int = 0
+    held_back: int = 0
+    failed: int = 0
+    refused: int = 0
+    unknown: int = 0
+    api_calls: int = 0
+    bytes_downloaded: int = 0
+
+    @property
+    def seconds(self) -> float:
+        """From start to end, 0 while it runs."""
+        return round((self.completed_at - self.started_at).total_seconds(), 2) if self.completed_at else 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything as JSON values, times in ISO 8601."""
+        values = asdict(self)
+        values["started_at"] = self.started_at.isoformat()
+        values["completed_at"] = self.completed_at.isoformat() if self.completed_at else None
+        values["warnings"] = list(self.warnings)
+        return {**values, "seconds": self.seconds}
+
+    def metrics(self) -> dict[str, int | float]:
+        """The numbers that the UI plots over time."""
+        return {
+            "images/added": self.images_added,
+            "images/updated": self.images_updated,
+            "images/deleted": self.images_deleted,
+            "images/kept": self.kept,
+            "images/rejected": self.rejected,
+            "images/held_back": self.held_back,
+            "images/failed": self.failed,
+            "products/affected": self.products_affected,
+            "api/calls": self.api_calls,
+            "bytes/downloaded": self.bytes_downloaded,
+            "seconds": self.seconds,
+        }
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from imagesync_pipelines.sync.report import Summary
+from imagesync_pipelines.sync.steps import Summary
 
 
 def a_summary(images_added: int = 3, warnings: tuple[str, ...] = ()) -> Summary:

@@ -7,8 +7,7 @@ from pydantic import BaseModel, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from imagesync_pipelines.sync.connector import Check, Connector, External, Job, Schedule, Step
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table
 
 
 class ToySettings(BaseSettings):

@@ -53,10 +53,10 @@ def test_a_plan_without_rows_or_payload_is_a_plan(plans: Plans) -> None:
 def test_a_payload_comes_back_in_the_portions_in_which_it_was_saved(plans: Plans) -> None:
     plan = plans.save(ROWS, (PAYLOAD.assign(key=[key]) for key in ("1/10", "1/11")), _new())
     portions = plans.payload_portions(plan)
-    assert portions is not None
     assert [list(portion["key"]) for portion in portions] == [["1/10"], ["1/11"]]
     assert list(plans.load_payload(plan)["key"]) == ["1/10", "1/11"]
-    assert plans.payload_portions(plans.save(ROWS, None, _new())) is None
+    with pytest.raises(PlanMissingError, match="was stored without the rows it needs; plan again"):
+        plans.payload_portions(plans.save(ROWS, None, _new()))
 
 
 def test_no_portion_of_a_damaged_payload_is_given(plans: Plans) -> None:

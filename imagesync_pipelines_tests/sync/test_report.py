@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from imagesync_pipelines.sync.apply import Applied
-from imagesync_pipelines.sync.report import Summary, changing_rows, summary_of
+from imagesync_pipelines.sync.planned import changing_rows
+from imagesync_pipelines.sync.steps import Summary
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -52,18 +52,6 @@ def test_the_plotted_numbers_have_their_names() -> None:
     metrics = Summary("completed", START, START, images_added=1, api_calls=7, bytes_downloaded=9).metrics()
     assert (metrics["images/added"], metrics["api/calls"], metrics["bytes/downloaded"]) == (1, 7, 9)
     assert {"images/updated", "images/deleted", "products/affected"} <= metrics.keys()
-
-
-def test_an_applied_plan_is_told_number_by_number() -> None:
-    applied = Applied(
-        added=1, updated=2, removed=3, kept=4, rejected=5, failed=6, refused=7, unknown=8, affected=frozenset("ab")
-    )
-    summary = summary_of(applied, START, warnings=("w",), held_back=9, api_calls=10, bytes_downloaded=11)
-    assert summary.completed_at is not None
-    assert summary.completed_at > START
-    assert summary == Summary(
-        "completed", START, summary.completed_at, 1, 2, 3, 2, "", ("w",), 4, 5, 9, 6, 7, 8, 10, 11
-    )  # fmt: skip
 
 
 def test_the_head_of_the_changes_shows_every_kind_and_nothing_that_stays() -> None:

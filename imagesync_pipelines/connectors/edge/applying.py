@@ -24,12 +24,9 @@ from imagesync_pipelines.sync.applied import (
     applied_warnings,
     carry_out,
     load_plan,
-    portions_of,
 )
-from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.model import Change
-from imagesync_pipelines.sync.report import Summary, summary_of
-from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
 
 GIGABYTE = 1024**3
 IN_TIME = "every_run_ends_in_time"
@@ -52,11 +49,12 @@ def apply_plan(run: StoreRun, plan_id: int | None) -> StepResult:
     listed = context.find(LISTING, ListingHandOver)
     if plan_id is None and listed is not None and listed.quiet:
         calls = listed.calls if listed.run_id == context.run_id else 0
-        summary = summary_of(Applied(), context.started_at, warnings=listed.warnings, held_back=0, api_calls=calls)
+        now = datetime.now(UTC)
+        summary = Summary("completed", context.started_at, now, warnings=listed.warnings, api_calls=calls)
         return _told(run, PhotosApplied(), listed.mirror_at, summary, "nothing was to be done.")
     loaded, calls = load_plan(context, plan_id), run.api.calls
     with run.lock():
-        payload = portions_of(context, loaded)
+        payload = context.plans.payload_portions(loaded.header.id)
         _report_what_a_crash_kept_back(run, loaded.header.id)
         done = carry_out(context, loaded, lambda: _write(run, loaded, payload))
     applied, mirror_at = done.applied, loaded.scope["mirror_at"]

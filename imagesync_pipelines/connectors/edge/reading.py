@@ -20,8 +20,7 @@ from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.sync.connector import ImagePlace
 from imagesync_pipelines.sync.model import QuarantineItem
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Texts
+from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Texts
 from imagesync_pipelines.upstream.retries import Timing
 
 LISTING, BINARIES = "photo_listing", "photo_binaries"

@@ -24,9 +24,8 @@ from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
-from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, store_plan
-from imagesync_pipelines.sync.report import Summary, changing_rows
-from imagesync_pipelines.sync.steps import RunContext, StepResult, Table, Texts
+from imagesync_pipelines.sync.planned import Planned, changing_rows, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary, Table, Texts
 
 
 class StorePlanOptions(BaseModel):

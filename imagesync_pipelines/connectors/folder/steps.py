@@ -22,7 +22,7 @@ from imagesync_pipelines.products.table import read_products
 from imagesync_pipelines.products.target import VALUES, image_key, read_current
 from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import own_address
-from imagesync_pipelines.sync.applied import ApplyOptions, applied_summary, applied_warnings, load_plan, payload_of
+from imagesync_pipelines.sync.applied import ApplyOptions, applied_summary, applied_warnings, load_plan
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
 from imagesync_pipelines.sync.planned import changing, plan_result, store_plan
 from imagesync_pipelines.sync.steps import StepResult, Table
@@ -85,7 +85,7 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
 def product_images(context: Run, options: ApplyOptions) -> StepResult:
     """The step `product_images`: a stored plan carried out under the connector's lock."""
     loaded = load_plan(context, options.plan_id)
-    values = partial(values_of, payload_of(context, loaded))
+    values = partial(values_of, context.plans.need_payload(loaded.header.id))
     done = apply_images(context, loaded, lambda _: nullcontext(values))
     applied = done.applied
     warnings = tuple(applied_warnings(context, loaded, applied))

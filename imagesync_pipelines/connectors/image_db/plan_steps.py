@@ -24,13 +24,12 @@ from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_
 from imagesync_pipelines.products.exports.formats import write_exports
 from imagesync_pipelines.products.target import Payload, read_current
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.sync.applied import Loaded, applied_summary, load_plan, payload_of
+from imagesync_pipelines.sync.applied import Loaded, applied_summary, load_plan
 from imagesync_pipelines.sync.apply import Applied, collector_paused
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import PIECE
 from imagesync_pipelines.sync.model import Proof, Scope
-from imagesync_pipelines.sync.planned import BATCH, Planned, changing, plan_result, store_plan
-from imagesync_pipelines.sync.report import changing_rows
+from imagesync_pipelines.sync.planned import BATCH, Planned, changing, changing_rows, plan_result, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
@@ -162,7 +161,7 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
     about = batches.about(batch)
 
     def payload(of: Loaded) -> AbstractContextManager[Payload]:
-        return open_payload(batches.records(str(of.scope[BATCH])), payload_of(context, of))
+        return open_payload(batches.records(str(of.scope[BATCH])), context.plans.need_payload(of.header.id))
 
     def again(groups: Collection[str]) -> Loaded:
         made = make_plan(context, ProductImagePlanOptions(), batch=batch, only_groups=groups)

@@ -44,8 +44,6 @@ from imagesync_pipelines.sync.applied import (
     applied_warnings,
     carry_out_remotely,
     load_plan,
-    payload_of,
-    states_of,
 )
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
 from imagesync_pipelines.sync.model import QuarantineItem
@@ -176,7 +174,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
     child.refuse_off()
     context, calls = child.context, api.calls
     loaded = load_plan(context, plan_id)
-    payload, content = payload_of(context, loaded), _content_of(child, loaded.header.id)
+    payload, content = context.plans.need_payload(loaded.header.id), _content_of(child, loaded.header.id)
     with context.lock():
         target = ImageTarget(child, api, tasks_of(payload), content.failed, int(loaded.scope["limit"]))
         fill = FirstFill(target)
@@ -185,8 +183,8 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
             loaded,
             target,
             child.state,
+            payload=payload,
             what="images",
-            states=states_of(loaded, payload),
             fatal=FATAL,
             bulk=fill if child.child.bulk_first_fill else None,
         )

@@ -28,9 +28,8 @@ from imagesync_pipelines.connectors.moysklad.rules import (
 )
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.target import read_lists
-from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.planned import Planned, changing_rows, deletion_limits, plan_result, store_plan
 from imagesync_pipelines.sync.remote import recover
-from imagesync_pipelines.sync.report import changing_rows
 from imagesync_pipelines.sync.steps import StepResult, Texts
 
 

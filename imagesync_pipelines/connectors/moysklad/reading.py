@@ -40,8 +40,7 @@ from imagesync_pipelines.storage.mirror import (
     unstaged_keys,
 )
 from imagesync_pipelines.sync.guard import why_unproven
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import CheckResult, StepResult, Texts
+from imagesync_pipelines.sync.steps import CheckResult, StepResult, Summary, Texts
 
 MAIN_IMAGES = "main_images"
 DELETED = "the main account does not have it any more"

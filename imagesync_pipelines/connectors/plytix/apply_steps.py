@@ -22,8 +22,6 @@ from imagesync_pipelines.sync.applied import (
     applied_warnings,
     carry_out_remotely,
     load_plan,
-    payload_of,
-    states_of,
 )
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
@@ -36,7 +34,7 @@ def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
     NoPlanOfThisRunError, CredentialsError, NotAllowedError.
     """
     loaded = load_plan(context, options.plan_id)
-    urls = uploads_of(loaded.rows, tasks_of(payload_of(context, loaded)))
+    urls = uploads_of(loaded.rows, tasks_of(context.plans.need_payload(loaded.header.id)))
     calls = api.calls
     with context.lock():
         uploads = Uploads(api, ledger_of(context))
@@ -86,7 +84,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
     PlanMissingError, NoPlanOfThisRunError, CredentialsError, NotAllowedError.
     """
     loaded = load_plan(context, options.plan_id)
-    payload = payload_of(context, loaded)
+    payload = context.plans.need_payload(loaded.header.id)
     tasks, scope = tasks_of(payload), loaded.scope
     made = _uploads_of(context, loaded)
     read_at = datetime.fromisoformat(scope["read_at"]) if loaded.own else None
@@ -99,8 +97,8 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
             loaded,
             target,
             ledger,
+            payload=payload,
             what="product images",
-            states=states_of(loaded, payload),
             states_read_at=read_at,
             fatal=FATAL,
         )

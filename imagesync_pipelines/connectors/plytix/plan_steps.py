@@ -25,8 +25,7 @@ from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.sync.handovers import CLEAN_UP
 from imagesync_pipelines.sync.model import EFFECTS
-from imagesync_pipelines.sync.planned import deletion_limits, plan_result, store_plan
-from imagesync_pipelines.sync.report import changing_rows
+from imagesync_pipelines.sync.planned import changing_rows, deletion_limits, plan_result, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 
 DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "

@@ -11,8 +11,7 @@ from imagesync_pipelines.connectors.edge.reading import take_photos
 from imagesync_pipelines.connectors.edge.steps import make_plan
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import StepResult
+from imagesync_pipelines.sync.steps import StepResult, Summary
 from imagesync_pipelines_tests.edge_installations import STORE, EdgeWorld, another, edge_world, head_office
 
 PHOTOS = 40

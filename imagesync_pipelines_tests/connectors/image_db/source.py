@@ -22,8 +22,7 @@ from imagesync_pipelines.storage.installation import Installation, open_location
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.model import DeletionLimits
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import Progress, StepResult, Texts, silent
+from imagesync_pipelines.sync.steps import Progress, StepResult, Summary, Texts, silent
 from imagesync_pipelines.upstream.session import UpstreamSession
 from imagesync_pipelines_tests.connectors.image_db.made_up import link, page, record
 from imagesync_pipelines_tests.upstream.servers import Request, Served, http, serve, session_for

@@ -31,8 +31,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.model import Change
-from imagesync_pipelines.sync.report import Summary
-from imagesync_pipelines.sync.steps import RunContext, StepResult, Table
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary, Table
 from imagesync_pipelines.upstream.retries import Timing
 
 CHILD = "child-1"

@@ -31,7 +31,7 @@ from imagesync_pipelines.sync.applied import Loaded, applied_summary
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.steps import Pictures, RunContext, StepResult, Table
+from imagesync_pipelines.sync.steps import Pictures, RunContext, StepResult, Summary, Table
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, open_connector
 from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product, url_of
 from imagesync_pipelines_tests.sandbox.mishaps import missing_image
@@ -220,13 +220,17 @@ def test_an_application_is_one_line_numbers_and_a_table_of_errors(pair: Connecto
     )
 
 
-def test_the_summary_of_a_run_counts_rows_and_what_went_wrong() -> None:
-    bad = Applied(added=1, failed=2, refused=3, unknown=4, rejected=5, affected=frozenset("A"))
-    plan = loaded(held_back=6, warnings=["w"])
-    summary = applied_summary(at_work(), plan, bad, warnings=("x",), calls=7)
-    assert (summary.failed, summary.refused, summary.unknown, summary.rejected, summary.held_back) == (2, 3, 4, 5, 6)
-    assert (summary.images_added, summary.products_affected, summary.warnings) == (1, 1, ("w", "x"))
-    assert (summary.started_at, summary.api_calls) == (NOON, 9)
+def test_an_applied_plan_is_told_number_by_number_with_what_making_it_took() -> None:
+    applied = Applied(
+        added=1, updated=2, removed=3, kept=4, rejected=5, failed=6, refused=7, unknown=8, affected=frozenset("ab")
+    )
+    plan = loaded(held_back=9, warnings=["w"], received=3)
+    summary = applied_summary(at_work(), plan, applied, warnings=("x",), calls=8, received=8)
+    assert summary.completed_at is not None
+    assert summary.completed_at > NOON
+    assert summary == Summary(
+        "completed", NOON, summary.completed_at, 1, 2, 3, 2, "", ("w", "x"), 4, 5, 9, 6, 7, 8, 10, 11
+    )  # fmt: skip
 
 
 def test_a_report_in_the_ui_has_its_first_errors_and_their_number() -> None:
