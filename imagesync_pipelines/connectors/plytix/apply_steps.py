@@ -4,6 +4,7 @@ and the report of the run.
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from operator import itemgetter
 
 import pandas as pd
 
@@ -12,7 +13,7 @@ from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import UploadsMade
 from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, tasks_of, uploads_of
-from imagesync_pipelines.connectors.plytix.report import Basis, ReportedFault, bounded, keep_report, make_report
+from imagesync_pipelines.connectors.plytix.report import Basis, bounded, fault, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.target import GalleryTarget
 from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
 from imagesync_pipelines.sync.applied import (
@@ -155,7 +156,7 @@ def _uploads_of(context: Run, loaded: Loaded) -> UploadsMade:
     return made.model_copy(update={"run_id": context.run_id, "calls": 0, "left": 0, "stopped": "", "goes_on_at": None})
 
 
-def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> list[ReportedFault]:
+def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> list[dict[str, str]]:
     """What failed in this run, from the quarantine, and what nobody knows."""
     images = images_of(tasks)
     faults = []
@@ -163,10 +164,10 @@ def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> list[R
         if entry.run_id == context.run_id and entry.stage == APPLY_STAGE:
             sku = entry.group_key or ""
             image = images.get((sku, picture_key(entry.key)))
-            faults.append(ReportedFault(image.url if image else "", entry.reason, sku))
-    faults.sort(key=lambda fault: (fault.product_sku, fault.url))
+            faults.append(fault(sku, entry.reason, image.url if image else ""))
+    faults.sort(key=itemgetter("product_sku", "url"))
     if applied.unknown:
-        faults.append(ReportedFault("", f"the answer was lost for {applied.unknown} images; the next run looks", ""))
+        faults.append(fault("", f"the answer was lost for {applied.unknown} images; the next run looks"))
     return faults
 
 

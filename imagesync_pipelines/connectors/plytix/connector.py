@@ -28,11 +28,8 @@ def starts_by_itself(shared: Settings, settings: PlytixSettings) -> bool:
 
 def nothing_to_start(shared: Settings, settings: PlytixSettings, _: object) -> str:
     """Why the schedule starts nothing, '' when it does."""
-    return (
-        ""
-        if settings.mapping_folder
-        else "PLYTIX_MAPPING_FOLDER is not set, so there are no mapping files to synchronise."
-    )
+    missing = "PLYTIX_MAPPING_FOLDER is not set, so there are no mapping files to synchronise."
+    return "" if settings.mapping_folder else missing
 
 
 CONNECTOR = Connector(

@@ -12,9 +12,8 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from typing_extensions import TypedDict
 
 from imagesync_pipelines.connectors.plytix.errors import MappingError
-from imagesync_pipelines.connectors.plytix.marketplaces import known_marketplace
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, ListingsRead, SetAside
-from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku, is_asin
+from imagesync_pipelines.connectors.plytix.rules import AMAZON_SKU, amazon_sku, is_asin, known_marketplace
 from imagesync_pipelines.upstream.answers import load_json
 
 # The lists of entries: a mapping file has the first two, the export that it is made from has the third.

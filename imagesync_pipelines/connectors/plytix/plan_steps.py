@@ -8,7 +8,7 @@ import pandas as pd
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
-from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingsRead, ProductsRead
+from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead
 from imagesync_pipelines.connectors.plytix.planning import (
     GalleryPlan,
     Policy,
@@ -77,7 +77,10 @@ def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> St
     source = read_sources(options.missing_from, "", shared)
     doubtful = [entry for entry in source.set_aside if not entry.where.startswith(SKU_PREFIX)]
     told = [f"{DOUBTFUL}{entry.where}: {entry.reason}." for entry in doubtful[:1]]
-    gone = [] if doubtful else missing_skus(ledger.linked_skus(), source)
+    there = {item.sku for item in source.items}
+    spoken_for = tuple({f"{SKU_PREFIX}{item.marketplace}-" for item in source.items})
+    linked = [] if doubtful else ledger.linked_skus()
+    gone = [sku for sku in linked if sku.startswith(spoken_for) and sku not in there]
     calls = api.calls
     with context.lock():
         products = api.search_products(gone)
@@ -88,13 +91,6 @@ def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> St
     galleries = replace(galleries, warnings=(*source.warnings, *told, *galleries.warnings))
     basis = basis_of(ImagesChosen(source=source.source, set_aside=source.set_aside), products, known)
     return _stored(context, api, galleries, Policy("patch", remove_missing=True), basis, read, made_for=CLEAN_UP)
-
-
-def missing_skus(linked: list[str], read: ListingsRead) -> list[str]:
-    """Of the products that we put images on, those of the file's marketplaces that the file does not have."""
-    there = {item.sku for item in read.items}
-    spoken_for = tuple({f"{SKU_PREFIX}{item.marketplace}-" for item in read.items})
-    return [sku for sku in linked if sku.startswith(spoken_for) and sku not in there]
 
 
 def _stored(
@@ -122,9 +118,9 @@ def _stored(
         galleries,
         # For people, of every picture that changes.
         plan=rows.assign(
-            variant=pd.Series([image.variant if image else "" for image in found], index=rows.index, dtype="str"),
-            image_url=pd.Series([image.url if image else "" for image in found], index=rows.index, dtype="str"),
-        ),
+            variant=[image.variant if image else "" for image in found],
+            image_url=[image.url if image else "" for image in found],
+        ).astype({"variant": "str", "image_url": "str"}),
         scope={
             "strategy": policy.strategy,
             "remove_missing": policy.remove_missing,

@@ -66,6 +66,11 @@ class Task:
         """The picture for the thumbnail; None without MAIN."""
         return next((image for image in self.images if image.variant == MAIN), None)
 
+    @property
+    def keys(self) -> list[str]:
+        """The keys of its images, in order."""
+        return [image.key for image in self.images]
+
 
 _TASK = TypeAdapter(Task)
 
@@ -103,49 +108,55 @@ def plan_galleries(
     listing lacks is not taken for gone. Neither is anything where a listing has no image at all. A listing without MAIN
     leaves the thumbnail as it is.
     """
-    unknown = tuple(listing.sku for listing in listings if listing.sku not in products)
+    unknown = [listing for listing in listings if listing.sku not in products]
     there = [listing for listing in listings if listing.sku in products]
-    skipped = tuple(listing.sku for listing in there if policy.skip_existing and products[listing.sku].gallery)
+    skipped = [listing.sku for listing in there if policy.skip_existing and products[listing.sku].gallery]
     left_alone = frozenset(skipped)
     planned = [listing for listing in there if listing.sku not in left_alone]
-    current = {
-        listing.sku: rows_of(products[listing.sku], _keys(listing), known, with_left=policy.remove_missing)
-        for listing in planned
-    }
-    wanted = [row for listing in planned for row in _wanted(listing, current[listing.sku], policy)]
-    wanted_keys = {row.key for row in wanted}
-    whole = [listing.sku for listing in planned if listing.images and listing.sku not in incomplete]
-    absent = frozenset(row.key for sku in whole for row in current[sku] if row.key not in wanted_keys)
     tasks = {listing.sku: Task(products[listing.sku], listing.images, listing.is_parent) for listing in planned}
-    rejected = [
-        (row_key(listing.sku, image.key), listing.sku, UNKNOWN_PRODUCT)
-        for listing in listings
-        if listing.sku not in products
-        for image in listing.images
+    current = [
+        row
+        for task in tasks.values()
+        for row in rows_of(task.product, task.keys, known, with_left=policy.remove_missing)
     ]
+    now = {row.key: row for row in current}
+    wanted = [row for listing in planned for row in _wanted(listing, now, policy)]
+    whole = {listing.sku for listing in planned if listing.images and listing.sku not in incomplete}
+    absent = {row.key for row in current if row.group in whole} - {row.key for row in wanted}
     judged = _judged(
         wanted,
-        [row for rows in current.values() for row in rows],
-        Scope(frozenset(listing.sku for listing in listings) - left_alone, None, absent),
+        current,
+        Scope(frozenset(listing.sku for listing in listings) - left_alone, None, frozenset(absent)),
         tasks,
         deletion_limits,
-        rejected=rejected,
+        rejected=[
+            (row_key(listing.sku, image.key), listing.sku, UNKNOWN_PRODUCT)
+            for listing in unknown
+            for image in listing.images
+        ],
         force=policy.force,
     )
     assets = known.assets()
     urls = uploads_of(judged.plan, tasks)
     uploads = {key: url for key, url in urls.items() if policy.force or key not in assets}
-    wrong_order = tuple(sku for sku, task in tasks.items() if _ends_in_wrong_order(task, known, policy))
-    left = _left(planned, products, known, policy)
-    return replace(
+    made = replace(
         judged,
         uploads=uploads,
-        unknown=unknown,
-        skipped=skipped,
-        wrong_order=wrong_order,
-        cost=cost_of(judged.plan, len(uploads), policy.strategy, windows),
-        warnings=(*judged.warnings, *_warnings(judged.plan, products, unknown, wrong_order, left)),
+        unknown=tuple(listing.sku for listing in unknown),
+        skipped=tuple(skipped),
+        wrong_order=tuple(
+            sku for sku, task in tasks.items() if policy.strategy == "link" and _ends_in_wrong_order(task, known)
+        ),
+        cost=_cost(judged.plan, len(uploads), policy.strategy, windows),
     )
+    # Images that we put into galleries, that left their listings, and that nothing says to remove.
+    left = sum(
+        (sku, key) in known.links
+        for sku, task in tasks.items()
+        for key in keys_shown(task.product, known).keys() - set(task.keys)
+        if not policy.remove_missing
+    )
+    return replace(made, warnings=(*made.warnings, *_warnings(made, products, left)))
 
 
 def plan_removals(
@@ -158,7 +169,7 @@ def plan_removals(
     rows = [row for product in products.values() for row in rows_of(product, (), known, with_left=True)]
     scope = Scope(frozenset(products), None, frozenset(row.key for row in rows))
     judged = _judged((), rows, scope, {sku: Task(product, ()) for sku, product in products.items()}, deletion_limits)
-    return replace(judged, cost=cost_of(judged.plan, 0, "patch", windows))
+    return replace(judged, cost=_cost(judged.plan, 0, "patch", windows))
 
 
 def _judged(
@@ -214,13 +225,8 @@ def uploads_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> dict[str, str]:
     return {key: images[group, key].url for group, key in pairs}
 
 
-def _keys(listing: Listing) -> list[str]:
-    return [image.key for image in listing.images]
-
-
-def _wanted(listing: Listing, current: Sequence[Row], policy: Policy) -> Iterator[Row]:
+def _wanted(listing: Listing, now: Mapping[str, Row], policy: Policy) -> Iterator[Row]:
     """The rows of a listing; what nobody says anything about (a thumbnail without MAIN, the order of links) stays."""
-    now = {row.key: row for row in current}
     main = listing.main
     for image in listing.images:
         key = row_key(listing.sku, image.key)
@@ -234,44 +240,24 @@ def _wanted(listing: Listing, current: Sequence[Row], policy: Policy) -> Iterato
         yield Row(key, listing.sku, position, fingerprint)
 
 
-def _ends_in_wrong_order(task: Task, known: Known, policy: Policy) -> bool:
+def _ends_in_wrong_order(task: Task, known: Known) -> bool:
     """Whether the gallery, once the missing images are appended, is in another order than the listing."""
-    if policy.strategy != "link":
-        return False
-    wanted = [image.key for image in task.images]
-    shown = [key for key in keys_shown(task.product, known) if key in set(wanted)]
-    return shown + [key for key in wanted if key not in shown] != wanted
+    shown = [key for key in keys_shown(task.product, known) if key in task.keys]
+    return shown + [key for key in task.keys if key not in shown] != task.keys
 
 
-def _left(planned: Sequence[Listing], products: Mapping[str, PlytixProduct], known: Known, policy: Policy) -> int:
-    """How many images that we put into galleries left their listings and stay, because nothing says to remove them."""
-    if policy.remove_missing:
-        return 0
-    return sum(
-        (listing.sku, key) in known.links
-        for listing in planned
-        for key in keys_shown(products[listing.sku], known).keys() - set(_keys(listing))
-    )
-
-
-def _warnings(
-    plan: pd.DataFrame,
-    products: Mapping[str, PlytixProduct],
-    unknown: Sequence[str],
-    wrong_order: Sequence[str],
-    left: int,
-) -> Iterator[str]:
-    if unknown:
-        yield f"Plytix has no product for {len(unknown)} listings, such as {unknown[0]}; they wait for it."
-    if wrong_order:
+def _warnings(made: GalleryPlan, products: Mapping[str, PlytixProduct], left: int) -> Iterator[str]:
+    if made.unknown:
+        yield f"Plytix has no product for {len(made.unknown)} listings, such as {made.unknown[0]}; they wait for it."
+    if made.wrong_order:
         yield (
-            f"{len(wrong_order)} galleries, such as that of {wrong_order[0]}, will be in another order than their "
-            "listings; PLYTIX_STRATEGY=patch puts them in order."
+            f"{len(made.wrong_order)} galleries, such as that of {made.wrong_order[0]}, will be in another order than "
+            "their listings; PLYTIX_STRATEGY=patch puts them in order."
         )
     if left:
         yield f"{left} images that left their listings stay in the galleries; PLYTIX_REMOVE_MISSING is off."
     # The own values of a variant hide what would flow from its parent.
-    variants = [sku for sku in changing_groups(plan) if products[sku].parent_id is not None]
+    variants = [sku for sku in changing_groups(made.plan) if products[sku].parent_id is not None]
     if variants:
         yield (
             f"{len(variants)} products, such as {variants[0]}, are variants in Plytix; where images are inherited "
@@ -279,22 +265,21 @@ def _warnings(
         )
 
 
-def cost_of(plan: pd.DataFrame, uploads: int, strategy: str, windows: Sequence[Window]) -> PlanCost:
+def _cost(plan: pd.DataFrame, uploads: int, strategy: str, windows: Sequence[Window]) -> PlanCost:
     """Calls and minutes to apply a plan: uploads, then links and thumbnails, or one call per product.
 
     Forced rows are reckoned as if each upload gave another asset. The reads that a stored plan needs are not in it.
     """
     changing = plan[plan["change"].isin(EFFECTS)]
     if strategy == "patch":
-        writes = int(changing["group"].nunique())
+        writes = changing["group"].nunique()
     else:
-        links = changing["change"] == Change.ADD
-        gets_thumbnail = (changing["fingerprint_after"] == IN_GALLERY_AND_THUMBNAIL) & (
-            changing["fingerprint_before"] != IN_GALLERY_AND_THUMBNAIL
+        before, after = (
+            changing[name].eq(IN_GALLERY_AND_THUMBNAIL) for name in ("fingerprint_before", "fingerprint_after")
         )
-        forced = changing["reason"] == "forced"
-        writes = int(links.sum()) + int(gets_thumbnail.sum()) + int(forced.sum())
-    calls = uploads + writes
+        thumbnails = after.fillna(False) & ~before.fillna(False)
+        writes = changing["change"].eq(Change.ADD).sum() + thumbnails.sum() + changing["reason"].eq("forced").sum()
+    calls = uploads + int(writes)
     return PlanCost(calls, 0, minutes_for(calls, windows))
 
 

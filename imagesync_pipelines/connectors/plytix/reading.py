@@ -12,7 +12,6 @@ from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.galleries import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, ledger_of
-from imagesync_pipelines.connectors.plytix.marketplaces import known_marketplace
 from imagesync_pipelines.connectors.plytix.model import (
     ImagesChosen,
     Listing,
@@ -26,6 +25,7 @@ from imagesync_pipelines.connectors.plytix.rules import (
     file_name,
     key_of_file_name,
     key_of_renamed_file,
+    known_marketplace,
 )
 from imagesync_pipelines.connectors.plytix.settings import ListingsOptions, plytix_accounts
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
@@ -147,9 +147,25 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
     AccountBusyError when another run works on the account, and the errors of Plytix.
     """
     chosen = context.need("images", ImagesChosen)
-    calls = api.calls
+    ledger, calls = ledger_of(context), api.calls
+    skus = [listing.sku for listing in chosen.listings]
     with context.lock():
-        read = _read_products(context, api, chosen.listings)
+        unsettled = [intent.group for intent in ledger.open_intents()]
+        try:
+            # What is to be settled is asked for in the same call.
+            found = api.search_products([*skus, *unsettled])
+            read = ProductsRead(
+                run_id=context.run_id,
+                read_at=context.clock(),
+                products=tuple(found[sku] for sku in skus if sku in found),
+                unknown=tuple(sku for sku in skus if sku not in found),
+                recognised=recognise(api, ledger, found, chosen.listings),
+            )
+            _settle(ledger, [found[sku] for sku in unsettled if sku in found])
+        except HourSpentError as error:
+            read = ProductsRead(
+                run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.free_at
+            )
     read = read.model_copy(update={"calls": api.calls - calls})
     context.keep("products", read)
     again = f"; {read.recognised} assets were recognised by their names" if read.recognised else ""
@@ -166,40 +182,19 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
     )
 
 
-def _read_products(context: Run, api: PlytixApi, wanted: Sequence[Listing]) -> ProductsRead:
-    unsettled = [intent.group for intent in ledger_of(context).open_intents()]
-    skus = [listing.sku for listing in wanted]
-    try:
-        # What is to be settled is asked for in the same call.
-        found = api.search_products([*skus, *unsettled])
-        read_at = context.clock()
-        recognised = recognise(api, ledger_of(context), found, wanted)
-    except HourSpentError as error:
-        return ProductsRead(run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.free_at)
-    _settle(context, {sku: found[sku] for sku in unsettled if sku in found})
-    return ProductsRead(
-        run_id=context.run_id,
-        read_at=read_at,
-        products=tuple(found[sku] for sku in skus if sku in found),
-        unknown=tuple(sku for sku in skus if sku not in found),
-        recognised=recognised,
-    )
-
-
-def _settle(context: Run, found: Mapping[str, PlytixProduct]) -> None:
+def _settle(ledger: Ledger, found: Sequence[PlytixProduct]) -> None:
     """Record what the galleries hold whose outcome an earlier run did not learn.
 
     Those that were read, and no others: a product that Plytix does not have stays open until it is there again.
     """
-    if not found:
-        return
-    known = ledger_of(context).known()
-    rows = [
-        row
-        for product in found.values()
-        for row in rows_of(product, list(keys_shown(product, known)), known, with_left=False)
-    ]
-    ledger_of(context).settle(rows_frame(rows), list(found))
+    if found:
+        known = ledger.known()
+        rows = [
+            row
+            for product in found
+            for row in rows_of(product, list(keys_shown(product, known)), known, with_left=False)
+        ]
+        ledger.settle(rows_frame(rows), [product.sku for product in found])
 
 
 def recognise(api: PlytixApi, ledger: Ledger, found: Mapping[str, PlytixProduct], listings: Sequence[Listing]) -> int:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 import sqlalchemy as sa
@@ -26,12 +26,9 @@ SHOWN_ERRORS = 20
 WRITTEN = ("add", "update")
 
 
-class ReportedFault(NamedTuple):
+def fault(product_sku: str, error: str, url: str = "") -> dict[str, str]:
     """One entry of `errors`; url is '' where no single image is meant."""
-
-    url: str
-    error: str
-    product_sku: str
+    return {"url": url, "error": error, "product_sku": product_sku}
 
 
 class Basis(BaseModel):
@@ -75,10 +72,8 @@ def basis_of(
     kept = [
         listing
         for listing in listings
-        if listing.sku in left_alone and shows_main(listing, products[listing.sku].thumbnail, assets)
+        if listing.sku in left_alone and _shows_main(listing, products[listing.sku].thumbnail, assets)
     ]
-    faults = [ReportedFault(entry.url, entry.reason, entry.where) for entry in chosen.set_aside]
-    faults += [ReportedFault("", UNKNOWN_PRODUCT, sku) for sku in unknown]
     return Basis(
         total_products=len(listings),
         products_with_images=sum(bool(listing.images) for listing in listings),
@@ -87,16 +82,13 @@ def basis_of(
         known_images=0 if force else len(keys & assets.keys()),
         main_kept=len(kept),
         parents_kept=sum(listing.is_parent for listing in kept),
-        errors=tuple(fault._asdict() for fault in faults),
+        errors=(
+            *(fault(entry.where, entry.reason, entry.url) for entry in chosen.set_aside),
+            *(fault(sku, UNKNOWN_PRODUCT) for sku in unknown),
+        ),
         source_file=chosen.source,
         skip_existing=skip_existing,
     )
-
-
-def shows_main(listing: Listing | Task, thumbnail: str | None, assets: Mapping[str, str]) -> bool:
-    """Whether a thumbnail is the MAIN image of a listing; assets: by the key of the picture."""
-    main = listing.main
-    return main is not None and thumbnail is not None and assets.get(main.key) == thumbnail
 
 
 def make_report(
@@ -110,7 +102,7 @@ def make_report(
     existed: int = 0,
     links: Mapping[str, int] | None = None,
     thumbnails: Mapping[str, str] | None = None,
-    faults: Iterable[ReportedFault] = (),
+    faults: Iterable[dict[str, str]] = (),
 ) -> dict[str, Any]:
     """The report with its fields, of a plan and what a run did beside it.
 
@@ -119,18 +111,15 @@ def make_report(
     main_image_links: products whose thumbnail is the MAIN image after the run.
     """
     links, thumbnails = links or {}, thumbnails or {}
-    shown = {sku: shows_main(task, thumbnails.get(sku, task.product.thumbnail), assets) for sku, task in tasks.items()}
+    shown = {sku: _shows_main(task, thumbnails.get(sku, task.product.thumbnail), assets) for sku, task in tasks.items()}
     parents = {sku for sku, task in tasks.items() if task.is_parent}
     return {
-        "total_products": basis.total_products,
-        "products_with_images": basis.products_with_images,
-        "total_image_refs": basis.total_image_refs,
-        "unique_images": basis.unique_images,
+        **basis.model_dump(include={"total_products", "products_with_images", "total_image_refs", "unique_images"}),
         "images_uploaded": uploaded,
         # An asset that we knew may be gone from Plytix: then its picture was uploaded again, and not skipped.
         "images_skipped": min(basis.known_images + existed, basis.unique_images - uploaded),
         "links_created": sum(links.values()),
-        "errors": [*basis.errors, *(fault._asdict() for fault in faults)],
+        "errors": [*basis.errors, *faults],
         "main_image_links": basis.main_kept + sum(shown.values()),
         "parent_links_created": sum(number for sku, number in links.items() if sku in parents),
         "parent_main_image_links": basis.parents_kept + sum(shown[sku] for sku in parents),
@@ -163,6 +152,10 @@ def bounded(report: Mapping[str, Any]) -> Json:
     return Json({**report, "errors": errors[:SHOWN_ERRORS], "errors_in_all": len(errors)})
 
 
+def _shows_main(listing: Listing | Task, thumbnail: str | None, assets: Mapping[str, str]) -> bool:
+    return listing.main is not None and thumbnail is not None and assets.get(listing.main.key) == thumbnail
+
+
 def pictures_of(
     engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
 ) -> list[RowPictures]:
@@ -170,7 +163,10 @@ def pictures_of(
     payload = Plans(engine, storage).load_payload(header.id)
     groups = {str(row["group"]) for row in rows}
     images = {} if payload is None else images_of(tasks_of(payload[payload["group"].isin(groups)]))
-    ours = _product_ids(engine, groups)
+    query = sa.select(product.c.sku, product.c.id).where(among(product.c.sku, groups), product.c.left_erp_at.is_(None))
+    with engine.connect() as connection:
+        # Our product of each SKU, a variant before a parent.
+        ours = {row.sku: row.id for row in connection.execute(query.order_by(product.c.kind))}
     shown = []
     for row in rows:
         sku, picture = str(row["group"]), picture_key(str(row["key"]))
@@ -190,10 +186,3 @@ def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
     )
     for account, images, since in connection.execute(query):
         yield ImagePlace(account, images, since, "in the product's gallery")
-
-
-def _product_ids(engine: sa.Engine, skus: Collection[str]) -> dict[str, int]:
-    """Our product of each SKU, a variant before a parent; one that we do not have is left out."""
-    query = sa.select(product.c.sku, product.c.id).where(among(product.c.sku, skus), product.c.left_erp_at.is_(None))
-    with engine.connect() as connection:
-        return {row.sku: row.id for row in connection.execute(query.order_by(product.c.kind))}

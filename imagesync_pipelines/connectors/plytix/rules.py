@@ -1,9 +1,10 @@
 """The rules of Amazon's pictures: which entries are one picture, which one is taken, in which order,
-under which name.
+under which name; and Amazon's marketplaces, with the hosts that know them.
 """
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
@@ -24,6 +25,56 @@ _IMAGE_PATH = re.compile(rf"/images/I/(?P<id>{_ID})(?P<tokens>\._.*_)?\.(?P<ext>
 _KEY = re.compile(rf"{_ID}\.[a-z]{{3,4}}")
 _FILE_PREFIX = "amazon_"
 _LONGEST_URL = 500
+NORTH_AMERICA = "sellingpartnerapi-na.amazon.com"
+EUROPE = "sellingpartnerapi-eu.amazon.com"
+FAR_EAST = "sellingpartnerapi-fe.amazon.com"
+
+
+class Marketplace(NamedTuple):
+    """A marketplace: Amazon's id, the country as it stands in SKUs (`AMZN-UK-…`), the host of its catalogue API."""
+
+    id: str
+    country: str
+    host: str
+
+
+_ALL = (
+    Marketplace("ATVPDKIKX0DER", "US", NORTH_AMERICA),
+    Marketplace("A2EUQ1WTGCTBG2", "CA", NORTH_AMERICA),
+    Marketplace("A1AM78C64UM0Y8", "MX", NORTH_AMERICA),
+    Marketplace("A2Q3Y263D00KWC", "BR", NORTH_AMERICA),
+    Marketplace("A1F83G8C2ARO7P", "UK", EUROPE),
+    Marketplace("A28R8C7NBKEWEA", "IE", EUROPE),
+    Marketplace("A1PA6795UKMFR9", "DE", EUROPE),
+    Marketplace("A13V1IB3VIYZZH", "FR", EUROPE),
+    Marketplace("APJ6JRA9NG5V4", "IT", EUROPE),
+    Marketplace("A1RKKUPIHCS9HS", "ES", EUROPE),
+    Marketplace("A1805IZSGTT6HS", "NL", EUROPE),
+    Marketplace("A2NODRKZP88ZB9", "SE", EUROPE),
+    Marketplace("A1C3SOZRARQ6R3", "PL", EUROPE),
+    Marketplace("A33AVAJ2PDY3EV", "TR", EUROPE),
+    Marketplace("AMEN7PMS3EDWL", "BE", EUROPE),
+    Marketplace("A2VIGQ35RCS4UG", "AE", EUROPE),
+    Marketplace("A17E79C6D8DWNP", "SA", EUROPE),
+    Marketplace("ARBP9OOSHTCHU", "EG", EUROPE),
+    Marketplace("AE08WJ6YKNBMC", "ZA", EUROPE),
+    Marketplace("A21TJRUUN4KGV", "IN", EUROPE),
+    Marketplace("A1VC38T7YXB528", "JP", FAR_EAST),
+    Marketplace("A39IBJ37TRP1C6", "AU", FAR_EAST),
+    Marketplace("A19VAU5U5O7RUS", "SG", FAR_EAST),
+)
+MARKETPLACES: Mapping[str, Marketplace] = MappingProxyType({one.country: one for one in _ALL})
+"""All marketplaces by country."""
+HOSTS = frozenset(one.host for one in _ALL)
+# ISO's code for the United Kingdom; Amazon's own code, and that of its SKUs in Plytix, is UK.
+_BY_NAME: Mapping[str, str] = MappingProxyType(
+    {one.id: one.country for one in _ALL} | {country: country for country in MARKETPLACES} | {"GB": "UK"}
+)
+
+
+def known_marketplace(text: str) -> str | None:
+    """The country of a marketplace that is named by country or by Amazon's id; None for anything else."""
+    return _BY_NAME.get(text.strip().upper())
 
 
 class ImageAddress(NamedTuple):
@@ -32,13 +83,6 @@ class ImageAddress(NamedTuple):
     key: str
     url: str
     altered: bool
-
-
-class ChosenListings(NamedTuple):
-    """The listings of a source, and the images that were set aside."""
-
-    listings: tuple[Listing, ...]
-    set_aside: tuple[SetAside, ...]
 
 
 def picture_of(link: str) -> ImageAddress:
@@ -121,10 +165,12 @@ def key_of_renamed_file(name: str) -> str | None:
     return key_of_file_name(f"{before}{dot}{extension}") if suffix.isalnum() else None
 
 
-def choose_listings(items: Iterable[AmazonItem], only_marketplaces: Collection[str] = ()) -> ChosenListings:
-    """One listing per product, sorted by SKU; entries of one product are joined (docs/contracts/amazon.md).
+def choose_listings(
+    items: Iterable[AmazonItem], only_marketplaces: Collection[str] = ()
+) -> tuple[tuple[Listing, ...], tuple[SetAside, ...]]:
+    """One listing per product, sorted by SKU, and the images set aside (docs/contracts/amazon.md).
 
-    An item that another one names as its parent is a parent, whatever it says itself.
+    Entries of one product are joined. An item that another one names as its parent is one, whatever it says itself.
     """
     wanted = [item for item in items if not only_marketplaces or item.marketplace in only_marketplaces]
     parents = {(item.marketplace, item.parent_asin) for item in wanted if item.parent_asin != item.asin}
@@ -135,12 +181,8 @@ def choose_listings(items: Iterable[AmazonItem], only_marketplaces: Collection[s
             is_parent=first.is_parent or item.is_parent or (item.marketplace, item.asin) in parents,
             images=first.images + item.images,
         )
-    listings, set_aside = [], []
-    for sku in sorted(joined):
-        listing, bad = _listing(joined[sku])
-        listings.append(listing)
-        set_aside += bad
-    return ChosenListings(tuple(listings), tuple(set_aside))
+    made = [_listing(joined[sku]) for sku in sorted(joined)]
+    return tuple(listing for listing, _ in made), tuple(entry for _, bad in made for entry in bad)
 
 
 def _listing(item: AmazonItem) -> tuple[Listing, list[SetAside]]:
@@ -179,9 +221,6 @@ def _size_order(image: ItemImage, picture: ImageAddress) -> tuple[int, bool, int
     """
     # An export names the height only.
     pixels = (image.width or image.height or 0) * (image.height or image.width or 0)
-    return -pixels, picture.altered, -_file_rank(picture.key), picture.key
-
-
-def _file_rank(key: str) -> int:
-    """The two leading characters of an id as a number: 91 is more than 51, and A1 more than 91."""
-    return int(key[:2], 36) if key[:2].isalnum() else 0
+    start = picture.key[:2]
+    # 91 is more than 51, and A1 more than 91.
+    return -pixels, picture.altered, -int(start, 36) if start.isalnum() else 0, picture.key

@@ -35,7 +35,13 @@ def read_sources(mapping: str, folder: str, shared: Settings) -> ListingsRead:
     paths = [mapping] if mapping else [file.path for file in mapping_files(folder, shared)]
     if not paths:
         raise SettingsError(f"PLYTIX_MAPPING_FOLDER: there is no mapping file (*.json) in {folder}.")
-    files = [_read(path, shared) for path in paths]
+    files = []
+    for path in paths:
+        try:
+            body = mapping_path(path, shared).read_bytes()
+        except OSError as error:
+            raise MappingError(f"{path}: the mapping file cannot be read ({error.strerror or error}).") from None
+        files.append(read_mapping(body, PurePosixPath(path).name))
     newest = {item.sku: number for number, file in enumerate(files) for item in file.items}
     return ListingsRead(
         source=", ".join(file.source for file in files),
@@ -85,28 +91,14 @@ def as_amazon_has_them(
     missing: list[str] = []
     set_aside: list[SetAside] = []
     for country, named in asked.items():
-        found = ask([item.asin for item in named], country)
-        gone = [item for item in named if item.asin in set(found.missing)]
-        items += [*found.items, *(item._replace(images=()) for item in gone)]
+        catalogue = ask([item.asin for item in named], country)
+        gone = [item for item in named if item.asin in set(catalogue.missing)]
+        items += [*catalogue.items, *(item._replace(images=()) for item in gone)]
         missing += [item.sku for item in gone]
         # A catalogue knows ASINs; everybody behind this point speaks of products of Plytix.
-        set_aside += [entry._replace(where=amazon_sku(country, entry.where)) for entry in found.set_aside]
-    return read.model_copy(
-        update={
-            "shape": LIVE_SHAPE,
-            "items": tuple(items),
-            "set_aside": tuple(set_aside),
-            "missing": tuple(dict.fromkeys(missing)),
-        }
-    )
-
-
-def _read(path: str, shared: Settings) -> ListingsRead:
-    try:
-        body = mapping_path(path, shared).read_bytes()
-    except OSError as error:
-        raise MappingError(f"{path}: the mapping file cannot be read ({error.strerror or error}).") from None
-    return read_mapping(body, PurePosixPath(path).name)
+        set_aside += [entry._replace(where=amazon_sku(country, entry.where)) for entry in catalogue.set_aside]
+    found = {"items": tuple(items), "set_aside": tuple(set_aside), "missing": tuple(dict.fromkeys(missing))}
+    return read.model_copy(update={"shape": LIVE_SHAPE, **found})
 
 
 class FoundFile(NamedTuple):

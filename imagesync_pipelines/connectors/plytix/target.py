@@ -99,7 +99,7 @@ class GalleryTarget:
             for sku, product in products.items()
             for row in rows_of(
                 product,
-                [image.key for image in self._tasks[sku].images],
+                self._tasks[sku].keys,
                 known,
                 with_left=self._policy.remove_missing,
             )
@@ -140,7 +140,7 @@ class GalleryTarget:
             self.links[work.group] = len(made)
             self.beside[work.group] = sum(self._linked.get((work.group, key)) in product.gallery for key in made)
         self._ledger.end_links(work.group, made)
-        return [_result(row, reasons[row.key]) if row.key in reasons else _told(row, outcome, why) for row in work.rows]
+        return [_told(row, reasons[row.key]) if row.key in reasons else _told(row, why, outcome) for row in work.rows]
 
     def _append(self, product: PlytixProduct, key: str, url: str, made: dict[str, str]) -> str:
         """Link one image, and note it in `made` if that was we; why it could not be, '' when it is there now.
@@ -184,7 +184,7 @@ class GalleryTarget:
             product = self._fresh(work.group)
             if product is None:
                 return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
-            sent = self._assets_of_listing(work.group)
+            sent = self.uploads.assets_of(self._tasks[work.group].keys)
             try:
                 return self._patch(work, product)
             except WriteRefusedError:
@@ -205,7 +205,7 @@ class GalleryTarget:
         written = self._assets(work)
         ours = {
             key: asset
-            for key, asset in self._assets_of_listing(work.group).items()
+            for key, asset in self.uploads.assets_of(self._tasks[work.group].keys).items()
             if key in written or asset in product.gallery
         }
         removed = [picture_key(row.key) for row in work.rows if row.change is Change.REMOVE]
@@ -230,7 +230,7 @@ class GalleryTarget:
         made = {key: asset for key, asset in new.items() if asset in held}
         self._ledger.end_links(work.group, made, [key for key, asset in taken.items() if asset not in held])
         self.links[work.group] = len(made)
-        return [_result(row, reasons.get(row.key, "")) for row in work.rows]
+        return [_told(row, reasons.get(row.key, "")) for row in work.rows]
 
     def _without_gone_assets(self, product: PlytixProduct, sent: Mapping[str, str]) -> PlytixProduct | None:
         """After a refused patch: upload again what Plytix does not have any more; the product as it is now.
@@ -239,14 +239,14 @@ class GalleryTarget:
         when every asset is there: then something else was refused.
         """
         urls = {image.key: image.url for image in self._tasks[product.sku].images}
-        keys = {asset: key for key, asset in self._assets_of_listing(product.sku).items()}
+        keys = {asset: key for key, asset in self.uploads.assets_of(self._tasks[product.sku].keys).items()}
         asked = list(dict.fromkeys((*product.gallery, *keys)))
         there = self._api.assets_by_id(asked)
         gone = [asset for asset in asked if asset not in there]
         for asset in gone:
             if asset in keys:
                 self.uploads.replace(keys[asset], urls[keys[asset]], asset)
-        if not gone and self._assets_of_listing(product.sku) == sent:
+        if not gone and self.uploads.assets_of(self._tasks[product.sku].keys) == sent:
             return None
         return self._read([product.sku]).get(product.sku)
 
@@ -278,14 +278,7 @@ class GalleryTarget:
 
     def _assets(self, work: GroupWork) -> dict[str, str]:
         """The assets of the images that are to be there, by key; those that were not uploaded are missing."""
-        return self._uploaded([picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE])
-
-    def _assets_of_listing(self, sku: str) -> dict[str, str]:
-        """The assets of a listing's images, by key; those that were not uploaded are missing."""
-        return self._uploaded([image.key for image in self._tasks[sku].images])
-
-    def _uploaded(self, keys: Sequence[str]) -> dict[str, str]:
-        return {key: asset for key in keys if (asset := self.uploads.asset_of(key)) is not None}
+        return self.uploads.assets_of(picture_key(row.key) for row in work.rows if row.change is not Change.REMOVE)
 
     def _new_thumbnail(self, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]) -> str | None:
         """The asset that has to become the thumbnail; None when it is, or no row says so or its image is missing."""
@@ -325,9 +318,6 @@ def _is_thumbnail(row: PlanRow) -> bool:
     return IN_GALLERY_AND_THUMBNAIL in (row.fingerprint_before, row.fingerprint_after)
 
 
-def _result(row: PlanRow, reason: str) -> RowResult:
-    return _told(row, Outcome.FAILED, reason) if reason else _told(row, Outcome.DONE, row.reason)
-
-
-def _told(row: PlanRow, outcome: Outcome, reason: str) -> RowResult:
-    return RowResult(row.key, row.group, row.change, outcome, reason)
+def _told(row: PlanRow, reason: str, outcome: Outcome = Outcome.FAILED) -> RowResult:
+    """The result of a row; it is done where no reason says otherwise."""
+    return RowResult(row.key, row.group, row.change, outcome if reason else Outcome.DONE, reason or row.reason)

@@ -2,7 +2,7 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
@@ -36,6 +36,10 @@ class Uploads:
         """The asset of a picture; None when it has none yet."""
         with self._lock:
             return self._assets.get(key)
+
+    def assets_of(self, keys: Iterable[str]) -> dict[str, str]:
+        """The assets of pictures, by key; those that have none yet are missing."""
+        return {key: asset for key in keys if (asset := self.asset_of(key)) is not None}
 
     def upload(self, key: str, url: str, instead_of: str | None) -> str:
         """The asset of a picture; it is uploaded when its asset still is `instead_of` (None: it has none).
@@ -81,29 +85,29 @@ class Uploads:
         NotAllowedError.
         """
         wanted = {key: url for key, url in urls.items() if anew or self.asset_of(key) is None}
-        failed: dict[str, str] = {}
         stopped: list[UpstreamError] = []
-        done: list[str] = []
-        lock = threading.Lock()
 
-        def one(key: str) -> None:
+        def one(key: str) -> str | None:
+            """Why a picture was not taken, '' when it is there, None when it is left."""
             if stopped:
-                return
+                return None
             try:
                 self.upload(key, wanted[key], self.asset_of(key) if anew else None)
             except (HourSpentError, *FATAL) as error:
                 stopped.append(error)
-                return
+                return None
             except (AnswerLostError, UpstreamError) as error:
-                with lock:
-                    failed[key] = error_reason(error)
-            with lock:
-                done.append(key)
-                on_progress(len(done))
+                return error_reason(error)
+            return ""
 
+        reasons: dict[str, str] = {}
         with ThreadPoolExecutor(workers, thread_name_prefix="upload") as pool:
-            list(pool.map(one, wanted))
+            for key, reason in zip(wanted, pool.map(one, wanted), strict=True):
+                if reason is not None:
+                    reasons[key] = reason
+                    on_progress(len(reasons))
         for error in stopped:
             if isinstance(error, FATAL):
                 raise error
-        return failed, len(wanted) - len(done), str(stopped[0]) if stopped else ""
+        failed = {key: reason for key, reason in reasons.items() if reason}
+        return failed, len(wanted) - len(reasons), str(stopped[0]) if stopped else ""

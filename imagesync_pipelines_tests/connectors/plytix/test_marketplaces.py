@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.plytix.errors import MappingError
 from imagesync_pipelines.connectors.plytix.mapping import read_mapping
-from imagesync_pipelines.connectors.plytix.marketplaces import EUROPE, FAR_EAST, MARKETPLACES, known_marketplace
 from imagesync_pipelines.connectors.plytix.model import ListingsRead
+from imagesync_pipelines.connectors.plytix.rules import EUROPE, FAR_EAST, MARKETPLACES, known_marketplace
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines_tests.connectors.plytix.accounts import open_connector

@@ -40,7 +40,7 @@ def poor() -> tuple[dict[str, str], Quality]:
     made = poor_listings()
     with amazon_sandbox(list(made.values())) as amazon:
         body = json.dumps(mapping_file(amazon.listings, "list")).encode()
-        listings = list(choose_listings(read_mapping(body, "poor.json").items).listings)
+        listings = list(choose_listings(read_mapping(body, "poor.json").items)[0])
         quality = looked(lambda url: amazon.fetch(url).body, listings)
     return {name: one.suggested_sku for name, one in made.items()}, quality
 

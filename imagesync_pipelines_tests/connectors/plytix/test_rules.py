@@ -28,7 +28,7 @@ def item(asin: str, *images: tuple[str | None, str, int, int] | tuple[str | None
 
 
 def listing(*images: tuple[str | None, str, int, int] | tuple[str | None, str]) -> Listing:
-    return choose_listings([item("B000000001", *images)]).listings[0]
+    return choose_listings([item("B000000001", *images)])[0][0]
 
 
 def link(image_id: str, tokens: str = "") -> str:
@@ -149,19 +149,19 @@ def test_a_picture_in_two_slots_is_shown_once_and_counted_twice() -> None:
 
 
 def test_entries_of_one_product_are_joined_and_bad_images_set_aside() -> None:
-    chosen = choose_listings(
+    listings, set_aside = choose_listings(
         [
             item("B000000001", ("PT01", link("51ptaaaaa1L"))),
             item("B000000001", ("MAIN", link("51mainaaa1L")), ("PT02", "https://example.com/x.jpg")),
         ]
     )
-    assert [image.variant for image in chosen.listings[0].images] == ["MAIN", "PT01"]
-    assert chosen.set_aside == (("AMZN-US-B000000001", "not on an image host of Amazon", "https://example.com/x.jpg"),)
+    assert [image.variant for image in listings[0].images] == ["MAIN", "PT01"]
+    assert set_aside == (("AMZN-US-B000000001", "not on an image host of Amazon", "https://example.com/x.jpg"),)
 
 
 def test_a_link_that_no_table_could_hold_is_cleaned_before_it_is_told() -> None:
-    chosen = choose_listings([item("B000000001", ("MAIN", "https://x/\0\ud800\n" + "y" * 1000))])
-    assert chosen.set_aside[0].url == "https://x/" + "y" * 490
+    _, set_aside = choose_listings([item("B000000001", ("MAIN", "https://x/\0\ud800\n" + "y" * 1000))])
+    assert set_aside[0].url == "https://x/" + "y" * 490
 
 
 def test_a_product_without_images_stays_a_listing() -> None:
@@ -169,7 +169,7 @@ def test_a_product_without_images_stays_a_listing() -> None:
 
 
 def test_a_product_that_another_names_as_parent_is_one() -> None:
-    chosen = choose_listings(
+    listings, _ = choose_listings(
         [
             item("B000000001", parent_asin="B000000009"),
             item("B000000009", parent_asin="B000000009"),
@@ -177,7 +177,7 @@ def test_a_product_that_another_names_as_parent_is_one() -> None:
             item("B000000009", sku="AMZN-CA-B000000009", marketplace="CA"),
         ]
     )
-    assert {shown.sku: shown.is_parent for shown in chosen.listings} == {
+    assert {shown.sku: shown.is_parent for shown in listings} == {
         "AMZN-US-B000000001": False,
         "AMZN-US-B000000002": False,
         "AMZN-US-B000000009": True,
@@ -187,7 +187,7 @@ def test_a_product_that_another_names_as_parent_is_one() -> None:
 
 def test_only_the_marketplaces_asked_for_are_taken() -> None:
     items = [item("B000000001"), item("B000000001", sku="AMZN-CA-B000000001", marketplace="CA")]
-    assert [shown.sku for shown in choose_listings(items, ["CA"]).listings] == ["AMZN-CA-B000000001"]
+    assert [shown.sku for shown in choose_listings(items, ["CA"])[0]] == ["AMZN-CA-B000000001"]
 
 
 @given(IDS)

@@ -10,9 +10,8 @@ from typing_extensions import TypedDict
 
 from imagesync_pipelines.connectors.plytix.client.limits import rate_limit, session_policy
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
-from imagesync_pipelines.connectors.plytix.marketplaces import MARKETPLACES, Marketplace, wrong_host
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
-from imagesync_pipelines.connectors.plytix.rules import amazon_sku, is_asin
+from imagesync_pipelines.connectors.plytix.rules import HOSTS, MARKETPLACES, Marketplace, amazon_sku, is_asin
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
@@ -120,11 +119,11 @@ class CatalogueApi(ApiClient):
         known = MARKETPLACES.get(marketplace)
         if known is None:
             raise SettingsError(f"Amazon's id of the marketplace {marketplace!r} is not known")
-        right = wrong_host(self._host, marketplace)
-        if right:
+        # A host that is not Amazon's (a stand-in, a proxy) may answer for all of them.
+        if self._host in HOSTS and self._host != known.host:
             raise SettingsError(
-                f"PLYTIX_SPAPI_URL: {self._host} does not know the marketplace {marketplace}; set it to "
-                f"https://{right} with the credentials for it, or choose marketplaces of one host with --marketplace."
+                f"PLYTIX_SPAPI_URL: {self._host} does not know the marketplace {marketplace}; set it to https://"
+                f"{known.host} with the credentials for it, or choose marketplaces of one host with --marketplace."
             )
         wanted = list(dict.fromkeys(asins))
         found: dict[str, AmazonItem] = {}

@@ -135,13 +135,6 @@ def written_row(reply: Answer) -> Mapping[str, Any]:
         raise AnswerLostError(str(error)) from None
 
 
-def check_linked(reply: Answer, asset_id: str) -> None:
-    """Raise AnswerLostError where a good answer does not name the asset that was linked: its body decides, not 201."""
-    named = written_row(reply).get("id")
-    if named != asset_id:
-        raise AnswerLostError(f"HTTP {reply.status} for a link of asset {asset_id}, but the answer names {named!r:.60}")
-
-
 def picture_asset(reply: Answer, row: Mapping[str, Any], filename: str) -> Asset:
     """The asset of a row, if it is a picture; `filename` where the answer does not name it.
 

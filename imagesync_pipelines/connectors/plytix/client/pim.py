@@ -9,7 +9,6 @@ from imagesync_pipelines.connectors.plytix.client.answers import (
     FORBIDDEN,
     PimDialect,
     asset_from_row,
-    check_linked,
     existing_asset_id,
     own_galleries,
     picture_asset,
@@ -30,7 +29,6 @@ from imagesync_pipelines.connectors.plytix.client.limits import (
 from imagesync_pipelines.connectors.plytix.errors import (
     ImageRefusedError,
     NotAllowedError,
-    ProductGoneError,
     SearchRefusedError,
 )
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
@@ -96,15 +94,6 @@ class PlytixApi(ApiClient):
         found = _by_name(skus, PER_SEARCH, products)
         return own_galleries(found, self._gallery, self._details) if self._inherited else found
 
-    def get_product(self, product_id: str) -> PlytixProduct:
-        """One product as it is now. Raises ProductGoneError."""
-        reply = self._read("GET", f"{self._products}/{product_id}")
-        if reply.status == 404:
-            raise reply.error(ProductGoneError, f"there is no product {product_id}")
-        if reply.status == 403:
-            raise reply.error(NotAllowedError, FORBIDDEN)
-        return product_from_row(row_in(reply), self._gallery)
-
     def create_asset(self, url: str, filename: str) -> tuple[Asset, bool]:
         """Let Plytix fetch a picture and keep it under a name; takes as long as the fetch.
 
@@ -112,7 +101,7 @@ class PlytixApi(ApiClient):
         name than the one asked for. Raises ImageRefusedError for what concerns this picture only, AnswerLostError when
         it may or may not be there; asking again is safe then.
         """
-        reply = self._write("POST", _ASSETS, {"url": url, "filename": filename})
+        reply = self.call(ApiRequest("POST", _ASSETS, json={"url": url, "filename": filename}))
         if reply.status == 409:
             known = existing_asset_id(reply.data)
             if known is None:
@@ -144,20 +133,23 @@ class PlytixApi(ApiClient):
 
         return _by_name(ids, PER_SEARCH, with_ids)
 
-    def link(self, product_id: str, asset_id: str, label: str | None = None) -> bool:
-        """Append an asset to the gallery attribute, or put it into `label`; THUMBNAIL is one too, and is replaced.
+    def link(self, product_id: str, asset_id: str) -> bool:
+        """Append an asset to the gallery attribute; False when it was there already.
 
-        Whether this call linked it; False when it was linked already.
         Raises ProductGoneError, AssetGoneError, AttributeUnknownError, WriteRefusedError, AnswerLostError.
         """
-        body = {"id": asset_id, "attribute_label": label or self._gallery}
-        reply = self._write("POST", f"{self._products}/{product_id}/assets", body)
+        body = {"id": asset_id, "attribute_label": self._gallery}
+        reply = self.call(ApiRequest("POST", f"{self._products}/{product_id}/assets", json=body))
         if reply.good:
-            check_linked(reply, asset_id)
+            # The body decides, not the 201.
+            named = written_row(reply).get("id")
+            if named != asset_id:
+                what = f"HTTP {reply.status} for a link of asset {asset_id}, but the answer names {named!r:.60}"
+                raise AnswerLostError(what)
             return True
         if reply.status == 409:
             return False
-        raise refusal_of(reply, product_id, label or self._gallery, asset_id)
+        raise refusal_of(reply, product_id, self._gallery, asset_id)
 
     def patch_product(
         self, product_id: str, *, gallery: Sequence[str] | None = None, thumbnail: str | None = None
@@ -174,26 +166,15 @@ class PlytixApi(ApiClient):
             body[THUMBNAIL] = {"id": thumbnail}
         if not body:
             raise ValueError("nothing to write: name a gallery or a thumbnail")
-        reply = self._write("PATCH", f"{self._products}/{product_id}", body)
+        reply = self.call(ApiRequest("PATCH", f"{self._products}/{product_id}", json=body))
         if not reply.good:
             raise refusal_of(reply, product_id, self._gallery, thumbnail)
         row = written_row(reply)
         return product_from_row(row, self._gallery) if "sku" in row else None
 
-    def _read(self, method: str, path: str, json: object = None) -> Answer:
-        """Make a call that changes nothing; it is repeated after what is transient."""
-        return self.call(ApiRequest(method, path, json=json, idempotent=True))
-
-    def _write(self, method: str, path: str, json: object) -> Answer:
-        """Make a call that changes something; it is repeated only while it surely was not carried out.
-
-        Raises AnswerLostError when it may have been.
-        """
-        return self.call(ApiRequest(method, path, json=json, idempotent=False))
-
     def _details(self, product_id: str) -> Mapping[str, Any]:
         """All fields of a product; {} when it is gone: writing to it will tell."""
-        reply = self._read("GET", f"{self._products}/{product_id}")
+        reply = self.call(ApiRequest("GET", f"{self._products}/{product_id}"))
         return {} if reply.status == 404 else row_in(reply)
 
     def _existing(self, asset_id: str, filename: str) -> Asset:
@@ -201,7 +182,7 @@ class PlytixApi(ApiClient):
 
         Raises ImageRefusedError.
         """
-        reply = self._read("GET", f"{_ASSETS}/{asset_id}")
+        reply = self.call(ApiRequest("GET", f"{_ASSETS}/{asset_id}"))
         if not reply.good:
             what = f"asset {asset_id}, which Plytix has instead, cannot be read (HTTP {reply.status})"
             raise reply.error(ImageRefusedError, f"{what}: {server_words(reply.data)}")
@@ -230,7 +211,8 @@ class PlytixApi(ApiClient):
 
     def _search(self, path: str, filters: object, columns: list[str], page: int) -> Answer:
         pagination = {"page": page, "page_size": PER_SEARCH}
-        return self._read("POST", path, {"filters": filters, "attributes": columns, "pagination": pagination})
+        body = {"filters": filters, "attributes": columns, "pagination": pagination}
+        return self.call(ApiRequest("POST", path, json=body, idempotent=True))
 
     def _pages(self, path: str, filters: object, columns: list[str], first: Answer) -> Iterator[Mapping[str, Any]]:
         """All rows of a search: pages follow as long as they are full, whatever the counts say."""

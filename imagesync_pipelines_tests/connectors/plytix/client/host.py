@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
+from imagesync_pipelines.connectors.plytix.model import PlytixProduct
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.upstream.servers import FakeTime, Request, http, json_answer, serve
@@ -118,6 +119,12 @@ def api_for(
             timing=timing,
         )
     )
+
+
+def read_product(api: PlytixApi) -> PlytixProduct:
+    """The first product as a search finds it now; for what holds of every call that changes nothing."""
+    sku = str(product(1)["sku"])
+    return api.search_products([sku])[sku]
 
 
 def rows(*items: object, status: int = 200) -> bytes:

@@ -1,5 +1,6 @@
 """One call to the PIM: tokens, limits, what is repeated and what is not (contract plytix.md, sections 2 to 4)."""
 
+import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from imagesync_pipelines_tests.connectors.plytix.client.host import (
     api_for,
     plytix_host,
     product,
+    read_product,
     refusal,
     rows,
     too_many,
@@ -42,7 +44,7 @@ def test_a_token_is_used_until_shortly_before_its_end(database: sa.Engine) -> No
         host.give(rows(product(1)))
         for passed, logins in [(0, 1), (830, 1), (20, 2), (900, 3)]:
             host.fake.now += passed
-            api.get_product(P)
+            read_product(api)
             assert len(host.logins) == logins
         assert host.logins[0] == {"api_key": KEY, "api_password": WORD}
         assert (api.calls, api.token_calls) == (4, 3)
@@ -54,17 +56,17 @@ def test_a_token_without_times_lives_fifteen_minutes(database: sa.Engine) -> Non
         host.give(rows(product(1)))
         for passed, logins in [(0, 1), (830, 1), (20, 2)]:
             host.fake.now += passed
-            api.get_product(P)
+            read_product(api)
             assert len(host.logins) == logins
 
 
 def test_a_token_refused_in_the_middle_is_renewed_once_by_one_worker(database: sa.Engine) -> None:
     with plytix_host() as host, api_for(host, database) as api:
         host.give(rows(product(1)))
-        api.get_product(P)
+        read_product(api)
         host.revoked.add(host.calls[0].token)
         with ThreadPoolExecutor(4) as pool:
-            found = list(pool.map(lambda _: api.get_product(P).id, range(8)))
+            found = list(pool.map(lambda _: read_product(api).id, range(8)))
         assert found == [P] * 8
         assert len(host.logins) == 2
 
@@ -85,7 +87,7 @@ def test_an_account_that_is_refused_is_said_so_without_its_secrets_and_not_asked
         host.login_answer = refusal(status, f"Bad api_key: {KEY}, {WORD}", ("http_status_code", status))
         for _ in range(2):
             with pytest.raises(CredentialsError, match="account main") as caught:
-                api.get_product(P)
+                read_product(api)
             assert KEY not in str(caught.value)
             assert WORD not in str(caught.value)
         assert (len(host.logins), len(host.calls)) == (1, 0)
@@ -96,7 +98,7 @@ def test_a_login_without_a_token_is_said_so(database: sa.Engine, answer: bytes) 
     with plytix_host() as host, api_for(host, database) as api:
         host.login_answer = answer
         with pytest.raises(BadAnswerError, match="no access token"):
-            api.get_product(P)
+            read_product(api)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_alone_on_the_account_we_never_meet_a_429_wherever_its_windows_begin(
         host.answers = answer
 
         def read(number: int) -> None:
-            api.get_product(P)
+            read_product(api)
             fake.sleep(0.07 * (number % 5))
 
         with ThreadPoolExecutor(workers) as pool:
@@ -185,12 +187,12 @@ def test_a_429_pauses_every_process_of_the_account_and_no_other(database: sa.Eng
     ):
         host.give(too_many({"Retry-After": "55"}), rows(product(1)))
         with pytest.raises(HourSpentError):
-            api.get_product(P)
-        assert other.get_product(P).id == P
+            read_product(api)
+        assert read_product(other).id == P
         assert host.fake.now == 1000
-        assert same.get_product(P).id == P
+        assert read_product(same).id == P
         assert host.fake.now == pytest.approx(1055)
-        assert api.get_product(P).id == P
+        assert read_product(api).id == P
 
 
 @pytest.mark.parametrize(
@@ -220,31 +222,31 @@ def test_an_hour_that_we_used_up_ourselves_ends_the_run_before_the_server_says_s
     with plytix_host() as host, api_for(host, database, account={"limits": ((20, 10), (40, 3600))}) as api:
         host.give(rows(product(1)))
         for _ in range(32):
-            api.get_product(P)
+            read_product(api)
         with pytest.raises(HourSpentError):
-            api.get_product(P)
+            read_product(api)
         assert (len(host.calls), [state.left for state in api.left()][1]) == (32, 0)
         host.fake.now += 3900
-        assert api.get_product(P).id == P
+        assert read_product(api).id == P
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_reading_is_tried_again_after_what_passes(database: sa.Engine, status: int) -> None:
     with plytix_host() as host, api_for(host, database) as api:
         host.give(http(status), rows(product(1)))
-        assert api.get_product(P).id == P
+        assert read_product(api).id == P
         host.give(http(status))
         with pytest.raises(UnavailableError, match=rf"HTTP {status}.*4 attempts"):
-            api.get_product(P)
+            read_product(api)
 
 
 def test_a_read_answer_that_was_cut_is_read_again(database: sa.Engine) -> None:
     with plytix_host() as host, api_for(host, database) as api:
         host.give(http(200, b'{"data": [{"id"'), rows(product(1)))
-        assert api.get_product(P).id == P
+        assert read_product(api).id == P
         host.give(http(200, b'{"data": [{"id"'))
         with pytest.raises(MalformedJsonError):
-            api.get_product(P)
+            read_product(api)
 
 
 @pytest.mark.parametrize(
@@ -299,12 +301,11 @@ def test_a_write_that_was_surely_not_sent_is_tried_again(database: sa.Engine) ->
             api.link(P, A)
 
 
-@pytest.mark.parametrize("call", ["get_product", "search_products", "link", "patch"])
+@pytest.mark.parametrize("call", ["search_products", "link", "patch"])
 def test_what_an_account_may_not_do_is_no_matter_of_its_token(database: sa.Engine, call: str) -> None:
     with plytix_host() as host, api_for(host, database) as api:
         host.give(refusal(403, "Permission denied."))
         calls = {
-            "get_product": lambda: api.get_product(P),
             "search_products": lambda: api.search_products(["AMZN-US-B000000001"]),
             "link": lambda: api.link(P, A),
             "patch": lambda: api.patch_product(P, thumbnail=A),
@@ -316,11 +317,11 @@ def test_what_an_account_may_not_do_is_no_matter_of_its_token(database: sa.Engin
 
 def test_a_deprecation_is_logged_once(database: sa.Engine, caplog: pytest.LogCaptureFixture) -> None:
     with plytix_host() as host, api_for(host, database) as api:
-        body = b'{"data": [{"id": "a", "sku": "b"}]}'
+        body = json.dumps({"data": [product(1)]}).encode()
         host.give(http(200, body, {"X-Plytix-Deprecation": "v1 ends in 2027"}))
         with caplog.at_level(logging.WARNING, "imagesync.plytix"):
-            api.get_product(P)
-            api.get_product(P)
+            read_product(api)
+            read_product(api)
     assert [record.getMessage() for record in caplog.records] == [
-        f"Plytix announces a deprecation (/api/v1/products/{P}): v1 ends in 2027"
+        "Plytix announces a deprecation (/api/v1/products/search): v1 ends in 2027"
     ]

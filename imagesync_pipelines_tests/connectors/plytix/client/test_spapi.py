@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
-from imagesync_pipelines.connectors.plytix.marketplaces import MARKETPLACES
 from imagesync_pipelines.connectors.plytix.model import ItemImage
+from imagesync_pipelines.connectors.plytix.rules import MARKETPLACES
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError, RateLimitedError, UnavailableError
