@@ -214,13 +214,16 @@ def _listing(item: AmazonItem) -> tuple[Listing, list[SetAside]]:
     return listing, bad
 
 
-def _size_order(image: ItemImage, picture: ImageAddress) -> tuple[int, bool, int, str]:
+def _size_order(image: ItemImage, picture: ImageAddress) -> tuple[int | str, ...]:
     """Sorts entries of one variant, the one to take first: most pixels; then untouched originals, then larger files.
 
-    The first two characters of an id grow with the file; where no size is known they are all there is.
+    The first two characters of an id grow with the file; where no size is known they are all there is. Of two entries
+    of one picture that differ in their sides only, the wider one is first, whatever their order.
     """
+    width, height = image.width or 0, image.height or 0
     # An export names the height only.
-    pixels = (image.width or image.height or 0) * (image.height or image.width or 0)
+    pixels = (width or height) * (height or width)
     start = picture.key[:2]
     # 91 is more than 51, and A1 more than 91.
-    return -pixels, picture.altered, -int(start, 36) if start.isalnum() else 0, picture.key
+    rank = int(start, 36) if start.isalnum() else 0
+    return -pixels, picture.altered, -rank, picture.key, -width, -height

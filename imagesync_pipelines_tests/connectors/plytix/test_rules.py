@@ -223,6 +223,12 @@ def test_a_suffix_of_plytix_is_seen_behind_our_name(name: str, key: str | None) 
     assert key_of_renamed_file(name) == key
 
 
+def test_of_entries_of_one_picture_with_as_many_pixels_the_wider_one_is_taken_whatever_their_order() -> None:
+    entries = [("MAIN", link("51mainaaa1L"), 1, 2), ("MAIN", link("51mainaaa1L"), 2, 1)]
+    for images in (entries, entries[::-1]):
+        assert [(image.width, image.height) for image in listing(*images).images] == [(2, 1)]
+
+
 @given(
     st.lists(
         st.tuples(
