@@ -59,7 +59,7 @@ def lock_products(connection: sa.Connection, product_ids: Collection[int]) -> Lo
     columns = [product_image.c[name] for name in PRESENT_COLUMNS]
     there = connection.execute(sa.select(*columns).where(among(product_image.c.product_id, product_ids)))
     # As objects: a moment that is not there stays None.
-    images = pd.DataFrame(there.all(), columns=PRESENT_COLUMNS, dtype=object)
+    images = pd.DataFrame(map(tuple, there), columns=PRESENT_COLUMNS, dtype=object)
     return Locked(images.astype({"product_id": "int64", "is_primary": "bool"}), pins_of(connection, product_ids))
 
 
@@ -74,8 +74,10 @@ def primary_flags(images: pd.DataFrame, pins: Mapping[int, tuple[str, str]]) -> 
     for product_id, *values in several[columns].itertuples(index=False, name=None):
         shown.setdefault(product_id, []).append(rules.Shown(*values))
     chosen = {product_id: rules.choose_primary(of, pins.get(product_id)) for product_id, of in shown.items()}
-    names = zip(images["product_id"], zip(images["source"], images["external_id"], strict=True), strict=True)
-    return pd.Series([chosen.get(product_id, name) == name for product_id, name in names], images.index, dtype="bool")
+    products, sources, ids = (images[name].tolist() for name in ("product_id", "source", "external_id"))
+    names = zip(sources, ids, strict=True)
+    flags = [chosen.get(product_id, name) == name for product_id, name in zip(products, names, strict=True)]
+    return pd.Series(flags, images.index, dtype="bool")
 
 
 def set_flags(connection: sa.Connection, images: pd.DataFrame, primary: pd.Series) -> None:

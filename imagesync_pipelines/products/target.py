@@ -17,6 +17,7 @@ from psycopg.errors import NumericValueOutOfRange
 from imagesync_pipelines.products.primaries import lock_products, primary_flags, set_flags
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.sync.apply import outcomes
+from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.model import Change, Outcome, group_state
 from imagesync_pipelines.sync.plan import group_states
 
@@ -170,7 +171,7 @@ class ProductImageTarget:
     def _apply(self, connection: sa.Connection, rows: pd.DataFrame, digests: Mapping[str, str] | None) -> pd.DataFrame:
         images, pins = lock_products(connection, [int(group) for group in rows["group"].unique()])
         settled = self._settled(rows, digests, images)
-        rows = rows[~rows["group"].isin(settled["group"])]
+        rows = rows[~among(rows["group"], settled["group"])]
         done = outcomes(rows, Outcome.DONE)
         rows = rows.assign(product_id=rows["group"].astype("int64"), external_id=_external_ids(rows["key"]))
         removed = rows["change"] == Change.REMOVE
@@ -182,8 +183,8 @@ class ProductImageTarget:
             if pins.get(product_id) == (self.source, before):
                 pins[product_id] = (self.source, after)
         values = self.payload(written["key"].tolist()) if len(written) else VALUES.empty_table()
-        touched = [*rows["key"], *rows["key_before"].dropna()]
-        stay = images[(images["source"] != self.source) | ~_keys(images).isin(touched)]
+        touched = pd.concat([rows["key"], rows["key_before"].dropna()])
+        stay = images[(images["source"] != self.source) | ~among(_keys(images), touched)]
         come = pd.DataFrame(
             {
                 "product_id": written["product_id"].to_numpy(),
@@ -198,7 +199,7 @@ class ProductImageTarget:
         _remove(connection, self.source, rows[removed])
         _rename(connection, self.source, renamed)
         copied = _copied(written.assign(is_primary=primary[len(stay) :].to_numpy(), source=self.source), values)
-        _write(connection, copied, ~written["product_id"].isin(images["product_id"]))
+        _write(connection, copied, ~among(written["product_id"], images["product_id"]))
         set_flags(connection, stay, primary[: len(stay)].set_axis(stay.index))
         return pd.concat([settled, done])
 
@@ -209,7 +210,7 @@ class ProductImageTarget:
         there["fingerprint"] = mine["fingerprint"]
         now = group_states(there)
         moved = [group for group, before in (digests or {}).items() if now.get(group, _WITHOUT_IMAGES) != before]
-        told = rows[rows["group"].isin(moved)]
+        told = rows[among(rows["group"], pd.Series(moved, dtype="str"))]
         if not self.resumed or told.empty:
             return outcomes(told, Outcome.REFUSED, MOVED)
         found, wanted = told["key"].map(there.set_index("key")["fingerprint"]), told["fingerprint_after"]

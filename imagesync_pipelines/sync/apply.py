@@ -113,8 +113,8 @@ class Tally:
     def take_frame(self, results: pd.DataFrame) -> None:
         """As take, for a frame of outcomes: what was done is counted without an object per row."""
         done = results["outcome"] == Outcome.DONE
-        self.numbers.update(Counter(results.loc[done, "change"]))
-        self.affected.update(results.loc[done, "group"])
+        self.numbers.update(Counter(results.loc[done, "change"].tolist()))
+        self.affected.update(results.loc[done, "group"].unique().tolist())
         self.take(map(RowResult._make, results[~done].itertuples(index=False, name=None)))
 
     def result(self, plan: pd.DataFrame) -> Applied:

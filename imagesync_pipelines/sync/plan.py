@@ -81,7 +81,8 @@ def group_states(current: pd.DataFrame) -> dict[str, str]:
     """
     ordered = current.sort_values("group", kind="stable")
     positions = ordered["position"].astype(object).where(ordered["position"].notna(), None)
-    rows = zip(ordered["group"], ordered["key"], ordered["fingerprint"], positions, strict=True)
+    columns = (ordered["group"], ordered["key"], ordered["fingerprint"], positions)
+    rows = zip(*(column.tolist() for column in columns), strict=True)
     return {group: group_state(row[1:] for row in members) for group, members in groupby(rows, key=itemgetter(0))}
 
 
