@@ -16,7 +16,7 @@ from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.web import service
-from imagesync_pipelines.web.webhooks.app import Endpoints, build_app
+from imagesync_pipelines.web.webhooks.app import build_app
 
 LOOPBACK = "127.0.0.1"
 REASONS_SHOWN = 20
@@ -63,7 +63,7 @@ def webhooks(host: str, port: int | None) -> None:
     chosen = port or settings.port
     with open_receiver(settings) as receiver:
         click.echo(f"Webhooks: http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>   (Ctrl-C stops it)")
-        service.serve(build_app(Endpoints("moysklad", receiver)), host, chosen)
+        service.serve(build_app("moysklad", receiver), host, chosen)
 
 
 def print_view(view: QueueView) -> None:

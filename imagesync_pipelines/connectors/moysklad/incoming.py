@@ -259,7 +259,7 @@ def _why_ignored(event: _Event, names: AccountNames) -> str:
 
 @dataclass(frozen=True)
 class QueueReceiver:
-    """Puts into the queue what comes over HTTP; satisfies web/webhooks' Receiver."""
+    """Puts into the queue what comes over HTTP."""
 
     queue: Queue
     names: AccountNames

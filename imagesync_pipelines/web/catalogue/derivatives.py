@@ -73,42 +73,43 @@ class Failed:
 
     def knows(self, url: str) -> bool:
         """Whether an address or its host failed a moment ago."""
-        now = self.clock()
         with self._lock:
-            return max(self._until.get(url, 0.0), self._until.get(_host(url), 0.0)) > now
+            return max(self._until.get(url, 0.0), self._until.get(_host(url), 0.0)) > self.clock()
 
 
-@dataclass
 class Derivatives:
     """The copies of one process: few are made at a time, so that pages never wait for a media host.
 
     tally: how many copies it gave ("kept") and made, and how often there was none ("failed"), since it started.
     """
 
-    opened: Opened
-    failed: Failed = field(default_factory=Failed)
-    tally: Counter[str] = field(default_factory=Counter)
-    makers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(MAKERS))
+    def __init__(self, opened: Opened) -> None:
+        settings = opened.settings
+        self.tally: Counter[str] = Counter()
+        self._failed = Failed()
+        self._makers = CapacityLimiter(MAKERS)
+        self._contents = Contents(opened.engine, opened.storage, opened.clock)
+        self._limits = DecodeLimits(
+            max_pixels=settings.derivative_max_pixels, child_seconds=settings.derivative_seconds
+        )
+        self._policy = FetchPolicy(
+            allowed_hosts=frozenset(opened.shared.allowed_image_hosts),
+            connect_timeout=min(CONNECT_SECONDS, settings.derivative_seconds),
+            max_bytes=settings.derivative_max_bytes,
+            total_deadline=settings.derivative_seconds,
+            tries=1,
+        )
 
     async def copy(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
         """What is kept of a picture in this size and encoding, made if need be; None when it cannot be had now."""
-        found = await to_thread.run_sync(self.kept, originals, purpose, encoding)
-        if found is not None:
-            self.tally["kept"] += 1
-            return found
-        wanted = [original for original in originals if not self.failed.knows(original.url)]
-        if wanted:
-            found = await to_thread.run_sync(self.make, wanted, purpose, encoding, limiter=self.makers)
-        self.tally["made" if found is not None else "failed"] += 1
-        return found
-
-    def kept(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
-        """The copy that is kept, of the first of the originals that has one; its time is renewed."""
-        names = [original.copy(purpose, encoding) for original in originals]
-        there = self._contents.find(names)
-        found = next((there[name] for name in names if name in there), None)
-        if found is not None:
-            self._contents.renew(found.source, HOLD_COPY, RENEWED_EVERY)
+        outcome = "kept"
+        found = await to_thread.run_sync(self._kept, originals, purpose, encoding)
+        if found is None:
+            wanted = [original for original in originals if not self._failed.knows(original.url)]
+            if wanted:
+                found = await to_thread.run_sync(self._make_first, wanted, purpose, encoding, limiter=self._makers)
+            outcome = "made" if found is not None else "failed"
+        self.tally[outcome] += 1
         return found
 
     def read(self, content: Content) -> bytes | None:
@@ -119,20 +120,26 @@ class Derivatives:
             logger.warning("%s", error)
             return None
 
-    def make(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
+    def _kept(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
+        """The copy that is kept, of the first of the originals that has one; its time is renewed."""
+        names = [original.copy(purpose, encoding) for original in originals]
+        there = self._contents.find(names)
+        found = next((there[name] for name in names if name in there), None)
+        if found is not None:
+            self._contents.renew(found.source, HOLD_COPY, RENEWED_EVERY)
+        return found
+
+    def _make_first(self, originals: Sequence[OriginalPicture], purpose: Purpose, encoding: Encoding) -> Content | None:
         """Make and keep the copy from the first original that can be had."""
         for original in originals:
             try:
-                return self._make(original, purpose, encoding)
+                body, facts = self._original(original)
+                copy = derive(body, facts, SIDES[purpose], encoding, self._limits)
+                return self._contents.put(original.copy(purpose, encoding), copy.body, copy, HOLD_COPY)
             except (UpstreamError, BadImageError, CannotDeriveError) as error:
                 logger.info("no smaller copy of a picture: %s", error)
-                self.failed.note(original.url, error)
+                self._failed.note(original.url, error)
         return None
-
-    def _make(self, original: OriginalPicture, purpose: Purpose, encoding: Encoding) -> Content:
-        body, facts = self._original(original)
-        copy = derive(body, facts, SIDES[purpose], encoding, self._limits)
-        return self._contents.put(original.copy(purpose, encoding), copy.body, copy, HOLD_COPY)
 
     def _original(self, original: OriginalPicture) -> tuple[bytes, ImageFacts]:
         """An original that was decoded whole: what is kept, or else fetched, which nobody else does meanwhile."""
@@ -144,26 +151,6 @@ class Derivatives:
             facts = check_image(body, limits=self._limits)
             self._contents.put(original.source, body, facts, HOLD_ORIGINAL)
             return body, facts
-
-    @property
-    def _contents(self) -> Contents:
-        return Contents(self.opened.engine, self.opened.storage, self.opened.clock)
-
-    @property
-    def _policy(self) -> FetchPolicy:
-        settings = self.opened.settings
-        return FetchPolicy(
-            allowed_hosts=frozenset(self.opened.shared.allowed_image_hosts),
-            connect_timeout=min(CONNECT_SECONDS, settings.derivative_seconds),
-            max_bytes=settings.derivative_max_bytes,
-            total_deadline=settings.derivative_seconds,
-            tries=1,
-        )
-
-    @property
-    def _limits(self) -> DecodeLimits:
-        settings = self.opened.settings
-        return DecodeLimits(max_pixels=settings.derivative_max_pixels, child_seconds=settings.derivative_seconds)
 
 
 def picture_of(engine: sa.Engine, image_id: int, purpose: Purpose) -> tuple[tuple[OriginalPicture, ...], str] | None:

@@ -1,6 +1,9 @@
 """What a person sees when something cannot be shown, and the headers that every answer of the catalogue carries."""
 
+from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
+from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
@@ -35,14 +38,13 @@ REFUSALS: dict[type[Exception], int] = {
     DagsterUnreachableError: 503,
 }
 API = "/api/"
-RETRY_SECONDS = "5"
 
 
 def add_error_pages(app: FastAPI) -> None:
     """Answer errors with pages for people; an address below /api/ that is none is answered for programs."""
     app.add_exception_handler(HTTPException, _refused)
-    for kind in REFUSALS:
-        app.add_exception_handler(kind, _said_no)
+    for kind, status in REFUSALS.items():
+        app.add_exception_handler(kind, partial(_said_no, status))
     app.add_exception_handler(LoginNeededError, _to_login)
     app.add_exception_handler(RequestValidationError, _not_understood)
     app.add_exception_handler(OperationalError, _no_database)
@@ -50,17 +52,15 @@ def add_error_pages(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _broken)
 
 
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
+async def _refused(request: Request, error: Any) -> Response:
     if request.url.path.startswith(API):
         return await http_exception_handler(request, error)
     told = error.detail if error.detail != HTTPStatus(error.status_code).phrase else ""
-    return _page(request, error.status_code, told, dict(error.headers or {}))
+    return _page(request, error.status_code, told, error.headers)
 
 
-async def _said_no(request: Request, error: Exception) -> Response:
-    status = next(status for kind, status in REFUSALS.items() if isinstance(error, kind))
-    return _page(request, status, str(error), {})
+async def _said_no(status: int, request: Request, error: Exception) -> Response:
+    return _page(request, status, str(error))
 
 
 async def _to_login(request: Request, error: Exception) -> Response:
@@ -77,21 +77,19 @@ async def _to_login(request: Request, error: Exception) -> Response:
 
 
 async def _not_understood(request: Request, error: Exception) -> Response:
-    return _page(request, 400, "", {})
+    return _page(request, 400)
 
 
 async def _no_database(request: Request, error: Exception) -> Response:
     """The database does not answer now; nothing of its error is shown."""
-    return _page(request, 503, "", {"Retry-After": RETRY_SECONDS})
+    return _page(request, 503, headers={"Retry-After": "5"})
 
 
 async def _broken(request: Request, error: Exception) -> Response:
     """An error of ours: the server logs it, the page tells nothing of it."""
-    answer = _page(request, 500, "", {})
-    # This answer does not pass the middleware that adds them.
-    answer.headers.update(SAFE)
-    return answer
+    # This answer does not pass the middleware that adds these headers.
+    return _page(request, 500, headers=SAFE)
 
 
-def _page(request: Request, status: int, told: str, headers: dict[str, str]) -> Response:
+def _page(request: Request, status: int, told: str = "", headers: Mapping[str, str] | None = None) -> Response:
     return render(request, "error.html", {"status": status, "told": told}, status=status, headers=headers)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.exc import IntegrityError
 
+from imagesync_pipelines.storage.database import read_rows
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.schema_catalogue import api_key
 
@@ -68,10 +69,9 @@ def add_key(engine: sa.Engine, name: str, scopes: Collection[KeyScope]) -> tuple
     statement = api_key.insert().values(name=name, prefix=prefix, key_hash=_hash(key), scopes=ordered)
     try:
         with engine.begin() as connection:
-            row = connection.execute(statement.returning(*_COLUMNS)).one()
+            return key, ApiKey(**connection.execute(statement.returning(*_COLUMNS)).one()._mapping)
     except IntegrityError:
         raise KeyRefusedError(f"There is a key {name} already; revoke it first, or choose another name.") from None
-    return key, ApiKey(**row._mapping)
 
 
 def find_key(engine: sa.Engine, key: str, now: datetime) -> ApiKey | None:
@@ -90,21 +90,17 @@ def find_key(engine: sa.Engine, key: str, now: datetime) -> ApiKey | None:
     return ApiKey(**row._mapping)
 
 
-def list_keys(engine: sa.Engine) -> tuple[ApiKey, ...]:
+def list_keys(engine: sa.Engine) -> list[ApiKey]:
     """Every key, revoked ones included, the newest first."""
-    with engine.connect() as connection:
-        return tuple(
-            ApiKey(**row._mapping) for row in connection.execute(sa.select(*_COLUMNS).order_by(api_key.c.id.desc()))
-        )
+    return read_rows(engine, sa.select(*_COLUMNS).order_by(api_key.c.id.desc()), ApiKey)
 
 
 def revoke_key(engine: sa.Engine, name: str) -> ApiKey:
     """Let nobody call with the key of this name any more. Raises KeyRefusedError when there is no valid one."""
     wanted = (api_key.c.name == name) & api_key.c.revoked_at.is_(None)
+    statement = api_key.update().where(wanted).values(revoked_at=sa.func.now())
     with engine.begin() as connection:
-        row = connection.execute(
-            api_key.update().where(wanted).values(revoked_at=sa.func.now()).returning(*_COLUMNS)
-        ).one_or_none()
+        row = connection.execute(statement.returning(*_COLUMNS)).one_or_none()
     if row is None:
         raise KeyRefusedError(f"There is no valid key {name}; see `imagesync key list`.")
     return ApiKey(**row._mapping)

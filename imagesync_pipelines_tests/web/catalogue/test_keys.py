@@ -67,4 +67,4 @@ def test_its_use_is_noted_to_the_minute(database: sa.Engine) -> None:
 def test_a_key_without_a_name_or_scopes_is_not_made(database: sa.Engine, name: str, scopes: list[KeyScope]) -> None:
     with pytest.raises(KeyRefusedError, match="no key was made"):
         keys.add_key(database, name, scopes)
-    assert keys.list_keys(database) == ()
+    assert keys.list_keys(database) == []

@@ -55,7 +55,7 @@ def test_bad_names_and_passwords_are_refused(database: sa.Engine) -> None:
     for password in ("short", "x" * 1001):
         with pytest.raises(UserRefusedError, match="a password has"):
             users.set_user(database, "anna", UserRole.VIEWER, password)
-    assert users.list_users(database) == ()
+    assert users.list_users(database) == []
 
 
 def test_disabling_nobody_says_so(database: sa.Engine) -> None:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from imagesync_pipelines.connectors.moysklad.incoming import QueueReceiver
 from imagesync_pipelines.connectors.moysklad.queue import Queue, State
 from imagesync_pipelines.sandbox.server import bind, running
-from imagesync_pipelines.web.webhooks.app import LARGEST_BODY, Endpoints, build_app
+from imagesync_pipelines.web.webhooks.app import LARGEST_BODY, build_app
 from imagesync_pipelines_tests.connectors.moysklad.names import NAMES
 from imagesync_pipelines_tests.connectors.moysklad.test_events import OTHER, body, event
 from imagesync_pipelines_tests.connectors.moysklad.test_payloads import ONE, SEVERAL, without
@@ -32,9 +32,7 @@ def queue(database: sa.Engine) -> Queue:
 def url(queue: Queue) -> Iterator[str]:
     """The address of the endpoints over the queue."""
     listener = bind()
-    with running(
-        (build_app(Endpoints("moysklad", QueueReceiver(queue, NAMES, SecretStr(SECRET), lambda: NOW))), listener)
-    ):
+    with running((build_app("moysklad", QueueReceiver(queue, NAMES, SecretStr(SECRET), lambda: NOW)), listener)):
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 

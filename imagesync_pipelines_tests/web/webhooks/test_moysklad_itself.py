@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.sandbox.moysklad.making import jpeg
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 from imagesync_pipelines.sandbox.server import bind, running
-from imagesync_pipelines.web.webhooks.app import Endpoints, build_app
+from imagesync_pipelines.web.webhooks.app import build_app
 from imagesync_pipelines_tests.sandbox.moysklad.callers import Caller
 
 SECRET = "a-secret-of-tests-0123"
@@ -77,7 +77,7 @@ def place(database: sa.Engine) -> Iterator[Place]:
     with moysklad_sandbox() as box:
         names = AccountNames(frozenset({box.account("main").account.id}), {"child": "child"}, ("child", "other"))
         receiver = QueueReceiver(queue, names, SecretStr(SECRET), lambda: datetime.now(UTC))
-        endpoints = LostAnswers(build_app(Endpoints("moysklad", receiver)))
+        endpoints = LostAnswers(build_app("moysklad", receiver))
         with running((endpoints, listener)):
             made = Place(box, queue, endpoints, f"http://127.0.0.1:{listener.getsockname()[1]}")
             made.register("main")

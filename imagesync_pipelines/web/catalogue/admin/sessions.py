@@ -18,6 +18,10 @@ from imagesync_pipelines.web.catalogue.users import User, UserRole, user_of_sess
 
 _USER, _EPOCH, _CSRF, _TOLD = "user", "epoch", "csrf", "told"
 _CSRF_BYTES = 32
+NO_STORE = {"Cache-Control": "no-store"}
+HOME = "/"
+# A form has a few fields; the list of chosen items in quarantine is the longest.
+_MOST_FIELDS = 1000
 
 
 class LoginNeededError(Exception):
@@ -56,25 +60,19 @@ def told(request: Request) -> str:
 def visitor(request: Request) -> User | None:
     """The person who is logged in; None for everybody else. The database is asked once per request."""
     if not hasattr(request.state, "visitor"):
-        request.state.visitor = _user_of(request, request.session)
+        of = request.session
+        known = user_of_session(opened_of(request).engine, of[_USER], of[_EPOCH]) if _USER in of else None
+        request.state.visitor = known
     user: User | None = request.state.visitor
     return user
 
 
 def shown_visitor(request: Request) -> User | None:
     """The same for the frame of a page, which is also shown where something broke, the database included."""
-    if "session" not in request.scope:
-        return None
     try:
-        return visitor(request)
+        return visitor(request) if "session" in request.scope else None
     except (OperationalError, TimeoutError):
         return None
-
-
-def _user_of(request: Request, session: dict[str, Any]) -> User | None:
-    if _USER not in session:
-        return None
-    return user_of_session(opened_of(request).engine, session[_USER], session[_EPOCH])
 
 
 def _viewer(request: Request) -> User:
@@ -97,27 +95,17 @@ Admin = Annotated[User, Depends(_admin)]
 """A route's parameter of this type lets in those who may change things."""
 
 
-FIELD = "csrf"
-_SAFE_METHODS = frozenset({"GET", "HEAD"})
-# Each has a few fields; the list of chosen items in quarantine is the longest.
-_MOST_FIELDS = 1000
-
-
 async def from_our_form(request: Request) -> None:
     """Refuse what changes something and does not carry this session's token, as only our own forms do.
 
     HTMX sends the fields of the form as well, so its requests pass the same check.
     """
-    if request.method in _SAFE_METHODS:
+    if request.method in {"GET", "HEAD"}:
         return
     form = await request.form(max_files=0, max_fields=_MOST_FIELDS)
-    sent = form.get(FIELD)
+    sent = form.get(_CSRF)
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), csrf_token(request).encode()):
         raise HTTPException(403, "This form is too old, or it is not ours. Go back, reload the page and try again.")
-
-
-NO_STORE = {"Cache-Control": "no-store"}
-HOME = "/"
 
 
 def private_page(
