@@ -64,10 +64,9 @@ NOT_ABOUT_ONE_PHOTO = (CredentialsError, StoreNotAllowedError, StoreUnknownError
 class OpenBody(Protocol):
     """An open download: the byte of the photo at which it begins, the source's ETag ('' for none), and the bytes."""
 
-    @property
-    def start(self) -> int: ...
-    @property
-    def etag(self) -> str: ...
+    start: int
+    etag: str
+
     def chunks(self) -> Iterator[bytes]: ...
 
 
@@ -76,9 +75,6 @@ OpenPhoto = Callable[[Photo, int, str], AbstractContextManager[OpenBody]]
 
 Raises PhotoGoneError, ObjectMissingError, and the errors of upstream.
 """
-
-CheckPhoto = Callable[[bytes, Photo], None]
-"""Looks at bytes whose checksum is right; raises BadImageError when they are no good picture."""
 
 
 class DownloadFault(StrEnum):
@@ -136,9 +132,9 @@ def decode_whole(body: bytes, photo: Photo) -> None:
 
 
 class Downloads:
-    """How the photos of one run are fetched; `check` looks at what has the right checksum.
+    """How the photos of one run are fetched, with a pace and a budget in common.
 
-    Pace and budget are shared by all that is fetched through it.
+    check: looks at bytes whose checksum is right; raises BadImageError when they are no good picture.
     """
 
     def __init__(
@@ -146,7 +142,7 @@ class Downloads:
         open_photo: OpenPhoto,
         settings: EdgeSettings,
         *,
-        check: CheckPhoto = decode_whole,
+        check: Callable[[bytes, Photo], None] = decode_whole,
         timing: Timing | None = None,
     ) -> None:
         self.open_photo, self.settings, self.check = open_photo, settings, check
@@ -192,42 +188,43 @@ def fetch_photo(photo: Photo, downloads: Downloads) -> FetchedPhoto:
     counts when its checksum is right: announced lengths come from a table (docs/contracts/edge.md).
     Raises NOT_ABOUT_ONE_PHOTO.
     """
-    part, received, wrong = _Part(), 0, ""
-    for tries in range(1, TRIES + 1):
-        if tries > 1 and part.problem is not None:
-            downloads.timing.sleep(FIRST_WAIT * 2 ** (tries - 2))
+    part, wrong, tries = _Part(), "", 0
+
+    def done(fault: DownloadFault | None, reason: str) -> FetchedPhoto:
+        body = part.body if fault is None else None
+        return FetchedPhoto(photo, body, fault, reason, part.received, tries, photo.size + part.extra)
+
+    while tries < TRIES and (tries == 0 or part.problem is None or part.again):
+        if part.problem is not None:
+            downloads.timing.sleep(FIRST_WAIT * 2 ** (tries - 1))
+        tries += 1
         downloads.pacer.wait()
-        part = _receive(photo, part, downloads)
-        received, held = received + part.received, photo.size + part.extra
+        _receive(photo, part, downloads)
         digest = hashlib.md5(part.body, usedforsecurity=False).hexdigest()
         if digest == photo.checksum:
             try:
                 downloads.check(part.body, photo)
             except BadImageError as error:
-                return FetchedPhoto(photo, None, DownloadFault.BAD_IMAGE, str(error), received, tries, held)
-            return FetchedPhoto(photo, part.body, None, "", received, tries, held)
+                return done(DownloadFault.BAD_IMAGE, str(error))
+            return done(None, "")
         if part.problem is None:
             if digest == wrong:
                 break
-            wrong, part = digest, _Part(extra=part.extra)
-        elif not part.again:
-            break
+            wrong, part.body, part.etag = digest, b"", ""
     if part.problem is not None:
-        fault, reason = _fault_of(part.problem), str(part.problem)
-    else:
-        fault, reason = DownloadFault.MISMATCH, mismatch_reason(photo.checksum, wrong)
-    return FetchedPhoto(photo, None, fault, reason, received, tries, held)
+        return done(_fault_of(part.problem), str(part.problem))
+    return done(DownloadFault.MISMATCH, mismatch_reason(photo.checksum, wrong))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Part:
-    """What one try gave: all bytes so far, the source's ETag for them, bytes of this try, and why it is not whole.
+    """What came of a photo: its bytes, the source's ETag for them, bytes of all tries, and why they are not whole.
 
     again: the body broke off; opening is tried again by the source itself, so that its failure is final here. extra:
     what is reserved beyond the listed size.
     """
 
-    body: bytes = field(default=b"", repr=False)
+    body: bytes = b""
     etag: str = ""
     received: int = 0
     problem: UpstreamError | None = None
@@ -235,33 +232,35 @@ class _Part:
     extra: int = 0
 
 
-def _receive(photo: Photo, before: _Part, downloads: Downloads) -> _Part:
-    """One try: the rest of the body where the source goes on from `before`, else all of it."""
+def _receive(photo: Photo, part: _Part, downloads: Downloads) -> None:
+    """One try: the rest of the body where the source goes on from what is here, else all of it."""
     pieces: list[bytes] = []
-    etag, received, opened, extra = "", 0, False, before.extra
+    etag, opened, part.problem = "", False, None
     try:
-        with downloads.open_photo(photo, len(before.body), before.etag) as body:
+        with downloads.open_photo(photo, len(part.body), part.etag) as body:
             opened, etag = True, body.etag
-            pieces, size = ([before.body], len(before.body)) if body.start else ([], 0)
+            pieces = [part.body] if body.start else []
+            size = sum(map(len, pieces))
             for piece in body.chunks():
                 pieces.append(piece)
-                received += len(piece)
-                over = size + received - photo.size - extra
-                if size + received > downloads.settings.max_photo:
-                    what = f"the photo is larger than {downloads.settings.max_photo} bytes (EDGE_MAX_PHOTO_MB)"
-                    return _Part(received=received, problem=BodyTooLargeError(what), extra=extra)
+                size += len(piece)
+                part.received += len(piece)
+                over = size - photo.size - part.extra
+                if size > downloads.settings.max_photo:
+                    limit = downloads.settings.max_photo
+                    raise BodyTooLargeError(f"the photo is larger than {limit} bytes (EDGE_MAX_PHOTO_MB)")
                 # A listed size may be wrong; what memory holds must not be.
                 if over > 0 and not downloads.budget.admit(over):
-                    what = (
-                        f"the photo is larger than the {photo.size} bytes that are listed, and there is no room for it"
-                    )
-                    return _Part(received=received, problem=BodyTooLargeError(what), extra=extra)
-                extra += max(0, over)
+                    listed = f"the {photo.size} bytes that are listed"
+                    raise BodyTooLargeError(f"the photo is larger than {listed}, and there is no room for it")
+                part.extra += max(0, over)
     except NOT_ABOUT_ONE_PHOTO:
         raise
     except UpstreamError as error:
-        return _Part(b"".join(pieces), etag, received, error, opened and error.retryable, extra)
-    return _Part(pieces[0] if len(pieces) == 1 else b"".join(pieces), etag, received, extra=extra)
+        part.problem, part.again = error, opened and error.retryable
+        if isinstance(error, BodyTooLargeError):
+            pieces = []
+    part.body, part.etag = b"".join(pieces), etag
 
 
 def _fault_of(problem: UpstreamError) -> DownloadFault:
@@ -320,7 +319,7 @@ def from_bucket(place: S3Place, settings: EdgeSettings) -> OpenPhoto:
     return open_photo
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Object:
     """An object that is being read, from its first byte on."""
 

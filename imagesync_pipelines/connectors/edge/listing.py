@@ -19,24 +19,7 @@ from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, IllegibleRow, ListingPage
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.storage.mirror import (
-    Merged,
-    MirrorRow,
-    count_live,
-    left_behind,
-    mark_gone,
-    mark_missing_gone,
-    merge,
-    mirror_at,
-    move_cursor,
-    read_cursor,
-    settle_staging,
-    stage,
-    stage_nothing,
-    staged_changes,
-    staged_keys,
-    staging,
-)
+from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, finish_scan, start_scan
 from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -51,9 +34,6 @@ ENOUGH_FAILURES = 3
 
 # Photos on the one page of a repeated scan, at most: about 25 MB while it is read.
 LARGEST_PAGE = 10_000
-
-MarkPending = Callable[[Sequence[Photo]], object]
-"""Notes in the store's own database, and commits, that these photos are to be written; called in portions."""
 
 
 @dataclass
@@ -139,43 +119,53 @@ def take_listing(
     settings: EdgeSettings,
     *,
     full: bool,
-    mark_pending: MarkPending,
+    mark_pending: Callable[[Sequence[Photo]], object],
 ) -> ListingHandOver:
     """List a store's photos, all of them or what changed since the cursor, and bring the mirror up to date.
 
     Without a cursor everything is listed. A scan that does not prove to be complete is made again, up to
     EDGE_WALK_REPEATS times; then what it saw is kept, nothing unseen is called gone, and the cursor stays. Photos that
-    are new or changed are given to `mark_pending` before mirror and cursor move in one transaction. Raises
-    StoreUnknownError and every other error of the API with nothing changed. Call it under the store's lock.
+    are new or changed are given in portions to `mark_pending`, which notes in the store's own database that they are to
+    be written and commits, before mirror and cursor move in one transaction. Raises StoreUnknownError and every other
+    error of the API with nothing changed. Call it under the store's lock.
     """
-    calls, received = api.calls, api.bytes
+    calls, received, mine = api.calls, api.bytes, (EDGE, store.name)
     with engine.connect() as connection:
-        value = read_cursor(connection, EDGE, store.name)
+        value = mirror.read_cursor(connection, *mine)
         connection.commit()
         before = None if value is None else datetime.fromisoformat(value)
         since = None if full or before is None else before - timedelta(minutes=settings.overlap_minutes)
         scan_id = None
         if since is None:
             scan_id = start_scan(engine, scan_connector(store.name), page_size=settings.page_size, block_size=1)
-        with staging(connection):
+        with mirror.staging(connection):
             scan = _scan_until_proven(connection, api, store.store_id, settings, since)
-            reason = scan.reason() or ("" if since else _nothing_left(connection, store.name, scan))
+            reason = scan.reason()
+            # An unlinked brand empties a store's scope too.
+            if not (reason or since or scan.distinct) and (there := mirror.count_live(connection, *mine)):
+                reason = f"HO lists no photo at all, but there were {there}; nothing is removed on that"
             all_seen = since is None and not reason
-            deleted = scan.deleted - staged_keys(connection, scan.deleted)
+            deleted = scan.deleted - mirror.staged_keys(connection, scan.deleted)
             # A complete listing of everything answers what became of replaced photos without asking.
-            left = [] if all_seen else [key for key in left_behind(connection, EDGE, store.name) if key not in deleted]
+            left = [] if all_seen else [key for key in mirror.left_behind(connection, *mine) if key not in deleted]
             connection.commit()
             not_found, unanswered = _not_found(api, store.store_id, left, settings.concurrency)
-            merged, oldest = _merge(connection, store.name, scan_id, before, mark_pending)
-            gone = mark_gone(connection, EDGE, store.name, deleted, DELETED)
-            gone += mark_gone(connection, EDGE, store.name, not_found, NOT_FOUND)
+            oldest = None
+            for payloads in mirror.staged_changes(connection, *mine):
+                photos = [Photo.from_payload(payload) for payload in payloads]
+                mark_pending(photos)
+                late = [photo.updated_at for photo in photos if before is not None and photo.updated_at > before]
+                oldest = min([*late, *([oldest] if oldest else [])], default=None)
+            merged = mirror.merge(connection, *mine, scan_id)
+            gone = mirror.mark_gone(connection, *mine, deleted, DELETED)
+            gone += mirror.mark_gone(connection, *mine, not_found, NOT_FOUND)
             if all_seen:
-                gone += mark_missing_gone(connection, EDGE, store.name, NOT_LISTED)
+                gone += mirror.mark_missing_gone(connection, *mine, NOT_LISTED)
             after = None if reason else scan.cursor()
             if after is not None:
-                move_cursor(connection, EDGE, store.name, after.isoformat())
+                mirror.move_cursor(connection, *mine, after.isoformat())
             connection.commit()
-            changed_at = mirror_at(connection, EDGE, store.name)
+            changed_at = mirror.mirror_at(connection, *mine)
     calls, received = api.calls - calls, api.bytes - received
     if scan_id is not None:
         finish_scan(
@@ -190,6 +180,9 @@ def take_listing(
             calls=calls,
             received=received,
         )
+    lag = None
+    if before is not None and scan.ho_time is not None:
+        lag = 0.0 if oldest is None else max(0.0, (scan.ho_time - oldest).total_seconds())
     unproven = f"the listing did not prove to be complete: {reason}; the cursor stays"
     unread = ""
     if scan.rejects:
@@ -209,7 +202,7 @@ def take_listing(
         illegible=tuple(reject.photo_id for reject in scan.rejects if reject.photo_id is not None),
         rejects=tuple(scan.rejects),
         cursor=after or before,
-        lag_seconds=_lag(scan, before, oldest),
+        lag_seconds=lag,
         calls=calls,
         bytes=received,
         warnings=tuple(filter(None, (unproven if reason else "", unread, unanswered))),
@@ -219,13 +212,6 @@ def take_listing(
 def scan_connector(store_name: str) -> str:
     """The name under which the scans of a store are kept (storage/scans.py)."""
     return f"{EDGE}/{store_name}"
-
-
-def _nothing_left(connection: sa.Connection, name: str, scan: ListingScan) -> str:
-    """Why a scan over everything that saw nothing proves nothing: an unlinked brand empties a store's scope too."""
-    there = 0 if scan.distinct else count_live(connection, EDGE, name)
-    connection.commit()
-    return f"HO lists no photo at all, but there were {there}; nothing is removed on that" if there else ""
 
 
 def _not_found(api: HeadOfficeApi, store_id: str, asked: Sequence[str], threads: int) -> tuple[set[str], str]:
@@ -252,25 +238,6 @@ def _not_found(api: HeadOfficeApi, store_id: str, asked: Sequence[str], threads:
     return gone, f"HO did not say of every replaced photo whether it is gone; those stay: {failures[0]}"
 
 
-def _merge(
-    connection: sa.Connection, name: str, scan_id: int | None, before: datetime | None, mark_pending: MarkPending
-) -> tuple[Merged, datetime | None]:
-    """Write what was listed to the mirror, the store being told first; with the oldest change since the cursor."""
-    oldest = None
-    for payloads in staged_changes(connection, EDGE, name):
-        photos = [Photo.from_payload(payload) for payload in payloads]
-        mark_pending(photos)
-        late = [photo.updated_at for photo in photos if before is not None and photo.updated_at > before]
-        oldest = min([*late, *([oldest] if oldest else [])], default=None)
-    return merge(connection, EDGE, name, scan_id), oldest
-
-
-def _lag(scan: ListingScan, before: datetime | None, oldest: datetime | None) -> float | None:
-    if before is None or scan.ho_time is None:
-        return None
-    return 0.0 if oldest is None else max(0.0, (scan.ho_time - oldest).total_seconds())
-
-
 def _scan_until_proven(
     connection: sa.Connection, api: HeadOfficeApi, store_id: str, settings: EdgeSettings, since: datetime | None
 ) -> ListingScan:
@@ -284,7 +251,7 @@ def _scan_until_proven(
     scan = ListingScan()
     limit = settings.page_size
     for _ in range(settings.walk_repeats + 1):
-        stage_nothing(connection)
+        mirror.stage_nothing(connection)
         scan = _scan(connection, api, store_id, since, limit)
         deleted |= scan.deleted
         if not scan.reason():
@@ -302,13 +269,15 @@ def _scan(
     while offset is not None:
         page = api.list_page(store_id, since=since, limit=limit, offset=offset)
         scan.note(page)
-        seen = [MirrorRow(bad.photo_id, None, None, None, None) for bad in page.rejects if bad.photo_id]
-        stage(connection, [*map(_row, page.photos), *seen])
+        rows = [
+            mirror.MirrorRow(
+                one.photo_id, one.product_id, fingerprint(one), orjson.dumps(one._asdict()).decode(), one.updated_at
+            )
+            for one in page.photos
+        ]
+        # Seen, but not legible.
+        bad = [mirror.MirrorRow(row.photo_id, None, None, None, None) for row in page.rejects if row.photo_id]
+        mirror.stage(connection, [*rows, *bad])
         offset = page.next_offset
-    scan.distinct = settle_staging(connection)
+    scan.distinct = mirror.settle_staging(connection)
     return scan
-
-
-def _row(photo: Photo) -> MirrorRow:
-    payload = orjson.dumps(photo._asdict()).decode()
-    return MirrorRow(photo.photo_id, photo.product_id, fingerprint(photo), payload, photo.updated_at)

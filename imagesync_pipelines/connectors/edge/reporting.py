@@ -14,15 +14,7 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoR
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import at_store
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.storage.outbox import (
-    WaitingReport,
-    count_waiting,
-    drop_after,
-    note_attempt,
-    queue_reports,
-    take_out,
-    waiting_reports,
-)
+from imagesync_pipelines.storage import outbox
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
@@ -59,7 +51,7 @@ def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) ->
         photo_id: {"status": status, "synced_at": moment and moment.isoformat(), "error": error}
         for photo_id, status, moment, error in reports
     }
-    queue_reports(engine, EDGE, store_name, payloads)
+    outbox.queue_reports(engine, EDGE, store_name, payloads)
 
 
 def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
@@ -84,18 +76,18 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
     """
     sent, failed, tried = 0, "", set[str]()
 
-    def send(reports: Sequence[WaitingReport]) -> UpstreamError | None:
+    def send(reports: Sequence[outbox.WaitingReport]) -> UpstreamError | None:
         """Send some and take them out of the outbox; the error when they did not go."""
         nonlocal sent
         try:
             api.report(store.store_id, [_report(waiting) for waiting in reports])
         except UpstreamError as error:
             return error
-        take_out(engine, EDGE, store.name, reports)
+        outbox.take_out(engine, EDGE, store.name, reports)
         sent += len(reports)
         return None
 
-    while reports := waiting_reports(engine, EDGE, store.name, batch, without=tried):
+    while reports := outbox.waiting_reports(engine, EDGE, store.name, batch, without=tried):
         tried.update(report.key for report in reports)
         failure = send(reports)
         if failure is None:
@@ -104,12 +96,12 @@ def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch:
         if failure.status not in _JUDGED:
             break
         refused = reports if len(reports) == 1 else [report for report in reports if send([report]) is not None]
-        note_attempt(engine, EDGE, store.name, [report.key for report in refused])
-    dropped = drop_after(engine, EDGE, store.name, GIVE_UP_AFTER)
-    return Reported(sent, count_waiting(engine, EDGE, store.name), dropped, failed)
+        outbox.note_attempt(engine, EDGE, store.name, [report.key for report in refused])
+    dropped = outbox.drop_after(engine, EDGE, store.name, GIVE_UP_AFTER)
+    return Reported(sent, outbox.count_waiting(engine, EDGE, store.name), dropped, failed)
 
 
-def _report(waiting: WaitingReport) -> PhotoReport:
+def _report(waiting: outbox.WaitingReport) -> PhotoReport:
     moment = waiting.payload["synced_at"]
     synced_at = datetime.fromisoformat(moment) if moment else None
     return PhotoReport(waiting.key, waiting.payload["status"], synced_at, waiting.payload["error"])

@@ -33,9 +33,6 @@ ROWS_PER_LOOK = 500
 BATCH_SHARE = 4
 MOVED = "the photo changed at the store since the plan was made; plan again"
 
-OnWritten = Callable[[Sequence[PhotoReport]], None]
-"""Called after every commit with what is to be told to the head office about its photos."""
-
 
 @dataclass
 class PhotosApplied:
@@ -64,26 +61,18 @@ class PhotosApplied:
 class _Row(NamedTuple):
     """A row of the plan that is to be written.
 
-    photo: None for a removal. error: what its row at the store said before. fetched: what came of its download, when it
-    needed one; status: what its row then gets.
+    photo: None for a removal. error: what its row at the store said before. After its download, when it needed one:
+    body: its proven picture; trouble: why it cannot be written; status: what its row gets; held: of the budget.
     """
 
     row: PlanRow
     photo: Photo | None
     needs_bytes: bool
     error: str
-    fetched: FetchedPhoto | None = None
+    body: bytes | None = None
+    trouble: str = ""
     status: str = ""
-
-    @property
-    def body(self) -> bytes | None:
-        """Its proven picture."""
-        return self.fetched.body if self.fetched else None
-
-    @property
-    def trouble(self) -> str:
-        """Why it cannot be written."""
-        return self.fetched.reason if self.fetched else ""
+    held: int = 0
 
 
 @dataclass
@@ -97,16 +86,11 @@ class _Run:
     database: StoreDatabase
     downloads: Downloads
     tally: Tally
-    on_written: OnWritten
+    on_written: Callable[[Sequence[PhotoReport]], None]
     done: PhotosApplied = field(default_factory=PhotosApplied)
     batch: list[_Row] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
     unreachable: int = 0
-
-    @property
-    def reserved(self) -> int:
-        """What the batch holds of the budget, in bytes."""
-        return sum(row.fetched.held for row in self.batch if row.fetched)
 
 
 def apply_photos(
@@ -116,15 +100,15 @@ def apply_photos(
     downloads: Downloads,
     quarantine: Quarantine,
     *,
-    on_written: OnWritten = lambda reports: None,
+    on_written: Callable[[Sequence[PhotoReport]], None] = lambda reports: None,
     on_progress: Callable[[int], None] = lambda done: None,
 ) -> PhotosApplied:
     """Apply the changing rows of a guarded plan (planning.plan_photos) with its payload (planning.payload_of).
 
     Call it under `store_lock`. Photos are fetched while others are written. A row that is as planned already counts as
     done, one that is neither as it was nor as planned is refused with its group. A photo that could not be fetched or
-    proven keeps the picture that is there, and no photo of its product is removed in this run. on_progress gets the
-    number of rows done so far.
+    proven keeps the picture that is there, and no photo of its product is removed in this run. on_written is
+    called after every commit with what is to be told to the head office, on_progress gets the number of rows done.
 
     Raises SERVER_GONE and StoreFullError, SourceGoneError and downloads.NOT_ABOUT_ONE_PHOTO; what the head
     office gave before the last two is written.
@@ -139,7 +123,8 @@ def apply_photos(
                 if ready is not None:
                     _take(run, *ready)
                     done += 1
-                if ready is None or len(run.batch) >= settings.rows_per_commit or run.reserved >= limit:
+                full = len(run.batch) >= settings.rows_per_commit or sum(row.held for row in run.batch) >= limit
+                if ready is None or full:
                     _flush(run)
                     on_progress(done)
         except UpstreamError:
@@ -194,7 +179,8 @@ def _take(run: _Run, row: _Row, fetched: FetchedPhoto | None) -> None:
     run.done.verified += fetched.fault is None
     run.done.bytes += fetched.received
     run.unreachable = run.unreachable + 1 if fetched.fault is DownloadFault.UNREACHABLE else 0
-    run.batch.append(row._replace(fetched=fetched, status=_status_after(run.done, fetched, row.error)))
+    status = _status_after(run.done, fetched, row.error)
+    run.batch.append(row._replace(body=fetched.body, trouble=fetched.reason, status=status, held=fetched.held))
     if run.unreachable >= GIVE_UP_AFTER:
         raise SourceGoneError(f"{GIVE_UP_AFTER} photos in a row could not be fetched, the last: {fetched.reason}")
 
@@ -220,7 +206,7 @@ def _flush(run: _Run) -> None:
 
     The rows of a group stand side by side, removals last. Raises SERVER_GONE and StoreFullError, with nothing written.
     """
-    batch, reserved, moment = run.batch, run.reserved, datetime.now(UTC)
+    batch, moment = run.batch, datetime.now(UTC)
     run.batch = []
     if not batch:
         return
@@ -244,7 +230,7 @@ def _flush(run: _Run) -> None:
     run.on_written(
         [_report(result, moment) for result in results if result.key in told and result.reason != writing.DOUBTED]
     )
-    run.downloads.budget.release(reserved)
+    run.downloads.budget.release(sum(row.held for row in batch))
 
 
 def _report(result: RowResult, moment: datetime) -> PhotoReport:

@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.edge.model import Photo
 
+DOUBTED = "the stored picture is not what its checksum says; it is fetched again"
+
 _KEPT = (
     "product_id", "object_key", "filename", "size", "content_type", "checksum", "version", "is_primary", "sort_order",
     "updated_at",
@@ -23,19 +25,17 @@ _TYPES = {
 }  # fmt: skip
 _values_of = attrgetter("photo_id", *_KEPT)
 _DONE = "sync_status = 'synced', sync_error = NULL"
-
+_NAMED = "WHERE id = ANY(CAST(:ids AS uuid[]))"
+_LISTED = f"""
+  FROM unnest({", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in ("photo_id", *_KEPT))})
+       AS w (id, {", ".join(_KEPT)})
+"""
 _WITH_BYTES = f"""
 INSERT INTO {{table}} (id, {", ".join(_KEPT)}, image_binary, last_sync_at, sync_status, sync_error)
 VALUES (%s, {", ".join(["%s"] * len(_KEPT))}, %b, %s, 'synced', NULL)
     ON CONFLICT (id) DO UPDATE
    SET {", ".join(f"{name} = EXCLUDED.{name}" for name in (*_KEPT, "image_binary", "last_sync_at"))}, {_DONE}
 """  # noqa: S608 - names are constants of this module
-
-_LISTED = f"""
-  FROM unnest({", ".join(f"CAST(:{name} AS {_TYPES.get(name, 'text')}[])" for name in ("photo_id", *_KEPT))})
-       AS w (id, {", ".join(_KEPT)})
-"""
-
 # Rows whose picture is not what the listing says are left out, so that nothing counts as synced that was not hashed.
 _WITHOUT_BYTES = f"""
 UPDATE {{table}} t SET {", ".join(f"{name} = w.{name}" for name in _KEPT)}, last_sync_at = :moment, {_DONE}
@@ -43,39 +43,21 @@ UPDATE {{table}} t SET {", ".join(f"{name} = w.{name}" for name in _KEPT)}, last
  WHERE t.id = w.id AND md5(t.image_binary) = w.checksum
 RETURNING t.id::text
 """  # noqa: S608 - names are constants of this module
-
-# The new id may be there already, pending and without a picture.
-_MAKE_ROOM = "DELETE FROM {table} WHERE id = ANY(CAST(:ids AS uuid[])) AND image_binary IS NULL"
-
-_RENAME = """
-UPDATE {table} t SET id = w.after
-  FROM unnest(CAST(:before AS uuid[]), CAST(:after AS uuid[])) AS w (before, after)
- WHERE t.id = w.before
-"""
-
-# The checksum tells what is there from now on, so that the next plan fetches the listed bytes.
-_DOUBT = """
-UPDATE {table} SET checksum = md5(image_binary), sync_status = 'pending', sync_error = :reason
- WHERE id = ANY(CAST(:ids AS uuid[]))
-"""
-
-_NOTE = """
-UPDATE {table} t SET sync_status = w.status, sync_error = w.reason
-  FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[])) AS w (id, status, reason)
- WHERE t.id = w.id
-"""
-
 _ADD = f"""
 INSERT INTO {{table}} (id, {", ".join(_KEPT)}, sync_status)
 SELECT w.*, 'pending' {_LISTED}
     ON CONFLICT (id) DO NOTHING
 """
-
-_PENDING = "UPDATE {table} SET sync_status = 'pending' WHERE id = ANY(CAST(:ids AS uuid[]))"
-
-_REMOVE = "DELETE FROM {table} WHERE id = ANY(CAST(:ids AS uuid[]))"
-
-DOUBTED = "the stored picture is not what its checksum says; it is fetched again"
+_NOTE = """
+UPDATE {table} t SET sync_status = w.status, sync_error = w.reason
+  FROM unnest(CAST(:ids AS uuid[]), CAST(:statuses AS text[]), CAST(:reasons AS text[])) AS w (id, status, reason)
+ WHERE t.id = w.id
+"""
+_RENAME = """
+UPDATE {table} t SET id = w.after
+  FROM unnest(CAST(:before AS uuid[]), CAST(:after AS uuid[])) AS w (before, after)
+ WHERE t.id = w.before
+"""
 
 
 def write_with_bytes(
@@ -104,7 +86,9 @@ def write_without_bytes(
     written = frozenset(_execute(connection, _WITHOUT_BYTES, table, **_columns(photos), moment=moment).scalars())
     doubted = [photo.photo_id for photo in photos if photo.photo_id not in written]
     if doubted:
-        _execute(connection, _DOUBT, table, ids=doubted, reason=DOUBTED)
+        # The checksum tells what is there from now on, so that the next plan fetches the listed bytes.
+        doubt = "UPDATE {table} SET checksum = md5(image_binary), sync_status = 'pending', sync_error = :reason "
+        _execute(connection, doubt + _NAMED, table, ids=doubted, reason=DOUBTED)
     return written
 
 
@@ -112,7 +96,8 @@ def rename(connection: sa.Connection, table: str, ids: Sequence[tuple[str, str]]
     """Give rows, picture and all, new ids: pairs of the id before and after."""
     if ids:
         before, after = map(list, zip(*ids, strict=True))
-        _execute(connection, _MAKE_ROOM, table, ids=after)
+        # The new id may be there already, pending and without a picture.
+        _execute(connection, f"DELETE FROM {{table}} {_NAMED} AND image_binary IS NULL", table, ids=after)  # noqa: S608
         _execute(connection, _RENAME, table, before=before, after=after)
 
 
@@ -120,21 +105,21 @@ def note_unwritten(connection: sa.Connection, table: str, photos: Sequence[tuple
     """Note status and reason of photos that could not be fetched; a picture that is there stays as it is."""
     if photos:
         listed, statuses, reasons = map(list, zip(*photos, strict=True))
-        _execute(connection, _ADD, table, **_columns(listed))
-        ids = [photo.photo_id for photo in listed]
-        _execute(connection, _NOTE, table, ids=ids, statuses=statuses, reasons=reasons)
+        columns = _columns(listed)
+        _execute(connection, _ADD, table, **columns)
+        _execute(connection, _NOTE, table, ids=columns["photo_id"], statuses=statuses, reasons=reasons)
 
 
 def note_failed(connection: sa.Connection, table: str, ids: Sequence[str], reason: str) -> None:
     """Note why photos could not be written; those that are not there are not added."""
-    many = len(ids)
-    _execute(connection, _NOTE, table, ids=list(ids), statuses=["failed"] * many, reasons=[reason] * many)
+    failed = f"UPDATE {{table}} SET sync_status = 'failed', sync_error = :reason {_NAMED}"  # noqa: S608
+    _execute(connection, failed, table, ids=ids, reason=reason)
 
 
 def remove(connection: sa.Connection, table: str, ids: Sequence[str]) -> None:
     """Remove photos."""
     if ids:
-        _execute(connection, _REMOVE, table, ids=list(ids))
+        _execute(connection, f"DELETE FROM {{table}} {_NAMED}", table, ids=ids)  # noqa: S608
 
 
 def mark_pending(connection: sa.Connection, table: str, photos: Sequence[Photo]) -> None:
@@ -142,7 +127,8 @@ def mark_pending(connection: sa.Connection, table: str, photos: Sequence[Photo])
     if photos:
         columns = _columns(photos)
         _execute(connection, _ADD, table, **columns)
-        _execute(connection, _PENDING, table, ids=columns["photo_id"])
+        pending = f"UPDATE {{table}} SET sync_status = 'pending' {_NAMED}"  # noqa: S608
+        _execute(connection, pending, table, ids=columns["photo_id"])
 
 
 def _execute(connection: sa.Connection, statement: str, table: str, **values: object) -> sa.CursorResult[Any]:
