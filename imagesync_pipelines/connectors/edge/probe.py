@@ -7,7 +7,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, ListingPage
 from imagesync_pipelines.connectors.edge.errors import StoreUnknownError
-from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
+from imagesync_pipelines.connectors.edge.model import EDGE, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import read_cursor
@@ -35,15 +35,15 @@ class ProbeStep:
 
 def probe(api: HeadOfficeApi, store: EdgeStore, settings: EdgeSettings) -> Iterator[ProbeStep]:
     """The steps one by one, as they are done; a step that fails without which the rest makes no sense is the last."""
-    pages: list[ListingPage] = []
+    asked = _Asked(api, store, settings)
     steps: tuple[tuple[str, bool, Callable[[], str]], ...] = (
-        ("token", True, lambda: _log_in(api, store)),
-        ("list", True, lambda: _list(api, store, settings, pages)),
-        ("incremental list", False, lambda: _list_since(api, store, settings, pages[0])),
-        ("download with checksum", False, lambda: _download(api, store, pages[0])),
-        ("status report", False, lambda: _report(api, store)),
-        ("pagination to the end", False, lambda: _all_pages(api, store, settings)),
-        ("invalid store", False, lambda: _invalid_store(api)),
+        ("token", True, asked.log_in),
+        ("list", True, asked.list_first),
+        ("incremental list", False, asked.list_since),
+        ("download with checksum", False, asked.download),
+        ("status report", False, asked.report),
+        ("pagination to the end", False, asked.all_pages),
+        ("invalid store", False, asked.invalid_store),
     )
     for name, needed, action in steps:
         started = time.monotonic()
@@ -60,76 +60,79 @@ class _UnexpectedError(Exception):
     """HO answered, but not as its contract says."""
 
 
-def _log_in(api: HeadOfficeApi, store: EdgeStore) -> str:
-    api.check_login()
-    return f"logged in as {store.head_office.username}"
+@dataclass
+class _Asked:
+    """What is asked, each giving HO's answer in words for people; `first` is the first page, once it is there."""
 
+    api: HeadOfficeApi
+    store: EdgeStore
+    settings: EdgeSettings
+    first: ListingPage = field(default_factory=lambda: ListingPage((), (), 0, None, frozenset(), None))
 
-def _list(api: HeadOfficeApi, store: EdgeStore, settings: EdgeSettings, pages: list[ListingPage]) -> str:
-    page = api.list_page(store.store_id, since=None, limit=settings.page_size, offset=0)
-    pages.append(page)
-    bare = sum(not photo.has_image for photo in page.photos)
-    said = f"{page.total} photos in all, {len(page.photos)} on the first page"
-    said += f", {bare} of them without an image" if bare else ""
-    return said + (f", {len(page.rejects)} that cannot be read: {page.rejects[0].reason}" if page.rejects else "")
+    def page(self, offset: int = 0, since: datetime | None = None) -> ListingPage:
+        return self.api.list_page(self.store.store_id, since=since, limit=self.settings.page_size, offset=offset)
 
+    def log_in(self) -> str:
+        self.api.check_login()
+        return f"logged in as {self.store.head_office.username}"
 
-def _list_since(api: HeadOfficeApi, store: EdgeStore, settings: EdgeSettings, first: ListingPage) -> str:
-    if not first.photos:
-        return "there is no photo to take a time from"
-    newest = max(photo.updated_at for photo in first.photos)
-    page = api.list_page(store.store_id, since=newest, limit=settings.page_size, offset=0)
-    if page.total > first.total:
-        raise _UnexpectedError(f"{page.total} photos since {newest:%Y-%m-%d %H:%M:%S} UTC, more than there are")
-    older = [photo for photo in page.photos if photo.updated_at < newest - timedelta(seconds=1)]
-    if older:
-        raise _UnexpectedError(f"{len(older)} photos are older than the `since` that was asked for")
-    if not page.total:
-        raise _UnexpectedError("no photo since the newest one's own time, but `since` includes it")
-    return f"{page.total} photos since {newest:%Y-%m-%d %H:%M:%S} UTC"
+    def list_first(self) -> str:
+        page = self.first = self.page()
+        bare = sum(not photo.has_image for photo in page.photos)
+        said = f"{page.total} photos in all, {len(page.photos)} on the first page"
+        said += f", {bare} of them without an image" if bare else ""
+        return said + (f", {len(page.rejects)} that cannot be read: {page.rejects[0].reason}" if page.rejects else "")
 
+    def list_since(self) -> str:
+        if not self.first.photos:
+            return "there is no photo to take a time from"
+        newest = max(photo.updated_at for photo in self.first.photos)
+        page = self.page(since=newest)
+        said = f"{page.total} photos since {newest:%Y-%m-%d %H:%M:%S} UTC"
+        if page.total > self.first.total:
+            raise _UnexpectedError(f"{said}, more than there are")
+        older = sum(photo.updated_at < newest - timedelta(seconds=1) for photo in page.photos)
+        if older:
+            raise _UnexpectedError(f"{older} photos are older than the `since` that was asked for")
+        if not page.total:
+            raise _UnexpectedError("no photo since the newest one's own time, but `since` includes it")
+        return said
 
-def _download(api: HeadOfficeApi, store: EdgeStore, first: ListingPage) -> str:
-    photo = next((photo for photo in first.photos if photo.has_image), None)
-    if photo is None:
-        return "there is no photo with an image on the first page"
-    digest = hashlib.md5(usedforsecurity=False)
-    with api.open_photo(photo.photo_id, store.store_id) as body:
-        for piece in body.chunks():
-            digest.update(piece)
-    if digest.hexdigest() != photo.checksum:
-        raise _UnexpectedError(f"{_named(photo)}: {body.received} bytes came, and their MD5 is not the listed checksum")
-    return f"{_named(photo)}: {body.received} bytes, MD5 as listed"
+    def download(self) -> str:
+        photo = next((photo for photo in self.first.photos if photo.has_image), None)
+        if photo is None:
+            return "there is no photo with an image on the first page"
+        named = f"photo {photo.photo_id}" + (f" of {photo.product_sku}" if photo.product_sku else "")
+        digest = hashlib.md5(usedforsecurity=False)
+        with self.api.open_photo(photo.photo_id, self.store.store_id) as body:
+            for piece in body.chunks():
+                digest.update(piece)
+        if digest.hexdigest() != photo.checksum:
+            raise _UnexpectedError(f"{named}: {body.received} bytes came, and their MD5 is not the listed checksum")
+        return f"{named}: {body.received} bytes, MD5 as listed"
 
+    def report(self) -> str:
+        self.api.report(self.store.store_id, [])
+        return "a report without photos was taken"
 
-def _named(photo: Photo) -> str:
-    return f"photo {photo.photo_id}" + (f" of {photo.product_sku}" if photo.product_sku else "")
+    def all_pages(self) -> str:
+        ids: set[str | None] = set()
+        offset: int | None = 0
+        pages, total = 0, 0
+        while offset is not None:
+            page = self.page(offset)
+            ids |= {photo.photo_id for photo in page.photos} | {reject.photo_id for reject in page.rejects}
+            pages, total, offset = pages + 1, page.total, page.next_offset
+        if len(ids) != total:
+            raise _UnexpectedError(f"{len(ids)} different photos on {pages} pages, but HO counts {total}")
+        return f"{total} photos on {pages} pages"
 
-
-def _report(api: HeadOfficeApi, store: EdgeStore) -> str:
-    api.report(store.store_id, [])
-    return "a report without photos was taken"
-
-
-def _all_pages(api: HeadOfficeApi, store: EdgeStore, settings: EdgeSettings) -> str:
-    ids: set[str | None] = set()
-    offset: int | None = 0
-    pages, total = 0, 0
-    while offset is not None:
-        page = api.list_page(store.store_id, since=None, limit=settings.page_size, offset=offset)
-        ids |= {photo.photo_id for photo in page.photos} | {reject.photo_id for reject in page.rejects}
-        pages, total, offset = pages + 1, page.total, page.next_offset
-    if len(ids) != total:
-        raise _UnexpectedError(f"{len(ids)} different photos on {pages} pages, but HO counts {total}")
-    return f"{total} photos on {pages} pages"
-
-
-def _invalid_store(api: HeadOfficeApi) -> str:
-    try:
-        page = api.list_page(str(uuid.uuid4()), since=None, limit=1, offset=0)
-    except StoreUnknownError:
-        return "a store that there is not is refused with 404"
-    raise _UnexpectedError(f"a store that there is not has {page.total} photos")
+    def invalid_store(self) -> str:
+        try:
+            page = self.api.list_page(str(uuid.uuid4()), since=None, limit=1, offset=0)
+        except StoreUnknownError:
+            return "a store that there is not is refused with 404"
+        raise _UnexpectedError(f"a store that there is not has {page.total} photos")
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,6 @@ def look(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, settings: Edge
     deleted = sorted(page.deleted_ids & there.keys())
     different = [photo.photo_id for photo in page.photos if there.get(photo.photo_id) != fingerprint(photo)]
     mark = f"{value} {page.total} {' '.join(different)} {len(deleted)} {''.join(deleted[:1])}"
-    if page.total != known or different or deleted:
-        return Look(True, f"{page.total} photos since {since:%Y-%m-%d %H:%M:%S} UTC, {len(deleted)} deleted", mark)
-    return Look(False, f"no photo newer than {since:%Y-%m-%d %H:%M:%S} UTC", mark)
+    news, when = page.total != known or bool(different or deleted), f"{since:%Y-%m-%d %H:%M:%S} UTC"
+    said = f"{page.total} photos since {when}, {len(deleted)} deleted" if news else f"no photo newer than {when}"
+    return Look(news, said, mark)

@@ -1,7 +1,7 @@
 """The HTTP contract of the head office (HO), and nothing but: docs/contracts/edge.md."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,6 +19,7 @@ from imagesync_pipelines.connectors.edge.client.bodies import (
     NOT_HO,
     PhotoBodies,
     PhotoBody,
+    said_in,
 )
 from imagesync_pipelines.connectors.edge.errors import (
     BadListingError,
@@ -37,10 +38,6 @@ from imagesync_pipelines.upstream.session import ApiRequest, Param, SessionPolic
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
 from imagesync_pipelines.upstream.transport import Dialect, Transport
 
-TOKEN_PATH = "api/v1/token/"  # noqa: S105 - a path
-REFRESH_PATH = "api/v1/token/refresh/"
-# A token is renewed this long before its end, or at four fifths of a short life.
-RENEW_SECONDS = 120.0
 PHOTOS_PATH = "api/v1/sync/product-photos/"
 STATUS_PATH = "api/v1/sync/product-photos/status/"
 
@@ -84,7 +81,11 @@ class HeadOfficeDialect(Dialect):
 
     def judge(self, request: ApiRequest, answer: Answer) -> Answer | UpstreamError:
         """The answer, or that there is no such store."""
-        return answer if answer.good else _no_store(answer)
+        if answer.good:
+            return answer
+        if "store not found" in said_in(answer.data):
+            return answer.error(StoreUnknownError, f"{NO_STORE}; nothing was removed on that")
+        return answer.error(NotFoundError, NOT_HO)
 
     def failed(self, request: ApiRequest, error: UpstreamError) -> UpstreamError:
         """Name a 403, and a 404 that is not the head office's own."""
@@ -137,9 +138,8 @@ class HeadOfficeApi:
 
         Raises StoreUnknownError, StoreNotAllowedError, BadListingError, CredentialsError and what the session raises.
         """
-        params = {"store_id": store_id, "since": None if since is None else _z_form(since), "limit": limit}
-        answer = self._call("GET", PHOTOS_PATH, {**params, "offset": offset})
-        return self._page(answer, offset)
+        params = {"store_id": store_id, "since": since and _z_form(since), "limit": limit, "offset": offset}
+        return self._page(self._call("GET", PHOTOS_PATH, params), offset)
 
     def open_photo(
         self, photo_id: str, store_id: str, *, start: int = 0, etag: str = ""
@@ -174,7 +174,7 @@ class HeadOfficeApi:
             {
                 "photo_id": item.photo_id,
                 "status": item.status,
-                "synced_at": None if item.synced_at is None else _z_form(item.synced_at),
+                "synced_at": item.synced_at and _z_form(item.synced_at),
                 "error": item.error or None,
             }
             for item in batch
@@ -213,10 +213,8 @@ class HeadOfficeApi:
 
     def _ho_time(self, answer: Answer, data: Mapping[str, Any]) -> datetime | None:
         """HO's clock: its own `server_time`, else the answer's Date header."""
-        try:
-            return parse_moment(data["server_time"], self._zone)
-        except (KeyError, TypeError, ValueError):
-            pass
+        with suppress(ValueError):
+            return parse_moment(data.get("server_time"), self._zone)
         date = next((value for name, value in answer.headers.items() if name.lower() == "date"), "")
         try:
             return parsedate_to_datetime(date).astimezone(UTC)
@@ -230,11 +228,11 @@ def _tokens_of(head_office: HeadOfficeAccount, session: SessionPolicy, timing: T
         system="the head office",
         credentials=f"user name and password (user {head_office.username})",
         advice="check the account there and in the accounts file",
-        path=TOKEN_PATH,
+        path="api/v1/token/",
         body={"username": head_office.username, "password": head_office.password.get_secret_value()},
         read=lambda data: GivenToken(access, text_in(data, "refresh")) if (access := text_in(data, "access")) else None,
-        refresh_path=REFRESH_PATH,
-        renew_before=RENEW_SECONDS,
+        refresh_path="api/v1/token/refresh/",
+        renew_before=120.0,
         proven_by_use=True,
     )
     return TokenHolder(session, policy, timing)
@@ -256,10 +254,3 @@ def _uuids(values: object) -> Iterator[str]:
             yield str(UUID(value))
         except (ValueError, TypeError, AttributeError):
             continue
-
-
-def _no_store(answer: Answer) -> UpstreamError:
-    message = answer.data.get("message") if isinstance(answer.data, dict) else None
-    if isinstance(message, str) and "store not found" in message.lower():
-        return answer.error(StoreUnknownError, f"{NO_STORE}; nothing was removed on that")
-    return answer.error(NotFoundError, NOT_HO)

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import orjson
 import urllib3
@@ -43,26 +44,26 @@ _ERROR_BYTES = 64 * 1024
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 
 
+@dataclass
 class PhotoBody:
-    """An open download.
+    """An open download, of `limit` bytes at most.
 
-    etag: what HO claims, from its table and not from the bytes. length: bytes announced for this answer, None when it
-    does not say. start: the byte of the photo at which it begins. received: bytes so far.
+    start: the byte of the photo at which it begins. late: whether the call's deadline is over. received: bytes so far.
     """
 
-    def __init__(
-        self, response: urllib3.BaseHTTPResponse, place: Place, start: int, limit: int, late: Callable[[], bool]
-    ) -> None:
-        headers = response.headers
+    _response: urllib3.BaseHTTPResponse
+    _place: Place
+    start: int
+    limit: int
+    late: Callable[[], bool]
+    received: int = 0
+
+    def __post_init__(self) -> None:
+        """length: bytes announced for this answer, None: unknown; etag: what HO claims, from its table."""
+        headers = self._response.headers
         announced = headers.get("Content-Length", "").strip()
         self.length = int(announced) if announced.isascii() and announced.isdigit() else None
         self.etag = headers.get("ETag", "")
-        self.start = start
-        self.received = 0
-        self._response = response
-        self._place = place
-        self._limit = limit
-        self._late = late
 
     def chunks(self) -> Iterator[bytes]:
         """The body piece by piece, once.
@@ -71,16 +72,15 @@ class PhotoBody:
         above EDGE_MAX_PHOTO_MB.
         """
         place = self._place
-        if self.start + (self.length or 0) > self._limit:
-            raise place.error(
-                BodyTooLargeError, f"{self.length} bytes are announced, {self._limit} are allowed", status=200
-            )
+        if self.start + (self.length or 0) > self.limit:
+            what = f"{self.length} bytes are announced, {self.limit} are allowed"
+            raise place.error(BodyTooLargeError, what, status=200)
         try:
             while piece := self._response.read1(_CHUNK, decode_content=False):
                 self.received += len(piece)
-                if self.start + self.received > self._limit:
-                    raise place.error(BodyTooLargeError, f"the photo is larger than {self._limit} bytes", status=200)
-                if self._late():
+                if self.start + self.received > self.limit:
+                    raise place.error(BodyTooLargeError, f"the photo is larger than {self.limit} bytes", status=200)
+                if self.late():
                     what = f"the photo was not complete in time; {self.received} bytes had come"
                     raise place.error(DeadlineExceededError, what, status=200)
                 yield piece
@@ -199,29 +199,30 @@ class PhotoBodies:
             said = response.read(_ERROR_BYTES, decode_content=False)
         except (urllib3.exceptions.HTTPError, OSError):
             said = b""
-        message = _message(said).lower()
+        try:
+            message = said_in(orjson.loads(said))
+        except orjson.JSONDecodeError:
+            message = ""
+        kind: type[UpstreamError]
         if b"NoSuchKey" in said or (status == 404 and message and "not found" not in message):
-            what = "the head office lists the photo but has no bytes for it"
-            return place.error(ObjectMissingError, what, status=status)
-        if status == 404 and message.startswith("photo not found"):
-            return place.error(PhotoGoneError, "the head office no longer has this photo", status=status)
-        if status == 404 and message.startswith("store not found"):
-            return place.error(StoreUnknownError, NO_STORE, status=status)
-        if status == 404:
-            return place.error(NotFoundError, NOT_HO, status=status)
-        if status == 403:
-            return place.error(StoreNotAllowedError, NOT_ALLOWED, status=status)
-        if 300 <= status < 400:
-            return place.error(RedirectRefusedError, "redirected; is the head office's url right?", status=status)
-        asked = retry_after_seconds(response.headers, self._timing.wall())
-        return failure_of_status(place, status, said, asked)
+            kind, what = ObjectMissingError, "the head office lists the photo but has no bytes for it"
+        elif status == 404 and message.startswith("photo not found"):
+            kind, what = PhotoGoneError, "the head office no longer has this photo"
+        elif status == 404 and message.startswith("store not found"):
+            kind, what = StoreUnknownError, NO_STORE
+        elif status == 404:
+            kind, what = NotFoundError, NOT_HO
+        elif status == 403:
+            kind, what = StoreNotAllowedError, NOT_ALLOWED
+        elif 300 <= status < 400:
+            kind, what = RedirectRefusedError, "redirected; is the head office's url right?"
+        else:
+            asked = retry_after_seconds(response.headers, self._timing.wall())
+            return failure_of_status(place, status, said, asked)
+        return place.error(kind, what, status=status)
 
 
-def _message(said: bytes) -> str:
-    """HO's own words in an error body (docs/contracts/edge.md); '' for anything but its JSON."""
-    try:
-        document = orjson.loads(said)
-    except orjson.JSONDecodeError:
-        return ""
+def said_in(document: object) -> str:
+    """HO's own words in the JSON of a refusal (docs/contracts/edge.md), in lower case; '' for anything else."""
     message = document.get("message") if isinstance(document, dict) else None
-    return message if isinstance(message, str) else ""
+    return message.lower() if isinstance(message, str) else ""
