@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import dagster as dg
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge.applying import apply_plan
+from imagesync_pipelines.connectors.edge.applying import Reported, apply_plan, send_reports
 from imagesync_pipelines.connectors.edge.listing import ListingHandOver
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import BINARIES, BinariesHandOver, StoreRun, at_store, take_photos
-from imagesync_pipelines.connectors.edge.reporting import Reported, send_reports
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.steps import make_plan
 from imagesync_pipelines.defs import runs

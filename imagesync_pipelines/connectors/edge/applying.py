@@ -1,21 +1,28 @@
-"""A store's plan carried out, as a step: the photos in the store's own database, what that came to, and its checks."""
+"""A store's plan carried out, as a step, with its checks; and the head office (HO) told what became of the photos.
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+HO's records are a courtesy: that they cannot be sent never fails a synchronisation; the next run sends them
+(docs/contracts/edge.md).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pandas as pd
+import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import reporting, store
-from imagesync_pipelines.connectors.edge.client.api import PhotoReport
+from imagesync_pipelines.connectors.edge import store
+from imagesync_pipelines.connectors.edge.accounts import EdgeStore
+from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import Downloads, OpenPhoto, from_bucket, from_head_office
 from imagesync_pipelines.connectors.edge.listing import NOT_FOUND, ListingHandOver
+from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING, BinariesHandOver, StoreRun, at_store
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
 from imagesync_pipelines.connectors.edge.store_schema import PRODUCT_PHOTO_COLUMNS
 from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_photos
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.storage import mirror
+from imagesync_pipelines.storage import mirror, outbox
 from imagesync_pipelines.storage.objects import s3_place
 from imagesync_pipelines.sync.applied import (
     ApplyOptions,
@@ -25,11 +32,17 @@ from imagesync_pipelines.sync.applied import (
     carry_out,
     load_plan,
 )
+from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
+from imagesync_pipelines.upstream.errors import UpstreamError
 
 GIGABYTE = 1024**3
 IN_TIME = "every_run_ends_in_time"
+# A report that HO refused in this many runs will never be taken.
+GIVE_UP_AFTER = 20
+# HO looked at what the batch says and refused it, perhaps because of one report in it.
+_JUDGED = frozenset({400, 413, 422})
 
 
 def photo_binaries(context: RunContext[EdgeSettings], options: ApplyOptions) -> StepResult:
@@ -117,7 +130,7 @@ def _write(run: StoreRun, loaded: Loaded, payload: Iterator[pd.DataFrame]) -> Ph
         run.database,
         Downloads(_open_photo(run), run.settings),
         run.context.quarantine,
-        on_written=lambda written: reporting.queue(run.engine, run.name, written),
+        on_written=lambda written: queue(run.engine, run.name, written),
         on_progress=lambda number: run.context.progress("photos written", number, loaded.total),
     )
     if done.gone:
@@ -137,7 +150,7 @@ def _report_what_a_crash_kept_back(run: StoreRun, plan_id: int) -> None:
     rows = run.context.plans.load(earlier.id)
     current = store.read_current(run.database, list(rows.loc[rows["change"].isin([Change.ADD, Change.UPDATE]), "key"]))
     synced = current.loc[current["status"] == "synced", "key"]
-    reporting.queue(run.engine, run.name, [PhotoReport(key, "synced", None, "") for key in synced])
+    queue(run.engine, run.name, [PhotoReport(key, "synced", None, "") for key in synced])
 
 
 def _open_photo(run: StoreRun) -> OpenPhoto:
@@ -207,3 +220,85 @@ def _warnings(context: RunContext[EdgeSettings], loaded: Loaded, done: PhotosApp
     # Photos that failed are told by their causes, of which the engine knows nothing.
     told = applied_warnings(context, loaded, replace(done.applied, failed=0), what="photos")
     return (*told, *(f"{number} {what}" for number, what in found if number))
+
+
+@dataclass(frozen=True)
+class Reported:
+    """What came of sending: reports `sent`, still `waiting` for the next run, `dropped` after many refusals.
+
+    error: why sending stopped or the last refusal, for people; '' when all went well.
+    """
+
+    sent: int
+    waiting: int
+    dropped: int
+    error: str
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person has to know."""
+        kept = f"{self.waiting} reports are kept for the next run: {self.error}" if self.error else ""
+        lost = f"{self.dropped} reports were given up; the head office refused them in many runs."
+        return tuple(filter(None, (kept, lost if self.dropped else "")))
+
+
+def queue(engine: sa.Engine, store_name: str, reports: Sequence[PhotoReport]) -> None:
+    """Put reports into the outbox, all or none; of a photo the newest counts."""
+    payloads = {
+        photo_id: {"status": status, "synced_at": moment and moment.isoformat(), "error": error}
+        for photo_id, status, moment, error in reports
+    }
+    outbox.queue_reports(engine, EDGE, store_name, payloads)
+
+
+def status_report(context: RunContext[EdgeSettings], options: NoOptions) -> StepResult:
+    """The step: tell the head office what became of each photo; what it does not take is kept."""
+    with at_store(context) as run:
+        done = send_reports(run.engine, run.account, run.api, run.settings.report_batch)
+    kept = f"; {done.waiting} are kept for the next run" if done.waiting else ""
+    return StepResult(
+        rows=done.sent,
+        numbers={"report/sent": done.sent, "report/kept": done.waiting},
+        shown={"warnings": Texts(done.warnings)},
+        lines=[f"{context.account}: {done.sent} photos were reported to the head office{kept}."],
+        warnings=done.warnings,
+    )
+
+
+def send_reports(engine: sa.Engine, store: EdgeStore, api: HeadOfficeApi, batch: int) -> Reported:
+    """Send what waits, `batch` reports a call; what cannot be sent stays.
+
+    A batch that HO refuses is sent report by report, so that a bad one holds nobody up. Any other failure ends the
+    sending. No UpstreamError is raised.
+    """
+    sent, failed, tried = 0, "", set[str]()
+
+    def send(reports: Sequence[outbox.WaitingReport]) -> UpstreamError | None:
+        """Send some and take them out of the outbox; the error when they did not go."""
+        nonlocal sent
+        try:
+            api.report(store.store_id, [_report(waiting) for waiting in reports])
+        except UpstreamError as error:
+            return error
+        outbox.take_out(engine, EDGE, store.name, reports)
+        sent += len(reports)
+        return None
+
+    while reports := outbox.waiting_reports(engine, EDGE, store.name, batch, without=tried):
+        tried.update(report.key for report in reports)
+        failure = send(reports)
+        if failure is None:
+            continue
+        failed = str(failure)
+        if failure.status not in _JUDGED:
+            break
+        refused = reports if len(reports) == 1 else [report for report in reports if send([report]) is not None]
+        outbox.note_attempt(engine, EDGE, store.name, [report.key for report in refused])
+    dropped = outbox.drop_after(engine, EDGE, store.name, GIVE_UP_AFTER)
+    return Reported(sent, outbox.count_waiting(engine, EDGE, store.name), dropped, failed)
+
+
+def _report(waiting: outbox.WaitingReport) -> PhotoReport:
+    moment = waiting.payload["synced_at"]
+    synced_at = datetime.fromisoformat(moment) if moment else None
+    return PhotoReport(waiting.key, waiting.payload["status"], synced_at, waiting.payload["error"])

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, Field
 
-from imagesync_pipelines.connectors.edge import applying, reading, reporting, steps
+from imagesync_pipelines.connectors.edge import applying, reading, steps
 from imagesync_pipelines.connectors.edge.accounts import edge_stores
 from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING
@@ -81,7 +81,7 @@ bad download keeps the old picture and is tried again at the next run.""",
         """What became of each photo, told to the head office in batches; what cannot be sent is kept for the next run.
 
 A head office that does not take the report never fails a synchronisation.""",
-        reporting.status_report,
+        applying.status_report,
         kinds=("rest",),
         after=(BINARIES,),
         pool=API_POOL,

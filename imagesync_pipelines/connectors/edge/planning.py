@@ -19,14 +19,12 @@ from imagesync_pipelines.sync.plan import build_plan
 PAYLOAD_COLUMNS = ("key", "needs_bytes", "photo")
 # The JSON of so many photos is in memory at one time.
 ROWS_PER_PORTION = 1_000
-_WRITTEN = (Change.ADD, Change.UPDATE)
 NO_IMAGE_UPSTREAM = "no image upstream"
 UNKNOWN_PRODUCT = "the store does not have this product yet; the photo waits for it"
 _MISMATCH = "checksum mismatch: listed {listed}"
 
 # What planning needs to know of every photo that the head office lists, beside storage.mirror.MIRROR_COLUMNS.
 LISTED_VALUES: Mapping[str, pa.DataType] = MappingProxyType({"checksum": pa.large_string(), "size": pa.int64()})
-
 # And what people know its product by.
 PRODUCT_VALUES: Mapping[str, pa.DataType] = MappingProxyType(
     {"product_sku": pa.large_string(), "product_name": pa.large_string()}
@@ -34,7 +32,6 @@ PRODUCT_VALUES: Mapping[str, pa.DataType] = MappingProxyType(
 
 Payloads = Callable[[Sequence[str]], pd.DataFrame]
 """Looks up photos by their keys: the columns key and payload, the JSON text of a Photo's fields; a row each."""
-
 PhotosByKey = Callable[[Sequence[str]], Mapping[str, tuple[Photo, bool]]]
 
 
@@ -73,8 +70,11 @@ def plan_photos(
     them. Raises ValueError for frames that are otherwise.
     """
     listed = _listed(mirror, frozenset(unknown_products), max_bytes)
-    waiting = _waiting(listed, current)
-    current = _in_group_of(listed, _without_announced(current, listed))
+    waiting = listed.loc[listed["reject"] == UNKNOWN_PRODUCT, ["key", "group"]]
+    waiting = waiting[~among(waiting["key"], current["key"])]
+    # Photos that are only marked as pending: writing them is an addition, or the end of a rename.
+    bare = current.loc[~current["has_bytes"], "key"]
+    current = _in_group_of(listed, current.drop(index=bare.index[among(bare, listed["key"])]))
     usable = listed["reject"] == ""
     rejected = listed.loc[~usable, ["key", "group", "reject"]].rename(columns={"reject": "reason"})
     guarded = guard(build_plan(listed[usable], current, scope, rejected=rejected), scope, deletion_limits)
@@ -85,7 +85,7 @@ def plan_photos(
         plan=guarded.plan,
         held=guarded.held,
         written=written,
-        waiting=waiting,
+        waiting=dict(zip(waiting["key"], waiting["group"], strict=True)),
         cost=PlanCost(calls, size, round(calls * pace_seconds / 60, 1)),
         warnings=guarded.warnings,
     )
@@ -175,14 +175,6 @@ def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd
     )
 
 
-def _without_announced(current: pd.DataFrame, listed: pd.DataFrame) -> pd.DataFrame:
-    """Current without photos that are only marked as pending: writing them is an addition, or the end of a rename."""
-    bare = current.loc[~current["has_bytes"], "key"]
-    if bare.empty:
-        return current
-    return current.drop(index=bare.index[among(bare, listed["key"])])
-
-
 def _in_group_of(listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     """Current with a photo that moved to another product in that product's group: it is one row that changes."""
     places = pc.index_in(_in_one_piece(current["key"]), value_set=_in_one_piece(listed["key"]))
@@ -199,7 +191,7 @@ def _in_one_piece(texts: pd.Series) -> pa.Array:
 
 def _written(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:
     """The rows that are added or updated, with their size and whether they need bytes."""
-    written = plan.loc[plan["change"].isin(_WRITTEN), ["key", "key_before"]]
+    written = plan.loc[plan["change"].isin([Change.ADD, Change.UPDATE]), ["key", "key_before"]]
     photos = listed.loc[among(listed["key"], written["key"]), ["key", "content", "size"]]
     rows = written.merge(photos, on="key", how="left")
     pictures = current.loc[current["has_bytes"] & among(current["key"], written["key_before"]), ["key", "checksum"]]
@@ -207,11 +199,3 @@ def _written(plan: pd.DataFrame, listed: pd.DataFrame, current: pd.DataFrame) ->
     return pd.DataFrame(
         {"key": rows["key"], "needs_bytes": held.isna() | (held != rows["content"]), "size": rows["size"]}
     )
-
-
-def _waiting(listed: pd.DataFrame, current: pd.DataFrame) -> dict[str, str]:
-    waiting = listed.loc[listed["reject"] == UNKNOWN_PRODUCT, ["key", "group"]]
-    if waiting.empty:
-        return {}
-    waiting = waiting[~among(waiting["key"], current["key"])]
-    return dict(zip(waiting["key"], waiting["group"], strict=True))

@@ -5,7 +5,6 @@ Nothing is ever dropped or narrowed, and nothing is changed in a table that was 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import sqlalchemy as sa
@@ -84,8 +83,7 @@ class _Column(NamedTuple):
     storage: str
 
 
-@dataclass(frozen=True)
-class TableFinding:
+class TableFinding(NamedTuple):
     """What a table lacks: a sentence for people, the statement that adds it, and whether a run needs it."""
 
     what: str

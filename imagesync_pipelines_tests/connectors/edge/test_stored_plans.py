@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imagesync_pipelines.connectors.edge import reporting
+from imagesync_pipelines.connectors.edge import applying
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines_tests.edge_installations import EdgeWorld, edge_world, head_office
 
@@ -44,7 +44,7 @@ def test_what_a_dying_run_wrote_is_reported_by_the_next(
             raise CrashError
 
     with monkeypatch.context() as patch:
-        patch.setattr(reporting, "queue", die)
+        patch.setattr(applying, "queue", die)
         with pytest.raises(CrashError):
             place.run()
     assert place.photos()[photo_id].status == "synced", "it was written before the run died"
