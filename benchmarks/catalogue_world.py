@@ -6,8 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from benchmarks.edge_photos import make_photos
-from imagesync_pipelines.connectors.edge import writing
-from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, open_store, write_with_bytes
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import create_database
@@ -90,5 +89,5 @@ def fill_photos(database: StoreDatabase, folder: Path, number: int, size: int) -
     photos = make_photos(folder, number, size)
     with database.engine.begin() as connection:
         pairs = [(photo, (folder / photo.object_key).read_bytes()) for photo in photos]
-        writing.write_with_bytes(connection, database.table, pairs, photos[0].updated_at)
+        write_with_bytes(connection, database.table, pairs, photos[0].updated_at)
     return [UUID(photo.photo_id) for photo in photos]

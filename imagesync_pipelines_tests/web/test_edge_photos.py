@@ -8,9 +8,8 @@ import pytest
 import requests
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import writing
 from imagesync_pipelines.connectors.edge.model import Photo
-from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, open_store
+from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, open_store, write_with_bytes
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.sandbox.server import bind, running
 from imagesync_pipelines.web.edge_photos import ASK_AGAIN, FOR_GOOD, build_app
@@ -30,7 +29,7 @@ def store(database_url: str) -> Iterator[StoreDatabase]:
 def put(database: StoreDatabase, *photos: Photo, body: bytes | None = None) -> None:
     with database.engine.begin() as connection:
         pairs = [(one, body or picture(one.sort_order or int(one.product_sku))) for one in photos]
-        writing.write_with_bytes(connection, database.table, pairs, START)
+        write_with_bytes(connection, database.table, pairs, START)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ Nothing is ever dropped or narrowed, and nothing is changed in a table that was 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -58,9 +58,10 @@ _DEFAULTS = {"caption": "''", "image": "''", "is_active": "true", "created_at": 
 _WIDTHS = {"object_key": 500, "filename": 255, "content_type": 100, "checksum": 64, "sync_status": 20}
 _EXTERNAL = "ALTER TABLE {table} ALTER COLUMN image_binary SET STORAGE EXTERNAL"
 
+# Of each column: its width in characters, whether an INSERT must name it, the letter of its storage.
 _COLUMNS_NOW = """
-SELECT a.attname, CASE WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod > 4 THEN a.atttypmod - 4 END,
-       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attstorage::text
+SELECT a.attname, CASE WHEN a.atttypid = 'varchar'::regtype AND a.atttypmod > 4 THEN a.atttypmod - 4 END AS length,
+       a.attnotnull AND NOT a.atthasdef AND a.attidentity = '' AS needs_value, a.attstorage::text AS storage
   FROM pg_attribute a WHERE a.attrelid = to_regclass(:table) AND a.attnum > 0 AND NOT a.attisdropped
 """
 
@@ -73,14 +74,6 @@ SELECT string_agg(a.attname, ', ' ORDER BY k.place)
  WHERE i.indrelid = to_regclass(:table) AND i.indpred IS NULL
  GROUP BY i.indexrelid
 """
-
-
-class _Column(NamedTuple):
-    """A column as it is: its width in characters, whether an INSERT must name it, the letter of its storage."""
-
-    length: int | None
-    needs_value: bool
-    storage: str
 
 
 class TableFinding(NamedTuple):
@@ -158,6 +151,6 @@ def _findings(connection: sa.Connection, table: str) -> list[TableFinding]:
     return found
 
 
-def _column_types(connection: sa.Connection, table: str) -> dict[str, _Column]:
+def _column_types(connection: sa.Connection, table: str) -> dict[str, sa.Row[Any]]:
     """The columns of the table as they are; empty when there is no such table."""
-    return {row[0]: _Column(*row[1:]) for row in connection.execute(sa.text(_COLUMNS_NOW), {"table": table})}
+    return {row.attname: row for row in connection.execute(sa.text(_COLUMNS_NOW), {"table": table})}

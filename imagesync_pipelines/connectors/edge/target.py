@@ -11,13 +11,12 @@ import pandas as pd
 import psycopg
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import writing
+from imagesync_pipelines.connectors.edge import store
 from imagesync_pipelines.connectors.edge.client.api import PhotoReport
 from imagesync_pipelines.connectors.edge.downloads import DownloadFault, Downloads, FetchedPhoto, fetch_ahead
 from imagesync_pipelines.connectors.edge.errors import SourceGoneError, StoreFullError
 from imagesync_pipelines.connectors.edge.model import Photo
 from imagesync_pipelines.connectors.edge.planning import PhotosByKey, is_second_mismatch, photos_of
-from imagesync_pipelines.connectors.edge.store import StoreDatabase, read_current
 from imagesync_pipelines.sync.apply import Applied, Tally, apply_halving, error_reason, group_works, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.targets import Quarantine
@@ -83,7 +82,7 @@ class _Run:
     photos in a row that the source did not give.
     """
 
-    database: StoreDatabase
+    database: store.StoreDatabase
     downloads: Downloads
     tally: Tally
     on_written: Callable[[Sequence[PhotoReport]], None]
@@ -96,7 +95,7 @@ class _Run:
 def apply_photos(
     plan: pd.DataFrame,
     payload: Iterable[pd.DataFrame],
-    database: StoreDatabase,
+    database: store.StoreDatabase,
     downloads: Downloads,
     quarantine: Quarantine,
     *,
@@ -141,7 +140,7 @@ def _rows_to_write(plan: pd.DataFrame, photos: PhotosByKey, run: _Run) -> Iterat
     works = group_works(plan)
     while some := list(islice(works, ROWS_PER_LOOK)):
         ids = [key for work in some for row in work.rows for key in {row.key, row.key_before} if key]
-        there = read_current(run.database, ids)
+        there = store.read_current(run.database, ids)
         now = dict(zip(there["key"], there["fingerprint"], strict=True))
         errors = dict(zip(there["key"], there["error"], strict=True))
         wanted = photos([row.key for work in some for row in work.rows if row.change is not Change.REMOVE])
@@ -228,7 +227,7 @@ def _flush(run: _Run) -> None:
     run.tally.take(results)
     told = {one.row.key for one in batch if one.photo is not None and one.status != "pending"}
     run.on_written(
-        [_report(result, moment) for result in results if result.key in told and result.reason != writing.DOUBTED]
+        [_report(result, moment) for result in results if result.key in told and result.reason != store.DOUBTED]
     )
     run.downloads.budget.release(sum(row.held for row in batch))
 
@@ -248,18 +247,18 @@ def _write(run: _Run, batch: Sequence[_Row], moment: datetime) -> list[RowResult
     removed = [one.row for one in batch if one.row.change is Change.REMOVE]
     renamed = [(row.key_before, row.key) for row, *_ in written if row.key_before and row.key_before != row.key]
     with run.database.engine.begin() as connection:
-        writing.rename(connection, table, renamed)
-        writing.write_with_bytes(connection, table, [(photo, body) for _, photo, body in written if body], moment)
-        hashed = writing.write_without_bytes(connection, table, bare, moment)
+        store.rename(connection, table, renamed)
+        store.write_with_bytes(connection, table, [(photo, body) for _, photo, body in written if body], moment)
+        hashed = store.write_without_bytes(connection, table, bare, moment)
         doubted = {photo.photo_id for photo in bare} - hashed
-        writing.note_unwritten(connection, table, unwritten)
+        store.note_unwritten(connection, table, unwritten)
         unfinished = run.unfinished | {one.row.group for one in batch if one.trouble or one.row.key in doubted}
-        writing.remove(connection, table, [row.key for row in removed if row.group not in unfinished])
+        store.remove(connection, table, [row.key for row in removed if row.group not in unfinished])
     # Only once it is written: a batch that is not accepted is tried again in halves.
     run.unfinished |= unfinished
     troubles = {
         **{one.row.key: one.trouble for one in batch},
-        **dict.fromkeys(doubted, writing.DOUBTED),
+        **dict.fromkeys(doubted, store.DOUBTED),
         **{row.key: KEPT_FOR_NOW for row in removed if row.group in unfinished},
     }
     return [_result(one.row, troubles[one.row.key]) for one in batch]
@@ -269,7 +268,7 @@ def _refused_by_database(run: _Run, piece: Sequence[_Row], reason: str) -> list[
     """The results of a group that the database does not accept; its rows say why where they can."""
     run.unfinished.add(piece[0].row.group)
     with run.database.engine.begin() as connection:
-        writing.note_failed(connection, run.database.table, [one.row.key for one in piece if one.photo], reason)
+        store.note_failed(connection, run.database.table, [one.row.key for one in piece if one.photo], reason)
     return [_result(one.row, one.trouble or reason) for one in piece]
 
 

@@ -15,9 +15,8 @@ from imagesync_pipelines.connectors.edge.errors import (
     StoreNotAllowedError,
 )
 from imagesync_pipelines.connectors.edge.model import Photo
-from imagesync_pipelines.connectors.edge.store import StoreDatabase, mark_pending, read_current
+from imagesync_pipelines.connectors.edge.store import DOUBTED, StoreDatabase, mark_pending, read_current
 from imagesync_pipelines.connectors.edge.target import KEPT_FOR_NOW, MOVED, PhotosApplied, apply_photos
-from imagesync_pipelines.connectors.edge.writing import DOUBTED
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines.upstream.errors import UnavailableError
 from imagesync_pipelines_tests.connectors.edge.photos import (

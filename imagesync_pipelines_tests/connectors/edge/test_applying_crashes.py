@@ -13,7 +13,8 @@ import psycopg
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import applying, writing
+from imagesync_pipelines.connectors.edge import applying
+from imagesync_pipelines.connectors.edge import store as stores
 from imagesync_pipelines.connectors.edge.downloads import Downloads
 from imagesync_pipelines.connectors.edge.errors import StoreFullError
 from imagesync_pipelines.connectors.edge.model import Photo
@@ -53,7 +54,7 @@ def day_two() -> list[Photo]:
 
 @contextmanager
 def crashing(monkeypatch: pytest.MonkeyPatch, effect: str, when: str) -> Iterator[None]:
-    real: Callable[..., object] = getattr(writing, effect)
+    real: Callable[..., object] = getattr(stores, effect)
 
     def crash(*arguments: object, **named: object) -> object:
         if when == "after":
@@ -61,7 +62,7 @@ def crashing(monkeypatch: pytest.MonkeyPatch, effect: str, when: str) -> Iterato
         raise CrashError(effect)
 
     with monkeypatch.context() as patch:
-        patch.setattr(writing, effect, crash)
+        patch.setattr(stores, effect, crash)
         yield
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.edge import writing
 from imagesync_pipelines.connectors.edge.model import fingerprint
 from imagesync_pipelines.connectors.edge.store import (
     CURRENT_COLUMNS,
@@ -20,6 +19,7 @@ from imagesync_pipelines.connectors.edge.store import (
     storage_used,
     store_lock,
     unknown_products,
+    write_with_bytes,
 )
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check
 from imagesync_pipelines.storage.errors import AccountBusyError
@@ -49,7 +49,7 @@ def with_products(database_url: str) -> Iterator[StoreDatabase]:
 def put(database: StoreDatabase, *numbers: int) -> None:
     with database.engine.begin() as connection:
         pairs = [(photo(number), picture(number)) for number in numbers]
-        writing.write_with_bytes(connection, database.table, pairs, START)
+        write_with_bytes(connection, database.table, pairs, START)
 
 
 def waiting(database: StoreDatabase) -> set[str]:
