@@ -6,9 +6,9 @@ What is known of a picture is read apart from its bytes; a blob is read for one 
 import html
 import io
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -35,17 +35,18 @@ _PAGE_SAFE = {**_SAFE, "Content-Security-Policy": "default-src 'none'; img-src '
 
 LISTED = 100
 
+# What is known of a photo; length in bytes, 0 when its picture is not there.
 _KNOWN = """
-SELECT id::text, product_id::text, coalesce(content_type, ''), coalesce(filename, ''), coalesce(object_key, ''),
-       coalesce(nullif(lower(checksum), ''), md5(image_binary), '') AS checksum,
-       coalesce(octet_length(image_binary), 0) AS length, coalesce(is_primary, false), coalesce(sort_order, 0),
-       coalesce(sync_status, 'pending')
-  FROM {table}
+SELECT id::text, coalesce(content_type, '') AS content_type, coalesce(filename, '') AS filename,
+       coalesce(object_key, '') AS object_key, coalesce(nullif(lower(checksum), ''), md5(image_binary), '') AS checksum,
+       coalesce(octet_length(image_binary), 0) AS length, coalesce(is_primary, false) AS is_primary,
+       coalesce(sort_order, 0) AS sort_order, coalesce(sync_status, 'pending') AS sync_status
+  FROM {table} p
 """
 # A picture before none, the primary before the others; after a replacement that left two, the one that was synced, then
 # the newer one.
 _SHOWN_FIRST = """
- ORDER BY image_binary IS NULL, is_primary DESC NULLS LAST, sync_status IS DISTINCT FROM 'synced', sort_order,
+ ORDER BY image_binary IS NULL, p.is_primary DESC NULLS LAST, sync_status IS DISTINCT FROM 'synced', p.sort_order,
           updated_at DESC NULLS LAST, id
 """
 _BY_ID = "WHERE id = :id"
@@ -60,21 +61,6 @@ SELECT substring(image_binary FROM :first + 1 FOR :length) FROM {table}
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-class StorePicture(NamedTuple):
-    """What is known of a photo; length in bytes, 0 when its picture is not there."""
-
-    photo_id: str
-    product_id: str
-    content_type: str
-    filename: str
-    object_key: str
-    checksum: str
-    length: int
-    is_primary: bool
-    sort_order: int
-    sync_status: str
-
-
 @dataclass(frozen=True)
 class PhotoServer:
     """What the routes work with; base_url is where the head office's bucket is public, for `redirect`."""
@@ -84,16 +70,16 @@ class PhotoServer:
     base_url: str
     placeholder: bytes
 
-    def find(self, which: str, **values: UUID) -> list[StorePicture]:
+    def find(self, which: str, **values: UUID) -> Sequence[sa.Row[Any]]:
         """What is known of some photos; `which` is the end of the statement."""
         statement = sa.text(_KNOWN.format(table=self.database.table) + which)
         with self.database.engine.connect() as connection:
-            return [StorePicture(*row) for row in connection.execute(statement, values)]
+            return connection.execute(statement, values).all()
 
-    def read(self, picture: StorePicture, first: int, length: int) -> bytes | None:
+    def read(self, picture: sa.Row[Any], first: int, length: int) -> bytes | None:
         """Bytes of a picture; None when it is no longer the one that is known."""
         statement = sa.text(_BYTES.format(table=self.database.table))
-        values = {"id": UUID(picture.photo_id), "checksum": picture.checksum, "first": first, "length": length}
+        values = {"id": UUID(picture.id), "checksum": picture.checksum, "first": first, "length": length}
         with self.database.engine.connect() as connection:
             found = connection.scalar(statement, values)
         return None if found is None else bytes(found)
@@ -138,8 +124,8 @@ def _photos_of_product(request: Request) -> Response:
     found = _server(request).find(_OF_PRODUCT, id=product_id) if product_id else []
     photos = [
         {
-            "id": picture.photo_id,
-            "url": f"/photos/{picture.photo_id}?v={picture.checksum[:8]}" if picture.length else None,
+            "id": picture.id,
+            "url": f"/photos/{picture.id}?v={picture.checksum[:8]}" if picture.length else None,
             "content_type": picture.content_type,
             "size": picture.length,
             "is_primary": picture.is_primary,
@@ -154,8 +140,8 @@ def _photos_of_product(request: Request) -> Response:
 def _page(request: Request) -> Response:
     """The newest photos, for people."""
     shown = "\n".join(
-        f'<a href="/photos/{picture.photo_id}"><img loading="lazy" alt="{html.escape(picture.filename)}" '
-        f'src="/photos/{picture.photo_id}?v={picture.checksum[:8]}"></a>'
+        f'<a href="/photos/{picture.id}"><img loading="lazy" alt="{html.escape(picture.filename)}" '
+        f'src="/photos/{picture.id}?v={picture.checksum[:8]}"></a>'
         for picture in _server(request).find(_NEWEST)
     )
     style = "body{font:16px sans-serif;margin:2rem}img{height:160px;margin:4px;border-radius:4px}"
@@ -184,7 +170,7 @@ def _answer(request: Request, name: str, which: str) -> Response:
     return _busy(request, RuntimeError("the picture changed while it was read"))
 
 
-def _answer_with(request: Request, server: PhotoServer, picture: StorePicture) -> Response | None:
+def _answer_with(request: Request, server: PhotoServer, picture: sa.Row[Any]) -> Response | None:
     """The answer for a picture that is there; None when it was replaced meanwhile."""
     headers = _headers(request, picture)
     if names_etag(request.headers.get("if-none-match", ""), headers["ETag"]):
@@ -205,7 +191,7 @@ def _answer_with(request: Request, server: PhotoServer, picture: StorePicture) -
     return None if body is None else Response(body, status, headers)
 
 
-def _headers(request: Request, picture: StorePicture) -> dict[str, str]:
+def _headers(request: Request, picture: sa.Row[Any]) -> dict[str, str]:
     """The headers of a picture; only a URL that names its content may be kept for good."""
     kind = picture.content_type.split(";")[0].strip().lower()
     is_shown = kind in SHOWN_TYPES
@@ -220,7 +206,7 @@ def _headers(request: Request, picture: StorePicture) -> dict[str, str]:
     }
 
 
-def _missing(server: PhotoServer, picture: StorePicture | None) -> Response:
+def _missing(server: PhotoServer, picture: sa.Row[Any] | None) -> Response:
     """What is answered when a picture is not there."""
     headers = {"Cache-Control": ASK_AGAIN, **_SAFE}
     if server.missing == "redirect" and picture is not None and picture.object_key:
