@@ -247,37 +247,26 @@ def _scan_until_proven(
     or come in another order on each. What any of the scans was told to be deleted is kept. Raises the errors of the
     API: a page that cannot be read ends the scan.
     """
-    deleted: set[str] = set()
-    scan = ListingScan()
-    limit = settings.page_size
+    scan, limit = ListingScan(), settings.page_size
     for _ in range(settings.walk_repeats + 1):
         mirror.stage_nothing(connection)
-        scan = _scan(connection, api, store_id, since, limit)
-        deleted |= scan.deleted
+        scan = ListingScan(deleted=scan.deleted)
+        offset: int | None = 0
+        while offset is not None:
+            page = api.list_page(store_id, since=since, limit=limit, offset=offset)
+            scan.note(page)
+            rows = [
+                mirror.MirrorRow(
+                    one.photo_id, one.product_id, fingerprint(one), orjson.dumps(one._asdict()).decode(), one.updated_at
+                )
+                for one in page.photos
+            ]
+            # Seen, but not legible.
+            bad = [mirror.MirrorRow(row.photo_id, None, None, None, None) for row in page.rejects if row.photo_id]
+            mirror.stage(connection, [*rows, *bad])
+            offset = page.next_offset
+        scan.distinct = mirror.settle_staging(connection)
         if not scan.reason():
             break
         limit = max(settings.page_size, min(scan.totals[-1] + settings.page_size, LARGEST_PAGE))
-    scan.deleted = deleted
-    return scan
-
-
-def _scan(
-    connection: sa.Connection, api: HeadOfficeApi, store_id: str, since: datetime | None, limit: int
-) -> ListingScan:
-    scan = ListingScan()
-    offset: int | None = 0
-    while offset is not None:
-        page = api.list_page(store_id, since=since, limit=limit, offset=offset)
-        scan.note(page)
-        rows = [
-            mirror.MirrorRow(
-                one.photo_id, one.product_id, fingerprint(one), orjson.dumps(one._asdict()).decode(), one.updated_at
-            )
-            for one in page.photos
-        ]
-        # Seen, but not legible.
-        bad = [mirror.MirrorRow(row.photo_id, None, None, None, None) for row in page.rejects if row.photo_id]
-        mirror.stage(connection, [*rows, *bad])
-        offset = page.next_offset
-    scan.distinct = mirror.settle_staging(connection)
     return scan

@@ -162,16 +162,10 @@ def _listed(mirror: pd.DataFrame, unknown: frozenset[str], max_bytes: int) -> pd
         why_unusable(checksum, size, max_bytes) or (UNKNOWN_PRODUCT if product_id in unknown else "")
         for checksum, size, product_id in values
     ]
-    return pd.DataFrame(
-        {
-            "key": mirror["key"],
-            "group": mirror["group_key"],
-            "position": pd.Series(pd.NA, index=mirror.index, dtype="Int64"),
-            "fingerprint": mirror["fingerprint"],
-            "content": mirror["checksum"],
-            "size": mirror["size"],
-            "reject": pd.Series(rejects, index=mirror.index, dtype="str"),
-        }
+    listed = mirror.rename(columns={"group_key": "group", "checksum": "content"})
+    return listed[["key", "group", "fingerprint", "content", "size"]].assign(
+        position=pd.Series(pd.NA, index=mirror.index, dtype="Int64"),
+        reject=pd.Series(rejects, index=mirror.index, dtype="str"),
     )
 
 
