@@ -138,7 +138,8 @@ class HeadOfficeApi:
 
         Raises StoreUnknownError, StoreNotAllowedError, BadListingError, CredentialsError and what the session raises.
         """
-        params = {"store_id": store_id, "since": since and _z_form(since), "limit": limit, "offset": offset}
+        after = None if since is None else _z_form(since)
+        params: dict[str, Param] = {"store_id": store_id, "since": after, "limit": limit, "offset": offset}
         return self._page(self._call("GET", PHOTOS_PATH, params), offset)
 
     def open_photo(
