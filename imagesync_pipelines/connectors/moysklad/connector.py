@@ -4,6 +4,8 @@ One run is one child account: one that fails stops no other. Runs that start tog
 account: `since` is the moment at which they were started, and a reading that is newer is not made again.
 """
 
+from functools import partial
+
 from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.model import NAME
@@ -19,8 +21,8 @@ from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, Ext
 
 # Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
 # They limit steps; calls are paced by the rate budgets.
-MAIN_POOL, CHILD_POOL = "moysklad_main", "moysklad_child"
-AGAIN_SECONDS = 10
+_MAIN_STEP = partial(Step, pool="moysklad_main", tries_again_after=10)
+_CHILD_STEP = partial(Step, pool="moysklad_child", tries_again_after=10)
 
 EXTERNALS = (
     External(
@@ -34,7 +36,7 @@ EXTERNALS = (
 )
 
 STEPS = (
-    Step(
+    _MAIN_STEP(
         "main_images",
         """Products, bundles and variants of the main account with their images, all or what changed, into our mirror.
 
@@ -46,11 +48,9 @@ STEPS = (
         after=("main_account",),
         options=ReadingOptions,
         partitions="",
-        pool=MAIN_POOL,
-        tries_again_after=AGAIN_SECONDS,
         may_end=True,
     ),
-    Step(
+    _CHILD_STEP(
         "entity_map",
         """Which entity of the child account is which of the main account, by the field that the accounts file names.
 
@@ -60,10 +60,8 @@ STEPS = (
         {"postgres", "rest"},
         after=("main_images", "child_accounts"),
         options=ChosenEntities,
-        pool=CHILD_POOL,
-        tries_again_after=AGAIN_SECONDS,
     ),
-    Step(
+    _CHILD_STEP(
         "plan",
         """What would change in the child account, image by image with its reason, and what it costs.
 
@@ -74,10 +72,8 @@ STEPS = (
         {"pandas", "parquet"},
         after=("entity_map",),
         options=ChildPlanOptions,
-        pool=CHILD_POOL,
-        tries_again_after=AGAIN_SECONDS,
     ),
-    Step(
+    _MAIN_STEP(
         "content",
         """The pictures that the plan needs, each downloaded once for all child accounts, decoded whole, kept by hash.
 
@@ -87,10 +83,8 @@ STEPS = (
         {"file", "rest"},
         after=("plan",),
         options=ApplyOptions,
-        pool=MAIN_POOL,
-        tries_again_after=AGAIN_SECONDS,
     ),
-    Step(
+    _CHILD_STEP(
         "child_images",
         """The lists of images of the child account's entities, as the plan has them: one call per changed entity.
 
@@ -100,8 +94,6 @@ STEPS = (
         {"rest"},
         after=("content",),
         options=ApplyOptions,
-        pool=CHILD_POOL,
-        tries_again_after=AGAIN_SECONDS,
     ),
 )
 

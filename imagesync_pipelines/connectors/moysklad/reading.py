@@ -24,21 +24,7 @@ from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, Ski
 from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, MainReading, key_parts
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import EntityChoice, ReadingOptions
-from imagesync_pipelines.storage.mirror import (
-    MirrorRow,
-    count_live,
-    mark_gone,
-    merge,
-    move_cursor,
-    read_cursor,
-    read_mirror,
-    read_payloads,
-    settle_staging,
-    stage,
-    stage_nothing,
-    staging,
-    unstaged_keys,
-)
+from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.sync.steps import CheckResult, StepResult, Summary, Texts
 
@@ -102,8 +88,7 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
         if keys:
             read = read_entities(engine, api, keys, permanent=permanent)
         else:
-            overlap = timedelta(minutes=settings.overlap_minutes)
-            repeats = settings.walk_repeats
+            overlap, repeats = timedelta(minutes=settings.overlap_minutes), settings.walk_repeats
             read = read_main(engine, api, full=full, overlap=overlap, repeats=repeats, permanent=permanent)
     remember_main(engine, read.accounts)
     warnings = []
@@ -166,22 +151,22 @@ def read_main(
     """
     calls = api.calls
     with engine.connect() as connection:
-        value = read_cursor(connection, NAME, MAIN)
+        value = mirror.read_cursor(connection, NAME, MAIN)
         connection.commit()
         before = None if value is None else datetime.fromisoformat(value)
         since = None if full or before is None else before - overlap
-        with staging(connection):
+        with mirror.staging(connection):
             for _ in range(repeats + 1):
-                stage_nothing(connection)
+                mirror.stage_nothing(connection)
                 scan = _Scan(connection, api, permanent)
                 reason = scan.read(since)
                 if not reason:
                     break
             # A lost right to see products looks the same as an account that has none.
-            there = 0 if reason or since or scan.distinct else count_live(connection, NAME, MAIN)
+            there = 0 if reason or since or scan.distinct else mirror.count_live(connection, NAME, MAIN)
             if there:
                 reason = f"the main account lists nothing, but there were {there}; nothing is concluded from that"
-            missing = unstaged_keys(connection, NAME, MAIN) if since is None and not reason else []
+            missing = mirror.unstaged_keys(connection, NAME, MAIN) if since is None and not reason else []
             connection.commit()
             deleted = scan.confirm(missing)
             after = max(filter(None, (before, None if reason else scan.newest)), default=None)
@@ -195,7 +180,7 @@ def read_main(
                 calls=api.calls - calls,
             )
             if after is not None:
-                move_cursor(connection, NAME, MAIN, after.isoformat())
+                mirror.move_cursor(connection, NAME, MAIN, after.isoformat())
             connection.commit()
     return found
 
@@ -206,7 +191,7 @@ def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str], *,
     One that the account does not have is gone, one that is archived too. Raises as `read_main` does.
     """
     calls = api.calls
-    with engine.connect() as connection, staging(connection):
+    with engine.connect() as connection, mirror.staging(connection):
         scan = _Scan(connection, api, permanent)
         deleted = scan.confirm(sorted(keys))
         scan.refuse_rowless()
@@ -218,7 +203,7 @@ def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str], *,
 def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | None = None) -> Iterator[list[Entity]]:
     """The entities of the main account as the mirror has them, in portions, ordered by key; among: only these keys."""
     with engine.connect() as connection:
-        keys = read_mirror(connection, NAME, MAIN)["key"].tolist()
+        keys = mirror.read_mirror(connection, NAME, MAIN)["key"].tolist()
         wanted = [key for key in keys if chosen.has(key) and (among is None or key in among)]
         for first in range(0, len(wanted), _PORTION):
             yield entities_of(connection, wanted[first : first + _PORTION])
@@ -226,7 +211,7 @@ def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | N
 
 def entities_of(connection: sa.Connection, keys: Sequence[str]) -> list[Entity]:
     """The entities of the main account with these keys, as the mirror has them, ordered by key; what is gone is not."""
-    payloads = read_payloads(connection, NAME, MAIN, keys)
+    payloads = mirror.read_payloads(connection, NAME, MAIN, keys)
     return sorted(map(Entity.from_json, payloads["payload"]), key=lambda entity: entity.key)
 
 
@@ -261,7 +246,7 @@ class _Scan:
             sizes.append(page.size)
             self._take(page)
         self.refuse_rowless()
-        self.distinct = settle_staging(self._connection)
+        self.distinct = mirror.settle_staging(self._connection)
         return why_unproven(sizes, self.distinct, rows="entities", source="the account")
 
     def confirm(self, keys: Sequence[str]) -> frozenset[str]:
@@ -277,7 +262,7 @@ class _Scan:
                 self._take(page)
                 found |= {entity.key for entity in page.entities} | page.illegible.keys()
                 counted += page.size if page.offset == 0 else 0
-            settle_staging(self._connection)
+            mirror.settle_staging(self._connection)
         return frozenset(ids.values()) - found if counted == len(found & set(ids.values())) else frozenset()
 
     def refuse_rowless(self) -> None:
@@ -289,14 +274,14 @@ class _Scan:
 
     def kept(self, deleted: Collection[str], **told: Any) -> MainReading:
         """Merge what is staged, and mark what is gone, in the caller's transaction; all of it, and what is told."""
-        merged = merge(self._connection, NAME, MAIN, None)
+        merged = mirror.merge(self._connection, NAME, MAIN, None)
         return MainReading(
             seen=dict(self._types),
             images=self._images,
             new=merged.new,
             changed=merged.changed + merged.revived,
-            deleted=mark_gone(self._connection, NAME, MAIN, deleted, DELETED),
-            archived=mark_gone(self._connection, NAME, MAIN, self._archived, ARCHIVED),
+            deleted=mirror.mark_gone(self._connection, NAME, MAIN, deleted, DELETED),
+            archived=mirror.mark_gone(self._connection, NAME, MAIN, self._archived, ARCHIVED),
             unread=self._unread,
             accounts=frozenset(self._accounts),
             **told,
@@ -323,8 +308,8 @@ class _Scan:
                 continue
             self._images += entity.image_count
             text = replace(entity, images=images).as_json()
-            rows.append(MirrorRow(entity.key, entity.key, _fingerprint(entity), text, entity.updated))
-        stage(self._connection, [*(MirrorRow(key, None, None, None, None) for key in seen), *rows])
+            rows.append(mirror.MirrorRow(entity.key, entity.key, _fingerprint(entity), text, entity.updated))
+        mirror.stage(self._connection, [*(mirror.MirrorRow(key, None, None, None, None) for key in seen), *rows])
 
 
 def _fingerprint(entity: Entity) -> str:

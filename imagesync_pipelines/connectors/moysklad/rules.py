@@ -17,7 +17,7 @@ from imagesync_pipelines.connectors.moysklad.model import (
     Wanted,
 )
 from imagesync_pipelines.storage.contents import Content
-from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
+from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, RowResult
 
 MB = 1_000_000
 # A request of 20 MB cannot hold a larger one, whatever an account allows: base64 makes 4 bytes of 3.
@@ -243,13 +243,13 @@ def beyond_the_most(slots: Sequence[Slot]) -> list[Slot]:
 def results_of(work: GroupWork, now: Sequence[Managed], reasons: Mapping[str, str]) -> list[RowResult]:
     """What became of every row of an entity, from what it holds now and why images could not be written."""
     there = set(row_keys(work.group, now))
-    return [_result(row, reasons.get(row.key, ""), there=row.key in there) for row in work.rows]
-
-
-def _result(row: PlanRow, reason: str, *, there: bool) -> RowResult:
-    if row.change is Change.REMOVE:
-        reason = STILL_THERE if there else ""
-    elif not there:
-        reason = reason or NOT_ANSWERED
-    outcome = Outcome.FAILED if reason else Outcome.DONE
-    return RowResult(row.key, row.group, row.change, outcome, reason or row.reason)
+    results = []
+    for row in work.rows:
+        reason = reasons.get(row.key, "")
+        if row.change is Change.REMOVE:
+            reason = STILL_THERE if row.key in there else ""
+        elif row.key not in there:
+            reason = reason or NOT_ANSWERED
+        outcome = Outcome.FAILED if reason else Outcome.DONE
+        results.append(RowResult(row.key, row.group, row.change, outcome, reason or row.reason))
+    return results

@@ -10,19 +10,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
-from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
-from imagesync_pipelines.connectors.moysklad.errors import (
-    FATAL,
-    AccountStoppedError,
-    EntityGoneError,
-    ImagesRefusedError,
-    ImageTooLargeError,
-    RowsMissingError,
-    StaleError,
-    TooLargeError,
-)
+from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size, part_size
 from imagesync_pipelines.connectors.moysklad.mapping import forget_entities
 from imagesync_pipelines.connectors.moysklad.model import (
     ChildRecord,
@@ -151,18 +142,18 @@ class ImageTarget:
             try:
                 there, fresh = self.there(work.group, again=attempt > 0)
                 return self._write(work, self.tasks[work.group], there, fresh=fresh)
-            except FATAL:
+            except errors.FATAL:
                 raise
-            except AccountStoppedError as error:
+            except errors.AccountStoppedError as error:
                 self.stopped = error_reason(error)
                 return same_for_all(work, Outcome.REFUSED, self.stopped)
-            except EntityGoneError:
+            except errors.EntityGoneError:
                 forget_entities(self.child.engine, self.child.alias, [work.group])
                 self.gone.add(work.group)
                 return same_for_all(work, Outcome.FAILED, NO_ENTITY)
-            except StaleError as error:
+            except errors.StaleError as error:
                 refused = str(error)
-            except ImagesRefusedError as error:
+            except errors.ImagesRefusedError as error:
                 return same_for_all(work, Outcome.FAILED, error_reason(error))
         return same_for_all(work, Outcome.FAILED, f"{refused}; tried {_TRIES} times, the next run tries again")
 
@@ -174,7 +165,7 @@ class ImageTarget:
         writer = Writer(
             send=partial(self.api.set_images, task.type, task.child_id),
             load=self.load,
-            named_bytes=self.api.part_size(task.type, task.child_id, KeptImage(ANY_ID)),
+            named_bytes=part_size(self.api.account.url, task.type, task.child_id, KeptImage(ANY_ID)),
             learn=self.learn,
             now=there,
             fresh=fresh,
@@ -182,9 +173,9 @@ class ImageTarget:
         )
         try:
             writer.write(listing)
-        except (ContentMissingError, AccountStoppedError) as error:
+        except (ContentMissingError, errors.AccountStoppedError) as error:
             self.state.note({work.group: seen_of(writer.now, self.child.child.ownership)})
-            if isinstance(error, AccountStoppedError):
+            if isinstance(error, errors.AccountStoppedError):
                 raise
             return same_for_all(work, Outcome.FAILED, error_reason(error))
         self.refused |= writer.refused
@@ -208,9 +199,9 @@ class ImageTarget:
                 self._read_now([key, *islice(coming, EXPANDED_LIMIT - 1)])
             found = self._lists[key][1]
         if key in found.gone:
-            raise EntityGoneError(f"the child account does not have {self.tasks[key].name} ({key}) any more")
+            raise errors.EntityGoneError(f"the child account does not have {self.tasks[key].name} ({key}) any more")
         if key in found.unread:
-            raise RowsMissingError(f"{self.tasks[key].name}: {found.unread[key]}")
+            raise errors.RowsMissingError(f"{self.tasks[key].name}: {found.unread[key]}")
         expected = expected_by_task(self.tasks[key].images, self._kept)
         return recognised(found.rows[key], self._records.get(key, ChildRecord()), expected), True
 
@@ -311,7 +302,7 @@ class FirstFill:
         target.state.begin_list({work.group: [slot.image for slot in listing.slots] for work, listing in fills})
         try:
             answers = target.api.set_images_bulk(target.tasks[fills[0][0].group].type, lists)
-        except (TooLargeError, ImagesRefusedError):
+        except (errors.TooLargeError, errors.ImagesRefusedError):
             return []
         self.requests += 1
         return [
@@ -324,7 +315,7 @@ class FirstFill:
         """What an entity is to get, if it has no image and that fits into a request."""
         try:
             there, _ = self._target.there(work.group)
-        except (EntityGoneError, RowsMissingError):
+        except (errors.EntityGoneError, errors.RowsMissingError):
             return None
         if there:
             return None
@@ -333,7 +324,7 @@ class FirstFill:
 
     def _result(self, work: GroupWork, listing: ImageListing, answer: object) -> list[RowResult]:
         """What became of one entity of a request; nothing when it got none of its images, and is written by itself."""
-        if isinstance(answer, ImageTooLargeError) and answer.limit_bytes is not None:
+        if isinstance(answer, errors.ImageTooLargeError) and answer.limit_bytes is not None:
             self._target.learn(answer.limit_bytes)
         now = recognise(answer, [], [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
         sent = sum(image.source != "" for image in now)

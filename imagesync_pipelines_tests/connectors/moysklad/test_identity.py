@@ -164,7 +164,7 @@ def test_the_stand_in_gives_an_account_one_id_in_every_entity(world: Mixed) -> N
     for account in (MAIN, CHILD, OTHER):
         mixed = world.with_tokens(**{account.replace("-", "_"): world.token_of(account)})
         with mixed.api(account) as again, world.api(account) as api:
-            pages = [*api.assortment(), *again.assortment(), *api.assortment(expand=False)]
+            pages = [*api.assortment(), *again.assortment()]
             found = api.find("product", "externalCode", ["product-1-00000"])
         ids[account] = {one.account_id for one in [*(one for page in pages for one in page.entities), *found]}
         assert ids[account] == {world.sandbox.account(account).account.id}

@@ -34,7 +34,6 @@ class Account:
         types: Sequence[EntityType] = TYPES,
         ids: Sequence[str] | None = None,
         updated_since: datetime | None = None,
-        expand: bool = True,
         permanent: bool = False,
     ) -> Iterator[AssortmentPage]:
         self.asked.append(updated_since if ids is None else ids)

@@ -13,23 +13,7 @@ import orjson
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount
-from imagesync_pipelines.connectors.moysklad.client.answers import (
-    AssortmentPage,
-    RowError,
-    bulk_body,
-    either,
-    element_at,
-    errors_of,
-    filter_portions,
-    image_of,
-    images_in,
-    list_body,
-    moscow_time,
-    page_of,
-    part_size,
-    refusal,
-    rows_of,
-)
+from imagesync_pipelines.connectors.moysklad.client import answers
 from imagesync_pipelines.connectors.moysklad.client.calls import (
     REDIRECTS,
     MoyskladDialect,
@@ -105,36 +89,30 @@ class MoyskladApi(ApiClient):
             tries=settings.tries,
         )
 
-    def part_size(self, kind: EntityType, entity_id: str, part: Part) -> int:
-        """Bytes that an image takes in the body of a write, see MOST_BYTES."""
-        return part_size(self.account.url, kind, entity_id, part)
-
     def assortment(
         self,
         *,
         types: Sequence[EntityType] = TYPES,
         ids: Sequence[str] | None = None,
         updated_since: datetime | None = None,
-        expand: bool = True,
         permanent: bool = False,
-    ) -> Iterator[AssortmentPage]:
-        """Entities of all these types page by page, 100 with their images, or 1000 without.
+    ) -> Iterator[answers.AssortmentPage]:
+        """Entities of all these types with their images, 100 on a page.
 
         ids: only those, archived ones too; 100 in a list of its own each. Otherwise archived ones are left out.
         updated_since: a moment with its zone. permanent: ask for links that need no call; not every tariff has them.
         The order is the server's: a list that changes meanwhile may skip rows, so `size` and the ids are the proof.
         """
-        filters = [either("type", types)]
+        filters = [answers.either("type", types)]
         if updated_since is not None:
-            filters.append(f"updated>={moscow_time(updated_since)}")
+            filters.append(f"updated>={answers.moscow_time(updated_since)}")
         portions = (
             [None] if ids is None else [ids[at : at + EXPANDED_LIMIT] for at in range(0, len(ids), EXPANDED_LIMIT)]
         )
         for portion in portions:
-            chosen = filters if portion is None else [*filters, either("id", portion)]
-            params: dict[str, str | int] = {"filter": ";".join(chosen)}
-            params |= _EXPANDED if expand else {"limit": _PLAIN_LIMIT}
-            if expand and permanent:
+            chosen = filters if portion is None else [*filters, answers.either("id", portion)]
+            params = {"filter": ";".join(chosen), **_EXPANDED}
+            if permanent:
                 params["fields"] = "downloadPermanentHref"
             yield from self._pages("entity/assortment", params, _BETA)
 
@@ -145,9 +123,9 @@ class MoyskladApi(ApiClient):
         """
         wanted = set(values)
         found: list[Entity] = []
-        for portion in filter_portions(match_field, list(dict.fromkeys(values))):
+        for portion in answers.filter_portions(match_field, list(dict.fromkeys(values))):
             params: dict[str, str | int] = {
-                "filter": either(match_field, portion),
+                "filter": answers.either(match_field, portion),
                 "limit": _PLAIN_LIMIT,
                 "order": "id",
             }
@@ -165,22 +143,22 @@ class MoyskladApi(ApiClient):
         if not parts:
             return self._clear(kind, entity_id)
         path = f"entity/{kind}/{entity_id}/images"
-        body = self._checked(list_body(self.account.url, kind, entity_id, parts))
+        body = self._checked(answers.list_body(self.account.url, kind, entity_id, parts))
         try:
             reply = self._write_list("one", path, {}, body)
         except ImagesRefusedError as error:
             if error.element is None and error.column is not None:
-                error.element = element_at(self.account.url, kind, entity_id, parts, error.column)
+                error.element = answers.element_at(self.account.url, kind, entity_id, parts, error.column)
             raise
         if not isinstance(reply.data, list):
             raise AnswerLostError(f"{path}: no list of images came back")
         if reply.status >= 400:
-            raise next((_element_error(reply, element) for element in reply.data if errors_of(element)), None) or (
-                reply.error(BadAnswerError, f"HTTP {reply.status} with a list that names no error")
-            )
+            raise next(
+                (_element_error(reply, element) for element in reply.data if answers.errors_of(element)), None
+            ) or (reply.error(BadAnswerError, f"HTTP {reply.status} with a list that names no error"))
         try:
-            return tuple(image_of(row) for row in reply.data)
-        except RowError as error:
+            return tuple(answers.image_of(row) for row in reply.data)
+        except answers.RowError as error:
             raise AnswerLostError(f"{path}: {error}") from None
 
     def set_images_bulk(
@@ -192,7 +170,7 @@ class MoyskladApi(ApiClient):
         """
         if not 0 < len(lists) <= EXPANDED_LIMIT:
             raise ValueError(f"{len(lists)} entities in one call; it may be 1 to {EXPANDED_LIMIT}")
-        path, body = f"entity/{kind}", self._checked(bulk_body(self.account.url, kind, lists))
+        path, body = f"entity/{kind}", self._checked(answers.bulk_body(self.account.url, kind, lists))
         reply = self._write_list("many", path, _EXPANDED, body)
         if not isinstance(reply.data, list) or len(reply.data) != len(lists):
             raise AnswerLostError(f"{path}: no list of {len(lists)} answers came back")
@@ -200,7 +178,7 @@ class MoyskladApi(ApiClient):
         unread: list[str] = []
         for entity_id, element in zip(lists, reply.data, strict=True):
             images: tuple[ImageRow, ...] | UpstreamError | None
-            images = _element_error(reply, element) if errors_of(element) else images_in(element)
+            images = _element_error(reply, element) if answers.errors_of(element) else answers.images_in(element)
             if images is None:
                 unread.append(entity_id)
             else:
@@ -280,7 +258,7 @@ class MoyskladApi(ApiClient):
         """Remove all images: an empty list inside the entity is documented to do so, one sent to its images is not."""
         path = f"entity/{kind}/{entity_id}"
         reply = self._write("PUT", path, _EXPANDED, orjson.dumps({"images": []}))
-        images: tuple[ImageRow, ...] | UpstreamError | None = images_in(reply.data)
+        images: tuple[ImageRow, ...] | UpstreamError | None = answers.images_in(reply.data)
         if images is None:
             images = self._read_back(kind, [entity_id])[entity_id]
         if isinstance(images, UpstreamError):
@@ -308,17 +286,17 @@ class MoyskladApi(ApiClient):
 
     def _pages(
         self, path: str, params: Mapping[str, str | int], headers: Mapping[str, str]
-    ) -> Iterator[AssortmentPage]:
+    ) -> Iterator[answers.AssortmentPage]:
         """All pages of a list; how many there are is what the newest of them says."""
         limit, offset = int(params["limit"]), 0
         while True:
             reply = self.call(ApiRequest("GET", path, {**params, "offset": offset}, headers={**_JSON, **headers}))
-            rows, size = rows_of(reply)
-            yield page_of(rows, offset, size)
+            rows, size = answers.rows_of(reply)
+            yield answers.page_of(rows, offset, size)
             offset += limit
             if not rows or offset >= size:
                 return
 
 
 def _element_error(reply: Answer, element: object) -> UpstreamError:
-    return refusal(reply.place, reply.status, element, write=True)
+    return answers.refusal(reply.place, reply.status, element, write=True)

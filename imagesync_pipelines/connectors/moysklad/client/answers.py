@@ -15,19 +15,7 @@ from urllib.parse import quote
 
 import orjson
 
-from imagesync_pipelines.connectors.moysklad.errors import (
-    AccountForbiddenError,
-    AccountRefusedError,
-    ChangedMeanwhileError,
-    EntityGoneError,
-    ImagesRefusedError,
-    ImageTooLargeError,
-    NotAnImageError,
-    ReadRefusedError,
-    StorageFullError,
-    TooLargeError,
-    UnknownPathError,
-)
+from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, NewImage, Part
 from imagesync_pipelines.upstream.answers import Answer, Place
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
@@ -62,6 +50,11 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
     about = images if isinstance(images, dict) else {}
     rows = about.get("rows")
     count = _object(about, "meta").get("size") if about else None
+    # Each is an object of one kind and its digits.
+    codes = row.get("barcodes")
+    barcodes = (
+        [code for one in codes if isinstance(one, dict) for code in one.values()] if isinstance(codes, list) else []
+    )
     return Entity(
         type=kind,
         id=_text(row, "id"),
@@ -69,7 +62,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
         external_code=_optional(row, "externalCode"),
         code=_optional(row, "code"),
         article=_optional(row, "article"),
-        barcodes=_barcodes(row.get("barcodes")),
+        barcodes=tuple(map(str, barcodes)),
         archived=row.get("archived") is True,
         product_id=_last(_text(_object(_object(row, "product"), "meta"), "href")) if kind == "variant" else "",
         updated=_moment(row),
@@ -94,12 +87,6 @@ def image_of(row: object) -> ImageRow:
         download_href=_optional(meta, "downloadHref"),
         permanent_href=_optional(meta, "downloadPermanentHref"),
     )
-
-
-def _barcodes(value: object) -> tuple[str, ...]:
-    """The codes of all kinds: each is an object of one kind and its digits."""
-    entries = value if isinstance(value, list) else []
-    return tuple(str(code) for entry in entries if isinstance(entry, dict) for code in entry.values())
 
 
 def _object(row: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -158,16 +145,12 @@ def rows_of(reply: Answer) -> tuple[list[Mapping[str, Any]], int]:
 def page_of(rows: Sequence[Mapping[str, Any]], offset: int, size: int) -> AssortmentPage:
     entities, illegible = [], {}
     for place, row in enumerate(rows, offset):
+        key = f"row {place}"
         try:
             kind = type_of(row)
             key = f"{kind}:{_text(row, 'id')}"
-        except RowError as error:
-            illegible[f"row {place}"] = str(error)
-            continue
-        if kind is None:
-            continue
-        try:
-            entities.append(entity_of(row))
+            if kind is not None:
+                entities.append(entity_of(row))
         except RowError as error:
             illegible[key] = str(error)
     return AssortmentPage(tuple(entities), offset, size, illegible)
@@ -187,32 +170,32 @@ def images_in(element: object) -> tuple[ImageRow, ...] | None:
 # The server says that it could not, so nothing was carried out; 1083 and 1036 are failures in the middle.
 NOT_CARRIED_OUT = frozenset({51007, 1074, 1095})
 _KINDS: dict[int, type[UpstreamError]] = {
-    **dict.fromkeys((51001, 51002, 51005), NotAnImageError),
-    51003: StorageFullError,
-    51004: ImageTooLargeError,
-    1002: UnknownPathError,
-    **dict.fromkeys((1044, 2007, 2022, 1088), TooLargeError),
+    **dict.fromkeys((51001, 51002, 51005), errors.NotAnImageError),
+    51003: errors.StorageFullError,
+    51004: errors.ImageTooLargeError,
+    1002: errors.UnknownPathError,
+    **dict.fromkeys((1044, 2007, 2022, 1088), errors.TooLargeError),
     **dict.fromkeys((1049, 1073), RateLimitedError),
-    **dict.fromkeys((1048, 1056, 1061), AccountRefusedError),
-    **dict.fromkeys((1016, 1017, 1018, 1045, 1075, 1070, 47000), AccountForbiddenError),
-    **dict.fromkeys((1020, 1021, 1008), EntityGoneError),
-    1065: ChangedMeanwhileError,
+    **dict.fromkeys((1048, 1056, 1061), errors.AccountRefusedError),
+    **dict.fromkeys((1016, 1017, 1018, 1045, 1075, 1070, 47000), errors.AccountForbiddenError),
+    **dict.fromkeys((1020, 1021, 1008), errors.EntityGoneError),
+    1065: errors.ChangedMeanwhileError,
     **dict.fromkeys((51007, 1074, 1095, 1083, 1036), UnavailableError),
 }
 _STATUSES: dict[int, type[UpstreamError]] = {
-    401: AccountRefusedError,
-    403: AccountForbiddenError,
+    401: errors.AccountRefusedError,
+    403: errors.AccountForbiddenError,
     # Proxies answer so; that an entity is gone, only МойСклад's own number says.
     404: UnavailableError,
     410: UnavailableError,
-    413: TooLargeError,
+    413: errors.TooLargeError,
     429: RateLimitedError,
     **dict.fromkeys((500, 502, 503, 504), UnavailableError),
 }
 _HINTS: dict[type[UpstreamError], str] = {
-    AccountRefusedError: "; check the token, or login and password, in the accounts file",
-    AccountForbiddenError: "; check the rights of this account's user, and its tariff",
-    StorageFullError: "; the account's owner must make room",
+    errors.AccountRefusedError: "; check the token, or login and password, in the accounts file",
+    errors.AccountForbiddenError: "; check the rights of this account's user, and its tariff",
+    errors.StorageFullError: "; the account's owner must make room",
 }
 _MEGABYTES = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:МБ|Мб|мб|MB|Mb|mb|мегабайт)")
 _MOST_WORDS = 200
@@ -231,36 +214,27 @@ def code_of(data: object) -> int | None:
 
 
 def refusal(place: Place, status: int, data: object, *, write: bool) -> UpstreamError:
-    """The error that an answer means."""
-    code = code_of(data)
-    fallback = ImagesRefusedError if write else ReadRefusedError
+    """The error that an answer means, with what its entry says about where it is."""
+    entries, code = errors_of(data), code_of(data)
+    fallback = errors.ImagesRefusedError if write else errors.ReadRefusedError
     kind = _KINDS.get(code, fallback) if code is not None else _STATUSES.get(status, fallback)
     number = f", error {code}" if code is not None else ""
+    said = "; ".join(filter(None, (str(entry.get("error_message") or entry.get("error") or "") for entry in entries)))
     # What is said about credentials may repeat them.
-    words = "the credentials were refused" if kind is AccountRefusedError else _words(data)
+    refused = kind is errors.AccountRefusedError
+    words = "the credentials were refused" if refused else said[:_MOST_WORDS] or "no reason given"
     error = place.error(kind, f"HTTP {status}{number}: {words}{_HINTS.get(kind, '')}", status=status)
-    if isinstance(error, ImagesRefusedError):
-        _tell(error, code, errors_of(data))
-    return error
-
-
-def _tell(error: ImagesRefusedError, code: int | None, entries: list[Mapping[str, Any]]) -> None:
-    """Add what the entry says about where it is."""
-    error.code = code
-    entry = next((entry for entry in entries if entry.get("code") == code), {})
-    column = entry.get("column")
-    error.column = column if isinstance(column, int) and entry.get("line") in (None, 1) else None
-    found = re.search(r"\[(\d+)\]", str(entry.get("parameter") or ""))
-    error.element = int(found.group(1)) if found else None
-    if isinstance(error, ImageTooLargeError):
+    if isinstance(error, errors.ImagesRefusedError):
+        entry = next((entry for entry in entries if entry.get("code") == code), {})
+        column = entry.get("column")
+        error.code = code
+        error.column = column if isinstance(column, int) and entry.get("line") in (None, 1) else None
+        found = re.search(r"\[(\d+)\]", str(entry.get("parameter") or ""))
+        error.element = int(found.group(1)) if found else None
         size = _MEGABYTES.search(f"{entry.get('error') or ''} {entry.get('error_message') or ''}")
-        error.limit_bytes = round(float(size.group(1).replace(",", ".")) * 1_000_000) if size else None
-
-
-def _words(data: object) -> str:
-    texts = (str(entry.get("error_message") or entry.get("error") or "") for entry in errors_of(data))
-    said = "; ".join(text for text in texts if text)
-    return said[:_MOST_WORDS] or "no reason given"
+        if isinstance(error, errors.ImageTooLargeError) and size:
+            error.limit_bytes = round(float(size.group(1).replace(",", ".")) * 1_000_000)
+    return error
 
 
 def _meta(url: str, path: str, kind: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.rate_limiter import RateLimit, goes_on_later
 from imagesync_pipelines.upstream.retries import Timing, number_in, retry_after_seconds
-from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, HeaderAuth, SessionPolicy
+from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, SessionPolicy
 from imagesync_pipelines.upstream.transport import Dialect
 
 UNITS = 45
@@ -179,10 +179,13 @@ class MoyskladDialect(Dialect):
 
 
 def session_policy(account: MoyskladAccount, settings: MoyskladSettings) -> SessionPolicy:
-    """How an account is called."""
+    """How an account is called. A new token is never asked for: that would revoke the one that others use."""
+    token = account.token
     return SessionPolicy(
         base_url=account.url,
-        auth=_credentials(account),
+        auth=BasicAuth(account.login, account.password or SecretStr(""))
+        if token is None
+        else lambda: {"Authorization": SecretStr(f"Bearer {token.get_secret_value()}")},
         read_timeout=settings.timeout,
         total_deadline=settings.timeout + _DEADLINE_MARGIN,
         tries=settings.tries,
@@ -190,11 +193,3 @@ def session_policy(account: MoyskladAccount, settings: MoyskladSettings) -> Sess
         most_idle=_MOST_IDLE_SECONDS,
         most_requests=_MOST_REQUESTS,
     )
-
-
-def _credentials(account: MoyskladAccount) -> BasicAuth | HeaderAuth:
-    """Who we are; a new token is never asked for: that would revoke the one others use."""
-    token = account.token
-    if token is not None:
-        return lambda: {"Authorization": SecretStr(f"Bearer {token.get_secret_value()}")}
-    return BasicAuth(str(account.login), account.password or SecretStr(""))
