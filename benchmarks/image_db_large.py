@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import MadePages, read_made
-from imagesync_pipelines.connectors.image_db import plan_steps, reading_steps
+from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
 from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.options import ErpOptions, ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
@@ -69,8 +69,8 @@ def _run(
     }
 
 
-def _context(place: Installation, settings: ImageDbSettings, run_id: str) -> reading_steps.Run:
-    return reading_steps.Run("image_db", "", Lineage(run_id), place, settings)
+def _context(place: Installation, settings: ImageDbSettings, run_id: str) -> pages.Run:
+    return pages.Run("image_db", "", Lineage(run_id), place, settings)
 
 
 def _read(made: MadePages, now: datetime) -> Iterator[RawPage]:

@@ -95,11 +95,11 @@ def by_dagster(home: Path, images: int) -> dict[str, Any]:
 def _run(
     watch: Stopwatch, place: Installation, settings: ImageDbSettings, session: UpstreamSession, run_id: str
 ) -> None:
-    context = reading_steps.Run("image_db", "", Lineage(run_id), place, settings)
+    context = pages.Run("image_db", "", Lineage(run_id), place, settings)
     with watch.step(f"{run_id} products"):
         reading_steps.erp_products(context, ErpOptions())
     with watch.step(f"{run_id} keep pages"):
-        pages.read_all(reading_steps.reader_of(context, None), session)
+        pages.read_all(context, session)
     with watch.step(f"{run_id} records"):
         reading_steps.records(context, RecordsOptions(), _no_session)
     with watch.step(f"{run_id} plan"):
@@ -110,7 +110,7 @@ def _run(
         plan_steps.unmatched_articles(context, NoOptions())
 
 
-def _no_session(context: reading_steps.Run) -> Any:
+def _no_session(context: pages.Run) -> Any:
     raise AssertionError("the pages are stored; no call is needed")
 
 

@@ -13,7 +13,7 @@ from psycopg.types.json import Jsonb
 
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import read_made
-from imagesync_pipelines.connectors.image_db import reading_steps
+from imagesync_pipelines.connectors.image_db import pages, reading_steps
 from imagesync_pipelines.connectors.image_db.options import ErpOptions
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.settings import Settings
@@ -39,7 +39,7 @@ def measure(home: Path, folder: Path, images: int) -> dict[str, Any]:
     made, watch, done, rows = read_made(folder), Stopwatch(), 0, 0
     with open_installation(Settings(home=home)) as place:
         settings = ImageDbSettings(erp_parents_file=made.parents, erp_variants_file=made.variants)
-        context = reading_steps.Run("image_db", "", Lineage("products"), place, settings)
+        context = pages.Run("image_db", "", Lineage("products"), place, settings)
         reading_steps.erp_products(context, ErpOptions())
         url = place.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
         with psycopg.connect(url, autocommit=True) as connection, watch.step("rows"):

@@ -22,7 +22,7 @@ from imagesync_pipelines.connectors.image_db.options import (
     ProductImagePlanOptions,
     RecordsOptions,
 )
-from imagesync_pipelines.connectors.image_db.pages import Landed, Reader
+from imagesync_pipelines.connectors.image_db.pages import Reading
 from imagesync_pipelines.connectors.image_db.plan_steps import ProductImagesPlanned
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
@@ -78,7 +78,7 @@ class PageFailedError(Exception):
 class Synced:
     """One synchronisation: what each stage gave."""
 
-    landed: Landed | None
+    landed: Reading | None
     records: About
     plan: ProductImagesPlanned
     done: Done
@@ -116,20 +116,15 @@ class Connector:
             timing=Timing(sleep=self.waits.append),
         )
 
-    def context(self, run_id: str) -> reading_steps.Run:
+    def context(self, run_id: str) -> pages.Run:
         """What a step of a run works with."""
         lineage = Lineage(run_id)
-        return reading_steps.Run("image_db", "", lineage, self.place, self.settings, progress=self.progress)
+        return pages.Run("image_db", "", lineage, self.place, self.settings, progress=self.progress)
 
-    def reader(self, page_size: int | None = None) -> Reader:
-        """What reading pages needs."""
-        size = page_size or self.settings.image_api_page_size
-        return Reader(self.place.engine, self.place.storage, self.settings, size, self.progress)
-
-    def scan(self, page_size: int | None = None) -> Landed:
+    def scan(self, page_size: int | None = None) -> Reading:
         """A scan over all pages; raises PageFailedError when one failed for good, with the pages read kept."""
         with self.session() as session:
-            landed = pages.read_all(self.reader(page_size), session)
+            landed = pages.read_all(self.context(""), session, page_size)
         if landed.failed:
             raise PageFailedError(str(landed.failed))
         return landed

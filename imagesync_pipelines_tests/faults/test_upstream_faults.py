@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.products.erp import ErpError
 from imagesync_pipelines.sandbox.faults import (
     WireFault,
@@ -214,7 +215,7 @@ def test_a_stored_page_that_was_damaged_on_disk_is_named_and_read_again_by_the_n
     sku = connector.scalar(
         "SELECT p.sku FROM imagesync.product_image i JOIN imagesync.product p ON p.id = i.product_id"
     )
-    entry = connector.reader().raw.entries(1)[2]
+    entry = pages.stored_pages(connector.context("")).entries(1)[2]
     (connector.place.storage / entry.path).write_bytes(b"not what was written")
     before = connector.stamps()
     with pytest.raises(Exception, match=r"page 3 of scan 1 is damaged"):

@@ -15,16 +15,11 @@ NOT_FOUND = 404
 _PAST_THE_END = {"detail": "Invalid page."}
 
 
-class Envelope(NamedTuple):
-    """A page as received: the API's count of records, the next page (None: this is the last), raw results."""
-
-    api_count: int
-    next_page: int | None
-    results: list[Any]
-
-
 class PageAnswer(NamedTuple):
-    """One page read over HTTP: its number, its body as received, what its envelope says, the file_id of each record."""
+    """One page read over HTTP: its number and body, the API's count, the next page (None: the last), its file_ids.
+
+    A file_id is None where it is not legible.
+    """
 
     page: int
     body: bytes
@@ -81,21 +76,23 @@ def fetch_page(session: UpstreamSession, page: int, page_size: int) -> PageAnswe
         if answer.data == _PAST_THE_END:
             raise PastTheEndError(f"the image database has no page {page}")
         raise BadPageError(f"{answer.url} does not exist (HTTP 404); is IMAGE_API_URL right?")
-    envelope = _envelope(answer.data)
-    file_ids = tuple(map(legible_id, envelope.results))
-    return PageAnswer(page, answer.body, envelope.api_count, envelope.next_page, file_ids)
+    api_count, next_page, results = _taken_apart(answer.data)
+    return PageAnswer(page, answer.body, api_count, next_page, tuple(map(legible_id, results)))
 
 
-def parse_page(body: bytes) -> Envelope:
-    """The envelope of one page. Raises BadPageError for what is no JSON and for JSON that is no page."""
+def parse_page(body: bytes) -> tuple[int, int | None, list[Any]]:
+    """The API's count of records, the next page (None: this is the last), and the records as received.
+
+    Raises BadPageError for what is no JSON and for JSON that is no page.
+    """
     try:
         document = load_json(body)
     except ValueError as error:
         raise BadPageError(f"the answer is not JSON, perhaps cut short: {str(error)[:100]}") from None
-    return _envelope(document)
+    return _taken_apart(document)
 
 
-def _envelope(document: object) -> Envelope:
+def _taken_apart(document: object) -> tuple[int, int | None, list[Any]]:
     if not isinstance(document, dict):
         raise BadPageError("the answer is JSON but no page: an object with count, next and results was expected")
     count, link, results = document.get("count"), document.get("next"), document.get("results")
@@ -105,7 +102,7 @@ def _envelope(document: object) -> Envelope:
         raise BadPageError("the page has no usable results: a list was expected")
     if link is not None and not isinstance(link, str):
         raise BadPageError("the page has no usable next: a URL or null was expected")
-    return Envelope(count, next_page_of(link), results)
+    return count, next_page_of(link), results
 
 
 def next_page_of(link: str | None) -> int | None:

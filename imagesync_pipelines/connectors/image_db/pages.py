@@ -1,42 +1,71 @@
 """The API's pages, read and kept: a whole scan with its proof, or some pages read again into the latest scan."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from itertools import islice
 
 import sqlalchemy as sa
-from upath import UPath
 
 from imagesync_pipelines.connectors.image_db import client
-from imagesync_pipelines.connectors.image_db.reading import Pace, Reading, read_scan
-from imagesync_pipelines.connectors.image_db.scan import PageFacts, ScanProof, facts_received, prove
+from imagesync_pipelines.connectors.image_db.client import PageAnswer
+from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
+from imagesync_pipelines.connectors.image_db.scan import PageFacts, facts_of, why_incomplete
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.storage import scans
 from imagesync_pipelines.storage.raw_pages import PageEntry, RawPages
 from imagesync_pipelines.storage.schema import product_image
-from imagesync_pipelines.sync.steps import Progress
+from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UpstreamError
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 CONNECTOR = "image_db"
 KEPT_SCANS = 3
 
+Run = RunContext[ImageDbSettings]
+Fetch = Callable[[int], PageAnswer]
+Keep = Callable[[PageAnswer], PageEntry]
+
 
 @dataclass(frozen=True)
-class Landed:
-    """What one reading brought: the scan it belongs to, its pages, those that failed with the reason, and the proof.
+class Pace:
+    """At most `concurrency` pages at once; at least `pause` seconds between the starts of two calls."""
 
-    `complete` says that the scan saw everything; `reason` why it did not. calls and bytes count this reading alone.
+    concurrency: int = 4
+    pause: float = 0
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+
+@dataclass
+class Reading:
+    """What came of reading pages into a scan; one thread alone, the caller's, changes it.
+
+    `pages` were fetched and kept, `facts` are theirs for the proof; `failed` failed for good, with the error; `beyond`
+    the API says it has not; `last_page` has no next one, None when the end was not reached; `page_length` is the
+    records of a full page, page_size what was asked for; `api_count` is what the first page announced. `reason` says
+    why the scan does not prove to have seen everything, '' when it does; `notes` are sentences for the run's summary.
+    calls and bytes count this reading alone.
     """
 
     scan_id: int
-    pages: Mapping[int, PageEntry]
-    failed: Mapping[int, str]
-    last_page: int | None
-    complete: bool
-    reason: str
-    notes: tuple[str, ...]
-    calls: int
-    bytes: int
+    page_size: int
+    pages: dict[int, PageEntry] = field(default_factory=dict)
+    facts: list[PageFacts] = field(default_factory=list)
+    failed: dict[int, UpstreamError] = field(default_factory=dict)
+    beyond: set[int] = field(default_factory=set)
+    last_page: int | None = None
+    page_length: int | None = None
+    api_count: int | None = None
+    reason: str = ""
+    notes: list[str] = field(default_factory=list)
+    calls: int = 0
+    bytes: int = 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether the scan saw everything."""
+        return not self.reason
 
     def sentence(self) -> str:
         """The reading in one line for the log."""
@@ -44,24 +73,117 @@ class Landed:
         records = sum(entry.records for entry in self.pages.values())
         return f"Scan {self.scan_id}: {len(self.pages)} pages with {records} records in {self.calls} calls; {proof}."
 
+    def settle(self, future: Future[PageAnswer], page: int, keep: Keep) -> None:
+        """Keep one page, or note why there is none."""
+        try:
+            answer = _in_sequence(future.result())
+        except (CredentialsError, DeadlineExceededError):
+            raise  # the next hundred pages would fail in the same way
+        except PastTheEndError:
+            self.beyond.add(page)
+            return
+        except UpstreamError as error:
+            self.failed[page] = error
+            return
+        if self.api_count is None:
+            self.api_count = answer.api_count
+        if answer.next_page is None:
+            self.last_page = max(page, self.last_page or 0)
+        elif self.page_length is None:
+            self.page_length = answer.length
+        self.pages[page] = entry = keep(answer)
+        self.facts.append(facts_of(page, answer, entry.fetched_at))
 
-@dataclass(frozen=True)
-class Reader:
-    """What reading needs; `page_size` is what is asked for."""
+    def newest(self, first: int) -> int | None:
+        """The last page that was read, from `first` on."""
+        return max((page for page in self.pages if page >= first), default=None)
 
-    engine: sa.Engine
-    storage: UPath
-    settings: ImageDbSettings
-    page_size: int
-    progress: Progress
+    def predicted(self) -> int:
+        """The last page that the count and the real page length predict."""
+        if not self.page_length or self.api_count is None:
+            return max(self.pages, default=0)
+        return -(-self.api_count // self.page_length)
 
-    @property
-    def raw(self) -> RawPages:
-        """Where the pages are kept."""
-        return RawPages(self.engine, self.storage, CONNECTOR)
+    def following(self, first: int) -> int | None:
+        """The page to follow after all that was asked for, or None at the end or where the trail is lost."""
+        newest, asked = self.newest(first), {*self.pages, *self.failed, *self.beyond}
+        if newest is None or self.last_page == newest or max(asked) > newest:
+            return None
+        return newest + 1
 
 
-def read_all(reader: Reader, session: UpstreamSession) -> Landed:
+def read_pages(reading: Reading, fetch: Fetch, keep: Keep, pace: Pace, first: int = 1, last: int | None = None) -> None:
+    """Read the pages `first` to `last` (None: to the end), after those read before; keep each as soon as it came.
+
+    The first page tells the real page length and the count; the pages these predict are read concurrently, then `next`
+    is followed to the real end. `fetch` is called from several threads, `keep` from the caller's only; no more than
+    `concurrency` pages are in memory. A page that fails for good does not stop the others. Raises CredentialsError and
+    DeadlineExceededError at once, the first page's error when the page after it fails too, and whatever `keep` raises.
+    """
+    with ThreadPoolExecutor(pace.concurrency, thread_name_prefix="page") as pool:
+
+        def run(pages: Iterable[int]) -> None:
+            for future, page in _bounded(pool, fetch, pages, pace):
+                reading.settle(future, page, keep)
+
+        for page in (first, first + 1):
+            if last is None or page <= last:
+                run([page])
+            if (newest := reading.newest(first)) is not None or reading.beyond:
+                break
+        if newest is None and first in reading.failed:
+            raise reading.failed[first]
+        predicted = reading.predicted()
+        run(range((newest or first) + 1, min(predicted, last or predicted) + 1))
+        while (after := reading.following(first)) is not None and (last is None or after <= last):
+            run([after])
+    note = ""
+    if newest is None:
+        note = f"the image database has no page {first}; nothing was read"
+    elif reading.page_length not in (None, reading.page_size):
+        note = (
+            f"the image database gives {reading.page_length} records per page whatever is asked "
+            f"({reading.page_size} were asked); all pages are read"
+        )
+    if note and note not in reading.notes:
+        reading.notes.append(note)
+
+
+def _bounded(
+    pool: ThreadPoolExecutor, fetch: Fetch, pages: Iterable[int], pace: Pace
+) -> Iterator[tuple[Future[PageAnswer], int]]:
+    """Fetch pages with bounded concurrency and give each as it comes; what was not started when we stop never is."""
+    waiting = iter(pages)
+    running: dict[Future[PageAnswer], int] = {}
+    try:
+        while True:
+            for page in islice(waiting, pace.concurrency - len(running)):
+                if pace.pause:
+                    pace.sleep(pace.pause)
+                running[pool.submit(fetch, page)] = page
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future, running.pop(future)
+    finally:
+        for future in running:
+            future.cancel()
+
+
+def _in_sequence(answer: PageAnswer) -> PageAnswer:
+    """The page itself; a page that would lead us in circles, or on for ever, is an error."""
+    if answer.next_page is not None and (answer.next_page != answer.page + 1 or not answer.length):
+        raise BadPageError(f"page {answer.page} has {answer.length} records and names page {answer.next_page} as next")
+    return answer
+
+
+def stored_pages(context: Run) -> RawPages:
+    """Where the pages are kept."""
+    return RawPages(context.installation.engine, context.installation.storage, CONNECTOR)
+
+
+def read_all(context: Run, session: UpstreamSession, page_size: int | None = None) -> Reading:
     """Scan over all pages, and again (setting) while a scan does not prove to be complete.
 
     A scan that lacks images which we show is confirmed by another one (setting): a record that is deleted and one that
@@ -70,106 +192,94 @@ def read_all(reader: Reader, session: UpstreamSession) -> Landed:
     proves nothing. Raises the session's errors when the API cannot be reached or refuses us.
     """
     calls, received = session.calls, session.bytes
-    shown = _shown_images(reader.engine) if reader.settings.image_db_confirm_removals else frozenset[str]()
-    most = 1 + reader.settings.image_db_walk_repeats + bool(shown)
+    engine, settings = context.installation.engine, context.settings
+    shown = _shown_images(engine) if settings.image_db_confirm_removals else frozenset[str]()
     lacking: frozenset[str] | None = None
-    for number in range(1, most + 1):  # noqa: B007 - told below
-        scan_id = _start(reader)
-        entries: dict[int, PageEntry] = {}
-        facts: dict[int, PageFacts] = {}
-        with _voided_on_error(reader, scan_id):
-            reading = _read(reader, session, scan_id, entries, facts, range(1, 2), to_the_end=True)
-        proof = _proof(reader, scan_id, reading, facts)
-        if proof.complete:
-            before, lacking = lacking, shown.difference(*(fact.file_ids for fact in facts.values()))
+    for number in range(1, 2 + settings.image_db_walk_repeats + bool(shown)):  # noqa: B007 - told below
+        reading = _begin(context, page_size)
+        try:
+            _read(context, session, reading, 1)
+        except BaseException as error:
+            # Left open, its pages would look like those of a scan that is under way.
+            scans.void_scan(engine, reading.scan_id, f"the scan was broken off: {error}")
+            raise
+        started = scans.get_scan(engine, reading.scan_id).started_at
+        ended = max((fact.fetched_at for fact in reading.facts), default=started)
+        reading.reason = why_incomplete(reading.facts, started, ended, settings.image_db_walk_max_seconds)
+        if reading.complete:
+            before, lacking = lacking, shown.difference(*(fact.file_ids for fact in reading.facts))
             if lacking and (before is None or not lacking <= before):
-                why = f"it lacks {len(lacking)} images that are shown, which no second scan has confirmed"
-                proof = proof._replace(complete=False, reason=why)
-        _finish(reader, scan_id, reading, proof, session.calls - calls, session.bytes - received)
-        if proof.complete or reading.failed:
+                reading.reason = f"it lacks {len(lacking)} images that are shown, which no second scan has confirmed"
+        reading.calls, reading.bytes = session.calls - calls, session.bytes - received
+        _finish(engine, reading)
+        if reading.complete or reading.failed:
             break
-    if proof.complete:
-        reader.raw.prune(keep_scans=KEPT_SCANS)
-    again = (f"all pages were read {number} times, because the catalogue had changed",) * (number > 1)
-    return Landed(
-        scan_id=scan_id,
-        pages=entries,
-        failed={page: str(error) for page, error in sorted(reading.failed.items())},
-        last_page=reading.last_page,
-        complete=proof.complete,
-        reason=proof.reason,
-        notes=(*reading.notes, *again),
-        calls=session.calls - calls,
-        bytes=session.bytes - received,
-    )
+    if reading.complete:
+        stored_pages(context).prune(keep_scans=KEPT_SCANS)
+    if number > 1:
+        reading.notes.append(f"all pages were read {number} times, because the catalogue had changed")
+    return reading
 
 
-def read_spans(reader: Reader, session: UpstreamSession, spans: Sequence[range]) -> Landed:
+def read_spans(context: Run, session: UpstreamSession, spans: Sequence[range], page_size: int | None = None) -> Reading:
     """Read these spans of pages (again) into the latest scan, which from then on proves nothing.
 
     Where there is no scan yet, or the latest was read with another page size, a new one is begun.
     """
     calls, received = session.calls, session.bytes
-    latest = scans.latest_scan(reader.engine, CONNECTOR)
-    joins = latest is not None and latest.page_size == reader.page_size
-    scan_id = latest.id if latest is not None and joins else _start(reader)
+    engine = context.installation.engine
+    size = page_size or context.settings.image_api_page_size
+    latest = scans.latest_scan(engine, CONNECTOR)
+    joins = latest is not None and latest.page_size == size
+    reading = Reading(latest.id, size) if latest is not None and joins else _begin(context, size)
     told = ", ".join(f"{span.start}-{span.stop - 1}" for span in spans)
-    reason = f"only pages {told} were read{' again' if joins else ''}"
-    scans.void_scan(reader.engine, scan_id, reason)
-    entries: dict[int, PageEntry] = {}
-    readings = [_read(reader, session, scan_id, entries, {}, span) for span in spans]
+    reading.reason = f"only pages {told} were read{' again' if joins else ''}"
+    scans.void_scan(engine, reading.scan_id, reading.reason)
+    for span in sorted(spans, key=lambda span: span.start):
+        _read(context, session, reading, span.start, span.stop - 1)
+    reading.calls, reading.bytes = session.calls - calls, session.bytes - received
     if not joins:
-        count = readings[0].api_count
-        proof = ScanProof(False, reason, len(entries), 0, 0, count, count)
-        _finish(reader, scan_id, readings[0], proof, session.calls - calls, session.bytes - received)
-    ends = [reading.last_page for reading in readings if reading.last_page is not None]
-    return Landed(
-        scan_id=scan_id,
-        pages=entries,
-        failed={page: str(error) for reading in readings for page, error in sorted(reading.failed.items())},
-        last_page=max(ends, default=None),
-        complete=False,
-        reason=reason,
-        notes=tuple(dict.fromkeys(note for reading in readings for note in reading.notes)),
-        calls=session.calls - calls,
-        bytes=session.bytes - received,
-    )
+        _finish(engine, reading)
+    return reading
 
 
-def by_block(landed: Landed, blocks: Mapping[str, range]) -> tuple[dict[str, dict[str, int | str]], dict[str, str]]:
+def by_block(reading: Reading, blocks: Mapping[str, range]) -> tuple[dict[str, dict[str, int | str]], dict[str, str]]:
     """The outcome of every block: what was kept in it, or the reason of its first failed page.
 
     `blocks` gives the pages of each block. A block beyond the end of the source is done, with no pages.
     """
     done: dict[str, dict[str, int | str]] = {}
     failed: dict[str, str] = {}
+    end = max(reading.pages, default=0)
     for block, numbers in blocks.items():
-        broken = [page for page in numbers if page in landed.failed]
-        unread = [page for page in numbers if page not in landed.pages and page <= max(landed.pages, default=0)]
-        if broken:
-            failed[block] = f"page {broken[0]}: {landed.failed[broken[0]]}"
-        elif unread:
-            failed[block] = f"page {unread[0]} was not read"
+        broken = next((page for page in numbers if page in reading.failed), None)
+        unread = next((page for page in numbers if page not in reading.pages and page <= end), None)
+        if broken is not None:
+            failed[block] = f"page {broken}: {reading.failed[broken]}"
+        elif unread is not None:
+            failed[block] = f"page {unread} was not read"
         else:
-            kept = [landed.pages[page] for page in numbers if page in landed.pages]
+            kept = [reading.pages[page] for page in numbers if page in reading.pages]
             done[block] = {
                 "pages": len(kept),
                 "dagster/partition_row_count": sum(entry.records for entry in kept),
                 "bytes": sum(entry.bytes for entry in kept),
-                "scan": landed.scan_id,
+                "scan": reading.scan_id,
             }
     return done, failed
 
 
-def whole_blocks(landed: Landed, blocks: Mapping[str, range]) -> dict[str, dict[str, int | str]]:
+def whole_blocks(reading: Reading, blocks: Mapping[str, range]) -> dict[str, dict[str, int | str]]:
     """The blocks that were read to their end, for a reading that was cut: the others are not marked as there."""
-    end = landed.last_page or max(landed.pages, default=0)
+    end = reading.last_page or max(reading.pages, default=0)
     whole = {
         block: numbers
         for block, numbers in blocks.items()
-        if all(page in landed.pages for page in numbers if page <= end) and (landed.last_page or numbers[-1] <= end)
+        if numbers[0] in reading.pages
+        and all(page in reading.pages for page in numbers if page <= end)
+        and (reading.last_page or numbers[-1] <= end)
     }
-    return by_block(landed, {block: numbers for block, numbers in whole.items() if numbers[0] in landed.pages})[0]
+    return by_block(reading, whole)[0]
 
 
 def _shown_images(engine: sa.Engine) -> frozenset[str]:
@@ -179,65 +289,37 @@ def _shown_images(engine: sa.Engine) -> frozenset[str]:
         return frozenset(connection.scalars(sa.select(product_image.c.external_id).where(mine).distinct()))
 
 
-def _start(reader: Reader) -> int:
-    size = reader.settings.image_db_pages_per_block
-    return scans.start_scan(reader.engine, CONNECTOR, page_size=reader.page_size, block_size=size)
+def _begin(context: Run, page_size: int | None) -> Reading:
+    size, settings = page_size or context.settings.image_api_page_size, context.settings
+    block = settings.image_db_pages_per_block
+    return Reading(scans.start_scan(context.installation.engine, CONNECTOR, page_size=size, block_size=block), size)
 
 
-@contextmanager
-def _voided_on_error(reader: Reader, scan_id: int) -> Iterator[None]:
-    """A scan that ends with an error must not stay open: its pages would look like those of a running one."""
-    try:
-        yield
-    except BaseException as error:
-        scans.void_scan(reader.engine, scan_id, f"the scan was broken off: {error}")
-        raise
+def _read(context: Run, session: UpstreamSession, reading: Reading, first: int, last: int | None = None) -> None:
+    """Read pages of the API into the reading's scan."""
+    stored = stored_pages(context)
+
+    def keep(answer: PageAnswer) -> PageEntry:
+        done = len(reading.pages) + 1
+        total = max(done, reading.predicted()) if last is None else last + 1 - first
+        context.progress("pages read", done, total)
+        return stored.put(reading.scan_id, answer.page, answer.body, answer.length, answer.api_count)
+
+    pace = Pace(context.settings.image_api_concurrency, context.settings.image_api_pause)
+    read_pages(reading, lambda page: client.fetch_page(session, page, reading.page_size), keep, pace, first, last)
 
 
-def _read(
-    reader: Reader,
-    session: UpstreamSession,
-    scan_id: int,
-    entries: dict[int, PageEntry],
-    facts: dict[int, PageFacts],
-    span: range,
-    *,
-    to_the_end: bool = False,
-) -> Reading:
-    """Read a span, or everything from its start; `entries` and `facts` are filled page by page."""
-
-    def fetch(page: int) -> client.PageAnswer:
-        return client.fetch_page(session, page, reader.page_size)
-
-    def keep(answer: client.PageAnswer) -> None:
-        entry = reader.raw.put(scan_id, answer.page, answer.body, answer.length, answer.api_count)
-        entries[answer.page] = entry
-        facts[answer.page] = facts_received(answer, entry.fetched_at)
-        first = entries.get(span.start)
-        predicted = -(-answer.api_count // first.records) if first is not None and first.records else None
-        reader.progress("pages read", len(entries), predicted if to_the_end else len(span))
-
-    pace = Pace(reader.settings.image_api_concurrency, reader.settings.image_api_pause)
-    last = None if to_the_end else span.stop - 1
-    return read_scan(fetch, keep, pace, reader.page_size, span.start, last)
-
-
-def _proof(reader: Reader, scan_id: int, reading: Reading, facts: Mapping[int, PageFacts]) -> ScanProof:
-    started = scans.get_scan(reader.engine, scan_id).started_at
-    ended = max((fact.fetched_at for fact in facts.values()), default=started)
-    return prove(facts.values(), started, ended, reader.settings.image_db_walk_max_seconds)
-
-
-def _finish(reader: Reader, scan_id: int, reading: Reading, proof: ScanProof, calls: int, received: int) -> None:
+def _finish(engine: sa.Engine, reading: Reading) -> None:
+    counts = [entry.api_count for _, entry in sorted(reading.pages.items())] or [None]
     scans.finish_scan(
-        reader.engine,
-        scan_id,
-        state=scans.PROVEN if proof.complete else scans.UNPROVEN,
-        reason=proof.reason,
+        engine,
+        reading.scan_id,
+        state=scans.PROVEN if reading.complete else scans.UNPROVEN,
+        reason=reading.reason,
         page_length=reading.page_length,
-        first_count=proof.first_count,
-        last_count=proof.last_count,
-        pages=proof.pages,
-        calls=calls,
-        received=received,
+        first_count=counts[0],
+        last_count=counts[-1],
+        pages=len(reading.pages),
+        calls=reading.calls,
+        received=reading.bytes,
     )

@@ -9,6 +9,7 @@ import pandas as pd
 
 from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, ProductImagePlanOptions
+from imagesync_pipelines.connectors.image_db.pages import Run
 from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
@@ -17,7 +18,6 @@ from imagesync_pipelines.connectors.image_db.planning import (
     plan_wanted,
     rejected_rows,
 )
-from imagesync_pipelines.connectors.image_db.reading_steps import Run
 from imagesync_pipelines.connectors.image_db.record_store import read_external_ids
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched

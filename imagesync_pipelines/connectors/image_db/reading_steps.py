@@ -10,11 +10,10 @@ from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
 from imagesync_pipelines.connectors.image_db.options import ErpOptions, PagesOptions, RecordsOptions
-from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Landed, Reader, read_all, read_spans
+from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Reading, Run, read_all, read_spans, stored_pages
 from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
 from imagesync_pipelines.connectors.image_db.record_store import RejectLine, Stored, read_external_ids
-from imagesync_pipelines.connectors.image_db.scan import prove
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.scan import why_incomplete
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.storage import scans
@@ -23,10 +22,8 @@ from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.blocks import block_pages, check_block_size, missing_blocks, page_blocks
 from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.planned import BATCH, deletion_limits
-from imagesync_pipelines.sync.steps import PartitionOutcomes, RunContext, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import PartitionOutcomes, StepResult, Table, Texts
 from imagesync_pipelines.upstream.session import UpstreamSession
-
-Run = RunContext[ImageDbSettings]
 
 RECORD_STAGE = "record"
 KEPT_BATCHES = 3
@@ -72,12 +69,11 @@ def api_pages(context: Run, options: PagesOptions) -> StepResult:
     known, chosen = held.known(), list(context.partitions)
     check_block_size(known, settings.image_db_pages_per_block, RESET_PAGES)
     everything = chosen == sorted(known)
-    reader = reader_of(context, options.page_size)
     with source_of(context) as session:
         if everything:
-            landed = read_all(reader, session)
+            landed = read_all(context, session, options.page_size)
         else:
-            landed = read_spans(reader, session, [block_pages(block) for block in chosen])
+            landed = read_spans(context, session, [block_pages(block) for block in chosen], options.page_size)
     grown: list[str] = []
     if everything:
         # Pages that came into being while the scan was under way have their blocks in this very run.
@@ -96,13 +92,6 @@ def source_of(context: Run) -> UpstreamSession:
     return open_session(context.settings, context.installation.settings, context.tell)
 
 
-def reader_of(context: Run, page_size: int | None) -> Reader:
-    """What reading pages needs; page_size None: as the settings say."""
-    size = page_size or context.settings.image_api_page_size
-    installation = context.installation
-    return Reader(installation.engine, installation.storage, context.settings, size, context.progress)
-
-
 @collector_paused()
 def records(context: Run, options: RecordsOptions, source: Callable[[Run], UpstreamSession] = source_of) -> StepResult:
     """The step `records`: the batch that a plan is made from; pages are read only when the options ask for it.
@@ -111,11 +100,11 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     could not be (the others are kept), and the session's errors.
     """
     engine, batches, span = context.installation.engine, Batches(context.handovers), options.span()
-    reader = reader_of(context, options.page_size)
-    landed: Landed | None = None
-    if span is not None or (options.skus and not _stored_pages_are_fresh(reader)):
+    landed: Reading | None = None
+    if span is not None or (options.skus and not _stored_pages_are_fresh(context)):
         with source(context) as session:
-            landed = read_spans(reader, session, [span]) if span is not None else read_all(reader, session)
+            size = options.page_size
+            landed = read_spans(context, session, [span], size) if span else read_all(context, session, size)
         if landed.failed:
             page = min(landed.failed)
             raise PagesFailedError(
@@ -126,7 +115,7 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     if scan is None:
         raise BatchMissingError("no pages are stored yet; materialise all partitions of image_db/api_pages")
     only = set(landed.pages) if landed is not None and span is not None else None
-    about, stored = _write_batch(context, options, reader, scan, only, landed)
+    about, stored = _write_batch(context, options, scan, only, landed)
     _quarantine_rejects(context, stored, whole=only is None)
     used = {str(header.scope[BATCH]) for header in context.plans.all(CONNECTOR) if BATCH in header.scope}
     batches.prune(KEPT_BATCHES, used=used)
@@ -157,20 +146,20 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
 def _write_batch(
     context: Run,
     options: RecordsOptions,
-    reader: Reader,
     scan: scans.Scan,
     only: Collection[int] | None,
-    landed: Landed | None,
+    landed: Reading | None,
 ) -> tuple[About, Stored]:
     """Keep the records of a scan's pages as this run's batch. only: of these pages; landed: how they were just read."""
     batches, settings = Batches(context.handovers), context.settings
-    entries = [entry for entry in reader.raw.entries(scan.id) if only is None or entry.page in only]
-    raw_pages = _raw_pages(reader, scan, only, len(entries) if only is None else len(only))
+    entries = [entry for entry in stored_pages(context).entries(scan.id) if only is None or entry.page in only]
+    raw_pages = _raw_pages(context, scan, only, len(entries) if only is None else len(only))
     chunks = parse(raw_pages, settings.image_db_detail_min_height, sum(entry.bytes for entry in entries))
     stored = batches.write(context.run_id, chunks)
-    proof = prove(stored.facts, scan.started_at, scan.ended_at or datetime.now(UTC), settings.image_db_walk_max_seconds)
-    complete = scan.state == scans.PROVEN and proof.complete and only is None
-    reason = "" if complete else scan.reason or proof.reason or "only a part of the pages was taken"
+    ended = scan.ended_at or datetime.now(UTC)
+    unproven = why_incomplete(stored.facts, scan.started_at, ended, settings.image_db_walk_max_seconds)
+    complete = scan.state == scans.PROVEN and not unproven and only is None
+    reason = "" if complete else scan.reason or unproven or "only a part of the pages was taken"
     warnings = list(landed.notes) if landed is not None else []
     if not complete:
         warnings.append(f"Nothing is removed this time: {reason}.")
@@ -197,7 +186,7 @@ def _write_batch(
     return about, stored
 
 
-def _blocks_read(context: Run, landed: Landed) -> PartitionOutcomes:
+def _blocks_read(context: Run, landed: Reading) -> PartitionOutcomes:
     """The blocks of pages that a reading of this step brought whole."""
     keys = page_blocks(max(landed.pages, default=0), context.settings.image_db_pages_per_block)
     known = context.blocks.known() if context.blocks is not None else ()
@@ -205,13 +194,13 @@ def _blocks_read(context: Run, landed: Landed) -> PartitionOutcomes:
     return PartitionOutcomes(landed=pages.whole_blocks(landed, spans), of="api_pages")
 
 
-def _stored_pages_are_fresh(reader: Reader) -> bool:
+def _stored_pages_are_fresh(context: Run) -> bool:
     """Whether the stored pages of the latest scan hold the whole source and none is older than the cache may be."""
-    settings = reader.settings
-    scan = scans.latest_scan(reader.engine, CONNECTOR)
+    settings = context.settings
+    scan = scans.latest_scan(context.installation.engine, CONNECTOR)
     if not settings.image_api_cache_enabled or scan is None or scan.ended_at is None:
         return False
-    entries = reader.raw.entries(scan.id)
+    entries = stored_pages(context).entries(scan.id)
     oldest = datetime.now(UTC) - timedelta(seconds=settings.image_api_cache_timeout)
     return (
         bool(entries)
@@ -221,17 +210,17 @@ def _stored_pages_are_fresh(reader: Reader) -> bool:
     )
 
 
-def _raw_pages(reader: Reader, scan: scans.Scan, only: Collection[int] | None, total: int) -> Iterator[RawPage]:
+def _raw_pages(context: Run, scan: scans.Scan, only: Collection[int] | None, total: int) -> Iterator[RawPage]:
     """The stored pages of a scan, a few in memory at a time.
 
     The pages of the scan itself count as fetched at one moment, because pages read side by side come in any order, and
     a record that two of them have must not change with that order; a page read again later counts as newer.
     """
-    for done, (entry, body) in enumerate(reader.raw.iterate(scan.id, only), 1):
+    for done, (entry, body) in enumerate(stored_pages(context).iterate(scan.id, only), 1):
         again = scan.ended_at is not None and entry.fetched_at > scan.ended_at
         moment = entry.fetched_at if again else scan.started_at
         yield RawPage(entry.page, moment, body)
-        reader.progress("pages validated", done, total)
+        context.progress("pages validated", done, total)
 
 
 def _quarantine_rejects(context: Run, stored: Stored, *, whole: bool) -> None:

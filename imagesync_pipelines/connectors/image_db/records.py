@@ -128,6 +128,11 @@ class PageContent(NamedTuple):
     records: list[Record]
     rejects: list[Reject]
 
+    @property
+    def file_ids(self) -> list[str | None]:
+        """Of every record, None where it is not legible."""
+        return [*(record.external_id for record in self.records), *(reject.external_id for reject in self.rejects)]
+
 
 def read_page(body: bytes, min_height: int = MIN_HEIGHT) -> PageContent:
     """Records and rejects of one page as received; `min_height` in pixels is what a product page needs.
@@ -179,15 +184,15 @@ def _export_order(export: _Export) -> tuple[int, str, str]:
 
 def _read_one_by_one(body: bytes, min_height: int) -> PageContent:
     """The slow way for a page with something wrong in it: every record validated alone."""
-    envelope = parse_page(body)
+    api_count, next_page, results = parse_page(body)
     records: list[Record] = []
     rejects: list[Reject] = []
-    for raw in envelope.results:
+    for raw in results:
         try:
             records.append(_record(_RECORD.validate_python(_without_nul(raw)), min_height))
         except ValidationError as error:
             rejects.append(Reject(legible_id(raw), _reason(error), json.dumps(raw)))
-    return PageContent(envelope.api_count, envelope.next_page, records, rejects)
+    return PageContent(api_count, next_page, records, rejects)
 
 
 def _without_nul(value: Any) -> Any:

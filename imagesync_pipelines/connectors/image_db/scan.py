@@ -5,7 +5,7 @@ proves to be complete only when nothing can have moved: every page says the same
 different file_ids.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from typing import NamedTuple
 
@@ -31,67 +31,33 @@ class PageFacts(NamedTuple):
     is_last: bool
 
 
-class ScanProof(NamedTuple):
-    """`complete`, or the `reason` why not, for people; `repeated` counts records seen again on a further page."""
-
-    complete: bool
-    reason: str
-    pages: int
-    distinct: int
-    repeated: int
-    first_count: int | None
-    last_count: int | None
-
-
-def facts_of(page: int, content: PageContent, fetched_at: datetime) -> PageFacts:
-    """The facts of one page as read by records.read_page."""
-    ids: list[str | None] = [record.external_id for record in content.records]
-    ids += [reject.external_id for reject in content.rejects]
-    return _facts(page, content.api_count, ids, content.next_page, fetched_at)
-
-
-def facts_received(answer: PageAnswer, fetched_at: datetime) -> PageFacts:
-    """The facts of one page as it came from the API; the same as facts_of once it was read."""
-    return _facts(answer.page, answer.api_count, answer.file_ids, answer.next_page, fetched_at)
-
-
-def _facts(
-    page: int, api_count: int, ids: Sequence[str | None], next_page: int | None, fetched_at: datetime
-) -> PageFacts:
+def facts_of(page: int, read: PageAnswer | PageContent, fetched_at: datetime) -> PageFacts:
+    """The facts of one page, as it came from the API or as records.read_page gives it: both tell the same."""
+    ids = read.file_ids
     legible = tuple(one for one in ids if one is not None)
-    return PageFacts(page, api_count, legible, len(ids) - len(legible), fetched_at, next_page is None)
+    return PageFacts(page, read.api_count, legible, len(ids) - len(legible), fetched_at, read.next_page is None)
 
 
-def prove(pages: Iterable[PageFacts], started_at: datetime, ended_at: datetime, max_seconds: float) -> ScanProof:
-    """Judge a scan from the facts of its pages, each page once, in any order.
+def why_incomplete(pages: Iterable[PageFacts], started_at: datetime, ended_at: datetime, max_seconds: float) -> str:
+    """Judge a scan from the facts of its pages, each page once, in any order: '' when it is complete, else why not.
 
     Complete means: every page from 1 to the last is there, only the last has no next page, all say the same count,
     the different file_ids are as many, every record has a legible one, every page was fetched within the scan, and
     the scan took at most `max_seconds`.
     """
-    seen: dict[int, tuple[datetime, int, int, bool]] = {}
-    owner: dict[str, int] = {}
-    total = 0
-    for facts in pages:
-        seen[facts.page] = facts.fetched_at, facts.api_count, facts.unidentified, facts.is_last
-        total += len(facts.file_ids)
-        owner.update(dict.fromkeys(facts.file_ids, facts.page))
-    numbers = sorted(seen)
-    counts = [seen[page][1] for page in numbers]
-    unidentified = {page: seen[page][2] for page in numbers if seen[page][2]}
-    reason = (
-        _gaps(numbers, [page for page in numbers if seen[page][3]])
-        or why_unproven(counts, len(owner), rows="images", source="the API", illegible=_unidentified(unidentified))
-        or _times([seen[page][0] for page in numbers], started_at, ended_at, max_seconds)
-    )
-    return ScanProof(
-        complete=not reason,
-        reason=reason,
-        pages=len(numbers),
-        distinct=len(owner),
-        repeated=total - len(owner),
-        first_count=counts[0] if counts else None,
-        last_count=counts[-1] if counts else None,
+    ordered = sorted(pages)
+    distinct = {one for facts in ordered for one in facts.file_ids}
+    unidentified = {facts.page: facts.unidentified for facts in ordered if facts.unidentified}
+    return (
+        _gaps([facts.page for facts in ordered], [facts.page for facts in ordered if facts.is_last])
+        or why_unproven(
+            [facts.api_count for facts in ordered],
+            len(distinct),
+            rows="images",
+            source="the API",
+            illegible=_unidentified(unidentified),
+        )
+        or _times([facts.fetched_at for facts in ordered], started_at, ended_at, max_seconds)
     )
 
 
@@ -110,7 +76,7 @@ def _gaps(numbers: list[int], ends: list[int]) -> str:
 
 def _unidentified(pages: dict[int, int]) -> str:
     if pages:
-        return f"{sum(pages.values())} records have no legible file_id, on {_pages(sorted(pages))}"
+        return f"{sum(pages.values())} records have no legible file_id, on {_pages(list(pages))}"
     return ""
 
 

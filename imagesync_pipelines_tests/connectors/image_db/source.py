@@ -87,9 +87,9 @@ class Connector:
     server: Served
     run_id: str = ""
 
-    def context(self, progress: Progress = silent) -> reading_steps.Run:
+    def context(self, progress: Progress = silent) -> pages.Run:
         """What a step of this run works with."""
-        return reading_steps.Run("image_db", "", Lineage(self.run_id), self.place, self.settings, progress=progress)
+        return pages.Run("image_db", "", Lineage(self.run_id), self.place, self.settings, progress=progress)
 
     def session(self) -> UpstreamSession:
         """A session on the source."""
@@ -101,11 +101,10 @@ class Connector:
         read = erp.judge(pd.DataFrame(columns=["id", "sku"]), rows)
         products.write_products(self.place.engine, read.rows, read.set_aside, _FREE)
 
-    def scan(self) -> pages.Landed:
+    def scan(self) -> pages.Reading:
         """Read all pages."""
-        reader = pages.Reader(self.place.engine, self.place.storage, self.settings, PER_PAGE, silent)
         with self.session() as session:
-            return pages.read_all(reader, session)
+            return pages.read_all(self.context(), session, PER_PAGE)
 
     def records(self, part: RecordsOptions | None = None) -> About:
         """Begin a run with its records."""

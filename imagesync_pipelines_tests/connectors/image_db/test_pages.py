@@ -9,7 +9,6 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.storage import scans
-from imagesync_pipelines.sync.steps import silent
 from imagesync_pipelines.upstream.errors import CredentialsError
 from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, Source, image, running
 from imagesync_pipelines_tests.upstream.servers import http, serve, session_for
@@ -23,13 +22,9 @@ def connector(database: sa.Engine, tmp_path: Path) -> Iterator[Connector]:
         yield connector
 
 
-def reader(connector: Connector, page_size: int = PER_PAGE) -> pages.Reader:
-    return pages.Reader(connector.place.engine, connector.place.storage, connector.settings, page_size, silent)
-
-
-def read_spans(connector: Connector, *spans: range, page_size: int = PER_PAGE) -> pages.Landed:
+def read_spans(connector: Connector, *spans: range, page_size: int = PER_PAGE) -> pages.Reading:
     with connector.session() as session:
-        return pages.read_spans(reader(connector, page_size), session, spans)
+        return pages.read_spans(connector.context(), session, spans, page_size)
 
 
 def test_a_scan_that_proves_itself_is_kept_with_its_count(connector: Connector) -> None:
@@ -63,7 +58,7 @@ def test_a_scan_in_which_the_catalogue_changed_is_repeated(
         serve(lambda request, number: connector.source.answer(request, number)) as server,
         session_for(server.url) as session,
     ):
-        landed = pages.read_all(reader(connector), session)
+        landed = pages.read_all(connector.context(), session, PER_PAGE)
     assert landed.complete
     assert "all pages were read 2 times" in landed.notes[-1]
     assert sum(entry.records for entry in landed.pages.values()) == 11
@@ -72,7 +67,7 @@ def test_a_scan_in_which_the_catalogue_changed_is_repeated(
 def test_a_scan_that_is_broken_off_is_void_and_says_why(connector: Connector) -> None:
     with serve(lambda request, number: [http(401)]) as server, session_for(server.url) as session:
         with pytest.raises(CredentialsError):
-            pages.read_all(reader(connector), session)
+            pages.read_all(connector.context(), session, PER_PAGE)
         assert session.calls == 1
     with connector.place.engine.connect() as connection:
         scan_id = connection.scalar(sa.text("SELECT max(id) FROM imagesync.scan"))
@@ -87,7 +82,7 @@ def test_a_page_read_again_joins_the_latest_scan_and_voids_its_proof(connector: 
     landed = read_spans(connector, range(2, 3))
     assert (landed.scan_id, sorted(landed.pages), landed.complete) == (first.scan_id, [2], False)
     assert scans.get_scan(connector.place.engine, first.scan_id).state == scans.UNPROVEN
-    stored = {entry.page: body for entry, body in reader(connector).raw.iterate(first.scan_id)}
+    stored = {entry.page: body for entry, body in pages.stored_pages(connector.context()).iterate(first.scan_id)}
     assert sorted(stored) == [1, 2, 3]
     assert b'"file_id": 60' in stored[2]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imagesync_pipelines.connectors.image_db.client import PageAnswer, legible_id, parse_page
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
 from imagesync_pipelines.connectors.image_db.records import Link, PageContent, Record, Reject, read_page
-from imagesync_pipelines.connectors.image_db.scan import facts_of, facts_received
+from imagesync_pipelines.connectors.image_db.scan import facts_of
 from imagesync_pipelines_tests.connectors.image_db.made_up import export, full_exports, link, page, placeholder, record
 
 
@@ -266,9 +266,9 @@ def test_the_fingerprint_does_not_depend_on_any_order(raw: dict, random: Any) ->
 @given(twenty_values)
 def test_a_page_tells_the_same_facts_as_received_and_as_read(raws: list) -> None:
     body = page(*raws)
-    envelope = parse_page(body)
-    ids = tuple(map(legible_id, envelope.results))
-    received = facts_received(PageAnswer(1, body, envelope.api_count, envelope.next_page, ids), MOMENT)
+    api_count, next_page, results = parse_page(body)
+    ids = tuple(map(legible_id, results))
+    received = facts_of(1, PageAnswer(1, body, api_count, next_page, ids), MOMENT)
     read = facts_of(1, read_page(body), MOMENT)
     assert received._replace(file_ids=tuple(sorted(received.file_ids))) == read._replace(
         file_ids=tuple(sorted(read.file_ids))

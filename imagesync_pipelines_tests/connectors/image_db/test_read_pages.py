@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 
 from imagesync_pipelines.connectors.image_db.client import PageAnswer
 from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
-from imagesync_pipelines.connectors.image_db.reading import Pace, Reading, read_scan
+from imagesync_pipelines.connectors.image_db.pages import Keep, Pace, Reading, read_pages
+from imagesync_pipelines.storage.raw_pages import PageEntry
 from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UnavailableError, UpstreamError
 
 
@@ -48,6 +50,16 @@ class FakeApi:
         return PageAnswer(page, b"", count, None if page == last else page + 1, ("1",) * length)
 
 
+def keeping(kept: list[int]) -> Keep:
+    """Keeps nothing but the pages' numbers."""
+
+    def keep(answer: PageAnswer) -> PageEntry:
+        kept.append(answer.page)
+        return PageEntry(1, answer.page, "", "", answer.length, 0, datetime.now(UTC), answer.api_count)
+
+    return keep
+
+
 def read(
     api: FakeApi,
     first: int = 1,
@@ -56,22 +68,23 @@ def read(
     pace: Pace = Pace(),  # noqa: B008
 ) -> tuple[Reading, list[int]]:
     kept: list[int] = []
-    reading = read_scan(api.fetch, lambda answer: kept.append(answer.page), pace, page_size, first, last)
+    reading = Reading(1, page_size)
+    read_pages(reading, api.fetch, keeping(kept), pace, first, last)
     return reading, kept
 
 
 def test_trap_1_all_125_pages_are_read_although_100_records_a_page_were_asked_for() -> None:
     reading, kept = read(FakeApi(2489))
-    assert sorted(reading.read) == list(range(1, 126)) == sorted(kept)
+    assert sorted(reading.pages) == list(range(1, 126)) == sorted(kept)
     assert (reading.last_page, reading.page_length, reading.api_count, reading.failed) == (125, 20, 2489, {})
 
 
 def test_that_the_server_ignores_page_size_is_said_once() -> None:
-    assert [note for note in read(FakeApi(100))[0].notes if "20 records per page" in note] == list(
-        read(FakeApi(100))[0].notes
-    )
-    assert read(FakeApi(100), page_size=20)[0].notes == ()
-    assert read(FakeApi(7))[0].notes == ()
+    assert [note for note in read(FakeApi(100))[0].notes if "20 records per page" in note] == read(FakeApi(100))[
+        0
+    ].notes
+    assert read(FakeApi(100), page_size=20)[0].notes == []
+    assert read(FakeApi(7))[0].notes == []
 
 
 def test_no_page_past_the_end_is_asked_for_when_the_count_is_right() -> None:
@@ -83,7 +96,7 @@ def test_no_page_past_the_end_is_asked_for_when_the_count_is_right() -> None:
 @pytest.mark.parametrize("count", [0, 1, 39, 41, 100], ids=lambda count: f"count says {count}")
 def test_a_wrong_count_does_not_hide_the_real_end(count: int) -> None:
     reading, _ = read(FakeApi(60, count=count))
-    assert (reading.read, reading.last_page) == ({1, 2, 3}, 3)
+    assert (set(reading.pages), reading.last_page) == ({1, 2, 3}, 3)
 
 
 def test_skip_5_with_limit_3_reads_pages_6_to_8() -> None:
@@ -100,7 +113,7 @@ def test_a_range_ends_at_the_end_of_the_data() -> None:
 
 def test_a_range_past_the_end_reads_nothing_and_says_so() -> None:
     reading, kept = read(FakeApi(40), first=9, last=12)
-    assert (kept, reading.read) == ([], set())
+    assert (kept, reading.pages) == ([], {})
     assert "no page 9" in reading.notes[0]
 
 
@@ -148,14 +161,19 @@ def test_pages_kept_before_a_fatal_error_stay_kept() -> None:
     kept: list[int] = []
     api = FakeApi(2489, errors={60: CredentialsError("HTTP 401")})
     with pytest.raises(CredentialsError):
-        read_scan(api.fetch, lambda answer: kept.append(answer.page), Pace(), 100)
+        read_pages(Reading(1, 100), api.fetch, keeping(kept), Pace())
     assert set(range(1, 50)) <= set(kept)
 
 
 def test_at_most_so_many_pages_are_in_flight_and_all_are_kept_by_the_calling_thread() -> None:
     api = FakeApi(400)
     threads = set()
-    read_scan(api.fetch, lambda answer: threads.add(threading.current_thread()), Pace(concurrency=3), 100)
+
+    def keep(answer: PageAnswer) -> PageEntry:
+        threads.add(threading.current_thread())
+        return keeping([])(answer)
+
+    read_pages(Reading(1, 100), api.fetch, keep, Pace(concurrency=3))
     assert api.most_running <= 3
     assert threads == {threading.current_thread()}
 
@@ -175,16 +193,17 @@ def test_a_next_link_that_leads_astray_is_a_failed_page(following: int, length: 
             else PageAnswer(page, b"", 40, None, ("1",) * 20)
         )
 
-    reading = read_scan(fetch, lambda answer: None, Pace(), 100)
+    reading = Reading(1, 100)
+    read_pages(reading, fetch, keeping([]), Pace())
     assert set(reading.failed) == {1}
 
 
 def test_an_error_while_keeping_a_page_is_not_swallowed() -> None:
-    def keep(answer: PageAnswer) -> None:
+    def keep(answer: PageAnswer) -> PageEntry:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        read_scan(FakeApi(100).fetch, keep, Pace(), 100)
+        read_pages(Reading(1, 100), FakeApi(100).fetch, keep, Pace())
 
 
 @given(st.integers(0, 300), st.integers(1, 40), st.integers(0, 400), st.integers(1, 8))
