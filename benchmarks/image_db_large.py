@@ -10,10 +10,14 @@ from typing import Any
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import MadePages, read_made
 from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
-from imagesync_pipelines.connectors.image_db.batch import About, Batches
-from imagesync_pipelines.connectors.image_db.options import ErpOptions, ProductImageOptions, ProductImagePlanOptions
-from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.parsing import parse
+from imagesync_pipelines.connectors.image_db.record_store import About, Batches, RawPage
+from imagesync_pipelines.connectors.image_db.settings import (
+    ErpOptions,
+    ImageDbSettings,
+    ProductImageOptions,
+    ProductImagePlanOptions,
+)
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.sync.handovers import Lineage

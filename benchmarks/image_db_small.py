@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import MadePages, read_made
 from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
-from imagesync_pipelines.connectors.image_db.options import (
+from imagesync_pipelines.connectors.image_db.settings import (
     ErpOptions,
+    ImageDbSettings,
     ProductImageOptions,
     ProductImagePlanOptions,
     RecordsOptions,
 )
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
 from imagesync_pipelines.settings import Settings

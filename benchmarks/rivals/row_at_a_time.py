@@ -14,8 +14,7 @@ from psycopg.types.json import Jsonb
 from benchmarks.measuring import Stopwatch
 from benchmarks.pages import read_made
 from imagesync_pipelines.connectors.image_db import pages, reading_steps
-from imagesync_pipelines.connectors.image_db.options import ErpOptions
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.settings import ErpOptions, ImageDbSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
 from imagesync_pipelines.sync.handovers import Lineage

@@ -16,7 +16,6 @@ from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products.settings import ErpSettings
 from imagesync_pipelines.settings import SettingsError
 
-COLUMNS = ("kind", "erp_id", "sku", "parent_erp_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active")
 _SOURCE_NAMES = {
     "erp_id": ("id",),
     "sku": ("sku",),
@@ -27,6 +26,7 @@ _SOURCE_NAMES = {
     "name": ("name",),
     "is_active": ("is_active",),
 }
+COLUMNS = ("kind", *_SOURCE_NAMES)
 _NUMBERS = frozenset({"erp_id", "parent_erp_id", "sku"})
 _LENGTHS = {"erp_id": 50, "sku": 50, "variant_code": 10, "legacy_sku": 50, "base_sku": 50, "name": 255}
 _TRUE = frozenset({"1", "1.0", "t", "true", "y", "yes"})

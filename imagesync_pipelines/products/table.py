@@ -8,12 +8,12 @@ import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 
+from imagesync_pipelines.products.erp import COLUMNS
 from imagesync_pipelines.products.rules import StoredProduct
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import DeletionLimits
 
-COLUMNS = ("kind", "erp_id", "sku", "parent_erp_id", "variant_code", "legacy_sku", "base_sku", "name", "is_active")
 _ASIDE = ("kind", "erp_id", "sku")
 # PostgreSQL itself gathers statistics a minute later; a load right after the first would take 9 s for 45,000 products.
 NEW_STATISTICS_SHARE = 0.1
@@ -21,12 +21,7 @@ NEW_STATISTICS_SHARE = 0.1
 _STAGE = (
     # One load at a time, and no batch of images in between: a batch locks its products (primaries.py).
     "LOCK TABLE imagesync.product IN EXCLUSIVE MODE",
-    """
-    CREATE TEMPORARY TABLE erp_stage (
-        kind text, erp_id text, sku text, parent_erp_id text, variant_code text, legacy_sku text, base_sku text,
-        name text, is_active boolean
-    ) ON COMMIT DROP
-    """,
+    f"CREATE TEMPORARY TABLE erp_stage ({' text, '.join(COLUMNS)} boolean) ON COMMIT DROP",
     "CREATE TEMPORARY TABLE erp_aside (kind text, erp_id text, sku text) ON COMMIT DROP",
 )
 _INDEXES = (

@@ -15,16 +15,16 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
-from imagesync_pipelines.connectors.image_db.batch import About
-from imagesync_pipelines.connectors.image_db.options import (
+from imagesync_pipelines.connectors.image_db.pages import Reading
+from imagesync_pipelines.connectors.image_db.plan_steps import ProductImagesPlanned
+from imagesync_pipelines.connectors.image_db.record_store import About
+from imagesync_pipelines.connectors.image_db.settings import (
     ErpOptions,
+    ImageDbSettings,
     ProductImageOptions,
     ProductImagePlanOptions,
     RecordsOptions,
 )
-from imagesync_pipelines.connectors.image_db.pages import Reading
-from imagesync_pipelines.connectors.image_db.plan_steps import ProductImagesPlanned
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database

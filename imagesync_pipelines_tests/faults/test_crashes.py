@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.options import RecordsOptions
+from imagesync_pipelines.connectors.image_db.settings import RecordsOptions
 from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.primaries import pin_image
 from imagesync_pipelines.sandbox.image_db.server import Sandbox, image_db_sandbox

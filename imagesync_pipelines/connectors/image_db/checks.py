@@ -5,8 +5,8 @@ from functools import partial
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.batch import Batches
 from imagesync_pipelines.connectors.image_db.pages import Run
+from imagesync_pipelines.connectors.image_db.record_store import Batches
 from imagesync_pipelines.sync.connector import Check
 from imagesync_pipelines.sync.handovers import plan_to_look_at
 from imagesync_pipelines.sync.steps import CheckResult

@@ -3,17 +3,18 @@
 from imagesync_pipelines.connectors.image_db import plan_steps, reading_steps
 from imagesync_pipelines.connectors.image_db.checks import CHECKS
 from imagesync_pipelines.connectors.image_db.client import count_pages
-from imagesync_pipelines.connectors.image_db.options import (
+from imagesync_pipelines.connectors.image_db.pages import CONNECTOR as NAME
+from imagesync_pipelines.connectors.image_db.settings import (
     ErpOptions,
     ImageDbOptions,
+    ImageDbSettings,
     PagesOptions,
     ProductImageOptions,
     ProductImagePlanOptions,
     RecordsOptions,
     job_for,
+    missing_variables,
 )
-from imagesync_pipelines.connectors.image_db.pages import CONNECTOR as NAME
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings, missing_variables
 from imagesync_pipelines.connectors.image_db.showing import pictures_of
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
 

@@ -13,11 +13,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import datetime
-from typing import IO, NamedTuple
+from typing import IO
 
-from imagesync_pipelines.connectors.image_db.record_store import Chunk, ReadPage, chunk_of
-from imagesync_pipelines.connectors.image_db.records import read_page
+from imagesync_pipelines.connectors.image_db.record_store import Chunk, RawPage, chunk_of
 
 # About 4,000 images: what one helper gets at a time, and a row group of the file.
 CHUNK_BYTES = 8 * 2**20
@@ -26,15 +24,7 @@ HELPED_BYTES = 24 * 2**20
 MAX_HELPERS = 4
 
 
-Helper = Callable[[list["RawPage"], int], Chunk | None]
-
-
-class RawPage(NamedTuple):
-    """One page as received: its number, when it was fetched, its body."""
-
-    page: int
-    fetched_at: datetime
-    body: bytes
+Helper = Callable[[list[RawPage], int], Chunk | None]
 
 
 def parse(pages: Iterable[RawPage], min_height: int, total_bytes: int) -> Iterator[Chunk]:
@@ -46,7 +36,7 @@ def parse(pages: Iterable[RawPage], min_height: int, total_bytes: int) -> Iterat
     batches = _batches(pages)
     helpers = min(MAX_HELPERS, os.cpu_count() or 1) if total_bytes >= HELPED_BYTES else 1
     if helpers == 1:
-        yield from (_chunk(batch, min_height) for batch in batches)
+        yield from (chunk_of(batch, min_height) for batch in batches)
         return
     with ExitStack() as stack:
         idle: queue.SimpleQueue[Helper] = queue.SimpleQueue()
@@ -69,11 +59,7 @@ def _ask(idle: "queue.SimpleQueue[Helper]", batch: list[RawPage], min_height: in
         answer = helper(batch, min_height)
     finally:
         idle.put(helper)
-    return answer or _chunk(batch, min_height)
-
-
-def _chunk(batch: list[RawPage], min_height: int) -> Chunk:
-    return chunk_of([ReadPage(raw.page, raw.fetched_at, read_page(raw.body, min_height)) for raw in batch])
+    return answer or chunk_of(batch, min_height)
 
 
 def _batches(pages: Iterable[RawPage]) -> Iterator[list[RawPage]]:
@@ -130,7 +116,7 @@ def _serve(requests: IO[bytes], answers: IO[bytes]) -> None:
         except EOFError:
             return
         try:
-            answer: Chunk | None = _chunk(batch, min_height)
+            answer: Chunk | None = chunk_of(batch, min_height)
         except Exception:  # noqa: BLE001 - the parent meets the same error and raises it with its trace
             answer = None
         _send(answers, answer)

@@ -7,8 +7,6 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.image_db.batch import About, Batches
-from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.connectors.image_db.pages import Run
 from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.planning import (
@@ -18,7 +16,8 @@ from imagesync_pipelines.connectors.image_db.planning import (
     plan_wanted,
     rejected_rows,
 )
-from imagesync_pipelines.connectors.image_db.record_store import read_external_ids
+from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids
+from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.exports.formats import write_exports

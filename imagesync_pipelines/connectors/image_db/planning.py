@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import UnknownSkuError
-from imagesync_pipelines.connectors.image_db.record_store import PageReject, RejectLine, read_table
+from imagesync_pipelines.connectors.image_db.record_store import RejectLine, read_table
 from imagesync_pipelines.products.matching import RULES, Matcher, match_links, may_resemble, products_of
 from imagesync_pipelines.products.rules import RULES_VERSION
 from imagesync_pipelines.storage.copying import frame_of
@@ -73,9 +73,7 @@ def plan_wanted(records: UPath, products: pd.DataFrame) -> PlannedImages:
     )
 
 
-def rejected_rows(
-    rejects: Sequence[RejectLine | PageReject], current: pd.DataFrame, wanted: pd.DataFrame
-) -> pd.DataFrame:
+def rejected_rows(rejects: Sequence[RejectLine], current: pd.DataFrame, wanted: pd.DataFrame) -> pd.DataFrame:
     """The rejects as the engine's `rejected` frame: key, group (may be NA), reason.
 
     A reject whose file_id is legible protects every row that its image has in `current`: what we cannot read is not

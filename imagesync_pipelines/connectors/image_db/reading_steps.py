@@ -6,14 +6,13 @@ from datetime import UTC, datetime, timedelta
 import pandas as pd
 
 from imagesync_pipelines.connectors.image_db import pages
-from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
-from imagesync_pipelines.connectors.image_db.options import ErpOptions, PagesOptions, RecordsOptions
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Reading, Run, read_all, read_spans, stored_pages
-from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
-from imagesync_pipelines.connectors.image_db.record_store import RejectLine, Stored, read_external_ids
+from imagesync_pipelines.connectors.image_db.parsing import parse
+from imagesync_pipelines.connectors.image_db.record_store import About, Batches, RawPage, Stored, read_external_ids
 from imagesync_pipelines.connectors.image_db.scan import why_incomplete
+from imagesync_pipelines.connectors.image_db.settings import ErpOptions, PagesOptions, RecordsOptions
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.storage import scans
@@ -177,7 +176,7 @@ def _write_batch(
         records=stored.records,
         repeated=stored.repeated,
         conflicts=stored.conflicts,
-        rejects=tuple(RejectLine(**reject._asdict()) for reject in stored.rejects),
+        rejects=stored.rejects,
         warnings=tuple(warnings),
         api_calls=landed.calls if landed else scan.calls,
         bytes_downloaded=landed.bytes if landed else scan.bytes,

@@ -1,9 +1,10 @@
-"""Valid records in one Parquet file: written page by page, read column by column.
+"""The records of one reading, kept for planning: one Parquet file, and what is known about how it was read.
 
 A plan reads what it matches by, so that it needs a few hundred bytes per image; the chosen files and the canonical
 JSON are read only for the rows that change.
 """
 
+import io
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,16 +12,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import accumulate
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 
+import orjson
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.choosing import Chosen
-from imagesync_pipelines.connectors.image_db.records import Link, PageContent, Record
+from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
+from imagesync_pipelines.connectors.image_db.records import Chosen, Link, Record, read_page
 from imagesync_pipelines.connectors.image_db.scan import PageFacts, facts_of
+from imagesync_pipelines.products.applying import Unmatched
+from imagesync_pipelines.storage.files import write_whole
+from imagesync_pipelines.storage.handovers import HandOvers
+from imagesync_pipelines.sync.handovers import Lineage
+
+# The step whose hand-over a batch is.
+STEP = "records"
 
 _LINK = pa.struct([("number", pa.string()), ("variant", pa.string()), ("front", pa.bool_())])
 _SCHEMA = pa.schema(
@@ -45,26 +55,19 @@ MATCHED_BY = ("external_id", "fingerprint", "image_type", "file_url", "links", "
 WRITTEN = tuple(name for name in _SCHEMA.names if name not in ("links", "fingerprint", "canonical", "picture_url"))
 
 
-class ReadPage(NamedTuple):
-    """One page on its way into the file: its number, when it was fetched, and what records.read_page made of it."""
+class RawPage(NamedTuple):
+    """One page as received: its number, when it was fetched, its body."""
 
     page: int
     fetched_at: datetime
-    content: PageContent
-
-
-class PageReject(NamedTuple):
-    """A reject (records.Reject) with the page it was on and its place there, counted from 1."""
-
-    page: int
-    place: int
-    external_id: str | None
-    reason: str
-    raw: str
+    body: bytes
 
 
 class RejectLine(BaseModel):
-    """A record that was set aside: where it was, whose it is when that is legible, and why."""
+    """A record that was set aside: where it was (place counts from 1), whose it is when that is legible, and why.
+
+    raw is JSON as received; it goes to quarantine and is not kept here.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -72,6 +75,7 @@ class RejectLine(BaseModel):
     place: int
     external_id: str | None
     reason: str
+    raw: str = Field("", exclude=True)
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ class Chunk:
     table: pa.Table
     origins: tuple[tuple[datetime, int, int], ...]
     facts: tuple[PageFacts, ...]
-    rejects: tuple[PageReject, ...]
+    rejects: tuple[RejectLine, ...]
 
 
 @dataclass(frozen=True)
@@ -95,20 +99,21 @@ class Stored:
     records: int
     repeated: int
     conflicts: int
-    rejects: tuple[PageReject, ...]
+    rejects: tuple[RejectLine, ...]
     facts: tuple[PageFacts, ...]
 
 
-def chunk_of(pages: Sequence[ReadPage]) -> Chunk:
-    """Some pages as columns, with what there is to tell about each."""
+def chunk_of(pages: Sequence[RawPage], min_height: int) -> Chunk:
+    """Some pages as columns, with what there is to tell about each; min_height as for records.read_page."""
+    read = [(raw, read_page(raw.body, min_height)) for raw in pages]
     return Chunk(
-        table=_table([record for read in pages for record in read.content.records]),
-        origins=tuple((read.fetched_at, read.page, len(read.content.records)) for read in pages),
-        facts=tuple(facts_of(read.page, read.content, read.fetched_at) for read in pages),
+        table=_table([record for _, content in read for record in content.records]),
+        origins=tuple((raw.fetched_at, raw.page, len(content.records)) for raw, content in read),
+        facts=tuple(facts_of(raw.page, content, raw.fetched_at) for raw, content in read),
         rejects=tuple(
-            PageReject(read.page, place, *reject)
-            for read in pages
-            for place, reject in enumerate(read.content.rejects, 1)
+            RejectLine(page=raw.page, place=place, **reject._asdict())
+            for raw, content in read
+            for place, reject in enumerate(content.rejects, 1)
         ),
     )
 
@@ -120,7 +125,7 @@ def write_chunks(path: UPath, chunks: Iterable[Chunk]) -> Stored:
     appears under its name only when it is whole.
     """
     facts: list[PageFacts] = []
-    rejects: list[PageReject] = []
+    rejects: list[RejectLine] = []
     seen: dict[str, tuple[datetime, int, int, str]] = {}
     losers: set[int] = set()
     conflicts = row = 0
@@ -228,3 +233,109 @@ def _publish(draft: IO[bytes], path: UPath, losers: set[int]) -> None:
                     writer.write_table(table.take(pa.array(keep, pa.int64())))
                     first += len(table)
     part.rename(path)
+
+
+class About(BaseModel):
+    """What is known about a batch.
+
+    scope: all (every stored page of a scan), pages (some pages), skus (some products), images (some images); only `all`
+    with `complete` proves that what is not in it is gone. api_calls and bytes_downloaded are those of the reading.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    run_id: str
+    made_at: datetime
+    scan_id: int
+    scope: Literal["all", "pages", "skus", "images"]
+    complete: bool
+    reason: str
+    skus: tuple[str, ...] = ()
+    external_ids: tuple[str, ...] = ()
+    records: int = 0
+    repeated: int = 0
+    conflicts: int = 0
+    rejects: tuple[RejectLine, ...] = ()
+    warnings: tuple[str, ...] = ()
+    api_calls: int = 0
+    bytes_downloaded: int = 0
+
+
+class Batches:
+    """The batches of this connector; a batch is named by the run that read it and belongs to that run's hand-overs."""
+
+    def __init__(self, handovers: HandOvers) -> None:
+        self._handovers = handovers
+
+    def write(self, name: str, chunks: Iterable[Chunk]) -> Stored:
+        """Write the records of `chunks` as the batch `name`; it counts once `describe` was called."""
+        return write_chunks(self.records(name), chunks)
+
+    def describe(self, name: str, about: About) -> None:
+        """Complete the batch with what is known about it."""
+        self._handovers.keep(name, STEP, about)
+
+    def records(self, name: str) -> UPath:
+        """The record file of a batch."""
+        return self._handovers.file(name, "records.parquet")
+
+    def about(self, name: str) -> About:
+        """What is known about a batch. Raises BatchMissingError when it is not there (any more)."""
+        found = self._handovers.find([name], STEP, About)
+        if found is None:
+            raise BatchMissingError(
+                f"the records of {name} are no longer kept; materialise image_db/records and plan again"
+            )
+        return found
+
+    def of(self, lineage: Lineage) -> About:
+        """The batch of a run's lineage, else the newest of every stored page. Raises BatchMissingError."""
+        return self.about(lineage.first_of(self.names()) or self.newest_whole())
+
+    def keep_unmatched(self, name: str, found: Unmatched) -> None:
+        """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""
+        texts = [orjson.dumps(candidates).decode() for candidates in found.unmatched["candidates"]]
+        _write_frame(self._handovers.file(name, "unmatched.parquet"), found.unmatched.assign(candidates=texts))
+        _write_frame(self._handovers.file(name, "unused.parquet"), found.unused)
+
+    def unmatched(self, name: str) -> Unmatched:
+        """What the plan of a batch found unmatched. Raises BatchMissingError when it was never planned."""
+        try:
+            frame = _read_frame(self._handovers.file(name, "unmatched.parquet"))
+            unused = _read_frame(self._handovers.file(name, "unused.parquet"))
+        except FileNotFoundError:
+            raise BatchMissingError(
+                f"nothing was planned from the records of {name}; materialise image_db/plan"
+            ) from None
+        return Unmatched(frame.assign(candidates=[orjson.loads(text) for text in frame["candidates"]]), unused)
+
+    def newest_whole(self) -> str:
+        """The newest batch of every stored page, never of a part that somebody chose. Raises BatchMissingError."""
+        found = next((about.run_id for about in self._all() if about.scope == "all"), None)
+        if found is None:
+            raise BatchMissingError(
+                "there are no records of all pages to plan from yet; materialise image_db/api_pages and "
+                "image_db/records, or start the job image_db__sync"
+            )
+        return found
+
+    def prune(self, keep: int, used: Iterable[str]) -> None:
+        """Forget all but the newest `keep` batches and those in `used`."""
+        self._handovers.prune(keep, set(used))
+
+    def names(self) -> list[str]:
+        """The batches that are there, each named by the run that made it, the newest first."""
+        return [about.run_id for about in self._all()]
+
+    def _all(self) -> list[About]:
+        return sorted(self._handovers.all(STEP, About), key=lambda about: about.made_at, reverse=True)
+
+
+def _write_frame(path: UPath, frame: pd.DataFrame) -> None:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, compression="zstd")
+    write_whole(path, buffer.getvalue())
+
+
+def _read_frame(path: UPath) -> pd.DataFrame:
+    return pd.read_parquet(io.BytesIO(path.read_bytes()))

@@ -9,9 +9,8 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.batch import Batches
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR
-from imagesync_pipelines.connectors.image_db.record_store import read_table
+from imagesync_pipelines.connectors.image_db.record_store import Batches, read_table
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product_image

@@ -88,9 +88,11 @@ def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_firs
     owners = {product_id: owner for product_id, owner in chosen.items() if owner is not None}
     bare = [one.id for one in products if one.kind == "parent" and one.id not in owners]
     if bare:
-        owners |= _owners_of_images(connection, lending_variants(connection, bare))
+        lent = lending_variants(connection, bare)
+        owner_of = _found(connection, product_image.c.id, product_image.c.product_id, lent.values())
+        owners |= {borrower: owner_of[image] for borrower, image in lent.items()}
     images = images_of(connection, set(owners.values()))
-    lenders = _skus(connection, {owner for one, owner in owners.items() if owner != one})
+    lenders = _found(connection, product.c.id, product.c.sku, {owner for one, owner in owners.items() if owner != one})
     rows = []
     for one in products:
         owner = owners.get(one.id, one.id)
@@ -107,17 +109,9 @@ def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_firs
     return rows
 
 
-def _owners_of_images(connection: sa.Connection, images: dict[int, int]) -> dict[int, int]:
-    """The product that each image is on, for images by the product that borrows them."""
-    query = sa.select(product_image.c.id, product_image.c.product_id).where(product_image.c.id == _any(images.values()))
-    owner_of = {row.id: row.product_id for row in connection.execute(query)}
-    return {borrower: owner_of[image] for borrower, image in images.items()}
-
-
-def _skus(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, str]:
-    query = sa.select(product.c.id, product.c.sku).where(product.c.id == _any(product_ids))
-    return {row.id: row.sku for row in connection.execute(query)} if product_ids else {}
-
-
-def _any(values: Collection[int]) -> sa.ColumnElement[bool]:
-    return sa.any_(sa.literal(list(values), sa.ARRAY(sa.BigInteger)))
+def _found(
+    connection: sa.Connection, key: sa.Column[int], value: sa.Column[Any], keys: Collection[int]
+) -> dict[int, Any]:
+    """The values of these ids."""
+    query = sa.select(key, value).where(key == sa.any_(sa.literal(list(keys), sa.ARRAY(sa.BigInteger))))
+    return dict(connection.execute(query).all()) if keys else {}

@@ -12,9 +12,13 @@ import pandas as pd
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
-from imagesync_pipelines.connectors.image_db.batch import About
-from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, ProductImagePlanOptions, RecordsOptions
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.record_store import About
+from imagesync_pipelines.connectors.image_db.settings import (
+    ImageDbSettings,
+    ProductImageOptions,
+    ProductImagePlanOptions,
+    RecordsOptions,
+)
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.settings import Settings

@@ -10,8 +10,7 @@ import pytest
 
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.connector import CONNECTOR
-from imagesync_pipelines.connectors.image_db.options import ImageDbOptions
-from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
+from imagesync_pipelines.connectors.image_db.settings import ImageDbOptions, ImageDbSettings
 from imagesync_pipelines.defs import pages, runs
 from imagesync_pipelines.defs.build import build_definitions
 from imagesync_pipelines.sandbox.faults import FaultKind, WireFault

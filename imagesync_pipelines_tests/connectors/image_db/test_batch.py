@@ -9,10 +9,16 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.batch import About, Batches
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
-from imagesync_pipelines.connectors.image_db.record_store import ReadPage, RejectLine, chunk_of, read_external_ids
-from imagesync_pipelines.connectors.image_db.records import read_page
+from imagesync_pipelines.connectors.image_db.record_store import (
+    About,
+    Batches,
+    RawPage,
+    RejectLine,
+    chunk_of,
+    read_external_ids,
+)
+from imagesync_pipelines.connectors.image_db.records import MIN_HEIGHT
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
@@ -38,7 +44,7 @@ def about(run_id: str, hours: int = 0) -> About:
 
 
 def make(batches: Batches, run_id: str, hours: int) -> None:
-    batches.write(run_id, [chunk_of([ReadPage(1, START, read_page(page(record(1), record(2))))])])
+    batches.write(run_id, [chunk_of([RawPage(1, START, page(record(1), record(2)))], MIN_HEIGHT)])
     batches.describe(run_id, about(run_id, hours))
 
 

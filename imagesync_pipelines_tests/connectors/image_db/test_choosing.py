@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.connectors.image_db.choosing import Chosen, choose_files, parse_time
-from imagesync_pipelines.connectors.image_db.records import read_page
+from imagesync_pipelines.connectors.image_db.records import Chosen, choose_files, parse_time, read_page
 from imagesync_pipelines.imaging.formats import WEB_KINDS, Candidate, Role, kind_of, page_file_of, thumbnail_of
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA, export, page, record
 

@@ -10,8 +10,8 @@ import pytest
 
 from imagesync_pipelines.connectors.image_db import parsing
 from imagesync_pipelines.connectors.image_db.errors import BadPageError
-from imagesync_pipelines.connectors.image_db.parsing import RawPage, parse
-from imagesync_pipelines.connectors.image_db.record_store import Chunk
+from imagesync_pipelines.connectors.image_db.parsing import parse
+from imagesync_pipelines.connectors.image_db.record_store import Chunk, RawPage
 from imagesync_pipelines_tests.connectors.image_db.made_up import page, record
 
 START = datetime(2026, 3, 1, 3, tzinfo=UTC)

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import plan_steps
 from imagesync_pipelines.connectors.image_db.errors import UnknownSkuError
-from imagesync_pipelines.connectors.image_db.options import ProductImageOptions, RecordsOptions
+from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, RecordsOptions
 from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products import applying

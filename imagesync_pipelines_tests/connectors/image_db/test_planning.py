@@ -18,8 +18,7 @@ from imagesync_pipelines.connectors.image_db.planning import (
     plan_wanted,
     rejected_rows,
 )
-from imagesync_pipelines.connectors.image_db.record_store import ReadPage, Stored, chunk_of, write_chunks
-from imagesync_pipelines.connectors.image_db.records import read_page
+from imagesync_pipelines.connectors.image_db.record_store import RawPage, Stored, chunk_of, write_chunks
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA, export, full_exports, link, page, record
 
 START = datetime(2026, 3, 1, 3, tzinfo=UTC)
@@ -42,7 +41,7 @@ def store(tmp_path: Path) -> UPath:
 
 
 def written(store: UPath, *records: Any, min_height: int = 600) -> Stored:
-    return write_chunks(store, [chunk_of([ReadPage(1, START, read_page(page(*records), min_height))])])
+    return write_chunks(store, [chunk_of([RawPage(1, START, page(*records))], min_height)])
 
 
 def planned(store: UPath, *records: Any, products: pd.DataFrame = PRODUCTS, min_height: int = 600) -> PlannedImages:

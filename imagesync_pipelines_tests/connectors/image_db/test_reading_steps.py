@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.batch import Batches
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
-from imagesync_pipelines.connectors.image_db.options import NO_END, RecordsOptions
 from imagesync_pipelines.connectors.image_db.reading_steps import KEPT_BATCHES
+from imagesync_pipelines.connectors.image_db.record_store import Batches
+from imagesync_pipelines.connectors.image_db.settings import NO_END, RecordsOptions
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines_tests.connectors.image_db.source import PER_PAGE, Connector, image, running

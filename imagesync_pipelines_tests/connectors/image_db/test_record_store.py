@@ -9,7 +9,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.image_db.record_store import (
     MATCHED_BY,
     WRITTEN,
-    ReadPage,
+    RawPage,
     Stored,
     chunk_of,
     read_canonical,
@@ -17,18 +17,18 @@ from imagesync_pipelines.connectors.image_db.record_store import (
     read_table,
     write_chunks,
 )
-from imagesync_pipelines.connectors.image_db.records import Link, read_page
+from imagesync_pipelines.connectors.image_db.records import MIN_HEIGHT, Link, read_page
 from imagesync_pipelines_tests.connectors.image_db.made_up import link, page, record
 
 START = datetime(2026, 3, 1, 3, tzinfo=UTC)
 
 
-def read_pages(*pages: list, at: datetime = START) -> list[ReadPage]:
-    return [ReadPage(number, at, read_page(page(*records))) for number, records in enumerate(pages, 1)]
+def read_pages(*pages: list, at: datetime = START) -> list[RawPage]:
+    return [RawPage(number, at, page(*records)) for number, records in enumerate(pages, 1)]
 
 
-def write(folder: Path, pages: list[ReadPage], pages_per_chunk: int = 2) -> Stored:
-    chunks = (chunk_of(pages[at : at + pages_per_chunk]) for at in range(0, len(pages), pages_per_chunk))
+def write(folder: Path, pages: list[RawPage], pages_per_chunk: int = 2) -> Stored:
+    chunks = (chunk_of(pages[at : at + pages_per_chunk], MIN_HEIGHT) for at in range(0, len(pages), pages_per_chunk))
     return write_chunks(folder / "records.parquet", chunks)
 
 
@@ -44,7 +44,7 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     stored = write(tmp_path, pages)
     assert (stored.records, stored.repeated, stored.conflicts) == (3, 0, 0)
     rows = read_table(tmp_path / "records.parquet", [*MATCHED_BY, *WRITTEN]).to_pylist()
-    expected = [found for one in pages for found in one.content.records]
+    expected = [found for one in pages for found in read_page(one.body).records]
     assert [[Link(**link) for link in row.pop("links")] for row in rows] == [
         [Link("1", "BE", True), Link("2", "", False)],
         [],
@@ -65,9 +65,9 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
 def test_an_image_on_two_pages_counts_as_on_the_page_fetched_last(tmp_path: Path, pages_per_chunk: int) -> None:
     early, late = START, START + timedelta(seconds=9)
     pages = [
-        ReadPage(1, late, read_page(page(record(1, type="new"), record(2)))),
-        ReadPage(2, early, read_page(page(record(3), record(1, type="old")))),
-        ReadPage(3, early, read_page(page(record(2), record(4)))),
+        RawPage(1, late, page(record(1, type="new"), record(2))),
+        RawPage(2, early, page(record(3), record(1, type="old"))),
+        RawPage(3, early, page(record(2), record(4))),
     ]
     results = []
     for order in (pages, pages[::-1]):
@@ -105,7 +105,7 @@ def test_a_crash_while_writing_leaves_the_store_of_before(tmp_path: Path) -> Non
     write(tmp_path, read_pages([record(1)]))
 
     def breaking():  # type: ignore[no-untyped-def]
-        yield chunk_of(read_pages([record(2)]))
+        yield chunk_of(read_pages([record(2)]), MIN_HEIGHT)
         raise OSError("power cut")
 
     with pytest.raises(OSError, match="power cut"):
@@ -115,6 +115,6 @@ def test_a_crash_while_writing_leaves_the_store_of_before(tmp_path: Path) -> Non
 
 def test_the_store_may_lie_in_an_object_store() -> None:
     path = UPath("memory://records/scan-1/records.parquet")
-    write_chunks(path, [chunk_of(read_pages([record(1)], [record(1)]))])
+    write_chunks(path, [chunk_of(read_pages([record(1)], [record(1)]), MIN_HEIGHT)])
     assert read_external_ids(path) == ["1"]
     assert [name.name for name in path.parent.iterdir()] == ["records.parquet"]

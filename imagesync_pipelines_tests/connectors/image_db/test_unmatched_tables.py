@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.image_db.options import RecordsOptions
+from imagesync_pipelines.connectors.image_db.settings import RecordsOptions
 from imagesync_pipelines.storage.schema import unmatched_article, unused_image
 from imagesync_pipelines.sync.steps import Table
 from imagesync_pipelines_tests.connectors.image_db.made_up import MEDIA

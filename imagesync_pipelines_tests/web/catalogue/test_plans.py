@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imagesync_pipelines.connectors.image_db.batch import Batches
+from imagesync_pipelines.connectors.image_db.record_store import Batches
 from imagesync_pipelines.connectors.plytix.galleries import row_key
 from imagesync_pipelines.connectors.plytix.model import ListingImage, PlytixProduct
 from imagesync_pipelines.connectors.plytix.planning import Task, payload_of
