@@ -1,6 +1,6 @@
 """The plan and what comes of it: the steps plan, product_images, unmatched_articles and export."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
     cut_to,
+    external_ids_of,
     groups_of_skus,
     plan_wanted,
     rejected_rows,
@@ -22,7 +23,6 @@ from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.exports.formats import write_exports
 from imagesync_pipelines.products.target import Payload, read_current
-from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.sync.applied import Loaded, applied_summary, load_plan
 from imagesync_pipelines.sync.apply import Applied, collector_paused
 from imagesync_pipelines.sync.connector import NoOptions
@@ -69,6 +69,8 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
     said = ", ".join(f"{number} by {rule}" for rule, number in rules.items())
     changes = changing_rows(planned.plan)
     changes = changes.assign(image=external_ids_of(changes["key"]))
+    hosts = frozenset(context.installation.settings.allowed_image_hosts)
+    policy = FetchPolicy(allowed_hosts=hosts, max_bytes=THUMBNAIL_BYTES, total_deadline=THUMBNAIL_SECONDS)
     pictures = _pictures(context, planned.plan, images, about.run_id)
     result = plan_result(
         context,
@@ -77,7 +79,7 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
         cost=f"{changing(planned.plan)} rows of our own database; no call to the image database.",
         changes=changes.loc[:, ["change", "product", "image", "reason"]],
         shown={
-            "pictures": Pictures(pictures, _picture_fetcher(context.installation.settings)),
+            "pictures": Pictures(pictures, lambda url: fetch_image(url, policy).body),
             "matched_by": Table(pd.DataFrame({"rule": rules.index, "product images": rules.to_numpy()})),
             "unmatched": len(images.unmatched),
         },
@@ -106,13 +108,19 @@ def make_plan(
     """
     batches, engine = Batches(context.handovers), context.installation.engine
     about = batches.about(batch) if batch is not None else batches.of(context.lineage)
-    name = about.run_id
-    all_products = products.read_products(engine)
+    name, all_products = about.run_id, products.read_products(engine)
     found = plan_wanted(batches.records(name), all_products)
     batches.keep_unmatched(name, Unmatched(found.unmatched, found.unused))
     current = read_current(engine, context.connector)
-    scope, images, current_here = _cut(about, found, current, all_products, only_groups)
-    rejects = rejected_rows(about.rejects, current_here, images.wanted)
+    groups = only_groups if only_groups is not None else _groups_in_scope(about, found, current, all_products)
+    images = cut_to(found, groups) if groups is not None else found
+    scope = Scope(None, Proof(about.scan_id, about.complete, about.reason) if about.scope == "all" else None)
+    judged = current
+    if groups is not None:
+        scope = Scope(frozenset(groups), None)
+    elif about.scope == "pages":  # of the images that were not read it says nothing
+        judged = current[external_ids_of(current["key"]).isin(images.read_ids)]
+    rejects = rejected_rows(about.rejects, judged, images.wanted)
     rejected = pd.concat([rejects, images.unusable], ignore_index=True).drop_duplicates("key")
     planned = plan_images(
         context,
@@ -121,7 +129,7 @@ def make_plan(
         scope,
         payload=images.matched,
         products=all_products,
-        judged=current_here,
+        judged=judged,
         rejected=rejected,
         force=options.force,
         allow_mass_delete=options.allow_mass_delete,
@@ -185,7 +193,10 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
             f"products; {done.repaired} products got their primary back; {done.rows} product images now."
         ],
         warnings=summary.warnings,
-        details=lambda: row_lines(loaded.rows),
+        details=lambda: (
+            f"{key}: {change}, {reason}" if reason else f"{key}: {change}"
+            for key, change, reason in loaded.rows[["key", "change", "reason"]].itertuples(index=False, name=None)
+        ),
         summary=summary,
         columns=PRODUCT_IMAGE_COLUMNS,
     )
@@ -217,12 +228,9 @@ def unmatched_articles(context: Run, options: NoOptions) -> StepResult:
 def export(context: Run, options: NoOptions) -> StepResult:
     """The step `export`: files of what is shown now."""
     first = context.settings.image_db_own_images_first
-    done = write_exports(context.installation.engine, context.installation.storage, own_images_first=first)
-    return StepResult(
-        rows=done.rows,
-        size=sum(done.sizes.values()),
-        shown={"files": Texts([f"{path}: {size:,} bytes" for path, size in done.sizes.items()])},
-    )
+    rows, sizes = write_exports(context.installation.engine, context.installation.storage, own_images_first=first)
+    files = Texts([f"{path}: {size:,} bytes" for path, size in sizes.items()])
+    return StepResult(rows=rows, size=sum(sizes.values()), shown={"files": files})
 
 
 def match_lines(images: PlannedImages) -> Iterator[str]:
@@ -233,12 +241,6 @@ def match_lines(images: PlannedImages) -> Iterator[str]:
     links = images.unmatched
     for external_id, number, reason in zip(links["external_id"], links["number"], links["reason"], strict=True):
         yield f"image {external_id}: article {number} is not matched, {reason}"
-
-
-def row_lines(rows: pd.DataFrame) -> Iterator[str]:
-    """One line per row of a plan (the engine's PLAN columns); for debugging."""
-    for key, change, reason in zip(rows["key"], rows["change"], rows["reason"], strict=True):
-        yield f"{key}: {change}, {reason}" if reason else f"{key}: {change}"
 
 
 def _pictures(context: Run, plan: pd.DataFrame, images: PlannedImages, batch: str) -> list[tuple[str, str]]:
@@ -255,43 +257,16 @@ def _pictures(context: Run, plan: pd.DataFrame, images: PlannedImages, batch: st
     ]
 
 
-def _picture_fetcher(settings: Settings) -> Callable[[str], bytes]:
-    """A function that fetches one small picture under the rules for URLs that are data."""
-    hosts = frozenset(settings.allowed_image_hosts)
-    policy = FetchPolicy(allowed_hosts=hosts, max_bytes=THUMBNAIL_BYTES, total_deadline=THUMBNAIL_SECONDS)
-    return lambda url: fetch_image(url, policy).body
-
-
-def _cut(
-    about: About,
-    planned: PlannedImages,
-    current: pd.DataFrame,
-    all_products: pd.DataFrame,
-    only_groups: Collection[str] | None,
-) -> tuple[Scope, PlannedImages, pd.DataFrame]:
-    """The scope of this plan with wanted and current cut to it.
-
-    Of a part of the pages only the images read are in scope: of all others it says nothing.
-    """
-    proof = Proof(about.scan_id, about.complete, about.reason)
-    if only_groups is not None:
-        groups = frozenset(only_groups)
-    elif about.scope == "skus":
-        groups = groups_of_skus(about.skus, all_products)
-    elif about.scope == "images":
-        named = external_ids_of(planned.wanted["key"]).isin(about.external_ids)
-        there = external_ids_of(current["key"]).isin(about.external_ids)
-        groups = frozenset(planned.wanted.loc[named, "group"]) | frozenset(current.loc[there, "group"])
-    elif about.scope == "pages":
-        return Scope(None, None), planned, current[external_ids_of(current["key"]).isin(planned.read_ids)]
-    else:
-        return Scope(None, proof), planned, current
-    return Scope(groups, None), cut_to(planned, groups), current
-
-
-def external_ids_of(keys: pd.Series) -> pd.Series:
-    """The image's part of the engine's keys."""
-    return keys.str.split("/", n=1).str[1]
+def _groups_in_scope(
+    about: About, planned: PlannedImages, current: pd.DataFrame, all_products: pd.DataFrame
+) -> frozenset[str] | None:
+    """The products that a batch is about; None: of all products."""
+    if about.scope == "skus":
+        return groups_of_skus(about.skus, all_products)
+    if about.scope == "images":
+        both = pd.concat([planned.wanted[["key", "group"]], current[["key", "group"]]])
+        return frozenset(both.loc[external_ids_of(both["key"]).isin(about.external_ids), "group"])
+    return None
 
 
 def _warnings(context: Run, loaded: Loaded, applied: Applied) -> list[str]:

@@ -80,7 +80,7 @@ def rejected_rows(rejects: Sequence[RejectLine], current: pd.DataFrame, wanted: 
     gone. Where another page had the same image in good order (`wanted`), the good record counts.
     """
     illegible = {reject.external_id for reject in rejects if reject.external_id is not None}
-    there = current[current["key"].str.split("/", n=1).str[1].isin(illegible)] if illegible else current.iloc[:0]
+    there = current[external_ids_of(current["key"]).isin(illegible)] if illegible else current.iloc[:0]
     rows_of = defaultdict(list)
     for key, group in zip(there["key"], there["group"], strict=True):
         rows_of[key.partition("/")[2]].append((key, group))
@@ -92,6 +92,11 @@ def rejected_rows(rejects: Sequence[RejectLine], current: pd.DataFrame, wanted: 
         found = rows_of.get(reject.external_id or "", [(name, None)])
         rows.update({key: (key, group, reason) for key, group in found if key not in good})
     return pd.DataFrame(list(rows.values()), columns=["key", "group", "reason"]).astype("str")
+
+
+def external_ids_of(keys: pd.Series) -> pd.Series:
+    """The image's part of the engine's keys."""
+    return keys.str.split("/", n=1).str[1]
 
 
 def groups_of_skus(skus: Sequence[str], products: pd.DataFrame) -> frozenset[str]:

@@ -10,7 +10,7 @@ from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Reading, Run, read_all, read_spans, stored_pages
 from imagesync_pipelines.connectors.image_db.parsing import parse
-from imagesync_pipelines.connectors.image_db.record_store import About, Batches, RawPage, Stored, read_external_ids
+from imagesync_pipelines.connectors.image_db.record_store import About, Batches, RawPage, RejectLine, read_external_ids
 from imagesync_pipelines.connectors.image_db.scan import why_incomplete
 from imagesync_pipelines.connectors.image_db.settings import ErpOptions, PagesOptions, RecordsOptions
 from imagesync_pipelines.products import erp
@@ -98,7 +98,7 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     Raises BatchMissingError when there are no stored pages to take, PagesFailedError when one that was to be read
     could not be (the others are kept), and the session's errors.
     """
-    engine, batches, span = context.installation.engine, Batches(context.handovers), options.span()
+    batches, span = Batches(context.handovers), options.span()
     landed: Reading | None = None
     if span is not None or (options.skus and not _stored_pages_are_fresh(context)):
         with source(context) as session:
@@ -110,12 +110,13 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
                 f"{len(landed.failed)} of {len(landed.failed) + len(landed.pages)} pages could not be read, the first: "
                 f"page {page}: {landed.failed[page]}. Nothing was changed; the pages that were read are kept."
             )
+    engine = context.installation.engine
     scan = scans.latest_scan(engine, CONNECTOR) if landed is None else scans.get_scan(engine, landed.scan_id)
     if scan is None:
         raise BatchMissingError("no pages are stored yet; materialise all partitions of image_db/api_pages")
     only = set(landed.pages) if landed is not None and span is not None else None
-    about, stored = _write_batch(context, options, scan, only, landed)
-    _quarantine_rejects(context, stored, whole=only is None)
+    about = _write_batch(context, options, scan, only, landed)
+    _quarantine_rejects(context, about.rejects, whole=only is None)
     used = {str(header.scope[BATCH]) for header in context.plans.all(CONNECTOR) if BATCH in header.scope}
     batches.prune(KEPT_BATCHES, used=used)
     # Where releases before hand-overs kept their batches; their plans are made again.
@@ -148,7 +149,7 @@ def _write_batch(
     scan: scans.Scan,
     only: Collection[int] | None,
     landed: Reading | None,
-) -> tuple[About, Stored]:
+) -> About:
     """Keep the records of a scan's pages as this run's batch. only: of these pages; landed: how they were just read."""
     batches, settings = Batches(context.handovers), context.settings
     entries = [entry for entry in stored_pages(context).entries(scan.id) if only is None or entry.page in only]
@@ -182,7 +183,7 @@ def _write_batch(
         bytes_downloaded=landed.bytes if landed else scan.bytes,
     )
     batches.describe(context.run_id, about)
-    return about, stored
+    return about
 
 
 def _blocks_read(context: Run, landed: Reading) -> PartitionOutcomes:
@@ -222,21 +223,11 @@ def _raw_pages(context: Run, scan: scans.Scan, only: Collection[int] | None, tot
         context.progress("pages validated", done, total)
 
 
-def _quarantine_rejects(context: Run, stored: Stored, *, whole: bool) -> None:
+def _quarantine_rejects(context: Run, rejects: Collection[RejectLine], *, whole: bool) -> None:
     """Put the rejects in quarantine and take out those that are in order now (or, on a whole scan, gone)."""
     table = context.quarantine
-    items = [
-        QuarantineItem(
-            reject.external_id or f"page {reject.page}, reject {reject.place}",
-            None,
-            RECORD_STAGE,
-            reject.reason,
-            reject.raw,
-        )
-        for reject in stored.rejects
-    ]
-    table.put(items)
-    bad = {item.key for item in items}
+    bad = {one.external_id or f"page {one.page}, reject {one.place}": one for one in rejects}
+    table.put([QuarantineItem(key, None, RECORD_STAGE, one.reason, one.raw) for key, one in bad.items()])
     held = [entry for entry in table.list() if entry.stage == RECORD_STAGE and entry.key not in bad]
     if held:
         valid = set(read_external_ids(Batches(context.handovers).records(context.run_id)))

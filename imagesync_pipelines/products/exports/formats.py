@@ -79,13 +79,6 @@ class Kind(NamedTuple):
     write: Callable[[Batches], Iterator[bytes]]
 
 
-class Exported(NamedTuple):
-    """What was written: rows in each file, and the size of each in bytes by its path below the storage root."""
-
-    rows: int
-    sizes: dict[str, int]
-
-
 def kind_of(wanted: Format) -> Kind:
     """What there is to know of it."""
     return {
@@ -108,8 +101,11 @@ def export(
         yield from kind_of(wanted).write(read_rows(connection, conditions, own_images_first=own_images_first))
 
 
-def write_exports(engine: sa.Engine, storage: UPath, *, own_images_first: bool = False) -> Exported:
-    """Write every format as a file below the storage root; a file is replaced whole or not at all."""
+def write_exports(engine: sa.Engine, storage: UPath, *, own_images_first: bool = False) -> tuple[int, dict[str, int]]:
+    """Write every format as a file below the storage root; a file is replaced whole or not at all.
+
+    Gives the rows in each file, and the size of each in bytes by its path.
+    """
     rows, sizes = 0, {}
 
     def counted(batches: Batches) -> Batches:
@@ -123,7 +119,7 @@ def write_exports(engine: sa.Engine, storage: UPath, *, own_images_first: bool =
         for kind in map(kind_of, Format):
             batches = counted(read_rows(connection, own_images_first=own_images_first))
             sizes[f"{FOLDER}/{kind.file_name}"] = write_stream(storage / FOLDER / kind.file_name, kind.write(batches))
-    return Exported(rows, sizes)
+    return rows, sizes
 
 
 def write_csv(batches: Batches) -> Iterator[bytes]:
