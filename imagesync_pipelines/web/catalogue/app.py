@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from importlib.resources import files
 
-from fastapi import APIRouter, Depends, FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware.sessions import SessionMiddleware
 from starlette.staticfiles import StaticFiles
 
@@ -48,12 +48,7 @@ def build_app(opened: Opened) -> FastAPI:
     app.mount("/static", StaticFiles(directory=str(files(__package__) / "static")), name="static")
     for router in ROUTERS:
         app.include_router(router)
-    _add_admin(app, opened)
-    return app
-
-
-def _add_admin(app: FastAPI, opened: Opened) -> None:
-    """Sessions, and the pages for people who log in."""
+    # Sessions, and the pages for people who log in.
     app.add_middleware(BodyLimit, largest=LARGEST_FORM)
     app.add_middleware(
         SessionMiddleware,
@@ -64,7 +59,6 @@ def _add_admin(app: FastAPI, opened: Opened) -> None:
         https_only=opened.shared.environment == "production",
     )
     app.state.templates.env.globals.update(visitor=shown_visitor, csrf_token=csrf_token, told_once=told)
-    ours = APIRouter(include_in_schema=False, dependencies=[Depends(from_our_form)])
     for router in ADMIN_ROUTERS:
-        ours.include_router(router)
-    app.include_router(ours)
+        app.include_router(router, dependencies=[Depends(from_our_form)])
+    return app

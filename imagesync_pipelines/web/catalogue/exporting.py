@@ -1,7 +1,6 @@
 """Exports over HTTP: a stream that begins before the answer does, and few of them at once."""
 
 from collections.abc import Collection, Generator, Mapping
-from dataclasses import dataclass, field
 from itertools import chain
 from threading import BoundedSemaphore
 from typing import Annotated, Any
@@ -48,42 +47,48 @@ class Streamed(StreamingResponse):
                 await to_thread.run_sync(self._rest.close)
 
 
-@dataclass
 class Exports:
     """The exports that this process gives at the moment."""
 
-    opened: Opened
-    free: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MOST_AT_ONCE))
+    def __init__(self, opened: Opened) -> None:
+        self._opened = opened
+        self._free = BoundedSemaphore(MOST_AT_ONCE)
 
     def answer(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]] = ()) -> Response:
         """The export as a file to keep; refused with 503 while as many as may be are under way.
 
         Its beginning is read here, so that a database that does not answer is an error and no broken file.
         """
-        if not self.free.acquire(blocking=False):
+        if not self._free.acquire(blocking=False):
             raise HTTPException(503, f"{MOST_AT_ONCE} exports are being read already; try again in a moment.", RETRY)
         stream = self._stream(wanted, conditions)
-        first = next(stream, b"")
-        kind = kind_of(wanted)
-        headers = {
-            "Content-Disposition": f'attachment; filename="{kind.file_name}"',
-            "Cache-Control": "private, no-store",
-        }
+        first, kind = next(stream, b""), kind_of(wanted)
+        disposition = f'attachment; filename="{kind.file_name}"'
+        headers = {"Content-Disposition": disposition, "Cache-Control": "private, no-store"}
         return Streamed(first, stream, headers, kind.media_type)
 
     def _stream(self, wanted: Format, conditions: Collection[sa.ColumnElement[bool]]) -> Generator[bytes, None, None]:
         """The bytes; the place is free again when all were read or the reader went away."""
         try:
-            first = self.opened.showing.image_db_own_images_first
-            yield from export(self.opened.engine, wanted, conditions, own_images_first=first)
+            first = self._opened.showing.image_db_own_images_first
+            yield from export(self._opened.engine, wanted, conditions, own_images_first=first)
         finally:
-            self.free.release()
+            self._free.release()
+
+
+def _exports_of(request: Request) -> Exports:
+    exports: Exports = request.app.state.exports
+    return exports
+
+
+_Exports = Annotated[Exports, Depends(_exports_of)]
 
 
 @router.get("/exports/{wanted}", name="export")
-def export_of_list(request: Request, opened: Here, asked: Annotated[Asked, Depends(asked)], wanted: Format) -> Response:
+def export_of_list(
+    exports: _Exports, opened: Here, asked: Annotated[Asked, Depends(asked)], wanted: Format
+) -> Response:
     """The images of the products that the list shows with these filters, all pages of it."""
-    exports: Exports = request.app.state.exports
     return exports.answer(wanted, conditions_of(asked.filters, opened.showing))
 
 
@@ -104,10 +109,9 @@ _FILES: dict[int | str, dict[str, Any]] = {
 
 
 @api_router.get("/exports/{wanted}", response_class=Response, responses={**_FILES, **documented()})
-def export_everything(request: Request, _: Exporter, wanted: Format) -> Response:
+def export_everything(exports: _Exports, _: Exporter, wanted: Format) -> Response:
     """A row for every image that is shown for a product, in the order of SKU and position.
 
     The file is of one moment and is streamed: read it as it comes. An answer that breaks off is no whole file.
     """
-    exports: Exports = request.app.state.exports
     return exports.answer(wanted)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from threading import Lock
 from typing import ParamSpec, TypeVar
 
@@ -20,7 +21,6 @@ from imagesync_pipelines.web.catalogue.settings import CatalogueSettings
 P = ParamSpec("P")
 T = TypeVar("T")
 SECRET_FILE = "catalogue.secret"  # noqa: S105 - a file name
-
 
 ReadRuns = Callable[[int, str | None], Sequence[PastRun]]
 """The last so many runs, newest first, of one connector or (None) of all."""
@@ -74,10 +74,6 @@ def open_catalogue(place: Installation, read_runs: ReadRuns) -> Opened:
         showing=load_settings(ShowingSettings),
         settings=settings,
         session_secret=settings.session_secret or kept_secret(place.locations.home / SECRET_FILE),
-        clock=_now,
+        clock=partial(datetime.now, UTC),
         read_runs=read_runs,
     )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

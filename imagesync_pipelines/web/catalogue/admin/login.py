@@ -96,12 +96,9 @@ def seconds_to_wait(engine: sa.Engine, name: str, address: str, now: float) -> i
     """Count one try at logging in; 0 when it may go on, else the seconds until the next may. `now`: since 1970."""
     # The address first: whoever is stopped there does not count against the name.
     for kind, value, window in (("address", address, BY_ADDRESS), ("name", name, BY_NAME)):
-        wait = take(engine, _budget_of(kind, value), (window,), now)
+        # People type passwords into the field of the name: what was typed is not kept.
+        hidden = hashlib.sha256(value.encode("utf-8", "replace")).hexdigest()[:32]
+        wait = take(engine, f"catalogue:login:{kind}:{hidden}", (window,), now)
         if wait:
             return math.ceil(wait)
     return 0
-
-
-def _budget_of(kind: str, value: str) -> str:
-    # People type passwords into the field of the name: what was typed is not kept.
-    return f"catalogue:login:{kind}:{hashlib.sha256(value.encode('utf-8', 'replace')).hexdigest()[:32]}"

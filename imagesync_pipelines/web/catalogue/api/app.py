@@ -3,7 +3,6 @@
 from typing import Any
 
 from fastapi import Depends, FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from imagesync_pipelines.web.catalogue import exporting
 from imagesync_pipelines.web.catalogue.api import changes, products
@@ -28,15 +27,28 @@ Products, their images and their primary image, for shops, tills and ERPs. Send 
 """
 
 
+class Api(FastAPI):
+    """The application, whose document also has the shape of a problem, which no route gives back by itself."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            schemas = super().openapi()["components"]["schemas"]
+            for model in (Problem, Wrong):
+                schemas[model.__name__] = model.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas[model.__name__].pop("$defs", None)
+        return super().openapi()
+
+
 def build_api(opened: Opened) -> FastAPI:
     """The API over what was opened; its document is at openapi.json and needs no key."""
-    app = FastAPI(
+    app = Api(
         title="Product images",
         version="1",
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
-        openapi_url="/openapi.json",
+        servers=[{"url": PATH}],
         redirect_slashes=False,
     )
     app.state.opened = opened
@@ -45,24 +57,4 @@ def build_api(opened: Opened) -> FastAPI:
     add_handlers(app)
     for router in ROUTERS:
         app.include_router(router, dependencies=[Depends(known_only)])
-    app.openapi = lambda: _document(app)  # type: ignore[method-assign]
     return app
-
-
-def _document(app: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document with the shape of a problem, which no route gives back by itself."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            description=app.description,
-            routes=app.routes,
-            servers=[{"url": PATH}],
-        )
-        schemas = document["components"]["schemas"]
-        for model in (Problem, Wrong):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schema.pop("$defs", None)
-            schemas[model.__name__] = schema
-        app.openapi_schema = document
-    return app.openapi_schema

@@ -78,11 +78,6 @@ def picture_token(opened: Opened, url: str) -> str:
     return token
 
 
-def placeholder() -> bytes:
-    """The grey picture that says that there is none."""
-    return (files(PACKAGE) / "static" / "no-picture.svg").read_bytes()
-
-
 async def _answer(request: Request, originals: tuple[OriginalPicture, ...], purpose: Purpose, caching: str) -> Response:
     derivatives: Derivatives = request.app.state.derivatives
     encoding = wanted_encoding(request.headers.get("accept", ""))
@@ -97,7 +92,8 @@ async def _answer(request: Request, originals: tuple[OriginalPicture, ...], purp
 
 
 def _grey() -> Response:
-    return Response(placeholder(), media_type="image/svg+xml", headers={"Cache-Control": ASK_AGAIN})
+    grey = (files(PACKAGE) / "static" / "no-picture.svg").read_bytes()
+    return Response(grey, media_type="image/svg+xml", headers={"Cache-Control": ASK_AGAIN})
 
 
 def _signer(opened: Opened) -> URLSafeSerializer:

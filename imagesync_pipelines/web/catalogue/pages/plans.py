@@ -1,8 +1,7 @@
 """Stored plans: what was about to change, with pictures before and after."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import pandas as pd
 from fastapi import APIRouter, Query, Request
@@ -76,10 +75,9 @@ def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit
     there = header.connector in connector_titles()  # a connector may have been taken out since
     pictures_of = connector_named(header.connector).pictures_of if there else keys_alone
     pictures = pictures_of(opened.engine, opened.storage, header, part)
-    return [_line(row, shown) for row, shown in zip(part, pictures, strict=True)], len(found)
-
-
-def _line(row: Mapping[str, Any], shown: RowPictures) -> PlanLine:
-    named, reason = row.get("product"), row["reason"]
-    product = str(row["group"]) if named is None or pd.isna(named) else str(named)
-    return PlanLine(product, "" if pd.isna(reason) else str(reason), shown)
+    lines = []
+    for row, shown in zip(part, pictures, strict=True):
+        named, reason = row.get("product"), row["reason"]
+        product = str(row["group"]) if named is None or pd.isna(named) else str(named)
+        lines.append(PlanLine(product, "" if pd.isna(reason) else str(reason), shown))
+    return lines, len(found)
