@@ -6,16 +6,15 @@ daemon nothing is sent: the person at the terminal sees the error and the exit c
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import apprise
 import dagster as dg
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from imagesync_pipelines.defs.history import FAILURE_EVENTS, RunFailure, run_failure
 from imagesync_pipelines.defs.launching import partition_text
@@ -34,8 +33,7 @@ class AlertNotSentError(Exception):
     """A message reached none of its targets; the text names them by kind only, because their URLs hold secrets."""
 
 
-@dataclass(frozen=True)
-class Sent:
+class Sent(BaseModel):
     """What is remembered of the messages of one kind: when the last was sent, how many were not sent since."""
 
     at: datetime
@@ -169,7 +167,7 @@ def tell_once(
     """
     now, last = now or datetime.now(UTC), _recall(instance, alert.kind, log)
     if last is not None and now - last.at < timedelta(minutes=settings.alert_repeat_minutes):
-        _remember(instance, alert.kind, Sent(last.at, last.suppressed + 1), log)
+        _remember(instance, alert.kind, Sent(at=last.at, suppressed=last.suppressed + 1), log)
         log.info("%s: like one sent at %s; not sent again.", alert.title, last.at.isoformat())
         return False
     lines = [*alert.lines]
@@ -177,7 +175,7 @@ def tell_once(
         lines.append(f"{last.suppressed} more failures of this kind were not sent since {last.at:%Y-%m-%d %H:%M} UTC.")
     for problem in send(settings.alert_urls, alert.title, "\n".join([*lines, alert.link])):
         log.warning(problem)
-    _remember(instance, alert.kind, Sent(now), log)
+    _remember(instance, alert.kind, Sent(at=now), log)
     return True
 
 
@@ -210,8 +208,7 @@ def _recall(instance: dg.DagsterInstance, kind: str, log: logging.Logger) -> Sen
     """
     try:
         stored = instance.daemon_cursor_storage.get_cursor_values({kind}).get(kind)
-        value = json.loads(stored) if stored is not None else None
-        return Sent(datetime.fromisoformat(value["at"]), int(value["suppressed"])) if value is not None else None
+        return None if stored is None else Sent.model_validate_json(stored)
     except Exception as error:  # noqa: BLE001
         log.warning("What was sent before could not be read, so this is sent: %s", type(error).__name__)
         return None
@@ -220,7 +217,7 @@ def _recall(instance: dg.DagsterInstance, kind: str, log: logging.Logger) -> Sen
 def _remember(instance: dg.DagsterInstance, kind: str, sent: Sent, log: logging.Logger) -> None:
     """Keep what was sent for the next failure; when that fails, the next one is sent too."""
     try:
-        instance.daemon_cursor_storage.set_cursor_values({kind: json.dumps(asdict(sent), default=datetime.isoformat)})
+        instance.daemon_cursor_storage.set_cursor_values({kind: sent.model_dump_json()})
     except Exception as error:  # noqa: BLE001
         log.warning("What was sent could not be written down: %s", type(error).__name__)
 

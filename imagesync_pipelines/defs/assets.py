@@ -12,7 +12,6 @@ from imagesync_pipelines.defs.work import config_of, context_of, run_step, secre
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.sync.connector import Check, Connector, Job, Step
 from imagesync_pipelines.sync.job_runs import job_name, op_name
-from imagesync_pipelines.sync.steps import CheckResult
 
 OWNERS = ["team:product-images"]
 # A run that had to leave something tells here when one like it can go on; the sensors read it.
@@ -177,7 +176,16 @@ def _check(connector: Connector, check: Check) -> Any:
         with context.resources.installation.open() as opened:
             found = check.run(context_of(context, connector, step, opened))
         for selected in sorted(context.selected_asset_check_keys):
-            yield _answer(check, selected, found[selected.name])
+            answer = found[selected.name]
+            severe = check.severe if answer.severe is None else answer.severe
+            yield dg.AssetCheckResult(
+                asset_key=selected.asset_key,
+                check_name=selected.name,
+                passed=answer.passed,
+                severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
+                description=answer.description,
+                metadata=dict(shown_metadata(answer.shown)),
+            )
 
     decorate: Any = dg.multi_asset_check(
         name=f"{connector.name}__{check.group or f'{check.step}_{specs[0].name}'}",
@@ -186,15 +194,3 @@ def _check(connector: Connector, check: Check) -> Any:
         required_resource_keys={"installation", connector.name, "progress"},
     )
     return decorate(look)
-
-
-def _answer(check: Check, key: dg.AssetCheckKey, found: CheckResult) -> dg.AssetCheckResult:
-    severe = check.severe if found.severe is None else found.severe
-    return dg.AssetCheckResult(
-        asset_key=key.asset_key,
-        check_name=key.name,
-        passed=found.passed,
-        severity=dg.AssetCheckSeverity.ERROR if severe else dg.AssetCheckSeverity.WARN,
-        description=found.description,
-        metadata=dict(shown_metadata(found.shown)),
-    )

@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import dagster as dg
+from dagster._utils.error import SerializableErrorInfo
 
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import ERROR_CLASS_KEY, SUMMARY_KEY, clean_text
@@ -37,19 +38,6 @@ class RunFailure:
     steps: tuple[str, ...]
     error_class: str
     message: str
-
-
-class StoredError(Protocol):
-    """An exception as Dagster stores it: `message` starts with the name of its class, `cause` is a StoredError."""
-
-    @property
-    def message(self) -> str: ...
-
-    @property
-    def cls_name(self) -> str | None: ...
-
-    @property
-    def cause(self) -> Any: ...
 
 
 def history(instance: dg.DagsterInstance, limit: int, connector: str | None = None) -> list[PastRun]:
@@ -87,7 +75,7 @@ def run_failure(events: Iterable[dg.DagsterEvent]) -> RunFailure | None:
     if not failed:
         return None
     # A run that Dagster's monitoring declares dead ends with an event without data.
-    error: StoredError | None = getattr(failed[-1].event_specific_data, "error", None)
+    error: SerializableErrorInfo | None = getattr(failed[-1].event_specific_data, "error", None)
     if error is not None:
         root = _root(error)
         return RunFailure((), root.cls_name or _DIED, clean_text(_text(root), ()))
@@ -113,14 +101,14 @@ def _step_error(event: dg.DagsterEvent) -> tuple[str, str]:
     return name, told.description or message
 
 
-def _root(error: StoredError) -> StoredError:
+def _root(error: SerializableErrorInfo) -> SerializableErrorInfo:
     """The error that started it, with Dagster's own wrappers (step execution, retries) taken off."""
     while error.cause is not None and (error.cls_name or "Dagster").startswith(("Dagster", "RetryRequested")):
         error = error.cause
     return error
 
 
-def _text(error: StoredError) -> str:
+def _text(error: SerializableErrorInfo) -> str:
     """The text of a stored error, without the name of its class in front."""
     first, _, rest = error.message.strip().partition(": ")
     if error.cls_name and first.split(".")[-1] == error.cls_name:

@@ -9,7 +9,7 @@ import atexit
 import os
 import shutil
 import tempfile
-from typing import TypedDict
+from collections.abc import Mapping
 
 from dagster import Field
 from dagster._config.config_schema import UserConfigSchema
@@ -24,12 +24,6 @@ from imagesync_pipelines.storage.errors import StorageError
 PASSING_FOLDER = "IMAGESYNC_PASSING_DAGSTER_FOLDER"
 
 
-class StorageConfig(TypedDict):
-    """What dagster.yaml says: the name of the variable with the address of Dagster's database."""
-
-    url_variable: str
-
-
 class InstallationStorage(DagsterStorage, ConfigurableClass):
     """Never an instance itself: `from_config_value` gives one of Dagster's own storages."""
 
@@ -40,7 +34,7 @@ class InstallationStorage(DagsterStorage, ConfigurableClass):
 
     @classmethod
     def from_config_value(  # type: ignore[override] # Dagster wants the class itself; a storage of its own does as well
-        cls, inst_data: ConfigurableClassData | None, config_value: StorageConfig
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, str]
     ) -> DagsterStorage:
         """PostgreSQL when the variable is set; without any installation, SQLite in a folder that goes with the command.
 

@@ -3,7 +3,6 @@
 A secret is shown by the name of its variable only, and read at run time.
 """
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -33,10 +32,6 @@ class InstallationResource(dg.ConfigurableResource):
 
 class SettingsResource(dg.ConfigurableResource):
     """The settings of one connector, as the environment has them when a run starts."""
-
-    def values(self) -> Mapping[str, Any]:
-        """What a person set on the resource in code, over the environment."""
-        return {}
 
 
 def settings_resource(connector: Connector) -> SettingsResource:

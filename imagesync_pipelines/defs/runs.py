@@ -28,7 +28,6 @@ from imagesync_pipelines.storage.database import check_answers
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.connector import Connector, Job
 from imagesync_pipelines.sync.job_runs import JobRun
 from imagesync_pipelines.sync.steps import Progress, silent
 
@@ -116,8 +115,8 @@ def sync(
     connector = connector_named(name)
     options = connector.options.model_validate(asked)
     # Made once: what a default takes from this moment is the same for all accounts.
-    same = options.model_dump(mode="json")
-    yield from _each(connector, connector.job(connector.job_for(options)), accounts, same, settings, progress)
+    same, job = options.model_dump(mode="json"), connector.job_for(options)
+    yield from run_job(name, job, accounts, settings=settings, progress=progress, **same)
 
 
 def run_job(
@@ -131,7 +130,21 @@ def run_job(
 ) -> Iterator[tuple[str, RunOutcome]]:
     """Run another job of a connector, such as a scrub or a clean-up; otherwise as `sync`."""
     connector = connector_named(name)
-    yield from _each(connector, connector.job(job), accounts, asked, settings, progress)
+    chosen = connector.job(job)
+    load_settings(connector.settings)  # a wrong setting is told before a database is started
+    shared = settings or load_settings(Settings)
+    if not connector.per_account(chosen):
+        with opened(settings) as (installation, instance):
+            tags = pages.range_tags_of(instance, connector, chosen, installation.settings, _logger.warning)
+            request = job_runs.job_run(connector, chosen, "", asked, tags)
+            yield "", _run(installation, instance, request, progress)
+        return
+    known = load_accounts(shared)
+    wanted = launching.chosen_accounts(connector, known, accounts)
+    with opened(settings) as (installation, instance):
+        launching.keep_partitions(instance, connector, known)
+        for account in wanted:
+            yield account, _run(installation, instance, job_runs.job_run(connector, chosen, account, asked), progress)
 
 
 def only(outcomes: Iterator[tuple[str, RunOutcome]]) -> RunOutcome:
@@ -187,30 +200,6 @@ def _process_name(number: int) -> str:
         return f"{number}/{psutil.Process(number).create_time():.0f}"
     except psutil.NoSuchProcess:
         return ""
-
-
-def _each(
-    connector: Connector,
-    job: Job,
-    accounts: Sequence[str],
-    asked: Mapping[str, Any],
-    settings: Settings | None,
-    progress: Progress,
-) -> Iterator[tuple[str, RunOutcome]]:
-    load_settings(connector.settings)  # a wrong setting is told before a database is started
-    shared = settings or load_settings(Settings)
-    if not connector.per_account(job):
-        with opened(settings) as (installation, instance):
-            tags = pages.range_tags_of(instance, connector, job, installation.settings, _logger.warning)
-            request = job_runs.job_run(connector, job, "", asked, tags)
-            yield "", _run(installation, instance, request, progress)
-        return
-    known = load_accounts(shared)
-    chosen = launching.chosen_accounts(connector, known, accounts)
-    with opened(settings) as (installation, instance):
-        launching.keep_partitions(instance, connector, known)
-        for account in chosen:
-            yield account, _run(installation, instance, job_runs.job_run(connector, job, account, asked), progress)
 
 
 def _run(installation: Installation, instance: dg.DagsterInstance, request: JobRun, progress: Progress) -> RunOutcome:

@@ -2,10 +2,11 @@
 
 import logging
 import traceback
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, is_dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import dagster as dg
@@ -56,22 +57,6 @@ class Stage:
         self.summary = summary
 
 
-@dataclass(frozen=True)
-class DagsterBlocks:
-    """The page partitions of a connector, as its steps see them."""
-
-    instance: dg.DagsterInstance
-    definition: str
-
-    def known(self) -> Sequence[str]:
-        """All of them, in the order in which they were added."""
-        return self.instance.get_dynamic_partitions(self.definition)
-
-    def add(self, keys: Sequence[str]) -> None:
-        """Add some after those that are there."""
-        self.instance.add_dynamic_partitions(self.definition, list(keys))
-
-
 def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.AssetKey) -> StepResult:
     """Do a step's work for Dagster; `about` is the asset whose records it belongs to.
 
@@ -87,7 +72,8 @@ def run_step(context: WorkContext, connector: Connector, step: Step, about: dg.A
             started_at=datetime.now(UTC) if started is None else datetime.fromtimestamp(started, UTC),
             progress=context.resources.progress,
             partitions=tuple(context.partition_keys) if step.partitions == "pages" else (),
-            blocks=DagsterBlocks(context.instance, connector.page_partitions),
+            known_blocks=partial(context.instance.get_dynamic_partitions, connector.page_partitions),
+            add_blocks=partial(context.instance.add_dynamic_partitions, connector.page_partitions),
             note_summary=work.note,
         )  # fmt: skip
         if run.account and connector.accounts is not None:
@@ -285,12 +271,7 @@ def is_permanent(error: BaseException) -> bool:
 
 def _observe_failure(context: WorkContext, asset_key: dg.AssetKey, work: Stage, message: str) -> None:
     """Record the summary of work that failed as an observation: a failed step leaves no materialization."""
-    known, now = work.summary, datetime.now(UTC)
-    failed = Summary("failed", work.started_at, now, error_message=message)
-    told = (
-        failed
-        if known is None
-        else replace(known, status="failed", started_at=work.started_at, completed_at=now, error_message=message)
-    )
-    metadata = summary_metadata(told, counted=known is not None)
+    ended = {"status": "failed", "started_at": work.started_at, "completed_at": datetime.now(UTC)}
+    told = replace(work.summary or Summary(**ended), **ended, error_message=message)
+    metadata = summary_metadata(told, counted=work.summary is not None)
     context.log_event(dg.AssetObservation(asset_key=asset_key, metadata=metadata))

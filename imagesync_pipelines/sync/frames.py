@@ -29,7 +29,7 @@ PLAN_COLUMNS = (
 )
 
 _EXAMPLES = 3
-_ONE_GROUP = "a key belongs to one group for good, so make the group a part of it"
+ONE_GROUP = "; a key belongs to one group for good, so make the group a part of it"
 
 
 def check_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -38,21 +38,14 @@ def check_rows(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     Raises ValueError, with `name` and examples, for a missing column, a null key, group or fingerprint, a position that
     is no whole number, and a key that is there twice.
     """
-    _need_columns(frame, name, ROW_COLUMNS)
-    for column in ("key", "group", "fingerprint"):
-        nulls = int(frame[column].isna().sum())
-        if nulls:
-            raise ValueError(f"{name}: {nulls} rows have no {column}; every row needs one")
-    rows = frame.loc[:, list(ROW_COLUMNS)].reset_index(drop=True)
+    rows = _columns_of(frame, name, ROW_COLUMNS, filled=("key", "group", "fingerprint"))
     try:
         positions = rows["position"].astype("Int64")
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name}: position must be a whole number or NA ({error})") from None
     texts: dict[str, str] = dict.fromkeys(("key", "group", "fingerprint", "content"), "str")
     rows = rows.assign(position=positions).astype(texts)
-    if not rows["key"].is_unique:
-        twice = rows.loc[rows["key"].duplicated(), "key"]
-        raise ValueError(f"{name}: {len(twice)} keys are there more than once, {_such(twice)}")
+    refuse(rows.loc[rows["key"].duplicated(), "key"], f"{name}: {{}} keys are there more than once")
     return rows
 
 
@@ -63,12 +56,7 @@ def check_rejected(frame: pd.DataFrame | None) -> pd.DataFrame:
     """
     if frame is None:
         return pd.DataFrame({column: pd.Series(dtype="str") for column in REJECTED_COLUMNS})
-    _need_columns(frame, "rejected", REJECTED_COLUMNS)
-    for column in ("key", "reason"):
-        nulls = int(frame[column].isna().sum())
-        if nulls:
-            raise ValueError(f"rejected: {nulls} rows have no {column}; every row needs one")
-    return frame.loc[:, list(REJECTED_COLUMNS)].astype("str").reset_index(drop=True)
+    return _columns_of(frame, "rejected", REJECTED_COLUMNS, filled=("key", "reason")).astype("str")
 
 
 def check_plan(frame: pd.DataFrame) -> None:
@@ -91,38 +79,24 @@ def among(values: pd.Series, members: pd.Series) -> pd.Series:
     return pd.Series(np.isin(codes[len(members) :], codes[: len(members)]), index=values.index)
 
 
-def check_scope(wanted: pd.DataFrame, scope: Scope) -> None:
-    """Raises ValueError when `wanted` has rows outside the scope: then its maker and the scope's disagree."""
-    outside = wanted.loc[~in_scope(wanted["group"], scope), "key"]
-    if len(outside):
-        raise ValueError(f"wanted: {len(outside)} rows lie outside the scope, {_such(outside)}")
+def refuse(keys: pd.Series, told: str, because: str = "") -> None:
+    """Raises ValueError, with their number in the place of {} and examples, when there are any keys."""
+    if len(keys):
+        examples = ", ".join(repr(key) for key in keys.head(_EXAMPLES))
+        raise ValueError(f"{told.format(len(keys))}, such as {examples}{because}")
 
 
-def refuse_moved_keys(keys: pd.Series, before: pd.Series, after: pd.Series) -> None:
-    """Raises ValueError when a key has one group in current and another in wanted; NA on either side is no group."""
-    moved = keys[before.notna() & after.notna() & (before != after)]
-    if len(moved):
-        raise ValueError(
-            f"{len(moved)} keys have another group in wanted than in current, {_such(moved)}; {_ONE_GROUP}"
-        )
-
-
-def refuse_keys_elsewhere(wanted: pd.Series, outside: pd.Series) -> None:
-    """Raises ValueError when a wanted key is in current in a group outside the scope."""
-    if outside.empty:
-        return
-    elsewhere = wanted[among(wanted, outside)]
-    if len(elsewhere):
-        raise ValueError(
-            f"{len(elsewhere)} wanted keys lie in current outside the scope, {_such(elsewhere)}; {_ONE_GROUP}"
-        )
+def _columns_of(frame: pd.DataFrame, name: str, columns: Collection[str], filled: Collection[str]) -> pd.DataFrame:
+    """These columns with a plain row index. Raises ValueError for one that is missing, and a null in `filled`."""
+    _need_columns(frame, name, columns)
+    for column in filled:
+        nulls = int(frame[column].isna().sum())
+        if nulls:
+            raise ValueError(f"{name}: {nulls} rows have no {column}; every row needs one")
+    return frame.loc[:, list(columns)].reset_index(drop=True)
 
 
 def _need_columns(frame: pd.DataFrame, name: str, columns: Collection[str]) -> None:
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         raise ValueError(f"{name}: the columns {', '.join(missing)} are missing")
-
-
-def _such(keys: pd.Series) -> str:
-    return "such as " + ", ".join(repr(key) for key in keys.head(_EXAMPLES))

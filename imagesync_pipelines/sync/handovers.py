@@ -65,10 +65,7 @@ def plan_to_look_at(plans: Plans, connector: str, lineage: Lineage) -> PlanHeade
 
 def _of_lineage(stored: Sequence[PlanHeader], lineage: Lineage) -> PlanHeader | None:
     """Of these plans, the newest first, the one that a run's lineage made; pieces of another's application apart."""
-    by_run: dict[str, PlanHeader] = {}
-    for header in stored:
-        if header.run_id is not None and not header.scope.get(PIECE):
-            by_run.setdefault(header.run_id, header)
+    by_run = {one.run_id: one for one in reversed(stored) if one.run_id is not None and not one.scope.get(PIECE)}
     run = lineage.first_of(by_run)
     return None if run is None else by_run[run]
 

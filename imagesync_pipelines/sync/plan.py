@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 from imagesync_pipelines.sync.frames import (
+    ONE_GROUP,
     PLAN_COLUMNS,
     among,
     check_rejected,
     check_rows,
-    check_scope,
     in_scope,
-    refuse_keys_elsewhere,
-    refuse_moved_keys,
+    refuse,
 )
 from imagesync_pipelines.sync.model import Change, Scope, group_state
 
@@ -55,15 +54,19 @@ def build_plan(
     Raises ValueError for frames that are not as described and for wanted rows outside the scope.
     """
     wanted = check_rows(wanted, "wanted")
-    check_scope(wanted, scope)
+    # Else the maker of the rows and the scope's disagree.
+    refuse(wanted.loc[~in_scope(wanted["group"], scope), "key"], "wanted: {} rows lie outside the scope")
     current = check_rows(current, "current")
     here = in_scope(current["group"], scope)
-    refuse_keys_elsewhere(wanted["key"], current.loc[~here, "key"])
+    elsewhere = among(wanted["key"], current.loc[~here, "key"])
+    refuse(wanted.loc[elsewhere, "key"], "{} wanted keys lie in current outside the scope", ONE_GROUP)
     current = current[here]
     rejects = _rejects_in_scope(rejected, scope)
     wanted = wanted[~among(wanted["key"], rejects["key"])]
     joined = _join(wanted, current)
-    refuse_moved_keys(joined["key"], joined["group_before"], joined["group_after"])
+    before, after = joined["group_before"], joined["group_after"]
+    moved = before.notna() & after.notna() & (before != after)
+    refuse(joined.loc[moved, "key"], "{} keys have another group in wanted than in current", ONE_GROUP)
     plan = _plan_rows(joined, _kinds(joined, scope, force=force))
     # A rejected key is not wanted, so the join took it for gone; it stays, whatever the proof.
     spared = among(plan["key"], rejects["key"])

@@ -141,11 +141,6 @@ def plan_result(
     )
 
 
-def changing(plan: pd.DataFrame) -> int:
-    """How many rows of a plan change something."""
-    return int(plan["change"].isin(EFFECTS).sum())
-
-
 def changing_rows(plan: pd.DataFrame) -> pd.DataFrame:
     """The rows of a plan (PLAN_COLUMNS and more) that change, of every kind some first: the head of it shows each."""
     changing = plan[plan["change"].isin(EFFECTS)]

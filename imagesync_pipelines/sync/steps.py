@@ -169,23 +169,14 @@ class CheckResult:
     severe: bool | None = None
 
 
-class Blocks(Protocol):
-    """The partitions of pages, as far as a step looks at them; Dagster keeps them."""
-
-    def known(self) -> Sequence[str]:
-        """All of them, in the order in which they were added."""
-
-    def add(self, keys: Sequence[str]) -> None:
-        """Add some after those that are there."""
-
-
 @dataclass(frozen=True)
 class RunContext(Generic[S]):
     """What a step of one run works with.
 
     connector: its name. account: the alias of the account or store, which is the run's partition too; '' where a
     connector has no accounts. lineage: this run and those that it re-executes. settings: the connector's own.
-    partitions: the keys of the run's page partitions. tell: hears of things before the step is done, like plain http.
+    partitions: the keys of the run's page partitions. known_blocks: the connector's page partitions, in the order of
+    adding. add_blocks: adds some after these. tell: hears of things before the step is done, like plain http.
     note_summary: keeps a summary that is known before the end, so that a failure after it does not lose it.
     """
 
@@ -198,7 +189,8 @@ class RunContext(Generic[S]):
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     progress: Progress = silent
     partitions: Sequence[str] = ()
-    blocks: Blocks | None = None
+    known_blocks: Callable[[], Sequence[str]] = tuple
+    add_blocks: Callable[[Sequence[str]], None] = lambda keys: None
     tell: Callable[[str], None] = lambda text: None
     note_summary: Callable[[Summary], None] = lambda summary: None
 

@@ -24,7 +24,7 @@ from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import own_address
 from imagesync_pipelines.sync.applied import ApplyOptions, applied_summary, applied_warnings, load_plan
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
-from imagesync_pipelines.sync.planned import changing, plan_result, store_plan
+from imagesync_pipelines.sync.planned import plan_result, store_plan
 from imagesync_pipelines.sync.steps import StepResult, Table
 
 NO_NAME = "the name does not fit FOLDER_PATTERN"
@@ -69,14 +69,15 @@ def plan(context: Run, options: FolderPlanOptions) -> StepResult:
         warnings.append(f"{len(lost)} files name no product, for example {lost['external_id'].iloc[0]}")
     planned = replace(planned, warnings=tuple(warnings), scan_id=scan.id)
     plan_id, rows = store_plan(context, planned, dry_run=options.dry_run), planned.plan
+    changes = rows.loc[rows["change"].isin(EFFECTS), ["product", "change", "key", "reason"]]
     if not options.dry_run:
         write_unmatched(engine, NAME, Unmatched(lost, lost.iloc[:0]))
     return plan_result(
         context,
         planned,
         plan_id,
-        cost=f"{changing(rows)} rows to write",
-        changes=rows.loc[rows["change"].isin(EFFECTS), ["product", "change", "key", "reason"]],
+        cost=f"{len(changes)} rows to write",
+        changes=changes,
         shown={"unmatched": Table(lost[["external_id", "number", "reason"]])},
         numbers={"files/unmatched": len(lost)},
     )

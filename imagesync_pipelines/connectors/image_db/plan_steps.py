@@ -28,7 +28,7 @@ from imagesync_pipelines.sync.apply import Applied, collector_paused
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import PIECE
 from imagesync_pipelines.sync.model import Proof, Scope
-from imagesync_pipelines.sync.planned import BATCH, Planned, changing, changing_rows, plan_result, store_plan
+from imagesync_pipelines.sync.planned import BATCH, Planned, changing_rows, plan_result, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
@@ -76,7 +76,7 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
         context,
         planned,
         plan_id,
-        cost=f"{changing(planned.plan)} rows of our own database; no call to the image database.",
+        cost=f"{len(changes)} rows of our own database; no call to the image database.",
         changes=changes.loc[:, ["change", "product", "image", "reason"]],
         shown={
             "pictures": Pictures(pictures, lambda url: fetch_image(url, policy).body),

@@ -62,10 +62,7 @@ def api_pages(context: Run, options: PagesOptions) -> StepResult:
 
     Raises BadBlockError when the block size was changed, and the errors of reading.
     """
-    held, settings = context.blocks, context.settings
-    if held is None:
-        raise ValueError("api_pages needs the blocks of pages that there are")
-    known, chosen = held.known(), list(context.partitions)
+    settings, known, chosen = context.settings, context.known_blocks(), list(context.partitions)
     check_block_size(known, settings.image_db_pages_per_block, RESET_PAGES)
     everything = chosen == sorted(known)
     with source_of(context) as session:
@@ -79,7 +76,7 @@ def api_pages(context: Run, options: PagesOptions) -> StepResult:
         last = max([*landed.pages, *landed.failed], default=1)
         grown = missing_blocks(known, page_blocks(last, settings.image_db_pages_per_block))
         if grown:
-            held.add(grown)
+            context.add_blocks(grown)
     done, failed = pages.by_block(landed, {block: block_pages(block) for block in [*chosen, *grown]})
     return StepResult(
         lines=[landed.sentence()], warnings=landed.notes, partitions=PartitionOutcomes(landed=done, failed=failed)
@@ -189,7 +186,7 @@ def _write_batch(
 def _blocks_read(context: Run, landed: Reading) -> PartitionOutcomes:
     """The blocks of pages that a reading of this step brought whole."""
     keys = page_blocks(max(landed.pages, default=0), context.settings.image_db_pages_per_block)
-    known = context.blocks.known() if context.blocks is not None else ()
+    known = context.known_blocks()
     spans = {block: block_pages(block) for block in keys if block in known}
     return PartitionOutcomes(landed=pages.whole_blocks(landed, spans), of="api_pages")
 
