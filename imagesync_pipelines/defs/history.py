@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from imagesync_pipelines.defs.launching import partition_text
 from imagesync_pipelines.defs.metadata import ERROR_CLASS_KEY, SUMMARY_KEY, clean_text

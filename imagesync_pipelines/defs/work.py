@@ -271,7 +271,7 @@ def is_permanent(error: BaseException) -> bool:
 
 def _observe_failure(context: WorkContext, asset_key: dg.AssetKey, work: Stage, message: str) -> None:
     """Record the summary of work that failed as an observation: a failed step leaves no materialization."""
-    ended = {"status": "failed", "started_at": work.started_at, "completed_at": datetime.now(UTC)}
-    told = replace(work.summary or Summary(**ended), **ended, error_message=message)
+    now, known = datetime.now(UTC), work.summary or Summary("failed", work.started_at, None)
+    told = replace(known, status="failed", started_at=work.started_at, completed_at=now, error_message=message)
     metadata = summary_metadata(told, counted=work.summary is not None)
     context.log_event(dg.AssetObservation(asset_key=asset_key, metadata=metadata))
