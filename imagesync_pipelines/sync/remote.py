@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.errors import AnswerLostError, ImagesyncError
 from imagesync_pipelines.sync.apply import (
     Applied,
     Tally,
@@ -30,6 +30,8 @@ GROUPS_PER_READ = 100
 FRESH_FOR = timedelta(minutes=5)
 # So many groups in a row that failed are no matter of single groups.
 GIVE_UP_AFTER = 10
+# Errors of the system or of the way to it; any other is of one group and says nothing of the next.
+NO_ANSWERS = (AnswerLostError, ImagesyncError, OSError)
 UNSETTLED = "the outcome of an earlier call is unknown; it is read at the next start, then planned again"
 MOVED = "it changed at the target since the plan was made; plan again"
 
@@ -91,7 +93,7 @@ def apply_remote(
     bulk: takes several groups in one call; it is offered all that may be written, and what it does not answer goes one
     by one. A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and
     keeps its intent too, for nobody knows how far it came. Once the target has stopped, by itself or because ten groups
-    in a row raised, the rest is REFUSED. Errors in `fatal` and interruptions start no further group, wait for those
+    in a row got no answer, the rest is REFUSED. Errors in `fatal` and interruptions start no further group, wait for those
     under way and are raised. on_progress gets the number of rows done so far.
     """
     tally = Tally(quarantine)
@@ -137,7 +139,7 @@ def apply_remote(
     failed = 0
     for _, (results, error) in side_by_side(due(), lambda work: _write(work, target, intents, fatal), workers):
         take(results)
-        failed = failed + 1 if error is not None else 0
+        failed = failed + 1 if isinstance(error, NO_ANSWERS) else 0
         if failed >= GIVE_UP_AFTER:
             target.stopped = f"{failed} in a row got no answer, the last: {error}"
     return tally.result(plan)

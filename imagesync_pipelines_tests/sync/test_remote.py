@@ -244,7 +244,7 @@ def test_after_a_fatal_error_no_group_is_started_and_those_under_way_are_finishe
     assert threading.active_count() < 10
 
 
-def test_after_ten_groups_in_a_row_that_raised_the_rest_is_left_and_an_answer_between_them_counts_anew() -> None:
+def test_after_ten_groups_in_a_row_without_an_answer_the_rest_is_left_and_an_answer_between_them_counts_anew() -> None:
     connector = Connector(many(40))
     groups = sorted({row[1] for row in many(40)})
     connector.target.breaks = {*groups[:9], *groups[10:20]}
@@ -254,6 +254,20 @@ def test_after_ten_groups_in_a_row_that_raised_the_rest_is_left_and_an_answer_be
     assert applied.affected == {groups[9]}
     assert connector.target.stopped.startswith("10 in a row got no answer, the last: 500 from the far side")
     assert sorted(connector.intents.open) == [*groups[:9], *groups[10:20]], "of the others nothing was begun"
+
+
+def test_bad_groups_never_stop_the_others_however_many_follow_one_another() -> None:
+    class Confused(FakeRemote):
+        def apply(self, work: GroupWork) -> Sequence[RowResult]:
+            if work.group < "g020":
+                raise ValueError("this group is not what it should be")
+            return super().apply(work)
+
+    connector = Connector(many(22))
+    connector.target = Confused({}, connector.target.wanted)
+    applied = connector.run(workers=1)
+    assert (applied.added, applied.failed, applied.refused) == (4, 40, 0)
+    assert connector.target.stopped == ""
 
 
 def test_a_log_of_intents_that_cannot_be_written_stops_the_run_before_any_call() -> None:
