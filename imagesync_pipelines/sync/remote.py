@@ -28,7 +28,7 @@ from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, Quarantine, 
 GROUPS_PER_READ = 100
 # How long what a run has read of the target counts as what is there.
 FRESH_FOR = timedelta(minutes=5)
-# So many groups in a row that failed are no matter of single groups.
+# So many groups in a row without an answer are no matter of single groups.
 GIVE_UP_AFTER = 10
 # Errors of the system or of the way to it; any other is of one group and says nothing of the next.
 NO_ANSWERS = (AnswerLostError, ImagesyncError, OSError)
@@ -93,8 +93,8 @@ def apply_remote(
     bulk: takes several groups in one call; it is offered all that may be written, and what it does not answer goes one
     by one. A group whose answer was lost is UNKNOWN and keeps its intent; one that raises fails, goes to quarantine and
     keeps its intent too, for nobody knows how far it came. Once the target has stopped, by itself or because ten groups
-    in a row got no answer, the rest is REFUSED. Errors in `fatal` and interruptions start no further group, wait for those
-    under way and are raised. on_progress gets the number of rows done so far.
+    in a row got no answer, the rest is REFUSED. Errors in `fatal` and interruptions start no further group, wait for
+    those under way and are raised. on_progress gets the number of rows done so far.
     """
     tally = Tally(quarantine)
     unsettled = {intent.group for intent in intents.open_intents()}
