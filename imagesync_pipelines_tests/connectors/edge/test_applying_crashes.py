@@ -162,7 +162,7 @@ def hold_open_and_sync(store: StoreDatabase, photos: list[Photo], source: Source
 _KILLED = """
     import sys
     from imagesync_pipelines.connectors.edge.store import open_store
-    from imagesync_pipelines_tests.connectors.edge.photos import photo, picture
+    from imagesync_pipelines_tests.connectors.edge.photos import photo, settings_of
     from imagesync_pipelines_tests.connectors.edge.test_applying import source_of, sync
     import time
     store = open_store(sys.argv[1])
