@@ -33,6 +33,6 @@ def perceptual_hash_of(body: bytes) -> PerceptualHash:
     bits = np.packbits(grey[:, :-1] > grey[:, 1:]).tobytes()
     width, height = flat.size
     boxes = (0, 0, width, 1), (0, height - 1, width, height), (0, 0, 1, height), (width - 1, 0, width, height)
-    edges = [np.asarray(flat.crop(box)).reshape(-1, 3) for box in boxes]
-    points = [edge[np.arange(_POINTS_PER_EDGE) * len(edge) // _POINTS_PER_EDGE] for edge in edges]
+    sides = [np.asarray(flat.crop(box)).reshape(-1, 3) for box in boxes]
+    points = [side[np.arange(_POINTS_PER_EDGE) * len(side) // _POINTS_PER_EDGE] for side in sides]
     return PerceptualHash(int.from_bytes(bits), float((np.concatenate(points) >= _WHITE).all(axis=1).mean()))
