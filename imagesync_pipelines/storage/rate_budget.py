@@ -81,7 +81,8 @@ def take(
     Nothing is counted then: wait and ask again. units: what the call weighs. lease: it also needs a place among the
     calls in flight, and has it until `give_back`. The first call of a principal makes its rows.
     """
-    limits = {window.seconds: window.calls for window in windows}
+    # Of two limits for the same time the stricter one.
+    limits = {window.seconds: window.calls for window in sorted(windows, key=lambda one: -one.calls)}
     with engine.begin() as connection:
         rows = _locked(connection, principal, [*limits])
         if len(rows) < len(limits):

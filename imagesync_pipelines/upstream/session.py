@@ -71,8 +71,8 @@ class SessionPolicy(RetryPolicy):
     """How one system is called; times in seconds, sizes in bytes.
 
     total_deadline covers a whole call with its retries; it is overrun by one read at most (the head of an answer is
-    one). max_bytes counts the body after decompression. most_idle, most_requests: connections that were idle for more
-    seconds, or carried that many requests, are given up for new ones.
+    one). max_bytes counts the body after decompression. most_idle, most_requests: connections that may have been idle
+    for more seconds, or carried that many requests, are given up for new ones.
     """
 
     base_url: str
@@ -124,11 +124,10 @@ def open_pool(url: str, verify_tls: bool, size: int) -> urllib3.PoolManager:
 
     Raises ValueError and requests.RequestException for a proxy that is none.
     """
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
-    tls: dict[str, Any] = {
-        "cert_reqs": "CERT_REQUIRED" if verify_tls else "CERT_NONE",
-        "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle,
-    }
+    tls: dict[str, Any] = {"cert_reqs": "CERT_NONE"}
+    if verify_tls:
+        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+        tls = {"cert_reqs": "CERT_REQUIRED", "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle}
     proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
     if proxy is None:
         return urllib3.PoolManager(maxsize=size, **tls)
@@ -153,7 +152,7 @@ class UpstreamSession:
         self._lock = threading.Lock()
         self._pool: urllib3.PoolManager | None = None
         self._carried = 0
-        self._last = self._timing.clock()
+        self._opened = 0.0
 
     def __enter__(self) -> Self:
         """Give the session; it closes its connections at the end."""
@@ -190,15 +189,16 @@ class UpstreamSession:
         return failure
 
     def _connections(self) -> urllib3.PoolManager:
-        """The connections; new ones where the old ones were idle for long, or carried many requests."""
+        """The connections; new ones where one of the old ones may have been idle for long, or carried many requests."""
         policy = self._policy
         with self._lock:
             now = self._timing.clock()
             worn = policy.most_requests is not None and self._carried >= policy.most_requests
-            if self._pool is None or worn or now - self._last > policy.most_idle:
+            # By age: while some of the connections are at work, others of the pool may wait unused.
+            if self._pool is None or worn or now - self._opened > policy.most_idle:
                 self._pool, self._carried = open_pool(policy.base_url, policy.verify_tls, _THREADS), 0
+                self._opened = now
             self._carried += 1
-            self._last = now
             return self._pool
 
     def _follow(self, request: ApiRequest, deadline: float) -> Answer:
@@ -209,7 +209,10 @@ class UpstreamSession:
             for name, value in request.params.items()
             if value is not None
         }
-        target = f"{url}?{urlencode(params)}" if params else url
+        try:
+            target = f"{url}?{urlencode(params)}" if params else url
+        except ValueError as error:  # half a surrogate pair
+            raise failure_without_answer(place_of(url), error) from None
         for _ in range(MAX_REDIRECTS + 1):
             outcome = self._exchange(request, target, deadline)
             if isinstance(outcome, Answer):

@@ -53,6 +53,13 @@ def test_a_call_counts_in_every_window_or_in_none(database: sa.Engine) -> None:
     assert [state.used for state in left(database, "a", [TEN, HOUR], NOON + 23)] == [2, 10]
 
 
+@pytest.mark.parametrize("windows", [(TEN, Window(9, 10)), (Window(9, 10), TEN)])
+def test_of_two_limits_for_the_same_time_the_stricter_one_holds(
+    database: sa.Engine, windows: tuple[Window, Window]
+) -> None:
+    assert _drain(database, NOON, *windows) == 4
+
+
 def test_what_is_left_is_told_without_counting(database: sa.Engine) -> None:
     assert left(database, "a", [TEN], NOON)[0] == (TEN, 0, 4, 0.0)
     take(database, "a", [TEN], NOON)

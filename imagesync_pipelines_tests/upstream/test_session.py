@@ -4,6 +4,8 @@ import gzip
 import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from imagesync_pipelines.upstream.errors import (
 )
 from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy
 from imagesync_pipelines_tests.upstream.servers import (
+    FakeTime,
     always,
     http,
     in_turn,
@@ -278,3 +281,49 @@ def test_errors_survive_pickling(error: UpstreamError) -> None:
     assert type(again) is type(error)
     assert str(again) == str(error)
     assert again.__dict__ == error.__dict__
+
+
+def test_with_verification_off_no_bundle_of_certificates_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/no/such/bundle.pem")
+    with serve(always(GOOD), tls=True) as server:
+        assert session_for(f"https://localhost:{server.port}", verify_tls=False).get_json("x") == {"count": 1}
+
+
+def test_a_parameter_that_cannot_be_written_in_utf8_is_a_call_that_was_not_made() -> None:
+    with serve(always(GOOD)) as server, session_for(server.url) as session:
+        with pytest.raises(UpstreamError, match="the request could not be made") as caught:
+            session.get("x", {"token": "\ud800"})
+        assert not caught.value.sent
+        assert server.requests == []
+
+
+def test_no_connection_is_used_after_it_was_idle_for_longer_than_allowed_even_while_others_work() -> None:
+    fake, used, together = FakeTime(), [], threading.Barrier(2)
+
+    class KeptAlive(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            used.append((self.client_address, fake.now))
+            if self.path.endswith("together"):
+                together.wait(timeout=10)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), KeptAlive) as server, ThreadPoolExecutor(3) as pool:
+        pool.submit(server.serve_forever, 0.01)
+        with session_for(f"http://127.0.0.1:{server.server_port}", fake, most_idle=30.0) as session:
+            for path in ("together", "alone", "alone", "alone", "alone", "together"):
+                list(pool.map(session.get, [path] * (2 if path == "together" else 1)))
+                fake.now += 10
+        server.shutdown()
+    moments: dict[object, list[float]] = {}
+    for connection, moment in used:
+        moments.setdefault(connection, []).append(moment)
+    assert len(used) == 8
+    assert any(len(of) > 1 for of in moments.values()), "connections are kept"
+    assert all(after - before <= 30 for of in moments.values() for before, after in pairwise(of))
