@@ -9,5 +9,9 @@ class BadBodyError(ImagesyncError):
     """What somebody sent us cannot be understood at all; the message says why."""
 
 
+class RemoteError(ImagesyncError):
+    """A call to an outside system failed."""
+
+
 class AnswerLostError(Exception):
     """A remote call was sent and its answer never came: whether it had an effect is unknown."""

@@ -141,7 +141,7 @@ def plan_result(
     )
 
 
-def changing_rows(plan: pd.DataFrame) -> pd.DataFrame:
+def rows_to_show(plan: pd.DataFrame) -> pd.DataFrame:
     """The rows of a plan (PLAN_COLUMNS and more) that change, of every kind some first: the head of it shows each."""
     changing = plan[plan["change"].isin(EFFECTS)]
     order = changing.groupby("change").cumcount()

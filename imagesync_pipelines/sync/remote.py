@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import pandas as pd
 
-from imagesync_pipelines.errors import AnswerLostError, ImagesyncError
+from imagesync_pipelines.errors import AnswerLostError, RemoteError
 from imagesync_pipelines.sync.apply import (
     Applied,
     Tally,
@@ -31,7 +31,7 @@ FRESH_FOR = timedelta(minutes=5)
 # So many groups in a row without an answer are no matter of single groups.
 GIVE_UP_AFTER = 10
 # Errors of the system or of the way to it; any other is of one group and says nothing of the next.
-NO_ANSWERS = (AnswerLostError, ImagesyncError, OSError)
+NO_ANSWERS = (AnswerLostError, RemoteError)
 UNSETTLED = "the outcome of an earlier call is unknown; it is read at the next start, then planned again"
 MOVED = "it changed at the target since the plan was made; plan again"
 
@@ -136,12 +136,13 @@ def apply_remote(
                 else:
                     yield work
 
-    failed = 0
+    silent = 0
     for _, (results, error) in side_by_side(due(), lambda work: _write(work, target, intents, fatal), workers):
         take(results)
-        failed = failed + 1 if isinstance(error, NO_ANSWERS) else 0
-        if failed >= GIVE_UP_AFTER:
-            target.stopped = f"{failed} in a row got no answer, the last: {error}"
+        if error is None or isinstance(error, NO_ANSWERS):
+            silent = 0 if error is None else silent + 1
+        if silent >= GIVE_UP_AFTER:
+            target.stopped = f"{silent} in a row got no answer, the last: {error}"
     return tally.result(plan)
 
 

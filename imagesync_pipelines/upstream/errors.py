@@ -6,11 +6,11 @@ No error holds a request, an answer, a header or a query, so no error can leak a
 from dataclasses import KW_ONLY, dataclass
 from typing import ClassVar
 
-from imagesync_pipelines.errors import ImagesyncError
+from imagesync_pipelines.errors import RemoteError
 
 
 @dataclass(eq=False, repr=False)
-class UpstreamError(ImagesyncError):
+class UpstreamError(RemoteError):
     """A call to an outside system failed; `str` is one line for people: where, what, after how many attempts.
 
     host: name of the system, with its port when it is not the usual one; empty when the URL names none.

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pandas as pd
 
-from imagesync_pipelines.sync.planned import changing_rows
+from imagesync_pipelines.sync.planned import rows_to_show
 from imagesync_pipelines.sync.steps import Summary
 
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -56,6 +56,6 @@ def test_the_plotted_numbers_have_their_names() -> None:
 
 def test_the_head_of_the_changes_shows_every_kind_and_nothing_that_stays() -> None:
     changes = ["add", "add", "keep", "remove", "update", "reject", "remove"]
-    shown = changing_rows(pd.DataFrame({"key": list("abcdefg"), "change": changes}))
+    shown = rows_to_show(pd.DataFrame({"key": list("abcdefg"), "change": changes}))
     assert list(shown["key"]) == ["a", "d", "e", "b", "g"]
     assert list(shown.columns) == ["key", "change"]

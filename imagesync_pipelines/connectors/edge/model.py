@@ -47,7 +47,7 @@ def parse_moment(value: object, zone: tzinfo = UTC) -> datetime:
 
 
 def _moment(value: object, info: ValidationInfo) -> datetime:
-    return parse_moment(value, info.context or UTC)
+    return parse_moment(value.strip() if isinstance(value, str) else value, info.context or UTC)
 
 
 def _canonical(text: str) -> str:

@@ -24,7 +24,7 @@ from imagesync_pipelines.storage import mirror
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.model import Change, PlanCost, Proof, Scope
-from imagesync_pipelines.sync.planned import Planned, changing_rows, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary, Table, Texts
 
 
@@ -59,7 +59,7 @@ def make_plan(run: StoreRun, *, allow_mass_delete: bool, dry_run: bool = False) 
     rows, cost = planned.plan, planned.cost
     pace = f", at least {cost.minutes:g} minutes at the pace set" if cost.minutes else ""
     reasons = rows.loc[rows["change"] == Change.REJECT, "reason"].value_counts()
-    changes = changing_rows(rows).rename(columns={"key": "photo"})
+    changes = rows_to_show(rows).rename(columns={"key": "photo"})
     return plan_result(
         context,
         planned,

@@ -41,7 +41,7 @@ _SCHEMA = pa.schema(
 )
 
 _READ = """
-SELECT id::text, product_id::text, coalesce(updated_at, 'epoch'), '', '', coalesce(object_key, ''),
+SELECT id::text, product_id::text, coalesce(updated_at, 'epoch'::timestamptz), '', '', coalesce(object_key, ''),
        coalesce(filename, ''), coalesce(size, 0), coalesce(content_type, ''), lower(coalesce(checksum, '')),
        coalesce(version, 1), coalesce(is_primary, false), coalesce(sort_order, 0), '', image_binary IS NOT NULL,
        coalesce(sync_status, 'pending'), coalesce(sync_error, '')

@@ -28,7 +28,7 @@ from imagesync_pipelines.sync.apply import Applied, collector_paused
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.handovers import PIECE
 from imagesync_pipelines.sync.model import Proof, Scope
-from imagesync_pipelines.sync.planned import BATCH, Planned, changing_rows, plan_result, store_plan
+from imagesync_pipelines.sync.planned import BATCH, Planned, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
@@ -67,7 +67,7 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
     plan_id, planned, images, about = make_plan(context, options)
     rules = images.matched["matched_by"].value_counts()
     said = ", ".join(f"{number} by {rule}" for rule, number in rules.items())
-    changes = changing_rows(planned.plan)
+    changes = rows_to_show(planned.plan)
     changes = changes.assign(image=external_ids_of(changes["key"]))
     hosts = frozenset(context.installation.settings.allowed_image_hosts)
     policy = FetchPolicy(allowed_hosts=hosts, max_bytes=THUMBNAIL_BYTES, total_deadline=THUMBNAIL_SECONDS)

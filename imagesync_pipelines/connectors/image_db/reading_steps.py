@@ -100,7 +100,7 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     if span is not None or (options.skus and not _stored_pages_are_fresh(context)):
         with source(context) as session:
             size = options.page_size
-            landed = read_spans(context, session, [span], size) if span else read_all(context, session, size)
+            landed = read_all(context, session, size) if span is None else read_spans(context, session, [span], size)
         if landed.failed:
             page = min(landed.failed)
             raise PagesFailedError(

@@ -28,7 +28,7 @@ from imagesync_pipelines.connectors.moysklad.rules import (
 )
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.target import read_lists
-from imagesync_pipelines.sync.planned import Planned, changing_rows, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.steps import StepResult, Texts
 
@@ -177,7 +177,7 @@ class _Lists:
 
 def _changes(found: ChildPlan) -> pd.DataFrame:
     """The rows that change, of every kind some first: change, entity, its name, image, reason."""
-    changing = changing_rows(found.plan)
+    changing = rows_to_show(found.plan)
     names = {(group, image.key): image.filename for group, task in found.tasks.items() for image in task.images}
     told = changing.assign(
         entity=changing["group"],

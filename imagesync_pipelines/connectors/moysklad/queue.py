@@ -192,7 +192,12 @@ class Queue:
         numbers = sa.select(table.c.child, table.c.state, sa.func.count()).group_by(table.c.child, table.c.state)
         entity = sa.func.concat_ws(":", *(sa.func.nullif(table.c[name], "") for name in ("entity_type", "entity_id")))
         shown = (table.c.id, table.c.child, entity, *(table.c[name] for name in _SHOWN))
-        newest = (table.c.changed_at.desc(), table.c.id.desc())
+        first_try = [(State.PENDING, 0), (State.RUNNING, 1)]  # nothing failed yet: what it says is a note
+        newest = (
+            sa.tuple_(table.c.state, table.c.attempts).in_(first_try),
+            table.c.changed_at.desc(),
+            table.c.id.desc(),
+        )
         wrong = sa.select(*shown).where(table.c.last_error != "").order_by(*newest).limit(ERRORS_SHOWN)
         counts: dict[str, dict[str, int]] = {}
         with self.engine.connect() as connection:

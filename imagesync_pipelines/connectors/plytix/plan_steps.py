@@ -25,7 +25,7 @@ from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.sync.handovers import CLEAN_UP
 from imagesync_pipelines.sync.model import EFFECTS
-from imagesync_pipelines.sync.planned import changing_rows, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.planned import deletion_limits, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 
 DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
@@ -174,7 +174,7 @@ def _more_warnings(galleries: GalleryPlan, read: ProductsRead, left: dict[int, i
 
 def changes_table(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows that change, of every kind some first: change, product, variant, picture, what it becomes, reason."""
-    changing = changing_rows(rows)
+    changing = rows_to_show(rows)
     named = changing.assign(
         product=changing["group"],
         picture=changing["key"].map(picture_key),

@@ -32,8 +32,9 @@ def test_a_listed_row_becomes_a_photo() -> None:
         ("2026-02-03T04:14:24+00:00", datetime(2026, 2, 3, 4, 14, 24, tzinfo=UTC)),
         ("2026-02-03T17:00:00+07:00", datetime(2026, 2, 3, 10, tzinfo=UTC)),
         ("2026-02-03T17:00:00", datetime(2026, 2, 3, 10, tzinfo=UTC)),
+        (" 2026-02-03T10:00:00Z ", datetime(2026, 2, 3, 10, tzinfo=UTC)),
     ],
-    ids=["Z", "an offset and a fraction", "no fraction", "another offset", "none at all: HO's zone"],
+    ids=["Z", "an offset and a fraction", "no fraction", "another offset", "none at all: HO's zone", "blanks around"],
 )
 def test_every_form_of_a_time_is_read_in_utc(text: str, moment: datetime) -> None:
     photo = photo_from_json(row(1, updated_at=text), JAKARTA)

@@ -84,6 +84,14 @@ def test_a_row_that_is_not_as_it_was_synced_counts_as_different(store: StoreData
     assert read_current(store).iloc[0]["fingerprint"] != fingerprint(photo(1))
 
 
+def test_a_column_of_times_without_a_zone_is_read_in_the_zone_in_which_it_is_written(store: StoreDatabase) -> None:
+    put(store, 1)
+    run_sql(store, f"""ALTER DATABASE "{store.engine.url.database}" SET timezone = 'Asia/Jakarta'""")
+    store.engine.dispose()
+    run_sql(store, "ALTER TABLE product_photo ALTER COLUMN updated_at TYPE timestamp")
+    assert read_current(store).iloc[0]["fingerprint"] == fingerprint(photo(1))
+
+
 def test_reading_takes_only_the_photos_asked_for(store: StoreDatabase) -> None:
     put(store, 1, 2, 3)
     assert set(read_current(store, [some_id("photo", 2), some_id("photo", 9)])["key"]) == {some_id("photo", 2)}

@@ -79,6 +79,14 @@ def test_a_part_reads_its_pages_and_proves_nothing(
     assert "were read again" in again.reason
 
 
+def test_a_limit_of_no_pages_reads_none(connector: Connector) -> None:
+    connector.scan()
+    before = calls(connector)
+    about = connector.records(RecordsOptions(limit=0, page_size=PER_PAGE))
+    assert calls(connector) == before
+    assert (about.scope, about.complete, about.records) == ("pages", False, 0)
+
+
 CACHE: dict[str, tuple[dict[str, Any], int]] = {
     "fresh pages are taken": ({}, 0),
     "stale ones are read again": ({"image_api_cache_timeout": 0}, 3),

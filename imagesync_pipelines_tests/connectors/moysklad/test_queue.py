@@ -154,6 +154,15 @@ def test_what_of_a_request_was_skipped_is_shown_until_it_is_done(queue: Queue) -
     assert queue.view().errors == ()
 
 
+def test_notes_of_new_requests_hide_no_error_however_many_they_are(queue: Queue) -> None:
+    queue.add([UnreadableRequest("{}", "parent_entity_id is missing"), wish(1)], START)
+    queue.fail("run-1", ids(queue.take("north", "run-1", START)), "no luck", START)
+    queue.add(
+        [wish(2 + number, note="images.1 is skipped: filename is missing") for number in range(20)], START + MINUTE
+    )
+    assert {error.error for error in queue.view().errors[:2]} == {"parent_entity_id is missing", "no luck"}
+
+
 def test_only_old_requests_that_were_done_are_forgotten(queue: Queue) -> None:
     queue.add([wish(1), wish(2), wish(3, "south"), UnreadableRequest("{}", "?")], START)
     first, second = queue.take("north", "run-1", START)
