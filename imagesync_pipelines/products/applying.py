@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ from imagesync_pipelines.sync.applied import Loaded, carry_out
 from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import EFFECTS, Outcome, PlanCost, Scope
+from imagesync_pipelines.sync.model import EFFECTS, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import Planned, deletion_limits
 from imagesync_pipelines.sync.steps import RunContext
@@ -100,8 +100,7 @@ def apply_images(
         applied = carry_out(context, loaded, lambda: _apply(context, loaded, open_payload))
         if plan_again is not None and applied.refused:
             piece = plan_again(applied.refused_in)
-            rest = carry_out(context, piece, lambda: _apply(context, piece, open_payload))
-            applied = _without_refused(applied).plus(rest)
+            applied = applied.plus(carry_out(context, piece, lambda: _apply(context, piece, open_payload)))
         repaired = repair_primaries(engine)
     with engine.connect() as connection:
         mine = sa.select(sa.func.count()).where(product_image.c.source == context.connector)
@@ -139,12 +138,6 @@ def _apply(
             fatal=SERVER_GONE,
             on_progress=lambda done: context.progress("rows written", done, loaded.total),
         )
-
-
-def _without_refused(applied: Applied) -> Applied:
-    """The same without the refused rows, which are planned again."""
-    told = tuple(error for error in applied.errors if f": {Outcome.REFUSED}: " not in error)
-    return replace(applied, refused=0, refused_in=frozenset(), errors=told)
 
 
 def _labels(groups: pd.Series, products: pd.DataFrame) -> pd.Series:

@@ -1,11 +1,20 @@
-"""The images that are shown for products: article numbers in order, and the fallback, for a whole list at once."""
+"""The images that are shown for products: article numbers in order, and the fallback, for a whole list at once.
 
-from collections.abc import Collection
+And those that a page shows of the rows of a plan, from whatever source.
+"""
 
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
 import sqlalchemy as sa
+from upath import UPath
 
 from imagesync_pipelines.products import rules
+from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines.sync.connector import RowPictures
 
 _IMAGE = (
     "id", "product_id", "external_id", "image_url", "thumbnail_url", "image_type", "is_primary", "is_front", "priority",
@@ -14,6 +23,11 @@ _IMAGE = (
 
 # The variant painted BE lends its picture first.
 _FIRST_VARIANT = "BE"
+# So many plans back the pictures of those that were applied are looked for.
+_LOOKED_THROUGH = 50
+
+PicturesOfPlan = Callable[[PlanHeader, Collection[str]], Mapping[str, str]]
+"""The URLs of the pictures that a plan wants, by engine key, of those of these keys that it knows."""
 
 
 def image_owners(
@@ -54,7 +68,7 @@ def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> 
     query = (
         sa.select(variant.parent_id, image.id)
         .join_from(product, product_image, image.product_id == variant.id)
-        .where(variant.parent_id == sa.any_(sa.literal(list(parent_ids), sa.ARRAY(sa.BigInteger))))
+        .where(among(variant.parent_id, parent_ids))
         .order_by(variant.parent_id, variant.variant_code.is_distinct_from(_FIRST_VARIANT), step, variant.sku, image.id)
     )
     chosen: dict[int, int] = {}
@@ -68,10 +82,9 @@ def _products(
 ) -> tuple[list[rules.StoredProduct], dict[int, rules.StoredProduct]]:
     """The products asked for, and their parents by id."""
     names = ("id", "kind", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name")
-    wanted = sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
+    wanted = among(product.c.id, product_ids)
     # One list of ids: with an OR here PostgreSQL reads the whole table.
-    parents_of = sa.select(product.c.parent_id).where(product.c.id == wanted)
-    both = sa.union(sa.select(product.c.id).where(product.c.id == wanted), parents_of)
+    both = sa.union(sa.select(product.c.id).where(wanted), sa.select(product.c.parent_id).where(wanted))
     query = sa.select(*(product.c[name] for name in names), product.c.left_erp_at.is_(None)).where(
         product.c.id.in_(both)
     )
@@ -93,9 +106,7 @@ def _owners(connection: sa.Connection, numbers: Collection[str]) -> dict[str, in
 
 def images_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, list[sa.Row]]:
     """The images of these products by product, in display order, the primary first; rows with the columns _IMAGE."""
-    query = sa.select(*(product_image.c[name] for name in _IMAGE)).where(
-        product_image.c.product_id == sa.any_(sa.literal(list(product_ids), sa.ARRAY(sa.BigInteger)))
-    )
+    query = sa.select(*(product_image.c[name] for name in _IMAGE)).where(among(product_image.c.product_id, product_ids))
     found: dict[int, list[sa.Row]] = {}
     for image in connection.execute(query):
         found.setdefault(image.product_id, []).append(image)
@@ -108,3 +119,51 @@ def images_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[i
 def _order(image: sa.Row) -> tuple[object, ...]:
     shown = rules.Shown(image.external_id, image.priority, image.newest_export, image.source)
     return (not image.is_primary, *rules.display_order(shown))
+
+
+def pictures_of_rows(
+    engine: sa.Engine,
+    storage: UPath,
+    header: PlanHeader,
+    rows: Sequence[Mapping[str, Any]],
+    pictures_of_plan: PicturesOfPlan,
+) -> list[RowPictures]:
+    """Of each row of a plan the picture that was there when it was made, and the one that the plan puts there.
+
+    Of a plan that was applied, or begun, the first is what plans before it wanted there.
+    """
+    keys = [str(row["key"]) for row in rows]
+    old_keys = [
+        "" if row["change"] == "add" else str(key if pd.isna(row["key_before"]) else row["key_before"])
+        for row, key in zip(rows, keys, strict=True)
+    ]
+    after = pictures_of_plan(header, set(keys))
+    missing, before = set(old_keys) - {""}, dict[str, str]()
+    if header.applied_at is None and header.applied_run is None:
+        before = _there_now(engine, header.connector, missing)
+    else:
+        for earlier in Plans(engine, storage).newest(_LOOKED_THROUGH, header.connector):
+            if missing and earlier.id < header.id and earlier.applied_at is not None:
+                before |= pictures_of_plan(earlier, missing)
+                missing -= before.keys()
+    return [
+        RowPictures(
+            None if pd.isna(row["group"]) else int(row["group"]),
+            key.partition("/")[2] or key,
+            before.get(old_key, ""),
+            "" if row["change"] == "remove" else after.get(key, ""),
+        )
+        for row, key, old_key in zip(rows, keys, old_keys, strict=True)
+    ]
+
+
+def _there_now(engine: sa.Engine, source: str, keys: Collection[str]) -> dict[str, str]:
+    """The pictures of a source's product images with these engine keys."""
+    image = product_image.c
+    products = {int(number) for key in keys if (number := key.partition("/")[0]).isdecimal()}
+    query = sa.select(image.product_id, image.external_id, image.thumbnail_url, image.image_url).where(
+        among(image.product_id, products), image.source == source
+    )
+    with engine.connect() as connection:
+        found = connection.execute(query).all()
+    return {f"{row.product_id}/{row.external_id}": row.thumbnail_url or row.image_url for row in found}

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from imagesync_pipelines.products.erp import COLUMNS
 from imagesync_pipelines.products.rules import StoredProduct
 from imagesync_pipelines.storage.copying import copy_rows, frame_of, read_columns
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines.sync.model import DeletionLimits
 
@@ -170,7 +171,7 @@ def _mark_gone(connection: sa.Connection, limits: DeletionLimits) -> tuple[int, 
     held = too_many and not limits.lifted
     left = [row.id for row in gone if row.replaced or not held]
     if left:
-        leave = product.update().where(product.c.id == sa.any_(sa.literal(left, sa.ARRAY(sa.BigInteger))))
+        leave = product.update().where(among(product.c.id, left))
         connection.execute(leave.values(left_erp_at=sa.func.now(), is_active=False, updated_at=sa.func.now()))
     warning = (
         f"The ERP no longer has {len(gone)} of {still} products; that is more than the deletion limits allow, so they "

@@ -127,11 +127,12 @@ def applied_warnings(
     groups: str = "products",
     found: Sequence[str] = (),
     stopped: str = "",
+    again: str = "plan again",
 ) -> list[str]:
     """What a person has to know of an application, in the words that all connectors share; `found` comes first.
 
     stopped: why the rest was left for the next run, '' when nothing was; then it was refused by us, not because it
-    moved.
+    moved. again: what to do about groups that moved.
     """
     told, header = list(found), loaded.header
     if stopped:
@@ -141,10 +142,13 @@ def applied_warnings(
     if applied.refused and not stopped:
         told.append(
             f"{applied.refused} {what} of {len(applied.refused_in)} {groups} were refused, because they changed since "
-            "the plan was made; plan again."
+            f"the plan was made; {again}."
         )
     if applied.failed:
-        told.append(f"{applied.failed} {what} failed; the next run tries them again.")
+        told.append(
+            f"{applied.failed} {what} failed and are in quarantine, see `imagesync quarantine list`; "
+            "the next run tries them again."
+        )
     if applied.unknown:
         told.append(f"The answer was lost for {applied.unknown} {what}; the next run looks and goes on.")
     return told

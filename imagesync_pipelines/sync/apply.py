@@ -45,7 +45,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Applied:
-    """What came of a plan, in rows; `errors` are at most 20 sentences, the numbers are exact.
+    """What came of a plan, in rows; `undone` are at most 20 that were not written, the numbers are exact.
 
     kept: of groups that were not refused. affected: the groups in which something was written. refused_in: the groups
     that were not written, because they moved since the plan or an earlier outcome is unknown.
@@ -61,22 +61,29 @@ class Applied:
     unknown: int = 0
     affected: frozenset[str] = frozenset()
     refused_in: frozenset[str] = frozenset()
-    errors: tuple[str, ...] = ()
+    undone: tuple[RowResult, ...] = ()
+
+    @property
+    def errors(self) -> tuple[str, ...]:
+        """The rows of `undone` in a sentence each."""
+        return tuple(f"{one.key}: {one.outcome}: {one.reason}" for one in self.undone)
 
     @property
     def error_count(self) -> int:
         """How many rows were not written although the plan said so."""
         return self.failed + self.refused + self.unknown
 
-    def plus(self, other: "Applied") -> "Applied":
-        """This and what came of planning the refused groups again; a group counts once, and so does a reject."""
-        numbers = ("added", "updated", "removed", "kept", "failed", "refused", "unknown")
+    def plus(self, again: "Applied") -> "Applied":
+        """This and what came of planning its refused groups again; a group counts once, and so does a reject."""
+        numbers = ("added", "updated", "removed", "kept", "failed", "unknown")
+        mine = (one for one in self.undone if one.outcome != Outcome.REFUSED)
         return Applied(
-            **{name: getattr(self, name) + getattr(other, name) for name in numbers},
-            rejected=max(self.rejected, other.rejected),
-            affected=self.affected | other.affected,
-            refused_in=self.refused_in | other.refused_in,
-            errors=(*self.errors, *other.errors)[:SHOWN_ERRORS],
+            **{name: getattr(self, name) + getattr(again, name) for name in numbers},
+            rejected=max(self.rejected, again.rejected),
+            refused=again.refused,
+            affected=self.affected | again.affected,
+            refused_in=again.refused_in,
+            undone=(*mine, *again.undone)[:SHOWN_ERRORS],
         )
 
 
@@ -88,8 +95,8 @@ class Tally:
     numbers: Counter[str] = field(default_factory=Counter)
     affected: set[str] = field(default_factory=set)
     refused_in: set[str] = field(default_factory=set)
-    errors: list[str] = field(default_factory=list)
-    undone: set[str] = field(default_factory=set)
+    undone: list[RowResult] = field(default_factory=list)
+    undone_keys: set[str] = field(default_factory=set)
 
     def take(self, results: Iterable[RowResult]) -> None:
         """Count results and put the failed ones in quarantine, at once: a crash later on must not lose them."""
@@ -100,13 +107,13 @@ class Tally:
                 self.affected.add(result.group)
                 continue
             self.numbers[result.outcome] += 1
-            self.undone.add(result.key)
+            self.undone_keys.add(result.key)
             if result.outcome == Outcome.REFUSED:
                 self.refused_in.add(result.group)
             elif result.outcome == Outcome.FAILED:
                 failed.append(QuarantineItem(result.key, result.group, APPLY_STAGE, result.reason, None))
-            if len(self.errors) < SHOWN_ERRORS:
-                self.errors.append(f"{result.key}: {result.outcome}: {result.reason}")
+            if len(self.undone) < SHOWN_ERRORS:
+                self.undone.append(result)
         if failed:
             self.quarantine.put(failed)
 
@@ -132,12 +139,12 @@ class Tally:
             unknown=self.numbers[Outcome.UNKNOWN],
             affected=frozenset(self.affected),
             refused_in=frozenset(self.refused_in),
-            errors=tuple(self.errors),
+            undone=tuple(self.undone),
         )
 
     def _release(self, plan: pd.DataFrame) -> None:
         """Clear what was done, and what an earlier run did before it could say so: it is unchanged by now."""
-        waiting = {item.key for item in self.quarantine.list()} - self.undone
+        waiting = {item.key for item in self.quarantine.list()} - self.undone_keys
         if not waiting:
             return
         rows = plan[plan["key"].isin(list(waiting))]

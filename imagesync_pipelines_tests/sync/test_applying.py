@@ -235,11 +235,23 @@ def test_at_most_twenty_errors_are_told_and_the_number_is_exact() -> None:
 
 
 def test_planning_refused_groups_again_counts_every_row_once() -> None:
-    first = Applied(added=2, kept=5, rejected=1, affected=frozenset({"a"}), errors=("x",))
-    second = Applied(added=1, kept=1, rejected=1, failed=1, affected=frozenset({"a", "b"}), errors=("y",))
-    assert first.plus(second) == Applied(
-        added=3, kept=6, rejected=1, failed=1, affected=frozenset({"a", "b"}), errors=("x", "y")
+    lost, moved, bad = (
+        RowResult(key, group, Change.ADD, outcome, "why")
+        for key, group, outcome in (
+            ("x", "a", Outcome.UNKNOWN),
+            ("y", "b", Outcome.REFUSED),
+            ("z", "b", Outcome.FAILED),
+        )
     )
+    first = Applied(
+        added=2, kept=5, rejected=1, refused=2, unknown=1, affected=frozenset({"a"}), refused_in=frozenset({"b"}),
+        undone=(lost, moved),
+    )  # fmt: skip
+    second = Applied(added=1, kept=1, rejected=1, failed=1, affected=frozenset({"a", "b"}), undone=(bad,))
+    assert first.plus(second) == Applied(
+        added=3, kept=6, rejected=1, failed=1, unknown=1, affected=frozenset({"a", "b"}), undone=(lost, bad)
+    )
+    assert first.plus(first).errors == ("x: unknown: why", "x: unknown: why", "y: refused: why")
 
 
 def test_rows_kept_in_a_refused_group_are_not_counted_so_that_planning_again_can() -> None:

@@ -14,6 +14,7 @@ CONNECTOR = Connector(
     description="Pictures named by SKU, in a folder or a bucket → product_image, beside the image database's.",
     settings=FolderSettings,
     options=steps.FolderPlanOptions,
+    pictures_of=steps.pictures_of,
     externals=(External("folder", "A folder or a bucket of pictures that are named by SKU.", ("file",)),),
     steps=(
         Step(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
@@ -11,18 +11,24 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import sqlalchemy as sa
 from pydantic import BaseModel, Field
+from upath import UPath
 
 from imagesync_pipelines.connectors.folder.model import NAME, RULES_VERSION, FilesScan, FolderError, named, stem
 from imagesync_pipelines.connectors.folder.reading import Run
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.matching import Matcher, products_of
 from imagesync_pipelines.products.rules import alt_text
+from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.table import read_products
 from imagesync_pipelines.products.target import VALUES, image_key, read_current
 from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import own_address
+from imagesync_pipelines.storage.errors import StorageError
+from imagesync_pipelines.storage.plans import PlanHeader, Plans
 from imagesync_pipelines.sync.applied import ApplyOptions, applied_summary, applied_warnings, load_plan
+from imagesync_pipelines.sync.connector import RowPictures
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
 from imagesync_pipelines.sync.planned import plan_result, store_plan
 from imagesync_pipelines.sync.steps import StepResult, Table
@@ -161,3 +167,19 @@ def values_of(payload: pd.DataFrame, keys: Sequence[str]) -> pa.Table:
     rows = payload.set_index("key").loc[list(keys), VALUES.names].reset_index(drop=True)
     encoded = rows["metadata"].astype(object).map(str.encode)
     return pa.Table.from_pandas(rows.assign(metadata=encoded), VALUES, preserve_index=False)
+
+
+def pictures_of(
+    engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
+) -> list[RowPictures]:
+    """What a page shows of rows of a plan; a plan knows the pictures of the rows that it writes."""
+
+    def of_plan(plan: PlanHeader, keys: Collection[str]) -> dict[str, str]:
+        try:
+            payload = Plans(engine, storage).need_payload(plan.id)
+        except StorageError:
+            return {}
+        written = payload[payload["key"].isin(keys)]
+        return dict(zip(written["key"], written["image_url"], strict=True))
+
+    return pictures_of_rows(engine, storage, header, rows, of_plan)

@@ -15,7 +15,6 @@ from imagesync_pipelines.connectors.image_db.settings import (
     job_for,
     missing_variables,
 )
-from imagesync_pipelines.connectors.image_db.showing import pictures_of
 from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet, Schedule, Step
 
 API_POOL = "image_db_api"
@@ -32,7 +31,7 @@ CONNECTOR = Connector(
     description="The image database's records → product_image, on the ERP's products.",
     settings=ImageDbSettings,
     options=ImageDbOptions,
-    pictures_of=pictures_of,
+    pictures_of=plan_steps.pictures_of,
     externals=(
         External(
             "source",

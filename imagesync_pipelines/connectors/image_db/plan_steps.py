@@ -1,13 +1,17 @@
 """The plan and what comes of it: the steps plan, product_images, unmatched_articles and export."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.pages import Run
+from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Run
 from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
@@ -17,15 +21,18 @@ from imagesync_pipelines.connectors.image_db.planning import (
     plan_wanted,
     rejected_rows,
 )
-from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids
+from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids, read_table
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.exports.formats import write_exports
+from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, read_current
-from imagesync_pipelines.sync.applied import Loaded, applied_summary, load_plan
-from imagesync_pipelines.sync.apply import Applied, collector_paused
-from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.storage.handovers import HandOvers
+from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.sync.applied import Loaded, applied_summary, applied_warnings, load_plan
+from imagesync_pipelines.sync.apply import collector_paused
+from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.handovers import PIECE
 from imagesync_pipelines.sync.model import Proof, Scope
 from imagesync_pipelines.sync.planned import BATCH, Planned, plan_result, rows_to_show, store_plan
@@ -176,7 +183,7 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
 
     done = apply_images(context, loaded, payload, again if options.replan else None)
     applied, plan_id = done.applied, loaded.header.id
-    warnings = tuple(_warnings(context, loaded, applied))
+    warnings = tuple(applied_warnings(context, loaded, applied, again="plan again, or apply it with --replan"))
     summary = applied_summary(context, loaded, applied, warnings=warnings, calls=0)
     summary = replace(summary, rejected=len(about.rejects) + applied.failed)
     return StepResult(
@@ -243,6 +250,26 @@ def match_lines(images: PlannedImages) -> Iterator[str]:
         yield f"image {external_id}: article {number} is not matched, {reason}"
 
 
+def pictures_of(
+    engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
+) -> list[RowPictures]:
+    """What a page shows of rows of a plan; a plan knows the pictures of the records that it was made from."""
+    batches = Batches(HandOvers(engine, storage, CONNECTOR))
+
+    def of_plan(plan: PlanHeader, keys: Collection[str]) -> dict[str, str]:
+        path = batches.records(str(plan.scope.get(BATCH, "")))
+        try:
+            table = read_table(path, ("external_id", "thumbnail_url", "image_url"))
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return {}
+        images = pa.array(sorted({key.partition("/")[2] for key in keys}), pa.string())
+        found = table.filter(pc.is_in(table["external_id"], images)).to_pylist()
+        urls = {row["external_id"]: row["thumbnail_url"] or row["image_url"] or "" for row in found}
+        return {key: urls[image] for key in keys if (image := key.partition("/")[2]) in urls}
+
+    return pictures_of_rows(engine, storage, header, rows, of_plan)
+
+
 def _pictures(context: Run, plan: pd.DataFrame, images: PlannedImages, batch: str) -> list[tuple[str, str]]:
     """Label and thumbnail URL of the first rows that are added or updated."""
     written = plan[plan["change"].isin(["add", "update"])].head(SHOWN_PICTURES)
@@ -267,19 +294,3 @@ def _groups_in_scope(
         both = pd.concat([planned.wanted[["key", "group"]], current[["key", "group"]]])
         return frozenset(both.loc[external_ids_of(both["key"]).isin(about.external_ids), "group"])
     return None
-
-
-def _warnings(context: Run, loaded: Loaded, applied: Applied) -> list[str]:
-    found, header = [], loaded.header
-    if header.applied_at is not None and header.applied_run != context.run_id:
-        found.append(f"Plan {header.id} had been applied before, by run {header.applied_run}.")
-    if applied.failed:
-        found.append(
-            f"{applied.failed} images could not be written and are in quarantine, see `imagesync quarantine list`."
-        )
-    if applied.refused:
-        found.append(
-            f"{applied.refused} rows of {len(applied.refused_in)} products were refused, because their images changed "
-            "since the plan was made; plan again, or apply it with --replan."
-        )
-    return found

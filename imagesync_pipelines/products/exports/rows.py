@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from imagesync_pipelines.products.showing import image_owners, images_of, lending_variants
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.schema import product, product_image
 
 PRODUCTS_AT_ONCE = 500
@@ -113,5 +114,5 @@ def _found(
     connection: sa.Connection, key: sa.Column[int], value: sa.Column[Any], keys: Collection[int]
 ) -> dict[int, Any]:
     """The values of these ids."""
-    query = sa.select(key, value).where(key == sa.any_(sa.literal(list(keys), sa.ARRAY(sa.BigInteger))))
+    query = sa.select(key, value).where(among(key, keys))
     return dict(connection.execute(query).all()) if keys else {}

@@ -1,9 +1,10 @@
 """The folder connector on a real folder: what it shows on products, what it sets aside, what it never takes away."""
 
+import hashlib
 import io
 import os
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from imagesync_pipelines.connectors.folder.settings import FolderSettings
 from imagesync_pipelines.connectors.folder.steps import FolderPlanOptions, plan, product_images
 from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.settings import Settings, SettingsError
-from imagesync_pipelines.storage.contents import Contents, own_source, own_source_at
+from imagesync_pipelines.storage.contents import Contents, own_address, own_source, own_source_at
 from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
 from imagesync_pipelines.sync.applied import ApplyOptions
-from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.steps import RunContext, StepResult
 
@@ -77,6 +79,16 @@ class World:
         """All values of a column."""
         with self.installation.engine.connect() as connection:
             return list(connection.scalars(sa.select(column)))
+
+
+def pictures_of_newest(world: World) -> Sequence[RowPictures]:
+    """What the page of the newest plan shows of its rows that change."""
+    place = world.installation
+    plans = Plans(place.engine, place.storage)
+    header = plans.newest(1, CONNECTOR.name)[0]
+    rows = plans.load(header.id)
+    changing: list[Any] = rows[rows["change"] != "keep"].to_dict(orient="records")
+    return CONNECTOR.pictures_of(place.engine, place.storage, header, changing)
 
 
 @pytest.fixture
@@ -244,6 +256,22 @@ def test_content_that_was_lost_is_read_again(world: World) -> None:
     sha256 = world.scalars(product_image.c.metadata["sha256"].astext)[0]
     contents = Contents(world.installation.engine, world.installation.storage)
     assert own_source(sha256) in contents.find([own_source(sha256)])
+
+
+def test_a_plan_shows_the_pictures_that_were_there_and_those_that_it_brings(world: World) -> None:
+    world.put(**{"10__jpg": picture(1), "20__jpg": picture(2)})
+    world.sync()
+    world.put(**{"10__jpg": picture(3), "30__jpg": picture(4)})
+    (world.folder / "20.jpg").unlink()
+    run = world.context()
+    files(run, NoOptions())
+    plan(run, FolderPlanOptions())
+    urls = [own_address(URL, hashlib.sha256(picture(colour)).hexdigest()) for colour in (1, 2, 3, 4)]
+    waiting = pictures_of_newest(world)
+    assert {one.image: one.before for one in waiting if one.before} == {"10.jpg": urls[0], "20.jpg": urls[1]}
+    assert {one.image: one.after for one in waiting if one.after} == {"10.jpg": urls[2], "30.jpg": urls[3]}
+    product_images(run, ApplyOptions())
+    assert pictures_of_newest(world) == waiting
 
 
 def test_what_is_missing_is_said_in_a_sentence(world: World) -> None:

@@ -230,7 +230,8 @@ def test_a_product_takes_300_assets_and_the_others_go_on(small: Connector) -> No
         told = [error for error in done.report["errors"] if error["product_sku"] == full]
         assert len(told) == len(done.report["errors"]) == missing
         assert all("at most 300 assets" in error["error"] for error in told)
-        assert f"{missing} product images failed; the next run tries them again." in done.summary.warnings
+        failed = "product images failed and are in quarantine, see `imagesync quarantine list`"
+        assert f"{missing} {failed}; the next run tries them again." in done.summary.warnings
         assert len(small.plytix.gallery(full)) == 300 - free + fitting
     assert [small.shown()[one][0] for one in others] == [wanted(small)[one] for one in others]
 

@@ -92,6 +92,16 @@ def test_an_applied_plan_shows_what_was_read_before_it_and_for_it(world: World) 
     assert [line.shown[2:] for line in shown] == [(second, ""), (first, second), ("", first)]
 
 
+def test_a_record_that_was_set_aside_is_shown_without_product_and_picture(world: World) -> None:
+    rows = [{"key": key, "change": "reject", "reason": "page 1: bad"} for key in ("page 1, reject 1", "?/12")]
+    save(world, rows)
+    for _ in ("planned", "applied"):
+        header = newest(world, 1)[0]
+        shown = [line.shown for line in plan_page(world.opened, header, "reject", 0, 10)[0]]
+        assert shown == [(None, "page 1, reject 1", "", ""), (None, "12", "", "")]
+        Plans(world.engine, world.opened.storage).mark_applied(header.id, "run")
+
+
 def test_a_gallery_of_plytix_shows_the_picture_that_it_gets(world: World) -> None:
     engel = world.product("100", "Engel")
     images = tuple(
