@@ -15,7 +15,6 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 from upath import UPath
 
-from imagesync_pipelines.storage.errors import HandOverMissingError
 from imagesync_pipelines.storage.files import remove_folder
 from imagesync_pipelines.storage.schema import handover
 
@@ -51,17 +50,6 @@ class HandOvers:
         wanted = list(runs)
         there = dict(self._rows(step, handover.c.run_id.in_(wanted)))
         return next((_read(kind, there[run_id]) for run_id in wanted if run_id in there), None)
-
-    def need(self, runs: Iterable[str], step: str, kind: type[H]) -> H:
-        """As find. Raises HandOverMissingError, which says what to run."""
-        found = self.find(runs, step, kind)
-        if found is None:
-            owner = f" for {self.account}" if self.account else ""
-            raise HandOverMissingError(
-                f"This run has nothing from {self.connector}/{step}{owner}, and neither has a run that it re-executes. "
-                f"Materialise {self.connector}/{step} in the same run, or start the job {self.connector}__sync."
-            )
-        return found
 
     def newest(self, step: str, kind: type[H]) -> H | None:
         """What a step last left, in whatever run: only for looking back (what an account held after its last run)."""

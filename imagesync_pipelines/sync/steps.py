@@ -234,7 +234,13 @@ class RunContext(Generic[S]):
 
     def need(self, step: str, kind: type[H]) -> H:
         """As find. Raises HandOverMissingError, which says what to run."""
-        return self.handovers.need(self.lineage, step, kind)
+        found = self.find(step, kind)
+        if found is None:
+            raise HandOverMissingError(
+                f"This run has nothing from {self.connector}/{step}{self._for_whom}, and neither has a run that it re-executes. "
+                f"Materialise {self.connector}/{step} in the same run, or start the job {self.connector}__sync."
+            )
+        return found
 
     def look_at(self, step: str, kind: type[H]) -> H:
         """What a check looks at: the hand-over of its run's lineage, else, run by itself, the account's newest.
@@ -243,9 +249,14 @@ class RunContext(Generic[S]):
         """
         found = self.find(step, kind) or self.handovers.newest(step, kind)
         if found is None:
-            owner = f" for {self.account}" if self.account else ""
-            raise HandOverMissingError(f"{self.connector}/{step} has not been materialised{owner} yet; do that first.")
+            raise HandOverMissingError(
+                f"{self.connector}/{step} has not been materialised{self._for_whom} yet; do that first."
+            )
         return found
+
+    @property
+    def _for_whom(self) -> str:
+        return f" for {self.account}" if self.account else ""
 
     def plan_to_apply(self, plan_id: int | None) -> PlanHeader:
         """The plan that is named, else that of this run's lineage.

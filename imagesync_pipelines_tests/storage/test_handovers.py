@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 from upath import UPath
 
-from imagesync_pipelines.storage.errors import HandOverMissingError
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import STRAY_SECONDS, HandOvers
 from imagesync_pipelines.storage.schema import handover
@@ -51,12 +50,6 @@ def test_of_a_lineage_the_nearest_run_that_left_something_counts_and_a_stranger_
     assert kept.find(["alone"], "listings", Counted) is None
 
 
-def test_what_is_missing_is_said_with_the_step_and_the_job_to_run(kept: HandOvers) -> None:
-    with pytest.raises(HandOverMissingError, match=r"plytix/listings for main.*plytix__sync") as told:
-        kept.need(["run"], "listings", Counted)
-    assert told.value.retryable is False
-
-
 def test_accounts_and_connectors_do_not_see_each_other(kept: HandOvers) -> None:
     kept.keep("run", "listings", Counted(number=1))
     other = HandOvers(kept.engine, kept.root, "plytix", "second")
@@ -69,8 +62,6 @@ def test_a_row_that_an_earlier_release_wrote_otherwise_counts_as_none(kept: Hand
     with kept.engine.begin() as connection:
         connection.execute(handover.update().values(value={"count": "one"}))
     assert kept.find(["run"], "listings", Counted) is None
-    with pytest.raises(HandOverMissingError):
-        kept.need(["run"], "listings", Counted)
 
 
 def test_foreign_text_that_no_database_takes_is_kept_with_a_replacement_character(kept: HandOvers) -> None:

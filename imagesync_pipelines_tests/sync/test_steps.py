@@ -13,6 +13,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.errors import HandOverMissingError, NoPlanOfThisRunError
 from imagesync_pipelines.storage.handovers import KEPT_RUNS
 from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.schema import handover
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.handovers import CLEAN_UP, Lineage
 from imagesync_pipelines.sync.model import PlanCost
@@ -46,6 +47,18 @@ def test_a_check_that_runs_by_itself_looks_at_the_newest_and_says_when_there_is_
     at(installation, "new").keep("read", Counted(number=2))
     assert at(installation, "look").look_at("read", Counted) == Counted(number=2)
     assert at(installation, "old").look_at("read", Counted) == Counted(number=1)
+
+
+def test_what_is_missing_is_said_with_the_step_and_the_job_to_run(installation: Installation) -> None:
+    context = at(installation, "run")
+    with pytest.raises(HandOverMissingError, match=r"plytix/listings for main.*plytix__sync") as told:
+        context.need("listings", Counted)
+    assert told.value.retryable is False
+    context.keep("listings", Counted(number=1))
+    with installation.engine.begin() as connection:
+        connection.execute(handover.update().values(value={"count": "one"}))
+    with pytest.raises(HandOverMissingError):
+        context.need("listings", Counted)
 
 
 def test_storing_a_plan_forgets_the_hand_overs_of_old_runs_but_not_of_those_whose_plan_is_kept(
