@@ -11,7 +11,7 @@ from benchmarks.measuring import Stopwatch
 from benchmarks.pages import MadePages, read_made
 from imagesync_pipelines.connectors.image_db import pages, plan_steps, reading_steps
 from imagesync_pipelines.connectors.image_db.parsing import parse
-from imagesync_pipelines.connectors.image_db.record_store import About, Batches, RawPage
+from imagesync_pipelines.connectors.image_db.record_store import STEP, About, Batches, RawPage, write_chunks
 from imagesync_pipelines.connectors.image_db.settings import (
     ErpOptions,
     ImageDbSettings,
@@ -49,11 +49,12 @@ def _run(
     watch: Stopwatch, place: Installation, settings: ImageDbSettings, made: MadePages, run_id: str
 ) -> dict[str, int]:
     context = _context(place, settings, run_id)
-    batches, now = Batches(context.handovers), datetime.now(UTC)
+    now = datetime.now(UTC)
     with watch.step(f"{run_id} records"):
-        stored = batches.write(run_id, parse(_read(made, now), settings.image_db_detail_min_height, made.bytes))
-        batches.describe(
-            run_id,
+        chunks = parse(_read(made, now), settings.image_db_detail_min_height, made.bytes)
+        stored = write_chunks(Batches(context.handovers).records(run_id), chunks)
+        context.keep(
+            STEP,
             About(run_id=run_id, made_at=now, scan_id=1, scope="all", complete=True, reason="", records=stored.records),
         )
     with watch.step(f"{run_id} plan"):

@@ -237,8 +237,9 @@ class RunContext(Generic[S]):
         found = self.find(step, kind)
         if found is None:
             raise HandOverMissingError(
-                f"This run has nothing from {self.connector}/{step}{self._for_whom}, and neither has a run that it re-executes. "
-                f"Materialise {self.connector}/{step} in the same run, or start the job {self.connector}__sync."
+                f"This run has nothing from {self.connector}/{step}{self._for_whom}, and neither has a run that it "
+                f"re-executes. Materialise {self.connector}/{step} in the same run, or start the job "
+                f"{self.connector}__sync."
             )
         return found
 

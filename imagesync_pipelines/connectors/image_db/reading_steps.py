@@ -4,13 +4,22 @@ from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
+from upath import UPath
 
 from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Reading, Run, read_all, read_spans, stored_pages
 from imagesync_pipelines.connectors.image_db.parsing import parse
-from imagesync_pipelines.connectors.image_db.record_store import About, Batches, RawPage, RejectLine, read_external_ids
+from imagesync_pipelines.connectors.image_db.record_store import (
+    STEP,
+    About,
+    Batches,
+    RawPage,
+    RejectLine,
+    read_external_ids,
+    write_chunks,
+)
 from imagesync_pipelines.connectors.image_db.scan import why_incomplete
 from imagesync_pipelines.connectors.image_db.settings import ErpOptions, PagesOptions, RecordsOptions
 from imagesync_pipelines.products import erp
@@ -95,7 +104,7 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     Raises BatchMissingError when there are no stored pages to take, PagesFailedError when one that was to be read
     could not be (the others are kept), and the session's errors.
     """
-    batches, span = Batches(context.handovers), options.span()
+    span, file = options.span(), Batches(context.handovers).records(context.run_id)
     landed: Reading | None = None
     if span is not None or (options.skus and not _stored_pages_are_fresh(context)):
         with source(context) as session:
@@ -112,16 +121,16 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
     if scan is None:
         raise BatchMissingError("no pages are stored yet; materialise all partitions of image_db/api_pages")
     only = set(landed.pages) if landed is not None and span is not None else None
-    about = _write_batch(context, options, scan, only, landed)
-    _quarantine_rejects(context, about.rejects, whole=only is None)
+    about = _write_batch(context, options, file, scan, only, landed)
+    _quarantine_rejects(context, about.rejects, file, whole=only is None)
     used = {str(header.scope[BATCH]) for header in context.plans.all(CONNECTOR) if BATCH in header.scope}
-    batches.prune(KEPT_BATCHES, used=used)
+    context.handovers.prune(KEPT_BATCHES, used)
     # Where releases before hand-overs kept their batches; their plans are made again.
     remove_folder(context.installation.storage / "records" / CONNECTOR)
     rejects = [(line.page, line.external_id or "not legible", line.reason) for line in about.rejects]
     return StepResult(
         rows=about.records,
-        size=batches.records(context.run_id).stat().st_size,
+        size=file.stat().st_size,
         numbers={
             "records/valid": about.records,
             "records/rejected": len(rejects),
@@ -143,16 +152,17 @@ def records(context: Run, options: RecordsOptions, source: Callable[[Run], Upstr
 def _write_batch(
     context: Run,
     options: RecordsOptions,
+    file: UPath,
     scan: scans.Scan,
     only: Collection[int] | None,
     landed: Reading | None,
 ) -> About:
     """Keep the records of a scan's pages as this run's batch. only: of these pages; landed: how they were just read."""
-    batches, settings = Batches(context.handovers), context.settings
+    settings = context.settings
     entries = [entry for entry in stored_pages(context).entries(scan.id) if only is None or entry.page in only]
     raw_pages = _raw_pages(context, scan, only, len(entries) if only is None else len(only))
     chunks = parse(raw_pages, settings.image_db_detail_min_height, sum(entry.bytes for entry in entries))
-    stored = batches.write(context.run_id, chunks)
+    stored = write_chunks(file, chunks)
     ended = scan.ended_at or datetime.now(UTC)
     unproven = why_incomplete(stored.facts, scan.started_at, ended, settings.image_db_walk_max_seconds)
     complete = scan.state == scans.PROVEN and not unproven and only is None
@@ -179,7 +189,7 @@ def _write_batch(
         api_calls=landed.calls if landed else scan.calls,
         bytes_downloaded=landed.bytes if landed else scan.bytes,
     )
-    batches.describe(context.run_id, about)
+    context.keep(STEP, about)
     return about
 
 
@@ -220,12 +230,12 @@ def _raw_pages(context: Run, scan: scans.Scan, only: Collection[int] | None, tot
         context.progress("pages validated", done, total)
 
 
-def _quarantine_rejects(context: Run, rejects: Collection[RejectLine], *, whole: bool) -> None:
+def _quarantine_rejects(context: Run, rejects: Collection[RejectLine], file: UPath, *, whole: bool) -> None:
     """Put the rejects in quarantine and take out those that are in order now (or, on a whole scan, gone)."""
     table = context.quarantine
     bad = {one.external_id or f"page {one.page}, reject {one.place}": one for one in rejects}
     table.put([QuarantineItem(key, None, RECORD_STAGE, one.reason, one.raw) for key, one in bad.items()])
     held = [entry for entry in table.list() if entry.stage == RECORD_STAGE and entry.key not in bad]
     if held:
-        valid = set(read_external_ids(Batches(context.handovers).records(context.run_id)))
+        valid = set(read_external_ids(file))
         table.drop([entry.id for entry in held if whole or entry.key in valid])

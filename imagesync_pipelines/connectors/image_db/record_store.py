@@ -27,10 +27,10 @@ from imagesync_pipelines.connectors.image_db.scan import PageFacts, facts_of
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
-from imagesync_pipelines.sync.handovers import Lineage
 
 # The step whose hand-over a batch is.
 STEP = "records"
+_UNMATCHED = ("unmatched.parquet", "unused.parquet")
 
 _LINK = pa.struct([("number", pa.string()), ("variant", pa.string()), ("front", pa.bool_())])
 _SCHEMA = pa.schema(
@@ -261,57 +261,36 @@ class About(BaseModel):
     bytes_downloaded: int = 0
 
 
+@dataclass(frozen=True)
 class Batches:
-    """The batches of this connector; a batch is named by the run that read it and belongs to that run's hand-overs."""
+    """The batches of this connector; a batch is named by the run that read it and belongs to that run's hand-overs.
 
-    def __init__(self, handovers: HandOvers) -> None:
-        self._handovers = handovers
+    It counts once its hand-over (STEP, About) is kept.
+    """
 
-    def write(self, name: str, chunks: Iterable[Chunk]) -> Stored:
-        """Write the records of `chunks` as the batch `name`; it counts once `describe` was called."""
-        return write_chunks(self.records(name), chunks)
-
-    def describe(self, name: str, about: About) -> None:
-        """Complete the batch with what is known about it."""
-        self._handovers.keep(name, STEP, about)
+    handovers: HandOvers
 
     def records(self, name: str) -> UPath:
         """The record file of a batch."""
-        return self._handovers.file(name, "records.parquet")
+        return self.handovers.file(name, "records.parquet")
 
     def about(self, name: str) -> About:
         """What is known about a batch. Raises BatchMissingError when it is not there (any more)."""
-        found = self._handovers.find([name], STEP, About)
+        found = self.handovers.find([name], STEP, About)
         if found is None:
             raise BatchMissingError(
                 f"the records of {name} are no longer kept; materialise image_db/records and plan again"
             )
         return found
 
-    def of(self, lineage: Lineage) -> About:
-        """The batch of a run's lineage, else the newest of every stored page. Raises BatchMissingError."""
-        return self.about(lineage.first_of(self.names()) or self.newest_whole())
+    def of(self, runs: Iterable[str]) -> About:
+        """The batch of the first of these runs that has one, else the newest of every stored page.
 
-    def keep_unmatched(self, name: str, found: Unmatched) -> None:
-        """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""
-        texts = [orjson.dumps(candidates).decode() for candidates in found.unmatched["candidates"]]
-        _write_frame(self._handovers.file(name, "unmatched.parquet"), found.unmatched.assign(candidates=texts))
-        _write_frame(self._handovers.file(name, "unused.parquet"), found.unused)
-
-    def unmatched(self, name: str) -> Unmatched:
-        """What the plan of a batch found unmatched. Raises BatchMissingError when it was never planned."""
-        try:
-            frame = _read_frame(self._handovers.file(name, "unmatched.parquet"))
-            unused = _read_frame(self._handovers.file(name, "unused.parquet"))
-        except FileNotFoundError:
-            raise BatchMissingError(
-                f"nothing was planned from the records of {name}; materialise image_db/plan"
-            ) from None
-        return Unmatched(frame.assign(candidates=[orjson.loads(text) for text in frame["candidates"]]), unused)
-
-    def newest_whole(self) -> str:
-        """The newest batch of every stored page, never of a part that somebody chose. Raises BatchMissingError."""
-        found = next((about.run_id for about in self._all() if about.scope == "all"), None)
+        That is never one of a part that somebody chose. Raises BatchMissingError.
+        """
+        whole = [about for about in self.handovers.all(STEP, About) if about.scope == "all"]
+        newest = max(whole, key=lambda about: about.made_at, default=None)
+        found = self.handovers.find(runs, STEP, About) or newest
         if found is None:
             raise BatchMissingError(
                 "there are no records of all pages to plan from yet; materialise image_db/api_pages and "
@@ -319,23 +298,20 @@ class Batches:
             )
         return found
 
-    def prune(self, keep: int, used: Iterable[str]) -> None:
-        """Forget all but the newest `keep` batches and those in `used`."""
-        self._handovers.prune(keep, set(used))
+    def keep_unmatched(self, name: str, found: Unmatched) -> None:
+        """Keep what the plan of a batch found unmatched; a later plan of the same batch replaces it."""
+        texts = [orjson.dumps(candidates).decode() for candidates in found.unmatched["candidates"]]
+        for file, frame in zip(_UNMATCHED, (found.unmatched.assign(candidates=texts), found.unused), strict=True):
+            write_whole(self.handovers.file(name, file), frame.to_parquet(index=False, compression="zstd"))
 
-    def names(self) -> list[str]:
-        """The batches that are there, each named by the run that made it, the newest first."""
-        return [about.run_id for about in self._all()]
-
-    def _all(self) -> list[About]:
-        return sorted(self._handovers.all(STEP, About), key=lambda about: about.made_at, reverse=True)
-
-
-def _write_frame(path: UPath, frame: pd.DataFrame) -> None:
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, compression="zstd")
-    write_whole(path, buffer.getvalue())
-
-
-def _read_frame(path: UPath) -> pd.DataFrame:
-    return pd.read_parquet(io.BytesIO(path.read_bytes()))
+    def unmatched(self, name: str) -> Unmatched:
+        """What the plan of a batch found unmatched. Raises BatchMissingError when it was never planned."""
+        try:
+            frame, unused = (
+                pd.read_parquet(io.BytesIO(self.handovers.file(name, file).read_bytes())) for file in _UNMATCHED
+            )
+        except FileNotFoundError:
+            raise BatchMissingError(
+                f"nothing was planned from the records of {name}; materialise image_db/plan"
+            ) from None
+        return Unmatched(frame.assign(candidates=[orjson.loads(text) for text in frame["candidates"]]), unused)

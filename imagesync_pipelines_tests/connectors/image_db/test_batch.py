@@ -11,12 +11,14 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
 from imagesync_pipelines.connectors.image_db.record_store import (
+    STEP,
     About,
     Batches,
     RawPage,
     RejectLine,
     chunk_of,
     read_external_ids,
+    write_chunks,
 )
 from imagesync_pipelines.connectors.image_db.records import MIN_HEIGHT
 from imagesync_pipelines.products.applying import Unmatched
@@ -44,8 +46,13 @@ def about(run_id: str, hours: int = 0) -> About:
 
 
 def make(batches: Batches, run_id: str, hours: int) -> None:
-    batches.write(run_id, [chunk_of([RawPage(1, START, page(record(1), record(2)))], MIN_HEIGHT)])
-    batches.describe(run_id, about(run_id, hours))
+    write_chunks(batches.records(run_id), [chunk_of([RawPage(1, START, page(record(1), record(2)))], MIN_HEIGHT)])
+    batches.handovers.keep(run_id, STEP, about(run_id, hours))
+
+
+def names(batches: Batches) -> list[str]:
+    """The runs whose batches are there."""
+    return sorted(found.run_id for found in batches.handovers.all(STEP, About))
 
 
 def test_a_batch_is_read_as_it_was_written(batches: Batches) -> None:
@@ -57,8 +64,8 @@ def test_a_batch_is_read_as_it_was_written(batches: Batches) -> None:
 
 def test_a_batch_counts_only_once_it_is_described(batches: Batches) -> None:
     make(batches, "one", 0)
-    batches.write("two", [])
-    assert (batches.newest_whole(), batches.names()) == ("one", ["one"])
+    write_chunks(batches.records("two"), [])
+    assert (batches.of(["two"]).run_id, names(batches)) == ("one", ["one"])
     with pytest.raises(BatchMissingError, match="the records of two"):
         batches.about("two")
 
@@ -66,23 +73,24 @@ def test_a_batch_counts_only_once_it_is_described(batches: Batches) -> None:
 def test_the_newest_batch_of_all_pages_is_never_a_part_that_somebody_chose(batches: Batches) -> None:
     for hours, name in ((3, "a"), (5, "b"), (1, "c")):
         make(batches, name, hours)
-    assert (batches.newest_whole(), batches.names()) == ("b", ["b", "a", "c"])
+    assert (batches.of([]).run_id, names(batches)) == ("b", ["a", "b", "c"])
     for hours, scope in ((6, "pages"), (7, "skus"), (8, "images")):
         make(batches, scope, hours)
-        batches.describe(scope, about(scope, hours).model_copy(update={"scope": scope}))
-    assert batches.newest_whole() == "b"
+        batches.handovers.keep(scope, STEP, about(scope, hours).model_copy(update={"scope": scope}))
+    assert batches.of([]).run_id == "b"
+    assert batches.of(["stranger", "pages", "a"]).run_id == "pages"
 
 
 def test_without_any_batch_it_says_what_to_run(batches: Batches) -> None:
     with pytest.raises(BatchMissingError, match="materialise image_db/api_pages and image_db/records"):
-        batches.newest_whole()
+        batches.of([])
 
 
 def test_old_batches_are_forgotten_unless_somebody_needs_them(batches: Batches) -> None:
     for hours, name in enumerate("abcd"):
         make(batches, name, hours)
-    batches.prune(2, used=["a", "not there"])
-    assert sorted(batches.names()) == ["a", "c", "d"]
+    batches.handovers.prune(2, used=["a", "not there"])
+    assert names(batches) == ["a", "c", "d"]
 
 
 @pytest.mark.parametrize("empty", [False, True])
@@ -108,12 +116,12 @@ class Other(BaseModel):
     something: str = "else"
 
 
-def test_a_batch_that_cannot_be_read_counts_as_none_and_stops_no_other(batches: Batches, database: sa.Engine) -> None:
+def test_a_batch_that_cannot_be_read_counts_as_none_and_stops_no_other(batches: Batches) -> None:
     make(batches, "one", 0)
     make(batches, "two", 1)
-    HandOvers(database, batches.records("one").parent.parent.parent.parent, "image_db").keep("two", "records", Other())
+    batches.handovers.keep("two", STEP, Other())
     batches.records("two").write_bytes(b"")
-    assert (batches.newest_whole(), batches.names()) == ("one", ["one"])
+    assert (batches.of(["two"]).run_id, names(batches)) == ("one", ["one"])
     with pytest.raises(BatchMissingError, match="the records of two"):
         batches.about("two")
     assert read_external_ids(batches.records("one")) == ["1", "2"]

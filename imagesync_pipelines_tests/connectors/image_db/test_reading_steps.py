@@ -154,7 +154,7 @@ def test_a_batch_that_a_stored_plan_needs_is_kept_and_others_are_forgotten(conne
     for _ in range(KEPT_BATCHES):
         connector.records()
     batches = Batches(connector.context().handovers)
-    assert batches.newest_whole() == connector.run_id
+    assert batches.of([]).run_id == connector.run_id
     assert batches.about(first).records == 10
     with pytest.raises(BatchMissingError, match="no longer kept"):
         batches.about(second)
@@ -177,7 +177,7 @@ def test_a_page_that_fails_for_good_ends_the_run_and_the_others_are_kept(
     with pytest.raises(PagesFailedError, match=r"1 of 3 pages could not be read, the first: page 2: .*usable results"):
         connector.records(part)
     with pytest.raises(BatchMissingError):
-        Batches(connector.context().handovers).newest_whole()
+        Batches(connector.context().handovers).of([])
     connector.source.broken.clear()
     assert connector.records(RecordsOptions(limit=1, skip_pages=1, page_size=PER_PAGE)).records == 4
     assert connector.records().records == 10
