@@ -31,13 +31,6 @@ class StoredProduct(NamedTuple):
     in_erp: bool = True
 
 
-class ImageName(NamedTuple):
-    """Which of a product's images: the connector that brought it, and that source's own id of it."""
-
-    source: str
-    external_id: str
-
-
 class Shown(NamedTuple):
     """What of a product image decides where it is shown; those of all sources of a product stand in one order."""
 
@@ -47,9 +40,9 @@ class Shown(NamedTuple):
     source: str = DEFAULT_SOURCE
 
     @property
-    def name(self) -> ImageName:
-        """Which image of its product it is."""
-        return ImageName(self.source, self.external_id)
+    def name(self) -> tuple[str, str]:
+        """Which of its product's images it is: the connector that brought it, and that source's own id of it."""
+        return self.source, self.external_id
 
 
 def priority(image_type: str, is_front: bool) -> int:
@@ -67,14 +60,14 @@ def display_order(image: Shown) -> tuple[int, float, int, str, str]:
     return image.priority, -newest, number, image.external_id, image.source
 
 
-def choose_primary(images: Iterable[Shown], pin: tuple[str, str] | None = None) -> ImageName | None:
+def choose_primary(images: Iterable[Shown], pin: tuple[str, str] | None = None) -> tuple[str, str] | None:
     """Which is the primary image: the pinned one if it is there, else the first in display order.
 
     None only when there are no images. A pin whose image is gone is dormant: it changes nothing.
     """
     there = list(images)
     if pin is not None and any(image.name == pin for image in there):
-        return ImageName(*pin)
+        return pin
     if len(there) == 1:  # most products have one
         return there[0].name
     return min(there, key=display_order).name if there else None

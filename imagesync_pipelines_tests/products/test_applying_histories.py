@@ -42,7 +42,7 @@ def chosen(database: sa.Engine, pinned: dict[int, str]) -> set[tuple[int, str]]:
         pin = pinned.get(product)
         primary = rules.choose_primary(rows, None if pin is None else ("image_db", pin))
         assert primary is not None
-        found.add((product, primary.external_id))
+        found.add((product, primary[1]))
     return found
 
 

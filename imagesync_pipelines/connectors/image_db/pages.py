@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import islice
 
 import sqlalchemy as sa
 
@@ -16,6 +14,7 @@ from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.storage import scans
 from imagesync_pipelines.storage.raw_pages import PageEntry, RawPages
 from imagesync_pipelines.storage.schema import product_image
+from imagesync_pipelines.sync.apply import side_by_side
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UpstreamError
 from imagesync_pipelines.upstream.session import UpstreamSession
@@ -73,17 +72,15 @@ class Reading:
         records = sum(entry.records for entry in self.pages.values())
         return f"Scan {self.scan_id}: {len(self.pages)} pages with {records} records in {self.calls} calls; {proof}."
 
-    def settle(self, future: Future[PageAnswer], page: int, keep: Keep) -> None:
+    def settle(self, page: int, answer: PageAnswer | PastTheEndError | UpstreamError, keep: Keep) -> None:
         """Keep one page, or note why there is none."""
-        try:
-            answer = _in_sequence(future.result())
-        except (CredentialsError, DeadlineExceededError):
-            raise  # the next hundred pages would fail in the same way
-        except PastTheEndError:
+        if isinstance(answer, CredentialsError | DeadlineExceededError):
+            raise answer  # the next hundred pages would fail in the same way
+        if isinstance(answer, PastTheEndError):
             self.beyond.add(page)
             return
-        except UpstreamError as error:
-            self.failed[page] = error
+        if isinstance(answer, UpstreamError):
+            self.failed[page] = answer
             return
         if self.api_count is None:
             self.api_count = answer.api_count
@@ -120,23 +117,34 @@ def read_pages(reading: Reading, fetch: Fetch, keep: Keep, pace: Pace, first: in
     `concurrency` pages are in memory. A page that fails for good does not stop the others. Raises CredentialsError and
     DeadlineExceededError at once, the first page's error when the page after it fails too, and whatever `keep` raises.
     """
-    with ThreadPoolExecutor(pace.concurrency, thread_name_prefix="page") as pool:
 
-        def run(pages: Iterable[int]) -> None:
-            for future, page in _bounded(pool, fetch, pages, pace):
-                reading.settle(future, page, keep)
+    def paced(pages: Iterable[int]) -> Iterator[int]:
+        for page in pages:
+            if pace.pause:
+                pace.sleep(pace.pause)
+            yield page
 
-        for page in (first, first + 1):
-            if last is None or page <= last:
-                run([page])
-            if (newest := reading.newest(first)) is not None or reading.beyond:
-                break
-        if newest is None and first in reading.failed:
-            raise reading.failed[first]
-        predicted = reading.predicted()
-        run(range((newest or first) + 1, min(predicted, last or predicted) + 1))
-        while (after := reading.following(first)) is not None and (last is None or after <= last):
-            run([after])
+    def fetched(page: int) -> PageAnswer | PastTheEndError | UpstreamError:
+        try:
+            return _in_sequence(fetch(page))
+        except (PastTheEndError, UpstreamError) as error:
+            return error
+
+    def run(pages: Iterable[int]) -> None:
+        for page, answer in side_by_side(paced(pages), fetched, pace.concurrency):
+            reading.settle(page, answer, keep)
+
+    for page in (first, first + 1):
+        if last is None or page <= last:
+            run([page])
+        if (newest := reading.newest(first)) is not None or reading.beyond:
+            break
+    if newest is None and first in reading.failed:
+        raise reading.failed[first]
+    predicted = reading.predicted()
+    run(range((newest or first) + 1, min(predicted, last or predicted) + 1))
+    while (after := reading.following(first)) is not None and (last is None or after <= last):
+        run([after])
     note = ""
     if newest is None:
         note = f"the image database has no page {first}; nothing was read"
@@ -147,28 +155,6 @@ def read_pages(reading: Reading, fetch: Fetch, keep: Keep, pace: Pace, first: in
         )
     if note and note not in reading.notes:
         reading.notes.append(note)
-
-
-def _bounded(
-    pool: ThreadPoolExecutor, fetch: Fetch, pages: Iterable[int], pace: Pace
-) -> Iterator[tuple[Future[PageAnswer], int]]:
-    """Fetch pages with bounded concurrency and give each as it comes; what was not started when we stop never is."""
-    waiting = iter(pages)
-    running: dict[Future[PageAnswer], int] = {}
-    try:
-        while True:
-            for page in islice(waiting, pace.concurrency - len(running)):
-                if pace.pause:
-                    pace.sleep(pace.pause)
-                running[pool.submit(fetch, page)] = page
-            if not running:
-                return
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future, running.pop(future)
-    finally:
-        for future in running:
-            future.cancel()
 
 
 def _in_sequence(answer: PageAnswer) -> PageAnswer:
