@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from imagesync_pipelines.products.primaries import repair_primaries
 from imagesync_pipelines.products.target import Payload, ProductImageTarget
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
-from imagesync_pipelines.sync.applied import Loaded, carry_out
+from imagesync_pipelines.sync.applied import Loaded, applied_summary, applied_warnings, carry_out
 from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.planned import Planned, deletion_limits
-from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 
 # A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.
 ROWS_PER_BATCH = 5000
@@ -28,17 +28,20 @@ WRITERS = 2
 # The server went away: not a bad row, so nothing is halved and the step is tried again as a whole.
 SERVER_GONE = (sa.exc.OperationalError, sa.exc.InterfaceError, psycopg.OperationalError, psycopg.InterfaceError)
 
-
-@dataclass(frozen=True)
-class ImagesApplied:
-    """What came of applying a plan of product images.
-
-    repaired: products whose primary was set right. rows: images of this source in product_image afterwards.
-    """
-
-    applied: Applied
-    repaired: int
-    rows: int
+# Name → type and meaning, as the UI's page of the Dagster asset lists them.
+PRODUCT_IMAGE_COLUMNS = {
+    "product_id": ("bigint", "our product, parent or variant"),
+    "external_id": ("varchar(255)", "the image's own id at its source"),
+    "image_url": ("varchar(500)", "the picture for a product page"),
+    "thumbnail_url": ("varchar(500)", "the picture for a list"),
+    "image_type": ("varchar(50)", "the source's own word, e.g. Produktfoto"),
+    "is_primary": ("boolean", "shown first; exactly one per product with images"),
+    "is_front": ("boolean", "a front view of this very product"),
+    "priority": ("integer", "1 Produktfoto and front, 2 Produktfoto, 3 front, 4 the rest"),
+    "alt_text": ("varchar(255)", "product name and image type"),
+    "metadata": ("jsonb", "the canonical record without stock"),
+    "last_synced": ("timestamptz", "when the row was last written"),
+}
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,18 @@ def apply_images(
     loaded: Loaded,
     open_payload: Callable[[Loaded], AbstractContextManager[Payload]],
     plan_again: Callable[[Collection[str]], Loaded] | None = None,
-) -> ImagesApplied:
+    *,
+    again: str = "plan again",
+    set_aside: int | None = None,
+) -> StepResult:
     """Apply a plan of product images under the connector's lock; primaries that are not right are set right.
 
     open_payload: the values of a plan's rows while it is applied. plan_again: plans the products that moved since the
-    plan was made, which are applied in the same run; None: they are refused with that reason. Raises AccountBusyError.
+    plan was made, which are applied in the same run; None: they are refused with that reason. again: what a person can
+    do about those. set_aside: the records that could not be read, where these are no rows of the plan. Raises
+    AccountBusyError.
     """
-    engine = context.installation.engine
+    engine, plan_id = context.installation.engine, loaded.header.id
     with context.lock():
         applied = carry_out(context, loaded, lambda: _apply(context, loaded, open_payload))
         if plan_again is not None and applied.refused:
@@ -104,7 +112,28 @@ def apply_images(
         repaired = repair_primaries(engine)
     with engine.connect() as connection:
         mine = sa.select(sa.func.count()).where(product_image.c.source == context.connector)
-        return ImagesApplied(applied, repaired, connection.execute(mine).scalar_one())
+        rows = connection.execute(mine).scalar_one()
+    warnings = tuple(applied_warnings(context, loaded, applied, again=again))
+    summary = applied_summary(context, loaded, applied, warnings=warnings, calls=0)
+    if set_aside is not None:
+        summary = replace(summary, rejected=set_aside + applied.failed)
+    return StepResult(
+        rows=rows,
+        numbers={"primaries/repaired": repaired},
+        shown={
+            "plan_id": plan_id,
+            "errors": Texts(applied.errors),
+            "dagster/table_name": "imagesync.product_image",
+        },
+        lines=[
+            f"Plan {plan_id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
+            f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "
+            f"products; {repaired} products got their primary back; {rows} product images now."
+        ],
+        warnings=summary.warnings,
+        summary=summary,
+        columns=PRODUCT_IMAGE_COLUMNS,
+    )
 
 
 def write_unmatched(engine: sa.Engine, source: str, found: Unmatched, read_ids: Collection[str] | None = None) -> None:

@@ -27,7 +27,7 @@ from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import own_address
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.plans import PlanHeader, Plans
-from imagesync_pipelines.sync.applied import ApplyOptions, applied_summary, applied_warnings, load_plan
+from imagesync_pipelines.sync.applied import ApplyOptions, load_plan
 from imagesync_pipelines.sync.connector import RowPictures
 from imagesync_pipelines.sync.model import EFFECTS, Proof, Scope
 from imagesync_pipelines.sync.planned import plan_result, store_plan
@@ -93,20 +93,7 @@ def product_images(context: Run, options: ApplyOptions) -> StepResult:
     """The step `product_images`: a stored plan carried out under the connector's lock."""
     loaded = load_plan(context, options.plan_id)
     values = partial(values_of, context.plans.need_payload(loaded.header.id))
-    done = apply_images(context, loaded, lambda _: nullcontext(values))
-    applied = done.applied
-    warnings = tuple(applied_warnings(context, loaded, applied))
-    numbers = {"added": applied.added, "updated": applied.updated, "removed": applied.removed}
-    return StepResult(
-        rows=done.rows,
-        numbers={**{f"images/{name}": number for name, number in numbers.items()}, "primaries/repaired": done.repaired},
-        shown={"plan_id": loaded.header.id},
-        lines=[
-            f"plan {loaded.header.id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed."
-        ],
-        warnings=warnings,
-        summary=applied_summary(context, loaded, applied, warnings=warnings, calls=0),
-    )
+    return apply_images(context, loaded, lambda _: nullcontext(values))
 
 
 def plan_files(

@@ -30,7 +30,7 @@ from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import PlanHeader
-from imagesync_pipelines.sync.applied import Loaded, applied_summary, applied_warnings, load_plan
+from imagesync_pipelines.sync.applied import Loaded, load_plan
 from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.handovers import PIECE
@@ -43,21 +43,6 @@ THUMBNAIL_BYTES = 2 * 1024 * 1024
 THUMBNAIL_SECONDS = 5.0
 # As many as the UI shows of a plan.
 SHOWN_PICTURES = 12
-
-# Name → type and meaning, as the UI's page of the Dagster asset lists them.
-PRODUCT_IMAGE_COLUMNS = {
-    "product_id": ("bigint", "our product, parent or variant"),
-    "external_id": ("varchar(255)", "the image's file_id at the source"),
-    "image_url": ("varchar(500)", "the picture for a product page"),
-    "thumbnail_url": ("varchar(500)", "the picture for a list"),
-    "image_type": ("varchar(50)", "the source's own word, e.g. Produktfoto"),
-    "is_primary": ("boolean", "shown first; exactly one per product with images"),
-    "is_front": ("boolean", "a front view of this very product"),
-    "priority": ("integer", "1 Produktfoto and front, 2 Produktfoto, 3 front, 4 the rest"),
-    "alt_text": ("varchar(255)", "product name and image type"),
-    "metadata": ("jsonb", "the canonical record without stock"),
-    "last_synced": ("timestamptz", "when the row was last written"),
-}
 
 
 class ProductImagesPlanned(NamedTuple):
@@ -172,7 +157,6 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
         return StepResult(ends="Dry run: nothing was applied; see the plan.")
     loaded = load_plan(context, options.plan_id)
     batches, batch = Batches(context.handovers), str(loaded.scope.get(BATCH, ""))
-    about = batches.about(batch)
 
     def payload(of: Loaded) -> AbstractContextManager[Payload]:
         return open_payload(batches.records(str(of.scope[BATCH])), context.plans.need_payload(of.header.id))
@@ -181,31 +165,21 @@ def product_images(context: Run, options: ProductImageOptions) -> StepResult:
         made = make_plan(context, ProductImagePlanOptions(), batch=batch, only_groups=groups)
         return load_plan(context, made.plan_id)
 
-    done = apply_images(context, loaded, payload, again if options.replan else None)
-    applied, plan_id = done.applied, loaded.header.id
-    warnings = tuple(applied_warnings(context, loaded, applied, again="plan again, or apply it with --replan"))
-    summary = applied_summary(context, loaded, applied, warnings=warnings, calls=0)
-    summary = replace(summary, rejected=len(about.rejects) + applied.failed)
-    return StepResult(
-        rows=done.rows,
-        shown={
-            "plan_id": plan_id,
-            "unmatched_articles": int(loaded.scope.get("unmatched", 0)),
-            "errors": Texts(applied.errors),
-            "dagster/table_name": "imagesync.product_image",
-        },
-        lines=[
-            f"Plan {plan_id}: {applied.added} added, {applied.updated} updated, {applied.removed} removed, "
-            f"{applied.kept} kept, {applied.failed} failed, {applied.refused} refused, in {len(applied.affected)} "
-            f"products; {done.repaired} products got their primary back; {done.rows} product images now."
-        ],
-        warnings=summary.warnings,
+    done = apply_images(
+        context,
+        loaded,
+        payload,
+        again if options.replan else None,
+        again="plan again, or apply it with --replan",
+        set_aside=len(batches.about(batch).rejects),
+    )
+    return replace(
+        done,
+        shown={**done.shown, "unmatched_articles": int(loaded.scope.get("unmatched", 0))},
         details=lambda: (
             f"{key}: {change}, {reason}" if reason else f"{key}: {change}"
             for key, change, reason in loaded.rows[["key", "change", "reason"]].itertuples(index=False, name=None)
         ),
-        summary=summary,
-        columns=PRODUCT_IMAGE_COLUMNS,
     )
 
 
