@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 from upath import UPath
 
-from imagesync_pipelines.products.exports.formats import Format, export
+from imagesync_pipelines.products.exports import Format, export
 from imagesync_pipelines.products.settings import ShowingSettings
 from imagesync_pipelines.settings import load_settings
 from imagesync_pipelines.storage.files import write_stream

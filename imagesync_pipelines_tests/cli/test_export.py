@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from imagesync_pipelines.cli.main import root
-from imagesync_pipelines.products.exports.formats import Format, export
+from imagesync_pipelines.products.exports import Format, export
 from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines_tests.web.catalogue.world import open_world
 

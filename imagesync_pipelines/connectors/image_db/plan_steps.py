@@ -25,7 +25,7 @@ from imagesync_pipelines.connectors.image_db.record_store import About, Batches,
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
-from imagesync_pipelines.products.exports.formats import write_exports
+from imagesync_pipelines.products.exports import write_exports
 from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, read_current
 from imagesync_pipelines.storage.handovers import HandOvers

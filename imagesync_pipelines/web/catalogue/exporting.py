@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, HTTPException, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from imagesync_pipelines.products.exports.formats import Format, export, kind_of
+from imagesync_pipelines.products.exports import Format, export, kind_of
 from imagesync_pipelines.web.catalogue.api.calls import documented, needs
 from imagesync_pipelines.web.catalogue.keys import ApiKey, KeyScope
 from imagesync_pipelines.web.catalogue.pages.products import Asked, asked

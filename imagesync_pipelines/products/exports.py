@@ -1,16 +1,18 @@
-"""The formats of an export: CSV for people with a spreadsheet, NDJSON, Parquet, a feed for Google Merchant Center.
+"""What is exported: a row for every image that is shown for a product, as a stream of any length in several formats.
 
-Every writer takes rows in batches and gives bytes, so that a stream of any length needs the memory of one batch.
+CSV for people with a spreadsheet, NDJSON, Parquet, a feed for Google Merchant Center. One batch of products is in
+memory, however many rows there are: every writer takes rows in batches and gives bytes.
 """
 
 import csv
 import io
 import re
-from collections.abc import Callable, Collection, Iterator
-from datetime import datetime
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import groupby
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from xml.sax.saxutils import escape
 
@@ -20,8 +22,10 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.products.exports.rows import Batches, ExportRow, read_rows, snapshot
+from imagesync_pipelines.products.showing import image_owners, images_of, lending_variants
+from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.files import write_stream
+from imagesync_pipelines.storage.schema import product, product_image
 
 FOLDER = "exports"
 
@@ -49,6 +53,110 @@ _NOT_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 # What is in memory until it is compressed and given on.
 ROWS_IN_A_GROUP = 5_000
+
+PRODUCTS_AT_ONCE = 500
+
+
+class ExportRow(NamedTuple):
+    """One image of one product; position counts from 1 in the order in which they are shown.
+
+    id is the product image's, images_from the SKU of the product that lends its images, '' when they are its own. Sizes
+    in pixels, None when unknown; times are UTC.
+    """
+
+    sku: str
+    kind: str
+    parent_sku: str | None
+    variant_code: str | None
+    name: str
+    position: int
+    id: int
+    external_id: str
+    image_url: str
+    thumbnail_url: str | None
+    image_type: str
+    is_primary: bool
+    is_front: bool
+    alt_text: str
+    format: str | None
+    width: int | None
+    height: int | None
+    images_from: str
+    last_synced: datetime
+
+
+Batches = Iterator[list[ExportRow]]
+"""Rows in the order of SKU and position; all rows of a product are in one batch."""
+
+
+@contextmanager
+def snapshot(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A connection on which everything is read as it is now, whatever a synchronisation writes meanwhile."""
+    with engine.connect() as connection:
+        options: dict[str, Any] = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        yield connection.execution_options(**options)
+
+
+def read_rows(
+    connection: sa.Connection,
+    conditions: Collection[sa.ColumnElement[bool]] = (),
+    *,
+    own_images_first: bool = False,
+) -> Batches:
+    """The rows of the products that the ERP has and for which all conditions are true (on the table product).
+
+    A variant stands before a parent of the same SKU. Products with nothing to show have no row.
+    """
+    parent = product.alias("parent")
+    names = ("id", "sku", "kind", "variant_code", "name")
+    query = (
+        sa.select(*(product.c[name] for name in names), parent.c.sku.label("parent_sku"))
+        .outerjoin_from(product, parent, product.c.parent_id == parent.c.id)
+        .where(product.c.left_erp_at.is_(None), *conditions)
+        .order_by(product.c.sku, product.c.kind.desc(), product.c.id)
+    )
+    found = connection.execute(query, execution_options={"yield_per": PRODUCTS_AT_ONCE})
+    try:
+        for products in found.partitions():
+            yield _rows(connection, products, own_images_first)
+    finally:
+        found.close()
+
+
+def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_first: bool) -> list[ExportRow]:
+    """The rows of some products, in a few queries."""
+    chosen = image_owners(connection, [one.id for one in products], own_images_first=own_images_first)
+    owners = {product_id: owner for product_id, owner in chosen.items() if owner is not None}
+    bare = [one.id for one in products if one.kind == "parent" and one.id not in owners]
+    if bare:
+        lent = lending_variants(connection, bare)
+        owner_of = _found(connection, product_image.c.id, product_image.c.product_id, lent.values())
+        owners |= {borrower: owner_of[image] for borrower, image in lent.items()}
+    images = images_of(connection, set(owners.values()))
+    lenders = _found(connection, product.c.id, product.c.sku, {owner for one, owner in owners.items() if owner != one})
+    rows = []
+    for one in products:
+        owner = owners.get(one.id, one.id)
+        about = (one.sku, one.kind, one.parent_sku, one.variant_code, one.name)
+        lent_by = lenders[owner] if owner != one.id else ""
+        for position, image in enumerate(images.get(owner, ()), start=1):
+            rows.append(
+                ExportRow(
+                    *about, position, image.id, image.external_id, image.image_url, image.thumbnail_url,
+                    image.image_type, image.is_primary, image.is_front, image.alt_text, image.image_format,
+                    image.width, image.height, lent_by, image.last_synced.astimezone(UTC),
+                )
+            )  # fmt: skip
+    return rows
+
+
+def _found(
+    connection: sa.Connection, key: sa.Column[int], value: sa.Column[Any], keys: Collection[int]
+) -> dict[int, Any]:
+    """The values of these ids."""
+    query = sa.select(key, value).where(among(key, keys))
+    return dict(connection.execute(query).all()) if keys else {}
+
 
 _NOT_TEXT = {
     "position": pa.int32(),

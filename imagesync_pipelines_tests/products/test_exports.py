@@ -15,8 +15,18 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.products.exports.formats import Format, export, kind_of, safe_cell, write_csv, write_merchant
-from imagesync_pipelines.products.exports.rows import PRODUCTS_AT_ONCE, ExportRow, read_rows, snapshot
+from imagesync_pipelines.products.exports import (
+    PRODUCTS_AT_ONCE,
+    ExportRow,
+    Format,
+    export,
+    kind_of,
+    read_rows,
+    safe_cell,
+    snapshot,
+    write_csv,
+    write_merchant,
+)
 from imagesync_pipelines.storage.schema import product
 from imagesync_pipelines_tests.web.catalogue.world import World, open_world
 
