@@ -12,12 +12,12 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Run
-from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
     cut_to,
     external_ids_of,
     groups_of_skus,
+    open_payload,
     plan_wanted,
     rejected_rows,
 )

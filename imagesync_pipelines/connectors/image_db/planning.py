@@ -1,9 +1,16 @@
-"""Records and products to what the engine needs: wanted rows, rows that must not be touched, what matched nothing."""
+"""Records and products to what the engine needs: wanted rows, rows that must not be touched, what matched nothing.
 
+And the values of the rows that change: everything of a product image but its product, primary flag and last_synced.
+"""
+
+import os
+import tempfile
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from hashlib import blake2b
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -11,10 +18,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from upath import UPath
 
-from imagesync_pipelines.connectors.image_db.errors import UnknownSkuError
-from imagesync_pipelines.connectors.image_db.record_store import RejectLine, read_table
+from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
+from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_canonical, read_table
 from imagesync_pipelines.products.matching import RULES, Matcher, match_links, may_resemble, products_of
-from imagesync_pipelines.products.rules import RULES_VERSION
+from imagesync_pipelines.products.rules import RULES_VERSION, alt_text, priority
+from imagesync_pipelines.products.target import VALUES, Payload
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.sync.frames import among
 
@@ -22,6 +30,8 @@ NO_ARTICLE = "the image names no article"
 NOT_SHOWABLE = "no format a browser can show yet"
 
 _LINK = ("number", "variant", "front")
+# What of a row comes from its link and its product, and not from its record.
+_OF_A_LINK = ("product_name", "is_front", "matched_by", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class PlannedImages:
 
     wanted: key, group, position (NA), fingerprint, content (the original's URL); for the engine.
     matched: key, product_id, external_id, is_front, matched_by, product_name, fingerprint; a row per row of wanted.
-    With the record store it is all that payload.py needs, so keep it beside a stored plan.
+    With the record store it is all that open_payload needs, so keep it beside a stored plan.
     unusable: key, group, reason; matched images without a file to show. Not a failure, but their rows stay as they are.
     unmatched: number, variant, external_id, image_type, image_url, reason, candidates (list of {sku, name, why}).
     unused: external_id, image_type, image_url, reason; images that no product shows although no number is wrong.
@@ -122,6 +132,52 @@ def cut_to(planned: PlannedImages, groups: Collection[str]) -> PlannedImages:
     )
 
 
+@contextmanager
+def open_payload(records: UPath, matched: pd.DataFrame) -> Iterator[Payload]:
+    """A function from keys to their values, for the keys in `matched` (rows of PlannedImages.matched that change).
+
+    The records are read once, in the order of the file. Because keys are asked for product by product, their JSON goes
+    through a temporary file: memory holds its place there and the chosen files, a few hundred bytes per image.
+    Several threads may call the function at a time. Raises BatchMissingError when a record is not in the record store.
+    """
+    ids = pa.array(matched["external_id"], pa.string())
+    table = read_table(records, WRITTEN)
+    chosen = pc.is_in(table["external_id"], ids).combine_chunks()
+    table = table.filter(chosen).combine_chunks()
+    record_of = pc.index_in(ids, table["external_id"].combine_chunks())
+    if record_of.null_count:
+        missing = ids.filter(pc.is_null(record_of)).unique()
+        raise BatchMissingError(
+            f"{len(missing)} planned images are not among the stored records, for example {missing[0]}; plan again"
+        )
+    row_of = {key: row for row, key in enumerate(matched["key"])}
+    links = pa.table({name: pa.array(matched[name]) for name in _OF_A_LINK})
+    with tempfile.TemporaryFile() as spool:
+        starts = _spool(spool, records, chosen)
+
+        def values_of(keys: Sequence[str]) -> pa.Table:
+            rows = pa.array([row_of[key] for key in keys], pa.int64())
+            places = record_of.take(rows)
+            texts = [
+                os.pread(spool.fileno(), starts[place + 1] - starts[place], starts[place])
+                for place in places.to_pylist()
+            ]
+            values, link = table.take(places), links.take(rows)
+            kinds, fronts = values["image_type"].to_pylist(), link["is_front"].to_pylist()
+            of_link = {
+                "is_front": link["is_front"],
+                "priority": list(map(priority, kinds, fronts)),
+                "alt_text": list(map(alt_text, link["product_name"].to_pylist(), kinds)),
+                "metadata": texts,
+                "fingerprint": link["fingerprint"],
+                "original_url": pc.if_else(pc.equal(values["file_url"], ""), None, values["file_url"]),
+                "matched_by": link["matched_by"],
+            }
+            return pa.table({name: of_link[name] if name in of_link else values[name] for name in VALUES.names}, VALUES)
+
+        yield values_of
+
+
 def _links(table: pa.Table) -> pd.DataFrame:
     """All article links: record (its place in the table), number, variant, front."""
     lists = table["links"].combine_chunks()
@@ -211,3 +267,18 @@ def _unmatched(
             "candidates": pd.Series([near[pair] for pair in pairs], dtype="object"),
         }
     )
+
+
+def _spool(spool: IO[bytes], records: UPath, chosen: pa.BooleanArray) -> list[int]:
+    """Write the JSON of the chosen images, in the order of the file; where each begins, and the end.
+
+    chosen: whether it is, for every image of the file.
+    """
+    starts = [np.zeros(1, dtype=np.int64)]
+    for _, texts in read_canonical(records, chosen):
+        ends = np.frombuffer(texts.buffers()[1], np.int32, len(texts) + 1, texts.offset * 4).astype(np.int64)
+        spool.write(memoryview(texts.buffers()[2])[ends[0] : ends[-1]])
+        starts.append(ends[1:] - ends[0] + starts[-1][-1])
+    spool.flush()
+    found: list[int] = np.concatenate(starts).tolist()
+    return found

@@ -10,11 +10,11 @@ import pytest
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
-from imagesync_pipelines.connectors.image_db.payload import open_payload
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
     cut_to,
     groups_of_skus,
+    open_payload,
     plan_wanted,
     rejected_rows,
 )
