@@ -11,8 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from imagesync_pipelines.defs import alerts, assets, cleanup, pages, schedules
-from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
+from imagesync_pipelines.defs import alerts, assets, cleanup, pages
+from imagesync_pipelines.defs.work import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connectors
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.sync.connector import Connector
@@ -34,7 +34,7 @@ def build_definitions(resources: Mapping[str, Any] | None = None) -> dg.Definiti
             asset_checks=[check for one in found for check in assets.build_checks(one)],
             jobs=[*(job for one in found for job in assets.build_jobs(one)), cleanup.prune_events_job],
             schedules=[
-                *(schedule for one in found for schedule in schedules.build_schedules(one, shared)),
+                *(schedule for one in found for schedule in assets.build_schedules(one, shared)),
                 cleanup.build_schedule(shared),
             ],
             sensors=[

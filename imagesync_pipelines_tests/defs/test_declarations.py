@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from imagesync_pipelines.defs import assets, schedules, work
-from imagesync_pipelines.defs.resources import InstallationResource, settings_resource
+from imagesync_pipelines.defs import assets, work
+from imagesync_pipelines.defs.work import InstallationResource, settings_resource
 from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Locations
@@ -26,7 +26,7 @@ def definitions() -> dg.Definitions:
         assets=assets.build_assets(TOY),
         asset_checks=assets.build_checks(TOY),
         jobs=assets.build_jobs(TOY),
-        schedules=schedules.build_schedules(TOY, Settings()),
+        schedules=assets.build_schedules(TOY, Settings()),
         resources={
             "installation": InstallationResource(),
             "toy": settings_resource(TOY),
@@ -166,7 +166,7 @@ def test_the_resource_shows_settings_and_only_the_name_of_a_secrets_variable(ins
 
 
 def test_a_schedule_asks_for_one_run_of_everything(instance: dg.DagsterInstance) -> None:
-    (schedule,) = schedules.build_schedules(TOY, Settings())
+    (schedule,) = assets.build_schedules(TOY, Settings())
     assert (schedule.name, schedule.job_name) == ("toy__sync__daily", "toy__sync")
     context = dg.build_schedule_context(instance, scheduled_execution_time=datetime(2026, 11, 28, 3, tzinfo=UTC))
     (request,) = schedule.evaluate_tick(context).run_requests
