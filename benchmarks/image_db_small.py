@@ -26,7 +26,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.handovers import Lineage
+from imagesync_pipelines.sync.steps import Lineage
 from imagesync_pipelines.upstream.answers import Answer, load_json
 from imagesync_pipelines.upstream.session import ApiRequest, UpstreamSession
 

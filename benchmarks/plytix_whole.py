@@ -24,8 +24,7 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.steps import Lineage, RunContext
 from imagesync_pipelines.upstream.retries import Timing
 
 ALIAS = "sandbox"

@@ -9,9 +9,8 @@ import pandas as pd
 
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.plans import NewPlan
-from imagesync_pipelines.sync.handovers import DRY_RUN, ONLY_NAMED
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost
-from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Summary, Table
+from imagesync_pipelines.sync.steps import DRY_RUN, ONLY_NAMED, Number, RunContext, Shown, StepResult, Summary, Table
 
 # Of each account: a plan holds a row per image, and there may be a hundred accounts.
 KEPT_PLANS = 20

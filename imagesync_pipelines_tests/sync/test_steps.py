@@ -15,10 +15,9 @@ from imagesync_pipelines.storage.handovers import KEPT_RUNS
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.schema import handover
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
-from imagesync_pipelines.sync.handovers import CLEAN_UP, Lineage
 from imagesync_pipelines.sync.model import PlanCost
 from imagesync_pipelines.sync.planned import Planned, store_plan
-from imagesync_pipelines.sync.steps import RunContext
+from imagesync_pipelines.sync.steps import CLEAN_UP, Lineage, RunContext
 
 NOTHING = Planned(pd.DataFrame(columns=list(PLAN_COLUMNS)), pd.DataFrame(columns=["key", "reason"]), PlanCost(0, 0, 0))
 

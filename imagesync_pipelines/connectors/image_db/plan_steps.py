@@ -33,10 +33,9 @@ from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.applied import Loaded, load_plan
 from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
-from imagesync_pipelines.sync.handovers import PIECE
 from imagesync_pipelines.sync.model import Proof, Scope
-from imagesync_pipelines.sync.planned import BATCH, Planned, plan_result, rows_to_show, store_plan
-from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
+from imagesync_pipelines.sync.planned import BATCH, Planned, rows_to_show, plan_result, store_plan
+from imagesync_pipelines.sync.steps import PIECE, Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
 THUMBNAIL_BYTES = 2 * 1024 * 1024

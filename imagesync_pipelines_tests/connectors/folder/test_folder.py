@@ -26,8 +26,7 @@ from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
-from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.steps import RunContext, StepResult
+from imagesync_pipelines.sync.steps import Lineage, RunContext, StepResult
 
 SKUS = ("10", "10_2", "Bär", "20", "30", "40")
 URL = "https://images.example.com"

@@ -30,8 +30,7 @@ from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.applied import Loaded, applied_summary
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.handovers import Lineage
-from imagesync_pipelines.sync.steps import Pictures, RunContext, StepResult, Summary, Table
+from imagesync_pipelines.sync.steps import Lineage, Pictures, RunContext, StepResult, Summary, Table
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, open_connector
 from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product, url_of
 from imagesync_pipelines_tests.sandbox.mishaps import missing_image
