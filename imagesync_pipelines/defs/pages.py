@@ -11,7 +11,7 @@ from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.raw_pages import RawPages
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.blocks import block_key, check_block_size, extra_blocks, missing_blocks, page_blocks
+from imagesync_pipelines.sync.blocks import block_key, check_block_size, missing_blocks, page_blocks
 from imagesync_pipelines.sync.connector import Connector, Job, PageSet
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -81,9 +81,8 @@ def discover_pages(
     added = missing_blocks(existing, wanted)
     if added:
         instance.add_dynamic_partitions(name, added)
-    extra = extra_blocks(existing, wanted)
-    busy = launching.blocks_in_flight(instance, extra)
-    removed = [block for block in extra if block not in busy]
+    extra = set(existing) - set(wanted)
+    removed = sorted(extra - launching.blocks_in_flight(instance, extra))
     for block in removed:
         instance.delete_dynamic_partition(name, block)
     blocks = tuple(sorted({*existing, *added} - set(removed)))

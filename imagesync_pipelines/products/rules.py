@@ -1,6 +1,6 @@
 """The pure rules of product images: which order images have, which is primary, which article an image belongs to."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -83,44 +83,19 @@ def alt_text(product_name: str, image_type: str) -> str:
     return " - ".join(part for part in (name[: connector - 1].rstrip() + "…", kind) if part)
 
 
-def article_number_for(product: StoredProduct, parent: StoredProduct | None) -> str:
-    """The article number under which a product's images are looked for first."""
-    if product.kind == "parent":
-        return product.sku
-    if parent is not None:
-        return parent.sku
-    return product.base_sku or product.sku
-
-
 def numbers_to_try(
     product: StoredProduct, parent: StoredProduct | None, own_images_first: bool = False
 ) -> tuple[str, ...]:
     """The four-step fallback: distinct article numbers in the order in which they are tried.
 
-    The product's article number, its own SKU, its base SKU (variants), its parent's SKU. With `own_images_first` a
-    product's own SKU comes before all: links carry variant numbers, and a parent's pictures would hide the variant's.
+    The product's article number (its parent's SKU; without a parent its base SKU), its own SKU, its base SKU. With
+    `own_images_first` a product's own SKU comes before all: links carry variant numbers, and a parent's pictures would
+    hide the variant's.
     """
-    numbers = [article_number_for(product, parent), product.sku]
+    numbers = [product.sku]
     if product.kind != "parent":
-        numbers += [product.base_sku or "", parent.sku if parent is not None else ""]
+        base = product.base_sku or ""
+        numbers = [base, product.sku] if parent is None else [parent.sku, product.sku, base]
     if own_images_first:
         numbers.insert(0, product.sku)
     return tuple(dict.fromkeys(number for number in numbers if number))
-
-
-def choose_numbers(
-    products: Sequence[StoredProduct],
-    parents: Mapping[int, StoredProduct],
-    numbers_with_images: Collection[str],
-    own_images_first: bool = False,
-) -> dict[int, str | None]:
-    """For each product the first of its numbers that has images, None when none has; nothing is merged.
-
-    `parents` by id; `numbers_with_images` is asked for once for all products (all numbers_to_try, one query).
-    """
-    chosen: dict[int, str | None] = {}
-    for product in products:
-        parent = parents.get(product.parent_id) if product.parent_id is not None else None
-        tried = numbers_to_try(product, parent, own_images_first)
-        chosen[product.id] = next((number for number in tried if number in numbers_with_images), None)
-    return chosen

@@ -39,14 +39,9 @@ def image_owners(
     is left out. There are two queries, however many products.
     """
     asked, parents = _products(connection, product_ids)
-    numbers = {
-        number
-        for one in asked
-        for number in rules.numbers_to_try(one, parents.get(one.parent_id or 0), own_images_first)
-    }
-    owners = _owners(connection, numbers)
-    chosen = rules.choose_numbers(asked, parents, owners, own_images_first)
-    return {one: owners[number] if number is not None else None for one, number in chosen.items()}
+    tried = {one.id: rules.numbers_to_try(one, parents.get(one.parent_id or 0), own_images_first) for one in asked}
+    owners = _owners(connection, {number for numbers in tried.values() for number in numbers})
+    return {one: next((owners[number] for number in tried[one] if number in owners), None) for one in tried}
 
 
 def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> dict[int, int]:

@@ -87,19 +87,16 @@ ON CONFLICT (product_id, source, external_id) DO UPDATE
    SET {", ".join(f"{name} = EXCLUDED.{name}" for name in _NAMES[3:])}, last_synced = EXCLUDED.last_synced
 """  # noqa: S608 - names are constants of this module
 
-_RENAME = f"""
-UPDATE {_TABLE} i SET external_id = r.after
+# Images, and the pins on them.
+_RENAMES = [
+    f"""
+UPDATE {table} i SET external_id = r.after
   FROM unnest(CAST(:products AS bigint[]), CAST(:before AS text[]), CAST(:after AS text[]))
        AS r (product_id, before, after)
  WHERE i.product_id = r.product_id AND i.source = :source AND i.external_id = r.before
 """  # noqa: S608 - names are constants of this module
-
-_RENAME_PINS = """
-UPDATE imagesync.pin p SET external_id = r.after
-  FROM unnest(CAST(:products AS bigint[]), CAST(:before AS text[]), CAST(:after AS text[]))
-       AS r (product_id, before, after)
- WHERE p.product_id = r.product_id AND p.source = :source AND p.external_id = r.before
-"""
+    for table in (_TABLE, "imagesync.pin")
+]
 
 _REMOVE = f"""
 DELETE FROM {_TABLE} i
@@ -272,8 +269,8 @@ def _rename(connection: sa.Connection, source: str, images: pd.DataFrame) -> Non
     if len(images):
         columns = {"products": "product_id", "before": "before", "after": "external_id"}
         values = {"source": source, **{name: images[column].tolist() for name, column in columns.items()}}
-        connection.execute(sa.text(_RENAME), values)
-        connection.execute(sa.text(_RENAME_PINS), values)
+        for statement in _RENAMES:
+            connection.execute(sa.text(statement), values)
 
 
 def _remove(connection: sa.Connection, source: str, images: pd.DataFrame) -> None:

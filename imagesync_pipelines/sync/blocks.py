@@ -11,13 +11,7 @@ _BLOCK = re.compile(r"(\d{6})-(\d{6})")
 
 
 class BadBlockError(ImagesyncError, ValueError):
-    """A partition key is no block of pages, or the blocks that exist were made with another block size."""
-
-    retryable = False
-
-
-class PartitionOrderError(ImagesyncError, ValueError):
-    """A partition would be added after a later one, and ranges of partitions follow the order of adding."""
+    """A partition key is no block of pages, or does not fit to the blocks that exist: to their size or order."""
 
     retryable = False
 
@@ -63,20 +57,14 @@ def check_block_size(existing: Iterable[str], pages_per_block: int, reset_comman
 def missing_blocks(existing: Collection[str], wanted: Sequence[str]) -> list[str]:
     """The wanted blocks to add after the existing ones, ascending.
 
-    Raises PartitionOrderError when one of them belongs before an existing block: Dagster's ranges follow the order of
+    Raises BadBlockError when one of them belongs before an existing block: Dagster's ranges follow the order of
     adding, so such a range would name other pages than it says.
     """
     held = set(existing)
     missing = sorted(key for key in wanted if key not in held)
     if missing and held and missing[0] < max(held):
-        raise PartitionOrderError(
+        raise BadBlockError(
             f"Partition {missing[0]} is missing although {max(held)} is there. Ranges of partitions follow the order "
             "of adding: remove all page partitions with the reset-pages command, they are then added in order."
         )
     return missing
-
-
-def extra_blocks(existing: Iterable[str], wanted: Collection[str]) -> list[str]:
-    """The existing blocks that the source no longer has, ascending."""
-    held = set(wanted)
-    return sorted(key for key in existing if key not in held)

@@ -23,7 +23,7 @@ from imagesync_pipelines.sandbox.server import ServingError
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.errors import StorageError
-from imagesync_pipelines.sync.blocks import BadBlockError, PartitionOrderError
+from imagesync_pipelines.sync.blocks import BadBlockError
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.cli.terminals import COMMAND, call, environment_of, shell
 from imagesync_pipelines_tests.installations import World, world
@@ -87,7 +87,7 @@ def test_wrong_options_end_with_2(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     "family",
     [
-        *(SettingsError, StorageError, UpstreamError, BadPageError, BadBlockError, PartitionOrderError, ServingError),
+        *(SettingsError, StorageError, UpstreamError, BadPageError, BadBlockError, ServingError),
         *(UnknownSkuError, BatchMissingError, ErpError, FolderError),
     ],
 )

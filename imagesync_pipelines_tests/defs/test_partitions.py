@@ -12,11 +12,9 @@ from imagesync_pipelines.defs.launching import blocks_in_flight, in_flight, keep
 from imagesync_pipelines.defs.work import log_landed, report_partitions
 from imagesync_pipelines.sync.blocks import (
     BadBlockError,
-    PartitionOrderError,
     block_key,
     block_pages,
     check_block_size,
-    extra_blocks,
     missing_blocks,
     page_blocks,
 )
@@ -75,15 +73,14 @@ def test_another_block_size_is_refused_with_the_way_out(size: int) -> None:
         check_block_size(BLOCKS, size, "imagesync image-db reset-pages")
 
 
-def test_missing_and_extra_blocks_are_found_in_order() -> None:
+def test_missing_blocks_are_found_in_order() -> None:
     assert missing_blocks(BLOCKS[:2], BLOCKS[:4]) == BLOCKS[2:4]
     assert missing_blocks([], BLOCKS) == BLOCKS
     assert missing_blocks(BLOCKS, BLOCKS[:3]) == []
-    assert extra_blocks(BLOCKS, BLOCKS[:4]) == BLOCKS[4:]
 
 
 def test_a_block_that_belongs_before_an_existing_one_is_refused() -> None:
-    with pytest.raises(PartitionOrderError, match="000011-000020"):
+    with pytest.raises(BadBlockError, match="000011-000020"):
         missing_blocks([BLOCKS[0], BLOCKS[2]], BLOCKS)
 
 

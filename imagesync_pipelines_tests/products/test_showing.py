@@ -61,6 +61,21 @@ def test_the_first_number_that_has_images_gives_them(
     assert ids(shop, asked, own_images_first=own_first) == ([f"image of {expected}"] if expected else [])
 
 
+def test_trap_13_a_whole_list_is_answered_from_one_set_of_numbers_with_images(shop: sa.Engine) -> None:
+    everything = [PARENT, OWN, BARE, LONE, OLD, CHILDLESS]
+    for product_id in (OWN, LONE):
+        add_image(shop, product_id, f"image of {product_id}")
+    with shop.connect() as connection:
+        owners = image_owners(connection, everything)
+    assert owners == {PARENT: None, OWN: OWN, BARE: None, LONE: LONE, OLD: OWN, CHILDLESS: None}
+    add_image(shop, PARENT, "image of the parent")
+    with shop.connect() as connection:
+        owners = image_owners(connection, everything)
+        own_first = image_owners(connection, everything, own_images_first=True)
+    assert owners == {PARENT: PARENT, OWN: PARENT, BARE: PARENT, LONE: LONE, OLD: OWN, CHILDLESS: None}
+    assert own_first == {**owners, OWN: OWN}
+
+
 def test_images_of_two_numbers_are_never_merged(shop: sa.Engine) -> None:
     add_image(shop, PARENT, "parent's")
     add_image(shop, OWN, "own 1")
