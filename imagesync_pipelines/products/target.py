@@ -110,6 +110,11 @@ def image_key(product_id: int | str, external_id: str) -> str:
     return f"{product_id}/{external_id}"
 
 
+def external_ids_of(keys: pd.Series) -> pd.Series:
+    """The images' own ids of engine keys."""
+    return keys.str.split("/", n=1).str[1]
+
+
 def read_current(engine: sa.Engine, source: str, product_ids: Collection[int] | None = None) -> pd.DataFrame:
     """What the connector `source` has in `product_image` now, as the engine's `current`.
 
@@ -170,11 +175,11 @@ class ProductImageTarget:
         settled = self._settled(rows, digests, images)
         rows = rows[~among(rows["group"], settled["group"])]
         done = outcomes(rows, Outcome.DONE)
-        rows = rows.assign(product_id=rows["group"].astype("int64"), external_id=_external_ids(rows["key"]))
+        rows = rows.assign(product_id=rows["group"].astype("int64"), external_id=external_ids_of(rows["key"]))
         removed = rows["change"] == Change.REMOVE
         written = rows[~removed]
         renamed = written[written["key_before"].notna() & (written["key_before"] != written["key"])]
-        renamed = renamed.assign(before=_external_ids(renamed["key_before"]))
+        renamed = renamed.assign(before=external_ids_of(renamed["key_before"]))
         columns = (renamed[name].tolist() for name in ("product_id", "before", "external_id"))
         for product_id, before, after in zip(*columns, strict=True):  # a pin moves with its image
             if pins.get(product_id) == (self.source, before):
@@ -220,11 +225,6 @@ class ProductImageTarget:
 def _keys(images: pd.DataFrame) -> pd.Series:
     """The engine's keys of images in the database."""
     return images["product_id"].astype("str") + "/" + images["external_id"].astype("str")
-
-
-def _external_ids(keys: pd.Series) -> pd.Series:
-    """The images' external ids of engine keys."""
-    return keys.str.split("/", n=1).str[1]
 
 
 def _reason(error: Exception) -> str:

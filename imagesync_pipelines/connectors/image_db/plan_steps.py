@@ -6,8 +6,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 from upath import UPath
 
@@ -15,19 +13,18 @@ from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Run
 from imagesync_pipelines.connectors.image_db.planning import (
     PlannedImages,
     cut_to,
-    external_ids_of,
     groups_of_skus,
     open_payload,
     plan_wanted,
     rejected_rows,
 )
-from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids, read_table
+from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.exports import write_exports
 from imagesync_pipelines.products.showing import pictures_of_rows
-from imagesync_pipelines.products.target import Payload, read_current
+from imagesync_pipelines.products.target import Payload, external_ids_of, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.applied import Loaded, load_plan
@@ -62,7 +59,10 @@ def plan(context: Run, options: ProductImagePlanOptions) -> StepResult:
     changes = changes.assign(image=external_ids_of(changes["key"]))
     hosts = frozenset(context.installation.settings.allowed_image_hosts)
     policy = FetchPolicy(allowed_hosts=hosts, max_bytes=THUMBNAIL_BYTES, total_deadline=THUMBNAIL_SECONDS)
-    pictures = _pictures(context, planned.plan, images, about.run_id)
+    written = changes[changes["change"].isin(["add", "update"])].head(SHOWN_PICTURES)
+    urls = Batches(context.handovers).pictures(about.run_id, set(written["image"]))
+    labels = zip(written["product"], written["image"], strict=True)
+    pictures = [(product, urls[image]) for product, image in labels if urls.get(image)]
     result = plan_result(
         context,
         planned,
@@ -230,31 +230,11 @@ def pictures_of(
     batches = Batches(HandOvers(engine, storage, CONNECTOR))
 
     def of_plan(plan: PlanHeader, keys: Collection[str]) -> dict[str, str]:
-        path = batches.records(str(plan.scope.get(BATCH, "")))
-        try:
-            table = read_table(path, ("external_id", "thumbnail_url", "image_url"))
-        except (FileNotFoundError, pa.ArrowInvalid):
-            return {}
-        images = pa.array(sorted({key.partition("/")[2] for key in keys}), pa.string())
-        found = table.filter(pc.is_in(table["external_id"], images)).to_pylist()
-        urls = {row["external_id"]: row["thumbnail_url"] or row["image_url"] or "" for row in found}
-        return {key: urls[image] for key in keys if (image := key.partition("/")[2]) in urls}
+        images = {key: key.partition("/")[2] for key in keys}
+        urls = batches.pictures(str(plan.scope.get(BATCH, "")), set(images.values()))
+        return {key: urls[image] for key, image in images.items() if image in urls}
 
     return pictures_of_rows(engine, storage, header, rows, of_plan)
-
-
-def _pictures(context: Run, plan: pd.DataFrame, images: PlannedImages, batch: str) -> list[tuple[str, str]]:
-    """Label and thumbnail URL of the first rows that are added or updated."""
-    written = plan[plan["change"].isin(["add", "update"])].head(SHOWN_PICTURES)
-    chosen = images.matched[images.matched["key"].isin(set(written["key"]))]
-    if chosen.empty:
-        return []
-    with open_payload(Batches(context.handovers).records(batch), chosen) as payload:
-        rows = payload(list(chosen["key"])).to_pylist()
-    return [
-        (row["alt_text"] or key, row["thumbnail_url"] or row["image_url"])
-        for key, row in zip(chosen["key"], rows, strict=True)
-    ]
 
 
 def _groups_in_scope(

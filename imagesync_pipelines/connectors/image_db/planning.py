@@ -22,7 +22,7 @@ from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, Un
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_canonical, read_table
 from imagesync_pipelines.products.matching import RULES, Matcher, match_links, may_resemble, products_of
 from imagesync_pipelines.products.rules import RULES_VERSION, alt_text, priority
-from imagesync_pipelines.products.target import VALUES, Payload
+from imagesync_pipelines.products.target import VALUES, Payload, external_ids_of
 from imagesync_pipelines.storage.copying import frame_of
 from imagesync_pipelines.sync.frames import among
 
@@ -102,11 +102,6 @@ def rejected_rows(rejects: Sequence[RejectLine], current: pd.DataFrame, wanted: 
         found = rows_of.get(reject.external_id or "", [(name, None)])
         rows.update({key: (key, group, reason) for key, group in found if key not in good})
     return pd.DataFrame(list(rows.values()), columns=["key", "group", "reason"]).astype("str")
-
-
-def external_ids_of(keys: pd.Series) -> pd.Series:
-    """The image's part of the engine's keys."""
-    return keys.str.split("/", n=1).str[1]
 
 
 def groups_of_skus(skus: Sequence[str], products: pd.DataFrame) -> frozenset[str]:

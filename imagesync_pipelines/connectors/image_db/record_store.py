@@ -7,7 +7,7 @@ JSON are read only for the rows that change.
 import io
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from typing import IO, Any, Literal, NamedTuple
 import orjson
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
@@ -273,6 +274,15 @@ class Batches:
     def records(self, name: str) -> UPath:
         """The record file of a batch."""
         return self.handovers.file(name, "records.parquet")
+
+    def pictures(self, name: str, images: Collection[str]) -> dict[str, str]:
+        """The URLs of pictures of these images in a batch, by external id; none when its records cannot be read."""
+        try:
+            table = read_table(self.records(name), ("external_id", "thumbnail_url", "image_url"))
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return {}
+        found = table.filter(pc.is_in(table["external_id"], pa.array(sorted(images), pa.string()))).to_pylist()
+        return {row["external_id"]: row["thumbnail_url"] or row["image_url"] or "" for row in found}
 
     def about(self, name: str) -> About:
         """What is known about a batch. Raises BatchMissingError when it is not there (any more)."""
