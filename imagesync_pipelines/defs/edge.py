@@ -7,7 +7,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import Field
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.edge import probe
@@ -127,19 +127,11 @@ def _overdue_runs(connector: Connector, status: dg.DefaultSensorStatus) -> dg.Se
     return overdue
 
 
-class NewsSeen(BaseModel):
+class NewsSeen(launching.Memory):
     """What the sensor remembers between two looks: the news it started a run for, and where the last look ended."""
 
     seen: dict[str, str] = Field(default_factory=dict)
     asked_last: str = ""
-
-    @classmethod
-    def of(cls, cursor: str | None) -> "NewsSeen":
-        """What a cursor says; a cursor that cannot be read is an empty memory: at worst a run too many starts."""
-        try:
-            return cls.model_validate_json(cursor or "{}")
-        except ValidationError:
-            return cls()
 
     def in_turn(self, stores: Collection[str]) -> list[str]:
         """The stores, beginning after the one that was asked last."""

@@ -6,8 +6,10 @@ lock in our database.
 
 import logging
 from collections.abc import Collection, Mapping
+from typing import Self
 
 import dagster as dg
+from pydantic import BaseModel, ValidationError
 
 from imagesync_pipelines.accounts.file import Accounts
 from imagesync_pipelines.settings import SettingsError
@@ -26,6 +28,19 @@ IN_FLIGHT = (
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 )
+
+
+class Memory(BaseModel):
+    """What a sensor remembers between two looks, as its cursor."""
+
+    @classmethod
+    def of(cls, cursor: str | None) -> Self:
+        """What a cursor says; one that cannot be read is an empty memory: at worst a run too many, which changes
+        nothing."""
+        try:
+            return cls.model_validate_json(cursor or "{}")
+        except ValidationError:
+            return cls()
 
 
 def request_of(run: JobRun, key: str | None = None, tags: Mapping[str, str] | None = None) -> dg.RunRequest:

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from datetime import UTC, datetime
 
 import dagster as dg
-from pydantic import BaseModel, ValidationError
+from pydantic import Field
 
 from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix import sources
@@ -55,7 +55,7 @@ def _look(context: dg.SensorEvaluationContext, connector: Connector) -> dg.Senso
         files = sources.mapping_files(folder, shared)
     except SettingsError as error:
         return dg.SkipReason(error_text(error))
-    memory = Memory.of(context.cursor)
+    memory = FilesSeen.of(context.cursor)
     busy = launching.in_flight(context.instance, connector, accounts)
     requests, said = [], []
     now = datetime.now(UTC)
@@ -93,19 +93,10 @@ def waiting_run(instance: dg.DagsterInstance, connector: Connector, account: str
     return datetime.fromisoformat(moment), JobRun(job, newest[0].run_config, {PARTITION_TAG: account})
 
 
-class Memory(BaseModel):
+class FilesSeen(launching.Memory):
     """What the sensor remembers between two looks: by account, the mark of every file that it started a run for."""
 
-    seen: dict[str, dict[str, str]] = {}
-
-    @classmethod
-    def of(cls, cursor: str | None) -> "Memory":
-        """What a cursor says; one that cannot be read is an empty memory: at worst a run too many, which changes
-        nothing."""
-        try:
-            return cls.model_validate_json(cursor or "{}")
-        except ValidationError:
-            return cls()
+    seen: dict[str, dict[str, str]] = Field(default_factory=dict)
 
     def note(self, alias: str, file: sources.FoundFile) -> None:
         """Remember that a run was started for a file."""

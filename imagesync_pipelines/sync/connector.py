@@ -228,14 +228,3 @@ def starts_at(cron: str, moment: datetime) -> bool:
     """Whether a daily schedule (plain minute and hour, every day) starts at this minute of its own zone."""
     minute, hour, *days = cron.split()
     return days == ["*"] * 3 and (minute, hour) == (str(moment.minute), str(moment.hour))
-
-
-def step_options(connector: Connector, job: Job, asked: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The options of each step of a job: of what was asked, the fields that the step has, and the job's presets."""
-    ours = [step for step in connector.steps if job.steps is None or step.name in job.steps]
-    found = {
-        step.name: {name: value for name, value in asked.items() if name in step.options.model_fields}
-        | dict(job.presets.get(step.name, {}))
-        for step in (ours if job.alone is None else [job.alone])
-    }
-    return {name: options for name, options in found.items() if options}

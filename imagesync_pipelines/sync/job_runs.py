@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from imagesync_pipelines.sync.connector import Connector, Job, Step, step_options
+from imagesync_pipelines.sync.connector import Connector, Job, Step
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
@@ -61,12 +61,14 @@ def run_of(
 def job_run(
     connector: Connector, job: Job, account: str, asked: Mapping[str, Any], tags: Mapping[str, str] | None = None
 ) -> JobRun:
-    """A run of this very job."""
-    steps = {step.name: step for step in (*connector.steps, *([job.alone] if job.alone is not None else []))}
-    ops = {
-        op_name(connector, steps[name]): {"config": config}
-        for name, config in step_options(connector, job, asked).items()
-    }
+    """A run of this very job: each of its steps gets those fields of what was asked that it has, and the presets."""
+    ours = [step for step in connector.steps if job.steps is None or step.name in job.steps]
+    ops = {}
+    for step in ours if job.alone is None else [job.alone]:
+        options = {name: value for name, value in asked.items() if name in step.options.model_fields}
+        options |= job.presets.get(step.name, {})
+        if options:
+            ops[op_name(connector, step)] = {"config": options}
     partition = {PARTITION_TAG: account} if account else {}
     return JobRun(job_name(connector, job), {"ops": ops} if ops else {}, {**partition, **(tags or {})})
 

@@ -14,7 +14,6 @@ from imagesync_pipelines.registry import connector_named
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Locations
 from imagesync_pipelines.sync import job_runs
-from imagesync_pipelines.sync.connector import step_options
 from imagesync_pipelines.sync.steps import silent
 from imagesync_pipelines_tests.defs.toy import TOY, ReadOptions, WriteOptions
 
@@ -98,11 +97,14 @@ def test_the_earlier_name_of_an_option_is_accepted_in_run_config() -> None:
 
 def test_a_step_gets_the_options_that_it_has_and_the_job_decides_its_own() -> None:
     asked = {"limit": 3, "allow_mass_delete": True, "dry_run": True}
-    assert step_options(TOY, TOY.job("sync"), asked) == {
-        "reading": {"limit": 3},
-        "writing": {"allow_mass_delete": True},
+    ops = {name: job_runs.job_run(TOY, TOY.job(name), "", asked).run_config["ops"] for name in ("sync", "dry_run")}
+    assert ops == {
+        "sync": {
+            "toy__reading": {"config": {"limit": 3}},
+            "toy__writing": {"config": {"allow_mass_delete": True}},
+        },
+        "dry_run": {"toy__reading": {"config": {"limit": 7}}},
     }
-    assert step_options(TOY, TOY.job("dry_run"), asked) == {"reading": {"limit": 7}}
     assert job_runs.run_of(TOY, "", {"dry_run": True}).job == "toy__dry_run"
 
 

@@ -17,7 +17,7 @@ from imagesync_pipelines.connectors.plytix.sources import mapping_files
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.defs.assets import GOES_ON_TAG
 from imagesync_pipelines.defs.build import build_definitions
-from imagesync_pipelines.defs.plytix import Memory
+from imagesync_pipelines.defs.plytix import FilesSeen
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
@@ -129,7 +129,7 @@ def test_files_come_one_at_a_time_and_wait_for_an_account_at_work(place: PlytixW
         instance.create_run_for_job(job, tags={PARTITION_TAG: "other"})
         second = tick_of_sensor(instance, first.cursor)
         assert asked(second) == [("sandbox", "a.json")]
-        assert Memory.of(second.cursor).seen["other"].keys() == {str(folder / "b.json")}, "a.json is not forgotten"
+        assert FilesSeen.of(second.cursor).seen["other"].keys() == {str(folder / "b.json")}, "a.json is not forgotten"
 
 
 SOON, LONG_AGO = datetime.now(UTC) + timedelta(minutes=40), datetime(2026, 1, 1, tzinfo=UTC)
@@ -149,7 +149,7 @@ def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
     place: PlytixWorld, runs: list[tuple[str, datetime | None, bool]], asks: list[str], says: str
 ) -> None:
     put(folder_of(place) / "b.json", "{}", age=30)
-    seen = Memory()
+    seen = FilesSeen()
     with place.opened() as (_, instance):
         for file in mapping_files(str(folder_of(place)), Settings()):
             seen.note("other", file)
@@ -229,13 +229,13 @@ def test_a_folder_that_cannot_be_read_forgets_nothing(place: PlytixWorld) -> Non
 
 @pytest.mark.parametrize("cursor", [None, "", "[]", '{"seen": 3}', '{"seen": {"a": 1}}', "not json"])
 def test_a_broken_cursor_is_an_empty_memory(cursor: str | None) -> None:
-    assert Memory.of(cursor) == Memory()
+    assert FilesSeen.of(cursor) == FilesSeen()
 
 
 def test_the_memory_forgets_accounts_and_files_that_are_gone() -> None:
-    memory = Memory(seen={"a": {"x": "1", "y": "2"}, "b": {"x": "1"}})
+    memory = FilesSeen(seen={"a": {"x": "1", "y": "2"}, "b": {"x": "1"}})
     memory.forget_others(["a"], ["x"])
-    assert Memory.of(memory.model_dump_json()) == Memory(seen={"a": {"x": "1"}})
+    assert FilesSeen.of(memory.model_dump_json()) == FilesSeen(seen={"a": {"x": "1"}})
 
 
 def test_an_account_is_chosen_by_its_alias_or_by_being_the_only_one(place: PlytixWorld) -> None:
