@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import dagster as dg
@@ -42,17 +43,13 @@ class RunFailure:
 
 def history(instance: dg.DagsterInstance, limit: int, connector: str | None = None) -> list[PastRun]:
     """The last `limit` runs, newest first, of one connector or of all, wherever they were started."""
-    lines: list[PastRun] = []
-    for record in _newest_first(instance):
-        claimed = _claimed_connector(record.dagster_run)
-        if connector is not None and claimed is not None and claimed != connector:
-            continue
-        line = _line(instance, record, claimed)
-        if connector is None or line.connector == connector:
-            lines.append(line)
-        if len(lines) >= limit:
-            break
-    return lines[:limit]
+    lines = (
+        _line(instance, record, claimed)
+        for record in _newest_first(instance)
+        for claimed in [_claimed_connector(record.dagster_run)]
+        if connector is None or claimed in (None, connector)
+    )
+    return list(islice((line for line in lines if connector in (None, line.connector)), limit))
 
 
 def run_line(instance: dg.DagsterInstance, run_id: str) -> PastRun:

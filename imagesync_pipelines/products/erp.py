@@ -170,17 +170,16 @@ def _id_order(kind: str, erp_id: str | None) -> tuple[str, int, str]:
 def _reasons(rows: pd.DataFrame) -> pd.Series:
     """For each row why it is set aside, or None; turns is_active into a boolean on the way."""
     first: dict[tuple[str, str, str], str] = {}
-    columns, flags = list(rows.columns), [_flag(text) for text in rows["is_active"].tolist()]
-    values = zip(*(rows[name].tolist() for name in columns), strict=True)
+    flags = [_flag(text) for text in rows["is_active"].tolist()]
     reasons = [
         _fault(row, flag) or _repeated(row, first)
-        for row, flag in zip((dict(zip(columns, one, strict=True)) for one in values), flags, strict=True)
+        for row, flag in zip(rows.to_dict(orient="records"), flags, strict=True)
     ]
     rows["is_active"] = [bool(flag) for flag in flags]
     return pd.Series(reasons, index=rows.index, dtype=object)
 
 
-def _fault(row: dict[str, Any], flag: bool | None) -> str | None:
+def _fault(row: dict[Any, Any], flag: bool | None) -> str | None:
     for column, name in (("erp_id", "id"), ("sku", "SKU")):
         if not row[column]:
             return f"the {row['kind']} has no {name}"
@@ -190,7 +189,7 @@ def _fault(row: dict[str, Any], flag: bool | None) -> str | None:
     return "is_active is neither yes nor no" if flag is None else None
 
 
-def _repeated(row: dict[str, Any], first: dict[tuple[str, str, str], str]) -> str | None:
+def _repeated(row: dict[Any, Any], first: dict[tuple[str, str, str], str]) -> str | None:
     kind, erp_id, sku = row["kind"], row["erp_id"], row["sku"]
     if (kind, "id", erp_id) in first:
         return f"the id {erp_id} is used twice; the first row, SKU {first[kind, 'id', erp_id]}, is kept"

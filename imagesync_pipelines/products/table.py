@@ -84,13 +84,11 @@ SELECT p.id, EXISTS (SELECT 1 FROM erp_stage s WHERE s.kind = p.kind AND s.sku =
    AND NOT EXISTS (SELECT 1 FROM erp_aside a WHERE a.kind = p.kind AND a.erp_id IS NULL AND a.sku = p.sku)
 """
 
-
-_TEXTS = ("kind", "erp_id", "sku", "variant_code", "legacy_sku", "base_sku", "name")
-# What can be read back: the column's SQL.
-READABLE = {
-    **{name: name for name in ("id", *_TEXTS[:3], "parent_id", *_TEXTS[3:], "is_active")},
-    "in_erp": "left_erp_at IS NULL",
-}
+_READ = """
+SELECT id, kind, sku, parent_id, variant_code, legacy_sku, base_sku, name, left_erp_at IS NULL
+  FROM imagesync.product ORDER BY id
+"""
+_NOT_TEXT = {"id": pa.int64(), "parent_id": pa.int64(), "in_erp": pa.bool_()}
 
 
 @dataclass(frozen=True)
@@ -140,17 +138,11 @@ def write_products(
     return ProductsWritten(added, updated, left, total, tuple(warnings))
 
 
-def read_products(engine: sa.Engine, columns: Sequence[str] = StoredProduct._fields) -> pd.DataFrame:
-    """All products, those that left the ERP too, ordered by id; `columns` (of READABLE) are what the rules need.
-
-    is_active is the ERP's own flag, in_erp whether the ERP still has it.
-    """
-    texts = dict.fromkeys(_TEXTS, pa.string())
-    types = {name: texts.get(name, pa.int64() if name.endswith("id") else pa.bool_()) for name in columns}
-    query = f"SELECT {', '.join(READABLE[name] for name in columns)} FROM imagesync.product ORDER BY id"  # noqa: S608
+def read_products(engine: sa.Engine) -> pd.DataFrame:
+    """All products, those that left the ERP too, ordered by id: the columns of rules.StoredProduct."""
+    types = {name: _NOT_TEXT.get(name, pa.string()) for name in StoredProduct._fields}
     with engine.connect() as connection:
-        frame = frame_of(read_columns(connection, query, types))
-    return frame.astype({"parent_id": "Int64"}) if "parent_id" in columns else frame
+        return frame_of(read_columns(connection, _READ, types)).astype({"parent_id": "Int64"})
 
 
 def _execute(connection: sa.Connection, statements: Iterable[str]) -> None:

@@ -107,11 +107,13 @@ class Summary:
 
     def as_json(self) -> dict[str, Any]:
         """Everything as JSON values, times in ISO 8601."""
-        values = asdict(self)
-        values["started_at"] = self.started_at.isoformat()
-        values["completed_at"] = self.completed_at.isoformat() if self.completed_at else None
-        values["warnings"] = list(self.warnings)
-        return {**values, "seconds": self.seconds}
+        return {
+            **asdict(self),
+            "started_at": self.started_at.isoformat(),
+            "completed_at": self.completed_at.isoformat() if self.completed_at else None,
+            "warnings": list(self.warnings),
+            "seconds": self.seconds,
+        }
 
     def metrics(self) -> dict[str, int | float]:
         """The numbers that the UI plots over time."""

@@ -47,16 +47,13 @@ def why_incomplete(pages: Iterable[PageFacts], started_at: datetime, ended_at: d
     """
     ordered = sorted(pages)
     distinct = {one for facts in ordered for one in facts.file_ids}
-    unidentified = {facts.page: facts.unidentified for facts in ordered if facts.unidentified}
+    bad, illegible = {facts.page: facts.unidentified for facts in ordered if facts.unidentified}, ""
+    if bad:
+        illegible = f"{sum(bad.values())} records have no legible file_id, on {_pages(list(bad))}"
+    counts = [facts.api_count for facts in ordered]
     return (
         _gaps([facts.page for facts in ordered], [facts.page for facts in ordered if facts.is_last])
-        or why_unproven(
-            [facts.api_count for facts in ordered],
-            len(distinct),
-            rows="images",
-            source="the API",
-            illegible=_unidentified(unidentified),
-        )
+        or why_unproven(counts, len(distinct), rows="images", source="the API", illegible=illegible)
         or _times([facts.fetched_at for facts in ordered], started_at, ended_at, max_seconds)
     )
 
@@ -71,12 +68,6 @@ def _gaps(numbers: list[int], ends: list[int]) -> str:
         return f"page {numbers[-1]} says that there are more pages, but they were not read"
     if ends != [numbers[-1]]:
         return f"page {ends[0]} says that it is the last, but page {numbers[-1]} was read too"
-    return ""
-
-
-def _unidentified(pages: dict[int, int]) -> str:
-    if pages:
-        return f"{sum(pages.values())} records have no legible file_id, on {_pages(list(pages))}"
     return ""
 
 
