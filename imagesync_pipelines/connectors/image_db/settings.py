@@ -50,24 +50,23 @@ class ErpOptions(BaseModel):
     """How to take over the ERP's products."""
 
     allow_mass_delete: bool = Field(
-        default=False, description="let products become inactive even when unusually many are missing"
+        False, description="let products become inactive even when unusually many are missing"
     )
 
 
 class PagesOptions(BaseModel):
     """How to read the pages."""
 
-    page_size: int | None = Field(default=None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
+    page_size: int | None = Field(None, ge=1, description="sent to the API as is (default: IMAGE_API_PAGE_SIZE)")
 
 
-class RecordsOptions(BaseModel):
+class RecordsOptions(PagesOptions):
     """Which part to read. All empty: every stored page of the latest scan."""
 
-    limit: int | None = Field(default=None, description="read so many pages only; such a run never removes")
-    skip_pages: int = Field(default=0, description="start after this page: skip 5 with limit 3 reads pages 6 to 8")
-    page_size: int | None = Field(default=None, description="records asked for per page; empty: IMAGE_API_PAGE_SIZE")
-    skus: list[str] = Field(default_factory=list, description="these products only, from fresh stored pages if any")
-    external_ids: list[str] = Field(default_factory=list, description="these images only, from the stored pages")
+    limit: int | None = Field(None, ge=1, description="read N pages only (never removes)")
+    skip_pages: int = Field(0, ge=0, description="start after page N: skip 5 with limit 3 reads pages 6 to 8")
+    skus: list[str] = Field([], description="this product only, from fresh stored pages if any; may be several")
+    external_ids: list[str] = Field([], description="these images only, from the stored pages")
 
     def span(self) -> range | None:
         """The pages asked for: skip 5 with limit 3 is pages 6 to 8; None when no part of the pages was asked for."""
@@ -80,38 +79,23 @@ class RecordsOptions(BaseModel):
 class ProductImagePlanOptions(BaseModel):
     """How to plan."""
 
-    force: bool = Field(default=False, description="write unchanged rows too; never a wipe, pins stay")
-    allow_mass_delete: bool = Field(
-        default=False, description="let removals happen that the deletion limits would hold back"
-    )
-    dry_run: bool = Field(
-        default=False, description="only to be looked at: the plan is carried out by its number alone"
-    )
+    force: bool = Field(False, description="write unchanged rows too; never a wipe, pins stay")
+    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
+    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
 
 
 class ProductImageOptions(ApplyOptions):
     """Which plan to apply, and how."""
 
-    replan: bool = Field(
-        default=False, description="plan products again that moved since the plan, instead of refusing them"
-    )
-    dry_run: bool = Field(default=False, description="do nothing: the plan is made and can be looked at")
+    replan: bool = Field(False, description="plan products again that moved since the plan, instead of refusing them")
+    dry_run: bool = Field(False, description="do nothing: the plan is made and can be looked at")
 
 
-class ImageDbOptions(BaseModel):
-    """What a person may ask of one synchronisation.
-
-    What has a description is an option of the command line. external_ids: these images only, from the stored pages.
-    """
+class ImageDbOptions(ProductImagePlanOptions, RecordsOptions):
+    """What a person may ask of one synchronisation; what has a description is an option of the command line."""
 
     dry_run: bool = Field(False, description="stop after the plan: nothing is written to product_image")
-    limit: int | None = Field(None, ge=1, description="read N pages only (never removes)")
-    page_size: int | None = Field(None, ge=1, description="sent to the API as is (default: IMAGE_API_PAGE_SIZE)")
-    skip_pages: int = Field(0, ge=0, description="start after page N")
-    force: bool = Field(False, description="write unchanged rows too; never a wipe, pins stay")
-    skus: list[str] = Field([], description="this product only; may be given several times")
-    external_ids: list[str] = []
-    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
+    external_ids: list[str] = Field([])
 
 
 def job_for(options: ImageDbOptions) -> str:
