@@ -124,7 +124,6 @@ def read_rows(
 
 
 def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_first: bool) -> list[ExportRow]:
-    """The rows of some products, in a few queries."""
     chosen = image_owners(connection, [one.id for one in products], own_images_first=own_images_first)
     owners = {product_id: owner for product_id, owner in chosen.items() if owner is not None}
     bare = [one.id for one in products if one.kind == "parent" and one.id not in owners]
@@ -153,7 +152,6 @@ def _rows(connection: sa.Connection, products: Sequence[sa.Row], own_images_firs
 def _found(
     connection: sa.Connection, key: sa.Column[int], value: sa.Column[Any], keys: Collection[int]
 ) -> dict[int, Any]:
-    """The values of these ids."""
     query = sa.select(key, value).where(among(key, keys))
     return dict(connection.execute(query).all()) if keys else {}
 
@@ -240,7 +238,7 @@ def write_csv(batches: Batches) -> Iterator[bytes]:
     writer = csv.writer(buffer, quoting=csv.QUOTE_ALL)
     writer.writerow(ExportRow._fields)
     for batch in batches:
-        writer.writerows(map(_cells, batch))
+        writer.writerows([_cell(value) for value in row] for row in batch)
         yield _taken(buffer)
     yield _taken(buffer)
 
@@ -251,10 +249,6 @@ def safe_cell(text: str) -> str:
     if text[:1].isalnum() and _SEPARATOR.search(text) is None:
         return text
     return _FORMULA.sub(r"\1'", text)
-
-
-def _cells(row: ExportRow) -> list[object]:
-    return [_cell(value) for value in row]
 
 
 def _cell(value: object) -> object:

@@ -17,7 +17,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
-from imagesync_pipelines.sync.frames import check_plan
+from imagesync_pipelines.sync.frames import PLAN_COLUMNS, check_columns
 from imagesync_pipelines.sync.model import (
     EFFECTS,
     Change,
@@ -67,11 +67,6 @@ class Applied:
     def errors(self) -> tuple[str, ...]:
         """The rows of `undone` in a sentence each."""
         return tuple(f"{one.key}: {one.outcome}: {one.reason}" for one in self.undone)
-
-    @property
-    def error_count(self) -> int:
-        """How many rows were not written although the plan said so."""
-        return self.failed + self.refused + self.unknown
 
     def plus(self, again: "Applied") -> "Applied":
         """This and what came of planning its refused groups again; a group counts once, and so does a reject."""
@@ -177,7 +172,8 @@ def apply_database(
 
     def write(groups: Sequence[slice]) -> list[pd.DataFrame]:
         batch = rows.iloc[groups[0].start : groups[-1].stop]
-        return [_answered(batch, target.apply_batch(batch, _digests(batch, states)))]
+        digests = None if states is None else {group: _digest(states, group) for group in batch["group"].unique()}
+        return [_answered(batch, target.apply_batch(batch, digests))]
 
     def refused(group: slice, error: Exception) -> list[pd.DataFrame]:
         return [outcomes(rows.iloc[group], Outcome.FAILED, error_reason(error))]
@@ -213,7 +209,7 @@ def collector_paused() -> Iterator[None]:
 
 def changing_rows(plan: pd.DataFrame) -> pd.DataFrame:
     """The rows of a plan that change something, group by group, in each by position, then key."""
-    check_plan(plan)
+    check_columns(plan, "plan", PLAN_COLUMNS)
     return plan[plan["change"].isin(EFFECTS)].sort_values(["group", "position", "key"])
 
 
@@ -269,10 +265,6 @@ def _answered(rows: pd.DataFrame, told: pd.DataFrame) -> pd.DataFrame:
     outcome = said["outcome"].astype(object).fillna(Outcome.UNKNOWN).to_numpy()
     reason = said["reason"].astype(object).fillna(NO_ANSWER).to_numpy()
     return rows.assign(outcome=outcome, reason=reason)[list(RowResult._fields)]
-
-
-def _digests(rows: pd.DataFrame, states: Mapping[str, str] | None) -> dict[str, str] | None:
-    return None if states is None else {group: _digest(states, group) for group in rows["group"].unique()}
 
 
 def _digest(states: Mapping[str, str], group: str) -> str:

@@ -59,9 +59,11 @@ def check_rejected(frame: pd.DataFrame | None) -> pd.DataFrame:
     return _columns_of(frame, "rejected", REJECTED_COLUMNS, filled=("key", "reason")).astype("str")
 
 
-def check_plan(frame: pd.DataFrame) -> None:
-    """Raises ValueError when a column of a plan is missing."""
-    _need_columns(frame, "plan", PLAN_COLUMNS)
+def check_columns(frame: pd.DataFrame, name: str, columns: Collection[str]) -> None:
+    """Raises ValueError, with `name`, when one of the columns is missing."""
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise ValueError(f"{name}: the columns {', '.join(missing)} are missing")
 
 
 def in_scope(groups: pd.Series, scope: Scope) -> pd.Series:
@@ -88,15 +90,9 @@ def refuse(keys: pd.Series, told: str, because: str = "") -> None:
 
 def _columns_of(frame: pd.DataFrame, name: str, columns: Collection[str], filled: Collection[str]) -> pd.DataFrame:
     """These columns with a plain row index. Raises ValueError for one that is missing, and a null in `filled`."""
-    _need_columns(frame, name, columns)
+    check_columns(frame, name, columns)
     for column in filled:
         nulls = int(frame[column].isna().sum())
         if nulls:
             raise ValueError(f"{name}: {nulls} rows have no {column}; every row needs one")
     return frame.loc[:, list(columns)].reset_index(drop=True)
-
-
-def _need_columns(frame: pd.DataFrame, name: str, columns: Collection[str]) -> None:
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise ValueError(f"{name}: the columns {', '.join(missing)} are missing")

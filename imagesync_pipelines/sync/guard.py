@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from imagesync_pipelines.sync.frames import among, check_plan
+from imagesync_pipelines.sync.frames import PLAN_COLUMNS, among, check_columns
 from imagesync_pipelines.sync.model import Change, DeletionLimits, Scope
 
 HELD_BACK = "held back: "
@@ -35,9 +35,10 @@ def guard(plan: pd.DataFrame, scope: Scope, deletion_limits: DeletionLimits) -> 
     are all held back when they are more than the deletion limits allow. Raises ValueError when a column of a plan is
     missing.
     """
-    check_plan(plan)
+    check_columns(plan, "plan", PLAN_COLUMNS)
     removed = plan["change"] == Change.REMOVE
-    unproven = removed & ~_proven(plan, scope)
+    complete = scope.proof is not None and scope.proof.complete
+    unproven = removed & ~(plan["key"].isin(list(scope.absent)) | complete)
     because = _why_unproven(scope)
     why = pd.Series(HELD_BACK + because, index=plan.index, dtype="str")
     warnings = [f"{int(unproven.sum())} removals are held back: {because}."] if unproven.any() else []
@@ -68,12 +69,6 @@ def why_unproven(counts: Sequence[int], distinct: int, *, rows: str, source: str
     if distinct != counts[-1]:
         return f"{distinct} different {rows} were read, but {source} counts {counts[-1]}: some moved between pages"
     return ""
-
-
-def _proven(plan: pd.DataFrame, scope: Scope) -> pd.Series:
-    if scope.proof is not None and scope.proof.complete:
-        return pd.Series(True, index=plan.index)
-    return plan["key"].isin(list(scope.absent))
 
 
 def _why_unproven(scope: Scope) -> str:

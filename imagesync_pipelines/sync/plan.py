@@ -61,7 +61,9 @@ def build_plan(
     elsewhere = among(wanted["key"], current.loc[~here, "key"])
     refuse(wanted.loc[elsewhere, "key"], "{} wanted keys lie in current outside the scope", ONE_GROUP)
     current = current[here]
-    rejects = _rejects_in_scope(rejected, scope)
+    rejects = check_rejected(rejected)
+    # One without a group may belong to any of them.
+    rejects = rejects[rejects["group"].isna() | in_scope(rejects["group"], scope)]
     wanted = wanted[~among(wanted["key"], rejects["key"])]
     joined = _join(wanted, current)
     before, after = joined["group_before"], joined["group_after"]
@@ -87,12 +89,6 @@ def group_states(current: pd.DataFrame) -> dict[str, str]:
     columns = (ordered["group"], ordered["key"], ordered["fingerprint"], positions)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return {group: group_state(row[1:] for row in members) for group, members in groupby(rows, key=itemgetter(0))}
-
-
-def _rejects_in_scope(rejected: pd.DataFrame | None, scope: Scope) -> pd.DataFrame:
-    """Rejects of the scope's groups; one without a group may belong to any of them."""
-    rejects = check_rejected(rejected)
-    return rejects[rejects["group"].isna() | in_scope(rejects["group"], scope)]
 
 
 def _join(wanted: pd.DataFrame, current: pd.DataFrame) -> pd.DataFrame:

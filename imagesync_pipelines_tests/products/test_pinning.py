@@ -131,7 +131,7 @@ def test_pins_by_the_hand_and_batches_at_the_same_time_leave_the_last_pin_shown(
         while not stop.is_set():
             turns += 1
             version = {at: Picture(picture.priority, version=str(turns)) for at, picture in wanted.items()}
-            assert bring(database, version).error_count == 0
+            assert bring(database, version).errors == ()
         return turns
 
     def pin(product: int) -> None:

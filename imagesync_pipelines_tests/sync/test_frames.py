@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from imagesync_pipelines.sync.frames import among, check_plan, check_rows
+from imagesync_pipelines.sync.frames import PLAN_COLUMNS, among, check_columns, check_rows
 from imagesync_pipelines.sync.model import Scope
 from imagesync_pipelines.sync.plan import build_plan
 from imagesync_pipelines_tests.sync.fakes import frame, rejects
@@ -64,7 +64,7 @@ def test_bad_rejects_are_refused(bad: pd.DataFrame, message: str) -> None:
 
 def test_a_plan_without_its_columns_is_refused() -> None:
     with pytest.raises(ValueError, match="plan: the columns key, key_before, group"):
-        check_plan(pd.DataFrame({"change": []}))
+        check_columns(pd.DataFrame({"change": []}), "plan", PLAN_COLUMNS)
 
 
 def test_loose_types_as_a_csv_or_a_query_gives_them_are_taken() -> None:

@@ -258,14 +258,11 @@ def by_block(reading: Reading, blocks: Mapping[str, range]) -> tuple[dict[str, d
 def whole_blocks(reading: Reading, blocks: Mapping[str, range]) -> dict[str, dict[str, int | str]]:
     """The blocks that were read to their end, for a reading that was cut: the others are not marked as there."""
     end = reading.last_page or max(reading.pages, default=0)
-    whole = {
-        block: numbers
-        for block, numbers in blocks.items()
-        if numbers[0] in reading.pages
-        and all(page in reading.pages for page in numbers if page <= end)
-        and (reading.last_page or numbers[-1] <= end)
+    return {
+        block: stats
+        for block, stats in by_block(reading, blocks)[0].items()
+        if blocks[block][0] in reading.pages and (reading.last_page or blocks[block][-1] <= end)
     }
-    return by_block(reading, whole)[0]
 
 
 def _shown_images(engine: sa.Engine) -> frozenset[str]:
