@@ -13,13 +13,19 @@ import sqlalchemy as sa
 from imagesync_pipelines.products.primaries import repair_primaries
 from imagesync_pipelines.products.target import Payload, ProductImageTarget
 from imagesync_pipelines.storage.schema import product_image, unmatched_article, unused_image
-from imagesync_pipelines.sync.applied import Loaded, applied_summary, applied_warnings, carry_out
 from imagesync_pipelines.sync.apply import Applied, apply_database
 from imagesync_pipelines.sync.frames import among
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import EFFECTS, PlanCost, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
-from imagesync_pipelines.sync.planned import Planned, deletion_limits
+from imagesync_pipelines.sync.planned import (
+    Loaded,
+    Planned,
+    applied_summary,
+    applied_warnings,
+    carry_out,
+    deletion_limits,
+)
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 
 # A batch is one transaction, and while one is written the next one is made ready; a small plan is halved between them.

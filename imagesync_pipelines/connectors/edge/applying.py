@@ -24,7 +24,9 @@ from imagesync_pipelines.connectors.edge.target import PhotosApplied, apply_phot
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage import mirror, outbox
 from imagesync_pipelines.storage.objects import s3_place
-from imagesync_pipelines.sync.applied import (
+from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.model import Change
+from imagesync_pipelines.sync.planned import (
     ApplyOptions,
     Loaded,
     applied_summary,
@@ -32,8 +34,6 @@ from imagesync_pipelines.sync.applied import (
     carry_out,
     load_plan,
 )
-from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.model import Change
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Table, Texts
 from imagesync_pipelines.upstream.errors import UpstreamError
 

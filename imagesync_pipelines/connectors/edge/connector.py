@@ -10,7 +10,6 @@ from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.reading import BINARIES, LISTING
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import (
     AccountSet,
     Check,
@@ -21,6 +20,7 @@ from imagesync_pipelines.sync.connector import (
     Step,
     starts_at,
 )
+from imagesync_pipelines.sync.planned import ApplyOptions
 
 # Their limit is 1 (dagster.yaml): one store after the other. It may be raised in the UI, each store has its own lock.
 API_POOL, WRITE_POOL = "edge_api", "edge_write"

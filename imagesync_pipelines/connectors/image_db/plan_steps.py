@@ -27,11 +27,10 @@ from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, external_ids_of, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.plans import PlanHeader
-from imagesync_pipelines.sync.applied import Loaded, load_plan
 from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.model import Proof, Scope
-from imagesync_pipelines.sync.planned import BATCH, Planned, rows_to_show, plan_result, store_plan
+from imagesync_pipelines.sync.planned import BATCH, Loaded, Planned, rows_to_show, load_plan, plan_result, store_plan
 from imagesync_pipelines.sync.steps import PIECE, Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 

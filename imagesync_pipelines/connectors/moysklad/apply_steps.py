@@ -38,15 +38,15 @@ from imagesync_pipelines.imaging.derivatives import CannotShrinkError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import read_mirror
-from imagesync_pipelines.sync.applied import (
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
+from imagesync_pipelines.sync.model import QuarantineItem
+from imagesync_pipelines.sync.planned import (
     ApplyOptions,
     applied_summary,
     applied_warnings,
     carry_out_remotely,
     load_plan,
 )
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
-from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.remote import UNSETTLED
 from imagesync_pipelines.sync.steps import CheckResult, Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UpstreamError

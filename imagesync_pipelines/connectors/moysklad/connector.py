@@ -16,8 +16,8 @@ from imagesync_pipelines.connectors.moysklad.settings import (
     MoyskladSettings,
     ReadingOptions,
 )
-from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
+from imagesync_pipelines.sync.planned import ApplyOptions
 
 # Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
 # They limit steps; calls are paced by the rate budgets.

@@ -16,7 +16,8 @@ from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_
 from imagesync_pipelines.connectors.plytix.report import Basis, bounded, fault, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.target import GalleryTarget
 from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
-from imagesync_pipelines.sync.applied import (
+from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
+from imagesync_pipelines.sync.planned import (
     ApplyOptions,
     Loaded,
     applied_summary,
@@ -24,7 +25,6 @@ from imagesync_pipelines.sync.applied import (
     carry_out_remotely,
     load_plan,
 )
-from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
 

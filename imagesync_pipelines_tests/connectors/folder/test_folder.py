@@ -24,8 +24,8 @@ from imagesync_pipelines.storage.contents import Contents, own_address, own_sour
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
-from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
+from imagesync_pipelines.sync.planned import ApplyOptions
 from imagesync_pipelines.sync.steps import Lineage, RunContext, StepResult
 
 SKUS = ("10", "10_2", "Bär", "20", "30", "40")

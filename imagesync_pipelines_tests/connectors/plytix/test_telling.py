@@ -27,9 +27,9 @@ from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
 from imagesync_pipelines.storage.plans import PlanHeader
-from imagesync_pipelines.sync.applied import Loaded, applied_summary
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.connector import NoOptions
+from imagesync_pipelines.sync.planned import Loaded, applied_summary
 from imagesync_pipelines.sync.steps import Lineage, Pictures, RunContext, StepResult, Summary, Table
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, open_connector
 from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product, url_of
