@@ -62,27 +62,24 @@ def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> 
     )
     query = (
         sa.select(variant.parent_id, image.id)
+        .distinct(variant.parent_id)  # the first of each, in this order
         .join_from(product, product_image, image.product_id == variant.id)
         .where(among(variant.parent_id, parent_ids))
         .order_by(variant.parent_id, variant.variant_code.is_distinct_from(_FIRST_VARIANT), step, variant.sku, image.id)
     )
-    chosen: dict[int, int] = {}
-    for parent_id, image_id in connection.execute(query):
-        chosen.setdefault(parent_id, image_id)
-    return chosen
+    return {row.parent_id: row.id for row in connection.execute(query)}
 
 
 def _products(
     connection: sa.Connection, product_ids: Collection[int]
 ) -> tuple[list[rules.StoredProduct], dict[int, rules.StoredProduct]]:
     """The products asked for, and their parents by id."""
-    names = ("id", "kind", "sku", "parent_id", "variant_code", "legacy_sku", "base_sku", "name")
     wanted = among(product.c.id, product_ids)
     # One list of ids: with an OR here PostgreSQL reads the whole table.
     both = sa.union(sa.select(product.c.id).where(wanted), sa.select(product.c.parent_id).where(wanted))
-    query = sa.select(*(product.c[name] for name in names), product.c.left_erp_at.is_(None)).where(
-        product.c.id.in_(both)
-    )
+    *columns, _ = rules.StoredProduct._fields  # the last, in_erp, is no column
+    query = sa.select(*(product.c[name] for name in columns), product.c.left_erp_at.is_(None))
+    query = query.where(product.c.id.in_(both))
     found = {row[0]: rules.StoredProduct._make(row) for row in connection.execute(query.order_by(product.c.id))}
     asked = set(product_ids)
     return [one for one in found.values() if one.id in asked], found
@@ -103,11 +100,8 @@ def images_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[i
     """The images of these products by product, in display order, the primary first; rows with the columns _IMAGE."""
     query = sa.select(*(product_image.c[name] for name in _IMAGE)).where(among(product_image.c.product_id, product_ids))
     found: dict[int, list[sa.Row]] = {}
-    for image in connection.execute(query):
+    for image in sorted(connection.execute(query), key=_order):
         found.setdefault(image.product_id, []).append(image)
-    for images in found.values():
-        if len(images) > 1:
-            images.sort(key=_order)
     return found
 
 

@@ -1,26 +1,35 @@
-"""The API's pages, read and kept: a whole scan with its proof, or some pages read again into the latest scan."""
+"""The API's pages, read and kept: a whole scan with its proof, or some pages read again into the latest scan.
+
+The proof is what removals need (docs/contracts/image_db.md): the API has no order and ignores page_size, so while
+somebody uploads, rows repeat and go missing between pages. A scan proves to be complete only when nothing can have
+moved: every page says the same count, and there are exactly that many different file_ids.
+"""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.image_db import client
 from imagesync_pipelines.connectors.image_db.client import PageAnswer
 from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
-from imagesync_pipelines.connectors.image_db.scan import PageFacts, facts_of, why_incomplete
+from imagesync_pipelines.connectors.image_db.records import PageContent
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.storage import scans
 from imagesync_pipelines.storage.raw_pages import PageEntry, RawPages
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.apply import side_by_side
+from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UpstreamError
 from imagesync_pipelines.upstream.session import UpstreamSession
 
 CONNECTOR = "image_db"
 KEPT_SCANS = 3
+_SHOWN = 10
 
 Run = RunContext[ImageDbSettings]
 Fetch = Callable[[int], PageAnswer]
@@ -34,6 +43,21 @@ class Pace:
     concurrency: int = 4
     pause: float = 0
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+
+class PageFacts(NamedTuple):
+    """What a stored page tells about its scan.
+
+    `api_count` is the count it announced; `file_ids` those that were legible, rejects included; `unidentified` the
+    number of records without one; `is_last` whether it had no next page.
+    """
+
+    page: int
+    api_count: int
+    file_ids: tuple[str, ...]
+    unidentified: int
+    fetched_at: datetime
+    is_last: bool
 
 
 @dataclass
@@ -306,3 +330,58 @@ def _finish(engine: sa.Engine, reading: Reading) -> None:
         calls=reading.calls,
         received=reading.bytes,
     )
+
+
+def facts_of(page: int, read: PageAnswer | PageContent, fetched_at: datetime) -> PageFacts:
+    """The facts of one page, as it came from the API or as records.read_page gives it: both tell the same."""
+    ids = read.file_ids
+    legible = tuple(one for one in ids if one is not None)
+    return PageFacts(page, read.api_count, legible, len(ids) - len(legible), fetched_at, read.next_page is None)
+
+
+def why_incomplete(pages: Iterable[PageFacts], started_at: datetime, ended_at: datetime, max_seconds: float) -> str:
+    """Judge a scan from the facts of its pages, each page once, in any order: '' when it is complete, else why not.
+
+    Complete means: every page from 1 to the last is there, only the last has no next page, all say the same count,
+    the different file_ids are as many, every record has a legible one, every page was fetched within the scan, and
+    the scan took at most `max_seconds`.
+    """
+    ordered = sorted(pages)
+    distinct = {one for facts in ordered for one in facts.file_ids}
+    bad, illegible = {facts.page: facts.unidentified for facts in ordered if facts.unidentified}, ""
+    if bad:
+        illegible = f"{sum(bad.values())} records have no legible file_id, on {_pages(list(bad))}"
+    counts = [facts.api_count for facts in ordered]
+    return (
+        _gaps([facts.page for facts in ordered], [facts.page for facts in ordered if facts.is_last])
+        or why_unproven(counts, len(distinct), rows="images", source="the API", illegible=illegible)
+        or _times([facts.fetched_at for facts in ordered], started_at, ended_at, max_seconds)
+    )
+
+
+def _gaps(numbers: list[int], ends: list[int]) -> str:
+    if not numbers:
+        return "no page was read"
+    missing = sorted(set(range(1, numbers[-1] + 1)) - set(numbers))
+    if missing:
+        return f"{_pages(missing)} could not be read or were not asked for"
+    if not ends:
+        return f"page {numbers[-1]} says that there are more pages, but they were not read"
+    if ends != [numbers[-1]]:
+        return f"page {ends[0]} says that it is the last, but page {numbers[-1]} was read too"
+    return ""
+
+
+def _times(fetched: list[datetime], started_at: datetime, ended_at: datetime, max_seconds: float) -> str:
+    seconds = (ended_at - started_at).total_seconds()
+    if seconds > max_seconds:
+        return f"the scan took {seconds:.0f} s, more than the {max_seconds:.0f} s after which it proves nothing"
+    if min(fetched) < started_at or max(fetched) > ended_at:
+        return "some pages were not read during this scan"
+    return ""
+
+
+def _pages(numbers: list[int]) -> str:
+    shown = ", ".join(str(number) for number in numbers[:_SHOWN])
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return f"page{'s' if len(numbers) > 1 else ''} {shown}{more}"

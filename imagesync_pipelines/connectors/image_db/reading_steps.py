@@ -9,7 +9,15 @@ from upath import UPath
 from imagesync_pipelines.connectors.image_db import pages
 from imagesync_pipelines.connectors.image_db.client import open_session
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, PagesFailedError
-from imagesync_pipelines.connectors.image_db.pages import CONNECTOR, Reading, Run, read_all, read_spans, stored_pages
+from imagesync_pipelines.connectors.image_db.pages import (
+    CONNECTOR,
+    Reading,
+    Run,
+    read_all,
+    read_spans,
+    stored_pages,
+    why_incomplete,
+)
 from imagesync_pipelines.connectors.image_db.parsing import parse
 from imagesync_pipelines.connectors.image_db.record_store import (
     STEP,
@@ -20,7 +28,6 @@ from imagesync_pipelines.connectors.image_db.record_store import (
     read_external_ids,
     write_chunks,
 )
-from imagesync_pipelines.connectors.image_db.scan import why_incomplete
 from imagesync_pipelines.connectors.image_db.settings import ErpOptions, PagesOptions, RecordsOptions
 from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products

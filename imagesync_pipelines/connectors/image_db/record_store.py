@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError
+from imagesync_pipelines.connectors.image_db.pages import PageFacts, facts_of
 from imagesync_pipelines.connectors.image_db.records import Chosen, Link, Record, read_page
-from imagesync_pipelines.connectors.image_db.scan import PageFacts, facts_of
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
