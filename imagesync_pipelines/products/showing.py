@@ -100,8 +100,11 @@ def images_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[i
     """The images of these products by product, in display order, the primary first; rows with the columns _IMAGE."""
     query = sa.select(*(product_image.c[name] for name in _IMAGE)).where(among(product_image.c.product_id, product_ids))
     found: dict[int, list[sa.Row]] = {}
-    for image in sorted(connection.execute(query), key=_order):
+    for image in connection.execute(query):
         found.setdefault(image.product_id, []).append(image)
+    for images in found.values():
+        if len(images) > 1:  # most products have one
+            images.sort(key=_order)
     return found
 
 
