@@ -85,7 +85,6 @@ def _asset(connector: Connector, step: Step, fresh_hours: float) -> dg.AssetsDef
 
 
 def _common(connector: Connector, step: Step) -> dict[str, Any]:
-    """What an asset and an op say alike of their step."""
     seconds = step.tries_again_after
     return {
         "description": inspect.cleandoc(step.description),
@@ -98,7 +97,6 @@ def _common(connector: Connector, step: Step) -> dict[str, Any]:
 
 
 def _partitions_def(connector: Connector, step: Step) -> dg.PartitionsDefinition[str] | None:
-    """The partitions of a step: accounts, blocks of pages, or none."""
     if step.partitions == "pages":
         return dg.DynamicPartitionsDefinition(name=connector.page_partitions)
     if step.partitions == "account" and connector.accounts is not None:

@@ -80,7 +80,6 @@ def run_failure(events: Iterable[dg.DagsterEvent]) -> RunFailure | None:
 
 
 def _step_error(event: dg.DagsterEvent) -> tuple[str, str]:
-    """The class and the text of the error of a step that failed."""
     data = event.step_failure_data
     root = _root(data.error) if data.error is not None else None
     name = (root.cls_name if root is not None else None) or _DIED

@@ -207,7 +207,6 @@ def _flag(text: str | None) -> bool | None:
 
 
 def _strange_parents(usable: pd.DataFrame, parents: Collection[str | None]) -> tuple[str, ...]:
-    """A warning when variants name a parent that the ERP does not have."""
     strange = usable["parent_erp_id"].notna() & ~usable["parent_erp_id"].isin(list(parents))
     if not strange.any():
         return ()

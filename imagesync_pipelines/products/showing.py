@@ -73,7 +73,6 @@ def lending_variants(connection: sa.Connection, parent_ids: Collection[int]) -> 
 def _products(
     connection: sa.Connection, product_ids: Collection[int]
 ) -> tuple[list[rules.StoredProduct], dict[int, rules.StoredProduct]]:
-    """The products asked for, and their parents by id."""
     wanted = among(product.c.id, product_ids)
     # One list of ids: with an OR here PostgreSQL reads the whole table.
     both = sa.union(sa.select(product.c.id).where(wanted), sa.select(product.c.parent_id).where(wanted))

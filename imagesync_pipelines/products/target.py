@@ -223,7 +223,6 @@ class ProductImageTarget:
 
 
 def _keys(images: pd.DataFrame) -> pd.Series:
-    """The engine's keys of images in the database."""
     return images["product_id"].astype("str") + "/" + images["external_id"].astype("str")
 
 

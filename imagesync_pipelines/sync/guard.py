@@ -95,7 +95,6 @@ def _why_tripped(plan: pd.DataFrame, removed: pd.Series, deletion_limits: Deleti
 
 
 def _bare_groups(plan: pd.DataFrame, removed: pd.Series) -> int:
-    """How many groups would lose their last row."""
     losing = plan.loc[removed, "group"]
     staying = plan.loc[~removed & (plan["change"] != Change.REJECT), "group"]
     return int(losing[~among(losing, staying)].nunique())

@@ -174,7 +174,6 @@ def _pairs(new: pd.DataFrame, old: pd.DataFrame, same: str) -> pd.DataFrame:
 
 
 def _with_renames(plan: pd.DataFrame, renames: pd.DataFrame) -> pd.DataFrame:
-    """The plan with each pair of addition and removal as one update."""
     if renames.empty:
         return plan
     plan = plan.copy()

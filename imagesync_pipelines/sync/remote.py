@@ -206,7 +206,6 @@ def _write(
 
 
 def _wanted_state(work: GroupWork) -> str:
-    """The digest of the rows that a group is to get."""
     return group_state(
         (row.key, row.fingerprint_after, row.position) for row in work.rows if row.fingerprint_after is not None
     )
@@ -222,7 +221,6 @@ def _read(target: ReadableTarget, groups: Sequence[str]) -> pd.DataFrame:
 
 
 def _parts(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Items in lists of at most `size`."""
     remaining = iter(items)
     while part := list(islice(remaining, size)):
         yield part

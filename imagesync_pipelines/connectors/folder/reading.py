@@ -138,7 +138,6 @@ def scan(context: Run, root: UPath) -> FilesScan:
 
 
 def _known(connection: sa.Connection) -> dict[str, KnownFile]:
-    """The files of the mirror, by path."""
     frame = mirror.read_mirror(connection, NAME, "", dict.fromkeys(KnownFile.model_fields, pa.large_string()))
     return {str(row["key"]): KnownFile.model_validate(row) for row in frame.to_dict(orient="records")}
 

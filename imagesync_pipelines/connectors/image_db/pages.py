@@ -290,7 +290,6 @@ def whole_blocks(reading: Reading, blocks: Mapping[str, range]) -> dict[str, dic
 
 
 def _shown_images(engine: sa.Engine) -> frozenset[str]:
-    """The external ids of all images of this source that some product shows."""
     with engine.connect() as connection:
         mine = product_image.c.source == CONNECTOR
         return frozenset(connection.scalars(sa.select(product_image.c.external_id).where(mine).distinct()))
@@ -303,7 +302,6 @@ def _begin(context: Run, page_size: int | None) -> Reading:
 
 
 def _read(context: Run, session: UpstreamSession, reading: Reading, first: int, last: int | None = None) -> None:
-    """Read pages of the API into the reading's scan."""
     stored = stored_pages(context)
 
     def keep(answer: PageAnswer) -> PageEntry:

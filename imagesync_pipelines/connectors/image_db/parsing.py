@@ -63,7 +63,6 @@ def _ask(idle: "queue.SimpleQueue[Helper]", batch: list[RawPage], min_height: in
 
 
 def _batches(pages: Iterable[RawPage]) -> Iterator[list[RawPage]]:
-    """Pages together up to CHUNK_BYTES."""
     batch: list[RawPage] = []
     size = 0
     for raw in pages:

@@ -239,7 +239,6 @@ def pictures_of(
 def _groups_in_scope(
     about: About, planned: PlannedImages, current: pd.DataFrame, all_products: pd.DataFrame
 ) -> frozenset[str] | None:
-    """The products that a batch is about; None: of all products."""
     if about.scope == "skus":
         return groups_of_skus(about.skus, all_products)
     if about.scope == "images":

@@ -201,7 +201,6 @@ def _write_batch(
 
 
 def _blocks_read(context: Run, landed: Reading) -> PartitionOutcomes:
-    """The blocks of pages that a reading of this step brought whole."""
     keys = page_blocks(max(landed.pages, default=0), context.settings.image_db_pages_per_block)
     known = context.known_blocks()
     spans = {block: block_pages(block) for block in keys if block in known}
