@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 from pydantic import BaseModel
@@ -32,10 +32,8 @@ DRY_RUN, CLEAN_UP = "a dry run", "a clean-up"
 PIECE = "piece"
 
 
-class Progress(Protocol):
-    """Called with a stage's name, how much is done and, where it is known, of how much."""
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None: ...
+Progress = Callable[[str, int, int | None], None]
+"""Called with a stage's name, how much is done and, where it is known, of how much."""
 
 
 def silent(stage: str, done: int, total: int | None) -> None:
