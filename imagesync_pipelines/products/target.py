@@ -91,7 +91,7 @@ ON CONFLICT (product_id, source, external_id) DO UPDATE
 _RENAMES = [
     f"""
 UPDATE {table} i SET external_id = r.after
-  FROM unnest(CAST(:products AS bigint[]), CAST(:before AS text[]), CAST(:after AS text[]))
+  FROM unnest(CAST(:product_id AS bigint[]), CAST(:before AS text[]), CAST(:external_id AS text[]))
        AS r (product_id, before, after)
  WHERE i.product_id = r.product_id AND i.source = :source AND i.external_id = r.before
 """  # noqa: S608 - names are constants of this module
@@ -100,7 +100,7 @@ UPDATE {table} i SET external_id = r.after
 
 _REMOVE = f"""
 DELETE FROM {_TABLE} i
- USING unnest(CAST(:products AS bigint[]), CAST(:gone AS text[])) AS r (product_id, gone)
+ USING unnest(CAST(:product_id AS bigint[]), CAST(:external_id AS text[])) AS r (product_id, gone)
  WHERE i.product_id = r.product_id AND i.source = :source AND i.external_id = r.gone
 """  # noqa: S608 - names are constants of this module
 
@@ -198,8 +198,9 @@ class ProductImageTarget:
             }
         )
         primary = primary_flags(pd.concat([stay.astype(object), come.astype(object)], ignore_index=True), pins)
-        _remove(connection, self.source, rows[removed])
-        _rename(connection, self.source, renamed)
+        _change(connection, _REMOVE, self.source, rows[removed], "product_id", "external_id")
+        for rename in _RENAMES:
+            _change(connection, rename, self.source, renamed, "product_id", "before", "external_id")
         copied = _copied(written.assign(is_primary=primary[len(stay) :].to_numpy(), source=self.source), values)
         _write(connection, copied, ~among(written["product_id"], images["product_id"]))
         set_flags(connection, stay, primary[: len(stay)].set_axis(stay.index))
@@ -263,17 +264,8 @@ def _write(connection: sa.Connection, rows: Sequence[_Row], new: pd.Series) -> N
         connection.execute(sa.text(_UPSERT))
 
 
-def _rename(connection: sa.Connection, source: str, images: pd.DataFrame) -> None:
-    """Give images of a source (product_id, before, external_id) another id; pins follow."""
+def _change(connection: sa.Connection, statement: str, source: str, images: pd.DataFrame, *columns: str) -> None:
+    """Execute a statement about images of a source, whose parameters are these columns."""
     if len(images):
-        columns = {"products": "product_id", "before": "before", "after": "external_id"}
-        values = {"source": source, **{name: images[column].tolist() for name, column in columns.items()}}
-        for statement in _RENAMES:
-            connection.execute(sa.text(statement), values)
-
-
-def _remove(connection: sa.Connection, source: str, images: pd.DataFrame) -> None:
-    """Remove images of a source (product_id, external_id)."""
-    if len(images):
-        values = {"products": images["product_id"].tolist(), "gone": images["external_id"].tolist()}
-        connection.execute(sa.text(_REMOVE), {"source": source, **values})
+        values = {name: images[name].tolist() for name in columns}
+        connection.execute(sa.text(statement), {"source": source, **values})
