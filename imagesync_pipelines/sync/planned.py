@@ -70,13 +70,11 @@ class ApplyOptions(BaseModel):
 class Loaded:
     """A stored plan that is about to be applied.
 
-    rows: the engine's PLAN columns. labelled: the rows with the columns for people. states: the digests of its groups
-    when it was made. own: made by this run or one that it re-executes at once. resumed: an application of it broke off.
+    rows: the engine's PLAN columns. states: the digests of its groups when it was made. own: made by this run or one that it re-executes at once. resumed: an application of it broke off.
     """
 
     header: PlanHeader
     rows: pd.DataFrame
-    labelled: pd.DataFrame
     states: Mapping[str, str]
     own: bool
     resumed: bool
@@ -193,13 +191,12 @@ def rows_to_show(plan: pd.DataFrame) -> pd.DataFrame:
 def load_plan(context: RunContext[Any], plan_id: int | None) -> Loaded:
     """The plan that is named, else that of this run's lineage. Raises PlanMissingError and PlanDamagedError."""
     header = context.plan_to_apply(plan_id)
-    labelled = context.plans.load(header.id)
-    changing = labelled[labelled["change"].isin(EFFECTS)]
+    rows = context.plans.load(header.id)
+    changing = rows[rows["change"].isin(EFFECTS)]
     states = dict(zip(changing["group"], changing[STATE], strict=True)) if STATE in changing else {}
     return Loaded(
         header=header,
-        rows=labelled.loc[:, list(PLAN_COLUMNS)],
-        labelled=labelled,
+        rows=rows.loc[:, list(PLAN_COLUMNS)],
         states={group: state for group, state in states.items() if isinstance(state, str)},
         own=header.run_id == context.run_id,
         resumed=header.applied_at is None and header.applied_run is not None,

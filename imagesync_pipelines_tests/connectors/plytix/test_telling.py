@@ -83,7 +83,7 @@ def loaded(**scope: Any) -> Loaded:
     """Plan 7, which this very run made."""
     header = PlanHeader(7, "plytix", NOON, "run", "", {}, {"calls": 2, **scope}, {}, {}, None, None, None)
     rows = planned([listing("A", "1.jpg")], [product("A")], known(), LINK).plan
-    return Loaded(header, rows, rows, {}, own=True, resumed=False)
+    return Loaded(header, rows, {}, own=True, resumed=False)
 
 
 def test_the_reading_is_one_line(pair: Connector, database: sa.Engine) -> None:
