@@ -1,6 +1,6 @@
 """`product_image` as a target: whole products, one transaction per batch, primaries last."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import compress
@@ -115,16 +115,12 @@ def external_ids_of(keys: pd.Series) -> pd.Series:
     return keys.str.split("/", n=1).str[1]
 
 
-def read_current(engine: sa.Engine, source: str, product_ids: Collection[int] | None = None) -> pd.DataFrame:
+def read_current(engine: sa.Engine, source: str) -> pd.DataFrame:
     """What the connector `source` has in `product_image` now, as the engine's `current`.
-
-    product_ids limits it to those products.
 
     Columns: key, group, position (always NA: order is computed, not stored), fingerprint, content (the original's URL).
     """
     query = f"{_CURRENT} WHERE source = {sql.Literal(source).as_string()}"  # a COPY takes no parameters
-    if product_ids is not None:
-        query += f" AND product_id = ANY ('{{{','.join(str(int(number)) for number in product_ids)}}}'::bigint[])"
     with engine.connect() as connection:
         table = read_columns(connection, query, dict.fromkeys(("key", "group", "fingerprint", "content"), pa.string()))
     frame = frame_of(table)

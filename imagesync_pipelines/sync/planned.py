@@ -70,7 +70,8 @@ class ApplyOptions(BaseModel):
 class Loaded:
     """A stored plan that is about to be applied.
 
-    rows: the engine's PLAN columns. states: the digests of its groups when it was made. own: made by this run or one that it re-executes at once. resumed: an application of it broke off.
+    rows: the engine's PLAN columns. states: the digests of its groups when it was made. own: made by this run or one
+    that it re-executes at once. resumed: an application of it broke off.
     """
 
     header: PlanHeader
