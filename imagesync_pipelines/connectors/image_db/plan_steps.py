@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.image_db.planning import (
 from imagesync_pipelines.connectors.image_db.record_store import About, Batches, read_external_ids
 from imagesync_pipelines.connectors.image_db.settings import ProductImageOptions, ProductImagePlanOptions
 from imagesync_pipelines.products import table as products
-from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
+from imagesync_pipelines.products.applying import apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.exports import write_exports
 from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, external_ids_of, read_current
@@ -100,7 +100,7 @@ def make_plan(
     about = batches.about(batch) if batch is not None else batches.of(context.lineage)
     name, all_products = about.run_id, products.read_products(engine)
     found = plan_wanted(batches.records(name), all_products)
-    batches.keep_unmatched(name, Unmatched(found.unmatched, found.unused))
+    batches.keep_unmatched(name, found)
     current = read_current(engine, context.connector)
     groups = only_groups if only_groups is not None else _groups_in_scope(about, found, current, all_products)
     images = cut_to(found, groups) if groups is not None else found

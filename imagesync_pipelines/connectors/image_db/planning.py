@@ -20,6 +20,7 @@ from upath import UPath
 
 from imagesync_pipelines.connectors.image_db.errors import BatchMissingError, UnknownSkuError
 from imagesync_pipelines.connectors.image_db.record_store import WRITTEN, RejectLine, read_canonical, read_table
+from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.products.matching import RULES, Matcher, match_links, may_resemble, products_of
 from imagesync_pipelines.products.rules import RULES_VERSION, alt_text, priority
 from imagesync_pipelines.products.target import VALUES, Payload, external_ids_of
@@ -35,23 +36,19 @@ _OF_A_LINK = ("product_name", "is_front", "matched_by", "fingerprint")
 
 
 @dataclass(frozen=True)
-class PlannedImages:
-    """What should be, as frames.
+class PlannedImages(Unmatched):
+    """What should be, as frames, and what no product shows.
 
     wanted: key, group, position (NA), fingerprint, content (the original's URL); for the engine.
     matched: key, product_id, external_id, is_front, matched_by, product_name, fingerprint; a row per row of wanted.
     With the record store it is all that open_payload needs, so keep it beside a stored plan.
     unusable: key, group, reason; matched images without a file to show. Not a failure, but their rows stay as they are.
-    unmatched: number, variant, external_id, image_type, image_url, reason, candidates (list of {sku, name, why}).
-    unused: external_id, image_type, image_url, reason; images that no product shows although no number is wrong.
     read_ids: the external ids of all images that were looked at, each once.
     """
 
     wanted: pd.DataFrame
     matched: pd.DataFrame
     unusable: pd.DataFrame
-    unmatched: pd.DataFrame
-    unused: pd.DataFrame
     read_ids: pd.Series
 
 
