@@ -21,10 +21,6 @@ API_POOL = "image_db_api"
 WRITE_POOL = "image_db_write"
 
 
-def _ready(settings: ImageDbSettings) -> bool:
-    return not missing_variables(settings)
-
-
 CONNECTOR = Connector(
     name=NAME,
     title="Image database",
@@ -155,13 +151,13 @@ CONNECTOR = Connector(
             "sync",
             lambda settings: settings.image_db_schedule,
             "A new scan over all pages every night; off while IMAGE_API_* or ERP_* is not set.",
-            starts_by_itself=lambda shared, settings: _ready(settings),
+            starts_by_itself=lambda shared, settings: not missing_variables(settings),
         ),
     ),
     pages=PageSet(
         per_block=lambda settings: settings.image_db_pages_per_block,
         count=count_pages,
         reset_command=reading_steps.RESET_PAGES,
-        ready=_ready,
+        ready=lambda settings: not missing_variables(settings),
     ),
 )
