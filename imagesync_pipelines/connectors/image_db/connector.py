@@ -20,7 +20,6 @@ from imagesync_pipelines.sync.connector import Connector, External, Job, PageSet
 API_POOL = "image_db_api"
 WRITE_POOL = "image_db_write"
 
-
 CONNECTOR = Connector(
     name=NAME,
     title="Image database",

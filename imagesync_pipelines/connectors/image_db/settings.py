@@ -50,7 +50,7 @@ class ErpOptions(BaseModel):
     """How to take over the ERP's products."""
 
     allow_mass_delete: bool = Field(
-        False, description="let products become inactive even when unusually many are missing"
+        default=False, description="let products become inactive even when unusually many are missing"
     )
 
 
@@ -63,10 +63,10 @@ class PagesOptions(BaseModel):
 class RecordsOptions(PagesOptions):
     """Which part to read. All empty: every stored page of the latest scan."""
 
-    limit: int | None = Field(None, ge=1, description="read N pages only (never removes)")
-    skip_pages: int = Field(0, ge=0, description="start after page N: skip 5 with limit 3 reads pages 6 to 8")
-    skus: list[str] = Field([], description="this product only, from fresh stored pages if any; may be several")
-    external_ids: list[str] = Field([], description="these images only, from the stored pages")
+    limit: int | None = Field(default=None, ge=1, description="read N pages only (never removes)")
+    skip_pages: int = Field(default=0, ge=0, description="start after page N: skip 5 with limit 3 reads pages 6 to 8")
+    skus: list[str] = Field(default=[], description="this product only, from fresh stored pages if any; may be several")
+    external_ids: list[str] = Field(default=[], description="these images only, from the stored pages")
 
     def span(self) -> range | None:
         """The pages asked for: skip 5 with limit 3 is pages 6 to 8; None when no part of the pages was asked for."""
@@ -79,23 +79,27 @@ class RecordsOptions(PagesOptions):
 class ProductImagePlanOptions(BaseModel):
     """How to plan."""
 
-    force: bool = Field(False, description="write unchanged rows too; never a wipe, pins stay")
-    allow_mass_delete: bool = Field(False, description="let removals happen that the deletion limits would hold back")
-    dry_run: bool = Field(False, description="only to be looked at: the plan is carried out by its number alone")
+    force: bool = Field(default=False, description="write unchanged rows too; never a wipe, pins stay")
+    allow_mass_delete: bool = Field(
+        default=False, description="let removals happen that the deletion limits would hold back"
+    )
+    dry_run: bool = Field(
+        default=False, description="only to be looked at: the plan is carried out by its number alone"
+    )
 
 
 class ProductImageOptions(ApplyOptions):
     """Which plan to apply, and how."""
 
     replan: bool = Field(False, description="plan products again that moved since the plan, instead of refusing them")
-    dry_run: bool = Field(False, description="do nothing: the plan is made and can be looked at")
+    dry_run: bool = Field(default=False, description="do nothing: the plan is made and can be looked at")
 
 
 class ImageDbOptions(ProductImagePlanOptions, RecordsOptions):
     """What a person may ask of one synchronisation; what has a description is an option of the command line."""
 
-    dry_run: bool = Field(False, description="stop after the plan: nothing is written to product_image")
-    external_ids: list[str] = Field([])
+    dry_run: bool = Field(default=False, description="stop after the plan: nothing is written to product_image")
+    external_ids: list[str] = Field(default=[])
 
 
 def job_for(options: ImageDbOptions) -> str:
