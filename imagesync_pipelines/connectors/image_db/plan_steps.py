@@ -30,7 +30,7 @@ from imagesync_pipelines.storage.plans import PlanHeader
 from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.model import Proof, Scope
-from imagesync_pipelines.sync.planned import BATCH, Loaded, Planned, rows_to_show, load_plan, plan_result, store_plan
+from imagesync_pipelines.sync.planned import BATCH, Loaded, Planned, load_plan, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import PIECE, Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 

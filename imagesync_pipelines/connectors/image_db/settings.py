@@ -63,7 +63,7 @@ class PagesOptions(BaseModel):
 class RecordsOptions(PagesOptions):
     """Which part to read. All empty: every stored page of the latest scan."""
 
-    limit: int | None = Field(default=None, ge=1, description="read N pages only (never removes)")
+    limit: int | None = Field(default=None, description="read N pages only (never removes)")
     skip_pages: int = Field(default=0, ge=0, description="start after page N: skip 5 with limit 3 reads pages 6 to 8")
     skus: list[str] = Field(default=[], description="this product only, from fresh stored pages if any; may be several")
     external_ids: list[str] = Field(default=[], description="these images only, from the stored pages")
@@ -99,6 +99,7 @@ class ImageDbOptions(ProductImagePlanOptions, RecordsOptions):
     """What a person may ask of one synchronisation; what has a description is an option of the command line."""
 
     dry_run: bool = Field(default=False, description="stop after the plan: nothing is written to product_image")
+    limit: int | None = Field(default=None, ge=1, description="read N pages only (never removes)")
     external_ids: list[str] = Field(default=[])
 
 

@@ -24,7 +24,7 @@ from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions, PlytixSettings
 from imagesync_pipelines.connectors.plytix.sources import read_sources
 from imagesync_pipelines.sync.model import EFFECTS
-from imagesync_pipelines.sync.planned import rows_to_show, deletion_limits, plan_result, store_plan
+from imagesync_pipelines.sync.planned import deletion_limits, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import CLEAN_UP, Pictures, StepResult, Table, Texts
 
 DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
