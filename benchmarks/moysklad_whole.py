@@ -70,7 +70,7 @@ def _sync(place: Installation, made: World, kind: PrincipalKind, children: Seque
             make_plan(child, apis[child.alias], main, ChildPlanOptions())
             fetch_content(child, main)
             apply_plan(child, apis[child.alias])
-        return matching, main.units + sum(api.units for api in apis.values())
+        return matching, main.limiter.units + sum(api.limiter.units for api in apis.values())
 
 
 def _child(

@@ -1,7 +1,6 @@
 """Keeping to what a system allows a principal: when a call may be made, and what a refusal for the limits asks for."""
 
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -83,11 +82,11 @@ class RateLimiter:
         return self._weight(self._limit.windows())
 
     def windows(self) -> tuple[Window, ...]:
-        """The windows that we keep to."""
+        """The windows that we keep to, our share already taken: what a plan reckons its minutes with. May log in."""
         return tuple(self._limit.windows())
 
     def left(self) -> tuple[WindowLeft, ...]:
-        """What is left of each window now, in units; nothing is counted."""
+        """What is left of each of them now, in units, over all runs of this installation. May log in."""
         return left(self._engine, self._limit.principal, self._limit.windows(), self._timing.wall())
 
     @contextmanager
@@ -151,24 +150,17 @@ class RateLimiter:
 class Pacer:
     """Lets callers through one by one, at least `min_interval` seconds apart; safe to share between threads."""
 
-    def __init__(
-        self,
-        min_interval: float,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
+    def __init__(self, min_interval: float, timing: Timing) -> None:
         self._interval = min_interval
-        self._clock = clock
-        self._sleep = sleep
+        self._timing = timing
         self._lock = threading.Lock()
-        self._next = clock()
+        self._next = timing.clock()
 
     def wait(self) -> None:
         """Return when it is the caller's turn; nobody sleeps while holding the lock."""
         with self._lock:
-            now = self._clock()
+            now = self._timing.clock()
             turn = max(now, self._next)
             self._next = turn + self._interval
         if turn > now:
-            self._sleep(turn - now)
+            self._timing.sleep(turn - now)

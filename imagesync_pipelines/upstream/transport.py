@@ -1,12 +1,9 @@
 """Calls to a system that counts them: with a permit, with a valid token, repeated where that is safe."""
 
-from contextlib import nullcontext
 from dataclasses import replace
-from datetime import datetime
 from math import inf
 
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.storage.rate_budget import Window, WindowLeft
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import RateLimitedError, UpstreamError
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
@@ -71,7 +68,7 @@ class Transport:
         """Close the connections of all threads, those for tokens too."""
         self._session.close()
         if self._tokens is not None:
-            self._tokens.close()
+            self._tokens.session.close()
 
     @property
     def calls(self) -> int:
@@ -98,22 +95,12 @@ class Transport:
 
     def _attempt(self, request: ApiRequest, deadline: float) -> Answer | UpstreamError:
         """One attempt, again after a pause for the limits (it was not carried out) and, once, with a new token."""
-        dialect, limiter, tokens = self._dialect, self._limiter, self._tokens
-        refusals, renewed = 0, False
+        dialect, limiter, tokens, refusals = self._dialect, self._limiter, self._tokens, 0
         while True:
-            dialect.before()
-            with nullcontext() if limiter is None else limiter.permit() as permit:
-                token = None if tokens is None else tokens.current()
-                until = deadline if limiter is None else self._timing.clock() + self._seconds
-                outcome = self._session.attempt(request, until)
-                if permit is not None and isinstance(outcome, Answer):
-                    permit.heard = outcome.headers
-            if tokens is not None and token is not None and not renewed and tokens.is_refusal(outcome):
-                tokens.refused(token)
-                renewed = True
-                continue
-            if tokens is not None:
-                tokens.note_answer(outcome)
+            if tokens is None:
+                outcome = self._send(request, deadline)
+            else:
+                outcome = tokens.using(lambda _: self._send(request, deadline))
             judged = (
                 dialect.judge(request, outcome) if isinstance(outcome, Answer) else dialect.failed(request, outcome)
             )
@@ -124,9 +111,20 @@ class Transport:
                 raise judged
             limiter.refused(judged.retry_after, refusals, judged.host)
 
+    def _send(self, request: ApiRequest, deadline: float) -> Answer | UpstreamError:
+        """Send it, once there is a permit where one is needed."""
+        self._dialect.before()
+        if self._limiter is None:
+            return self._session.attempt(request, deadline)
+        with self._limiter.permit() as permit:
+            outcome = self._session.attempt(request, self._timing.clock() + self._seconds)
+            if isinstance(outcome, Answer):
+                permit.heard = outcome.headers
+            return outcome
+
 
 class ApiClient(Transport):
-    """The client of a system with limits: what a run may ask it, of what its calls took and what is left."""
+    """The client of a system with limits; its limiter says what the calls took and what is left."""
 
     def __init__(
         self,
@@ -137,37 +135,14 @@ class ApiClient(Transport):
         tokens: TokenHolder | None = None,
     ) -> None:
         super().__init__(policy, dialect, timing, limiter=limiter, tokens=tokens)
-        self._limits = limiter
+        self.limiter = limiter
 
     @property
     def token_calls(self) -> int:
         """Requests made to the host that gives tokens."""
-        return 0 if self._tokens is None else self._tokens.calls
+        return 0 if self._tokens is None else self._tokens.session.calls
 
     @property
     def bytes(self) -> int:
         """Bytes of answers received so far, those of the host that gives tokens among them."""
-        return super().bytes + (0 if self._tokens is None else self._tokens.bytes)
-
-    @property
-    def units(self) -> int:
-        """Units of the limit that the calls took."""
-        return self._limits.units
-
-    @property
-    def weight(self) -> int:
-        """Units that one call takes now."""
-        return self._limits.weight()
-
-    def limits(self) -> tuple[Window, ...]:
-        """The windows that we keep to, our share already taken: what a plan reckons its minutes with. May log in."""
-        return self._limits.windows()
-
-    def left(self) -> tuple[WindowLeft, ...]:
-        """What is left of each of these windows now, in units, over all runs of this installation. May log in."""
-        return self._limits.left()
-
-    @property
-    def free_at(self) -> datetime | None:
-        """When the next call may be made, once a pause was longer than a run waits; None before."""
-        return self._limits.free_at
+        return super().bytes + (0 if self._tokens is None else self._tokens.session.bytes)

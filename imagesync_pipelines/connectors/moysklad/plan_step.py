@@ -75,7 +75,8 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         context.quarantine.clear([one.key for one in aside])
     names = {source_of(source): source for source in needed_of(found.tasks, records)}
     kept = {names[name] for name in child.contents.find(names)}
-    cost, said = cost_of(found.tasks, records, child.child, kept, main_weight=main.weight, child_weight=api.weight)
+    weights = {"main_weight": main.limiter.weight(), "child_weight": api.limiter.weight()}
+    cost, said = cost_of(found.tasks, records, child.child, kept, **weights)
     earlier = 0
     for entity in entities:
         known = records.get(entity.key, ChildRecord())

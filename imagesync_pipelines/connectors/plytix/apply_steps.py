@@ -53,7 +53,7 @@ def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
         failed=failed,
         left=left,
         stopped=stopped,
-        goes_on_at=api.free_at,
+        goes_on_at=api.limiter.free_at,
         calls=api.calls - calls,
     )
     context.keep("assets", done)
@@ -139,7 +139,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
         ],
         warnings=summary.warnings,
         summary=summary,
-        goes_on_at=api.free_at or made.goes_on_at or goes_on_at,
+        goes_on_at=api.limiter.free_at or made.goes_on_at or goes_on_at,
     )
 
 

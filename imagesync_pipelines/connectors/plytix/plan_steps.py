@@ -51,7 +51,7 @@ def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResul
         known,
         policy,
         deletion_limits(context.installation.settings, lifted=options.allow_mass_delete),
-        api.limits(),
+        api.limiter.windows(),
         incomplete=chosen.incomplete,
     )
     basis = basis_of(
@@ -87,7 +87,7 @@ def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> St
     read = ProductsRead(run_id=context.run_id, read_at=context.clock(), calls=api.calls - calls)
     known = ledger.known()
     limits = deletion_limits(shared, lifted=options.allow_mass_delete)
-    galleries = plan_removals(products, known, limits, api.limits())
+    galleries = plan_removals(products, known, limits, api.limiter.windows())
     galleries = replace(galleries, warnings=(*source.warnings, *told, *galleries.warnings))
     basis = basis_of(ImagesChosen(source=source.source, set_aside=source.set_aside), products, known)
     return _stored(context, api, galleries, Policy("patch", remove_missing=True), basis, read, made_for=CLEAN_UP)
@@ -109,7 +109,7 @@ def _stored(
     read: the products that it was made from. dry_run, made_for: it is the end of its run, whose report says that
     nothing was written.
     """
-    left = {one.window.seconds: one.left for one in api.left()}
+    left = {one.window.seconds: one.left for one in api.limiter.left()}
     tasks = tasks_of(galleries.payload[0])
     images = images_of(tasks)
     rows = galleries.plan

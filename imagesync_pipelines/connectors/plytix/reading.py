@@ -164,7 +164,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
             _settle(ledger, [found[sku] for sku in unsettled if sku in found])
         except HourSpentError as error:
             read = ProductsRead(
-                run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.free_at
+                run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.limiter.free_at
             )
     read = read.model_copy(update={"calls": api.calls - calls})
     context.keep("products", read)

@@ -128,13 +128,7 @@ class PhotoBodies:
         url = f"{self._base}/api/v1/sync/product-photos/{photo_id}/download/?store_id={store_id}"
 
         def attempt(deadline: float) -> PhotoBody | UpstreamError:
-            token = self._tokens.current()
-            outcome = self._exchange(url, place, token.access, wanted, deadline)
-            if self._tokens.is_refusal(outcome):
-                self._tokens.refused(token)
-                outcome = self._exchange(url, place, self._tokens.current().access, wanted, deadline)
-            self._tokens.note_answer(outcome)
-            return outcome
+            return self._tokens.using(lambda token: self._exchange(url, place, token.access, wanted, deadline))
 
         body = call_with_retries(attempt, self._retry, self._timing)
         try:
