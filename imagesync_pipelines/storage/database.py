@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
@@ -99,6 +99,17 @@ def fields_of(kind: type, table: sa.Table) -> list[sa.Column]:
 def among(column: sa.ColumnElement, values: Collection[object]) -> sa.ColumnElement[bool]:
     """Whether a column holds one of any number of values."""
     return column == sa.any_(sa.literal(list(values), sa.ARRAY(column.type)))
+
+
+def storable(value: Any) -> Any:
+    """JSON as PostgreSQL can keep it: NUL and lone surrogates, which foreign texts have, become a replacement."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    if isinstance(value, list):
+        return [storable(one) for one in value]
+    if isinstance(value, dict):
+        return {storable(name): storable(one) for name, one in value.items()}
+    return value
 
 
 def check_answers(url: str, variable: str) -> None:

@@ -122,17 +122,6 @@ class Intent:
     fingerprint: str
 
 
-@dataclass(frozen=True)
-class QuarantineItem:
-    """An item that could not be synchronised: where it failed (`stage`), why, and its raw form for replaying it."""
-
-    key: str
-    group: str | None
-    stage: str
-    reason: str
-    payload: str | None
-
-
 def group_state(rows: Iterable[tuple[str, str, int | None]]) -> str:
     """The digest of one group from its rows (key, fingerprint, position); their order does not matter.
 

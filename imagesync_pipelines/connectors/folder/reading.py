@@ -28,8 +28,8 @@ from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import Contents, own_source
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import open_root
+from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 
 Run = RunContext[FolderSettings]

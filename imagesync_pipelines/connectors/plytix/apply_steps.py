@@ -162,7 +162,7 @@ def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> list[d
     faults = []
     for entry in context.quarantine.list():
         if entry.run_id == context.run_id and entry.stage == APPLY_STAGE:
-            sku = entry.group_key or ""
+            sku = entry.group or ""
             image = images.get((sku, picture_key(entry.key)))
             faults.append(fault(sku, entry.reason, image.url if image else ""))
     faults.sort(key=itemgetter("product_sku", "url"))
