@@ -114,14 +114,6 @@ class RowResult(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
-class Intent:
-    """A group that is about to be written to a remote target; `fingerprint` is the digest of the rows it is to get."""
-
-    group: str
-    fingerprint: str
-
-
 def group_state(rows: Iterable[tuple[str, str, int | None]]) -> str:
     """The digest of one group from its rows (key, fingerprint, position); their order does not matter.
 

@@ -5,8 +5,9 @@ from typing import Protocol
 
 import pandas as pd
 
+from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.storage.quarantine import QuarantineItem
-from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
+from imagesync_pipelines.sync.model import GroupWork, RowResult
 
 
 class DatabaseTarget(Protocol):
