@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.primaries import pin_image, repair_primaries
+from imagesync_pipelines.products.primaries import pin_image, pins_of, repair_primaries
 from imagesync_pipelines.products.target import read_current
-from imagesync_pipelines.storage.pins import pins_of
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines_tests.products.rows import (
