@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from imagesync_pipelines.storage.errors import PageError, ScanMissingError
-from imagesync_pipelines.storage.raw_pages import RawPages
-from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, finish_scan, get_scan, start_scan
-
-NO_COUNTS = {"page_length": None, "first_count": None, "last_count": None, "pages": None}
+from imagesync_pipelines.storage.scans import RawPages, finish_scan, get_scan, start_scan
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -101,7 +98,7 @@ def test_pruning_keeps_the_newest_scans_and_the_newest_proof(pages: RawPages) ->
     for scan in scans:
         pages.put(scan, 1, f"page of {scan}".encode(), records=1)
     for scan in scans[:3]:
-        finish_scan(pages.engine, scan, state=PROVEN if scan != scans[2] else UNPROVEN, **NO_COUNTS)
+        finish_scan(pages.engine, scan, "" if scan != scans[2] else "page 2 is missing")
     assert pages.prune(keep_scans=2) == 3
     kept = [scans[1], scans[4], scans[5]]
     assert [bool(pages.entries(scan)) for scan in scans] == [scan in kept for scan in scans]
@@ -113,7 +110,7 @@ def test_pruning_keeps_the_newest_scans_and_the_newest_proof(pages: RawPages) ->
 def test_pruning_everything_leaves_no_page_and_no_scan(pages: RawPages) -> None:
     scan = _scan(pages)
     pages.put(scan, 1, b"x", records=1)
-    finish_scan(pages.engine, scan, state=PROVEN, **NO_COUNTS)
+    finish_scan(pages.engine, scan, "")
     assert pages.prune(keep_scans=0) == 1
     assert _files(pages) == []
     with pytest.raises(ScanMissingError):

@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastThe
 from imagesync_pipelines.connectors.image_db.scan import PageFacts, facts_of, why_incomplete
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.storage import scans
-from imagesync_pipelines.storage.raw_pages import PageEntry, RawPages
+from imagesync_pipelines.storage.scans import PageEntry, RawPages
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UpstreamError
@@ -314,12 +314,11 @@ def _finish(engine: sa.Engine, reading: Reading) -> None:
     scans.finish_scan(
         engine,
         reading.scan_id,
-        state=scans.PROVEN if reading.complete else scans.UNPROVEN,
-        reason=reading.reason,
+        reading.reason,
         page_length=reading.page_length,
         first_count=counts[0],
         last_count=counts[-1],
         pages=len(reading.pages),
         calls=reading.calls,
-        received=reading.bytes,
+        bytes=reading.bytes,
     )
