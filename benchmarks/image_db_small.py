@@ -24,9 +24,9 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.upstream.answers import Answer, load_json
 from imagesync_pipelines.upstream.session import ApiRequest, UpstreamSession
 

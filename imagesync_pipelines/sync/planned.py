@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.plans import NewPlan
-from imagesync_pipelines.sync.handovers import DRY_RUN, ONLY_NAMED
+from imagesync_pipelines.storage.plans import DRY_RUN, ONLY_NAMED, NewPlan
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost
 from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Summary, Table
 

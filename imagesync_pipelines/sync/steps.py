@@ -13,9 +13,8 @@ from imagesync_pipelines.storage.errors import HandOverMissingError
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
 from imagesync_pipelines.storage.locks import account_lock
-from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.storage.plans import Lineage, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
-from imagesync_pipelines.sync.handovers import Lineage, plan_to_apply
 
 S = TypeVar("S")
 H = TypeVar("H", bound=BaseModel)
@@ -252,7 +251,7 @@ class RunContext(Generic[S]):
 
         Raises PlanMissingError and NoPlanOfThisRunError, which say what to do.
         """
-        return plan_to_apply(self.plans, self.connector, self.lineage, plan_id, self.part)
+        return self.plans.to_apply(self.connector, self.lineage, plan_id, self.part)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from imagesync_pipelines.connectors.image_db.pages import Run
 from imagesync_pipelines.connectors.image_db.record_store import Batches
 from imagesync_pipelines.sync.connector import Check
-from imagesync_pipelines.sync.handovers import plan_to_look_at
 from imagesync_pipelines.sync.steps import CheckResult
 
 # Name → what it counts, what of it is wrong, and what it says.
@@ -43,7 +42,7 @@ def few_records_are_rejected(context: Run) -> Mapping[str, CheckResult]:
 
 def few_articles_are_unmatched(context: Run) -> Mapping[str, CheckResult]:
     """Whether the share of article links without a product is allowed."""
-    header = plan_to_look_at(context.plans, context.connector, context.lineage)
+    header = context.plans.to_look_at(context.connector, context.lineage)
     scope = header.scope if header is not None else {}
     unmatched, matched = (int(scope.get(name, 0)) for name in ("unmatched", "matched"))
     return {"few_articles_are_unmatched": _share(unmatched, matched, context.settings.image_db_max_unmatched_share)}

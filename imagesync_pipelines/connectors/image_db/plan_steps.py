@@ -23,10 +23,10 @@ from imagesync_pipelines.products import table as products
 from imagesync_pipelines.products.applying import Unmatched, apply_images, plan_images, write_unmatched
 from imagesync_pipelines.products.exports.formats import write_exports
 from imagesync_pipelines.products.target import Payload, read_current
+from imagesync_pipelines.storage.plans import PIECE
 from imagesync_pipelines.sync.applied import Loaded, applied_summary, load_plan
 from imagesync_pipelines.sync.apply import Applied, collector_paused
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.handovers import PIECE
 from imagesync_pipelines.sync.model import Proof, Scope
 from imagesync_pipelines.sync.planned import BATCH, Planned, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts

@@ -27,7 +27,7 @@ from imagesync_pipelines.connectors.image_db.scan import PageFacts, facts_of
 from imagesync_pipelines.products.applying import Unmatched
 from imagesync_pipelines.storage.files import write_whole
 from imagesync_pipelines.storage.handovers import HandOvers
-from imagesync_pipelines.sync.handovers import Lineage
+from imagesync_pipelines.storage.plans import Lineage
 
 # The step whose hand-over a batch is.
 STEP = "records"

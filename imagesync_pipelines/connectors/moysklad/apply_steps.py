@@ -126,8 +126,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
 
 def pictures_of_plan(child: ChildRun, plan_id: int, number: int) -> Pictures:
     """The first images of a stored plan whose content is kept, each once, for people to see what changes."""
-    payload = child.context.plans.load_payload(plan_id)
-    tasks = tasks_of(payload) if payload is not None else {}
+    tasks = tasks_of(child.context.plans.need_payload(plan_id))
     names = {source_of(image.source): image.filename for task in tasks.values() for image in task.images}
     kept = child.contents.find(names)
     shown = [(name, source) for source, name in names.items() if source in kept][:number]

@@ -23,7 +23,7 @@ from imagesync_pipelines.connectors.plytix.report import Basis, basis_of, bounde
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions, PlytixSettings
 from imagesync_pipelines.connectors.plytix.sources import read_sources
-from imagesync_pipelines.sync.handovers import CLEAN_UP
+from imagesync_pipelines.storage.plans import CLEAN_UP
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import deletion_limits, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts

@@ -21,10 +21,10 @@ from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.contents import Contents, own_source, own_source_at
 from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
 from imagesync_pipelines.sync.applied import ApplyOptions
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.handovers import Lineage
 from imagesync_pipelines.sync.steps import RunContext, StepResult
 
 SKUS = ("10", "10_2", "Bär", "20", "30", "40")
