@@ -76,9 +76,14 @@ class Transport:
         return self._session.calls
 
     @property
+    def token_calls(self) -> int:
+        """Requests made to the host that gives tokens."""
+        return 0 if self._tokens is None else self._tokens.session.calls
+
+    @property
     def bytes(self) -> int:
-        """Bytes of bodies received from it."""
-        return self._session.bytes
+        """Bytes of bodies received so far, those of the host that gives tokens among them."""
+        return self._session.bytes + (0 if self._tokens is None else self._tokens.session.bytes)
 
     def call(self, request: ApiRequest) -> Answer:
         """Make a call; one that is not idempotent is repeated only while it surely was not carried out.
@@ -121,28 +126,3 @@ class Transport:
             if isinstance(outcome, Answer):
                 permit.heard = outcome.headers
             return outcome
-
-
-class ApiClient(Transport):
-    """The client of a system with limits; its limiter says what the calls took and what is left."""
-
-    def __init__(
-        self,
-        policy: SessionPolicy,
-        dialect: Dialect,
-        timing: Timing,
-        limiter: RateLimiter,
-        tokens: TokenHolder | None = None,
-    ) -> None:
-        super().__init__(policy, dialect, timing, limiter=limiter, tokens=tokens)
-        self.limiter = limiter
-
-    @property
-    def token_calls(self) -> int:
-        """Requests made to the host that gives tokens."""
-        return 0 if self._tokens is None else self._tokens.session.calls
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of answers received so far, those of the host that gives tokens among them."""
-        return super().bytes + (0 if self._tokens is None else self._tokens.session.bytes)
