@@ -10,11 +10,7 @@ import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 
-from imagesync_pipelines.storage.errors import (
-    DatabaseUnreachableError,
-    DatabaseVersionError,
-    StorageError,
-)
+from imagesync_pipelines.storage.errors import DatabaseUnreachableError, DatabaseVersionError, StorageError
 from imagesync_pipelines.storage.schema import SCHEMA
 
 R = TypeVar("R")

@@ -122,8 +122,9 @@ class ApiRequest:
 def open_pool(url: str, verify_tls: bool, size: int) -> urllib3.PoolManager:
     """Connections to a system for up to `size` threads, through a proxy where the environment names one for the URL.
 
-    Raises ValueError and requests.RequestException for a proxy that is none.
+    What urllib3 logs is cleaned from then on. Raises ValueError and requests.RequestException for a proxy that is none.
     """
+    quiet_urllib3()
     tls: dict[str, Any] = {"cert_reqs": "CERT_NONE"}
     if verify_tls:
         bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
@@ -144,7 +145,6 @@ class UpstreamSession:
     """
 
     def __init__(self, policy: SessionPolicy, *, timing: Timing | None = None) -> None:
-        quiet_urllib3()
         self.calls = 0
         self.bytes = 0
         self._policy = policy

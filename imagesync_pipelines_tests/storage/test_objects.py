@@ -12,10 +12,10 @@ from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from imagesync_pipelines.settings import Settings, SettingsError
-from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.objects import (
     ObjectStoreError,
     S3Place,
+    embedded_s3,
     ensure_bucket,
     error_code,
     s3_client,
@@ -82,7 +82,7 @@ def test_the_embedded_store_refuses_other_keys_and_shows_none_on_its_command_lin
 
 def test_the_embedded_store_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from imagesync_pipelines.storage.embedded_s3 import embedded_s3\n"
+        "import sys, time; from pathlib import Path; from imagesync_pipelines.storage.objects import embedded_s3\n"
         "with embedded_s3(Path(sys.argv[1])): print('up', flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)

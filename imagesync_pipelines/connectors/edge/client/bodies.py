@@ -30,7 +30,6 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.redaction import quiet_urllib3
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
 from imagesync_pipelines.upstream.session import USER_AGENT, open_pool
 from imagesync_pipelines.upstream.tokens import TokenHolder
@@ -103,7 +102,6 @@ class PhotoBodies:
     """Opens downloads at one head office; shared by all threads."""
 
     def __init__(self, base_url: str, tokens: TokenHolder, settings: EdgeSettings, timing: Timing) -> None:
-        quiet_urllib3()
         self._base = base_url.rstrip("/")
         self._tokens = tokens
         self._settings = settings
