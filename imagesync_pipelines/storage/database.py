@@ -41,8 +41,7 @@ def with_driver(url: str, driver: str) -> str:
         raise StorageError(
             f"{URL_VARIABLES}: cannot be read; it should look like postgresql://user:password@host:5432/database"
         ) from None
-    backend = parsed.get_backend_name() if parsed.drivername != "postgres" else "postgresql"
-    if backend not in {"postgres", "postgresql"}:
+    if parsed.drivername.partition("+")[0] not in {"postgres", "postgresql"}:
         raise StorageError(
             f"{URL_VARIABLES}: the database must be PostgreSQL (postgresql://…), not {parsed.drivername}"
         )
@@ -119,12 +118,15 @@ def create_database(ours: str, name: str) -> str:
 
     Raises DatabaseUnreachableError, and StorageError when our user may not make databases.
     """
-    try:
-        with _answering(), _brief(ours).connect() as connection:
-            if connection.execute(_EXISTS, {"name": name}).first() is None:
-                _create(connection, name)
-    except DBAPIError as error:
-        raise StorageError(f"The database {name} could not be made: {_one_line(error)}") from error
+    with _answering(), _brief(ours).connect() as connection:
+        if connection.execute(_EXISTS, {"name": name}).first() is None:
+            quoted = connection.dialect.identifier_preparer.quote(name)
+            try:
+                connection.execute(sa.text(f"CREATE DATABASE {quoted}"))
+            except DBAPIError as error:
+                # Another process may have made it at this moment.
+                if connection.execute(_EXISTS, {"name": name}).first() is None:
+                    raise StorageError(f"The database {name} could not be made: {_one_line(error)}") from error
     return sa.make_url(ours).set(database=name).render_as_string(hide_password=False)
 
 
@@ -140,16 +142,6 @@ def _answering(what: str = "The database") -> Iterator[None]:
         yield
     except OperationalError as error:
         raise DatabaseUnreachableError(f"{what} does not answer: {_one_line(error)}") from error
-
-
-def _create(connection: sa.Connection, name: str) -> None:
-    quoted = connection.dialect.identifier_preparer.quote(name)
-    try:
-        connection.execute(sa.text(f"CREATE DATABASE {quoted}"))
-    except DBAPIError:
-        # Another process may have made it at this moment.
-        if connection.execute(_EXISTS, {"name": name}).first() is None:
-            raise
 
 
 def _one_line(error: sa.exc.DBAPIError) -> str:
