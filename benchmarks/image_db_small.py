@@ -45,7 +45,7 @@ class Instant:
         body = self.bodies[int(str(request.params["page"])) - 1]
         self.calls += 1
         self.bytes += len(body)
-        return Answer(200, request.path, 0.0, self.headers, body, load_json(body))
+        return Answer(200, request.path, self.headers, body, load_json(body))
 
 
 def by_functions(home: Path, made: MadePages) -> dict[str, Any]:

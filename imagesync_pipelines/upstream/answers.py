@@ -75,7 +75,6 @@ class Answer:
 
     status: int
     url: str
-    seconds: float
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     data: object = field(default=None, repr=False)
