@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.upstream.rate_limiter import Pacer
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, pause_after
+from imagesync_pipelines.upstream.transport import Pacer
 from imagesync_pipelines_tests.upstream.servers import FakeTime
 
 

@@ -40,8 +40,8 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.rate_limiter import Pacer
 from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.transport import Pacer
 
 if TYPE_CHECKING:
     # It is in obstore's types only.

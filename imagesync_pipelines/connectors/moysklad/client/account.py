@@ -34,10 +34,9 @@ from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import AlteredBodyError, BadAnswerError, UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
-from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param
-from imagesync_pipelines.upstream.transport import Transport
+from imagesync_pipelines.upstream.transport import RateLimiter, Transport
 
 # What a storage host answers to a link that expired, and a public host to one that is dead; another may then help.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})

@@ -17,11 +17,10 @@ from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
-from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
-from imagesync_pipelines.upstream.transport import Dialect, Transport
+from imagesync_pipelines.upstream.transport import Dialect, RateLimiter, Transport
 
 ITEMS_PATH = "catalog/2022-04-01/items"
 # Amazon's figures: identifiers in one search, items on one page, and 2 calls a second with a burst of 2.

@@ -36,10 +36,9 @@ from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, Plytix
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer
-from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest
-from imagesync_pipelines.upstream.transport import Transport
+from imagesync_pipelines.upstream.transport import RateLimiter, Transport
 
 T = TypeVar("T")
 THUMBNAIL = "thumbnail"
