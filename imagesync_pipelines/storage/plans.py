@@ -112,10 +112,6 @@ class Plans:
             return found
         raise PlanMissingError(f"There is no plan {plan_id}; `imagesync plan` prints the last one.")
 
-    def latest(self, connector: str) -> PlanHeader | None:
-        """The newest plan of a connector without its rows; None when there is none."""
-        return next(iter(self.newest(1, connector)), None)
-
     def all(self, connector: str, part: Mapping[str, str] = WHOLE_CONNECTOR) -> list[PlanHeader]:
         """The stored plans of a connector without rows, the newest first; `part`: those with this in their scope."""
         return read_rows(self.engine, _NEWEST_FIRST.where(_among(connector, part)), PlanHeader)

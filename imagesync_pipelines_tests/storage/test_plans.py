@@ -67,11 +67,11 @@ def test_no_portion_of_a_damaged_payload_is_given(plans: Plans) -> None:
 
 
 def test_the_latest_plan_is_the_connectors_own(plans: Plans) -> None:
-    assert plans.latest("image_db") is None
+    assert plans.newest(1, "image_db") == []
     plans.save(ROWS, None, _new())
     newest = plans.save(ROWS, None, _new())
     plans.save(ROWS, None, _new("plytix"))
-    assert plans.latest("image_db") == plans.header(newest)
+    assert plans.newest(1, "image_db") == [plans.header(newest)]
     assert [header.id for header in plans.all("image_db")] == [newest, newest - 1]
 
 
