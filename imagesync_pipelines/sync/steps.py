@@ -9,10 +9,10 @@ from typing import Any, Generic, Protocol, TypeVar
 import pandas as pd
 from pydantic import BaseModel
 
+from imagesync_pipelines.storage.database import account_lock
 from imagesync_pipelines.storage.errors import HandOverMissingError
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import Lineage, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 
