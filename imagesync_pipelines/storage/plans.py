@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.storage.database import read_rows
-from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanDamagedError, PlanMissingError
+from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
 
@@ -160,11 +160,11 @@ class Plans:
         return _of_lineage(stored, lineage) or next(iter(stored), None)
 
     def load(self, plan_id: int) -> pd.DataFrame:
-        """The rows of a plan as they were saved. Raises PlanMissingError, PlanDamagedError."""
+        """The rows of a plan as they were saved. Raises PlanMissingError."""
         return pd.read_parquet(self._read(plan_id, ROWS))
 
     def need_payload(self, plan_id: int) -> pd.DataFrame:
-        """The whole payload of a plan that is to be applied. Raises PlanMissingError, PlanDamagedError."""
+        """The whole payload of a plan that is to be applied. Raises PlanMissingError."""
         return pd.read_parquet(self._read(plan_id, PAYLOAD))
 
     def payload_portions(self, plan_id: int) -> Iterator[pd.DataFrame]:
@@ -209,7 +209,7 @@ class Plans:
         except FileNotFoundError:
             raise PlanMissingError(f"{header.path}/{name} of plan {header.id} is gone; plan again.") from None
         if hashlib.sha256(body).hexdigest() != header.files[name]:
-            raise PlanDamagedError(
+            raise PlanMissingError(
                 f"{header.path}/{name} is not what was written; plan {header.id} is damaged, plan again."
             )
         return io.BytesIO(body)

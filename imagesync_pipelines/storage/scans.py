@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 from upath import UPath
 
 from imagesync_pipelines.storage.database import fields_of, read_rows
-from imagesync_pipelines.storage.errors import PageError, ScanMissingError
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import raw_page, scan
 
@@ -57,7 +57,7 @@ def start_scan(engine: sa.Engine, connector: str, *, page_size: int, block_size:
 
 
 def finish_scan(engine: sa.Engine, scan_id: int, reason: str, **seen: int | None) -> Scan:
-    """End a scan and return it as it is now; `reason`: why it is not proven, '' when it is. Raises ScanMissingError.
+    """End a scan and return it as it is now; `reason`: why it is not proven, '' when it is. Raises StorageError.
 
     seen: page_length, first_count, last_count, pages, calls and bytes, as a Scan has them. It ended when its last page
     came. One that was voided while it was open stays unproven, with the reason it was voided for.
@@ -68,7 +68,7 @@ def finish_scan(engine: sa.Engine, scan_id: int, reason: str, **seen: int | None
 
 
 def void_scan(engine: sa.Engine, scan_id: int, reason: str) -> Scan:
-    """Take a scan's proof away, open or finished: some of its pages were read at another time. Raises ScanMissingError.
+    """Take a scan's proof away, open or finished: some of its pages were read at another time. Raises StorageError.
 
     The first reason stays.
     """
@@ -76,7 +76,7 @@ def void_scan(engine: sa.Engine, scan_id: int, reason: str) -> Scan:
 
 
 def get_scan(engine: sa.Engine, scan_id: int) -> Scan:
-    """The scan with this id. Raises ScanMissingError."""
+    """The scan with this id. Raises StorageError."""
     return _one(read_rows(engine, sa.select(scan).where(scan.c.id == scan_id), Scan), scan_id)
 
 
@@ -101,7 +101,7 @@ def _update(engine: sa.Engine, scan_id: int, state: str, reason: str, **values: 
 
 def _one(found: list[Scan], scan_id: int) -> Scan:
     if not found:
-        raise ScanMissingError(f"There is no scan {scan_id}; it was pruned, or the pages were reset. Start a new scan.")
+        raise StorageError(f"There is no scan {scan_id}; it was pruned, or the pages were reset. Start a new scan.")
     return found[0]
 
 
@@ -144,7 +144,7 @@ class RawPages:
     def put(self, scan_id: int, page: int, body: bytes, records: int, api_count: int | None = None) -> PageEntry:
         """Keep a page of a scan; one that was kept before is replaced.
 
-        `records` is the number of records in it, `api_count` the total that it names. Raises ScanMissingError.
+        `records` is the number of records in it, `api_count` the total that it names. Raises StorageError.
         """
         sha256 = hashlib.sha256(body).hexdigest()
         path = f"raw_pages/{self.connector}/{scan_id}/{page:06d}-{sha256[:16]}.zst"
@@ -164,7 +164,7 @@ class RawPages:
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 fetched_at, before, _ = connection.execute(_PUT, values).one()
         except IntegrityError as error:
-            raise ScanMissingError(
+            raise StorageError(
                 f"Page {page} belongs to scan {scan_id} of {self.connector}, which is not there."
             ) from error
         if before is not None and before != path:
@@ -181,7 +181,7 @@ class RawPages:
     def iterate(self, scan_id: int, only: Collection[int] | None = None) -> Iterator[tuple[PageEntry, bytes]]:
         """The pages of a scan, or `only` these, with their bodies as received, in page order, one in memory at a time.
 
-        Raises PageError.
+        Raises StorageError.
         """
         for entry in self.entries(scan_id):
             if only is None or entry.page in only:
@@ -215,13 +215,15 @@ class RawPages:
         try:
             stored = (self.root / entry.path).read_bytes()
         except FileNotFoundError:
-            raise PageError(f"{where}: its file {entry.path} is gone; read the page again from the source.") from None
+            raise StorageError(
+                f"{where}: its file {entry.path} is gone; read the page again from the source."
+            ) from None
         try:
             body = zstandard.ZstdDecompressor().decompress(stored, max_output_size=entry.bytes)
         except zstandard.ZstdError:
             body = None
         if body is None or hashlib.sha256(body).hexdigest() != entry.sha256:
-            raise PageError(
+            raise StorageError(
                 f"{where} is damaged: {entry.path} is not what was written; read the page again from the source."
             )
         return body

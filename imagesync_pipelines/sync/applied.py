@@ -58,7 +58,7 @@ class Loaded:
 
 
 def load_plan(context: RunContext[Any], plan_id: int | None) -> Loaded:
-    """The plan that is named, else that of this run's lineage. Raises PlanMissingError and PlanDamagedError."""
+    """The plan that is named, else that of this run's lineage. Raises PlanMissingError."""
     header = context.plan_to_apply(plan_id)
     labelled = context.plans.load(header.id)
     changing = labelled[labelled["change"].isin(EFFECTS)]

@@ -23,7 +23,6 @@ from imagesync_pipelines.upstream.errors import (
     RedirectRefusedError,
     TruncatedBodyError,
     UnavailableError,
-    UnprovenBodyError,
     UpstreamError,
     UrlRefusedError,
 )
@@ -209,7 +208,7 @@ def _read(response: http.client.HTTPResponse, place: Place, max_bytes: int, has_
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
         raise place.error(BadAnswerError, "the body is compressed although that was not asked for", status=200)
     if announced is None and not has_checksum:
-        raise place.error(UnprovenBodyError, "the body has no length and its checksum is not known", status=200)
+        raise place.error(BadAnswerError, "the body has no length and its checksum is not known", status=200)
     if announced is not None and announced > max_bytes:
         what = f"{announced} bytes are announced, {max_bytes} are allowed"
         raise place.error(BodyTooLargeError, what, status=200)

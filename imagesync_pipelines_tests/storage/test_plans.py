@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
+from imagesync_pipelines.storage.errors import PlanMissingError
 from imagesync_pipelines.storage.plans import Lineage, NewPlan, Plans
 
 ROWS = pd.DataFrame(
@@ -62,7 +62,7 @@ def test_no_portion_of_a_damaged_payload_is_given(plans: Plans) -> None:
     plan = plans.save(ROWS, [PAYLOAD, PAYLOAD], _new())
     file = plans.root / plans.header(plan).path / "payload.parquet"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.raises(PlanDamagedError, match="plan again"):
+    with pytest.raises(PlanMissingError, match=f"plan {plan} is damaged.*plan again"):
         plans.payload_portions(plan)
 
 
@@ -137,7 +137,7 @@ def test_a_damaged_plan_is_never_applied(plans: Plans, damage: str) -> None:
     if damage == "one byte changed":
         body[200] ^= 0xFF
     file.write_bytes(bytes(body[: {"cut short": -10, "emptied": 0}.get(damage, len(body))]))
-    with pytest.raises(PlanDamagedError, match=f"plan {plan} is damaged.*plan again"):
+    with pytest.raises(PlanMissingError, match=f"plan {plan} is damaged.*plan again"):
         plans.load(plan)
 
 

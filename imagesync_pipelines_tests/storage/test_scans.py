@@ -4,7 +4,7 @@ import pytest
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.errors import ScanMissingError
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.scans import (
     OPEN,
     PROVEN,
@@ -67,7 +67,7 @@ def test_the_latest_scan_is_the_connectors_own_and_came_to_its_end(database: sa.
 
 @pytest.mark.parametrize("act", [void_scan, lambda e, w, _: finish_scan(e, w, "", **COUNTS)])
 def test_a_scan_that_is_not_there_is_said_so(database: sa.Engine, act: object) -> None:
-    with pytest.raises(ScanMissingError, match=r"no scan 77.*new scan"):
+    with pytest.raises(StorageError, match=r"no scan 77.*new scan"):
         act(database, 77, "reason")  # type: ignore[operator]
 
 
