@@ -133,7 +133,16 @@ def account_lock(engine: sa.Engine, connector: str, wait_seconds: float) -> Iter
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         name = f"{APPLICATION_NAME} {connector}: process {os.getpid()} on {socket.gethostname()}"[:63]
         connection.execute(sa.text("SELECT set_config('application_name', :name, false)"), {"name": name})
-        _acquire(connection, key, connector, wait_seconds)
+        deadline = time.monotonic() + wait_seconds
+        while not connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar():
+            if time.monotonic() >= deadline:
+                holder = connection.execute(sa.text(_HOLDER), {"key": key}).first()
+                who = "another run" if holder is None else f"{holder[0]}, since {holder[1]:%Y-%m-%d %H:%M:%S %Z}"
+                raise AccountBusyError(
+                    f"{connector} is being synchronised already ({who}); waited {wait_seconds:.0f} s. "
+                    "Nothing was changed; try again when that run has ended."
+                )
+            time.sleep(POLL_SECONDS)
         try:
             yield
         finally:
@@ -214,19 +223,6 @@ def _upgrade(connection: sa.Connection) -> None:
             "Install the newer program, or use another database; nothing was changed."
         )
     command.upgrade(config, "head")
-
-
-def _acquire(connection: sa.Connection, key: int, connector: str, wait_seconds: float) -> None:
-    deadline = time.monotonic() + wait_seconds
-    while not connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar():
-        if time.monotonic() >= deadline:
-            holder = connection.execute(sa.text(_HOLDER), {"key": key}).first()
-            who = "another run" if holder is None else f"{holder[0]}, since {holder[1]:%Y-%m-%d %H:%M:%S %Z}"
-            raise AccountBusyError(
-                f"{connector} is being synchronised already ({who}); waited {wait_seconds:.0f} s. "
-                "Nothing was changed; try again when that run has ended."
-            )
-        time.sleep(POLL_SECONDS)
 
 
 def _release(connection: sa.Connection, key: int, connector: str) -> None:

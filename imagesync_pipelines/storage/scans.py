@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 import zstandard
@@ -149,27 +150,19 @@ class RawPages:
         sha256 = hashlib.sha256(body).hexdigest()
         path = f"raw_pages/{self.connector}/{scan_id}/{page:06d}-{sha256[:16]}.zst"
         write_whole(self.root / path, zstandard.ZstdCompressor(level=COMPRESSION_LEVEL).compress(body))
-        values = {
-            "scan_id": scan_id,
-            "page": page,
-            "connector": self.connector,
-            "path": path,
-            "sha256": sha256,
-            "records": records,
-            "bytes": len(body),
-            "api_count": api_count,
-        }
+        values: dict[str, Any] = {"scan_id": scan_id, "page": page, "path": path, "sha256": sha256}
+        values |= {"records": records, "bytes": len(body), "api_count": api_count}
         try:
             # One statement that commits itself: a scan waits for the database once per page, not ten times.
             with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                fetched_at, before, _ = connection.execute(_PUT, values).one()
+                fetched_at, before, _ = connection.execute(_PUT, {**values, "connector": self.connector}).one()
         except IntegrityError as error:
             raise StorageError(
                 f"Page {page} belongs to scan {scan_id} of {self.connector}, which is not there."
             ) from error
         if before is not None and before != path:
             (self.root / before).unlink(missing_ok=True)
-        return PageEntry(scan_id, page, path, sha256, records, len(body), fetched_at, api_count)
+        return PageEntry(**values, fetched_at=fetched_at)
 
     def entries(self, scan_id: int) -> list[PageEntry]:
         """What is stored of a scan, in page order, without opening any page."""
