@@ -26,7 +26,7 @@ class Intent:
     fingerprint: str
 
 
-def begin_intent(engine: sa.Engine, owner: str, intent: Intent, run_id: str) -> None:
+def begin_intent(engine: sa.Engine, owner: str, intent: Intent, run_id: str | None) -> None:
     """Write and commit that a run is about to write a group; a second attempt on it replaces the first."""
     values = {"fingerprint": intent.fingerprint, "run_id": run_id, "started_at": sa.func.now()}
     statement = insert(intents).values(connector=owner, group_key=intent.group, **values)
