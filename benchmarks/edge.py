@@ -19,8 +19,7 @@ from rich.table import Table
 from benchmarks import edge_tools
 from benchmarks.edge_photos import keep_photos, make_photos
 from benchmarks.measuring import in_own_process, quiet_environment
-from imagesync_pipelines.storage.embedded_s3 import embedded_s3
-from imagesync_pipelines.storage.objects import S3Place
+from imagesync_pipelines.storage.objects import S3Place, embedded_s3
 
 PHOTOS, SIZE, CATALOGUE = 2_000, 200_000, 100_000
 ONE_AT_A_TIME, CLIENTS = 500, 500

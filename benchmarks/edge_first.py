@@ -26,7 +26,8 @@ from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.steps import make_plan
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.sync.steps import Lineage, RunContext
+from imagesync_pipelines.storage.plans import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 
 PAGE = 1000
 

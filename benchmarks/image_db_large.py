@@ -20,7 +20,7 @@ from imagesync_pipelines.connectors.image_db.settings import (
 )
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
-from imagesync_pipelines.sync.steps import Lineage
+from imagesync_pipelines.storage.plans import Lineage
 
 STEPS = ("records", "plan", "apply")
 

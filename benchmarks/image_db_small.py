@@ -24,9 +24,9 @@ from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.image_db.server import image_db_sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.steps import Lineage
 from imagesync_pipelines.upstream.answers import Answer, load_json
 from imagesync_pipelines.upstream.session import ApiRequest, UpstreamSession
 
@@ -45,7 +45,7 @@ class Instant:
         body = self.bodies[int(str(request.params["page"])) - 1]
         self.calls += 1
         self.bytes += len(body)
-        return Answer(200, request.path, 0.0, self.headers, body, load_json(body))
+        return Answer(200, request.path, self.headers, body, load_json(body))
 
 
 def by_functions(home: Path, made: MadePages) -> dict[str, Any]:

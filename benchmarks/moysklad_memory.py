@@ -25,7 +25,8 @@ from imagesync_pipelines.connectors.moysklad.settings import ChildPlanOptions, C
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
-from imagesync_pipelines.sync.steps import Lineage, RunContext
+from imagesync_pipelines.storage.plans import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 
 RUN = "first"
 LOOPBACK = frozenset({"127.0.0.1"})

@@ -25,7 +25,8 @@ from imagesync_pipelines.sandbox.moysklad.limits import SECONDS, UNITS, Principa
 from imagesync_pipelines.sandbox.moysklad.making import MAIN
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
-from imagesync_pipelines.sync.steps import Lineage, RunContext
+from imagesync_pipelines.storage.plans import Lineage
+from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
 
 LOOPBACK = frozenset({"127.0.0.1"})
@@ -69,7 +70,7 @@ def _sync(place: Installation, made: World, kind: PrincipalKind, children: Seque
             make_plan(child, apis[child.alias], main, ChildPlanOptions())
             fetch_content(child, main)
             apply_plan(child, apis[child.alias])
-        return matching, main.units + sum(api.units for api in apis.values())
+        return matching, main.limiter.units + sum(api.limiter.units for api in apis.values())
 
 
 def _child(

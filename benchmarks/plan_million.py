@@ -12,9 +12,10 @@ from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
+from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import apply_database, outcomes
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import DeletionLimits, Outcome, Proof, QuarantineItem, Scope
+from imagesync_pipelines.sync.model import DeletionLimits, Outcome, Proof, Scope
 from imagesync_pipelines.sync.plan import build_plan, group_states
 
 ROWS = 1_000_000

@@ -22,9 +22,10 @@ from imagesync_pipelines.connectors.plytix.settings import (
 from imagesync_pipelines.sandbox.amazon.mapping import write_mapping
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.planned import ApplyOptions
-from imagesync_pipelines.sync.steps import Lineage, RunContext
+from imagesync_pipelines.sync.steps import RunContext
 from imagesync_pipelines.upstream.retries import Timing
 
 ALIAS = "sandbox"

@@ -27,7 +27,8 @@ from imagesync_pipelines.sandbox.head_office.server import (
 from imagesync_pipelines.settings import Settings, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation, open_installation
-from imagesync_pipelines.sync.steps import Lineage, RunContext, StepResult, Summary
+from imagesync_pipelines.storage.plans import Lineage
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.places import databases, entered, environment_of, execute, opened, rows_of
 from imagesync_pipelines_tests.sandbox.head_office.callers import listed

@@ -17,7 +17,7 @@ from imagesync_pipelines.connectors.image_db import pages, reading_steps
 from imagesync_pipelines.connectors.image_db.settings import ErpOptions, ImageDbSettings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import open_installation
-from imagesync_pipelines.sync.steps import Lineage
+from imagesync_pipelines.storage.plans import Lineage
 
 # Sorted here: with ORDER BY and LIMIT PostgreSQL may scan all products in that order, which would flatter us.
 PRODUCT = "SELECT kind, id, name FROM imagesync.product WHERE sku = %s"

@@ -18,7 +18,7 @@ def plan(plan_id: int | None, connector: str) -> None:
     """Print the last plan (or plan PLAN_ID): its numbers and the first rows that change."""
     with runs.opened() as (installation, _):
         plans = stored.Plans(installation.engine, installation.storage)
-        found = plans.header(plan_id) if plan_id is not None else plans.latest(connector)
+        found = plans.header(plan_id) if plan_id is not None else next(iter(plans.newest(1, connector)), None)
         if found is None:
             raise click.ClickException(f"{connector} has no plan yet; make one with --dry-run")
         rows = plans.load(found.id)

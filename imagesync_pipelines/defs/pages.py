@@ -9,7 +9,7 @@ import dagster as dg
 from imagesync_pipelines.defs import launching
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.raw_pages import RawPages
+from imagesync_pipelines.storage.scans import RawPages
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.blocks import block_key, check_block_size, missing_blocks, page_blocks
 from imagesync_pipelines.sync.connector import Connector, Job, PageSet

@@ -29,9 +29,10 @@ from imagesync_pipelines.defs.metadata import (
 )
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import Installation, open_installation
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.connector import Connector, Step
-from imagesync_pipelines.sync.steps import Lineage, RunContext, StepResult, Summary
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 
 STOPPED = "Stopped before it was done; what was written is kept."
 TRACEBACK_CHARACTERS = 4000

@@ -1,16 +1,20 @@
-"""Primaries in the database: images under lock, the flag of those whose flag is wrong, and a person's own choice."""
+"""Primaries in the database: images under lock, the flag of those whose flag is wrong, and a person's own choice.
+
+No synchronisation undoes that choice, a pin. One whose image is gone stays and is dormant: when the image returns, so
+does the choice.
+"""
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.products import rules
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.errors import PinRefusedError
-from imagesync_pipelines.storage.pins import pins_of, set_pin, unset_pin
-from imagesync_pipelines.storage.schema import product, product_image
+from imagesync_pipelines.storage.schema import pin, product, product_image
 
 _FLIP = """
 UPDATE imagesync.product_image i SET is_primary = r.is_primary, last_synced = now()
@@ -122,3 +126,21 @@ def unpin_image(engine: sa.Engine, product_id: int) -> bool:
         was_pinned = unset_pin(connection, product_id)
         set_flags(connection, images, primary_flags(images, {}))
     return was_pinned
+
+
+def set_pin(connection: sa.Connection, product_id: int, source: str, external_id: str, pinned_by: str) -> None:
+    """Pin an image of a product, which the connector `source` brought; an earlier pin of the product is replaced."""
+    values = {"source": source, "external_id": external_id, "pinned_by": pinned_by, "pinned_at": sa.func.now()}
+    statement = insert(pin).values(product_id=product_id, **values)
+    connection.execute(statement.on_conflict_do_update(index_elements=["product_id"], set_=values))
+
+
+def unset_pin(connection: sa.Connection, product_id: int) -> bool:
+    """Let the rules choose again; says whether there was a pin."""
+    return connection.execute(pin.delete().where(pin.c.product_id == product_id)).rowcount > 0
+
+
+def pins_of(connection: sa.Connection, product_ids: Collection[int]) -> dict[int, tuple[str, str]]:
+    """The pinned image (source, external_id) of those products that have a pin, dormant ones included."""
+    query = sa.select(pin.c.product_id, pin.c.source, pin.c.external_id).where(among(pin.c.product_id, product_ids))
+    return {row.product_id: (row.source, row.external_id) for row in connection.execute(query)}

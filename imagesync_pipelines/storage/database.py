@@ -1,20 +1,21 @@
-"""Opening our database: an engine on a schema that is as new as the code."""
+"""Our database: an engine on a schema that is as new as the code, rows as values, and the locks of connectors."""
 
+import hashlib
+import logging
+import os
+import socket
+import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError, ProgrammingError
 
-from imagesync_pipelines.storage.errors import (
-    DatabaseUnreachableError,
-    DatabaseVersionError,
-    StorageError,
-)
+from imagesync_pipelines.storage.errors import AccountBusyError, DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.schema import SCHEMA
 
 R = TypeVar("R")
@@ -30,7 +31,17 @@ OLDER = frozenset(f"{number:04}" for number in range(1, 10))
 BASELINE, PASS_THROUGH = "0010", "7115364"
 # Any number that nothing else in this database uses as an advisory lock ("imgsync" in ASCII).
 UPGRADE_LOCK = 0x696D6773796E63
+POLL_SECONDS = 0.2
+_HOLDER = """
+SELECT a.application_name, a.state_change
+  FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND (l.classid::bigint << 32) | l.objid::bigint = :key
+"""
 _EXISTS = sa.text("SELECT 1 FROM pg_database WHERE datname = :name")
+
+logger = logging.getLogger("imagesync.storage")
 
 
 def with_driver(url: str, driver: str) -> str:
@@ -45,8 +56,7 @@ def with_driver(url: str, driver: str) -> str:
         raise StorageError(
             f"{URL_VARIABLES}: cannot be read; it should look like postgresql://user:password@host:5432/database"
         ) from None
-    backend = parsed.get_backend_name() if parsed.drivername != "postgres" else "postgresql"
-    if backend not in {"postgres", "postgresql"}:
+    if parsed.drivername.partition("+")[0] not in {"postgres", "postgresql"}:
         raise StorageError(
             f"{URL_VARIABLES}: the database must be PostgreSQL (postgresql://…), not {parsed.drivername}"
         )
@@ -66,8 +76,8 @@ def engine_of(url: str, **pool: int) -> sa.Engine:
 def open_database(url: str) -> sa.Engine:
     """An engine on the database, upgraded to this code's schema first when it is older.
 
-    Several processes may open one database at once: one upgrades, the others wait. Raises DatabaseVersionError when a
-    newer or an older version of the program is needed, DatabaseUnreachableError when it does not answer.
+    Several processes may open one database at once: one upgrades, the others wait. Raises StorageError when a newer or
+    an older version of the program is needed, DatabaseUnreachableError when it does not answer.
     """
     engine = engine_of(url)
     try:
@@ -101,6 +111,44 @@ def among(column: sa.ColumnElement, values: Collection[object]) -> sa.ColumnElem
     return column == sa.any_(sa.literal(list(values), sa.ARRAY(column.type)))
 
 
+def storable(value: Any) -> Any:
+    """JSON as PostgreSQL can keep it: NUL and lone surrogates, which foreign texts have, become a replacement."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    if isinstance(value, list):
+        return [storable(one) for one in value]
+    if isinstance(value, dict):
+        return {storable(name): storable(one) for name, one in value.items()}
+    return value
+
+
+@contextmanager
+def account_lock(engine: sa.Engine, connector: str, wait_seconds: float) -> Iterator[None]:
+    """Hold the connector's lock while the body runs: one run at a time writes it, on all hosts of an installation.
+
+    Waits up to `wait_seconds` for another holder. It is PostgreSQL's session advisory lock on a connection of its own:
+    it ends with the process, however that ends. Raises AccountBusyError naming who holds it and since when.
+    """
+    key = int.from_bytes(hashlib.blake2b(f"connector {connector}".encode(), digest_size=8).digest(), signed=True)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        name = f"{APPLICATION_NAME} {connector}: process {os.getpid()} on {socket.gethostname()}"[:63]
+        connection.execute(sa.text("SELECT set_config('application_name', :name, false)"), {"name": name})
+        deadline = time.monotonic() + wait_seconds
+        while not connection.execute(sa.text("SELECT pg_try_advisory_lock(:key)"), {"key": key}).scalar():
+            if time.monotonic() >= deadline:
+                holder = connection.execute(sa.text(_HOLDER), {"key": key}).first()
+                who = "another run" if holder is None else f"{holder[0]}, since {holder[1]:%Y-%m-%d %H:%M:%S %Z}"
+                raise AccountBusyError(
+                    f"{connector} is being synchronised already ({who}); waited {wait_seconds:.0f} s. "
+                    "Nothing was changed; try again when that run has ended."
+                )
+            time.sleep(POLL_SECONDS)
+        try:
+            yield
+        finally:
+            _release(connection, key, connector)
+
+
 def check_answers(url: str, variable: str) -> None:
     """Raise DatabaseUnreachableError, naming the variable, when nobody answers at a URL; Dagster tries for long."""
     with _answering(f"{variable}: the database"):
@@ -112,12 +160,15 @@ def create_database(ours: str, name: str) -> str:
 
     Raises DatabaseUnreachableError, and StorageError when our user may not make databases.
     """
-    try:
-        with _answering(), _brief(ours).connect() as connection:
-            if connection.execute(_EXISTS, {"name": name}).first() is None:
-                _create(connection, name)
-    except DBAPIError as error:
-        raise StorageError(f"The database {name} could not be made: {_one_line(error)}") from error
+    with _answering(), _brief(ours).connect() as connection:
+        if connection.execute(_EXISTS, {"name": name}).first() is None:
+            quoted = connection.dialect.identifier_preparer.quote(name)
+            try:
+                connection.execute(sa.text(f"CREATE DATABASE {quoted}"))
+            except DBAPIError as error:
+                # Another process may have made it at this moment.
+                if connection.execute(_EXISTS, {"name": name}).first() is None:
+                    raise StorageError(f"The database {name} could not be made: {_one_line(error)}") from error
     return sa.make_url(ours).set(database=name).render_as_string(hide_password=False)
 
 
@@ -133,16 +184,6 @@ def _answering(what: str = "The database") -> Iterator[None]:
         yield
     except OperationalError as error:
         raise DatabaseUnreachableError(f"{what} does not answer: {_one_line(error)}") from error
-
-
-def _create(connection: sa.Connection, name: str) -> None:
-    quoted = connection.dialect.identifier_preparer.quote(name)
-    try:
-        connection.execute(sa.text(f"CREATE DATABASE {quoted}"))
-    except DBAPIError:
-        # Another process may have made it at this moment.
-        if connection.execute(_EXISTS, {"name": name}).first() is None:
-            raise
 
 
 def _one_line(error: sa.exc.DBAPIError) -> str:
@@ -171,14 +212,26 @@ def _upgrade(connection: sa.Connection) -> None:
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     version = _version(connection)
     if version in OLDER:
-        raise DatabaseVersionError(
+        raise StorageError(
             f"The database is at version {version}, this program upgrades from {BASELINE} on. "
             f"Pass through commit {PASS_THROUGH} of imagesync_pipelines: install it (git checkout {PASS_THROUGH}), run "
             "`imagesync history` once with the same settings, then come back to this program; nothing was changed."
         )
     if version is not None and version not in known:
-        raise DatabaseVersionError(
+        raise StorageError(
             f"The database is at version {version}, this program knows up to {HEAD}. "
             "Install the newer program, or use another database; nothing was changed."
         )
     command.upgrade(config, "head")
+
+
+def _release(connection: sa.Connection, key: int, connector: str) -> None:
+    """Give the lock back; when the connection is lost the server has done so, and the body's own error matters more."""
+    try:
+        held = connection.execute(sa.text("SELECT pg_advisory_unlock(:key)"), {"key": key}).scalar()
+    except DBAPIError:
+        held = False
+    if not held:
+        logger.warning("%s: the lock was lost while the run went on (was the database restarted?)", connector)
+    # The connection bears the name of a holder: it must not go back into the pool.
+    connection.invalidate()

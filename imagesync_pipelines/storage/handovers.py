@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 from upath import UPath
 
+from imagesync_pipelines.storage.database import storable
 from imagesync_pipelines.storage.files import remove_folder
 from imagesync_pipelines.storage.schema import handover
 
@@ -37,7 +38,7 @@ class HandOvers:
     def keep(self, run_id: str, step: str, value: BaseModel) -> None:
         """Keep what a step of a run leaves; what it left before is replaced."""
         key = {"connector": self.connector, "account": self.account, "run_id": run_id, "step": step}
-        values = {"value": _storable(value.model_dump(mode="json")), "made_at": sa.func.clock_timestamp()}
+        values = {"value": storable(value.model_dump(mode="json")), "made_at": sa.func.clock_timestamp()}
         statement = insert(handover).values(**key, **values)
         with self.engine.begin() as connection:
             connection.execute(statement.on_conflict_do_update(index_elements=list(key), set_=values))
@@ -104,17 +105,6 @@ class HandOvers:
     @property
     def _mine(self) -> sa.ColumnElement[bool]:
         return (handover.c.connector == self.connector) & (handover.c.account == self.account)
-
-
-def _storable(value: Any) -> Any:
-    """What PostgreSQL can keep: NUL and lone surrogates, which foreign files have, become a replacement."""
-    if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
-    if isinstance(value, list):
-        return [_storable(one) for one in value]
-    if isinstance(value, dict):
-        return {_storable(name): _storable(one) for name, one in value.items()}
-    return value
 
 
 def _read(kind: type[H], value: object) -> H | None:

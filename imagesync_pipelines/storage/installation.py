@@ -83,7 +83,10 @@ def open_locations(settings: Settings) -> Locations:
     home = settings.home.expanduser().resolve()
     dagster_home = home / "dagster"
     dagster_home.mkdir(parents=True, exist_ok=True)
-    _write_dagster_yaml(UPath(dagster_home / "dagster.yaml"))
+    # In one step, and only when it differs: another process may be reading the file.
+    kept, wanted = UPath(dagster_home / "dagster.yaml"), dagster_yaml().encode()
+    if not kept.exists() or kept.read_bytes() != wanted:
+        write_whole(kept, wanted)
     given: dict[str, str] = {}
     if settings.database_url is not None:
         database_url = with_driver(settings.database_url.get_secret_value(), "psycopg")
@@ -107,13 +110,6 @@ def open_locations(settings: Settings) -> Locations:
 def dagster_yaml() -> str:
     """The text of the dagster.yaml at the top of the repository (the package holds a link to it)."""
     return files("imagesync_pipelines").joinpath("root_files", "dagster.yaml").read_text()
-
-
-def _write_dagster_yaml(path: UPath) -> None:
-    """Put the current text in place in one step; another process may be reading the file."""
-    wanted = dagster_yaml().encode()
-    if not path.exists() or path.read_bytes() != wanted:
-        write_whole(path, wanted)
 
 
 def kept_secret(file: Path) -> SecretStr:

@@ -1,6 +1,8 @@
-"""The outbox: reports to an upstream that wait until they could be sent, per connector and account.
+"""What is under way to other systems: calls whose outcome is not known, and reports that wait.
 
-Of a key there is one report, the newest: it replaces an older one that was not sent.
+An intent is there only between the commit before a call and the commit of its outcome, so one that is found at a start
+means: unknown. The outbox holds reports to an upstream until they could be sent, per connector and account; of a key
+there is one, the newest: it replaces an older one that was not sent.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -12,7 +14,35 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.storage.database import among, fields_of, read_rows
+from imagesync_pipelines.storage.schema import intent as intents
 from imagesync_pipelines.storage.schema import report_outbox as table
+
+
+@dataclass(frozen=True)
+class Intent:
+    """A group that is about to be written to a remote target; `fingerprint` is the digest of the rows it is to get."""
+
+    group: str
+    fingerprint: str
+
+
+def begin_intent(engine: sa.Engine, owner: str, intent: Intent, run_id: str | None) -> None:
+    """Write and commit that a run is about to write a group; a second attempt on it replaces the first."""
+    values = {"fingerprint": intent.fingerprint, "run_id": run_id, "started_at": sa.func.now()}
+    statement = insert(intents).values(connector=owner, group_key=intent.group, **values)
+    with engine.begin() as connection:
+        connection.execute(statement.on_conflict_do_update(index_elements=["connector", "group_key"], set_=values))
+
+
+def open_intents(engine: sa.Engine, owner: str) -> list[Intent]:
+    """The groups of a connector, or of one account of it, whose outcome is unknown, the oldest first."""
+    query = sa.select(intents.c.group_key.label("group"), intents.c.fingerprint).where(intents.c.connector == owner)
+    return read_rows(engine, query.order_by(intents.c.started_at, intents.c.group_key), Intent)
+
+
+def close_intents(connection: sa.Connection, owner: str, groups: Collection[str]) -> None:
+    """Take intents away in the caller's transaction, the one that writes what their groups now hold."""
+    connection.execute(intents.delete().where(intents.c.connector == owner, among(intents.c.group_key, groups)))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,13 @@
-"""Plans: what was about to change, kept so that it can be looked at and applied later."""
+"""Plans: what was about to change, kept so that it can be looked at and applied later, and whose plan a run applies.
+
+What a step leaves (a plan, the chosen records, counts, a report) belongs to its run. A run that re-executes another
+one, or that Dagster starts again after a dead worker, goes on with what that run left; nobody goes on with what a
+stranger left, least of all with a plan that somebody only looked at.
+"""
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain
@@ -16,7 +21,7 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.storage.database import read_rows
-from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
+from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
 from imagesync_pipelines.storage.files import remove_folder, write_whole
 from imagesync_pipelines.storage.schema import plan
 
@@ -24,6 +29,11 @@ ROWS, PAYLOAD = "rows.parquet", "payload.parquet"
 # All plans of a connector; a connector of several accounts names one of them as its plans' scope does, {"account":
 # "harbour"}.
 WHOLE_CONNECTOR: Mapping[str, str] = MappingProxyType({})
+# In a plan's scope. Why the plan is carried out only when somebody names it, in words that fit "it was made for …".
+ONLY_NAMED = "only_named"
+DRY_RUN, CLEAN_UP = "a dry run", "a clean-up"
+# In a plan's scope: made while another plan was being applied, for groups that had moved; that other one is the run's.
+PIECE = "piece"
 _NEWEST_FIRST = sa.select(plan).order_by(plan.c.id.desc())
 
 
@@ -40,21 +50,33 @@ class NewPlan:
 
 
 @dataclass(frozen=True)
-class PlanHeader:
+class PlanHeader(NewPlan):
     """A stored plan without its rows; `path` is its folder below the storage root, `files` the SHA-256 by file."""
 
     id: int
-    connector: str
     created_at: datetime
-    run_id: str | None
     path: str
     files: Mapping[str, str]
-    scope: Mapping[str, Any]
-    counts: Mapping[str, int]
-    cost: Mapping[str, float]
-    scan_id: int | None
     applied_at: datetime | None
     applied_run: str | None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """A run and those that it re-executes, its parent first, its root last; iterating gives all of them in order."""
+
+    run_id: str
+    ancestors: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.run_id, *self.ancestors))
+
+    def first_of(self, there: Collection[str]) -> str | None:
+        """The run whose hand-over is taken: this run's, else its parent's, and so on to its root's; None: nobody's.
+
+        there: the runs that left one.
+        """
+        return next((run for run in self if run in there), None)
 
 
 @dataclass(frozen=True)
@@ -90,10 +112,6 @@ class Plans:
             return found
         raise PlanMissingError(f"There is no plan {plan_id}; `imagesync plan` prints the last one.")
 
-    def latest(self, connector: str) -> PlanHeader | None:
-        """The newest plan of a connector without its rows; None when there is none."""
-        return next(iter(self.newest(1, connector)), None)
-
     def all(self, connector: str, part: Mapping[str, str] = WHOLE_CONNECTOR) -> list[PlanHeader]:
         """The stored plans of a connector without rows, the newest first; `part`: those with this in their scope."""
         return read_rows(self.engine, _NEWEST_FIRST.where(_among(connector, part)), PlanHeader)
@@ -103,39 +121,56 @@ class Plans:
         mine = sa.true() if connector is None else plan.c.connector == connector
         return read_rows(self.engine, _NEWEST_FIRST.where(mine).limit(limit), PlanHeader)
 
-    def asked(self, connector: str, plan_id: int, part: Mapping[str, str] = WHOLE_CONNECTOR) -> PlanHeader:
-        """The plan that somebody named; of this part of the connector, never another's. Raises PlanMissingError."""
-        found = self.header(plan_id)
-        if found.connector != connector or any(found.scope.get(word) != value for word, value in part.items()):
-            name = "/".join((connector, *part.values()))
-            raise PlanMissingError(f"Plan {plan_id} is none of {name}; `imagesync plan {plan_id}` shows it.")
+    def to_apply(
+        self, connector: str, lineage: Lineage, plan_id: int | None, part: Mapping[str, str] = WHOLE_CONNECTOR
+    ) -> PlanHeader:
+        """The plan that is named, else the one that a run's lineage made, of this part of the connector and no other.
+
+        The plan of a dry run or of a clean-up must be named. Raises PlanMissingError, NoPlanOfThisRunError.
+        """
+        name = "/".join((connector, *part.values()))
+        if plan_id is not None:
+            named = self.header(plan_id)
+            if named.connector != connector or any(named.scope.get(word) != value for word, value in part.items()):
+                raise PlanMissingError(f"Plan {plan_id} is none of {name}; `imagesync plan {plan_id}` shows it.")
+            return named
+        stored = self.all(connector, part)
+        found = _of_lineage(stored, lineage)
+        if found is None:
+            told = (
+                "No plan belongs to this run: it made none itself and re-executes no run that made one, so nothing was "
+                f"changed. Start the job {connector}__sync, which plans first"
+            )
+            if not stored:
+                raise NoPlanOfThisRunError(f"{told}.")
+            raise NoPlanOfThisRunError(
+                f"{told}, or apply a stored plan by its number: `imagesync apply N`. The newest of {name} is plan "
+                f"{stored[0].id}, which `imagesync plan {stored[0].id}` shows."
+            )
+        if why := found.scope.get(ONLY_NAMED):
+            raise NoPlanOfThisRunError(
+                f"Plan {found.id} was made for {why}, so it is carried out only by its number: `imagesync apply "
+                f"{found.id}` does it (`imagesync plan {found.id}` shows it first). Nothing was changed."
+            )
         return found
 
-    def load(self, plan_id: int) -> pd.DataFrame:
-        """The rows of a plan as they were saved. Raises PlanMissingError, PlanDamagedError."""
-        return pd.read_parquet(self._read(self.header(plan_id), ROWS))
+    def to_look_at(self, connector: str, lineage: Lineage) -> PlanHeader | None:
+        """What a check looks at: the plan of its run's lineage, else, run by itself, the newest; None without any."""
+        stored = self.all(connector)
+        return _of_lineage(stored, lineage) or next(iter(stored), None)
 
-    def load_payload(self, plan_id: int) -> pd.DataFrame | None:
-        """The whole payload of a plan; None when it was saved without. Raises PlanMissingError, PlanDamagedError."""
-        header = self.header(plan_id)
-        return pd.read_parquet(self._read(header, PAYLOAD)) if PAYLOAD in header.files else None
+    def load(self, plan_id: int) -> pd.DataFrame:
+        """The rows of a plan as they were saved. Raises PlanMissingError."""
+        return pd.read_parquet(self._read(plan_id, ROWS))
 
     def need_payload(self, plan_id: int) -> pd.DataFrame:
-        """The whole payload of a plan that is to be applied. Raises PlanMissingError, PlanDamagedError."""
-        payload = self.load_payload(plan_id)
-        if payload is None:
-            raise PlanMissingError(f"plan {plan_id} was stored without what applying needs; plan again")
-        return payload
+        """The whole payload of a plan that is to be applied. Raises PlanMissingError."""
+        return pd.read_parquet(self._read(plan_id, PAYLOAD))
 
     def payload_portions(self, plan_id: int) -> Iterator[pd.DataFrame]:
-        """The payload of a plan that is to be applied, in the portions in which it was saved.
-
-        The file is proven before the first portion. Raises PlanMissingError, PlanDamagedError.
-        """
-        header = self.header(plan_id)
-        if PAYLOAD not in header.files:
-            raise PlanMissingError(f"plan {plan_id} was stored without the rows it needs; plan again")
-        return _portions(pq.ParquetFile(self._read(header, PAYLOAD)))
+        """The same in the portions in which it was saved; the file is proven before the first."""
+        file = pq.ParquetFile(self._read(plan_id, PAYLOAD))
+        return (file.read_row_group(number).to_pandas() for number in range(file.num_row_groups))
 
     def mark_begun(self, plan_id: int, run_id: str) -> None:
         """Note that a run begins to apply a plan; broken off when no mark_applied follows. Raises PlanMissingError."""
@@ -165,16 +200,26 @@ class Plans:
                     remove_folder(place)
         return len(old)
 
-    def _read(self, header: PlanHeader, name: str) -> io.BytesIO:
+    def _read(self, plan_id: int, name: str) -> io.BytesIO:
+        header = self.header(plan_id)
+        if name not in header.files:
+            raise PlanMissingError(f"plan {plan_id} was stored without what applying needs; plan again")
         try:
             body = (self.root / header.path / name).read_bytes()
         except FileNotFoundError:
             raise PlanMissingError(f"{header.path}/{name} of plan {header.id} is gone; plan again.") from None
         if hashlib.sha256(body).hexdigest() != header.files[name]:
-            raise PlanDamagedError(
+            raise PlanMissingError(
                 f"{header.path}/{name} is not what was written; plan {header.id} is damaged, plan again."
             )
         return io.BytesIO(body)
+
+
+def _of_lineage(stored: Sequence[PlanHeader], lineage: Lineage) -> PlanHeader | None:
+    """Of these plans, the newest first, the one that a run's lineage made; pieces of another's application apart."""
+    by_run = {one.run_id: one for one in reversed(stored) if one.run_id is not None and not one.scope.get(PIECE)}
+    run = lineage.first_of(by_run)
+    return None if run is None else by_run[run]
 
 
 def _among(connector: str, part: Mapping[str, str]) -> sa.ColumnElement[bool]:
@@ -189,8 +234,3 @@ def _parquet(portions: Iterable[pd.DataFrame]) -> bytes:
         for table in chain([first], tables):
             writer.write_table(table)
     return buffer.getvalue()
-
-
-def _portions(file: pq.ParquetFile) -> Iterator[pd.DataFrame]:
-    for number in range(file.num_row_groups):
-        yield file.read_row_group(number).to_pandas()

@@ -6,45 +6,40 @@ An item is its connector, stage and key; meeting it again raises `attempts`.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.storage.database import among, read_rows
+from imagesync_pipelines.storage.database import among, read_rows, storable
 from imagesync_pipelines.storage.schema import quarantine
 
 
-class Item(Protocol):
-    """What the engine hands over; `payload` is the raw item as text, for replaying it."""
+@dataclass(frozen=True)
+class QuarantineItem:
+    """An item that could not be synchronised: where it failed (`stage`), why, and its raw form for replaying it."""
 
-    @property
-    def key(self) -> str: ...
-    @property
-    def group(self) -> str | None: ...
-    @property
-    def stage(self) -> str: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def payload(self) -> str | None: ...
+    key: str
+    group: str | None
+    stage: str
+    reason: str
+    payload: str | None
 
 
 @dataclass(frozen=True)
-class QuarantineEntry:
-    """One item in quarantine; `group_key` is the engine's group, where there is one."""
+class QuarantineEntry(QuarantineItem):
+    """An item in quarantine; `run_id`: of the run that met it last."""
 
     id: int
     connector: str
-    stage: str
-    key: str
-    group_key: str | None
-    reason: str
-    payload: str | None
     first_seen: datetime
     last_seen: datetime
     attempts: int
     run_id: str | None
+
+
+# The engine's group has another name in the table: `group` is a word of SQL.
+_ENTRIES = sa.select(quarantine.c.group_key.label("group"), *(c for c in quarantine.c if c.name != "group_key"))
 
 
 @dataclass(frozen=True)
@@ -55,20 +50,13 @@ class QuarantineTable:
     connector: str
     run_id: str | None = None
 
-    def put(self, items: Sequence[Item]) -> None:
+    def put(self, items: Sequence[QuarantineItem]) -> None:
         """Put items in, all or none; one that is there already keeps `first_seen` and gets the newest reason."""
-        rows = {
-            (_text(item.stage), _text(item.key)): {
-                "connector": self.connector,
-                "stage": _text(item.stage),
-                "key": _text(item.key),
-                "group_key": item.group and _text(item.group),
-                "reason": _text(item.reason),
-                "payload": item.payload and _text(item.payload),
-                "run_id": self.run_id,
-            }
-            for item in items
-        }
+        rows: dict[tuple[str, str], dict[str, Any]] = {}
+        for item in items:
+            row = storable(vars(item))
+            row["group_key"] = row.pop("group")
+            rows[row["stage"], row["key"]] = {**row, "connector": self.connector, "run_id": self.run_id}
         if not rows:
             return
         statement = insert(quarantine)
@@ -80,11 +68,11 @@ class QuarantineTable:
 
     def clear(self, keys: Collection[str]) -> None:
         """Take out what has succeeded since, whatever stage it failed in."""
-        self._delete(among(quarantine.c.key, [_text(key) for key in keys]))
+        self._delete(among(quarantine.c.key, storable(list(keys))))
 
     def list(self) -> "list[QuarantineEntry]":
         """Everything of the connector, the newest first."""
-        query = sa.select(quarantine).where(quarantine.c.connector == self.connector)
+        query = _ENTRIES.where(quarantine.c.connector == self.connector)
         return read_rows(self.engine, query.order_by(quarantine.c.last_seen.desc(), quarantine.c.id), QuarantineEntry)
 
     def drop(self, ids: Collection[int]) -> int:
@@ -95,8 +83,3 @@ class QuarantineTable:
         statement = quarantine.delete().where(quarantine.c.connector == self.connector, condition)
         with self.engine.begin() as connection:
             return int(connection.execute(statement).rowcount)
-
-
-def _text(value: str) -> str:
-    """What PostgreSQL can keep: NUL and lone surrogates, which upstreams do send, become a replacement character."""
-    return value.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -150,7 +150,7 @@ def left(engine: sa.Engine, principal: str, windows: Sequence[Window], now: floa
     with engine.connect() as connection:
         rows = connection.execute(_ROWS.where(rate_budget.c.principal == principal))
         known = {row.window_seconds: _counted(row, now) for row in rows}
-    return tuple(_left(window, known.get(window.seconds)) for window in windows)
+    return tuple(_left(window, known.get(window.seconds, _Counted(0, [], 0.0))) for window in windows)
 
 
 def budgets(engine: sa.Engine, now: float) -> dict[str, tuple[WindowLeft, ...]]:
@@ -210,8 +210,6 @@ def _wait(counted: _Counted, window: Window, now: float, units: int) -> float:
     return max(wait, 0.001) if slot or wait else 0.0
 
 
-def _left(window: Window, counted: _Counted | None) -> WindowLeft:
-    if counted is None:
-        return WindowLeft(window, 0, window.calls, 0.0)
+def _left(window: Window, counted: _Counted) -> WindowLeft:
     used = sum(counted.counts)
     return WindowLeft(window, used, max(0, window.calls - used), counted.blocked_seconds)

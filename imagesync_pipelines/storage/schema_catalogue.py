@@ -36,11 +36,7 @@ web_user = table(
     sa.Column("password_hash", sa.Text, nullable=False, comment="Argon2"),
     sa.Column("is_active", sa.Boolean, nullable=False, server_default=sa.true()),
     sa.Column(
-        "session_epoch",
-        sa.Integer,
-        nullable=False,
-        server_default="0",
-        comment="sessions of an earlier one are over",
+        "session_epoch", sa.Integer, nullable=False, server_default="0", comment="sessions of an earlier one are over"
     ),
     moment("created_at", default_now=True),
     moment("last_login_at", nullable=True),

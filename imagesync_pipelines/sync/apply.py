@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 
+from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS, check_columns
 from imagesync_pipelines.sync.model import (
     EFFECTS,
@@ -24,7 +25,6 @@ from imagesync_pipelines.sync.model import (
     GroupWork,
     Outcome,
     PlanRow,
-    QuarantineItem,
     RowResult,
     group_state,
 )

@@ -114,25 +114,6 @@ class RowResult(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True)
-class Intent:
-    """A group that is about to be written to a remote target; `fingerprint` is the digest of the rows it is to get."""
-
-    group: str
-    fingerprint: str
-
-
-@dataclass(frozen=True)
-class QuarantineItem:
-    """An item that could not be synchronised: where it failed (`stage`), why, and its raw form for replaying it."""
-
-    key: str
-    group: str | None
-    stage: str
-    reason: str
-    payload: str | None
-
-
 def group_state(rows: Iterable[tuple[str, str, int | None]]) -> str:
     """The digest of one group from its rows (key, fingerprint, position); their order does not matter.
 

@@ -9,12 +9,12 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from imagesync_pipelines.settings import Settings
-from imagesync_pipelines.storage.plans import NewPlan, PlanHeader
+from imagesync_pipelines.storage.plans import DRY_RUN, ONLY_NAMED, NewPlan, PlanHeader
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost
 from imagesync_pipelines.sync.remote import apply_remote
-from imagesync_pipelines.sync.steps import DRY_RUN, ONLY_NAMED, Number, RunContext, Shown, StepResult, Summary, Table
+from imagesync_pipelines.sync.steps import Number, RunContext, Shown, StepResult, Summary, Table
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, RemoteTarget
 
 R = TypeVar("R")
@@ -190,7 +190,7 @@ def rows_to_show(plan: pd.DataFrame) -> pd.DataFrame:
 
 
 def load_plan(context: RunContext[Any], plan_id: int | None) -> Loaded:
-    """The plan that is named, else that of this run's lineage. Raises PlanMissingError and PlanDamagedError."""
+    """The plan that is named, else that of this run's lineage. Raises PlanMissingError."""
     header = context.plan_to_apply(plan_id)
     rows = context.plans.load(header.id)
     changing = rows[rows["change"].isin(EFFECTS)]

@@ -11,6 +11,7 @@ from typing import TypeVar
 import pandas as pd
 
 from imagesync_pipelines.errors import AnswerLostError, RemoteError
+from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.sync.apply import (
     Applied,
     Tally,
@@ -21,7 +22,7 @@ from imagesync_pipelines.sync.apply import (
     side_by_side,
 )
 from imagesync_pipelines.sync.frames import check_rows
-from imagesync_pipelines.sync.model import GroupWork, Intent, Outcome, RowResult, group_state
+from imagesync_pipelines.sync.model import GroupWork, Outcome, RowResult, group_state
 from imagesync_pipelines.sync.plan import group_states
 from imagesync_pipelines.sync.targets import BulkTarget, IntentLog, Quarantine, ReadableTarget, RemoteTarget
 

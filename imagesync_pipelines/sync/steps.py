@@ -1,9 +1,4 @@
-"""Steps: what one step of a run works with, and what it tells when it is done.
-
-A hand-over (a plan, the chosen records, counts, a report) belongs to its run. A run that re-executes another one, or
-that Dagster starts again after a dead worker, goes on with what that run left; nobody goes on with what a stranger
-left, least of all with a plan that somebody only looked at.
-"""
+"""Steps: what one step of a run works with, and what it tells when it is done."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,22 +9,16 @@ from typing import Any, Generic, TypeVar
 import pandas as pd
 from pydantic import BaseModel
 
-from imagesync_pipelines.storage.errors import HandOverMissingError, NoPlanOfThisRunError
+from imagesync_pipelines.storage.database import account_lock
+from imagesync_pipelines.storage.errors import HandOverMissingError
 from imagesync_pipelines.storage.handovers import HandOvers
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.locks import account_lock
-from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.storage.plans import Lineage, PlanHeader, Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 
 S = TypeVar("S")
 H = TypeVar("H", bound=BaseModel)
 Number = int | float
-
-# In a plan's scope. Why the plan is carried out only when somebody names it, in words that fit "it was made for …".
-ONLY_NAMED = "only_named"
-DRY_RUN, CLEAN_UP = "a dry run", "a clean-up"
-# In a plan's scope: made while another plan was being applied, for groups that had moved; that other one is the run's.
-PIECE = "piece"
 
 
 Progress = Callable[[str, int, int | None], None]
@@ -180,24 +169,6 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
-class Lineage:
-    """A run and those that it re-executes, its parent first, its root last; iterating gives all of them in order."""
-
-    run_id: str
-    ancestors: tuple[str, ...] = ()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter((self.run_id, *self.ancestors))
-
-    def first_of(self, there: Collection[str]) -> str | None:
-        """The run whose hand-over is taken: this run's, else its parent's, and so on to its root's; None: nobody's.
-
-        there: the runs that left one.
-        """
-        return next((run for run in self if run in there), None)
-
-
-@dataclass(frozen=True)
 class RunContext(Generic[S]):
     """What a step of one run works with.
 
@@ -292,42 +263,7 @@ class RunContext(Generic[S]):
 
         Raises PlanMissingError and NoPlanOfThisRunError, which say what to do.
         """
-        if plan_id is not None:
-            return self.plans.asked(self.connector, plan_id, self.part)
-        stored = self.plans.all(self.connector, self.part)
-        found = self._of_lineage(stored)
-        if found is None:
-            raise NoPlanOfThisRunError(self._refusal(stored))
-        if why := found.scope.get(ONLY_NAMED):
-            raise NoPlanOfThisRunError(
-                f"Plan {found.id} was made for {why}, so it is carried out only by its number: `imagesync apply "
-                f"{found.id}` does it (`imagesync plan {found.id}` shows it first). Nothing was changed."
-            )
-        return found
-
-    def plan_to_look_at(self) -> PlanHeader | None:
-        """What a check looks at: the plan of its lineage, else, run by itself, the newest; None: there is none."""
-        stored = self.plans.all(self.connector, self.part)
-        return self._of_lineage(stored) or next(iter(stored), None)
-
-    def _of_lineage(self, stored: Sequence[PlanHeader]) -> PlanHeader | None:
-        """Of these plans, the newest first, the one that the lineage made; pieces of another's application apart."""
-        by_run = {one.run_id: one for one in reversed(stored) if one.run_id is not None and not one.scope.get(PIECE)}
-        run = self.lineage.first_of(by_run)
-        return None if run is None else by_run[run]
-
-    def _refusal(self, stored: Sequence[PlanHeader]) -> str:
-        told = (
-            "No plan belongs to this run: it made none itself and re-executes no run that made one, so nothing was "
-            f"changed. Start the job {self.connector}__sync, which plans first"
-        )
-        if not stored:
-            return f"{told}."
-        newest = stored[0].id
-        return (
-            f"{told}, or apply a stored plan by its number: `imagesync apply N`. The newest of {self.owner} is plan "
-            f"{newest}, which `imagesync plan {newest}` shows."
-        )
+        return self.plans.to_apply(self.connector, self.lineage, plan_id, self.part)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -5,7 +5,9 @@ from typing import Protocol
 
 import pandas as pd
 
-from imagesync_pipelines.sync.model import GroupWork, Intent, QuarantineItem, RowResult
+from imagesync_pipelines.storage.outbox import Intent
+from imagesync_pipelines.storage.quarantine import QuarantineItem
+from imagesync_pipelines.sync.model import GroupWork, RowResult
 
 
 class DatabaseTarget(Protocol):
@@ -76,20 +78,13 @@ class IntentLog(Protocol):
         """Close the intents of groups and record `current` as what the target holds of them, in one transaction."""
 
 
-class QuarantinedKey(Protocol):
-    """An item in quarantine, as far as the engine looks at it."""
-
-    @property
-    def key(self) -> str: ...
-
-
 class Quarantine(Protocol):
     """Where items wait that could not be synchronised. Called from one thread."""
 
     def put(self, items: Sequence[QuarantineItem]) -> None:
         """Put items in; one that is there already gets the newest reason."""
 
-    def list(self) -> Sequence[QuarantinedKey]:
+    def list(self) -> Sequence[QuarantineItem]:
         """Everything that is in."""
 
     def clear(self, keys: Collection[str]) -> None:

@@ -34,15 +34,10 @@ _CHUNK = 64 * 1024
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _JSON_STARTS = b'{["-0123456789tfn'
 _KINDS: dict[int, type[UpstreamError]] = {
-    401: CredentialsError,
-    403: CredentialsError,
-    404: NotFoundError,
-    410: NotFoundError,
+    **dict.fromkeys((401, 403), CredentialsError),
+    **dict.fromkeys((404, 410), NotFoundError),
     429: RateLimitedError,
-    500: UnavailableError,
-    502: UnavailableError,
-    503: UnavailableError,
-    504: UnavailableError,
+    **dict.fromkeys((500, 502, 503, 504), UnavailableError),
 }
 # In this order: each of the last three is one of the next as well.
 _NOT_SENT: dict[type[Exception], str] = {
@@ -75,7 +70,6 @@ class Answer:
 
     status: int
     url: str
-    seconds: float
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
     data: object = field(default=None, repr=False)

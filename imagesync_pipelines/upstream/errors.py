@@ -105,10 +105,6 @@ class InsecureConnectionError(UpstreamError):
     """The certificate of the system could not be verified."""
 
 
-class UnprovenBodyError(UpstreamError):
-    """A picture came without a length, and the caller knows no checksum: a cut could not be noticed."""
-
-
 class UrlRefusedError(UpstreamError):
     """A URL that is data points where we do not go: its form, its port, or an address that is not public."""
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import os
 import socket
 import ssl
 import threading
@@ -11,8 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from urllib.parse import urljoin
-
-import certifi
 
 from imagesync_pipelines.upstream.addresses import Destination, Resolve, judge_url, resolve_host
 from imagesync_pipelines.upstream.answers import Place, failure_of_status
@@ -26,15 +23,13 @@ from imagesync_pipelines.upstream.errors import (
     RedirectRefusedError,
     TruncatedBodyError,
     UnavailableError,
-    UnprovenBodyError,
     UpstreamError,
     UrlRefusedError,
 )
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call_with_retries, retry_after_seconds
-from imagesync_pipelines.upstream.session import USER_AGENT
+from imagesync_pipelines.upstream.session import MAX_REDIRECTS, REDIRECTS, USER_AGENT, ca_bundle
 
 _CHUNK = 64 * 1024
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _CHECKSUM_LENGTHS = {"md5": 32, "sha256": 64}
 
 
@@ -51,7 +46,6 @@ class FetchPolicy(RetryPolicy):
     read_timeout: float = 30.0
     total_deadline: float = 120.0
     max_bytes: int = 128 * 1024 * 1024
-    max_redirects: int = 5
     tries: int = 3
     backoff_max: float = 10.0
 
@@ -101,7 +95,7 @@ def _follow(
 ) -> Fetched:
     """Make the request and follow redirects, each judged as the first URL was."""
     secure = False
-    for _ in range(policy.max_redirects + 1):
+    for _ in range(MAX_REDIRECTS + 1):
         there = judge_url(url, policy.allowed_hosts, resolve)
         if isinstance(there, UpstreamError):
             raise there
@@ -116,7 +110,7 @@ def _follow(
             url = urljoin(f"{there.scheme}://{there.name}{there.target}", outcome)
         except ValueError:
             raise place.error(UrlRefusedError, "redirected to a URL that cannot be read") from None
-    raise place.error(RedirectRefusedError, f"more than {policy.max_redirects} redirects")
+    raise place.error(RedirectRefusedError, f"more than {MAX_REDIRECTS} redirects")
 
 
 def _exchange(
@@ -130,11 +124,15 @@ def _exchange(
             connection.request("GET", there.target, headers=headers)
             response = connection.getresponse()
             location = response.headers.get("Location")
-            if response.status in _REDIRECTS and location:
+            if response.status in REDIRECTS and location:
                 return location
             if response.status != 200:
                 asked = retry_after_seconds(dict(response.headers), timing.wall())
-                raise _failure(place, response.status, asked)
+                failure = failure_of_status(place, response.status, b"", asked)
+                if isinstance(failure, CredentialsError):
+                    what = f"HTTP {response.status}; pictures are fetched without credentials"
+                    failure = place.error(BadAnswerError, what, status=response.status)
+                raise failure
             body = _read(response, place, policy.max_bytes, has_checksum)
             content_type = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
             origin = f"{there.scheme}://{there.name}{there.path}"
@@ -149,13 +147,6 @@ def _exchange(
             raise
         what = "no answer in time" if isinstance(error, TimeoutError) else "the connection failed or broke"
         raise place.error(UnavailableError, f"{what} ({type(error).__name__})") from None
-
-
-def _failure(place: Place, status: int, retry_after: float | None) -> UpstreamError:
-    failure = failure_of_status(place, status, b"", retry_after)
-    if isinstance(failure, CredentialsError):
-        return place.error(BadAnswerError, f"HTTP {status}; pictures are fetched without credentials", status=status)
-    return failure
 
 
 @contextmanager
@@ -175,7 +166,7 @@ def _connection(there: Destination, policy: FetchPolicy, left: float) -> Iterato
             with raw:
                 wrapped = raw
                 if there.scheme == "https":
-                    wrapped = _tls_context().wrap_socket(raw, server_hostname=there.host)
+                    wrapped = _tls_context(ca_bundle()).wrap_socket(raw, server_hostname=there.host)
                 with wrapped:
                     connection = http.client.HTTPConnection(there.host, there.port)
                     connection.sock = wrapped
@@ -199,13 +190,8 @@ def _cut(handle: socket.socket) -> None:
         handle.shutdown(socket.SHUT_RDWR)
 
 
-def _tls_context() -> ssl.SSLContext:
-    """What requests would use."""
-    return _tls_context_of(os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where())
-
-
 @cache
-def _tls_context_of(ca_file: str) -> ssl.SSLContext:
+def _tls_context(ca_file: str) -> ssl.SSLContext:
     """Once per file: reading the certificates takes longer than a small picture."""
     return ssl.create_default_context(cafile=ca_file)
 
@@ -222,7 +208,7 @@ def _read(response: http.client.HTTPResponse, place: Place, max_bytes: int, has_
     if response.headers.get("Content-Encoding", "identity").strip().lower() not in {"", "identity"}:
         raise place.error(BadAnswerError, "the body is compressed although that was not asked for", status=200)
     if announced is None and not has_checksum:
-        raise place.error(UnprovenBodyError, "the body has no length and its checksum is not known", status=200)
+        raise place.error(BadAnswerError, "the body has no length and its checksum is not known", status=200)
     if announced is not None and announced > max_bytes:
         what = f"{announced} bytes are announced, {max_bytes} are allowed"
         raise place.error(BodyTooLargeError, what, status=200)

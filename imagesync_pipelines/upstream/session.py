@@ -38,7 +38,7 @@ from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, bare, call
 
 MAX_REDIRECTS = 5
 USER_AGENT = "imagesync_pipelines"
-_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _SAFE_METHODS = frozenset({"GET", "HEAD"})
 _HEADERS = {"User-Agent": USER_AGENT, "Accept": "application/json", "Accept-Encoding": "gzip, deflate"}
 _JSON = {"Content-Type": "application/json"}
@@ -119,14 +119,20 @@ class ApiRequest:
         return self.method in _SAFE_METHODS if self.idempotent is None else self.idempotent
 
 
+def ca_bundle() -> str:
+    """The file or folder of certificates that are trusted: the environment's, as requests has it, else certifi's."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+
+
 def open_pool(url: str, verify_tls: bool, size: int) -> urllib3.PoolManager:
     """Connections to a system for up to `size` threads, through a proxy where the environment names one for the URL.
 
-    Raises ValueError and requests.RequestException for a proxy that is none.
+    What urllib3 logs is cleaned from then on. Raises ValueError and requests.RequestException for a proxy that is none.
     """
+    quiet_urllib3()
     tls: dict[str, Any] = {"cert_reqs": "CERT_NONE"}
     if verify_tls:
-        bundle = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE") or certifi.where()
+        bundle = ca_bundle()
         tls = {"cert_reqs": "CERT_REQUIRED", "ca_cert_dir" if Path(bundle).is_dir() else "ca_certs": bundle}
     proxy = requests.utils.select_proxy(url, requests.utils.get_environ_proxies(url))
     if proxy is None:
@@ -144,7 +150,6 @@ class UpstreamSession:
     """
 
     def __init__(self, policy: SessionPolicy, *, timing: Timing | None = None) -> None:
-        quiet_urllib3()
         self.calls = 0
         self.bytes = 0
         self._policy = policy
@@ -223,15 +228,14 @@ class UpstreamSession:
     def _exchange(self, request: ApiRequest, url: str, deadline: float) -> Answer | str:
         """Send one request and read its answer whole; gives the URL of a redirect that may be followed."""
         policy, clock = self._policy, self._timing.clock
-        started = clock()
+        left = deadline - clock()
         credentials = {} if policy.auth is None else {n: v.get_secret_value() for n, v in policy.auth().items()}
         place = place_of(url, self._secrets(request, credentials))
-        if deadline <= started:
+        if left <= 0:
             raise place.error(DeadlineExceededError, f"not done within {policy.total_deadline:.0f} s", sent=False)
         if any(not _HEADER_VALUE.fullmatch(value) for value in credentials.values()):
             what = "the credentials are empty or hold characters that cannot be sent, for example a line break"
             raise place.error(CredentialsError, what, sent=False)
-        left = deadline - started
         try:
             body = request.body if request.json is None else json.dumps(request.json, allow_nan=False).encode()
             pool = self._connections()
@@ -271,7 +275,7 @@ class UpstreamSession:
             data = parse_json(place, status, response.headers.get("Content-Type", ""), content)
             if isinstance(data, UpstreamError):
                 raise data
-        return Answer(status, f"{origin_of(url)}{place.path}", clock() - started, response.headers, content, data)
+        return Answer(status, f"{origin_of(url)}{place.path}", response.headers, content, data)
 
     def _secrets(self, request: ApiRequest, credentials: Mapping[str, str]) -> tuple[str, ...]:
         """Every text that must not be shown: secret parameters, user, password, whole headers and the token in them."""
@@ -284,7 +288,7 @@ class UpstreamSession:
 def _redirect_target(request: ApiRequest, url: str, response: urllib3.BaseHTTPResponse) -> str | None:
     """Where a redirect leads, inside our own origin; None when the answer is none that is followed."""
     status, location, place = response.status, response.headers.get("Location"), place_of(url)
-    if status not in _REDIRECTS or not location or status in request.accept:
+    if status not in REDIRECTS or not location or status in request.accept:
         return None
     if request.method not in _SAFE_METHODS:
         raise place.error(RedirectRefusedError, "a call that may change something was redirected", status=status)

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jwt
 from pydantic import SecretStr
@@ -12,6 +12,7 @@ from imagesync_pipelines.upstream.errors import BadAnswerError, CredentialsError
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy, UpstreamSession
 
+T = TypeVar("T")
 _RENEW_SHARE = 0.2
 
 
@@ -64,31 +65,18 @@ class TokenPolicy:
 class TokenHolder:
     """Gives the current token; one thread renews it while the others wait, so no login host's own limit is near.
 
+    session: that tokens are asked for with, which counts calls and bytes; close it at the end.
     Credentials that are refused stay refused: the error is raised again without a call.
     """
 
     def __init__(self, session: SessionPolicy, policy: TokenPolicy, timing: Timing) -> None:
-        self._session = UpstreamSession(session, timing=timing)
+        self.session = UpstreamSession(session, timing=timing)
         self._policy = policy
         self._clock = timing.clock
         self._lock = threading.Lock()
         self._token: Token | None = None
         self._worked = False
         self._refusal: CredentialsError | None = None
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._session.close()
-
-    @property
-    def calls(self) -> int:
-        """Requests made for tokens."""
-        return self._session.calls
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of answers received."""
-        return self._session.bytes
 
     def headers(self) -> Mapping[str, SecretStr]:
         """The header that carries the token."""
@@ -107,25 +95,27 @@ class TokenHolder:
                 token = self._token = self._renew(token)
             return token
 
-    def is_refusal(self, outcome: object) -> bool:
-        """Whether the outcome of a call says that its token is not valid."""
-        if not isinstance(outcome, CredentialsError) or not outcome.sent:
-            return False
-        return outcome.status in self._policy.token_refusals
+    def using(self, attempt: Callable[[Token], T]) -> T:
+        """Make an attempt, and once more with a new token when its outcome says that the token is not valid.
 
-    def note_answer(self, outcome: object) -> None:
-        """Note a call's outcome; an answer that is no refusal shows that the system took the token.
-
-        Should it be refused later, a new one makes sense.
+        Raises as `current` does, and CredentialsError when tokens prove themselves by use and none ever worked.
         """
-        if not self.is_refusal(outcome) and (not isinstance(outcome, UpstreamError) or outcome.status is not None):
+        token = self.current()
+        outcome = attempt(token)
+        if self._is_refusal(outcome):
+            self._give_up(token)
+            outcome = attempt(self.current())
+        # Any other answer shows that the system took the token; should it be refused later, a new one makes sense.
+        if not self._is_refusal(outcome) and (not isinstance(outcome, UpstreamError) or outcome.status is not None):
             self._worked = True
+        return outcome
 
-    def refused(self, token: Token) -> None:
-        """Give up a token that a call was refused with; one that another thread got since stays.
+    def _is_refusal(self, outcome: object) -> bool:
+        refused = self._policy.token_refusals
+        return isinstance(outcome, CredentialsError) and outcome.sent and outcome.status in refused
 
-        Raises CredentialsError when tokens prove themselves by use, and no call with this one ever succeeded.
-        """
+    def _give_up(self, token: Token) -> None:
+        """Drop a token; one that another thread got since stays."""
         with self._lock:
             if self._token is None or self._token.access != token.access:
                 return
@@ -160,7 +150,7 @@ class TokenHolder:
         """Ask for a token; a system without rotation gives no new refresh token, so the old one stays."""
         policy, asked_at = self._policy, self._clock()
         request = ApiRequest("POST", path, json=body, idempotent=True, expect_json=True)
-        given = policy.read(self._session.call(request).data)
+        given = policy.read(self.session.call(request).data)
         if given is None:
             raise BadAnswerError(f"the answer to the login at {policy.system} holds no access token", status=200)
         claims = _claims(given.access)

@@ -1,18 +1,178 @@
-"""Calls to a system that counts them: with a permit, with a valid token, repeated where that is safe."""
+"""Calls to a system that counts them: with a permit, with a valid token, repeated where that is safe.
 
-from contextlib import nullcontext
-from dataclasses import replace
-from datetime import datetime
+A permit keeps to what the system allows a principal: when a call may be made, and what a refusal for the limits asks
+for.
+"""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from math import inf
 
+import sqlalchemy as sa
+
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.storage.rate_budget import Window, WindowLeft
+from imagesync_pipelines.storage.rate_budget import Lease, Window, WindowLeft, block, give_back, left, take
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import RateLimitedError, UpstreamError
-from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing, call_with_retries
 from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy, UpstreamSession
 from imagesync_pipelines.upstream.tokens import TokenHolder
+
+# When a place in flight is given up whose process was killed. Few calls take longer; one that does may be refused.
+_LEASE_SECONDS = 60.0
+# An answer that took longer says too little about now: meanwhile the server has forgotten earlier calls.
+_TELLING_SECONDS = 1.0
+_CROWDED_FIRST, _CROWDED_MAX = 0.2, 5.0
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """What a system allows one principal, and how long a run waits for it.
+
+    windows: asked for before every call, since a token may name them. longest_pause: seconds; for a longer one
+    `too_long(seconds, host)` is raised. weight: units of one call at a moment (seconds since 1970). parallel: calls in
+    flight at once, None: any number. units_left: what an answer's headers say is left of the first window, in units of
+    calls that weigh so much; None when they do not say. jitter: seconds, after a pause the workers do not all come back
+    in the same moment.
+    """
+
+    principal: str
+    windows: Callable[[], Sequence[Window]]
+    longest_pause: float
+    too_long: Callable[[float, str], UpstreamError]
+    weight: Callable[[float], int] = lambda now: 1
+    parallel: int | None = None
+    units_left: Callable[[Mapping[str, str], int], int | None] = lambda headers, weight: None
+    jitter: float = 0.25
+
+
+def goes_on_later(kind: type[UpstreamError], why: str) -> Callable[[float, str], UpstreamError]:
+    """`too_long` of a RateLimit: the error of a run that stops here because its pause would be too long."""
+
+    def too_long(pause: float, host: str) -> UpstreamError:
+        what = f"{why} for {pause / 60:.0f} min; what is done stays done, and the next run goes on"
+        return kind(what, host=host, retry_after=pause, sent=False)
+
+    return too_long
+
+
+@dataclass
+class Permit:
+    """One call while it may be made: the units it takes; `heard` gets the headers of its answer."""
+
+    units: int
+    heard: Mapping[str, str] = field(default_factory=dict)
+
+
+class RateLimiter:
+    """The permits of one principal; shared by all threads, and through the database by all processes.
+
+    Time is the time of day, because several hosts share it; tests move it by sleeping. units: what all permits took.
+    free_at: set once a pause was longer than a run waits, the moment of the next call.
+    """
+
+    def __init__(self, limit: RateLimit, engine: sa.Engine, timing: Timing) -> None:
+        self._limit = limit
+        self._engine = engine
+        self._timing = timing
+        # Inside one process a thread waits for the next free place without asking the database again and again.
+        self._places = nullcontext() if limit.parallel is None else threading.BoundedSemaphore(limit.parallel)
+        # One thread asks at a time: when it has to wait, so would the others.
+        self._asking = threading.Lock()
+        self.units = 0
+        self.free_at: datetime | None = None
+
+    def weight(self) -> int:
+        """How many units one call takes now."""
+        return self._weight(self._limit.windows())
+
+    def windows(self) -> tuple[Window, ...]:
+        """The windows that we keep to, our share already taken: what a plan reckons its minutes with. May log in."""
+        return tuple(self._limit.windows())
+
+    def left(self) -> tuple[WindowLeft, ...]:
+        """What is left of each of them now, in units, over all runs of this installation. May log in."""
+        return left(self._engine, self._limit.principal, self._limit.windows(), self._timing.wall())
+
+    @contextmanager
+    def permit(self) -> Iterator[Permit]:
+        """Wait until a call may be made, and hold the permit for the length of a `with` block; the call is counted.
+
+        Raises `too_long` when that is longer off than a run waits.
+        """
+        with self._places:
+            windows = self._limit.windows()
+            with self._asking:
+                lease, weight = self._wait(windows)
+                self.units += weight
+            sent_at, permit = self._timing.wall(), Permit(weight)
+            try:
+                yield permit
+            finally:
+                if lease is not None:
+                    self._give_back(lease, permit, sent_at, windows[0])
+
+    def refused(self, asked: float | None, times: int, host: str) -> None:
+        """Act on a refusal for the limits, `times` in a row: `asked` seconds are a pause that holds for everybody.
+
+        None: too many calls were in flight, so this one alone waits a while. Raises `too_long` when it is longer than a
+        run waits.
+        """
+        if asked is None:
+            ceiling = min(_CROWDED_MAX, _CROWDED_FIRST * 2.0 ** min(times, 10))
+            self._timing.sleep(ceiling / 2 + self._timing.random() * ceiling / 2)
+            return
+        now = self._timing.wall()
+        block(self._engine, self._limit.principal, now + asked, now)
+        self._refuse_long(asked, host)
+
+    def _wait(self, windows: Sequence[Window]) -> tuple[Lease | None, int]:
+        limit = self._limit
+        while True:
+            now, weight = self._timing.wall(), self._weight(windows)
+            lease = None if limit.parallel is None else Lease(uuid.uuid4().hex, limit.parallel, now + _LEASE_SECONDS)
+            pause = take(self._engine, limit.principal, windows, now, units=weight, lease=lease)
+            if not pause:
+                return lease, weight
+            self._refuse_long(pause, "")
+            self._timing.sleep(pause + self._timing.random() * limit.jitter)
+
+    def _weight(self, windows: Sequence[Window]) -> int:
+        return min(self._limit.weight(self._timing.wall()), *(window.calls for window in windows))
+
+    def _give_back(self, lease: Lease, permit: Permit, sent_at: float, window: Window) -> None:
+        now = self._timing.wall()
+        said = self._limit.units_left(permit.heard, permit.units) if now - sent_at <= _TELLING_SECONDS else None
+        told = None if said is None else window
+        give_back(self._engine, self._limit.principal, lease, now, window=told, units_left=said or 0)
+
+    def _refuse_long(self, pause: float, host: str) -> None:
+        if pause > self._limit.longest_pause:
+            self.free_at = datetime.fromtimestamp(self._timing.wall() + pause, UTC)
+            raise self._limit.too_long(pause, host)
+
+
+class Pacer:
+    """Lets callers through one by one, at least `min_interval` seconds apart; safe to share between threads."""
+
+    def __init__(self, min_interval: float, timing: Timing) -> None:
+        self._interval = min_interval
+        self._timing = timing
+        self._lock = threading.Lock()
+        self._next = timing.clock()
+
+    def wait(self) -> None:
+        """Return when it is the caller's turn; nobody sleeps while holding the lock."""
+        with self._lock:
+            now = self._timing.clock()
+            turn = max(now, self._next)
+            self._next = turn + self._interval
+        if turn > now:
+            self._timing.sleep(turn - now)
 
 
 class Dialect:
@@ -71,7 +231,7 @@ class Transport:
         """Close the connections of all threads, those for tokens too."""
         self._session.close()
         if self._tokens is not None:
-            self._tokens.close()
+            self._tokens.session.close()
 
     @property
     def calls(self) -> int:
@@ -79,9 +239,14 @@ class Transport:
         return self._session.calls
 
     @property
+    def token_calls(self) -> int:
+        """Requests made to the host that gives tokens."""
+        return 0 if self._tokens is None else self._tokens.session.calls
+
+    @property
     def bytes(self) -> int:
-        """Bytes of bodies received from it."""
-        return self._session.bytes
+        """Bytes of bodies received so far, those of the host that gives tokens among them."""
+        return self._session.bytes + (0 if self._tokens is None else self._tokens.session.bytes)
 
     def call(self, request: ApiRequest) -> Answer:
         """Make a call; one that is not idempotent is repeated only while it surely was not carried out.
@@ -98,22 +263,12 @@ class Transport:
 
     def _attempt(self, request: ApiRequest, deadline: float) -> Answer | UpstreamError:
         """One attempt, again after a pause for the limits (it was not carried out) and, once, with a new token."""
-        dialect, limiter, tokens = self._dialect, self._limiter, self._tokens
-        refusals, renewed = 0, False
+        dialect, limiter, tokens, refusals = self._dialect, self._limiter, self._tokens, 0
         while True:
-            dialect.before()
-            with nullcontext() if limiter is None else limiter.permit() as permit:
-                token = None if tokens is None else tokens.current()
-                until = deadline if limiter is None else self._timing.clock() + self._seconds
-                outcome = self._session.attempt(request, until)
-                if permit is not None and isinstance(outcome, Answer):
-                    permit.heard = outcome.headers
-            if tokens is not None and token is not None and not renewed and tokens.is_refusal(outcome):
-                tokens.refused(token)
-                renewed = True
-                continue
-            if tokens is not None:
-                tokens.note_answer(outcome)
+            if tokens is None:
+                outcome = self._send(request, deadline)
+            else:
+                outcome = tokens.using(lambda _: self._send(request, deadline))
             judged = (
                 dialect.judge(request, outcome) if isinstance(outcome, Answer) else dialect.failed(request, outcome)
             )
@@ -124,50 +279,13 @@ class Transport:
                 raise judged
             limiter.refused(judged.retry_after, refusals, judged.host)
 
-
-class ApiClient(Transport):
-    """The client of a system with limits: what a run may ask it, of what its calls took and what is left."""
-
-    def __init__(
-        self,
-        policy: SessionPolicy,
-        dialect: Dialect,
-        timing: Timing,
-        limiter: RateLimiter,
-        tokens: TokenHolder | None = None,
-    ) -> None:
-        super().__init__(policy, dialect, timing, limiter=limiter, tokens=tokens)
-        self._limits = limiter
-
-    @property
-    def token_calls(self) -> int:
-        """Requests made to the host that gives tokens."""
-        return 0 if self._tokens is None else self._tokens.calls
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of answers received so far, those of the host that gives tokens among them."""
-        return super().bytes + (0 if self._tokens is None else self._tokens.bytes)
-
-    @property
-    def units(self) -> int:
-        """Units of the limit that the calls took."""
-        return self._limits.units
-
-    @property
-    def weight(self) -> int:
-        """Units that one call takes now."""
-        return self._limits.weight()
-
-    def limits(self) -> tuple[Window, ...]:
-        """The windows that we keep to, our share already taken: what a plan reckons its minutes with. May log in."""
-        return self._limits.windows()
-
-    def left(self) -> tuple[WindowLeft, ...]:
-        """What is left of each of these windows now, in units, over all runs of this installation. May log in."""
-        return self._limits.left()
-
-    @property
-    def free_at(self) -> datetime | None:
-        """When the next call may be made, once a pause was longer than a run waits; None before."""
-        return self._limits.free_at
+    def _send(self, request: ApiRequest, deadline: float) -> Answer | UpstreamError:
+        """Send it, once there is a permit where one is needed."""
+        self._dialect.before()
+        if self._limiter is None:
+            return self._session.attempt(request, deadline)
+        with self._limiter.permit() as permit:
+            outcome = self._session.attempt(request, self._timing.clock() + self._seconds)
+            if isinstance(outcome, Answer):
+                permit.heard = outcome.headers
+            return outcome

@@ -17,9 +17,9 @@ from pydantic_settings import BaseSettings
 from imagesync_pipelines.defs import runs
 from imagesync_pipelines.sandbox.faults import FaultPlan, latency
 from imagesync_pipelines.sandbox.ledger import CallLedger
+from imagesync_pipelines.storage.database import account_lock
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines_tests.faults.commands import WAITING
 from imagesync_pipelines_tests.places import entered, opened, rows_of
 

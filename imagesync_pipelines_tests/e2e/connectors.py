@@ -30,8 +30,9 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.database import open_database
 from imagesync_pipelines.storage.embedded import EmbeddedServer
 from imagesync_pipelines.storage.installation import Installation, open_locations
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.steps import Lineage, Progress, StepResult, silent
+from imagesync_pipelines.sync.steps import Progress, StepResult, silent
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import BasicAuth, SessionPolicy, UpstreamSession
 from imagesync_pipelines_tests.connectors.image_db.source import Done, done

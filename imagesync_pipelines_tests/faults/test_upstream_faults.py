@@ -25,7 +25,7 @@ from imagesync_pipelines.sandbox.faults import (
 )
 from imagesync_pipelines.sandbox.image_db.app import ENDPOINT
 from imagesync_pipelines.sandbox.image_db.server import Sandbox
-from imagesync_pipelines.storage.raw_pages import RawPages
+from imagesync_pipelines.storage.scans import RawPages
 from imagesync_pipelines.upstream.errors import UpstreamError
 from imagesync_pipelines_tests.e2e.connectors import (
     Connector,

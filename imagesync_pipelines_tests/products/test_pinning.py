@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.primaries import lock_products, pin_image, unpin_image
+from imagesync_pipelines.products.primaries import lock_products, pin_image, pins_of, unpin_image
 from imagesync_pipelines.products.table import write_products
 from imagesync_pipelines.storage.errors import PinRefusedError
-from imagesync_pipelines.storage.pins import pins_of
 from imagesync_pipelines.sync.model import DeletionLimits
 from imagesync_pipelines_tests.products.rows import Picture, add_products, bring, images, plan, primaries
 

@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.products.primaries import pin_image, repair_primaries
+from imagesync_pipelines.products.primaries import pin_image, pins_of, repair_primaries
 from imagesync_pipelines.products.target import read_current
-from imagesync_pipelines.storage.pins import pins_of
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines_tests.products.rows import (
@@ -206,7 +205,7 @@ def test_a_poisoned_row_fails_alone(
     assert set(images(database)) == {(one, "1"), (one, "4"), (three, "3"), (four, "3")}
     assert primaries(database) == {(one, "4"), (three, "3"), (four, "3")}
     held = QuarantineTable(database, "image_db").list()
-    assert {(entry.key, entry.group_key) for entry in held} == {(f"{one}/3", str(one)), (f"{two}/3", str(two))}
+    assert {(entry.key, entry.group) for entry in held} == {(f"{one}/3", str(one)), (f"{two}/3", str(two))}
     assert all(entry.reason and "INSERT" not in entry.reason and "COPY" not in entry.reason for entry in held)
     again = bring(database, {at: A if picture.more else picture for at, picture in wanted.items()})
     assert (again.added, again.failed) == (2, 0)

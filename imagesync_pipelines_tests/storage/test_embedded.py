@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from imagesync_pipelines.storage.embedded import EmbeddedServer, ensure_server, leave_running, stop_server
-from imagesync_pipelines.storage.errors import EmbeddedServerError
+from imagesync_pipelines.storage.errors import StorageError
 
 USER = """
 import sys
@@ -31,7 +31,7 @@ from pathlib import Path
 import sqlalchemy.dialects.postgresql.psycopg, psycopg
 import sqlalchemy as sa
 from imagesync_pipelines.storage.embedded import ensure_server, stop_server
-from imagesync_pipelines.storage.errors import EmbeddedServerError
+from imagesync_pipelines.storage.errors import StorageError
 os.setgroups([])
 os.setgid(pwd.getpwnam("pgserver").pw_gid)
 os.setuid(pwd.getpwnam("pgserver").pw_uid)
@@ -41,7 +41,7 @@ with sa.create_engine(server.url("postgres", "psycopg")).connect() as connection
     print(connection.execute(sa.text("SELECT 41 + 1")).scalar(), (own / "postgres").owner())
 try:
     ensure_server(roots)
-except EmbeddedServerError as error:
+except StorageError as error:
     print(error)
 """
 
@@ -186,7 +186,7 @@ def test_a_server_that_cannot_start_says_why(home: Path) -> None:
     ensure_server(home)
     stop_server(home)
     (home / "postgres" / "PG_VERSION").write_text("16\n")
-    with pytest.raises(EmbeddedServerError, match=r"(?s)embedded PostgreSQL failed \(pg_ctl start\).*version"):
+    with pytest.raises(StorageError, match=r"(?s)embedded PostgreSQL failed \(pg_ctl start\).*version"):
         ensure_server(home)
 
 

@@ -2,26 +2,34 @@
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.intents import begin_intent, close_intents, open_intents
+from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
+from imagesync_pipelines.storage.schema import intent as table
+
+
+def _runs(database: sa.Engine, owner: str) -> list[str | None]:
+    """The runs of the open intents."""
+    with database.connect() as connection:
+        return list(connection.scalars(sa.select(table.c.run_id).where(table.c.connector == owner)))
 
 
 def test_an_intent_is_open_until_the_transaction_of_its_outcome_commits(database: sa.Engine) -> None:
-    begin_intent(database, "plytix", "gallery-1", "abc", "run-1")
-    begin_intent(database, "plytix", "gallery-2", "def", "run-1")
-    begin_intent(database, "edge", "gallery-1", "ghi", None)
+    one, two = Intent("gallery-1", "abc"), Intent("gallery-2", "def")
+    begin_intent(database, "plytix", one, "run-1")
+    begin_intent(database, "plytix", two, "run-1")
+    begin_intent(database, "edge", Intent("gallery-1", "ghi"), "run-2")
     with database.connect() as connection:
         close_intents(connection, "plytix", ["gallery-1"])
         connection.rollback()
-    assert [intent.group for intent in open_intents(database, "plytix")] == ["gallery-1", "gallery-2"]
+    assert open_intents(database, "plytix") == [one, two]
     with database.begin() as connection:
         close_intents(connection, "plytix", ["gallery-1"])
-    (left,) = open_intents(database, "plytix")
-    assert (left.group, left.fingerprint, left.run_id) == ("gallery-2", "def", "run-1")
+    assert open_intents(database, "plytix") == [two]
+    assert _runs(database, "plytix") == ["run-1"]
     assert len(open_intents(database, "edge")) == 1
 
 
 def test_a_second_attempt_on_a_group_replaces_the_first(database: sa.Engine) -> None:
-    begin_intent(database, "plytix", "gallery-1", "abc", "run-1")
-    begin_intent(database, "plytix", "gallery-1", "xyz", "run-2")
-    (only,) = open_intents(database, "plytix")
-    assert (only.fingerprint, only.run_id) == ("xyz", "run-2")
+    begin_intent(database, "plytix", Intent("gallery-1", "abc"), "run-1")
+    begin_intent(database, "plytix", Intent("gallery-1", "xyz"), "run-2")
+    assert open_intents(database, "plytix") == [Intent("gallery-1", "xyz")]
+    assert _runs(database, "plytix") == ["run-2"]

@@ -8,14 +8,13 @@ import time
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.database import with_driver
+from imagesync_pipelines.storage.database import account_lock, with_driver
 from imagesync_pipelines.storage.errors import AccountBusyError
 from imagesync_pipelines.storage.installation import Locations
-from imagesync_pipelines.storage.locks import account_lock
 
 HOLDER = """
 import sys, time, sqlalchemy as sa
-from imagesync_pipelines.storage.locks import account_lock
+from imagesync_pipelines.storage.database import account_lock
 with account_lock(sa.create_engine(sys.argv[1]), "image_db", 0):
     print("held", flush=True)
     time.sleep(60)

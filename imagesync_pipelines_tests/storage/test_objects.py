@@ -12,10 +12,10 @@ from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from imagesync_pipelines.settings import Settings, SettingsError
-from imagesync_pipelines.storage.embedded_s3 import embedded_s3
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.objects import (
-    ObjectStoreError,
     S3Place,
+    embedded_s3,
     ensure_bucket,
     error_code,
     s3_client,
@@ -76,13 +76,13 @@ def test_the_embedded_store_refuses_other_keys_and_shows_none_on_its_command_lin
         with pytest.raises(ClientError) as refused:
             wrong.get_object(Bucket=place.bucket, Key="a")
         assert error_code(refused.value) == "SignatureDoesNotMatch"
-        with pytest.raises(ObjectStoreError, match="refuses the bucket"):
+        with pytest.raises(StorageError, match="refuses the bucket"):
             ensure_bucket(wrong, place.bucket)
 
 
 def test_the_embedded_store_ends_with_a_process_that_is_killed(tmp_path: Path) -> None:
     script = (
-        "import sys, time; from pathlib import Path; from imagesync_pipelines.storage.embedded_s3 import embedded_s3\n"
+        "import sys, time; from pathlib import Path; from imagesync_pipelines.storage.objects import embedded_s3\n"
         "with embedded_s3(Path(sys.argv[1])): print('up', flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)
@@ -100,7 +100,7 @@ def test_a_taken_port_is_named(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with (
-            pytest.raises(ObjectStoreError, match="address already in use"),
+            pytest.raises(StorageError, match="address already in use"),
             embedded_s3(tmp_path, port=taken.getsockname()[1]),
         ):
             pass
@@ -111,7 +111,7 @@ def test_a_store_that_does_not_answer_is_said_so() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         place = S3Place(f"http://127.0.0.1:{free.getsockname()[1]}", "k" * 20, SecretStr("s" * 20), "us-east-1", "b")
-    with pytest.raises(ObjectStoreError, match="does not answer"):
+    with pytest.raises(StorageError, match="does not answer"):
         ensure_bucket(s3_client(place), "b")
 
 

@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.errors import PlanDamagedError, PlanMissingError
-from imagesync_pipelines.storage.plans import NewPlan, Plans
+from imagesync_pipelines.storage.errors import PlanMissingError
+from imagesync_pipelines.storage.plans import Lineage, NewPlan, Plans
 
 ROWS = pd.DataFrame(
     {
@@ -38,7 +38,7 @@ def plans(request: pytest.FixtureRequest, database: sa.Engine, tmp_path: Path) -
 def test_a_plan_comes_back_as_it_was_saved(plans: Plans) -> None:
     plan = plans.save(ROWS, [PAYLOAD], _new())
     pd.testing.assert_frame_equal(plans.load(plan), ROWS)
-    pd.testing.assert_frame_equal(plans.load_payload(plan), PAYLOAD)
+    pd.testing.assert_frame_equal(plans.need_payload(plan), PAYLOAD)
     header = plans.header(plan)
     assert (header.connector, header.run_id, header.scan_id, header.applied_at) == ("image_db", "run-1", 3, None)
     assert (header.scope, header.counts, header.cost) == (_new().scope, _new().counts, _new().cost)
@@ -47,15 +47,14 @@ def test_a_plan_comes_back_as_it_was_saved(plans: Plans) -> None:
 def test_a_plan_without_rows_or_payload_is_a_plan(plans: Plans) -> None:
     plan = plans.save(ROWS.iloc[:0], None, _new())
     pd.testing.assert_frame_equal(plans.load(plan), ROWS.iloc[:0])
-    assert plans.load_payload(plan) is None
 
 
 def test_a_payload_comes_back_in_the_portions_in_which_it_was_saved(plans: Plans) -> None:
     plan = plans.save(ROWS, (PAYLOAD.assign(key=[key]) for key in ("1/10", "1/11")), _new())
     portions = plans.payload_portions(plan)
     assert [list(portion["key"]) for portion in portions] == [["1/10"], ["1/11"]]
-    assert list(plans.load_payload(plan)["key"]) == ["1/10", "1/11"]
-    with pytest.raises(PlanMissingError, match="was stored without the rows it needs; plan again"):
+    assert list(plans.need_payload(plan)["key"]) == ["1/10", "1/11"]
+    with pytest.raises(PlanMissingError, match="was stored without what applying needs; plan again"):
         plans.payload_portions(plans.save(ROWS, None, _new()))
 
 
@@ -63,16 +62,16 @@ def test_no_portion_of_a_damaged_payload_is_given(plans: Plans) -> None:
     plan = plans.save(ROWS, [PAYLOAD, PAYLOAD], _new())
     file = plans.root / plans.header(plan).path / "payload.parquet"
     file.write_bytes(file.read_bytes()[:-1] + b"?")
-    with pytest.raises(PlanDamagedError, match="plan again"):
+    with pytest.raises(PlanMissingError, match=f"plan {plan} is damaged.*plan again"):
         plans.payload_portions(plan)
 
 
 def test_the_latest_plan_is_the_connectors_own(plans: Plans) -> None:
-    assert plans.latest("image_db") is None
+    assert plans.newest(1, "image_db") == []
     plans.save(ROWS, None, _new())
     newest = plans.save(ROWS, None, _new())
     plans.save(ROWS, None, _new("plytix"))
-    assert plans.latest("image_db") == plans.header(newest)
+    assert plans.newest(1, "image_db") == [plans.header(newest)]
     assert [header.id for header in plans.all("image_db")] == [newest, newest - 1]
 
 
@@ -81,13 +80,14 @@ def test_a_plan_that_is_asked_for_is_of_that_part_of_the_connector_and_never_ano
         plans.save(ROWS, None, replace(_new(connector), scope={"store": store}))
         for connector, store in (("edge", "quiet"), ("edge", "busy"), ("plytix", "busy"))
     )
-    assert plans.asked("edge", busy, {"store": "busy"}).id == busy
-    assert plans.asked("edge", quiet).id == quiet
+    run = Lineage("a run without a plan")
+    assert plans.to_apply("edge", run, busy, {"store": "busy"}).id == busy
+    assert plans.to_apply("edge", run, quiet).id == quiet
     for other in (quiet, plytix):
         with pytest.raises(PlanMissingError, match=f"Plan {other} is none of edge/busy"):
-            plans.asked("edge", other, {"store": "busy"})
+            plans.to_apply("edge", run, other, {"store": "busy"})
     with pytest.raises(PlanMissingError, match="no plan 999"):
-        plans.asked("edge", 999)
+        plans.to_apply("edge", run, 999)
 
 
 def test_a_plan_without_what_applying_needs_is_not_applied(plans: Plans) -> None:
@@ -125,7 +125,7 @@ def test_a_busy_store_does_not_push_out_the_plans_of_another(plans: Plans) -> No
     assert [header.id for header in plans.all("edge")] == [busy[3], busy[2], quiet]
     assert [header.id for header in plans.all("edge", {"store": "quiet"})] == [quiet]
     pd.testing.assert_frame_equal(plans.load(quiet), ROWS)
-    pd.testing.assert_frame_equal(plans.load_payload(quiet), PAYLOAD)
+    pd.testing.assert_frame_equal(plans.need_payload(quiet), PAYLOAD)
     assert {place.name for place in (plans.root / "plans/edge").iterdir()} == {str(one) for one in (quiet, *busy[2:])}
 
 
@@ -137,7 +137,7 @@ def test_a_damaged_plan_is_never_applied(plans: Plans, damage: str) -> None:
     if damage == "one byte changed":
         body[200] ^= 0xFF
     file.write_bytes(bytes(body[: {"cut short": -10, "emptied": 0}.get(damage, len(body))]))
-    with pytest.raises(PlanDamagedError, match=f"plan {plan} is damaged.*plan again"):
+    with pytest.raises(PlanMissingError, match=f"plan {plan} is damaged.*plan again"):
         plans.load(plan)
 
 

@@ -4,12 +4,12 @@ import pytest
 import sqlalchemy as sa
 from upath import UPath
 
-from imagesync_pipelines.storage.errors import ScanMissingError
-from imagesync_pipelines.storage.raw_pages import RawPages
+from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.scans import (
     OPEN,
     PROVEN,
     UNPROVEN,
+    RawPages,
     finish_scan,
     get_scan,
     latest_scan,
@@ -17,13 +17,13 @@ from imagesync_pipelines.storage.scans import (
     void_scan,
 )
 
-COUNTS = {"page_length": 20, "first_count": 2489, "last_count": 2489, "pages": 125, "calls": 127, "received": 2**33}
+COUNTS = {"page_length": 20, "first_count": 2489, "last_count": 2489, "pages": 125, "calls": 127, "bytes": 2**33}
 
 
 def test_a_scan_keeps_what_was_asked_and_what_was_seen(database: sa.Engine) -> None:
     scan = start_scan(database, "image_db", page_size=100, block_size=10)
     assert get_scan(database, scan).state == OPEN
-    done = finish_scan(database, scan, state=PROVEN, **COUNTS)
+    done = finish_scan(database, scan, "", **COUNTS)
     assert (done.page_size, done.page_length, done.block_size, done.pages) == (100, 20, 10, 125)
     assert (done.first_count, done.last_count, done.calls, done.bytes) == (2489, 2489, 127, 2**33)
     assert (done.state, done.reason) == (PROVEN, "")
@@ -34,7 +34,7 @@ def test_a_scan_ends_when_its_last_page_came(database: sa.Engine) -> None:
     scan = start_scan(database, "image_db", page_size=100, block_size=10)
     pages = RawPages(database, UPath("memory://scans"), "image_db")
     times = [pages.put(scan, page, b"x", records=1).fetched_at for page in (2, 1)]
-    done = finish_scan(database, scan, state=PROVEN, **COUNTS)
+    done = finish_scan(database, scan, "", **COUNTS)
     assert done.ended_at == max(times)
     assert done.started_at <= min(times)
 
@@ -42,14 +42,14 @@ def test_a_scan_ends_when_its_last_page_came(database: sa.Engine) -> None:
 def test_a_scan_that_was_voided_while_open_does_not_become_proven(database: sa.Engine) -> None:
     scan = start_scan(database, "image_db", page_size=100, block_size=10)
     void_scan(database, scan, "pages 1-10 were read again by themselves")
-    done = finish_scan(database, scan, state=PROVEN, **COUNTS)
+    done = finish_scan(database, scan, "", **COUNTS)
     assert (done.state, done.reason) == (UNPROVEN, "pages 1-10 were read again by themselves")
     assert done.pages == 125
 
 
 def test_voiding_takes_a_proof_away_and_the_first_reason_stays(database: sa.Engine) -> None:
     scan = start_scan(database, "image_db", page_size=100, block_size=10)
-    finish_scan(database, scan, state=PROVEN, **COUNTS)
+    finish_scan(database, scan, "", **COUNTS)
     assert void_scan(database, scan, "first").reason == "first"
     assert void_scan(database, scan, "second").reason == "first"
     assert get_scan(database, scan).state == UNPROVEN
@@ -58,20 +58,20 @@ def test_voiding_takes_a_proof_away_and_the_first_reason_stays(database: sa.Engi
 def test_the_latest_scan_is_the_connectors_own_and_came_to_its_end(database: sa.Engine) -> None:
     scan = start_scan(database, "image_db", page_size=100, block_size=10)
     assert latest_scan(database, "image_db") is None
-    finish_scan(database, scan, state=PROVEN, **COUNTS)
+    finish_scan(database, scan, "", **COUNTS)
     other = start_scan(database, "another", page_size=100, block_size=10)
-    finish_scan(database, other, state=PROVEN, **COUNTS)
+    finish_scan(database, other, "", **COUNTS)
     start_scan(database, "image_db", page_size=100, block_size=10)
     assert latest_scan(database, "image_db").id == scan
 
 
-@pytest.mark.parametrize("act", [void_scan, lambda e, w, _: finish_scan(e, w, state=PROVEN, **COUNTS)])
+@pytest.mark.parametrize("act", [void_scan, lambda e, w, _: finish_scan(e, w, "", **COUNTS)])
 def test_a_scan_that_is_not_there_is_said_so(database: sa.Engine, act: object) -> None:
-    with pytest.raises(ScanMissingError, match=r"no scan 77.*new scan"):
+    with pytest.raises(StorageError, match=r"no scan 77.*new scan"):
         act(database, 77, "reason")  # type: ignore[operator]
 
 
-def test_a_scan_does_not_end_open(database: sa.Engine) -> None:
+def test_a_scan_that_ends_with_a_reason_is_unproven(database: sa.Engine) -> None:
     scan = start_scan(database, "image_db", page_size=100, block_size=10)
-    with pytest.raises(ValueError, match="proven or unproven"):
-        finish_scan(database, scan, state=OPEN, **COUNTS)
+    done = finish_scan(database, scan, "page 3 is missing", **COUNTS)
+    assert (done.state, done.reason, done.pages) == (UNPROVEN, "page 3 is missing", 125)

@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 import pandas as pd
 
 from imagesync_pipelines.errors import AnswerLostError
+from imagesync_pipelines.storage.outbox import Intent
+from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import group_works, outcomes
 from imagesync_pipelines.sync.frames import ROW_COLUMNS
-from imagesync_pipelines.sync.model import Change, GroupWork, Intent, Outcome, PlanRow, QuarantineItem, RowResult
+from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
 from imagesync_pipelines.sync.plan import group_states
 from imagesync_pipelines.sync.remote import MOVED, moved_groups
 

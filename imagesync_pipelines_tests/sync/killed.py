@@ -11,13 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 import pandas as pd
 import psycopg
 
+from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines.sync.apply import apply_database, group_works, outcomes
 from imagesync_pipelines.sync.guard import guard
 from imagesync_pipelines.sync.model import (
     Change,
     DeletionLimits,
     GroupWork,
-    Intent,
     Outcome,
     PlanRow,
     Proof,

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import SHOWN_ERRORS, Applied, answers, apply_database, group_works
 from imagesync_pipelines.sync.model import (
     Change,
     Outcome,
     PlanRow,
     Proof,
-    QuarantineItem,
     RowResult,
     Scope,
     group_state,

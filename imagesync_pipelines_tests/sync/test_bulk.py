@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
+from imagesync_pipelines.storage.outbox import Intent
+from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.plan import build_plan, group_states
 from imagesync_pipelines.sync.remote import UNSETTLED, recover
 from imagesync_pipelines_tests.sync.fakes import FakeRemote

@@ -13,11 +13,12 @@ from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.errors import HandOverMissingError, NoPlanOfThisRunError
 from imagesync_pipelines.storage.handovers import KEPT_RUNS
 from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.plans import CLEAN_UP, Lineage
 from imagesync_pipelines.storage.schema import handover
 from imagesync_pipelines.sync.frames import PLAN_COLUMNS
 from imagesync_pipelines.sync.model import PlanCost
 from imagesync_pipelines.sync.planned import Planned, store_plan
-from imagesync_pipelines.sync.steps import CLEAN_UP, Lineage, RunContext
+from imagesync_pipelines.sync.steps import RunContext
 
 NOTHING = Planned(pd.DataFrame(columns=list(PLAN_COLUMNS)), pd.DataFrame(columns=["key", "reason"]), PlanCost(0, 0, 0))
 

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.upstream.rate_limiter import Pacer
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, pause_after
+from imagesync_pipelines.upstream.transport import Pacer
 from imagesync_pipelines_tests.upstream.servers import FakeTime
 
 
 def test_calls_are_at_least_the_interval_apart() -> None:
     fake = FakeTime()
-    pacer = Pacer(2.0, clock=fake.clock, sleep=fake.sleep)
+    pacer = Pacer(2.0, Timing(clock=fake.clock, sleep=fake.sleep))
     for _ in range(3):
         pacer.wait()
     assert fake.sleeps == [2.0, 2.0]
@@ -22,7 +22,7 @@ def test_calls_are_at_least_the_interval_apart() -> None:
 
 def test_time_that_has_passed_anyway_is_not_waited_for_again() -> None:
     fake = FakeTime()
-    pacer = Pacer(2.0, clock=fake.clock, sleep=fake.sleep)
+    pacer = Pacer(2.0, Timing(clock=fake.clock, sleep=fake.sleep))
     pacer.wait()
     fake.now += 1.5
     pacer.wait()
@@ -38,7 +38,7 @@ def test_threads_get_turns_of_their_own() -> None:
         with lock:
             turns.append(seconds)
 
-    pacer = Pacer(1.0, clock=lambda: 0.0, sleep=note)
+    pacer = Pacer(1.0, Timing(clock=lambda: 0.0, sleep=note))
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: pacer.wait(), range(20)))
     assert sorted(turns) == [float(number) for number in range(1, 20)]

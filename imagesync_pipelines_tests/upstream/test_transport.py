@@ -18,11 +18,10 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.rate_limiter import RateLimit, RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, SessionPolicy
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
-from imagesync_pipelines.upstream.transport import Dialect, Transport
+from imagesync_pipelines.upstream.transport import Dialect, RateLimit, RateLimiter, Transport
 from imagesync_pipelines_tests.upstream.servers import FakeTime, Request, Served, http, in_turn, json_answer, serve
 
 READ = ApiRequest("GET", "things")

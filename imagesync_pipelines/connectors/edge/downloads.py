@@ -40,8 +40,8 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.rate_limiter import Pacer
 from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.transport import Pacer
 
 if TYPE_CHECKING:
     # It is in obstore's types only.
@@ -147,7 +147,7 @@ class Downloads:
     ) -> None:
         self.open_photo, self.settings, self.check = open_photo, settings, check
         self.timing = timing or Timing()
-        self.pacer = Pacer(settings.pace_ms / 1000, clock=self.timing.clock, sleep=self.timing.sleep)
+        self.pacer = Pacer(settings.pace_ms / 1000, self.timing)
         self.budget = Budget(settings.memory_budget)
 
 

@@ -20,7 +20,7 @@ from imagesync_pipelines.connectors.edge.client.api import HeadOfficeApi, Illegi
 from imagesync_pipelines.connectors.edge.model import EDGE, Photo, fingerprint
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.storage import mirror
-from imagesync_pipelines.storage.scans import PROVEN, UNPROVEN, finish_scan, start_scan
+from imagesync_pipelines.storage.scans import finish_scan, start_scan
 from imagesync_pipelines.sync.guard import why_unproven
 from imagesync_pipelines.upstream.errors import UpstreamError
 
@@ -171,14 +171,13 @@ def take_listing(
         finish_scan(
             engine,
             scan_id,
-            state=UNPROVEN if reason else PROVEN,
-            reason=reason,
+            reason,
             page_length=settings.page_size,
             first_count=scan.totals[0],
             last_count=scan.totals[-1],
             pages=len(scan.totals),
             calls=calls,
-            received=received,
+            bytes=received,
         )
     lag = None
     if before is not None and scan.ho_time is not None:

@@ -17,9 +17,9 @@ from imagesync_pipelines.connectors.edge.model import EDGE
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
 from imagesync_pipelines.connectors.edge.store_schema import create_or_check, require_ready
 from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.storage.schema import mirror
 from imagesync_pipelines.sync.connector import ImagePlace
-from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.steps import CheckResult, RunContext, StepResult, Summary, Texts
 from imagesync_pipelines.upstream.retries import Timing
 

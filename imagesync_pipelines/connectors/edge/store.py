@@ -21,10 +21,9 @@ from imagesync_pipelines.connectors.edge.accounts import EdgeStore
 from imagesync_pipelines.connectors.edge.errors import StoreUnreachableError
 from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.storage.copying import frame_of
-from imagesync_pipelines.storage.database import create_database, engine_of
+from imagesync_pipelines.storage.database import account_lock, create_database, engine_of
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
 from imagesync_pipelines.storage.installation import Installation
-from imagesync_pipelines.storage.locks import account_lock
 
 # A store's table is one of these (docs/contracts/edge.md); a Django application of the store makes the second.
 TABLES = ("product_photo", "core_productphoto")

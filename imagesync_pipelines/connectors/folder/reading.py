@@ -28,8 +28,8 @@ from imagesync_pipelines.storage import mirror, scans
 from imagesync_pipelines.storage.contents import Contents, own_source
 from imagesync_pipelines.storage.errors import StorageError
 from imagesync_pipelines.storage.files import open_root
+from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.steps import RunContext, StepResult, Texts
 
 Run = RunContext[FolderSettings]
@@ -110,16 +110,7 @@ def scan(context: Run, root: UPath) -> FilesScan:
             mirror.merge(connection, NAME, "", scan_id)
             gone = 0 if reason else mirror.mark_missing_gone(connection, NAME, "", "not in the folder")
             live = mirror.count_live(connection, NAME, "")
-    scans.finish_scan(
-        engine,
-        scan_id,
-        state=scans.UNPROVEN if reason else scans.PROVEN,
-        reason=reason,
-        page_length=None,
-        first_count=len(there),
-        last_count=len(there),
-        pages=1,
-    )
+    scans.finish_scan(engine, scan_id, reason, first_count=len(there), last_count=len(there), pages=1)
     if not reason:
         waiting = {one.key for one in context.quarantine.list() if one.stage == STAGE}
         context.quarantine.clear(sorted(waiting - reader.set_aside.keys()))

@@ -42,7 +42,7 @@ def few_records_are_rejected(context: Run) -> Mapping[str, CheckResult]:
 
 def few_articles_are_unmatched(context: Run) -> Mapping[str, CheckResult]:
     """Whether the share of article links without a product is allowed."""
-    header = context.plan_to_look_at()
+    header = context.plans.to_look_at(context.connector, context.lineage)
     scope = header.scope if header is not None else {}
     unmatched, matched = (int(scope.get(name, 0)) for name in ("unmatched", "matched"))
     return {"few_articles_are_unmatched": _share(unmatched, matched, context.settings.image_db_max_unmatched_share)}

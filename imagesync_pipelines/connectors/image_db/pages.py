@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastThe
 from imagesync_pipelines.connectors.image_db.records import PageContent
 from imagesync_pipelines.connectors.image_db.settings import ImageDbSettings
 from imagesync_pipelines.storage import scans
-from imagesync_pipelines.storage.raw_pages import PageEntry, RawPages
+from imagesync_pipelines.storage.scans import PageEntry, RawPages
 from imagesync_pipelines.storage.schema import product_image
 from imagesync_pipelines.sync.apply import side_by_side
 from imagesync_pipelines.sync.guard import why_unproven
@@ -319,14 +319,13 @@ def _finish(engine: sa.Engine, reading: Reading) -> None:
     scans.finish_scan(
         engine,
         reading.scan_id,
-        state=scans.PROVEN if reading.complete else scans.UNPROVEN,
-        reason=reading.reason,
+        reading.reason,
         page_length=reading.page_length,
         first_count=counts[0],
         last_count=counts[-1],
         pages=len(reading.pages),
         calls=reading.calls,
-        received=reading.bytes,
+        bytes=reading.bytes,
     )
 
 

@@ -26,12 +26,12 @@ from imagesync_pipelines.products.exports import write_exports
 from imagesync_pipelines.products.showing import pictures_of_rows
 from imagesync_pipelines.products.target import Payload, external_ids_of, read_current
 from imagesync_pipelines.storage.handovers import HandOvers
-from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.storage.plans import PIECE, PlanHeader
 from imagesync_pipelines.sync.apply import collector_paused
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.model import Proof, Scope
 from imagesync_pipelines.sync.planned import BATCH, Loaded, Planned, load_plan, plan_result, rows_to_show, store_plan
-from imagesync_pipelines.sync.steps import PIECE, Pictures, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
 
 THUMBNAIL_BYTES = 2 * 1024 * 1024

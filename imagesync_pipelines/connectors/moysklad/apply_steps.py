@@ -38,8 +38,8 @@ from imagesync_pipelines.imaging.derivatives import CannotShrinkError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Contents
 from imagesync_pipelines.storage.mirror import read_mirror
+from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.apply import APPLY_STAGE, Applied, error_reason
-from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.planned import (
     ApplyOptions,
     applied_summary,
@@ -126,8 +126,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
 
 def pictures_of_plan(child: ChildRun, plan_id: int, number: int) -> Pictures:
     """The first images of a stored plan whose content is kept, each once, for people to see what changes."""
-    payload = child.context.plans.load_payload(plan_id)
-    tasks = tasks_of(payload) if payload is not None else {}
+    tasks = tasks_of(child.context.plans.need_payload(plan_id))
     names = {source_of(image.source): image.filename for task in tasks.values() for image in task.images}
     kept = child.contents.find(names)
     shown = [(name, source) for source, name in names.items() if source in kept][:number]
@@ -299,15 +298,15 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
         return
     mapped, read = left_by(context, ENTITY_MAP, ChildMap), reading_of(context)
     unmapped = {one.key: one.reason for one in (mapped.unmapped if mapped is not None else ())}
-    aside = [entry for entry in context.quarantine.list() if entry.run_id == context.run_id and entry.group_key]
+    aside = [entry for entry in context.quarantine.list() if entry.run_id == context.run_id and entry.group]
     # What another attempt may make as the main account has it.
     failed = dict(read.unread) if read is not None else {}
     failed |= dict.fromkeys(applied.refused_in, stopped or CHANGED)
     failed |= {one.group: UNSETTLED for one in child.state.open_intents() if one.group not in unmapped}
-    failed |= {str(entry.group_key): entry.reason for entry in aside if entry.stage != REFUSED_STAGE}
+    failed |= {str(entry.group): entry.reason for entry in aside if entry.stage != REFUSED_STAGE}
     with child.engine.connect() as connection:
         known = set(read_mirror(connection, NAME, MAIN)["key"])
-    notes = {str(entry.group_key): entry.reason for entry in aside} | unmapped
+    notes = {str(entry.group): entry.reason for entry in aside} | unmapped
     notes |= dict.fromkeys({request.entity for request in held} - known, NOT_IN_MAIN)
     by_end: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for request in held:

@@ -35,13 +35,13 @@ from imagesync_pipelines.connectors.moysklad.model import NAME, ChildRecord, Man
 from imagesync_pipelines.connectors.moysklad.rules import source_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.settings import SettingsError
-from imagesync_pipelines.storage import intents
 from imagesync_pipelines.storage.contents import Content, Contents
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.mirror import move_cursor, read_cursors
+from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
 from imagesync_pipelines.storage.schema import moysklad_account
 from imagesync_pipelines.storage.schema import moysklad_child_images as lists
-from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
+from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
 
 # Where an image in quarantine failed that the account will not take, however often it is sent.
@@ -111,11 +111,11 @@ class ChildState:
 
     def open_intents(self) -> list[Intent]:
         """The entities whose outcome is unknown."""
-        return [Intent(entry.group, entry.fingerprint) for entry in intents.open_intents(self.engine, self.owner)]
+        return open_intents(self.engine, self.owner)
 
     def begin(self, intent: Intent) -> None:
         """Write and commit that an entity is about to be written."""
-        intents.begin_intent(self.engine, self.owner, intent.group, intent.fingerprint, self.run_id)
+        begin_intent(self.engine, self.owner, intent, self.run_id)
 
     def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
         """Close the intent of an entity."""
@@ -128,7 +128,7 @@ class ChildState:
     def close(self, groups: Collection[str]) -> None:
         """Close the intents of entities whose outcome is known, or which are gone."""
         with self.engine.begin() as connection:
-            intents.close_intents(connection, self.owner, groups)
+            close_intents(connection, self.owner, groups)
 
     def _put(self, records: Mapping[str, ChildRecord], *replaced: str) -> None:
         """Write records; of entities that have one only these columns are replaced."""

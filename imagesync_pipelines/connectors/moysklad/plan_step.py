@@ -71,11 +71,12 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         found = plan_child(entities, ids, records, child.child, limit, limits, refused)
         # What the main account no longer has on these entities, or the account is not to get, is set aside no more.
         planned_keys, groups = set(found.plan["key"]), {entity.key for entity in entities} & ids.keys()
-        aside = [one for one in context.quarantine.list() if one.group_key in groups and one.key not in planned_keys]
+        aside = [one for one in context.quarantine.list() if one.group in groups and one.key not in planned_keys]
         context.quarantine.clear([one.key for one in aside])
     names = {source_of(source): source for source in needed_of(found.tasks, records)}
     kept = {names[name] for name in child.contents.find(names)}
-    cost, said = cost_of(found.tasks, records, child.child, kept, main_weight=main.weight, child_weight=api.weight)
+    weights = {"main_weight": main.limiter.weight(), "child_weight": api.limiter.weight()}
+    cost, said = cost_of(found.tasks, records, child.child, kept, **weights)
     earlier = 0
     for entity in entities:
         known = records.get(entity.key, ChildRecord())

@@ -53,7 +53,7 @@ def assets(context: Run, options: ApplyOptions, api: PlytixApi) -> StepResult:
         failed=failed,
         left=left,
         stopped=stopped,
-        goes_on_at=api.free_at,
+        goes_on_at=api.limiter.free_at,
         calls=api.calls - calls,
     )
     context.keep("assets", done)
@@ -139,7 +139,7 @@ def product_images(context: Run, options: ApplyOptions, api: PlytixApi) -> StepR
         ],
         warnings=summary.warnings,
         summary=summary,
-        goes_on_at=api.free_at or made.goes_on_at or goes_on_at,
+        goes_on_at=api.limiter.free_at or made.goes_on_at or goes_on_at,
     )
 
 
@@ -162,7 +162,7 @@ def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> list[d
     faults = []
     for entry in context.quarantine.list():
         if entry.run_id == context.run_id and entry.stage == APPLY_STAGE:
-            sku = entry.group_key or ""
+            sku = entry.group or ""
             image = images.get((sku, picture_key(entry.key)))
             faults.append(fault(sku, entry.reason, image.url if image else ""))
     faults.sort(key=itemgetter("product_sku", "url"))

@@ -13,10 +13,10 @@ from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.connectors.plytix.galleries import SEPARATOR, Known
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
-from imagesync_pipelines.storage import intents
 from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.outbox import Intent, begin_intent, close_intents, open_intents
 from imagesync_pipelines.storage.schema import plytix_asset, plytix_link
-from imagesync_pipelines.sync.model import GroupWork, Intent, RowResult
+from imagesync_pipelines.sync.model import GroupWork, RowResult
 from imagesync_pipelines.sync.steps import RunContext
 
 CONNECTOR = "plytix"
@@ -113,16 +113,16 @@ class Ledger:
 
     def open_intents(self) -> list[Intent]:
         """The galleries whose outcome is unknown."""
-        return [Intent(entry.group, entry.fingerprint) for entry in intents.open_intents(self.engine, self._owner)]
+        return open_intents(self.engine, self._owner)
 
     def begin(self, intent: Intent) -> None:
         """Write and commit that a gallery is about to be written."""
-        intents.begin_intent(self.engine, self._owner, intent.group, intent.fingerprint, self.run_id)
+        begin_intent(self.engine, self._owner, intent, self.run_id)
 
     def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
         """Close the intent; what the gallery holds since is in the ledger already (end_links)."""
         with self.engine.begin() as connection:
-            intents.close_intents(connection, self._owner, [work.group])
+            close_intents(connection, self._owner, [work.group])
 
     def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
         """Close intents; a link that was about to be made is ours if the gallery holds the image, else forgotten."""
@@ -130,7 +130,7 @@ class Ledger:
         begun = self._links() & among(sku, groups) & plytix_link.c.linked_at.is_(None)
         there = among(sku + SEPARATOR + plytix_link.c.key, current["key"])
         with self.engine.begin() as connection:
-            intents.close_intents(connection, self._owner, groups)
+            close_intents(connection, self._owner, groups)
             connection.execute(plytix_link.update().where(begun, there).values(linked_at=sa.func.now()))
             connection.execute(plytix_link.delete().where(begun))
 

@@ -23,9 +23,10 @@ from imagesync_pipelines.connectors.plytix.report import Basis, basis_of, bounde
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions, PlytixSettings
 from imagesync_pipelines.connectors.plytix.sources import read_sources
+from imagesync_pipelines.storage.plans import CLEAN_UP
 from imagesync_pipelines.sync.model import EFFECTS
 from imagesync_pipelines.sync.planned import deletion_limits, plan_result, rows_to_show, store_plan
-from imagesync_pipelines.sync.steps import CLEAN_UP, Pictures, StepResult, Table, Texts
+from imagesync_pipelines.sync.steps import Pictures, StepResult, Table, Texts
 
 DOUBTFUL = "The file has entries that cannot be read, which may be any product, so nothing counts as gone; the first: "
 # As many as the UI shows of a plan.
@@ -50,7 +51,7 @@ def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResul
         known,
         policy,
         deletion_limits(context.installation.settings, lifted=options.allow_mass_delete),
-        api.limits(),
+        api.limiter.windows(),
         incomplete=chosen.incomplete,
     )
     basis = basis_of(
@@ -86,7 +87,7 @@ def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> St
     read = ProductsRead(run_id=context.run_id, read_at=context.clock(), calls=api.calls - calls)
     known = ledger.known()
     limits = deletion_limits(shared, lifted=options.allow_mass_delete)
-    galleries = plan_removals(products, known, limits, api.limits())
+    galleries = plan_removals(products, known, limits, api.limiter.windows())
     galleries = replace(galleries, warnings=(*source.warnings, *told, *galleries.warnings))
     basis = basis_of(ImagesChosen(source=source.source, set_aside=source.set_aside), products, known)
     return _stored(context, api, galleries, Policy("patch", remove_missing=True), basis, read, made_for=CLEAN_UP)
@@ -108,7 +109,7 @@ def _stored(
     read: the products that it was made from. dry_run, made_for: it is the end of its run, whose report says that
     nothing was written.
     """
-    left = {one.window.seconds: one.left for one in api.left()}
+    left = {one.window.seconds: one.left for one in api.limiter.left()}
     tasks = tasks_of(galleries.payload[0])
     images = images_of(tasks)
     rows = galleries.plan

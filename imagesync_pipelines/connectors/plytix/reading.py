@@ -30,8 +30,8 @@ from imagesync_pipelines.connectors.plytix.rules import (
 from imagesync_pipelines.connectors.plytix.settings import ListingsOptions, plytix_accounts
 from imagesync_pipelines.connectors.plytix.sources import as_amazon_has_them, named_products, only, read_sources
 from imagesync_pipelines.settings import SettingsError
+from imagesync_pipelines.storage.quarantine import QuarantineItem
 from imagesync_pipelines.sync.connector import NoOptions
-from imagesync_pipelines.sync.model import QuarantineItem
 from imagesync_pipelines.sync.steps import StepResult, Table, Texts
 
 LISTING_STAGE = "listing"
@@ -164,7 +164,7 @@ def products(context: Run, _: NoOptions, api: PlytixApi) -> StepResult:
             _settle(ledger, [found[sku] for sku in unsettled if sku in found])
         except HourSpentError as error:
             read = ProductsRead(
-                run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.free_at
+                run_id=context.run_id, read_at=context.clock(), stopped=str(error), goes_on_at=api.limiter.free_at
             )
     read = read.model_copy(update={"calls": api.calls - calls})
     context.keep("products", read)

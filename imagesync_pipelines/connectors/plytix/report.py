@@ -14,7 +14,7 @@ from imagesync_pipelines.connectors.plytix.model import ImagesChosen, Listing, P
 from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT, Task, images_of, tasks_of
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.files import write_whole
-from imagesync_pipelines.storage.plans import PlanHeader, Plans
+from imagesync_pipelines.storage.plans import PAYLOAD, PlanHeader, Plans
 from imagesync_pipelines.storage.schema import plytix_link, product
 from imagesync_pipelines.sync.connector import ImagePlace, RowPictures
 from imagesync_pipelines.sync.steps import Json
@@ -160,7 +160,7 @@ def pictures_of(
     engine: sa.Engine, storage: UPath, header: PlanHeader, rows: Sequence[Mapping[str, Any]]
 ) -> list[RowPictures]:
     """The picture that a gallery gets, of each row of a plan; what Plytix showed before is in Plytix only."""
-    payload = Plans(engine, storage).load_payload(header.id)
+    payload = Plans(engine, storage).need_payload(header.id) if PAYLOAD in header.files else None
     groups = {str(row["group"]) for row in rows}
     images = {} if payload is None else images_of(tasks_of(payload[payload["group"].isin(groups)]))
     query = sa.select(product.c.sku, product.c.id).where(among(product.c.sku, groups), product.c.left_erp_at.is_(None))

@@ -39,9 +39,8 @@ from imagesync_pipelines.sandbox.head_office.watching import (
 )
 from imagesync_pipelines.sandbox.ledger import CallLedger
 from imagesync_pipelines.sandbox.server import StandIn, bind, running, url_of
-from imagesync_pipelines.storage.embedded_s3 import BUCKET, embedded_s3
 from imagesync_pipelines.storage.files import write_whole
-from imagesync_pipelines.storage.objects import S3Place, s3_client
+from imagesync_pipelines.storage.objects import BUCKET, S3Place, embedded_s3, s3_client
 from imagesync_pipelines.web.head_office import tables as t
 from imagesync_pipelines.web.head_office.app import build_app
 from imagesync_pipelines.web.head_office.catalogue import add_account, grant

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError, TimeoutError
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from imagesync_pipelines.storage.errors import PinRefusedError, PlanDamagedError, PlanMissingError
+from imagesync_pipelines.storage.errors import PinRefusedError, PlanMissingError
 from imagesync_pipelines.web.catalogue.admin.dagster import DagsterUnreachableError
 from imagesync_pipelines.web.catalogue.admin.runs import NothingToStartError
 from imagesync_pipelines.web.catalogue.admin.sessions import NO_STORE, LoginNeededError
@@ -32,7 +32,6 @@ SAFE = {
 REFUSALS: dict[type[Exception], int] = {
     CursorError: 400,
     PlanMissingError: 404,
-    PlanDamagedError: 404,
     NothingToStartError: 409,
     PinRefusedError: 409,
     DagsterUnreachableError: 503,

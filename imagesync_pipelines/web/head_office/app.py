@@ -33,7 +33,7 @@ def build_app(office: HeadOffice) -> FastAPI:
 def serve(office: HeadOffice, *, host: str = HOST, port: int = PORT) -> None:
     """Answer requests until a signal ends it; to be called from the main thread.
 
-    Raises ObjectStoreError when the bucket is neither there nor can be made.
+    Raises StorageError when the bucket is neither there nor can be made.
     """
     ensure_bucket(office.s3, office.bucket)
     service.serve(build_app(office), host, port, stop_seconds=STOP_SECONDS)

@@ -14,10 +14,9 @@ from sqlalchemy.exc import OperationalError
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.database import create_database, engine_of
 from imagesync_pipelines.storage.embedded import ensure_server
-from imagesync_pipelines.storage.embedded_s3 import embedded_s3
 from imagesync_pipelines.storage.errors import DatabaseUnreachableError
 from imagesync_pipelines.storage.installation import kept_secret
-from imagesync_pipelines.storage.objects import S3Client, s3_client, s3_place
+from imagesync_pipelines.storage.objects import S3Client, embedded_s3, s3_client, s3_place
 from imagesync_pipelines.web.head_office.tables import create_tables
 
 

@@ -7,7 +7,7 @@ which photos it no longer has, `account_store` says who may read which store, `s
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TIMESTAMP
 
-from imagesync_pipelines.storage.errors import DatabaseVersionError
+from imagesync_pipelines.storage.errors import StorageError
 
 SCHEMA = "head_office"
 # Any two numbers that nothing else in this database uses as advisory locks ("hoffice" and its successor).
@@ -139,7 +139,7 @@ VERSION = 1 + len(UPGRADES)
 def create_tables(engine: sa.Engine) -> None:
     """Make the tables, or bring older ones up to this code's version; nothing happens when they are.
 
-    Several processes may call this at once: one works, the others wait. Raises DatabaseVersionError.
+    Several processes may call this at once: one works, the others wait. Raises StorageError.
     """
     with engine.begin() as connection:
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
@@ -150,7 +150,7 @@ def create_tables(engine: sa.Engine) -> None:
             return
         there = connection.execute(sa.select(version.c.number)).scalar_one()
         if there > VERSION:
-            raise DatabaseVersionError(
+            raise StorageError(
                 f"The head office's tables are at version {there}, this program knows up to {VERSION}. "
                 "Install the newer program; nothing was changed."
             )

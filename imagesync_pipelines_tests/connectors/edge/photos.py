@@ -19,7 +19,8 @@ from imagesync_pipelines.connectors.edge.model import Photo, fingerprint
 from imagesync_pipelines.connectors.edge.planning import Payloads, payload_of, plan_photos
 from imagesync_pipelines.connectors.edge.settings import MEGABYTE, EdgeSettings
 from imagesync_pipelines.connectors.edge.store import StoreDatabase
-from imagesync_pipelines.sync.model import DeletionLimits, Proof, QuarantineItem, Scope
+from imagesync_pipelines.storage.quarantine import QuarantineItem
+from imagesync_pipelines.sync.model import DeletionLimits, Proof, Scope
 from imagesync_pipelines.upstream.retries import Timing
 
 START = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)

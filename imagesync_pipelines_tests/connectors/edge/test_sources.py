@@ -15,8 +15,7 @@ from imagesync_pipelines.connectors.edge.downloads import (
 )
 from imagesync_pipelines.connectors.edge.errors import ObjectMissingError
 from imagesync_pipelines.connectors.edge.settings import EdgeSettings
-from imagesync_pipelines.storage.embedded_s3 import embedded_s3
-from imagesync_pipelines.storage.objects import S3Place, s3_client
+from imagesync_pipelines.storage.objects import S3Place, embedded_s3, s3_client
 from imagesync_pipelines.upstream.errors import CredentialsError, UnavailableError
 from imagesync_pipelines_tests.connectors.edge.photos import photo, picture, settings_of
 

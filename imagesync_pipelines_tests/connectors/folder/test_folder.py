@@ -22,11 +22,11 @@ from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.settings import Settings, SettingsError
 from imagesync_pipelines.storage.contents import Contents, own_address, own_source, own_source_at
 from imagesync_pipelines.storage.installation import Installation, Locations
-from imagesync_pipelines.storage.plans import Plans
+from imagesync_pipelines.storage.plans import Lineage, Plans
 from imagesync_pipelines.storage.schema import product, product_image, unmatched_article
 from imagesync_pipelines.sync.connector import NoOptions, RowPictures
 from imagesync_pipelines.sync.planned import ApplyOptions
-from imagesync_pipelines.sync.steps import Lineage, RunContext, StepResult
+from imagesync_pipelines.sync.steps import RunContext, StepResult
 
 SKUS = ("10", "10_2", "Bär", "20", "30", "40")
 URL = "https://images.example.com"

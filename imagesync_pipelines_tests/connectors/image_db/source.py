@@ -23,9 +23,10 @@ from imagesync_pipelines.products import erp
 from imagesync_pipelines.products import table as products
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, open_locations
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.model import DeletionLimits
-from imagesync_pipelines.sync.steps import Lineage, Progress, StepResult, Summary, Texts, silent
+from imagesync_pipelines.sync.steps import Progress, StepResult, Summary, Texts, silent
 from imagesync_pipelines.upstream.session import UpstreamSession
 from imagesync_pipelines_tests.connectors.image_db.made_up import link, page, record
 from imagesync_pipelines_tests.upstream.servers import Request, Served, http, serve, session_for

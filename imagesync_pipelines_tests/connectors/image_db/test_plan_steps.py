@@ -14,8 +14,8 @@ from imagesync_pipelines.defs.work import is_permanent
 from imagesync_pipelines.errors import ImagesyncError
 from imagesync_pipelines.products import applying
 from imagesync_pipelines.products.primaries import pin_image
+from imagesync_pipelines.storage.database import account_lock
 from imagesync_pipelines.storage.errors import AccountBusyError, PlanMissingError
-from imagesync_pipelines.storage.locks import account_lock
 from imagesync_pipelines.storage.plans import Plans
 from imagesync_pipelines.storage.quarantine import QuarantineTable
 from imagesync_pipelines.storage.schema import product_image
@@ -196,8 +196,7 @@ def test_the_deletion_limits_of_the_settings_holds_removals_back_and_nothing_els
         connector.source.records[:4] = [image(50, SKUS[3])]
         assert connector.sync() == (1, 0, 0)
         assert len(connector.shown()[SKUS[0]]) == 3
-        header = Plans(connector.place.engine, connector.place.storage).latest("image_db")
-        assert header is not None
+        (header,) = Plans(connector.place.engine, connector.place.storage).newest(1, "image_db")
         assert header.scope["held_back"] == 4
         assert "lifted" in header.scope["warnings"][-1]
         assert connector.sync(allow_mass_delete=True) == (0, 0, 4)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from imagesync_pipelines.connectors.image_db.client import PageAnswer
 from imagesync_pipelines.connectors.image_db.errors import BadPageError, PastTheEndError
 from imagesync_pipelines.connectors.image_db.pages import Keep, Pace, Reading, read_pages
-from imagesync_pipelines.storage.raw_pages import PageEntry
+from imagesync_pipelines.storage.scans import PageEntry
 from imagesync_pipelines.upstream.errors import CredentialsError, DeadlineExceededError, UnavailableError, UpstreamError
 
 

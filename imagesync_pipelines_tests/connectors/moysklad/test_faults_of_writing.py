@@ -14,7 +14,7 @@ from imagesync_pipelines.sandbox.faults import Lost, answer
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
 from imagesync_pipelines.sandbox.moysklad.making import catalogue, jpeg
 from imagesync_pipelines.storage.contents import Contents
-from imagesync_pipelines.sync.model import Intent
+from imagesync_pipelines.storage.outbox import Intent
 from imagesync_pipelines_tests.connectors.moysklad.worlds import CHILD, World, open_world
 from imagesync_pipelines_tests.sandbox.mishaps import file_storage_unavailable
 

@@ -29,8 +29,9 @@ from imagesync_pipelines.sandbox.moysklad.model import MoyskladSwitches, StockEn
 from imagesync_pipelines.sandbox.moysklad.server import MoyskladSandbox, moysklad_sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync.model import Change
-from imagesync_pipelines.sync.steps import Lineage, RunContext, StepResult, Summary, Table
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary, Table
 from imagesync_pipelines.upstream.retries import Timing
 
 CHILD = "child-1"

@@ -31,9 +31,10 @@ from imagesync_pipelines.sandbox.plytix.model import NewProduct
 from imagesync_pipelines.sandbox.plytix.server import PlytixSandbox, plytix_sandbox
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
+from imagesync_pipelines.storage.plans import Lineage
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.planned import ApplyOptions
-from imagesync_pipelines.sync.steps import Lineage, RunContext, StepResult, Summary
+from imagesync_pipelines.sync.steps import RunContext, StepResult, Summary
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines_tests.sandbox.amazon.oddities import odd_mapping
 

@@ -21,7 +21,7 @@ from imagesync_pipelines.defs.plytix import FilesSeen
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.storage.embedded_s3 import embedded_s3
+from imagesync_pipelines.storage.objects import embedded_s3
 from imagesync_pipelines.sync import job_runs
 from imagesync_pipelines.sync.job_runs import PARTITION_TAG
 from imagesync_pipelines_tests.plytix_installations import PlytixWorld, plytix_world

@@ -5,7 +5,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.galleries import Row, rows_frame
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
-from imagesync_pipelines.sync.model import Intent
+from imagesync_pipelines.storage.outbox import Intent
 
 A, B = "A.jpg", "B.jpg"
 

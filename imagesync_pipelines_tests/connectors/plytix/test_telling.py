@@ -26,11 +26,11 @@ from imagesync_pipelines.connectors.plytix.settings import GalleryPlanOptions, P
 from imagesync_pipelines.sandbox.amazon.listings import demo_listings
 from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.installation import Installation, Locations
-from imagesync_pipelines.storage.plans import PlanHeader
+from imagesync_pipelines.storage.plans import Lineage, PlanHeader
 from imagesync_pipelines.sync.apply import Applied
 from imagesync_pipelines.sync.connector import NoOptions
 from imagesync_pipelines.sync.planned import Loaded, applied_summary
-from imagesync_pipelines.sync.steps import Lineage, Pictures, RunContext, StepResult, Summary, Table
+from imagesync_pipelines.sync.steps import Pictures, RunContext, StepResult, Summary, Table
 from imagesync_pipelines_tests.connectors.plytix.accounts import Connector, open_connector
 from imagesync_pipelines_tests.connectors.plytix.worlds import LINK, known, listing, planned, product, url_of
 from imagesync_pipelines_tests.sandbox.mishaps import missing_image
@@ -81,7 +81,7 @@ def at_work() -> Run:
 
 def loaded(**scope: Any) -> Loaded:
     """Plan 7, which this very run made."""
-    header = PlanHeader(7, "plytix", NOON, "run", "", {}, {"calls": 2, **scope}, {}, {}, None, None, None)
+    header = PlanHeader("plytix", "run", {"calls": 2, **scope}, {}, {}, None, 7, NOON, "", {}, None, None)
     rows = planned([listing("A", "1.jpg")], [product("A")], known(), LINK).plan
     return Loaded(header, rows, {}, own=True, resumed=False)
 

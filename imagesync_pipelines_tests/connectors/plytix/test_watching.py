@@ -9,7 +9,7 @@ import pytest
 
 from imagesync_pipelines.connectors.plytix.sources import FoundFile, mapping_files, mapping_path, news
 from imagesync_pipelines.settings import Settings, SettingsError
-from imagesync_pipelines.storage.embedded_s3 import embedded_s3
+from imagesync_pipelines.storage.objects import embedded_s3
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -3,8 +3,7 @@
 import re
 from datetime import timedelta
 
-from imagesync_pipelines.products.primaries import pin_image
-from imagesync_pipelines.storage.pins import set_pin
+from imagesync_pipelines.products.primaries import pin_image, set_pin
 from imagesync_pipelines.storage.schema import (
     mirror,
     moysklad_child_images,

@@ -10,8 +10,7 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from imagesync_pipelines.storage.embedded import EmbeddedServer
-from imagesync_pipelines.storage.embedded_s3 import embedded_s3
-from imagesync_pipelines.storage.objects import s3_client
+from imagesync_pipelines.storage.objects import embedded_s3, s3_client
 from imagesync_pipelines.web.head_office.catalogue import grant
 from imagesync_pipelines.web.head_office.office import HeadOffice, HeadOfficeSettings
 from imagesync_pipelines.web.head_office.tables import create_tables

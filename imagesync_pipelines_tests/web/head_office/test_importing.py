@@ -15,7 +15,7 @@ from PIL import Image
 from imagesync_pipelines.cli.main import root
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.embedded import stop_server
-from imagesync_pipelines.storage.errors import DatabaseUnreachableError, DatabaseVersionError
+from imagesync_pipelines.storage.errors import DatabaseUnreachableError, StorageError
 from imagesync_pipelines.web.head_office import catalogue, photos, tables
 from imagesync_pipelines.web.head_office.office import HeadOffice, open_head_office
 from imagesync_pipelines.web.head_office.photos import import_folder
@@ -150,7 +150,7 @@ def test_tables_of_a_newer_program_are_left_alone(database_url: str) -> None:
     tables.create_tables(engine)
     with engine.begin() as connection:
         connection.execute(tables.version.update().values(number=99))
-    with pytest.raises(DatabaseVersionError, match="version 99"):
+    with pytest.raises(StorageError, match="version 99"):
         tables.create_tables(engine)
     engine.dispose()
 

@@ -122,12 +122,12 @@ class HeadOfficeApi:
     @property
     def calls(self) -> int:
         """HTTP requests made so far: logins, retries and downloads included."""
-        return self._tokens.calls + self._transport.calls + self._bodies.calls
+        return self._transport.token_calls + self._transport.calls + self._bodies.calls
 
     @property
     def bytes(self) -> int:
         """Bytes of bodies received so far, photos included."""
-        return self._tokens.bytes + self._transport.bytes + self._bodies.bytes
+        return self._transport.bytes + self._bodies.bytes
 
     def check_login(self) -> None:
         """Get a token now. Raises CredentialsError when the account is refused."""

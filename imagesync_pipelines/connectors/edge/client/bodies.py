@@ -30,7 +30,6 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.redaction import quiet_urllib3
 from imagesync_pipelines.upstream.retries import RetryPolicy, Timing, call_with_retries, retry_after_seconds
 from imagesync_pipelines.upstream.session import USER_AGENT, open_pool
 from imagesync_pipelines.upstream.tokens import TokenHolder
@@ -103,7 +102,6 @@ class PhotoBodies:
     """Opens downloads at one head office; shared by all threads."""
 
     def __init__(self, base_url: str, tokens: TokenHolder, settings: EdgeSettings, timing: Timing) -> None:
-        quiet_urllib3()
         self._base = base_url.rstrip("/")
         self._tokens = tokens
         self._settings = settings
@@ -128,13 +126,7 @@ class PhotoBodies:
         url = f"{self._base}/api/v1/sync/product-photos/{photo_id}/download/?store_id={store_id}"
 
         def attempt(deadline: float) -> PhotoBody | UpstreamError:
-            token = self._tokens.current()
-            outcome = self._exchange(url, place, token.access, wanted, deadline)
-            if self._tokens.is_refusal(outcome):
-                self._tokens.refused(token)
-                outcome = self._exchange(url, place, self._tokens.current().access, wanted, deadline)
-            self._tokens.note_answer(outcome)
-            return outcome
+            return self._tokens.using(lambda token: self._exchange(url, place, token.access, wanted, deadline))
 
         body = call_with_retries(attempt, self._retry, self._timing)
         try:

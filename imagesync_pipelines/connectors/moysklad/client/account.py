@@ -34,10 +34,9 @@ from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import AlteredBodyError, BadAnswerError, UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
-from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param
-from imagesync_pipelines.upstream.transport import ApiClient
+from imagesync_pipelines.upstream.transport import RateLimiter, Transport
 
 # What a storage host answers to a link that expired, and a public host to one that is dead; another may then help.
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
@@ -50,7 +49,7 @@ _BETA = {"X-Lognex-Remap-Beta-Feature": "assortmentWithoutStock"}
 MOST_BYTES = 20_000_000
 
 
-class MoyskladApi(ApiClient):
+class MoyskladApi(Transport):
     """One МойСклад account, shared by all threads of a run and, in its limits, by all runs of an installation.
 
     Every call may raise AccountStoppedError (its kinds among them) and any other UpstreamError; a write raises
@@ -70,9 +69,9 @@ class MoyskladApi(ApiClient):
     ) -> None:
         self.account = account
         timing = timing or Timing()
-        limiter = RateLimiter(rate_limit(account, settings), engine, timing)
+        self.limiter = RateLimiter(rate_limit(account, settings), engine, timing)
         policy = session_policy(account, settings)
-        super().__init__(policy, MoyskladDialect(account, timing), timing, limiter)
+        super().__init__(policy, MoyskladDialect(account, timing), timing, limiter=self.limiter)
         # A prefix names our own webhooks, which our writes are not to set off.
         prefix = settings.webhook_prefix
         self._writing = _JSON | ({"X-Lognex-WebHook-DisableByPrefix": prefix} if prefix else {})

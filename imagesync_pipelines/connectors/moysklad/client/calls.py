@@ -30,10 +30,9 @@ from imagesync_pipelines.upstream.errors import (
     UnavailableError,
     UpstreamError,
 )
-from imagesync_pipelines.upstream.rate_limiter import RateLimit, goes_on_later
 from imagesync_pipelines.upstream.retries import Timing, number_in, retry_after_seconds
 from imagesync_pipelines.upstream.session import ApiRequest, BasicAuth, SessionPolicy
-from imagesync_pipelines.upstream.transport import Dialect
+from imagesync_pipelines.upstream.transport import Dialect, RateLimit, goes_on_later
 
 UNITS = 45
 WINDOW_SECONDS = 3

@@ -17,11 +17,10 @@ from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
-from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest, Param
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
-from imagesync_pipelines.upstream.transport import ApiClient, Dialect
+from imagesync_pipelines.upstream.transport import Dialect, RateLimiter, Transport
 
 ITEMS_PATH = "catalog/2022-04-01/items"
 # Amazon's figures: identifiers in one search, items on one page, and 2 calls a second with a burst of 2.
@@ -97,7 +96,7 @@ class CatalogueDialect(Dialect):
         return error
 
 
-class CatalogueApi(ApiClient):
+class CatalogueApi(Transport):
     """Amazon's catalogue for one application; may be shared by threads. Close it at the end."""
 
     def __init__(self, settings: PlytixSettings, engine: sa.Engine, *, timing: Timing | None = None) -> None:
@@ -106,8 +105,8 @@ class CatalogueApi(ApiClient):
         tokens = catalogue_tokens(settings, timing)
         limit = rate_limit(f"spapi {settings.spapi_client_id}", lambda: RATE, settings.max_pause_seconds)
         policy = session_policy(settings.spapi_url, settings)
-        limiter = RateLimiter(limit, engine, timing)
-        super().__init__(policy, CatalogueDialect(), timing, limiter, tokens)
+        self.limiter = RateLimiter(limit, engine, timing)
+        super().__init__(policy, CatalogueDialect(), timing, limiter=self.limiter, tokens=tokens)
         self._host = urlsplit(settings.spapi_url).hostname or ""
 
     def items(self, asins: Iterable[str], marketplace: str) -> Catalogue:

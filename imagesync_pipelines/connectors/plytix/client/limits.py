@@ -10,10 +10,10 @@ from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer, load_json
-from imagesync_pipelines.upstream.rate_limiter import RateLimit, goes_on_later
 from imagesync_pipelines.upstream.retries import Timing, number_in, retry_after_seconds
 from imagesync_pipelines.upstream.session import SessionPolicy
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
+from imagesync_pipelines.upstream.transport import RateLimit, goes_on_later
 
 TOKEN_PATH = "auth/api/get-token"  # noqa: S105 - a path
 # What Plytix's tokens live when they do not say; measured from their own times, which need not agree with our clock.

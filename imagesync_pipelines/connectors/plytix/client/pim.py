@@ -36,10 +36,9 @@ from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, Plytix
 from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer
-from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import ApiRequest
-from imagesync_pipelines.upstream.transport import ApiClient
+from imagesync_pipelines.upstream.transport import RateLimiter, Transport
 
 T = TypeVar("T")
 THUMBNAIL = "thumbnail"
@@ -52,7 +51,7 @@ _ASSET_SEARCH = "api/v1/assets/search"
 _ASSET_COLUMNS = ["filename", "file_size"]
 
 
-class PlytixApi(ApiClient):
+class PlytixApi(Transport):
     """One Plytix account, shared by all threads of a run and, in its limits, by all runs of an installation.
 
     Every call may raise HourSpentError, CredentialsError, NotAllowedError and any other UpstreamError; a write raises
@@ -71,8 +70,9 @@ class PlytixApi(ApiClient):
             return tuple(Window(max(1, int(calls * settings.pace_share)), seconds) for calls, seconds in named)
 
         policy = session_policy(account.url, settings)
-        limiter = RateLimiter(rate_limit(f"plytix {account.alias}", limits, settings.max_pause_seconds), engine, timing)
-        super().__init__(policy, PimDialect(limits, timing), timing, limiter, tokens)
+        limit = rate_limit(f"plytix {account.alias}", limits, settings.max_pause_seconds)
+        self.limiter = RateLimiter(limit, engine, timing)
+        super().__init__(policy, PimDialect(limits, timing), timing, limiter=self.limiter, tokens=tokens)
         self._products = f"api/{settings.products_api}/products"
         self._gallery = settings.gallery_attribute
         self._inherited = settings.inherited_galleries

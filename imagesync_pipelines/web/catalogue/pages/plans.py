@@ -66,7 +66,7 @@ def plan(
 def plan_page(opened: Opened, header: PlanHeader, change: str, start: int, limit: int) -> tuple[list[PlanLine], int]:
     """The rows of a plan with this change from a place on, and how many have it.
 
-    Raises PlanMissingError and PlanDamagedError.
+    Raises PlanMissingError.
     """
     rows = Plans(opened.engine, opened.storage).load(header.id)
     found = rows[rows["change"] == change]

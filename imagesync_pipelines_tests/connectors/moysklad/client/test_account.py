@@ -86,7 +86,7 @@ def test_the_assortment_is_asked_for_as_the_contract_says(database: sa.Engine) -
     assert "gzip" in first.headers["accept-encoding"]
     assert "content-type" not in first.headers
     assert first.headers["authorization"] == f"Bearer {TOKEN}"
-    assert (api.calls, api.units, api.weight) == (2, 6, 3)
+    assert (api.calls, api.limiter.units, api.limiter.weight()) == (2, 6, 3)
 
 
 def test_ids_are_asked_for_by_the_hundred(database: sa.Engine) -> None:
@@ -267,7 +267,7 @@ def test_a_pause_that_was_asked_for_is_kept_by_everybody(database: sa.Engine) ->
     with _api(in_turn(refused, json_answer(list_json([]))), database) as (api, _, fake):
         list(api.assortment())
         assert 1.5 <= sum(fake.sleeps) < 1.6
-        assert [state.left for state in api.left()] == [45 - 2 * 3]
+        assert [state.left for state in api.limiter.left()] == [45 - 2 * 3]
 
 
 def test_too_many_in_flight_names_no_pause_and_is_backed_off_from(database: sa.Engine) -> None:

@@ -119,8 +119,8 @@ def test_we_keep_to_a_share_of_the_limits(
 ) -> None:
     with plytix_host() as host, api_for(host, database, account={"limits": of_account}) as api:
         host.limits = of_token
-        assert list(api.limits()) == kept
-        assert [(state.used, state.left) for state in api.left()] == [(0, calls) for calls, _ in kept]
+        assert list(api.limiter.windows()) == kept
+        assert [(state.used, state.left) for state in api.limiter.left()] == [(0, calls) for calls, _ in kept]
         assert not host.calls
 
 
@@ -225,7 +225,7 @@ def test_an_hour_that_we_used_up_ourselves_ends_the_run_before_the_server_says_s
             read_product(api)
         with pytest.raises(HourSpentError):
             read_product(api)
-        assert (len(host.calls), [state.left for state in api.left()][1]) == (32, 0)
+        assert (len(host.calls), [state.left for state in api.limiter.left()][1]) == (32, 0)
         host.fake.now += 3900
         assert read_product(api).id == P
 

@@ -82,7 +82,7 @@ def test_runs_of_the_image_database_are_those_of_its_declaration(definitions: dg
 
 
 def plan_header(connector: str, scope: dict[str, str]) -> PlanHeader:
-    return PlanHeader(7, connector, NOW, "run", "", {}, scope, {}, {}, None, None, None)
+    return PlanHeader(connector, "run", scope, {}, {}, None, 7, NOW, "", {}, None, None)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imagesync_pipelines.sync.steps import Lineage
+from imagesync_pipelines.storage.plans import Lineage
 
 _RUNS = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=5, unique=True)
 

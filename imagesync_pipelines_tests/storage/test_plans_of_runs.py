@@ -9,11 +9,8 @@ import sqlalchemy as sa
 from upath import UPath
 
 from imagesync_pipelines.defs.work import is_permanent
-from imagesync_pipelines.settings import Settings
 from imagesync_pipelines.storage.errors import NoPlanOfThisRunError, PlanMissingError
-from imagesync_pipelines.storage.installation import Installation, Locations
-from imagesync_pipelines.storage.plans import NewPlan, Plans
-from imagesync_pipelines.sync import steps
+from imagesync_pipelines.storage.plans import CLEAN_UP, DRY_RUN, ONLY_NAMED, PIECE, Lineage, NewPlan, Plans
 
 ROWS = pd.DataFrame({"key": pd.Series(["1/10"], dtype="str")})
 PART = {"account": "harbour"}
@@ -24,12 +21,6 @@ def plans(database: sa.Engine, tmp_path: Path) -> Plans:
     return Plans(database, UPath(tmp_path))
 
 
-def at(plans: Plans, run_id: str, *ancestors: str) -> steps.RunContext[Settings]:
-    """A run of the harbour's."""
-    place = Installation(Settings(), Locations(Path(), Path(), plans.root, "", "", {}), plans.engine)
-    return steps.RunContext("edge", "harbour", steps.Lineage(run_id, ancestors), place, Settings())
-
-
 def save(plans: Plans, run_id: str, **scope: Any) -> int:
     """A stored plan of the harbour's."""
     return plans.save(ROWS, None, NewPlan("edge", run_id, {**PART, **scope}, {}, {}, None))
@@ -37,7 +28,7 @@ def save(plans: Plans, run_id: str, **scope: Any) -> int:
 
 def chosen(plans: Plans, run_id: str, *ancestors: str, plan_id: int | None = None) -> int:
     """The plan that a run applies."""
-    return at(plans, run_id, *ancestors).plan_to_apply(plan_id).id
+    return plans.to_apply("edge", Lineage(run_id, ancestors), plan_id, PART).id
 
 
 def test_a_run_applies_its_own_plan_or_its_parents_or_its_roots_and_never_a_strangers(plans: Plans) -> None:
@@ -67,10 +58,10 @@ def test_of_two_plans_of_one_run_the_newer_counts(plans: Plans) -> None:
     assert chosen(plans, "mine") == newer
 
 
-@pytest.mark.parametrize("why", [steps.DRY_RUN, steps.CLEAN_UP])
+@pytest.mark.parametrize("why", [DRY_RUN, CLEAN_UP])
 def test_a_plan_to_look_at_is_carried_out_only_by_its_number(plans: Plans, why: str) -> None:
     save(plans, "root")
-    looked_at = save(plans, "mine", **{steps.ONLY_NAMED: why})
+    looked_at = save(plans, "mine", **{ONLY_NAMED: why})
     for lineage in (["mine"], ["again", "mine"], ["again", "mine", "root"]):
         with pytest.raises(
             NoPlanOfThisRunError, match=rf"made for {why}.*`imagesync apply {looked_at}`.*Nothing was changed"
@@ -81,13 +72,13 @@ def test_a_plan_to_look_at_is_carried_out_only_by_its_number(plans: Plans, why: 
 
 def test_a_piece_that_was_planned_again_is_never_taken_for_the_runs_plan(plans: Plans) -> None:
     whole = save(plans, "mine")
-    piece = save(plans, "mine", **{steps.PIECE: True})
+    piece = save(plans, "mine", **{PIECE: True})
     assert chosen(plans, "again", "mine") == whole
     assert chosen(plans, "again", plan_id=piece) == piece
 
 
 def test_a_check_looks_at_its_lineages_plan_and_by_itself_at_the_newest(plans: Plans) -> None:
-    assert at(plans, "mine").plan_to_look_at() is None
+    assert plans.to_look_at("edge", Lineage("mine")) is None
     mine, newest = save(plans, "mine"), save(plans, "stranger")
-    looked_at = [at(plans, *runs).plan_to_look_at() for runs in (("again", "mine"), ("check",))]
+    looked_at = [plans.to_look_at("edge", Lineage(*runs)) for runs in (("again", ("mine",)), ("check",))]
     assert [header.id for header in looked_at if header is not None] == [mine, newest]

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from imagesync_pipelines.storage.pins import pins_of, set_pin, unset_pin
+from imagesync_pipelines.products.primaries import pins_of, set_pin, unset_pin
 from imagesync_pipelines.storage.schema import product
 
 
