@@ -83,13 +83,12 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
     then.
     """
     engine, settings, main = context.installation.engine, context.settings, _main(context)
-    permanent = api.account.permanent_links
     with main.lock():
         if keys:
-            read = read_entities(engine, api, keys, permanent=permanent)
+            read = read_entities(engine, api, keys)
         else:
             overlap, repeats = timedelta(minutes=settings.overlap_minutes), settings.walk_repeats
-            read = read_main(engine, api, full=full, overlap=overlap, repeats=repeats, permanent=permanent)
+            read = read_main(engine, api, full=full, overlap=overlap, repeats=repeats)
     remember_main(engine, read.accounts)
     warnings = []
     if not read.complete:
@@ -138,9 +137,7 @@ def every_entity_was_read(context: Run) -> Mapping[str, CheckResult]:
     }
 
 
-def read_main(
-    engine: sa.Engine, api: MoyskladApi, *, full: bool, overlap: timedelta, repeats: int, permanent: bool
-) -> MainReading:
+def read_main(engine: sa.Engine, api: MoyskladApi, *, full: bool, overlap: timedelta, repeats: int) -> MainReading:
     """Read the main account, all of it or what changed since the cursor, and bring the mirror up to date.
 
     Without a cursor everything is read. A reading that does not prove to be complete is made again, up to `repeats`
@@ -158,7 +155,7 @@ def read_main(
         with mirror.staging(connection):
             for _ in range(repeats + 1):
                 mirror.stage_nothing(connection)
-                scan = _Scan(connection, api, permanent)
+                scan = _Scan(connection, api)
                 reason = scan.read(since)
                 if not reason:
                     break
@@ -185,14 +182,14 @@ def read_main(
     return found
 
 
-def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str], *, permanent: bool) -> MainReading:
+def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str]) -> MainReading:
     """Read only these entities (keys) of the main account into the mirror; the cursor stays.
 
     One that the account does not have is gone, one that is archived too. Raises as `read_main` does.
     """
     calls = api.calls
     with engine.connect() as connection, mirror.staging(connection):
-        scan = _Scan(connection, api, permanent)
+        scan = _Scan(connection, api)
         deleted = scan.confirm(sorted(keys))
         scan.refuse_rowless()
         found = scan.kept(deleted, calls=api.calls - calls)
@@ -228,8 +225,8 @@ def _main(context: Run) -> Run:
 class _Scan:
     """One scan of the main account: its rows go into the staging table, what they tell is counted here."""
 
-    def __init__(self, connection: sa.Connection, api: MoyskladApi, permanent: bool) -> None:
-        self._connection, self._api, self._permanent = connection, api, permanent
+    def __init__(self, connection: sa.Connection, api: MoyskladApi) -> None:
+        self._connection, self._api = connection, api
         self.newest: datetime | None = None
         self.distinct = 0
         self._types: Counter[str] = Counter()
@@ -242,7 +239,7 @@ class _Scan:
     def read(self, since: datetime | None) -> str:
         """Read everything, or what changed since then; why it does not prove to be complete, '' when it does."""
         sizes = []
-        for page in self._api.assortment(updated_since=since, permanent=self._permanent):
+        for page in self._api.assortment(updated_since=since):
             sizes.append(page.size)
             self._take(page)
         self.refuse_rowless()
@@ -258,7 +255,7 @@ class _Scan:
         found: set[str] = set()
         counted = 0
         if ids:
-            for page in self._api.assortment(ids=list(ids), permanent=self._permanent):
+            for page in self._api.assortment(ids=list(ids)):
                 self._take(page)
                 found |= {entity.key for entity in page.entities} | page.illegible.keys()
                 counted += page.size if page.offset == 0 else 0

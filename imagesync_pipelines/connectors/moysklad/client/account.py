@@ -95,12 +95,11 @@ class MoyskladApi(ApiClient):
         types: Sequence[EntityType] = TYPES,
         ids: Sequence[str] | None = None,
         updated_since: datetime | None = None,
-        permanent: bool = False,
     ) -> Iterator[answers.AssortmentPage]:
         """Entities of all these types with their images, 100 on a page.
 
         ids: only those, archived ones too; 100 in a list of its own each. Otherwise archived ones are left out.
-        updated_since: a moment with its zone. permanent: ask for links that need no call; not every tariff has them.
+        updated_since: a moment with its zone. Links that need no call are asked for where the account says it has them.
         The order is the server's: a list that changes meanwhile may skip rows, so `size` and the ids are the proof.
         """
         filters = [answers.either("type", types)]
@@ -112,7 +111,7 @@ class MoyskladApi(ApiClient):
         for portion in portions:
             chosen = filters if portion is None else [*filters, answers.either("id", portion)]
             params = {"filter": ";".join(chosen), **_EXPANDED}
-            if permanent:
+            if self.account.permanent_links:
                 params["fields"] = "downloadPermanentHref"
             yield from self._pages("entity/assortment", params, _BETA)
 
