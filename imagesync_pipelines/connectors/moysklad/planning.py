@@ -4,7 +4,7 @@ A group is an entity, a row one image on it, and the fingerprint says of which i
 copy: an unchanged id means unchanged name and bytes.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -21,16 +21,15 @@ from imagesync_pipelines.connectors.moysklad.model import (
     ChildRecord,
     Entity,
     EntityTask,
-    ImageRow,
     Managed,
     Wanted,
 )
-from imagesync_pipelines.connectors.moysklad.rules import choose_images, identity, row_keys, too_large
+from imagesync_pipelines.connectors.moysklad.rules import beyond, choose_images, identity, row_keys, too_large
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, packed
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, ROW_COLUMNS
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope, group_state
-from imagesync_pipelines.sync.plan import build_plan
+from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
+from imagesync_pipelines.sync.plan import build_plan, group_states
 
 # What the fingerprint of an image of the account's owner begins with; ids of images have no such sign.
 _OWNERS = "child/"
@@ -46,8 +45,8 @@ NOT_CHOSEN = "the account's mode has it left out"
 class ChildPlan:
     """A guarded plan of a child account's images.
 
-    plan: the engine's PLAN columns. held: removals that were held back. tasks: by group, of those that change. states:
-    digests of all groups as they were. skipped: what is told of images that the account does not take, by row key.
+    plan: the engine's PLAN columns. held: removals that were held back. tasks, states (digests as they were): by group,
+    of those that change. skipped: what is told of images that the account does not take, by row key.
     """
 
     plan: pd.DataFrame
@@ -140,7 +139,8 @@ def plan_child(
     for group, key, before in zip(staying["group"], staying["key"], staying["key_before"], strict=True):
         final[group].append((key, before))
     tasks = {group: _task(there[group], ids[group], known[group], final[group], limit, child) for group in changing}
-    return ChildPlan(plan, guarded.held, tasks, states_of(known), skipped, warnings)
+    states = group_states(rows_frame({group: known[group] for group in changing}))
+    return ChildPlan(plan, guarded.held, tasks, states, skipped, warnings)
 
 
 def tasks_of(payload: pd.DataFrame) -> dict[str, EntityTask]:
@@ -149,17 +149,8 @@ def tasks_of(payload: pd.DataFrame) -> dict[str, EntityTask]:
 
 
 def rows_frame(records: Mapping[str, ChildRecord]) -> pd.DataFrame:
-    """What we know of entities' lists, as the engine's rows; `states_of` has their digests."""
+    """What we know of entities' lists, as the engine's rows."""
     return _frame([row for group, record in records.items() for row in _rows(group, record.images)])
-
-
-def states_of(records: Mapping[str, ChildRecord]) -> dict[str, str]:
-    """The digests of the lists that have any image, by group, as the engine makes them of `rows_frame`."""
-    return {
-        group: group_state((row.key, row.fingerprint, row.position) for row in _rows(group, record.images))
-        for group, record in records.items()
-        if record.images
-    }
 
 
 def _plan_entity(
@@ -224,39 +215,26 @@ def _task(
     """final: the keys that will be there in their order, each with the key that it has now, NA where it is new."""
     main = dict(zip(_main_keys(entity), entity.images or (), strict=True))
     there: dict[object, Managed] = dict(zip(row_keys(entity.key, record.images), record.images, strict=True))
-    images = (
-        _wanted(
-            key,
-            main.get(key),
-            there.get(key),
-            there.get(before) if before != key else None,
-            limit,
-            reencode=child.reencode_too_large,
-        )
-        for key, before in final
-    )
+    images = []
+    for key, before in final:
+        row, here = main.get(key), there.get(key)
+        # What is there under another key: the image takes its place.
+        other = there.get(before) if before != key else None
+        replaces = other.id if other is not None else ""
+        if row is None:
+            # It is held back, and stays as it is in the child account.
+            kept = here or Managed("", "", "", 0)
+            images.append(Wanted(key, kept.source, replaces, kept.id, 0, kept.filename, kept.size, "", ""))
+            continue
+        smaller = row.size > limit
+        source = identity(row.id, limit if smaller else None)
+        if here is not None and smaller and not child.reencode_too_large:
+            source = here.source
+        elif here is not None and here.source != source:
+            replaces = here.id
+        hrefs = (row.download_href, row.permanent_href)
+        images.append(Wanted(key, source, replaces, "", limit if smaller else 0, row.filename, row.size, *hrefs))
     return EntityTask(child_id, entity.type, entity.name, tuple(images))
-
-
-def _wanted(
-    key: str, row: ImageRow | None, there: Managed | None, before: Managed | None, limit: int, *, reencode: bool
-) -> Wanted:
-    """An image of a task: from the main account, or (held back) as it is in the child account.
-
-    there: what the account has under the key; before: what it has under another key, whose place the image takes.
-    """
-    replaces = before.id if before is not None else ""
-    if row is None:
-        kept = there or Managed("", "", "", 0)
-        return Wanted(key, kept.source, replaces, kept.id, 0, kept.filename, kept.size, "", "")
-    smaller = row.size > limit
-    source = identity(row.id, limit if smaller else None)
-    if there is not None and smaller and not reencode:
-        source = there.source
-    elif there is not None and there.source != source:
-        replaces = there.id
-    hrefs = (row.download_href, row.permanent_href)
-    return Wanted(key, source, replaces, "", limit if smaller else 0, row.filename, row.size, *hrefs)
 
 
 def _frame(rows: Sequence[_Row]) -> pd.DataFrame:
@@ -276,14 +254,7 @@ def needed_of(tasks: Mapping[str, EntityTask], records: Mapping[str, ChildRecord
 
 
 def _missing(task: EntityTask, record: ChildRecord) -> list[Wanted]:
-    there = Counter(image.source for image in record.images)
-    missing = []
-    for image in task.images:
-        if image.child_id or there[image.source] > 0:
-            there[image.source] -= 1
-        else:
-            missing.append(image)
-    return missing
+    return [image for image in beyond(task.images, record.images) if not image.child_id]
 
 
 def cost_of(
