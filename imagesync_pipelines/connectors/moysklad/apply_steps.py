@@ -77,7 +77,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
     context, calls = child.context, main.calls
     plan_id = context.plan_to_apply(plan_id).id
     tasks = tasks_of(context.plans.need_payload(plan_id))
-    needed = needed_of(tasks, child.state.records(tasks))
+    needed = needed_of(tasks, child.records(tasks))
     kept = child.kept_of(needed)
     done = _Downloads(child, main, len(needed))
     with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="download") as pool:
@@ -182,7 +182,7 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
             context,
             loaded,
             target,
-            child.state,
+            child,
             payload=payload,
             what="images",
             fatal=FATAL,
@@ -303,7 +303,7 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
     # What another attempt may make as the main account has it.
     failed = dict(read.unread) if read is not None else {}
     failed |= dict.fromkeys(applied.refused_in, stopped or CHANGED)
-    failed |= {one.group: UNSETTLED for one in child.state.open_intents() if one.group not in unmapped}
+    failed |= {one.group: UNSETTLED for one in child.open_intents() if one.group not in unmapped}
     failed |= {str(entry.group_key): entry.reason for entry in aside if entry.stage != REFUSED_STAGE}
     with child.engine.connect() as connection:
         known = set(read_mirror(connection, NAME, MAIN)["key"])

@@ -89,7 +89,7 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
         for entities in mirrored(child.engine, options.of_run(child.context)):
             found = find_counterparts(child, api, [entity for entity in entities if entity.images])
             if child.mirror:
-                child.state.note_others({match.key: match.images for match in found.new})
+                child.note_others({match.key: match.images for match in found.new})
             mapped.update(key_parts(key)[0] for key in found.ids)
             new += len(found.new)
             unmapped += found.unmatched

@@ -48,24 +48,24 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
     AccountBusyError, and the errors of the API where the account is read.
     """
     child.refuse_off()
-    context, state, calls = child.context, child.state, api.calls
+    context, calls = child.context, api.calls
     with context.lock():
         lists = _Lists(child, api, read_map(child.engine, child.child))
-        recover(state, lists, unread=lambda: lists.unread_of_last)
+        recover(child, lists, unread=lambda: lists.unread_of_last)
         ids = read_map(child.engine, child.child)
         entities = [entity for some in mirrored(child.engine, options.of_run(context), ids) for entity in some]
         checked = _Lists(child, api, ids)
         looked = {entity.key: ids[entity.key] for entity in entities}
         if not options.check_child:
             # The next write of a mirror takes away what its owner has there and we have not listed.
-            owned = state.records(looked) if child.mirror else {}
+            owned = child.records(looked) if child.mirror else {}
             looked = {key: looked[key] for key, record in owned.items() if record.others}
         checked.look(looked, entities)
         # A mirror is written whole: where its list could not be read, nobody knows what that would take away.
         unseen = checked.gone | (checked.unread.keys() if child.mirror else set())
         ids = {key: child_id for key, child_id in ids.items() if key not in unseen}
-        records = state.records()
-        limit = size_limit(child.child.max_image_mb, state.max_image_bytes())
+        records = child.records()
+        limit = size_limit(child.child.max_image_mb, child.max_image_bytes())
         limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
         refused = {} if options.check_child else child.refused()
         found = plan_child(entities, ids, records, child.child, limit, limits, refused)
@@ -143,11 +143,11 @@ class _Lists:
         self.unread.clear()
         self.look(mapped, (entity for some in mirrored(self.child.engine, EVERYTHING, mapped) for entity in some))
         self.unread_of_last = frozenset(self.unread) | (set(groups) - mapped.keys())
-        return rows_frame(self.child.state.records(groups))
+        return rows_frame(self.child.records(groups))
 
     def look(self, ids: Mapping[str, str], entities: Iterable[Entity]) -> None:
         """Read lists (key to child id) and note them; entities: the same, as the main account has them."""
-        records = self.child.state.records(ids)
+        records = self.child.records(ids)
         expected = {entity.key: expected_of(entity.images or ()) for entity in entities if entity.key in ids}
         for found in read_lists(self.child, self.api, ids):
             known = {key: records.get(key, ChildRecord()) for key in found.rows}
@@ -155,7 +155,7 @@ class _Lists:
                 key: seen_of(recognised(rows, known[key], expected.get(key, ())), self.child.child.ownership)
                 for key, rows in found.rows.items()
             }
-            self.child.state.note(seen)
+            self.child.note(seen)
             self.drifted |= {key for key, one in seen.items() if one.images != known[key].images}
             forget_entities(self.child.engine, self.child.alias, found.gone)
             self.gone |= found.gone

@@ -108,12 +108,12 @@ class ImageTarget:
         limit: int,
     ) -> None:
         self.child, self.api, self.tasks, self.limit = child, api, tasks, limit
-        self.state, self.contents, self._failed = child.state, child.contents, failed
+        self.contents, self._failed = child.contents, failed
         sources = {image.source for task in tasks.values() for image in task.images if not image.child_id}
         # Content by the identity of an image, which says as what it is sent, and was.
         self._kept = child.kept_of(sources)
         self._order = sorted(tasks)
-        self._records = self.state.records(self._order)
+        self._records = self.child.records(self._order)
         self._begun: set[str] = set()
         self._lists: dict[str, tuple[datetime, ReadLists]] = {}
         self._reading, self._counting = threading.Lock(), threading.Lock()
@@ -129,7 +129,7 @@ class ImageTarget:
 
         What their owner did is found when they are written: their lists are then read where they may hold his images.
         """
-        records = self.state.records(groups)
+        records = self.child.records(groups)
         return rows_frame({group: records.get(group, ChildRecord()) for group in groups})
 
     def apply(self, work: GroupWork) -> list[RowResult]:
@@ -161,7 +161,7 @@ class ImageTarget:
         """Write an entity, and note what it holds, whatever ended it."""
         listing = self.listing(task, there)
         if any(not slot.keep for slot in listing.slots):
-            self.state.begin_list({work.group: [slot.image for slot in listing.slots if slot.key]})
+            self.child.begin_list({work.group: [slot.image for slot in listing.slots if slot.key]})
         writer = Writer(
             send=partial(self.api.set_images, task.type, task.child_id),
             load=self.load,
@@ -174,7 +174,7 @@ class ImageTarget:
         try:
             writer.write(listing)
         except (ContentMissingError, errors.AccountStoppedError) as error:
-            self.state.note({work.group: seen_of(writer.now, self.child.child.ownership)})
+            self.child.note({work.group: seen_of(writer.now, self.child.child.ownership)})
             if isinstance(error, errors.AccountStoppedError):
                 raise
             return same_for_all(work, Outcome.FAILED, error_reason(error))
@@ -192,7 +192,7 @@ class ImageTarget:
                 return self._records.get(key, ChildRecord()).images, False
             if again:
                 # What was begun meanwhile is noted there, with the very names that were sent.
-                self._records |= self.state.records([key])
+                self._records |= self.child.records([key])
                 self._read_now([key])
             elif self._is_old(key):
                 coming = (other for other in self._order if other not in self._begun)
@@ -234,7 +234,7 @@ class ImageTarget:
         """Believe the largest size of an image that the server named."""
         if size < self.limit:
             self.limit = size
-            self.state.learn_max_image_bytes(size)
+            self.child.learn_max_image_bytes(size)
 
     def done(
         self,
@@ -245,7 +245,7 @@ class ImageTarget:
         reasons: Mapping[str, str],
     ) -> list[RowResult]:
         """Note what an entity holds now, and count what became of it."""
-        self.state.note({work.group: seen_of(now, self.child.child.ownership)})
+        self.child.note({work.group: seen_of(now, self.child.child.ownership)})
         kind = self.tasks[work.group].type
         left = Counter(image.id for image in before) - Counter(image.id for image in now)
         with self._counting:
@@ -299,7 +299,7 @@ class FirstFill:
                 lists[target.tasks[work.group].child_id] = new
         except ContentMissingError:
             return []
-        target.state.begin_list({work.group: [slot.image for slot in listing.slots] for work, listing in fills})
+        target.child.begin_list({work.group: [slot.image for slot in listing.slots] for work, listing in fills})
         try:
             answers = target.api.set_images_bulk(target.tasks[fills[0][0].group].type, lists)
         except (errors.TooLargeError, errors.ImagesRefusedError):
