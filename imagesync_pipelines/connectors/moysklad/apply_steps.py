@@ -4,7 +4,6 @@ Images of the main account become kept content, each once for all child accounts
 has a line per kind of event and entity type, never one per image; what happened to single images is in the tables.
 """
 
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,7 +32,7 @@ from imagesync_pipelines.connectors.moysklad.planning import needed_of, tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, State
 from imagesync_pipelines.connectors.moysklad.reading import reading_of
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
-from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
+from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget, gone_warnings
 from imagesync_pipelines.imaging.derivatives import CannotShrinkError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Contents
@@ -79,18 +78,30 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
     tasks = tasks_of(context.plans.need_payload(plan_id))
     needed = needed_of(tasks, child.records(tasks))
     kept = child.kept_of(needed)
-    done = _Downloads(child, main, len(needed))
+    missing = [image for source, image in sorted(needed.items()) if source not in kept]
+    downloads = _Downloads(child, main)
+    downloaded: list[tuple[str, int]] = []
+    failed: dict[str, str] = {}
+    left = reencoded = 0
     with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="download") as pool:
-        for _ in pool.map(done.fetch, [image for source, image in sorted(needed.items()) if source not in kept]):
-            pass
-    downloaded, failed, left = done.downloaded, done.failed, done.left
+        for done, (image, outcome) in enumerate(zip(missing, pool.map(downloads.fetch, missing), strict=True), 1):
+            if outcome is None:
+                left += 1
+                continue
+            context.progress("images downloaded", done - left, len(needed))
+            if isinstance(outcome, str):
+                failed[image.source] = outcome
+                continue
+            reencoded += bool(image.limit)
+            if outcome:
+                downloaded.append((image.filename or image_of(image.source), outcome))
     found = ContentFetched(
         run_id=context.run_id,
         plan_id=plan_id,
         downloaded=tuple(downloaded),
         failed=failed,
         left=left,
-        stopped=done.stopped,
+        stopped=downloads.stopped,
         calls=main.calls - calls,
     )
     context.keep(CONTENT, found)
@@ -103,7 +114,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
             "images/downloaded": len(downloaded),
             "images/content_kept": were_kept,
             "images/content_failed": len(failed),
-            "images/reencoded": done.reencoded,
+            "images/reencoded": reencoded,
             "bytes/downloaded": found.bytes,
             "disk/images": count,
             "disk/bytes": size,
@@ -112,7 +123,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
         shown={
             "failed": Texts(found.problems),
             "pictures": pictures_of_plan(child, plan_id, _PICTURES_SHOWN),
-            "stopped": done.stopped or "-",
+            "stopped": found.stopped or "-",
         },
         lines=[
             f"{child.alias}: {len(downloaded)} images downloaded ({found.bytes / MB:.1f} MB), {were_kept} were kept, "
@@ -120,7 +131,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
             *(f"Image downloaded: {name} ({number / _KB:.1f} KB)" for name, number in downloaded[:SHOWN]),
             *list(failed.values())[:SHOWN],
         ],
-        warnings=[done.stopped] if done.stopped else (),
+        warnings=[found.stopped] if found.stopped else (),
     )
 
 
@@ -273,18 +284,13 @@ def _remember_refused(child: ChildRun, target: ImageTarget) -> None:
 
 
 def _warnings(target: ImageTarget, content: ContentFetched) -> list[str]:
-    found = []
+    found: list[str] = []
     if content.stopped:
         found.append(f"{content.left} images were not downloaded; the next run goes on: {content.stopped}")
     if target.reasons:
         first = next(iter(target.reasons.values()))
         found.append(f"{len(target.reasons)} images could not be written, such as: {first}")
-    if target.gone:
-        found.append(
-            f"{len(target.gone)} entities are not in the child account any more, such as {min(target.gone)}; the next "
-            "run looks for them again."
-        )
-    return found
+    return found + gone_warnings(target.gone)
 
 
 def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
@@ -321,44 +327,30 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
 
 
 class _Downloads:
-    """Images of the main account that are not kept, downloaded by several threads; see ContentFetched."""
+    """Images of the main account that are not kept, downloaded by several threads, until the account stops."""
 
-    def __init__(self, child: ChildRun, main: MoyskladApi, needed: int) -> None:
-        self._child, self._main, self._contents, self._needed = child, main, child.contents, needed
-        self._lock = threading.Lock()
-        self._finished = 0
-        self.failed: dict[str, str] = {}
-        self.downloaded: list[tuple[str, int]] = []
-        self.reencoded = 0
-        self.left = 0
+    def __init__(self, child: ChildRun, main: MoyskladApi) -> None:
+        self._main, self._contents = main, child.contents
         self.stopped = ""
 
-    def fetch(self, image: Wanted) -> None:
-        """Have the content of one image. Raises AccountRefusedError and AccountForbiddenError."""
-        size, why, stopped = 0, "", self.stopped
+    def fetch(self, image: Wanted) -> int | str | None:
+        """How many bytes one image took, or why it cannot be had; None: it is left, for the account stopped.
+
+        Raises AccountRefusedError and AccountForbiddenError.
+        """
+        if self.stopped:
+            return None
         try:
-            if not stopped:
-                size = self._fetched(image)
+            return self._fetched(image)
         except FATAL:
             raise
         except AccountStoppedError as error:
-            stopped = error_reason(error)
+            self.stopped = self.stopped or error_reason(error)
+            return None
         except DeadlineExceededError as error:
-            why = TIMED_OUT + str(error)
+            return TIMED_OUT + str(error)
         except (UpstreamError, BadImageError, CannotShrinkError) as error:
-            why = error_reason(error)
-        with self._lock:
-            if stopped:
-                self.stopped, self.left = self.stopped or stopped, self.left + 1
-                return
-            self._finished += 1
-            self._child.context.progress("images downloaded", self._finished, self._needed)
-            if why:
-                self.failed[image.source] = why
-                return
-            self.reencoded += bool(image.limit)
-            if size:
-                self.downloaded.append((image.filename or image_of(image.source), size))
+            return error_reason(error)
 
     def _fetched(self, image: Wanted) -> int:
         """Have the content of an image, downloading it unless somebody else does: how many bytes were downloaded."""

@@ -27,7 +27,7 @@ from imagesync_pipelines.connectors.moysklad.rules import (
     source_of,
 )
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
-from imagesync_pipelines.connectors.moysklad.target import read_lists
+from imagesync_pipelines.connectors.moysklad.target import gone_warnings, read_lists
 from imagesync_pipelines.sync.planned import Planned, changing_rows, deletion_limits, plan_result, store_plan
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.steps import StepResult, Texts
@@ -51,7 +51,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
     context, calls = child.context, api.calls
     with context.lock():
         lists = _Lists(child, api, read_map(child.engine, child.child))
-        recover(child, lists, unread=lambda: lists.unread_of_last)
+        recover(child, lists, unread=lambda: lists.unread)
         ids = read_map(child.engine, child.child)
         entities = [entity for some in mirrored(child.engine, options.of_run(context), ids) for entity in some]
         checked = _Lists(child, api, ids)
@@ -122,8 +122,8 @@ class _Lists:
     """Lists of the account that are read now and noted, for the engine too, which asks where an outcome is unknown.
 
     ids: the map. gone: entities that the account does not have any more, forgotten and matched anew; drifted: those
-    that were not as we left them; unread: key to reason of those whose list did not come; nothing is concluded from
-    that. unread_of_last: those of the entities that the engine asked for last whose list did not come.
+    that were not as we left them; unread: key to reason of those whose list did not come, since the engine asked last;
+    nothing is concluded from that.
     """
 
     child: ChildRun
@@ -132,7 +132,6 @@ class _Lists:
     gone: set[str] = field(default_factory=set)
     drifted: set[str] = field(default_factory=set)
     unread: dict[str, str] = field(default_factory=dict)
-    unread_of_last: frozenset[str] = frozenset()
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What the account holds of these entities.
@@ -140,9 +139,8 @@ class _Lists:
         An entity that the map lacks now has no counterpart that could be read: it waits until it has one again.
         """
         mapped = {group: self.ids[group] for group in groups if group in self.ids}
-        self.unread.clear()
+        self.unread = dict.fromkeys(set(groups) - mapped.keys(), "it has no counterpart")
         self.look(mapped, (entity for some in mirrored(self.child.engine, EVERYTHING, mapped) for entity in some))
-        self.unread_of_last = frozenset(self.unread) | (set(groups) - mapped.keys())
         return rows_frame(self.child.records(groups))
 
     def look(self, ids: Mapping[str, str], entities: Iterable[Entity]) -> None:
@@ -163,12 +161,7 @@ class _Lists:
 
     def warnings(self) -> list[str]:
         """What was found, for people."""
-        found = []
-        if self.gone:
-            found.append(
-                f"{len(self.gone)} entities are not in the child account any more, such as {min(self.gone)}; the next "
-                "run looks for them again."
-            )
+        found = gone_warnings(self.gone)
         if self.unread:
             key, why = next(iter(self.unread.items()))
             found.append(f"{len(self.unread)} entities of the child account could not be read, such as {key}: {why}.")

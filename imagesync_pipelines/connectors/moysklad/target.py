@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -84,6 +84,14 @@ def read_lists(child: ChildRun, api: MoyskladApi, ids: Mapping[str, str]) -> Ite
             elif entity is not None or child_id in illegible:
                 unread[key] = illegible.get(child_id, "its images were not delivered, or not all of them")
         yield ReadLists(rows, frozenset(portion.keys() - rows.keys() - unread.keys()), unread)
+
+
+def gone_warnings(gone: Collection[str]) -> list[str]:
+    """What is told of entities (keys) that the child account does not have any more."""
+    return [
+        f"{len(gone)} entities are not in the child account any more, such as {key}; the next run looks for them again."
+        for key in sorted(gone)[:1]
+    ]
 
 
 class ImageTarget:
