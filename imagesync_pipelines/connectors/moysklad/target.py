@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -94,6 +95,7 @@ def gone_warnings(gone: Collection[str]) -> list[str]:
     ]
 
 
+@dataclass
 class ImageTarget:
     """A child account's images as the engine writes them; satisfies its RemoteTarget.
 
@@ -107,30 +109,27 @@ class ImageTarget:
     take, however often they are sent. gone: entities that it does not have any more.
     """
 
-    def __init__(
-        self,
-        child: ChildRun,
-        api: MoyskladApi,
-        tasks: Mapping[str, EntityTask],
-        failed: Mapping[str, str],
-        limit: int,
-    ) -> None:
-        self.child, self.api, self.tasks, self.limit = child, api, tasks, limit
-        self.contents, self._failed = child.contents, failed
-        sources = {image.source for task in tasks.values() for image in task.images if not image.child_id}
-        # Content by the identity of an image, which says as what it is sent, and was.
-        self._kept = child.kept_of(sources)
-        self._order = sorted(tasks)
-        self._records = self.child.records(self._order)
-        self._begun: set[str] = set()
-        self._lists: dict[str, tuple[datetime, ReadLists]] = {}
+    child: ChildRun
+    api: MoyskladApi
+    tasks: Mapping[str, EntityTask]
+    failed: Mapping[str, str]
+    limit: int
+    stopped: str = ""
+    sent: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    _begun: set[str] = field(default_factory=set)
+    _lists: dict[str, tuple[datetime, ReadLists]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
         self._reading, self._counting = threading.Lock(), threading.Lock()
-        self.stopped = ""
-        self.sent: Counter[str] = Counter()
-        self.removed: Counter[str] = Counter()
-        self.reasons: dict[str, str] = {}
-        self.refused: set[str] = set()
-        self.gone: set[str] = set()
+        sources = {image.source for task in self.tasks.values() for image in task.images if not image.child_id}
+        # Content by the identity of an image, which says as what it is sent, and was.
+        self._kept = self.child.kept_of(sources)
+        self._order = sorted(self.tasks)
+        self._records = self.child.records(self._order)
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What we know of these entities: whether another run of ours wrote them since.
@@ -232,11 +231,11 @@ class ImageTarget:
 
     def listing(self, task: EntityTask, there: Sequence[Managed]) -> ImageListing:
         """The list that an entity is to get."""
-        return listing_of(task, there, self._kept, self._failed, self.limit, mirror=self.child.mirror)
+        return listing_of(task, there, self._kept, self.failed, self.limit, mirror=self.child.mirror)
 
     def load(self, image: Managed) -> bytes:
         """The bytes of an image that is to be sent. Raises ContentMissingError."""
-        return self.contents.read(self._kept[image.source])
+        return self.child.contents.read(self._kept[image.source])
 
     def learn(self, size: int) -> None:
         """Believe the largest size of an image that the server named."""
