@@ -142,7 +142,7 @@ class MoyskladApi(ApiClient):
         if not parts:
             return self._clear(kind, entity_id)
         path = f"entity/{kind}/{entity_id}/images"
-        body = self._checked(answers.list_body(self.account.url, kind, entity_id, parts))
+        body = answers.list_body(self.account.url, kind, entity_id, parts)
         try:
             reply = self._write_list("one", path, {}, body)
         except ImagesRefusedError as error:
@@ -169,19 +169,19 @@ class MoyskladApi(ApiClient):
         """
         if not 0 < len(lists) <= EXPANDED_LIMIT:
             raise ValueError(f"{len(lists)} entities in one call; it may be 1 to {EXPANDED_LIMIT}")
-        path, body = f"entity/{kind}", self._checked(answers.bulk_body(self.account.url, kind, lists))
-        reply = self._write_list("many", path, _EXPANDED, body)
+        path = f"entity/{kind}"
+        reply = self._write_list("many", path, _EXPANDED, answers.bulk_body(self.account.url, kind, lists))
         if not isinstance(reply.data, list) or len(reply.data) != len(lists):
             raise AnswerLostError(f"{path}: no list of {len(lists)} answers came back")
         results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {}
         unread: list[str] = []
         for entity_id, element in zip(lists, reply.data, strict=True):
-            images: tuple[ImageRow, ...] | UpstreamError | None
-            images = _element_error(reply, element) if answers.errors_of(element) else answers.images_in(element)
-            if images is None:
-                unread.append(entity_id)
-            else:
+            if answers.errors_of(element):
+                results[entity_id] = _element_error(reply, element)
+            elif (images := answers.images_in(element)) is not None:
                 results[entity_id] = images
+            else:
+                unread.append(entity_id)
         if unread:
             results |= self._read_back(kind, unread)
         return results
@@ -243,6 +243,10 @@ class MoyskladApi(ApiClient):
 
     def _write_list(self, what: str, path: str, params: Mapping[str, str | int], body: bytes) -> Answer:
         """Send a list in the form that the account takes; the one that it does not know is not tried again."""
+        if len(body) >= MOST_BYTES:
+            raise TooLargeError(
+                f"the request has {len(body)} bytes, {MOST_BYTES} are too many; send less at once", sent=False
+            )
         form, *others = self._forms[what]
         try:
             return self._write("POST", f"{path}{form}", params, body)
@@ -275,13 +279,6 @@ class MoyskladApi(ApiClient):
         for page in self.assortment(types=[kind], ids=ids):
             results |= {entity.id: entity.images for entity in page.entities if entity.images is not None}
         return results
-
-    def _checked(self, body: bytes) -> bytes:
-        if len(body) >= MOST_BYTES:
-            raise TooLargeError(
-                f"the request has {len(body)} bytes, {MOST_BYTES} are too many; send less at once", sent=False
-            )
-        return body
 
     def _pages(
         self, path: str, params: Mapping[str, str | int], headers: Mapping[str, str]

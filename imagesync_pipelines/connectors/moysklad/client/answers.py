@@ -55,6 +55,10 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
     barcodes = (
         [code for one in codes if isinstance(one, dict) for code in one.values()] if isinstance(codes, list) else []
     )
+    try:
+        updated = datetime.fromisoformat(_text(row, "updated")).replace(tzinfo=MOSCOW)
+    except ValueError:
+        raise RowError("updated is no date and time") from None
     return Entity(
         type=kind,
         id=_text(row, "id"),
@@ -65,7 +69,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
         barcodes=tuple(map(str, barcodes)),
         archived=row.get("archived") is True,
         product_id=_last(_text(_object(_object(row, "product"), "meta"), "href")) if kind == "variant" else "",
-        updated=_moment(row),
+        updated=updated,
         image_count=count if isinstance(count, int) else -1,
         images=tuple(image_of(image) for image in rows) if isinstance(rows, list) else None,
         account_id=_optional(row, "accountId").lower(),
@@ -106,13 +110,6 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 def _optional(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _moment(row: Mapping[str, Any]) -> datetime:
-    try:
-        return datetime.fromisoformat(_text(row, "updated")).replace(tzinfo=MOSCOW)
-    except ValueError:
-        raise RowError("updated is no date and time") from None
 
 
 def _last(href: str) -> str:
