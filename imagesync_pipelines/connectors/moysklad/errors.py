@@ -64,10 +64,6 @@ class EntityGoneError(UpstreamError):
     """The account has no entity with this id any more (404, 1020, 1021, 1008)."""
 
 
-class ReadRefusedError(UpstreamError):
-    """МойСклад refused to answer a question; its own words are in the message."""
-
-
 class RowsMissingError(UpstreamError):
     """Rows were asked for and did not come, or not all of them; that never means that there are none."""
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import moysklad_queue as table
 
 PRIORITY = 50
@@ -76,7 +76,6 @@ class Request(NamedTuple):
 
 
 _REQUEST = [table.c[name] for name in Request._fields]
-_SHOWN = ("state", "attempts", "changed_at", "last_error")
 
 
 class Due(NamedTuple):
@@ -158,8 +157,7 @@ class Queue:
     def held(self, run_id: str) -> tuple[Request, ...]:
         """What a run has taken and not told of yet, the highest priority first."""
         query = sa.select(*_REQUEST).where(_running(run_id)).order_by(table.c.priority.desc(), table.c.id)
-        with self.engine.connect() as connection:
-            return tuple(Request(*row) for row in connection.execute(query))
+        return tuple(read_rows(self.engine, query, Request))
 
     def finish(self, run_id: str, ids: Collection[int], now: datetime, note: str = "") -> None:
         """Note that the run has done these; what it does not hold (any more) stays as it is.
@@ -191,7 +189,15 @@ class Queue:
         """The queue as it is now."""
         numbers = sa.select(table.c.child, table.c.state, sa.func.count()).group_by(table.c.child, table.c.state)
         entity = sa.func.concat_ws(":", *(sa.func.nullif(table.c[name], "") for name in ("entity_type", "entity_id")))
-        shown = (table.c.id, table.c.child, entity, *(table.c[name] for name in _SHOWN))
+        shown = (
+            table.c.id,
+            table.c.child,
+            entity,
+            table.c.state,
+            table.c.attempts,
+            table.c.changed_at,
+            table.c.last_error,
+        )
         newest = (table.c.changed_at.desc(), table.c.id.desc())
         wrong = sa.select(*shown).where(table.c.last_error != "").order_by(*newest).limit(ERRORS_SHOWN)
         counts: dict[str, dict[str, int]] = {}

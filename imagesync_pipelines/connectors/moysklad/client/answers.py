@@ -213,7 +213,7 @@ def code_of(data: object) -> int | None:
 def refusal(place: Place, status: int, data: object, *, write: bool) -> UpstreamError:
     """The error that an answer means, with what its entry says about where it is."""
     entries, code = errors_of(data), code_of(data)
-    fallback = errors.ImagesRefusedError if write else errors.ReadRefusedError
+    fallback = errors.ImagesRefusedError if write else UpstreamError
     kind = _KINDS.get(code, fallback) if code is not None else _STATUSES.get(status, fallback)
     number = f", error {code}" if code is not None else ""
     said = "; ".join(filter(None, (str(entry.get("error_message") or entry.get("error") or "") for entry in entries)))

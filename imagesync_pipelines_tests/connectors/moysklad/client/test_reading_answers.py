@@ -16,7 +16,6 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     ImagesRefusedError,
     ImageTooLargeError,
     NotAnImageError,
-    ReadRefusedError,
     StorageFullError,
     TooLargeError,
 )
@@ -124,7 +123,7 @@ def test_a_refusal_is_named_by_its_code_and_without_one_by_its_status(
 
 
 def test_a_refused_question_is_not_a_refused_write() -> None:
-    assert type(refusal(PLACE, 412, error_json(1035), write=False)) is ReadRefusedError
+    assert type(refusal(PLACE, 412, error_json(1035), write=False)) is UpstreamError
 
 
 @pytest.mark.parametrize(
