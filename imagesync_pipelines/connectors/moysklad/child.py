@@ -186,14 +186,8 @@ class ChildRun:
 
     def _put(self, records: Mapping[str, ChildRecord], *replaced: str) -> None:
         """Write records; of entities that have one only these columns are replaced."""
-        rows: list[dict[str, Any]] = [
-            {
-                "child": self.alias,
-                "entity_key": key,
-                "images": list(one.images),
-                "writing": list(one.writing) or None,
-                "others": one.others,
-            }
+        rows = [
+            {"child": self.alias, "entity_key": key, **one._asdict(), "writing": list(one.writing) or None}
             for key, one in records.items()
         ]
         new = insert(lists)

@@ -189,17 +189,14 @@ class Queue:
         """The queue as it is now."""
         numbers = sa.select(table.c.child, table.c.state, sa.func.count()).group_by(table.c.child, table.c.state)
         entity = sa.func.concat_ws(":", *(sa.func.nullif(table.c[name], "") for name in ("entity_type", "entity_id")))
-        shown = (
-            table.c.id,
-            table.c.child,
-            entity,
-            table.c.state,
-            table.c.attempts,
-            table.c.changed_at,
-            table.c.last_error,
-        )
+        rest = (table.c[name] for name in ("state", "attempts", "changed_at", "last_error"))
         newest = (table.c.changed_at.desc(), table.c.id.desc())
-        wrong = sa.select(*shown).where(table.c.last_error != "").order_by(*newest).limit(ERRORS_SHOWN)
+        wrong = (
+            sa.select(table.c.id, table.c.child, entity, *rest)
+            .where(table.c.last_error != "")
+            .order_by(*newest)
+            .limit(ERRORS_SHOWN)
+        )
         counts: dict[str, dict[str, int]] = {}
         with self.engine.connect() as connection:
             for child, state, number in connection.execute(numbers.order_by(table.c.child)):
