@@ -353,7 +353,7 @@ class _Downloads:
             return error_reason(error)
 
     def _fetched(self, image: Wanted) -> int:
-        """Have the content of an image, downloading it unless somebody else does: how many bytes were downloaded."""
+        # How many bytes were downloaded; none where somebody else just did.
         contents, source, size = self._contents, image_of(image.source), 0
         with contents.fetching(source_of(source)) as found:
             if found is None:

@@ -236,7 +236,6 @@ def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
 
 
 def _why_ignored(event: _Event, names: AccountNames) -> str:
-    """Why an event asks for nothing; '' when it does."""
     if event.account not in names.main:
         return "another account's than the main one's"
     if event.meta.type not in TYPES:

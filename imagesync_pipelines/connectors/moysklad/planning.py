@@ -156,7 +156,6 @@ def rows_frame(records: Mapping[str, ChildRecord]) -> pd.DataFrame:
 def _plan_entity(
     entity: Entity, record: ChildRecord, child: MoyskladChild, limit: int, refused: Mapping[str, str]
 ) -> _Entity:
-    """The rows of one entity: wanted, current, and what is told of images that cannot be written."""
     group = entity.key
     current = _rows(group, record.images)
     before = {row.key: row for row in current}
@@ -192,12 +191,10 @@ def _plan_entity(
 
 
 def _main_keys(entity: Entity) -> list[str]:
-    """The keys in a plan of an entity's images in the main account."""
     return row_keys(entity.key, [Managed(row.id, "", "", 0) for row in entity.images or ()])
 
 
 def _rows(group: str, images: Sequence[Managed]) -> list[_Row]:
-    """The rows of a list that we know."""
     return [
         _Row(key, group, place, image.source or f"{_OWNERS}{image.id}")
         for place, (key, image) in enumerate(zip(row_keys(group, images), images, strict=True))
@@ -238,7 +235,6 @@ def _task(
 
 
 def _frame(rows: Sequence[_Row]) -> pd.DataFrame:
-    """Rows as the engine takes them."""
     return pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype(
         {"key": "str", "group": "str", "fingerprint": "str", "content": "str", "position": "Int64"}
     )

@@ -340,5 +340,4 @@ class FirstFill:
 
 
 def _size(listing: ImageListing) -> int:
-    """Bytes that an entity takes in a request of many."""
     return _ENTITY_BYTES + sum(encoded_size(slot.image.filename, slot.image.size) for slot in listing.slots)

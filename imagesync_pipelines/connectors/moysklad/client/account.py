@@ -271,7 +271,6 @@ class MoyskladApi(ApiClient):
         return images
 
     def _read_back(self, kind: EntityType, ids: Sequence[str]) -> dict[str, tuple[ImageRow, ...] | UpstreamError]:
-        """The images of entities that were just written."""
         results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {
             entity_id: RowsMissingError(f"{kind} {entity_id} was written, and its images could not be read afterwards")
             for entity_id in ids

@@ -235,7 +235,6 @@ def refusal(place: Place, status: int, data: object, *, write: bool) -> Upstream
 
 
 def _meta(url: str, path: str, kind: str) -> dict[str, Any]:
-    """How one object names another."""
     return {"meta": {"href": f"{url.rstrip('/')}/{path}", "type": kind, "mediaType": "application/json"}}
 
 
