@@ -55,7 +55,6 @@ TIMED_OUT = "Download timeout: "
 # Requests that are done are kept for people to look at; all others stay for good.
 QUEUE_KEPT = timedelta(days=30)
 _PICTURES_SHOWN = 12
-_KB = 1000
 NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
 CHANGED = "it changed while the run was at work"
 
@@ -128,7 +127,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
         lines=[
             f"{child.alias}: {len(downloaded)} images downloaded ({found.bytes / MB:.1f} MB), {were_kept} were kept, "
             f"{len(failed)} failed, {left} wait for the next run; {size / MB:.1f} MB on disk.",
-            *(f"Image downloaded: {name} ({number / _KB:.1f} KB)" for name, number in downloaded[:SHOWN]),
+            *(f"Image downloaded: {name} ({number / 1000:.1f} KB)" for name, number in downloaded[:SHOWN]),
             *list(failed.values())[:SHOWN],
         ],
         warnings=[found.stopped] if found.stopped else (),

@@ -1,7 +1,4 @@
-"""What the МойСклад connector speaks of: entities and their images, as an account has them and as they are written.
-
-Mode and Ownership are words of the accounts file.
-"""
+"""What the МойСклад connector speaks of: entities and their images, as an account has them and as they are written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,8 +9,6 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField
-from imagesync_pipelines.connectors.moysklad.accounts import Mode as Mode
-from imagesync_pipelines.connectors.moysklad.accounts import Ownership as Ownership
 
 # The name of the connector, of its Dagster assets, locks, intents and rows.
 NAME = "moysklad"

@@ -22,8 +22,6 @@ ATTEMPTS = 3
 PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
 # Requests that one run takes: the next run goes on, and what is urgent need not wait for what is not.
 TAKEN_AT_ONCE = 1000
-ERRORS_SHOWN = 10
-ERROR_CHARACTERS = 500
 
 
 class State(StrEnum):
@@ -195,7 +193,7 @@ class Queue:
             sa.select(table.c.id, table.c.child, entity, *rest)
             .where(table.c.last_error != "")
             .order_by(*newest)
-            .limit(ERRORS_SHOWN)
+            .limit(10)
         )
         counts: dict[str, dict[str, int]] = {}
         with self.engine.connect() as connection:
@@ -222,7 +220,7 @@ class Queue:
 
 def _words(text: str) -> str:
     """What PostgreSQL can keep of a sentence, and people read."""
-    return text.replace("\x00", "\ufffd")[:ERROR_CHARACTERS]
+    return text.replace("\x00", "\ufffd")[:500]
 
 
 def _is_due(now: datetime) -> sa.ColumnElement[bool]:

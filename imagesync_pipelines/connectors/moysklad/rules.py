@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
-from imagesync_pipelines.connectors.moysklad.accounts import MAIN
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, Ownership
 from imagesync_pipelines.connectors.moysklad.model import (
     MOST_IMAGES,
     NAME,
@@ -12,8 +12,6 @@ from imagesync_pipelines.connectors.moysklad.model import (
     EntityTask,
     ImageRow,
     Managed,
-    Mode,
-    Ownership,
     Wanted,
 )
 from imagesync_pipelines.storage.contents import Content

@@ -38,8 +38,6 @@ from imagesync_pipelines.upstream.transport import Dialect
 UNITS = 45
 WINDOW_SECONDS = 3
 PARALLEL = 5
-# After a pause the workers do not all come back in the same moment.
-_JITTER_SECONDS = 0.02
 
 # From which day (Moscow time) a call weighs how much; before the first of them it weighs 1.
 _WEIGHTS: Mapping[TokenKind, tuple[tuple[date, int], ...]] = {
@@ -49,14 +47,7 @@ _WEIGHTS: Mapping[TokenKind, tuple[tuple[date, int], ...]] = {
 }
 MOST_REFUSALS = 20
 MOST_EQUAL_FAILURES = 40
-_SECONDS = 60.0
-_PAUSE_HEADER = "X-Lognex-Retry-After"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# The server gives up after 300 s; uploading 20 MB takes its time as well.
-_DEADLINE_MARGIN = 60.0
-# A connection that was idle for longer, or carried more, may answer with an error.
-_MOST_IDLE_SECONDS = 30.0
-_MOST_REQUESTS = 100
 
 
 def rate_limit(account: MoyskladAccount, settings: MoyskladSettings) -> RateLimit:
@@ -70,7 +61,8 @@ def rate_limit(account: MoyskladAccount, settings: MoyskladSettings) -> RateLimi
         weight=lambda now: weight_of(account.token_kind, now),
         parallel=PARALLEL,
         units_left=units_left,
-        jitter=_JITTER_SECONDS,
+        # After a pause the workers do not all come back in the same moment.
+        jitter=0.02,
     )
 
 
@@ -137,7 +129,7 @@ class MoyskladDialect(Dialect):
                 )
             # Without it too many calls were in flight.
             refused.retry_after = retry_after_seconds(
-                answer.headers, self._wall(), header=_PAUSE_HEADER, per_second=1000
+                answer.headers, self._wall(), header="X-Lognex-Retry-After", per_second=1000
             )
             return refused
         code = code_of(data)
@@ -165,7 +157,7 @@ class MoyskladDialect(Dialect):
         with self._lock:
             times, now = self._happened[what], self._wall()
             times.append(now)
-            while times and now - times[0] > _SECONDS:
+            while times and now - times[0] > 60:
                 times.popleft()
             return len(times)
 
@@ -187,9 +179,11 @@ def session_policy(account: MoyskladAccount, settings: MoyskladSettings) -> Sess
         if token is None
         else lambda: {"Authorization": SecretStr(f"Bearer {token.get_secret_value()}")},
         read_timeout=settings.timeout,
-        total_deadline=settings.timeout + _DEADLINE_MARGIN,
+        # The server gives up after 300 s; uploading 20 MB takes its time as well.
+        total_deadline=settings.timeout + 60,
         tries=settings.tries,
         verify_tls=settings.verify_tls,
-        most_idle=_MOST_IDLE_SECONDS,
-        most_requests=_MOST_REQUESTS,
+        # A connection that was idle for longer, or carried more, may answer with an error.
+        most_idle=30,
+        most_requests=100,
     )
