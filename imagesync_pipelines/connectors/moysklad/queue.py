@@ -189,17 +189,14 @@ class Queue:
         entity = sa.func.concat_ws(":", *(sa.func.nullif(table.c[name], "") for name in ("entity_type", "entity_id")))
         rest = (table.c[name] for name in ("state", "attempts", "changed_at", "last_error"))
         newest = (table.c.changed_at.desc(), table.c.id.desc())
-        wrong = (
-            sa.select(table.c.id, table.c.child, entity, *rest)
-            .where(table.c.last_error != "")
-            .order_by(*newest)
-            .limit(10)
-        )
+        wrong = sa.select(table.c.id, table.c.child, entity, *rest).where(table.c.last_error != "")
         counts: dict[str, dict[str, int]] = {}
         with self.engine.connect() as connection:
             for child, state, number in connection.execute(numbers.order_by(table.c.child)):
                 counts.setdefault(child, {})[state] = number
-            return QueueView(counts, tuple(QueueError(*row) for row in connection.execute(wrong)))
+            return QueueView(
+                counts, tuple(QueueError(*row) for row in connection.execute(wrong.order_by(*newest).limit(10)))
+            )
 
     def forget_done(self, before: datetime) -> int:
         """Forget requests that were done before that time; all others stay."""
