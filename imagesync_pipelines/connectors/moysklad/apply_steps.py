@@ -5,7 +5,6 @@ has a line per kind of event and entity type, never one per image; what happened
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
@@ -144,15 +143,12 @@ def pictures_of_plan(child: ChildRun, plan_id: int, number: int) -> Pictures:
     return Pictures(shown, lambda source: child.contents.read(kept[source]))
 
 
-def every_picture_could_be_had(context: Run) -> Mapping[str, CheckResult]:
+def every_picture_could_be_had(context: Run) -> CheckResult:
     """Which pictures of the plan could not be downloaded, or not decoded."""
     found = look_at(context, CONTENT, ContentFetched)
-    said = f"{len(found.failed)} pictures could not be had, {found.left} wait for the next run"
-    return {
-        "every_picture_could_be_had": CheckResult(
-            not found.failed and not found.left, said, {"pictures": Texts(found.problems), "number": len(found.failed)}
-        )
-    }
+    number = len(found.failed)
+    said = f"{number} pictures could not be had, {found.left} wait for the next run"
+    return CheckResult(not number and not found.left, said, {"pictures": Texts(found.problems), "number": number})
 
 
 def forget_content(context: Run, options: BaseModel) -> StepResult:
@@ -248,14 +244,11 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
     )
 
 
-def no_image_is_in_quarantine(context: Run) -> Mapping[str, CheckResult]:
+def no_image_is_in_quarantine(context: Run) -> CheckResult:
     """Which images of the account are set aside."""
     aside = [f"{entry.key}: {entry.reason}" for entry in context.quarantine.list()]
-    return {
-        "no_image_is_in_quarantine": CheckResult(
-            not aside, f"{len(aside)} images are set aside", {"images": Texts(aside), "number": len(aside)}
-        )
-    }
+    number = len(aside)
+    return CheckResult(not aside, f"{number} images are set aside", {"images": Texts(aside), "number": number})
 
 
 def _content_of(child: ChildRun, plan_id: int) -> ContentFetched:

@@ -118,15 +118,11 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
     )
 
 
-def every_entity_has_a_counterpart(context: Run) -> Mapping[str, CheckResult]:
+def every_entity_has_a_counterpart(context: Run) -> CheckResult:
     """Which entities with images the child account lacks."""
     problems = [f"{one.name} ({one.key}): {one.reason}" for one in look_at(context, ENTITY_MAP, ChildMap).unmapped]
     said = f"{len(problems)} entities without a counterpart"
-    return {
-        "every_entity_has_a_counterpart": CheckResult(
-            not problems, said, {"entities": Texts(problems), "number": len(problems)}
-        )
-    }
+    return CheckResult(not problems, said, {"entities": Texts(problems), "number": len(problems)})
 
 
 def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:

@@ -125,16 +125,12 @@ def reading_of(context: Run) -> MainReading | None:
     return left_by(_main(context), MAIN_IMAGES, MainReading)
 
 
-def every_entity_was_read(context: Run) -> Mapping[str, CheckResult]:
+def every_entity_was_read(context: Run) -> CheckResult:
     """Whether the last reading proved to be complete, and which entities it could not use."""
     found = look_at(_main(context), MAIN_IMAGES, MainReading)
     number = len(found.problems)
     said = found.reason or f"{number} entities stay as they were read before"
-    return {
-        "every_entity_was_read": CheckResult(
-            found.complete and not number, said, {"entities": Texts(found.problems), "number": number}
-        )
-    }
+    return CheckResult(found.complete and not number, said, {"entities": Texts(found.problems), "number": number})
 
 
 def read_main(engine: sa.Engine, api: MoyskladApi, *, full: bool, overlap: timedelta, repeats: int) -> MainReading:
