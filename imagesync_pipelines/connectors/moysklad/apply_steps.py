@@ -17,11 +17,11 @@ from imagesync_pipelines.connectors.moysklad.child import (
     REFUSED_STAGE,
     ChildRun,
     Run,
-    child_api,
     child_of,
     left_by,
     look_at,
     main_api,
+    open_api,
 )
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import FATAL, AccountStoppedError
@@ -166,7 +166,7 @@ def forget_content(context: Run, options: BaseModel) -> StepResult:
 def child_images(context: Run, options: ApplyOptions) -> StepResult:
     """The lists of images of the child account's entities, as the plan has them: one call per changed entity."""
     child = child_of(context)
-    with child_api(child) as api:
+    with open_api(context, child.child.account) as api:
         return apply_plan(child, api, options.plan_id)
 
 

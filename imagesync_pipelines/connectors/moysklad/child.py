@@ -236,19 +236,15 @@ def main_api(context: Run) -> AbstractContextManager[MoyskladApi]:
     account = _accounts(context).main
     if account is None:
         raise SettingsError("IMAGESYNC_ACCOUNTS: there is no main account of МойСклад; write [moysklad.main].")
-    return _api(context, account)
-
-
-def child_api(child: ChildRun) -> AbstractContextManager[MoyskladApi]:
-    """A child account, for the length of a `with` block."""
-    return _api(child.context, child.child.account)
+    return open_api(context, account)
 
 
 def _accounts(context: Run) -> MoyskladAccounts:
     return moysklad_accounts(load_accounts(context.installation.settings))
 
 
-def _api(context: Run, account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
+def open_api(context: Run, account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
+    """An account, for the length of a `with` block."""
     hosts = frozenset(context.installation.settings.allowed_image_hosts)
     return closing(MoyskladApi(account, context.settings, context.installation.engine, allowed_hosts=hosts))
 

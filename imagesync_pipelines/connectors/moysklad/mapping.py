@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild
-from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_api, child_of, look_at
+from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, look_at, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.model import (
     MATCHED_BY,
@@ -72,7 +72,7 @@ class Mapped(NamedTuple):
 def entity_map(context: Run, options: ChosenEntities) -> StepResult:
     """Which entity of the child account is which of the main account."""
     child = child_of(context)
-    with child_api(child) as api:
+    with open_api(context, child.child.account) as api:
         return map_entities(child, api, options)
 
 

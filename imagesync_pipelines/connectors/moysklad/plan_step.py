@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_api, child_of, left_by, main_api
+from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, forget_entities, read_map
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity
@@ -36,7 +36,7 @@ from imagesync_pipelines.sync.steps import StepResult, Texts
 def plan(context: Run, options: ChildPlanOptions) -> StepResult:
     """What would change in the child account, image by image with its reason, and what it costs."""
     child = child_of(context)
-    with child_api(child) as api, main_api(context) as main:
+    with open_api(context, child.child.account) as api, main_api(context) as main:
         return make_plan(child, api, main, options)
 
 

@@ -43,7 +43,6 @@ from imagesync_pipelines.upstream.transport import ApiClient
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 # Rows of images come only with this many entities on a page; with more they are left out without a word.
 EXPANDED_LIMIT = 100
-_PLAIN_LIMIT = 1000
 _EXPANDED: Mapping[str, str | int] = {"expand": "images", "limit": EXPANDED_LIMIT}
 _JSON = {"Accept": "application/json;charset=utf-8"}
 _BETA = {"X-Lognex-Remap-Beta-Feature": "assortmentWithoutStock"}
@@ -80,7 +79,6 @@ class MoyskladApi(ApiClient):
         # How lists are sent, of one entity and of many: one after the other until the account knows one of them.
         forms = ("", "/batch") if settings.list_form == "array" else ("/batch", "")
         self._forms: dict[str, tuple[str, ...]] = {"one": forms, "many": forms}
-        self._timing = timing
         self._resolve = resolve
         self._fetching = FetchPolicy(
             allowed_hosts=allowed_hosts,
@@ -123,12 +121,8 @@ class MoyskladApi(ApiClient):
         wanted = set(values)
         found: list[Entity] = []
         for portion in answers.filter_portions(match_field, list(dict.fromkeys(values))):
-            params: dict[str, str | int] = {
-                "filter": answers.either(match_field, portion),
-                "limit": _PLAIN_LIMIT,
-                "order": "id",
-            }
-            for page in self._pages(f"entity/{kind}", params, {}):
+            chosen = answers.either(match_field, portion)
+            for page in self._pages(f"entity/{kind}", {"filter": chosen, "limit": 1000, "order": "id"}, {}):
                 # What the server takes for equal (upper and lower case, blanks) need not be the same value.
                 found += (entity for entity in page.entities if wanted.intersection(values_of(entity, match_field)))
         return found
