@@ -136,8 +136,7 @@ class ImageTarget:
 
         What their owner did is found when they are written: their lists are then read where they may hold his images.
         """
-        records = self.child.records(groups)
-        return rows_frame({group: records.get(group, ChildRecord()) for group in groups})
+        return rows_frame(self.child.records(groups))
 
     def apply(self, work: GroupWork) -> list[RowResult]:
         """Write one entity; once the account stopped, the rest is left.
@@ -309,7 +308,7 @@ class FirstFill:
         target.child.begin_list({work.group: [slot.image for slot in listing.slots] for work, listing in fills})
         try:
             answers = target.api.set_images_bulk(target.tasks[fills[0][0].group].type, lists)
-        except (errors.TooLargeError, errors.ImagesRefusedError):
+        except errors.ImagesRefusedError:
             return []
         self.requests += 1
         return [
