@@ -100,7 +100,8 @@ def read_payload(document: object, names: AccountNames) -> NewRequest | Unreadab
     fields = _fields(document)
     if isinstance(fields, str):
         return UnreadableRequest(payload, fields)
-    entity = _understood(_SeveralImages if "images" in fields else _OneImage, fields)
+    form: type[_Entity] = _SeveralImages if "images" in fields else _OneImage
+    entity = _understood(form, fields)
     if isinstance(entity, str):
         return UnreadableRequest(payload, entity)
     # A name from outside is shown short and without control characters.
