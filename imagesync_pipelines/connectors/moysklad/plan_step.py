@@ -14,6 +14,7 @@ from imagesync_pipelines.connectors.moysklad.planning import (
     cost_of,
     earlier_calls,
     needed_of,
+    payload_of,
     plan_child,
     rows_frame,
 )
@@ -83,13 +84,12 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         earlier += earlier_calls(len(known.images) + known.others, len(wanted))
     before = [one for one in (reading_of(context), left_by(context, ENTITY_MAP, ChildMap)) if one is not None]
     skipped = list(dict.fromkeys(found.skipped.values()))
-    payload = [(group, task.as_json()) for group, task in sorted(found.tasks.items())]
     planned = Planned(
         plan=found.plan,
         held=found.held,
         cost=cost,
         states=found.states,
-        payload=[pd.DataFrame(payload, columns=["group", "task"]).astype("str")],
+        payload=[payload_of(found.tasks)],
         scope={"limit": limit, "skipped": skipped, "earlier_calls": earlier},
         warnings=(*(warning for one in before for warning in one.warnings), *found.warnings, *checked.warnings()),
         calls=sum(one.calls for one in before if one.run_id == context.run_id) + api.calls - calls,

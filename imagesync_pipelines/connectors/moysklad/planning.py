@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
+import orjson
 import pandas as pd
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Ownership
@@ -143,9 +144,22 @@ def plan_child(
     return ChildPlan(plan, guarded.held, tasks, states, skipped, warnings)
 
 
+def payload_of(tasks: Mapping[str, EntityTask]) -> pd.DataFrame:
+    """What a stored plan keeps of its tasks, as JSON by group; `tasks_of` is the way back."""
+    kept = [
+        (group, orjson.dumps([task.child_id, task.type, task.name, [list(image) for image in task.images]]).decode())
+        for group, task in sorted(tasks.items())
+    ]
+    return pd.DataFrame(kept, columns=["group", "task"]).astype("str")
+
+
 def tasks_of(payload: pd.DataFrame) -> dict[str, EntityTask]:
     """The tasks of a plan's payload, by group."""
-    return {group: EntityTask.from_json(text) for group, text in zip(payload["group"], payload["task"], strict=True)}
+    tasks = {}
+    for group, text in zip(payload["group"], payload["task"], strict=True):
+        child_id, kind, name, images = orjson.loads(text)
+        tasks[group] = EntityTask(child_id, kind, name, tuple(Wanted(*image) for image in images))
+    return tasks
 
 
 def rows_frame(records: Mapping[str, ChildRecord]) -> pd.DataFrame:

@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.moysklad.child import Run, child_of, left_by
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, SkippedOffError
-from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, MainReading, key_parts
+from imagesync_pipelines.connectors.moysklad.model import ENTITY_JSON, NAME, TYPES, Entity, MainReading, key_parts
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import EntityChoice, ReadingOptions
 from imagesync_pipelines.storage import mirror
@@ -205,7 +205,7 @@ def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | N
 def entities_of(connection: sa.Connection, keys: Sequence[str]) -> list[Entity]:
     """The entities of the main account with these keys, as the mirror has them, ordered by key; what is gone is not."""
     payloads = mirror.read_payloads(connection, NAME, MAIN, keys)
-    return sorted(map(Entity.from_json, payloads["payload"]), key=lambda entity: entity.key)
+    return sorted(map(ENTITY_JSON.validate_json, payloads["payload"]), key=lambda entity: entity.key)
 
 
 def kinds_in(numbers: Mapping[str, int]) -> str:
@@ -300,7 +300,7 @@ class _Scan:
                 seen.append(entity.key)
                 continue
             self._images += entity.image_count
-            text = replace(entity, images=images).as_json()
+            text = ENTITY_JSON.dump_json(replace(entity, images=images)).decode()
             rows.append(mirror.MirrorRow(entity.key, entity.key, _fingerprint(entity), text, entity.updated))
         mirror.stage(self._connection, [*(mirror.MirrorRow(key, None, None, None, None) for key in seen), *rows])
 
