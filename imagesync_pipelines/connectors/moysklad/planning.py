@@ -17,14 +17,7 @@ from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Owne
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.client.calls import UNITS, WINDOW_SECONDS
-from imagesync_pipelines.connectors.moysklad.model import (
-    MOST_IMAGES,
-    ChildRecord,
-    Entity,
-    EntityTask,
-    Managed,
-    Wanted,
-)
+from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ChildRecord, Entity, EntityTask, Managed, Wanted
 from imagesync_pipelines.connectors.moysklad.rules import beyond, choose_images, identity, row_keys, too_large
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, packed
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, ROW_COLUMNS

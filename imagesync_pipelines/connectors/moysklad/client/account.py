@@ -14,12 +14,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client import answers
-from imagesync_pipelines.connectors.moysklad.client.calls import (
-    REDIRECTS,
-    MoyskladDialect,
-    rate_limit,
-    session_policy,
-)
+from imagesync_pipelines.connectors.moysklad.client.calls import REDIRECTS, MoyskladDialect, rate_limit, session_policy
 from imagesync_pipelines.connectors.moysklad.errors import (
     ImagesRefusedError,
     RowsMissingError,
