@@ -243,12 +243,7 @@ class ImageTarget:
             self.child.learn_max_image_bytes(size)
 
     def done(
-        self,
-        work: GroupWork,
-        before: Sequence[Managed],
-        now: Sequence[Managed],
-        sent: int,
-        reasons: Mapping[str, str],
+        self, work: GroupWork, before: Sequence[Managed], now: Sequence[Managed], sent: int, reasons: Mapping[str, str]
     ) -> list[RowResult]:
         """Note what an entity holds now, and count what became of it."""
         self.child.note({work.group: seen_of(now, self.child.child.ownership)})
