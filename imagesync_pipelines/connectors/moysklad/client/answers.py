@@ -16,7 +16,7 @@ from urllib.parse import quote
 import orjson
 
 from imagesync_pipelines.connectors.moysklad import errors
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, NewImage, Part
+from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, Part
 from imagesync_pipelines.upstream.answers import Answer, Place
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
 
@@ -251,10 +251,8 @@ def part_json(url: str, kind: EntityType, entity_id: str, part: Part) -> dict[st
 
 
 def part_size(url: str, kind: EntityType, entity_id: str, part: Part) -> int:
-    """Bytes that one element takes in the body, with its comma; nothing is encoded for it."""
-    if isinstance(part, KeptImage):
-        return len(orjson.dumps(part_json(url, kind, entity_id, part))) + 1
-    return encoded_size(part.filename, len(part.content))
+    """Bytes that one element takes in the body, with its comma."""
+    return len(orjson.dumps(part_json(url, kind, entity_id, part))) + 1
 
 
 def list_body(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part]) -> bytes:
@@ -266,9 +264,7 @@ def element_at(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part]
     """The index of the element of a list's body that has this character (from 1); None for one between two of them."""
     begin = 2
     for index, part in enumerate(parts):
-        frame = NewImage(part.filename, b"") if isinstance(part, NewImage) else part
-        text = orjson.dumps(part_json(url, kind, entity_id, frame)).decode()
-        length = len(text) + part_size(url, kind, entity_id, part) - part_size(url, kind, entity_id, frame)
+        length = len(orjson.dumps(part_json(url, kind, entity_id, part)).decode())
         if begin <= column < begin + length:
             return index
         begin += length + 1
