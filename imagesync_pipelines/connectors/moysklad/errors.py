@@ -57,7 +57,7 @@ class TooLargeError(ImagesRefusedError):
 
 
 class ChangedMeanwhileError(ImagesRefusedError):
-    """Somebody changed the entity in the same moment (1065); read it again, then write."""
+    """Somebody changed the entity in the same moment (1065), or perhaps since we read it; read it, then write."""
 
 
 class EntityGoneError(UpstreamError):
@@ -66,10 +66,6 @@ class EntityGoneError(UpstreamError):
 
 class RowsMissingError(UpstreamError):
     """Rows were asked for and did not come, or not all of them; that never means that there are none."""
-
-
-class StaleError(Exception):
-    """A write was refused, perhaps because the entity is not as we know it; read it again, then write."""
 
 
 class SkippedOffError(Exception):

@@ -157,7 +157,7 @@ class ImageTarget:
                 forget_entities(self.child.engine, self.child.alias, [work.group])
                 self.gone.add(work.group)
                 return same_for_all(work, Outcome.FAILED, NO_ENTITY)
-            except errors.StaleError as error:
+            except errors.ChangedMeanwhileError as error:
                 refused = str(error)
             except errors.ImagesRefusedError as error:
                 return same_for_all(work, Outcome.FAILED, error_reason(error))

@@ -14,7 +14,6 @@ from imagesync_pipelines.connectors.moysklad.errors import (
     ImagesRefusedError,
     ImageTooLargeError,
     NotAnImageError,
-    StaleError,
     TooLargeError,
 )
 from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, Managed, NewImage, Part
@@ -59,10 +58,10 @@ class Writer:
     _slots: Sequence[Slot] = ()
 
     def write(self, listing: ImageListing) -> None:
-        """Send what must be sent, in as few requests as it fits into; raises StaleError, and what concerns all images.
+        """Send what must be sent, in as few requests as it fits into.
 
         Nothing is sent when all is as it should be. An entity that would be left with none of our images because none
-        could be written stays as it is, whosever images it has.
+        could be written stays as it is, whosever images it has. Raises ChangedMeanwhileError, and what concerns all.
         """
         slots = self._slots = listing.slots
         self.ids = {place: slot.keep for place, slot in enumerate(slots) if slot.keep}
@@ -92,8 +91,8 @@ class Writer:
         places = [place for place in range(len(self._slots)) if place in portion or self._id(place)]
         try:
             rows = self.send([self._part(place, portion) for place in places])
-        except ChangedMeanwhileError as error:
-            raise StaleError(str(error)) from error
+        except ChangedMeanwhileError:
+            raise
         except ImageTooLargeError as error:
             # The number that it names is believed; without one, we find out which image it was.
             if error.limit_bytes is not None:
@@ -109,7 +108,7 @@ class Writer:
             if not no_image and error.code == _SAME_TWICE and self._without_repeats():
                 return [portion] if portion else self._try([])
             if not no_image and not self.fresh:
-                raise StaleError(str(error)) from error
+                raise ChangedMeanwhileError(str(error)) from error
             if not no_image and not portion:
                 raise
             # One image is bad: the one that the error names, else found by trying half of them.
