@@ -6,6 +6,7 @@ has a line per kind of event and entity type, never one per image; what happened
 
 from collections import Counter, defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -50,12 +51,9 @@ from imagesync_pipelines.sync.steps import CheckResult, Pictures, StepResult, Ta
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UpstreamError
 
 CONTENT = "content"
-TIMED_OUT = "Download timeout: "
 # Requests that are done are kept for people to look at; all others stay for good.
 QUEUE_KEPT = timedelta(days=30)
-_PICTURES_SHOWN = 12
 NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
-CHANGED = "it changed while the run was at work"
 
 
 def content(context: Run, options: ApplyOptions) -> StepResult:
@@ -77,7 +75,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
     needed = needed_of(tasks, child.records(tasks))
     kept = child.kept_of(needed)
     missing = [image for source, image in sorted(needed.items()) if source not in kept]
-    downloads = _Downloads(child, main)
+    downloads = _Downloads(main, child.contents)
     downloaded: list[tuple[str, int]] = []
     failed: dict[str, str] = {}
     left = reencoded = 0
@@ -120,7 +118,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
         },
         shown={
             "failed": Texts(found.problems),
-            "pictures": pictures_of_plan(child, plan_id, _PICTURES_SHOWN),
+            "pictures": pictures_of_plan(child, plan_id, 12),
             "stopped": found.stopped or "-",
         },
         lines=[
@@ -300,7 +298,7 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
     aside = [entry for entry in context.quarantine.list() if entry.run_id == context.run_id and entry.group_key]
     # What another attempt may make as the main account has it.
     failed = dict(read.unread) if read is not None else {}
-    failed |= dict.fromkeys(applied.refused_in, stopped or CHANGED)
+    failed |= dict.fromkeys(applied.refused_in, stopped or "it changed while the run was at work")
     failed |= {one.group: UNSETTLED for one in child.open_intents() if one.group not in unmapped}
     failed |= {str(entry.group_key): entry.reason for entry in aside if entry.stage != REFUSED_STAGE}
     with child.engine.connect() as connection:
@@ -318,12 +316,13 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
             queue.finish(context.run_id, ids, now, note)
 
 
+@dataclass
 class _Downloads:
     """Images of the main account that are not kept, downloaded by several threads, until the account stops."""
 
-    def __init__(self, child: ChildRun, main: MoyskladApi) -> None:
-        self._main, self._contents = main, child.contents
-        self.stopped = ""
+    main: MoyskladApi
+    contents: Contents
+    stopped: str = ""
 
     def fetch(self, image: Wanted) -> int | str | None:
         """How many bytes one image took, or why it cannot be had; None: it is left, for the account stopped.
@@ -340,17 +339,17 @@ class _Downloads:
             self.stopped = self.stopped or error_reason(error)
             return None
         except DeadlineExceededError as error:
-            return TIMED_OUT + str(error)
+            return f"Download timeout: {error}"
         except (UpstreamError, BadImageError, CannotShrinkError) as error:
             return error_reason(error)
 
     def _fetched(self, image: Wanted) -> int:
         # How many bytes were downloaded; none where somebody else just did.
-        contents, source, size = self._contents, image_of(image.source), 0
+        contents, source, size = self.contents, image_of(image.source), 0
         with contents.fetching(source_of(source)) as found:
             if found is None:
                 row = ImageRow(source, image.filename, image.size, image.download_href, image.permanent_href)
-                body = self._main.download(row)
+                body = self.main.download(row)
                 size = len(body)
                 found = contents.put(source_of(source), body, check_image(body), HOLD)
             if not image.limit:

@@ -31,7 +31,6 @@ from imagesync_pipelines.sync.steps import CheckResult, StepResult, Summary, Tex
 MAIN_IMAGES = "main_images"
 DELETED = "the main account does not have it any more"
 ARCHIVED = "it is archived in the main account"
-_NOT_DELIVERED = "its images were not delivered, or not all of them"
 # A reading that runs share is left under this name, by the moment at which they were started.
 _SHARED = f"{MAIN}/shared"
 # Payloads that are Python objects at one time.
@@ -296,7 +295,7 @@ class _Scan:
             self._with_images += entity.image_count > 0
             images = entity.images or ()
             if len(images) != entity.image_count:
-                self._unread[entity.key] = _NOT_DELIVERED
+                self._unread[entity.key] = "its images were not delivered, or not all of them"
                 seen.append(entity.key)
                 continue
             self._images += entity.image_count

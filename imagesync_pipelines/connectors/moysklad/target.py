@@ -49,7 +49,6 @@ _TRIES = 3
 _ENTITY_BYTES = 300
 # As long as every id of an image.
 ANY_ID = "0" * 36
-NO_ENTITY = "the child account does not have this entity any more; the next run looks for it again"
 
 
 class ReadLists(NamedTuple):
@@ -156,7 +155,8 @@ class ImageTarget:
             except errors.EntityGoneError:
                 forget_entities(self.child.engine, self.child.alias, [work.group])
                 self.gone.add(work.group)
-                return same_for_all(work, Outcome.FAILED, NO_ENTITY)
+                why = "the child account does not have this entity any more; the next run looks for it again"
+                return same_for_all(work, Outcome.FAILED, why)
             except errors.ChangedMeanwhileError as error:
                 refused = str(error)
             except errors.ImagesRefusedError as error:
@@ -256,6 +256,7 @@ class ImageTarget:
         return results_of(work, now, reasons)
 
 
+@dataclass
 class FirstFill:
     """Entities that have no image yet, up to 100 and 20 MB in one request; satisfies the engine's BulkTarget.
 
@@ -263,9 +264,8 @@ class FirstFill:
     one whose part of a request was refused, is left out and written by itself. requests: how many were carried out.
     """
 
-    def __init__(self, target: ImageTarget) -> None:
-        self._target = target
-        self.requests = 0
+    target: ImageTarget
+    requests: int = 0
 
     def portions(self, works: Iterator[GroupWork]) -> Iterator[Sequence[GroupWork]]:
         """Those of these entities that may be written so, each portion of one type; groups come ordered by type."""
@@ -275,7 +275,7 @@ class FirstFill:
             listing = self._empty(work)
             if listing is None:
                 continue
-            size, own = _size(listing), self._target.tasks[work.group].type
+            size, own = _size(listing), self.target.tasks[work.group].type
             full = len(portion) == EXPANDED_LIMIT or total + size > MOST_REQUEST_BYTES - 2
             if portion and (full or own != kind):
                 yield portion
@@ -288,7 +288,7 @@ class FirstFill:
 
     def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
         """One request. Raises AnswerLostError and AccountStoppedError."""
-        target = self._target
+        target = self.target
         target.refresh([work.group for work in works])
         fills = [(work, listing) for work in works if (listing := self._empty(work)) is not None]
         if not fills:
@@ -315,22 +315,22 @@ class FirstFill:
     def _empty(self, work: GroupWork) -> ImageListing | None:
         """What an entity is to get, if it has no image and that fits into a request."""
         try:
-            there, _ = self._target.there(work.group)
+            there, _ = self.target.there(work.group)
         except (errors.EntityGoneError, errors.RowsMissingError):
             return None
         if there:
             return None
-        listing = self._target.listing(self._target.tasks[work.group], ())
+        listing = self.target.listing(self.target.tasks[work.group], ())
         return listing if listing.slots and _size(listing) <= MOST_REQUEST_BYTES else None
 
     def _result(self, work: GroupWork, listing: ImageListing, answer: object) -> list[RowResult]:
         """What became of one entity of a request; nothing when it got none of its images, and is written by itself."""
         if isinstance(answer, errors.ImageTooLargeError) and answer.limit_bytes is not None:
-            self._target.learn(answer.limit_bytes)
+            self.target.learn(answer.limit_bytes)
         now = recognise(answer, [], [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
         sent = sum(image.source != "" for image in now)
         # Of some the request is taken and the images are not; sent one by one they are.
-        return self._target.done(work, (), now, sent, listing.reasons) if sent else []
+        return self.target.done(work, (), now, sent, listing.reasons) if sent else []
 
 
 def _size(listing: ImageListing) -> int:

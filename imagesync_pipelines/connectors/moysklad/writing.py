@@ -28,8 +28,6 @@ from imagesync_pipelines.connectors.moysklad.rules import (
 
 # What one request may have: below the limit of 20,000,000 bytes, with room for its brackets.
 MOST_REQUEST_BYTES = 19_999_000
-TWICE = "the account does not keep the same image twice in one list"
-REQUEST_TOO_LARGE = "Request larger than 20 MB: this image alone is too much for one"
 _SAME_TWICE = 3013
 
 
@@ -102,7 +100,8 @@ class Writer:
                     return [portion]
             return self._blamed(portion, str(error), for_good=True)
         except TooLargeError:
-            return self._blamed(portion, REQUEST_TOO_LARGE, for_good=False)
+            why = "Request larger than 20 MB: this image alone is too much for one"
+            return self._blamed(portion, why, for_good=False)
         except ImagesRefusedError as error:
             no_image = isinstance(error, NotAnImageError)
             if not no_image and error.code == _SAME_TWICE and self._without_repeats():
@@ -155,7 +154,7 @@ class Writer:
         for place, child_id in sorted(self.ids.items()):
             if child_id in met:
                 del self.ids[place]
-                self.bad[self._slots[place].key] = TWICE
+                self.bad[self._slots[place].key] = "the account does not keep the same image twice in one list"
             met.add(child_id)
         return len(self.ids) < before
 
