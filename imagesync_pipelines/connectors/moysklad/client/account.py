@@ -25,7 +25,6 @@ from imagesync_pipelines.connectors.moysklad.errors import (
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, Part, values_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import AlteredBodyError, BadAnswerError, UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
@@ -60,7 +59,6 @@ class MoyskladApi(ApiClient):
         *,
         allowed_hosts: frozenset[str] = frozenset(),
         timing: Timing | None = None,
-        resolve: Resolve = resolve_host,
     ) -> None:
         self.account = account
         timing = timing or Timing()
@@ -74,7 +72,6 @@ class MoyskladApi(ApiClient):
         # How lists are sent, of one entity and of many: one after the other until the account knows one of them.
         forms = ("", "/batch") if settings.list_form == "array" else ("/batch", "")
         self._forms: dict[str, tuple[str, ...]] = {"one": forms, "many": forms}
-        self._resolve = resolve
         self._fetching = FetchPolicy(
             allowed_hosts=allowed_hosts,
             read_timeout=settings.download_timeout,
@@ -197,7 +194,7 @@ class MoyskladApi(ApiClient):
         return self._fetched(self._location(path), row)
 
     def _fetched(self, url: str, row: ImageRow) -> bytes:
-        fetched = fetch_image(url, self._fetching, timing=self._timing, resolve=self._resolve)
+        fetched = fetch_image(url, self._fetching, timing=self._timing)
         if len(fetched.body) != row.size:
             raise AlteredBodyError(
                 f"{len(fetched.body)} bytes came where {row.size} are listed for {row.filename or row.id}",
