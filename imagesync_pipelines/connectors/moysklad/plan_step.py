@@ -5,28 +5,12 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from imagesync_pipelines.connectors.moysklad import planning, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, forget_entities, read_map
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity
-from imagesync_pipelines.connectors.moysklad.planning import (
-    ChildPlan,
-    cost_of,
-    earlier_calls,
-    needed_of,
-    payload_of,
-    plan_child,
-    rows_frame,
-)
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
-from imagesync_pipelines.connectors.moysklad.rules import (
-    choose_images,
-    expected_of,
-    recognised,
-    seen_of,
-    size_limit,
-    source_of,
-)
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
 from imagesync_pipelines.connectors.moysklad.target import gone_warnings, read_lists
 from imagesync_pipelines.sync.planned import Planned, changing_rows, deletion_limits, plan_result, store_plan
@@ -66,22 +50,24 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         unseen = checked.gone | (checked.unread.keys() if child.mirror else set())
         ids = {key: child_id for key, child_id in ids.items() if key not in unseen}
         records = child.records()
-        limit = size_limit(child.child.max_image_mb, child.max_image_bytes())
+        limit = rules.size_limit(child.child.max_image_mb, child.max_image_bytes())
         limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
         refused = {} if options.check_child else child.refused()
-        found = plan_child(entities, ids, records, child.child, limit, limits, refused)
+        found = planning.plan_child(entities, ids, records, child.child, limit, limits, refused)
         # What the main account no longer has on these entities, or the account is not to get, is set aside no more.
         planned_keys, groups = set(found.plan["key"]), {entity.key for entity in entities} & ids.keys()
         aside = [one for one in context.quarantine.list() if one.group_key in groups and one.key not in planned_keys]
         context.quarantine.clear([one.key for one in aside])
-    names = {source_of(source): source for source in needed_of(found.tasks, records)}
+    names = {rules.source_of(source): source for source in planning.needed_of(found.tasks, records)}
     kept = {names[name] for name in child.contents.find(names)}
-    cost, said = cost_of(found.tasks, records, child.child, kept, main_weight=main.weight, child_weight=api.weight)
+    cost, said = planning.cost_of(
+        found.tasks, records, child.child, kept, main_weight=main.weight, child_weight=api.weight
+    )
     earlier = 0
     for entity in entities:
         known = records.get(entity.key, ChildRecord())
-        wanted = choose_images(entity.images or (), child.child.mode)
-        earlier += earlier_calls(len(known.images) + known.others, len(wanted))
+        wanted = rules.choose_images(entity.images or (), child.child.mode)
+        earlier += planning.earlier_calls(len(known.images) + known.others, len(wanted))
     before = [one for one in (reading_of(context), left_by(context, ENTITY_MAP, ChildMap)) if one is not None]
     skipped = list(dict.fromkeys(found.skipped.values()))
     planned = Planned(
@@ -89,7 +75,7 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
         held=found.held,
         cost=cost,
         states=found.states,
-        payload=[payload_of(found.tasks)],
+        payload=[planning.payload_of(found.tasks)],
         scope={"limit": limit, "skipped": skipped, "earlier_calls": earlier},
         warnings=(*(warning for one in before for warning in one.warnings), *found.warnings, *checked.warnings()),
         calls=sum(one.calls for one in before if one.run_id == context.run_id) + api.calls - calls,
@@ -141,16 +127,18 @@ class _Lists:
         mapped = {group: self.ids[group] for group in groups if group in self.ids}
         self.unread = dict.fromkeys(set(groups) - mapped.keys(), "it has no counterpart")
         self.look(mapped, (entity for some in mirrored(self.child.engine, EVERYTHING, mapped) for entity in some))
-        return rows_frame(self.child.records(groups))
+        return planning.rows_frame(self.child.records(groups))
 
     def look(self, ids: Mapping[str, str], entities: Iterable[Entity]) -> None:
         """Read lists (key to child id) and note them; entities: the same, as the main account has them."""
         records = self.child.records(ids)
-        expected = {entity.key: expected_of(entity.images or ()) for entity in entities if entity.key in ids}
+        expected = {entity.key: rules.expected_of(entity.images or ()) for entity in entities if entity.key in ids}
         for found in read_lists(self.child, self.api, ids):
             known = {key: records.get(key, ChildRecord()) for key in found.rows}
             seen = {
-                key: seen_of(recognised(rows, known[key], expected.get(key, ())), self.child.child.ownership)
+                key: rules.seen_of(
+                    rules.recognised(rows, known[key], expected.get(key, ())), self.child.child.ownership
+                )
                 for key, rows in found.rows.items()
             }
             self.child.note(seen)
@@ -168,7 +156,7 @@ class _Lists:
         return found
 
 
-def _changes(found: ChildPlan) -> pd.DataFrame:
+def _changes(found: planning.ChildPlan) -> pd.DataFrame:
     """The rows that change, of every kind some first: change, entity, its name, image, reason."""
     changing = changing_rows(found.plan)
     names = {(group, image.key): image.filename for group, task in found.tasks.items() for image in task.images}

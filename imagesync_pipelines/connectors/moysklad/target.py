@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad import errors
+from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size, part_size
@@ -27,15 +27,6 @@ from imagesync_pipelines.connectors.moysklad.model import (
     Part,
 )
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
-from imagesync_pipelines.connectors.moysklad.rules import (
-    ImageListing,
-    expected_by_task,
-    listing_of,
-    recognise,
-    recognised,
-    results_of,
-    seen_of,
-)
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer
 from imagesync_pipelines.storage.contents import ContentMissingError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
@@ -180,7 +171,7 @@ class ImageTarget:
         try:
             writer.write(listing)
         except (ContentMissingError, errors.AccountStoppedError) as error:
-            self.child.note({work.group: seen_of(writer.now, self.child.child.ownership)})
+            self.child.note({work.group: rules.seen_of(writer.now, self.child.child.ownership)})
             if isinstance(error, errors.AccountStoppedError):
                 raise
             return same_for_all(work, Outcome.FAILED, error_reason(error))
@@ -208,8 +199,8 @@ class ImageTarget:
             raise errors.EntityGoneError(f"the child account does not have {self.tasks[key].name} ({key}) any more")
         if key in found.unread:
             raise errors.RowsMissingError(f"{self.tasks[key].name}: {found.unread[key]}")
-        expected = expected_by_task(self.tasks[key].images, self._kept)
-        return recognised(found.rows[key], self._records.get(key, ChildRecord()), expected), True
+        expected = rules.expected_by_task(self.tasks[key].images, self._kept)
+        return rules.recognised(found.rows[key], self._records.get(key, ChildRecord()), expected), True
 
     def refresh(self, keys: Sequence[str]) -> None:
         """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
@@ -228,9 +219,9 @@ class ImageTarget:
         for found in read_lists(self.child, self.api, {key: self.tasks[key].child_id for key in keys}):
             self._lists |= dict.fromkeys(keys, (self.child.context.clock(), found))
 
-    def listing(self, task: EntityTask, there: Sequence[Managed]) -> ImageListing:
+    def listing(self, task: EntityTask, there: Sequence[Managed]) -> rules.ImageListing:
         """The list that an entity is to get."""
-        return listing_of(task, there, self._kept, self.failed, self.limit, mirror=self.child.mirror)
+        return rules.listing_of(task, there, self._kept, self.failed, self.limit, mirror=self.child.mirror)
 
     def load(self, image: Managed) -> bytes:
         """The bytes of an image that is to be sent. Raises ContentMissingError."""
@@ -246,14 +237,14 @@ class ImageTarget:
         self, work: GroupWork, before: Sequence[Managed], now: Sequence[Managed], sent: int, reasons: Mapping[str, str]
     ) -> list[RowResult]:
         """Note what an entity holds now, and count what became of it."""
-        self.child.note({work.group: seen_of(now, self.child.child.ownership)})
+        self.child.note({work.group: rules.seen_of(now, self.child.child.ownership)})
         kind = self.tasks[work.group].type
         left = Counter(image.id for image in before) - Counter(image.id for image in now)
         with self._counting:
             self.sent[kind] += sent
             self.removed[kind] += left.total()
             self.reasons.update(reasons)
-        return results_of(work, now, reasons)
+        return rules.results_of(work, now, reasons)
 
 
 @dataclass
@@ -312,7 +303,7 @@ class FirstFill:
             for result in self._result(work, listing, answers[target.tasks[work.group].child_id])
         ]
 
-    def _empty(self, work: GroupWork) -> ImageListing | None:
+    def _empty(self, work: GroupWork) -> rules.ImageListing | None:
         """What an entity is to get, if it has no image and that fits into a request."""
         try:
             there, _ = self.target.there(work.group)
@@ -323,15 +314,15 @@ class FirstFill:
         listing = self.target.listing(self.target.tasks[work.group], ())
         return listing if listing.slots and _size(listing) <= MOST_REQUEST_BYTES else None
 
-    def _result(self, work: GroupWork, listing: ImageListing, answer: object) -> list[RowResult]:
+    def _result(self, work: GroupWork, listing: rules.ImageListing, answer: object) -> list[RowResult]:
         """What became of one entity of a request; nothing when it got none of its images, and is written by itself."""
         if isinstance(answer, errors.ImageTooLargeError) and answer.limit_bytes is not None:
             self.target.learn(answer.limit_bytes)
-        now = recognise(answer, [], [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
+        now = rules.recognise(answer, [], [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
         sent = sum(image.source != "" for image in now)
         # Of some the request is taken and the images are not; sent one by one they are.
         return self.target.done(work, (), now, sent, listing.reasons) if sent else []
 
 
-def _size(listing: ImageListing) -> int:
+def _size(listing: rules.ImageListing) -> int:
     return _ENTITY_BYTES + sum(encoded_size(slot.image.filename, slot.image.size) for slot in listing.slots)

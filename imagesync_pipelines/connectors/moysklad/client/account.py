@@ -12,16 +12,10 @@ from urllib.parse import urlsplit
 import orjson
 import sqlalchemy as sa
 
+from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client import answers
 from imagesync_pipelines.connectors.moysklad.client.calls import REDIRECTS, MoyskladDialect, rate_limit, session_policy
-from imagesync_pipelines.connectors.moysklad.errors import (
-    ImagesRefusedError,
-    RowsMissingError,
-    StorageFullError,
-    TooLargeError,
-    UnknownPathError,
-)
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, Part, values_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
@@ -68,7 +62,7 @@ class MoyskladApi(ApiClient):
         # A prefix names our own webhooks, which our writes are not to set off.
         prefix = settings.webhook_prefix
         self._writing = _JSON | ({"X-Lognex-WebHook-DisableByPrefix": prefix} if prefix else {})
-        self._full: StorageFullError | None = None
+        self._full: errors.StorageFullError | None = None
         # How lists are sent, of one entity and of many: one after the other until the account knows one of them.
         forms = ("", "/batch") if settings.list_form == "array" else ("/batch", "")
         self._forms: dict[str, tuple[str, ...]] = {"one": forms, "many": forms}
@@ -131,7 +125,7 @@ class MoyskladApi(ApiClient):
         body = answers.list_body(self.account.url, kind, entity_id, parts)
         try:
             reply = self._write_list("one", path, {}, body)
-        except ImagesRefusedError as error:
+        except errors.ImagesRefusedError as error:
             if error.element is None and error.column is not None:
                 error.element = answers.element_at(self.account.url, kind, entity_id, parts, error.column)
             raise
@@ -217,10 +211,10 @@ class MoyskladApi(ApiClient):
         Raises what a refusal means, and AnswerLostError when nobody knows whether it was carried out.
         """
         if self._full is not None:
-            raise StorageFullError(self._full.what, host=self._full.host, path=self._full.path, sent=False)
+            raise errors.StorageFullError(self._full.what, host=self._full.host, path=self._full.path, sent=False)
         try:
             answer = self.call(ApiRequest(method, path, params, body=body, headers=self._writing))
-        except StorageFullError as error:
+        except errors.StorageFullError as error:
             self._full = error
             raise
         if answer.data is None:
@@ -230,13 +224,13 @@ class MoyskladApi(ApiClient):
     def _write_list(self, what: str, path: str, params: Mapping[str, str | int], body: bytes) -> Answer:
         """Send a list in the form that the account takes; the one that it does not know is not tried again."""
         if len(body) >= MOST_BYTES:
-            raise TooLargeError(
+            raise errors.TooLargeError(
                 f"the request has {len(body)} bytes, {MOST_BYTES} are too many; send less at once", sent=False
             )
         form, *others = self._forms[what]
         try:
             return self._write("POST", f"{path}{form}", params, body)
-        except UnknownPathError:
+        except errors.UnknownPathError:
             if not others:
                 raise
         answer = self._write("POST", f"{path}{others[0]}", params, body)
@@ -258,7 +252,9 @@ class MoyskladApi(ApiClient):
 
     def _read_back(self, kind: EntityType, ids: Sequence[str]) -> dict[str, tuple[ImageRow, ...] | UpstreamError]:
         results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {
-            entity_id: RowsMissingError(f"{kind} {entity_id} was written, and its images could not be read afterwards")
+            entity_id: errors.RowsMissingError(
+                f"{kind} {entity_id} was written, and its images could not be read afterwards"
+            )
             for entity_id in ids
         }
         for page in self.assortment(types=[kind], ids=ids):

@@ -13,13 +13,9 @@ from typing import NoReturn
 
 from pydantic import SecretStr
 
+from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, TokenKind
 from imagesync_pipelines.connectors.moysklad.client.answers import MOSCOW, NOT_CARRIED_OUT, code_of, refusal
-from imagesync_pipelines.connectors.moysklad.errors import (
-    AccountForbiddenError,
-    AccountRefusedError,
-    AccountStoppedError,
-)
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer, parse_json
@@ -57,7 +53,7 @@ def rate_limit(account: MoyskladAccount, settings: MoyskladSettings) -> RateLimi
         principal=f"moysklad {account.name}",
         windows=lambda: windows,
         longest_pause=settings.max_pause_seconds,
-        too_long=goes_on_later(AccountStoppedError, f"account {account.name} is asked to pause"),
+        too_long=goes_on_later(errors.AccountStoppedError, f"account {account.name} is asked to pause"),
         weight=lambda now: weight_of(account.token_kind, now),
         parallel=PARALLEL,
         units_left=units_left,
@@ -97,7 +93,7 @@ class MoyskladDialect(Dialect):
         self._account, self._wall = account.name, timing.wall
         self._lock = threading.Lock()
         self._happened: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._stopped: AccountStoppedError | None = None
+        self._stopped: errors.AccountStoppedError | None = None
 
     def before(self) -> None:
         """Raise what stopped the account, if anything did."""
@@ -120,7 +116,7 @@ class MoyskladDialect(Dialect):
         if isinstance(data, list) and answer.status < 500:
             return replace(answer, data=data)
         refused = refusal(answer.place, answer.status, data, write=writes)
-        if isinstance(refused, AccountRefusedError | AccountForbiddenError):
+        if isinstance(refused, errors.AccountRefusedError | errors.AccountForbiddenError):
             return self._stop(refused)
         if isinstance(refused, RateLimitedError):
             if self._count("429") >= MOST_REFUSALS:
@@ -144,9 +140,9 @@ class MoyskladDialect(Dialect):
         """Credentials that cannot even be sent stop the account."""
         if not isinstance(error, CredentialsError):
             return error
-        return self._stop(AccountRefusedError(error.what, host=error.host, path=error.path))
+        return self._stop(errors.AccountRefusedError(error.what, host=error.host, path=error.path))
 
-    def _stop(self, error: AccountStoppedError) -> AccountStoppedError:
+    def _stop(self, error: errors.AccountStoppedError) -> errors.AccountStoppedError:
         """Let nothing more be asked of this account; the first reason stays."""
         with self._lock:
             self._stopped = self._stopped or error
@@ -163,7 +159,7 @@ class MoyskladDialect(Dialect):
 
     def _give_up(self, why: str) -> NoReturn:
         raise self._stop(
-            AccountStoppedError(
+            errors.AccountStoppedError(
                 f"account {self._account} was stopped before МойСклад bans it: {why} What is done stays done; "
                 "find the cause before the next run"
             )
