@@ -184,13 +184,10 @@ def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Enti
             values = [value for entity in wanted for value in values_of(entity, field)]
             candidates = api.find(kind, field, values) if values else []
             child.check_identity(candidate.account_id for candidate in candidates)
+            counterparts = {key_parts(key)[1]: child_id for key, child_id in known.items()}
+            taken = {child_id: key for key, child_id in known.items() if key not in deleted}
             found, without = match_entities(
-                wanted,
-                candidates,
-                field,
-                products={key_parts(key)[1]: child_id for key, child_id in known.items()},
-                taken={child_id: key for key, child_id in known.items() if key not in deleted},
-                shared=shared,
+                wanted, candidates, field, products=counterparts, taken=taken, shared=shared
             )
             _keep(connection, child.child, found, {known[key]: key for key in deleted & known.keys()})
             connection.commit()
@@ -198,11 +195,8 @@ def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Enti
             new += found
             unmatched += without
     asked = {entity.key for entity in entities}
-    return Mapped(
-        ids={key: child_id for key, child_id in known.items() if key in asked},
-        new=new,
-        unmatched=[entity for entity in unmatched if entity.key in asked],
-    )
+    ids = {key: child_id for key, child_id in known.items() if key in asked}
+    return Mapped(ids, new, [entity for entity in unmatched if entity.key in asked])
 
 
 def match_entities(
