@@ -182,29 +182,17 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
     with context.lock():
         target = ImageTarget(child, api, tasks_of(payload), content.failed, int(loaded.scope["limit"]))
         fill = FirstFill(target)
+        bulk = fill if child.child.bulk_first_fill else None
         applied = carry_out_remotely(
-            context,
-            loaded,
-            target,
-            child,
-            payload=payload,
-            what="images",
-            fatal=FATAL,
-            bulk=fill if child.child.bulk_first_fill else None,
+            context, loaded, target, child, payload=payload, what="images", fatal=FATAL, bulk=bulk
         )
         _remember_refused(child, target)
     _settle_requests(child, applied, target.stopped)
     warnings = applied_warnings(
         context, loaded, applied, groups="entities", found=_warnings(target, content), stopped=target.stopped
     )
-    summary = applied_summary(
-        context,
-        loaded,
-        applied,
-        warnings=tuple(warnings),
-        calls=content.calls + api.calls - calls,
-        received=content.bytes,
-    )
+    calls = content.calls + api.calls - calls
+    summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=calls, received=content.bytes)
     unwritten = sorted(target.tasks.keys() - applied.affected)
     skipped = list(dict.fromkeys((*loaded.scope["skipped"], *target.reasons.values())))
     queue = Queue(child.engine).view()

@@ -191,12 +191,10 @@ class ChildRun:
             for key, one in records.items()
         ]
         new = insert(lists)
-        taken = {name: new.excluded[name] for name in replaced}
-        statement = (
-            new.on_conflict_do_update(index_elements=["child", "entity_key"], set_=taken)
-            if replaced
-            else new.on_conflict_do_nothing()
-        )
+        statement = new.on_conflict_do_nothing()
+        if replaced:
+            taken = {name: new.excluded[name] for name in replaced}
+            statement = new.on_conflict_do_update(index_elements=["child", "entity_key"], set_=taken)
         if rows:
             with self.engine.begin() as connection:
                 connection.execute(statement, rows)
