@@ -9,7 +9,7 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.cli.output import EXIT_CODES, print_table
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
 from imagesync_pipelines.connectors.moysklad.incoming import names_of, open_receiver, read_payloads
-from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, QueueView, State, UnreadableRequest
+from imagesync_pipelines.connectors.moysklad.queue import NewRequest, Queue, State, UnreadableRequest
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladWebhookSettings
 from imagesync_pipelines.defs.runs import Status
 from imagesync_pipelines.errors import BadBodyError
@@ -51,23 +51,6 @@ def queue() -> None:
     """Print how many requests wait, failed or were set aside, and the newest errors."""
     with open_installation() as place:
         view = Queue(place.engine).view()
-    print_view(view)
-
-
-@click.command("webhooks")
-@click.option("--host", default=LOOPBACK, show_default=True, help="address to listen on; put a TLS proxy in front")
-@click.option("--port", type=click.IntRange(1, 65535), help="default: MOYSKLAD_WEBHOOK_PORT")
-def webhooks(host: str, port: int | None) -> None:
-    """Take МойСклад's webhooks and requests of others until Ctrl-C."""
-    settings = load_settings(MoyskladWebhookSettings)
-    chosen = port or settings.port
-    with open_receiver(settings) as receiver:
-        click.echo(f"Webhooks: http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>   (Ctrl-C stops it)")
-        service.serve(build_app("moysklad", receiver), host, chosen)
-
-
-def print_view(view: QueueView) -> None:
-    """Print the queue as two tables: numbers per account and state, and the newest errors."""
     rows = [
         (child or "(nobody's)", *(numbers.get(state, 0) for state in State)) for child, numbers in view.counts.items()
     ]
@@ -81,3 +64,15 @@ def print_view(view: QueueView) -> None:
             for one in view.errors
         ]  # fmt: skip
         print_table("Newest errors", ("id", "account", "entity", "state", "attempts", "when", "error"), wrong)
+
+
+@click.command("webhooks")
+@click.option("--host", default=LOOPBACK, show_default=True, help="address to listen on; put a TLS proxy in front")
+@click.option("--port", type=click.IntRange(1, 65535), help="default: MOYSKLAD_WEBHOOK_PORT")
+def webhooks(host: str, port: int | None) -> None:
+    """Take МойСклад's webhooks and requests of others until Ctrl-C."""
+    settings = load_settings(MoyskladWebhookSettings)
+    chosen = port or settings.port
+    with open_receiver(settings) as receiver:
+        click.echo(f"Webhooks: http://{host}:{chosen}/webhooks/moysklad/<MOYSKLAD_WEBHOOK_SECRET>   (Ctrl-C stops it)")
+        service.serve(build_app("moysklad", receiver), host, chosen)

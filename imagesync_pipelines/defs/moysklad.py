@@ -40,7 +40,8 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
         with installation.open() as place:
             queue = Queue(place.engine)
             for run_id in queue.runs():
-                if _has_ended(context.instance, run_id):
+                run = context.instance.get_run_by_id(run_id)
+                if run is None or run.status not in launching.IN_FLIGHT:
                     queue.release(run_id, now)
             due = queue.due(now)
             for child in due.keys() - set(children):
@@ -62,8 +63,3 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
         )
 
     return [requests]
-
-
-def _has_ended(instance: dg.DagsterInstance, run_id: str) -> bool:
-    run = instance.get_run_by_id(run_id)
-    return run is None or run.status not in launching.IN_FLIGHT

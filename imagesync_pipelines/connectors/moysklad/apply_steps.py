@@ -4,10 +4,9 @@ Images of the main account become kept content, each once for all child accounts
 has a line per kind of event and entity type, never one per image; what happened to single images is in the tables.
 """
 
-import threading
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import pandas as pd
@@ -19,11 +18,11 @@ from imagesync_pipelines.connectors.moysklad.child import (
     REFUSED_STAGE,
     ChildRun,
     Run,
-    child_api,
     child_of,
     left_by,
     look_at,
     main_api,
+    open_api,
 )
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.errors import FATAL, AccountStoppedError
@@ -33,7 +32,7 @@ from imagesync_pipelines.connectors.moysklad.planning import needed_of, tasks_of
 from imagesync_pipelines.connectors.moysklad.queue import Queue, QueueError, State
 from imagesync_pipelines.connectors.moysklad.reading import reading_of
 from imagesync_pipelines.connectors.moysklad.rules import MB, image_of, source_of
-from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget
+from imagesync_pipelines.connectors.moysklad.target import FirstFill, ImageTarget, gone_warnings
 from imagesync_pipelines.imaging.derivatives import CannotShrinkError, shrink
 from imagesync_pipelines.imaging.validation import BadImageError, check_image
 from imagesync_pipelines.storage.contents import Contents
@@ -52,13 +51,9 @@ from imagesync_pipelines.sync.steps import CheckResult, Pictures, StepResult, Ta
 from imagesync_pipelines.upstream.errors import DeadlineExceededError, UpstreamError
 
 CONTENT = "content"
-TIMED_OUT = "Download timeout: "
 # Requests that are done are kept for people to look at; all others stay for good.
 QUEUE_KEPT = timedelta(days=30)
-_PICTURES_SHOWN = 12
-_KB = 1000
 NOT_IN_MAIN = "the main account does not have it any more, or it is archived there"
-CHANGED = "it changed while the run was at work"
 
 
 def content(context: Run, options: ApplyOptions) -> StepResult:
@@ -77,20 +72,32 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
     context, calls = child.context, main.calls
     plan_id = context.plan_to_apply(plan_id).id
     tasks = tasks_of(context.plans.need_payload(plan_id))
-    needed = needed_of(tasks, child.state.records(tasks))
+    needed = needed_of(tasks, child.records(tasks))
     kept = child.kept_of(needed)
-    done = _Downloads(child, main, len(needed))
+    missing = [image for source, image in sorted(needed.items()) if source not in kept]
+    downloads = _Downloads(main, child.contents)
+    downloaded: list[tuple[str, int]] = []
+    failed: dict[str, str] = {}
+    left = reencoded = 0
     with ThreadPoolExecutor(context.settings.workers, thread_name_prefix="download") as pool:
-        for _ in pool.map(done.fetch, [image for source, image in sorted(needed.items()) if source not in kept]):
-            pass
-    downloaded, failed, left = done.downloaded, done.failed, done.left
+        for done, (image, outcome) in enumerate(zip(missing, pool.map(downloads.fetch, missing), strict=True), 1):
+            if outcome is None:
+                left += 1
+                continue
+            context.progress("images downloaded", done - left, len(needed))
+            if isinstance(outcome, str):
+                failed[image.source] = outcome
+                continue
+            reencoded += bool(image.limit)
+            if outcome:
+                downloaded.append((image.filename or image_of(image.source), outcome))
     found = ContentFetched(
         run_id=context.run_id,
         plan_id=plan_id,
         downloaded=tuple(downloaded),
         failed=failed,
         left=left,
-        stopped=done.stopped,
+        stopped=downloads.stopped,
         calls=main.calls - calls,
     )
     context.keep(CONTENT, found)
@@ -103,7 +110,7 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
             "images/downloaded": len(downloaded),
             "images/content_kept": were_kept,
             "images/content_failed": len(failed),
-            "images/reencoded": done.reencoded,
+            "images/reencoded": reencoded,
             "bytes/downloaded": found.bytes,
             "disk/images": count,
             "disk/bytes": size,
@@ -111,16 +118,16 @@ def fetch_content(child: ChildRun, main: MoyskladApi, plan_id: int | None = None
         },
         shown={
             "failed": Texts(found.problems),
-            "pictures": pictures_of_plan(child, plan_id, _PICTURES_SHOWN),
-            "stopped": done.stopped or "-",
+            "pictures": pictures_of_plan(child, plan_id, 12),
+            "stopped": found.stopped or "-",
         },
         lines=[
             f"{child.alias}: {len(downloaded)} images downloaded ({found.bytes / MB:.1f} MB), {were_kept} were kept, "
             f"{len(failed)} failed, {left} wait for the next run; {size / MB:.1f} MB on disk.",
-            *(f"Image downloaded: {name} ({number / _KB:.1f} KB)" for name, number in downloaded[:SHOWN]),
+            *(f"Image downloaded: {name} ({number / 1000:.1f} KB)" for name, number in downloaded[:SHOWN]),
             *list(failed.values())[:SHOWN],
         ],
-        warnings=[done.stopped] if done.stopped else (),
+        warnings=[found.stopped] if found.stopped else (),
     )
 
 
@@ -133,15 +140,12 @@ def pictures_of_plan(child: ChildRun, plan_id: int, number: int) -> Pictures:
     return Pictures(shown, lambda source: child.contents.read(kept[source]))
 
 
-def every_picture_could_be_had(context: Run) -> Mapping[str, CheckResult]:
+def every_picture_could_be_had(context: Run) -> CheckResult:
     """Which pictures of the plan could not be downloaded, or not decoded."""
     found = look_at(context, CONTENT, ContentFetched)
-    said = f"{len(found.failed)} pictures could not be had, {found.left} wait for the next run"
-    return {
-        "every_picture_could_be_had": CheckResult(
-            not found.failed and not found.left, said, {"pictures": Texts(found.problems), "number": len(found.failed)}
-        )
-    }
+    number = len(found.failed)
+    said = f"{number} pictures could not be had, {found.left} wait for the next run"
+    return CheckResult(not number and not found.left, said, {"pictures": Texts(found.problems), "number": number})
 
 
 def forget_content(context: Run, options: BaseModel) -> StepResult:
@@ -159,7 +163,7 @@ def forget_content(context: Run, options: BaseModel) -> StepResult:
 def child_images(context: Run, options: ApplyOptions) -> StepResult:
     """The lists of images of the child account's entities, as the plan has them: one call per changed entity."""
     child = child_of(context)
-    with child_api(child) as api:
+    with open_api(context, child.child.account) as api:
         return apply_plan(child, api, options.plan_id)
 
 
@@ -177,29 +181,17 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
     with context.lock():
         target = ImageTarget(child, api, tasks_of(payload), content.failed, int(loaded.scope["limit"]))
         fill = FirstFill(target)
+        bulk = fill if child.child.bulk_first_fill else None
         applied = carry_out_remotely(
-            context,
-            loaded,
-            target,
-            child.state,
-            payload=payload,
-            what="images",
-            fatal=FATAL,
-            bulk=fill if child.child.bulk_first_fill else None,
+            context, loaded, target, child, payload=payload, what="images", fatal=FATAL, bulk=bulk
         )
         _remember_refused(child, target)
     _settle_requests(child, applied, target.stopped)
     warnings = applied_warnings(
         context, loaded, applied, groups="entities", found=_warnings(target, content), stopped=target.stopped
     )
-    summary = applied_summary(
-        context,
-        loaded,
-        applied,
-        warnings=tuple(warnings),
-        calls=content.calls + api.calls - calls,
-        received=content.bytes,
-    )
+    calls = content.calls + api.calls - calls
+    summary = applied_summary(context, loaded, applied, warnings=tuple(warnings), calls=calls, received=content.bytes)
     unwritten = sorted(target.tasks.keys() - applied.affected)
     skipped = list(dict.fromkeys((*loaded.scope["skipped"], *target.reasons.values())))
     queue = Queue(child.engine).view()
@@ -237,14 +229,11 @@ def apply_plan(child: ChildRun, api: MoyskladApi, plan_id: int | None = None) ->
     )
 
 
-def no_image_is_in_quarantine(context: Run) -> Mapping[str, CheckResult]:
+def no_image_is_in_quarantine(context: Run) -> CheckResult:
     """Which images of the account are set aside."""
     aside = [f"{entry.key}: {entry.reason}" for entry in context.quarantine.list()]
-    return {
-        "no_image_is_in_quarantine": CheckResult(
-            not aside, f"{len(aside)} images are set aside", {"images": Texts(aside), "number": len(aside)}
-        )
-    }
+    number = len(aside)
+    return CheckResult(not aside, f"{number} images are set aside", {"images": Texts(aside), "number": number})
 
 
 def _content_of(child: ChildRun, plan_id: int) -> ContentFetched:
@@ -272,18 +261,13 @@ def _remember_refused(child: ChildRun, target: ImageTarget) -> None:
 
 
 def _warnings(target: ImageTarget, content: ContentFetched) -> list[str]:
-    found = []
+    found: list[str] = []
     if content.stopped:
         found.append(f"{content.left} images were not downloaded; the next run goes on: {content.stopped}")
     if target.reasons:
         first = next(iter(target.reasons.values()))
         found.append(f"{len(target.reasons)} images could not be written, such as: {first}")
-    if target.gone:
-        found.append(
-            f"{len(target.gone)} entities are not in the child account any more, such as {min(target.gone)}; the next "
-            "run looks for them again."
-        )
-    return found
+    return found + gone_warnings(target.gone)
 
 
 def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
@@ -301,8 +285,8 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
     aside = [entry for entry in context.quarantine.list() if entry.run_id == context.run_id and entry.group]
     # What another attempt may make as the main account has it.
     failed = dict(read.unread) if read is not None else {}
-    failed |= dict.fromkeys(applied.refused_in, stopped or CHANGED)
-    failed |= {one.group: UNSETTLED for one in child.state.open_intents() if one.group not in unmapped}
+    failed |= dict.fromkeys(applied.refused_in, stopped or "it changed while the run was at work")
+    failed |= {one.group: UNSETTLED for one in child.open_intents() if one.group not in unmapped}
     failed |= {str(entry.group): entry.reason for entry in aside if entry.stage != REFUSED_STAGE}
     with child.engine.connect() as connection:
         known = set(read_mirror(connection, NAME, MAIN)["key"])
@@ -319,53 +303,40 @@ def _settle_requests(child: ChildRun, applied: Applied, stopped: str) -> None:
             queue.finish(context.run_id, ids, now, note)
 
 
+@dataclass
 class _Downloads:
-    """Images of the main account that are not kept, downloaded by several threads; see ContentFetched."""
+    """Images of the main account that are not kept, downloaded by several threads, until the account stops."""
 
-    def __init__(self, child: ChildRun, main: MoyskladApi, needed: int) -> None:
-        self._child, self._main, self._contents, self._needed = child, main, child.contents, needed
-        self._lock = threading.Lock()
-        self._finished = 0
-        self.failed: dict[str, str] = {}
-        self.downloaded: list[tuple[str, int]] = []
-        self.reencoded = 0
-        self.left = 0
-        self.stopped = ""
+    main: MoyskladApi
+    contents: Contents
+    stopped: str = ""
 
-    def fetch(self, image: Wanted) -> None:
-        """Have the content of one image. Raises AccountRefusedError and AccountForbiddenError."""
-        size, why, stopped = 0, "", self.stopped
+    def fetch(self, image: Wanted) -> int | str | None:
+        """How many bytes one image took, or why it cannot be had; None: it is left, for the account stopped.
+
+        Raises AccountRefusedError and AccountForbiddenError.
+        """
+        if self.stopped:
+            return None
         try:
-            if not stopped:
-                size = self._fetched(image)
+            return self._fetched(image)
         except FATAL:
             raise
         except AccountStoppedError as error:
-            stopped = error_reason(error)
+            self.stopped = self.stopped or error_reason(error)
+            return None
         except DeadlineExceededError as error:
-            why = TIMED_OUT + str(error)
+            return f"Download timeout: {error}"
         except (UpstreamError, BadImageError, CannotShrinkError) as error:
-            why = error_reason(error)
-        with self._lock:
-            if stopped:
-                self.stopped, self.left = self.stopped or stopped, self.left + 1
-                return
-            self._finished += 1
-            self._child.context.progress("images downloaded", self._finished, self._needed)
-            if why:
-                self.failed[image.source] = why
-                return
-            self.reencoded += bool(image.limit)
-            if size:
-                self.downloaded.append((image.filename or image_of(image.source), size))
+            return error_reason(error)
 
     def _fetched(self, image: Wanted) -> int:
-        """Have the content of an image, downloading it unless somebody else does: how many bytes were downloaded."""
-        contents, source, size = self._contents, image_of(image.source), 0
+        # How many bytes were downloaded; none where somebody else just did.
+        contents, source, size = self.contents, image_of(image.source), 0
         with contents.fetching(source_of(source)) as found:
             if found is None:
                 row = ImageRow(source, image.filename, image.size, image.download_href, image.permanent_href)
-                body = self._main.download(row)
+                body = self.main.download(row)
                 size = len(body)
                 found = contents.put(source_of(source), body, check_image(body), HOLD)
             if not image.limit:

@@ -60,110 +60,12 @@ H = TypeVar("H", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class ChildState:
-    """What is known of one child account (its alias), in our database. Used from several threads.
+class ChildRun:
+    """One child account in one run, and what is known of it in our database. Used from several threads.
 
     It says which entities are being written, too, and satisfies the engine's IntentLog: what an entity holds is noted
-    by whoever wrote or read it, before its intent is closed. owner: whose intents; run_id: of the run that begins them.
-    """
-
-    engine: sa.Engine
-    child: str
-    owner: str
-    run_id: str
-
-    def records(self, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
-        """What we know of these entities' images, or of all; an entity that we never wrote is missing."""
-        query = sa.select(lists).where(lists.c.child == self.child)
-        if keys is not None:
-            query = query.where(among(lists.c.entity_key, keys))
-        with self.engine.connect() as connection:
-            return {
-                row.entity_key: ChildRecord(_managed(row.images), _managed(row.writing or ()), row.others)
-                for row in connection.execute(query)
-            }
-
-    def begin_list(self, writing: Mapping[str, Sequence[Managed]]) -> None:
-        """Write and commit what is about to be written to entities, by key, before the call."""
-        self._put({key: ChildRecord(writing=tuple(images)) for key, images in writing.items()}, "writing")
-
-    def note(self, seen: Mapping[str, ChildRecord]) -> None:
-        """Note what entities hold now, by key; what was about to be written is known by that."""
-        self._put(seen, "images", "writing", "others", "changed_at")
-
-    def note_others(self, counts: Mapping[str, int]) -> None:
-        """Note how many images entities say that they have which we never read or wrote; the others' notes stay."""
-        self._put({key: ChildRecord(others=count) for key, count in counts.items() if count})
-
-    def max_image_bytes(self) -> int | None:
-        """The largest image that the account's server named when it refused one; None: it never did."""
-        query = sa.select(moysklad_account.c.max_image_bytes).where(moysklad_account.c.child == self.child)
-        with self.engine.connect() as connection:
-            size: int | None = connection.execute(query).scalar()
-        return size
-
-    def learn_max_image_bytes(self, size: int) -> None:
-        """Believe the number that the server named."""
-        values = {"max_image_bytes": size, "learned_at": sa.func.now()}
-        statement = insert(moysklad_account).values(child=self.child, **values)
-        with self.engine.begin() as connection:
-            connection.execute(statement.on_conflict_do_update(index_elements=["child"], set_=values))
-
-    def open_intents(self) -> list[Intent]:
-        """The entities whose outcome is unknown."""
-        return open_intents(self.engine, self.owner)
-
-    def begin(self, intent: Intent) -> None:
-        """Write and commit that an entity is about to be written."""
-        begin_intent(self.engine, self.owner, intent, self.run_id)
-
-    def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
-        """Close the intent of an entity."""
-        self.close([work.group])
-
-    def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
-        """Close the intents of entities that were read again."""
-        self.close(groups)
-
-    def close(self, groups: Collection[str]) -> None:
-        """Close the intents of entities whose outcome is known, or which are gone."""
-        with self.engine.begin() as connection:
-            close_intents(connection, self.owner, groups)
-
-    def _put(self, records: Mapping[str, ChildRecord], *replaced: str) -> None:
-        """Write records; of entities that have one only these columns are replaced."""
-        rows: list[dict[str, Any]] = [
-            {
-                "child": self.child,
-                "entity_key": key,
-                "images": list(one.images),
-                "writing": list(one.writing) or None,
-                "others": one.others,
-            }
-            for key, one in records.items()
-        ]
-        new = insert(lists)
-        taken = {name: new.excluded[name] for name in replaced}
-        statement = (
-            new.on_conflict_do_update(index_elements=["child", "entity_key"], set_=taken)
-            if replaced
-            else new.on_conflict_do_nothing()
-        )
-        if rows:
-            with self.engine.begin() as connection:
-                connection.execute(statement, rows)
-
-
-def _managed(values: Sequence[Sequence[Any]]) -> tuple[Managed, ...]:
-    return tuple(Managed(*value) for value in values)
-
-
-@dataclass(frozen=True)
-class ChildRun:
-    """One child account in one run. Used from several threads.
-
-    others: the child accounts that are not off; None: all that were ever seen. passed: ids of accounts that were
-    checked already.
+    by whoever wrote or read it, before its intent is closed. others: the child accounts that are not off; None: all
+    that were ever seen. passed: ids of accounts that were checked already.
     """
 
     context: Run
@@ -180,11 +82,6 @@ class ChildRun:
     def engine(self) -> sa.Engine:
         """Our database."""
         return self.context.installation.engine
-
-    @property
-    def state(self) -> ChildState:
-        """What we manage in this account, and which entities are being written."""
-        return ChildState(self.engine, self.alias, self.context.owner, self.context.run_id)
 
     @property
     def contents(self) -> Contents:
@@ -228,6 +125,83 @@ class ChildRun:
                 move_cursor(connection, _KEPT_AS, self.alias, account_id)
             self.passed.add(account_id)
 
+    def records(self, keys: Collection[str] | None = None) -> dict[str, ChildRecord]:
+        """What we know of these entities' images, or of all; an entity that we never wrote is missing."""
+        query = sa.select(lists).where(lists.c.child == self.alias)
+        if keys is not None:
+            query = query.where(among(lists.c.entity_key, keys))
+        with self.engine.connect() as connection:
+            return {
+                row.entity_key: ChildRecord(_managed(row.images), _managed(row.writing or ()), row.others)
+                for row in connection.execute(query)
+            }
+
+    def begin_list(self, writing: Mapping[str, Sequence[Managed]]) -> None:
+        """Write and commit what is about to be written to entities, by key, before the call."""
+        self._put({key: ChildRecord(writing=tuple(images)) for key, images in writing.items()}, "writing")
+
+    def note(self, seen: Mapping[str, ChildRecord]) -> None:
+        """Note what entities hold now, by key; what was about to be written is known by that."""
+        self._put(seen, "images", "writing", "others", "changed_at")
+
+    def note_others(self, counts: Mapping[str, int]) -> None:
+        """Note how many images entities say that they have which we never read or wrote; the others' notes stay."""
+        self._put({key: ChildRecord(others=count) for key, count in counts.items() if count})
+
+    def max_image_bytes(self) -> int | None:
+        """The largest image that the account's server named when it refused one; None: it never did."""
+        query = sa.select(moysklad_account.c.max_image_bytes).where(moysklad_account.c.child == self.alias)
+        with self.engine.connect() as connection:
+            size: int | None = connection.execute(query).scalar()
+        return size
+
+    def learn_max_image_bytes(self, size: int) -> None:
+        """Believe the number that the server named."""
+        values = {"max_image_bytes": size, "learned_at": sa.func.now()}
+        statement = insert(moysklad_account).values(child=self.alias, **values)
+        with self.engine.begin() as connection:
+            connection.execute(statement.on_conflict_do_update(index_elements=["child"], set_=values))
+
+    def open_intents(self) -> list[Intent]:
+        """The entities whose outcome is unknown."""
+        return open_intents(self.engine, self.context.owner)
+
+    def begin(self, intent: Intent) -> None:
+        """Write and commit that an entity is about to be written."""
+        begin_intent(self.engine, self.context.owner, intent, self.context.run_id)
+
+    def finish(self, work: GroupWork, results: Sequence[RowResult]) -> None:
+        """Close the intent of an entity."""
+        self.close([work.group])
+
+    def settle(self, current: pd.DataFrame, groups: Collection[str]) -> None:
+        """Close the intents of entities that were read again."""
+        self.close(groups)
+
+    def close(self, groups: Collection[str]) -> None:
+        """Close the intents of entities whose outcome is known, or which are gone."""
+        with self.engine.begin() as connection:
+            close_intents(connection, self.context.owner, groups)
+
+    def _put(self, records: Mapping[str, ChildRecord], *replaced: str) -> None:
+        """Write records; of entities that have one only these columns are replaced."""
+        rows = [
+            {"child": self.alias, "entity_key": key, **one._asdict(), "writing": list(one.writing) or None}
+            for key, one in records.items()
+        ]
+        new = insert(lists)
+        statement = new.on_conflict_do_nothing()
+        if replaced:
+            taken = {name: new.excluded[name] for name in replaced}
+            statement = new.on_conflict_do_update(index_elements=["child", "entity_key"], set_=taken)
+        if rows:
+            with self.engine.begin() as connection:
+                connection.execute(statement, rows)
+
+
+def _managed(values: Sequence[Sequence[Any]]) -> tuple[Managed, ...]:
+    return tuple(Managed(*value) for value in values)
+
 
 def remember_main(engine: sa.Engine, account_ids: Collection[str]) -> None:
     """Remember whose entities came from the main account; nothing where they do not say, or not all the same."""
@@ -259,19 +233,15 @@ def main_api(context: Run) -> AbstractContextManager[MoyskladApi]:
     account = _accounts(context).main
     if account is None:
         raise SettingsError("IMAGESYNC_ACCOUNTS: there is no main account of МойСклад; write [moysklad.main].")
-    return _api(context, account)
-
-
-def child_api(child: ChildRun) -> AbstractContextManager[MoyskladApi]:
-    """A child account, for the length of a `with` block."""
-    return _api(child.context, child.child.account)
+    return open_api(context, account)
 
 
 def _accounts(context: Run) -> MoyskladAccounts:
     return moysklad_accounts(load_accounts(context.installation.settings))
 
 
-def _api(context: Run, account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
+def open_api(context: Run, account: MoyskladAccount) -> AbstractContextManager[MoyskladApi]:
+    """An account, for the length of a `with` block."""
     hosts = frozenset(context.installation.settings.allowed_image_hosts)
     return closing(MoyskladApi(account, context.settings, context.installation.engine, allowed_hosts=hosts))
 

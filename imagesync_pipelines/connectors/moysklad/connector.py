@@ -4,10 +4,12 @@ One run is one child account: one that fails stops no other. Runs that start tog
 account: `since` is the moment at which they were started, and a reading that is newer is not made again.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from imagesync_pipelines.connectors.moysklad import apply_steps, mapping, plan_step, reading
 from imagesync_pipelines.connectors.moysklad.accounts import moysklad_accounts
+from imagesync_pipelines.connectors.moysklad.child import Run
 from imagesync_pipelines.connectors.moysklad.model import NAME
 from imagesync_pipelines.connectors.moysklad.settings import (
     ChildPlanOptions,
@@ -18,6 +20,7 @@ from imagesync_pipelines.connectors.moysklad.settings import (
 )
 from imagesync_pipelines.sync.connector import AccountSet, Check, Connector, External, Job, Schedule, Step
 from imagesync_pipelines.sync.planned import ApplyOptions
+from imagesync_pipelines.sync.steps import CheckResult
 
 # Their limits are 1 (dagster.yaml): one reading or download of the main account at a time, one child after the other.
 # They limit steps; calls are paced by the rate budgets.
@@ -118,39 +121,32 @@ JOBS = (
     ),
 )
 
-# All of them warn, for the run itself has told what it could not do.
+
+def _check(step: str, look: Callable[[Run], CheckResult], says: str) -> Check:
+    """A check with the name of its look. It warns, for the run itself has told what it could not do."""
+    return Check(step, {look.__name__: says}, lambda context: {look.__name__: look(context)})
+
+
 CHECKS = (
-    Check(
+    _check(
         "main_images",
-        {
-            "every_entity_was_read": "The reading proved that it saw everything, with the images of each; without that "
-            "nothing counts as gone."
-        },
         reading.every_entity_was_read,
+        "The reading proved that it saw everything, with the images of each; without that nothing counts as gone.",
     ),
-    Check(
+    _check(
         "entity_map",
-        {
-            "every_entity_has_a_counterpart": "Each entity with images is found in the child account, by a value that "
-            "only one there has."
-        },
         mapping.every_entity_has_a_counterpart,
+        "Each entity with images is found in the child account, by a value that only one there has.",
     ),
-    Check(
+    _check(
         "content",
-        {
-            "every_picture_could_be_had": "Each picture that the plan needs was downloaded whole, or was kept, and can "
-            "be decoded to its last byte."
-        },
         apply_steps.every_picture_could_be_had,
+        "Each picture that the plan needs was downloaded whole, or was kept, and can be decoded to its last byte.",
     ),
-    Check(
+    _check(
         "child_images",
-        {
-            "no_image_is_in_quarantine": "No image of the account is set aside; one that is has its reason and is "
-            "tried again at every run."
-        },
         apply_steps.no_image_is_in_quarantine,
+        "No image of the account is set aside; one that is has its reason and is tried again at every run.",
     ),
 )
 

@@ -57,23 +57,15 @@ class TooLargeError(ImagesRefusedError):
 
 
 class ChangedMeanwhileError(ImagesRefusedError):
-    """Somebody changed the entity in the same moment (1065); read it again, then write."""
+    """Somebody changed the entity in the same moment (1065), or perhaps since we read it; read it, then write."""
 
 
 class EntityGoneError(UpstreamError):
     """The account has no entity with this id any more (404, 1020, 1021, 1008)."""
 
 
-class ReadRefusedError(UpstreamError):
-    """МойСклад refused to answer a question; its own words are in the message."""
-
-
 class RowsMissingError(UpstreamError):
     """Rows were asked for and did not come, or not all of them; that never means that there are none."""
-
-
-class StaleError(Exception):
-    """A write was refused, perhaps because the entity is not as we know it; read it again, then write."""
 
 
 class SkippedOffError(Exception):

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 import orjson
-from pydantic import AfterValidator, AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
 from imagesync_pipelines.accounts.file import load_accounts
@@ -27,6 +27,7 @@ from imagesync_pipelines.errors import BadBodyError
 from imagesync_pipelines.settings import Settings, SettingsError, load_settings
 from imagesync_pipelines.storage.installation import open_installation
 
+F = TypeVar("F", bound=BaseModel)
 _Text = Annotated[str, Field(min_length=1)]
 # What the earlier system's queue calls the synchronisation of an entity's images.
 TASK = "image_sync"
@@ -42,14 +43,8 @@ class AccountNames:
     active: tuple[str, ...]
 
 
-class _Sent(BaseModel):
-    """Something with fields; those that nobody knows are no matter."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class _Entity(_Sent):
-    """The five identifiers of both forms. The child's own id of the entity is kept, but our map is what counts."""
+class _Entity(BaseModel):
+    """The five identifiers of both forms. The child's own id of the entity is needed, but our map counts."""
 
     main_account_id: _Text
     child_account_id: _Text
@@ -68,11 +63,11 @@ class _SeveralImages(_Entity):
     images: list[Any]
 
 
-class _Link(_Sent):
+class _Link(BaseModel):
     href: _Text = Field(validation_alias="downloadHref")
 
 
-class _Image(_Sent):
+class _Image(BaseModel):
     meta: _Link
     filename: _Text
 
@@ -105,10 +100,10 @@ def read_payload(document: object, names: AccountNames) -> NewRequest | Unreadab
     fields = _fields(document)
     if isinstance(fields, str):
         return UnreadableRequest(payload, fields)
-    form = _SeveralImages if "images" in fields else _OneImage
-    if why := _problems(form, fields):
-        return UnreadableRequest(payload, why)
-    entity = form.model_validate(fields)
+    form: type[_Entity] = _SeveralImages if "images" in fields else _OneImage
+    entity = _understood(form, fields)
+    if isinstance(entity, str):
+        return UnreadableRequest(payload, entity)
     # A name from outside is shown short and without control characters.
     main, named = repr(entity.main_account_id[:60]), repr(entity.child_account_id[:60])
     if entity.main_account_id.lower() not in names.main:
@@ -120,9 +115,9 @@ def read_payload(document: object, names: AccountNames) -> NewRequest | Unreadab
             payload, f"child_account_id: no child account has {named} as account_id or alias; there are: {known}"
         )
     images = entity.images if isinstance(entity, _SeveralImages) else []
-    skipped = [f"images.{at} is skipped: {why}" for at, image in enumerate(images) if (why := _problems(_Image, image))]
-    kind, entity_id = entity.entity_type, str(entity.parent_entity_id)
-    return NewRequest(child, kind, entity_id, payload, entity.priority, note="; ".join(skipped))
+    read = [_understood(_Image, image) for image in images]
+    note = "; ".join(f"images.{at} is skipped: {why}" for at, why in enumerate(read) if isinstance(why, str))
+    return NewRequest(child, entity.entity_type, str(entity.parent_entity_id), payload, entity.priority, note=note)
 
 
 def _fields(document: object) -> dict[str, Any] | str:
@@ -165,18 +160,15 @@ def _documents(body: bytes) -> Iterator[object]:
     yield from whole if isinstance(whole, list) else [whole]
 
 
-def _problems(form: type[_Sent], value: object) -> str:
-    """What is missing or wrong in something of this form, '' when nothing is."""
+def _understood(form: type[F], value: object) -> F | str:
+    """Something of this form, or what is missing or wrong in it."""
     if not isinstance(value, dict):
         return "it is no object with fields"
     try:
-        form.model_validate(value)
+        return form.model_validate(value)
     except ValidationError as error:
         problems = [(".".join(map(str, one["loc"])), one["type"], one["msg"]) for one in _errors(error)]
-        return "; ".join(
-            f"{name} is missing" if kind == "missing" else f"{name}: {said}" for name, kind, said in problems
-        )
-    return ""
+    return "; ".join(f"{name} is missing" if kind == "missing" else f"{name}: {said}" for name, kind, said in problems)
 
 
 def _errors(error: ValidationError) -> list[ErrorDetails]:
@@ -245,7 +237,6 @@ def read_events(body: bytes, request_id: str, names: AccountNames) -> Events:
 
 
 def _why_ignored(event: _Event, names: AccountNames) -> str:
-    """Why an event asks for nothing; '' when it does."""
     if event.account not in names.main:
         return "another account's than the main one's"
     if event.meta.type not in TYPES:

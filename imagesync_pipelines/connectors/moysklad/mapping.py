@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, MatchField, MoyskladChild
-from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_api, child_of, look_at
+from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, look_at, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.model import (
     MATCHED_BY,
@@ -72,7 +72,7 @@ class Mapped(NamedTuple):
 def entity_map(context: Run, options: ChosenEntities) -> StepResult:
     """Which entity of the child account is which of the main account."""
     child = child_of(context)
-    with child_api(child) as api:
+    with open_api(context, child.child.account) as api:
         return map_entities(child, api, options)
 
 
@@ -89,7 +89,7 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
         for entities in mirrored(child.engine, options.of_run(child.context)):
             found = find_counterparts(child, api, [entity for entity in entities if entity.images])
             if child.mirror:
-                child.state.note_others({match.key: match.images for match in found.new})
+                child.note_others({match.key: match.images for match in found.new})
             mapped.update(key_parts(key)[0] for key in found.ids)
             new += len(found.new)
             unmapped += found.unmatched
@@ -118,15 +118,11 @@ def map_entities(child: ChildRun, api: MoyskladApi, options: ChosenEntities) -> 
     )
 
 
-def every_entity_has_a_counterpart(context: Run) -> Mapping[str, CheckResult]:
+def every_entity_has_a_counterpart(context: Run) -> CheckResult:
     """Which entities with images the child account lacks."""
     problems = [f"{one.name} ({one.key}): {one.reason}" for one in look_at(context, ENTITY_MAP, ChildMap).unmapped]
     said = f"{len(problems)} entities without a counterpart"
-    return {
-        "every_entity_has_a_counterpart": CheckResult(
-            not problems, said, {"entities": Texts(problems), "number": len(problems)}
-        )
-    }
+    return CheckResult(not problems, said, {"entities": Texts(problems), "number": len(problems)})
 
 
 def places_of(connection: sa.Connection, sku: str) -> Iterator[ImagePlace]:
@@ -188,13 +184,10 @@ def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Enti
             values = [value for entity in wanted for value in values_of(entity, field)]
             candidates = api.find(kind, field, values) if values else []
             child.check_identity(candidate.account_id for candidate in candidates)
+            counterparts = {key_parts(key)[1]: child_id for key, child_id in known.items()}
+            taken = {child_id: key for key, child_id in known.items() if key not in deleted}
             found, without = match_entities(
-                wanted,
-                candidates,
-                field,
-                products={key_parts(key)[1]: child_id for key, child_id in known.items()},
-                taken={child_id: key for key, child_id in known.items() if key not in deleted},
-                shared=shared,
+                wanted, candidates, field, products=counterparts, taken=taken, shared=shared
             )
             _keep(connection, child.child, found, {known[key]: key for key in deleted & known.keys()})
             connection.commit()
@@ -202,11 +195,8 @@ def find_counterparts(child: ChildRun, api: MoyskladApi, entities: Sequence[Enti
             new += found
             unmatched += without
     asked = {entity.key for entity in entities}
-    return Mapped(
-        ids={key: child_id for key, child_id in known.items() if key in asked},
-        new=new,
-        unmatched=[entity for entity in unmatched if entity.key in asked],
-    )
+    ids = {key: child_id for key, child_id in known.items() if key in asked}
+    return Mapped(ids, new, [entity for entity in unmatched if entity.key in asked])
 
 
 def match_entities(

@@ -1,19 +1,13 @@
-"""What the МойСклад connector speaks of: entities and their images, as an account has them and as they are written.
-
-Mode and Ownership are words of the accounts file.
-"""
+"""What the МойСклад connector speaks of: entities and their images, as an account has them and as they are written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal, NamedTuple, Self, get_args
+from typing import Literal, NamedTuple, get_args
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField
-from imagesync_pipelines.connectors.moysklad.accounts import Mode as Mode
-from imagesync_pipelines.connectors.moysklad.accounts import Ownership as Ownership
 
 # The name of the connector, of its Dagster assets, locks, intents and rows.
 NAME = "moysklad"
@@ -67,17 +61,9 @@ class Entity:
         """`<type>:<id>`; that of the main account is the entity's key everywhere, and the engine's group."""
         return f"{self.type}:{self.id}"
 
-    def as_json(self) -> str:
-        """Everything as JSON text; `from_json` is the way back."""
-        return _ENTITY.dump_json(self).decode()
 
-    @staticmethod
-    def from_json(text: str) -> "Entity":
-        """The entity that `as_json` was made from."""
-        return _ENTITY.validate_json(text)
-
-
-_ENTITY = TypeAdapter(Entity)
+# As the mirror keeps it.
+ENTITY_JSON = TypeAdapter(Entity)
 # By what an entity is found in other accounts: what the field is called here, and in the mirror.
 MATCHED_BY: Mapping[MatchField, str] = {
     "externalCode": "external_code",
@@ -138,16 +124,6 @@ class EntityTask:
     type: EntityType
     name: str
     images: tuple[Wanted, ...]
-
-    def as_json(self) -> str:
-        """Everything as JSON text; `from_json` is the way back."""
-        return orjson.dumps([self.child_id, self.type, self.name, [list(image) for image in self.images]]).decode()
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """The task that `as_json` was made from."""
-        child_id, kind, name, images = orjson.loads(text)
-        return cls(child_id, kind, name, tuple(Wanted(*image) for image in images))
 
 
 class Managed(NamedTuple):

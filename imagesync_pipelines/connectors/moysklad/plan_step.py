@@ -5,29 +5,14 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_api, child_of, left_by, main_api
+from imagesync_pipelines.connectors.moysklad import planning, rules
+from imagesync_pipelines.connectors.moysklad.child import ChildRun, Run, child_of, left_by, main_api, open_api
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.mapping import ENTITY_MAP, forget_entities, read_map
 from imagesync_pipelines.connectors.moysklad.model import ChildMap, ChildRecord, Entity
-from imagesync_pipelines.connectors.moysklad.planning import (
-    ChildPlan,
-    cost_of,
-    earlier_calls,
-    needed_of,
-    plan_child,
-    rows_frame,
-)
 from imagesync_pipelines.connectors.moysklad.reading import mirrored, reading_of
-from imagesync_pipelines.connectors.moysklad.rules import (
-    choose_images,
-    expected_of,
-    recognised,
-    seen_of,
-    size_limit,
-    source_of,
-)
 from imagesync_pipelines.connectors.moysklad.settings import EVERYTHING, ChildPlanOptions
-from imagesync_pipelines.connectors.moysklad.target import read_lists
+from imagesync_pipelines.connectors.moysklad.target import gone_warnings, read_lists
 from imagesync_pipelines.sync.planned import Planned, deletion_limits, plan_result, rows_to_show, store_plan
 from imagesync_pipelines.sync.remote import recover
 from imagesync_pipelines.sync.steps import StepResult, Texts
@@ -36,7 +21,7 @@ from imagesync_pipelines.sync.steps import StepResult, Texts
 def plan(context: Run, options: ChildPlanOptions) -> StepResult:
     """What would change in the child account, image by image with its reason, and what it costs."""
     child = child_of(context)
-    with child_api(child) as api, main_api(context) as main:
+    with open_api(context, child.child.account) as api, main_api(context) as main:
         return make_plan(child, api, main, options)
 
 
@@ -48,49 +33,48 @@ def make_plan(child: ChildRun, api: MoyskladApi, main: MoyskladApi, options: Chi
     AccountBusyError, and the errors of the API where the account is read.
     """
     child.refuse_off()
-    context, state, calls = child.context, child.state, api.calls
+    context, calls = child.context, api.calls
     with context.lock():
         lists = _Lists(child, api, read_map(child.engine, child.child))
-        recover(state, lists, unread=lambda: lists.unread_of_last)
+        recover(child, lists, unread=lambda: lists.unread)
         ids = read_map(child.engine, child.child)
         entities = [entity for some in mirrored(child.engine, options.of_run(context), ids) for entity in some]
         checked = _Lists(child, api, ids)
         looked = {entity.key: ids[entity.key] for entity in entities}
         if not options.check_child:
             # The next write of a mirror takes away what its owner has there and we have not listed.
-            owned = state.records(looked) if child.mirror else {}
+            owned = child.records(looked) if child.mirror else {}
             looked = {key: looked[key] for key, record in owned.items() if record.others}
         checked.look(looked, entities)
         # A mirror is written whole: where its list could not be read, nobody knows what that would take away.
         unseen = checked.gone | (checked.unread.keys() if child.mirror else set())
         ids = {key: child_id for key, child_id in ids.items() if key not in unseen}
-        records = state.records()
-        limit = size_limit(child.child.max_image_mb, state.max_image_bytes())
+        records = child.records()
+        limit = rules.size_limit(child.child.max_image_mb, child.max_image_bytes())
         limits = deletion_limits(context.installation.settings, lifted=options.allow_mass_delete)
         refused = {} if options.check_child else child.refused()
-        found = plan_child(entities, ids, records, child.child, limit, limits, refused)
+        found = planning.plan_child(entities, ids, records, child.child, limit, limits, refused)
         # What the main account no longer has on these entities, or the account is not to get, is set aside no more.
         planned_keys, groups = set(found.plan["key"]), {entity.key for entity in entities} & ids.keys()
         aside = [one for one in context.quarantine.list() if one.group in groups and one.key not in planned_keys]
         context.quarantine.clear([one.key for one in aside])
-    names = {source_of(source): source for source in needed_of(found.tasks, records)}
+    names = {rules.source_of(source): source for source in planning.needed_of(found.tasks, records)}
     kept = {names[name] for name in child.contents.find(names)}
     weights = {"main_weight": main.limiter.weight(), "child_weight": api.limiter.weight()}
-    cost, said = cost_of(found.tasks, records, child.child, kept, **weights)
+    cost, said = planning.cost_of(found.tasks, records, child.child, kept, **weights)
     earlier = 0
     for entity in entities:
         known = records.get(entity.key, ChildRecord())
-        wanted = choose_images(entity.images or (), child.child.mode)
-        earlier += earlier_calls(len(known.images) + known.others, len(wanted))
+        wanted = rules.choose_images(entity.images or (), child.child.mode)
+        earlier += planning.earlier_calls(len(known.images) + known.others, len(wanted))
     before = [one for one in (reading_of(context), left_by(context, ENTITY_MAP, ChildMap)) if one is not None]
     skipped = list(dict.fromkeys(found.skipped.values()))
-    payload = [(group, task.as_json()) for group, task in sorted(found.tasks.items())]
     planned = Planned(
         plan=found.plan,
         held=found.held,
         cost=cost,
         states=found.states,
-        payload=[pd.DataFrame(payload, columns=["group", "task"]).astype("str")],
+        payload=[planning.payload_of(found.tasks)],
         scope={"limit": limit, "skipped": skipped, "earlier_calls": earlier},
         warnings=(*(warning for one in before for warning in one.warnings), *found.warnings, *checked.warnings()),
         calls=sum(one.calls for one in before if one.run_id == context.run_id) + api.calls - calls,
@@ -123,8 +107,8 @@ class _Lists:
     """Lists of the account that are read now and noted, for the engine too, which asks where an outcome is unknown.
 
     ids: the map. gone: entities that the account does not have any more, forgotten and matched anew; drifted: those
-    that were not as we left them; unread: key to reason of those whose list did not come; nothing is concluded from
-    that. unread_of_last: those of the entities that the engine asked for last whose list did not come.
+    that were not as we left them; unread: key to reason of those whose list did not come, since the engine asked last;
+    nothing is concluded from that.
     """
 
     child: ChildRun
@@ -133,7 +117,6 @@ class _Lists:
     gone: set[str] = field(default_factory=set)
     drifted: set[str] = field(default_factory=set)
     unread: dict[str, str] = field(default_factory=dict)
-    unread_of_last: frozenset[str] = frozenset()
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What the account holds of these entities.
@@ -141,22 +124,23 @@ class _Lists:
         An entity that the map lacks now has no counterpart that could be read: it waits until it has one again.
         """
         mapped = {group: self.ids[group] for group in groups if group in self.ids}
-        self.unread.clear()
+        self.unread = dict.fromkeys(set(groups) - mapped.keys(), "it has no counterpart")
         self.look(mapped, (entity for some in mirrored(self.child.engine, EVERYTHING, mapped) for entity in some))
-        self.unread_of_last = frozenset(self.unread) | (set(groups) - mapped.keys())
-        return rows_frame(self.child.state.records(groups))
+        return planning.rows_frame(self.child.records(groups))
 
     def look(self, ids: Mapping[str, str], entities: Iterable[Entity]) -> None:
         """Read lists (key to child id) and note them; entities: the same, as the main account has them."""
-        records = self.child.state.records(ids)
-        expected = {entity.key: expected_of(entity.images or ()) for entity in entities if entity.key in ids}
+        records = self.child.records(ids)
+        expected = {entity.key: rules.expected_of(entity.images or ()) for entity in entities if entity.key in ids}
         for found in read_lists(self.child, self.api, ids):
             known = {key: records.get(key, ChildRecord()) for key in found.rows}
             seen = {
-                key: seen_of(recognised(rows, known[key], expected.get(key, ())), self.child.child.ownership)
+                key: rules.seen_of(
+                    rules.recognised(rows, known[key], expected.get(key, ())), self.child.child.ownership
+                )
                 for key, rows in found.rows.items()
             }
-            self.child.state.note(seen)
+            self.child.note(seen)
             self.drifted |= {key for key, one in seen.items() if one.images != known[key].images}
             forget_entities(self.child.engine, self.child.alias, found.gone)
             self.gone |= found.gone
@@ -164,19 +148,14 @@ class _Lists:
 
     def warnings(self) -> list[str]:
         """What was found, for people."""
-        found = []
-        if self.gone:
-            found.append(
-                f"{len(self.gone)} entities are not in the child account any more, such as {min(self.gone)}; the next "
-                "run looks for them again."
-            )
+        found = gone_warnings(self.gone)
         if self.unread:
             key, why = next(iter(self.unread.items()))
             found.append(f"{len(self.unread)} entities of the child account could not be read, such as {key}: {why}.")
         return found
 
 
-def _changes(found: ChildPlan) -> pd.DataFrame:
+def _changes(found: planning.ChildPlan) -> pd.DataFrame:
     """The rows that change, of every kind some first: change, entity, its name, image, reason."""
     changing = rows_to_show(found.plan)
     names = {(group, image.key): image.filename for group, task in found.tasks.items() for image in task.images}

@@ -4,33 +4,26 @@ A group is an entity, a row one image on it, and the fingerprint says of which i
 copy: an unchanged id means unchanged name and bytes.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple
 
+import orjson
 import pandas as pd
 
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladChild, Ownership
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
 from imagesync_pipelines.connectors.moysklad.client.calls import UNITS, WINDOW_SECONDS
-from imagesync_pipelines.connectors.moysklad.model import (
-    MOST_IMAGES,
-    ChildRecord,
-    Entity,
-    EntityTask,
-    ImageRow,
-    Managed,
-    Wanted,
-)
-from imagesync_pipelines.connectors.moysklad.rules import choose_images, identity, row_keys, too_large
+from imagesync_pipelines.connectors.moysklad.model import MOST_IMAGES, ChildRecord, Entity, EntityTask, Managed, Wanted
+from imagesync_pipelines.connectors.moysklad.rules import beyond, choose_images, identity, row_keys, too_large
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, packed
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS, ROW_COLUMNS
 from imagesync_pipelines.sync.guard import guard
-from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope, group_state
-from imagesync_pipelines.sync.plan import build_plan
+from imagesync_pipelines.sync.model import EFFECTS, Change, DeletionLimits, PlanCost, Scope
+from imagesync_pipelines.sync.plan import build_plan, group_states
 
 # What the fingerprint of an image of the account's owner begins with; ids of images have no such sign.
 _OWNERS = "child/"
@@ -46,8 +39,8 @@ NOT_CHOSEN = "the account's mode has it left out"
 class ChildPlan:
     """A guarded plan of a child account's images.
 
-    plan: the engine's PLAN columns. held: removals that were held back. tasks: by group, of those that change. states:
-    digests of all groups as they were. skipped: what is told of images that the account does not take, by row key.
+    plan: the engine's PLAN columns. held: removals that were held back. tasks, states (digests as they were): by group,
+    of those that change. skipped: what is told of images that the account does not take, by row key.
     """
 
     plan: pd.DataFrame
@@ -140,32 +133,36 @@ def plan_child(
     for group, key, before in zip(staying["group"], staying["key"], staying["key_before"], strict=True):
         final[group].append((key, before))
     tasks = {group: _task(there[group], ids[group], known[group], final[group], limit, child) for group in changing}
-    return ChildPlan(plan, guarded.held, tasks, states_of(known), skipped, warnings)
+    states = group_states(rows_frame({group: known[group] for group in changing}))
+    return ChildPlan(plan, guarded.held, tasks, states, skipped, warnings)
+
+
+def payload_of(tasks: Mapping[str, EntityTask]) -> pd.DataFrame:
+    """What a stored plan keeps of its tasks, as JSON by group; `tasks_of` is the way back."""
+    kept = [
+        (group, orjson.dumps([task.child_id, task.type, task.name, [list(image) for image in task.images]]).decode())
+        for group, task in sorted(tasks.items())
+    ]
+    return pd.DataFrame(kept, columns=["group", "task"]).astype("str")
 
 
 def tasks_of(payload: pd.DataFrame) -> dict[str, EntityTask]:
     """The tasks of a plan's payload, by group."""
-    return {group: EntityTask.from_json(text) for group, text in zip(payload["group"], payload["task"], strict=True)}
+    tasks = {}
+    for group, text in zip(payload["group"], payload["task"], strict=True):
+        child_id, kind, name, images = orjson.loads(text)
+        tasks[group] = EntityTask(child_id, kind, name, tuple(Wanted(*image) for image in images))
+    return tasks
 
 
 def rows_frame(records: Mapping[str, ChildRecord]) -> pd.DataFrame:
-    """What we know of entities' lists, as the engine's rows; `states_of` has their digests."""
+    """What we know of entities' lists, as the engine's rows."""
     return _frame([row for group, record in records.items() for row in _rows(group, record.images)])
-
-
-def states_of(records: Mapping[str, ChildRecord]) -> dict[str, str]:
-    """The digests of the lists that have any image, by group, as the engine makes them of `rows_frame`."""
-    return {
-        group: group_state((row.key, row.fingerprint, row.position) for row in _rows(group, record.images))
-        for group, record in records.items()
-        if record.images
-    }
 
 
 def _plan_entity(
     entity: Entity, record: ChildRecord, child: MoyskladChild, limit: int, refused: Mapping[str, str]
 ) -> _Entity:
-    """The rows of one entity: wanted, current, and what is told of images that cannot be written."""
     group = entity.key
     current = _rows(group, record.images)
     before = {row.key: row for row in current}
@@ -201,12 +198,10 @@ def _plan_entity(
 
 
 def _main_keys(entity: Entity) -> list[str]:
-    """The keys in a plan of an entity's images in the main account."""
     return row_keys(entity.key, [Managed(row.id, "", "", 0) for row in entity.images or ()])
 
 
 def _rows(group: str, images: Sequence[Managed]) -> list[_Row]:
-    """The rows of a list that we know."""
     return [
         _Row(key, group, place, image.source or f"{_OWNERS}{image.id}")
         for place, (key, image) in enumerate(zip(row_keys(group, images), images, strict=True))
@@ -224,43 +219,29 @@ def _task(
     """final: the keys that will be there in their order, each with the key that it has now, NA where it is new."""
     main = dict(zip(_main_keys(entity), entity.images or (), strict=True))
     there: dict[object, Managed] = dict(zip(row_keys(entity.key, record.images), record.images, strict=True))
-    images = (
-        _wanted(
-            key,
-            main.get(key),
-            there.get(key),
-            there.get(before) if before != key else None,
-            limit,
-            reencode=child.reencode_too_large,
-        )
-        for key, before in final
-    )
+    images = []
+    for key, before in final:
+        row, here = main.get(key), there.get(key)
+        # What is there under another key: the image takes its place.
+        other = there.get(before) if before != key else None
+        replaces = other.id if other is not None else ""
+        if row is None:
+            # It is held back, and stays as it is in the child account.
+            kept = here or Managed("", "", "", 0)
+            images.append(Wanted(key, kept.source, replaces, kept.id, 0, kept.filename, kept.size, "", ""))
+            continue
+        smaller = row.size > limit
+        source = identity(row.id, limit if smaller else None)
+        if here is not None and smaller and not child.reencode_too_large:
+            source = here.source
+        elif here is not None and here.source != source:
+            replaces = here.id
+        hrefs = (row.download_href, row.permanent_href)
+        images.append(Wanted(key, source, replaces, "", limit if smaller else 0, row.filename, row.size, *hrefs))
     return EntityTask(child_id, entity.type, entity.name, tuple(images))
 
 
-def _wanted(
-    key: str, row: ImageRow | None, there: Managed | None, before: Managed | None, limit: int, *, reencode: bool
-) -> Wanted:
-    """An image of a task: from the main account, or (held back) as it is in the child account.
-
-    there: what the account has under the key; before: what it has under another key, whose place the image takes.
-    """
-    replaces = before.id if before is not None else ""
-    if row is None:
-        kept = there or Managed("", "", "", 0)
-        return Wanted(key, kept.source, replaces, kept.id, 0, kept.filename, kept.size, "", "")
-    smaller = row.size > limit
-    source = identity(row.id, limit if smaller else None)
-    if there is not None and smaller and not reencode:
-        source = there.source
-    elif there is not None and there.source != source:
-        replaces = there.id
-    hrefs = (row.download_href, row.permanent_href)
-    return Wanted(key, source, replaces, "", limit if smaller else 0, row.filename, row.size, *hrefs)
-
-
 def _frame(rows: Sequence[_Row]) -> pd.DataFrame:
-    """Rows as the engine takes them."""
     return pd.DataFrame(rows, columns=list(ROW_COLUMNS)).astype(
         {"key": "str", "group": "str", "fingerprint": "str", "content": "str", "position": "Int64"}
     )
@@ -276,14 +257,7 @@ def needed_of(tasks: Mapping[str, EntityTask], records: Mapping[str, ChildRecord
 
 
 def _missing(task: EntityTask, record: ChildRecord) -> list[Wanted]:
-    there = Counter(image.source for image in record.images)
-    missing = []
-    for image in task.images:
-        if image.child_id or there[image.source] > 0:
-            there[image.source] -= 1
-        else:
-            missing.append(image)
-    return missing
+    return [image for image in beyond(task.images, record.images) if not image.child_id]
 
 
 def cost_of(

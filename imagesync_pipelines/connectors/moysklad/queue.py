@@ -13,7 +13,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from imagesync_pipelines.storage.database import among
+from imagesync_pipelines.storage.database import among, read_rows
 from imagesync_pipelines.storage.schema import moysklad_queue as table
 
 PRIORITY = 50
@@ -22,8 +22,6 @@ ATTEMPTS = 3
 PAUSES = (timedelta(minutes=1), timedelta(minutes=5))
 # Requests that one run takes: the next run goes on, and what is urgent need not wait for what is not.
 TAKEN_AT_ONCE = 1000
-ERRORS_SHOWN = 10
-ERROR_CHARACTERS = 500
 
 
 class State(StrEnum):
@@ -76,7 +74,6 @@ class Request(NamedTuple):
 
 
 _REQUEST = [table.c[name] for name in Request._fields]
-_SHOWN = ("state", "attempts", "changed_at", "last_error")
 
 
 class Due(NamedTuple):
@@ -158,8 +155,7 @@ class Queue:
     def held(self, run_id: str) -> tuple[Request, ...]:
         """What a run has taken and not told of yet, the highest priority first."""
         query = sa.select(*_REQUEST).where(_running(run_id)).order_by(table.c.priority.desc(), table.c.id)
-        with self.engine.connect() as connection:
-            return tuple(Request(*row) for row in connection.execute(query))
+        return tuple(read_rows(self.engine, query, Request))
 
     def finish(self, run_id: str, ids: Collection[int], now: datetime, note: str = "") -> None:
         """Note that the run has done these; what it does not hold (any more) stays as it is.
@@ -191,19 +187,21 @@ class Queue:
         """The queue as it is now."""
         numbers = sa.select(table.c.child, table.c.state, sa.func.count()).group_by(table.c.child, table.c.state)
         entity = sa.func.concat_ws(":", *(sa.func.nullif(table.c[name], "") for name in ("entity_type", "entity_id")))
-        shown = (table.c.id, table.c.child, entity, *(table.c[name] for name in _SHOWN))
+        rest = (table.c[name] for name in ("state", "attempts", "changed_at", "last_error"))
         first_try = [(State.PENDING, 0), (State.RUNNING, 1)]  # nothing failed yet: what it says is a note
         newest = (
             sa.tuple_(table.c.state, table.c.attempts).in_(first_try),
             table.c.changed_at.desc(),
             table.c.id.desc(),
         )
-        wrong = sa.select(*shown).where(table.c.last_error != "").order_by(*newest).limit(ERRORS_SHOWN)
+        wrong = sa.select(table.c.id, table.c.child, entity, *rest).where(table.c.last_error != "")
         counts: dict[str, dict[str, int]] = {}
         with self.engine.connect() as connection:
             for child, state, number in connection.execute(numbers.order_by(table.c.child)):
                 counts.setdefault(child, {})[state] = number
-            return QueueView(counts, tuple(QueueError(*row) for row in connection.execute(wrong)))
+            return QueueView(
+                counts, tuple(QueueError(*row) for row in connection.execute(wrong.order_by(*newest).limit(10)))
+            )
 
     def forget_done(self, before: datetime) -> int:
         """Forget requests that were done before that time; all others stay."""
@@ -224,7 +222,7 @@ class Queue:
 
 def _words(text: str) -> str:
     """What PostgreSQL can keep of a sentence, and people read."""
-    return text.replace("\x00", "\ufffd")[:ERROR_CHARACTERS]
+    return text.replace("\x00", "\ufffd")[:500]
 
 
 def _is_due(now: datetime) -> sa.ColumnElement[bool]:

@@ -21,7 +21,7 @@ from imagesync_pipelines.connectors.moysklad.child import Run, child_of, left_by
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import AssortmentPage
 from imagesync_pipelines.connectors.moysklad.errors import RowsMissingError, SkippedOffError
-from imagesync_pipelines.connectors.moysklad.model import NAME, TYPES, Entity, MainReading, key_parts
+from imagesync_pipelines.connectors.moysklad.model import ENTITY_JSON, NAME, TYPES, Entity, MainReading, key_parts
 from imagesync_pipelines.connectors.moysklad.queue import Queue
 from imagesync_pipelines.connectors.moysklad.settings import EntityChoice, ReadingOptions
 from imagesync_pipelines.storage import mirror
@@ -31,7 +31,6 @@ from imagesync_pipelines.sync.steps import CheckResult, StepResult, Summary, Tex
 MAIN_IMAGES = "main_images"
 DELETED = "the main account does not have it any more"
 ARCHIVED = "it is archived in the main account"
-_NOT_DELIVERED = "its images were not delivered, or not all of them"
 # A reading that runs share is left under this name, by the moment at which they were started.
 _SHARED = f"{MAIN}/shared"
 # Payloads that are Python objects at one time.
@@ -83,13 +82,12 @@ def read_main_account(context: Run, api: MoyskladApi, *, full: bool = False, key
     then.
     """
     engine, settings, main = context.installation.engine, context.settings, _main(context)
-    permanent = api.account.permanent_links
     with main.lock():
         if keys:
-            read = read_entities(engine, api, keys, permanent=permanent)
+            read = read_entities(engine, api, keys)
         else:
             overlap, repeats = timedelta(minutes=settings.overlap_minutes), settings.walk_repeats
-            read = read_main(engine, api, full=full, overlap=overlap, repeats=repeats, permanent=permanent)
+            read = read_main(engine, api, full=full, overlap=overlap, repeats=repeats)
     remember_main(engine, read.accounts)
     warnings = []
     if not read.complete:
@@ -126,21 +124,15 @@ def reading_of(context: Run) -> MainReading | None:
     return left_by(_main(context), MAIN_IMAGES, MainReading)
 
 
-def every_entity_was_read(context: Run) -> Mapping[str, CheckResult]:
+def every_entity_was_read(context: Run) -> CheckResult:
     """Whether the last reading proved to be complete, and which entities it could not use."""
     found = look_at(_main(context), MAIN_IMAGES, MainReading)
     number = len(found.problems)
     said = found.reason or f"{number} entities stay as they were read before"
-    return {
-        "every_entity_was_read": CheckResult(
-            found.complete and not number, said, {"entities": Texts(found.problems), "number": number}
-        )
-    }
+    return CheckResult(found.complete and not number, said, {"entities": Texts(found.problems), "number": number})
 
 
-def read_main(
-    engine: sa.Engine, api: MoyskladApi, *, full: bool, overlap: timedelta, repeats: int, permanent: bool
-) -> MainReading:
+def read_main(engine: sa.Engine, api: MoyskladApi, *, full: bool, overlap: timedelta, repeats: int) -> MainReading:
     """Read the main account, all of it or what changed since the cursor, and bring the mirror up to date.
 
     Without a cursor everything is read. A reading that does not prove to be complete is made again, up to `repeats`
@@ -158,7 +150,7 @@ def read_main(
         with mirror.staging(connection):
             for _ in range(repeats + 1):
                 mirror.stage_nothing(connection)
-                scan = _Scan(connection, api, permanent)
+                scan = _Scan(connection, api)
                 reason = scan.read(since)
                 if not reason:
                     break
@@ -185,14 +177,14 @@ def read_main(
     return found
 
 
-def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str], *, permanent: bool) -> MainReading:
+def read_entities(engine: sa.Engine, api: MoyskladApi, keys: Collection[str]) -> MainReading:
     """Read only these entities (keys) of the main account into the mirror; the cursor stays.
 
     One that the account does not have is gone, one that is archived too. Raises as `read_main` does.
     """
     calls = api.calls
     with engine.connect() as connection, mirror.staging(connection):
-        scan = _Scan(connection, api, permanent)
+        scan = _Scan(connection, api)
         deleted = scan.confirm(sorted(keys))
         scan.refuse_rowless()
         found = scan.kept(deleted, calls=api.calls - calls)
@@ -212,7 +204,7 @@ def mirrored(engine: sa.Engine, chosen: EntityChoice, among: Collection[str] | N
 def entities_of(connection: sa.Connection, keys: Sequence[str]) -> list[Entity]:
     """The entities of the main account with these keys, as the mirror has them, ordered by key; what is gone is not."""
     payloads = mirror.read_payloads(connection, NAME, MAIN, keys)
-    return sorted(map(Entity.from_json, payloads["payload"]), key=lambda entity: entity.key)
+    return sorted(map(ENTITY_JSON.validate_json, payloads["payload"]), key=lambda entity: entity.key)
 
 
 def kinds_in(numbers: Mapping[str, int]) -> str:
@@ -228,8 +220,8 @@ def _main(context: Run) -> Run:
 class _Scan:
     """One scan of the main account: its rows go into the staging table, what they tell is counted here."""
 
-    def __init__(self, connection: sa.Connection, api: MoyskladApi, permanent: bool) -> None:
-        self._connection, self._api, self._permanent = connection, api, permanent
+    def __init__(self, connection: sa.Connection, api: MoyskladApi) -> None:
+        self._connection, self._api = connection, api
         self.newest: datetime | None = None
         self.distinct = 0
         self._types: Counter[str] = Counter()
@@ -242,7 +234,7 @@ class _Scan:
     def read(self, since: datetime | None) -> str:
         """Read everything, or what changed since then; why it does not prove to be complete, '' when it does."""
         sizes = []
-        for page in self._api.assortment(updated_since=since, permanent=self._permanent):
+        for page in self._api.assortment(updated_since=since):
             sizes.append(page.size)
             self._take(page)
         self.refuse_rowless()
@@ -258,7 +250,7 @@ class _Scan:
         found: set[str] = set()
         counted = 0
         if ids:
-            for page in self._api.assortment(ids=list(ids), permanent=self._permanent):
+            for page in self._api.assortment(ids=list(ids)):
                 self._take(page)
                 found |= {entity.key for entity in page.entities} | page.illegible.keys()
                 counted += page.size if page.offset == 0 else 0
@@ -303,11 +295,11 @@ class _Scan:
             self._with_images += entity.image_count > 0
             images = entity.images or ()
             if len(images) != entity.image_count:
-                self._unread[entity.key] = _NOT_DELIVERED
+                self._unread[entity.key] = "its images were not delivered, or not all of them"
                 seen.append(entity.key)
                 continue
             self._images += entity.image_count
-            text = replace(entity, images=images).as_json()
+            text = ENTITY_JSON.dump_json(replace(entity, images=images)).decode()
             rows.append(mirror.MirrorRow(entity.key, entity.key, _fingerprint(entity), text, entity.updated))
         mirror.stage(self._connection, [*(mirror.MirrorRow(key, None, None, None, None) for key in seen), *rows])
 

@@ -2,9 +2,9 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from imagesync_pipelines.connectors.moysklad.accounts import MAIN
+from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Mode, Ownership
 from imagesync_pipelines.connectors.moysklad.model import (
     MOST_IMAGES,
     NAME,
@@ -12,13 +12,12 @@ from imagesync_pipelines.connectors.moysklad.model import (
     EntityTask,
     ImageRow,
     Managed,
-    Mode,
-    Ownership,
     Wanted,
 )
 from imagesync_pipelines.storage.contents import Content
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, RowResult
 
+G = TypeVar("G", Managed, Wanted)
 MB = 1_000_000
 # A request of 20 MB cannot hold a larger one, whatever an account allows: base64 makes 4 bytes of 3.
 MOST_IMAGE_BYTES = 14_990_000
@@ -116,13 +115,9 @@ def recognise(rows: Sequence[ImageRow], known: Sequence[Managed], expected: Sequ
     for image in reversed(known):
         by_id[image.id].append(image)
     found: list[Managed | None] = [by_id[row.id].pop() if by_id[row.id] else None for row in rows]
-    here = Counter(image.source for image in found if image is not None)
     by_name: defaultdict[tuple[str, int], list[Managed]] = defaultdict(list)
-    for image in expected:
-        if here[image.source]:
-            here[image.source] -= 1
-        else:
-            by_name[image.filename, image.size].append(image)
+    for image in beyond(expected, [one for one in found if one is not None]):
+        by_name[image.filename, image.size].append(image)
     for place, row in enumerate(rows):
         waiting = by_name[row.filename, row.size]
         if found[place] is None and waiting:
@@ -138,14 +133,19 @@ def recognised(rows: Sequence[ImageRow], record: ChildRecord, expected: Sequence
 
     What was about to be written may be there, and of the expected images those that are not among it.
     """
-    sources = [image.source for image in record.writing]
-    may_be = list(record.writing)
-    for image in expected:
-        if image.source in sources:
-            sources.remove(image.source)
+    return recognise(rows, record.images, [*record.writing, *beyond(expected, record.writing)])
+
+
+def beyond(images: Sequence[G], others: Sequence[Managed]) -> list[G]:
+    """The images that are not among the others; one that is there once among them stands for one."""
+    left = Counter(image.source for image in others)
+    found = []
+    for image in images:
+        if left[image.source]:
+            left[image.source] -= 1
         else:
-            may_be.append(image)
-    return recognise(rows, record.images, may_be)
+            found.append(image)
+    return found
 
 
 def expected_of(images: Sequence[ImageRow]) -> tuple[Managed, ...]:

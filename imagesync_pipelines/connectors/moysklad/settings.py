@@ -4,9 +4,8 @@ The launchpad of the Dagster UI and the command line explain a run's options wit
 """
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -73,8 +72,7 @@ class MoyskladWebhookSettings(BaseSettings):
         return value
 
 
-@dataclass(frozen=True)
-class EntityChoice:
+class EntityChoice(NamedTuple):
     """The entities that a run is about: of these types, and with these keys of the main account (none: all)."""
 
     types: tuple[EntityType, ...] = TYPES

@@ -2,7 +2,8 @@
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from imagesync_pipelines.connectors.moysklad import errors
+from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import EXPANDED_LIMIT, MoyskladApi
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size, part_size
@@ -26,15 +27,6 @@ from imagesync_pipelines.connectors.moysklad.model import (
     Part,
 )
 from imagesync_pipelines.connectors.moysklad.planning import rows_frame
-from imagesync_pipelines.connectors.moysklad.rules import (
-    ImageListing,
-    expected_by_task,
-    listing_of,
-    recognise,
-    recognised,
-    results_of,
-    seen_of,
-)
 from imagesync_pipelines.connectors.moysklad.writing import MOST_REQUEST_BYTES, Writer
 from imagesync_pipelines.storage.contents import ContentMissingError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
@@ -48,7 +40,6 @@ _TRIES = 3
 _ENTITY_BYTES = 300
 # As long as every id of an image.
 ANY_ID = "0" * 36
-NO_ENTITY = "the child account does not have this entity any more; the next run looks for it again"
 
 
 class ReadLists(NamedTuple):
@@ -86,6 +77,15 @@ def read_lists(child: ChildRun, api: MoyskladApi, ids: Mapping[str, str]) -> Ite
         yield ReadLists(rows, frozenset(portion.keys() - rows.keys() - unread.keys()), unread)
 
 
+def gone_warnings(gone: Collection[str]) -> list[str]:
+    """What is told of entities (keys) that the child account does not have any more."""
+    return [
+        f"{len(gone)} entities are not in the child account any more, such as {key}; the next run looks for them again."
+        for key in sorted(gone)[:1]
+    ]
+
+
+@dataclass
 class ImageTarget:
     """A child account's images as the engine writes them; satisfies its RemoteTarget.
 
@@ -99,38 +99,34 @@ class ImageTarget:
     take, however often they are sent. gone: entities that it does not have any more.
     """
 
-    def __init__(
-        self,
-        child: ChildRun,
-        api: MoyskladApi,
-        tasks: Mapping[str, EntityTask],
-        failed: Mapping[str, str],
-        limit: int,
-    ) -> None:
-        self.child, self.api, self.tasks, self.limit = child, api, tasks, limit
-        self.state, self.contents, self._failed = child.state, child.contents, failed
-        sources = {image.source for task in tasks.values() for image in task.images if not image.child_id}
-        # Content by the identity of an image, which says as what it is sent, and was.
-        self._kept = child.kept_of(sources)
-        self._order = sorted(tasks)
-        self._records = self.state.records(self._order)
-        self._begun: set[str] = set()
-        self._lists: dict[str, tuple[datetime, ReadLists]] = {}
+    child: ChildRun
+    api: MoyskladApi
+    tasks: Mapping[str, EntityTask]
+    failed: Mapping[str, str]
+    limit: int
+    stopped: str = ""
+    sent: Counter[str] = field(default_factory=Counter)
+    removed: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
+    refused: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
+    _begun: set[str] = field(default_factory=set)
+    _lists: dict[str, tuple[datetime, ReadLists]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
         self._reading, self._counting = threading.Lock(), threading.Lock()
-        self.stopped = ""
-        self.sent: Counter[str] = Counter()
-        self.removed: Counter[str] = Counter()
-        self.reasons: dict[str, str] = {}
-        self.refused: set[str] = set()
-        self.gone: set[str] = set()
+        sources = {image.source for task in self.tasks.values() for image in task.images if not image.child_id}
+        # Content by the identity of an image, which says as what it is sent, and was.
+        self._kept = self.child.kept_of(sources)
+        self._order = sorted(self.tasks)
+        self._records = self.child.records(self._order)
 
     def read(self, groups: Sequence[str]) -> pd.DataFrame:
         """What we know of these entities: whether another run of ours wrote them since.
 
         What their owner did is found when they are written: their lists are then read where they may hold his images.
         """
-        records = self.state.records(groups)
-        return rows_frame({group: records.get(group, ChildRecord()) for group in groups})
+        return rows_frame(self.child.records(groups))
 
     def apply(self, work: GroupWork) -> list[RowResult]:
         """Write one entity; once the account stopped, the rest is left.
@@ -150,8 +146,9 @@ class ImageTarget:
             except errors.EntityGoneError:
                 forget_entities(self.child.engine, self.child.alias, [work.group])
                 self.gone.add(work.group)
-                return same_for_all(work, Outcome.FAILED, NO_ENTITY)
-            except errors.StaleError as error:
+                why = "the child account does not have this entity any more; the next run looks for it again"
+                return same_for_all(work, Outcome.FAILED, why)
+            except errors.ChangedMeanwhileError as error:
                 refused = str(error)
             except errors.ImagesRefusedError as error:
                 return same_for_all(work, Outcome.FAILED, error_reason(error))
@@ -161,7 +158,7 @@ class ImageTarget:
         """Write an entity, and note what it holds, whatever ended it."""
         listing = self.listing(task, there)
         if any(not slot.keep for slot in listing.slots):
-            self.state.begin_list({work.group: [slot.image for slot in listing.slots if slot.key]})
+            self.child.begin_list({work.group: [slot.image for slot in listing.slots if slot.key]})
         writer = Writer(
             send=partial(self.api.set_images, task.type, task.child_id),
             load=self.load,
@@ -174,7 +171,7 @@ class ImageTarget:
         try:
             writer.write(listing)
         except (ContentMissingError, errors.AccountStoppedError) as error:
-            self.state.note({work.group: seen_of(writer.now, self.child.child.ownership)})
+            self.child.note({work.group: rules.seen_of(writer.now, self.child.child.ownership)})
             if isinstance(error, errors.AccountStoppedError):
                 raise
             return same_for_all(work, Outcome.FAILED, error_reason(error))
@@ -192,7 +189,7 @@ class ImageTarget:
                 return self._records.get(key, ChildRecord()).images, False
             if again:
                 # What was begun meanwhile is noted there, with the very names that were sent.
-                self._records |= self.state.records([key])
+                self._records |= self.child.records([key])
                 self._read_now([key])
             elif self._is_old(key):
                 coming = (other for other in self._order if other not in self._begun)
@@ -202,8 +199,8 @@ class ImageTarget:
             raise errors.EntityGoneError(f"the child account does not have {self.tasks[key].name} ({key}) any more")
         if key in found.unread:
             raise errors.RowsMissingError(f"{self.tasks[key].name}: {found.unread[key]}")
-        expected = expected_by_task(self.tasks[key].images, self._kept)
-        return recognised(found.rows[key], self._records.get(key, ChildRecord()), expected), True
+        expected = rules.expected_by_task(self.tasks[key].images, self._kept)
+        return rules.recognised(found.rows[key], self._records.get(key, ChildRecord()), expected), True
 
     def refresh(self, keys: Sequence[str]) -> None:
         """Read again, in one call, those of these lists (at most 100) that are too old to be replaced.
@@ -222,39 +219,35 @@ class ImageTarget:
         for found in read_lists(self.child, self.api, {key: self.tasks[key].child_id for key in keys}):
             self._lists |= dict.fromkeys(keys, (self.child.context.clock(), found))
 
-    def listing(self, task: EntityTask, there: Sequence[Managed]) -> ImageListing:
+    def listing(self, task: EntityTask, there: Sequence[Managed]) -> rules.ImageListing:
         """The list that an entity is to get."""
-        return listing_of(task, there, self._kept, self._failed, self.limit, mirror=self.child.mirror)
+        return rules.listing_of(task, there, self._kept, self.failed, self.limit, mirror=self.child.mirror)
 
     def load(self, image: Managed) -> bytes:
         """The bytes of an image that is to be sent. Raises ContentMissingError."""
-        return self.contents.read(self._kept[image.source])
+        return self.child.contents.read(self._kept[image.source])
 
     def learn(self, size: int) -> None:
         """Believe the largest size of an image that the server named."""
         if size < self.limit:
             self.limit = size
-            self.state.learn_max_image_bytes(size)
+            self.child.learn_max_image_bytes(size)
 
     def done(
-        self,
-        work: GroupWork,
-        before: Sequence[Managed],
-        now: Sequence[Managed],
-        sent: int,
-        reasons: Mapping[str, str],
+        self, work: GroupWork, before: Sequence[Managed], now: Sequence[Managed], sent: int, reasons: Mapping[str, str]
     ) -> list[RowResult]:
         """Note what an entity holds now, and count what became of it."""
-        self.state.note({work.group: seen_of(now, self.child.child.ownership)})
+        self.child.note({work.group: rules.seen_of(now, self.child.child.ownership)})
         kind = self.tasks[work.group].type
         left = Counter(image.id for image in before) - Counter(image.id for image in now)
         with self._counting:
             self.sent[kind] += sent
             self.removed[kind] += left.total()
             self.reasons.update(reasons)
-        return results_of(work, now, reasons)
+        return rules.results_of(work, now, reasons)
 
 
+@dataclass
 class FirstFill:
     """Entities that have no image yet, up to 100 and 20 MB in one request; satisfies the engine's BulkTarget.
 
@@ -262,9 +255,8 @@ class FirstFill:
     one whose part of a request was refused, is left out and written by itself. requests: how many were carried out.
     """
 
-    def __init__(self, target: ImageTarget) -> None:
-        self._target = target
-        self.requests = 0
+    target: ImageTarget
+    requests: int = 0
 
     def portions(self, works: Iterator[GroupWork]) -> Iterator[Sequence[GroupWork]]:
         """Those of these entities that may be written so, each portion of one type; groups come ordered by type."""
@@ -274,7 +266,7 @@ class FirstFill:
             listing = self._empty(work)
             if listing is None:
                 continue
-            size, own = _size(listing), self._target.tasks[work.group].type
+            size, own = _size(listing), self.target.tasks[work.group].type
             full = len(portion) == EXPANDED_LIMIT or total + size > MOST_REQUEST_BYTES - 2
             if portion and (full or own != kind):
                 yield portion
@@ -287,7 +279,7 @@ class FirstFill:
 
     def apply(self, works: Sequence[GroupWork]) -> Sequence[RowResult]:
         """One request. Raises AnswerLostError and AccountStoppedError."""
-        target = self._target
+        target = self.target
         target.refresh([work.group for work in works])
         fills = [(work, listing) for work in works if (listing := self._empty(work)) is not None]
         if not fills:
@@ -299,10 +291,10 @@ class FirstFill:
                 lists[target.tasks[work.group].child_id] = new
         except ContentMissingError:
             return []
-        target.state.begin_list({work.group: [slot.image for slot in listing.slots] for work, listing in fills})
+        target.child.begin_list({work.group: [slot.image for slot in listing.slots] for work, listing in fills})
         try:
             answers = target.api.set_images_bulk(target.tasks[fills[0][0].group].type, lists)
-        except (errors.TooLargeError, errors.ImagesRefusedError):
+        except errors.ImagesRefusedError:
             return []
         self.requests += 1
         return [
@@ -311,27 +303,26 @@ class FirstFill:
             for result in self._result(work, listing, answers[target.tasks[work.group].child_id])
         ]
 
-    def _empty(self, work: GroupWork) -> ImageListing | None:
+    def _empty(self, work: GroupWork) -> rules.ImageListing | None:
         """What an entity is to get, if it has no image and that fits into a request."""
         try:
-            there, _ = self._target.there(work.group)
+            there, _ = self.target.there(work.group)
         except (errors.EntityGoneError, errors.RowsMissingError):
             return None
         if there:
             return None
-        listing = self._target.listing(self._target.tasks[work.group], ())
+        listing = self.target.listing(self.target.tasks[work.group], ())
         return listing if listing.slots and _size(listing) <= MOST_REQUEST_BYTES else None
 
-    def _result(self, work: GroupWork, listing: ImageListing, answer: object) -> list[RowResult]:
+    def _result(self, work: GroupWork, listing: rules.ImageListing, answer: object) -> list[RowResult]:
         """What became of one entity of a request; nothing when it got none of its images, and is written by itself."""
         if isinstance(answer, errors.ImageTooLargeError) and answer.limit_bytes is not None:
-            self._target.learn(answer.limit_bytes)
-        now = recognise(answer, [], [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
+            self.target.learn(answer.limit_bytes)
+        now = rules.recognise(answer, [], [slot.image for slot in listing.slots]) if isinstance(answer, tuple) else ()
         sent = sum(image.source != "" for image in now)
         # Of some the request is taken and the images are not; sent one by one they are.
-        return self._target.done(work, (), now, sent, listing.reasons) if sent else []
+        return self.target.done(work, (), now, sent, listing.reasons) if sent else []
 
 
-def _size(listing: ImageListing) -> int:
-    """Bytes that an entity takes in a request of many."""
+def _size(listing: rules.ImageListing) -> int:
     return _ENTITY_BYTES + sum(encoded_size(slot.image.filename, slot.image.size) for slot in listing.slots)

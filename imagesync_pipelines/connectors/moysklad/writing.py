@@ -8,29 +8,12 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from imagesync_pipelines.connectors.moysklad import errors, rules
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size
-from imagesync_pipelines.connectors.moysklad.errors import (
-    ChangedMeanwhileError,
-    ImagesRefusedError,
-    ImageTooLargeError,
-    NotAnImageError,
-    StaleError,
-    TooLargeError,
-)
 from imagesync_pipelines.connectors.moysklad.model import ImageRow, KeptImage, Managed, NewImage, Part
-from imagesync_pipelines.connectors.moysklad.rules import (
-    NOT_ANSWERED,
-    ImageListing,
-    Slot,
-    pop_image,
-    recognise,
-    too_large,
-)
 
 # What one request may have: below the limit of 20,000,000 bytes, with room for its brackets.
 MOST_REQUEST_BYTES = 19_999_000
-TWICE = "the account does not keep the same image twice in one list"
-REQUEST_TOO_LARGE = "Request larger than 20 MB: this image alone is too much for one"
 _SAME_TWICE = 3013
 
 
@@ -56,13 +39,13 @@ class Writer:
     refused: set[str] = field(default_factory=set)
     sent: int = 0
     ids: dict[int, str] = field(default_factory=dict)
-    _slots: Sequence[Slot] = ()
+    _slots: Sequence[rules.Slot] = ()
 
-    def write(self, listing: ImageListing) -> None:
-        """Send what must be sent, in as few requests as it fits into; raises StaleError, and what concerns all images.
+    def write(self, listing: rules.ImageListing) -> None:
+        """Send what must be sent, in as few requests as it fits into.
 
         Nothing is sent when all is as it should be. An entity that would be left with none of our images because none
-        could be written stays as it is, whosever images it has.
+        could be written stays as it is, whosever images it has. Raises ChangedMeanwhileError, and what concerns all.
         """
         slots = self._slots = listing.slots
         self.ids = {place: slot.keep for place, slot in enumerate(slots) if slot.keep}
@@ -84,7 +67,7 @@ class Writer:
         for place in portion:
             image = self._slots[place].image
             if image.size > self.limit:
-                self.bad[self._slots[place].key] = too_large(image.filename, image.size, self.limit)
+                self.bad[self._slots[place].key] = rules.too_large(image.filename, image.size, self.limit)
         return [place for place in portion if self._slots[place].key not in self.bad]
 
     def _try(self, portion: list[int]) -> list[list[int]]:
@@ -92,9 +75,9 @@ class Writer:
         places = [place for place in range(len(self._slots)) if place in portion or self._id(place)]
         try:
             rows = self.send([self._part(place, portion) for place in places])
-        except ChangedMeanwhileError as error:
-            raise StaleError(str(error)) from error
-        except ImageTooLargeError as error:
+        except errors.ChangedMeanwhileError:
+            raise
+        except errors.ImageTooLargeError as error:
             # The number that it names is believed; without one, we find out which image it was.
             if error.limit_bytes is not None:
                 self.learn(error.limit_bytes)
@@ -102,14 +85,15 @@ class Writer:
                 if any(self._slots[place].image.size > self.limit for place in portion):
                     return [portion]
             return self._blamed(portion, str(error), for_good=True)
-        except TooLargeError:
-            return self._blamed(portion, REQUEST_TOO_LARGE, for_good=False)
-        except ImagesRefusedError as error:
-            no_image = isinstance(error, NotAnImageError)
+        except errors.TooLargeError:
+            why = "Request larger than 20 MB: this image alone is too much for one"
+            return self._blamed(portion, why, for_good=False)
+        except errors.ImagesRefusedError as error:
+            no_image = isinstance(error, errors.NotAnImageError)
             if not no_image and error.code == _SAME_TWICE and self._without_repeats():
                 return [portion] if portion else self._try([])
             if not no_image and not self.fresh:
-                raise StaleError(str(error)) from error
+                raise errors.ChangedMeanwhileError(str(error)) from error
             if not no_image and not portion:
                 raise
             # One image is bad: the one that the error names, else found by trying half of them.
@@ -124,16 +108,16 @@ class Writer:
     def _learn_ids(self, places: Sequence[int], portion: Sequence[int], rows: Sequence[ImageRow]) -> None:
         """Note what the answer says is there; it is in the order in which it was sent."""
         shown = {place: self._shown(place, portion) for place in places}
-        found = list(recognise(rows, [image for image in shown.values() if image.id], list(shown.values())))
+        found = list(rules.recognise(rows, [image for image in shown.values() if image.id], list(shown.values())))
         if len(rows) == len(places):
             for at, place in enumerate(places):
                 if place in portion and not found[at].source:
                     found[at] = self._slots[place].image._replace(id=rows[at].id)
         self.now = tuple(found)
         for place in places:
-            image = pop_image(found, source=shown[place].source, child_id=shown[place].id)
+            image = rules.pop_image(found, source=shown[place].source, child_id=shown[place].id)
             if place in portion and image is None:
-                self.bad[self._slots[place].key] = NOT_ANSWERED
+                self.bad[self._slots[place].key] = rules.NOT_ANSWERED
             elif place in portion and image is not None:
                 self.ids[place] = image.id
                 self.sent += 1
@@ -156,7 +140,7 @@ class Writer:
         for place, child_id in sorted(self.ids.items()):
             if child_id in met:
                 del self.ids[place]
-                self.bad[self._slots[place].key] = TWICE
+                self.bad[self._slots[place].key] = "the account does not keep the same image twice in one list"
             met.add(child_id)
         return len(self.ids) < before
 

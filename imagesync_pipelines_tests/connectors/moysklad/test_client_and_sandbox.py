@@ -54,10 +54,16 @@ def _box(**changes: object) -> Iterator[MoyskladSandbox]:
 
 
 @contextmanager
-def _api(box: MoyskladSandbox, name: str, engine: sa.Engine, **settings: object) -> Iterator[MoyskladApi]:
+def _api(
+    box: MoyskladSandbox, name: str, engine: sa.Engine, *, permanent_links: bool = False, **settings: object
+) -> Iterator[MoyskladApi]:
     handle = box.account(name)
     account = MoyskladAccount(
-        name, url=box.api_url, token=SecretStr(handle.token), token_kind=TokenKind(handle.principal.kind.value)
+        name,
+        url=box.api_url,
+        token=SecretStr(handle.token),
+        token_kind=TokenKind(handle.principal.kind.value),
+        permanent_links=permanent_links,
     )
     timing = Timing(
         lambda: box.clock.now().timestamp(), box.clock.move, lambda: 0.5, lambda: box.clock.now().timestamp()
@@ -75,8 +81,12 @@ def _files(box: MoyskladSandbox, account: str, entity_id: str) -> list[tuple[str
 @pytest.mark.parametrize("permanent", [True, False], ids=["permanent links", "two steps"])
 def test_an_account_is_read_matched_and_written_with_the_fewest_calls(database: sa.Engine, permanent: bool) -> None:
     child = MoyskladChild(MoyskladAccount("child-1"))
-    with _box() as box, _api(box, "main", database) as main, _api(box, "child-1", database) as north:
-        reading = read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2, permanent=permanent)
+    with (
+        _box() as box,
+        _api(box, "main", database, permanent_links=permanent) as main,
+        _api(box, "child-1", database) as north,
+    ):
+        reading = read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2)
         assert (reading.complete, reading.calls, reading.images) == (True, 1, 26)
         keys = [f"{entity.type.value}:{entity.id}" for entity in box.account("main").entities()]
         with database.connect() as connection:
@@ -98,19 +108,19 @@ def test_an_account_is_read_matched_and_written_with_the_fewest_calls(database: 
 def test_only_what_changed_is_read_again_and_what_was_deleted_is_found(database: sa.Engine) -> None:
     with _box() as box, _api(box, "main", database) as main:
         handle = box.account("main")
-        read_main(database, main, full=True, overlap=timedelta(), repeats=2, permanent=False)
+        read_main(database, main, full=True, overlap=timedelta(), repeats=2)
         box.clock.move(3600)
         first, second, third, *_ = handle.entities()
         handle.set_images(first.id, [("новое имя.png", png("other", 24))])
         handle.change(second.id, archived=True)
         # Its variant goes with it.
         handle.delete(third.id)
-        delta = read_main(database, main, full=False, overlap=TEN_MINUTES, repeats=2, permanent=False)
+        delta = read_main(database, main, full=False, overlap=TEN_MINUTES, repeats=2)
         assert (delta.changed, delta.deleted, delta.calls) == (1, 0, 1)
-        full = read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2, permanent=False)
+        full = read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2)
         assert full.complete
         assert (full.changed, full.deleted, full.archived, full.calls) == (0, 2, 1, 2)
-        again = read_entities(database, main, [f"product:{third.id}", f"product:{first.id}"], permanent=False)
+        again = read_entities(database, main, [f"product:{third.id}", f"product:{first.id}"])
         assert (again.changed, again.deleted, again.calls) == (0, 0, 1)
 
 
@@ -119,10 +129,10 @@ def test_a_change_of_images_that_touches_no_time_is_found_by_the_full_reading(da
         handle = box.account("main")
         box.clock.move(3600)
         handle.change(handle.entities()[1].id, name="Новое имя")
-        read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2, permanent=False)
+        read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2)
         handle.set_images(handle.entities()[0].id, [])
-        assert read_main(database, main, full=False, overlap=TEN_MINUTES, repeats=2, permanent=False).changed == 0
-        assert read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2, permanent=False).changed == 1
+        assert read_main(database, main, full=False, overlap=TEN_MINUTES, repeats=2).changed == 0
+        assert read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=2).changed == 1
 
 
 @pytest.mark.parametrize(
@@ -133,16 +143,16 @@ def test_a_change_of_images_that_touches_no_time_is_found_by_the_full_reading(da
 def test_a_reading_survives_what_passes(database: sa.Engine, fault: faults.WireFault) -> None:
     with _box() as box, _api(box, "main", database) as main:
         box.faults.add(fault.at("main assortment"))
-        reading = read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0, permanent=False)
+        reading = read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0)
         assert (reading.complete, reading.new, reading.calls) == (True, 13, 2)
 
 
 def test_a_page_of_html_in_place_of_a_list_ends_the_reading_with_nothing_changed(database: sa.Engine) -> None:
     with _box() as box, _api(box, "main", database) as main:
-        read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0, permanent=False)
+        read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0)
         box.faults.add(faults.html_page().at("main assortment"))
         with pytest.raises(NotJsonError):
-            read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0, permanent=False)
+            read_main(database, main, full=True, overlap=TEN_MINUTES, repeats=0)
         with database.connect() as connection:
             keys = [f"{entity.type.value}:{entity.id}" for entity in box.account("main").entities()]
             assert len(entities_of(connection, keys)) == 13
@@ -222,12 +232,12 @@ def test_an_answer_that_was_lost_is_told_and_writing_again_gives_the_same_list(d
 
 @pytest.mark.parametrize("tariff", get_args(FreeTariff))
 def test_a_tariff_without_permanent_links_is_understood_or_said(database: sa.Engine, tariff: FreeTariff) -> None:
-    with _box(free_tariff=tariff) as box, _api(box, "child-1", database) as api:
+    with _box(free_tariff=tariff) as box, _api(box, "child-1", database, permanent_links=True) as api:
         if tariff == "absent":
-            assert sum(len(page.entities) for page in api.assortment(permanent=True)) == 13
+            assert sum(len(page.entities) for page in api.assortment()) == 13
         else:
             with pytest.raises(AccountStoppedError, match="tariff"):
-                list(api.assortment(permanent=True))
+                list(api.assortment())
 
 
 @pytest.mark.parametrize("window", get_args(UnitsWindow))
@@ -283,7 +293,7 @@ def test_others_who_use_the_token_are_seen_in_the_headers(database: sa.Engine) -
 
 def test_an_expansion_that_is_ignored_is_noticed(database: sa.Engine) -> None:
     with _box() as box, _api(box, "main", database) as api:
-        read_main(database, api, full=True, overlap=TEN_MINUTES, repeats=0, permanent=False)
+        read_main(database, api, full=True, overlap=TEN_MINUTES, repeats=0)
         plain = api.assortment
 
         class Unexpanded:
@@ -294,7 +304,7 @@ def test_an_expansion_that_is_ignored_is_noticed(database: sa.Engine) -> None:
                     yield replace(page, entities=tuple(replace(one, images=None) for one in page.entities))
 
         with pytest.raises(RowsMissingError):
-            read_main(database, Unexpanded(), full=True, overlap=TEN_MINUTES, repeats=0, permanent=False)  # type: ignore[arg-type]
+            read_main(database, Unexpanded(), full=True, overlap=TEN_MINUTES, repeats=0)  # type: ignore[arg-type]
 
 
 def test_a_link_that_expired_is_asked_for_again(database: sa.Engine) -> None:

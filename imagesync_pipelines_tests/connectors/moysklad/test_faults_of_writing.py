@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.moysklad import writing
 from imagesync_pipelines.connectors.moysklad.accounts import MAIN, Ownership
-from imagesync_pipelines.connectors.moysklad.child import ChildState
+from imagesync_pipelines.connectors.moysklad.child import ChildRun
 from imagesync_pipelines.connectors.moysklad.client.account import MoyskladApi
 from imagesync_pipelines.sandbox.faults import Lost, answer
 from imagesync_pipelines.sandbox.moysklad.hosts import STORAGE
@@ -134,16 +134,16 @@ def test_a_change_by_somebody_in_the_same_moment_is_read_and_written_again(world
 
 
 EFFECTS: list[tuple[type, str, bool]] = [
-    (ChildState, "begin", False),
-    (ChildState, "begin", True),
-    (ChildState, "begin_list", False),
-    (ChildState, "begin_list", True),
+    (ChildRun, "begin", False),
+    (ChildRun, "begin", True),
+    (ChildRun, "begin_list", False),
+    (ChildRun, "begin_list", True),
     (MoyskladApi, "set_images", False),
     (MoyskladApi, "set_images", True),
-    (ChildState, "note", False),
-    (ChildState, "note", True),
-    (ChildState, "close", False),
-    (ChildState, "close", True),
+    (ChildRun, "note", False),
+    (ChildRun, "note", True),
+    (ChildRun, "close", False),
+    (ChildRun, "close", True),
     (Contents, "put", True),
 ]
 
@@ -196,16 +196,16 @@ def test_bulk_fills_in_few_calls_and_a_refused_image_costs_only_itself(world: Wo
 def test_what_the_owner_adds_while_a_bulk_request_is_made_ready_stays(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begin, own = ChildState.begin, ("своя.jpg", jpeg("own", 60))
+    begin, own = ChildRun.begin, ("своя.jpg", jpeg("own", 60))
 
-    def late(state: ChildState, intent: Intent) -> None:
+    def late(child: ChildRun, intent: Intent) -> None:
         """The first of the portion's intents takes so long that the lists which were read are old."""
         if "своя.jpg" not in world.names(FIRST):
             world.child().set_images(world.child().by_code(FIRST).id, [own])
             world.sandbox.clock.move(31)
-        begin(state, intent)
+        begin(child, intent)
 
-    monkeypatch.setattr(ChildState, "begin", late)
+    monkeypatch.setattr(ChildRun, "begin", late)
     done = world.sync(bulk_first_fill=True)
     assert done.error_count == 0
     assert world.names(FIRST) == ["своя.jpg", *(name for name, _, _ in world.pictures(FIRST, MAIN))]

@@ -72,7 +72,7 @@ def test_every_child_account_has_its_own_map(database: sa.Engine) -> None:
 
 
 def test_a_variant_brings_its_product_which_is_not_told_of(database: sa.Engine) -> None:
-    read_entities(database, Account([entity("p1"), entity("p7")]), ["product:p1", "product:p7"], permanent=False)
+    read_entities(database, Account([entity("p1"), entity("p7")]), ["product:p1", "product:p7"])
     variants = [entity("v1", "variant"), entity("v7", "variant", product_id="p7")]
     found = found_in(database, _child(), NORTH, variants)
     assert found.ids == {"variant:v1": "w1"}
@@ -89,7 +89,7 @@ def test_what_the_main_account_has_twice_is_told_whichever_of_them_is_asked_for(
     variants = [entity(f"v{n}", "variant", external_code="V", barcodes=("5",), product_id=f"p{n}") for n in (3, 4)]
     products = [entity(f"p{n}", external_code=f"P{n}", barcodes=(f"P{n}",)) for n in (3, 4)]
     account = Account([one, other, *variants, *products])
-    read_entities(database, account, [found.key for found in account.entities], permanent=False)
+    read_entities(database, account, [found.key for found in account.entities])
     child = Child([
         entity("c1", external_code="A", barcodes=("46",)),
         *(entity(f"c{n}", external_code=f"P{n}", barcodes=(f"P{n}",)) for n in (3, 4)),

@@ -34,7 +34,6 @@ class Account:
         types: Sequence[EntityType] = TYPES,
         ids: Sequence[str] | None = None,
         updated_since: datetime | None = None,
-        permanent: bool = False,
     ) -> Iterator[AssortmentPage]:
         self.asked.append(updated_since if ids is None else ids)
         chosen = [found for found in self.entities if (found.id in ids if ids is not None else not found.archived)]
@@ -45,7 +44,7 @@ class Account:
 
 
 def _read(database: sa.Engine, account: Account, *, full: bool = False) -> MainReading:
-    return read_main(database, account, full=full, overlap=timedelta(minutes=10), repeats=2, permanent=False)
+    return read_main(database, account, full=full, overlap=timedelta(minutes=10), repeats=2)
 
 
 def _live(database: sa.Engine) -> list[str]:
@@ -172,7 +171,7 @@ def test_an_answer_about_ids_that_is_not_whole_calls_nothing_deleted(database: s
     account = _account()
     _read(database, account)
     account.spoil = lambda _, number: page
-    found = read_entities(database, account, ["product:p1", "bundle:b1"], permanent=False)
+    found = read_entities(database, account, ["product:p1", "bundle:b1"])
     assert found.deleted == 0
     assert len(_live(database)) == 3
 
@@ -217,7 +216,7 @@ def test_single_entities_are_read_without_moving_the_cursor(database: sa.Engine)
         entity("p1", images=PICTURE[:1], updated=MOMENT + timedelta(hours=1)),
         replace(account.entities[2], archived=True),
     ]
-    found = read_entities(database, account, ["product:p1", "bundle:b1", "variant:v1"], permanent=False)
+    found = read_entities(database, account, ["product:p1", "bundle:b1", "variant:v1"])
     assert (found.changed, found.deleted, found.archived, found.full) == (1, 1, 1, False)
     assert _live(database) == ["product:p1"]
     assert _cursor(database) == MOMENT.isoformat()

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imagesync_pipelines.connectors.moysklad.accounts import Mode, Ownership
 from imagesync_pipelines.connectors.moysklad.client.answers import encoded_size, list_body
-from imagesync_pipelines.connectors.moysklad.model import ImageRow, Managed, Mode, NewImage, Ownership
+from imagesync_pipelines.connectors.moysklad.model import ImageRow, Managed, NewImage
 from imagesync_pipelines.connectors.moysklad.planning import earlier_calls
 from imagesync_pipelines.connectors.moysklad.rules import (
     MOST_IMAGE_BYTES,

@@ -12,25 +12,13 @@ from urllib.parse import urlsplit
 import orjson
 import sqlalchemy as sa
 
+from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.accounts import MatchField, MoyskladAccount
 from imagesync_pipelines.connectors.moysklad.client import answers
-from imagesync_pipelines.connectors.moysklad.client.calls import (
-    REDIRECTS,
-    MoyskladDialect,
-    rate_limit,
-    session_policy,
-)
-from imagesync_pipelines.connectors.moysklad.errors import (
-    ImagesRefusedError,
-    RowsMissingError,
-    StorageFullError,
-    TooLargeError,
-    UnknownPathError,
-)
+from imagesync_pipelines.connectors.moysklad.client.calls import REDIRECTS, MoyskladDialect, rate_limit, session_policy
 from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, Part, values_of
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.errors import AnswerLostError
-from imagesync_pipelines.upstream.addresses import Resolve, resolve_host
 from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import AlteredBodyError, BadAnswerError, UpstreamError
 from imagesync_pipelines.upstream.fetch import FetchPolicy, fetch_image
@@ -42,7 +30,6 @@ from imagesync_pipelines.upstream.transport import RateLimiter, Transport
 _EXPIRED = frozenset({400, 401, 403, 404, 410})
 # Rows of images come only with this many entities on a page; with more they are left out without a word.
 EXPANDED_LIMIT = 100
-_PLAIN_LIMIT = 1000
 _EXPANDED: Mapping[str, str | int] = {"expand": "images", "limit": EXPANDED_LIMIT}
 _JSON = {"Accept": "application/json;charset=utf-8"}
 _BETA = {"X-Lognex-Remap-Beta-Feature": "assortmentWithoutStock"}
@@ -65,7 +52,6 @@ class MoyskladApi(Transport):
         *,
         allowed_hosts: frozenset[str] = frozenset(),
         timing: Timing | None = None,
-        resolve: Resolve = resolve_host,
     ) -> None:
         self.account = account
         timing = timing or Timing()
@@ -75,12 +61,10 @@ class MoyskladApi(Transport):
         # A prefix names our own webhooks, which our writes are not to set off.
         prefix = settings.webhook_prefix
         self._writing = _JSON | ({"X-Lognex-WebHook-DisableByPrefix": prefix} if prefix else {})
-        self._full: StorageFullError | None = None
+        self._full: errors.StorageFullError | None = None
         # How lists are sent, of one entity and of many: one after the other until the account knows one of them.
         forms = ("", "/batch") if settings.list_form == "array" else ("/batch", "")
         self._forms: dict[str, tuple[str, ...]] = {"one": forms, "many": forms}
-        self._timing = timing
-        self._resolve = resolve
         self._fetching = FetchPolicy(
             allowed_hosts=allowed_hosts,
             read_timeout=settings.download_timeout,
@@ -94,12 +78,11 @@ class MoyskladApi(Transport):
         types: Sequence[EntityType] = TYPES,
         ids: Sequence[str] | None = None,
         updated_since: datetime | None = None,
-        permanent: bool = False,
     ) -> Iterator[answers.AssortmentPage]:
         """Entities of all these types with their images, 100 on a page.
 
         ids: only those, archived ones too; 100 in a list of its own each. Otherwise archived ones are left out.
-        updated_since: a moment with its zone. permanent: ask for links that need no call; not every tariff has them.
+        updated_since: a moment with its zone. Links that need no call are asked for where the account says it has them.
         The order is the server's: a list that changes meanwhile may skip rows, so `size` and the ids are the proof.
         """
         filters = [answers.either("type", types)]
@@ -111,7 +94,7 @@ class MoyskladApi(Transport):
         for portion in portions:
             chosen = filters if portion is None else [*filters, answers.either("id", portion)]
             params = {"filter": ";".join(chosen), **_EXPANDED}
-            if permanent:
+            if self.account.permanent_links:
                 params["fields"] = "downloadPermanentHref"
             yield from self._pages("entity/assortment", params, _BETA)
 
@@ -123,12 +106,8 @@ class MoyskladApi(Transport):
         wanted = set(values)
         found: list[Entity] = []
         for portion in answers.filter_portions(match_field, list(dict.fromkeys(values))):
-            params: dict[str, str | int] = {
-                "filter": answers.either(match_field, portion),
-                "limit": _PLAIN_LIMIT,
-                "order": "id",
-            }
-            for page in self._pages(f"entity/{kind}", params, {}):
+            chosen = answers.either(match_field, portion)
+            for page in self._pages(f"entity/{kind}", {"filter": chosen, "limit": 1000, "order": "id"}, {}):
                 # What the server takes for equal (upper and lower case, blanks) need not be the same value.
                 found += (entity for entity in page.entities if wanted.intersection(values_of(entity, match_field)))
         return found
@@ -142,10 +121,10 @@ class MoyskladApi(Transport):
         if not parts:
             return self._clear(kind, entity_id)
         path = f"entity/{kind}/{entity_id}/images"
-        body = self._checked(answers.list_body(self.account.url, kind, entity_id, parts))
+        body = answers.list_body(self.account.url, kind, entity_id, parts)
         try:
             reply = self._write_list("one", path, {}, body)
-        except ImagesRefusedError as error:
+        except errors.ImagesRefusedError as error:
             if error.element is None and error.column is not None:
                 error.element = answers.element_at(self.account.url, kind, entity_id, parts, error.column)
             raise
@@ -169,19 +148,19 @@ class MoyskladApi(Transport):
         """
         if not 0 < len(lists) <= EXPANDED_LIMIT:
             raise ValueError(f"{len(lists)} entities in one call; it may be 1 to {EXPANDED_LIMIT}")
-        path, body = f"entity/{kind}", self._checked(answers.bulk_body(self.account.url, kind, lists))
-        reply = self._write_list("many", path, _EXPANDED, body)
+        path = f"entity/{kind}"
+        reply = self._write_list("many", path, _EXPANDED, answers.bulk_body(self.account.url, kind, lists))
         if not isinstance(reply.data, list) or len(reply.data) != len(lists):
             raise AnswerLostError(f"{path}: no list of {len(lists)} answers came back")
         results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {}
         unread: list[str] = []
         for entity_id, element in zip(lists, reply.data, strict=True):
-            images: tuple[ImageRow, ...] | UpstreamError | None
-            images = _element_error(reply, element) if answers.errors_of(element) else answers.images_in(element)
-            if images is None:
-                unread.append(entity_id)
-            else:
+            if answers.errors_of(element):
+                results[entity_id] = _element_error(reply, element)
+            elif (images := answers.images_in(element)) is not None:
                 results[entity_id] = images
+            else:
+                unread.append(entity_id)
         if unread:
             results |= self._read_back(kind, unread)
         return results
@@ -208,7 +187,7 @@ class MoyskladApi(Transport):
         return self._fetched(self._location(path), row)
 
     def _fetched(self, url: str, row: ImageRow) -> bytes:
-        fetched = fetch_image(url, self._fetching, timing=self._timing, resolve=self._resolve)
+        fetched = fetch_image(url, self._fetching, timing=self._timing)
         if len(fetched.body) != row.size:
             raise AlteredBodyError(
                 f"{len(fetched.body)} bytes came where {row.size} are listed for {row.filename or row.id}",
@@ -231,10 +210,10 @@ class MoyskladApi(Transport):
         Raises what a refusal means, and AnswerLostError when nobody knows whether it was carried out.
         """
         if self._full is not None:
-            raise StorageFullError(self._full.what, host=self._full.host, path=self._full.path, sent=False)
+            raise errors.StorageFullError(self._full.what, host=self._full.host, path=self._full.path, sent=False)
         try:
             answer = self.call(ApiRequest(method, path, params, body=body, headers=self._writing))
-        except StorageFullError as error:
+        except errors.StorageFullError as error:
             self._full = error
             raise
         if answer.data is None:
@@ -243,10 +222,14 @@ class MoyskladApi(Transport):
 
     def _write_list(self, what: str, path: str, params: Mapping[str, str | int], body: bytes) -> Answer:
         """Send a list in the form that the account takes; the one that it does not know is not tried again."""
+        if len(body) >= MOST_BYTES:
+            raise errors.TooLargeError(
+                f"the request has {len(body)} bytes, {MOST_BYTES} are too many; send less at once", sent=False
+            )
         form, *others = self._forms[what]
         try:
             return self._write("POST", f"{path}{form}", params, body)
-        except UnknownPathError:
+        except errors.UnknownPathError:
             if not others:
                 raise
         answer = self._write("POST", f"{path}{others[0]}", params, body)
@@ -267,21 +250,15 @@ class MoyskladApi(Transport):
         return images
 
     def _read_back(self, kind: EntityType, ids: Sequence[str]) -> dict[str, tuple[ImageRow, ...] | UpstreamError]:
-        """The images of entities that were just written."""
         results: dict[str, tuple[ImageRow, ...] | UpstreamError] = {
-            entity_id: RowsMissingError(f"{kind} {entity_id} was written, and its images could not be read afterwards")
+            entity_id: errors.RowsMissingError(
+                f"{kind} {entity_id} was written, and its images could not be read afterwards"
+            )
             for entity_id in ids
         }
         for page in self.assortment(types=[kind], ids=ids):
             results |= {entity.id: entity.images for entity in page.entities if entity.images is not None}
         return results
-
-    def _checked(self, body: bytes) -> bytes:
-        if len(body) >= MOST_BYTES:
-            raise TooLargeError(
-                f"the request has {len(body)} bytes, {MOST_BYTES} are too many; send less at once", sent=False
-            )
-        return body
 
     def _pages(
         self, path: str, params: Mapping[str, str | int], headers: Mapping[str, str]

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import orjson
 
 from imagesync_pipelines.connectors.moysklad import errors
-from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, NewImage, Part
+from imagesync_pipelines.connectors.moysklad.model import TYPES, Entity, EntityType, ImageRow, KeptImage, Part
 from imagesync_pipelines.upstream.answers import Answer, Place
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UnavailableError, UpstreamError
 
@@ -55,6 +55,10 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
     barcodes = (
         [code for one in codes if isinstance(one, dict) for code in one.values()] if isinstance(codes, list) else []
     )
+    try:
+        updated = datetime.fromisoformat(_text(row, "updated")).replace(tzinfo=MOSCOW)
+    except ValueError:
+        raise RowError("updated is no date and time") from None
     return Entity(
         type=kind,
         id=_text(row, "id"),
@@ -65,7 +69,7 @@ def entity_of(row: Mapping[str, Any]) -> Entity:
         barcodes=tuple(map(str, barcodes)),
         archived=row.get("archived") is True,
         product_id=_last(_text(_object(_object(row, "product"), "meta"), "href")) if kind == "variant" else "",
-        updated=_moment(row),
+        updated=updated,
         image_count=count if isinstance(count, int) else -1,
         images=tuple(image_of(image) for image in rows) if isinstance(rows, list) else None,
         account_id=_optional(row, "accountId").lower(),
@@ -106,13 +110,6 @@ def _text(row: Mapping[str, Any], name: str) -> str:
 def _optional(row: Mapping[str, Any], name: str) -> str:
     value = row.get(name)
     return value if isinstance(value, str) else ""
-
-
-def _moment(row: Mapping[str, Any]) -> datetime:
-    try:
-        return datetime.fromisoformat(_text(row, "updated")).replace(tzinfo=MOSCOW)
-    except ValueError:
-        raise RowError("updated is no date and time") from None
 
 
 def _last(href: str) -> str:
@@ -216,7 +213,7 @@ def code_of(data: object) -> int | None:
 def refusal(place: Place, status: int, data: object, *, write: bool) -> UpstreamError:
     """The error that an answer means, with what its entry says about where it is."""
     entries, code = errors_of(data), code_of(data)
-    fallback = errors.ImagesRefusedError if write else errors.ReadRefusedError
+    fallback = errors.ImagesRefusedError if write else UpstreamError
     kind = _KINDS.get(code, fallback) if code is not None else _STATUSES.get(status, fallback)
     number = f", error {code}" if code is not None else ""
     said = "; ".join(filter(None, (str(entry.get("error_message") or entry.get("error") or "") for entry in entries)))
@@ -238,7 +235,6 @@ def refusal(place: Place, status: int, data: object, *, write: bool) -> Upstream
 
 
 def _meta(url: str, path: str, kind: str) -> dict[str, Any]:
-    """How one object names another."""
     return {"meta": {"href": f"{url.rstrip('/')}/{path}", "type": kind, "mediaType": "application/json"}}
 
 
@@ -255,10 +251,8 @@ def part_json(url: str, kind: EntityType, entity_id: str, part: Part) -> dict[st
 
 
 def part_size(url: str, kind: EntityType, entity_id: str, part: Part) -> int:
-    """Bytes that one element takes in the body, with its comma; nothing is encoded for it."""
-    if isinstance(part, KeptImage):
-        return len(orjson.dumps(part_json(url, kind, entity_id, part))) + 1
-    return encoded_size(part.filename, len(part.content))
+    """Bytes that one element takes in the body, with its comma."""
+    return len(orjson.dumps(part_json(url, kind, entity_id, part))) + 1
 
 
 def list_body(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part]) -> bytes:
@@ -270,9 +264,7 @@ def element_at(url: str, kind: EntityType, entity_id: str, parts: Sequence[Part]
     """The index of the element of a list's body that has this character (from 1); None for one between two of them."""
     begin = 2
     for index, part in enumerate(parts):
-        frame = NewImage(part.filename, b"") if isinstance(part, NewImage) else part
-        text = orjson.dumps(part_json(url, kind, entity_id, frame)).decode()
-        length = len(text) + part_size(url, kind, entity_id, part) - part_size(url, kind, entity_id, frame)
+        length = len(orjson.dumps(part_json(url, kind, entity_id, part)).decode())
         if begin <= column < begin + length:
             return index
         begin += length + 1

@@ -13,13 +13,9 @@ from typing import NoReturn
 
 from pydantic import SecretStr
 
+from imagesync_pipelines.connectors.moysklad import errors
 from imagesync_pipelines.connectors.moysklad.accounts import MoyskladAccount, TokenKind
 from imagesync_pipelines.connectors.moysklad.client.answers import MOSCOW, NOT_CARRIED_OUT, code_of, refusal
-from imagesync_pipelines.connectors.moysklad.errors import (
-    AccountForbiddenError,
-    AccountRefusedError,
-    AccountStoppedError,
-)
 from imagesync_pipelines.connectors.moysklad.settings import MoyskladSettings
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer, parse_json
@@ -37,8 +33,6 @@ from imagesync_pipelines.upstream.transport import Dialect, RateLimit, goes_on_l
 UNITS = 45
 WINDOW_SECONDS = 3
 PARALLEL = 5
-# After a pause the workers do not all come back in the same moment.
-_JITTER_SECONDS = 0.02
 
 # From which day (Moscow time) a call weighs how much; before the first of them it weighs 1.
 _WEIGHTS: Mapping[TokenKind, tuple[tuple[date, int], ...]] = {
@@ -48,14 +42,7 @@ _WEIGHTS: Mapping[TokenKind, tuple[tuple[date, int], ...]] = {
 }
 MOST_REFUSALS = 20
 MOST_EQUAL_FAILURES = 40
-_SECONDS = 60.0
-_PAUSE_HEADER = "X-Lognex-Retry-After"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
-# The server gives up after 300 s; uploading 20 MB takes its time as well.
-_DEADLINE_MARGIN = 60.0
-# A connection that was idle for longer, or carried more, may answer with an error.
-_MOST_IDLE_SECONDS = 30.0
-_MOST_REQUESTS = 100
 
 
 def rate_limit(account: MoyskladAccount, settings: MoyskladSettings) -> RateLimit:
@@ -65,11 +52,12 @@ def rate_limit(account: MoyskladAccount, settings: MoyskladSettings) -> RateLimi
         principal=f"moysklad {account.name}",
         windows=lambda: windows,
         longest_pause=settings.max_pause_seconds,
-        too_long=goes_on_later(AccountStoppedError, f"account {account.name} is asked to pause"),
+        too_long=goes_on_later(errors.AccountStoppedError, f"account {account.name} is asked to pause"),
         weight=lambda now: weight_of(account.token_kind, now),
         parallel=PARALLEL,
         units_left=units_left,
-        jitter=_JITTER_SECONDS,
+        # After a pause the workers do not all come back in the same moment.
+        jitter=0.02,
     )
 
 
@@ -104,7 +92,7 @@ class MoyskladDialect(Dialect):
         self._account, self._wall = account.name, timing.wall
         self._lock = threading.Lock()
         self._happened: defaultdict[str, deque[float]] = defaultdict(deque)
-        self._stopped: AccountStoppedError | None = None
+        self._stopped: errors.AccountStoppedError | None = None
 
     def before(self) -> None:
         """Raise what stopped the account, if anything did."""
@@ -127,7 +115,7 @@ class MoyskladDialect(Dialect):
         if isinstance(data, list) and answer.status < 500:
             return replace(answer, data=data)
         refused = refusal(answer.place, answer.status, data, write=writes)
-        if isinstance(refused, AccountRefusedError | AccountForbiddenError):
+        if isinstance(refused, errors.AccountRefusedError | errors.AccountForbiddenError):
             return self._stop(refused)
         if isinstance(refused, RateLimitedError):
             if self._count("429") >= MOST_REFUSALS:
@@ -136,7 +124,7 @@ class MoyskladDialect(Dialect):
                 )
             # Without it too many calls were in flight.
             refused.retry_after = retry_after_seconds(
-                answer.headers, self._wall(), header=_PAUSE_HEADER, per_second=1000
+                answer.headers, self._wall(), header="X-Lognex-Retry-After", per_second=1000
             )
             return refused
         code = code_of(data)
@@ -151,9 +139,9 @@ class MoyskladDialect(Dialect):
         """Credentials that cannot even be sent stop the account."""
         if not isinstance(error, CredentialsError):
             return error
-        return self._stop(AccountRefusedError(error.what, host=error.host, path=error.path))
+        return self._stop(errors.AccountRefusedError(error.what, host=error.host, path=error.path))
 
-    def _stop(self, error: AccountStoppedError) -> AccountStoppedError:
+    def _stop(self, error: errors.AccountStoppedError) -> errors.AccountStoppedError:
         """Let nothing more be asked of this account; the first reason stays."""
         with self._lock:
             self._stopped = self._stopped or error
@@ -164,13 +152,13 @@ class MoyskladDialect(Dialect):
         with self._lock:
             times, now = self._happened[what], self._wall()
             times.append(now)
-            while times and now - times[0] > _SECONDS:
+            while times and now - times[0] > 60:
                 times.popleft()
             return len(times)
 
     def _give_up(self, why: str) -> NoReturn:
         raise self._stop(
-            AccountStoppedError(
+            errors.AccountStoppedError(
                 f"account {self._account} was stopped before МойСклад bans it: {why} What is done stays done; "
                 "find the cause before the next run"
             )
@@ -186,9 +174,11 @@ def session_policy(account: MoyskladAccount, settings: MoyskladSettings) -> Sess
         if token is None
         else lambda: {"Authorization": SecretStr(f"Bearer {token.get_secret_value()}")},
         read_timeout=settings.timeout,
-        total_deadline=settings.timeout + _DEADLINE_MARGIN,
+        # The server gives up after 300 s; uploading 20 MB takes its time as well.
+        total_deadline=settings.timeout + 60,
         tries=settings.tries,
         verify_tls=settings.verify_tls,
-        most_idle=_MOST_IDLE_SECONDS,
-        most_requests=_MOST_REQUESTS,
+        # A connection that was idle for longer, or carried more, may answer with an error.
+        most_idle=30,
+        most_requests=100,
     )

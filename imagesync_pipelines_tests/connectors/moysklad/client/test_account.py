@@ -50,12 +50,18 @@ NO_ANSWER = b""
 
 @contextmanager
 def _api(
-    script: Script, database: sa.Engine, fake: FakeTime | None = None, **settings: object
+    script: Script,
+    database: sa.Engine,
+    fake: FakeTime | None = None,
+    *,
+    permanent_links: bool = False,
+    **settings: object,
 ) -> Iterator[tuple[MoyskladApi, Served, FakeTime]]:
     fake = fake or FakeTime(START)
     timing = Timing(fake.clock, fake.sleep, lambda: 0.5, fake.clock)
     with serve(script) as served:
-        account = MoyskladAccount("main", url=f"{served.url}/api/remap/1.2", token=SecretStr(TOKEN))
+        url = f"{served.url}/api/remap/1.2"
+        account = MoyskladAccount("main", url=url, token=SecretStr(TOKEN), permanent_links=permanent_links)
         chosen = MoyskladSettings(**settings)  # type: ignore[arg-type]
         with closing(
             MoyskladApi(account, chosen, database, allowed_hosts=frozenset({"127.0.0.1"}), timing=timing)
@@ -72,9 +78,9 @@ def test_the_assortment_is_asked_for_as_the_contract_says(database: sa.Engine) -
         json_answer(list_json([entity_json("p1", images=[])] * 100, 101)),
         json_answer(list_json([entity_json("p2")], 101)),
     )
-    with _api(pages, database) as (api, served, _):
+    with _api(pages, database, permanent_links=True) as (api, served, _):
         since = datetime(2026, 11, 20, 21, 0, tzinfo=UTC)
-        found = list(api.assortment(types=["product", "variant"], updated_since=since, permanent=True))
+        found = list(api.assortment(types=["product", "variant"], updated_since=since))
     assert [(len(page.entities), page.offset, page.size) for page in found] == [(100, 0, 101), (1, 100, 101)]
     first = served.requests[0]
     assert _query(first) == {
