@@ -174,8 +174,8 @@ def _faults(context: Run, applied: Applied, tasks: Mapping[str, Task]) -> list[d
 def _warnings(target: GalleryTarget, made: UploadsMade) -> Iterator[str]:
     if made.failed:
         yield f"{len(made.failed)} images could not be uploaded; the next run tries them again."
-    if beside := sum(target.beside.values()):
+    if target.beside:
         yield (
-            f"{beside} images have other content than before and were appended; the older ones are still in the "
-            "galleries, take them out in Plytix. With PLYTIX_STRATEGY=patch the new ones take their places."
+            f"{len(target.beside)} images have other content than before and were appended; the older ones are still "
+            "in the galleries, take them out in Plytix. With PLYTIX_STRATEGY=patch the new ones take their places."
         )

@@ -10,9 +10,8 @@ import pandas as pd
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
-    AttributeUnknownError,
     HourSpentError,
-    ProductGoneError,
+    ProductUnfitError,
     WriteRefusedError,
 )
 from imagesync_pipelines.connectors.plytix.galleries import (
@@ -43,15 +42,17 @@ FRESH_FOR = timedelta(seconds=30)
 # The products read in one call with the one that is due: as many as are written before they are old themselves.
 LOOK_AHEAD = 40
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# After these no other image of the product can be written either.
+_NOT_OF_ONE_IMAGE = (HourSpentError, ProductUnfitError, *FATAL)
 
 
 class GalleryTarget:
     """Plytix's galleries as the engine writes them; satisfies its RemoteTarget.
 
-    links, beside, thumbnails: what was written, by SKU: links made; those of them of other content than the same image
-    had, which is still in the gallery, since a link only appends; the asset that the thumbnail was set to. uploads: the
-    pictures that had to be uploaded meanwhile. stopped: why the rest of the plan was left, '' while it was not: it
-    waits for the next run, which plans it again.
+    links, thumbnails: what was written, by SKU: links made; the asset that the thumbnail was set to. beside: pictures
+    that were linked with other content than the same image had, which is still in the gallery, since a link only
+    appends. uploads: the pictures that had to be uploaded meanwhile. stopped: why the rest of the plan was left, ''
+    while it was not: it waits for the next run, which plans it again.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class GalleryTarget:
         self._reading = threading.Lock()
         self.uploads = Uploads(api, ledger)
         self.links: dict[str, int] = {}
-        self.beside: dict[str, int] = {}
+        self.beside: list[str] = []
         self.thumbnails: dict[str, str] = {}
         self.stopped = made.stopped
 
@@ -110,37 +111,46 @@ class GalleryTarget:
 
         Raises AnswerLostError, CredentialsError, NotAllowedError, and other errors of Plytix about this product.
         """
-        return self._write_by_patch(work) if self._policy.strategy == "patch" else self._write_by_links(work)
-
-    def _write_by_links(self, work: GroupWork) -> list[RowResult]:
-        """Append the images that are missing, in the order of the listing, then set the thumbnail."""
-        product = self._products.get(work.group)
-        if product is None:
-            return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
-        urls = {image.key: image.url for image in self._tasks[work.group].images}
-        reasons = self._not_uploaded(work)
-        missing = {key: asset for key, asset in self._assets(work).items() if asset not in product.gallery}
-        made: dict[str, str] = {}
+        by_patch = self._policy.strategy == "patch"
+        # By row: why it is not as wanted, '' where it is. By picture: the asset that was linked; what was taken out.
+        reasons, made, taken = dict[str, str](), dict[str, str](), list[str]()
         outcome, why = Outcome.FAILED, ""
-        self._ledger.begin_links(work.group, missing)
         try:
-            for row in work.rows:
-                key = picture_key(row.key)
-                if row.key not in reasons:
-                    reasons[row.key] = self._append(product, key, urls[key], made) if key in missing else ""
-            reasons |= self._set_thumbnail(work, product, reasons)
+            product = self._fresh(work.group) if by_patch else self._products.get(work.group)
+            if product is None:
+                return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
+            if by_patch:
+                reasons, made, taken = self._write_by_patch(work, product)
+            else:
+                self._write_by_links(work, product, reasons, made)
         except HourSpentError as error:
             outcome, why = Outcome.REFUSED, str(error)
             self.stopped = why
             # What was appended is appended, but the thumbnail is not what it should be.
             reasons = {row.key: reasons[row.key] for row in work.rows if row.key in reasons and not _is_thumbnail(row)}
-        except (ProductGoneError, AttributeUnknownError) as error:
+        except (ProductUnfitError, WriteRefusedError) as error:
             why = error_reason(error)
         finally:
             self.links[work.group] = len(made)
-            self.beside[work.group] = sum(self._linked.get((work.group, key)) in product.gallery for key in made)
-        self._ledger.end_links(work.group, made)
+        self._ledger.end_links(work.group, made, taken)
         return [_told(row, reasons[row.key]) if row.key in reasons else _told(row, why, outcome) for row in work.rows]
+
+    def _write_by_links(
+        self, work: GroupWork, product: PlytixProduct, reasons: dict[str, str], made: dict[str, str]
+    ) -> None:
+        """Append the images that are missing, in the order of the listing, then set the thumbnail.
+
+        reasons, made: what became of it, as far as it came.
+        """
+        urls = {image.key: image.url for image in self._tasks[work.group].images}
+        reasons |= self._not_uploaded(work)
+        missing = {key: asset for key, asset in self._assets(work).items() if asset not in product.gallery}
+        self._ledger.begin_links(work.group, missing)
+        for row in work.rows:
+            key = picture_key(row.key)
+            if row.key not in reasons:
+                reasons[row.key] = self._append(product, key, urls[key], made) if key in missing else ""
+        reasons |= self._set_thumbnail(work, product, reasons)
 
     def _append(self, product: PlytixProduct, key: str, url: str, made: dict[str, str]) -> str:
         """Link one image, and note it in `made` if that was we; why it could not be, '' when it is there now.
@@ -154,12 +164,14 @@ class GalleryTarget:
             except AssetGoneError:
                 asset = self.uploads.replace(key, url, asset)
                 linked = self._api.link(product.id, asset)
-        except (HourSpentError, ProductGoneError, AttributeUnknownError, *FATAL):
+        except _NOT_OF_ONE_IMAGE:
             raise
         except UpstreamError as error:
             return error_reason(error)
         if linked:
             made[key] = asset
+            if self._linked.get((product.sku, key)) in product.gallery:
+                self.beside.append(key)
         return ""
 
     def _set_thumbnail(self, work: GroupWork, product: PlytixProduct, reasons: Mapping[str, str]) -> dict[str, str]:
@@ -169,45 +181,24 @@ class GalleryTarget:
         if thumbnail is not None:
             try:
                 why = self._note_thumbnail(work, thumbnail, self._api.patch_product(product.id, thumbnail=thumbnail))
-            except (HourSpentError, ProductGoneError, *FATAL):
+            except _NOT_OF_ONE_IMAGE:
                 raise
             except UpstreamError as error:
                 why = NO_THUMBNAIL + error_reason(error)
         return _thumbnail_reasons(work, reasons, why)
 
-    def _write_by_patch(self, work: GroupWork) -> list[RowResult]:
+    def _write_by_patch(
+        self, work: GroupWork, product: PlytixProduct, *, again: bool = False
+    ) -> tuple[dict[str, str], dict[str, str], list[str]]:
         """Merge our images into the gallery as it is now, and write it and the thumbnail in one call.
 
-        No call is made if all is there.
+        No call is made if all is there. Gives the reasons, what was linked, and what was taken out. again: what was
+        gone has been uploaded anew.
         """
-        try:
-            product = self._fresh(work.group)
-            if product is None:
-                return same_for_all(work, Outcome.FAILED, NO_PRODUCT)
-            sent = self.uploads.assets_of(self._tasks[work.group].keys)
-            try:
-                return self._patch(work, product)
-            except WriteRefusedError:
-                again = self._without_gone_assets(product, sent)
-                if again is None:
-                    raise
-                return self._patch(work, again)
-        except HourSpentError as error:
-            self.stopped = str(error)
-            outcome, why = Outcome.REFUSED, str(error)
-        except (ProductGoneError, AttributeUnknownError, WriteRefusedError) as error:
-            outcome, why = Outcome.FAILED, error_reason(error)
-        self._ledger.end_links(work.group, {})
-        return same_for_all(work, outcome, why)
-
-    def _patch(self, work: GroupWork, product: PlytixProduct) -> list[RowResult]:
         reasons = self._not_uploaded(work)
         written = self._assets(work)
-        ours = {
-            key: asset
-            for key, asset in self.uploads.assets_of(self._tasks[work.group].keys).items()
-            if key in written or asset in product.gallery
-        }
+        sent = self.uploads.assets_of(self._tasks[work.group].keys)
+        ours = {key: asset for key, asset in sent.items() if key in written or asset in product.gallery}
         removed = [picture_key(row.key) for row in work.rows if row.change is Change.REMOVE]
         taken = {key: self.uploads.asset_of(key) for key in removed}
         # An image that was uploaded again: the asset that we had put there makes room for the new one.
@@ -219,7 +210,15 @@ class GalleryTarget:
         answered = None
         if changed or thumbnail is not None:
             self._ledger.begin_links(work.group, new)
-            answered = self._api.patch_product(product.id, gallery=gallery if changed else None, thumbnail=thumbnail)
+            try:
+                answered = self._api.patch_product(
+                    product.id, gallery=gallery if changed else None, thumbnail=thumbnail
+                )
+            except WriteRefusedError:
+                now = None if again else self._without_gone_assets(product, sent)
+                if now is None:
+                    raise
+                return self._write_by_patch(work, now, again=True)
         held = set(answered.gallery if answered is not None else gallery)
         for row in work.rows:
             gone = row.change is Change.REMOVE
@@ -228,9 +227,7 @@ class GalleryTarget:
         lacks = "" if thumbnail is None else self._note_thumbnail(work, thumbnail, answered)
         reasons |= _thumbnail_reasons(work, reasons, lacks)
         made = {key: asset for key, asset in new.items() if asset in held}
-        self._ledger.end_links(work.group, made, [key for key, asset in taken.items() if asset not in held])
-        self.links[work.group] = len(made)
-        return [_told(row, reasons.get(row.key, "")) for row in work.rows]
+        return reasons, made, [key for key, asset in taken.items() if asset not in held]
 
     def _without_gone_assets(self, product: PlytixProduct, sent: Mapping[str, str]) -> PlytixProduct | None:
         """After a refused patch: upload again what Plytix does not have any more; the product as it is now.
@@ -299,13 +296,9 @@ class GalleryTarget:
 def _thumbnail_reasons(work: GroupWork, reasons: Mapping[str, str], why: str) -> dict[str, str]:
     """What a thumbnail that was not set means for the rows that it concerns; nothing when all is well."""
     main = _main(work)
-    if main is None:
+    if main is None or not (why := reasons.get(main.key) or why):
         return {}
-    missing = reasons.get(main.key)
-    if not missing and not why:
-        return {}
-    found = {row.key: STILL_THUMBNAIL for row in work.rows if _is_thumbnail(row) and row is not main}
-    return found | {main.key: missing or why}
+    return {row.key: STILL_THUMBNAIL for row in work.rows if _is_thumbnail(row)} | {main.key: why}
 
 
 def _main(work: GroupWork) -> PlanRow | None:

@@ -11,13 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from imagesync_pipelines.connectors.plytix.client.limits import asked_pause
 from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
-    AttributeUnknownError,
     ImageRefusedError,
     NotAllowedError,
-    ProductGoneError,
+    ProductUnfitError,
     WriteRefusedError,
 )
 from imagesync_pipelines.connectors.plytix.model import Asset, PlytixProduct
@@ -25,7 +23,7 @@ from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.upstream.answers import Answer, parse_json
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
-from imagesync_pipelines.upstream.retries import Timing
+from imagesync_pipelines.upstream.retries import Timing, number_in, retry_after_seconds
 from imagesync_pipelines.upstream.session import ApiRequest
 from imagesync_pipelines.upstream.tokens import text_in
 from imagesync_pipelines.upstream.transport import Dialect
@@ -161,9 +159,9 @@ def refusal_of(reply: Answer, product_id: str, label: str, asset_id: str | None)
     elif reply.status == 404 and "asset.id" in dict(_problems(reply.data)):
         kind, what = AssetGoneError, f"there is no asset {asset_id}"
     elif reply.status == 404:
-        kind, what = ProductGoneError, f"there is no product {product_id}"
+        kind, what = ProductUnfitError, f"there is no product {product_id}"
     elif reply.status == 422 and "label does not exist" in words:
-        kind, what = AttributeUnknownError, f"product {product_id} has no attribute {label}; check its family"
+        kind, what = ProductUnfitError, f"product {product_id} has no attribute {label}; check its family"
     return reply.error(kind, what)
 
 
@@ -208,18 +206,30 @@ class PimDialect(Dialect):
         For a write it is a lost answer.
         """
         self._note_deprecation(answer)
+        data = parse_json(answer.place, answer.status, "", answer.body)
         if answer.status == 429:
             error = answer.error(RateLimitedError, "HTTP 429")
-            longest = max(window.seconds for window in self._limits())
-            error.retry_after = asked_pause(answer, self._wall(), longest)
+            error.retry_after = self._asked_pause(answer.headers, data if isinstance(data, dict) else {})
             return error
-        data = parse_json(answer.place, answer.status, "", answer.body)
         if not isinstance(data, UpstreamError):
             return replace(answer, data=data)
         if not answer.good:
             return answer
         data.ambiguous = not request.repeatable
         return data
+
+    def _asked_pause(self, headers: Mapping[str, str], said: Mapping[str, Any]) -> float:
+        """Seconds that a 429 asks for: the longer of Retry-After (seconds, decimals) and `ttl` (milliseconds).
+
+        Where neither is given, the length of the window that it names, else of the longest one: a shorter pause would
+        only meet the next 429.
+        """
+        ttl = number_in(said.get("ttl"))
+        asked = [retry_after_seconds(headers, self._wall()), None if ttl is None else ttl / 1000]
+        given = [pause for pause in asked if pause is not None]
+        if given:
+            return max(given)
+        return number_in(said.get("window_size")) or max(window.seconds for window in self._limits())
 
     def _note_deprecation(self, answer: Answer) -> None:
         """Log what Plytix announces to take away, once per run."""

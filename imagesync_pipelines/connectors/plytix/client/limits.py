@@ -9,9 +9,8 @@ from typing import Any
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
 from imagesync_pipelines.connectors.plytix.settings import PlytixAccount, PlytixSettings
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.upstream.answers import Answer, load_json
 from imagesync_pipelines.upstream.rate_limiter import RateLimit, goes_on_later
-from imagesync_pipelines.upstream.retries import Timing, number_in, retry_after_seconds
+from imagesync_pipelines.upstream.retries import Timing
 from imagesync_pipelines.upstream.session import SessionPolicy
 from imagesync_pipelines.upstream.tokens import GivenToken, TokenHolder, TokenPolicy, text_in
 
@@ -37,25 +36,6 @@ def rate_limit(principal: str, windows: Callable[[], Sequence[Window]], longest_
     """The limit of one principal; HourSpentError when a run would have to wait for longer than `longest_pause`."""
     too_long = goes_on_later(HourSpentError, f"the calls of {principal} are used up")
     return RateLimit(principal, windows, longest_pause, too_long)
-
-
-def asked_pause(answer: Answer, now: float, longest_window: float) -> float:
-    """Seconds that an answer 429 asks for: the longer of Retry-After (seconds, decimals) and `ttl` (milliseconds).
-
-    Where neither is given, the length of the window that it names, else of the longest one: a shorter pause would only
-    meet the next 429.
-    """
-    try:
-        body = load_json(answer.body)
-    except ValueError:
-        body = None
-    fields = body if isinstance(body, dict) else {}
-    ttl = number_in(fields.get("ttl"))
-    asked = [retry_after_seconds(answer.headers, now), None if ttl is None else ttl / 1000]
-    given = [pause for pause in asked if pause is not None]
-    if given:
-        return max(given)
-    return number_in(fields.get("window_size")) or longest_window
 
 
 def pim_tokens(account: PlytixAccount, settings: PlytixSettings, timing: Timing) -> TokenHolder:
