@@ -149,12 +149,9 @@ def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
     place: PlytixWorld, runs: list[tuple[str, datetime | None, bool]], asks: list[str], says: str
 ) -> None:
     put(folder_of(place) / "b.json", "{}", age=30)
-    seen = Memory()
     with place.opened() as (_, instance):
-        for file in mapping_files(str(folder_of(place)), Settings()):
-            seen.note("other", file)
-            if Path(file.path).name == "a.json":
-                seen.note("sandbox", file)
+        files = {file.path: file.mark for file in mapping_files(str(folder_of(place)), Settings())}
+        seen = {"other": files, "sandbox": {path: mark for path, mark in files.items() if Path(path).name == "a.json"}}
         for mapping, goes_on_at, by_itself in runs:
             run = job_runs.run_of(CONNECTOR, "sandbox", {"mapping": mapping})
             request = launching.request_of(run, tags=launching.BY_ITSELF)
@@ -165,7 +162,7 @@ def test_what_waits_for_the_accounts_calls_goes_on_before_another_file_is_begun(
                 tags=tags | ({GOES_ON_TAG: goes_on_at.isoformat()} if goes_on_at else {}),
             )
             instance.report_run_canceled(made)
-        data = tick_of_sensor(instance, seen.model_dump_json())
+        data = tick_of_sensor(instance, Memory(seen=seen).model_dump_json())
         assert asked(data) == [("sandbox", name) for name in asks]
         assert says in (data.skip_message or "")
 
