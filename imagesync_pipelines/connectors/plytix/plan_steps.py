@@ -19,7 +19,7 @@ from imagesync_pipelines.connectors.plytix.planning import (
     tasks_of,
 )
 from imagesync_pipelines.connectors.plytix.quality import SMALL_SIDE, picture_fetcher, picture_url
-from imagesync_pipelines.connectors.plytix.report import Basis, basis_of, bounded, keep_report, make_report
+from imagesync_pipelines.connectors.plytix.report import basis_of, bounded, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.rules import SKU_PREFIX
 from imagesync_pipelines.connectors.plytix.settings import GalleryCleanupOptions, GalleryPlanOptions, PlytixSettings
 from imagesync_pipelines.connectors.plytix.sources import read_sources
@@ -43,28 +43,16 @@ def plan(context: Run, options: GalleryPlanOptions, api: PlytixApi) -> StepResul
     read = context.need("products", ProductsRead)
     settings = context.settings
     policy = Policy(settings.strategy, settings.remove_missing, options.skip_existing, options.force_reupload)
-    products = {product.sku: product for product in read.products}
-    known = ledger_of(context).known()
     galleries = plan_galleries(
         () if read.stopped else chosen.listings,
-        products,
-        known,
+        {product.sku: product for product in read.products},
+        ledger_of(context).known(),
         policy,
         deletion_limits(context.installation.settings, lifted=options.allow_mass_delete),
         api.limits(),
         incomplete=chosen.incomplete,
     )
-    basis = basis_of(
-        chosen,
-        products,
-        known,
-        changing_groups(galleries.plan),
-        read.unknown,
-        skip_existing=policy.skip_existing,
-        force=policy.force,
-    )
-    galleries = replace(galleries, warnings=(*chosen.warnings, *galleries.warnings))
-    return _stored(context, api, galleries, policy, basis, read, dry_run=options.dry_run)
+    return _stored(context, api, galleries, policy, chosen, read, dry_run=options.dry_run)
 
 
 def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> StepResult:
@@ -85,12 +73,10 @@ def clean_up(context: Run, options: GalleryCleanupOptions, api: PlytixApi) -> St
     with context.lock():
         products = api.search_products(gone)
     read = ProductsRead(run_id=context.run_id, read_at=context.clock(), calls=api.calls - calls)
-    known = ledger.known()
     limits = deletion_limits(shared, lifted=options.allow_mass_delete)
-    galleries = plan_removals(products, known, limits, api.limits())
-    galleries = replace(galleries, warnings=(*source.warnings, *told, *galleries.warnings))
-    basis = basis_of(ImagesChosen(source=source.source, set_aside=source.set_aside), products, known)
-    return _stored(context, api, galleries, Policy("patch", remove_missing=True), basis, read, made_for=CLEAN_UP)
+    galleries = plan_removals(products, ledger.known(), limits, api.limits())
+    chosen = ImagesChosen(source=source.source, set_aside=source.set_aside, warnings=(*source.warnings, *told))
+    return _stored(context, api, galleries, Policy("patch", remove_missing=True), chosen, read, made_for=CLEAN_UP)
 
 
 def _stored(
@@ -98,7 +84,7 @@ def _stored(
     api: PlytixApi,
     galleries: GalleryPlan,
     policy: Policy,
-    basis: Basis,
+    chosen: ImagesChosen,
     read: ProductsRead,
     *,
     dry_run: bool = False,
@@ -106,9 +92,11 @@ def _stored(
 ) -> StepResult:
     """Store a plan with what applying and reporting need of it, and tell it.
 
-    read: the products that it was made from. dry_run, made_for: it is the end of its run, whose report says that
-    nothing was written.
+    chosen, read: what it was made from. dry_run, made_for: it is the end of its run, whose report says that nothing was
+    written.
     """
+    known = ledger_of(context).known()
+    basis = basis_of(chosen, read, known, frozenset(changing_groups(galleries.plan)), policy)
     left = {one.window.seconds: one.left for one in api.left()}
     tasks = tasks_of(galleries.payload[0])
     images = images_of(tasks)
@@ -130,15 +118,20 @@ def _stored(
             "goes_on_at": read.goes_on_at.isoformat() if read.goes_on_at else None,
             "basis": basis.model_dump(mode="json"),
         },
-        warnings=(*galleries.warnings, *_more_warnings(galleries, read, left)),
+        warnings=(*chosen.warnings, *galleries.warnings, *_more_warnings(galleries, read, left)),
         calls=read.calls if read.run_id == context.run_id else 0,
     )
     plan_id = store_plan(context, galleries, dry_run=dry_run, made_for=made_for)
     ends_here = dry_run or bool(made_for)
-    assets = ledger_of(context).known().assets()
-    report = make_report(basis, tasks, assets, ended_at=context.clock(), dry_run=ends_here)
+    report = make_report(basis, tasks, known.assets(), ended_at=context.clock(), dry_run=ends_here)
     if ends_here:
         keep_report(context.installation.storage, context.run_id, report)
+    changing = rows_to_show(galleries.plan)
+    changes = changing.assign(
+        product=changing["group"],
+        picture=changing["key"].map(picture_key),
+        becomes=changing["fingerprint_after"].fillna("-"),
+    )
     cost = galleries.cost
     pace = f", at least {cost.minutes:g} minutes at the account's pace" if cost.minutes else ""
     pictures = [] if made_for else pictures_shown(galleries.plan, context.settings, SHOWN_PICTURES)
@@ -147,7 +140,7 @@ def _stored(
         galleries,
         plan_id,
         cost=f"{cost.calls} calls to Plytix, {len(galleries.uploads)} uploads among them{pace}.",
-        changes=changes_table(galleries.plan),
+        changes=changes.loc[:, ["change", "product", "variant", "picture", "becomes", "reason"]],
         shown={
             "unknown_products": Texts(galleries.unknown),
             "skipped_products": Texts(galleries.skipped),
@@ -170,17 +163,6 @@ def _more_warnings(galleries: GalleryPlan, read: ProductsRead, left: dict[int, i
             f"The plan needs {galleries.cost.calls} calls and the account has {left[hour]} left for {hour // 60} "
             "minutes; what does not fit waits for the next run."
         )
-
-
-def changes_table(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that change, of every kind some first: change, product, variant, picture, what it becomes, reason."""
-    changing = rows_to_show(rows)
-    named = changing.assign(
-        product=changing["group"],
-        picture=changing["key"].map(picture_key),
-        becomes=changing["fingerprint_after"].fillna("-"),
-    )
-    return named.loc[:, ["change", "product", "variant", "picture", "becomes", "reason"]]
 
 
 def pictures_shown(rows: pd.DataFrame, settings: PlytixSettings, number: int) -> list[tuple[str, str]]:

@@ -21,7 +21,6 @@ from imagesync_pipelines.connectors.plytix.galleries import (
     rows_of,
 )
 from imagesync_pipelines.connectors.plytix.model import Listing, ListingImage, PlytixProduct
-from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.storage.rate_budget import Window
 from imagesync_pipelines.sync.frames import REJECTED_COLUMNS
 from imagesync_pipelines.sync.guard import guard
@@ -60,11 +59,6 @@ class Task:
     product: PlytixProduct
     images: tuple[ListingImage, ...]
     is_parent: bool = False
-
-    @property
-    def main(self) -> ListingImage | None:
-        """The picture for the thumbnail; None without MAIN."""
-        return next((image for image in self.images if image.variant == MAIN), None)
 
     @property
     def keys(self) -> list[str]:
