@@ -9,10 +9,9 @@ from operator import itemgetter
 import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import UploadsMade
-from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, tasks_of, uploads_of
+from imagesync_pipelines.connectors.plytix.planning import Policy, Task, images_of, picture_key, tasks_of, uploads_of
 from imagesync_pipelines.connectors.plytix.report import Basis, bounded, fault, keep_report, make_report
 from imagesync_pipelines.connectors.plytix.target import GalleryTarget
 from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads

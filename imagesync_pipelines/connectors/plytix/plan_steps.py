@@ -6,7 +6,6 @@ from dataclasses import replace
 import pandas as pd
 
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
-from imagesync_pipelines.connectors.plytix.galleries import picture_key
 from imagesync_pipelines.connectors.plytix.ledger import Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ProductsRead
 from imagesync_pipelines.connectors.plytix.planning import (
@@ -14,6 +13,7 @@ from imagesync_pipelines.connectors.plytix.planning import (
     Policy,
     changing_groups,
     images_of,
+    picture_key,
     plan_galleries,
     plan_removals,
     tasks_of,

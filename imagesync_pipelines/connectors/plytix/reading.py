@@ -10,7 +10,6 @@ from imagesync_pipelines.accounts.file import load_accounts
 from imagesync_pipelines.connectors.plytix.client.amazon import CatalogueApi
 from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import HourSpentError
-from imagesync_pipelines.connectors.plytix.galleries import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset, Run, ledger_of
 from imagesync_pipelines.connectors.plytix.model import (
     ImagesChosen,
@@ -20,6 +19,7 @@ from imagesync_pipelines.connectors.plytix.model import (
     ProductsRead,
     SetAside,
 )
+from imagesync_pipelines.connectors.plytix.planning import keys_shown, rows_frame, rows_of
 from imagesync_pipelines.connectors.plytix.rules import (
     choose_listings,
     file_name,

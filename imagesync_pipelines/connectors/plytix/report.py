@@ -9,9 +9,16 @@ import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict
 from upath import UPath
 
-from imagesync_pipelines.connectors.plytix.galleries import Known, picture_key
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
-from imagesync_pipelines.connectors.plytix.planning import UNKNOWN_PRODUCT, Policy, Task, images_of, tasks_of
+from imagesync_pipelines.connectors.plytix.planning import (
+    UNKNOWN_PRODUCT,
+    Known,
+    Policy,
+    Task,
+    images_of,
+    picture_key,
+    tasks_of,
+)
 from imagesync_pipelines.connectors.plytix.rules import MAIN
 from imagesync_pipelines.storage.database import among
 from imagesync_pipelines.storage.files import write_whole

@@ -14,16 +14,17 @@ from imagesync_pipelines.connectors.plytix.errors import (
     ProductUnfitError,
     WriteRefusedError,
 )
-from imagesync_pipelines.connectors.plytix.galleries import (
+from imagesync_pipelines.connectors.plytix.ledger import Ledger
+from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
+from imagesync_pipelines.connectors.plytix.planning import (
     IN_GALLERY_AND_THUMBNAIL,
+    Policy,
+    Task,
     merged,
     picture_key,
     rows_frame,
     rows_of,
 )
-from imagesync_pipelines.connectors.plytix.ledger import Ledger
-from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
-from imagesync_pipelines.connectors.plytix.planning import Policy, Task
 from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult

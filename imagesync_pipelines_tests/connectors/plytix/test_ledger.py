@@ -3,8 +3,8 @@
 import pytest
 import sqlalchemy as sa
 
-from imagesync_pipelines.connectors.plytix.galleries import Row, rows_frame
 from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
+from imagesync_pipelines.connectors.plytix.planning import Row, rows_frame
 from imagesync_pipelines.sync.model import Intent
 
 A, B = "A.jpg", "B.jpg"

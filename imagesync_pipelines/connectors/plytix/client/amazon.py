@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from imagesync_pipelines.connectors.plytix.client.limits import rate_limit, session_policy
+from imagesync_pipelines.connectors.plytix.client.answers import rate_limit, session_policy
 from imagesync_pipelines.connectors.plytix.errors import NotAllowedError
 from imagesync_pipelines.connectors.plytix.model import AmazonItem, ItemImage, SetAside
 from imagesync_pipelines.connectors.plytix.rules import HOSTS, MARKETPLACES, Marketplace, amazon_sku, is_asin

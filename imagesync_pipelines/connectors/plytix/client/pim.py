@@ -7,25 +7,23 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from imagesync_pipelines.connectors.plytix.client.answers import (
+    DEFAULT_LIMITS,
     FORBIDDEN,
     PimDialect,
     asset_from_row,
     existing_asset_id,
+    limits_in,
     own_galleries,
     picture_asset,
+    pim_tokens,
     product_from_row,
+    rate_limit,
     refusal_of,
     row_in,
     rows_in,
     server_words,
-    written_row,
-)
-from imagesync_pipelines.connectors.plytix.client.limits import (
-    DEFAULT_LIMITS,
-    limits_in,
-    pim_tokens,
-    rate_limit,
     session_policy,
+    written_row,
 )
 from imagesync_pipelines.connectors.plytix.errors import (
     ImageRefusedError,
