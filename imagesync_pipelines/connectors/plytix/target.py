@@ -1,7 +1,10 @@
-"""A plan into Plytix: the engine's remote target for galleries and thumbnails, written product by product."""
+"""A plan into Plytix: the engine's remote target for galleries and thumbnails, written product by product;
+and pictures, each one uploaded once, however many products show it and however many runs want it.
+"""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 
@@ -11,10 +14,11 @@ from imagesync_pipelines.connectors.plytix.client.pim import PlytixApi
 from imagesync_pipelines.connectors.plytix.errors import (
     AssetGoneError,
     HourSpentError,
+    NotAllowedError,
     ProductUnfitError,
     WriteRefusedError,
 )
-from imagesync_pipelines.connectors.plytix.ledger import Ledger
+from imagesync_pipelines.connectors.plytix.ledger import Ledger, NotedAsset
 from imagesync_pipelines.connectors.plytix.model import PlytixProduct, UploadsMade
 from imagesync_pipelines.connectors.plytix.planning import (
     IN_GALLERY_AND_THUMBNAIL,
@@ -25,10 +29,11 @@ from imagesync_pipelines.connectors.plytix.planning import (
     rows_frame,
     rows_of,
 )
-from imagesync_pipelines.connectors.plytix.uploading import FATAL, Uploads
+from imagesync_pipelines.connectors.plytix.rules import file_name
+from imagesync_pipelines.errors import AnswerLostError
 from imagesync_pipelines.sync.apply import error_reason, same_for_all
 from imagesync_pipelines.sync.model import Change, GroupWork, Outcome, PlanRow, RowResult
-from imagesync_pipelines.upstream.errors import UpstreamError
+from imagesync_pipelines.upstream.errors import CredentialsError, UpstreamError
 
 NOT_UPLOADED = "the image is not in Plytix: "
 NO_THUMBNAIL = "the thumbnail could not be set: "
@@ -43,8 +48,69 @@ FRESH_FOR = timedelta(seconds=30)
 # The products read in one call with the one that is due: as many as are written before they are old themselves.
 LOOK_AHEAD = 40
 _LONG_AGO = datetime.min.replace(tzinfo=UTC)
+# What is not about one picture or product: everything after it would end the same way.
+FATAL = (CredentialsError, NotAllowedError)
 # After these no other image of the product can be written either.
 _NOT_OF_ONE_IMAGE = (HourSpentError, ProductUnfitError, *FATAL)
+
+
+class Uploads:
+    """The assets of an account's pictures, uploaded as they are asked for. Used from several threads.
+
+    uploaded, existed: keys of pictures that were uploaded so far, or were to be and were in Plytix already.
+    """
+
+    def __init__(self, api: PlytixApi, ledger: Ledger) -> None:
+        self._api = api
+        self._ledger = ledger
+        self._assets = ledger.known().assets()
+        self._locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._lock = threading.Lock()
+        self.uploaded: set[str] = set()
+        self.existed: set[str] = set()
+
+    def asset_of(self, key: str) -> str | None:
+        """The asset of a picture; None when it has none yet."""
+        with self._lock:
+            return self._assets.get(key)
+
+    def assets_of(self, keys: Iterable[str]) -> dict[str, str]:
+        """The assets of pictures, by key; those that have none yet are missing."""
+        return {key: asset for key in keys if (asset := self.asset_of(key)) is not None}
+
+    def upload(self, key: str, url: str, instead_of: str | None) -> str:
+        """The asset of a picture; it is uploaded when its asset still is `instead_of` (None: it has none).
+
+        So several products that miss the same asset upload it once. A lost answer is asked for again: the same file
+        under the same name is not made twice. Raises what PlytixApi.create_asset raises.
+        """
+        with self._lock:
+            lock = self._locks[key]
+        with lock:
+            known = self.asset_of(key)
+            if known is not None and known != instead_of:
+                return known
+            name = file_name(key)
+            try:
+                asset, existed = self._api.create_asset(url, name)
+            except AnswerLostError:
+                asset, _ = self._api.create_asset(url, name)
+                existed = False
+            self._ledger.note_assets([NotedAsset(asset.id, key, asset.filename)])
+            with self._lock:
+                self._assets[key] = asset.id
+                (self.existed if existed else self.uploaded).add(key)
+            return asset.id
+
+    def replace(self, key: str, url: str, gone: str) -> str:
+        """Upload a picture whose asset Plytix does not have any more, and forget that one; gives the new asset.
+
+        Raises what PlytixApi.create_asset raises.
+        """
+        asset = self.upload(key, url, gone)
+        if asset != gone:
+            self._ledger.forget_asset(gone)
+        return asset
 
 
 class GalleryTarget:
