@@ -1,6 +1,5 @@
 """What Plytix needs of Dagster beyond its declaration: the sensor of new mapping files and of runs that wait."""
 
-from collections.abc import Collection
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -49,12 +48,16 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
             files = sources.mapping_files(folder, shared)
         except SettingsError as error:
             return dg.SkipReason(error_text(error))
-        memory = Memory.of(context.cursor)
+        paths, seen = {file.path for file in files}, Memory.of(context.cursor).seen
+        # What is said of other accounts and files is forgotten.
+        memory = {
+            alias: {path: mark for path, mark in seen.get(alias, {}).items() if path in paths} for alias in accounts
+        }
         busy = launching.in_flight(context.instance, connector, accounts)
         requests, said = [], []
         now = datetime.now(UTC)
         for alias in accounts:
-            found = sources.news(files, memory.seen.get(alias, {}), now)
+            found = sources.news(files, memory[alias], now)
             waiting = waiting_run(context.instance, connector, alias)
             if alias in busy:
                 said.append(f"{alias}: a run is at work")
@@ -67,10 +70,9 @@ def build_sensors(connector: Connector, shared: Settings) -> list[dg.SensorDefin
             else:
                 run = job_runs.run_of(connector, alias, {"mapping": found[0].path})
                 requests.append(launching.request_of(run, tags=BY_ITSELF))
-                memory.seen.setdefault(alias, {})[found[0].path] = found[0].mark
-        memory.forget_others(accounts, {file.path for file in files})
+                memory[alias][found[0].path] = found[0].mark
         skipped = None if requests else "; ".join(said)
-        return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=memory.model_dump_json())
+        return dg.SensorResult(run_requests=requests, skip_reason=skipped, cursor=Memory(seen=memory).model_dump_json())
 
     return [new_mapping]
 
@@ -102,11 +104,3 @@ class Memory(BaseModel):
             return cls.model_validate_json(cursor or "{}")
         except ValidationError:
             return cls()
-
-    def forget_others(self, accounts: Collection[str], paths: Collection[str]) -> None:
-        """Keep what is said of these accounts and files only."""
-        self.seen = {
-            alias: {path: mark for path, mark in files.items() if path in paths}
-            for alias, files in self.seen.items()
-            if alias in accounts
-        }

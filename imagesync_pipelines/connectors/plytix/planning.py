@@ -27,7 +27,8 @@ IN_GALLERY = "gallery"
 IN_GALLERY_AND_THUMBNAIL = "gallery and thumbnail"
 # Between SKU and canonical key; no key holds it.
 SEPARATOR = "/"
-_WRITTEN = (Change.ADD, Change.UPDATE)
+# The changes after which a picture is there.
+WRITTEN = (Change.ADD, Change.UPDATE)
 
 
 @dataclass(frozen=True)
@@ -298,7 +299,7 @@ def images_of(tasks: Mapping[str, Task]) -> dict[tuple[str, str], ListingImage]:
 
 def uploads_of(plan: pd.DataFrame, tasks: Mapping[str, Task]) -> dict[str, str]:
     """Every picture that a plan writes, key to URL, in the order of the plan; which of them are known is not asked."""
-    written = plan[plan["change"].isin(_WRITTEN)]
+    written = plan[plan["change"].isin(WRITTEN)]
     images = images_of(tasks)
     pairs = zip(written["group"], map(picture_key, written["key"]), strict=True)
     return {key: images[group, key].url for group, key in pairs}

@@ -12,6 +12,7 @@ from upath import UPath
 from imagesync_pipelines.connectors.plytix.model import ImagesChosen, ListingImage, ProductsRead
 from imagesync_pipelines.connectors.plytix.planning import (
     UNKNOWN_PRODUCT,
+    WRITTEN,
     Known,
     Policy,
     Task,
@@ -30,8 +31,6 @@ from imagesync_pipelines.sync.steps import Json
 _REPORTS = "reports/plytix"
 # An event is stored whole; the exact number of errors and the whole report are in the file of the run.
 SHOWN_ERRORS = 20
-# The changes after which a picture is there.
-WRITTEN = ("add", "update")
 
 
 def fault(product_sku: str, error: str, url: str = "") -> dict[str, str]:

@@ -229,10 +229,14 @@ def test_a_broken_cursor_is_an_empty_memory(cursor: str | None) -> None:
     assert Memory.of(cursor) == Memory()
 
 
-def test_the_memory_forgets_accounts_and_files_that_are_gone() -> None:
-    memory = Memory(seen={"a": {"x": "1", "y": "2"}, "b": {"x": "1"}})
-    memory.forget_others(["a"], ["x"])
-    assert Memory.of(memory.model_dump_json()) == Memory(seen={"a": {"x": "1"}})
+def test_the_memory_forgets_accounts_and_files_that_are_gone(place: PlytixWorld) -> None:
+    (file,) = mapping_files(str(folder_of(place)), Settings())
+    there = {file.path: file.mark}
+    before = Memory(seen={"gone-last-year": there, "other": {**there, "/gone.json": "1"}})
+    with place.opened() as (_, instance):
+        data = tick_of_sensor(instance, before.model_dump_json())
+    assert asked(data) == [("sandbox", "a.json")]
+    assert Memory.of(data.cursor) == Memory(seen={"other": there, "sandbox": there})
 
 
 def test_an_account_is_chosen_by_its_alias_or_by_being_the_only_one(place: PlytixWorld) -> None:

@@ -1,7 +1,7 @@
 """Amazon's catalogue API: items with their images, 20 at a time (docs/contracts/amazon.md)."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, NotRequired
+from typing import NamedTuple, NotRequired
 from urllib.parse import urlsplit
 
 import sqlalchemy as sa
@@ -15,7 +15,6 @@ from imagesync_pipelines.connectors.plytix.rules import HOSTS, MARKETPLACES, Mar
 from imagesync_pipelines.connectors.plytix.settings import PlytixSettings
 from imagesync_pipelines.settings import SettingsError
 from imagesync_pipelines.storage.rate_budget import Window
-from imagesync_pipelines.upstream.answers import Answer
 from imagesync_pipelines.upstream.errors import BadAnswerError, RateLimitedError, UpstreamError
 from imagesync_pipelines.upstream.rate_limiter import RateLimiter
 from imagesync_pipelines.upstream.retries import Timing
@@ -80,12 +79,6 @@ class CatalogueDialect(Dialect):
     """Answers of the catalogue API; everything but 2xx is an error."""
 
     most_refusals = 30
-
-    def judge(self, request: ApiRequest, answer: Answer) -> Answer | UpstreamError:
-        """The answer, if it is an object."""
-        if isinstance(answer.data, dict):
-            return answer
-        return answer.error(BadAnswerError, "Amazon's answer to a search is no object")
 
     def failed(self, request: ApiRequest, error: UpstreamError) -> UpstreamError:
         """Name a refusal for the rate, and one that a new token did not help against."""
@@ -153,11 +146,11 @@ class CatalogueApi(ApiClient):
         }
         tokens = {""}
         while True:
-            answer: Any = self.call(ApiRequest("GET", ITEMS_PATH, params, expect_json=True)).data
-            rows = answer.get("items")
-            if not isinstance(rows, list):
-                raise BadAnswerError("Amazon's answer to a search holds no list `items`", status=200)
-            for row in rows:
+            answer = self.call(ApiRequest("GET", ITEMS_PATH, params, expect_json=True))
+            data = answer.data if isinstance(answer.data, dict) else {}
+            if not isinstance(data.get("items"), list):
+                raise answer.error(BadAnswerError, "Amazon's answer to a search holds no list `items`")
+            for row in data["items"]:
                 try:
                     item = item_from_json(row, place)
                 except ValidationError as error:
@@ -168,7 +161,7 @@ class CatalogueApi(ApiClient):
                     continue
                 if item.asin in asins:
                     yield item
-            following = text_in(answer.get("pagination"), "nextToken")
+            following = text_in(data.get("pagination"), "nextToken")
             if following in tokens:
                 return
             tokens.add(following)
